@@ -1,0 +1,1 @@
+"""What a service installs to enqueue commands and read their reports."""

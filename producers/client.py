@@ -1,0 +1,251 @@
+"""Enqueue commands and read their reports.
+
+>>> client = OrderClient()  # doctest: +SKIP
+>>> sent = client.enqueue(Close(account="main", pair="USD_BTC_PERP"))  # doctest: +SKIP
+>>> report = client.wait(sent, timeout=30).raise_for_outcome()  # doctest: +SKIP
+
+The id is made before the first try to enqueue. When the broker fails, nobody knows whether the message got through;
+enqueueing the same command again with the same id is then safe, because an id is executed once.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import redis
+from celery import Celery
+from celery.canvas import Signature
+from kombu.exceptions import KombuError
+
+from producers.commands import Command
+from producers.errors import BrokerUnavailable, IdReused, ReportPending
+from producers.report import Report, report_in
+from producers.settings import QueueSettings
+
+BROKER_SECONDS = 2.0
+"""How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
+within 5 s, connecting and publishing together."""
+
+RESULT_KEY = "celery-task-meta-{}"
+"""Where Celery's Redis backend keeps a result, and the channel it announces it on."""
+
+POLL_SECONDS = 1.0
+"""How often a waiting client looks for itself; announcements normally come first, and may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A command that was enqueued, or is about to be."""
+
+    command_id: str
+    command: Command
+
+
+class OrderClient:
+    """A synchronous client; safe to share among threads. Close it, or use it as a context manager."""
+
+    def __init__(self, settings: QueueSettings | None = None) -> None:
+        """Connect to nothing yet; settings come from outside (``ORDERS_…``) when none are given.
+
+        Raises:
+            SettingsError: when the settings can't be used.
+        """
+        self._settings = settings or cast("QueueSettings", QueueSettings.load())
+        self._app = publisher_app(self._settings.broker_url)
+        self._results = redis.Redis.from_url(
+            self._settings.result_backend,
+            socket_timeout=BROKER_SECONDS,
+            socket_connect_timeout=BROKER_SECONDS,
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+            protocol=2,
+            decode_responses=True,
+        )
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def enqueue(self, command: Command, command_id: str | None = None) -> Sent:
+        """Enqueue one command, under a new id unless one is given.
+
+        Raises:
+            BrokerUnavailable: within 5 s, when it is not known to be enqueued. Try again with the id it names.
+        """
+        return self.enqueue_many([(command, command_id)])[0]
+
+    def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[Sent]:
+        """Enqueue many commands in one round trip to the broker; each alone, or with its id.
+
+        Raises:
+            BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids it names.
+        """
+        sent = [_sent(entry) for entry in commands]
+        enqueued_at = time.time_ns() // 1_000_000
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer, producer.batch():
+                for each in sent:
+                    self._app.send_task(
+                        each.command.task,
+                        kwargs=each.command.arguments(),
+                        task_id=each.command_id,
+                        headers={"enqueued_at": enqueued_at},
+                        producer=producer,
+                        retry=False,
+                        **_routing(each.command),
+                    )
+        except (KombuError, redis.RedisError, OSError) as error:
+            raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
+        return sent
+
+    def signature(self, command: Command, command_id: str | None = None) -> Signature:
+        """A Celery signature of the command, for ``chain`` and ``group``.
+
+        It is immutable: no earlier report becomes its argument. In a chain the next command is sent only when this one
+        is ``accepted``. The id is made now, so a signature that is sent twice is executed once.
+
+        >>> (chain(client.signature(cancel), client.signature(close))).apply_async()  # doctest: +SKIP
+        """
+        sent = _sent((command, command_id))
+        signature = Signature(
+            command.task, kwargs=command.arguments(), app=self._app, immutable=True, task_id=sent.command_id
+        )
+        return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_routing(command))
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def report(self, command: Sent | str) -> Report | None:
+        """The command's report, or None while there is none.
+
+        Raises:
+            IdReused: the report is another command's, when asked with what :meth:`enqueue` returned.
+            ReportPending: the result backend can't be reached.
+        """
+        command_id = _id(command)
+        try:
+            raw = self._results.get(RESULT_KEY.format(command_id))
+        except (redis.RedisError, OSError) as error:
+            raise ReportPending(command_id, 0, f"results can't be reached: {_cause(error)}") from error
+        return _checked(command, _decode(raw))
+
+    def wait(self, command: Sent | str, timeout: float = 60.0) -> Report:
+        """Wait for the command's report, for ``timeout`` seconds at most. A backend that comes back is waited for.
+
+        Raises:
+            ReportPending: no report in time. The command isn't lost: wait again.
+            IdReused: see :meth:`report`.
+        """
+        return self.wait_many([command], timeout)[0]
+
+    def wait_many(self, commands: Sequence[Sent | str], timeout: float = 60.0) -> list[Report]:
+        """Wait for all reports, in the order of the commands; see :meth:`wait`."""
+        ends_at = time.monotonic() + timeout
+        reports: dict[str, Report] = {}
+        cause = ""
+        while True:
+            missing = [command for command in commands if _id(command) not in reports]
+            try:
+                with self._pubsub() as announced:
+                    # Subscribed before looking, so that no report falls between the two.
+                    announced.subscribe(*[RESULT_KEY.format(_id(command)) for command in missing])
+                    self._collect(missing, reports)
+                    while len(reports) < len({_id(c) for c in commands}) and time.monotonic() < ends_at:
+                        left = max(0.0, ends_at - time.monotonic())
+                        if announced.get_message(timeout=min(POLL_SECONDS, left)) is None:
+                            self._collect([c for c in missing if _id(c) not in reports], reports)
+                            continue
+                        self._collect([c for c in missing if _id(c) not in reports], reports)
+                cause = ""
+            except (redis.RedisError, OSError) as error:
+                cause = f"results can't be reached: {_cause(error)}"
+                time.sleep(min(0.2, max(0.0, ends_at - time.monotonic())))
+            pending = [command for command in commands if _id(command) not in reports]
+            if not pending:
+                return [reports[_id(command)] for command in commands]
+            if time.monotonic() >= ends_at:
+                raise ReportPending(_id(pending[0]), timeout, cause)
+
+    def _pubsub(self) -> Any:
+        return self._results.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py's gap
+
+    def _collect(self, missing: Sequence[Sent | str], reports: dict[str, Report]) -> None:
+        """Fetch what is there in one round trip."""
+        if not missing:
+            return
+        found = cast("list[str | None]", self._results.mget([RESULT_KEY.format(_id(command)) for command in missing]))
+        for command, raw in zip(missing, found, strict=True):
+            report = _checked(command, _decode(raw))
+            if report is not None:
+                reports[_id(command)] = report
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._results.close()
+        self._app.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def publisher_app(broker_url: str) -> Celery:
+    """A Celery app that only publishes, and fails soon.
+
+    It has no result backend: with one, Celery subscribes to each result before it publishes, and a server that is down
+    costs 19 s (``celery/backends/redis.py``, ``on_task_call``).
+    """
+    app = Celery("producers", broker=broker_url, backend="disabled://", set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        broker_connection_timeout=BROKER_SECONDS,
+        broker_connection_retry=False,
+        broker_connection_max_retries=0,
+        broker_transport_options={
+            "socket_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_keepalive": True,
+            "max_retries": 0,
+        },
+    )
+    return app
+
+
+def _routing(command: Command) -> dict[str, Any]:
+    return {"queue": command.task}
+
+
+def _sent(entry: Command | tuple[Command, str | None]) -> Sent:
+    command, command_id = entry if isinstance(entry, tuple) else (entry, None)
+    if command_id is not None and (not command_id or len(command_id) > 255 or not command_id.isprintable()):
+        raise ValueError("a command id is 1 to 255 printable characters")
+    return Sent(command_id or str(uuid.uuid4()), command)
+
+
+def _id(command: Sent | str) -> str:
+    return command.command_id if isinstance(command, Sent) else command
+
+
+def _decode(raw: Any) -> Report | None:
+    return report_in(json.loads(raw)) if raw else None
+
+
+def _checked(command: Sent | str, report: Report | None) -> Report | None:
+    if report is not None and isinstance(command, Sent) and report.fingerprint != command.command.fingerprint:
+        raise IdReused(command.command_id, report.to_json())
+    return report
+
+
+def _cause(error: BaseException) -> str:
+    """An error in few words, without the URL and its password."""
+    inner = error.__cause__ or error
+    if isinstance(inner, redis.TimeoutError | TimeoutError):
+        return "no answer in time"
+    text = str(inner).splitlines()[0] if str(inner) else type(inner).__name__
+    return text[:120]

@@ -1,0 +1,133 @@
+"""Every error a producer can meet, one class for each decision a caller makes.
+
+::
+
+    ProducersError
+    ├── InvalidCommand        the command can't be built: mend the arguments
+    ├── BrokerUnavailable     it is not known to be enqueued: try again with the same id
+    ├── ReportPending         no report in time: wait again, or look later; nothing is lost
+    ├── IdReused              the id belongs to another command: this one was not executed, choose a new id
+    └── OrderError            the command ended, and not in ``accepted``; carries the report
+        ├── OrderRejected     the venue refused it; nothing was executed
+        ├── OrderNotSent      proven not executed, and given up: a new id may try again
+        └── OrderUnknown      it may have been executed: look at the venue, never just send again
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from producers.report import Report
+
+
+class ProducersError(Exception):
+    """Base of every error of this package."""
+
+
+class InvalidCommand(ProducersError, ValueError):
+    """The arguments can't make a command; ``problems`` names each, without values that may be secret."""
+
+    def __init__(self, command: str, problems: Sequence[str]) -> None:
+        super().__init__(command, list(problems))
+        self.command = command
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return f"{self.command}: {'; '.join(self.problems)}"
+
+
+class BrokerUnavailable(ProducersError, ConnectionError):
+    """The broker is down or does not answer, so nobody knows whether the commands were enqueued.
+
+    Enqueueing the same commands again with the same ids is safe: an id is executed once.
+    """
+
+    def __init__(self, command_ids: Sequence[str], cause: str) -> None:
+        super().__init__(list(command_ids), cause)
+        self.command_ids = tuple(command_ids)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.command_ids[:3]) + (", …" if len(self.command_ids) > 3 else "")
+        return (
+            f"the broker can't be reached ({self.cause}); not known to be enqueued: {shown}. "
+            "Try again with the same id: it can't be executed twice."
+        )
+
+
+class ReportPending(ProducersError, TimeoutError):
+    """No report within the time given. The command may be queued, running, or the results can't be reached."""
+
+    def __init__(self, command_id: str, waited_seconds: float, cause: str = "") -> None:
+        super().__init__(command_id, waited_seconds, cause)
+        self.command_id = command_id
+        self.waited_seconds = waited_seconds
+        self.cause = cause
+
+    def __str__(self) -> str:
+        why = f" ({self.cause})" if self.cause else ""
+        return (
+            f"no report for {self.command_id} within {self.waited_seconds:g} s{why}. It is not lost: wait again, "
+            f"or look later with `orders show {self.command_id}`."
+        )
+
+
+class IdReused(ProducersError):
+    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
+
+    def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
+        super().__init__(command_id, dict(report))
+        self.command_id = command_id
+        self.report = dict(report)
+
+    def __str__(self) -> str:
+        return (
+            f"id {self.command_id} already belongs to another command ({self.report.get('command')}, "
+            f"outcome {self.report.get('outcome')}): this one was not executed. Send it under a new id."
+        )
+
+
+class OrderError(ProducersError):
+    """A command ended, and not in ``accepted``. Its one argument is the report as a JSON object.
+
+    Celery stores the class name and the argument, so any client reads the whole report from a failed task.
+    """
+
+    def __init__(self, report: Mapping[str, Any]) -> None:
+        super().__init__(dict(report))
+        self.report = dict(report)
+
+    def __str__(self) -> str:
+        return f"{self.report.get('outcome')}/{self.report.get('reason')}: {self.report.get('message')}"
+
+    def __repr__(self) -> str:
+        """Short, for it is what logs and Flower show; the whole report is in ``args``."""
+        return f"{type(self).__name__}({str(self)!r}, command_id={self.report.get('command_id')!r})"
+
+
+class OrderRejected(OrderError):
+    """The venue refused the command; nothing was executed."""
+
+
+class OrderNotSent(OrderError):
+    """Proven not executed, and given up."""
+
+
+class OrderUnknown(OrderError):
+    """The command may or may not have been executed. Look at the venue before anything else."""
+
+
+_BY_OUTCOME: dict[str, type[OrderError]] = {
+    "rejected": OrderRejected,
+    "not_sent": OrderNotSent,
+    "unknown": OrderUnknown,
+}
+
+
+def error_for(report: Report) -> OrderError | None:
+    """The error that tells this report's outcome, or None for ``accepted``."""
+    error = _BY_OUTCOME.get(report.outcome.value)
+    return error(report.to_json()) if error else None

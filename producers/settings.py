@@ -1,0 +1,169 @@
+"""Settings from outside: environment, a secrets folder, a TOML file. One name means the same in all three.
+
+Precedence, highest first: environment variables; one file each in the folder named by ``ORDERS_SECRETS_DIR``; the TOML
+file named by ``ORDERS_CONFIG_FILE``, with the same names flat (``ORDERS_REDIS_URL = "…"``) or as tables
+(``[accounts.main]``). Names know no case; ``__`` separates levels.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "ORDERS_"
+
+
+class SettingsError(Exception):
+    """The settings can't be used; the message names each one and what is wrong with it, never its value."""
+
+
+def outside(environ: Mapping[str, str]) -> dict[str, str]:
+    """Every setting from outside by its environment-variable name, the three places merged.
+
+    Raises:
+        SettingsError: when the TOML file or the secrets folder can't be read.
+    """
+    found: dict[str, str] = {}
+    config_file, secrets_dir = environ.get("ORDERS_CONFIG_FILE"), environ.get("ORDERS_SECRETS_DIR")
+    if config_file:
+        found.update(_from_toml(Path(config_file)))
+    if secrets_dir:
+        found.update(_from_folder(Path(secrets_dir)))
+    found.update({name.upper(): value for name, value in environ.items() if name.upper().startswith(PREFIX)})
+    return found
+
+
+def _from_toml(path: Path) -> dict[str, str]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"ORDERS_CONFIG_FILE: {path} can't be read: {_plain(error)}") from None
+    return dict(_flat(tables, ()))
+
+
+def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        names = (*above, key)
+        if isinstance(value, Mapping):
+            yield from _flat(value, names)
+        else:
+            name = "__".join(names).upper()
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            yield (name if name.startswith(PREFIX) else PREFIX + name), text
+
+
+def _from_folder(path: Path) -> dict[str, str]:
+    try:
+        files = [entry for entry in path.iterdir() if entry.is_file() and entry.name.upper().startswith(PREFIX)]
+        return {entry.name.upper(): entry.read_text(encoding="utf-8").strip() for entry in files}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"ORDERS_SECRETS_DIR: {path} can't be read: {_plain(error)}") from None
+
+
+def _plain(error: Exception) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
+
+
+class _Outside(EnvSettingsSource):
+    """pydantic-settings' environment source, reading all three places."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in outside(os.environ).items()}
+
+
+class OutsideSettings(BaseSettings):
+    """Base of all settings: read once from :func:`outside`, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the caller passes, then what comes from outside."""
+        return init_settings, _Outside(settings_cls)
+
+    @classmethod
+    def load(cls, **given: Any) -> "OutsideSettings":
+        """Read the settings.
+
+        Raises:
+            SettingsError: naming each setting that is wrong, by its environment-variable name.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_problem(each) for each in error.errors())) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    name = PREFIX + "__".join(str(part).upper() for part in error["loc"])
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+
+
+class QueueSettings(OutsideSettings):
+    """Where commands are queued and reports are kept: all that a producer needs."""
+
+    DATABASES: ClassVar[dict[str, int]] = {"broker_url": 0, "result_backend": 1, "ledger_url": 2}
+
+    redis_url: str = "redis://127.0.0.1:6379"
+    """One server for broker, results and ledger: databases 0, 1 and 2 of it."""
+    broker_url: str = Field(default="")
+    result_backend: str = Field(default="")
+    ledger_url: str = Field(default="")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _one_server(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+            # Sockets and sentinels are written differently for broker, results and ledger.
+            raise ValueError(
+                "must be redis:// or rediss:// with a host; anything else is given by ORDERS_BROKER_URL, "
+                "ORDERS_RESULT_BACKEND and ORDERS_LEDGER_URL"
+            )
+        return url
+
+    def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's
+        """Fill in what was not given, from ``redis_url``."""
+        for name, database in self.DATABASES.items():
+            url = getattr(self, name) or database_url(self.redis_url, database)
+            # Frozen for everyone else; this is still construction.
+            object.__setattr__(self, name, verified_tls(url))
+
+
+def database_url(url: str, database: int) -> str:
+    """The same server with another database number: ``redis://host:6379`` and 2 give ``redis://host:6379/2``."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+def verified_tls(url: str) -> str:
+    """A ``rediss`` URL that checks the server's certificate: a bare one would not (kombu ``connection.py``)."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
+        return url
+    query = "&".join(part for part in (parts.query, "ssl_cert_reqs=required") if part)
+    return urlunsplit(parts._replace(query=query))
+
+
+def without_password(url: str) -> str:
+    """A URL fit for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None and not parts.query:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{parts.username or ''}:***@" if parts.password is not None else ""
+    return urlunsplit(parts._replace(netloc=user + host, query=""))

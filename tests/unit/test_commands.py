@@ -1,0 +1,162 @@
+"""The commands: what is taken, what is refused in which words, and the fingerprint."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
+from producers.errors import InvalidCommand
+from producers.json_schemas import schemas, shipped
+
+CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"),
+    [
+        ("0.001", "0.001"),
+        ("1.50", "1.5"),
+        ("100", "100"),
+        (0.00001, "0.00001"),
+        (1e22, "10000000000000000000000"),
+        (3, "3"),
+        ("1e-5", "0.00001"),
+        ("+2", "2"),
+        (0.1, "0.1"),
+        ("0.1234567890123456789012345678901234", "0.1234567890123456789012345678901234"),
+    ],
+)
+def test_amounts_become_plain_decimals(sent: object, taken: str) -> None:
+    """A string, or a JSON number by its shortest decimal form; never an exponent, never a binary float's tail."""
+    command = parse_command("orders.close", {**CLOSE, "qty": sent})
+    assert command.arguments()["qty"] == taken
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ("-1", "qty must be greater than zero"),
+        (0, "qty must be greater than zero"),
+        ("0.000", "qty must be greater than zero"),
+        (float("inf"), "qty must be finite, not NaN or infinity"),
+        ("NaN", "qty must be finite, not NaN or infinity"),
+        ("sNaN", "qty must be finite, not NaN or infinity"),
+        ("-Infinity", "qty must be finite, not NaN or infinity"),
+        ("1e400000", "qty has more than 40 digits"),
+        ("1e-400000", "qty has more than 40 digits"),
+        ("1e99999999999999999999", "qty has more than 40 digits"),
+        pytest.param(10**5000, "qty has more than 40 digits", id="10**5000"),
+        ("1" * 41, "qty has more than 40 digits"),
+        pytest.param("1" * 100_000, "qty is not a decimal number", id="100,000 digits"),
+        ("0x1", "qty is not a decimal number"),
+        ("1_0", "qty is not a decimal number"),
+        (" 1", "qty is not a decimal number"),
+        ("\u0661", "qty is not a decimal number"),
+        ("", "qty is not a decimal number"),
+        (True, "qty must be a decimal: a string like '0.001', or a number"),
+        ([1], "qty must be a decimal: a string like '0.001', or a number"),
+    ],
+)
+def test_what_is_no_amount_is_refused_in_words(sent: object, words: str) -> None:
+    """A person reads what is wrong with which argument."""
+    with pytest.raises(InvalidCommand) as refused:
+        parse_command("orders.close", {**CLOSE, "qty": sent})
+    assert refused.value.problems == (words,)
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "problems"),
+    [
+        ("orders.withdraw", {}, ["account is missing", "asset is missing", "qty is missing", "address is missing"]),
+        ("orders.cancel", {"account": "main"}, ["order_id is missing"]),
+        ("orders.cancel", {"account": "main", "order_id": "a b"}, ["order_id must be one word without blanks"]),
+        (
+            "orders.cancel",
+            {"account": "main", "order_id": "1", "secret": "x"},
+            ["secret is not an argument of this command"],
+        ),
+        ("orders.cancel", {"account": "ma in", "order_id": "1"}, ["account must be letters, digits, - and _"]),
+        ("orders.cancel", {"account": 7, "order_id": "1"}, ["account must be a valid string"]),
+        ("orders.cancel", {"account": "main", "order_id": "1", "deadline": "5"}, ["deadline must be a valid integer"]),
+        ("orders.cancel", {"account": "main", "order_id": "1", "deadline": 1.5}, ["deadline must be a valid integer"]),
+        ("orders.close", {**CLOSE, "recv_window": 15001}, ["recv_window must be less than or equal to 15000"]),
+        ("orders.close", {**CLOSE, "close_on_trigger": "yes"}, ["close_on_trigger must be a valid boolean"]),
+        ("orders.positions", {"account": "main", "contract_id": "101"}, ["contract_id must be a valid integer"]),
+    ],
+)
+def test_every_problem_is_named(task: str, arguments: dict[str, Any], problems: list[str]) -> None:
+    """All at once, so that nobody mends one to meet the next."""
+    with pytest.raises(InvalidCommand) as refused:
+        parse_command(task, arguments)
+    assert list(refused.value.problems) == problems
+
+
+def test_an_unknown_command_names_the_known() -> None:
+    """The error says what there is."""
+    with pytest.raises(InvalidCommand, match=r"orders\.cancel, orders\.close, orders\.positions, orders\.withdraw"):
+        parse_command("orders.cancelall", {})
+
+
+def test_null_is_absent() -> None:
+    """A null argument is one that was not given, also in the fingerprint."""
+    absent = parse_command("orders.close", CLOSE)
+    null = parse_command("orders.close", {**CLOSE, "qty": None, "deadline": None})
+    assert null == absent
+    assert null.fingerprint == absent.fingerprint
+
+
+def test_every_argument_has_a_fingerprint() -> None:
+    """Also what no JSON can hold: a refusal needs one too."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    odd = [{"qty": float("nan")}, {"qty": 10**5000}, {"qty": {1, 2}}, {"qty": "\ud800"}, {"qty": deep}]
+    assert all(len(fingerprint("orders.close", arguments)) == 64 for arguments in odd)
+
+
+def test_the_fingerprint_is_as_written_down() -> None:
+    """SHA-256 of the task and the normalised arguments as canonical JSON; equal commands have equal ones."""
+    command = parse_command("orders.close", {"pair": "P", "account": "MAIN", "qty": 1.50})
+    import hashlib
+
+    by_hand = hashlib.sha256(b'["orders.close",{"account":"main","pair":"P","qty":"1.5"}]').hexdigest()
+    assert command.fingerprint == by_hand
+    assert fingerprint("orders.close", {"account": "main", "pair": "P", "qty": "1.5"}) == by_hand
+    assert fingerprint("orders.cancel", {"account": "main", "pair": "P", "qty": "1.5"}) != by_hand
+
+
+@pytest.mark.parametrize(
+    ("command", "repeatable", "mutating"),
+    [
+        (Cancel(account="a", order_id="1"), True, True),
+        (Close(account="a", pair="P"), True, True),
+        (Close(account="a", pair="P", qty=Decimal(1)), False, True),
+        (Close(account="a", pair="P", price=Decimal(1)), False, True),
+        (Close(account="a", pair="P", trigger_price=Decimal(1)), False, True),
+        (Close(account="a", pair="P", trigger_event="LAST_PRICE"), True, True),
+        (Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x"), False, True),
+        (Positions(account="a"), True, False),
+    ],
+)
+def test_what_may_be_repeated(command: Any, repeatable: bool, mutating: bool) -> None:
+    """The columns of the contract's matrix."""
+    assert (command.repeatable, command.mutating) == (repeatable, mutating)
+
+
+def test_plain_has_no_exponent() -> None:
+    """Everstrike takes none, and equal amounts look equal."""
+    assert [plain(Decimal(text)) for text in ("1E+3", "1.50e-5", "0E-8", "100", "-0.10")] == [
+        "1000",
+        "0.000015",
+        "0",
+        "100",
+        "-0.1",
+    ]
+
+
+def test_schemas_are_shipped_and_current() -> None:
+    """What other languages read is what the models say."""
+    assert {name: shipped(name) for name in schemas()} == json.loads(json.dumps(schemas()))
+    assert {f"{task}.json" for task in COMMANDS} | {"report.json"} == set(schemas())
