@@ -1,0 +1,181 @@
+"""Bit-Z's adapter: the MD5 signature byte for byte, and errors that hide behind HTTP 200."""
+
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+
+from producers.commands import Cancel, Positions
+from producers.report import Direction, Position, Reason
+from worker.venues.base import Account, Answer, Credentials, Proof
+from worker.venues.bitz import Bitz, new_nonce, sign
+
+SECRET = "aQmE8U7bxj16KdJcSd3yX8F8Sakd8aO6LopnHXh27d4kWyb28PxcaTvGrajLDvAw"
+KEY = "376892265asdad5d12726d8bbfbd8912b3"
+ACCOUNT = Account("b", "bitz", "https://apiv2.bitz.com", Credentials(KEY, SECRET))
+VENUE = Bitz(nonce=lambda: "309127")
+QUERY = Positions(account="b", contract_id=101)
+KNOWN = "ccf86167a4324a8b84d3da79af783481"
+
+ENTRY = {
+    "positionId": "9",
+    "contractId": "101",
+    "price": "7980.74",
+    "direction": "1",
+    "amount": "1500",
+    "liquidationPrice": "7287.98",
+    "rlzPnl": "0.00010170",
+    "unrlzPnl": "-0.00044862",
+    "margin": "0.01930883",
+    "leverage": "10.00000000",
+    "isCross": "-1",
+    "pair": "BTC_USD",
+}
+
+
+def body(data: object, status: object = 200) -> bytes:
+    """The venue's envelope."""
+    return json.dumps({"status": status, "msg": "", "data": data, "time": 1533035297, "source": "api"}).encode()
+
+
+def test_the_known_answer() -> None:
+    """The page's own secret and parameters, sorted and not cut as its text says and its example does not."""
+    fields = [("timeStamp", "1510235730"), ("nonce", "309127"), ("contractId", "101"), ("apiKey", KEY)]
+    assert sign(fields, SECRET) == KNOWN
+
+
+def test_the_request() -> None:
+    """Seconds, not milliseconds; the signature is a field of the form."""
+    request = VENUE.request(QUERY, ACCOUNT, 1_510_235_730_999)
+    assert (request.method, request.url) == ("POST", "https://apiv2.bitz.com/Contract/getContractActivePositions")
+    assert isinstance(request.body, bytes)
+    assert parse_qsl(request.body.decode()) == [
+        ("apiKey", KEY),
+        ("contractId", "101"),
+        ("nonce", "309127"),
+        ("timeStamp", "1510235730"),
+        ("sign", KNOWN),
+    ]
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert request.headers["content-length"] == str(len(request.body))
+
+
+def test_values_are_signed_as_they_are_and_sent_escaped() -> None:
+    """The signature covers the plain values."""
+    account = Account("b", "bitz", "https://x", Credentials("a&b", SECRET))
+    request = VENUE.request(QUERY, account, 0)
+    assert isinstance(request.body, bytes)
+    assert b"apiKey=a%26b&" in request.body
+    fields = dict(parse_qsl(request.body.decode()))
+    assert fields["sign"] == sign([(k, v) for k, v in fields.items() if k != "sign"], SECRET)
+
+
+def test_a_nonce_is_six_letters_and_digits() -> None:
+    """A longer one is answered with 203; equal ones would be a replay."""
+    nonces = {new_nonce() for _ in range(200)}
+    assert all(len(n) == 6 and n.isascii() and n.isalnum() for n in nonces)
+    assert len(nonces) > 190
+
+
+def test_positions_are_normalised() -> None:
+    """One shape for every venue."""
+    verdict = VENUE.judge(QUERY, Answer(200, body([ENTRY])))
+    assert verdict.proof is Proof.EXECUTED
+    assert verdict.positions == (
+        Position(
+            instrument="BTC_USD",
+            direction=Direction.LONG,
+            size="1500",
+            entry_price="7980.74",
+            liquidation_price="7287.98",
+            leverage="10",
+            margin="0.01930883",
+            realized_pnl="0.0001017",
+            unrealized_pnl="-0.00044862",
+            cross=False,
+        ),
+    )
+    assert verdict.result == [ENTRY]
+
+
+@pytest.mark.parametrize(("data", "count"), [([], 0), ({}, 0), ({"0": ENTRY}, 1), (ENTRY, 1), ([ENTRY, ENTRY], 2)])
+def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
+    """``[]`` means flat."""
+    verdict = VENUE.judge(QUERY, Answer(200, body(data)))
+    assert verdict.proof is Proof.EXECUTED
+    assert verdict.positions is not None
+    assert len(verdict.positions) == count
+
+
+@pytest.mark.parametrize(
+    "data", ["", None, 7, True, ["x"], [{}], [{**ENTRY, "direction": "0"}], [{**ENTRY, "amount": "x"}]]
+)
+def test_anything_else_in_data_is_never_flat(data: object) -> None:
+    """An empty string, null, a number, a broken entry: nothing is known of positions."""
+    verdict = VENUE.judge(QUERY, Answer(200, body(data)))
+    assert verdict.proof is not Proof.EXECUTED
+    assert verdict.positions is None
+
+
+@pytest.mark.parametrize(
+    ("code", "proof"),
+    [
+        (-104, Proof.NOT_EXECUTED),
+        (-106, Proof.NOT_EXECUTED),
+        (-301001, Proof.NOT_EXECUTED),
+        (-110, Proof.NOT_EXECUTED),
+        (-112, Proof.NOT_EXECUTED),
+        (-200025, Proof.NOT_EXECUTED),
+        (-100044, Proof.NOT_EXECUTED),
+        (-200032, Proof.NOT_EXECUTED),
+        *((code, Proof.REFUSED) for code in (-114, -102, -103, -105, -109, -111, -117, -300069, -300101, -300102)),
+        *((code, Proof.REFUSED) for code in (-200003, -200005, -200027, -200028, -200029, -200030, -200031)),
+        *((code, Proof.REFUSED) for code in (-200033, -200034, -200035, -200037, -200038, -200055, -100015, -300103)),
+        (-1, Proof.UNKNOWN),
+        (203, Proof.UNKNOWN),
+        (-200026, Proof.UNKNOWN),
+        (0, Proof.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("carried", ["status", "data"])
+def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> None:
+    """In ``status``, or in ``data`` beside a status of 200."""
+    answer = body(None, status=code) if carried == "status" else body(code)
+    verdict = VENUE.judge(QUERY, Answer(200, answer))
+    assert (verdict.proof, verdict.venue_code, verdict.positions) == (proof, code, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "proof"),
+    [
+        (200, b"<html>", Proof.UNKNOWN),
+        (200, b'{"status":true,"data":[]}', Proof.UNKNOWN),
+        (200, b'{"status":"200","data":[]}', Proof.UNKNOWN),
+        (200, b"[]", Proof.UNKNOWN),
+        (502, b"", Proof.UNKNOWN),
+        (429, b"", Proof.NOT_EXECUTED),
+        (403, b"", Proof.REFUSED),
+    ],
+)
+def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:
+    """Nothing, or what the status says."""
+    assert VENUE.judge(QUERY, Answer(status, text)).proof is proof
+
+
+def test_maintenance_is_waited_for_longer() -> None:
+    """A halt does not end within milliseconds."""
+    assert VENUE.judge(QUERY, Answer(200, body(None, -112))).retry_after == 5.0
+    assert VENUE.judge(QUERY, Answer(200, body(None, -104))).retry_after is None
+
+
+def test_an_unlisted_code_is_called_so() -> None:
+    """The reason an operator reads."""
+    assert VENUE.judge(QUERY, Answer(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
+
+
+def test_bitz_takes_positions_of_one_contract() -> None:
+    """Everything else is refused in words."""
+    assert VENUE.unsupported(QUERY) is None
+    assert "contract_id is missing" in (VENUE.unsupported(Positions(account="b")) or "")
+    assert "pair" in (VENUE.unsupported(Positions(account="b", pair="P", contract_id=1)) or "")
+    assert "takes no cancel" in (VENUE.unsupported(Cancel(account="b", order_id="1")) or "")

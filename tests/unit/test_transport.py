@@ -1,0 +1,361 @@
+"""The transport's one question: did anything of the request leave? Over real sockets, plain and TLS."""
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.certificates import certificate
+from worker.venues.base import Answer
+from worker.venues.connections import HttpLimits
+from worker.venues.transport import NoAnswer, Transport
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_answer_bytes=1000)
+
+Serve = Callable[[socket.socket], None]
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """One whole request with a body of a declared length; empty when the peer closed."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b""
+        data += chunk
+    head, body = data.split(b"\r\n\r\n", 1)
+    length = next((int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with RST instead of FIN (SO_LINGER with a time of zero)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class Peer:
+    """A server for hand-made answers: each accepted connection is given to the next of ``serves``."""
+
+    def __init__(self, *serves: Serve, tls: ssl.SSLContext | None = None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.accepted = 0
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
+        self._serves, self._tls = list(serves), tls
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for serve in self._serves:
+            try:
+                connection, _ = self.listener.accept()
+                self.accepted += 1
+                with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as wrapped:
+                    serve(wrapped)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        """Accept no more."""
+        self.listener.close()
+
+
+@contextmanager
+def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    """A peer for the time of a block."""
+    running = Peer(*serves, tls=tls)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def post(transport: Transport, url: str, body: bytes = b"a=1") -> Answer | NoAnswer:
+    """One exchange."""
+    return transport.exchange(url, lambda: requests.Request("POST", url + "/auth/close", data=body).prepare())
+
+
+def answer(reply: bytes, times: int = 1) -> Serve:
+    """Answer so many requests on one connection, then close it."""
+
+    def serve(connection: socket.socket) -> None:
+        for _ in range(times):
+            if read_request(connection):
+                connection.sendall(reply)
+
+    return serve
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """A transport with short limits."""
+    made = Transport(LIMITS)
+    yield made
+    made.close()
+
+
+def test_an_answer_comes_whole(transport: Transport) -> None:
+    """Status, headers and body of a plain exchange; the connection is kept for the next."""
+    with peer(answer(OK, times=2)) as server:
+        first, second = post(transport, server.url), post(transport, server.url)
+    assert isinstance(first, Answer)
+    assert (first.status, first.body) == (200, b"{}")
+    assert second == first
+    assert server.accepted == 1
+
+
+def test_the_bytes_sent_are_the_bytes_signed(transport: Transport) -> None:
+    """Head and body arrive as prepared, in one piece."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(OK)
+
+    with peer(serve) as server:
+        post(transport, server.url, b"pair=A&qty=0.00001")
+    assert seen[0].endswith(b"\r\n\r\npair=A&qty=0.00001")
+    assert b"accept-encoding: identity" in seen[0].lower()
+
+
+def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
+    """Refused, unresolvable: never left, in words without an address; nothing was even signed."""
+    prepared: list[int] = []
+
+    def prepare() -> requests.PreparedRequest:
+        prepared.append(1)
+        return requests.Request("POST", "http://x").prepare()
+
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    refused = transport.exchange(f"http://127.0.0.1:{port}", prepare)
+    unresolved = transport.exchange("http://no-such-host.invalid", prepare)
+    assert refused == NoAnswer(left=False, message="no connection to the venue: connection refused")
+    assert unresolved == NoAnswer(left=False, message="no connection to the venue: its name can't be resolved")
+    assert prepared == []
+
+
+def test_a_connect_timeout_never_left() -> None:
+    """A listener whose backlog is full lets nobody in."""
+    impatient = Transport(HttpLimits(connect_timeout=0.2))
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", port))
+        result = post(impatient, f"http://127.0.0.1:{port}")
+        for each in waiting:
+            each.close()
+    assert result == NoAnswer(left=False, message="no connection to the venue: connecting took too long")
+
+
+def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None:
+    """A plain port behind https, and a certificate that nobody vouches for."""
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with peer(lambda c: (c.recv(1), c.sendall(b"what?\r\n"), None)[2]) as plain:
+        spoken_plain = post(transport, plain.url.replace("http:", "https:"))
+    with peer(answer(OK), tls=context) as unknown:
+        unverified = post(transport, unknown.url)
+    assert spoken_plain == NoAnswer(left=False, message="no connection to the venue: TLS failed")
+    assert unverified == NoAnswer(left=False, message="no connection to the venue: TLS failed")
+
+
+def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
+    """The watched connection speaks TLS as well, and counts what it hands over."""
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    trusting = Transport(LIMITS, ca_file=str(cert))
+    with peer(answer(OK, times=2), tls=context) as server:
+        assert [type(post(trusting, server.url)) for _ in range(2)] == [Answer, Answer]
+        assert server.accepted == 1
+    with peer(lambda c: (read_request(c), reset(c))[1], tls=context) as server:
+        lost = post(trusting, server.url)
+    assert isinstance(lost, NoAnswer)
+    assert lost.left
+
+
+def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transport) -> None:
+    """Closed while it was idle: seen before anything is signed, and the next one is used."""
+    closed = threading.Event()
+
+    def first(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        reset(connection)
+        closed.set()
+
+    with peer(first, answer(OK)) as server:
+        assert isinstance(post(transport, server.url), Answer)
+        assert closed.wait(5)
+        assert isinstance(post(transport, server.url), Answer)
+    assert server.accepted == 2
+
+
+def test_a_reset_before_the_first_byte_never_left(transport: Transport) -> None:
+    """The race that the check for a closed connection can't win: the reset arrives between the check and the send.
+
+    Here it arrives while the request is being signed. The first ``send`` fails, nothing was handed over, and that is
+    proof enough to send again.
+    """
+    signing, was_reset = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        signing.wait(5)
+        reset(connection)
+        was_reset.set()
+
+    with peer(serve) as server:
+        assert isinstance(post(transport, server.url), Answer)
+
+        def prepare() -> requests.PreparedRequest:
+            signing.set()
+            assert was_reset.wait(5)
+            return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
+
+        result = transport.exchange(server.url, prepare)
+    assert isinstance(result, NoAnswer)
+    assert not result.left
+    assert result.message.startswith("the connection broke before anything was sent")
+
+
+def test_a_reset_after_the_first_byte_is_lost(transport: Transport) -> None:
+    """The same reset, a moment later: the peer has read the request, so it may have been executed."""
+    with peer(lambda c: (read_request(c), reset(c))[1]) as server:
+        result = post(transport, server.url)
+    assert isinstance(result, NoAnswer)
+    assert result.left
+    assert result.message == "the reply was lost: connection reset"
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"", "the reply was lost"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "the reply was lost: the answer ended half-way"),
+        (b"\x00\x01nonsense\r\n\r\n", "the reply was lost"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000, "an answer of more than 1000 bytes"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "the reply was lost"),
+    ],
+    ids=["closed", "half", "no HTTP", "too large", "broken chunks"],
+)
+def test_a_reply_that_can_not_be_had_whole_is_lost(transport: Transport, reply: bytes, words: str) -> None:
+    """Whatever is wrong with the reply, the request has left."""
+    with peer(answer(reply)) as server:
+        result = post(transport, server.url)
+    assert isinstance(result, NoAnswer)
+    assert result.left
+    assert result.message.startswith(words)
+
+
+def test_silence_is_lost(transport: Transport) -> None:
+    """No answer in time: nobody knows."""
+    done = threading.Event()
+    with peer(lambda c: (read_request(c), done.wait(10), None)[2]) as server:
+        result = post(transport, server.url)
+        done.set()
+    assert result == NoAnswer(left=True, message="the reply was lost: no answer in time")
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_answer_that_trickles_is_bounded_as_a_whole(transport: Transport, part: str) -> None:
+    """A byte now and then never meets a limit for each byte; the limit is for the whole answer."""
+    done = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + (b"content-length: 900\r\n\r\n" if part == "body" else b"x: "))
+        while not done.wait(0.05):
+            connection.sendall(b"x")
+
+    with peer(serve) as server:
+        result = post(transport, server.url)
+        done.set()
+    assert isinstance(result, NoAnswer)
+    assert result.left
+
+
+def test_a_short_remainder_of_an_old_limit_does_not_cut_the_next_request() -> None:
+    """The time limit of one answer must not stay on the socket for the next request."""
+    transport = Transport(HttpLimits(read_timeout=0.3, max_idle=60))
+    release = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        for _ in range(2):
+            read_request(connection)
+            connection.sendall(OK)
+        release.set()
+
+    with peer(serve) as server:
+        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url, b"a=" + b"1" * 3_000_000), Answer)
+        assert release.wait(5)
+
+
+def test_a_connection_idle_for_too_long_is_not_used() -> None:
+    """An order never meets a connection that the venue is about to close."""
+    fresh = Transport(HttpLimits(max_idle=0.0))
+    with peer(answer(OK), answer(OK)) as server:
+        post(fresh, server.url)
+        post(fresh, server.url)
+        assert server.accepted == 2
+
+
+def test_redirects_are_not_followed(transport: Transport) -> None:
+    """A signed request goes where it was meant to go and nowhere else."""
+    with peer(answer(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n")) as server:
+        result = post(transport, server.url)
+    assert isinstance(result, Answer)
+    assert result.status == 302
+
+
+def test_netrc_and_proxies_of_the_environment_are_ignored(
+    transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No header of somebody else's making, no detour."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(OK)
+
+    with peer(serve) as server:
+        assert isinstance(post(transport, server.url), Answer)
+    assert b"authorization" not in seen[0].lower()
+
+
+def test_what_prepare_raises_passes_and_the_connection_stays(transport: Transport) -> None:
+    """A deadline that passes while connecting: nothing is sent, nothing is wasted."""
+
+    class Late(Exception):
+        pass
+
+    def prepare() -> requests.PreparedRequest:
+        raise Late
+
+    with peer(answer(OK)) as server:
+        with pytest.raises(Late):
+            transport.exchange(server.url, prepare)
+        assert isinstance(post(transport, server.url), Answer)
+        assert server.accepted == 1

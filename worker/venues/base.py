@@ -1,0 +1,185 @@
+"""What the executor knows of a venue: how a request is built, and what an answer proves.
+
+A venue knows no Celery and no Redis, keeps no state and reads no clock: the time of each attempt is passed in.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+import requests
+
+from producers.commands import Command, plain
+from producers.report import Position, Reason
+
+REFUSED_STATUSES = frozenset({400, 401, 403, 404, 422})
+"""HTTP statuses that refuse for good, at every venue (the contract's third row)."""
+
+
+class Proof(StrEnum):
+    """What an attempt proves. Only ``NOT_EXECUTED`` and ``REFUSED`` are proofs that nothing was executed."""
+
+    EXECUTED = "executed"
+    """The venue said yes."""
+    REFUSED = "refused"
+    """Not executed, finally: the same request would be refused again."""
+    NOT_EXECUTED = "not_executed"
+    """Not executed, for the moment: the same command may be sent again."""
+    UNLISTED_REFUSAL = "unlisted_refusal"
+    """The venue's own error envelope, with a message whose meaning is not known."""
+    UNKNOWN = "unknown"
+    """It may or may not have been executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one attempt proves, and what the venue said."""
+
+    proof: Proof
+    message: str
+    """One line for a person; no secret in it."""
+    unknown_reason: Reason = Reason.LOST_REPLY
+    """Why it is not known, should it come to that."""
+    http_status: int | None = None
+    venue_code: int | str | None = None
+    venue_message: str | None = None
+    result: Any = None
+    positions: tuple[Position, ...] | None = None
+    retry_after: float | None = None
+    """Seconds the venue asks to wait (RFC 9110, 10.2.3), or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back over HTTP, whole."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, secrets: Iterable[bytes]) -> "Answer":
+        """The same answer with any echo of these secrets struck out: what a venue says goes into reports."""
+        body = self.body
+        for secret in secrets:
+            body = body.replace(secret, b"***")
+        return self if body == self.body else replace(self, body=body)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An account's keys. Kept out of every representation, so that no log line or traceback can show them."""
+
+    api_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An alias, the venue it stands for, and where and with what to reach it."""
+
+    alias: str
+    venue: str
+    base_url: str
+    credentials: Credentials
+
+
+def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[bytes, ...]:
+    """The keys and the signature of a request, as they could be echoed in an answer.
+
+    Keys of less than eight characters are no secrets, and striking them out would maim the answer.
+    """
+    body = request.body if isinstance(request.body, bytes) else b""
+    found = [account.credentials.api_key, account.credentials.secret_key, request.headers.get("x-signature", "")]
+    found += [value for key, value in parse_qsl(body.decode("ascii", "replace")) if key == "sign"]
+    return tuple(value.encode() for value in found if len(value) >= 8)
+
+
+class Venue(Protocol):
+    """One exchange."""
+
+    name: str
+    base_url: str
+    """Where its API is reached when an account names no other place."""
+
+    def unsupported(self, command: Command) -> str | None:
+        """Why this venue can't take this command, as a sentence; None when it can."""
+
+    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+        """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms)."""
+
+    def judge(self, command: Command, answer: Answer) -> Verdict:
+        """What this answer proves. Never raises: what can't be read is unknown."""
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value of a body, or ``UNREADABLE``.
+
+    Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. NaN and infinity,
+    which are not JSON (RFC 8259), make the body unreadable.
+    """
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_not_json)
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return UNREADABLE
+
+
+class _Unreadable:
+    def __repr__(self) -> str:
+        return "UNREADABLE"
+
+
+UNREADABLE = _Unreadable()
+"""Stands for a body that is not JSON; no JSON value is equal to it."""
+
+
+def _not_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def untouched(value: Any) -> Any:
+    """A value read by :func:`read_json` as the plain JSON types of a report.
+
+    A number keeps its type where the JSON number written again says exactly the same; where a binary float would lose
+    digits it becomes a string with all of them.
+    """
+    if isinstance(value, Decimal):
+        as_float = float(value)
+        return as_float if Decimal(repr(as_float)) == value else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): untouched(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [untouched(item) for item in value]
+    return value
+
+
+def decimal_text(value: Any) -> str | None:
+    """A venue's number, quoted or not, as a plain decimal string; None for null and for nothing.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: when it is no number of a size that a venue sends.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise TypeError("not a number")
+    number = Decimal(value)
+    if not number.is_finite() or abs(number.adjusted()) > 40:
+        raise ValueError("not a number of a size that a venue sends")
+    return plain(number)
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """A venue's words made fit for one line of a report or a log."""
+    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(text)).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The whole seconds of a ``Retry-After`` header; None for a date or anything else, which is then not waited for."""
+    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else None

@@ -1,0 +1,183 @@
+"""Bit-Z: open positions of a contract.
+
+The exchange closed in October 2021; this adapter matches its published clients byte for byte (``docs/venues.md``).
+"""
+
+import hashlib
+import secrets
+import string
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from requests.auth import AuthBase
+
+from producers.commands import Command, Positions
+from producers.report import Direction, Position, Reason
+from worker.venues.base import (
+    REFUSED_STATUSES,
+    Account,
+    Answer,
+    Credentials,
+    Proof,
+    Verdict,
+    decimal_text,
+    one_line,
+    read_json,
+    untouched,
+)
+
+NONCE_CHARACTERS = string.ascii_letters + string.digits
+
+AGAIN_CODES = {
+    -104: "network error at the venue",
+    -106: "network error at the venue",
+    -301001: "network error at the venue",
+    -110: "too many requests",
+    -112: "maintenance",
+    -200025: "trading halt",
+    -100044: "failed to fetch",
+    -200032: "system error",
+}
+"""Negative statuses after which a read may be tried again (``docs/venues.md``)."""
+
+LONG_WAIT_SECONDS = 5.0
+LONG_WAIT_CODES = frozenset({-112, -200025})
+"""Maintenance and halt: worth a longer wait than a passing error, inside the deadline."""
+
+FINAL_CODES = frozenset(
+    {
+        *(-114, -102, -103, -105, -109, -111, -117, -300069, -300101, -300102),
+        *(-200003, -200005, *range(-200031, -200026), -200033, -200034, -200035, -200037, -200038, -200055),
+        *(-100015, -300103),
+    }
+)
+"""Negative statuses that refuse for good."""
+
+
+def new_nonce() -> str:
+    """Exactly six letters and digits; a longer one is answered with 203."""
+    return "".join(secrets.choice(NONCE_CHARACTERS) for _ in range(6))
+
+
+def sign(fields: Iterable[tuple[str, str]], secret_key: str) -> str:
+    """Lower-case hex MD5 of ``k1=v1&k2=v2…`` + secret, keys ascending, values not URL-encoded.
+
+    The page's text is right and its worked example is not (``docs/venues.md``).
+    """
+    text = "&".join(f"{key}={value}" for key, value in sorted(fields)) + secret_key
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BitzAuth(AuthBase):
+    """Completes the form with ``sign``: at Bit-Z the signature is a field of the body, not a header."""
+
+    credentials: Credentials
+    fields: tuple[tuple[str, str], ...]
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Set the body to the signed form."""
+        signed = [*self.fields, ("sign", sign(self.fields, self.credentials.secret_key))]
+        request.prepare_body(urlencode(signed).encode("ascii"), None)
+        return request
+
+
+class Bitz:
+    """The venue ``bitz``."""
+
+    name = "bitz"
+    base_url = "https://apiv2.bitz.com"
+
+    def __init__(self, nonce: Callable[[], str] = new_nonce) -> None:
+        self._nonce = nonce
+
+    def unsupported(self, command: Command) -> str | None:
+        """Bit-Z takes positions of one contract and nothing else."""
+        if not isinstance(command, Positions):
+            return f"Bit-Z takes no {command.name}, only positions"
+        if command.pair is not None:
+            return "pair is an argument for Everstrike; Bit-Z takes contract_id"
+        if command.contract_id is None:
+            return "contract_id is missing: Bit-Z asks for one contract at a time"
+        return None
+
+    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+        """A form whose fields are signed together; ``timeStamp`` is in seconds."""
+        if not isinstance(command, Positions):
+            raise TypeError(f"Bit-Z has no request for {command.task}")
+        fields = (
+            ("apiKey", account.credentials.api_key),
+            ("contractId", str(command.contract_id)),
+            ("nonce", self._nonce()),
+            ("timeStamp", str(now_ms // 1000)),
+        )
+        url = account.base_url + "/Contract/getContractActivePositions"
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
+
+    def judge(self, command: Command, answer: Answer) -> Verdict:  # noqa: ARG002 - the protocol's
+        """Errors arrive on HTTP 200 with a negative status and an empty message: decide by number."""
+        payload = read_json(answer.body)
+        envelope = payload if isinstance(payload, Mapping) else {}
+        status, data = envelope.get("status"), envelope.get("data")
+        message = envelope.get("msg")
+        said: dict[str, Any] = {
+            "http_status": answer.status,
+            "venue_code": status if isinstance(status, int) and not isinstance(status, bool) else None,
+            "venue_message": one_line(message) if isinstance(message, str) else None,
+            "result": untouched(data),
+        }
+        if answer.status == 429:
+            return Verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)", **said)
+        if answer.status in REFUSED_STATUSES:
+            return Verdict(Proof.REFUSED, f"the venue refused it ({answer.status})", **said)
+        if answer.status != 200 or said["venue_code"] is None:
+            return Verdict(Proof.UNKNOWN, f"a reply with status {answer.status} that can't be read", **said)
+        # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
+        code: int = (
+            data if status == 200 and isinstance(data, int) and not isinstance(data, bool) else said["venue_code"]
+        )
+        if code == 200:
+            return _judge_data(data, said)
+        return _judge_code(code, {**said, "venue_code": code})
+
+
+def _judge_code(code: int, said: dict[str, Any]) -> Verdict:
+    if code in AGAIN_CODES:
+        wait = LONG_WAIT_SECONDS if code in LONG_WAIT_CODES else None
+        return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said, retry_after=wait)
+    if code in FINAL_CODES:
+        return Verdict(Proof.REFUSED, f"the venue refused it ({code})", **said)
+    return Verdict(Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **said)
+
+
+def _judge_data(data: Any, said: dict[str, Any]) -> Verdict:
+    """Success is a list or an object in ``data``; anything else there is an error, never "flat"."""
+    entries = list(data.values()) if isinstance(data, Mapping) and "positionId" not in data else data
+    if isinstance(entries, Mapping):
+        entries = [entries]
+    try:
+        if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+            raise TypeError("neither a list nor an object")
+        positions = tuple(_position(entry) for entry in entries)
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return Verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER, **said)
+    return Verdict(Proof.EXECUTED, f"{len(positions)} open", **said, positions=positions)
+
+
+def _position(entry: Mapping[str, Any]) -> Position:
+    return Position(
+        instrument=str(entry.get("pair") or entry["contractId"]),
+        direction={"1": Direction.LONG, "-1": Direction.SHORT}[str(entry["direction"])],
+        size=decimal_text(entry["amount"]) or "0",
+        entry_price=decimal_text(entry.get("price")),
+        liquidation_price=decimal_text(entry.get("liquidationPrice")),
+        leverage=decimal_text(entry.get("leverage")),
+        margin=decimal_text(entry.get("margin")),
+        realized_pnl=decimal_text(entry.get("rlzPnl")),
+        unrealized_pnl=decimal_text(entry.get("unrlzPnl")),
+        cross={"1": True, "-1": False}.get(str(entry.get("isCross"))),
+    )

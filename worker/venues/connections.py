@@ -1,0 +1,178 @@
+"""Pooled connections that know what left: urllib3's, watched byte by byte.
+
+See :mod:`worker.venues.transport`, which uses them through requests.
+"""
+
+import io
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from typing import Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import Timeout
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Bounds of one exchange; seconds and bytes."""
+
+    connect_timeout: float = 3.0
+    read_timeout: float = 10.0
+    """For the whole answer, from the last byte sent to the last byte read."""
+    max_idle: float = 4.0
+    """A pooled connection idle for longer is closed, not used. Shorter than any venue's keep-alive: common front ends
+    close after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
+    max_answer_bytes: int = 4 * 1024 * 1024
+    pool_size: int = 64
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads a socket with one time limit for everything, where a socket's own limit starts anew at each byte."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
+        self._raw, self._sock, self._ends_at = raw, sock, time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(left)
+        return cast("int | None", self._raw.readinto(buffer))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(HTTPResponse):
+    """http.client's response over a :class:`_BoundedReader`."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_BoundedReader(raw, sock, sock.gettimeout() or 10.0))
+
+
+class WatchedConnection(HTTPConnection):
+    """Counts what is handed to the kernel, and hands over head and body of a request together."""
+
+    response_class = _BoundedResponse
+    handed_over = 0
+    """Bytes of the present request that the kernel took."""
+    last_used = 0.0
+    _held: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part."""
+        self._held = []
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            held, self._held = self._held, None
+        # What the last answer left of its own time limit must not cut this request short.
+        self.sock.settimeout(self.timeout)
+        self.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        """Hand bytes to the kernel, counting them.
+
+        ``sendall`` would hide how much was taken before an error. When the very first ``send`` fails, the kernel took
+        nothing (POSIX), and over TLS not one whole record, without which the peer can't read a byte of it.
+        """
+        if self._held is not None:
+            self._held.append(data if isinstance(data, bytes) else str(data).encode("latin-1"))
+            return
+        view = memoryview(data)
+        while view:
+            taken = self.sock.send(view)
+            self.handed_over += taken
+            view = view[taken:]
+
+
+class _WatchedTlsConnection(WatchedConnection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class WatchedPool:
+    """A pool that lets a thread reserve an open connection before the request exists."""
+
+    limits = HttpLimits()
+    timeout: Timeout
+
+    def reserve(self) -> WatchedConnection:
+        """An open connection for this thread's next request: a pooled one that is fresh and not closed, or a new one.
+
+        Raises:
+            Exception: whatever connecting raises; nothing of a request has left.
+        """
+        connection = cast("WatchedConnection", super()._get_conn())  # type: ignore[misc]
+        try:
+            if connection.sock is not None and time.monotonic() - connection.last_used > self.limits.max_idle:
+                connection.close()
+            if connection.sock is None:
+                connection.timeout = self.limits.connect_timeout
+                connection.connect()
+        except BaseException:
+            connection.close()
+            super()._put_conn(connection)  # type: ignore[misc]
+            raise
+        connection.handed_over = 0
+        self._mine.connection = connection
+        return connection
+
+    @property
+    def _mine(self) -> threading.local:
+        local = self.__dict__.get("_reserved")
+        if local is None:
+            local = self.__dict__.setdefault("_reserved", threading.local())
+        return cast("threading.local", local)
+
+    def unreserve(self) -> None:
+        """Give back a reserved connection that was not used."""
+        connection = self._mine.__dict__.pop("connection", None)
+        if connection is not None:
+            self._put_conn(connection)
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        # urlopen asks here; anything but the reserved connection would be one that nobody watched.
+        connection = self._mine.__dict__.pop("connection", None)
+        return connection if connection is not None else super()._get_conn(timeout)  # type: ignore[misc]
+
+    def _put_conn(self, connection: Any) -> None:
+        if connection is not None:
+            connection.last_used = time.monotonic()
+        super()._put_conn(connection)  # type: ignore[misc]
+
+
+class _Pool(WatchedPool, HTTPConnectionPool):
+    ConnectionCls = WatchedConnection
+
+
+class _TlsPool(WatchedPool, HTTPSConnectionPool):
+    ConnectionCls = _WatchedTlsConnection
+
+
+class WatchedAdapter(HTTPAdapter):
+    """requests' adapter over the pools above."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager and give it our pools."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def pool(self, base_url: str, verify: bool | str | None, limits: HttpLimits) -> WatchedPool:
+        """The pool that will serve requests to ``base_url``."""
+        request = requests.Request("GET", base_url).prepare()
+        pool = self.get_connection_with_tls_context(request, verify=verify)
+        pool.limits = limits  # type: ignore[attr-defined]
+        return cast("WatchedPool", pool)

@@ -1,0 +1,247 @@
+"""Everstrike: close, cancel, withdraw and positions.
+
+Facts and their sources are in ``docs/venues.md``. The ones that shape this file: the signature covers exactly the bytes
+of the body; ``timestamp`` is integer milliseconds; amounts are plain decimals; a refusal of a bad request looks like an
+outage (503 with the venue's own envelope); there is no client order id, so a lost reply can't be looked up by one.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from requests.auth import AuthBase
+
+from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
+from producers.report import Direction, Position, Reason
+from worker.venues.base import (
+    REFUSED_STATUSES,
+    UNREADABLE,
+    Account,
+    Answer,
+    Credentials,
+    Proof,
+    Verdict,
+    decimal_text,
+    one_line,
+    read_json,
+    retry_after_seconds,
+    untouched,
+)
+
+FORM = "application/x-www-form-urlencoded"
+
+FINAL_MESSAGES = (
+    re.compile(r"invalid request"),  # the page's own example of a 503
+    re.compile(r"the [a-z]+ was not found"),
+    re.compile(r"your request was rejected due to insufficient balance"),
+)
+"""Messages of the 503 envelope that refuse for good (``docs/venues.md``)."""
+
+TRANSIENT_MESSAGES = (
+    re.compile(r"service (is )?(temporarily )?unavailable"),
+    re.compile(r"(the )?(system|service|server) is (under maintenance|overloaded|busy)"),
+    re.compile(r"too many requests"),
+    re.compile(r"rate limit exceeded"),
+)
+"""Messages of the 503 envelope that say, in words, that the request was not taken. Inferred: the venue documents none.
+Anything not matched whole is unlisted."""
+
+SERVER_STATUSES = frozenset({500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class EverstrikeAuth(AuthBase):
+    """``x-signature`` = base64(HMAC-SHA256(secret, body bytes)), over the bytes that are about to be sent."""
+
+    credentials: Credentials
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the key, and for a request with a body its signature."""
+        request.headers["x-api-key"] = self.credentials.api_key
+        if request.body is not None:
+            body = request.body if isinstance(request.body, bytes) else request.body.encode("ascii")
+            digest = hmac.digest(self.credentials.secret_key.encode(), body, hashlib.sha256)
+            request.headers["x-signature"] = base64.b64encode(digest).decode("ascii")
+        return request
+
+
+class Everstrike:
+    """The venue ``everstrike``."""
+
+    name = "everstrike"
+    base_url = "https://api.everstrike.io"
+
+    def unsupported(self, command: Command) -> str | None:
+        """Everything is supported but Bit-Z's contract ids."""
+        if isinstance(command, Positions) and command.contract_id is not None:
+            return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"
+        return None
+
+    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+        """A signed POST, or for positions a GET with the key alone."""
+        auth = EverstrikeAuth(account.credentials)
+        if isinstance(command, Positions):
+            path, query = ("/position", {"pair": command.pair}) if command.pair else ("/active_positions", None)
+            return requests.Request("GET", account.base_url + path, params=query, auth=auth).prepare()
+        path, fields = _mutation(command, now_ms)
+        body = urlencode(fields).encode("ascii")
+        headers = {"content-type": FORM}
+        return requests.Request("POST", account.base_url + path, data=body, headers=headers, auth=auth).prepare()
+
+    def judge(self, command: Command, answer: Answer) -> Verdict:
+        """The contract's rows, by status, envelope and message."""
+        payload = read_json(answer.body)
+        envelope = payload if isinstance(payload, Mapping) else {}
+        code, message = envelope.get("code"), envelope.get("msg")
+        said = _Said(
+            http_status=answer.status,
+            venue_code=code if isinstance(code, int | str) and not isinstance(code, bool) else None,
+            venue_message=one_line(message) if isinstance(message, str) else None,
+            result=untouched(envelope.get("result")),
+            retry_after=retry_after_seconds(answer.headers),
+        )
+        if answer.status == 200:
+            return self._judge_success(command, payload, envelope, said)
+        if answer.status == 429:
+            return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
+        if answer.status in REFUSED_STATUSES:
+            return said.verdict(Proof.REFUSED, f"the venue refused it ({answer.status}): {said.words}")
+        if answer.status == 503 and _is_own(envelope):
+            return _judge_own_503(said)
+        if answer.status in SERVER_STATUSES:
+            return said.verdict(Proof.UNKNOWN, f"an error {answer.status} that is not the venue's own reply")
+        why = f"the venue answered {answer.status}, which is not listed"
+        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+
+    def _judge_success(self, command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+        if payload is UNREADABLE or not isinstance(payload, Mapping):
+            return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
+        # msg is "string", "null" or null on success: never decide by it.
+        if envelope.get("code") != 200 or "result" not in envelope:
+            why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
+            return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+        if not isinstance(command, Positions):
+            return said.verdict(Proof.EXECUTED, "the venue took it")
+        positions = read_positions(command, envelope["result"])
+        if positions is None:
+            return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
+        return said.verdict(Proof.EXECUTED, f"{len(positions)} open", positions=positions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the venue said, kept apart from what it proves."""
+
+    http_status: int
+    venue_code: int | str | None
+    venue_message: str | None
+    result: Any
+    retry_after: float | None
+
+    @property
+    def words(self) -> str:
+        return self.venue_message or "no message"
+
+    def verdict(
+        self,
+        proof: Proof,
+        message: str,
+        unknown_reason: Reason = Reason.LOST_REPLY,
+        positions: tuple[Position, ...] | None = None,
+    ) -> Verdict:
+        return Verdict(
+            proof,
+            message,
+            unknown_reason,
+            self.http_status,
+            self.venue_code,
+            self.venue_message,
+            self.result,
+            positions,
+            self.retry_after,
+        )
+
+
+def _is_own(envelope: Mapping[str, Any]) -> bool:
+    """Whether a 503 was answered by the application: its whole envelope is there. Anything less comes from something in
+    front of it, which can't know whether the application executed."""
+    return envelope.get("code") == 503 and isinstance(envelope.get("msg"), str) and "result" in envelope
+
+
+def _judge_own_503(said: _Said) -> Verdict:
+    words = said.words.casefold().rstrip(". ")
+    if any(pattern.fullmatch(words) for pattern in FINAL_MESSAGES):
+        return said.verdict(Proof.REFUSED, f"the venue refused it: {said.words}")
+    if any(pattern.fullmatch(words) for pattern in TRANSIENT_MESSAGES):
+        return said.verdict(Proof.NOT_EXECUTED, f"the venue could not take it: {said.words}")
+    why = f"the venue answered 503 with an unlisted message: {said.words}"
+    return said.verdict(Proof.UNLISTED_REFUSAL, why, Reason.UNLISTED_ANSWER)
+
+
+def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]]:
+    """Path and form fields, in the order of the venue's pages. Every value is already the text that is sent."""
+    if isinstance(command, Close):
+        optional = {
+            "qty": plain(command.qty) if command.qty is not None else None,
+            "price": plain(command.price) if command.price is not None else None,
+            "trigger_price": plain(command.trigger_price) if command.trigger_price is not None else None,
+            "trigger_event": command.trigger_event,
+            "close_on_trigger": str(command.close_on_trigger).lower() if command.close_on_trigger is not None else None,
+        }
+        fields = [("pair", command.pair), *((k, v) for k, v in optional.items() if v is not None)]
+        window = [("recv_window", str(command.recv_window))] if command.recv_window is not None else []
+        return "/auth/close", [*fields, ("timestamp", str(now_ms)), *window]
+    if isinstance(command, Cancel):
+        # The documented form is the id alone.
+        return "/auth/cancel", [("id", command.order_id)]
+    if isinstance(command, Withdraw):
+        fields = [("asset", command.asset), ("qty", plain(command.qty)), ("address", command.address)]
+        return "/auth/withdraw", [*fields, ("timestamp", str(now_ms))]
+    raise TypeError(f"Everstrike has no request for {command.task}")
+
+
+def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | None:
+    """Positions from ``/position`` (one object) or ``/active_positions`` (the same objects by pair).
+
+    A size of zero is no position. None when the reply can't be read, which is never taken for "flat".
+    """
+    if not isinstance(result, Mapping):
+        return None
+    by_pair = {command.pair: result} if command.pair else result
+    positions = []
+    for pair, entry in by_pair.items():
+        try:
+            position = _position(str(pair), entry)
+        except (KeyError, TypeError, ValueError, ArithmeticError):
+            return None
+        if position is not None:
+            positions.append(position)
+    return tuple(positions)
+
+
+def _position(pair: str, entry: Any) -> Position | None:
+    stats = entry["stats"]
+    size = decimal_text(stats["size"])
+    if size is None:
+        raise ValueError("a position without a size")
+    if Decimal(size) == 0:
+        return None
+    direction = {"BUY": Direction.LONG, "SELL": Direction.SHORT}[stats["direction"]]
+    return Position(
+        instrument=pair,
+        direction=direction,
+        size=size.lstrip("-"),
+        entry_price=decimal_text(stats.get("avg_entry")),
+        liquidation_price=decimal_text(stats.get("lp")),
+        leverage=decimal_text(stats.get("leverage")),
+        margin=decimal_text(stats.get("margin")),
+        realized_pnl=decimal_text(stats.get("rpnl")),
+        unrealized_pnl=decimal_text(stats.get("upnl")),
+    )

@@ -1,0 +1,143 @@
+"""HTTP to the venues: pooled connections, and for every failure one answer to one question: did anything leave?
+
+requests does HTTP; what is ours is small and watches it:
+
+* a connection is opened before the request is signed, so that a signature never ages in a handshake;
+* the bytes handed to the kernel are counted, so that "never left" is a fact and not a guess from an exception's name;
+* a connection that was idle for longer than a setting is not used again, so that no order meets one about to close;
+* reading an answer is bounded in time as a whole, and in size.
+
+No redirects, no retries of urllib3's own, no ``.netrc``, no proxies from the environment; TLS is verified.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import requests
+import urllib3
+
+from worker.venues.base import Answer
+from worker.venues.connections import HttpLimits, WatchedAdapter, WatchedPool
+
+USER_AGENT = "order-execution-worker"
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """An exchange that brought no answer that can be judged."""
+
+    left: bool
+    """Whether any byte of the request was handed to the network. False is a proof that nothing was executed."""
+    message: str
+    """One line for a person; names no address, key or body."""
+
+
+class Transport:
+    """Sends requests over pooled keep-alive connections; one for a worker process, safe to share among threads."""
+
+    def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
+        self.limits = limits or HttpLimits()
+        self._session = requests.Session()
+        self._session.trust_env = False  # no .netrc, no proxies, no CA bundle from the environment
+        self._session.verify = ca_file or True
+        adapter = WatchedAdapter(
+            pool_maxsize=self.limits.pool_size, max_retries=urllib3.Retry(0, read=False, redirect=False)
+        )
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._adapter = adapter
+
+    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
+        """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
+
+        Whatever ``prepare`` raises passes through; nothing has left then.
+        """
+        pool = self._adapter.pool(base_url, self._session.verify, self.limits)
+        try:
+            connection = pool.reserve()
+        except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
+            return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
+        with self._unreserving(pool):
+            request = prepare()
+            request.headers.setdefault("user-agent", USER_AGENT)
+            try:
+                return self._send(request)
+            except _TooLarge:
+                message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
+                return NoAnswer(left=True, message=message)
+            except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
+                left = connection.handed_over > 0
+                what = "the reply was lost" if left else "the connection broke before anything was sent"
+                return NoAnswer(left=left, message=f"{what}: {explain(error)}")
+
+    @contextmanager
+    def _unreserving(self, pool: WatchedPool) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            pool.unreserve()
+
+    def _send(self, request: requests.PreparedRequest) -> Answer:
+        response = self._session.send(
+            request,
+            stream=True,
+            allow_redirects=False,
+            timeout=(self.limits.connect_timeout, self.limits.read_timeout),
+        )
+        with response:
+            body = bytearray()
+            for chunk in response.iter_content(65_536):
+                body += chunk
+                if len(body) > self.limits.max_answer_bytes:
+                    raise _TooLarge
+            return Answer(response.status_code, bytes(body), dict(response.headers))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._session.close()
+
+
+class _TooLarge(Exception):
+    """The answer is larger than the ceiling."""
+
+
+_EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
+    (urllib3.exceptions.NameResolutionError, "its name can't be resolved"),
+    (ConnectionRefusedError, "connection refused"),
+    (ssl.SSLError, "TLS failed"),
+    (urllib3.exceptions.ConnectTimeoutError, "connecting took too long"),
+    (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
+    (urllib3.exceptions.SSLError, "TLS failed"),
+    (urllib3.exceptions.IncompleteRead, "the answer ended half-way"),
+    (urllib3.exceptions.DecodeError, "the answer can't be decoded"),
+    (ConnectionResetError, "connection reset"),
+    (BrokenPipeError, "connection closed"),
+    (TimeoutError, "no answer in time"),
+    (socket.gaierror, "its name can't be resolved"),
+    (OSError, "the network failed"),
+)
+"""The words for an error, most telling first. Never the error's own text: it holds addresses and may quote the request.
+The words decide nothing: whether anything left is counted."""
+
+
+def explain(error: BaseException) -> str:
+    """A failure in words for a person, by the first known kind in the error, its causes and its arguments."""
+    chain = list(_chain(error))
+    for kind, words in _EXPLANATIONS:
+        if any(isinstance(link, kind) for link in chain):
+            return words
+    return type(error).__name__
+
+
+def _chain(error: BaseException, depth: int = 0) -> Iterator[BaseException]:
+    yield error
+    if depth > 8:
+        return
+    # urllib3 and requests carry the cause in args (ProtocolError) or in `reason` (MaxRetryError).
+    inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
+    for link in inner:
+        if isinstance(link, BaseException) and link is not error:
+            yield from _chain(link, depth + 1)
