@@ -1,0 +1,5 @@
+"""What contract tests share."""
+
+from tests.servers import server
+
+__all__ = ["server"]

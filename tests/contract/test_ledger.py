@@ -1,0 +1,292 @@
+"""The ledger's contract, held against the real server and against the in-memory twin."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import redis
+
+from producers.report import Outcome, Reason, Report
+from tests.servers import Server
+from worker.execution.ledger import (
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Ledger,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Reused,
+    State,
+)
+from worker.execution.memory_ledger import MemoryLedger
+from worker.execution.redis_ledger import RedisLedger, connect
+
+
+def claim(command_id: str, token: str = "a", **changes: object) -> Claim:
+    """A claim of a withdrawal, unless told otherwise."""
+    base = Claim(command_id, "f" * 64, "withdraw", "main", repeatable=False, token=token, lease_ms=60_000)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def report(outcome: Outcome = Outcome.ACCEPTED, reason: Reason = Reason.OK, message: str = "done") -> Report:
+    """A report; only its outcome matters to the ledger."""
+    return Report(
+        command_id="x", command="withdraw", outcome=outcome, reason=reason, message=message, fingerprint="f" * 64
+    )
+
+
+UNKNOWN = report(Outcome.UNKNOWN, Reason.CRASHED)
+
+
+class Bench:
+    """A ledger under test, and how to make its leases end."""
+
+    def __init__(self, ledger: Ledger, journal: Callable[[], list[str]]) -> None:
+        self.ledger = ledger
+        self.journal = journal
+
+
+@pytest.fixture(params=["memory", "redis"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Both ledgers, empty."""
+    if request.param == "memory":
+        memory = MemoryLedger(now_ms=lambda: 1_000_000)
+        yield Bench(memory, lambda: [entry["event"] for entry in memory.journal])
+        return
+    server: Server = request.getfixturevalue("server")
+    server.flush()
+    client = connect(server.url(2))
+    journal = lambda: [fields["event"] for _, fields in client.xrange("orders:journal")]  # noqa: E731
+    yield Bench(RedisLedger(client), journal)
+    client.close()
+
+
+def test_first_begin_takes_the_command(bench: Bench) -> None:
+    """A new command begins with fence 1, one try and nothing sent."""
+    assert bench.ledger.begin(claim("1"), 1) == Begun(1, Progress(tries=1))
+    record = bench.ledger.read("1")
+    assert record is not None
+    assert (record.state, record.fence, record.report) == (State.SENDING, 1, None)
+    assert bench.journal() == ["begin"]
+
+
+def test_begin_repeated_by_its_owner_counts_once(bench: Bench) -> None:
+    """The reply to a begin may be lost; asking again is the same attempt."""
+    bench.ledger.begin(claim("1"), 1)
+    assert bench.ledger.begin(claim("1"), 1) == Begun(1, Progress(tries=1))
+
+
+def test_a_living_owner_keeps_others_out(bench: Bench) -> None:
+    """While the lease lasts everybody else is told to wait."""
+    bench.ledger.begin(claim("1", "a"), 1)
+    answer = bench.ledger.begin(claim("1", "b"), 1)
+    assert isinstance(answer, Busy)
+    assert 0 < answer.lease_left_ms <= 60_000
+
+
+def test_a_dead_owners_withdrawal_is_never_taken_over(bench: Bench) -> None:
+    """After the lease it is orphaned, with the send that may have left counted."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
+    answer = bench.ledger.begin(claim("1", "b"), 1)
+    assert isinstance(answer, Orphaned)
+    assert (answer.token, answer.sending, answer.progress) == ("a", True, Progress(tries=1, sent=1))
+
+
+def test_abandoning_settles_as_unknown_once(bench: Bench) -> None:
+    """One of those who find an orphan declares it; the next reads the report."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
+    assert bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
+    assert not bench.ledger.abandon(claim("1", "c"), "a", UNKNOWN)
+    assert bench.ledger.begin(claim("1", "c"), 1) == Ended(UNKNOWN)
+    assert bench.ledger.read("1").state is State.UNKNOWN  # type: ignore[union-attr]
+
+
+def test_a_living_owner_is_not_abandoned(bench: Bench) -> None:
+    """Neither by a wrong token nor before the lease is over."""
+    bench.ledger.begin(claim("1", "a"), 1)
+    assert not bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
+    bench.ledger.begin(claim("2", "a", lease_ms=0), 1)
+    assert not bench.ledger.abandon(claim("2", "b"), "someone else", UNKNOWN)
+
+
+def test_a_repeatable_command_is_taken_over_with_a_higher_fence(bench: Bench) -> None:
+    """And the dead owner's send of unknown fate is not forgotten."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0, repeatable=True), 1)
+    taken = bench.ledger.begin(claim("1", "b", repeatable=True), 1)
+    assert taken == Begun(2, Progress(tries=2, sent=1, tainted="crashed"))
+
+
+def test_between_attempts_anyone_may_take_over(bench: Bench) -> None:
+    """A withdrawal whose attempts are all proven not executed goes on with the next worker, its times kept."""
+    bench.ledger.begin(claim("1", "a"), 1)
+    progress = Progress(tries=1, sent=1, first_sent_at=5, last_signed_at=6)
+    assert bench.ledger.pause(claim("1", "a"), progress, 0)
+    assert bench.ledger.begin(claim("1", "b"), 1) == Begun(2, replace(progress, tries=2))
+
+
+def test_taint_survives_a_takeover(bench: Bench) -> None:
+    """An unknown attempt earlier in the command's life stays on record."""
+    bench.ledger.begin(claim("1", "a", repeatable=True), 1)
+    bench.ledger.pause(claim("1", "a"), Progress(tries=1, sent=1, tainted="lost_reply"), 0)
+    taken = bench.ledger.begin(claim("1", "b", repeatable=True, lease_ms=0), 1)
+    assert isinstance(taken, Begun)
+    assert taken.progress.tainted == "lost_reply"
+    again = bench.ledger.begin(claim("1", "c", repeatable=True), 1)
+    assert isinstance(again, Begun)
+    assert (again.progress.tainted, again.progress.sent) == ("lost_reply", 2)
+
+
+def test_the_next_attempt_of_the_same_owner_counts(bench: Bench) -> None:
+    """Attempt numbers make a repeated call and a new attempt two things."""
+    bench.ledger.begin(claim("1"), 1)
+    bench.ledger.pause(claim("1"), Progress(tries=1, sent=1), 1000)
+    assert bench.ledger.begin(claim("1"), 2) == Begun(1, Progress(tries=2, sent=1))
+    assert bench.ledger.begin(claim("1"), 2) == Begun(1, Progress(tries=2, sent=1))
+
+
+def test_settling_ends_the_command(bench: Bench) -> None:
+    """The report stands, and a repeated settle changes nothing."""
+    bench.ledger.begin(claim("1"), 1)
+    assert bench.ledger.settle(claim("1"), report()) == report()
+    assert bench.ledger.settle(claim("1"), report()) == report()
+    assert bench.ledger.begin(claim("1", "b"), 1) == Ended(report())
+    assert bench.journal() == ["begin", "settle"]
+
+
+def test_only_the_owner_settles(bench: Bench) -> None:
+    """A late owner is told that another is at work, and its word goes to the journal."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0, repeatable=True), 1)
+    bench.ledger.begin(claim("1", "b", repeatable=True), 1)
+    assert bench.ledger.settle(claim("1", "a"), report()) is None
+    assert bench.ledger.settle(claim("1", "b"), report(message="by b")) == report(message="by b")
+    assert bench.ledger.settle(claim("1", "a"), report()) == report(message="by b")
+    assert bench.journal() == ["begin", "begin", "late", "settle", "late"]
+
+
+@pytest.mark.parametrize("move", ["pause", "renew"])
+def test_only_the_owner_moves(bench: Bench, move: str) -> None:
+    """Neither pausing nor renewing works for another token, nor after the end."""
+    moves = {
+        "pause": lambda token: bench.ledger.pause(claim("1", token), Progress(), 10),
+        "renew": lambda token: bench.ledger.renew(claim("1", token)),
+    }
+    bench.ledger.begin(claim("1", "a"), 1)
+    assert not moves[move]("b")
+    assert moves[move]("a")
+    bench.ledger.settle(claim("1", "a"), report())
+    assert not moves[move]("a")
+
+
+def test_renewing_keeps_the_owner_alive(bench: Bench) -> None:
+    """A renewed lease is as good as a new one."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
+    assert bench.ledger.renew(claim("1", "a"))
+    assert isinstance(bench.ledger.begin(claim("1", "b"), 1), Busy)
+
+
+def test_its_own_sender_settles_an_unknown_by_evidence(bench: Bench) -> None:
+    """A worker that was taken for dead brings the venue's answer; nobody else can, and doubt is no evidence."""
+    bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
+    bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
+    assert bench.ledger.settle(claim("1", "b"), report()) == UNKNOWN
+    assert bench.ledger.settle(claim("1", "a"), report(Outcome.UNKNOWN, Reason.LOST_REPLY)) == UNKNOWN
+    assert bench.ledger.settle(claim("1", "a"), report()) == report()
+    assert bench.ledger.read("1").state is State.SETTLED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("move", ["begin", "refuse"])
+def test_an_id_with_other_arguments_is_refused(bench: Bench, move: str) -> None:
+    """While the first runs there is no report to show, afterwards the first one stands."""
+    ask = {
+        "begin": lambda other: bench.ledger.begin(other, 1),
+        "refuse": lambda other: bench.ledger.refuse(other, report(Outcome.NOT_SENT, Reason.INVALID)),
+    }[move]
+    other = claim("1", "b", fingerprint="e" * 64)
+    bench.ledger.begin(claim("1", "a"), 1)
+    assert ask(other) == Reused(None)
+    bench.ledger.settle(claim("1", "a"), report())
+    assert ask(other) == Reused(report())
+    assert bench.journal().count("id_reused") == 2
+
+
+def test_refusing_takes_the_id(bench: Bench) -> None:
+    """A command that can't be made has its report too, and the id is used up."""
+    refused = report(Outcome.NOT_SENT, Reason.INVALID)
+    assert bench.ledger.refuse(claim("1"), refused) is None
+    assert bench.ledger.refuse(claim("1", "b"), refused) == Ended(refused)
+    assert bench.ledger.begin(claim("1", "b"), 1) == Ended(refused)
+
+
+def test_refusing_waits_for_a_living_owner_and_sees_an_orphan(bench: Bench) -> None:
+    """A worker that can't execute a command must not end one that another has begun."""
+    refused = report(Outcome.NOT_SENT, Reason.INVALID)
+    bench.ledger.begin(claim("1", "a"), 1)
+    assert isinstance(bench.ledger.refuse(claim("1", "b"), refused), Busy)
+    bench.ledger.pause(claim("1", "a"), Progress(tries=1, sent=1), 0)
+    orphan = bench.ledger.refuse(claim("1", "b"), refused)
+    assert isinstance(orphan, Orphaned)
+    assert (orphan.sending, orphan.progress.sent) == (False, 1)
+    assert bench.ledger.abandon(claim("1", "b"), "a", refused)
+    assert bench.ledger.read("1").state is State.SETTLED  # type: ignore[union-attr]
+
+
+def test_a_record_that_was_lost_is_put_back_by_its_owner(bench: Bench) -> None:
+    """A server that restarts without its last writes must not make the truth disappear."""
+    assert bench.ledger.settle(claim("1"), report()) == report()
+    assert bench.ledger.begin(claim("1", "b"), 1) == Ended(report())
+
+
+def test_of_many_at_once_one_begins(bench: Bench) -> None:
+    """Twelve claims at the same moment: one is begun, the others wait."""
+    ready = threading.Barrier(12)
+
+    def one(token: int) -> object:
+        ready.wait()
+        return bench.ledger.begin(claim("1", str(token)), 1)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(one, range(12)))
+    assert sum(isinstance(answer, Begun) for answer in answers) == 1
+    assert sum(isinstance(answer, Busy) for answer in answers) == 11
+
+
+def test_nothing_is_read_of_an_absent_command(bench: Bench) -> None:
+    """Reading what was never there gives nothing."""
+    assert bench.ledger.read("absent") is None
+
+
+def test_withdrawals_and_unknowns_stay_others_expire(server: Server) -> None:
+    """Ended records are kept for days, but what may be money out for ever."""
+    server.flush()
+    client = connect(server.url(2))
+    ledger = RedisLedger(client, keep_ms=60_000)
+    for command_id, command, end in (
+        ("w", "withdraw", report()),
+        ("c", "close", report()),
+        ("u", "close", UNKNOWN),
+    ):
+        ledger.begin(claim(command_id, command=command), 1)
+        ledger.settle(claim(command_id, command=command), end)
+    assert client.pttl("orders:command:w") == -1
+    assert 0 < client.pttl("orders:command:c") <= 60_000
+    assert client.pttl("orders:command:u") == -1
+    assert client.zrange("orders:unknown", 0, -1) == ["u"]
+    ledger.settle(claim("u", command="close"), report())
+    assert client.zrange("orders:unknown", 0, -1) == []
+
+
+def test_a_server_that_is_away_or_refuses_is_unavailable(server: Server) -> None:
+    """Down, full or without permission: one error, and nothing of the server's password in it."""
+    with pytest.raises(LedgerUnavailable):
+        RedisLedger(connect("redis://:hunter2@127.0.0.1:1/2", timeout=0.5)).begin(claim("1"), 1)
+    client = redis.Redis.from_url(server.url(2))
+    client.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(LedgerUnavailable, match="refuses"):
+            RedisLedger(connect(server.url(2))).begin(claim("2"), 1)
+    finally:
+        client.config_set("maxmemory", "0")

@@ -1,0 +1,137 @@
+"""Properties of what is encoded, signed and judged: for any input, not for chosen ones."""
+
+import base64
+import hashlib
+import hmac
+import json
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.commands import Cancel, Close, Command, Positions, Withdraw, parse_command, plain
+from producers.errors import InvalidCommand
+from producers.report import Report
+from worker.venues.base import Account, Answer, Credentials, Proof, read_json, untouched
+from worker.venues.bitz import Bitz, sign
+from worker.venues.everstrike import Everstrike
+
+amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
+words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=40)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([200, 503, "BUY", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["code", "msg", "result", "stats", "size", "status", "data"]) | st.text(), inner
+        )
+    ),
+    max_leaves=20,
+)
+statuses = st.sampled_from([200, 200, 201, 204, 302, 400, 401, 418, 429, 500, 502, 503, 503, 504, 999])
+
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key", "secret"))
+COMMANDS: list[Command] = [
+    Cancel(account="main", order_id="1"),
+    Close(account="main", pair="P"),
+    Close(account="main", pair="P", qty=Decimal(1)),
+    Withdraw(account="main", asset="ETH", qty=Decimal(1), address="x"),
+    Positions(account="main"),
+    Positions(account="main", pair="P"),
+    Positions(account="main", contract_id=101),
+]
+
+
+@given(amounts)
+def test_an_amount_survives_its_writing(amount: Decimal) -> None:
+    """Plain notation is exact, and taking it again gives the same."""
+    text = plain(amount)
+    assert Decimal(text) == amount
+    assert "e" not in text.lower()
+    assert Close(account="a", pair="P", qty=text).qty == amount  # type: ignore[arg-type] # it takes strings
+
+
+@given(st.floats(min_value=1e-18, max_value=1e18))
+def test_a_json_number_is_taken_by_its_shortest_form(number: float) -> None:
+    """What is sent to the venue reads back as the very number that the sender wrote."""
+    sent = parse_command("orders.close", {"account": "a", "pair": "P", "qty": number}).arguments()["qty"]
+    assert float(sent) == number
+    assert Decimal(sent) == Decimal(repr(number))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["account", "asset", "qty", "address", "deadline", "pair"]) | st.text(max_size=5), json_values
+    )
+)
+def test_any_arguments_make_a_command_or_a_refusal(arguments: dict[str, Any]) -> None:
+    """Never another error, and what is taken is taken again as the same."""
+    for task in ("orders.withdraw", "orders.close", "orders.cancel", "orders.positions"):
+        try:
+            command = parse_command(task, arguments)
+        except InvalidCommand:
+            continue
+        again = parse_command(task, command.arguments())
+        assert again == command
+        assert again.fingerprint == command.fingerprint
+
+
+@given(asset=words, address=words, amount=amounts, now=st.integers(0, 10**14))
+def test_a_signature_is_over_the_bytes_that_are_sent(asset: str, address: str, amount: Decimal, now: int) -> None:
+    """And the bytes decode to the command."""
+    command = Withdraw(account="main", asset=asset, qty=amount, address=address)
+    request = Everstrike().request(command, ACCOUNT, now)
+    assert isinstance(request.body, bytes)
+    mac = hmac.new(b"secret", request.body, hashlib.sha256).digest()
+    assert request.headers["x-signature"] == base64.b64encode(mac).decode()
+    assert parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True) == [
+        ("asset", asset),
+        ("qty", plain(amount)),
+        ("address", address),
+        ("timestamp", str(now)),
+    ]
+
+
+@given(st.permutations([("apiKey", "k"), ("contractId", "1"), ("nonce", "abcdef"), ("timeStamp", "2")]))
+def test_the_order_of_fields_does_not_change_the_sign(fields: list[tuple[str, str]]) -> None:
+    """They are sorted."""
+    assert sign(fields, "s") == hashlib.md5(b"apiKey=k&contractId=1&nonce=abcdef&timeStamp=2s").hexdigest()  # noqa: S324
+
+
+@given(statuses, st.binary(max_size=200) | json_values.map(lambda v: json.dumps(v).encode()))
+def test_judging_never_raises_and_proves_nothing_without_reason(status: int, body: bytes) -> None:
+    """Whatever comes back there is a verdict that a report can hold, and a yes needs a 200."""
+    for venue in (Everstrike(), Bitz()):
+        for command in COMMANDS:
+            verdict = venue.judge(command, Answer(status, body, {"Retry-After": "x"}))
+            if verdict.proof is Proof.EXECUTED:
+                assert status == 200
+                assert isinstance(read_json(body), dict)
+            if isinstance(command, Positions):
+                assert (verdict.positions is not None) == (verdict.proof is Proof.EXECUTED)
+            report = Report(
+                command_id="x",
+                command=command.name,
+                outcome="unknown",  # type: ignore[arg-type] # read by name
+                reason="lost_reply",  # type: ignore[arg-type]
+                message=verdict.message,
+                result=verdict.result,
+                venue_code=verdict.venue_code,
+                venue_message=verdict.venue_message,
+                positions=verdict.positions,
+                fingerprint=command.fingerprint,
+            )
+            assert Report.model_validate_json(report.model_dump_json()) == report
+            assert "\n" not in verdict.message
+
+
+@given(json_values)
+def test_a_result_stays_as_it_is(value: Any) -> None:
+    """Read, kept and written again, it says the same; a number that a float can't hold keeps its digits."""
+    text = json.dumps(value).encode()
+    read = read_json(text)
+    if "NaN" in text.decode() or "Infinity" in text.decode():
+        return
+    assert json.loads(json.dumps(untouched(read))) == json.loads(text)

@@ -1,0 +1,65 @@
+"""Named twins of what the executor needs: a clock that tests turn, and a transport that answers from a script."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import requests
+
+from worker.venues.base import Answer
+from worker.venues.connections import HttpLimits
+from worker.venues.transport import NoAnswer
+
+START_MS = 1_800_000_000_000
+
+
+@dataclass
+class TurnedClock:
+    """Time that passes only when someone sleeps, or a test turns it."""
+
+    ms: int = START_MS
+    slept: list[float] = field(default_factory=list)
+    on_sleep: Callable[[float], None] = lambda seconds: None
+
+    def now_ms(self) -> int:
+        """UNIX milliseconds."""
+        return self.ms
+
+    def monotonic(self) -> float:
+        """The same clock, in seconds."""
+        return self.ms / 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Turn it on."""
+        self.slept.append(seconds)
+        self.turn(seconds)
+        self.on_sleep(seconds)
+
+    def turn(self, seconds: float) -> None:
+        """Let time pass."""
+        self.ms += round(seconds * 1000)
+
+
+Step = Answer | NoAnswer | Exception | Callable[[], "Step"]
+
+
+class ScriptedTransport:
+    """Answers one step of a script after the other; a step may be a function that does something first."""
+
+    def __init__(self, steps: Iterable[Step] = (), limits: HttpLimits | None = None) -> None:
+        self.limits = limits or HttpLimits()
+        self.steps = list(steps)
+        self.requests: list[requests.PreparedRequest] = []
+        self.before_prepare: Callable[[], None] = lambda: None
+
+    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
+        """The next step, for a request that was prepared like any other; nothing is prepared without a connection."""
+        step = self.steps.pop(0)
+        if isinstance(step, NoAnswer) and not step.left:
+            return step
+        self.before_prepare()
+        self.requests.append(prepare())
+        while callable(step):
+            step = step()
+        if isinstance(step, Exception):
+            raise step
+        return step

@@ -1,0 +1,473 @@
+"""The executor's way, step by step, over the in-memory ledger and a turned clock."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from producers.report import Outcome, Reason, Report
+from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
+from worker.execution.claims import GaveUpWaiting
+from worker.execution.executor import Executor
+from worker.execution.intake import Envelope
+from worker.execution.ledger import BeginAnswer, Claim, LedgerUnavailable, State
+from worker.execution.memory_ledger import MemoryLedger
+from worker.execution.retry import RetryLimits
+from worker.venues.base import Account, Answer, Credentials
+from worker.venues.everstrike import Everstrike
+from worker.venues.transport import NoAnswer
+
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
+
+ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
+BUSY = Answer(503, b'{"code":503,"msg":"Service unavailable","result":{}}')
+INVALID = Answer(503, b'{"code":503,"msg":"Invalid request","result":{}}')
+NOT_FOUND = Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
+LOST = NoAnswer(left=True, message="the reply was lost")
+NEVER_LEFT = NoAnswer(left=False, message="no connection to the venue")
+
+CANCEL = {"account": "main", "order_id": "7"}
+CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
+WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
+
+
+class Bench:
+    """An executor with everything around it in reach."""
+
+    def __init__(self, *steps: Step, retry: RetryLimits | None = None) -> None:
+        self.clock = TurnedClock()
+        self.ledger = MemoryLedger(self.clock.now_ms)
+        self.transport = ScriptedTransport(steps)
+        self.stopping = False
+        self.executor = self.make(retry)
+
+    def make(self, retry: RetryLimits | None = None, accounts: Mapping[str, Account] | None = None) -> Executor:
+        """One more worker on the same ledger."""
+        return Executor(
+            ledger=self.ledger,
+            venues={"everstrike": Everstrike()},
+            accounts={"main": ACCOUNT} if accounts is None else accounts,
+            transport=self.transport,  # type: ignore[arg-type] # the twin
+            clock=self.clock,
+            retry=retry or RetryLimits(attempts=3),
+            stopping=lambda: self.stopping,
+        )
+
+    def run(self, command: str, arguments: Mapping[str, Any], command_id: str = "id", **more: Any) -> Report:
+        """Execute and return the report."""
+        report = self.executor.execute(Envelope(command_id, f"orders.{command}", arguments, **more))
+        assert report is not None
+        return report
+
+
+def ended(report: Report) -> tuple[str, str, int]:
+    """Outcome, reason and attempts: what most tests are about."""
+    return report.outcome.value, report.reason.value, report.attempts
+
+
+def test_an_undisturbed_command_costs_two_moves() -> None:
+    """Begin before the send, settle after it, and a report with every time."""
+    bench = Bench(ACCEPTED)
+    report = bench.run("withdraw", WITHDRAW, enqueued_at=START_MS - 5)
+    assert ended(report) == ("accepted", "ok", 1)
+    assert [entry["event"] for entry in bench.ledger.journal] == ["begin", "settle"]
+    assert (report.enqueued_at, report.first_sent_at, report.last_signed_at, report.finished_at) == (
+        START_MS - 5,
+        START_MS,
+        START_MS,
+        START_MS,
+    )
+    assert (report.venue, report.account, report.result) == ("everstrike", "main", {"id": "1"})
+
+
+def test_the_ledger_says_begun_before_the_first_byte() -> None:
+    """Rule 1: at the moment of the exchange the record is there."""
+    bench = Bench()
+
+    def look() -> Answer:
+        record = bench.ledger.read("id")
+        assert record is not None
+        assert record.state is State.SENDING
+        return ACCEPTED
+
+    bench.transport.steps.append(look)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+
+
+def test_a_query_never_touches_the_ledger() -> None:
+    """Not even when it has to be tried again."""
+    bench = Bench(BUSY, LOST, Answer(200, b'{"code":200,"msg":null,"result":{}}'))
+    report = bench.run("positions", {"account": "main"})
+    assert ended(report) == ("accepted", "ok", 3)
+    assert report.positions == ()
+    assert bench.ledger.journal == []
+
+
+def test_every_attempt_signs_anew() -> None:
+    """Rule 4: a fresh timestamp and a fresh signature after each wait."""
+    bench = Bench(BUSY, BUSY, ACCEPTED)
+    report = bench.run("withdraw", WITHDRAW)
+    stamps = [int(parse_qs(r.body.decode())["timestamp"][0]) for r in bench.transport.requests]  # type: ignore[union-attr]
+    assert stamps == sorted(set(stamps))
+    assert stamps[0] == report.first_sent_at
+    assert stamps[-1] == report.last_signed_at
+    assert len({r.headers["x-signature"] for r in bench.transport.requests}) == 3
+    assert [e["event"] for e in bench.ledger.journal] == ["begin", "pause", "begin", "pause", "begin", "settle"]
+
+
+def test_retry_after_is_a_floor() -> None:
+    """The venue's wish is waited for, beyond our own longest wait."""
+    bench = Bench(Answer(429, b"", {"Retry-After": "7"}), ACCEPTED)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
+    assert bench.clock.slept == [7.0]
+
+
+def test_a_wait_beyond_the_budget_is_not_begun() -> None:
+    """A Retry-After longer than the budget ends it at once."""
+    bench = Bench(Answer(429, b"", {"Retry-After": "60"}))
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("not_sent", "unavailable", 1)
+    assert bench.clock.slept == []
+
+
+def test_attempts_that_never_left_are_not_counted_as_sent() -> None:
+    """Nothing was put on the wire, so nothing was sent and no time of sending is claimed."""
+    bench = Bench(NEVER_LEFT, NEVER_LEFT, NEVER_LEFT)
+    report = bench.run("withdraw", WITHDRAW)
+    assert ended(report) == ("not_sent", "unavailable", 0)
+    assert (report.first_sent_at, report.last_signed_at) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([LOST], ("unknown", "lost_reply", 1)),
+        ([BUSY, LOST], ("unknown", "lost_reply", 2)),
+        ([INVALID], ("rejected", "refused", 1)),
+        ([BUSY, BUSY, BUSY], ("not_sent", "unavailable", 3)),
+        ([Answer(418, b"")], ("unknown", "unlisted_answer", 1)),
+    ],
+)
+def test_a_withdrawal_is_sent_again_only_after_a_proof(steps: list[Step], expected: tuple[str, str, int]) -> None:
+    """Rule 2: the first doubt ends it."""
+    assert ended(Bench(*steps).run("withdraw", WITHDRAW)) == expected
+
+
+def test_a_refusal_after_a_lost_reply_proves_nothing() -> None:
+    """The cancel has probably worked, and that is why the order is not found."""
+    report = Bench(LOST, NOT_FOUND).run("cancel", CANCEL)
+    assert ended(report) == ("unknown", "refused_after_lost", 2)
+    assert report.venue_message == "The order was not found"
+
+
+def test_accepted_after_a_lost_reply_stays_accepted() -> None:
+    """A yes needs no excuse."""
+    assert ended(Bench(LOST, ACCEPTED).run("cancel", CANCEL)) == ("accepted", "ok", 2)
+
+
+def test_used_up_after_a_lost_reply_is_unknown_for_the_first_doubt() -> None:
+    """Two attempts that never left don't clear the one that did."""
+    assert ended(Bench(LOST, NEVER_LEFT, NEVER_LEFT).run("cancel", CANCEL)) == ("unknown", "lost_reply", 1)
+
+
+def test_a_deadline_in_the_past_sends_nothing() -> None:
+    """Checked last, right before the signature, and nothing is signed."""
+    bench = Bench(ACCEPTED)
+    report = bench.run("withdraw", {**WITHDRAW, "deadline": START_MS})
+    assert ended(report) == ("not_sent", "expired", 0)
+    assert bench.transport.requests == []
+
+
+def test_a_deadline_that_passes_while_connecting_sends_nothing() -> None:
+    """The connection took longer than the command could wait."""
+    bench = Bench(ACCEPTED)
+    bench.transport.before_prepare = lambda: bench.clock.turn(2)
+    report = bench.run("withdraw", {**WITHDRAW, "deadline": START_MS + 1000})
+    assert ended(report) == ("not_sent", "expired", 0)
+
+
+def test_a_deadline_too_near_for_another_attempt() -> None:
+    """No wait is begun that would end after it."""
+    bench = Bench(BUSY, ACCEPTED, retry=RetryLimits(initial=5, maximum=5))
+    report = bench.run("close", {**CLOSE, "deadline": START_MS + 1000})
+    assert ended(report) == ("not_sent", "expired", 1)
+    assert bench.clock.slept == []
+
+
+def test_the_same_id_again_is_answered_from_the_ledger() -> None:
+    """Executed once, and the second report says that it is the first one's."""
+    bench = Bench(ACCEPTED)
+    first = bench.run("withdraw", WITHDRAW)
+    second = bench.run("withdraw", WITHDRAW)
+    assert second == replace_report(first, replayed=True)
+    assert len(bench.transport.requests) == 1
+
+
+def replace_report(report: Report, **changes: Any) -> Report:
+    """The report with other values."""
+    return report.model_copy(update=changes)
+
+
+def test_the_same_id_with_other_arguments_sends_nothing() -> None:
+    """The first report stands."""
+    bench = Bench(ACCEPTED)
+    first = bench.run("withdraw", WITHDRAW)
+    other = bench.run("withdraw", {**WITHDRAW, "qty": "2"})
+    assert other.fingerprint == first.fingerprint
+    assert other.replayed
+    assert len(bench.transport.requests) == 1
+    assert bench.ledger.journal[-1]["event"] == "id_reused"
+
+
+def test_another_command_under_a_running_id_gets_no_report() -> None:
+    """There is none that could be told, and the first one's must not be overwritten."""
+    bench = Bench()
+
+    def meanwhile() -> Answer:
+        other = Envelope("id", "orders.withdraw", {**WITHDRAW, "qty": "2"})
+        assert bench.make().execute(other) is None
+        return ACCEPTED
+
+    bench.transport.steps.append(meanwhile)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({**WITHDRAW, "qty": "-1"}, "qty must be greater than zero"),
+        ({**WITHDRAW, "qty": float("nan")}, "qty must be finite"),
+        ({**WITHDRAW, "qty": "1e400000"}, "qty has more than 40 digits"),
+        ({**WITHDRAW, "adress": "x"}, "adress is not an argument of this command"),
+        ({**WITHDRAW, "account": "nobody"}, "account 'nobody' is not configured in this worker (configured: main)"),
+        ({"account": "main", "asset": "ETH", "qty": "1"}, "address is missing"),
+    ],
+)
+def test_bad_input_is_not_sent(arguments: Mapping[str, Any], words: str) -> None:
+    """With words that a person understands, and the id is taken."""
+    bench = Bench()
+    report = bench.run("withdraw", arguments)
+    assert ended(report) == ("not_sent", "invalid", 0)
+    assert words in report.message
+    assert bench.run("withdraw", arguments).replayed
+    assert bench.transport.requests == []
+
+
+def test_positional_arguments_are_refused() -> None:
+    """The contract takes keywords alone."""
+    assert ended(Bench().run("withdraw", WITHDRAW, positional=1)) == ("not_sent", "invalid", 0)
+
+
+def test_an_unknown_argument_is_named_and_its_value_is_not() -> None:
+    """It may well be a secret that somebody put in the wrong place."""
+    report = Bench().run("withdraw", {**WITHDRAW, "secret_key": "hunter2"})
+    assert "secret_key" in report.message
+    assert "hunter2" not in report.model_dump_json()
+
+
+class Dead(BaseException):
+    """A worker that is killed: nothing after this line of it is ever run."""
+
+
+def dies(*_: object) -> Answer:
+    """A step at which the worker is killed."""
+    raise Dead
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        ("withdraw", WITHDRAW, ("unknown", "crashed", 1)),
+        ("close", {**CLOSE, "qty": "1"}, ("unknown", "crashed", 1)),
+        ("close", CLOSE, ("accepted", "ok", 2)),
+        ("cancel", CANCEL, ("accepted", "ok", 2)),
+    ],
+)
+def test_the_next_worker_after_a_crash(command: str, arguments: dict[str, str], expected: tuple[str, str, int]) -> None:
+    """What may be repeated is repeated, the rest is unknown; both only after the dead worker's lease."""
+    bench = Bench(dies, ACCEPTED)
+    with pytest.raises(Dead):
+        bench.run(command, arguments)
+    assert ended(bench.run(command, arguments)) == expected
+    assert sum(bench.clock.slept) > 10
+
+
+def test_a_refusal_after_a_crash_proves_nothing() -> None:
+    """The dead worker's send is as much of unknown fate as a lost reply."""
+    bench = Bench(dies, NOT_FOUND)
+    with pytest.raises(Dead):
+        bench.run("cancel", CANCEL)
+    assert ended(bench.run("cancel", CANCEL)) == ("unknown", "refused_after_lost", 2)
+
+
+def test_a_crash_between_attempts_loses_nothing() -> None:
+    """The first attempt is proven not executed, so the next worker goes on with the withdrawal."""
+    bench = Bench(BUSY, ACCEPTED)
+
+    def die(seconds: float) -> None:
+        bench.clock.on_sleep = lambda _: None
+        raise Dead
+
+    bench.clock.on_sleep = die
+    with pytest.raises(Dead):
+        bench.run("withdraw", WITHDRAW)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
+
+
+def test_a_command_that_kills_its_workers_ends() -> None:
+    """Attempts count over all workers, so a poisoned command can't go round for ever."""
+    bench = Bench(dies, dies, dies, ACCEPTED)
+    for _ in range(3):
+        with pytest.raises(Dead):
+            bench.run("cancel", CANCEL)
+    assert ended(bench.run("cancel", CANCEL)) == ("unknown", "crashed", 3)
+
+
+def test_a_sender_taken_for_dead_brings_its_answer() -> None:
+    """Declared unknown/crashed while it only slept: the venue's answer is evidence, and settles it."""
+    bench = Bench()
+
+    def oversleep() -> Answer:
+        bench.clock.turn(60)
+        assert ended(bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))) == ("unknown", "crashed", 1)  # type: ignore[arg-type]
+        return ACCEPTED
+
+    bench.transport.steps.append(oversleep)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+    assert bench.run("withdraw", WITHDRAW).outcome is Outcome.ACCEPTED
+
+
+def test_a_worker_that_lost_its_command_does_not_sign() -> None:
+    """Stopped between the claim and the signature for longer than the lease: another has taken over, so it only reads
+    the report."""
+    bench = Bench(ACCEPTED, ACCEPTED)
+
+    def oversleep() -> None:
+        bench.transport.before_prepare = lambda: None
+        bench.clock.turn(60)
+        assert ended(bench.make().execute(Envelope("id", "orders.cancel", CANCEL))) == ("accepted", "ok", 2)  # type: ignore[arg-type]
+
+    bench.transport.before_prepare = oversleep
+    report = bench.run("cancel", CANCEL)
+    assert report.replayed
+    assert len(bench.transport.requests) == 1
+
+
+class FlakyLedger(MemoryLedger):
+    """A ledger whose server is away for the next so many calls; a call may have been done before the reply was lost."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        super().__init__(now_ms)
+        self.fail: dict[str, int] = {}
+        self.done_before_failing = False
+
+    def _flaky(self, name: str, call: Callable[[], Any]) -> Any:
+        if self.fail.get(name, 0) > 0:
+            self.fail[name] -= 1
+            if self.done_before_failing:
+                call()
+            raise LedgerUnavailable("the ledger's server can't be reached")
+        return call()
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """Fails first."""
+        answer: BeginAnswer = self._flaky("begin", lambda: MemoryLedger.begin(self, claim, attempt))
+        return answer
+
+    def pause(self, *arguments: Any) -> bool:
+        """Fails first."""
+        done: bool = self._flaky("pause", lambda: MemoryLedger.pause(self, *arguments))
+        return done
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """Fails first."""
+        stands: Report | None = self._flaky("settle", lambda: MemoryLedger.settle(self, claim, report))
+        return stands
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done, reply lost"])
+@pytest.mark.parametrize("move", ["begin", "pause", "settle"])
+def test_a_ledger_that_is_away_is_waited_for(move: str, done: bool) -> None:
+    """Nothing is sent meanwhile, and nothing is done twice when only the reply was lost."""
+    bench = Bench(BUSY, ACCEPTED)
+    bench.ledger = FlakyLedger(bench.clock.now_ms)
+    bench.ledger.fail, bench.ledger.done_before_failing = {move: 3}, done
+    bench.executor = bench.make()
+    report = bench.run("withdraw", WITHDRAW)
+    assert ended(report) == ("accepted", "ok", 2)
+    record = bench.ledger.read("id")
+    assert record is not None
+    assert record.progress.tries == 2
+    assert record.report == report
+
+
+def test_a_stopping_worker_gives_back_what_it_has_not_begun() -> None:
+    """The ledger is away and the worker is to stop: the message goes back to its queue."""
+    bench = Bench()
+    bench.ledger = FlakyLedger(bench.clock.now_ms)
+    bench.ledger.fail = {"begin": 100}
+    bench.executor = bench.make()
+    bench.stopping = True
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW)
+    assert bench.transport.requests == []
+
+
+def test_a_stopping_worker_does_not_wait_for_another() -> None:
+    """A duplicate of a command that another worker is at goes back to its queue."""
+    bench = Bench()
+
+    def meanwhile() -> Answer:
+        bench.stopping = True
+        with pytest.raises(GaveUpWaiting):
+            bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))
+        return ACCEPTED
+
+    bench.transport.steps.append(meanwhile)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+
+
+def test_a_fault_of_our_own_is_unknown_and_quotes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug after the send must not become a wrong word; its text may quote a request and is not repeated."""
+    report = Bench(ValueError("signature=abc secret-of-main")).run("withdraw", WITHDRAW)
+    assert (report.outcome, report.reason) == (Outcome.UNKNOWN, Reason.CRASHED)
+    assert "secret-of-main" not in report.model_dump_json() + caplog.text
+    assert "ValueError" in caplog.text
+
+
+def test_a_request_that_can_not_be_built_is_not_sent() -> None:
+    """Nothing has left when signing fails."""
+    bench = Bench(ACCEPTED)
+    odd = replace(ACCOUNT, base_url="http://[")
+    bench.executor = bench.make(accounts={"main": odd})
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("not_sent", "invalid", 0)
+
+
+def test_an_echo_of_the_keys_is_struck_out() -> None:
+    """A venue that quotes the key or the signature in its answer does not get it into a report."""
+    bench = Bench()
+
+    def echo() -> Answer:
+        request = bench.transport.requests[-1]
+        said = f"bad key key-of-main, secret-of-main, {request.headers['x-signature']}"
+        return Answer(401, json.dumps({"code": 401, "msg": said, "result": {"echo": said}}).encode())
+
+    bench.transport.steps.append(echo)
+    report = bench.run("withdraw", WITHDRAW)
+    assert ended(report) == ("rejected", "refused", 1)
+    text = report.model_dump_json()
+    assert "key-of-main" not in text
+    assert "secret-of-main" not in text
+    assert bench.transport.requests[0].headers["x-signature"] not in text
+    assert report.venue_message == "bad key ***, ***, ***"
+
+
+def test_a_worker_without_the_account_does_not_end_what_another_began() -> None:
+    """It finds the send of a dead worker, can't carry on, and says unknown."""
+    bench = Bench(dies)
+    with pytest.raises(Dead):
+        bench.run("cancel", CANCEL)
+    bench.executor = bench.make(accounts={})
+    assert ended(bench.run("cancel", CANCEL)) == ("unknown", "crashed", 1)

@@ -1,0 +1,1 @@
+"""Executing a command: claim, permit, send, judge, settle."""

@@ -1,0 +1,208 @@
+"""Holding a command: one owner at a time, through a ledger that may be away for a while.
+
+The executor asks for a command and gets it (:class:`Held`) or the report that already stands (:class:`Stands`). Waiting
+for a living owner, declaring a dead one's send unknown, and outliving the ledger's outages happen here.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from producers.report import Report
+from worker.execution.clock import Clock
+from worker.execution.ledger import (
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Ledger,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Reused,
+)
+
+logger = logging.getLogger("orders.ledger")
+
+T = TypeVar("T")
+A = TypeVar("A", BeginAnswer, BeginAnswer | None)
+
+POLL_SECONDS = (0.02, 0.5)
+"""How soon and how rarely a duplicate asks whether the owner is done: short orders end in milliseconds."""
+OUTAGE_SECONDS = (0.1, 1.0)
+"""The same for a ledger that is away."""
+SETTLE_WHEN_STOPPING_SECONDS = 10.0
+"""How long a worker that was told to stop still tries to write a report into a ledger that is away."""
+
+
+class NotMine(Exception):
+    """The record has another owner by now."""
+
+
+class GaveUpWaiting(Exception):
+    """The worker is stopping: the message goes back to its queue, and the ledger knows what has begun."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A command this worker owns for the time of a lease."""
+
+    claim: Claim
+    progress: Progress
+    recorded: bool
+    """False for queries: they cost the ledger nothing."""
+    lease_ends: float = float("inf")
+    """On the monotonic clock, measured from before the lease was asked for."""
+    paused: bool = False
+    """Whether the last attempt's fate is on record and the next must be begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """The command needs no execution; None when the id belongs to another command that has no report yet."""
+
+    report: Report | None
+
+
+OrphanReport = Callable[[Orphaned], Report]
+
+
+class Holder:
+    """Takes, keeps and ends claims."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, stopping: Callable[[], bool]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._stopping = stopping
+
+    def hold(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Held | Stands:
+        """Begin the first attempt, or find out why not.
+
+        Raises:
+            GaveUpWaiting: the worker is stopping and nothing was begun.
+        """
+        if not mutating:
+            return Held(claim, Progress(tries=1), recorded=False)
+        while True:
+            lease_ends, answer = self._wait_out_busy(lambda: self._begin(claim, 1))
+            if isinstance(answer, Begun):
+                return Held(claim, answer.progress, recorded=True, lease_ends=lease_ends)
+            stands = self._stands(claim, answer, orphan_report)
+            if stands is not None:
+                return stands
+
+    def refuse(self, claim: Claim, report: Report, *, orphan_report: OrphanReport) -> Report | None:
+        """End a command that this worker can't execute; the report that stands, None as in :class:`Stands`."""
+        while True:
+            _, answer = self._wait_out_busy(lambda: (0.0, self._ledger.refuse(claim, report)))
+            if answer is None:
+                return report
+            stands = self._stands(claim, answer, orphan_report)
+            if stands is not None:
+                return stands.report
+
+    def _stands(self, claim: Claim, answer: BeginAnswer, orphan_report: OrphanReport) -> Stands | None:
+        """The report that stands after this answer; None when things moved on and must be asked again."""
+        if isinstance(answer, Ended):
+            logger.info("replayed id=%s outcome=%s", claim.command_id, answer.report.outcome.value)
+            return Stands(answer.report.as_replay())
+        if isinstance(answer, Reused):
+            logger.warning(
+                "id_reused id=%s command=%s: the id belongs to a command with other arguments; nothing was sent, "
+                "choose a new id",
+                claim.command_id,
+                claim.command,
+            )
+            return Stands(answer.report.as_replay() if answer.report else None)
+        if isinstance(answer, Orphaned):
+            report = orphan_report(answer)
+            if self._insist(lambda: self._ledger.abandon(claim, answer.token, report)):
+                logger.warning("orphaned id=%s outcome=%s %s", claim.command_id, report.outcome.value, report.message)
+                return Stands(report)
+        return None
+
+    def begin_again(self, held: Held, attempt: int) -> None:
+        """Say durably that the next attempt begins.
+
+        Raises:
+            NotMine: another owner took over.
+        """
+        held.paused = False
+        if not held.recorded:
+            held.progress = replace(held.progress, tries=held.progress.tries + 1)
+            return
+        lease_ends, answer = self._insist(lambda: self._begin(held.claim, attempt))
+        if not isinstance(answer, Begun):
+            raise NotMine(held.claim.command_id)
+        held.progress = answer.progress
+        held.lease_ends = lease_ends
+
+    def _begin(self, claim: Claim, attempt: int) -> tuple[float, BeginAnswer]:
+        """The ledger's answer, and when the lease ends that it may have given: counted from before it was asked, so
+        that this worker never believes in it for longer than the ledger does."""
+        lease_ends = self._clock.monotonic() + claim.lease_ms / 1000
+        return lease_ends, self._ledger.begin(claim, attempt)
+
+    def ensure_lease(self, held: Held, seconds: float) -> None:
+        """Make sure that the lease lasts for ``seconds`` more; a process that was stopped finds out here.
+
+        Raises:
+            NotMine: another owner took over.
+        """
+        if held.lease_ends - self._clock.monotonic() >= seconds:
+            return
+        lease_ends, renewed = self._insist(
+            lambda: (self._clock.monotonic() + held.claim.lease_ms / 1000, self._ledger.renew(held.claim))
+        )
+        if not renewed:
+            raise NotMine(held.claim.command_id)
+        held.lease_ends = lease_ends
+
+    def pause(self, held: Held, lease_ms: int) -> None:
+        """Put the last attempt's fate on record before waiting for the next.
+
+        Raises:
+            NotMine: another owner took over.
+        """
+        held.paused = True
+        if held.recorded and not self._insist(lambda: self._ledger.pause(held.claim, held.progress, lease_ms)):
+            raise NotMine(held.claim.command_id)
+
+    def settle(self, held: Held, report: Report) -> Report | None:
+        """End the command; the report that stands, None while another owner is at work."""
+        if not held.recorded:
+            return report
+        return self._insist(lambda: self._ledger.settle(held.claim, report), SETTLE_WHEN_STOPPING_SECONDS)
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _wait_out_busy(self, ask: Callable[[], tuple[float, A]]) -> tuple[float, A]:
+        wait, longest = POLL_SECONDS
+        while True:
+            lease_ends, answer = self._insist(ask)
+            if not isinstance(answer, Busy):
+                return lease_ends, answer
+            if self._stopping():
+                raise GaveUpWaiting("the command is with another worker")
+            self._clock.sleep(min(wait, max(answer.lease_left_ms, 1) / 1000))
+            wait = min(wait * 1.5, longest)
+
+    def _insist(self, call: Callable[[], T], when_stopping: float = 0.0) -> T:
+        """Repeat a ledger call until the ledger answers: every move may be repeated, none may be skipped."""
+        wait, longest = OUTAGE_SECONDS
+        started = self._clock.monotonic()
+        told = float("-inf")
+        while True:
+            try:
+                return call()
+            except LedgerUnavailable as outage:
+                now = self._clock.monotonic()
+                if self._stopping() and now - started >= when_stopping:
+                    raise GaveUpWaiting(str(outage)) from outage
+                if now - told >= 10:
+                    told = now
+                    logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
+                self._clock.sleep(wait)
+                wait = min(wait * 2, longest)

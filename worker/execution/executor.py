@@ -1,0 +1,273 @@
+"""The one way a command goes: claim, permitted?, sign and send, judge, settle.
+
+Rules that hold here, whatever happens: the ledger says durably that a send has begun before the first byte leaves; the
+deadline is checked last, right before each signature; only a proof of "not executed" lets a command be sent again
+unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
+"""
+
+import logging
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from os import getpid
+from pathlib import Path
+
+import requests
+
+from producers.commands import Command, Positions
+from producers.report import Outcome, Reason, Report
+from worker.execution import reports
+from worker.execution.claims import GaveUpWaiting, Held, Holder, NotMine, Stands
+from worker.execution.clock import Clock
+from worker.execution.intake import CannotSend, Envelope, Intake
+from worker.execution.ledger import Claim, Ledger, Progress
+from worker.execution.matrix import Decision, decide
+from worker.execution.retry import Attempt, RetryLimits, retrying
+from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
+from worker.venues.transport import Transport
+
+logger = logging.getLogger("orders.executor")
+
+LEASE_MARGIN_SECONDS = 4.0
+"""For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
+
+
+def place(error: BaseException) -> str:
+    """Where an error was raised, as ``file:line``, without a word of what was being done to what."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one worker knows while it executes one command."""
+
+    envelope: Envelope
+    command: Command
+    account: Account
+    venue: Venue
+    held: Held
+    attempt: int = 1
+    last: Verdict | None = None
+    signed_at: int | None = None
+    secrets: tuple[bytes, ...] = ()
+    """What the last request must not have in common with any report or log line."""
+
+    @property
+    def progress(self) -> Progress:
+        return self.held.progress
+
+
+class Executor:
+    """Executes commands; one for a worker process, safe to share among threads."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        venues: Mapping[str, Venue],
+        accounts: Mapping[str, Account],
+        transport: Transport,
+        clock: Clock,
+        retry: RetryLimits,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``stopping`` says that the worker was asked to stop: what has not begun is then given back."""
+        self._intake = Intake(venues, accounts, clock)
+        self._transport = transport
+        self._clock = clock
+        self._retry = retry
+        self._holder = Holder(ledger, clock, stopping)
+        limits = transport.limits
+        self._lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
+        self._worker = f"{socket.gethostname()}:{getpid()}"
+
+    def execute(self, envelope: Envelope) -> Report | None:
+        """Execute a command and return the report that stands; None when it belongs to another command's first run.
+
+        Raises:
+            GaveUpWaiting: the worker is stopping and nothing has begun: the message goes back to its queue.
+        """
+        taken = self._intake.read(envelope)
+        if isinstance(taken, CannotSend):
+            return self._refuse(envelope, taken)
+        command, account, venue = taken
+        claim = self._claim(envelope, command)
+        died = CannotSend(Reason.UNAVAILABLE, "its worker died")
+        held = self._holder.hold(
+            claim,
+            mutating=command.mutating,
+            orphan_report=lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, died)),
+        )
+        if isinstance(held, Stands):
+            return held.report
+        run = _Run(envelope, command, account, venue, held)
+        try:
+            report = self._send(run)
+        except NotMine:
+            # Another worker took over while this one was away; its report is the one that counts.
+            return self.execute(envelope)
+        except GaveUpWaiting:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
+            # The error's own text and traceback may quote a request: only its kind and place are logged.
+            logger.error(  # noqa: TRY400
+                "a fault in the worker: %s id=%s at %s", type(error).__name__, envelope.command_id, place(error)
+            )
+            report = self._after_fault(run, error)
+        settled = self._holder.settle(held, report)
+        return settled if settled is not None else self.execute(envelope)
+
+    def _refuse(self, envelope: Envelope, problem: CannotSend) -> Report | None:
+        """End a command that can't be made: nothing is sent, and the id is taken."""
+        report = self._intake.refusal(envelope, problem)
+        if envelope.task == Positions.task_name():
+            return report
+        claim = Claim(
+            envelope.command_id,
+            report.fingerprint,
+            report.command,
+            report.account or "",
+            repeatable=False,
+            token=self._token(),
+            lease_ms=self._lease_ms,
+        )
+        return self._holder.refuse(
+            claim,
+            report,
+            orphan_report=lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem)),
+        )
+
+    def _claim(self, envelope: Envelope, command: Command) -> Claim:
+        return Claim(
+            envelope.command_id,
+            command.fingerprint,
+            command.name,
+            command.account,
+            command.repeatable,
+            self._token(),
+            self._lease_ms,
+        )
+
+    def _token(self) -> str:
+        return f"{self._worker}:{secrets.token_hex(8)}"
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _send(self, run: _Run) -> Report:
+        prior = run.progress.tries - 1
+        if prior >= self._retry.attempts:
+            return self._report(run, *self._give_up(run, Reason.UNAVAILABLE, "the attempts are used up"))
+        policy = retrying(
+            self._retry,
+            self._clock,
+            attempts_left=self._retry.attempts - prior,
+            deadline_ms=run.command.deadline,
+            before_wait=lambda attempt, wait: self._pause(run, attempt, wait),
+        )
+        try:
+            attempt: Attempt = policy(self._attempt, run)
+        except CannotSend as problem:
+            return self._report(run, *self._give_up(run, problem.reason, problem.message))
+        return self._report(run, *self._conclude(run, attempt))
+
+    def _attempt(self, run: _Run) -> Attempt:
+        if run.held.paused:
+            run.attempt += 1
+            self._holder.begin_again(run.held, run.attempt)
+        answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
+        if isinstance(answer, Answer):
+            verdict = run.venue.judge(run.command, answer.without(run.secrets))
+        else:
+            verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
+        decision = decide(run.command, verdict.proof)
+        self._remember(run, verdict, decision, left=isinstance(answer, Answer) or answer.left)
+        logger.info(
+            "attempt id=%s task=%s account=%s attempt=%d http_status=%s proof=%s decision=%s",
+            run.envelope.command_id,
+            run.command.task,
+            run.account.alias,
+            run.progress.tries,
+            verdict.http_status,
+            verdict.proof.value,
+            decision.value,
+        )
+        return Attempt(verdict, decision)
+
+    def _sign(self, run: _Run) -> requests.PreparedRequest:
+        """The last step before the first byte: the connection is open, only now the clock is read."""
+        self._holder.ensure_lease(run.held, seconds=self._transport.limits.read_timeout + 1)
+        now_ms = self._clock.now_ms()
+        if run.command.deadline is not None and now_ms >= run.command.deadline:
+            late = now_ms - run.command.deadline
+            raise CannotSend(Reason.EXPIRED, f"the deadline passed {late} ms before a request could be signed")
+        try:
+            request = run.venue.request(run.command, run.account, now_ms)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
+            raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
+        run.signed_at = now_ms
+        run.secrets = secrets_of(request, run.account)
+        return request
+
+    def _remember(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:
+        before = run.progress
+        unknown = decision in (Decision.AGAIN_TAINTED, Decision.UNKNOWN)
+        run.last = verdict
+        run.held.progress = replace(
+            before,
+            sent=before.sent + int(left),
+            tainted=before.tainted or (verdict.unknown_reason.value if unknown else ""),
+            first_sent_at=before.first_sent_at or (run.signed_at if left else None),
+            last_signed_at=run.signed_at or before.last_signed_at,
+        )
+
+    def _pause(self, run: _Run, attempt: Attempt, wait: float) -> None:
+        logger.info("waiting id=%s seconds=%.3f because=%s", run.envelope.command_id, wait, attempt.verdict.message)
+        self._holder.pause(run.held, lease_ms=int(wait * 1000) + self._lease_ms)
+
+    # -- concluding ----------------------------------------------------------------------------------------------
+
+    def _conclude(self, run: _Run, attempt: Attempt) -> tuple[Outcome, Reason, str]:
+        verdict, decision = attempt.verdict, attempt.decision
+        if decision is Decision.ACCEPT:
+            return Outcome.ACCEPTED, Reason.OK, verdict.message
+        if decision is Decision.UNKNOWN:
+            return Outcome.UNKNOWN, verdict.unknown_reason, f"{verdict.message}; it may have been executed"
+        if decision is Decision.REJECT:
+            if not run.progress.tainted:
+                return Outcome.REJECTED, Reason.REFUSED, verdict.message
+            # The refusal may be the echo of an earlier attempt that worked: "not found" after a cancel whose reply
+            # was lost.
+            message = f"{verdict.message}; an earlier attempt of unknown fate may be why"
+            return Outcome.UNKNOWN, Reason.REFUSED_AFTER_LOST, message
+        if attempt.gave_up is Reason.EXPIRED:
+            return self._give_up(run, Reason.EXPIRED, f"no time to try again before the deadline: {verdict.message}")
+        return self._give_up(run, Reason.UNAVAILABLE, f"gave up after {run.progress.tries} attempts: {verdict.message}")
+
+    def _give_up(self, run: _Run, reason: Reason, message: str) -> tuple[Outcome, Reason, str]:
+        """Not sent when every attempt is proven not executed, else unknown for the reason the first doubt arose."""
+        if not run.progress.tainted:
+            return Outcome.NOT_SENT, reason, message
+        return Outcome.UNKNOWN, Reason(run.progress.tainted), f"{message}; an attempt may have been executed"
+
+    def _after_fault(self, run: _Run, error: Exception) -> Report:
+        """A send was begun and the truth about it is lost: that is all that can be said."""
+        message = f"a fault in the worker ({type(error).__name__}) after a send was begun; it may have been executed"
+        return self._report(run, Outcome.UNKNOWN, Reason.CRASHED, message)
+
+    def _report(self, run: _Run, outcome: Outcome, reason: Reason, message: str) -> Report:
+        return reports.conclusion(
+            command_id=run.envelope.command_id,
+            enqueued_at=run.envelope.enqueued_at,
+            command=run.command,
+            account=run.account,
+            progress=run.progress,
+            verdict=run.last,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+            now_ms=self._clock.now_ms(),
+        )

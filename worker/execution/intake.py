@@ -1,0 +1,77 @@
+"""From a message to a command that can be executed, or to the report that it can't."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from producers.commands import Command, parse_command
+from producers.errors import InvalidCommand
+from producers.report import Reason, Report
+from worker.execution import reports
+from worker.execution.clock import Clock
+from worker.venues.base import Account, Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A command as its message brings it."""
+
+    command_id: str
+    task: str
+    arguments: Mapping[str, Any]
+    positional: int = 0
+    """How many positional arguments came along; the contract takes none."""
+    enqueued_at: int | None = None
+
+
+class CannotSend(Exception):
+    """Raised where a request would be signed: it must not be, for this reason."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Intake:
+    """Knows which commands this worker can execute."""
+
+    def __init__(self, venues: Mapping[str, Venue], accounts: Mapping[str, Account], clock: Clock) -> None:
+        self._venues = venues
+        self._accounts = accounts
+        self._clock = clock
+
+    def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CannotSend:
+        """The command with its account and venue, or why it can't be one. Never raises."""
+        if envelope.positional:
+            return CannotSend(Reason.INVALID, "arguments must be keywords; positional ones came")
+        try:
+            command = parse_command(envelope.task, envelope.arguments)
+        except InvalidCommand as error:
+            return CannotSend(Reason.INVALID, "; ".join(error.problems))
+        account = self._accounts.get(command.account)
+        if account is None:
+            known = ", ".join(sorted(self._accounts)) or "none"
+            message = f"account {command.account!r} is not configured in this worker (configured: {known})"
+            return CannotSend(Reason.INVALID, message)
+        venue = self._venues[account.venue]
+        problem = venue.unsupported(command)
+        return CannotSend(Reason.INVALID, problem) if problem else (command, account, venue)
+
+    def refusal(self, envelope: Envelope, problem: CannotSend) -> Report:
+        """The report that nothing was sent, finished now."""
+        try:
+            command: Command | None = parse_command(envelope.task, envelope.arguments)
+        except InvalidCommand:
+            command = None
+        return reports.refusal(
+            command_id=envelope.command_id,
+            task=envelope.task,
+            arguments=envelope.arguments,
+            command=command,
+            account=self._accounts.get(command.account) if command else None,
+            reason=problem.reason,
+            message=problem.message,
+            enqueued_at=envelope.enqueued_at,
+            now_ms=self._clock.now_ms(),
+        )

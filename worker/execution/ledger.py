@@ -1,0 +1,157 @@
+"""The ledger: the idempotency store that durably says what has begun and how it ended.
+
+::
+
+    absent ─begin─▶ SENDING ─settle─▶ SETTLED(report)              accepted, rejected, not_sent
+                     │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
+                pause▼  │begin
+                    WAITING            between attempts: the last one's fate is on record
+    owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
+    SENDING of any other command is abandoned: UNKNOWN/crashed
+
+Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
+module holds the words and the protocol; :mod:`worker.execution.redis_ledger` is the real one and
+:mod:`worker.execution.memory_ledger` its twin. Both pass the same contract tests.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from producers.report import Report
+
+
+class State(StrEnum):
+    """Where a command stands."""
+
+    SENDING = "SENDING"
+    WAITING = "WAITING"
+    SETTLED = "SETTLED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who wants to execute which command."""
+
+    command_id: str
+    fingerprint: str
+    command: str
+    account: str
+    repeatable: bool
+    token: str
+    """Unique to one run of one command in one worker; only its bearer moves the record."""
+    lease_ms: int
+    """How long one attempt may take; while it lasts nobody else touches the record. Milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of a command's attempts so far, over all of its owners."""
+
+    tries: int = 0
+    """How many attempts were begun."""
+    sent: int = 0
+    """How many requests were put on the wire; one of a dead worker counts, because it may have been."""
+    tainted: str = ""
+    """Why an earlier attempt is of unknown fate (a :class:`~producers.report.Reason`), or empty."""
+    first_sent_at: int | None = None
+    last_signed_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The claim holds: a send may begin, and the ledger says so."""
+
+    fence: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another owner is alive; ask again when its lease is over."""
+
+    lease_left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The command has its report already."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """The id belongs to a command with other arguments. Its report, when it has one."""
+
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """The owner is gone, and this claim must not or can't carry on."""
+
+    token: str
+    """The dead owner's."""
+    begun_at: int
+    """When its last send was begun, UNIX ms."""
+    sending: bool
+    """Whether it died with a send begun, and not between two attempts."""
+    progress: Progress
+
+
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One command's record, as a reader sees it."""
+
+    command_id: str
+    state: State
+    fingerprint: str
+    command: str
+    account: str
+    fence: int
+    progress: Progress
+    report: Report | None
+
+
+class LedgerUnavailable(Exception):
+    """The ledger can't be reached or refuses writes: nothing may be sent, and nothing settled, until it is back."""
+
+
+class Ledger(Protocol):
+    """What the executor needs of a ledger. Every method may raise :class:`LedgerUnavailable`; repeating a call whose
+    reply was lost is safe."""
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """Say durably that attempt number ``attempt`` (1 for the first of this owner) begins, and take the lease."""
+
+    def renew(self, claim: Claim) -> bool:
+        """Take a fresh lease for the attempt under way; False when the record is not this claim's any more."""
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+        """Record the last attempt's fate before waiting for the next; False when the record has another owner."""
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """End the command with this report and return the report that stands.
+
+        It is another one when the record was ended without this owner, and None while another owner is at work. A
+        command that was declared ``unknown/crashed`` while its sender lived is still settled by that sender: its
+        answer is evidence.
+        """
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
+        """End a command that was never begun with this report; None when that is done, else what stands there.
+
+        For a worker that can't execute the command at all: a record that another worker left open is ``Busy`` while
+        its owner lives and ``Orphaned`` after.
+        """
+
+    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
+        """End an orphaned command with this report; False when its owner came back or another was faster."""
+
+    def read(self, command_id: str) -> Record | None:
+        """The record, or None."""

@@ -1,0 +1,47 @@
+"""The contract's matrix: command and verdict -> may it be sent again, or how does it end?
+
+One function and nothing else decides this. The first three rows of the contract are the venue's part (an attempt that
+never left, a listed message and a status become a :class:`Proof` there); here the columns are applied.
+"""
+
+from enum import StrEnum
+
+from producers.commands import Command, Withdraw
+from worker.venues.base import Proof
+
+
+class Decision(StrEnum):
+    """What to do after an attempt."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    AGAIN = "again"
+    """Send again: this attempt is proven not executed."""
+    AGAIN_TAINTED = "again_tainted"
+    """Send again: executing twice has the effect of once. That this attempt may have been executed is remembered."""
+    UNKNOWN = "unknown"
+    """Never send again."""
+
+    @property
+    def again(self) -> bool:
+        """Whether the command may be sent again."""
+        return self in (Decision.AGAIN, Decision.AGAIN_TAINTED)
+
+
+def decide(command: Command, proof: Proof) -> Decision:
+    """The cell of the matrix for this command and what its attempt proves."""
+    if proof is Proof.EXECUTED:
+        return Decision.ACCEPT
+    if proof is Proof.REFUSED:
+        return Decision.REJECT
+    if proof is Proof.NOT_EXECUTED:
+        return Decision.AGAIN
+    if proof is Proof.UNLISTED_REFUSAL:
+        # The application answered with its error envelope. For money that leaves for good this is not proof enough.
+        return Decision.UNKNOWN if isinstance(command, Withdraw) else Decision.AGAIN
+    return Decision.AGAIN_TAINTED if command.repeatable else Decision.UNKNOWN
+
+
+def takeover(command: Command) -> Decision:
+    """What the next worker does with a command whose owner died with a send begun."""
+    return Decision.AGAIN_TAINTED if command.repeatable else Decision.UNKNOWN

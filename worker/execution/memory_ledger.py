@@ -1,0 +1,184 @@
+"""The ledger's in-memory twin, for tests and simulations: same moves, same answers as the real one."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from producers.report import Outcome, Report
+from worker.execution.ledger import (
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: Record
+    token: str
+    lease_until: int
+    begun_at: int
+    attempt: int
+
+
+def _orphan(entry: _Entry) -> Orphaned:
+    sending = entry.record.state is State.SENDING
+    progress = entry.record.progress
+    if sending:
+        progress = replace(progress, sent=progress.sent + 1)
+    return Orphaned(entry.token, entry.begun_at, sending, progress)
+
+
+def _end_state(report: Report) -> State:
+    return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
+
+
+class MemoryLedger:
+    """The ledger's twin in this process's memory, for tests and simulations: same moves, same answers."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self.journal: list[Mapping[str, str]] = []
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """See :meth:`Ledger.begin`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is None:
+                return self._take(claim, attempt, fence=1, progress=Progress())
+            stands = self._stands(claim, entry)
+            if stands is not None:
+                return stands
+            if entry.token == claim.token:
+                repeated = entry.record.state is State.SENDING and entry.attempt == attempt
+                progress = entry.record.progress
+                if repeated:
+                    progress = replace(progress, tries=progress.tries - 1)
+                return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
+            progress = entry.record.progress
+            if entry.record.state is State.SENDING:
+                if not claim.repeatable:
+                    return _orphan(entry)
+                progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
+            return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
+
+    def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
+        """What keeps this claim from the record; None when it may be taken."""
+        record = entry.record
+        if record.fingerprint != claim.fingerprint:
+            self._write("id_reused", claim.command_id, claim.token)
+            return Reused(record.report)
+        if record.report is not None:
+            return Ended(record.report)
+        left = entry.lease_until - self._now_ms()
+        return Busy(left) if entry.token != claim.token and left > 0 else None
+
+    def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
+        progress = replace(progress, tries=progress.tries + 1)
+        now = self._now_ms()
+        record = Record(
+            claim.command_id, State.SENDING, claim.fingerprint, claim.command, claim.account, fence, progress, None
+        )
+        self._entries[claim.command_id] = _Entry(record, claim.token, now + claim.lease_ms, now, attempt)
+        self._write("begin", claim.command_id, claim.token)
+        return Begun(fence, progress)
+
+    def renew(self, claim: Claim) -> bool:
+        """See :meth:`Ledger.renew`."""
+        with self._lock:
+            entry = self._owned(claim)
+            if entry is None or entry.record.state is not State.SENDING:
+                return False
+            entry.lease_until = self._now_ms() + claim.lease_ms
+            return True
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+        """See :meth:`Ledger.pause`."""
+        with self._lock:
+            entry = self._owned(claim)
+            if entry is None:
+                return False
+            entry.record = replace(entry.record, state=State.WAITING, progress=progress)
+            entry.lease_until = self._now_ms() + lease_ms
+            self._write("pause", claim.command_id, claim.token)
+            return True
+
+    def _owned(self, claim: Claim) -> _Entry | None:
+        """The open record of this claim's own, or None."""
+        entry = self._entries.get(claim.command_id)
+        return entry if entry is not None and entry.token == claim.token and entry.record.report is None else None
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """See :meth:`Ledger.settle`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is None:
+                self._create_ended("settle", claim, report)
+                return report
+            stored = entry.record.report
+            mine = entry.token == claim.token
+            evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
+            if mine and (stored is None or evidence):
+                entry.record = replace(entry.record, state=_end_state(report), report=report)
+                self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
+                return report
+            if not (mine and stored == report):
+                self._write("late", claim.command_id, claim.token, outcome=report.outcome.value)
+            return stored
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
+        """See :meth:`Ledger.refuse`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is not None:
+                return self._stands(claim, entry) or _orphan(entry)
+            self._create_ended("refuse", claim, report)
+            return None
+
+    def _create_ended(self, event: str, claim: Claim, report: Report) -> None:
+        record = Record(
+            command_id=claim.command_id,
+            state=_end_state(report),
+            fingerprint=claim.fingerprint,
+            command=claim.command,
+            account=claim.account,
+            fence=1,
+            progress=Progress(),
+            report=report,
+        )
+        self._entries[claim.command_id] = _Entry(record, claim.token, lease_until=0, begun_at=0, attempt=0)
+        self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
+
+    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
+        """See :meth:`Ledger.abandon`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            orphaned = (
+                entry is not None
+                and entry.token == dead_token
+                and entry.record.report is None
+                and entry.lease_until <= self._now_ms()
+            )
+            if not orphaned or entry is None:
+                return False
+            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
+            return True
+
+    def read(self, command_id: str) -> Record | None:
+        """See :meth:`Ledger.read`."""
+        with self._lock:
+            entry = self._entries.get(command_id)
+            return entry.record if entry else None
+
+    def _write(self, event: str, command_id: str, token: str, outcome: str = "") -> None:
+        self.journal.append({"event": event, "id": command_id, "token": token, "outcome": outcome})

@@ -1,0 +1,157 @@
+"""The ledger on a Redis-compatible server: each move is one call of ``transitions.lua``, one round trip.
+
+Keys, all in the ledger's database: ``orders:command:<id>`` (hash, one record), ``orders:journal`` (stream, one entry a
+move), ``orders:unknown`` (sorted set of open unknowns). The server must persist and must not evict.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from producers.report import Outcome, Report
+from worker.execution.ledger import (
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+
+RECORD_KEY = "orders:command:{}"
+JOURNAL_KEY = "orders:journal"
+UNKNOWN_KEY = "orders:unknown"
+
+
+def connect(url: str, timeout: float = 5.0) -> redis.Redis:
+    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        socket_keepalive=True,
+        health_check_interval=25,
+        # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+        retry=Retry(NoBackoff(), 1),
+        protocol=2,
+        decode_responses=True,
+    )
+
+
+class RedisLedger:
+    """See :class:`worker.execution.ledger.Ledger` for what each method promises."""
+
+    def __init__(self, client: redis.Redis, *, keep_ms: int = 7 * 86_400_000, journal_lines: int = 1_000_000) -> None:
+        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``."""
+        self._client = client
+        self._keep_ms = keep_ms
+        self._journal_lines = journal_lines
+        source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
+        self._script = client.register_script(source)
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """One round trip."""
+        repeatable = "1" if claim.repeatable else "0"
+        return _begin_answer(self._move("begin", claim, *_names(claim), repeatable, claim.lease_ms, attempt))
+
+    def renew(self, claim: Claim) -> bool:
+        """One round trip."""
+        return self._move("renew", claim, claim.lease_ms)[0] == "done"
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+        """One round trip."""
+        times = ("" if at is None else at for at in (progress.first_sent_at, progress.last_signed_at))
+        reply = self._move("pause", claim, lease_ms, progress.tries, progress.sent, progress.tainted, *times)
+        return reply[0] == "done"
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """One round trip."""
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim, report))
+        if reply[0] == "done":
+            return report
+        return Report.model_validate_json(reply[1]) if reply[1] else None
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
+        """One round trip."""
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim, report))
+        return None if reply[0] == "done" else _begin_answer(reply)
+
+    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
+        """One round trip."""
+        return self._move("abandon", claim, dead_token, *self._ending(claim, report))[0] == "done"
+
+    def _ending(self, claim: Claim, report: Report) -> tuple[str, str, str, int]:
+        """State, outcome, report and lifetime, as the script's moves take them."""
+        state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
+        keep_ms = 0 if claim.command == "withdraw" else self._keep_ms
+        return state.value, report.outcome.value, report.model_dump_json(), keep_ms
+
+    def read(self, command_id: str) -> Record | None:
+        """One round trip."""
+        fields: dict[str, str] = self._guard(self._client.hgetall, RECORD_KEY.format(command_id))
+        if not fields:
+            return None
+        return Record(
+            command_id=command_id,
+            state=State(fields["state"]),
+            fingerprint=fields["fingerprint"],
+            command=fields["command"],
+            account=fields["account"],
+            fence=int(fields["fence"]),
+            progress=_progress(
+                [fields.get(name, "") for name in ("tries", "sent", "tainted", "first_sent_at", "last_signed_at")]
+            ),
+            report=Report.model_validate_json(fields["report"]) if "report" in fields else None,
+        )
+
+    def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
+        keys = [RECORD_KEY.format(claim.command_id), JOURNAL_KEY, UNKNOWN_KEY]
+        args = [move, claim.command_id, claim.token, self._journal_lines, *arguments]
+        reply: list[str] = self._guard(self._script, keys, args)
+        return reply
+
+    def _guard(self, call: Any, *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except redis.ResponseError as error:
+            # Full, no disk, a replica, still loading, no permission: whatever it is, nothing can be written down.
+            raise LedgerUnavailable(f"the ledger's server refuses: {str(error)[:120]}") from error
+        except (redis.RedisError, OSError) as error:
+            raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+
+def _names(claim: Claim) -> tuple[str, str, str]:
+    return claim.fingerprint, claim.command, claim.account
+
+
+def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
+    kind, *rest = reply
+    if kind == "begun":
+        return Begun(int(rest[0]), _progress(rest[1:]))
+    if kind == "busy":
+        return Busy(int(rest[0]))
+    if kind == "ended":
+        return Ended(Report.model_validate_json(rest[0]))
+    if kind == "reused":
+        return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
+    return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
+
+
+def _progress(values: Sequence[str]) -> Progress:
+    tries, sent, tainted, first_sent_at, last_signed_at = values
+    return Progress(
+        int(tries),
+        int(sent),
+        tainted,
+        int(first_sent_at) if first_sent_at else None,
+        int(last_signed_at) if last_signed_at else None,
+    )

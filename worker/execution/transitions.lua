@@ -1,0 +1,184 @@
+-- Every move of the ledger, atomically. The protocol and the words: ledger.py.
+--
+-- KEYS[1]  the command's record, a hash
+-- KEYS[2]  the journal, a stream
+-- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
+-- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon
+-- ARGV[2]  command id
+-- ARGV[3]  token of whoever asks
+-- ARGV[4]  how many journal entries to keep, approximately
+-- ARGV[5…] the move's own arguments, named where they are read
+--
+-- The server's clock decides leases, so that the clocks of workers need not agree. Replies are flat lists, the first
+-- element says what happened; numbers come back as strings where they are stored fields.
+
+local record, journal, unknowns = KEYS[1], KEYS[2], KEYS[3]
+local move, id, token, keep_lines = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function get(...)
+  return redis.call('HMGET', record, ...)
+end
+
+local function write(event, outcome)
+  redis.call('XADD', journal, 'MAXLEN', '~', keep_lines, '*',
+    'event', event, 'id', id, 'token', token, 'outcome', outcome or '')
+end
+
+local function progress(tries, sent, tainted)
+  local times = get('first_sent_at', 'last_signed_at')
+  return tostring(tries), tostring(sent), tainted, times[1] or '', times[2] or ''
+end
+
+-- What keeps a claim with this fingerprint from the record; nil when it may be taken.
+local function stands(fingerprint, r)
+  if r.fingerprint ~= fingerprint then
+    write('id_reused')
+    return {'reused', r.report or ''}
+  end
+  if r.report then
+    return {'ended', r.report}
+  end
+  local left = tonumber(r.lease_until) - now
+  if r.token ~= token and left > 0 then
+    return {'busy', tostring(left)}
+  end
+  return nil
+end
+
+local function load()
+  local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
+    'attempt', 'report')
+  if not v[1] then
+    return nil
+  end
+  return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
+    sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
+    report = v[11] or nil}
+end
+
+local function orphan(r)
+  local sending = r.state == 'SENDING'
+  return {'orphaned', r.token, r.begun_at, sending and '1' or '0',
+    progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
+end
+
+-- Ended records expire after keep_ms (0: never), counted from their end.
+local function finish(event, state, outcome, report, keep_ms)
+  redis.call('HSET', record, 'state', state, 'report', report)
+  if state == 'UNKNOWN' then
+    redis.call('ZADD', unknowns, now, id)
+    redis.call('PERSIST', record)
+  else
+    redis.call('ZREM', unknowns, id)
+    if tonumber(keep_ms) > 0 then
+      redis.call('PEXPIRE', record, keep_ms)
+    end
+  end
+  write(event, outcome)
+end
+
+local function begin(fingerprint, command, account, repeatable, lease_ms, attempt)
+  local r = load()
+  local fence, tries, sent, tainted = 1, 0, 0, ''
+  if r then
+    local kept = stands(fingerprint, r)
+    if kept then
+      return kept
+    end
+    fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
+    if r.token == token then
+      -- The same attempt again: the reply to the first call was lost.
+      if r.state == 'SENDING' and r.attempt == attempt then
+        tries = tries - 1
+      end
+    else
+      if r.state == 'SENDING' then
+        if repeatable ~= '1' then
+          return orphan(r)
+        end
+        sent = sent + 1
+        if tainted == '' then
+          tainted = 'crashed'
+        end
+      end
+      fence = fence + 1
+    end
+  end
+  tries = tries + 1
+  redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
+    'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
+    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt)
+  write('begin')
+  return {'begun', tostring(fence), progress(tries, sent, tainted)}
+end
+
+local function renew(lease_ms)
+  local r = load()
+  if not r or r.token ~= token or r.state ~= 'SENDING' then
+    return {'lost'}
+  end
+  redis.call('HSET', record, 'lease_until', now + tonumber(lease_ms))
+  return {'done'}
+end
+
+local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
+  local r = load()
+  if not r or r.token ~= token or r.report then
+    return {'lost'}
+  end
+  redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
+    'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
+  write('pause')
+  return {'done'}
+end
+
+-- A record that never was: it is made ended.
+local function create_ended(event, fingerprint, command, account, state, outcome, report, keep_ms)
+  redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account, 'token', token,
+    'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0, 'begun_at', 0, 'attempt', 0)
+  finish(event, state, outcome, report, keep_ms)
+  return {'done'}
+end
+
+local function settle(fingerprint, command, account, state, outcome, report, keep_ms)
+  local r = load()
+  if not r then
+    -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
+    return create_ended('settle', fingerprint, command, account, state, outcome, report, keep_ms)
+  end
+  -- A sender that was taken for dead brings its answer: evidence settles an unknown of its own making.
+  local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
+  if r.token == token and (not r.report or evidence) then
+    finish('settle', state, outcome, report, keep_ms)
+    return {'done'}
+  end
+  -- The same report again: the reply to the first call was lost.
+  if r.token == token and r.report == report then
+    return {'done'}
+  end
+  write('late', outcome)
+  return {'ended', r.report or ''}
+end
+
+local function refuse(fingerprint, command, account, state, outcome, report, keep_ms)
+  local r = load()
+  if r then
+    return stands(fingerprint, r) or orphan(r)
+  end
+  return create_ended('refuse', fingerprint, command, account, state, outcome, report, keep_ms)
+end
+
+local function abandon(dead_token, state, outcome, report, keep_ms)
+  local r = load()
+  if not r or r.token ~= dead_token or r.report or tonumber(r.lease_until) > now then
+    return {'lost'}
+  end
+  finish('abandon', state, outcome, report, keep_ms)
+  return {'done'}
+end
+
+local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon}
+return moves[move](unpack(ARGV, 5))

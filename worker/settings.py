@@ -1,0 +1,154 @@
+"""The worker's settings: everything from outside, read once, secrets masked.
+
+Names and defaults are the public contract; ``docs/settings.md`` lists them for people.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Literal, cast
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from producers.settings import OutsideSettings, QueueSettings, SettingsError
+from worker.execution.retry import RetryLimits
+from worker.venues.base import Account, Credentials, Venue
+from worker.venues.bitz import Bitz
+from worker.venues.connections import HttpLimits
+from worker.venues.everstrike import Everstrike
+
+VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AccountSettings(_Part):
+    """``ORDERS_ACCOUNTS__<ALIAS>__…``"""
+
+    venue: Literal["everstrike", "bitz"]
+    api_key: SecretStr
+    secret_key: SecretStr
+    base_url: str = ""
+    """The venue's own when empty."""
+    allow_http: bool = False
+    """Lets ``base_url`` be plain http to more than a loopback address."""
+
+    @field_validator("api_key", "secret_key")
+    @classmethod
+    def _printable(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("must be printable ASCII without blanks (a stray newline at the end of a file?)")
+        return value
+
+    @model_validator(mode="after")
+    def _safe_url(self) -> "AccountSettings":
+        if self.base_url:
+            parts = urlsplit(self.base_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("base_url must be an http(s) URL")
+            if parts.username or parts.query or parts.fragment:
+                raise ValueError("base_url must hold no user, query or fragment")
+            if parts.scheme == "http" and not self.allow_http and not _is_loopback(parts.hostname):
+                raise ValueError("base_url is plain http to a host that is not this machine; set allow_http to mean it")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class RetrySettings(_Part):
+    """``ORDERS_RETRY__…``"""
+
+    attempts: int = Field(5, ge=1, le=100)
+    initial_seconds: float = Field(0.2, gt=0, le=60)
+    max_seconds: float = Field(5, gt=0, le=300)
+    budget_seconds: float = Field(30, gt=0, le=3600)
+
+
+class HttpSettings(_Part):
+    """``ORDERS_HTTP__…``"""
+
+    connect_timeout_seconds: float = Field(3, gt=0, le=60)
+    read_timeout_seconds: float = Field(10, gt=0, le=300)
+    """For the whole answer."""
+    max_idle_seconds: float = Field(4, gt=0, le=300)
+    """A pooled connection idle for longer is not used again: shorter than the venue keeps it."""
+    max_answer_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    ca_file: str = ""
+    """Certificates to trust instead of the bundled ones."""
+
+
+class LedgerSettings(_Part):
+    """``ORDERS_LEDGER__…``"""
+
+    keep_days: float = Field(7, gt=0)
+    """How long ended records are kept, and so how long an id is known; unknowns and withdrawals stay."""
+    journal_lines: int = Field(1_000_000, ge=1000)
+    """About how many entries of the journal are kept."""
+    timeout_seconds: float = Field(5, gt=0, le=60)
+
+
+class WorkerSettings(QueueSettings):
+    """Everything a worker is told."""
+
+    accounts: dict[str, AccountSettings] = Field(default_factory=dict)
+    retry: RetrySettings = Field(default_factory=RetrySettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    stock_transport: bool = False
+    """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
+
+    @field_validator("accounts", mode="after")
+    @classmethod
+    def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
+        return {alias.lower(): account for alias, account in accounts.items()}
+
+    @property
+    def longest_run_seconds(self) -> float:
+        """How long one execution can take: the budget, and the last attempt begun inside it."""
+        return self.retry.budget_seconds + self.http.connect_timeout_seconds + self.http.read_timeout_seconds
+
+    def account_map(self) -> dict[str, Account]:
+        """The accounts as the executor knows them."""
+        return {alias: _account(alias, account) for alias, account in self.accounts.items()}
+
+    def retry_limits(self) -> RetryLimits:
+        """The retry settings as the executor knows them."""
+        retry = self.retry
+        return RetryLimits(retry.attempts, retry.initial_seconds, retry.max_seconds, retry.budget_seconds)
+
+    def http_limits(self, pool_size: int = 64) -> HttpLimits:
+        """The HTTP settings as the transport knows them."""
+        http = self.http
+        return HttpLimits(
+            http.connect_timeout_seconds,
+            http.read_timeout_seconds,
+            http.max_idle_seconds,
+            http.max_answer_bytes,
+            pool_size,
+        )
+
+
+def _account(alias: str, settings: AccountSettings) -> Account:
+    url = settings.base_url or VENUES[settings.venue].base_url
+    keys = Credentials(settings.api_key.get_secret_value(), settings.secret_key.get_secret_value())
+    return Account(alias, settings.venue, url.rstrip("/"), keys)
+
+
+def load() -> WorkerSettings:
+    """Read the worker's settings.
+
+    Raises:
+        SettingsError: naming each setting that is wrong.
+    """
+    return cast("WorkerSettings", WorkerSettings.load())
+
+
+__all__ = ["OutsideSettings", "SettingsError", "WorkerSettings", "load"]
