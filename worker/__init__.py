@@ -1,0 +1,19 @@
+"""The order execution worker: ``celery -A worker worker``."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+_app: list["Celery"] = []
+
+
+def __getattr__(name: str) -> Any:
+    """Build the Celery app when ``celery -A worker`` asks for it, and not when a module of the package is imported."""
+    if name != "celery":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _app:
+        from worker.app import build_app
+
+        _app.append(build_app())
+    return _app[0]

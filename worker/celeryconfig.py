@@ -1,0 +1,99 @@
+"""Celery's settings for workers that may be killed at any moment; each value with its reason.
+
+Facts marked (m) were measured, see ``docs/celery.md``.
+"""
+
+import math
+from typing import Any
+
+from kombu.entity import Exchange, Queue
+
+from worker.settings import WorkerSettings
+
+QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+"""One a command, in the order they are served: what reduces risk first, queries next, money out last."""
+
+CONCURRENCY = 16
+"""Threads a process: enough to wait for venues in, few enough that they don't fight for the interpreter."""
+
+SWEEP_SECONDS = 5
+
+
+def visibility_timeout(settings: WorkerSettings) -> int:
+    """Seconds after which an unacknowledged message is given to another worker.
+
+    Longer than one execution can take, or commands would run twice at the same time as a rule (the ledger stops the
+    second, at the cost of a waiting slot); with the default settings short enough that a killed worker's command is
+    redelivered within 60 s: 50 s and a sweep every 5 s.
+    """
+    return max(50, math.ceil(settings.longest_run_seconds) + 5)
+
+
+def celery_config(settings: WorkerSettings) -> dict[str, Any]:
+    """The configuration as Celery takes it."""
+    return {
+        "broker_url": settings.broker_url,
+        # Ours survives the loss of the server with commands in flight, where stock kombu's worker exits (m).
+        "broker_transport": None if settings.stock_transport else "worker.channel:Transport",
+        "result_backend": settings.result_backend,
+        # Declared as Celery declares a queue that a sender names, so that both bind the same.
+        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        # For Celery's own helper tasks; commands are routed by name.
+        "task_default_queue": "orders.positions",
+        "task_routes": {name: {"queue": name} for name in QUEUES},
+        "task_create_missing_queues": False,
+        # JSON alone: nothing that arrives is ever unpickled.
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        # The message is acknowledged when the report stands, so a killed worker's command is redelivered.
+        "task_acks_late": True,
+        # With a pool of processes, a killed child's message goes back at once; the ledger bounds the repeats.
+        "task_reject_on_worker_lost": True,
+        # Nothing is taken that isn't started: no command waits in a worker while another worker is free.
+        "worker_prefetch_multiplier": 1,
+        # A STARTED state would overwrite the report of an id that is sent again.
+        "task_track_started": False,
+        # Threads: the work is waiting for a venue. Measured beside prefork, solo and gevent: docs/celery.md.
+        "worker_pool": "threads",
+        "worker_concurrency": CONCURRENCY,
+        "broker_transport_options": {
+            "visibility_timeout": visibility_timeout(settings),
+            # Stock sweeps every 100 s (m); these make it every 5.
+            "unacked_restore_interval": SWEEP_SECONDS,
+            "unacked_restore_throttle": 1,
+            # A worker killed while sweeping holds the sweep's lock for this long; stock: 300 s.
+            "unacked_mutex_expire": 10,
+            "queue_order_strategy": "priority",
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            "health_check_interval": 10,
+        },
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # Results: stored again and again until the backend is back, the message unacknowledged meanwhile.
+        "result_backend_always_retry": True,
+        "result_backend_max_sleep_between_retries_ms": 1000,
+        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}},
+        "redis_socket_timeout": 10,
+        "redis_socket_connect_timeout": 5,
+        "redis_socket_keepalive": True,
+        "redis_retry_on_timeout": True,
+        "redis_backend_health_check_interval": 10,
+        "result_expires": settings.ledger.keep_days * 86_400,
+        # What Flower and `celery events` show.
+        "worker_send_task_events": True,
+        "task_send_sent_event": False,
+        # Dates in reports are UNIX milliseconds; Celery's own are UTC.
+        "enable_utc": True,
+        "timezone": "UTC",
+        # Flower and `celery inspect` reach workers through remote control; nothing there can start a command.
+        "worker_enable_remote_control": True,
+        "worker_hijack_root_logger": True,
+        "worker_log_format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        "worker_task_log_format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+        "worker_redirect_stdouts": False,
+    }
