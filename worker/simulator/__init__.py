@@ -1,0 +1,1 @@
+"""Both venues over real HTTP, with a book and with faults on request."""

@@ -1,0 +1,95 @@
+"""Requests and replies as the venue sides see them, away from HTTP's machinery; and JSON without binary floats."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from json.encoder import encode_basestring_ascii
+from urllib.parse import parse_qsl
+
+JSON_HEADERS = ((b"content-type", b"application/json; charset=utf-8"),)
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request received in full. Header names are lower case; `body` is the bytes as they came."""
+
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    query: bytes
+    body: bytes
+    time_ms: int
+
+    def header(self, name: bytes) -> str:
+        """A header's value, or ""; latin-1 cannot fail."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the content type says form-urlencoded, with or without a charset."""
+        return self.header(b"content-type").partition(";")[0].strip().lower() == FORM
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; `executed` says that a mutating request took effect."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = JSON_HEADERS
+    executed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A request after every check that needs no book: who sent it, when it says so, and what it will do.
+
+    `fields` are its form or query fields, as far as they could be read; `run` carries it out and must be called at
+    most once. A request that is refused has a `run` that only says so.
+    """
+
+    run: Callable[[], Reply]
+    api_key: str | None = None
+    fields: Mapping[str, str] | None = None
+    timestamp_ms: int | None = None
+    signature_ok: bool | None = None
+
+
+def read_fields(raw: bytes) -> tuple[dict[str, str], bool]:
+    """Decode form or query bytes to `(fields, clean)`; not clean: unreadable, or a field came twice."""
+    if not raw:
+        return {}, True
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError:
+        return {}, False
+    fields = dict(pairs)
+    return fields, len(fields) == len(pairs)
+
+
+def to_json(value: object) -> bytes:
+    """Encode JSON as the `json` module would, with decimals as plain numbers of all their digits.
+
+    `json` can only write a Decimal as a binary float or as a string; the venue sends numbers.
+    """
+    return _encode(value).encode()
+
+
+def _encode(value: object) -> str:
+    match value:
+        case str():
+            return encode_basestring_ascii(value)
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case Decimal():
+            return format(value, "f")
+        case dict():
+            return "{" + ",".join(f"{_encode(str(name))}:{_encode(item)}" for name, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(_encode, value)) + "]"
+    raise TypeError(f"no JSON for {type(value).__name__}")
