@@ -1,5 +1,6 @@
 """The ledger's contract, held against the real server and against the in-memory twin."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from worker.execution.ledger import (
     Busy,
     Claim,
     Ended,
+    Halted,
     Ledger,
     LedgerUnavailable,
     Orphaned,
@@ -39,15 +41,17 @@ def report(outcome: Outcome = Outcome.ACCEPTED, reason: Reason = Reason.OK, mess
     )
 
 
+HALT = Halted("ann", "venue on fire", 5)
 UNKNOWN = report(Outcome.UNKNOWN, Reason.CRASHED)
 
 
 class Bench:
     """A ledger under test, and how to make its leases end."""
 
-    def __init__(self, ledger: Ledger, journal: Callable[[], list[str]]) -> None:
+    def __init__(self, ledger: Ledger, journal: Callable[[], list[str]], halt: Callable[[str], None]) -> None:
         self.ledger = ledger
         self.journal = journal
+        self.halt = halt
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -55,13 +59,18 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Both ledgers, empty."""
     if request.param == "memory":
         memory = MemoryLedger(now_ms=lambda: 1_000_000)
-        yield Bench(memory, lambda: [entry["event"] for entry in memory.journal])
+        yield Bench(
+            memory,
+            lambda: [entry["event"] for entry in memory.journal],
+            lambda scope: memory.halts.update({scope: HALT}),
+        )
         return
     server: Server = request.getfixturevalue("server")
     server.flush()
     client = connect(server.url(2))
     journal = lambda: [fields["event"] for _, fields in client.xrange("orders:journal")]  # noqa: E731
-    yield Bench(RedisLedger(client), journal)
+    stored = json.dumps({"who": HALT.who, "why": HALT.why, "at": HALT.at})
+    yield Bench(RedisLedger(client), journal, lambda scope: client.hset("orders:halts", scope, stored))
     client.close()
 
 
@@ -232,6 +241,51 @@ def test_refusing_waits_for_a_living_owner_and_sees_an_orphan(bench: Bench) -> N
     assert (orphan.sending, orphan.progress.sent) == (False, 1)
     assert bench.ledger.abandon(claim("1", "b"), "a", refused)
     assert bench.ledger.read("1").state is State.SETTLED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("scope", "stopped"),
+    [
+        ("*/*", {"withdraw main", "withdraw other"}),
+        ("main/*", {"withdraw main"}),
+        ("*/withdraw", {"withdraw main", "withdraw other"}),
+        ("*/cancel", {"cancel main", "cancel other"}),
+        ("main/close", {"close main"}),
+    ],
+)
+def test_a_halt_stops_what_it_names(bench: Bench, scope: str, stopped: set[str]) -> None:
+    """Cancels and closes reduce risk: they pass unless halted by name. Nothing is recorded of what is halted."""
+    bench.halt(scope)
+    seen = set()
+    for command in ("withdraw", "close", "cancel"):
+        for account in ("main", "other"):
+            answer = bench.ledger.begin(claim(f"{command} {account}", command=command, account=account), 1)
+            if answer == HALT:
+                seen.add(f"{command} {account}")
+                assert bench.ledger.read(f"{command} {account}") is None
+    assert seen == stopped
+
+
+def test_a_halt_stops_the_next_attempt_and_lets_it_be_settled(bench: Bench) -> None:
+    """Seen before the next send, in the same step as the begin; what has ended is still told."""
+    bench.ledger.begin(claim("1"), 1)
+    bench.ledger.pause(claim("1"), Progress(tries=1, sent=1), 1000)
+    bench.halt("*/*")
+    assert bench.ledger.begin(claim("1"), 2) == HALT
+    assert bench.ledger.settle(claim("1"), report(Outcome.NOT_SENT, Reason.HALTED)) is not None
+    assert bench.ledger.begin(claim("1", "b"), 1) == Ended(report(Outcome.NOT_SENT, Reason.HALTED))
+
+
+def test_an_unknown_is_resolved_once(bench: Bench) -> None:
+    """By evidence or an operator's word; what is open or settled is not touched."""
+    assert bench.ledger.resolve(report(), who="ann", why="saw it") is None
+    bench.ledger.begin(claim("x"), 1)
+    assert bench.ledger.resolve(report(), who="ann", why="saw it") is None
+    bench.ledger.settle(claim("x"), UNKNOWN)
+    assert bench.ledger.resolve(report(), who="ann", why="saw it") == report()
+    assert bench.ledger.resolve(report(message="no"), who="bob", why="?") == report()
+    assert bench.ledger.read("x").state is State.SETTLED  # type: ignore[union-attr]
+    assert bench.journal() == ["begin", "settle", "resolve"]
 
 
 def test_a_record_that_was_lost_is_put_back_by_its_owner(bench: Bench) -> None:

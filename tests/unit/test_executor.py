@@ -13,7 +13,7 @@ from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
-from worker.execution.ledger import BeginAnswer, Claim, LedgerUnavailable, State
+from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.execution.memory_ledger import MemoryLedger
 from worker.execution.retry import RetryLimits
 from worker.venues.base import Account, Answer, Credentials
@@ -471,3 +471,23 @@ def test_a_worker_without_the_account_does_not_end_what_another_began() -> None:
         bench.run("cancel", CANCEL)
     bench.executor = bench.make(accounts={})
     assert ended(bench.run("cancel", CANCEL)) == ("unknown", "crashed", 1)
+
+
+def test_a_halt_before_the_first_attempt_ends_it() -> None:
+    """Nothing is sent, and the report says who and why."""
+    bench = Bench(ACCEPTED)
+    bench.ledger.halts["*/*"] = Halted("ann", "venue on fire", START_MS)
+    report = bench.run("withdraw", WITHDRAW)
+    assert ended(report) == ("not_sent", "halted", 0)
+    assert report.message == "not sent: halted by ann since 2027-01-15T08:00:00+00:00: venue on fire"
+    assert bench.transport.requests == []
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(BUSY, ("not_sent", "halted", 1)), (LOST, ("unknown", "lost_reply", 1))]
+)
+def test_a_halt_between_attempts_ends_it(first: Answer | NoAnswer, expected: tuple[str, str, int]) -> None:
+    """Not sent when every attempt is proven not executed, else unknown."""
+    bench = Bench(first, ACCEPTED)
+    bench.clock.on_sleep = lambda _: bench.ledger.halts.update({"*/cancel": Halted("ann", "stop", START_MS)})
+    assert ended(bench.run("cancel", CANCEL)) == expected

@@ -17,6 +17,7 @@ from worker.execution.ledger import (
     Busy,
     Claim,
     Ended,
+    Halted,
     Ledger,
     LedgerUnavailable,
     Orphaned,
@@ -39,6 +40,14 @@ SETTLE_WHEN_STOPPING_SECONDS = 10.0
 
 class NotMine(Exception):
     """The record has another owner by now."""
+
+
+class HaltedMidway(Exception):
+    """An operator halted sending between two attempts."""
+
+    def __init__(self, halt: Halted) -> None:
+        super().__init__(halt.why)
+        self.halt = halt
 
 
 class GaveUpWaiting(Exception):
@@ -77,7 +86,7 @@ class Holder:
         self._clock = clock
         self._stopping = stopping
 
-    def hold(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Held | Stands:
+    def hold(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Held | Stands | Halted:
         """Begin the first attempt, or find out why not.
 
         Raises:
@@ -89,6 +98,8 @@ class Holder:
             lease_ends, answer = self._wait_out_busy(lambda: self._begin(claim, 1))
             if isinstance(answer, Begun):
                 return Held(claim, answer.progress, recorded=True, lease_ends=lease_ends)
+            if isinstance(answer, Halted):
+                return answer
             stands = self._stands(claim, answer, orphan_report)
             if stands is not None:
                 return stands
@@ -128,12 +139,15 @@ class Holder:
 
         Raises:
             NotMine: another owner took over.
+            HaltedMidway: an operator halted sending meanwhile.
         """
         held.paused = False
         if not held.recorded:
             held.progress = replace(held.progress, tries=held.progress.tries + 1)
             return
         lease_ends, answer = self._insist(lambda: self._begin(held.claim, attempt))
+        if isinstance(answer, Halted):
+            raise HaltedMidway(answer)
         if not isinstance(answer, Begun):
             raise NotMine(held.claim.command_id)
         held.progress = answer.progress

@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from os import getpid
 from pathlib import Path
 
@@ -18,10 +19,10 @@ import requests
 from producers.commands import Command, Positions
 from producers.report import Outcome, Reason, Report
 from worker.execution import reports
-from worker.execution.claims import GaveUpWaiting, Held, Holder, NotMine, Stands
+from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
 from worker.execution.intake import CannotSend, Envelope, Intake
-from worker.execution.ledger import Claim, Ledger, Progress
+from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.retry import Attempt, RetryLimits, retrying
 from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
@@ -31,6 +32,11 @@ logger = logging.getLogger("orders.executor")
 
 LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
+
+
+def _halted(halt: Halted) -> CannotSend:
+    since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
+    return CannotSend(Reason.HALTED, f"halted by {halt.who} since {since}: {halt.why}")
 
 
 def place(error: BaseException) -> str:
@@ -104,6 +110,8 @@ class Executor:
         )
         if isinstance(held, Stands):
             return held.report
+        if isinstance(held, Halted):
+            return self._refuse(envelope, _halted(held))
         run = _Run(envelope, command, account, venue, held)
         try:
             report = self._send(run)
@@ -172,6 +180,8 @@ class Executor:
             attempt: Attempt = policy(self._attempt, run)
         except CannotSend as problem:
             return self._report(run, *self._give_up(run, problem.reason, problem.message))
+        except HaltedMidway as midway:
+            return self._report(run, *self._give_up(run, Reason.HALTED, _halted(midway.halt).message))
         return self._report(run, *self._conclude(run, attempt))
 
     def _attempt(self, run: _Run) -> Attempt:

@@ -6,6 +6,7 @@
                      │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
                 pause▼  │begin
                     WAITING            between attempts: the last one's fate is on record
+                          └─resolve by evidence or an operator─▶ SETTLED
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed
 
@@ -101,7 +102,17 @@ class Orphaned:
     progress: Progress
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """An operator halted sending; nothing was begun."""
+
+    who: str
+    why: str
+    at: int
+    """UNIX ms."""
+
+
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,10 @@ class Ledger(Protocol):
 
     def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
         """End an orphaned command with this report; False when its owner came back or another was faster."""
+
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+        """Settle an unknown by evidence or by an operator's word, and return the report that stands: another one when
+        the command was not unknown. None when there is no record, or it is still open."""
 
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""

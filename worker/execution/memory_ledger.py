@@ -11,6 +11,7 @@ from worker.execution.ledger import (
     Busy,
     Claim,
     Ended,
+    Halted,
     Orphaned,
     Progress,
     Record,
@@ -48,16 +49,18 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self.journal: list[Mapping[str, str]] = []
+        self.halts: dict[str, Halted] = {}
+        """By scope, ``<account or *>/<command or *>``."""
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            if entry is None:
-                return self._take(claim, attempt, fence=1, progress=Progress())
-            stands = self._stands(claim, entry)
+            stands = (self._stands(claim, entry) if entry else None) or self._halted(claim)
             if stands is not None:
                 return stands
+            if entry is None:
+                return self._take(claim, attempt, fence=1, progress=Progress())
             if entry.token == claim.token:
                 repeated = entry.record.state is State.SENDING and entry.attempt == attempt
                 progress = entry.record.progress
@@ -81,6 +84,13 @@ class MemoryLedger:
             return Ended(record.report)
         left = entry.lease_until - self._now_ms()
         return Busy(left) if entry.token != claim.token and left > 0 else None
+
+    def _halted(self, claim: Claim) -> Halted | None:
+        """The halt that applies; what reduces risk, cancels and closes, passes unless it is halted by name."""
+        scopes = [f"{claim.account}/{claim.command}", f"*/{claim.command}"]
+        if claim.command not in ("cancel", "close"):
+            scopes += [f"{claim.account}/*", "*/*"]
+        return next((self.halts[scope] for scope in scopes if scope in self.halts), None)
 
     def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
         progress = replace(progress, tries=progress.tries + 1)
@@ -174,11 +184,21 @@ class MemoryLedger:
             self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
             return True
 
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+        """See :meth:`Ledger.resolve`."""
+        with self._lock:
+            entry = self._entries.get(report.command_id)
+            if entry is None or entry.record.state is not State.UNKNOWN:
+                return entry.record.report if entry else None
+            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why)
+            return report
+
     def read(self, command_id: str) -> Record | None:
         """See :meth:`Ledger.read`."""
         with self._lock:
             entry = self._entries.get(command_id)
             return entry.record if entry else None
 
-    def _write(self, event: str, command_id: str, token: str, outcome: str = "") -> None:
-        self.journal.append({"event": event, "id": command_id, "token": token, "outcome": outcome})
+    def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
+        self.journal.append({"event": event, "id": command_id, "token": token, "outcome": outcome, **more})

@@ -1,9 +1,11 @@
 """The ledger on a Redis-compatible server: each move is one call of ``transitions.lua``, one round trip.
 
 Keys, all in the ledger's database: ``orders:command:<id>`` (hash, one record), ``orders:journal`` (stream, one entry a
-move), ``orders:unknown`` (sorted set of open unknowns). The server must persist and must not evict.
+move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash), and the intents of
+:mod:`producers.intents`. The server must persist and must not evict.
 """
 
+import json
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -12,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Report
 from worker.execution.ledger import (
     BeginAnswer,
@@ -19,6 +22,7 @@ from worker.execution.ledger import (
     Busy,
     Claim,
     Ended,
+    Halted,
     LedgerUnavailable,
     Orphaned,
     Progress,
@@ -30,6 +34,7 @@ from worker.execution.ledger import (
 RECORD_KEY = "orders:command:{}"
 JOURNAL_KEY = "orders:journal"
 UNKNOWN_KEY = "orders:unknown"
+HALTS_KEY = "orders:halts"
 
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
@@ -75,24 +80,31 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move("settle", claim, *_names(claim), *self._ending(claim, report))
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report))
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim, report))
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report))
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
         """One round trip."""
-        return self._move("abandon", claim, dead_token, *self._ending(claim, report))[0] == "done"
+        return self._move("abandon", claim, dead_token, *self._ending(claim.command, report))[0] == "done"
 
-    def _ending(self, claim: Claim, report: Report) -> tuple[str, str, str, int]:
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+        """One round trip."""
+        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why)
+        if reply[0] == "done":
+            return report
+        return Report.model_validate_json(reply[1]) if reply[0] == "ended" else None
+
+    def _ending(self, command: str, report: Report) -> tuple[str, str, str, int]:
         """State, outcome, report and lifetime, as the script's moves take them."""
         state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
-        keep_ms = 0 if claim.command == "withdraw" else self._keep_ms
+        keep_ms = 0 if command == "withdraw" else self._keep_ms
         return state.value, report.outcome.value, report.model_dump_json(), keep_ms
 
     def read(self, command_id: str) -> Record | None:
@@ -114,9 +126,11 @@ class RedisLedger:
         )
 
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
-        keys = [RECORD_KEY.format(claim.command_id), JOURNAL_KEY, UNKNOWN_KEY]
-        args = [move, claim.command_id, claim.token, self._journal_lines, *arguments]
-        reply: list[str] = self._guard(self._script, keys, args)
+        return self._run(move, claim.command_id, claim.token, *arguments)
+
+    def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
+        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
+        reply: list[str] = self._guard(self._script, keys, [move, command_id, token, self._journal_lines, *arguments])
         return reply
 
     def _guard(self, call: Any, *arguments: Any) -> Any:
@@ -143,7 +157,15 @@ def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
         return Ended(Report.model_validate_json(rest[0]))
     if kind == "reused":
         return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
+    if kind == "halted":
+        return halt_of(rest[0])
     return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
+
+
+def halt_of(text: str) -> Halted:
+    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms)."""
+    stored = json.loads(text)
+    return Halted(str(stored["who"]), str(stored["why"]), int(stored["at"]))
 
 
 def _progress(values: Sequence[str]) -> Progress:

@@ -3,7 +3,10 @@
 -- KEYS[1]  the command's record, a hash
 -- KEYS[2]  the journal, a stream
 -- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
--- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon
+-- KEYS[4]  the halts, a hash: "<account or *>/<command or *>" to who, why and when as JSON
+-- KEYS[5]  the intents, a sorted set: ids of commands that were enqueued and have not begun, by the time of enqueueing
+-- KEYS[6]  the messages of the intents, a hash by command id
+-- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
 -- ARGV[3]  token of whoever asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -12,7 +15,7 @@
 -- The server's clock decides leases, so that the clocks of workers need not agree. Replies are flat lists, the first
 -- element says what happened; numbers come back as strings where they are stored fields.
 
-local record, journal, unknowns = KEYS[1], KEYS[2], KEYS[3]
+local record, journal, unknowns, halts, intents, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local move, id, token, keep_lines = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local time = redis.call('TIME')
@@ -22,9 +25,23 @@ local function get(...)
   return redis.call('HMGET', record, ...)
 end
 
-local function write(event, outcome)
+local function write(event, outcome, ...)
   redis.call('XADD', journal, 'MAXLEN', '~', keep_lines, '*',
-    'event', event, 'id', id, 'token', token, 'outcome', outcome or '')
+    'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...)
+end
+
+-- The command has a record now, so it can't be lost on its way any more.
+local function arrived()
+  if redis.call('ZREM', intents, id) == 1 then
+    redis.call('HDEL', messages, id)
+  end
+end
+
+-- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
+local function halted(command, account)
+  local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command, account .. '/*', '*/*')
+  local guarded = command == 'cancel' or command == 'close'
+  return found[1] or found[2] or (not guarded and (found[3] or found[4])) or nil
 end
 
 local function progress(tries, sent, tainted)
@@ -66,7 +83,7 @@ local function orphan(r)
 end
 
 -- Ended records expire after keep_ms (0: never), counted from their end.
-local function finish(event, state, outcome, report, keep_ms)
+local function finish(event, state, outcome, report, keep_ms, ...)
   redis.call('HSET', record, 'state', state, 'report', report)
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)
@@ -77,17 +94,21 @@ local function finish(event, state, outcome, report, keep_ms)
       redis.call('PEXPIRE', record, keep_ms)
     end
   end
-  write(event, outcome)
+  write(event, outcome, ...)
 end
 
 local function begin(fingerprint, command, account, repeatable, lease_ms, attempt)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
+  local kept = r and stands(fingerprint, r)
+  if kept then
+    return kept
+  end
+  local halt = halted(command, account)
+  if halt then
+    return {'halted', halt}
+  end
   if r then
-    local kept = stands(fingerprint, r)
-    if kept then
-      return kept
-    end
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
     if r.token == token then
       -- The same attempt again: the reply to the first call was lost.
@@ -111,7 +132,8 @@ local function begin(fingerprint, command, account, repeatable, lease_ms, attemp
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt)
-  write('begin')
+  arrived()
+  write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
 end
 
@@ -139,6 +161,7 @@ end
 local function create_ended(event, fingerprint, command, account, state, outcome, report, keep_ms)
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account, 'token', token,
     'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0, 'begun_at', 0, 'attempt', 0)
+  arrived()
   finish(event, state, outcome, report, keep_ms)
   return {'done'}
 end
@@ -180,5 +203,20 @@ local function abandon(dead_token, state, outcome, report, keep_ms)
   return {'done'}
 end
 
-local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon}
+-- An unknown is settled by evidence from the venue, or by an operator's word: who and why are on record.
+local function resolve(state, outcome, report, keep_ms, who, why)
+  local r = load()
+  if not r then
+    return {'absent'}
+  end
+  if r.state ~= 'UNKNOWN' then
+    return r.report and {'ended', r.report} or {'open'}
+  end
+  redis.call('HSET', record, 'resolved_by', who, 'resolved_why', why)
+  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why)
+  return {'done'}
+end
+
+local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon,
+  resolve = resolve}
 return moves[move](unpack(ARGV, 5))
