@@ -5,7 +5,48 @@ there; a sweeper in every worker publishes again what has not begun in time. Dup
 the ledger.
 """
 
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
 INTENTS_KEY = "orders:intents"
-"""Sorted set: command id by the time of enqueueing, UNIX ms."""
+"""Sorted set: command id by the time from which its absence counts, UNIX ms."""
 MESSAGES_KEY = "orders:intent_messages"
 """Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A command that somebody was told is enqueued."""
+
+    command_id: str
+    task: str
+    kwargs: Mapping[str, Any]
+    enqueued_at: int
+    """UNIX ms."""
+
+    def to_json(self) -> str:
+        """As it is stored."""
+        return json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
+
+
+def read_intent(command_id: str, stored: str) -> Intent:
+    """An intent as it was stored.
+
+    Raises:
+        ValueError, KeyError, TypeError: when it is none.
+    """
+    fields = json.loads(stored)
+    return Intent(command_id, fields["task"], fields["kwargs"], int(fields["enqueued_at"]))
+
+
+def write_intents(ledger: redis.Redis, intents: Iterable[Intent]) -> None:
+    """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id."""
+    with ledger.pipeline(transaction=True) as pipe:
+        for intent in intents:
+            pipe.hsetnx(MESSAGES_KEY, intent.command_id, intent.to_json())
+            pipe.zadd(INTENTS_KEY, {intent.command_id: intent.enqueued_at}, nx=True)
+        pipe.execute()

@@ -124,6 +124,9 @@ class QueueSettings(OutsideSettings):
     broker_url: str = Field(default="")
     result_backend: str = Field(default="")
     ledger_url: str = Field(default="")
+    intents: bool = True
+    """Whether producers write each command into the ledger's database before they publish it, so that even an emptied
+    broker loses nothing. False for producers that can't reach the ledger."""
 
     @field_validator("redis_url")
     @classmethod

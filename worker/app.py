@@ -8,14 +8,18 @@ import logging
 import threading
 from functools import cache
 
-from celery import Celery
+from celery import Celery, signals
 from celery.worker import state as worker_state
 
 from worker import settings as worker_settings
 from worker.celeryconfig import celery_config
 from worker.execution.clock import SystemClock
 from worker.execution.executor import Executor
+from worker.execution.policy import ServerPolicy
 from worker.execution.redis_ledger import RedisLedger, connect
+from worker.execution.sweeper import Sweeper
+from worker.housekeeping import Housekeeper
+from worker.lost_messages import oldest_queued, publisher
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -23,13 +27,31 @@ from worker.venues.transport import Transport
 logger = logging.getLogger("orders.app")
 
 
-def build_executor(settings: WorkerSettings) -> Executor:
-    """An executor over the real ledger and the real venues."""
-    ledger = RedisLedger(
-        connect(settings.ledger_url, settings.ledger.timeout_seconds),
+HOUSEKEEPING_SECONDS = 10.0
+"""How often the ledger's server and the intents are looked at."""
+
+
+def build_ledger(settings: WorkerSettings) -> RedisLedger:
+    """The real ledger."""
+    timeout = settings.ledger.timeout_seconds
+    return RedisLedger(
+        connect(settings.ledger_url, timeout),
         keep_ms=int(settings.ledger.keep_days * 86_400_000),
         journal_lines=settings.ledger.journal_lines,
+        # Inside the socket's own limit, so that the server answers before the connection is given up.
+        disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
     )
+
+
+def build_policy(settings: WorkerSettings) -> ServerPolicy:
+    """The watch over the ledger's server."""
+    client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
+    return ServerPolicy(client, need_disk=settings.ledger.withdraw_disk == "require")
+
+
+def build_executor(settings: WorkerSettings, policy: ServerPolicy) -> Executor:
+    """An executor over the real ledger and the real venues."""
+    ledger = build_ledger(settings)
     return Executor(
         ledger=ledger,
         venues=VENUES,
@@ -38,6 +60,7 @@ def build_executor(settings: WorkerSettings) -> Executor:
         clock=SystemClock(),
         retry=settings.retry_limits(),
         stopping=_stopping,
+        refusal=policy.refusal,
     )
 
 
@@ -57,7 +80,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app = Celery("worker")
     app.conf.update(celery_config(loaded))
     lock = threading.Lock()
-    build = cache(lambda: build_executor(loaded))
+    policy = build_policy(loaded)
+    build = cache(lambda: build_executor(loaded, policy))
 
     def executor() -> Executor:
         # Threads of a fresh worker may all ask at once; there is one pool of connections.
@@ -65,4 +89,27 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
             return build()
 
     register(app, executor)
+    _keep_house(app, loaded, policy)
     return app
+
+
+def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy) -> None:
+    """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
+    sweeper = Sweeper(
+        ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
+        clock=SystemClock(),
+        oldest_queued=oldest_queued(app),
+        publish=publisher(app),
+        patience_seconds=settings.ledger.intent_seconds,
+    )
+    every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
+    housekeeper = Housekeeper([policy.look, sweeper.sweep], every)
+
+    def start(**_: object) -> None:
+        housekeeper.start()
+
+    def stop(**_: object) -> None:
+        housekeeper.stop()
+
+    signals.worker_ready.connect(start, weak=False)
+    signals.worker_shutting_down.connect(stop, weak=False)

@@ -93,6 +93,10 @@ class LedgerSettings(_Part):
     journal_lines: int = Field(1_000_000, ge=1000)
     """About how many entries of the journal are kept."""
     timeout_seconds: float = Field(5, gt=0, le=60)
+    withdraw_disk: Literal["auto", "require", "off"] = "auto"
+    """Whether a withdrawal waits until its record is on disk: where the server can; or not at all without; or never."""
+    intent_seconds: float = Field(30, ge=1, le=3600)
+    """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 
 
 class WorkerSettings(QueueSettings):

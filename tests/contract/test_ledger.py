@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 import redis
 
+from producers.commands import Close, Withdraw
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from worker.execution.ledger import (
@@ -25,6 +27,7 @@ from worker.execution.ledger import (
     State,
 )
 from worker.execution.memory_ledger import MemoryLedger
+from worker.execution.policy import ServerPolicy
 from worker.execution.redis_ledger import RedisLedger, connect
 
 
@@ -344,3 +347,55 @@ def test_a_server_that_is_away_or_refuses_is_unavailable(server: Server) -> None
             RedisLedger(connect(server.url(2))).begin(claim("2"), 1)
     finally:
         client.config_set("maxmemory", "0")
+
+
+def test_a_withdrawal_begins_when_it_is_on_disk(server: Server) -> None:
+    """One round trip, that ends with the disk's word; no other command waits for it."""
+    server.flush()
+    client = connect(server.url(2))
+    with client.monitor() as monitor:
+        ledger = RedisLedger(connect(server.url(2)))
+        assert isinstance(ledger.begin(claim("1"), 1), Begun)
+        assert isinstance(ledger.begin(claim("2", command="close"), 1), Begun)
+        client.execute_command("ECHO", "end")  # type: ignore[no-untyped-call]
+        seen = []
+        while "ECHO" not in (command := monitor.next_command()["command"]):
+            seen.append(command.split()[0])
+    waits = [name for name in seen if name == "WAITAOF"]
+    assert len(waits) == 1
+    assert seen.index("WAITAOF") < len(seen) - 1 - seen[::-1].index("EVALSHA")
+
+
+def test_a_server_without_append_only_file_is_told_about(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """The withdrawal goes on, with a plain warning, once."""
+    server.flush()
+    client = connect(server.url(2))
+    client.config_set("appendonly", "no")
+    try:
+        ledger = RedisLedger(client)
+        assert isinstance(ledger.begin(claim("1"), 1), Begun)
+        assert isinstance(ledger.begin(claim("2"), 1), Begun)
+    finally:
+        client.config_set("appendonly", "yes")
+    assert caplog.text.count("withdrawals don't wait for the ledger's disk") == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "eviction", "refused"),
+    [("0", "allkeys-lru", False), ("100mb", "noeviction", False), ("100mb", "allkeys-lru", True)],
+)
+def test_withdrawals_are_refused_on_a_server_that_evicts(
+    server: Server, limit: str, eviction: str, refused: bool
+) -> None:
+    """Such a server may forget that a withdrawal was sent."""
+    client = connect(server.url(2))
+    client.config_set("maxmemory", limit)
+    client.config_set("maxmemory-policy", eviction)
+    try:
+        policy = ServerPolicy(client)
+        words = policy.refusal(Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x"))
+        assert ("evicts" in (words or "")) == refused
+        assert policy.refusal(Close(account="a", pair="P")) is None
+    finally:
+        client.config_set("maxmemory", "0")
+        client.config_set("maxmemory-policy", "noeviction")

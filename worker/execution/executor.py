@@ -80,8 +80,11 @@ class Executor:
         clock: Clock,
         retry: RetryLimits,
         stopping: Callable[[], bool] = lambda: False,
+        refusal: Callable[[Command], str | None] = lambda _: None,
     ) -> None:
-        """``stopping`` says that the worker was asked to stop: what has not begun is then given back."""
+        """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
+        why a command is not permitted here."""
+        self._refusal = refusal
         self._intake = Intake(venues, accounts, clock)
         self._transport = transport
         self._clock = clock
@@ -101,6 +104,9 @@ class Executor:
         if isinstance(taken, CannotSend):
             return self._refuse(envelope, taken)
         command, account, venue = taken
+        denied = self._refusal(command)
+        if denied:
+            return self._refuse(envelope, CannotSend(Reason.DENIED, denied))
         claim = self._claim(envelope, command)
         died = CannotSend(Reason.UNAVAILABLE, "its worker died")
         held = self._holder.hold(

@@ -6,6 +6,8 @@ move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash)
 """
 
 import json
+import logging
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -36,6 +38,11 @@ JOURNAL_KEY = "orders:journal"
 UNKNOWN_KEY = "orders:unknown"
 HALTS_KEY = "orders:halts"
 
+DISK_AGAIN_SECONDS = 30.0
+"""How long a server that can't confirm its disk isn't asked again."""
+
+logger = logging.getLogger("orders.ledger")
+
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
     """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
@@ -55,18 +62,57 @@ def connect(url: str, timeout: float = 5.0) -> redis.Redis:
 class RedisLedger:
     """See :class:`worker.execution.ledger.Ledger` for what each method promises."""
 
-    def __init__(self, client: redis.Redis, *, keep_ms: int = 7 * 86_400_000, journal_lines: int = 1_000_000) -> None:
-        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        keep_ms: int = 7 * 86_400_000,
+        journal_lines: int = 1_000_000,
+        disk_ms: int = 4000,
+    ) -> None:
+        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
+
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait.
+        """
         self._client = client
         self._keep_ms = keep_ms
         self._journal_lines = journal_lines
+        self._disk_ms = disk_ms
+        self._no_disk_until = 0.0
         source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
         self._script = client.register_script(source)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
-        """One round trip."""
+        """One round trip, which for a withdrawal ends when the record is on disk (``WAITAOF``) where the server can."""
         repeatable = "1" if claim.repeatable else "0"
-        return _begin_answer(self._move("begin", claim, *_names(claim), repeatable, claim.lease_ms, attempt))
+        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt)
+        if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
+            return self._begin_on_disk(claim, arguments)
+        return _begin_answer(self._move("begin", claim, *arguments))
+
+    def _begin_on_disk(self, claim: Claim, arguments: Sequence[object]) -> BeginAnswer:
+        keys, args = self._call("begin", claim.command_id, claim.token, arguments)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.evalsha(self._script.sha, len(keys), *keys, *args)
+            pipe.execute_command("WAITAOF", 1, 0, self._disk_ms)  # type: ignore[no-untyped-call] # redis-py's gap
+            reply, on_disk = self._guard(pipe.execute, False)
+        if isinstance(reply, redis.exceptions.NoScriptError):
+            self._guard(self._client.script_load, self._script.script)
+            return self.begin(claim, int(str(arguments[-1])))
+        answer = _begin_answer(self._guard(_raise, reply))
+        if not isinstance(answer, Begun):
+            return answer
+        if isinstance(on_disk, Exception):
+            # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
+            self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
+            logger.warning(
+                "withdrawals don't wait for the ledger's disk (%s): what its server has not written yet is lost with "
+                "its machine. Use appendonly on Redis 7.2 or later, or Valkey.",
+                str(on_disk)[:80],
+            )
+        elif int(on_disk[0]) < 1:
+            raise LedgerUnavailable(f"the ledger's disk did not confirm within {self._disk_ms} ms")
+        return answer
 
     def renew(self, claim: Claim) -> bool:
         """One round trip."""
@@ -129,9 +175,13 @@ class RedisLedger:
         return self._run(move, claim.command_id, claim.token, *arguments)
 
     def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
-        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
-        reply: list[str] = self._guard(self._script, keys, [move, command_id, token, self._journal_lines, *arguments])
+        reply: list[str] = self._guard(self._script, *self._call(move, command_id, token, arguments))
         return reply
+
+    def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of a move."""
+        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
+        return keys, [move, command_id, token, self._journal_lines, *arguments]
 
     def _guard(self, call: Any, *arguments: Any) -> Any:
         try:
@@ -141,6 +191,13 @@ class RedisLedger:
             raise LedgerUnavailable(f"the ledger's server refuses: {str(error)[:120]}") from error
         except (redis.RedisError, OSError) as error:
             raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+
+def _raise(reply: Any) -> Any:
+    """A reply out of a pipeline, raised when it is an error."""
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 def _names(claim: Claim) -> tuple[str, str, str]:

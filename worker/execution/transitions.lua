@@ -102,6 +102,7 @@ local function begin(fingerprint, command, account, repeatable, lease_ms, attemp
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local kept = r and stands(fingerprint, r)
   if kept then
+    arrived()
     return kept
   end
   local halt = halted(command, account)
@@ -189,6 +190,7 @@ end
 local function refuse(fingerprint, command, account, state, outcome, report, keep_ms)
   local r = load()
   if r then
+    arrived()
     return stands(fingerprint, r) or orphan(r)
   end
   return create_ended('refuse', fingerprint, command, account, state, outcome, report, keep_ms)

@@ -1,0 +1,64 @@
+"""What this worker must not do, whatever it is asked: withdrawals over a ledger that may forget them."""
+
+import logging
+import threading
+
+import redis
+
+from producers.commands import Command, Withdraw
+
+logger = logging.getLogger("orders.policy")
+
+
+class ServerPolicy:
+    """Watches the ledger's server: one that evicts or does not persist can forget that a withdrawal was sent."""
+
+    def __init__(self, client: redis.Redis, *, need_disk: bool = False) -> None:
+        """``need_disk`` refuses withdrawals on a server that does not append to a file; else that is only told."""
+        self._client = client
+        self._need_disk = need_disk
+        self._lock = threading.Lock()
+        self._looked = False
+        self._evicts = ""
+        self._forgets = False
+
+    def look(self) -> None:
+        """Read the server's settings. ``INFO`` tells them also where ``CONFIG`` is not permitted.
+
+        Raises:
+            redis.RedisError, OSError: it can't be asked now.
+        """
+        memory, persistence = self._client.info("memory"), self._client.info("persistence")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        evicts = policy if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0 else ""
+        forgets = not int(persistence.get("aof_enabled", 0))
+        with self._lock:
+            news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
+            self._looked, self._evicts, self._forgets = True, evicts, forgets
+        if news and evicts:
+            logger.error(
+                "the ledger's server evicts (maxmemory-policy %s): withdrawals are refused. Set noeviction.", evicts
+            )
+        if news and forgets:
+            logger.warning(
+                "the ledger's server does not persist (appendonly no): a restart forgets what was sent, and commands "
+                "that are sent again may be executed twice. Set appendonly yes."
+            )
+
+    def refusal(self, command: Command) -> str | None:
+        """Why this command is not permitted, as a sentence; None when it is."""
+        if not isinstance(command, Withdraw):
+            return None
+        if not self._looked:
+            try:
+                self.look()
+            except (redis.RedisError, OSError):
+                return None  # the ledger is away: it will be waited for before anything is sent
+        if self._evicts:
+            return (
+                f"withdrawals are refused: the ledger's server evicts (maxmemory-policy {self._evicts}) and may forget "
+                "what was sent; set maxmemory-policy noeviction"
+            )
+        if self._forgets and self._need_disk:
+            return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
+        return None

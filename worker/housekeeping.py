@@ -1,0 +1,40 @@
+"""What a worker does beside executing: watching the ledger's server, and publishing again what was lost."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import redis
+
+logger = logging.getLogger("orders.housekeeping")
+
+
+class Housekeeper(threading.Thread):
+    """Runs its duties every so many seconds until it is stopped; a duty whose server is away is done next time."""
+
+    def __init__(self, duties: Sequence[Callable[[], object]], every_seconds: float) -> None:
+        super().__init__(name="orders-housekeeper", daemon=True)
+        self._duties = duties
+        self._every = every_seconds
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Do the duties, wait, repeat."""
+        while True:
+            for duty in self._duties:
+                self._do(duty)
+            if self._stopped.wait(self._every):
+                return
+
+    def _do(self, duty: Callable[[], object]) -> None:
+        try:
+            duty()
+        except (redis.RedisError, OSError) as error:
+            logger.debug("a duty waits for its server: %s", type(error).__name__)
+        except Exception:
+            # One broken duty must end neither the others nor the worker.
+            logger.exception("a duty failed")
+
+    def stop(self) -> None:
+        """End after the duty under way."""
+        self._stopped.set()

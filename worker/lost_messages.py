@@ -1,0 +1,62 @@
+"""The broker's side of the sweep: how old a queue's oldest message is, and publishing a command again."""
+
+import json
+from collections.abc import Callable
+
+from celery import Celery
+from kombu.exceptions import KombuError
+
+from producers.intents import Intent
+from worker.execution.sweeper import OldestQueued
+
+
+def oldest_queued(app: Celery) -> OldestQueued:
+    """Asks the broker how old the oldest message of a queue is.
+
+    Commands have one priority, so a queue is one list, taken from its right end (kombu ``transport/redis.py``). A
+    broker that is no Redis can't be asked; its commands are then never taken for lost.
+    """
+
+    def ask(queue: str) -> int | None:
+        with app.connection_for_read() as connection:
+            client = getattr(connection.default_channel, "client", None)
+            if client is None:
+                return 0
+            message = client.lindex(queue, -1)
+        if message is None:
+            return None
+        return _enqueued_at(message)
+
+    return ask
+
+
+def _enqueued_at(message: bytes) -> int:
+    """When a queued message was enqueued, UNIX ms; 0 when it does not say, or can't be read."""
+    try:
+        value = json.loads(message)["headers"]["enqueued_at"]
+    except (ValueError, KeyError, TypeError):
+        return 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def publisher(app: Celery) -> Callable[[Intent], None]:
+    """Publishes a command again, with its own id and time of enqueueing.
+
+    Raises, when called:
+        OSError: the broker is away.
+    """
+
+    def publish(intent: Intent) -> None:
+        try:
+            app.send_task(
+                intent.task,
+                kwargs=dict(intent.kwargs),
+                task_id=intent.command_id,
+                queue=intent.task,
+                headers={"enqueued_at": intent.enqueued_at},
+                retry=False,
+            )
+        except KombuError as error:
+            raise OSError(str(error)) from error
+
+    return publish
