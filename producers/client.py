@@ -21,8 +21,10 @@ from celery import Celery
 from celery.canvas import Signature
 from kombu.exceptions import KombuError
 
+from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
 from producers.errors import BrokerUnavailable, IdReused, ReportPending
+from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
 from producers.settings import QueueSettings
 
@@ -56,14 +58,8 @@ class OrderClient:
         """
         self._settings = settings or cast("QueueSettings", QueueSettings.load())
         self._app = publisher_app(self._settings.broker_url)
-        self._results = redis.Redis.from_url(
-            self._settings.result_backend,
-            socket_timeout=BROKER_SECONDS,
-            socket_connect_timeout=BROKER_SECONDS,
-            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-            protocol=2,
-            decode_responses=True,
-        )
+        self._results = _connect(self._settings.result_backend)
+        self._ledger = _connect(self._settings.ledger_url) if self._settings.intents else None
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -78,12 +74,16 @@ class OrderClient:
     def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[Sent]:
         """Enqueue many commands in one round trip to the broker; each alone, or with its id.
 
+        Before that, in one round trip to the ledger's database, their intents are written down: what this method
+        returns for is not lost with the broker.
+
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids it names.
         """
         sent = [_sent(entry) for entry in commands]
         enqueued_at = time.time_ns() // 1_000_000
         try:
+            self._intend(sent, enqueued_at)
             with self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer, producer.batch():
                 for each in sent:
                     self._app.send_task(
@@ -98,6 +98,16 @@ class OrderClient:
         except (KombuError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
         return sent
+
+    def _intend(self, sent: Sequence[Sent], enqueued_at: int) -> None:
+        """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""
+        intents = [
+            Intent(each.command_id, each.command.task, each.command.arguments(), enqueued_at)
+            for each in sent
+            if each.command.mutating
+        ]
+        if intents and self._ledger is not None:
+            write_intents(self._ledger, intents)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
         """A Celery signature of the command, for ``chain`` and ``group``.
@@ -182,6 +192,8 @@ class OrderClient:
     def close(self) -> None:
         """Close every connection."""
         self._results.close()
+        if self._ledger is not None:
+            self._ledger.close()
         self._app.close()
 
     def __enter__(self) -> Self:
@@ -193,13 +205,24 @@ class OrderClient:
         self.close()
 
 
+def _connect(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=BROKER_SECONDS,
+        socket_connect_timeout=BROKER_SECONDS,
+        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+        protocol=2,
+        decode_responses=True,
+    )
+
+
 def publisher_app(broker_url: str) -> Celery:
     """A Celery app that only publishes, and fails soon.
 
     It has no result backend: with one, Celery subscribes to each result before it publishes, and a server that is down
     costs 19 s (``celery/backends/redis.py``, ``on_task_call``).
     """
-    app = Celery("producers", broker=broker_url, backend="disabled://", set_as_current=False)
+    app = OwnSettingsCelery("producers", broker_url=broker_url, result_backend="disabled://")
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],

@@ -2,6 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+# Celery takes the working directory off sys.path before it asks for the app: in a checkout that is not installed this
+# is the moment in which the package beside this one can be found.
+import producers  # noqa: F401
+
 if TYPE_CHECKING:
     from celery import Celery
 

