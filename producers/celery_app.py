@@ -17,6 +17,8 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
         """``result_backend`` may be ``disabled://``."""
         super().__init__(name, broker=broker_url, backend=result_backend, set_as_current=False)
         self._own_broker_url = broker_url
+        # Looked at before the configuration, in which the environment wins (celery/app/base.py, `_get_backend`).
+        self.backend_cls = result_backend
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         """A connection to consume from."""

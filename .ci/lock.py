@@ -1,0 +1,119 @@
+"""Lock files: every dependency of an extra pinned and hashed, one file for Python 3.11 to 3.13.
+
+``python .ci/lock.py`` compiles them with uv. ``--check`` needs no network: each file's first lines hold a digest of
+what it was compiled from, and every direct dependency must be pinned in it to a version that its bounds allow.
+``--upgrade`` takes the newest versions instead of keeping those already locked.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo"}
+"""Extra by lock file; the first holds everything, and the others take their versions from it."""
+LOWEST_PYTHON = "3.11"
+DIGEST = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
+PINNED = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check the lock files. Returns the exit code."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    if "--check" in arguments:
+        problems = [problem for name, extra in LOCKS.items() for problem in stale(ROOT / name, project, extra)]
+        for problem in problems:
+            sys.stderr.write(f"{problem}\nrun `make lock` and commit the result\n")
+        return 1 if problems else 0
+    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+    if uv is None:
+        sys.stderr.write("make lock needs uv: install it (`pip install uv`) and try again\n")
+        return 2
+    for name, extra in LOCKS.items():
+        compile_lock(uv, name, project, extra, upgrade="--upgrade" in arguments)
+    return 0
+
+
+def inputs_digest(project: dict[str, Any], extra: str) -> str:
+    """SHA-256 of what the lock of ``extra`` is compiled from: bounds, build requirements, and Python versions."""
+    tables = project["project"]
+    inputs = {
+        "build": project["build-system"]["requires"],
+        "python": tables["requires-python"],
+        "base": tables["dependencies"],
+        "extras": closure(tables["optional-dependencies"], extra),
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def closure(extras: dict[str, list[str]], extra: str) -> dict[str, list[str]]:
+    """The requirements of ``extra`` and of the project's own extras that it names, by extra."""
+    found = {extra: sorted(extras[extra])}
+    for requirement in extras[extra]:
+        own = re.fullmatch(r"order-execution-worker\[([a-z-]+)\]", requirement)
+        if own:
+            found.update(closure(extras, own[1]))
+    return found
+
+
+def stale(path: Path, project: dict[str, Any], extra: str) -> list[str]:
+    """What is wrong with a lock file, one sentence each."""
+    if not path.is_file():
+        return [f"{path.name} is missing"]
+    text = path.read_text(encoding="utf-8")
+    digest = DIGEST.search(text)
+    if digest is None or digest[1] != inputs_digest(project, extra):
+        return [f"{path.name} was compiled from other dependencies than pyproject.toml names now"]
+    return [f"{path.name}: {problem}" for problem in violated(text, project, extra)]
+
+
+def violated(text: str, project: dict[str, Any], extra: str) -> list[str]:
+    """Direct dependencies that the lock lacks, or pins outside their bounds."""
+    from packaging.requirements import Requirement
+
+    pinned = {name.replace("_", "-"): version for name, version in PINNED.findall(text)}
+    tables = project["project"]
+    groups = closure(tables["optional-dependencies"], extra).values()
+    direct = [Requirement(r) for r in (*tables["dependencies"], *(r for group in groups for r in group))]
+    return [
+        f"{r.name} is pinned to {pinned.get(r.name.lower(), 'nothing')}, outside '{r}'"
+        for r in direct
+        if r.name != tables["name"] and not r.specifier.contains(pinned.get(r.name.lower(), "0.dev0"), prereleases=True)
+    ]
+
+
+def compile_lock(uv: str, name: str, project: dict[str, Any], extra: str, *, upgrade: bool) -> None:
+    """Compile one lock file. Index addresses stay out of it: where packages come from is the machine's business."""
+    whole = next(iter(LOCKS))
+    options = [
+        *("--extra", extra, "--universal", "--python-version", LOWEST_PYTHON, "--generate-hashes", "--no-header"),
+        *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-index-annotation", "--quiet"),
+        *(["--upgrade"] if upgrade else []),
+        *(["--constraints", whole] if name != whole else []),
+    ]
+    # The build requirements come on standard input, so that the project itself installs without a download of its own.
+    subprocess.run(  # noqa: S603 - our own arguments
+        [uv, "pip", "compile", *options, "--output-file", name, "pyproject.toml", "-"],
+        input="\n".join(project["build-system"]["requires"]),
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    path = ROOT / name
+    header = (
+        f"# Made by `make lock` from pyproject.toml, extra `{extra}`, for Python {LOWEST_PYTHON} and later.\n"
+        f"# inputs: sha256:{inputs_digest(project, extra)}\n"
+    )
+    path.write_text(header + path.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+# Needs make, Python 3.11 or later, and a package index that pip can reach. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+KEEP ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+BIN = $(VENV)/bin
+# The demo installs what it needs and no more, unless the developer's environment is there already.
+DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lock upgrade schemas clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
+
+demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
+	@$(DEMO_VENV)/bin/orders demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m producers.json_schemas --check
+	$(BIN)/python .ci/lock.py --check
+
+lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
+	$(BIN)/python .ci/lock.py
+
+upgrade: $(VENV)/.installed ## compile the lock files with the newest versions allowed
+	$(BIN)/python .ci/lock.py --upgrade
+
+schemas: $(VENV)/.installed ## write producers/schemas/ from the models
+	$(BIN)/python -m producers.json_schemas
+
+clean: ## remove environments, caches and build results
+	rm -rf .venv .venv-* .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find producers worker tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is brought up to date when pyproject.toml or its lock file is newer; `make clean` starts from nothing.
+.venv-demo/.installed: requirements-demo.lock pyproject.toml
+	$(call environment,.venv-demo,requirements-demo.lock)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(call environment,$(VENV),requirements.lock)
+
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "This needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Install one and name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up $(1) with $$($(PYTHON) --version); a minute or less, once …"
+	@test -x $(1)/bin/python || $(PYTHON) -m venv --clear $(1)
+	@echo '*' > $(1)/.gitignore
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r $(2)
+	@# Everything that the build needs is in the lock file, so nothing unpinned is fetched for it.
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
+endef

@@ -1,0 +1,90 @@
+"""Policy for all tests: what may be skipped, what counts as an integration test, and that nothing is left running."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+INTEGRATION_FOLDERS = {"integration", "faults"}
+"""Folders whose tests start servers and worker processes: all of them carry the mark ``integration``."""
+
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+"""Processes that Python itself starts and ends with the interpreter."""
+
+LINGER_SECONDS = 3.0
+"""How long a process that was told to end may take to be gone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by folder, so that ``-m "not integration"`` is the fast part whatever a file forgot."""
+    here = Path(__file__).parent
+    for item in items:
+        if INTEGRATION_FOLDERS.intersection(item.path.relative_to(here).parts[:1]):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def require_service() -> Callable[[str, object], None]:
+    """``require_service(name, available)``: a missing service skips the test on a laptop and fails it when ``CI=true``.
+
+    A skipped test in CI is a test that nobody runs any more and nobody misses.
+    """
+
+    def require(name: str, available: object) -> None:
+        if available:
+            return
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{name} is missing, and in CI nothing may be skipped for that", pytrace=False)
+        pytest.skip(f"{name} is missing")
+
+    return require
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left_behind() -> Iterator[None]:
+    """Fail the run when a process that a test started is still there at its end; then end it.
+
+    Found are descendants, and, by a mark in the environment that they inherit, orphans of processes that were killed.
+    """
+    mark = uuid.uuid4().hex
+    os.environ["TEST_SESSION_MARK"] = mark
+    yield
+    del os.environ["TEST_SESSION_MARK"]
+    _, left = psutil.wait_procs(_started_here(mark), timeout=LINGER_SECONDS)
+    told = [f"{process.pid} {_command_line(process)}" for process in left]
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=LINGER_SECONDS)
+    if told:
+        pytest.fail("tests left processes behind:\n" + "\n".join(told), pytrace=False)
+
+
+def _started_here(mark: str) -> list[psutil.Process]:
+    found = {*psutil.Process().children(recursive=True), *(p for p in psutil.process_iter() if _has(p, mark))}
+    return [p for p in found if p.pid != os.getpid() and _counts(p)]
+
+
+def _counts(process: psutil.Process) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:  # ended; only nobody asked how
+            return False
+    except psutil.Error:
+        return False
+    return not any(helper in _command_line(process) for helper in HELPERS)
+
+
+def _has(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("TEST_SESSION_MARK") == mark
+    except (psutil.Error, OSError):
+        return False
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.Error, OSError):
+        return ""

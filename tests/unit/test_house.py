@@ -1,0 +1,327 @@
+"""The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_args
+
+import psutil
+import pytest
+from pydantic import BaseModel
+
+from worker.settings import AccountSettings, WorkerSettings, load
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+LOCKS = ("requirements.lock", "requirements-demo.lock")
+NOT_IN_MODELS = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_TEST_SERVER", "ORDERS_CI_OTHER_PYTHONS"}
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def models_settings(model: type[BaseModel] = WorkerSettings, prefix: str = "ORDERS_") -> Iterator[tuple[str, Any]]:
+    """Every setting of the models as environment-variable name and default."""
+    for name, field in model.model_fields.items():
+        inner = next((a for a in (field.annotation, *get_args(field.annotation)) if is_model(a)), None)
+        if inner is AccountSettings:
+            yield from models_settings(inner, f"{prefix}{name.upper()}__<ALIAS>__")
+        elif inner:
+            yield from models_settings(inner, f"{prefix}{name.upper()}__")
+        else:
+            yield prefix + name.upper(), field.default
+
+
+def is_model(annotation: object) -> bool:
+    """Whether an annotation is a group of settings."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def documented() -> dict[str, str]:
+    """The default in words by setting, from the tables of docs/settings.md."""
+    return dict(re.findall(r"^\| `(ORDERS_[A-Z_<>]+)` \| ([^|]+?) \|", SETTINGS, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("name", "default"), list(models_settings()))
+def test_a_setting_is_documented_with_its_default(name: str, default: Any) -> None:
+    """A setting that nobody can find, or whose default is told wrong."""
+    words = documented()[name]
+    if isinstance(default, bool):
+        assert words == f"`{str(default).lower()}`"
+    elif isinstance(default, int | float) or (isinstance(default, str) and default):
+        assert words == f"`{default}`"
+
+
+def test_nothing_is_documented_that_does_not_exist() -> None:
+    """A setting that was renamed or removed, and still promised."""
+    assert set(documented()) == {name for name, _ in models_settings()} | NOT_IN_MODELS
+
+
+def test_variables_that_the_code_reads_itself_are_documented() -> None:
+    """A setting that goes past the models."""
+    sources = [p.read_text(encoding="utf-8") for d in ("producers", "worker") for p in (ROOT / d).rglob("*.py")]
+    read = {name for text in sources for name in re.findall(r"""environ(?:\.get\(|\[)["'](ORDERS_\w+)""", text)}
+    assert "ORDERS_CONFIG_FILE" in read
+    assert read <= set(documented())
+
+
+def example(language: str, number: int = 0) -> str:
+    """A code block of docs/settings.md."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL)
+    return blocks[number]
+
+
+def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever copies an example from docs/settings.md gets what it promises, in each of its forms."""
+    for name in [name for name in os.environ if name.upper().startswith("ORDERS_")]:
+        monkeypatch.delenv(name)
+    found = []
+    with monkeypatch.context() as context:
+        for line in example("sh").splitlines():
+            context.setenv(*line.split("=", 1))
+        found.append(load())
+    for number in (0, 1):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(example("toml", number), encoding="utf-8")
+        with monkeypatch.context() as context:
+            context.setenv("ORDERS_CONFIG_FILE", str(file))
+            found.append(load())
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for line in example("text").splitlines():
+        path, value = line.split()
+        (folder / Path(path).name).write_text(value + "\n", encoding="utf-8")
+    monkeypatch.setenv("ORDERS_SECRETS_DIR", str(folder))
+    found.append(load())
+
+    first = found[0]
+    assert all(settings == first for settings in found[1:])
+    assert {alias: account.venue for alias, account in first.accounts.items()} == {
+        "main": "everstrike",
+        "archive": "bitz",
+    }
+    assert first.accounts["main"].secret_key.get_secret_value() == "secret-of-main"
+    assert first.retry.attempts == 3
+    assert first.broker_url.startswith("rediss://:a-password@redis.internal:6380/0?")
+
+
+# -- lock files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lock() -> ModuleType:
+    """``.ci/lock.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("lock", ROOT / ".ci" / "lock.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def project() -> dict[str, Any]:
+    """pyproject.toml, to be changed at will."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_names_no_index(name: str) -> None:
+    """An address of a package index, or of anything else, from the machine that compiled it."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    plain = re.compile(r" *#.*|[a-z0-9._-]+==[^ ]+( ; .+)? \\| {4}--hash=sha256:[0-9a-f]{64}( \\)?")
+    assert [line for line in text.splitlines() if not plain.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_is_hashed(name: str) -> None:
+    """A package that would be installed whatever it is today."""
+    pins = re.split(r"^(?=\S+==)", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(pins) > 30
+    assert [pin.split()[0] for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)] == []
+
+
+def test_lock_files_are_current_and_agree(lock: ModuleType) -> None:
+    """Dependencies changed without `make lock`; or a demo that shows other versions than those tested."""
+    assert lock.main(["--check"]) == 0
+    tested, shown = (set(lock.PINNED.findall((ROOT / name).read_text(encoding="utf-8"))) for name in LOCKS)
+    assert shown <= tested
+
+
+def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
+    """The check itself: a base dependency is in both lock files, a developer's in one."""
+    changed = project()
+    changed["project"]["dependencies"][0] = "celery>=99"
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, True]
+    changed = project()
+    changed["project"]["optional-dependencies"]["dev"].append("another-linter")
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, False]
+
+
+def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:
+    """A lock file edited by hand."""
+    text = (ROOT / LOCKS[0]).read_text(encoding="utf-8")
+    assert lock.violated(text, project(), "dev") == []
+    edited = re.sub(r"^celery==\S+", "celery==4.0.0", text, flags=re.MULTILINE)
+    assert [problem.split(",")[0] for problem in lock.violated(edited, project(), "dev")] == [
+        "celery is pinned to 4.0.0"
+    ]
+
+
+# -- the package -------------------------------------------------------------------------------------------------------
+
+
+def test_the_licence_is_there() -> None:
+    """Without it nobody may use any of this."""
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert text.startswith("MIT License\n")
+    assert "the order-execution-worker authors" in text
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The built package, from a copy: a build folder of an earlier day would get into it."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("producers", "worker", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
+
+
+@pytest.mark.parametrize(
+    "name", ["producers/py.typed", "worker/py.typed", "worker/execution/transitions.lua", "producers/client.py"]
+)
+def test_the_wheel_holds_what_is_not_code(wheel: zipfile.ZipFile, name: str) -> None:
+    """A package that works from the source tree alone."""
+    assert wheel.read(name) == (ROOT / name).read_bytes()
+
+
+def test_the_wheel_holds_the_schemas_the_licence_and_no_tests(wheel: zipfile.ZipFile) -> None:
+    """Schemas are part of the contract; tests are nobody else's business."""
+    names = set(wheel.namelist())
+    schemas = {path.relative_to(ROOT).as_posix() for path in (ROOT / "producers" / "schemas").glob("*.json")}
+    assert len(schemas) == 5
+    assert schemas <= names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"producers", "worker"}
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Missing())
+import producers
+for module in pkgutil.walk_packages(producers.__path__, "producers."):
+    importlib.import_module(module.name)
+    print(module.name)
+"""
+
+
+def import_all_without(blocked: set[str]) -> subprocess.CompletedProcess[str]:
+    """Import every module of producers where these packages are not installed."""
+    program = IMPORT_ALL.replace("{blocked}", repr(blocked))
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_producers_need_the_base_install_alone() -> None:
+    """A service that enqueues commands would have to install an HTTP client, or the worker."""
+    extras = project()["project"]["optional-dependencies"]
+    others = {re.split(r"[\[<>=]", r)[0] for extra in ("worker", "demo") for r in extras[extra]}
+    done = import_all_without({*others, "worker"} - {"order-execution-worker"})
+    assert done.returncode == 0, done.stderr
+    assert {"producers.client", "producers.settings", "producers.report"} <= set(done.stdout.split())
+
+
+def test_the_import_check_notices_a_missing_dependency() -> None:
+    """The check itself: without Celery the client can't be imported."""
+    done = import_all_without({"celery"})
+    assert done.returncode != 0
+    assert "No module named 'celery'" in done.stderr
+
+
+# -- the tests' own policy ---------------------------------------------------------------------------------------------
+
+
+def run_with_policy(tmp_path: Path, test: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run one test under a copy of this project's conftest.py."""
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = integration: x\n", encoding="utf-8")
+    path = tmp_path / "integration" / "test_it.py"
+    path.parent.mkdir()
+    path.write_text(test, encoding="utf-8")
+    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)]
+    return subprocess.run(
+        command, env={**inherited, **environ}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+
+NEEDS = "def test_it(require_service):\n    require_service('the moon', available=False)\n"
+
+
+def test_a_missing_service_skips_on_a_laptop(tmp_path: Path) -> None:
+    """Nobody should have to install everything to run the rest."""
+    done = run_with_policy(tmp_path, NEEDS)
+    assert done.returncode == 0, done.stdout
+    assert "1 skipped" in done.stdout
+    assert "the moon is missing" in done.stdout
+
+
+def test_a_missing_service_fails_in_ci(tmp_path: Path) -> None:
+    """A test skipped in CI is a test that nobody runs."""
+    done = run_with_policy(tmp_path, NEEDS, CI="true")
+    assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout
+
+
+def is_running(pid: int) -> bool:
+    """Whether it still runs; one that nobody has buried yet doesn't."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+LEAVES = "import subprocess\ndef test_it():\n    {}\n"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "subprocess.Popen(['sleep', '61.25'])",
+        # An orphan: its parent, the shell, is gone.
+        "subprocess.run('sleep 61.25 >/dev/null 2>&1 &', shell=True)",
+    ],
+)
+def test_a_process_left_behind_fails_the_run_and_is_ended(tmp_path: Path, how: str) -> None:
+    """Servers and workers left over by tests hold ports, and make other runs fail."""
+    done = run_with_policy(tmp_path, LEAVES.format(how))
+    assert done.returncode == 1, done.stdout
+    left = re.search(r"left processes behind:\s+(?:E\s+)?(\d+) sleep 61.25", done.stdout)
+    assert left, done.stdout
+    assert not is_running(int(left[1]))
+
+
+def test_the_folder_makes_the_mark(tmp_path: Path) -> None:
+    """The fast part stays fast whatever a file in integration/ forgot."""
+    (tmp_path / "unit").mkdir()
+    (tmp_path / "unit" / "test_fast.py").write_text("def test_fast():\n    pass\n", encoding="utf-8")
+    done = run_with_policy(tmp_path, "def test_slow():\n    pass\n", PYTEST_ADDOPTS='-m "not integration"')
+    assert "1 passed, 1 deselected" in done.stdout
