@@ -33,7 +33,16 @@ from worker.execution.redis_ledger import RedisLedger, connect
 
 def claim(command_id: str, token: str = "a", **changes: object) -> Claim:
     """A claim of a withdrawal, unless told otherwise."""
-    base = Claim(command_id, "f" * 64, "withdraw", "main", repeatable=False, token=token, lease_ms=60_000)
+    base = Claim(
+        command_id,
+        "f" * 64,
+        "withdraw",
+        "main",
+        repeatable=False,
+        token=token,
+        lease_ms=60_000,
+        arguments='{"qty":"1"}',
+    )
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -84,6 +93,27 @@ def test_first_begin_takes_the_command(bench: Bench) -> None:
     assert record is not None
     assert (record.state, record.fence, record.report) == (State.SENDING, 1, None)
     assert bench.journal() == ["begin"]
+
+
+def test_a_record_keeps_the_arguments_and_the_first_begin(bench: Bench) -> None:
+    """What a reconcile looks for, and from when on: also after another owner took over, and after the end."""
+    bench.ledger.begin(claim("1", repeatable=True, lease_ms=0), 1)
+    first = bench.ledger.read("1")
+    bench.ledger.begin(claim("1", "b", repeatable=True), 1)
+    bench.ledger.settle(claim("1", "b"), UNKNOWN)
+    last = bench.ledger.read("1")
+    assert first is not None
+    assert last is not None
+    assert (first.arguments, last.arguments) == ('{"qty":"1"}', '{"qty":"1"}')
+    assert 0 < last.first_begun_at == first.first_begun_at <= first.lease_until < last.lease_until
+
+
+def test_a_refused_command_keeps_its_arguments_too(bench: Bench) -> None:
+    """But was never begun."""
+    bench.ledger.refuse(claim("1"), report(Outcome.NOT_SENT, Reason.HALTED))
+    record = bench.ledger.read("1")
+    assert record is not None
+    assert (record.arguments, record.first_begun_at) == ('{"qty":"1"}', 0)
 
 
 def test_begin_repeated_by_its_owner_counts_once(bench: Bench) -> None:

@@ -60,13 +60,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert type(real) is type(twin)
         elif hasattr(real, "begun_at"):
             assert replace(real, begun_at=0) == replace(twin, begun_at=0)
+        elif hasattr(real, "first_begun_at"):
+            assert bool(real.first_begun_at) <= bool(self.fences)
+            assert replace(real, first_begun_at=0, lease_until=0) == replace(twin, first_begun_at=0, lease_until=0)
         else:
             assert real == twin, (move, arguments)
         return real
 
     def claim(self, worker: str, lease: int = LONG) -> Claim:
         """The one command, in this worker's hands."""
-        return Claim("id", "f" * 64, "close", "main", self.repeatable, worker, lease)
+        return Claim("id", "f" * 64, "close", "main", self.repeatable, worker, lease, "{}")
 
     @rule(worker=workers, lease=st.sampled_from([LONG, OVER]))
     def begin(self, worker: str, lease: int) -> None:

@@ -21,7 +21,7 @@ from producers.report import Outcome, Reason, Report
 from worker.execution import reports
 from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
-from worker.execution.intake import CannotSend, Envelope, Intake
+from worker.execution.intake import CannotSend, Envelope, Intake, stored_arguments
 from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.retry import Attempt, RetryLimits, retrying
@@ -148,6 +148,7 @@ class Executor:
             repeatable=False,
             token=self._token(),
             lease_ms=self._lease_ms,
+            arguments=self._intake.stored_arguments(envelope),
         )
         return self._holder.refuse(
             claim,
@@ -164,6 +165,7 @@ class Executor:
             command.repeatable,
             self._token(),
             self._lease_ms,
+            stored_arguments(command),
         )
 
     def _token(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from producers.commands import Command, parse_command
+from producers.commands import Command, canonical_json, parse_command
 from producers.errors import InvalidCommand
 from producers.report import Reason, Report
 from worker.execution import reports
@@ -33,6 +33,11 @@ class CannotSend(Exception):
         self.message = message
 
 
+def stored_arguments(command: Command) -> str:
+    """A command's arguments as the ledger keeps them, to look for the command at the venue by."""
+    return canonical_json(command.arguments()).decode()
+
+
 class Intake:
     """Knows which commands this worker can execute."""
 
@@ -58,12 +63,14 @@ class Intake:
         problem = venue.unsupported(command)
         return CannotSend(Reason.INVALID, problem) if problem else (command, account, venue)
 
+    def stored_arguments(self, envelope: Envelope) -> str:
+        """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""
+        command = _command(envelope)
+        return stored_arguments(command) if command else ""
+
     def refusal(self, envelope: Envelope, problem: CannotSend) -> Report:
         """The report that nothing was sent, finished now."""
-        try:
-            command: Command | None = parse_command(envelope.task, envelope.arguments)
-        except InvalidCommand:
-            command = None
+        command = _command(envelope)
         return reports.refusal(
             command_id=envelope.command_id,
             task=envelope.task,
@@ -75,3 +82,10 @@ class Intake:
             enqueued_at=envelope.enqueued_at,
             now_ms=self._clock.now_ms(),
         )
+
+
+def _command(envelope: Envelope) -> Command | None:
+    try:
+        return parse_command(envelope.task, envelope.arguments)
+    except InvalidCommand:
+        return None

@@ -44,6 +44,9 @@ class Claim:
     """Unique to one run of one command in one worker; only its bearer moves the record."""
     lease_ms: int
     """How long one attempt may take; while it lasts nobody else touches the record. Milliseconds."""
+    arguments: str = ""
+    """The normalised arguments as canonical JSON: what a reconcile looks for at the venue. Empty when they make no
+    command. They hold addresses: the ledger keeps them, no log line does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,12 @@ class Record:
     fence: int
     progress: Progress
     report: Report | None
+    arguments: str = ""
+    """As in :class:`Claim`; empty also in records that an earlier version wrote."""
+    first_begun_at: int = 0
+    """When the first send was begun, by whichever owner, UNIX ms on the ledger's clock; 0 when none was."""
+    lease_until: int = 0
+    """Until when the last owner could sign, UNIX ms on the ledger's clock."""
 
 
 class LedgerUnavailable(Exception):

@@ -24,7 +24,6 @@ from worker.execution.ledger import (
 class _Entry:
     record: Record
     token: str
-    lease_until: int
     begun_at: int
     attempt: int
 
@@ -82,7 +81,7 @@ class MemoryLedger:
             return Reused(record.report)
         if record.report is not None:
             return Ended(record.report)
-        left = entry.lease_until - self._now_ms()
+        left = entry.record.lease_until - self._now_ms()
         return Busy(left) if entry.token != claim.token and left > 0 else None
 
     def _halted(self, claim: Claim) -> Halted | None:
@@ -95,10 +94,21 @@ class MemoryLedger:
     def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
         progress = replace(progress, tries=progress.tries + 1)
         now = self._now_ms()
+        known = self._entries.get(claim.command_id)
         record = Record(
-            claim.command_id, State.SENDING, claim.fingerprint, claim.command, claim.account, fence, progress, None
+            command_id=claim.command_id,
+            state=State.SENDING,
+            fingerprint=claim.fingerprint,
+            command=claim.command,
+            account=claim.account,
+            fence=fence,
+            progress=progress,
+            report=None,
+            arguments=claim.arguments,
+            first_begun_at=known.record.first_begun_at if known else now,
+            lease_until=now + claim.lease_ms,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, now + claim.lease_ms, now, attempt)
+        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
         self._write("begin", claim.command_id, claim.token)
         return Begun(fence, progress)
 
@@ -108,7 +118,7 @@ class MemoryLedger:
             entry = self._owned(claim)
             if entry is None or entry.record.state is not State.SENDING:
                 return False
-            entry.lease_until = self._now_ms() + claim.lease_ms
+            entry.record = replace(entry.record, lease_until=self._now_ms() + claim.lease_ms)
             return True
 
     def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
@@ -117,8 +127,8 @@ class MemoryLedger:
             entry = self._owned(claim)
             if entry is None:
                 return False
-            entry.record = replace(entry.record, state=State.WAITING, progress=progress)
-            entry.lease_until = self._now_ms() + lease_ms
+            until = self._now_ms() + lease_ms
+            entry.record = replace(entry.record, state=State.WAITING, progress=progress, lease_until=until)
             self._write("pause", claim.command_id, claim.token)
             return True
 
@@ -164,8 +174,9 @@ class MemoryLedger:
             fence=1,
             progress=Progress(),
             report=report,
+            arguments=claim.arguments,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, lease_until=0, begun_at=0, attempt=0)
+        self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
 
     def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
@@ -176,7 +187,7 @@ class MemoryLedger:
                 entry is not None
                 and entry.token == dead_token
                 and entry.record.report is None
-                and entry.lease_until <= self._now_ms()
+                and entry.record.lease_until <= self._now_ms()
             )
             if not orphaned or entry is None:
                 return False

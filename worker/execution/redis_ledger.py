@@ -169,6 +169,9 @@ class RedisLedger:
                 [fields.get(name, "") for name in ("tries", "sent", "tainted", "first_sent_at", "last_signed_at")]
             ),
             report=Report.model_validate_json(fields["report"]) if "report" in fields else None,
+            arguments=fields.get("arguments", ""),
+            first_begun_at=int(fields.get("first_begun_at", 0)),
+            lease_until=int(fields["lease_until"]),
         )
 
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
@@ -200,8 +203,8 @@ def _raise(reply: Any) -> Any:
     return reply
 
 
-def _names(claim: Claim) -> tuple[str, str, str]:
-    return claim.fingerprint, claim.command, claim.account
+def _names(claim: Claim) -> tuple[str, str, str, str]:
+    return claim.fingerprint, claim.command, claim.account, claim.arguments
 
 
 def _begin_answer(reply: Sequence[str]) -> BeginAnswer:

@@ -97,7 +97,7 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   write(event, outcome, ...)
 end
 
-local function begin(fingerprint, command, account, repeatable, lease_ms, attempt)
+local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local kept = r and stands(fingerprint, r)
@@ -131,8 +131,9 @@ local function begin(fingerprint, command, account, repeatable, lease_ms, attemp
   end
   tries = tries + 1
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
-    'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
+    'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt)
+  redis.call('HSETNX', record, 'first_begun_at', now)
   arrived()
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
@@ -159,19 +160,19 @@ local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_
 end
 
 -- A record that never was: it is made ended.
-local function create_ended(event, fingerprint, command, account, state, outcome, report, keep_ms)
-  redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account, 'token', token,
-    'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0, 'begun_at', 0, 'attempt', 0)
+local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+  redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
+    'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0, 'begun_at', 0, 'attempt', 0)
   arrived()
   finish(event, state, outcome, report, keep_ms)
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, state, outcome, report, keep_ms)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
-    return create_ended('settle', fingerprint, command, account, state, outcome, report, keep_ms)
+    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms)
   end
   -- A sender that was taken for dead brings its answer: evidence settles an unknown of its own making.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
@@ -187,13 +188,13 @@ local function settle(fingerprint, command, account, state, outcome, report, kee
   return {'ended', r.report or ''}
 end
 
-local function refuse(fingerprint, command, account, state, outcome, report, keep_ms)
+local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms)
   local r = load()
   if r then
     arrived()
     return stands(fingerprint, r) or orphan(r)
   end
-  return create_ended('refuse', fingerprint, command, account, state, outcome, report, keep_ms)
+  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms)
 end
 
 local function abandon(dead_token, state, outcome, report, keep_ms)
