@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
+import pydantic_settings
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -107,6 +108,9 @@ class OutsideSettings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             raise SettingsError("; ".join(_problem(each) for each in error.errors())) from None
+        except pydantic_settings.SettingsError as error:
+            # A group given as one value, ORDERS_ACCOUNTS=…, which would have to be JSON. The text names it alone.
+            raise SettingsError(f"{error}; groups are given one value each, {PREFIX}GROUP__NAME") from None
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -160,13 +164,3 @@ def verified_tls(url: str) -> str:
         return url
     query = "&".join(part for part in (parts.query, "ssl_cert_reqs=required") if part)
     return urlunsplit(parts._replace(query=query))
-
-
-def without_password(url: str) -> str:
-    """A URL fit for messages and logs."""
-    parts = urlsplit(url)
-    if parts.password is None and not parts.query:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username or ''}:***@" if parts.password is not None else ""
-    return urlunsplit(parts._replace(netloc=user + host, query=""))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.settings import QueueSettings, SettingsError, database_url, verified_tls, without_password
+from producers.settings import QueueSettings, SettingsError, database_url, verified_tls
 from worker.celeryconfig import QUEUES, celery_config, visibility_timeout
 from worker.settings import WorkerSettings, load
 
@@ -169,10 +169,12 @@ def test_tls_is_verified() -> None:
     assert QueueSettings(redis_url="rediss://h").broker_url.endswith("ssl_cert_reqs=required")
 
 
-def test_passwords_are_not_shown() -> None:
-    """In messages and logs."""
-    assert without_password("redis://u:hunter2@h:1/0?password=hunter2") == "redis://u:***@h:1/0"
-    assert without_password("redis://h:1/0") == "redis://h:1/0"
+def test_a_group_given_as_one_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by its name."""
+    monkeypatch.setenv("ORDERS_ACCOUNTS", "hunter2")
+    with pytest.raises(SettingsError, match="accounts") as refused:
+        load()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_redelivery_comes_after_the_longest_run_and_within_a_minute() -> None:

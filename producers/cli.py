@@ -1,0 +1,225 @@
+"""The `orders` program: send commands, see how they ended, run and check the system.
+
+Exit codes: 0 accepted, 1 failed (broker unreachable, declined, doctor's findings), 2 bad usage, 3 rejected, 4 not sent,
+5 unknown, 6 no report in time, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from producers import cli_values as values
+from producers.cli_output import ExitCode, emit, failure
+from producers.cli_plugins import add_commands
+from producers.cli_send import How, built, send
+from producers.cli_send import show as show_command
+
+_ABOUT = """
+Close, cancel, withdraw and ask for positions at crypto exchanges, through queues; each command at most once.
+
+A command is enqueued under an id, a worker executes it, and it ends in one report. Its outcome is
+**accepted** (the venue took it), **rejected** (the venue refused it), **not_sent** (proven not executed)
+or **unknown** (it may have been executed: look at the venue).
+"""
+
+_EPILOG = """
+Exit codes of --wait and show: 0 accepted, 3 rejected, 4 not_sent, 5 unknown, 6 no report in time. Of all commands: 1
+failed, 2 bad usage, 130 interrupted.
+
+Settings: ORDERS_REDIS_URL (redis://127.0.0.1:6379) is the server; workers also need ORDERS_ACCOUNTS__ALIAS__VENUE,
+ORDERS_ACCOUNTS__ALIAS__API_KEY and ORDERS_ACCOUNTS__ALIAS__SECRET_KEY for each account. Try `orders demo` first.
+"""
+
+app = typer.Typer(
+    name="orders",
+    help=_ABOUT,
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    # A traceback with its variables could show a secret.
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"orders {version('order-execution-worker')}")
+        except PackageNotFoundError:
+            print("orders, from a source tree")
+        raise typer.Exit
+
+
+@app.callback()
+def _orders(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+_COMMANDS = "Commands to a venue"
+
+
+@app.command(rich_help_panel=_COMMANDS)
+def close(
+    account: values.AccountOption,
+    pair: values.PairOption,
+    qty: Annotated[
+        str | None, typer.Option(metavar="DECIMAL", help="How much to close; the whole position unless given.")
+    ] = None,
+    price: Annotated[str | None, typer.Option(metavar="DECIMAL", help="Limit price; at market unless given.")] = None,
+    trigger_price: Annotated[
+        str | None, typer.Option(metavar="DECIMAL", help="Close when this price is reached; at once unless given.")
+    ] = None,
+    trigger_event: Annotated[
+        str | None,
+        typer.Option(metavar="EVENT", help="Which price triggers: MARK_PRICE (default), INDEX_PRICE or LAST_PRICE."),
+    ] = None,
+    close_on_trigger: Annotated[
+        bool | None,
+        typer.Option(
+            "--close-on-trigger/--no-close-on-trigger", help="Everstrike's close_on_trigger, left out unless given."
+        ),
+    ] = None,
+    recv_window: Annotated[
+        int | None,
+        typer.Option(metavar="MS", help="How old the request may be at the venue, at most 15000 milliseconds."),
+    ] = None,
+    deadline: values.DeadlineOption = None,
+    command_id: values.IdOption = None,
+    wait: values.WaitOption = False,
+    timeout: values.TimeoutOption = 60.0,
+    as_json: values.JsonOption = False,
+) -> None:
+    """Close a position: all of it at market, or by quantity, at a price, or at a trigger (Everstrike).
+
+    Example: `orders close -a main --pair USD_BTC_PERP --qty 0.5 --deadline 30s --wait`
+    """
+    arguments = {
+        "account": account,
+        "pair": pair,
+        "qty": qty,
+        "price": price,
+        "trigger_price": trigger_price,
+        "trigger_event": trigger_event and trigger_event.upper(),
+        "close_on_trigger": close_on_trigger,
+        "recv_window": recv_window,
+        "deadline": values.given_deadline(deadline),
+    }
+    how = How(command_id, wait, timeout, as_json)
+    raise send(built("orders.close", arguments, as_json=as_json), how)
+
+
+@app.command(rich_help_panel=_COMMANDS)
+def cancel(
+    account: values.AccountOption,
+    order_id: Annotated[str, typer.Option(metavar="ORDER", help="The order's id at the venue.")],
+    deadline: values.DeadlineOption = None,
+    command_id: values.IdOption = None,
+    wait: values.WaitOption = False,
+    timeout: values.TimeoutOption = 60.0,
+    as_json: values.JsonOption = False,
+) -> None:
+    """Cancel one open order (Everstrike).
+
+    Example: `orders cancel -a main --order-id 7d2f… --wait`
+    """
+    arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
+    how = How(command_id, wait, timeout, as_json)
+    raise send(built("orders.cancel", arguments, as_json=as_json), how)
+
+
+@app.command(rich_help_panel=_COMMANDS)
+def withdraw(
+    account: values.AccountOption,
+    asset: Annotated[str, typer.Option(metavar="ASSET", help="What to withdraw, such as ETH.")],
+    qty: Annotated[str, typer.Option(metavar="DECIMAL", help="How much.")],
+    address: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to: nobody can take it back.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    deadline: values.DeadlineOption = None,
+    command_id: values.IdOption = None,
+    wait: values.WaitOption = False,
+    timeout: values.TimeoutOption = 60.0,
+    as_json: values.JsonOption = False,
+) -> None:
+    """Withdraw an asset to an address (Everstrike). Accepted means submitted: it is paid once confirmed by e-mail.
+
+    At a terminal it asks first, unless --yes or --json is given.
+
+    Example: `orders withdraw -a main --asset ETH --qty 0.25 --address 0x52… --wait`
+    """
+    arguments: dict[str, Any] = {"account": account, "asset": asset, "qty": qty, "address": address}
+    arguments["deadline"] = values.given_deadline(deadline)
+    command = built("orders.withdraw", arguments, as_json=as_json)
+    question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
+    if not (yes or as_json or values.agreed(question)):
+        raise failure("nothing was sent", ExitCode.FAILED, where="orders withdraw", kind="Declined", as_json=as_json)
+    raise send(command, How(command_id, wait, timeout, as_json))
+
+
+@app.command(rich_help_panel=_COMMANDS)
+def positions(
+    account: values.AccountOption,
+    pair: Annotated[str | None, typer.Option(metavar="PAIR", help="One Everstrike market; all unless given.")] = None,
+    contract_id: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Bit-Z contract id, which Bit-Z accounts need.")
+    ] = None,
+    deadline: values.DeadlineOption = None,
+    command_id: values.IdOption = None,
+    wait: values.WaitOption = False,
+    timeout: values.TimeoutOption = 60.0,
+    as_json: values.JsonOption = False,
+) -> None:
+    """Ask for open positions (Everstrike, Bit-Z).
+
+    Example: `orders positions -a main --wait --json`
+    """
+    arguments = {"account": account, "pair": pair, "contract_id": contract_id}
+    arguments["deadline"] = values.given_deadline(deadline)
+    how = How(command_id, wait, timeout, as_json)
+    raise send(built("orders.positions", arguments, as_json=as_json), how)
+
+
+@app.command(rich_help_panel=_COMMANDS)
+def show(
+    command_id: Annotated[str, typer.Argument(metavar="ID", help="The command's id.")],
+    wait: values.WaitOption = False,
+    timeout: values.TimeoutOption = 60.0,
+    as_json: values.JsonOption = False,
+) -> None:
+    """Show how a command ended; the exit code tells its outcome, 6 when there is no report (yet).
+
+    Looks for its result, and then in the ledger, which also knows what is being sent and what was settled later.
+    """
+    raise show_command(command_id, How(command_id, wait, timeout, as_json))
+
+
+add_commands(app)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The console script: `orders`, with the arguments of the process unless given others."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        # A sign that the terminal's encoding lacks is no reason to end with a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if "--json" not in args:
+        app(args=args, prog_name="orders")
+        raise SystemExit(0)
+    try:
+        code = app(args=args, prog_name="orders", standalone_mode=False)
+    except typer.TyperException as error:
+        emit({"error": {"type": "Usage", "message": error.format_message()}})
+        raise SystemExit(error.exit_code) from None
+    except typer.Abort:
+        emit({"error": {"type": "Aborted", "message": "aborted"}})
+        raise SystemExit(ExitCode.FAILED) from None
+    raise SystemExit(code or 0)

