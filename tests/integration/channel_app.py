@@ -1,0 +1,99 @@
+"""A Celery app for the channel tests: tasks that leave a trace of each execution, and ways to die on cue.
+
+Everything comes from the environment, because workers are processes of their own:
+`CHANNEL_URL` server, `CHANNEL_TRANSPORT` "ours" or "stock", `CHANNEL_VISIBILITY` seconds, `CHANNEL_PREFIX` global key
+prefix, `CHANNEL_DIE` "taken" to die by SIGKILL between the take and the delivery of the first task message.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu import Queue
+from kombu.transport import virtual
+
+URL = os.environ.get("CHANNEL_URL", "redis://127.0.0.1:6379")
+QUEUES = ("orders.cancel", "orders.close", "orders.withdraw", "orders.positions")
+
+app = Celery("channel_app", broker=f"{URL}/0", backend=f"{URL}/1")
+if os.environ.get("CHANNEL_TRANSPORT", "ours") == "ours":
+    app.conf.broker_transport = "worker.channel:Transport"
+app.conf.update(
+    task_queues=[Queue(name) for name in QUEUES],
+    task_default_queue="orders.close",
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    result_backend_always_retry=True,
+    result_backend_transport_options={"retry_policy": {"max_retries": 100}},
+    broker_transport_options={
+        "queue_order_strategy": "priority",
+        "visibility_timeout": float(os.environ.get("CHANNEL_VISIBILITY", "50")),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 2,
+        "global_keyprefix": os.environ.get("CHANNEL_PREFIX", ""),
+    },
+)
+
+
+def trace() -> Any:
+    """Return a client for the database that the tests read."""
+    return redis.Redis.from_url(f"{URL}/2")
+
+
+def mark(key: str, value: str) -> None:
+    """Write a trace, however long the server is away."""
+    while True:
+        try:
+            with trace() as client:
+                client.rpush(key, value)
+                return
+        except redis.RedisError:
+            time.sleep(0.1)
+
+
+@app.task(name="work", bind=True)
+def work(self: Any, number: int, seconds: float = 0.0, *, quiet: bool = False) -> int:
+    """Note the execution, take `seconds`, return `number`."""
+    if not quiet:
+        mark("executed", str(number))
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="noop", ignore_result=True)
+def noop() -> None:
+    """Do nothing."""
+
+
+@app.task(name="lag", ignore_result=True)
+def lag(sent: float) -> None:
+    """Note the seconds from sending to starting."""
+    late = time.time() - sent
+    mark("lag", repr(late))
+
+
+@app.task(name="sleepy", ignore_result=True)
+def sleepy(seconds: float) -> None:
+    """Take `seconds`, and need no server at the end."""
+    time.sleep(seconds)
+
+
+if os.environ.get("CHANNEL_DIE") == "taken":
+    deliver = virtual.Transport._deliver
+
+    @functools.wraps(deliver)
+    def die(self: Any, message: Any, queue: str) -> Any:
+        """End the process as the kernel's out-of-memory killer would."""
+        if queue in QUEUES:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return deliver(self, message, queue)
+
+    virtual.Transport._deliver = die

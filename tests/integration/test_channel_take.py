@@ -1,0 +1,338 @@
+"""The atomic take, inside this process: what it records, what it waits on, and what it does when it is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from kombu import Connection, Queue
+from kombu.transport import redis as stock
+
+from tests.integration.channel_rig import ROOT, Broker, until
+from worker.channel import check_kombu
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS, STOCK = "worker.channel:Transport", "redis"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Broker]:
+    """One server for all tests of this file."""
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(server: Broker) -> Broker:
+    """The server, emptied."""
+    server.flush()
+    return server
+
+
+@contextlib.contextmanager
+def consumer(broker: Broker, *queues: str, transport: str = OURS, **options: Any) -> Iterator[tuple[Any, list[Any]]]:
+    """Consume from `queues`; yield the connection and the list of the messages that came."""
+    messages: list[Any] = []
+    no_ack = options.pop("no_ack", False)
+    options = {"queue_order_strategy": "priority", **options}
+    with Connection(broker.url(0), transport=transport, transport_options=options) as connection:
+        wanted = [Queue(name) for name in queues]
+        with connection.Consumer(wanted, callbacks=[lambda _, message: messages.append(message)], no_ack=no_ack):
+            yield connection, messages
+
+
+def send(broker: Broker, queue: str, body: Any, **options: Any) -> None:
+    """Publish as stock kombu does."""
+    with Connection(broker.url(0)) as connection, connection.SimpleQueue(queue) as target:
+        target.put(body, **options)
+
+
+def drain(connection: Any, messages: list[Any], count: int) -> None:
+    """Drain until `count` messages are there."""
+
+    def came() -> bool:
+        with contextlib.suppress(socket.timeout):
+            connection.drain_events(timeout=0.2)
+        return len(messages) >= count
+
+    until(came, f"{count} messages")
+
+
+def test_records_what_stock_kombu_records(broker: Broker) -> None:
+    """The unacked entry of one message is the same, whichever transport took it."""
+    raw = json.dumps(
+        {
+            "body": "e30=",
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"float": 1.0, "big": 12345678901234567890, "empty": [], "none": None, "text": 'ü"\\/\u2028'},
+            "properties": {
+                "delivery_tag": "tag-1",
+                "body_encoding": "base64",
+                "delivery_info": {"exchange": 'e"x/ü', "routing_key": "orders.close"},
+            },
+        }
+    )
+    entries = []
+    for transport in (OURS, STOCK):
+        broker.flush()
+        broker.db(0).lpush("orders.close", raw)
+        with consumer(broker, "orders.close", transport=transport) as (connection, messages):
+            drain(connection, messages, 1)
+            (entry,) = broker.db(0).hvals("unacked")
+            assert broker.db(0).zrange("unacked_index", 0, -1) == ["tag-1"]
+            entries.append(json.loads(entry))
+            messages[0].ack()
+            assert not broker.db(0).exists("unacked", "unacked_index")
+    assert repr(entries[0]) == repr(entries[1])
+
+
+def test_what_is_taken_is_on_record_before_anyone_sees_it(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the moment of delivery the message is in `unacked` already."""
+    from worker.channel import Transport
+
+    seen = []
+    deliver = Transport._deliver
+
+    def look(transport: Any, message: Any, queue: str) -> Any:
+        seen.append(broker.db(0).hkeys("unacked") == [message["properties"]["delivery_tag"]])
+        return deliver(transport, message, queue)
+
+    monkeypatch.setattr(Transport, "_deliver", look)
+    send(broker, "orders.close", 1)
+    with consumer(broker, "orders.close") as (connection, messages):
+        drain(connection, messages, 1)
+        messages[0].ack()
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("queue", ["orders.cancel", "orders.close"])
+@pytest.mark.parametrize("priority", [0, 9])
+def test_a_message_wakes_the_consumer(broker: Broker, queue: str, priority: int) -> None:
+    """The server's word suffices: with the fallback an hour away, messages of every queue and priority come."""
+    with consumer(broker, "orders.cancel", "orders.close", polling_interval=3600) as (connection, messages):
+        connection.transport.polling_interval = None
+        for count in range(1, 4):
+            with contextlib.suppress(socket.timeout):
+                connection.drain_events(timeout=0.3)
+            send(broker, queue, count, priority=priority)
+            drain(connection, messages, count)
+        for message in messages:
+            message.ack()
+    assert [message.payload for message in messages] == [1, 2, 3]
+
+
+def test_a_message_comes_without_the_servers_word(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """Where an ACL forbids CLIENT TRACKING, the fallback take finds every message, and the log says what to allow."""
+    rules = ("reset", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+    broker.db(0).execute_command("ACL", "SETUSER", "narrow", *rules)
+    address = f"redis://narrow:secret@127.0.0.1:{broker.port}/0"
+    with Connection(address, transport=OURS) as connection:
+        messages: list[Any] = []
+        with connection.Consumer([Queue("orders.close")], callbacks=[lambda _, message: messages.append(message)]):
+            with contextlib.suppress(socket.timeout):
+                connection.drain_events(timeout=0.2)
+            send(broker, "orders.close", 1)
+            drain(connection, messages, 1)
+            messages[0].ack()
+    assert "+client|tracking" in caplog.text
+
+
+def test_prefetch_limit(broker: Broker) -> None:
+    """Never more is taken than may be; an ack makes room for the next."""
+    for number in range(5):
+        send(broker, "orders.close", number)
+    with consumer(broker, "orders.close") as (connection, messages):
+        connection.default_channel.basic_qos(0, 2, False)
+        drain(connection, messages, 2)
+        for _ in range(3):
+            with contextlib.suppress(socket.timeout):
+                connection.drain_events(timeout=0.1)
+        assert broker.db(0).hlen("unacked") == len(messages) == 2
+        for count in range(3, 6):
+            messages[count - 3].ack()
+            drain(connection, messages, count)
+        assert [message.payload for message in messages] == [0, 1, 2, 3, 4]
+
+
+def test_close_puts_everything_back_in_order(broker: Broker) -> None:
+    """What was delivered and not acked, and what a take under way brings, is on the queue again."""
+    for number in range(4):
+        send(broker, "orders.close", number)
+    with consumer(broker, "orders.close") as (connection, messages):
+        drain(connection, messages, 2)
+        connection.transport.cycle.on_poll_start()  # a third is on its way
+        assert connection.default_channel._in_poll
+    assert not broker.db(0).exists("unacked", "unacked_index")
+    with consumer(broker, "orders.close") as (connection, messages):
+        drain(connection, messages, 4)
+        assert sorted(message.payload for message in messages) == [0, 1, 2, 3]
+
+
+def test_script_cache_emptied(broker: Broker) -> None:
+    """`SCRIPT FLUSH` costs a moment and no message."""
+    with consumer(broker, "orders.close") as (connection, messages):
+        for count in range(1, 4):
+            send(broker, "orders.close", count)
+            drain(connection, messages, count)
+            messages[-1].ack()
+            broker.db(0).script_flush()
+    assert [message.payload for message in messages] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("spoilt", ["unacked", "unacked_index"])
+def test_refused_record_leaves_the_message_on_its_queue(
+    broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message that can't be recorded isn't taken: it stays, the log says why, and it comes in the end."""
+    send(broker, "orders.close", 1)
+    broker.db(0).set(spoilt, "in the way")
+    with consumer(broker, "orders.close") as (connection, messages):
+        until(lambda: _idle(connection) or "no message can be taken" in caplog.text, "the complaint")
+        assert not messages
+        assert broker.db(0).llen("orders.close") == 1
+        broker.db(0).delete(spoilt)
+        drain(connection, messages, 1)
+        messages[0].ack()
+    assert not broker.db(0).exists("unacked", "unacked_index", "orders.close")
+
+
+def _idle(connection: Any) -> None:
+    with contextlib.suppress(socket.timeout):
+        connection.drain_events(timeout=0.1)
+
+
+def _bare(**changes: Any) -> str:
+    properties = {"delivery_tag": "t", "delivery_info": {"exchange": "", "routing_key": "orders.close"}}
+    return json.dumps({"body": "1", "content-type": "application/json", "properties": properties, **changes})
+
+
+@pytest.mark.parametrize(
+    ("raw", "comes_to"),
+    [
+        (_bare(headers=None), "orders.close"),
+        (_bare(properties={"delivery_tag": "t", "delivery_info": {}}), "orders.close"),
+        (_bare(properties={"delivery_tag": "t", "delivery_info": {"exchange": "gone"}}), "unacked.dead"),
+        (_bare()[:-1] + ', "x": 0x1F}', "unacked.dead"),
+    ],
+)
+def test_a_dead_workers_message_is_never_dropped(broker: Broker, raw: str, comes_to: str) -> None:
+    """The sweep brings back, or keeps for a person, even what kombu's own sweep would drop or die of."""
+    broker.db(0).lpush("orders.close", raw)
+    with consumer(broker, "orders.close", visibility_timeout=0) as (connection, messages):
+        channel = connection.default_channel
+        channel._hand_over = lambda *_: messages.append(_)  # the worker dies before it looks
+        drain(connection, messages, 1)
+        channel.qos.restore_visible(interval=1)
+        assert broker.db(0).zcard("unacked_index") == broker.db(0).llen("orders.close.dead") == 0
+        assert broker.db(0).llen(comes_to) == 1
+        channel._stirred = False
+
+
+def test_full_server_loses_nothing(broker: Broker) -> None:
+    """A server out of memory that refuses writes still lets a message be taken, recorded and acked, or keeps it."""
+    send(broker, "orders.close", 1)
+    db = broker.db(0)
+    try:
+        with consumer(broker, "orders.close") as (connection, messages):
+            db.config_set("maxmemory", "1")
+            for _ in range(5):
+                _idle(connection)
+            assert len(messages) + db.llen("orders.close") == 1
+            db.config_set("maxmemory", "0")
+            drain(connection, messages, 1)
+            messages[0].ack()
+    finally:
+        db.config_set("maxmemory", "0")
+    assert not db.exists("unacked", "orders.close")
+
+
+def test_without_acks_nothing_is_recorded(broker: Broker) -> None:
+    """A consumer that asked for no acks, such as one of replies, gets its messages once and leaves no trace."""
+    with consumer(broker, "replies", no_ack=True) as (connection, messages):
+        send(broker, "replies", 1)
+        drain(connection, messages, 1)
+        assert not broker.db(0).exists("unacked", "unacked_index", "replies")
+
+
+def test_a_message_fetched_by_hand_is_recorded(broker: Broker) -> None:
+    """`basic_get` goes kombu's way, record included."""
+    send(broker, "orders.close", 1)
+    with Connection(broker.url(0), transport=OURS) as connection:
+        message = connection.default_channel.basic_get("orders.close")
+        assert broker.db(0).hlen("unacked") == 1
+        message.ack()
+    assert not broker.db(0).exists("unacked", "unacked_index")
+
+
+def test_stock_and_ours_share_a_queue(broker: Broker) -> None:
+    """What one took and never acked, the other restores and executes."""
+    for taker, other in ((OURS, STOCK), (STOCK, OURS)):
+        broker.flush()
+        send(broker, "orders.close", 1)
+        with consumer(broker, "orders.close", transport=taker) as (connection, messages):
+            drain(connection, messages, 1)
+            with consumer(broker, "orders.close", transport=other, visibility_timeout=0) as (second, again):
+                second.default_channel.qos.restore_visible(interval=1)
+                drain(second, again, 1)
+                assert again[0].headers["redelivered"]
+                again[0].ack()
+            messages[0].ack()
+        assert not broker.db(0).exists("unacked", "unacked_index", "orders.close")
+
+
+def test_ack_outlives_its_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """An ack on a connection that is gone arrives; one without a server is owed and paid by the next sweep."""
+    with Broker() as broker:
+        for number in range(3):
+            send(broker, "orders.close", number)
+        with consumer(broker, "orders.close") as (connection, messages):
+            drain(connection, messages, 3)
+            connection.collect()  # what Celery does with a lost connection
+            assert broker.db(0).hlen("unacked") == 3
+            messages[0].ack()
+            assert broker.db(0).hlen("unacked") == 2
+            broker.kill()
+            messages[1].headers["id"] = "command-1"
+            messages[1].ack()
+            messages[2].reject(requeue=True)
+            assert caplog.text.count("it may be delivered again, which is harmless") == 1
+            broker.start()
+        with Connection(broker.url(0), transport=OURS) as connection:
+            connection.default_channel.qos.restore_visible(interval=1)
+            assert broker.db(0).hkeys("unacked") == [messages[2].delivery_tag]
+
+
+def test_another_kombu_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """An untested version, or another shape of what is overridden, stops at the import and says what to do."""
+    caplog.set_level(logging.INFO)
+    check_kombu("5.7.3", stock)
+    with pytest.raises(ImportError, match="ORDERS_STOCK_TRANSPORT=1"):
+        check_kombu("5.8.0", stock)
+    with pytest.raises(ImportError, match=r"with another QoS\.ack, Gone\.was"):
+        check_kombu("5.7.0", stock, {"QoS": {"ack": "(self)"}, "Gone": {"was": "(self)"}})
+
+
+def test_stock_transport_on_request() -> None:
+    """`ORDERS_STOCK_TRANSPORT=1` gives kombu's own."""
+    code = "from worker.channel import Transport; print(Transport.__module__)"
+    environment = {"ORDERS_STOCK_TRANSPORT": "1", "PYTHONPATH": str(ROOT)}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "kombu.transport.redis"
+    assert "a message can be lost" in told.stderr
+
+
+def test_server_errors_are_redis_errors() -> None:
+    """What the ack path catches covers what redis-py raises."""
+    assert issubclass(redis.ReadOnlyError, redis.RedisError)
+    assert issubclass(redis.BusyLoadingError, redis.RedisError)
+    assert issubclass(redis.TimeoutError, redis.RedisError)

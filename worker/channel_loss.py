@@ -1,0 +1,240 @@
+"""Outliving the loss of the server: channels that close for good, and acks that find their way afterwards.
+
+Stock Celery with a message unacked and a take under way ends with `AttributeError: 'NoneType' object has no attribute
+'hostname'` when the server goes: kombu's channel closes halfway, and whoever touches it next finds no address.
+"""
+
+# What is subclassed here is kombu's, which publishes no types.
+# mypy: disallow-subclassing-any=False
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis
+from kombu.utils.json import dumps
+
+from worker.channel_take import TakingChannel, TakingQoS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Channel", "QoS"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a spare connection, opened to deliver one late ack, may take to connect and to answer. Acks are sent
+#: from the worker's event loop, which stands still meanwhile.
+SPARE_TIMEOUT = 2.0
+#: What an ack may end in while the server is away, loading, read-only or full.
+SERVER_TROUBLE = (redis.RedisError, OSError)
+
+
+#: Delivery tags whose acks found no server, by broker, until a live channel delivers them. Of the process, because a
+#: connection that is replaced shares no object with its successor.
+OWED: defaultdict[str, set[str]] = defaultdict(set)
+
+
+class QoS(TakingQoS):
+    """Acks that arrive although the connection on which the message came is gone."""
+
+    channel: Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._left: dict[str, Any] = {}
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put the unacked messages back on their queues, unless the connection was lost.
+
+        After a loss the commands are still running and will be acked, so that requeueing them now would run them twice
+        at the same time. Those that nobody runs any more stay in `unacked` until the visibility timeout.
+        """
+        self._left.update((tag, _command_id(message)) for tag, message in self._delivered.items())
+        try:
+            if not self.channel.lost:
+                super().restore_unacked(client)
+        except SERVER_TROUBLE as trouble:
+            logger.warning(
+                "%d messages could not be put back on their queues (%s); they stay unacked and are delivered again "
+                "when their visibility timeout has passed",
+                len(self._delivered),
+                _plain(trouble),
+            )
+        finally:
+            self._delivered.clear()
+
+    def ack(self, delivery_tag: str) -> None:
+        """Take the message off the server's books; never raises while the server is away."""
+        self._settle(delivery_tag)
+        self._quick_ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Drop the message, or put it back; one that can't be put back is left to the visibility timeout."""
+        if not requeue:
+            self._settle(delivery_tag)
+        elif self.channel.usable:
+            # A closed channel no longer knows its exchanges, and kombu would drop the message for want of a queue.
+            try:
+                self.restore_by_tag(delivery_tag, leftmost=True)
+            except SERVER_TROUBLE as trouble:
+                logger.warning(
+                    "message %s is put back only by its visibility timeout (%s)", delivery_tag, _plain(trouble)
+                )
+        self._quick_ack(delivery_tag)
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Deliver the acks that are owed, then sweep as kombu does.
+
+        A server that refuses the sweep, being full or read-only, must not end the worker, as it would with kombu: an
+        error that is no connection error leaves Celery's event loop for good.
+        """
+        self.pay()
+        try:
+            super().restore_visible(start=start, num=num, interval=interval)
+        except redis.ResponseError as refusal:
+            logger.warning("messages of dead workers are not put back for now, the server says: %s", _plain(refusal))
+
+    def pay(self) -> None:
+        """Deliver the acks that earlier found no server; what fails again stays owed."""
+        tags = list(OWED[self.channel.broker])
+        if not tags:
+            return
+        try:
+            self._remove(tags)
+        except SERVER_TROUBLE:
+            return
+        OWED[self.channel.broker].difference_update(tags)
+        logger.info("%d late acks were delivered", len(tags))
+
+    def _settle(self, tag: str) -> None:
+        """Remove `tag` from `unacked`, through a second connection if the first is dead, or owe it."""
+        try:
+            try:
+                self._remove([tag])
+            except self.channel.connection_errors:
+                self._remove([tag], spare=True)
+        except SERVER_TROUBLE as trouble:
+            OWED[self.channel.broker].add(tag)
+            logger.warning(
+                "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
+                "because its id is known and the stored report is the answer",
+                _command_id(self._delivered[tag]) if tag in self._delivered else self._left.get(tag, tag),
+                _plain(trouble),
+            )
+
+    def _remove(self, tags: list[str], *, spare: bool = False) -> None:
+        with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
+            pipe = client.pipeline()
+            for tag in tags:
+                self._remove_from_indices(tag, pipe)
+            pipe.execute()
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back on its queue; an entry that can't be read goes to the list `unacked.dead`.
+
+        Such an entry is left by a worker that died before it could set an unreadable message aside. kombu's sweep would
+        end at it every time, and with it the worker.
+        """
+        try:
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)
+        except ValueError:
+            logger.critical("an unreadable message was moved to %s.dead: its delivery tag is %s", self.unacked_key, tag)
+            with self.channel.conn_or_acquire(client) as usable:
+                usable.lpush(f"{self.unacked_key}.dead", usable.hget(self.unacked_key, tag) or "")
+                self._remove_from_indices(tag, usable.pipeline()).execute()
+
+
+def _command_id(message: Any) -> str:
+    return str(message.headers.get("id") if isinstance(message.headers, dict) else message.delivery_tag)
+
+
+def _plain(trouble: Exception) -> str:
+    """Return what the server said, without the command that redis-py quotes: it may hold a whole message."""
+    return str(trouble).rpartition("caused error: ")[2]
+
+
+class Channel(TakingChannel):
+    """A channel that can be closed, and acked on, after its server has gone."""
+
+    QoS = QoS
+    #: True once the connection was lost: nothing is put back on a queue, and acks open a connection of their own.
+    lost = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Kept because a closed channel has no connection left to ask for host and password.
+        spare = self._connparams()
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            if name in spare:
+                spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
+        self._spare = spare
+        place = (spare.get(part) for part in ("host", "port", "path", "db"))
+        self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
+
+    @property
+    def usable(self) -> bool:
+        """Whether the channel can still speak to the server by itself."""
+        return not (self.lost or self.closed)
+
+    def abandon(self) -> None:
+        """Note that the connection is lost; `close` then talks to no server."""
+        self.lost = True
+        self._in_poll = None
+        self.auto_delete_queues.clear()
+
+    def close(self) -> None:
+        """Close for good, at the first try, whatever state the connection is in.
+
+        kombu's own `close` raises halfway when the server is gone and leaves the rest undone, which ends a Celery
+        worker: it closes a second time, and by then the connection's address is gone.
+        """
+        if self.closed:
+            return
+        try:
+            self.put_back()
+            super().close()
+        except (*SERVER_TROUBLE, *self.connection_errors, AttributeError) as trouble:
+            logger.warning("the channel is closed without a word to the server: %s", trouble)
+            self.abandon()
+            super().close()
+
+    def _do_restore_message(
+        self, payload: dict[str, Any], exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
+    ) -> None:
+        """Put the message on its queues again, or on the list `unacked.dead` if it has none any more.
+
+        kombu drops the message in that case, and also when its headers are null.
+        """
+        for part in (payload.get("headers"), payload["properties"].get("delivery_info")):
+            if isinstance(part, dict):
+                part["redelivered"] = True
+        push = pipe.lpush if leftmost else pipe.rpush
+        queues = self._lookup(exchange, routing_key)
+        for queue in queues:
+            push(self._q_for_pri(queue, self._get_message_priority(payload, reverse=False)), dumps(payload))
+        if not queues:
+            logger.critical("no queue for %r of exchange %r: moved to %s.dead", routing_key, exchange, self.unacked_key)
+            pipe.lpush(f"{self.unacked_key}.dead", dumps(payload))
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Yield `client`, or the channel's own, or a spare one if the channel is closed or lost."""
+        if client is not None or self.usable:
+            with super().conn_or_acquire(client) as usable:
+                yield usable
+            return
+        with self.spare_client() as spare:
+            yield spare
+
+    @contextmanager
+    def spare_client(self) -> Iterator[Any]:
+        """Yield a client over a connection of its own, which is closed afterwards."""
+        pool = redis.ConnectionPool(**self._spare)
+        try:
+            yield self.Client(connection_pool=pool)
+        finally:
+            pool.disconnect()
