@@ -28,12 +28,12 @@ from worker.simulator.server import SimulatorServer
 from worker.simulator.state import DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
 
 LAYOUTS: dict[str, tuple[int, list[str]]] = {
-    "1 × threads -c 16": (1, ["-P", "threads", "-c", "16"]),
-    "2 × threads -c 16": (2, ["-P", "threads", "-c", "16"]),
-    "2 × threads -c 8": (2, ["-P", "threads", "-c", "8"]),
-    "1 × prefork -c 16": (1, ["-P", "prefork", "-c", "16"]),
-    "1 × prefork -c 2": (1, ["-P", "prefork", "-c", "2"]),
-    "2 × solo": (2, ["-P", "solo"]),
+    "1 x threads -c 16": (1, ["-P", "threads", "-c", "16"]),
+    "2 x threads -c 16": (2, ["-P", "threads", "-c", "16"]),
+    "2 x threads -c 8": (2, ["-P", "threads", "-c", "8"]),
+    "1 x prefork -c 16": (1, ["-P", "prefork", "-c", "16"]),
+    "1 x prefork -c 2": (1, ["-P", "prefork", "-c", "2"]),
+    "2 x solo": (2, ["-P", "solo"]),
 }
 PAIR = "USD_BTC_PERP"
 

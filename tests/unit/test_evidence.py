@@ -1,0 +1,453 @@
+"""What reads at the venue prove: what is found, what is in doubt, what can't be read, and by whose clock."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from producers.commands import Cancel, Close, Command, Withdraw
+from producers.report import Outcome, Reason, Report
+from worker.execution.ledger import Progress, Record, State
+from worker.execution.rivals import ReconcileLimits, reference_of
+from worker.venues.base import Account, Answer, Credentials
+from worker.venues.everstrike_reads import LIMIT, EverstrikeReads
+from worker.venues.evidence import Evidence, Finding, Rival, weigh
+from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
+from worker.venues.transport import NoAnswer
+
+if TYPE_CHECKING:
+    import requests
+
+T0 = 1_800_000_000_000
+WINDOW = Window(T0, T0 + 20_000, T0 + 80_000)
+PAIR = "USD_BTC_PERP"
+CLOSE = Close(account="main", pair=PAIR, qty=Decimal("0.5"))
+LIMIT_CLOSE = Close(account="main", pair=PAIR, qty=Decimal("0.5"), price=Decimal(100))
+WHOLE = Close(account="main", pair=PAIR)
+STOP = Close(account="main", pair=PAIR, qty=Decimal("0.5"), trigger_price=Decimal(90))
+WITHDRAW = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xAbC")
+CANCEL = Cancel(account="main", order_id="o")
+ORDER = SeenOrder(
+    "o", PAIR, "SELL", "MARKET", Decimal("2.1"), Decimal("0.5"), "COMPLETED", T0 + 100, True, {"id": "o", "x": 1}
+)
+TRIGGER = SeenTrigger("t", PAIR, Decimal("0.5"), None, Decimal(90), "MARK_PRICE", "UNTRIGGERED", "", T0 + 100)
+PAID = SeenWithdrawal("w", "ETH", "0xabc", Decimal(1), Decimal(1), "pending", T0 + 100)
+OPEN = (Decimal("0.5"), "BUY")
+
+
+def order(**changes: Any) -> SeenOrder:
+    """An order as a close of 0.5 at market leaves it, with changes."""
+    return replace(ORDER, **changes)
+
+
+def looked(*orders: SeenOrder, **more: Any) -> Look:
+    """A look that saw these orders and an open position."""
+    return Look(orders=orders, **{"position": OPEN, **more})
+
+
+def of(command: Command, look: Look, *rivals: Rival) -> Evidence:
+    """The evidence over the usual window."""
+    return weigh(command, WINDOW, look, rivals)
+
+
+# -- closes ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_order_that_fits_is_found() -> None:
+    """With the venue's id and its record for the report."""
+    evidence = of(CLOSE, looked(ORDER))
+    assert (evidence.finding, evidence.reference, evidence.record) == (Finding.FOUND, "o", {"id": "o", "x": 1})
+
+
+OTHERS = {
+    "another pair": order(pair="USD_ETH_PERP"),
+    "another quantity": order(qty=Decimal("0.51")),
+    "before it was sent": order(time=T0 - 1),
+    "long after": order(time=T0 + 80_001),
+    "resting in the book": order(type="LIMIT", status="ACTIVE"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_order_is_not_it(case: str) -> None:
+    """What differs in a particular that was asked for."""
+    assert of(CLOSE, looked(OTHERS[case])).finding is Finding.ABSENT
+
+
+DOUBTS = {
+    "later than it can have arrived": (order(time=T0 + 20_001), "later"),
+    "not reduce-only": (order(reduce_only=False), "reduce-only"),
+    "the opening side": (order(side="BUY"), "side"),
+    "rejected": (order(status="REJECTED"), "REJECTED"),
+    "a limit order": (order(type="LIMIT"), "LIMIT"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTS)
+def test_an_order_in_doubt_settles_nothing(case: str) -> None:
+    """Neither found nor absent, and the doubt is told."""
+    seen, word = DOUBTS[case]
+    evidence = of(CLOSE, looked(seen))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert word in evidence.words
+
+
+def test_amounts_are_compared_as_decimals() -> None:
+    """0.5 and 0.500 are the same amount."""
+    assert of(CLOSE, looked(order(qty=Decimal("0.500")))).finding is Finding.FOUND
+
+
+def test_both_edges_of_the_window_count() -> None:
+    """The first and the last possible millisecond."""
+    assert of(CLOSE, looked(order(time=T0))).finding is Finding.FOUND
+    assert of(CLOSE, looked(order(time=T0 + 20_000))).finding is Finding.FOUND
+
+
+def test_a_limit_close_is_known_by_its_price() -> None:
+    """And an order at another price is not it."""
+    resting = order(type="LIMIT", status="ACTIVE", price=Decimal(100))
+    assert of(LIMIT_CLOSE, looked(resting)).finding is Finding.FOUND
+    assert of(LIMIT_CLOSE, looked(replace(resting, price=Decimal(101)))).finding is Finding.ABSENT
+
+
+def test_two_orders_alike_settle_nothing() -> None:
+    """Nobody can say which is its own."""
+    evidence = of(CLOSE, looked(ORDER, order(id="p")))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert "order o" in evidence.words
+    assert "order p" in evidence.words
+
+
+def test_a_fill_without_its_order_settles_nothing() -> None:
+    """It may be of the very order that no list shows yet."""
+    assert of(CLOSE, looked(fills=(SeenFill("p", PAIR, T0 + 5),))).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, fills=(SeenFill("o", PAIR, T0 + 5),))).finding is Finding.FOUND
+    assert of(CLOSE, looked(fills=(SeenFill("p", "USD_ETH_PERP", T0 + 5),))).finding is Finding.ABSENT
+
+
+def test_an_order_of_a_fired_trigger_looks_like_a_close() -> None:
+    """The venue tells no connection between the two."""
+    fired = replace(TRIGGER, status="COMPLETED", time=T0 - 3_600_000)
+    assert of(CLOSE, looked(ORDER, triggers=(fired,))).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, triggers=(replace(fired, qty=Decimal(3)),))).finding is Finding.FOUND
+    assert of(CLOSE, looked(ORDER, triggers=(TRIGGER,))).finding is Finding.FOUND
+
+
+def test_a_whole_position() -> None:
+    """Any closing order of its time is it; a flat position that no order explains proves nothing."""
+    assert of(WHOLE, looked(order(qty=Decimal(7)))).finding is Finding.FOUND
+    assert of(WHOLE, looked()).finding is Finding.ABSENT
+    assert of(WHOLE, looked(position=(Decimal(0), ""))).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(position=(Decimal(0), ""))).finding is Finding.ABSENT
+
+
+def test_a_stop_is_found_among_the_triggers() -> None:
+    """Also one that failed later: it was taken, and why it failed is told."""
+    assert of(STOP, looked(triggers=(TRIGGER,))).reference == "t"
+    failed = of(STOP, looked(triggers=(replace(TRIGGER, status="CANCELLED", message="no margin"),)))
+    assert failed.finding is Finding.FOUND
+    assert "no margin" in failed.words
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"trigger_price": Decimal(91)}, {"qty": Decimal(1)}, {"price": Decimal(1)}, {"trigger_event": "LAST_PRICE"}],
+)
+def test_another_trigger_is_not_it(changes: Mapping[str, Any]) -> None:
+    """Each particular counts."""
+    assert of(STOP, looked(triggers=(replace(TRIGGER, **changes),))).finding is Finding.ABSENT
+
+
+def test_a_place_that_was_not_read_whole_says_nothing() -> None:
+    """Whatever was found elsewhere: a second one may be there."""
+    for orders in ((), (ORDER,)):
+        assert of(CLOSE, looked(*orders, problems=("/fills: 503",))).finding is Finding.UNREADABLE
+
+
+# -- other commands ----------------------------------------------------------------------------------------------------
+
+
+def rival(command: Command = CLOSE, reference: str = "", window: Window = WINDOW) -> Rival:
+    """Another command of the same account."""
+    return Rival("other", command, window, reference)
+
+
+def test_an_open_command_alike_keeps_it_unknown() -> None:
+    """Two commands are never matched to one record, and the words name the other."""
+    evidence = of(CLOSE, looked(ORDER), rival())
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert "other" in evidence.words
+
+
+def test_what_belongs_to_another_command_is_not_it() -> None:
+    """Its report has the venue's id; with that record gone nothing is left, or exactly the own one."""
+    assert of(CLOSE, looked(ORDER), rival(reference="o")).finding is Finding.ABSENT
+    assert of(CLOSE, looked(ORDER, order(id="p")), rival(reference="o")).reference == "p"
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        rival(Close(account="main", pair=PAIR, qty=Decimal(2))),
+        rival(Close(account="main", pair="USD_ETH_PERP", qty=Decimal("0.5"))),
+        rival(reference="elsewhere"),
+        rival(window=Window(T0 + 10_000, T0 + 30_000, T0 + 90_000)),
+    ],
+)
+def test_a_command_that_can_not_have_made_it_does_no_harm(harmless: Rival) -> None:
+    """Another amount, another market, another time, or a record of its own."""
+    assert of(CLOSE, looked(ORDER), harmless).finding is Finding.FOUND
+
+
+def test_a_whole_close_and_one_of_an_amount_may_be_alike() -> None:
+    """The order of the one could be the other's."""
+    assert of(CLOSE, looked(ORDER), rival(WHOLE)).finding is Finding.AMBIGUOUS
+
+
+def test_commands_alike_of_which_nothing_is_there_are_both_absent() -> None:
+    """Nothing can be matched wrongly."""
+    assert of(CLOSE, looked(), rival()).finding is Finding.ABSENT
+
+
+# -- withdrawals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_is_found_but_never_absent() -> None:
+    """An address may be written with other capitals; absence proves nothing, whatever is listed."""
+    assert of(WITHDRAW, Look(withdrawals=(PAID,))).reference == "w"
+    for other in ((), (replace(PAID, address="0xdef"),), (replace(PAID, qty=Decimal(2), net=None),)):
+        assert of(WITHDRAW, Look(withdrawals=other)).finding is Finding.AMBIGUOUS
+
+
+def test_withdrawals_in_doubt() -> None:
+    """Two alike, one whose net amount alone fits, and a rival."""
+    assert of(WITHDRAW, Look(withdrawals=(PAID, replace(PAID, id="v")))).finding is Finding.AMBIGUOUS
+    net = replace(PAID, qty=Decimal("1.01"))
+    assert "net amount" in of(WITHDRAW, Look(withdrawals=(net,))).words
+    assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW)).finding is Finding.AMBIGUOUS
+
+
+def test_no_words_hold_an_address() -> None:
+    """Words go into logs."""
+    for look in (Look(withdrawals=(PAID,)), Look(), Look(withdrawals=(PAID, replace(PAID, id="v")))):
+        assert "abc" not in of(WITHDRAW, look).words.lower()
+
+
+# -- cancels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "finding"),
+    [
+        ("CANCELLED", Finding.FOUND),
+        ("ACTIVE", Finding.ABSENT),
+        ("PENDING", Finding.ABSENT),
+        ("COMPLETED", Finding.REFUTED),
+        ("REJECTED", Finding.REFUTED),
+        ("SLEEPING", Finding.AMBIGUOUS),
+    ],
+)
+def test_a_cancel_by_its_order(status: str, finding: Finding) -> None:
+    """Whenever the order was made."""
+    assert of(CANCEL, Look(orders=(order(status=status, time=5),))).finding is finding
+
+
+def test_a_cancel_of_an_order_that_is_gone_stays_unknown() -> None:
+    """It may be gone because it was cancelled."""
+    assert of(CANCEL, Look()).finding is Finding.AMBIGUOUS
+
+
+def test_a_cancel_of_an_order_that_another_command_cancelled() -> None:
+    """One record, two commands: neither is matched."""
+    gone = Look(orders=(order(status="CANCELLED"),))
+    assert of(CANCEL, gone, rival(CANCEL, reference="o")).finding is Finding.AMBIGUOUS
+    assert of(CANCEL, gone, rival(Cancel(account="main", order_id="p"))).finding is Finding.FOUND
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+LIMITS = ReconcileLimits(settle=60, apart=30, arrival=15, clock_margin=2)
+
+
+def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
+    """An unknown close: begun at T0, its lease over 17 s later."""
+    report = Report(
+        command_id="x", command="close", outcome=Outcome.UNKNOWN, reason=reason, message="", fingerprint="f", **times
+    )
+    return Record("x", State.UNKNOWN, "f", "close", "main", 1, Progress(), report, "{}", T0, T0 + 17_000)
+
+
+def test_the_window_has_a_margin_and_follows_the_venues_clock() -> None:
+    """From 2 s before the first begin to 2 s after the last arrival; a venue's clock that is off moves one edge."""
+    sent = unknown(first_sent_at=T0 + 10, last_signed_at=T0 + 5_000)
+    assert LIMITS.window(sent, 0) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, 3_000) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
+    assert LIMITS.window(sent, -3_000) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
+
+
+def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
+    """Whatever an earlier attempt signed."""
+    assert LIMITS.last_arrival(unknown(Reason.CRASHED, last_signed_at=T0 + 5)) == T0 + 32_000
+    assert LIMITS.last_arrival(unknown(last_signed_at=None)) == T0 + 32_000
+
+
+def test_without_a_time_there_is_no_window() -> None:
+    """A record that was lost and put back, of a command that never left."""
+    assert LIMITS.window(replace(unknown(), first_begun_at=0), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "reference"),
+    [({"id": "a"}, "a"), ({"order": {"id": 7}}, "7"), ({}, ""), (None, ""), ([1], ""), ({"order": None}, "")],
+)
+def test_the_reference_of_an_accepted_report(result: Any, reference: str) -> None:
+    """Flat or nested, or none."""
+    assert reference_of(result) == reference
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
+LISTED = {
+    "id": "o",
+    "pair": PAIR,
+    "side": "SELL",
+    "type": "MARKET",
+    "price": 2.1,
+    "qty_orig": 0.5,
+    "status": "COMPLETED",
+    "time": T0 + 100,
+    "reduce_only": True,
+}
+FILLED = {"id": "f", "order_id": "o", "pair": PAIR, "time": T0 + 100}
+STATS = {"stats": {"size": 0.5, "direction": "BUY"}}
+EMPTY: dict[str, Any] = {
+    "/orders": [],
+    "/active_orders": [],
+    "/completed_orders": [],
+    "/fills": [],
+    "/triggers": [],
+    "/position": STATS,
+    "/withdrawals": [],
+    "/time": T0,
+}
+
+
+class Shelf:
+    """A venue that answers from a table, and remembers who asked for what."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers: dict[str, Any] = {**EMPTY, **{f"/{path}": answer for path, answer in answers.items()}}
+        self.requests: list[requests.PreparedRequest] = []
+
+    def __call__(self, base_url: str, prepare: Any) -> Answer | NoAnswer:
+        """As the transport."""
+        request = prepare()
+        self.requests.append(request)
+        answer = self.answers.get(urlsplit(request.url).path)
+        if isinstance(answer, Answer | NoAnswer):
+            return answer
+        if answer is None:
+            return Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
+        return Answer(200, json.dumps({"code": 200, "msg": None, "result": answer}).encode())
+
+    def look(self, command: Command) -> Look:
+        """Read for this command."""
+        return EverstrikeReads(self).look(ACCOUNT, command, WINDOW)
+
+
+def test_reading_for_a_close() -> None:
+    """Every place, for the pair and the time, with the key and no signature."""
+    shelf = Shelf(orders=[LISTED], fills=[FILLED])
+    look = shelf.look(CLOSE)
+    assert look.problems == ()
+    assert [each.id for each in look.orders] == ["o"]
+    assert of(CLOSE, look).finding is Finding.FOUND
+    asked = {urlsplit(r.url).path: dict(parse_qsl(urlsplit(r.url).query)) for r in shelf.requests}
+    assert set(asked) == {"/orders", "/active_orders", "/completed_orders", "/fills", "/triggers", "/position"}
+    assert asked["/orders"] == {"pair": PAIR, "start": str(T0), "end": str(T0 + 80_000), "limit": str(LIMIT)}
+    for request in shelf.requests:
+        assert request.method == "GET"
+        assert request.headers["x-api-key"] == "key-of-main"
+        assert "x-signature" not in request.headers
+
+
+def test_amounts_never_become_binary_floats() -> None:
+    """All digits of a number are there."""
+    body = json.dumps([LISTED]).replace("0.5", "0.1000000000000000055511151231257827")
+    shelf = Shelf(orders=Answer(200, b'{"code":200,"msg":null,"result":' + body.encode() + b"}"))
+    assert shelf.look(CLOSE).orders[0].qty == Decimal("0.1000000000000000055511151231257827")
+
+
+def test_an_order_of_before_explains_its_fill() -> None:
+    """A fill of now may be of an order that rested for a week: it is looked up."""
+    shelf = Shelf(fills=[FILLED], order={**LISTED, "time": T0 - 604_800_000})
+    assert of(CLOSE, shelf.look(CLOSE)).finding is Finding.ABSENT
+    assert of(CLOSE, Shelf(fills=[FILLED]).look(CLOSE)).finding is Finding.AMBIGUOUS
+
+
+def test_a_nested_order_is_read() -> None:
+    """As the venue's own client expects it."""
+    assert Shelf(orders=[{"order": LISTED}]).look(CLOSE).orders[0].id == "o"
+
+
+UNREADABLE = {
+    "an error": Answer(503, b'{"code":503,"msg":"Invalid request","result":{}}'),
+    "an error of another's": Answer(502, b"<html>"),
+    "no answer": NoAnswer(left=True, message="no answer in time"),
+    "half an answer": Answer(200, b'{"code":200,"result":['),
+    "no list": {"orders": []},
+    "a full list": [LISTED] * LIMIT,
+    "a record without a time": [{**LISTED, "time": None}],
+    "a time in seconds": [{**LISTED, "time": T0 // 1000}],
+    "a time in words": [{**LISTED, "time": "2027-01-15T08:00:00Z"}],
+    "a quantity in words": [{**LISTED, "qty_orig": "much"}],
+    "a record that is none": ["o"],
+}
+
+
+PLACES = ("orders", "completed_orders", "active_orders", "fills", "triggers")
+
+
+@pytest.mark.parametrize(
+    ("place", "case"),
+    # Of a fill no quantity is read.
+    [(place, case) for place in PLACES for case in UNREADABLE if (place, case) != ("fills", "a quantity in words")],
+)
+def test_what_can_not_be_read_whole_is_told(case: str, place: str) -> None:
+    """And proves nothing, whatever the other places say."""
+    look = Shelf(**{place: UNREADABLE[case]}).look(CLOSE)
+    assert f"/{place}" in look.problems[0]
+    assert of(CLOSE, look).finding is Finding.UNREADABLE
+
+
+def test_no_key_is_in_a_problem() -> None:
+    """Even when the venue echoes it."""
+    echo = Answer(503, b'{"code":503,"msg":"bad key key-of-main","result":{}}')
+    assert "key-of-main" not in Shelf(orders=echo).look(CLOSE).problems[0]
+
+
+def test_reading_for_a_cancel_and_a_withdrawal() -> None:
+    """One read each; an order that is not there is no problem of the reading."""
+    assert Shelf(order=LISTED).look(CANCEL).orders[0].status == "COMPLETED"
+    assert Shelf().look(CANCEL) == Look()
+    assert Shelf(order={**LISTED, "id": "p"}).look(CANCEL).problems == ("/order answers with another order",)
+    row = {"id": "w", "asset": "ETH", "address": "0xabc", "qty": 1, "net": 0.99, "status": "pending", "time": T0}
+    shelf = Shelf(withdrawals=[row])
+    assert shelf.look(WITHDRAW).withdrawals[0].net == Decimal("0.99")
+    assert dict(parse_qsl(urlsplit(shelf.requests[0].url).query)) == {
+        "start": str(T0),
+        "end": str(T0 + 80_000),
+        "limit": str(LIMIT),
+    }
+
+
+def test_the_venues_clock() -> None:
+    """Milliseconds, or nothing."""
+    assert EverstrikeReads(Shelf()).time(ACCOUNT) == T0
+    for broken in (Answer(502, b""), NoAnswer(left=False, message="x"), {"now": T0}, T0 // 1000):
+        assert EverstrikeReads(Shelf(time=broken)).time(ACCOUNT) is None
