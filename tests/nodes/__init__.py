@@ -1,0 +1,33 @@
+"""Nodes of the integration tests: the server, the workers and the simulator as local processes.
+
+pytest-celery asks Docker for containers. The classes here answer to the same interface with processes of this machine,
+so that `celery_setup` and the clusters work unchanged where there is no Docker, and so that container-backed nodes can
+run the same tests: what a test needs, it asks a :class:`Bed` for, and a bed only knows pytest-celery's own classes.
+
+`ORDERS_TEST_SERVER` names a `redis-server` or `valkey-server` program to use instead of the embedded Valkey.
+"""
+
+from tests.nodes.bed import Bed, Ended, Setup, accounts, demo_accounts
+from tests.nodes.doors import Door, Shut
+from tests.nodes.monitor import Monitor
+from tests.nodes.process import ROOT, ProcessNode, until
+from tests.nodes.server import BackendNode, BrokerNode, ServerNode
+from tests.nodes.worker import WorkerNode
+
+__all__ = [
+    "ROOT",
+    "BackendNode",
+    "Bed",
+    "BrokerNode",
+    "Door",
+    "Ended",
+    "Monitor",
+    "ProcessNode",
+    "ServerNode",
+    "Setup",
+    "Shut",
+    "WorkerNode",
+    "accounts",
+    "demo_accounts",
+    "until",
+]

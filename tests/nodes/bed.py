@@ -1,0 +1,243 @@
+"""A bed: server, workers and simulator together, and a sender that knows Celery and the contract, nothing else."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import redis
+from celery import Celery
+from kombu import Connection
+from kombu.pools import producers
+from pytest_celery import CeleryTestSetup
+
+from producers.settings import QueueSettings
+from tests.nodes.process import until
+from worker.simulator.control import SimulatorControl
+from worker.simulator.server import SimulatorServer
+
+DEMO = {"main": ("everstrike", "demo-everstrike"), "bz": ("bitz", "demo-bitz")}
+"""Alias: venue, and the stem of the simulator's demo key and secret."""
+
+
+class Setup(CeleryTestSetup):
+    """pytest-celery's setup with a client app of ours: a foreign one, which knows no task of the worker."""
+
+    @classmethod
+    def create_setup_app(cls, celery_setup_config: dict[str, Any], celery_setup_app_name: str) -> Celery:
+        """A plain Celery app, as any service in any language would be."""
+        return foreign_app(celery_setup_config["broker_url"], celery_setup_config["result_backend"])
+
+
+def foreign_app(broker: str, backend: str) -> Celery:
+    """A Celery client that shares nothing with the product."""
+    return Celery("foreign", broker=broker, backend=backend, set_as_current=False)
+
+
+def accounts(rows: Mapping[str, tuple[str, str, str, str]]) -> dict[str, str]:
+    """Accounts as settings: alias to venue, API key, secret, URL."""
+    environment = {}
+    for alias, (venue, key, secret, url) in rows.items():
+        prefix = f"ORDERS_ACCOUNTS__{alias.upper()}__"
+        environment |= {prefix + "VENUE": venue, prefix + "API_KEY": key, prefix + "SECRET_KEY": secret}
+        environment[prefix + "BASE_URL"] = url
+        environment[prefix + "ALLOW_HTTP"] = "true"
+    return environment
+
+
+def demo_accounts(url: str) -> dict[str, str]:
+    """`main` (Everstrike) and `bz` (Bit-Z), which the simulator knows from the start."""
+    return accounts({alias: (venue, f"{stem}-key", f"{stem}-secret", url) for alias, (venue, stem) in DEMO.items()})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, as it is stored: nothing here is decoded by the product."""
+
+    command_id: str
+    state: str
+    report: dict[str, Any]
+    error: str | None
+    """`module.Class` of the stored exception, None after SUCCESS."""
+    stored_at: datetime
+    """When the result was stored, by the worker's clock."""
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """Outcome and reason."""
+        return self.report["outcome"], self.report["reason"]
+
+
+@dataclass
+class Bed:
+    """Everything a test of the whole way needs."""
+
+    setup: CeleryTestSetup
+    simulator: SimulatorServer
+    _clients: dict[str, Any] = field(default_factory=dict)
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        task: str,
+        *,
+        command_id: str | None = None,
+        args: tuple[Any, ...] = (),
+        headers: dict[str, Any] | None = None,
+        app: Celery | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Send a command as a foreign Celery client does; its id."""
+        command_id = command_id or str(uuid4())
+        stamped = {"enqueued_at": int(time.time() * 1000)} if headers is None else headers
+        (app or self.setup.app).send_task(
+            task, args=args, kwargs=kwargs, task_id=command_id, queue=task, headers=stamped
+        )
+        return command_id
+
+    def send_json(self, task: str, kwargs: str, command_id: str | None = None) -> str:
+        """Send a command whose keyword arguments are this text, which no JSON library needs to agree with."""
+        command_id = command_id or str(uuid4())
+        body = f'[[], {kwargs}, {{"callbacks": null, "errbacks": null, "chain": null, "chord": null}}]'
+        headers = {"lang": "other", "task": task, "id": command_id, "root_id": command_id, "parent_id": None}
+        with (
+            Connection(self.broker_url) as connection,
+            producers[connection].acquire(block=True) as producer,
+        ):
+            producer.publish(
+                body.encode(),
+                content_type="application/json",
+                content_encoding="utf-8",
+                headers=headers,
+                correlation_id=command_id,
+                exchange="",
+                routing_key=task,
+            )
+        return command_id
+
+    # -- what became of it --------------------------------------------------------------------------------------------
+
+    def ended(self, command_id: str, seconds: float = 30.0) -> Ended:
+        """The command's end, waited for."""
+        return self.all_ended([command_id], seconds)[0]
+
+    def all_ended(self, command_ids: list[str], seconds: float = 30.0) -> list[Ended]:
+        """The commands' ends in their order, waited for."""
+        ends: list[Ended | None] = []
+
+        def all_there() -> bool:
+            ends[:] = self.peek(command_ids)
+            return None not in ends
+
+        def missing() -> str:
+            lost = [cid for cid, end in zip(command_ids, ends, strict=False) if end is None]
+            tails = "\n".join(worker.container.tail() for worker in self.workers)
+            return f"the reports of {len(lost)} of {len(command_ids)} commands, {lost[:3]}\n{tails}"
+
+        until(all_there, missing, seconds, every=0.01 if len(command_ids) < 100 else 0.1)
+        return [end for end in ends if end is not None]
+
+    def peek(self, command_ids: list[str]) -> list[Ended | None]:
+        """The commands' ends as far as they are stored; a backend that is away stores nothing."""
+        try:
+            found = self.results.mget([f"celery-task-meta-{command_id}" for command_id in command_ids])
+        except redis.RedisError:
+            return [None] * len(command_ids)
+        return [_ended(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
+
+    def is_drained(self) -> bool:
+        """Whether no command is queued or unacknowledged."""
+        queued = sum(self.broker.llen(queue) for queue in QUEUES)
+        return not queued and not self.broker.hlen("unacked")
+
+    def drained(self, seconds: float = 30.0) -> None:
+        """Wait until no command is queued or unacknowledged."""
+        until(self.is_drained, "nothing queued and nothing unacknowledged", seconds)
+
+    def queued(self, task: str) -> int:
+        """How many commands wait in a queue."""
+        return int(self.broker.llen(task))
+
+    # -- the parts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def venue(self) -> SimulatorControl:
+        """The simulator's remote control."""
+        return self.simulator.control
+
+    @property
+    def workers(self) -> list[Any]:
+        """The worker nodes."""
+        return list(self.setup.worker_cluster)
+
+    @property
+    def worker(self) -> Any:
+        """The first worker's process."""
+        return self.workers[0].container
+
+    @property
+    def broker_url(self) -> str:
+        """Where commands are queued."""
+        return str(self.setup.broker.config()["host_url"])
+
+    @property
+    def backend_url(self) -> str:
+        """Where results are stored."""
+        return str(self.setup.backend.config()["host_url"])
+
+    @property
+    def queue_settings(self) -> QueueSettings:
+        """What the product's own client needs to know."""
+        return QueueSettings(
+            broker_url=self.broker_url, result_backend=self.backend_url, ledger_url=ledger_url(self.broker_url)
+        )
+
+    @property
+    def broker(self) -> Any:
+        """A client of the broker's database."""
+        return self._client(self.broker_url)
+
+    @property
+    def results(self) -> Any:
+        """A client of the results' database."""
+        return self._client(self.backend_url)
+
+    @property
+    def ledger(self) -> Any:
+        """A client of the ledger's database."""
+        return self._client(ledger_url(self.broker_url))
+
+    def _client(self, url: str) -> Any:
+        if url not in self._clients:
+            self._clients[url] = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
+        return self._clients[url]
+
+    def close(self) -> None:
+        """Close this side's connections."""
+        for client in self._clients.values():
+            client.close()
+        self.setup.app.close()
+
+
+QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+
+
+def ledger_url(broker_url: str) -> str:
+    """The ledger's database on the broker's server."""
+    return broker_url.rpartition("/")[0] + "/2"
+
+
+def _ended(command_id: str, raw: str | None) -> Ended | None:
+    meta = json.loads(raw) if raw else {}
+    result = meta.get("result")
+    stored_at = datetime.fromisoformat(meta["date_done"]) if meta.get("date_done") else datetime.now(UTC)
+    if meta.get("status") == "SUCCESS":
+        return Ended(command_id, "SUCCESS", result, None, stored_at)
+    if meta.get("status") == "FAILURE":
+        (report,) = result["exc_message"]
+        return Ended(command_id, "FAILURE", report, f"{result['exc_module']}.{result['exc_type']}", stored_at)
+    return None

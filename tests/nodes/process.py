@@ -1,0 +1,197 @@
+"""What a server and a worker have in common: a process that answers like a pytest-celery container."""
+
+import os
+import shlex
+import signal as signals
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pytest
+from pytest_celery import CeleryTestContainer
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+"""How long a process may take until it is ready: far more than it needs, for machines that are busy."""
+
+T = TypeVar("T")
+
+
+def until(
+    condition: Callable[[], T],
+    what: str | Callable[[], str],
+    seconds: float = 30.0,
+    every: float = 0.02,
+) -> T:
+    """Return the first true value of `condition`; fail, saying `what` was waited for, after `seconds`."""
+    ends_at = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() >= ends_at:
+            pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(every)
+    return found
+
+
+class ProcessNode(CeleryTestContainer):
+    """A local process in the place of a Docker container: same names, same meanings.
+
+    `logs()` is everything it ever said, `ready()` looks only at what it said since its last start.
+    """
+
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        # Not the container's own __init__: there is no container.
+        self._id = uuid4().hex
+        self._name = f"{name}-{self._id[:6]}"
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.environment = dict(environment or {})
+        self.log_file = self.folder / f"{self._name}.log"
+        self._log_start = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # -- what a subclass says -----------------------------------------------------------------------------------------
+
+    def arguments(self) -> Sequence[str]:
+        """The command line."""
+        raise NotImplementedError
+
+    def is_up(self) -> bool:
+        """Whether it does its work, given that it runs."""
+        raise NotImplementedError
+
+    # -- docker's side of pytest-celery -------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """A long hexadecimal id, as Docker's."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """A name for people."""
+        return self._name
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The part of Docker's attributes that pytest-celery reads."""
+        return {"Config": {"Hostname": self._id[:12], "Env": [f"{k}={v}" for k, v in self.environment.items()]}}
+
+    @property
+    def status(self) -> str:
+        """`running` or `exited`."""
+        return "running" if self._process is not None and self._process.poll() is None else "exited"
+
+    def reload(self) -> None:
+        """Nothing to fetch: every property is live."""
+
+    def logs(self) -> str:
+        """Everything it said, over all of its starts."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def logs_since_start(self) -> str:
+        """What it said since it was last started."""
+        return self._read_from(self._log_start)
+
+    def ready(self) -> bool:
+        """Wait until it does its work; fails with its log when it ends instead."""
+
+        def up() -> bool:
+            assert self.status == "running", f"{self.name} ended with {self.exit_code}\n{self.tail()}"
+            return self.is_up()
+
+        return until(up, lambda: f"{self.name} ready\n{self.tail()}", START_SECONDS)
+
+    def kill(self, signal: str | int | None = None) -> None:
+        """Send a signal, SIGKILL unless said otherwise. After SIGKILL the process is gone when this returns."""
+        number = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal or signals.SIGKILL)
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(number)
+        if number is signals.SIGKILL:
+            process.wait(START_SECONDS)
+
+    def restart(self, timeout: float = 10) -> None:
+        """End it, with SIGTERM first, start it anew and wait until it is ready."""
+        self.stop(timeout)
+        self.start()
+        self.ready()
+
+    def teardown(self) -> None:
+        """End it whatever state it is in; safe to call twice."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(START_SECONDS)
+
+    def exec_run(self, command: str | Sequence[str], **_: Any) -> tuple[int, bytes]:
+        """Run a command with this node's environment: exit code and output."""
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+        done = subprocess.run(
+            words, cwd=ROOT, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        return done.returncode, done.stdout
+
+    # -- beyond containers --------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present or the last run."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """What it exited with; None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    def start(self) -> None:
+        """Start the process; returns at once."""
+        assert self.status != "running", f"{self.name} runs already"
+        self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                list(self.arguments()), cwd=ROOT, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def stop(self, timeout: float = 10) -> None:
+        """SIGTERM, and SIGKILL when that takes longer than `timeout`."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.teardown()
+
+    def wait_for_exit(self, timeout: float = 30) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", timeout)
+        assert self.exit_code is not None
+        return self.exit_code
+
+    def log_size(self) -> int:
+        """A mark for `logs_from`."""
+        return self.log_file.stat().st_size
+
+    def logs_from(self, mark: int) -> str:
+        """What it said since the mark was taken."""
+        return self._read_from(mark)
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of its log, for failure messages."""
+        return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
+
+    def _read_from(self, offset: int) -> str:
+        if not self.log_file.exists():
+            return ""
+        with self.log_file.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+    def _environment(self) -> dict[str, str]:
+        """This process's environment, without settings of the product that happen to be in it."""
+        outer = {key: value for key, value in os.environ.items() if not key.upper().startswith("ORDERS_")}
+        return {**outer, **self.environment}
