@@ -23,7 +23,7 @@ from kombu.exceptions import KombuError
 
 from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
-from producers.errors import BrokerUnavailable, IdReused, ReportPending
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
 from producers.settings import QueueSettings
@@ -130,6 +130,7 @@ class OrderClient:
 
         Raises:
             IdReused: the report is another command's, when asked with what :meth:`enqueue` returned.
+            ChainBroken: it was never sent, for an earlier command of its chain was not accepted.
             ReportPending: the result backend can't be reached.
         """
         command_id = _id(command)
@@ -144,7 +145,7 @@ class OrderClient:
 
         Raises:
             ReportPending: no report in time. The command isn't lost: wait again.
-            IdReused: see :meth:`report`.
+            IdReused, ChainBroken: see :meth:`report`.
         """
         return self.wait_many([command], timeout)[0]
 
@@ -260,6 +261,9 @@ def _decode(raw: Any) -> Report | None:
 
 
 def _checked(command: Sent | str, report: Report | None) -> Report | None:
+    if report is not None and report.command_id != _id(command):
+        # Celery stores the failure of a chain's link as the result of every link after it as well.
+        raise ChainBroken(_id(command), report.to_json())
     if report is not None and isinstance(command, Sent) and report.fingerprint != command.command.fingerprint:
         raise IdReused(command.command_id, report.to_json())
     return report

@@ -6,6 +6,7 @@
     ├── InvalidCommand        the command can't be built: mend the arguments
     ├── BrokerUnavailable     it is not known to be enqueued: try again with the same id
     ├── ReportPending         no report in time: wait again, or look later; nothing is lost
+    ├── ChainBroken           an earlier command of its chain was not accepted: this one was never sent
     ├── IdReused              the id belongs to another command: this one was not executed, choose a new id
     └── OrderError            the command ended, and not in ``accepted``; carries the report
         ├── OrderRejected     the venue refused it; nothing was executed
@@ -87,6 +88,21 @@ class IdReused(ProducersError):
         return (
             f"id {self.command_id} already belongs to another command ({self.report.get('command')}, "
             f"outcome {self.report.get('outcome')}): this one was not executed. Send it under a new id."
+        )
+
+
+class ChainBroken(ProducersError):
+    """The command was never sent, because an earlier one of its Celery chain did not end in ``accepted``."""
+
+    def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
+        super().__init__(command_id, dict(report))
+        self.command_id = command_id
+        self.report = dict(report)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.command_id} was never sent: {self.report.get('command')} {self.report.get('command_id')}, which "
+            f"comes before it in its chain, ended in {self.report.get('outcome')}/{self.report.get('reason')}"
         )
 
 

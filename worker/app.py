@@ -5,6 +5,7 @@ and with it the accounts' secrets, is built at the first command, so that Flower
 """
 
 import logging
+import sys
 import threading
 from functools import cache
 
@@ -28,6 +29,8 @@ from worker.venues.transport import Transport
 logger = logging.getLogger("orders.app")
 
 
+LONGEST_NUMBER = 100_000
+"""Digits. Longer ones in a message make it unreadable; it is then kept aside."""
 HOUSEKEEPING_SECONDS = 10.0
 """How often the ledger's server and the intents are looked at."""
 
@@ -78,6 +81,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         SettingsError: naming each setting that is wrong.
     """
     loaded = settings or worker_settings.load()
+    # A number of more digits than Python reads by default must come as far as the command's own refusal.
+    sys.set_int_max_str_digits(LONGEST_NUMBER)
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))

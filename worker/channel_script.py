@@ -29,6 +29,13 @@ end
 -- decoding and encoding it again would turn 1.0 into 1 and [] into {}.
 local function addressed(key, raw)
   local read, message = pcall(cjson.decode, raw)
+  if not read then
+    -- JSON that only cjson can't read, with half a character (\\ud800) in a header, say. The tag is found by its name,
+    -- which no text inside the message can imitate: there its quotes are escaped, and the body is base64. The message
+    -- would be put back by the anonymous exchange, straight onto its queue.
+    local tag = raw:match('"delivery_tag"%s*:%s*"([^"\\\\]+)"')
+    return tag, tag and '[' .. raw .. ', "", ' .. cjson.encode(key) .. ']'
+  end
   local properties = read and type(message) == 'table' and message.properties
   if type(properties) ~= 'table' then return end
   local tag, info = properties.delivery_tag, properties.delivery_info

@@ -72,18 +72,19 @@ def finish(report: Report | None) -> dict[str, Any]:
 
 
 def _stored_query(task: OrderTask) -> Report | None:
-    """The report of a query whose id was used before: it costs the ledger nothing, so its stored result is its memory.
+    """The report of a query that has this id: queries cost the ledger nothing, so their stored result is their memory.
 
-    A result backend that is away is no reason not to ask the venue.
+    It answers the same query again, and it keeps a mutating command from taking a query's id. A result backend that is
+    away is no reason not to go on.
     """
-    if task.name != Positions.task_name():
-        return None
     try:
         raw = task.backend.client.get(task.backend.get_key_for_task(task.request.id))
     except (redis.RedisError, OSError):
         return None
     report = report_in(json.loads(raw)) if raw else None
-    return report.as_replay() if report else None
+    if report is None or report.command_id != task.request.id or report.command != Positions.name:
+        return None
+    return report.as_replay()
 
 
 def _enqueued_at(headers: Any) -> int | None:

@@ -281,7 +281,6 @@ def test_another_command_under_the_id_of_one_under_way(bed: Bed) -> None:
     assert [arrival.path for arrival in bed.venue.arrivals()] == ["/auth/withdraw"]
 
 
-@pytest.mark.xfail(strict=True, reason="a query leaves no record, so its id is free for the ledger")
 @pytest.mark.parametrize("first", ["accepted", "rejected"])
 def test_the_id_of_a_query_executes_no_other_command(bed: Bed, first: str) -> None:
     """A query costs the ledger nothing, and yet its id is taken: "sending the same id again never executes again"."""
@@ -374,14 +373,12 @@ def test_bad_numbers_are_refused(bed: Bed, number: str) -> None:
     check_refusal(bed, bed.send_json("orders.withdraw", text), "qty")
 
 
-@pytest.mark.xfail(strict=True, reason="the message is dropped with a decode error in the log, without a report")
 def test_a_number_of_too_many_digits_is_refused(bed: Bed) -> None:
     """Python refuses to read an integer of more than 4300 digits; that too must end in a report."""
     text = f'{{"account": "main", "asset": "ETH", "address": "0xabc", "qty": {"1" * 5000}}}'
     check_refusal(bed, bed.send_json("orders.withdraw", text), "qty", seconds=3)
 
 
-@pytest.mark.xfail(strict=True, reason="the take moves the message to orders.cancel.dead, without a report")
 def test_half_a_character_is_refused(bed: Bed) -> None:
     """A lone surrogate, which JSON can write and UTF-8 can't; Celery repeats it in a header."""
     check_refusal(bed, bed.send("orders.cancel", account="main", order_id="\ud800"), "order_id", seconds=3)

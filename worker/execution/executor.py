@@ -59,7 +59,7 @@ class _Run:
     attempt: int = 1
     last: Verdict | None = None
     signed_at: int | None = None
-    secrets: tuple[bytes, ...] = ()
+    secrets: tuple[str, ...] = ()
     """What the last request must not have in common with any report or log line."""
 
     @property
@@ -198,7 +198,7 @@ class Executor:
             self._holder.begin_again(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Answer):
-            verdict = run.venue.judge(run.command, answer.without(run.secrets))
+            verdict = run.venue.judge(run.command, answer).without(run.secrets)
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)

@@ -5,12 +5,12 @@ A venue knows no Celery and no Redis, keeps no state and reads no clock: the tim
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import requests
 
@@ -53,6 +53,27 @@ class Verdict:
     retry_after: float | None = None
     """Seconds the venue asks to wait (RFC 9110, 10.2.3), or None."""
 
+    def without(self, secrets: Sequence[str]) -> "Verdict":
+        """The same verdict with any echo of these secrets struck out: what a venue says goes into reports and logs.
+
+        After decoding, so that no escape of JSON's hides one.
+        """
+        words = {name: struck_out(getattr(self, name), secrets) for name in ("message", "venue_code", "venue_message")}
+        return replace(self, **words, result=struck_out(self.result, secrets))
+
+
+def struck_out(value: Any, secrets: Sequence[str]) -> Any:
+    """A JSON value with every echo of these secrets replaced by ``***``, also in its keys."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "***")
+        return value
+    if isinstance(value, Mapping):
+        return {struck_out(key, secrets): struck_out(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [struck_out(item, secrets) for item in value]
+    return value
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -61,13 +82,6 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-
-    def without(self, secrets: Iterable[bytes]) -> "Answer":
-        """The same answer with any echo of these secrets struck out: what a venue says goes into reports."""
-        body = self.body
-        for secret in secrets:
-            body = body.replace(secret, b"***")
-        return self if body == self.body else replace(self, body=body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +102,16 @@ class Account:
     credentials: Credentials
 
 
-def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[bytes, ...]:
-    """The keys and the signature of a request, as they could be echoed in an answer.
+def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[str, ...]:
+    """The keys and the signature of a request, as they could be echoed in an answer: plain or percent-encoded.
 
     Keys of less than eight characters are no secrets, and striking them out would maim the answer.
     """
     body = request.body if isinstance(request.body, bytes) else b""
     found = [account.credentials.api_key, account.credentials.secret_key, request.headers.get("x-signature", "")]
     found += [value for key, value in parse_qsl(body.decode("ascii", "replace")) if key == "sign"]
-    return tuple(value.encode() for value in found if len(value) >= 8)
+    plainly = [value for value in found if len(value) >= 8]
+    return tuple(dict.fromkeys([*plainly, *(quote(value, safe="") for value in plainly)]))
 
 
 class Venue(Protocol):

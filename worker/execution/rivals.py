@@ -1,0 +1,109 @@
+"""When a command's record can have been made, and which other commands could have made it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from producers.commands import Command, parse_command
+from producers.errors import InvalidCommand
+from producers.report import Outcome, Reason
+from worker.execution.casebook import Casebook
+from worker.execution.ledger import Ledger, Record
+from worker.venues.evidence import Rival
+from worker.venues.seen import Window
+
+LEASES_MS = 600_000
+"""How much longer ago than its arrival a rival's send may have been begun: more than the longest lease that the
+settings of timeouts allow."""
+
+EVER = Window(0, 10**15, 10**15)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileLimits:
+    """When a look counts. All in seconds."""
+
+    settle: float = 60.0
+    """How long after the last possible arrival the venue has time to show a command everywhere."""
+    apart: float = 30.0
+    """Between the two looks that find nothing."""
+    arrival: float = 15.0
+    """How long after its signature the venue may still take a request."""
+    clock_margin: float = 2.0
+    """By how much clocks may differ beyond what the venue's own clock shows."""
+
+    def window(self, record: Record, offset_ms: int) -> Window | None:
+        """When the record can have been made, on the venue's clock, which is ``offset_ms`` ahead of ours now; None when
+        nothing says when it was sent."""
+        report = record.report
+        first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
+        if not first:
+            return None
+        margin = int(self.clock_margin * 1000)
+        end = self.last_arrival(record) + margin + max(0, offset_ms)
+        return Window(min(first) - margin + min(0, offset_ms), end, end + int(self.settle * 1000))
+
+    def last_arrival(self, record: Record) -> int:
+        """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
+        report = record.report
+        signed = (report.last_signed_at or report.first_sent_at) if report else None
+        if signed is None or (report and report.reason is Reason.CRASHED):
+            signed = max(signed or 0, record.lease_until, record.first_begun_at)
+        return signed + int(self.arrival * 1000)
+
+
+class Rivals:
+    """Finds the commands that could have made the same record as another."""
+
+    def __init__(self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits) -> None:
+        self._ledger = ledger
+        self._casebook = casebook
+        self._limits = limits
+
+    def of(self, record: Record, command: Command, window: Window, offset_ms: int) -> list[Rival] | None:
+        """Every command of the same kind and account that is not proven not executed, begun when it could have made a
+        record in the window; None when the journal does not reach back so far.
+
+        Raises:
+            LedgerUnavailable: the ledger can't be asked.
+        """
+        before = int(self._limits.arrival * 1000) + LEASES_MS + abs(offset_ms)
+        start, end = window.start - before, window.late + abs(offset_ms)
+        ids = self._casebook.begun_between(start, end, record.command, record.account)
+        if ids is None:
+            return None
+        rivals = []
+        for command_id in ids:
+            if command_id != record.command_id:
+                other = self._ledger.read(command_id)
+                rival = self._rival(record, command, other, offset_ms) if other else Rival(command_id, command, EVER)
+                rivals += [rival] if rival else []
+        return rivals
+
+    def _rival(self, record: Record, command: Command, other: Record, offset_ms: int) -> Rival | None:
+        if (other.command, other.account) != (record.command, record.account):
+            return None
+        if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
+            return None
+        accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
+        reference = reference_of(other.report.result) if accepted and other.report else ""
+        # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
+        # above, one whose record has expired.
+        window = self._limits.window(other, offset_ms) or EVER
+        return Rival(other.command_id, command_of(other) or command, window, reference)
+
+
+def reference_of(result: Any) -> str:
+    """The venue's id in what it answered to an accepted command; an order may be nested (``docs/venues.md``)."""
+    inner = result.get("order", result) if isinstance(result, Mapping) else None
+    found = inner.get("id") if isinstance(inner, Mapping) else None
+    return str(found) if isinstance(found, str | int) else ""
+
+
+def command_of(record: Record) -> Command | None:
+    """The command of a record; None when the record does not have its arguments."""
+    try:
+        return parse_command(f"orders.{record.command}", json.loads(record.arguments))
+    except (ValueError, TypeError, InvalidCommand):
+        return None
