@@ -15,13 +15,23 @@ from producers.cli_output import ExitCode, failure
 
 GROUP = "orders.commands"
 
+RUNNING, WATCHING = "Running it", "Watching over it"
+
 COMMANDS = {
-    "worker": ("Run a worker: execute commands from the queues.", "worker"),
-    "doctor": ("Check settings, servers, venues' clocks, queues and workers, and say what to do.", "worker"),
-    "simulator": ("Run a simulator of both venues on this machine.", "demo"),
-    "demo": ("See all of it work on this machine, against the simulator.", "demo"),
+    "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "cli"),
+    "doctor": ("Check settings, servers, clocks, queues and workers, and say what to do.", "worker", RUNNING, "cli"),
+    "simulator": ("Run a simulator of both venues on this machine.", "demo", RUNNING, "cli"),
+    "demo": ("See all of it work on this machine, against the simulator.", "demo", RUNNING, "cli"),
+    "unknown": ("List the commands of which nobody knows whether they were executed.", "worker", WATCHING, "cli_desk"),
+    "reconcile": ("Look for unknown commands at the venue, and settle what it shows.", "worker", WATCHING, "cli_desk"),
+    "resolve": ("Settle an unknown command by your own word; who and why are kept.", "worker", WATCHING, "cli_desk"),
+    "halt": ("Let workers send nothing new: all, an account, or a command.", "worker", WATCHING, "cli_halt"),
+    "resume": ("Let workers send again.", "worker", WATCHING, "cli_halt"),
+    "journal": ("Show every move of the ledger, of one command or of all.", "worker", WATCHING, "cli_halt"),
+    "dead": ("List the messages that could not be read; they are kept.", "worker", WATCHING, "cli_halt"),
 }
-"""Name: one line of help, and the extra that installs what the command needs."""
+"""Name: one line of help, the extra that installs what the command needs, its group of the help, and its module of the
+worker's in a source tree."""
 
 # Every argument goes to the command itself, --help included, so that listing the commands imports none of them.
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -40,20 +50,20 @@ def load(group: str, name: str, elsewhere: str) -> Any:
 
 def add_commands(app: typer.Typer) -> None:
     """Register every command of the group, importing none."""
-    for name, (summary, extra) in COMMANDS.items():
+    for name, (summary, extra, panel, module) in COMMANDS.items():
         app.command(
             name,
             help=summary,
             add_help_option=False,
             context_settings=_PASS_ON,
-            rich_help_panel="Running it",
-        )(_passing_on(name, extra))
+            rich_help_panel=panel,
+        )(_passing_on(name, extra, f"worker.{module}:{name}"))
 
 
-def _passing_on(name: str, extra: str) -> Callable[[typer.Context], None]:
+def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
         try:
-            command: typer.Typer = load(GROUP, name, f"worker.cli:{name}")
+            command: typer.Typer = load(GROUP, name, elsewhere)
             # Not standalone, so that its errors are told like those of any other command.
             code = command(args=ctx.args, prog_name=ctx.command_path, standalone_mode=False)
         except ModuleNotFoundError as missing:

@@ -22,6 +22,7 @@ from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
+from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -96,6 +97,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
             return build()
 
     register(app, executor)
+    register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
     _keep_house(app, loaded, policy)
     return app
 

@@ -10,8 +10,9 @@ from kombu.entity import Exchange, Queue
 
 from worker.settings import WorkerSettings
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
-"""One a command, in the order they are served: what reduces risk first, queries next, money out last."""
+QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
+"""One a command, in the order they are served: what reduces risk first, queries next, money out after them, and last
+the looking for unknowns, which asks a venue many questions."""
 
 CONCURRENCY = 16
 """Threads a process: enough to wait for venues in, few enough that they don't fight for the interpreter."""
@@ -42,6 +43,8 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "task_default_queue": "orders.positions",
         "task_routes": {name: {"queue": name} for name in QUEUES},
         "task_create_missing_queues": False,
+        # What can't be executed is kept on `<queue>.dead`; stock Celery logs it whole and drops it, or ends of it.
+        "worker_consumer": "worker.dead_letters:KeepingConsumer",
         # JSON alone: nothing that arrives is ever unpickled.
         "accept_content": ["json"],
         "result_accept_content": ["json"],

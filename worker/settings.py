@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from producers.settings import OutsideSettings, QueueSettings, SettingsError
 from worker.execution.retry import RetryLimits
+from worker.execution.rivals import ReconcileLimits
 from worker.venues.base import Account, Credentials, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.connections import HttpLimits
@@ -99,6 +100,19 @@ class LedgerSettings(_Part):
     """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 
 
+class ReconcileSettings(_Part):
+    """``ORDERS_RECONCILE__…``"""
+
+    settle_seconds: float = Field(60, ge=0, le=86_400)
+    """How long after the last possible arrival of a request the venue has time to show it everywhere."""
+    apart_seconds: float = Field(30, ge=0, le=86_400)
+    """Between the two looks that find nothing."""
+    arrival_seconds: float = Field(15, ge=0, le=3600)
+    """How long after its signature the venue may still take a request."""
+    clock_margin_seconds: float = Field(2, ge=0, le=60)
+    """By how much clocks may differ beyond what the venue's own clock shows."""
+
+
 class WorkerSettings(QueueSettings):
     """Everything a worker is told."""
 
@@ -106,6 +120,7 @@ class WorkerSettings(QueueSettings):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stock_transport: bool = False
     """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
 
@@ -127,6 +142,11 @@ class WorkerSettings(QueueSettings):
         """The retry settings as the executor knows them."""
         retry = self.retry
         return RetryLimits(retry.attempts, retry.initial_seconds, retry.max_seconds, retry.budget_seconds)
+
+    def reconcile_limits(self) -> ReconcileLimits:
+        """The reconcile settings as the reconciler knows them."""
+        part = self.reconcile
+        return ReconcileLimits(part.settle_seconds, part.apart_seconds, part.arrival_seconds, part.clock_margin_seconds)
 
     def http_limits(self, pool_size: int = 64) -> HttpLimits:
         """The HTTP settings as the transport knows them."""

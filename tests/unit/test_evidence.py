@@ -425,9 +425,10 @@ def test_what_can_not_be_read_whole_is_told(case: str, place: str) -> None:
     assert of(CLOSE, look).finding is Finding.UNREADABLE
 
 
-def test_no_key_is_in_a_problem() -> None:
-    """Even when the venue echoes it."""
-    echo = Answer(503, b'{"code":503,"msg":"bad key key-of-main","result":{}}')
+@pytest.mark.parametrize("key", [b"key-of-main", b"key\\u002dof-main"])
+def test_no_key_is_in_a_problem(key: bytes) -> None:
+    """Even when the venue echoes it, in whichever way JSON can write it."""
+    echo = Answer(503, b'{"code":503,"msg":"bad key ' + key + b'","result":{}}')
     assert "key-of-main" not in Shelf(orders=echo).look(CLOSE).problems[0]
 
 

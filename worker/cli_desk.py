@@ -1,0 +1,132 @@
+"""The operator's commands of `orders` about unknowns: reconcile, unknown, resolve.
+
+Each is a :class:`typer.Typer` with one command, found through the entry points ``orders.commands``. They work on the
+ledger's server, so they run where a worker's settings are; `reconcile` alone needs the accounts' keys.
+"""
+
+from typing import Annotated
+
+import typer
+
+from producers.cli_output import ExitCode, emit, failure, finish, note
+from producers.cli_values import agreed
+from producers.report import Outcome, Report
+from worker.cli_desk_base import IdArgument, JsonOption, WhoOption, YesOption, command_app, opened, signed, told
+from worker.desk_output import print_reconciled, print_unknowns, unknown_json
+from worker.execution.reconcile import as_json as documents
+from worker.settings import WorkerSettings
+
+_CODES = {
+    Outcome.ACCEPTED: ExitCode.ACCEPTED,
+    Outcome.REJECTED: ExitCode.REJECTED,
+    Outcome.NOT_SENT: ExitCode.NOT_SENT,
+    Outcome.UNKNOWN: ExitCode.UNKNOWN,
+}
+
+reconcile, unknown, resolve = (command_app() for _ in range(3))
+
+
+@reconcile.command()
+def _reconcile(
+    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every open unknown, oldest first.")] = False,
+    by_worker: Annotated[bool, typer.Option("--by-worker", help="Let a worker look: it has the keys.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for the worker.")
+    ] = 120.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at the venue what became of a command that is `unknown`, and settle it when that is proven.
+
+    What is found is accepted at once. What is not found counts only late enough and twice, and never for a withdrawal;
+    run it again when it says so. Exit code of one command: that of its outcome; of --all: 5 while something is unknown.
+
+    Example: `orders reconcile 7d2f…`
+    """
+    from worker.reconcile_run import run_by_worker, run_here
+
+    where = "orders reconcile"
+    if (command_id is None) != every:
+        raise failure("name one ID, or --all", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    with told(where, as_json=as_json) as settings:
+        if not (settings.accounts or by_worker):
+            message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
+            raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
+        found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+    if as_json:
+        emit({"reconciled": documents(found)})
+    elif found:
+        print_reconciled(found)
+    else:
+        print("Nothing is unknown.")
+    codes = [_CODES[Outcome(each.outcome)] for each in found]
+    if every:
+        codes = [code for code in codes if code is ExitCode.UNKNOWN]
+    raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
+
+
+@unknown.command()
+def _unknown(as_json: JsonOption = False) -> None:
+    """List the commands of which nobody knows whether they were executed, oldest first. Exit code 5 when there are any.
+
+    What to do about each: `orders reconcile ID`, and when the venue can't tell, `orders resolve ID`.
+    """
+    with told("orders unknown", as_json=as_json) as settings, opened(settings) as desk:
+        found = desk.unknowns()
+    if as_json:
+        emit({"unknown": [unknown_json(each) for each in found]})
+    elif found:
+        print_unknowns(found)
+    else:
+        print("Nothing is unknown.")
+    raise typer.Exit(ExitCode.UNKNOWN if found else ExitCode.ACCEPTED)
+
+
+@resolve.command()
+def _resolve(
+    command_id: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="How you know; it goes on record.")],
+    executed: Annotated[
+        str | None, typer.Option("--executed", metavar="REF", help="It was executed: the venue's id of it.")
+    ] = None,
+    not_executed: Annotated[bool, typer.Option("--not-executed", help="It was not, and never will be.")] = False,
+    who: WhoOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Settle an `unknown` by your word, after you have looked at the venue yourself.
+
+    Who, why and when go into the ledger's journal and the report. At a terminal it asks first, unless --yes or --json
+    is given. Exit code: that of the outcome it has now.
+
+    Example: `orders resolve 7d2f… --not-executed --reason "not in the venue's history, asked their support"`
+    """
+    where = "orders resolve"
+    reference = executed.strip() if executed else None
+    problem = ""
+    if (reference is None) != not_executed:
+        problem = "say either --executed REF or --not-executed"
+    elif not reason.strip():
+        problem = "--reason must say how you know"
+    if problem:
+        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        report = desk.unknown(command_id)
+        word = f"executed as {reference}" if reference else "NOT executed"
+        question = f"Settle {report.command} of {report.account} ({report.message}) as {word}?"
+        if not (yes or as_json or agreed(question)):
+            raise failure("it stays unknown", ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
+        stands = desk.resolve(command_id, reference=reference, who=signed(who), why=reason.strip())
+        _publish(settings, stands)
+    raise finish(stands, as_json=as_json)
+
+
+def _publish(settings: WorkerSettings, report: Report) -> None:
+    from worker.reconcile_task import desk_app, result_publisher
+
+    try:
+        with desk_app(settings, settings.ledger.keep_days) as app:
+            result_publisher(app)(report)
+    except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has it
+        again = f"senders don't see it yet; store it again with: orders reconcile {report.command_id}"
+        note(f"settled, but the result backend can't be reached ({type(error).__name__}): {again}")

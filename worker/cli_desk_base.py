@@ -1,0 +1,96 @@
+"""What the operator's commands share: options, the settings, the desk, and errors told as exit codes."""
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated
+
+import typer
+
+from producers.cli_output import ExitCode, explained, failure
+from producers.cli_settings import check_urls, shown
+from worker import settings as worker_settings
+from worker.doctor_servers import open_client
+from worker.execution.clock import SystemClock
+from worker.execution.desk import NotUnknown, OperatorDesk, Scope, scope
+from worker.execution.ledger import LedgerUnavailable
+from worker.execution.reconcile import NoSuchCommand, StillOpen
+from worker.execution.redis_ledger import RedisLedger
+from worker.settings import WorkerSettings
+
+CODES: dict[type[Exception], ExitCode] = {
+    NoSuchCommand: ExitCode.USAGE,
+    NotUnknown: ExitCode.USAGE,
+    StillOpen: ExitCode.NO_REPORT,
+    LedgerUnavailable: ExitCode.FAILED,
+}
+"""Which error of the desk ends the program with which code."""
+
+
+def command_app() -> typer.Typer:
+    """An app for one command."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for errors too.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
+WhoOption = Annotated[
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="This account's; every account's unless given.")
+]
+CommandOption = Annotated[
+    str | None,
+    typer.Option("--command", metavar="COMMAND", help="close, cancel or withdraw. Cancels and closes pass otherwise."),
+]
+
+
+def signed(given: str | None) -> str:
+    """Who acts: as given, or this user and machine."""
+    if given:
+        return given
+    user = "unknown"
+    with suppress(OSError, KeyError):
+        user = getpass.getuser()
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextmanager
+def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
+    """The settings; every expected error inside the block becomes its message and exit code."""
+    with explained(where, as_json=as_json):
+        settings = worker_settings.load()
+        check_urls(settings)
+        try:
+            yield settings
+        except tuple(CODES) as error:
+            message = str(error)
+            if isinstance(error, LedgerUnavailable):
+                message = f"{shown(settings.ledger_url)}: {message}"
+            code = CODES[type(error)]
+            raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+
+
+@contextmanager
+def opened(settings: WorkerSettings) -> Iterator[OperatorDesk]:
+    """The desk, over a client that tries once: a person waits."""
+    with open_client(settings.ledger_url) as client:
+        ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
+        yield OperatorDesk(client, ledger, SystemClock())
+
+
+def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> Scope:
+    """The scope that the options name, or the exit that says why there is none."""
+    try:
+        return scope(account, command)
+    except ValueError as error:
+        raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None

@@ -1,0 +1,146 @@
+"""The operator's commands of `orders` beside unknowns: halt, resume, journal, dead."""
+
+import json
+from contextlib import suppress
+from typing import Annotated, Any
+
+import redis
+import typer
+
+from producers.cli_output import ExitCode, emit, failure
+from producers.cli_settings import shown
+from worker.cli_desk_base import (
+    AccountOption,
+    CommandOption,
+    JsonOption,
+    WhoOption,
+    command_app,
+    opened,
+    scope_of,
+    signed,
+    told,
+)
+from worker.desk_output import entry_json, entry_line, halt_json, print_dead, print_halts
+from worker.doctor_servers import STEP_SECONDS, in_words
+from worker.execution.dead import dead_letters
+
+halt, resume, journal, dead = (command_app() for _ in range(4))
+
+
+@halt.command()
+def _halt(
+    account: AccountOption = None,
+    command: CommandOption = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; senders see it.")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="Show what is halted, and change nothing.")] = False,
+    who: WhoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Halt sending: every worker sees it before its next send. It holds until `orders resume`, over every restart.
+
+    Without options everything but cancels and closes is halted, for they reduce risk; those are halted by name alone.
+    What is halted ends in not_sent/halted.
+
+    Example: `orders halt --command withdraw --reason "venue announced a wallet incident"`
+    """
+    where = "orders halt"
+    halted = scope_of(account, command, where, as_json=as_json)
+    if not (listed or reason.strip()):
+        raise failure("--reason must say why", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        if not listed:
+            desk.halt(halted, who=signed(who), why=reason.strip())
+        halts = desk.halts()
+    if as_json:
+        emit({"halts": [halt_json(each, what) for each, what in halts]})
+    elif halts:
+        print_halts(halts)
+    else:
+        print("Nothing is halted.")
+
+
+@resume.command()
+def _resume(
+    account: AccountOption = None,
+    command: CommandOption = None,
+    every: Annotated[bool, typer.Option("--all", help="End every halt.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")] = "",
+    who: WhoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End the halt of exactly this scope, as it was halted, or --all of them. Exit code 2 when there is no such halt.
+
+    Example: `orders resume --command withdraw`
+    """
+    where = "orders resume"
+    named = scope_of(account, command, where, as_json=as_json)
+    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        scopes = [each for each, _ in desk.halts()] if every else [named]
+        ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]
+        halts = desk.halts()
+    if not (ended or every):
+        message = f"there is no halt of {named.in_words()}; see orders halt --list"
+        raise failure(message, ExitCode.USAGE, where=where, kind="NoSuchHalt", as_json=as_json)
+    if as_json:
+        emit({"resumed": [each.field for each in ended], "halts": [halt_json(each, what) for each, what in halts]})
+        return
+    for each in ended:
+        print(f"Resumed: {each.in_words()}.")
+    if halts:
+        print_halts(halts)
+
+
+@journal.command()
+def _journal(
+    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command's; all unless given.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many of the latest entries.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the ledger's journal: every move of every command, and what operators did, oldest first.
+
+    With --follow and --json each entry is a JSON document on a line of its own.
+    """
+    with told("orders journal", as_json=as_json) as settings, opened(settings) as desk:
+        entries = desk.journal(command_id, last)
+        if as_json and not follow:
+            emit({"entries": [entry_json(entry) for entry in entries]})
+            return
+
+        def show(entry: Any) -> None:
+            print(json.dumps(entry_json(entry)) if as_json else entry_line(entry), flush=True)
+
+        for entry in entries:
+            show(entry)
+        with suppress(KeyboardInterrupt):
+            for new in desk.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
+                if new is not None:
+                    show(new)
+
+
+@dead.command()
+def _dead(
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many of each queue.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List messages that no worker could read or that are no task of ours: kept on `<queue>.dead`, never dropped.
+
+    Their arguments are not shown, for they may hold anything.
+    """
+    with told("orders dead", as_json=as_json) as settings:
+        url = settings.broker_url
+        try:
+            with redis.Redis.from_url(url, socket_timeout=STEP_SECONDS, socket_connect_timeout=STEP_SECONDS) as client:
+                found = list(dead_letters(client, limit))
+        except (redis.RedisError, OSError, ValueError) as error:
+            message = f"{shown(url)}: {in_words(error)}"
+            raise failure(
+                message, ExitCode.FAILED, where="orders dead", kind="BrokerUnavailable", as_json=as_json
+            ) from None
+    if as_json:
+        queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
+        emit({"dead": [{"queue": queue, "count": count, "messages": rows} for queue, count, rows in queues]})
+    elif found:
+        print_dead(found)
+    else:
+        print("No message is dead.")

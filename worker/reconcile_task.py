@@ -1,0 +1,103 @@
+"""Reconciling as a Celery task, and how a settled report reaches those who wait for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, states
+
+from producers.celery_app import OwnSettingsCelery
+from producers.errors import error_for
+from producers.report import Report
+from producers.settings import QueueSettings
+from worker.execution.casebook import Casebook
+from worker.execution.clock import SystemClock
+from worker.execution.ledger import LedgerUnavailable
+from worker.execution.reconcile import NoSuchCommand, Reconciler, StillOpen, as_json
+from worker.execution.redis_ledger import RedisLedger, connect
+from worker.settings import WorkerSettings
+from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike_reads import EverstrikeReads
+from worker.venues.transport import Transport
+
+RECONCILE = "orders.reconcile"
+"""Task and queue. Its own queue, served last: a run asks the venue a dozen questions for each unknown, one after the
+other, and must keep no command waiting."""
+
+BACKEND_SECONDS = 2.0
+
+
+def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> None:
+    """Register ``orders.reconcile(command_id=None)``: one command, or every open unknown.
+
+    Its result is a list of :class:`~worker.execution.reconcile.Reconciled` as JSON objects. It fails with a
+    ``LookupError`` for an id that the ledger does not know, ``RuntimeError`` for a command that is being executed, and
+    ``ConnectionError`` while the ledger is away. Running it twice, or at several workers at once, is harmless.
+    """
+
+    def run(command_id: str | None = None) -> list[dict[str, Any]]:
+        try:
+            return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])
+        except NoSuchCommand as error:
+            raise LookupError(str(error)) from None
+        except StillOpen as error:
+            raise RuntimeError(str(error)) from None
+        except LedgerUnavailable as error:
+            raise ConnectionError(str(error)) from None
+
+    app.task(run, name=RECONCILE, acks_late=True, throws=(LookupError, RuntimeError, ConnectionError))
+
+
+def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
+    """A reconciler over the real ledger and the real venues."""
+    client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
+    ledger = RedisLedger(
+        client, keep_ms=int(settings.ledger.keep_days * 86_400_000), journal_lines=settings.ledger.journal_lines
+    )
+    transport = Transport(settings.http_limits(), settings.http.ca_file or None)
+    return Reconciler(
+        ledger=ledger,
+        casebook=Casebook(client),
+        accounts=settings.account_map(),
+        reads={Everstrike.name: EverstrikeReads(transport.exchange)},
+        clock=SystemClock(),
+        limits=settings.reconcile_limits(),
+        publish=publish,
+    )
+
+
+def result_publisher(app: Celery) -> Callable[[Report], None]:
+    """Stores a settled report as its task would have: SUCCESS, or FAILURE with the outcome's error.
+
+    Celery's backend lets nothing be written over a SUCCESS (``celery/backends/base.py``, ``_store_result``), so an
+    ``unknown`` becomes anything, and an ``accepted`` stays.
+
+    Raises, when called:
+        redis.RedisError, OSError, kombu.exceptions.KombuError: the backend is away.
+    """
+
+    def publish(report: Report) -> None:
+        error = error_for(report)
+        if error is None:
+            app.backend.store_result(report.command_id, report.to_json(), states.SUCCESS)
+        else:
+            app.backend.mark_as_failure(report.command_id, error)
+
+    return publish
+
+
+def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
+    """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
+    app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_expires=keep_days * 86_400,
+        redis_socket_timeout=BACKEND_SECONDS,
+        redis_socket_connect_timeout=BACKEND_SECONDS,
+        result_backend_transport_options={"retry_policy": {"max_retries": 1, "timeout": BACKEND_SECONDS}},
+        broker_connection_timeout=BACKEND_SECONDS,
+        broker_connection_max_retries=0,
+        broker_transport_options={"socket_timeout": BACKEND_SECONDS, "socket_connect_timeout": BACKEND_SECONDS},
+    )
+    return app
