@@ -86,6 +86,13 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     client.close()
 
 
+def orphan(bench: Bench, asking: Claim) -> Orphaned:
+    """What a worker finds of a dead one's send."""
+    found = bench.ledger.begin(asking, 1)
+    assert isinstance(found, Orphaned)
+    return found
+
+
 def test_first_begin_takes_the_command(bench: Bench) -> None:
     """A new command begins with fence 1, one try and nothing sent."""
     assert bench.ledger.begin(claim("1"), 1) == Begun(1, Progress(tries=1))
@@ -141,8 +148,9 @@ def test_a_dead_owners_withdrawal_is_never_taken_over(bench: Bench) -> None:
 def test_abandoning_settles_as_unknown_once(bench: Bench) -> None:
     """One of those who find an orphan declares it; the next reads the report."""
     bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
-    assert bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
-    assert not bench.ledger.abandon(claim("1", "c"), "a", UNKNOWN)
+    found = orphan(bench, claim("1", "b"))
+    assert bench.ledger.abandon(claim("1", "b"), found, UNKNOWN)
+    assert not bench.ledger.abandon(claim("1", "c"), found, UNKNOWN)
     assert bench.ledger.begin(claim("1", "c"), 1) == Ended(UNKNOWN)
     assert bench.ledger.read("1").state is State.UNKNOWN  # type: ignore[union-attr]
 
@@ -150,9 +158,29 @@ def test_abandoning_settles_as_unknown_once(bench: Bench) -> None:
 def test_a_living_owner_is_not_abandoned(bench: Bench) -> None:
     """Neither by a wrong token nor before the lease is over."""
     bench.ledger.begin(claim("1", "a"), 1)
-    assert not bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
+    seemingly = Orphaned("a", begun_at=0, sending=True, progress=Progress(tries=1, sent=1))
+    assert not bench.ledger.abandon(claim("1", "b"), seemingly, UNKNOWN)
     bench.ledger.begin(claim("2", "a", lease_ms=0), 1)
-    assert not bench.ledger.abandon(claim("2", "b"), "someone else", UNKNOWN)
+    assert not bench.ledger.abandon(claim("2", "b"), replace(seemingly, token="someone else"), UNKNOWN)
+
+
+def test_what_was_found_orphaned_must_still_be_so(bench: Bench) -> None:
+    """Its owner came back for one more attempt: the report that was made for what was found is untrue by now."""
+    bench.ledger.begin(claim("1", "a"), 1)
+    bench.ledger.pause(claim("1", "a"), Progress(tries=1, sent=1), 0)
+    found = bench.ledger.refuse(claim("1", "b"), report(Outcome.NOT_SENT, Reason.INVALID))
+    assert isinstance(found, Orphaned)
+    bench.ledger.begin(claim("1", "a", lease_ms=0), 2)
+    assert not bench.ledger.abandon(claim("1", "b"), found, report(Outcome.NOT_SENT, Reason.INVALID))
+    bench.ledger.pause(claim("1", "a"), Progress(tries=2, sent=2), 0)
+    assert not bench.ledger.abandon(claim("1", "b"), found, report(Outcome.NOT_SENT, Reason.INVALID))
+
+
+def test_a_begin_that_was_granted_is_not_halted_when_it_is_repeated(bench: Bench) -> None:
+    """Its reply was lost and an operator halted meanwhile: the send has begun all the same."""
+    bench.ledger.begin(claim("1"), 1)
+    bench.halt("*/*")
+    assert bench.ledger.begin(claim("1"), 1) == Begun(1, Progress(tries=1))
 
 
 def test_a_repeatable_command_is_taken_over_with_a_higher_fence(bench: Bench) -> None:
@@ -233,7 +261,7 @@ def test_renewing_keeps_the_owner_alive(bench: Bench) -> None:
 def test_its_own_sender_settles_an_unknown_by_evidence(bench: Bench) -> None:
     """A worker that was taken for dead brings the venue's answer; nobody else can, and doubt is no evidence."""
     bench.ledger.begin(claim("1", "a", lease_ms=0), 1)
-    bench.ledger.abandon(claim("1", "b"), "a", UNKNOWN)
+    bench.ledger.abandon(claim("1", "b"), orphan(bench, claim("1", "b")), UNKNOWN)
     assert bench.ledger.settle(claim("1", "b"), report()) == UNKNOWN
     assert bench.ledger.settle(claim("1", "a"), report(Outcome.UNKNOWN, Reason.LOST_REPLY)) == UNKNOWN
     assert bench.ledger.settle(claim("1", "a"), report()) == report()
@@ -269,10 +297,10 @@ def test_refusing_waits_for_a_living_owner_and_sees_an_orphan(bench: Bench) -> N
     bench.ledger.begin(claim("1", "a"), 1)
     assert isinstance(bench.ledger.refuse(claim("1", "b"), refused), Busy)
     bench.ledger.pause(claim("1", "a"), Progress(tries=1, sent=1), 0)
-    orphan = bench.ledger.refuse(claim("1", "b"), refused)
-    assert isinstance(orphan, Orphaned)
-    assert (orphan.sending, orphan.progress.sent) == (False, 1)
-    assert bench.ledger.abandon(claim("1", "b"), "a", refused)
+    found = bench.ledger.refuse(claim("1", "b"), refused)
+    assert isinstance(found, Orphaned)
+    assert (found.sending, found.progress.sent) == (False, 1)
+    assert bench.ledger.abandon(claim("1", "b"), found, refused)
     assert bench.ledger.read("1").state is State.SETTLED  # type: ignore[union-attr]
 
 

@@ -197,18 +197,13 @@ def test_no_message_is_lost_when_workers_are_killed(fleet: Fleet, broker: Broker
     crew = [fleet.worker(*POOLS["threads"], CHANNEL_VISIBILITY="5") for _ in range(2)]
     for worker in crew:
         worker.ready()
-    start, sent, kills = time.monotonic(), 0, 0
-    while (elapsed := time.monotonic() - start) < 22:
-        while sent < elapsed * 50:
-            fleet.client.send_task("work", (sent, 0.0), queue="orders.close", ignore_result=True)
-            sent += 1
-        if kills < 10 and elapsed > (kills + 1) * 2:
-            crew[kills % 2].kill()
-            crew[kills % 2] = fleet.worker(*POOLS["threads"], CHANNEL_VISIBILITY="5")
-            kills += 1
-        time.sleep(0.01)
-    until(
-        lambda: len(broker.executed()) == sent, f"{sent} executions of which {len(broker.executed())} came", seconds=90
-    )
-    until(broker.settled, "every ack")
-    assert kills == 10
+    total, start = 1100, time.monotonic()
+    for number in range(total):
+        fleet.client.send_task("work", (number, 0.0), queue="orders.close", ignore_result=True)
+        if number % 100 == 99 and number < 1000:
+            victim = number // 100 % 2
+            crew[victim].kill()
+            crew[victim] = fleet.worker(*POOLS["threads"], CHANNEL_VISIBILITY="5")
+        time.sleep(max(0.0, start + number / 50 - time.monotonic()))
+    until(lambda: len(broker.executed()) == total, "every execution", crew[0], 90)
+    until(broker.settled, "every ack", crew[0])

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
-from worker.execution.ledger import Begun, Claim, Ledger, Progress, State
+from worker.execution.ledger import Begun, Claim, Ledger, Orphaned, Progress, State
 from worker.execution.memory_ledger import MemoryLedger
 from worker.execution.redis_ledger import RedisLedger, connect
 
@@ -126,12 +126,15 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert stands == self.report
 
-    @rule(worker=workers, dead=workers)
-    def abandon(self, worker: str, dead: str) -> None:
+    @rule(worker=workers, dead=workers, sending=st.booleans(), tries=st.integers(1, 4))
+    def abandon(self, worker: str, dead: str, sending: bool, tries: int) -> None:
         """Declare a dead worker's send unknown."""
         report = self.make((Outcome.UNKNOWN, Reason.CRASHED), "crashed")
-        if self.both("abandon", self.claim(worker), dead, report):
+        found = Orphaned(dead, begun_at=0, sending=sending, progress=Progress(tries=tries))
+        before = self.both("read", "id")
+        if self.both("abandon", self.claim(worker), found, report):
             assert dead == self.owner
+            assert (before.state is State.SENDING, before.progress.tries) == (sending, tries)
             assert self.report is None
             self.report = report
 

@@ -129,7 +129,7 @@ class Holder:
             return Stands(answer.report.as_replay() if answer.report else None)
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
-            if self._insist(lambda: self._ledger.abandon(claim, answer.token, report)):
+            if self._insist(lambda: self._ledger.abandon(claim, answer, report)):
                 logger.warning("orphaned id=%s outcome=%s %s", claim.command_id, report.outcome.value, report.message)
                 return Stands(report)
         return None
@@ -159,14 +159,16 @@ class Holder:
         lease_ends = self._clock.monotonic() + claim.lease_ms / 1000
         return lease_ends, self._ledger.begin(claim, attempt)
 
-    def ensure_lease(self, held: Held, seconds: float) -> None:
-        """Make sure that the lease lasts for ``seconds`` more; a process that was stopped finds out here.
+    def lease_lasts(self, held: Held, seconds: float) -> bool:
+        """Whether the lease lasts for ``seconds`` more; a process that was stopped finds out here."""
+        return held.lease_ends - self._clock.monotonic() >= seconds
+
+    def renew(self, held: Held) -> None:
+        """Take a fresh lease for the attempt under way.
 
         Raises:
             NotMine: another owner took over.
         """
-        if held.lease_ends - self._clock.monotonic() >= seconds:
-            return
         lease_ends, renewed = self._insist(
             lambda: (self._clock.monotonic() + held.claim.lease_ms / 1000, self._ledger.renew(held.claim))
         )

@@ -216,8 +216,18 @@ class Executor:
         return Attempt(verdict, decision)
 
     def _sign(self, run: _Run) -> requests.PreparedRequest:
-        """The last step before the first byte: the connection is open, only now the clock is read."""
-        self._holder.ensure_lease(run.held, seconds=self._transport.limits.read_timeout + 1)
+        """The last step before the first byte: the connection is open, only now the clock is read.
+
+        The lease is looked at after the signature: a process that is stopped in between, for whatever time, finds
+        either its lease over or its signature old, and never sends a fresh signature without a lease.
+        """
+        while True:
+            request = self._signed(run)
+            if self._holder.lease_lasts(run.held, seconds=self._transport.limits.read_timeout + 1):
+                return request
+            self._holder.renew(run.held)
+
+    def _signed(self, run: _Run) -> requests.PreparedRequest:
         now_ms = self._clock.now_ms()
         if run.command.deadline is not None and now_ms >= run.command.deadline:
             late = now_ms - run.command.deadline

@@ -170,8 +170,9 @@ class Ledger(Protocol):
         its owner lives and ``Orphaned`` after.
         """
 
-    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
-        """End an orphaned command with this report; False when its owner came back or another was faster."""
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
+        """End an orphaned command with this report, made for what was found; False when that is not so any more: its
+        owner came back, if only for one more attempt, or another was faster."""
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
         """Settle an unknown by evidence or by an operator's word, and return the report that stands: another one when

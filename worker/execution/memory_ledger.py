@@ -36,6 +36,11 @@ def _orphan(entry: _Entry) -> Orphaned:
     return Orphaned(entry.token, entry.begun_at, sending, progress)
 
 
+def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
+    """Whether this begin was done before and only its reply was lost: then it has begun, whatever was halted since."""
+    return entry.token == claim.token and entry.record.state is State.SENDING and entry.attempt == attempt
+
+
 def _end_state(report: Report) -> State:
     return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
 
@@ -55,15 +60,17 @@ class MemoryLedger:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            stands = (self._stands(claim, entry) if entry else None) or self._halted(claim)
+            stands = self._stands(claim, entry) if entry else None
             if stands is not None:
                 return stands
+            halt = self._halted(claim)
+            if halt is not None and not (entry and _repeated(claim, entry, attempt)):
+                return halt
             if entry is None:
                 return self._take(claim, attempt, fence=1, progress=Progress())
             if entry.token == claim.token:
-                repeated = entry.record.state is State.SENDING and entry.attempt == attempt
                 progress = entry.record.progress
-                if repeated:
+                if _repeated(claim, entry, attempt):
                     progress = replace(progress, tries=progress.tries - 1)
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             progress = entry.record.progress
@@ -179,13 +186,15 @@ class MemoryLedger:
         self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
 
-    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """See :meth:`Ledger.abandon`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
             orphaned = (
                 entry is not None
-                and entry.token == dead_token
+                and entry.token == orphan.token
+                and (entry.record.state is State.SENDING) == orphan.sending
+                and entry.record.progress.tries == orphan.progress.tries
                 and entry.record.report is None
                 and entry.record.lease_until <= self._now_ms()
             )

@@ -136,9 +136,10 @@ class RedisLedger:
         reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report))
         return None if reply[0] == "done" else _begin_answer(reply)
 
-    def abandon(self, claim: Claim, dead_token: str, report: Report) -> bool:
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """One round trip."""
-        return self._move("abandon", claim, dead_token, *self._ending(claim.command, report))[0] == "done"
+        found = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
+        return self._move("abandon", claim, *found, *self._ending(claim.command, report))[0] == "done"
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
         """One round trip."""

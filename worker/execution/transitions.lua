@@ -105,15 +105,16 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     arrived()
     return kept
   end
-  local halt = halted(command, account)
+  -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
+  local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
+  local halt = not repeated and halted(command, account)
   if halt then
     return {'halted', halt}
   end
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
     if r.token == token then
-      -- The same attempt again: the reply to the first call was lost.
-      if r.state == 'SENDING' and r.attempt == attempt then
+      if repeated then
         tries = tries - 1
       end
     else
@@ -197,9 +198,14 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
   return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms)
 end
 
-local function abandon(dead_token, state, outcome, report, keep_ms)
+-- The report was made for what was found orphaned: an owner who has come back meanwhile and begun another attempt, even
+-- if its lease is over again, makes it untrue.
+local function abandon(dead_token, sending, tries, state, outcome, report, keep_ms)
   local r = load()
   if not r or r.token ~= dead_token or r.report or tonumber(r.lease_until) > now then
+    return {'lost'}
+  end
+  if (r.state == 'SENDING') ~= (sending == '1') or r.tries ~= tonumber(tries) then
     return {'lost'}
   end
   finish('abandon', state, outcome, report, keep_ms)

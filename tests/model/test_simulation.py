@@ -1,0 +1,43 @@
+"""The real code under a seeded scheduler: the judge finds nothing in it, and finds what is broken on purpose."""
+
+import pytest
+
+from tests.model.sim_breaks import BREAKS
+from tests.model.sim_world import World
+from tests.model.simulation import quiet, simulate
+
+SEEDS = 4_000
+LONG_LOOK = 5_000
+"""Within how many seeds the judge must have found what is broken; most are found within thirty."""
+
+
+def test_the_judge_finds_nothing() -> None:
+    """No command is lost, none executed twice, no report is untrue, whatever dies, freezes or is away."""
+    tally = simulate(range(SEEDS))
+    assert not tally.failed, "python -m tests.model.simulation --trace --seed <the first of these>"
+    # A simulation in which nothing happens would find nothing either.
+    assert min(tally.counts[word] for word in ("accepted", "rejected", "not_sent", "unknown", "killed")) > SEEDS // 40
+
+
+def test_a_seed_says_everything() -> None:
+    """The same seed twice is the same run, step by step; else no finding could be looked at."""
+    for seed in range(40):
+        first: list[str] = []
+        second: list[str] = []
+        with quiet():
+            World(seed, first.append).play()
+            World(seed, second.append).play()
+        assert first == second
+        assert first
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge knows the contract alone, and that is enough."""
+    wrong = BREAKS[name]
+    wrong.apply(monkeypatch)
+    for seed in range(LONG_LOOK):
+        tally = simulate([seed], operator=wrong.operator)
+        if any(wrong.finds in sentence for found in tally.failed.values() for sentence in found):
+            return
+    pytest.fail(f"not found in {LONG_LOOK} seeds")
