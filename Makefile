@@ -11,7 +11,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lock upgrade schemas clean
+.PHONY: help demo test check model lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,11 @@ check: $(VENV)/.installed ## everything that must hold before a commit, tests as
 	$(BIN)/lint-imports
 	$(BIN)/python -m producers.json_schemas --check
 	$(BIN)/python .ci/lock.py --check
+
+model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
+	$(BIN)/python -m tests.model.checker --long
+	$(BIN)/python -m tests.model.simulation --seeds 100000 --processes 2
+	$(BIN)/python -m tests.model.simulation --seeds 60000 --processes 2 --operator
 
 lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
 	$(BIN)/python .ci/lock.py
