@@ -47,7 +47,7 @@ def close(bed: Bed) -> str:
 def check_ages(bed: Bed, since: int, at_least: int, told: Callable[[str, object], None]) -> None:
     """The requests since then were fresh when they arrived, the slowest hundredth aside; the slowest is told."""
     ages = bed.venue.ages(since=since)
-    told("signature_age_ms", ages)
+    told("signature_age_ms", str(ages))
     assert ages.count >= at_least
     assert ages.p99 is not None
     assert ages.p99 < MAX_AGE_MS, ages
