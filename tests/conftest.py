@@ -1,6 +1,7 @@
 """Policy for all tests: what may be skipped, what counts as an integration test, and that nothing is left running."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,13 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 LINGER_SECONDS = 3.0
 """How long a process that was told to end may take to be gone."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests start: run in the background, a shell has it ignored, and that is
+    inherited (POSIX, asynchronous lists)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

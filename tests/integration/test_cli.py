@@ -165,11 +165,11 @@ def test_the_id_of_another_command(place: Place) -> None:
 
 
 def test_doctor(place: Place) -> None:
-    """The one thing wrong is the queue that this worker was not told to serve; another worker mends it."""
+    """The one thing wrong are the queues that this worker was not told to serve; another worker mends it."""
     ran = place.orders("doctor", "--json")
     document = json.loads(ran.stdout)
     faults = [(each["group"], each["name"]) for each in document["findings"] if each["level"] == "fault"]
-    assert (ran.returncode, faults) == (1, [("workers", "orders.positions")])
+    assert (ran.returncode, faults) == (1, [("workers", "orders.positions"), ("workers", "orders.reconcile")])
     venues = [each["message"] for each in document["findings"] if each["group"] == "venues"]
     assert all(re.search(r"its clock is [+-]\d+ ms", message) for message in venues)
 
@@ -177,7 +177,7 @@ def test_doctor(place: Place) -> None:
 def test_all_is_well(place: Place, tmp_path: Path) -> None:
     """With every queue served the doctor finds nothing broken, and positions are answered."""
     log = tmp_path / "second.log"
-    arguments = ("worker", "-c", "1", "-Q", "orders.positions", "-n", "second@%h")
+    arguments = ("worker", "-c", "1", "-Q", "orders.positions,orders.reconcile", "-n", "second@%h")
     with running(arguments, place.environment, log) as second:
         until_ready(log, second)
         code, report = place.ended("positions", "-a", "main")

@@ -8,6 +8,7 @@ signatures looked for are those that were made.
 import base64
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def evidence(bed: Bed, door: Door) -> Evidence:
         assert control[0], "the worker answers"
         bed.drained()
         until(lambda: listener.finished() >= set(ids.values()), "an event of each command's end")
-    report_tool = bed.worker.exec_run(["python", "-m", "celery", "-A", "worker", "report"])
+    report_tool = bed.worker.exec_run([sys.executable, "-m", "celery", "-A", "worker", "report"])
     assert report_tool[0] == 0, report_tool[1]
     places = {
         "log": bed.worker.logs(),

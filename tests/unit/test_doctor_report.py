@@ -120,7 +120,7 @@ BROKER = Server("broker", "redis://127.0.0.1:1/0")
 
 def test_a_queue_that_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers there are, but not for this one."""
-    answers = {"w1@a": served("orders.close", "orders.cancel"), "w2@a": served("orders.positions")}
+    answers = {"w1@a": served("orders.close", "orders.cancel"), "w2@a": served("orders.positions", "orders.reconcile")}
     monkeypatch.setattr(doctor_queues, "_ask", lambda *_: answers)
     found = {finding.name: finding for finding in doctor_queues.check_workers(BROKER)}
     assert {name: finding.level.value for name, finding in found.items()} == {
