@@ -17,7 +17,12 @@ def __getattr__(name: str) -> Any:
     if name != "celery":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not _app:
+        from producers.settings import SettingsError
         from worker.app import build_app
 
-        _app.append(build_app())
+        try:
+            _app.append(build_app())
+        except SettingsError as error:
+            # A person started this: one line that says what to mend, and no traceback.
+            raise SystemExit(f"the settings can't be used: {error}") from None
     return _app[0]
