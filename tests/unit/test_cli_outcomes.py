@@ -18,6 +18,7 @@ from producers import cli
 from producers.commands import Close, parse_command
 from producers.errors import error_for
 from producers.report import Outcome, Report
+from tests.servers import free_port
 
 CLOSE = ("close", "--account", "main", "--pair", "USD_BTC_PERP")
 CODES = {"accepted": 0, "rejected": 3, "not_sent": 4, "unknown": 5}
@@ -44,7 +45,7 @@ Orders = Callable[..., Ran]
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[ValkeyServer]:
     """One server for all tests of the command line."""
-    with ValkeyServer() as running:
+    with ValkeyServer(port=free_port()) as running:
         yield running
 
 

