@@ -408,9 +408,10 @@ def test_a_server_that_is_away_or_refuses_is_unavailable(server: Server) -> None
 
 
 def test_a_withdrawal_begins_when_it_is_on_disk(server: Server) -> None:
-    """One round trip, that ends with the disk's word; no other command waits for it."""
+    """One round trip, that ends with the disk's word, where the server can; no other command waits for it."""
     server.flush()
     client = connect(server.url(2))
+    can = "waitaof" in {name.lower() for name in client.command_list()}
     with client.monitor() as monitor:
         ledger = RedisLedger(connect(server.url(2)))
         assert isinstance(ledger.begin(claim("1"), 1), Begun)
@@ -420,6 +421,9 @@ def test_a_withdrawal_begins_when_it_is_on_disk(server: Server) -> None:
         while "ECHO" not in (command := monitor.next_command()["command"]):
             seen.append(command.split()[0])
     waits = [name for name in seen if name == "WAITAOF"]
+    if not can:  # Redis before 7.2 has no such command, which MONITOR then does not show
+        assert waits == []
+        return
     assert len(waits) == 1
     assert seen.index("WAITAOF") < len(seen) - 1 - seen[::-1].index("EVALSHA")
 

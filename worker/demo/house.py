@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,10 @@ def foreign_settings_hidden() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
+
+
+REMOVE_SECONDS = 5.0
+"""How long the demo insists on leaving no folder behind."""
 
 
 class House:
@@ -125,8 +130,17 @@ class House:
         return not any(part.running for part in self._parts) and not any(_listens(url) for url in urls if url)
 
     def remove(self) -> None:
-        """Delete the folder with logs and data."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the folder with logs and data.
+
+        A part that Ctrl-C met in the moment of its start ends by itself, and may still write here until then: so the
+        folder must be found gone twice.
+        """
+        ends_at, gone = time.monotonic() + REMOVE_SECONDS, 0
+        while gone < 2 and time.monotonic() < ends_at:
+            gone = 0 if self.folder.exists() else gone + 1
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if gone < 2:
+                time.sleep(0.1)
 
     def _add(self, name: str, command: list[str], environ: dict[str, str], *, ready_fd: bool = False) -> Part:
         part = Part(name, command, self.folder, environ, ready_fd=ready_fd)
