@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,7 +11,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check model lock upgrade schemas clean
+.PHONY: help demo test check faults faults-short model lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,12 @@ check: $(VENV)/.installed ## everything that must hold before a commit, tests as
 	$(BIN)/lint-imports
 	$(BIN)/python -m producers.json_schemas --check
 	$(BIN)/python .ci/lock.py --check
+
+faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minutes)
+	$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile
+
+faults: $(VENV)/.installed ## the long form: workers killed every second under load, everything else broken in between (15 minutes)
+	$(BIN)/python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1
 
 model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
 	$(BIN)/python -m tests.model.checker --long

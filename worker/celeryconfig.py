@@ -76,6 +76,8 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         },
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A server that is full, or a replica just now, refuses what a worker writes when it connects: no reason to end.
+        "broker_channel_error_retry": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # Results: stored again and again until the backend is back, the message unacknowledged meanwhile.
         "result_backend_always_retry": True,
