@@ -41,15 +41,18 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
         reconciler = build_reconciler(settings, result_publisher(app))
         ends_at = time.monotonic() + RECONCILE_SECONDS
         left: dict[str, str] = {}
+        words: dict[str, str] = {}
         for _ in range(2):
             # The last of them must have had the time to arrive and to be shown.
             threading.Event().wait(settings.reconcile.settle_seconds + settings.reconcile.arrival_seconds)
             for found in reconciler.all():
                 left[found.command_id] = f"{found.command} {found.finding} {found.outcome}"
+                words[left[found.command_id]] = f"{found.command_id} {found.words}"
                 if time.monotonic() > ends_at:
                     say(f"reconcile: no more time after {len(left)}")
                     break
-    say(f"reconcile: {dict(Counter(left.values()))}")
+    for kind, count in Counter(left.values()).items():
+        say(f"reconcile: {count} x {kind}, such as {words[kind]}")
     return trial.judge()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+import requests
 
 from producers.settings import QueueSettings
 from tests.faults.fleet import Fleet, Worker, until
@@ -23,6 +24,7 @@ from tests.faults.pace import Pace
 from tests.faults.steps import FOLDER, Control
 from tests.faults.traffic import KEYS
 from tests.servers import Server
+from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 from worker.simulator.state import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
@@ -31,6 +33,16 @@ THREADS = ("-P", "threads", "-c", "8")
 QUIET = ("--without-mingle", "--without-gossip")
 """A worker that starts every second need not ask the others for revoked tasks."""
 SMALL_MEMORY = 1
+
+
+class PatientControl(SimulatorControl):
+    """A remote control that tries again: ``reset_idle`` may hit the connection on which somebody is about to ask."""
+
+    def _call(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        for _ in range(9):
+            with contextlib.suppress(requests.ConnectionError):
+                return super()._call(*args, **kwargs)
+        return super()._call(*args, **kwargs)
 
 
 class Rig:
@@ -97,9 +109,9 @@ class Rig:
         return self._fleet
 
     @property
-    def venue(self) -> Any:
+    def venue(self) -> SimulatorControl:
         """The simulator's remote control."""
-        return self.simulator.control
+        return PatientControl(self.simulator.url)
 
     def client(self, database: int) -> Any:
         """A client of the broker's (0), results' (1) or ledger's (2) database."""
