@@ -127,9 +127,9 @@ class Control:
 
     def marks(self, *orders: Order) -> list[Mark]:
         """What was carried out, of these orders or of all."""
-        wanted = {order.number for order in orders}
-        found = [Mark(**json.loads(path.read_text())) for path in (self.folder / "marks").glob("*.done")]
-        return sorted((mark for mark in found if not wanted or mark.order in wanted), key=lambda mark: mark.at)
+        patterns = [f"{order.number}-*.done" for order in orders] or ["*.done"]
+        paths = [path for pattern in patterns for path in (self.folder / "marks").glob(pattern)]
+        return sorted((Mark(**json.loads(path.read_text())) for path in paths), key=lambda mark: mark.at)
 
     def traces(self) -> Iterator[tuple[int, int, str, str]]:
         """Every traced step: UNIX ms, pid, step, command id."""
