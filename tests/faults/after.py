@@ -26,7 +26,8 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 }
 BACK_SECONDS = 30.0
 """So soon after a restart of the server each pool must report again."""
-RECONCILE_SECONDS = 240.0
+RECONCILE_SECONDS = 360.0
+"""For each of two runs over all unknowns."""
 
 
 def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
@@ -39,17 +40,17 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
         return None
     with _environment(rig.environment), desk_app(settings := load()) as app:
         reconciler = build_reconciler(settings, result_publisher(app))
-        ends_at = time.monotonic() + RECONCILE_SECONDS
         left: dict[str, str] = {}
         words: dict[str, str] = {}
         for _ in range(2):
             # The last of them must have had the time to arrive and to be shown.
             threading.Event().wait(settings.reconcile.settle_seconds + settings.reconcile.arrival_seconds)
+            ends_at = time.monotonic() + RECONCILE_SECONDS
             for found in reconciler.all():
                 left[found.command_id] = f"{found.command} {found.finding} {found.outcome}"
                 words[left[found.command_id]] = f"{found.command_id} {found.words}"
                 if time.monotonic() > ends_at:
-                    say(f"reconcile: no more time after {len(left)}")
+                    say(f"reconcile: no more time, {len(left)} looked for so far")
                     break
     for kind, count in Counter(left.values()).items():
         say(f"reconcile: {count} x {kind}, such as {words[kind]}")

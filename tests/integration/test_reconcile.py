@@ -5,6 +5,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.nodes.process import until
 from tests.nodes.worker import QUICK
 from tests.servers import Server
 from worker import cli_desk, cli_halt
-from worker.simulator.records import Withdrawal
+from worker.simulator.records import Change, Position, Withdrawal
 from worker.simulator.server import SimulatorServer
 
 KEY = "demo-everstrike-key"
@@ -238,6 +239,23 @@ def test_a_record_that_nobody_here_made(place: Place) -> None:
     code, found = place.reconcile(lost)
     assert (code, found["finding"]) == (5, "ambiguous")
     assert "by-hand" in found["words"]
+
+
+def test_hundreds_of_unknowns_among_hundreds_of_other_commands(place: Place) -> None:
+    """A bad night: the venue's lists of that time are longer than one read shows, and each command finds its own."""
+    position = Position(pair=CLOSE["pair"], size=Decimal(10**6))
+    place.venue.change(Change(api_key=KEY, positions=(position,)))
+    fine = [place.send("orders.close", **{**CLOSE, "qty": f"2.{number:03}1"}) for number in range(90)]
+    assert all(place.ended(each)["outcome"] == "accepted" for each in fine)
+    place.venue.fault("cut_after", path="close", times=130)
+    lost = [place.send("orders.close", **{**CLOSE, "qty": f"1.{number:03}1"}) for number in range(130)]
+    assert {place.ended(each)["outcome"] for each in lost} == {"unknown"}
+    code, document = place.orders("reconcile", "--all")
+    assert code == 0, document["reconciled"][:3]
+    assert {each["finding"] for each in document["reconciled"]} == {"found"}
+    assert sorted(each["command_id"] for each in document["reconciled"]) == sorted(lost)
+    for number, each in enumerate(lost):
+        assert str(place.ended(each)["result"]["qty_orig"]) == f"1.{number:03}1"
 
 
 def test_an_accepted_command_keeps_its_record(place: Place) -> None:

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from producers.commands import Command
 from producers.report import Outcome, Reason, Report
@@ -39,7 +39,10 @@ class Reads(Protocol):
         """The venue's clock, UNIX ms; None when it can't be read."""
 
     def look(self, account: Account, command: Command, window: Window) -> Look:
-        """Everything that is there of this command's kind and time."""
+        """Everything that is there of this command's kind and time, read since :meth:`for_a_run` or later."""
+
+    def for_a_run(self) -> Self:
+        """The same, remembering what many looks of one run have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,15 @@ class NoSuchCommand(LookupError):
 
 class StillOpen(Exception):
     """The command is being executed; there is nothing to reconcile yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Looks that share what they read. None of it is older than ``started``, and so late does each of them count."""
+
+    started: int
+    reads: Mapping[str, Reads]
+    rivals: Rivals
 
 
 class Reconciler:
@@ -99,10 +111,15 @@ class Reconciler:
         Raises:
             LedgerUnavailable: what was settled before stays so.
         """
+        run = self._run()
         for command_id, _ in self._casebook.unknowns():
             record = self._ledger.read(command_id)
             if record is not None and record.state is State.UNKNOWN:
-                yield self._reconcile(record)
+                yield self._reconcile(record, run)
+
+    def _run(self) -> _Run:
+        reads = {venue: each.for_a_run() for venue, each in self._reads.items()}
+        return _Run(self._clock.now_ms(), reads, self._rivals.for_a_run())
 
     def one(self, command_id: str) -> Reconciled:
         """Look for one command. One that is settled is only published again, should its result have been lost.
@@ -119,18 +136,17 @@ class Reconciler:
         if record.state is not State.UNKNOWN:
             self._tell(record.report)
             return _reconciled(record, "settled", f"it is settled: {record.report.message}", "", record.report.outcome)
-        return self._reconcile(record)
+        return self._reconcile(record, self._run())
 
-    def _reconcile(self, record: Record) -> Reconciled:
-        started = self._clock.now_ms()
-        evidence = self._evidence(record)
+    def _reconcile(self, record: Record, run: _Run) -> Reconciled:
+        evidence = self._evidence(record, run)
         outcome = Outcome.UNKNOWN
         if evidence.finding is Finding.FOUND:
             outcome = self._settle(record, Outcome.ACCEPTED, f"found at the venue: {evidence.words}", evidence)
         elif evidence.finding is Finding.REFUTED:
             outcome = self._settle(record, Outcome.NOT_SENT, f"not executed: {evidence.words}", evidence)
         elif evidence.finding is Finding.ABSENT:
-            outcome, evidence = self._absent(record, evidence, started)
+            outcome, evidence = self._absent(record, evidence, run.started)
         elif evidence.finding is Finding.AMBIGUOUS:
             self._casebook.forget_look(record.command_id)
         logger.info(
@@ -144,11 +160,11 @@ class Reconciler:
         )
         return _reconciled(record, evidence.finding.value, evidence.words, evidence.reference, outcome)
 
-    def _evidence(self, record: Record) -> Evidence:
+    def _evidence(self, record: Record, run: _Run) -> Evidence:
         account = self._accounts.get(record.account)
         if account is None:
             return _unreadable(f"account {record.account!r} is not configured here")
-        reads = self._reads.get(account.venue)
+        reads = run.reads.get(account.venue)
         if reads is None:
             return _unreadable(f"{account.venue} has no reads that would show it")
         command = command_of(record)
@@ -162,7 +178,7 @@ class Reconciler:
             return _unreadable("the ledger does not say when it was sent")
         look = reads.look(account, command, window)
         # After the look, so that whatever made a record that was seen is in the journal by now.
-        rivals = self._rivals.of(record, command, window, venue_time - now)
+        rivals = run.rivals.of(record, command, window, venue_time - now)
         if rivals is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
         return weigh(command, window, look, rivals)

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from producers.commands import Command, parse_command
 from producers.errors import InvalidCommand
 from producers.report import Outcome, Reason
 from worker.execution.casebook import Casebook
-from worker.execution.ledger import Ledger, Record
+from worker.execution.ledger import Ledger, Record, State
 from worker.venues.evidence import Rival
 from worker.venues.seen import Window
 
@@ -60,6 +60,11 @@ class Rivals:
         self._ledger = ledger
         self._casebook = casebook
         self._limits = limits
+        self._known: dict[str, tuple[Record, Command | None]] = {}
+
+    def for_a_run(self) -> Self:
+        """The same, remembering the settled records that it has read: those don't change for the worse."""
+        return type(self)(self._ledger, self._casebook, self._limits)
 
     def of(self, record: Record, command: Command, window: Window, offset_ms: int) -> list[Rival] | None:
         """Every command of the same kind and account that is not proven not executed, begun when it could have made a
@@ -76,12 +81,23 @@ class Rivals:
         rivals = []
         for command_id in ids:
             if command_id != record.command_id:
-                other = self._ledger.read(command_id)
-                rival = self._rival(record, command, other, offset_ms) if other else Rival(command_id, command, EVER)
+                known = self._read(command_id)
+                rival = self._rival(record, command, *known, offset_ms) if known else Rival(command_id, command, EVER)
                 rivals += [rival] if rival else []
         return rivals
 
-    def _rival(self, record: Record, command: Command, other: Record, offset_ms: int) -> Rival | None:
+    def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
+        known = self._known.get(command_id)
+        if known is None:
+            record = self._ledger.read(command_id)
+            known = (record, command_of(record)) if record else None
+            if known and known[0].state is State.SETTLED:
+                self._known[command_id] = known
+        return known
+
+    def _rival(
+        self, record: Record, command: Command, other: Record, asked: Command | None, offset_ms: int
+    ) -> Rival | None:
         if (other.command, other.account) != (record.command, record.account):
             return None
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
@@ -91,7 +107,7 @@ class Rivals:
         # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
         # above, one whose record has expired.
         window = self._limits.window(other, offset_ms) or EVER
-        return Rival(other.command_id, command_of(other) or command, window, reference)
+        return Rival(other.command_id, asked or command, window, reference)
 
 
 def reference_of(result: Any) -> str:

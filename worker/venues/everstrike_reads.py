@@ -1,25 +1,27 @@
 """Looking at Everstrike: the reads that show what became of a command of unknown fate.
 
 The venue's GETs need the key alone. Lists take ``pair``, ``start``, ``end`` and ``limit`` (``docs/venues.md``); that a
-list that is as long as its limit may be cut, and that a time is integer milliseconds, is held here: anything else makes
-a place unreadable, and a place that can't be read whole proves nothing.
+list that is as long as its limit may be cut, and is read by narrower times then (:mod:`worker.venues.pages`), and that
+a time is integer milliseconds, is held here: anything else makes a place unreadable, and a place that can't be read
+whole proves nothing.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 
 from producers.commands import Cancel, Close, Command, Withdraw
 from worker.venues.base import Account, Answer, decimal_text, one_line, read_json, secrets_of, struck_out, untouched
 from worker.venues.everstrike import EverstrikeAuth
+from worker.venues.pages import Pages, Timed, TooLong
 from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 from worker.venues.transport import NoAnswer
 
 LIMIT = 100
-"""Records asked for in one read. A list as long as that may lack some, and counts as unreadable."""
+"""Records asked for in one read. A list as long as that may lack some."""
 FOLLOWED = 5
 """Orders looked up one by one, for fills whose order no list shows."""
 EARLIER_MS = 7 * 86_400_000
@@ -28,6 +30,7 @@ EARLIER_MS = 7 * 86_400_000
 NOT_FOUND = "the order was not found"
 
 T = TypeVar("T")
+Listed = TypeVar("Listed", bound=Timed)
 Exchange = Callable[[str, Callable[[], requests.PreparedRequest]], Answer | NoAnswer]
 """As :meth:`worker.venues.transport.Transport.exchange`."""
 
@@ -41,6 +44,12 @@ class EverstrikeReads:
     """Reads one account's side of the venue, one request after the other."""
 
     exchange: Exchange
+    pages: Pages | None = None
+    """What a run remembers; without one every look reads anew."""
+
+    def for_a_run(self) -> Self:
+        """Reads that remember the pages of long lists, for as long as they are kept."""
+        return replace(self, pages=Pages())
 
     def time(self, account: Account) -> int | None:
         """The venue's clock, UNIX ms; None when it can't be read."""
@@ -50,7 +59,10 @@ class EverstrikeReads:
             return None
 
     def look(self, account: Account, command: Command, window: Window) -> Look:
-        """Read every place where the command could stand. Never raises: what can't be read is a problem of the look."""
+        """Read every place where the command could stand. Never raises: what can't be read is a problem of the look.
+
+        What is long was read since :meth:`for_a_run`, the rest now.
+        """
         look = Look()
         steps: tuple[Callable[[Account, Any, Window, Look], Look], ...] = ()
         if isinstance(command, Cancel):
@@ -90,14 +102,16 @@ class EverstrikeReads:
 
     def _with_triggers(self, account: Account, close: Close, window: Window, look: Look) -> Look:
         span = {**_span(window, close.pair), "start": str(max(0, window.start - EARLIER_MS))}
-        return replace(look, triggers=tuple(self._list(account, "/triggers", span, _trigger)))
+        found = {trigger.id: trigger for trigger in self._list(account, "/triggers", span, _trigger)}
+        return replace(look, triggers=tuple(found.values()))
 
     def _with_position(self, account: Account, close: Close, _: Window, look: Look) -> Look:
         result = self._result(account, "/position", {"pair": close.pair})
         return replace(look, position=_readable("/position", _position, result))
 
     def _with_withdrawals(self, account: Account, _: Withdraw, window: Window, look: Look) -> Look:
-        return replace(look, withdrawals=tuple(self._list(account, "/withdrawals", _span(window), _withdrawal)))
+        found = {each.id: each for each in self._list(account, "/withdrawals", _span(window), _withdrawal)}
+        return replace(look, withdrawals=tuple(found.values()))
 
     def _order(self, account: Account, order_id: str) -> SeenOrder | None:
         """One order; None when the venue says that it has none."""
@@ -107,13 +121,21 @@ class EverstrikeReads:
             raise _Unreadable("/order answers with another order")
         return order
 
-    def _list(self, account: Account, path: str, query: Mapping[str, str], read: Callable[[Any], T]) -> list[T]:
-        result = self._result(account, path, {**query, "limit": str(LIMIT)})
-        if not isinstance(result, list):
-            raise _Unreadable(f"{path} answers with no list")
-        if len(result) >= LIMIT:
-            raise _Unreadable(f"{path} has {LIMIT} or more records of that time, and shows no more")
-        return [_readable(path, read, _unnested(row)) for row in result]
+    def _list(
+        self, account: Account, path: str, query: Mapping[str, str], read: Callable[[Any], Listed]
+    ) -> list[Listed]:
+        def between(start: int, end: int) -> list[Listed]:
+            asked = {**query, "start": str(start), "end": str(end), "limit": str(LIMIT)}
+            result = self._result(account, path, asked)
+            if not isinstance(result, list):
+                raise _Unreadable(f"{path} answers with no list")
+            return [_readable(path, read, _unnested(row)) for row in result]
+
+        place = (account.alias, path, query.get("pair"))
+        try:
+            return (self.pages or Pages()).whole(place, (int(query["start"]), int(query["end"])), LIMIT, between)
+        except TooLong as problem:
+            raise _Unreadable(f"{path} {problem}") from None
 
     def _result(self, account: Account, path: str, query: Mapping[str, str], none_when: str = "") -> Any:
         """The ``result`` of a GET; None when it is refused with the words ``none_when``."""
