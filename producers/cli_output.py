@@ -147,7 +147,7 @@ def show_report(report: Report) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("outcome", Text(f"{report.outcome.value} / {report.reason.value}", style))
+    table.add_row("outcome", Text(f"{report.outcome.value} / {report.reason}", style))
     for name, value in _rows(report, meaning):
         if value not in (None, ""):
             table.add_row(name, Text(printable(value)))

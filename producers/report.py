@@ -61,7 +61,7 @@ class Direction(StrEnum):
 class Position(BaseModel):
     """One open position, the same shape for every venue. Decimals are strings; null where the venue does not say."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     instrument: str
     """The venue's own name of the market, for example ``USD_BTC_PERP``."""
@@ -93,7 +93,8 @@ class Report(BaseModel):
     venue: str | None = None
     """``everstrike`` or ``bitz``; null when the account is not known to the worker."""
     outcome: Outcome
-    reason: Reason
+    reason: Annotated[Reason | str, Field(union_mode="left_to_right")]
+    """A :class:`Reason`; a word that is none comes from a newer worker."""
     message: str
     """One line for a person; no secret in it."""
     http_status: int | None = None

@@ -61,7 +61,7 @@ def print_unknowns(unknowns: Sequence[Unknown]) -> None:
                 each.command_id,
                 f"{each.record.command} for {each.record.account}" if each.record else "its record is gone",
                 " ".join(f"{name}={value}" for name, value in _arguments(each).items() if name != "account"),
-                f"{report.reason.value}: {report.message}" if report else "",
+                f"{report.reason}: {report.message}" if report else "",
             )
         )
     _print(("age", "id", "command", "arguments", "why"), rows, grow=4)

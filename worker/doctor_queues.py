@@ -11,6 +11,7 @@ from producers.client import publisher_app
 from worker.celeryconfig import QUEUES, SWEEP_SECONDS, visibility_timeout
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
+from worker.execution.dead import SUFFIX
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
@@ -25,7 +26,7 @@ START_ADVICE = "start one: orders worker"
 def check_queues(broker: Server) -> list[Finding]:
     """How many commands wait in each queue, and for how long the oldest has."""
     with open_client(broker.url) as client:
-        return [_queue(client, name) for name in QUEUES]
+        return [_queue(client, name) for name in QUEUES] + _dead(client)
 
 
 def _queue(client: redis.Redis, name: str) -> Finding:
@@ -43,6 +44,20 @@ def _queue(client: redis.Redis, name: str) -> Finding:
     if ages and max(ages) > OLD_SECONDS:
         return _QUEUES.warning(name, said, "no worker serves it, or more are needed; see workers")
     return _QUEUES.ok(name, said)
+
+
+def _dead(client: redis.Redis) -> list[Finding]:
+    """Messages that no worker could read, which are kept aside."""
+    lists = [f"{name}{SUFFIX}" for name in (*QUEUES, "unacked")]
+    with client.pipeline(transaction=False) as pipe:
+        for each in lists:
+            pipe.llen(each)
+        kept = {name: length for name, length in zip(lists, pipe.execute(), strict=True) if length}
+    if not kept:
+        return [_QUEUES.ok("dead letters", "none")]
+    said = ", ".join(f"{length} in {name}" for name, length in kept.items())
+    advice = "each is a command that was not executed and has no report: orders dead tells why, its sender must be told"
+    return [_QUEUES.warning("dead letters", said, advice)]
 
 
 def _age_seconds(message: str | None) -> float | None:

@@ -273,13 +273,14 @@ def test_an_ordinary_shutdown(
 def test_a_shutdown_while_waiting_for_the_next_attempt(
     stage: Bed, make_worker: Callable[..., CeleryTestWorker], task: str
 ) -> None:
-    """A command between two attempts ends here or goes on elsewhere; in both cases it ends once."""
-    stage.venue.fault("status", status=429, retry_after="2")
+    """A command between two attempts goes back at once, and another worker makes the next one."""
+    stage.venue.fault("status", status=429, retry_after="4")
     arguments = withdrawal("0xwait") if task == "orders.withdraw" else {"account": "main", "order_id": "order-1"}
     command_id = stage.send(task, **arguments)
     until(lambda: state(stage, command_id) == "WAITING", "the pause on record")
     stage.worker.kill("SIGTERM")
     assert stage.worker.wait_for_exit() == 0
+    assert (state(stage, command_id), stage.peek([command_id])) == ("WAITING", [None])
     make_worker()
     end = stage.ended(command_id)
     assert (end.outcome, end.report["attempts"]) == (("accepted", "ok"), 2)

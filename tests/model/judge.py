@@ -109,12 +109,15 @@ def _journal(lines: Iterable[Mapping[str, str]]) -> Iterator[str]:
             yield f"journal: {event} by one that does not own it"
         if event == "refuse" and state != "absent":
             yield "journal: refuse of what was there"
-        if event == "abandon" and state != "open":
+        if event == "abandon" and state not in ("open", "paused"):
             yield "journal: abandon of what was not open"
         if event == "begin":
             at = int(line["at"])
             if state == "open" and token != owner and at - since < LEASE_MS:
                 yield "journal: begin by another while the owner's lease lasts"
             owner, state, since = token, "open", at
+        elif event == "pause":
+            # Between two attempts an owner keeps the record for as long as it says, a stopping one for less.
+            state = "paused"
         elif event in ("settle", "refuse", "abandon", "resolve"):
             state, outcome = "ended", line["outcome"]

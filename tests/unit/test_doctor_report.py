@@ -72,6 +72,17 @@ def test_depth_and_age_of_queues(server: ValkeyServer, orders: Orders) -> None:
     assert found["queues", "orders.withdraw"]["message"] == "empty"
 
 
+def test_dead_letters_are_counted(server: ValkeyServer, orders: Orders) -> None:
+    """A command that nobody could read has no report: whoever looks must be told that it is there."""
+    assert doctor(orders)[1]["queues", "dead letters"]["level"] == "ok"
+    with database(server, 0) as broker:
+        broker.lpush("orders.close.dead", "x", "y")
+        broker.lpush("unacked.dead", "z")
+    told = doctor(orders)[1]["queues", "dead letters"]
+    assert (told["level"], told["message"]) == ("warning", "2 in orders.close.dead, 1 in unacked.dead")
+    assert "orders dead" in told["advice"]
+
+
 @pytest.mark.parametrize(("seconds", "level"), [(5, "ok"), (600, "warning")])
 def test_what_workers_hold(server: ValkeyServer, orders: Orders, seconds: int, level: str) -> None:
     """Held for longer than any run takes: its worker is gone."""

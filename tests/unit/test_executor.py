@@ -122,7 +122,7 @@ def test_retry_after_is_a_floor() -> None:
     """The venue's wish is waited for, beyond our own longest wait."""
     bench = Bench(Answer(429, b"", {"Retry-After": "7"}), ACCEPTED)
     assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
-    assert bench.clock.slept == [7.0]
+    assert sum(bench.clock.slept) == 7.0
 
 
 def test_a_wait_beyond_the_budget_is_not_begun() -> None:
@@ -413,6 +413,43 @@ def test_a_stopping_worker_gives_back_what_it_has_not_begun() -> None:
     with pytest.raises(GaveUpWaiting):
         bench.run("withdraw", WITHDRAW)
     assert bench.transport.requests == []
+
+
+def test_a_stopping_worker_gives_back_what_waits_for_its_next_attempt() -> None:
+    """The next worker goes on when the venue's Retry-After is over, long before the lease of an attempt would be."""
+    bench = Bench(Answer(429, b"", {"Retry-After": "8"}), ACCEPTED)
+    started = bench.clock.monotonic()
+    bench.clock.on_sleep = lambda _: setattr(bench, "stopping", bench.clock.monotonic() >= started + 2)
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW)
+    assert 2 <= bench.clock.monotonic() - started < 2.5
+    bench.stopping, bench.clock.on_sleep = False, lambda _: None
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
+    assert 8 <= bench.clock.monotonic() - started < 9
+    assert [e["event"] for e in bench.ledger.journal] == ["begin", "pause", "pause", "begin", "settle"]
+
+
+def test_a_stopping_worker_gives_back_a_query_too() -> None:
+    """It has no record, and is executed anew."""
+    bench = Bench(BUSY)
+    bench.stopping = True
+    with pytest.raises(GaveUpWaiting):
+        bench.run("positions", {"account": "main"})
+
+
+def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> None:
+    """Its lease ends by itself."""
+    bench = Bench(BUSY)
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    bench.executor = bench.make()
+
+    def stop(_: float) -> None:
+        bench.stopping, ledger.fail = True, {"pause": 1}
+
+    bench.clock.on_sleep = stop
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW)
+    assert ledger.fail == {"pause": 0}
 
 
 def test_a_stopping_worker_does_not_wait_for_another() -> None:

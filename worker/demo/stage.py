@@ -102,7 +102,7 @@ class Stage:
         return Row(
             scene,
             report.outcome.value,
-            report.reason.value,
+            report.reason,
             report.attempts,
             report.replayed,
             _since(started),

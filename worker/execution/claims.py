@@ -34,6 +34,8 @@ POLL_SECONDS = (0.02, 0.5)
 """How soon and how rarely a duplicate asks whether the owner is done: short orders end in milliseconds."""
 OUTAGE_SECONDS = (0.1, 1.0)
 """The same for a ledger that is away."""
+STOP_SECONDS = 0.25
+"""How soon a wait between two attempts ends when the worker is told to stop."""
 SETTLE_WHEN_STOPPING_SECONDS = 10.0
 """How long a worker that was told to stop still tries to write a report into a ledger that is away."""
 
@@ -185,6 +187,28 @@ class Holder:
         held.paused = True
         if held.recorded and not self._insist(lambda: self._ledger.pause(held.claim, held.progress, lease_ms)):
             raise NotMine(held.claim.command_id)
+
+    def rest(self, held: Held, seconds: float) -> None:
+        """Wait between two attempts. A worker that is told to stop leaves the rest of the wait to the next one.
+
+        Raises:
+            GaveUpWaiting: the worker is stopping; the last attempt's fate is on record.
+        """
+        ends = self._clock.monotonic() + seconds
+        while (left := ends - self._clock.monotonic()) > 0:
+            if self._stopping():
+                self._give_back(held, left)
+                raise GaveUpWaiting("the worker is stopping between two attempts")
+            self._clock.sleep(min(left, STOP_SECONDS))
+
+    def _give_back(self, held: Held, left: float) -> None:
+        """End the lease when the wait would have ended, so that the venue's Retry-After holds for whoever goes on."""
+        if not held.recorded:
+            return
+        try:
+            self._ledger.pause(held.claim, held.progress, int(left * 1000))
+        except LedgerUnavailable as outage:
+            logger.info("id=%s is given back when its lease is over: %s", held.claim.command_id, outage)
 
     def settle(self, held: Held, report: Report) -> Report | None:
         """End the command; the report that stands, None while another owner is at work."""

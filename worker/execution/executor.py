@@ -183,6 +183,7 @@ class Executor:
             attempts_left=self._retry.attempts - prior,
             deadline_ms=run.command.deadline,
             before_wait=lambda attempt, wait: self._pause(run, attempt, wait),
+            wait=lambda seconds: self._holder.rest(run.held, seconds),
         )
         try:
             attempt: Attempt = policy(self._attempt, run)

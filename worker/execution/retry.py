@@ -42,11 +42,12 @@ def retrying(
     attempts_left: int,
     deadline_ms: int | None,
     before_wait: Callable[[Attempt, float], None],
+    wait: Callable[[float], None],
 ) -> Retrying:
     """A tenacity policy whose call returns the last :class:`Attempt`, also when it would have to be made again.
 
     Retries on results alone: an exception is never a reason to send again. ``before_wait`` is told the attempt and
-    the seconds that will be waited after it.
+    the seconds that will be waited after it; ``wait`` waits, and may end the whole by raising.
     """
     used_up = stop_after_attempt(attempts_left)
     ends_at = clock.monotonic() + limits.budget
@@ -62,15 +63,15 @@ def retrying(
 
     backoff = wait_exponential_jitter(multiplier=limits.initial, max=limits.maximum, jitter=limits.initial)
 
-    def wait(state: RetryCallState) -> float:
+    def patience(state: RetryCallState) -> float:
         # The venue's Retry-After is a floor: asking sooner would only be refused again.
         return max(min(backoff(state), limits.maximum), _attempt(state).verdict.retry_after or 0.0)
 
     return Retrying(
         retry=retry_if_result(lambda attempt: attempt.decision.again),
         stop=lambda state: used_up(state) or out_of_time(state) or past_deadline(state),
-        wait=wait,
-        sleep=clock.sleep,
+        wait=patience,
+        sleep=wait,
         before_sleep=lambda state: before_wait(_attempt(state), state.upcoming_sleep),
         retry_error_callback=give_up,
         reraise=True,
