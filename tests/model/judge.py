@@ -105,12 +105,7 @@ def _journal(lines: Iterable[Mapping[str, str]]) -> Iterator[str]:
         ended = state == "ended"
         if ended and not (outcome == "unknown" and event in ("settle", "resolve")):
             yield f"journal: {event} after the end"
-        if event in ("pause", "settle") and token != owner:
-            yield f"journal: {event} by one that does not own it"
-        if event == "refuse" and state != "absent":
-            yield "journal: refuse of what was there"
-        if event == "abandon" and state not in ("open", "paused"):
-            yield "journal: abandon of what was not open"
+        yield from _impossible(event, state, is_owner=token == owner)
         if event == "begin":
             at = int(line["at"])
             if state == "open" and token != owner and at - since < LEASE_MS:
@@ -121,3 +116,12 @@ def _journal(lines: Iterable[Mapping[str, str]]) -> Iterator[str]:
             state = "paused"
         elif event in ("settle", "refuse", "abandon", "resolve"):
             state, outcome = "ended", line["outcome"]
+
+
+def _impossible(event: str, state: str, *, is_owner: bool) -> Iterator[str]:
+    if event in ("pause", "settle") and not is_owner:
+        yield f"journal: {event} by one that does not own it"
+    if event == "refuse" and state != "absent":
+        yield "journal: refuse of what was there"
+    if event == "abandon" and state not in ("open", "paused"):
+        yield "journal: abandon of what was not open"

@@ -403,6 +403,20 @@ def test_a_ledger_that_is_away_is_waited_for(move: str, done: bool) -> None:
     assert record.report == report
 
 
+@pytest.mark.parametrize("when", ["before the pause", "during the wait"])
+def test_a_ledger_that_has_forgotten_makes_no_doubt_go_away(when: str) -> None:
+    """Its server was restarted without its last writes while a cancel of lost reply was to be made again: "not found"
+    may still be the echo of the first attempt."""
+    bench = Bench(LOST, NOT_FOUND)
+    if when == "before the pause":
+        bench.transport.steps[0] = lambda: bench.ledger.forget("id") or LOST
+    else:
+        bench.clock.on_sleep = lambda _: bench.ledger.forget("id")
+    report = bench.run("cancel", CANCEL)
+    assert ended(report) == ("unknown", "refused_after_lost", 2)
+    assert report.first_sent_at == START_MS
+
+
 def test_a_stopping_worker_gives_back_what_it_has_not_begun() -> None:
     """The ledger is away and the worker is to stop: the message goes back to its queue."""
     bench = Bench()

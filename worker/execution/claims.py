@@ -152,7 +152,7 @@ class Holder:
             raise HaltedMidway(answer)
         if not isinstance(answer, Begun):
             raise NotMine(held.claim.command_id)
-        held.progress = answer.progress
+        held.progress = answer.progress.after(held.progress)
         held.lease_ends = lease_ends
 
     def _begin(self, claim: Claim, attempt: int) -> tuple[float, BeginAnswer]:
@@ -194,12 +194,13 @@ class Holder:
         Raises:
             GaveUpWaiting: the worker is stopping; the last attempt's fate is on record.
         """
-        ends = self._clock.monotonic() + seconds
-        while (left := ends - self._clock.monotonic()) > 0:
+        left = seconds
+        while left > 0:
             if self._stopping():
                 self._give_back(held, left)
                 raise GaveUpWaiting("the worker is stopping between two attempts")
             self._clock.sleep(min(left, STOP_SECONDS))
+            left -= STOP_SECONDS
 
     def _give_back(self, held: Held, left: float) -> None:
         """End the lease when the wait would have ended, so that the venue's Retry-After holds for whoever goes on."""

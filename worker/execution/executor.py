@@ -100,6 +100,9 @@ class Executor:
         Raises:
             GaveUpWaiting: the worker is stopping and nothing has begun: the message goes back to its queue.
         """
+        return self._execute(envelope, Progress())
+
+    def _execute(self, envelope: Envelope, before: Progress) -> Report | None:
         taken = self._intake.read(envelope)
         if isinstance(taken, CannotSend):
             return self._refuse(envelope, taken)
@@ -118,12 +121,14 @@ class Executor:
             return held.report
         if isinstance(held, Halted):
             return self._refuse(envelope, _halted(held))
+        held.progress = held.progress.after(before)
         run = _Run(envelope, command, account, venue, held)
         try:
             report = self._send(run)
         except NotMine:
-            # Another worker took over while this one was away; its report is the one that counts.
-            return self.execute(envelope)
+            # Another worker took over while this one was away, and its report is the one that counts; or the ledger
+            # has lost the record, and what this worker knows is all there is.
+            return self._execute(envelope, run.progress)
         except GaveUpWaiting:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
@@ -133,7 +138,7 @@ class Executor:
             )
             report = self._after_fault(run, error)
         settled = self._holder.settle(held, report)
-        return settled if settled is not None else self.execute(envelope)
+        return settled if settled is not None else self._execute(envelope, run.progress)
 
     def _refuse(self, envelope: Envelope, problem: CannotSend) -> Report | None:
         """End a command that can't be made: nothing is sent, and the id is taken."""

@@ -62,6 +62,17 @@ class Progress:
     first_sent_at: int | None = None
     last_signed_at: int | None = None
 
+    def after(self, before: "Progress") -> "Progress":
+        """The same, with what its owner remembers of earlier attempts: a server that was restarted without its last
+        writes may have forgotten them, and a doubt that has arisen stays."""
+        return Progress(
+            tries=max(self.tries, before.tries),
+            sent=max(self.sent, before.sent),
+            tainted=self.tainted or before.tainted,
+            first_sent_at=self.first_sent_at or before.first_sent_at,
+            last_signed_at=self.last_signed_at or before.last_signed_at,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:

@@ -56,6 +56,11 @@ class MemoryLedger:
         self.halts: dict[str, Halted] = {}
         """By scope, ``<account or *>/<command or *>``."""
 
+    def forget(self, command_id: str) -> None:
+        """As a server does that is restarted without its last writes."""
+        with self._lock:
+            self._entries.pop(command_id, None)
+
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """See :meth:`Ledger.begin`."""
         with self._lock:
