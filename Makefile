@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
