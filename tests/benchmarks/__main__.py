@@ -68,7 +68,7 @@ def main() -> int:
     try:
         with Rig(chosen.peers, chosen.fsync) as rig:
             for number in range(1, chosen.rounds + 1):
-                parts.one_round(rig, chosen, number, found)
+                parts.Round(rig, chosen, number, found).run()
     except KeyboardInterrupt:
         print("interrupted; what was measured so far:", file=sys.stderr, flush=True)
         code = 130

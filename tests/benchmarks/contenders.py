@@ -44,7 +44,8 @@ Command = Callable[[str, Layout, int], Sequence[str]]
 """From interpreter, layout and number of the worker to a command line."""
 
 
-PEERS = "tests.benchmarks.peers"
+HERE = "tests.benchmarks"
+PEERS = f"{HERE}.peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class Contender:
     name: str
     about: str
     worker: Command
-    module: str
-    """What the sender imports."""
+    module: str = ""
+    """What the sender imports; ``peers/NAME_app.py`` when not told."""
     layout: Layout = Layout()
     own: bool = False
     """Runs under the project's own interpreter, not under the peers'."""
@@ -81,7 +82,7 @@ class Contender:
 
     def sender(self, peers: str) -> list[str]:
         """The command line of its sender."""
-        return [self.python(peers), "-m", "tests.benchmarks.sender", self.module]
+        return [self.python(peers), "-m", "tests.benchmarks.sender", self.module or f"{PEERS}.{self.name}_app"]
 
 
 def _celery(app: str) -> Command:
@@ -97,26 +98,49 @@ def _dramatiq(python: str, layout: Layout, number: int) -> Sequence[str]:
     return [python, "-m", "dramatiq", "tests.benchmarks.peers.dramatiq_app", *counts]
 
 
+def _rq(python: str, layout: Layout, number: int) -> Sequence[str]:
+    # Where the server is it reads from RQ_REDIS_URL.
+    return [python, "-m", "rq.cli", "worker", "--quiet", "--worker-class", "rq.SimpleWorker"]
+
+
+def _arq(python: str, layout: Layout, number: int) -> Sequence[str]:
+    return [python, "-m", "arq", f"{PEERS}.arq_app.WorkerSettings"]
+
+
+def _taskiq(python: str, layout: Layout, number: int) -> Sequence[str]:
+    counts = ["--workers", str(layout.processes), "--max-async-tasks", str(layout.concurrency)]
+    return [python, "-m", "taskiq", "worker", f"{PEERS}.taskiq_app:broker", "--log-level", "WARNING", *counts]
+
+
+def _huey(python: str, layout: Layout, number: int) -> Sequence[str]:
+    counts = ["-w", str(layout.concurrency), "-k", "thread", "-g", "TERM"]
+    return [python, "-m", "huey.bin.huey_consumer", f"{PEERS}.huey_app.huey", "-q", *counts]
+
+
+ASYNCIO = Layout("asyncio")
 ALL: Mapping[str, Contender] = {
     each.name: each
     for each in (
+        Contender("ours", "this worker, ledger and journal included", _celery("worker"), f"{HERE}.ours", own=True),
+        Contender("celery", "a bare Celery task on stock kombu", _celery(f"{PEERS}.celery_app"), own=True),
+        Contender("once", "Celery with celery-once, autoretry_for and acks_late", _celery(f"{PEERS}.once_app")),
+        Contender("dramatiq", "Dramatiq with Results", _dramatiq, leaders=1),
         Contender(
-            "ours", "this worker, ledger and journal included", _celery("worker"), "tests.benchmarks.ours", own=True
+            "rq",
+            "RQ, SimpleWorker: no fork, one job at a time in each process",
+            _rq,
+            layout=Layout("solo", 1),
+            single=True,
         ),
+        Contender("arq", "arq, asyncio and aiohttp; asks for jobs every 0.5 s", _arq, layout=ASYNCIO),
         Contender(
-            "celery",
-            "a bare Celery task, stock kombu, acknowledged before it runs",
-            _celery(f"{PEERS}.celery_app"),
-            f"{PEERS}.celery_app",
-            own=True,
+            "taskiq",
+            "taskiq, lists and results of taskiq-redis, asyncio and aiohttp",
+            _taskiq,
+            layout=ASYNCIO,
+            leaders=1,
         ),
-        Contender(
-            "once",
-            "Celery, celery-once, autoretry_for and acks_late",
-            _celery(f"{PEERS}.once_app"),
-            f"{PEERS}.once_app",
-        ),
-        Contender("dramatiq", "Dramatiq with Results", _dramatiq, f"{PEERS}.dramatiq_app", leaders=1),
+        Contender("huey", "Huey", _huey),
     )
 }
 
@@ -141,7 +165,7 @@ def named(text: str) -> Contender:
     return replace(contender, layout=layout)
 
 
-def environment(place: Place, *, sending: bool = False) -> dict[str, str]:
+def environment(place: Place, layout: Layout | None = None, *, sending: bool = False) -> dict[str, str]:
     """What every contender is told; without settings of the product that happen to be in this environment."""
     outer = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
     return {
@@ -151,6 +175,8 @@ def environment(place: Place, *, sending: bool = False) -> dict[str, str]:
         "BENCH_BROKER": f"{place.redis_url}/0",
         "BENCH_RESULTS": f"{place.redis_url}/1",
         "BENCH_SENDING": "1" if sending else "",
+        "BENCH_CONCURRENCY": str((layout or Layout()).concurrency),
+        "RQ_REDIS_URL": f"{place.redis_url}/0",
         "BENCH_KEY": KEY,
         "BENCH_SECRET": SECRET,
         "ORDERS_REDIS_URL": place.redis_url,

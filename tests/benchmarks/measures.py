@@ -133,5 +133,24 @@ def light_age(bench: Bench, seconds: float) -> Figures:
     return {"case": "light load", "count": bench.venue.count(), **_ages(bench)}
 
 
+def behind(bench: Bench, queries: int) -> Figures:
+    """Cancels, twenty a second, while so many queries are drained that were there before them."""
+    bench.family.pause()
+    bench.venue.reset(latency_ms=20)
+    bench.send(queries, kind="positions")
+    bench.family.resume()
+    began: dict[str, float] = {}
+    while bench.venue.count() - len(began) < 0.9 * queries:
+        bench.family.check()
+        first, said = bench.send(40, kind="cancel", rate=20)
+        began |= {str(first + position): at for position, at in enumerate(said["began"])}
+    if not bench.venue.wait_for(queries + len(began), 60):
+        raise RuntimeError(f"{bench.contender.label} did not end its queries")
+    arrivals = bench.venue.arrivals()
+    last_query = max(each.at for each in arrivals if not each.command)
+    waits = [each.at - began[each.command] for each in arrivals if each.command and began[each.command] < last_query]
+    return {"queries": queries, "count": len(waits), **spread(waits, "wire_")}
+
+
 def _ages(bench: Bench) -> Figures:
     return ages(bench.venue.arrivals())

@@ -93,7 +93,7 @@ class Family:
         return spent
 
     def memory_mb(self) -> tuple[float, float]:
-        """PSS and RSS of all together, in MB; shared pages are counted once in the first and each time in the second."""
+        """PSS and RSS of all together, in MB; the second counts shared pages once for each process."""
         pss = rss = 0.0
         for process in self.members():
             with contextlib.suppress(psutil.Error):

@@ -112,18 +112,24 @@ class Rig:
     @contextmanager
     def working(self, contender: Contender) -> Iterator["Bench"]:
         """The contender's workers, warm; the server is empty before."""
-        self.server.flush()
         self.venue.reset()
         log = self._log(contender.label.replace(":", "-"))
         with ExitStack() as stack:
-            family = Family(contender.commands(self.peers), environment(self.place), log)
+            sender = stack.enter_context(self.sending(contender))
+            family = Family(contender.commands(self.peers), environment(self.place, contender.layout), log)
             stack.enter_context(stopped(family))
-            told = environment(self.place, sending=True)
-            sender = stack.enter_context(Helper(contender.sender(self.peers), told, log))
-            sender.line()
             bench = Bench(self, contender, family, sender)
             bench.warm()
             yield bench
+
+    @contextmanager
+    def sending(self, contender: Contender) -> Iterator[Helper]:
+        """The contender's sender alone; the server is empty before."""
+        self.server.flush()
+        told = environment(self.place, contender.layout, sending=True)
+        with Helper(contender.sender(self.peers), told, self._log(f"{contender.name}-sender")) as sender:
+            sender.line()
+            yield sender
 
     def numbers(self, count: int) -> int:
         """The first of so many numbers that nobody has used."""

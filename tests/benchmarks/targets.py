@@ -22,6 +22,8 @@ class Target:
         return {True: "met", False: "NOT met", None: "-"}[self.met]
 
 
+FULL = 0.9
+"""Of a core, or of the machine: there growth may end."""
 NOT_MEASURED = "not measured"
 
 
@@ -130,13 +132,13 @@ def scaling(records: Sequence[Record]) -> list[Target]:
         for count in (2, 4, 8):
             more, one = chosen(rows, processes=count), chosen(rows, processes=1)
             told = paired(more, one, "rate")
-            busy = over_rounds(more, "machine_busy")
+            busy, busiest = over_rounds(more, "machine_busy"), over_rounds(more, "busiest_process")
             held = latency == 100 and count <= 4
-            full = busy is not None and busy[1] >= 0.9
+            full = any(each is not None and each[1] >= FULL for each in (busy, busiest))
             what = f"{count} processes beside 1, venue {latency:g} ms"
             if told is not None and busy is not None:
                 what += f" (machine {busy[1]:.0%} busy)"
-            wanted = f">= {0.9 * count:.1f}" if held and not full else "the machine is full" if held else ""
+            wanted = f">= {0.9 * count:.1f}" if held and not full else "a core is full" if held else ""
             meets = (lambda ratio, count=count: ratio >= 0.9 * count) if held and not full else None
             found.append(_judged(what, wanted, told, meets))
     return found
