@@ -11,10 +11,10 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check faults faults-short model lock upgrade schemas clean
+.PHONY: help demo test check faults faults-short bench bench-long model lock upgrade schemas clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 
 demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
@@ -36,6 +36,12 @@ faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minut
 
 faults: $(VENV)/.installed ## the long form: workers killed every second under load, everything else broken in between (15 minutes)
 	$(BIN)/python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1
+
+bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Celery, Dramatiq and other queues, one round (BENCH_ARGS="--parts age")
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-long: $(VENV)/.installed .venv-bench/.installed ## the same in five rounds, with longer queues and a backlog of a minute
+	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)
 
 model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
 	$(BIN)/python -m tests.model.checker --long
@@ -61,6 +67,14 @@ clean: ## remove environments, caches and build results
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call environment,$(VENV),requirements.lock)
+
+# The libraries that the benchmarks compare with. --no-deps: the file lists everything, and its head tells why.
+.venv-bench/.installed: tests/benchmarks/requirements-peers.txt
+	@echo "Setting up .venv-bench with $$($(PYTHON) --version); a minute or less, once …"
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv --clear .venv-bench
+	@echo '*' > .venv-bench/.gitignore
+	@.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps -r $<
+	@touch $@
 
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
