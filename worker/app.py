@@ -85,6 +85,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     # A number of more digits than Python reads by default must come as far as the command's own refusal.
     sys.set_int_max_str_digits(LONGEST_NUMBER)
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
+    # Ours stores a report in one step.
+    app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "worker.backend:ReportBackend")
     app.set_current()
     app.conf.update(celery_config(loaded))
     lock = threading.Lock()

@@ -172,6 +172,7 @@ class Channel(TakingChannel):
             if name in spare:
                 spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
         self._spare = spare
+        self._own: Any = None
         place = (spare.get(part) for part in ("host", "port", "path", "db"))
         self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
 
@@ -223,12 +224,20 @@ class Channel(TakingChannel):
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
         """Yield `client`, or the channel's own, or a spare one if the channel is closed or lost."""
-        if client is not None or self.usable:
-            with super().conn_or_acquire(client) as usable:
-                yield usable
+        if client is not None:
+            yield client
+            return
+        if self.usable:
+            yield self._own_client()
             return
         with self.spare_client() as spare:
             yield spare
+
+    def _own_client(self) -> Any:
+        """One client for all acks of this channel: kombu makes a new one each time, which takes longer than the ack."""
+        if self._own is None or self._own.connection_pool is not self.pool:
+            self._own = self._create_client()
+        return self._own
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:
