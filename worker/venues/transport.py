@@ -60,6 +60,8 @@ class Transport:
             connection = pool.reserve()
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
+        # Kept here: the connection itself may be another thread's by the time that is asked what left.
+        handed = connection.handed
         with self._unreserving(pool):
             request = prepare()
             request.headers.setdefault("user-agent", USER_AGENT)
@@ -69,7 +71,7 @@ class Transport:
                 message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
                 return NoAnswer(left=True, message=message)
             except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
-                left = connection.handed_over > 0
+                left = handed.size > 0
                 what = "the reply was lost" if left else "the connection broke before anything was sent"
                 return NoAnswer(left=left, message=f"{what}: {explain(error)}")
 
