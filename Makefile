@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults
+PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults --ignore=tests/alerts
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,10 +11,10 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check faults faults-short model lock upgrade schemas clean
+.PHONY: help demo test check alerts-test faults faults-short model lock upgrade schemas clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 
 demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
@@ -30,6 +30,9 @@ check: $(VENV)/.installed ## everything that must hold before a commit, tests as
 	$(BIN)/lint-imports
 	$(BIN)/python -m producers.json_schemas --check
 	$(BIN)/python .ci/lock.py --check
+
+alerts-test: $(VENV)/.installed ## each alert fired for real, by Debian's prometheus and prometheus-alertmanager over workers under load (1 minute)
+	$(BIN)/python -m pytest tests/alerts
 
 faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile

@@ -268,7 +268,7 @@ def test_the_venues_clock_is_compared(
     bench.run("withdraw", WITHDRAW)
     tried = dataclasses.replace(seen.told[1][2], answered_at=1010.0)
     metrics.attempted(SUBJECT, tried)
-    assert value(registry, "orders_venue_clock_offset_seconds", venue="everstrike") == (
+    assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == (
         None if offset is None else pytest.approx(offset)
     )
 

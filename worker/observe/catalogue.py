@@ -112,7 +112,7 @@ BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and
 SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
 VENUE_OFFSET = _gauge(
     "orders_venue_clock_offset_seconds",
-    "venue",
+    "account venue",
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
 

@@ -72,6 +72,10 @@ class Metrics(Observer):
         for command in ("cancel", "close", "positions", "withdraw"):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
                 self._of[metric.name](command)
+            for account in (*self._accounts, OTHER):
+                for metric in (catalogue.IDS_REUSED, catalogue.REPLAYS, catalogue.TAKEN_OVER):
+                    self._of[metric.name](command, account)
+                self._of[catalogue.ORPHANED.name](command, account, "unknown")
         for move in ("begin", "settle"):
             self._of[catalogue.LEDGER_FAILURES.name](move)
 
@@ -103,7 +107,7 @@ class Metrics(Observer):
             self._signature_age(venue).observe(tried.signature_age)
             self._latency(command, venue).observe(tried.latency)
         if tried.venue_date and tried.answered_at is not None:
-            self._compare_clocks(venue, tried.venue_date, tried.answered_at - (tried.latency or 0.0) / 2)
+            self._compare_clocks(subject, tried.venue_date, tried.answered_at - (tried.latency or 0.0) / 2)
 
     def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, subject.command, self._account(subject.account), subject.venue)
@@ -142,14 +146,15 @@ class Metrics(Observer):
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def _compare_clocks(self, venue: str, date: str, here: float) -> None:
-        """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off."""
+    def _compare_clocks(self, subject: Subject, date: str, here: float) -> None:
+        """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off. By
+        account, for two of them may reach a venue at two places."""
         now = time.monotonic()
-        if now < self._next_clock.get(venue, 0.0):
+        if now < self._next_clock.get(subject.account, 0.0):
             return
-        self._next_clock[venue] = now + CLOCK_SECONDS
+        self._next_clock[subject.account] = now + CLOCK_SECONDS
         try:
             there = parsedate_to_datetime(date).timestamp() + 0.5
         except (ValueError, TypeError):
             return
-        self._of[catalogue.VENUE_OFFSET.name](venue).set(here - there)
+        self._of[catalogue.VENUE_OFFSET.name](self._account(subject.account), subject.venue).set(here - there)

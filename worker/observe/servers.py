@@ -76,7 +76,9 @@ def server_state(client: redis.Redis) -> ServerState:
     Raises:
         redis.RedisError, OSError: it does not answer.
     """
-    client.ping()  # so that a connection that has to be opened is not part of the round trip below
+    # Once before, so that a connection that has to be opened is not part of the round trip. Not PING: a server that
+    # can't write to its disk refuses that, and tells the time.
+    client.time()
     sent = time.time()
     seconds, micros = client.time()
     offset = (sent + time.time()) / 2 - (int(seconds) + int(micros) / 1e6)

@@ -18,12 +18,11 @@ from celery.worker import state as worker_state
 
 from worker.execution.ledger import Ledger
 from worker.execution.observer import Observer, Observers, place
-from worker.execution.redis_ledger import connect
 from worker.observe import endpoint
 from worker.observe.json_lines import write_json
 from worker.observe.ledger import TimedLedger
 from worker.observe.lines import Lines
-from worker.observe.servers import BrokerLook, BrokerState, Kept, LedgerLook, ServerState, server_state
+from worker.observe.servers import BrokerLook, BrokerState, Kept, LedgerLook, LedgerState, ServerState, server_state
 from worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Watch:
                 build=build(),
                 accounts=self._settings.accounts,
                 worker=self._state,
-                ledger=Kept(LedgerLook(connect(self._settings.ledger_url, LOOK_SECONDS))),
+                ledger=self._ledger(),
                 broker=self._broker(),
                 results=self._results(),
             )
@@ -151,6 +150,10 @@ class Watch:
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
         )
 
+    def _ledger(self) -> Kept[LedgerState] | None:
+        client = _client(self._settings.ledger_url, decode=True)
+        return Kept(LedgerLook(client)) if client else None
+
     def _broker(self) -> Kept[BrokerState] | None:
         client = _client(self._settings.broker_url)
         prefix = (self._app.conf.broker_transport_options or {}).get("global_keyprefix", "")
@@ -162,12 +165,17 @@ class Watch:
         return Kept(look) if client else None
 
 
-def _client(url: str) -> redis.Redis | None:
-    """A client that decodes nothing, for a message may hold any bytes; None for what is no Redis."""
+def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
+    """A client for looking, None for what is no Redis. Without ``decode``, for a message may hold any bytes."""
     if not url.startswith(("redis://", "rediss://")):
         return None
+    # Without health checks: those are PINGs, see server_state.
     return redis.Redis.from_url(
-        url, socket_timeout=LOOK_SECONDS, socket_connect_timeout=LOOK_SECONDS, health_check_interval=25, protocol=2
+        url,
+        socket_timeout=LOOK_SECONDS,
+        socket_connect_timeout=LOOK_SECONDS,
+        protocol=2,
+        decode_responses=decode,
     )
 
 

@@ -32,11 +32,11 @@ class State(Collector):
         build: Mapping[str, str],
         accounts: Iterable[str],
         worker: Callable[[], WorkerState],
-        ledger: Kept[LedgerState],
+        ledger: Kept[LedgerState] | None,
         broker: Kept[BrokerState] | None,
         results: Kept[ServerState] | None,
     ) -> None:
-        """``build`` by label; ``broker`` and ``results`` are None where they can't be looked at, being no Redis."""
+        """``build`` by label; a server is None where it can't be looked at, being no Redis."""
         self._build = build
         self._accounts = tuple(accounts)
         self._worker = worker
@@ -56,7 +56,8 @@ class State(Collector):
             gauges = _Gauges()
             gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
             self._tell_worker(gauges, self._worker())
-            self._tell_ledger(gauges, self._ledger.get())
+            if self._ledger is not None:
+                self._tell_ledger(gauges, self._ledger.get())
             if self._broker is not None:
                 self._tell_broker(gauges, self._broker.get())
             if self._results is not None:
