@@ -16,6 +16,8 @@ from celery import Celery, signals
 from celery.concurrency import get_implementation
 from celery.worker import state as worker_state
 
+from producers.commands import COMMANDS
+from producers.traces import check_installed
 from worker.execution.ledger import Ledger
 from worker.execution.observer import Observer, Observers, place
 from worker.observe import endpoint
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from worker.observe.metrics import Metrics
     from worker.observe.state import WorkerState
+    from worker.observe.traces import Traces
 
 logger = logging.getLogger("orders.metrics")
 
@@ -53,6 +56,7 @@ class Watch:
         self._endpoint: endpoint.Endpoint | None = None
         self._shared: Path | None = None
         self._consumer: Any = None
+        self._traces: Traces | None = None
 
     @property
     def observer(self) -> Observer:
@@ -62,6 +66,8 @@ class Watch:
                 parts: list[Observer] = [Lines()]
                 if self._settings.metrics.port:
                     parts += self._counting()
+                if self._settings.traces:
+                    parts += self._tracing()
                 self._observer = Observers(*parts)
             return self._observer
 
@@ -92,6 +98,12 @@ class Watch:
         """Write its log as wanted and serve its metrics; a client that only imports the app does neither."""
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
+        if self._settings.traces:
+            check_installed("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+            signals.task_prerun.connect(self._begin_span, weak=False)
+            signals.task_postrun.connect(self._end_span, weak=False)
+            signals.worker_shutdown.connect(self._end_traces, weak=False)
+            signals.worker_process_shutdown.connect(self._end_traces, weak=False)
         if not self._settings.metrics.port:
             return
         signals.worker_init.connect(self._start, weak=False)
@@ -135,6 +147,38 @@ class Watch:
         if self._endpoint is not None:
             self._endpoint.close()
         endpoint.remove(self._shared)
+
+    # -- traces --------------------------------------------------------------------------------------------------------
+
+    def _tracing(self) -> list[Observer]:
+        try:
+            return [self._traced()]
+        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
+            logger.error("no traces of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
+            return []
+
+    def _traced(self) -> "Traces":
+        """Of this process: a pool's processes are forked from one that may have made its own."""
+        from worker.observe.traces import Traces
+
+        if self._traces is None or self._traces.pid != os.getpid():
+            self._traces = Traces()
+        return self._traces
+
+    def _begin_span(self, task_id: str, task: Any, **_: object) -> None:
+        if task.name in COMMANDS:
+            with self._lock:
+                traces = self._traced()
+            task.request.orders_execution = traces.begin(task.name, task_id, task.request.headers or {})
+
+    def _end_span(self, task: Any, **_: object) -> None:
+        execution = getattr(task.request, "orders_execution", None)
+        if execution is not None:
+            execution.end()
+
+    def _end_traces(self, **_: object) -> None:
+        if self._traces is not None and self._traces.pid == os.getpid():
+            self._traces.close()
 
     # -- what is looked at ---------------------------------------------------------------------------------------------
 
