@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,7 +11,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check faults faults-short bench bench-long model lock upgrade schemas clean
+.PHONY: help demo test check alerts-test faults faults-short bench bench-long model lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ check: $(VENV)/.installed ## everything that must hold before a commit, tests as
 	$(BIN)/lint-imports
 	$(BIN)/python -m producers.json_schemas --check
 	$(BIN)/python .ci/lock.py --check
+
+alerts-test: $(VENV)/.installed ## each alert fired for real, by Debian's prometheus and prometheus-alertmanager over workers under load (1 minute)
+	$(BIN)/python -m pytest tests/alerts
 
 faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile

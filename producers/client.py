@@ -11,7 +11,7 @@ enqueueing the same command again with the same id is then safe, because an id i
 import json
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
@@ -27,6 +27,7 @@ from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPen
 from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
 from producers.settings import QueueSettings
+from producers.traces import check_installed, enqueueing
 
 BROKER_SECONDS = 2.0
 """How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
@@ -57,6 +58,8 @@ class OrderClient:
             SettingsError: when the settings can't be used.
         """
         self._settings = settings or cast("QueueSettings", QueueSettings.load())
+        if self._settings.traces:
+            check_installed()
         self._app = publisher_app(self._settings.broker_url)
         self._results = _connect(self._settings.result_backend)
         self._ledger = _connect(self._settings.ledger_url) if self._settings.intents else None
@@ -81,23 +84,27 @@ class OrderClient:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids it names.
         """
         sent = [_sent(entry) for entry in commands]
+        with enqueueing([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
+            self._publish(sent, headers)
+        return sent
+
+    def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> None:
         enqueued_at = time.time_ns() // 1_000_000
         try:
             self._intend(sent, enqueued_at)
             with self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer, producer.batch():
-                for each in sent:
+                for each, more in zip(sent, headers, strict=True):
                     self._app.send_task(
                         each.command.task,
                         kwargs=each.command.arguments(),
                         task_id=each.command_id,
-                        headers={"enqueued_at": enqueued_at},
+                        headers={"enqueued_at": enqueued_at, **more},
                         producer=producer,
                         retry=False,
                         **_routing(each.command),
                     )
         except (KombuError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
-        return sent
 
     def _intend(self, sent: Sequence[Sent], enqueued_at: int) -> None:
         """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""

@@ -132,6 +132,9 @@ class QueueSettings(OutsideSettings):
     """Whether producers write each command into the ledger's database before they publish it, so that even an emptied
     broker loses nothing. False for producers that can't reach the ledger."""
 
+    traces: bool = False
+    """Whether a command's way is traced with OpenTelemetry, from here to the venue. Needs the extra ``otel``."""
+
     @field_validator("redis_url")
     @classmethod
     def _one_server(cls, url: str) -> str:

@@ -7,14 +7,16 @@ and with it the accounts' secrets, is built at the first command, so that Flower
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from functools import cache
 
 from celery import Celery, signals
 from celery.worker import state as worker_state
 
 from producers.celery_app import OwnSettingsCelery
+from producers.intents import Intent
 from worker import settings as worker_settings
-from worker.celeryconfig import celery_config
+from worker.celeryconfig import QUEUES, celery_config
 from worker.execution.clock import SystemClock
 from worker.execution.executor import Executor
 from worker.execution.policy import ServerPolicy
@@ -22,6 +24,7 @@ from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
+from worker.observe.setup import Watch
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
@@ -54,11 +57,10 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
     return ServerPolicy(client, need_disk=settings.ledger.withdraw_disk == "require")
 
 
-def build_executor(settings: WorkerSettings, policy: ServerPolicy) -> Executor:
+def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> Executor:
     """An executor over the real ledger and the real venues."""
-    ledger = build_ledger(settings)
     return Executor(
-        ledger=ledger,
+        ledger=watch.timed(build_ledger(settings)),
         venues=VENUES,
         accounts=settings.account_map(),
         transport=Transport(settings.http_limits(), settings.http.ca_file or None),
@@ -66,6 +68,7 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy) -> Executor:
         retry=settings.retry_limits(),
         stopping=_stopping,
         refusal=policy.refusal,
+        observer=watch.observer,
     )
 
 
@@ -91,7 +94,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app.conf.update(celery_config(loaded))
     lock = threading.Lock()
     policy = build_policy(loaded)
-    build = cache(lambda: build_executor(loaded, policy))
+    watch = Watch(app, loaded, QUEUES)
+    build = cache(lambda: build_executor(loaded, policy, watch))
 
     def executor() -> Executor:
         # Threads of a fresh worker may all ask at once; there is one pool of connections.
@@ -100,17 +104,18 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
 
     register(app, executor)
     register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
-    _keep_house(app, loaded, policy)
+    _keep_house(app, loaded, policy, watch)
+    watch.follow_worker()
     return app
 
 
-def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy) -> None:
+def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> None:
     """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
     sweeper = Sweeper(
         ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
-        publish=publisher(app),
+        publish=_told(publisher(app), watch),
         patience_seconds=settings.ledger.intent_seconds,
     )
     every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
@@ -124,3 +129,13 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy) -> 
 
     signals.worker_ready.connect(start, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)
+
+
+def _told(publish: Callable[[Intent], None], watch: Watch) -> Callable[[Intent], None]:
+    """Publishes, and tells whoever watches."""
+
+    def publish_and_tell(intent: Intent) -> None:
+        publish(intent)
+        watch.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
+
+    return publish_and_tell

@@ -89,7 +89,7 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "redis_retry_on_timeout": True,
         "redis_backend_health_check_interval": 10,
         "result_expires": settings.ledger.keep_days * 86_400,
-        # Flower switches them on while it looks (`enable_events`, its default); they cost a worker a quarter of its time.
+        # Flower switches them on while it looks (`enable_events`, its default); they cost a quarter of a worker's time.
         "worker_send_task_events": False,
         "task_send_sent_event": False,
         # Dates in reports are UNIX milliseconds; Celery's own are UTC.

@@ -113,6 +113,25 @@ class ReconcileSettings(_Part):
     """By how much clocks may differ beyond what the venue's own clock shows."""
 
 
+class MetricsSettings(_Part):
+    """``ORDERS_METRICS__…``"""
+
+    port: int = Field(0, ge=0, le=65_535)
+    """Where a worker serves its metrics; 0 serves none."""
+    ports: int = Field(1, ge=1, le=1000)
+    """How many ports from there on are tried: each worker of a machine takes the first that is free."""
+    address: str = "127.0.0.1"
+    targets_dir: str = ""
+    """A folder in which each worker names its address, for Prometheus' ``file_sd_configs``."""
+
+
+class LogSettings(_Part):
+    """``ORDERS_LOG__…``"""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """``auto``: lines for people at a terminal, JSON everywhere else."""
+
+
 class WorkerSettings(QueueSettings):
     """Everything a worker is told."""
 
@@ -121,6 +140,8 @@ class WorkerSettings(QueueSettings):
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     stock_transport: bool = False
     """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
 

@@ -49,6 +49,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         arguments=kwargs,
         positional=len(args),
         enqueued_at=_enqueued_at(task.request.headers),
+        redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
     )
     try:
         return executor.execute(envelope)

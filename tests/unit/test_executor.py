@@ -15,7 +15,9 @@ from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
 from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.execution.memory_ledger import MemoryLedger
+from worker.execution.observer import Observer, Observers
 from worker.execution.retry import RetryLimits
+from worker.observe.lines import Lines
 from worker.venues.base import Account, Answer, Credentials
 from worker.venues.everstrike import Everstrike
 from worker.venues.transport import NoAnswer
@@ -42,6 +44,7 @@ class Bench:
         self.ledger = MemoryLedger(self.clock.now_ms)
         self.transport = ScriptedTransport(steps)
         self.stopping = False
+        self.observers: tuple[Observer, ...] = ()
         self.executor = self.make(retry)
 
     def make(self, retry: RetryLimits | None = None, accounts: Mapping[str, Account] | None = None) -> Executor:
@@ -54,6 +57,7 @@ class Bench:
             clock=self.clock,
             retry=retry or RetryLimits(attempts=3),
             stopping=lambda: self.stopping,
+            observer=Observers(Lines(), *self.observers),
         )
 
     def run(self, command: str, arguments: Mapping[str, Any], command_id: str = "id", **more: Any) -> Report:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from pydantic import BaseModel
 
+from worker.observe import catalogue
 from worker.settings import AccountSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,18 @@ def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPa
     assert first.accounts["main"].secret_key.get_secret_value() == "secret-of-main"
     assert first.retry.attempts == 3
     assert first.broker_url.startswith("rediss://:a-password@redis.internal:6380/0?")
+
+
+# -- metrics -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_is_documented_as_it_is() -> None:
+    """A metric that nobody can find, or one that was renamed and is still promised; its type, or a label."""
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(orders_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$", page, re.MULTILINE)
+    documented = {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
+    assert len(rows) == len(documented)
+    assert documented == {(m.name, m.kind, m.labels) for m in (*catalogue.EVENTS, *catalogue.STATE)}
 
 
 # -- lock files --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import requests
 
 from tests.certificates import certificate
 from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits
+from worker.venues.connections import HttpLimits, WatchedPool
 from worker.venues.transport import NoAnswer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -359,3 +359,32 @@ def test_what_prepare_raises_passes_and_the_connection_stays(transport: Transpor
             transport.exchange(server.url, prepare)
         assert isinstance(post(transport, server.url), Answer)
         assert server.accepted == 1
+
+
+def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """urllib3 puts a connection whose answer broke off back into the pool before the exchange is told: whoever reserves
+    it in that moment must not make "nothing left" of a request that did, which would be sent a second time."""
+
+    def half(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        reset(connection)
+
+    reserved: list[object] = []
+    put = WatchedPool._put_conn
+
+    def put_and_lose(pool: WatchedPool, connection: object) -> None:
+        put(pool, connection)
+        if connection is not None and not reserved:
+            other = threading.Thread(target=lambda: reserved.append(pool.reserve()))
+            other.start()
+            other.join()
+
+    monkeypatch.setattr(WatchedPool, "_put_conn", put_and_lose)
+    with peer(half, half) as server:
+        lost = post(transport, server.url)
+    assert reserved, "the connection was reserved again before the exchange ended"
+    assert isinstance(lost, NoAnswer)
+    assert lost.left

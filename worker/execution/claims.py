@@ -24,6 +24,7 @@ from worker.execution.ledger import (
     Progress,
     Reused,
 )
+from worker.execution.observer import UNSEEN, Observer, Subject
 
 logger = logging.getLogger("orders.ledger")
 
@@ -68,6 +69,8 @@ class Held:
     """On the monotonic clock, measured from before the lease was asked for."""
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
+    fence: int = 1
+    """Above 1 when it was taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,11 @@ OrphanReport = Callable[[Orphaned], Report]
 class Holder:
     """Takes, keeps and ends claims."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, stopping: Callable[[], bool]) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, stopping: Callable[[], bool], observer: Observer = UNSEEN) -> None:
         self._ledger = ledger
         self._clock = clock
         self._stopping = stopping
+        self._observer = observer
 
     def hold(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Held | Stands | Halted:
         """Begin the first attempt, or find out why not.
@@ -99,7 +103,7 @@ class Holder:
         while True:
             lease_ends, answer = self._wait_out_busy(lambda: self._begin(claim, 1))
             if isinstance(answer, Begun):
-                return Held(claim, answer.progress, recorded=True, lease_ends=lease_ends)
+                return Held(claim, answer.progress, recorded=True, lease_ends=lease_ends, fence=answer.fence)
             if isinstance(answer, Halted):
                 return answer
             stands = self._stands(claim, answer, orphan_report)
@@ -119,20 +123,15 @@ class Holder:
     def _stands(self, claim: Claim, answer: BeginAnswer, orphan_report: OrphanReport) -> Stands | None:
         """The report that stands after this answer; None when things moved on and must be asked again."""
         if isinstance(answer, Ended):
-            logger.info("replayed id=%s outcome=%s", claim.command_id, answer.report.outcome.value)
+            self._observer.replayed(_subject(claim), answer.report.outcome.value)
             return Stands(answer.report.as_replay())
         if isinstance(answer, Reused):
-            logger.warning(
-                "id_reused id=%s command=%s: the id belongs to a command with other arguments; nothing was sent, "
-                "choose a new id",
-                claim.command_id,
-                claim.command,
-            )
+            self._observer.id_reused(_subject(claim))
             return Stands(answer.report.as_replay() if answer.report else None)
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
             if self._insist(lambda: self._ledger.abandon(claim, answer, report)):
-                logger.warning("orphaned id=%s outcome=%s %s", claim.command_id, report.outcome.value, report.message)
+                self._observer.orphaned(_subject(claim), report.outcome.value, report.message)
                 return Stands(report)
         return None
 
@@ -247,3 +246,7 @@ class Holder:
                     logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
                 self._clock.sleep(wait)
                 wait = min(wait * 2, longest)
+
+
+def _subject(claim: Claim) -> Subject:
+    return Subject(claim.command_id, claim.command, claim.account)

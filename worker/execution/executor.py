@@ -5,14 +5,12 @@ deadline is checked last, right before each signature; only a proof of "not exec
 unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
 """
 
-import logging
 import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import getpid
-from pathlib import Path
 
 import requests
 
@@ -24,11 +22,10 @@ from worker.execution.clock import Clock
 from worker.execution.intake import CannotSend, Envelope, Intake, stored_arguments
 from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
+from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
 from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
 from worker.venues.transport import Transport
-
-logger = logging.getLogger("orders.executor")
 
 LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
@@ -37,14 +34,6 @@ LEASE_MARGIN_SECONDS = 4.0
 def _halted(halt: Halted) -> CannotSend:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
     return CannotSend(Reason.HALTED, f"halted by {halt.who} since {since}: {halt.why}")
-
-
-def place(error: BaseException) -> str:
-    """Where an error was raised, as ``file:line``, without a word of what was being done to what."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
 
 
 @dataclass(slots=True)
@@ -59,12 +48,18 @@ class _Run:
     attempt: int = 1
     last: Verdict | None = None
     signed_at: int | None = None
+    signed_tick: float = 0.0
+    """The same on the monotonic clock, in seconds."""
     secrets: tuple[str, ...] = ()
     """What the last request must not have in common with any report or log line."""
 
     @property
     def progress(self) -> Progress:
         return self.held.progress
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)
 
 
 class Executor:
@@ -81,15 +76,18 @@ class Executor:
         retry: RetryLimits,
         stopping: Callable[[], bool] = lambda: False,
         refusal: Callable[[Command], str | None] = lambda _: None,
+        observer: Observer = UNSEEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
-        why a command is not permitted here."""
+        why a command is not permitted here. ``observer`` must raise nothing: see
+        :class:`~worker.execution.observer.Observers`."""
+        self._observer = observer
         self._refusal = refusal
         self._intake = Intake(venues, accounts, clock)
         self._transport = transport
         self._clock = clock
         self._retry = retry
-        self._holder = Holder(ledger, clock, stopping)
+        self._holder = Holder(ledger, clock, stopping, observer)
         limits = transport.limits
         self._lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
         self._worker = f"{socket.gethostname()}:{getpid()}"
@@ -100,7 +98,12 @@ class Executor:
         Raises:
             GaveUpWaiting: the worker is stopping and nothing has begun: the message goes back to its queue.
         """
-        return self._execute(envelope, Progress())
+        if envelope.redelivered:
+            self._observer.redelivered(Subject(envelope.command_id, envelope.task.removeprefix("orders."), ""))
+        report = self._execute(envelope, Progress())
+        if report is not None and not report.replayed:
+            self._observer.ended(subject_of(report), end_of(report))
+        return report
 
     def _execute(self, envelope: Envelope, before: Progress) -> Report | None:
         taken = self._intake.read(envelope)
@@ -123,6 +126,9 @@ class Executor:
             return self._refuse(envelope, _halted(held))
         held.progress = held.progress.after(before)
         run = _Run(envelope, command, account, venue, held)
+        self._observer.began(
+            run.subject, waited(envelope.enqueued_at, self._clock.now_ms()), held.fence, held.progress.tries
+        )
         try:
             report = self._send(run)
         except NotMine:
@@ -133,9 +139,7 @@ class Executor:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
             # The error's own text and traceback may quote a request: only its kind and place are logged.
-            logger.error(  # noqa: TRY400
-                "a fault in the worker: %s id=%s at %s", type(error).__name__, envelope.command_id, place(error)
-            )
+            self._observer.fault(run.subject, type(error).__name__, place(error))
             report = self._after_fault(run, error)
         settled = self._holder.settle(held, report)
         return settled if settled is not None else self._execute(envelope, run.progress)
@@ -209,16 +213,8 @@ class Executor:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)
         self._remember(run, verdict, decision, left=isinstance(answer, Answer) or answer.left)
-        logger.info(
-            "attempt id=%s task=%s account=%s attempt=%d http_status=%s proof=%s decision=%s",
-            run.envelope.command_id,
-            run.command.task,
-            run.account.alias,
-            run.progress.tries,
-            verdict.http_status,
-            verdict.proof.value,
-            decision.value,
-        )
+        tried = tried_of(answer, verdict, decision, run.progress.tries, run.signed_tick, self._clock.now_ms())
+        self._observer.attempted(run.subject, tried)
         return Attempt(verdict, decision)
 
     def _sign(self, run: _Run) -> requests.PreparedRequest:
@@ -234,7 +230,7 @@ class Executor:
             self._holder.renew(run.held)
 
     def _signed(self, run: _Run) -> requests.PreparedRequest:
-        now_ms = self._clock.now_ms()
+        now_ms, tick = self._clock.now_ms(), self._clock.monotonic()
         if run.command.deadline is not None and now_ms >= run.command.deadline:
             late = now_ms - run.command.deadline
             raise CannotSend(Reason.EXPIRED, f"the deadline passed {late} ms before a request could be signed")
@@ -242,7 +238,7 @@ class Executor:
             request = run.venue.request(run.command, run.account, now_ms)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
             raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
-        run.signed_at = now_ms
+        run.signed_at, run.signed_tick = now_ms, tick
         run.secrets = secrets_of(request, run.account)
         return request
 
@@ -259,7 +255,7 @@ class Executor:
         )
 
     def _pause(self, run: _Run, attempt: Attempt, wait: float) -> None:
-        logger.info("waiting id=%s seconds=%.3f because=%s", run.envelope.command_id, wait, attempt.verdict.message)
+        self._observer.waits(run.subject, run.progress.tries, wait, attempt.verdict.message)
         self._holder.pause(run.held, lease_ms=int(wait * 1000) + self._lease_ms)
 
     # -- concluding ----------------------------------------------------------------------------------------------

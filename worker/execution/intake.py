@@ -22,6 +22,8 @@ class Envelope:
     positional: int = 0
     """How many positional arguments came along; the contract takes none."""
     enqueued_at: int | None = None
+    redelivered: bool = False
+    """Whether the broker says that it delivered the message before."""
 
 
 class CannotSend(Exception):

@@ -76,12 +76,28 @@ def struck_out(value: Any, secrets: Sequence[str]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """When an exchange happened, in seconds on the monotonic clock."""
+
+    first_byte: float
+    """The kernel took the first byte of the request."""
+    ended: float
+    """The answer was whole, or given up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came back over HTTP, whole."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    timing: Timing | None = field(default=None, compare=False)
+
+    @property
+    def date(self) -> str:
+        """Its ``Date`` header (RFC 9110, 6.6.1: whole seconds), or empty."""
+        return self.headers.get("date") or self.headers.get("Date") or ""
 
 
 @dataclass(frozen=True, slots=True)

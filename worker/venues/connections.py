@@ -32,6 +32,17 @@ class HttpLimits:
     pool_size: int = 64
 
 
+@dataclass(slots=True)
+class Handed:
+    """What of one request the kernel took. One object for each request: urllib3 puts a connection back into the pool
+    while the exchange that used it still asks, and the next one must not change the answer."""
+
+    size: int = 0
+    """Bytes."""
+    first_at: float = 0.0
+    """When it took the first of them, on the monotonic clock."""
+
+
 class _BoundedReader(io.RawIOBase):
     """Reads a socket with one time limit for everything, where a socket's own limit starts anew at each byte."""
 
@@ -67,8 +78,8 @@ class WatchedConnection(HTTPConnection):
     """Counts what is handed to the kernel, and hands over head and body of a request together."""
 
     response_class = _BoundedResponse
-    handed_over = 0
-    """Bytes of the present request that the kernel took."""
+    handed = Handed()
+    """Of the present request."""
     last_used = 0.0
     _held: list[bytes] | None = None
 
@@ -95,7 +106,9 @@ class WatchedConnection(HTTPConnection):
         view = memoryview(data)
         while view:
             taken = self.sock.send(view)
-            self.handed_over += taken
+            if not self.handed.size:
+                self.handed.first_at = time.monotonic()
+            self.handed.size += taken
             view = view[taken:]
 
 
@@ -126,7 +139,7 @@ class WatchedPool:
             connection.close()
             super()._put_conn(connection)  # type: ignore[misc]
             raise
-        connection.handed_over = 0
+        connection.handed = Handed()
         self._mine.connection = connection
         return connection
 

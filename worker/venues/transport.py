@@ -12,15 +12,16 @@ No redirects, no retries of urllib3's own, no ``.netrc``, no proxies from the en
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import requests
 import urllib3
 
-from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits, WatchedAdapter, WatchedPool
+from worker.venues.base import Answer, Timing
+from worker.venues.connections import Handed, HttpLimits, WatchedAdapter, WatchedPool
 
 USER_AGENT = "order-execution-worker"
 
@@ -33,6 +34,8 @@ class NoAnswer:
     """Whether any byte of the request was handed to the network. False is a proof that nothing was executed."""
     message: str
     """One line for a person; names no address, key or body."""
+    timing: Timing | None = field(default=None, compare=False)
+    """None when nothing left."""
 
 
 class Transport:
@@ -60,18 +63,20 @@ class Transport:
             connection = pool.reserve()
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
+        # Kept here: the connection itself may be another thread's by the time that is asked what left.
+        handed = connection.handed
         with self._unreserving(pool):
             request = prepare()
             request.headers.setdefault("user-agent", USER_AGENT)
             try:
-                return self._send(request)
+                return self._send(request, handed)
             except _TooLarge:
                 message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
-                return NoAnswer(left=True, message=message)
+                return NoAnswer(left=True, message=message, timing=_timing(handed))
             except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
-                left = connection.handed_over > 0
+                left = handed.size > 0
                 what = "the reply was lost" if left else "the connection broke before anything was sent"
-                return NoAnswer(left=left, message=f"{what}: {explain(error)}")
+                return NoAnswer(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
 
     @contextmanager
     def _unreserving(self, pool: WatchedPool) -> Iterator[None]:
@@ -80,7 +85,7 @@ class Transport:
         finally:
             pool.unreserve()
 
-    def _send(self, request: requests.PreparedRequest) -> Answer:
+    def _send(self, request: requests.PreparedRequest, handed: Handed) -> Answer:
         response = self._session.send(
             request,
             stream=True,
@@ -93,11 +98,15 @@ class Transport:
                 body += chunk
                 if len(body) > self.limits.max_answer_bytes:
                     raise _TooLarge
-            return Answer(response.status_code, bytes(body), dict(response.headers))
+            return Answer(response.status_code, bytes(body), dict(response.headers), _timing(handed))
 
     def close(self) -> None:
         """Close every pooled connection."""
         self._session.close()
+
+
+def _timing(handed: Handed) -> Timing | None:
+    return Timing(handed.first_at, time.monotonic()) if handed.size else None
 
 
 class _TooLarge(Exception):

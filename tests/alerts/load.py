@@ -1,0 +1,48 @@
+"""A steady stream of commands, with the venue refusing and failing now and then."""
+
+import threading
+import time
+from typing import Self
+
+import redis
+
+from tests.nodes import Bed
+
+PAIR = "USD_BTC_PERP"
+
+
+class Load:
+    """Sends so many commands a second, of every kind, until it is stopped; a broker that is away gets none."""
+
+    def __init__(self, bed: Bed, rate: float = 20.0) -> None:
+        self._bed = bed
+        self._pause = 1 / rate
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="load")
+        self.sent = 0
+
+    def _run(self) -> None:
+        while not self._over.wait(self._pause):
+            try:
+                self._send(self.sent)
+                self.sent += 1
+            except (redis.RedisError, OSError):
+                time.sleep(0.1)
+
+    def _send(self, number: int) -> None:
+        if number % 5 == 1:
+            self._bed.send("orders.positions", account="main")
+        elif number % 10 == 2:
+            self._bed.send("orders.cancel", account="main", order_id=f"none-{number}")
+        elif number % 10 == 3:
+            self._bed.send("orders.withdraw", account="main", asset="ETH", qty="0.0001", address="0xabc")
+        else:
+            self._bed.send("orders.close", account="main", pair=PAIR, qty="0.001")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(10)

@@ -1,0 +1,219 @@
+"""What Prometheus finds at a real worker: every metric of the catalogue, true numbers, a page that promtool accepts."""
+
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_celery import CeleryTestSetup
+
+from tests.nodes import Bed, until
+from tests.servers import free_port
+from worker.observe import catalogue
+
+pytestmark = pytest.mark.integration
+
+PAIR = "USD_BTC_PERP"
+CLOSE = {"account": "main", "pair": PAIR, "qty": "0.001"}
+
+
+def page(port: int) -> str:
+    """The page of metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of a page by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class Scrape:
+    """One look at a worker's page."""
+
+    def __init__(self, port: int) -> None:
+        self.text = page(port)
+        self._samples = samples(self.text)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """A sample with exactly these labels."""
+        return self._samples.get((name, frozenset(labels.items())))
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of all samples with at least these labels."""
+        return sum(v for (n, found), v in self._samples.items() if n == name and labels.items() <= dict(found).items())
+
+    @property
+    def names(self) -> set[str]:
+        """The metrics that are there."""
+        return {name for name, _ in self._samples}
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where the shared worker serves."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def bed(make_bed: Callable[..., Bed], port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """A worker that has seen most of what there is to see."""
+    bed = make_bed(ORDERS_METRICS__PORT=str(port), ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets")))
+    bed.venue.reset()
+    ids = [bed.send("orders.close", **CLOSE) for _ in range(5)]
+    bed.all_ended(ids)
+    bed.ended(bed.send("orders.close", command_id=ids[0], **CLOSE))
+    until(lambda: Scrape(port).total("orders_replays_total") == 1, "the second sending")
+    bed.send("orders.close", command_id=ids[1], account="main", pair=PAIR, qty="0.002")
+    bed.venue.fault("envelope", message="Service unavailable", path="close", times=1)
+    bed.ended(bed.send("orders.close", **CLOSE))
+    bed.venue.fault("cut_after", path="withdraw", times=1)
+    bed.ended(bed.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc"))
+    bed.ended(bed.send("orders.positions", account="main"))
+    bed.ended(bed.send("orders.cancel", account="main", order_id="none", command_id="c1"))
+    bed.broker.lpush("orders.close", "no message")
+    until(lambda: bed.broker.llen("orders.close.dead") == 1, "the dead message")
+    bed.ledger.hset("orders:halts", "main/withdraw", '{"who": "ann", "why": "a drill", "at": 1700000000000}')
+    bed.drained()
+    return bed
+
+
+@pytest.fixture(scope="module")
+def scrape(bed: Bed, port: int) -> Scrape:
+    """The page after all that, when what was kept of the servers is old enough to be asked again."""
+    until(lambda: Scrape(port).value("orders_halted", account="main", command="withdraw"), "a fresh look", 15, 0.5)
+    return Scrape(port)
+
+
+def test_it_tells_what_happened(scrape: Scrape) -> None:
+    """Numbers that people will act upon."""
+    main = {"command": "close", "account": "main"}
+    assert scrape.value("orders_commands_total", **main, venue="everstrike", outcome="accepted", reason="ok") == 6
+    assert scrape.total("orders_attempts_total", **main) == 7
+    assert scrape.value("orders_retries_total", **main, venue="everstrike") == 1
+    assert scrape.value("orders_replays_total", **main) == 1
+    assert scrape.value("orders_ids_reused_total", **main) == 1
+    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="lost") == 1
+    assert scrape.value("orders_queue_wait_seconds_count", command="close") == 6
+    assert scrape.value("orders_signature_age_seconds_count", venue="everstrike") == 10
+    assert scrape.value("orders_ledger_round_trip_seconds_count", move="begin_on_disk") == 1
+
+
+def test_it_tells_what_is(scrape: Scrape) -> None:
+    """What an alert wakes somebody for."""
+    assert scrape.value("orders_unknown_open", account="main") == 1
+    assert scrape.value("orders_unknown_open", account="bz") == 0
+    assert (scrape.value("orders_unknown_oldest_timestamp_seconds", account="main") or 0) > 1.7e9
+    assert scrape.value("orders_halted", account="main", command="withdraw") == 1
+    assert scrape.value("orders_halted_timestamp_seconds", account="main", command="withdraw") == 1.7e9
+    assert scrape.value("orders_queue_dead_messages", queue="orders.close") == 1
+    assert scrape.value("orders_queue_messages", queue="orders.close") == 0
+    assert scrape.value("orders_worker_ready") == 1
+    assert scrape.value("orders_worker_consumes", queue="orders.withdraw") == 1
+    assert scrape.value("orders_worker_slots") == 16
+    for server in ("broker", "ledger", "results"):
+        assert scrape.value("orders_server_up", server=server) == 1
+        assert scrape.value("orders_server_writable", server=server) == 1
+        assert abs(scrape.value("orders_server_clock_offset_seconds", server=server) or 9) < 1
+    assert abs(scrape.value("orders_venue_clock_offset_seconds", account="main", venue="everstrike") or 9) < 2
+
+
+NOT_HERE = {catalogue.QUEUED_SINCE.name}
+"""Nothing waits here; see tests/alerts."""
+
+
+def test_every_metric_is_there(scrape: Scrape) -> None:
+    """A metric of the catalogue that no worker ever shows."""
+    told = {name.removesuffix("_count") for name in scrape.names}
+    assert {metric.name for metric in (*catalogue.EVENTS, *catalogue.STATE)} - told == NOT_HERE
+
+
+def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> None:
+    """A label or a metric that nobody documented, and no value that a sender chose."""
+    labels = {metric.name: set(metric.labels) for metric in (*catalogue.EVENTS, *catalogue.STATE)}
+    for name, found in samples(scrape.text):
+        if not name.startswith("process_"):
+            base = name if name in labels else name.rsplit("_", 1)[0]
+            assert {label for label, _ in found} - {"le"} == labels[base], name
+    for hidden in ("0xabc", PAIR, "ETH", "c1", "demo-everstrike"):
+        assert hidden not in scrape.text
+
+
+def test_promtool_accepts_the_page(scrape: Scrape, require_service: Callable[[str, object], None]) -> None:
+    """Prometheus' own judgement of names, units and help."""
+    promtool = shutil.which("promtool")
+    require_service("promtool (Debian's package prometheus)", promtool)
+    checked = subprocess.run(
+        [str(promtool), "check", "metrics"], input=scrape.text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_a_second_worker_takes_the_next_port(
+    celery_setup: CeleryTestSetup, make_worker: Callable[..., object], tmp_path: Path
+) -> None:
+    """Two workers of one machine, each found by the file that it wrote and takes away; and one that finds no port
+    executes all the same."""
+    del celery_setup
+    first = next(p for p in iter(free_port, None) if _is_free(p + 1))
+    environment = {
+        "ORDERS_METRICS__PORT": str(first),
+        "ORDERS_METRICS__PORTS": "2",
+        "ORDERS_METRICS__TARGETS_DIR": str(tmp_path / "targets"),
+    }
+    nodes = [make_worker(**environment) for _ in range(3)]
+    names = [f"127.0.0.1_{port}.json" for port in (first, first + 1)]
+    assert sorted(path.name for path in (tmp_path / "targets").iterdir()) == names
+    assert all(Scrape(port).value("orders_worker_ready") == 1 for port in (first, first + 1))
+    assert "no metrics: none of the ports" in nodes[2].container.logs()  # type: ignore[attr-defined]
+    nodes[0].container.stop(30)  # type: ignore[attr-defined]
+    assert [path.name for path in (tmp_path / "targets").iterdir()] == names[1:]
+
+
+def _is_free(port: int) -> bool:
+    try:
+        page(port)
+    except urllib.error.URLError:
+        return True
+    return False
+
+
+def test_processes_of_a_pool_are_summed(stage: Bed, make_worker: Callable[..., object], tmp_path: Path) -> None:
+    """With prefork each process counts for itself, and a scrape would find one of them."""
+    stage.worker.stop()
+    port = free_port()
+    # Not `--pool prefork`: Celery takes that for its own default, and the configured pool of threads instead.
+    options = ("--pool", "processes", "--concurrency", "2")
+    node = make_worker(*options, ORDERS_METRICS__PORT=str(port), TMPDIR=str(tmp_path))
+    stage.all_ended([stage.send("orders.close", **CLOSE) for _ in range(20)])
+    until(lambda: Scrape(port).total("orders_commands_total") == 20, "all commands of both processes")
+    scrape = Scrape(port)
+    assert scrape.value("orders_queue_wait_seconds_count", command="close") == 20
+    assert scrape.value("orders_worker_slots") == 2
+    assert scrape.value("orders_server_up", server="ledger") == 1
+    (shared,) = tmp_path.glob("orders-metrics-*")
+    assert len(list(shared.glob("counter_*.db"))) >= 2
+    node.container.stop(30)  # type: ignore[attr-defined]
+    assert not shared.exists(), "its files are gone with it"
+
+
+def test_a_server_that_is_away_is_told(bed: Bed, port: int) -> None:
+    """Last in this file: the alert on a ledger that is gone needs a worker that still answers."""
+    server = bed.setup.broker.container
+    server.kill()
+    until(lambda: Scrape(port).value("orders_server_up", server="ledger") == 0, "the server's end", 30, 0.5)
+    scrape = Scrape(port)
+    assert scrape.value("orders_worker_ready") == 0
+    assert "orders_queue_messages" not in scrape.names, "what is not known is not told as zero"
+    server.start()
+    server.ready()
+    until(lambda: Scrape(port).value("orders_server_up", server="broker") == 1, "the server's return", 30, 0.5)
+    until(lambda: Scrape(port).value("orders_worker_ready") == 1, "the worker's return", 60, 0.5)

@@ -1,0 +1,190 @@
+"""Every metric by name: what it counts, in which unit, with which labels. ``docs/metrics.md`` lists them for people.
+
+No label takes a value that a sender chooses: aliases that are not configured here are ``other``, and there is no
+command id, pair or address anywhere. Names and units follow Prometheus' conventions: seconds, bytes, ``_total`` for
+what only grows, times as UNIX seconds.
+"""
+
+from dataclasses import dataclass
+
+FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds: what takes milliseconds when all is well, and is bounded by a timeout."""
+SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0)
+"""Seconds: what waits for a venue or in a queue. 7.5 and 15 are half and whole of the time in which Everstrike takes a
+signed order (``docs/venues.md``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric."""
+
+    name: str
+    kind: str
+    """``counter``, ``histogram`` or ``gauge``."""
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+    """A histogram's, in seconds."""
+
+
+def _counter(name: str, labels: str, text: str) -> Metric:
+    return Metric(name, "counter", tuple(labels.split()), text)
+
+
+def _gauge(name: str, labels: str, text: str) -> Metric:
+    return Metric(name, "gauge", tuple(labels.split()), text)
+
+
+def _histogram(name: str, labels: str, text: str, buckets: tuple[float, ...]) -> Metric:
+    return Metric(name, "histogram", tuple(labels.split()), text, buckets)
+
+
+# -- commands, counted where they are executed ---------------------------------------------------------------------
+
+COMMANDS = _counter(
+    "orders_commands_total",
+    "command account venue outcome reason",
+    "Commands that ended here, by how. A stored report that is told again is not counted.",
+)
+ATTEMPTS = _counter(
+    "orders_attempts_total",
+    "command account venue proof decision",
+    "Attempts, by what they proved and what followed from that. One that never left counts.",
+)
+ANSWERS = _counter(
+    "orders_answers_total",
+    "command venue status",
+    "Attempts by the HTTP status of the answer; lost: it left and no answer came; unsent: nothing left.",
+)
+RETRIES = _counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
+REPLAYS = _counter("orders_replays_total", "command account", "Ids sent again and answered with their stored report.")
+IDS_REUSED = _counter(
+    "orders_ids_reused_total", "command account", "Ids sent again with other arguments, and refused for that."
+)
+REDELIVERED = _counter(
+    "orders_redelivered_total", "command", "Messages that the broker delivered once more: a worker died or lost it."
+)
+TAKEN_OVER = _counter("orders_taken_over_total", "command account", "Commands carried on after their worker was gone.")
+ORPHANED = _counter(
+    "orders_orphaned_total", "command account outcome", "Commands whose worker was gone and whose end was declared."
+)
+REPUBLISHED = _counter(
+    "orders_republished_total", "command", "Commands lost on their way and published again from their intents."
+)
+FAULTS = _counter("orders_worker_faults_total", "command", "Faults of the worker's own while it executed a command.")
+LEDGER_FAILURES = _counter(
+    "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
+)
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+QUEUE_WAIT = _histogram(
+    "orders_queue_wait_seconds",
+    "command",
+    "From enqueueing, by the sender's clock, to the begin of the first attempt; not of commands taken over.",
+    SLOW,
+)
+SIGNATURE_AGE = _histogram(
+    "orders_signature_age_seconds", "venue", "From reading the clock for a signature to the request's first byte.", FAST
+)
+VENUE_LATENCY = _histogram(
+    "orders_venue_latency_seconds",
+    "command venue",
+    "From a request's first byte to its whole answer, or to giving up on it.",
+    SLOW,
+)
+REPORT_TIME = _histogram(
+    "orders_report_seconds", "command outcome", "From enqueueing, by the sender's clock, to the report.", SLOW
+)
+LEDGER_TIME = _histogram(
+    "orders_ledger_round_trip_seconds",
+    "move",
+    "One call of the ledger; a withdrawal's begin, which waits for the disk, is begin_on_disk.",
+    FAST,
+)
+
+# -- this worker -----------------------------------------------------------------------------------------------------
+
+BUILD = _gauge("orders_build_info", "version python celery kombu redis", "1; what this worker is made of.")
+READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to its broker and takes commands, else 0.")
+CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker takes from; absent for others.")
+BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
+SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
+VENUE_OFFSET = _gauge(
+    "orders_venue_clock_offset_seconds",
+    "account venue",
+    "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
+)
+
+# -- what all workers share: each tells the same, asked at a scrape ------------------------------------------------
+
+UNKNOWN = _gauge("orders_unknown_open", "account", "Commands that are unknown and not settled.")
+UNKNOWN_SINCE = _gauge(
+    "orders_unknown_oldest_timestamp_seconds", "account", "Since when the oldest open unknown is unknown."
+)
+HALTED = _gauge("orders_halted", "account command", "1 for each halt that holds; * is any.")
+HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when it holds.")
+INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
+QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue.")
+QUEUED_SINCE = _gauge(
+    "orders_queue_oldest_timestamp_seconds", "queue", "When the oldest message of a queue was enqueued, if it says so."
+)
+DEAD = _gauge("orders_queue_dead_messages", "queue", "Messages kept aside because nobody could read them.")
+UNACKED = _gauge("orders_unacked_messages", "", "Messages taken by any worker and not acknowledged.")
+SERVER_UP = _gauge("orders_server_up", "server", "1 when the server answers, else 0.")
+SERVER_WRITES = _gauge(
+    "orders_server_writable", "server", "1 when it is a primary whose last write to its append-only file went well."
+)
+MEMORY_USED = _gauge("orders_server_memory_used_bytes", "server", "Memory that the server uses.")
+MEMORY_MAX = _gauge(
+    "orders_server_memory_max_bytes", "server", "Its maxmemory; the machine's memory where none is set."
+)
+SERVER_OFFSET = _gauge(
+    "orders_server_clock_offset_seconds",
+    "server",
+    "This machine's clock minus the server's, by TIME at the middle of its round trip; above 0 it is ahead.",
+)
+
+EVENTS = (
+    COMMANDS,
+    ATTEMPTS,
+    ANSWERS,
+    RETRIES,
+    REPLAYS,
+    IDS_REUSED,
+    REDELIVERED,
+    TAKEN_OVER,
+    ORPHANED,
+    REPUBLISHED,
+    FAULTS,
+    LEDGER_FAILURES,
+    QUEUE_WAIT,
+    SIGNATURE_AGE,
+    VENUE_LATENCY,
+    REPORT_TIME,
+    LEDGER_TIME,
+    VENUE_OFFSET,
+)
+"""Those that the executing process keeps."""
+STATE = (
+    BUILD,
+    READY,
+    CONSUMES,
+    BUSY,
+    SLOTS,
+    UNKNOWN,
+    UNKNOWN_SINCE,
+    HALTED,
+    HALTED_SINCE,
+    INTENTS,
+    QUEUED,
+    QUEUED_SINCE,
+    DEAD,
+    UNACKED,
+    SERVER_UP,
+    SERVER_WRITES,
+    MEMORY_USED,
+    MEMORY_MAX,
+    SERVER_OFFSET,
+)
+"""Those that are looked up at a scrape."""

@@ -1,0 +1,126 @@
+"""Where Prometheus finds a worker's metrics: one HTTP port for each worker, its pool's processes included.
+
+A pool of threads is one process, and values are kept in its memory. Processes of a prefork pool write theirs into files
+of a folder that they share (prometheus_client's multiprocess mode), and the parent tells the sum.
+"""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+logger = logging.getLogger("orders.metrics")
+
+SHARED_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own variable."""
+
+
+def share_among_processes() -> Path | None:
+    """Let the processes of a pool keep their values in files. Before the first metric is made.
+
+    Returns the folder to remove at the end; None when the environment names one, which is then somebody's own.
+    """
+    from prometheus_client import values
+
+    if os.environ.get(SHARED_DIR):
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="orders-metrics-"))
+    os.environ[SHARED_DIR] = str(folder)
+    # It chose at its import, and the `celery` program imports it early, with Flower's commands.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call] # the library's gap
+    return folder
+
+
+def registries() -> tuple["CollectorRegistry", "CollectorRegistry"]:
+    """Where metrics are registered, and what is served: the same, unless the values of several processes are summed."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    kept = CollectorRegistry()
+    served = kept
+    if os.environ.get(SHARED_DIR):
+        served = CollectorRegistry()
+        MultiProcessCollector(served)  # type: ignore[no-untyped-call]
+    ProcessCollector(registry=served)
+    return kept, served
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """The HTTP port of one worker."""
+
+    address: str
+    port: int
+    _server: Any
+    _target: Path | None
+    pid: int
+    """Of the process that serves."""
+
+    def close(self) -> None:
+        """End it; in a process of the pool, which inherits it, only let go of the port."""
+        if os.getpid() != self.pid:
+            self._server.socket.close()
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        if self._target is not None:
+            self._target.unlink(missing_ok=True)
+
+
+def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, targets_dir: str) -> Endpoint | None:
+    """Serve on the first free port; None, with a line in the log, when there is none: commands matter more."""
+    from prometheus_client import start_http_server
+
+    for port in range(first, min(first + ports, 65_536)):
+        try:
+            server, _ = start_http_server(port, address, registry)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            continue
+        endpoint = Endpoint(address, port, server, _announce(targets_dir, address, port), os.getpid())
+        logger.info("metrics are served on http://%s:%d/metrics", address, port)
+        return endpoint
+    logger.error(
+        "no metrics: none of the ports %d to %d of %s is free (%s). Set ORDERS_METRICS__PORT, or more "
+        "ORDERS_METRICS__PORTS; commands are executed all the same",
+        first,
+        first + ports - 1,
+        address,
+        reason,
+    )
+    return None
+
+
+def _announce(folder: str, address: str, port: int) -> Path | None:
+    """Name this worker to Prometheus (``file_sd_configs``). A worker that was killed leaves its file behind; whoever
+    takes its port writes it anew."""
+    if not folder:
+        return None
+    host = socket.gethostname() if address in ("0.0.0.0", "::") else address  # noqa: S104 - compared, not bound
+    target = Path(folder) / f"{host}_{port}.json"
+    told = [{"targets": [f"{host}:{port}"], "labels": {"pid": str(os.getpid())}}]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and moved: Prometheus reads it whenever it changes.
+        written = target.with_suffix(f".{os.getpid()}.new")
+        written.write_text(json.dumps(told), encoding="utf-8")
+        written.replace(target)
+    except OSError as error:
+        logger.error("ORDERS_METRICS__TARGETS_DIR: %s can't be written: %s", target, error.strerror)  # noqa: TRY400
+        return None
+    return target
+
+
+def remove(folder: Path | None) -> None:
+    """Remove what :func:`share_among_processes` made."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
