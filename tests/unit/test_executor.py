@@ -457,7 +457,7 @@ def test_a_stopping_worker_gives_back_a_query_too() -> None:
 
 def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> None:
     """Its lease ends by itself."""
-    bench = Bench(BUSY)
+    bench = Bench(Answer(429, b"", {"Retry-After": "8"}))
     bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
     bench.executor = bench.make()
 
