@@ -186,21 +186,31 @@ class Executor:
         prior = run.progress.tries - 1
         if prior >= self._retry.attempts:
             return self._report(run, *self._give_up(run, Reason.UNAVAILABLE, "the attempts are used up"))
-        policy = retrying(
-            self._retry,
-            self._clock,
-            attempts_left=self._retry.attempts - prior,
-            deadline_ms=run.command.deadline,
-            before_wait=lambda attempt, wait: self._pause(run, attempt, wait),
-            wait=lambda seconds: self._holder.rest(run.held, seconds),
-        )
+        started = self._clock.monotonic()
         try:
-            attempt: Attempt = policy(self._attempt, run)
+            attempt = self._attempt(run)
+            if attempt.decision.again:
+                attempt = self._retried(run, attempt, prior, started)
         except CannotSend as problem:
             return self._report(run, *self._give_up(run, problem.reason, problem.message))
         except HaltedMidway as midway:
             return self._report(run, *self._give_up(run, Reason.HALTED, _halted(midway.halt).message))
         return self._report(run, *self._conclude(run, attempt))
+
+    def _retried(self, run: _Run, first: Attempt, prior: int, started: float) -> Attempt:
+        """The last attempt; ``first`` has been made already, at ``started``."""
+        made = iter([first])
+        policy = retrying(
+            self._retry,
+            self._clock,
+            started=started,
+            attempts_left=self._retry.attempts - prior,
+            deadline_ms=run.command.deadline,
+            before_wait=lambda attempt, wait: self._pause(run, attempt, wait),
+            wait=lambda seconds: self._holder.rest(run.held, seconds),
+        )
+        attempt: Attempt = policy(lambda: next(made, None) or self._attempt(run))
+        return attempt
 
     def _attempt(self, run: _Run) -> Attempt:
         if run.held.paused:

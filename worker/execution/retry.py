@@ -39,6 +39,7 @@ def retrying(
     limits: RetryLimits,
     clock: Clock,
     *,
+    started: float,
     attempts_left: int,
     deadline_ms: int | None,
     before_wait: Callable[[Attempt, float], None],
@@ -46,11 +47,12 @@ def retrying(
 ) -> Retrying:
     """A tenacity policy whose call returns the last :class:`Attempt`, also when it would have to be made again.
 
-    Retries on results alone: an exception is never a reason to send again. ``before_wait`` is told the attempt and
-    the seconds that will be waited after it; ``wait`` waits, and may end the whole by raising.
+    Retries on results alone: an exception is never a reason to send again. ``started`` is when the first was begun, on
+    the monotonic clock. ``before_wait`` is told the attempt and the seconds that will be waited after it; ``wait``
+    waits, and may end the whole by raising.
     """
     used_up = stop_after_attempt(attempts_left)
-    ends_at = clock.monotonic() + limits.budget
+    ends_at = started + limits.budget
 
     def past_deadline(state: RetryCallState) -> bool:
         return deadline_ms is not None and clock.now_ms() + state.upcoming_sleep * 1000 >= deadline_ms

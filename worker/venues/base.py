@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, quote
 
 import requests
+from requests.auth import AuthBase
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 
 from producers.commands import Command, plain
 from producers.report import Position, Reason
@@ -118,6 +122,25 @@ class Account:
     credentials: Credentials
 
 
+@lru_cache(maxsize=256)
+def _prepared_url(url: str) -> str:
+    return cast("str", requests.Request("GET", url).prepare().url)
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> requests.PreparedRequest:
+    """A signed POST of exactly this body, as ``requests.Request("POST", …).prepare()`` makes it, in a fraction of its
+    time: the URL is looked at once, and nothing has to be found out about bytes."""
+    request = requests.PreparedRequest()
+    request.method = "POST"
+    request.url = _prepared_url(url)
+    request.headers = CaseInsensitiveDict(headers)
+    request.headers["Content-Length"] = str(len(body))
+    request.body = body
+    request.hooks = default_hooks()
+    request.prepare_cookies({})
+    return auth(request)
+
+
 def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[str, ...]:
     """The keys and the signature of a request, as they could be echoed in an answer: plain or percent-encoded.
 
@@ -125,7 +148,8 @@ def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[str
     """
     body = request.body if isinstance(request.body, bytes) else b""
     found = [account.credentials.api_key, account.credentials.secret_key, request.headers.get("x-signature", "")]
-    found += [value for key, value in parse_qsl(body.decode("ascii", "replace")) if key == "sign"]
+    if b"sign=" in body:
+        found += [value for key, value in parse_qsl(body.decode("ascii", "replace")) if key == "sign"]
     plainly = [value for value in found if len(value) >= 8]
     return tuple(dict.fromkeys([*plainly, *(quote(value, safe="") for value in plainly)]))
 

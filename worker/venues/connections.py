@@ -12,6 +12,7 @@ from http.client import HTTPResponse
 from typing import Any, cast
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -176,16 +177,36 @@ class _TlsPool(WatchedPool, HTTPSConnectionPool):
 
 
 class WatchedAdapter(HTTPAdapter):
-    """requests' adapter over the pools above."""
+    """requests' adapter over the pools above, each found once for a venue's address and kept."""
+
+    def __init__(self, limits: HttpLimits, verify: bool | str) -> None:
+        self.verify = verify
+        self._limits = limits
+        self._by_place: dict[tuple[str, str], WatchedPool] = {}
+        super().__init__(
+            # As many venues as there may ever be: a pool that is pushed out would leave a reserved connection unused.
+            pool_connections=1000,
+            pool_maxsize=limits.pool_size,
+            max_retries=urllib3.Retry(0, read=False, redirect=False),
+        )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager and give it our pools."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
-    def pool(self, base_url: str, verify: bool | str | None, limits: HttpLimits) -> WatchedPool:
-        """The pool that will serve requests to ``base_url``."""
-        request = requests.Request("GET", base_url).prepare()
-        pool = self.get_connection_with_tls_context(request, verify=verify)
-        pool.limits = limits  # type: ignore[attr-defined]
-        return cast("WatchedPool", pool)
+    def pool(self, url: str) -> WatchedPool:
+        """The pool that serves requests to this URL, whatever its path."""
+        scheme, _, rest = url.partition("://")
+        place = scheme, rest.partition("/")[0]
+        found = self._by_place.get(place)
+        if found is None:
+            request = requests.Request("GET", url).prepare()
+            found = cast("WatchedPool", super().get_connection_with_tls_context(request, verify=self.verify))
+            found.limits = self._limits
+            self._by_place[place] = found
+        return found
+
+    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
+        """Where `send` asks for the pool: the same one, in which the connection is reserved."""
+        return self.pool(cast("str", request.url))

@@ -30,6 +30,7 @@ from worker.venues.base import (
     Verdict,
     decimal_text,
     one_line,
+    post,
     read_json,
     retry_after_seconds,
     untouched,
@@ -92,8 +93,7 @@ class Everstrike:
             return requests.Request("GET", account.base_url + path, params=query, auth=auth).prepare()
         path, fields = _mutation(command, now_ms)
         body = urlencode(fields).encode("ascii")
-        headers = {"content-type": FORM}
-        return requests.Request("POST", account.base_url + path, data=body, headers=headers, auth=auth).prepare()
+        return post(account.base_url + path, body, {"content-type": FORM}, auth)
 
     def judge(self, command: Command, answer: Answer) -> Verdict:
         """The contract's rows, by status, envelope and message."""

@@ -1,6 +1,7 @@
 """HTTP to the venues: pooled connections, and for every failure one answer to one question: did anything leave?
 
-requests does HTTP; what is ours is small and watches it:
+requests does HTTP, by its adapter alone: a session would add cookies, redirects and the environment's wishes, which no
+order needs, and takes as long as all of the rest. What is ours is small and watches it:
 
 * a connection is opened before the request is signed, so that a signature never ages in a handshake;
 * the bytes handed to the kernel are counted, so that "never left" is a fact and not a guess from an exception's name;
@@ -14,14 +15,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import requests
 import urllib3
 
 from worker.venues.base import Answer, Timing
-from worker.venues.connections import Handed, HttpLimits, WatchedAdapter, WatchedPool
+from worker.venues.connections import Handed, HttpLimits, WatchedAdapter
 
 USER_AGENT = "order-execution-worker"
 
@@ -43,29 +43,22 @@ class Transport:
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
         self.limits = limits or HttpLimits()
-        self._session = requests.Session()
-        self._session.trust_env = False  # no .netrc, no proxies, no CA bundle from the environment
-        self._session.verify = ca_file or True
-        adapter = WatchedAdapter(
-            pool_maxsize=self.limits.pool_size, max_retries=urllib3.Retry(0, read=False, redirect=False)
-        )
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-        self._adapter = adapter
+        self._adapter = WatchedAdapter(self.limits, ca_file or True)
+        self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
     def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
         """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
 
         Whatever ``prepare`` raises passes through; nothing has left then.
         """
-        pool = self._adapter.pool(base_url, self._session.verify, self.limits)
+        pool = self._adapter.pool(base_url)
         try:
             connection = pool.reserve()
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
         # Kept here: the connection itself may be another thread's by the time that is asked what left.
         handed = connection.handed
-        with self._unreserving(pool):
+        try:
             request = prepare()
             request.headers.setdefault("user-agent", USER_AGENT)
             try:
@@ -77,21 +70,11 @@ class Transport:
                 left = handed.size > 0
                 what = "the reply was lost" if left else "the connection broke before anything was sent"
                 return NoAnswer(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
-
-    @contextmanager
-    def _unreserving(self, pool: WatchedPool) -> Iterator[None]:
-        try:
-            yield
         finally:
             pool.unreserve()
 
     def _send(self, request: requests.PreparedRequest, handed: Handed) -> Answer:
-        response = self._session.send(
-            request,
-            stream=True,
-            allow_redirects=False,
-            timeout=(self.limits.connect_timeout, self.limits.read_timeout),
-        )
+        response = self._adapter.send(request, stream=True, timeout=self._timeout, verify=self._adapter.verify)
         with response:
             body = bytearray()
             for chunk in response.iter_content(65_536):
@@ -102,7 +85,7 @@ class Transport:
 
     def close(self) -> None:
         """Close every pooled connection."""
-        self._session.close()
+        self._adapter.close()
 
 
 def _timing(handed: Handed) -> Timing | None:
