@@ -137,7 +137,6 @@ def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> r
     request.headers["Content-Length"] = str(len(body))
     request.body = body
     request.hooks = default_hooks()
-    request.prepare_cookies({})
     return auth(request)
 
 
