@@ -35,7 +35,10 @@ class Round:
         """All parts, in their order. A part that fails is told, and the others go on."""
         for names, part in PARTS.items():
             if set(names) & set(self.chosen.parts):
-                part(self)
+                try:
+                    part(self)
+                except (RuntimeError, subprocess.SubprocessError) as trouble:
+                    self.note("trouble", "/".join(names), {"words": str(trouble)})
 
     def note(self, part: str, who: str, figures: Figures) -> None:
         """Keep a measurement and say it."""
@@ -112,7 +115,7 @@ def producing(this: Round) -> None:
     names = dict.fromkeys(each.name for each in this.chosen.contenders)
     for name in names:
         with this.rig.sending(KNOWN[name]) as sender:
-            sender.ask(first=0, count=50, singly=True)
+            sender.ask(first=this.rig.numbers(50), count=50, singly=True)
             if name != "ours":
                 seconds = sender.ask(first=this.rig.numbers(1000), count=1000, singly=True)["seconds"]
                 this.note("producers", f"{name}, one by one", {"rate": 1000 / seconds})

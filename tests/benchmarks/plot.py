@@ -33,6 +33,9 @@ def colour(label: str) -> str:
 
 def bars(axes: Any, records: Sequence[Record], figure: str, title: str) -> None:
     """One bar for each contender."""
+    if not records:
+        axes.set_axis_off()  # not measured in this run
+        return
     who = [label for label in labels(records) if over_rounds(chosen(records, contender=label), figure)]
     told = [over_rounds(chosen(records, contender=label), figure) or (0, 0, 0) for label in who]
     spans = [[middle - low for low, middle, _ in told], [high - middle for _, middle, high in told]]
@@ -50,6 +53,9 @@ def bars(axes: Any, records: Sequence[Record], figure: str, title: str) -> None:
 
 def growth(axes: Any, records: Sequence[Record]) -> None:
     """Commands a second by processes, beside the straight line."""
+    if not records:
+        axes.set_axis_off()
+        return
     for latency in (20.0, 100.0):
         rows = chosen(records, latency_ms=latency)
         counts = sorted({each["processes"] for each in rows})
@@ -74,8 +80,9 @@ def draw(told: dict[str, Any], path: Path) -> None:
         bars(axes, chosen(rates, latency_ms=latency), "rate", f"commands/s, venue {latency:g} ms")
     bars(panels[1][1], chosen(records, part="latency"), "wire_p50", "enqueue to wire at 100/s, p50 ms")
     bars(panels[2][0], chosen(records, part="latency"), "wire_p99", "enqueue to wire at 100/s, p99 ms")
-    for axes in (panels[1][1], panels[2][0]):
-        axes.set_xscale("log")
+    if chosen(records, part="latency"):
+        for axes in (panels[1][1], panels[2][0]):
+            axes.set_xscale("log")
     growth(panels[2][1], chosen(records, part="scaling"))
     machine = told["machine"]
     rounds = told["asked"]["rounds"]

@@ -1,7 +1,7 @@
-"""A run's figures as text: ``python -m tests.benchmarks.table benchmarks.json``.
+"""A run's figures as text: ``python -m tests.benchmarks.table benchmarks.json [PAGE]``.
 
-Markdown, so that it can be pasted into a page. A cell is the median over the rounds, with the least and the largest
-behind it where there were several.
+Markdown; with a page, put between its marks ``<!-- figures -->`` and ``<!-- /figures -->`` instead of printed. A cell
+is the median over the rounds, with the least and the largest behind it where there were several.
 """
 
 import json
@@ -67,6 +67,7 @@ TITLES = {
     "producers": "Enqueueing",
     "behind": "Cancels behind queries",
 }
+BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
 SPLIT = ("latency_ms", "case")
 
 
@@ -133,8 +134,31 @@ def report(told: Mapping[str, Any]) -> str:
     """Everything."""
     records = told["records"]
     trouble = [f"TROUBLE {each['contender']}: {each['words']}" for each in chosen(records, part="trouble")]
-    return "\n".join([*place(told), *tables(records), "", *held_to(records), *trouble])
+    return "\n".join(["\n\n".join(place(told)), *tables(records), "", *held_to(records), *trouble])
+
+
+def put_into(page: str, words: str) -> str:
+    """The page with these words between its marks.
+
+    Raises:
+        ValueError: when it has no marks.
+    """
+    head, begins, rest = page.partition(BEGINS)
+    _, ends, tail = rest.partition(ENDS)
+    if not (begins and ends):
+        raise ValueError(f"the page has no {BEGINS} … {ENDS}")
+    return f"{head}{BEGINS}\n\n{words}\n\n{ENDS}{tail}"
+
+
+def main() -> None:
+    """Print them, or put them into a page."""
+    told = json.loads(Path(sys.argv[1]).read_text())
+    if len(sys.argv) < 3:
+        print(report(told))
+        return
+    page = Path(sys.argv[2])
+    page.write_text(put_into(page.read_text(), report(told)))
 
 
 if __name__ == "__main__":
-    print(report(json.loads(Path(sys.argv[1]).read_text())))
+    main()
