@@ -6,8 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+
+import psutil
+import redis
 
 from tests.benchmarks import measures
 from tests.benchmarks.contenders import ALL as KNOWN
@@ -17,6 +21,7 @@ from tests.benchmarks.rig import Rig
 
 CONTENDERS = "ours,ours@threads:4x2,celery,once,dramatiq,rq,arq,taskiq,huey"
 SCALE = (1, 2, 4, 8)
+TROUBLE = (RuntimeError, OSError, HTTPException, psutil.Error, redis.RedisError, subprocess.SubprocessError)
 Figures = dict[str, Any]
 
 
@@ -37,7 +42,7 @@ class Round:
             if set(names) & set(self.chosen.parts):
                 try:
                     part(self)
-                except (RuntimeError, subprocess.SubprocessError) as trouble:
+                except TROUBLE as trouble:
                     self.note("trouble", "/".join(names), {"words": str(trouble)})
 
     def note(self, part: str, who: str, figures: Figures) -> None:
@@ -56,7 +61,7 @@ class Round:
         for contender in self.turn(contenders):
             try:
                 visit(self, contender)
-            except (RuntimeError, TimeoutError) as trouble:
+            except TROUBLE as trouble:
                 self.note("trouble", contender.label, {"words": str(trouble)})
 
 
@@ -144,4 +149,6 @@ PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
     ("signing",): signing,
     ("producers",): producing,
 }
+WITH_PEERS = frozenset({"throughput", "latency", "producers"})
+"""Parts that need the interpreter of every contender."""
 ALL = tuple(name for names in PARTS for name in names)

@@ -18,8 +18,8 @@ SMALL = ["--contenders", "ours", "--latencies", "0", "--seconds", "0.5", "--peer
 
 
 def test_a_tiny_round_and_ctrl_c(tmp_path: Path) -> None:
-    """The figures come from real commands, each signed and sent once; and whoever has seen enough gets what was measured
-    so far and keeps no worker that would slow down the next run (the suite fails when a process is left)."""
+    """The figures come from real commands, each signed and sent once; and whoever has seen enough gets what was
+    measured so far and keeps no worker that would slow down the next run (the suite fails when a process is left)."""
     told_in = tmp_path / "found.json"
     command = [sys.executable, "-m", "tests.benchmarks", *SMALL]
     run = subprocess.Popen(
