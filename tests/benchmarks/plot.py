@@ -16,6 +16,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from tests.benchmarks.figures import Record, chosen, over_rounds
+from tests.benchmarks.table import number
 
 OURS, THEIRS = "#1f6f8b", "#b8b8b8"
 LATENCIES = (0.0, 20.0, 100.0)
@@ -47,7 +48,7 @@ def bars(axes: Any, records: Sequence[Record], figure: str, title: str) -> None:
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9)
     for place, (_, middle, high) in zip(places, told, strict=True):
-        axes.text(high, place, f" {middle:.3g}", va="center", fontsize=7)
+        axes.text(high, place, f" {number(middle)}", va="center", fontsize=7)
     axes.margins(x=0.15)
 
 
@@ -86,7 +87,9 @@ def draw(told: dict[str, Any], path: Path) -> None:
     growth(panels[2][1], chosen(records, part="scaling"))
     machine = told["machine"]
     rounds = told["asked"]["rounds"]
-    figure.suptitle(f"{rounds} rounds; {machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}")
+    figure.suptitle(
+        f"{rounds} round{'s'[: rounds != 1]}; {machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}"
+    )
     figure.tight_layout()
     figure.savefig(path)
 
