@@ -85,11 +85,9 @@ def draw(told: dict[str, Any], path: Path) -> None:
         for axes in (panels[1][1], panels[2][0]):
             axes.set_xscale("log")
     growth(panels[2][1], chosen(records, part="scaling"))
-    machine = told["machine"]
-    rounds = told["asked"]["rounds"]
-    figure.suptitle(
-        f"{rounds} round{'s'[: rounds != 1]}; {machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}"
-    )
+    machine, rounds = told["machine"], told["asked"]["rounds"]
+    where = f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}"
+    figure.suptitle(f"{rounds} round{'s'[: rounds != 1]}; {where}")
     figure.tight_layout()
     figure.savefig(path)
 
