@@ -7,6 +7,7 @@ tests.benchmarks.table`` prints them again. It ends by itself; Ctrl-C ends it, a
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from tests.benchmarks import parts
 from tests.benchmarks.contenders import default_peers, named
 from tests.benchmarks.machine import machine
+from tests.benchmarks.processes import ROOT
 from tests.benchmarks.rig import Rig
 from tests.benchmarks.table import report
 
@@ -52,7 +54,8 @@ def arguments() -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     chosen.latencies = [float(each) for each in chosen.latencies.split(",")]
-    if not Path(chosen.peers).exists() and not all(each.own for each in chosen.contenders):
+    foreign = parts.WITH_PEERS & set(chosen.parts) and not all(each.own for each in chosen.contenders)
+    if foreign and not Path(chosen.peers).exists():
         parser.error(f"{chosen.peers} is not there: make .venv-bench/.installed, or --contenders ours,celery")
     return chosen
 
@@ -79,9 +82,20 @@ def main() -> int:
         "took_seconds": time.time() - started,
         "records": found,
     }
+    chosen.json = chosen.json.resolve()
     chosen.json.write_text(json.dumps(told, indent=1) + "\n")
     print(report(told), flush=True)
+    draw(chosen.peers, chosen.json)
     return code
+
+
+def draw(python: str, found: Path) -> None:
+    """Have the peers' interpreter, which has matplotlib, draw the picture; without it there is none."""
+    if Path(python).exists():
+        picture = found.with_suffix(".svg")
+        command = [python, "-m", "tests.benchmarks.plot", str(found), str(picture)]
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
+        print(f"\n{found} and {picture}" if done.returncode == 0 else f"\n{found}; the picture failed", flush=True)
 
 
 def _interrupt(*_: object) -> None:

@@ -14,8 +14,8 @@ Figures = dict[str, Any]
 CEILING = 900
 """Commands a second that no contender is expected to pass by much: how long a queue to fill for so many seconds."""
 LIGHT_RATE = 100
-GIVE_UP = 12.0
-"""A contender that needs so many times the time planned is stopped, and its rate is of what it did."""
+GIVE_UP, GRACE_SECONDS = 4.0, 20.0
+"""A contender that needs so many times the time planned, and this besides, is told by what it did until then."""
 
 
 class _Meter:
@@ -68,7 +68,7 @@ def drain(bench: Bench, count: int, latency_ms: float, seconds: float, *, refuse
     meter = _Meter(bench)
     began = time.time_ns() / 1e6
     bench.family.resume()
-    whole = bench.venue.wait_for(wanted, seconds * GIVE_UP)
+    whole = bench.venue.wait_for(wanted, seconds * GIVE_UP + GRACE_SECONDS)
     time.sleep(latency_ms / 1000 + 0.1)
     done = bench.venue.count()
     ended = bench.venue.last_answer() if whole else time.time_ns() / 1e6

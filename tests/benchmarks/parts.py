@@ -6,8 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+
+import psutil
+import redis
 
 from tests.benchmarks import measures
 from tests.benchmarks.contenders import ALL as KNOWN
@@ -17,6 +21,7 @@ from tests.benchmarks.rig import Rig
 
 CONTENDERS = "ours,ours@threads:4x2,celery,once,dramatiq,rq,arq,taskiq,huey"
 SCALE = (1, 2, 4, 8)
+TROUBLE = (RuntimeError, OSError, HTTPException, psutil.Error, redis.RedisError, subprocess.SubprocessError)
 Figures = dict[str, Any]
 
 
@@ -35,7 +40,10 @@ class Round:
         """All parts, in their order. A part that fails is told, and the others go on."""
         for names, part in PARTS.items():
             if set(names) & set(self.chosen.parts):
-                part(self)
+                try:
+                    part(self)
+                except TROUBLE as trouble:
+                    self.note("trouble", "/".join(names), {"words": str(trouble)})
 
     def note(self, part: str, who: str, figures: Figures) -> None:
         """Keep a measurement and say it."""
@@ -53,7 +61,7 @@ class Round:
         for contender in self.turn(contenders):
             try:
                 visit(self, contender)
-            except (RuntimeError, TimeoutError) as trouble:
+            except TROUBLE as trouble:
                 self.note("trouble", contender.label, {"words": str(trouble)})
 
 
@@ -112,7 +120,7 @@ def producing(this: Round) -> None:
     names = dict.fromkeys(each.name for each in this.chosen.contenders)
     for name in names:
         with this.rig.sending(KNOWN[name]) as sender:
-            sender.ask(first=0, count=50, singly=True)
+            sender.ask(first=this.rig.numbers(50), count=50, singly=True)
             if name != "ours":
                 seconds = sender.ask(first=this.rig.numbers(1000), count=1000, singly=True)["seconds"]
                 this.note("producers", f"{name}, one by one", {"rate": 1000 / seconds})
@@ -141,4 +149,6 @@ PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
     ("signing",): signing,
     ("producers",): producing,
 }
+WITH_PEERS = frozenset({"throughput", "latency", "producers"})
+"""Parts that need the interpreter of every contender."""
 ALL = tuple(name for names in PARTS for name in names)

@@ -16,6 +16,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from tests.benchmarks.figures import Record, chosen, over_rounds
+from tests.benchmarks.table import number
 
 OURS, THEIRS = "#1f6f8b", "#b8b8b8"
 LATENCIES = (0.0, 20.0, 100.0)
@@ -33,6 +34,9 @@ def colour(label: str) -> str:
 
 def bars(axes: Any, records: Sequence[Record], figure: str, title: str) -> None:
     """One bar for each contender."""
+    if not records:
+        axes.set_axis_off()  # not measured in this run
+        return
     who = [label for label in labels(records) if over_rounds(chosen(records, contender=label), figure)]
     told = [over_rounds(chosen(records, contender=label), figure) or (0, 0, 0) for label in who]
     spans = [[middle - low for low, middle, _ in told], [high - middle for _, middle, high in told]]
@@ -44,12 +48,15 @@ def bars(axes: Any, records: Sequence[Record], figure: str, title: str) -> None:
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9)
     for place, (_, middle, high) in zip(places, told, strict=True):
-        axes.text(high, place, f" {middle:.3g}", va="center", fontsize=7)
+        axes.text(high, place, f" {number(middle)}", va="center", fontsize=7)
     axes.margins(x=0.15)
 
 
 def growth(axes: Any, records: Sequence[Record]) -> None:
     """Commands a second by processes, beside the straight line."""
+    if not records:
+        axes.set_axis_off()
+        return
     for latency in (20.0, 100.0):
         rows = chosen(records, latency_ms=latency)
         counts = sorted({each["processes"] for each in rows})
@@ -74,12 +81,13 @@ def draw(told: dict[str, Any], path: Path) -> None:
         bars(axes, chosen(rates, latency_ms=latency), "rate", f"commands/s, venue {latency:g} ms")
     bars(panels[1][1], chosen(records, part="latency"), "wire_p50", "enqueue to wire at 100/s, p50 ms")
     bars(panels[2][0], chosen(records, part="latency"), "wire_p99", "enqueue to wire at 100/s, p99 ms")
-    for axes in (panels[1][1], panels[2][0]):
-        axes.set_xscale("log")
+    if chosen(records, part="latency"):
+        for axes in (panels[1][1], panels[2][0]):
+            axes.set_xscale("log")
     growth(panels[2][1], chosen(records, part="scaling"))
-    machine = told["machine"]
-    rounds = told["asked"]["rounds"]
-    figure.suptitle(f"{rounds} rounds; {machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}")
+    machine, rounds = told["machine"], told["asked"]["rounds"]
+    where = f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}"
+    figure.suptitle(f"{rounds} round{'s'[: rounds != 1]}; {where}")
     figure.tight_layout()
     figure.savefig(path)
 

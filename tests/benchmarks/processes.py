@@ -104,20 +104,22 @@ class Family:
     def stop(self) -> None:
         """SIGTERM; after a while SIGKILL for what is left of each session."""
         members = self.members()
-        for process in members:
-            with contextlib.suppress(psutil.Error):
-                process.resume()
-        for leader in self._leaders:
-            if leader.poll() is None:
-                leader.terminate()
-        _, left = psutil.wait_procs([psutil.Process(p.pid) for p in members if p.is_running()], timeout=STOP_SECONDS)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        for leader in self._leaders:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(leader.pid, signal.SIGKILL)
-            leader.wait()
+        try:
+            for process in members:
+                with contextlib.suppress(psutil.Error):
+                    process.resume()
+            for leader in self._leaders:
+                if leader.poll() is None:
+                    leader.terminate()
+            psutil.wait_procs(members, timeout=STOP_SECONDS)
+        finally:  # Ctrl-C may come in between
+            for process in members:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            for leader in self._leaders:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(leader.pid, signal.SIGKILL)
+                leader.wait()
 
 
 class Helper:
@@ -167,12 +169,12 @@ class Helper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
         try:
-            self._process.wait(STOP_SECONDS / 3)
-        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                if self._process.stdin is not None:
+                    self._process.stdin.close()
+                self._process.wait(STOP_SECONDS / 3)
+        finally:
             self._process.kill()
             self._process.wait()
         if self._process.stdout is not None:

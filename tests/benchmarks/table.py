@@ -1,7 +1,7 @@
-"""A run's figures as text: ``python -m tests.benchmarks.table benchmarks.json``.
+"""A run's figures as text: ``python -m tests.benchmarks.table benchmarks.json [PAGE]``.
 
-Markdown, so that it can be pasted into a page. A cell is the median over the rounds, with the least and the largest
-behind it where there were several.
+Markdown; with a page, put between its marks ``<!-- figures -->`` and ``<!-- /figures -->`` instead of printed. A cell
+is the median over the rounds, with the least and the largest behind it where there were several.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.figures import Record, chosen, over_rounds
-from tests.benchmarks.targets import targets
+from tests.benchmarks.targets import NOT_MEASURED, targets
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "throughput": {
@@ -67,6 +67,7 @@ TITLES = {
     "producers": "Enqueueing",
     "behind": "Cancels behind queries",
 }
+BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
 SPLIT = ("latency_ms", "case")
 
 
@@ -122,19 +123,47 @@ def place(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def held_to(records: Sequence[Record]) -> Iterator[str]:
-    """The targets."""
+    """The targets that this run can judge, and how many it can't."""
+    told = targets(records)
     yield "| held to | wanted | found | |"
     yield "|---|---|---|---|"
-    for each in targets(records):
-        yield f"| {each.what} | {each.wanted} | {each.found} | {each.word} |"
+    for each in told:
+        if each.found != NOT_MEASURED:
+            yield f"| {each.what} | {each.wanted} | {each.found} | {each.word} |"
+    left = sum(each.found == NOT_MEASURED for each in told)
+    if left:
+        yield f"\n{left} more need parts or contenders that this run had not."
 
 
 def report(told: Mapping[str, Any]) -> str:
     """Everything."""
     records = told["records"]
     trouble = [f"TROUBLE {each['contender']}: {each['words']}" for each in chosen(records, part="trouble")]
-    return "\n".join([*place(told), *tables(records), "", *held_to(records), *trouble])
+    return "\n".join(["\n\n".join(place(told)), *tables(records), "", *held_to(records), *trouble])
+
+
+def put_into(page: str, words: str) -> str:
+    """The page with these words between its marks.
+
+    Raises:
+        ValueError: when it has no marks.
+    """
+    head, begins, rest = page.partition(BEGINS)
+    _, ends, tail = rest.partition(ENDS)
+    if not (begins and ends):
+        raise ValueError(f"the page has no {BEGINS} … {ENDS}")
+    return f"{head}{BEGINS}\n\n{words}\n\n{ENDS}{tail}"
+
+
+def main() -> None:
+    """Print them, or put them into a page."""
+    told = json.loads(Path(sys.argv[1]).read_text())
+    if len(sys.argv) < 3:
+        print(report(told))
+        return
+    page = Path(sys.argv[2])
+    page.write_text(put_into(page.read_text(), report(told)))
 
 
 if __name__ == "__main__":
-    print(report(json.loads(Path(sys.argv[1]).read_text())))
+    main()

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 TIMESTAMPNS = 35  # SO_TIMESTAMPNS, Linux; Python's socket module doesn't name it
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-COMMAND = re.compile(rb"(?:^|&)(?:qty|order_id)=([^&]*)")
+COMMAND = re.compile(rb"(?:^|&)(?:qty|id)=([^&]*)")
 SIGNED = re.compile(rb"(?:^|&)timestamp=(\d+)")
 
 
