@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.utils.json import dumps
 
+from worker.channel_script import ACK, ACK_SHA
 from worker.channel_take import TakingChannel, TakingQoS
 
 if TYPE_CHECKING:
@@ -128,10 +129,21 @@ class QoS(TakingQoS):
 
     def _remove(self, tags: list[str], *, spare: bool = False) -> None:
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
+            if not self.channel.global_keyprefix:
+                self._remove_in_one(client, tags)
+                return
+            # kombu's client would put the prefix before one of the script's keys and not before the other.
             pipe = client.pipeline()
             for tag in tags:
                 self._remove_from_indices(tag, pipe)
             pipe.execute()
+
+    def _remove_in_one(self, client: Any, tags: list[str]) -> None:
+        keys = (self.unacked_index_key, self.unacked_key)
+        try:
+            client.evalsha(ACK_SHA, 2, *keys, *tags)
+        except redis.exceptions.NoScriptError:
+            client.eval(ACK, 2, *keys, *tags)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back on its queue; an entry that can't be read goes to the list `unacked.dead`.

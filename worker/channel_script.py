@@ -1,10 +1,10 @@
-"""The script with which a worker takes a message; it runs on the server, in one step."""
+"""The scripts with which a worker takes and acknowledges a message; each runs on the server, in one step."""
 
 from __future__ import annotations
 
 from hashlib import sha1
 
-__all__ = ["SHA", "TAKE"]
+__all__ = ["ACK", "ACK_SHA", "SHA", "TAKE"]
 
 TAKE = """
 -- KEYS     lists; the first that holds a message is taken from
@@ -13,8 +13,14 @@ TAKE = """
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  "1" or "0" for each key: whether its messages are recorded as unacked
 -- ARGV[5]  what separates a queue's name from its priority in a key
--- Returns 0, or {index of the key from 1, message, delivery tag}: the tag is nil if the message was not to be recorded,
--- and empty if it carries none, in which case it is on the list <queue>.dead.
+-- Returns 0, or {index of the key from 1, message, delivery tag, how many keys still hold something}: the tag is nil if
+-- the message was not to be recorded, and empty if it carries none, in which case it is on the list <queue>.dead.
+
+-- How many keys hold something. Reading them is also asking to be told when one is next written to: the server tracks
+-- for the connection what a script of it reads (CLIENT TRACKING), so that nothing can arrive unseen after the look.
+local function left()
+  return redis.call('EXISTS', unpack(KEYS))
+end
 
 -- Makes a write that must not fail: if it is refused, the message goes back to where it was.
 local function refused(key, raw, ...)
@@ -50,18 +56,30 @@ end
 for i, key in ipairs(KEYS) do
   local raw = redis.call('RPOP', key)
   if raw then
-    if ARGV[4]:sub(i, i) == '0' then return {i, raw, false} end
+    if ARGV[4]:sub(i, i) == '0' then return {i, raw, false, left()} end
     local cut = key:find(ARGV[5], 1, true)
     local queue = cut and key:sub(1, cut - 1) or key
     local tag, entry = addressed(queue, raw)
     if not tag then
-      return refused(key, raw, 'LPUSH', queue .. '.dead', raw) or {i, raw, ''}
+      return refused(key, raw, 'LPUSH', queue .. '.dead', raw) or {i, raw, '', left()}
     end
     return refused(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
       or refused(key, raw, 'HSET', ARGV[1], tag, entry)
-      or {i, raw, tag}
+      or {i, raw, tag, left()}
   end
 end
+left()
 return 0
 """
 SHA = sha1(TAKE.encode(), usedforsecurity=False).hexdigest()
+
+ACK = """
+-- KEYS[1]  sorted set of the delivery tags of unacked messages
+-- KEYS[2]  hash of the unacked messages
+-- ARGV     the tags of those that are done
+for _, tag in ipairs(ARGV) do
+  redis.call('ZREM', KEYS[1], tag)
+  redis.call('HDEL', KEYS[2], tag)
+end
+"""
+ACK_SHA = sha1(ACK.encode(), usedforsecurity=False).hexdigest()

@@ -2,9 +2,10 @@
 
 kombu pops with BRPOP and writes `unacked` afterwards: a worker that dies in between takes the message along. Here one
 script does both. What BRPOP did besides, waiting for a message, is done by the server's key tracking
-(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues makes the server send one invalidation message when
-any of them is next written to. `EXISTS` looks and watches in one step, so that nothing can arrive unseen between the
-look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s) finds the message.
+(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the same script, makes the server
+send one invalidation message when any of them is next written to. It looks and watches in one step, so that nothing can
+arrive unseen between the look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s)
+finds the message.
 """
 
 # What is subclassed here is kombu's, which publishes no types.
@@ -57,9 +58,7 @@ class TakingChannel(stock.Channel):
     _unrecorded: frozenset[str] = frozenset()
     _script_loaded = False
     _tracked: Any = None
-    _taking = False
     _asked: tuple[str, ...] = ()
-    _keys: list[str]
     _stirred = True
     _next_take = 0.0
     _trouble: str | None = None
@@ -85,24 +84,15 @@ class TakingChannel(stock.Channel):
             self._track(connection)
         pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
         self._asked = tuple(queue for queue, _ in pairs)
-        self._keys = keys = [self.global_keyprefix + key for _, key in pairs]
+        keys = [self.global_keyprefix + key for _, key in pairs]
         script = ("EVALSHA", SHA) if self._script_loaded else ("EVAL", TAKE)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
         recorded = "".join("01"[self.ack_emulation and queue not in self._unrecorded] for queue in self._asked)
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._taking = True
-        self._send(connection, *script, len(keys), *keys, *unacked, time(), recorded, self.sep)
-
-    def _watch(self, connection: Any) -> None:
-        """Ask whether the queues are empty, and to be told when that changes."""
-        self._taking = False
-        self._send(connection, "EXISTS", *self._keys)
-
-    def _send(self, connection: Any, *command: Any) -> None:
         self._stirred = False
         self._in_poll = connection
         self._brpop_sent_at = monotonic()
-        connection.send_command(*command)
+        connection.send_command(*script, len(keys), *keys, *unacked, time(), recorded, self.sep)
 
     def _track(self, connection: Any) -> None:
         """Switch key tracking on for a fresh connection; without it a message may wait for up to `brpop_timeout`."""
@@ -157,22 +147,19 @@ class TakingChannel(stock.Channel):
                 raise
 
     def _advance(self, connection: Any, answer: Any) -> bool:
-        """Take the next step after `answer`: deliver, watch, wait or take again. True if a message was delivered."""
+        """Take the next step after `answer`: deliver, wait or take again. True if a message was delivered."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
             self._refused(connection, answer)
             raise Empty
         self._script_loaded, self._trouble = True, None
         self._flush_brpop_reauth()
-        if isinstance(answer, list):
-            self._stirred = True
-            self._hand_over(*answer)
-            return True
-        if self._taking:
-            self._watch(connection)
-        else:
-            self._stirred = answer > 0
-        return False
+        if not isinstance(answer, list):
+            return False
+        *message, left = answer
+        self._stirred = left > 0
+        self._hand_over(*message)
+        return True
 
     def _refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Take a rest after an error from the server, then try on a fresh connection; nothing was taken."""
