@@ -1,5 +1,6 @@
 """What Prometheus finds at a real worker: every metric of the catalogue, true numbers, a page that promtool accepts."""
 
+import json
 import shutil
 import subprocess
 import urllib.error
@@ -145,6 +146,25 @@ def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> No
             assert {label for label, _ in found} - {"le"} == labels[base], name
     for hidden in ("0xabc", PAIR, "ETH", "c1", "demo-everstrike"):
         assert hidden not in scrape.text
+
+
+def test_every_line_of_the_log_is_json(bed: Bed, scrape: Scrape) -> None:
+    """Celery's too: one line in another form, and whoever collects them has two formats to read. The banner is none: it
+    is printed before the first."""
+    del scrape
+    lines = bed.worker.logs().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("{"))
+    told = [json.loads(line) for line in lines[first:] if line.strip()]
+    assert {"orders.executor", "orders.dead", "celery.app.trace", "celery.worker.strategy"} <= {
+        t["logger"] for t in told
+    }
+    events = [t for t in told if "event" in t]
+    assert {"begin", "attempt", "waiting", "end", "replayed", "id_reused"} <= {t["event"] for t in events}
+    for event in events:
+        assert event["command_id"]
+        assert event["account"] == "main"
+        assert "attempt" in event or event["event"] in ("replayed", "id_reused")
+    assert "0xabc" not in json.dumps(events)
 
 
 def test_promtool_accepts_the_page(scrape: Scrape, require_service: Callable[[str, object], None]) -> None:
