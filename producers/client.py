@@ -27,6 +27,7 @@ from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPen
 from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
 from producers.settings import QueueSettings
+from producers.shown import shown_arguments
 
 BROKER_SECONDS = 2.0
 """How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
@@ -93,7 +94,7 @@ class OrderClient:
                         headers={"enqueued_at": enqueued_at},
                         producer=producer,
                         retry=False,
-                        **_routing(each.command),
+                        **_sending(each.command),
                     )
         except (KombuError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
@@ -121,7 +122,7 @@ class OrderClient:
         signature = Signature(
             command.task, kwargs=command.arguments(), app=self._app, immutable=True, task_id=sent.command_id
         )
-        return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_routing(command))
+        return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_sending(command))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -241,8 +242,10 @@ def publisher_app(broker_url: str) -> Celery:
     return app
 
 
-def _routing(command: Command) -> dict[str, Any]:
-    return {"queue": command.task}
+def _sending(command: Command) -> dict[str, Any]:
+    """The queue, and what monitors may show of the arguments."""
+    shown = shown_arguments(command.task, command.arguments())
+    return {"queue": command.task, "argsrepr": "()", "kwargsrepr": shown}
 
 
 def _sent(entry: Command | tuple[Command, str | None]) -> Sent:

@@ -56,6 +56,8 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
         else:
             name = "__".join(names).upper()
             text = str(value).lower() if isinstance(value, bool) else str(value)
+            if isinstance(value, list):
+                text = ",".join(map(str, value))
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
 
 

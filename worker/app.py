@@ -14,15 +14,18 @@ from celery.worker import state as worker_state
 
 from producers.celery_app import OwnSettingsCelery
 from worker import settings as worker_settings
-from worker.celeryconfig import celery_config
+from worker.celeryconfig import QUEUES, celery_config
 from worker.execution.clock import SystemClock
 from worker.execution.executor import Executor
 from worker.execution.policy import ServerPolicy
 from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
+from worker.flower_guard import is_flower, prepare_flower
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
+from worker.remote_control import LookingControl, guard_worker
+from worker.report_backend import use_report_backends
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -87,6 +90,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))
+    _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)
     build = cache(lambda: build_executor(loaded, policy))
@@ -96,10 +100,22 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         with lock:
             return build()
 
-    register(app, executor)
+    register(app, executor, loaded.hidden_arguments)
     register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
     _keep_house(app, loaded, policy)
     return app
+
+
+def _guard(app: Celery, settings: WorkerSettings) -> None:
+    """Remote control, Flower and the result backend let nobody end a command but by its report."""
+    allowed = settings.allowed_remote_controls
+    use_report_backends(app)
+    app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
+    guard_worker(allowed, QUEUES)
+    if is_flower():
+        # It takes no commands, and its page of queues knows the names of stock transports alone.
+        app.conf.broker_transport = None
+        prepare_flower(allowed, settings.hidden_arguments)
 
 
 def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy) -> None:

@@ -44,7 +44,14 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
         except LedgerUnavailable as error:
             raise ConnectionError(str(error)) from None
 
-    app.task(run, name=RECONCILE, acks_late=True, throws=(LookupError, RuntimeError, ConnectionError))
+    app.task(
+        run,
+        name=RECONCILE,
+        acks_late=True,
+        throws=(LookupError, RuntimeError, ConnectionError),
+        Request="worker.order_request:OrderRequest",
+        hidden=frozenset(),
+    )
 
 
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
