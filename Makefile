@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults
+PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults --ignore=tests/browser --ignore=tests/ha
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,10 +11,10 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check faults faults-short model lock upgrade schemas clean
+.PHONY: help demo test test-flower test-ha check faults faults-short model lock upgrade schemas clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 
 demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
@@ -22,6 +22,12 @@ demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on
 
 test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-flower: $(VENV)/.installed ## Flower in a real browser (needs Debian's chromium and chromium-driver); pictures in .artefacts/
+	$(BIN)/python -m pytest tests/browser
+
+test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
+	$(BIN)/python -m pytest tests/ha
 
 check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
 	$(BIN)/ruff check .

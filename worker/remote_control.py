@@ -13,6 +13,7 @@ from typing import Any
 
 from celery.app.control import Control
 from celery.worker.control import Panel
+from click import ClickException
 
 logger = logging.getLogger("orders.remote")
 
@@ -37,14 +38,16 @@ PERMITTED = {
     "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT}",
 }
 """What ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
+PURGE = f"refused: purging a queue would throw commands away without a report; {HALT}"
 APPLY = "apply"
 """Also for ``ORDERS_REMOTE_CONTROL``: sending commands from Flower."""
 
 _STOCK: dict[str, Callable[..., Any]] = dict(Panel.data)
 
 
-class Refused(Exception):
-    """This is not done by remote control; the message says what to do instead."""
+class Refused(ClickException):
+    """This is not done by remote control; the message says what to do instead. Celery's command line, which Click
+    runs, shows it in one line."""
 
 
 def refusal(command: str, allowed: frozenset[str]) -> str | None:
@@ -101,11 +104,11 @@ class LookingControl(Control):
         return super().broadcast(command, *args, **kwargs)
 
     def purge(self, connection: Any = None) -> int:  # noqa: ARG002 - Celery's signature
-        """Not done: `celery purge` would throw away commands without a report.
+        """Not done: it would throw away commands without a report.
 
         Raises:
             Refused: always.
         """
-        raise Refused(f"refused: purging would throw commands away without a report; {HALT}")
+        raise Refused(PURGE)
 
     discard_all = purge

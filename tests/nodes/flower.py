@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from tests.nodes.process import ProcessNode
+from tests.nodes.process import ProcessNode, until
 from tests.servers import free_port
 
 USER, PASSWORD = "night", "watch-0451"
@@ -39,6 +39,7 @@ class FlowerNode(ProcessNode):
     def arguments(self) -> Sequence[str]:
         """The command line of the documentation, with this test's port."""
         given = [f"--port={self.port}", "--address=127.0.0.1", f"--basic_auth={USER}:{PASSWORD}", *self.options]
+        given.append("--inspect_timeout=300")  # it always waits as long; workers here answer in milliseconds
         return [sys.executable, "-m", "celery", "-A", "worker", "flower", *given]
 
     def is_up(self) -> bool:
@@ -52,6 +53,13 @@ class FlowerNode(ProcessNode):
     def url(self) -> str:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}"
+
+    def sees(self, worker: str) -> None:
+        """Wait until it knows a worker; it asks all of them what they are."""
+        until(
+            lambda: "registered" in self.get("/api/workers", refresh="1").json.get(worker, {}),
+            lambda: f"Flower seeing {worker}\n{self.tail()}",
+        )
 
     def get(self, path: str, *, login: bool = True, **query: str) -> Page:
         """A page."""
