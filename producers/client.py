@@ -26,6 +26,7 @@ from producers.commands import Command
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
+from producers.servers import connect, is_redis
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
 
@@ -208,14 +209,7 @@ class OrderClient:
 
 
 def _connect(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=BROKER_SECONDS,
-        socket_connect_timeout=BROKER_SECONDS,
-        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-        protocol=2,
-        decode_responses=True,
-    )
+    return connect(url, timeout=BROKER_SECONDS, decode_responses=True)
 
 
 def publisher_app(broker_url: str) -> Celery:
@@ -232,14 +226,23 @@ def publisher_app(broker_url: str) -> Celery:
         broker_connection_timeout=BROKER_SECONDS,
         broker_connection_retry=False,
         broker_connection_max_retries=0,
-        broker_transport_options={
+        broker_transport_options=publisher_options(broker_url),
+    )
+    return app
+
+
+def publisher_options(broker_url: str) -> dict[str, Any]:
+    """The transport's options of an app that fails soon."""
+    if is_redis(broker_url):
+        return {
             "socket_timeout": BROKER_SECONDS,
             "socket_connect_timeout": BROKER_SECONDS,
             "socket_keepalive": True,
             "max_retries": 0,
-        },
-    )
-    return app
+        }
+    # A message that RabbitMQ has not confirmed may be lost: publishing waits for its word.
+    timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), BROKER_SECONDS)
+    return {"confirm_publish": True, "max_retries": 0, **timeouts}
 
 
 def _sending(command: Command) -> dict[str, Any]:

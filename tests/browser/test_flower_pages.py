@@ -15,6 +15,7 @@ import redis
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.nodes import WorkerNode, accounts, until
@@ -98,13 +99,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 node.teardown()
 
 
+def seen(element: WebElement) -> str:
+    """An element's text; Flower makes two boxes of a worker's name, which Selenium tells as two lines."""
+    return "".join(str(element.text).splitlines())
+
+
 @dataclass
 class Visitor:
     """The person at the browser."""
 
     browser: Chrome
     artefacts: Path
-    seen: dict[str, str] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
     """Source and text of each page that was looked at, by its name."""
 
     def log_in(self, flower: FlowerNode) -> None:
@@ -116,14 +122,14 @@ class Visitor:
     def look(self, name: str) -> None:
         """Take a picture, and keep everything that is on the page."""
         body = self.browser.find_element(By.TAG_NAME, "body")
-        self.seen[name] = self.browser.page_source + str(body.get_property("innerText"))
+        self.pages[name] = self.browser.page_source + str(body.get_property("innerText"))
         self.browser.save_screenshot(str(self.artefacts / f"flower-{name}.png"))
 
     def until_text(self, text: str, where: str = "body") -> None:
         """Wait until a text is seen; what is seen instead is on the picture `missing`."""
         try:
             WebDriverWait(self.browser, SECONDS, ignored_exceptions=MOVING).until(
-                lambda page: any(text in each.text for each in page.find_elements(By.CSS_SELECTOR, where))
+                lambda page: any(text in seen(each) for each in page.find_elements(By.CSS_SELECTOR, where))
             )
         except TimeoutException:
             self.look("missing")
@@ -240,7 +246,7 @@ def no_leak(visitor: Visitor) -> bool:
     secrets = (SERVER_PASSWORD, API_KEY, SECRET_KEY, PASSWORD, ADDRESS, QTY)
     found = {
         (name, secret): text[max(0, text.find(secret) - 100) : text.find(secret) + 60]
-        for name, text in visitor.seen.items()
+        for name, text in visitor.pages.items()
         for secret in secrets
         if secret in text
     }

@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from producers import servers
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Report
 from worker.execution.ledger import (
@@ -46,17 +45,8 @@ logger = logging.getLogger("orders.ledger")
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
     """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        socket_keepalive=True,
-        health_check_interval=25,
-        # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
-        retry=Retry(NoBackoff(), 1),
-        protocol=2,
-        decode_responses=True,
-    )
+    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+    return servers.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
 
 
 class RedisLedger:
