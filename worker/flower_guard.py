@@ -12,7 +12,7 @@ from worker.remote_control import APPLY, Refused
 
 DEFAULTS = {
     "FLOWER_READ_ONLY": "true",
-    "FLOWER_TASKS_COLUMNS": "name,uuid,state,kwargs,exception,received,runtime,worker",
+    "FLOWER_TASKS_COLUMNS": "name,state,exception,uuid,kwargs,received,runtime,worker",
 }
 """Flower's own settings where nobody gave them; its command line and its configuration file win."""
 
