@@ -109,7 +109,7 @@ class OrderClient:
             if each.command.mutating
         ]
         if intents and self._ledger is not None:
-            write_intents(self._ledger, intents)
+            write_intents(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
         """A Celery signature of the command, for ``chain`` and ``group``.

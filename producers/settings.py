@@ -135,6 +135,8 @@ class QueueSettings(OutsideSettings):
     intents: bool = True
     """Whether producers write each command into the ledger's database before they publish it, so that even an emptied
     broker loses nothing. False for producers that can't reach the ledger."""
+    intent_replicas: int = Field(default=0, ge=0, le=100)
+    """How many replicas of the ledger's server must have an intent before a command counts as enqueued."""
 
     @field_validator("redis_url")
     @classmethod

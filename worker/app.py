@@ -48,13 +48,19 @@ def build_ledger(settings: WorkerSettings) -> RedisLedger:
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
         disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
+        replicas=settings.ledger.withdraw_replicas,
+        replicas_ms=int(timeout * 800),
     )
 
 
 def build_policy(settings: WorkerSettings) -> ServerPolicy:
     """The watch over the ledger's server."""
     client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    return ServerPolicy(client, need_disk=settings.ledger.withdraw_disk == "require")
+    return ServerPolicy(
+        client,
+        need_disk=settings.ledger.withdraw_disk == "require",
+        replicas=settings.ledger.withdraw_replicas,
+    )
 
 
 def build_executor(settings: WorkerSettings, policy: ServerPolicy) -> Executor:

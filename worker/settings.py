@@ -101,6 +101,8 @@ class LedgerSettings(_Part):
     timeout_seconds: float = Field(5, gt=0, le=60)
     withdraw_disk: Literal["auto", "require", "off"] = "auto"
     """Whether a withdrawal waits until its record is on disk: where the server can; or not at all without; or never."""
+    withdraw_replicas: int = Field(0, ge=0, le=100)
+    """How many replicas must have a withdrawal's record before it is sent."""
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 
