@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import kombu
 import redis
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
 if TYPE_CHECKING:
@@ -122,3 +123,6 @@ else:
 
         Channel = SentinelChannel
         default_port = 26379
+
+    # When a Sentinel is away kombu goes on to the next one by its URL, whose scheme then chooses the transport again.
+    TRANSPORT_ALIASES["sentinel"] = "worker.channel:SentinelTransport"

@@ -15,6 +15,8 @@ from celery.app.control import Control
 from celery.worker.control import Panel
 from click import ClickException
 
+from producers.shown import STARS
+
 logger = logging.getLogger("orders.remote")
 
 HALT = "`orders halt` keeps what has not begun from being sent"
@@ -64,6 +66,7 @@ def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
     for command in (*NEVER, *PERMITTED):
         why = refusal(command, allowed)
         Panel.data[command] = _refuser(command, why) if why else _STOCK[command]
+    Panel.data["stats"] = _stats
     if "add_consumer" in allowed:
         Panel.data["add_consumer"] = _adder(queues)
 
@@ -85,6 +88,18 @@ def _adder(queues: tuple[str, ...]) -> Callable[..., Any]:
         return _STOCK["add_consumer"](state, queue=queue)
 
     return add_consumer
+
+
+def _stats(state: Any, **options: Any) -> Any:
+    """The stock answer repeats the broker's options, the Sentinels' password among them."""
+    return censored(_STOCK["stats"](state, **options))
+
+
+def censored(value: Any) -> Any:
+    """The same with every password in it, however deep, struck out."""
+    if not isinstance(value, dict):
+        return value
+    return {key: STARS if "password" in str(key) and found else censored(found) for key, found in value.items()}
 
 
 class LookingControl(Control):
