@@ -1,6 +1,5 @@
 """A master, its replicas and three Sentinels, as processes with passwords of their own."""
 
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +19,12 @@ SENTINELS = 3
 class RedisNode(ProcessNode):
     """One server, or one Sentinel: the same program, told by a configuration file, which it rewrites itself."""
 
-    def __init__(self, name: str, folder: Path, lines: Sequence[str], port: int, **connect: Any) -> None:
+    def __init__(
+        self, name: str, folder: Path, lines: Sequence[str], port: int, program: str = "", **connect: Any
+    ) -> None:
         super().__init__(name, folder)
         self.port = port
+        self._program = program or binary()
         self.sentinel = name.startswith("sentinel")
         self._connect = connect
         home = self.folder / self.name
@@ -33,11 +35,11 @@ class RedisNode(ProcessNode):
 
     def arguments(self) -> Sequence[str]:
         """The program with its file."""
-        return [binary(), str(self.config), *(["--sentinel"] if self.sentinel else [])]
+        return [self._program, str(self.config), *(["--sentinel"] if self.sentinel else [])]
 
     def client(self, database: int = 0) -> Any:
         """A client of it, decoding."""
-        return redis.Redis(port=self.port, db=database, socket_timeout=5, decode_responses=True, **self._connect)
+        return redis.Redis("127.0.0.1", self.port, database, socket_timeout=5, decode_responses=True, **self._connect)
 
     def is_up(self) -> bool:
         """Whether it answers."""
@@ -52,23 +54,16 @@ class RedisNode(ProcessNode):
         with self.client() as client:
             return dict(client.info(section))
 
-    def freeze(self) -> None:
-        """Stop it where it stands, as a machine that swaps or a network that is away."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
 
 class Quorum:
     """The servers and their Sentinels."""
 
-    def __init__(self, folder: Path, replicas: int = 1, tls: Mapping[str, str] | None = None) -> None:
-        """``tls`` are the server's TLS options by name; then nothing listens without TLS."""
-        self._folder, self._tls = folder, dict(tls or {})
+    def __init__(
+        self, folder: Path, replicas: int = 1, tls: Mapping[str, str] | None = None, program: str = ""
+    ) -> None:
+        """``tls`` are the server's TLS options by name; then nothing listens without TLS, and ``program`` must be a
+        server that was built with it."""
+        self._folder, self._tls, self._program = folder, dict(tls or {}), program
         folder.mkdir(parents=True, exist_ok=True)
         self.servers = [self._server(None)]
         self.servers += [self._server(self.servers[0].port) for _ in range(replicas)]
@@ -90,7 +85,7 @@ class Quorum:
         lines += [f"requirepass {PASSWORD}", f"masterauth {PASSWORD}", "repl-diskless-sync-delay 0"]
         if master_port:
             lines.append(f"replicaof 127.0.0.1 {master_port}")
-        return RedisNode("server", self._folder, lines, port, **self._client_options(PASSWORD))
+        return RedisNode("server", self._folder, lines, port, self._program, **self._client_options(PASSWORD))
 
     def _sentinel(self) -> RedisNode:
         port = free_port()
@@ -98,7 +93,9 @@ class Quorum:
         lines += [f"sentinel monitor {MASTER} 127.0.0.1 {self.servers[0].port} 2"]
         lines += [f"sentinel auth-pass {MASTER} {PASSWORD}", f"sentinel down-after-milliseconds {MASTER} {DOWN_MS}"]
         lines += [f"sentinel failover-timeout {MASTER} 5000"]
-        return RedisNode("sentinel", self._folder, lines, port, **self._client_options(SENTINEL_PASSWORD))
+        return RedisNode(
+            "sentinel", self._folder, lines, port, self._program, **self._client_options(SENTINEL_PASSWORD)
+        )
 
     @property
     def url(self) -> str:
