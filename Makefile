@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts
+PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,7 +11,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check alerts-test faults faults-short bench bench-long model lock upgrade schemas clean
+.PHONY: help demo test test-flower test-ha check alerts-test faults faults-short bench bench-long model lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,12 @@ demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on
 
 test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-flower: $(VENV)/.installed ## Flower in a real browser (needs Debian's chromium and chromium-driver); pictures in .artefacts/
+	$(BIN)/python -m pytest tests/browser
+
+test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
+	$(BIN)/python -m pytest tests/ha
 
 check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from typing import Any
 
 from celery import Celery
 
+from producers.servers import for_celery
+
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
     """Celery whose broker and result backend are the ones it was given.
@@ -14,16 +16,26 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
     """
 
     def __init__(self, name: str, *, broker_url: str, result_backend: str) -> None:
-        """``result_backend`` may be ``disabled://``."""
-        super().__init__(name, broker=broker_url, backend=result_backend, set_as_current=False)
-        self._own_broker_url = broker_url
+        """URLs as :mod:`producers.servers` reads them; ``result_backend`` may be ``disabled://``."""
+        self._own_broker, results = for_celery(broker_url), for_celery(result_backend)
+        super().__init__(name, broker=self._own_broker.url, backend=results.url, set_as_current=False)
         # Looked at before the configuration, in which the environment wins (celery/app/base.py, `_get_backend`).
-        self.backend_cls = result_backend
+        self.backend_cls = results.url
+        self.conf.update(
+            # Also for Flower, which makes a client of its own.
+            broker_use_ssl=self._own_broker.tls,
+            redis_backend_use_ssl=results.tls,
+            result_backend_transport_options=dict(results.options),
+        )
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         """A connection to consume from."""
-        return super().connection_for_read(url or self._own_broker_url, **options)
+        return super().connection_for_read(url or self._own_broker.url, **self._with_server(options))
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         """A connection to publish to."""
-        return super().connection_for_write(url or self._own_broker_url, **options)
+        return super().connection_for_write(url or self._own_broker.url, **self._with_server(options))
+
+    def _with_server(self, options: dict[str, Any]) -> dict[str, Any]:
+        given = options.get("transport_options") or {}
+        return {**options, "transport_options": {**self._own_broker.options, **given}}

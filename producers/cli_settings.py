@@ -3,9 +3,10 @@
 from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
+from producers.servers import connect
 from producers.settings import QueueSettings, SettingsError
 
-_BROKERS = ("sentinel://", "redis+socket://")
+_BROKERS = ("redis+socket://", "amqp://", "amqps://")
 """Schemes of kombu's own."""
 
 
@@ -27,16 +28,15 @@ def check_urls(settings: QueueSettings) -> None:
         if not (usable(url) or (name == "broker_url" and url.startswith(_BROKERS))):
             raise SettingsError(
                 f"ORDERS_{name.upper()} (or ORDERS_REDIS_URL, of which it is made) can't be used: it must look like "
-                "redis://user:password@host:6379/0 (or rediss://, unix://), special characters percent-encoded"
+                "redis://user:password@host:6379/0 (or rediss://, sentinel://, sentinels://, unix://), special "
+                "characters percent-encoded"
             )
 
 
 def usable(url: str) -> bool:
-    """Whether redis-py can make a client of this URL."""
-    import redis
-
+    """Whether a client can be made of this URL."""
     try:
-        redis.ConnectionPool.from_url(url)
+        connect(url, timeout=1.0).close()
     except ValueError:
         return False
     # A "#" in a password ends the address early, and what is left may even look like one.

@@ -26,7 +26,9 @@ from producers.commands import Command
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, write_intents
 from producers.report import Report, report_in
+from producers.servers import connect, is_redis
 from producers.settings import QueueSettings
+from producers.shown import shown_arguments
 from producers.traces import check_installed, enqueueing
 
 BROKER_SECONDS = 2.0
@@ -101,7 +103,7 @@ class OrderClient:
                         headers={"enqueued_at": enqueued_at, **more},
                         producer=producer,
                         retry=False,
-                        **_routing(each.command),
+                        **_sending(each.command),
                     )
         except (KombuError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
@@ -114,7 +116,7 @@ class OrderClient:
             if each.command.mutating
         ]
         if intents and self._ledger is not None:
-            write_intents(self._ledger, intents)
+            write_intents(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
         """A Celery signature of the command, for ``chain`` and ``group``.
@@ -128,7 +130,7 @@ class OrderClient:
         signature = Signature(
             command.task, kwargs=command.arguments(), app=self._app, immutable=True, task_id=sent.command_id
         )
-        return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_routing(command))
+        return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_sending(command))
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -214,14 +216,7 @@ class OrderClient:
 
 
 def _connect(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=BROKER_SECONDS,
-        socket_connect_timeout=BROKER_SECONDS,
-        retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
-        protocol=2,
-        decode_responses=True,
-    )
+    return connect(url, timeout=BROKER_SECONDS, decode_responses=True)
 
 
 def publisher_app(broker_url: str) -> Celery:
@@ -238,18 +233,29 @@ def publisher_app(broker_url: str) -> Celery:
         broker_connection_timeout=BROKER_SECONDS,
         broker_connection_retry=False,
         broker_connection_max_retries=0,
-        broker_transport_options={
-            "socket_timeout": BROKER_SECONDS,
-            "socket_connect_timeout": BROKER_SECONDS,
-            "socket_keepalive": True,
-            "max_retries": 0,
-        },
+        broker_transport_options=publisher_options(broker_url),
     )
     return app
 
 
-def _routing(command: Command) -> dict[str, Any]:
-    return {"queue": command.task}
+def publisher_options(broker_url: str) -> dict[str, Any]:
+    """The transport's options of an app that fails soon."""
+    if is_redis(broker_url):
+        return {
+            "socket_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_keepalive": True,
+            "max_retries": 0,
+        }
+    # A message that RabbitMQ has not confirmed may be lost: publishing waits for its word.
+    timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), BROKER_SECONDS)
+    return {"confirm_publish": True, "max_retries": 0, **timeouts}
+
+
+def _sending(command: Command) -> dict[str, Any]:
+    """The queue, and what monitors may show of the arguments."""
+    shown = shown_arguments(command.task, command.arguments())
+    return {"queue": command.task, "argsrepr": "()", "kwargsrepr": shown}
 
 
 def _sent(entry: Command | tuple[Command, str | None]) -> Sent:

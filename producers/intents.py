@@ -43,10 +43,25 @@ def read_intent(command_id: str, stored: str) -> Intent:
     return Intent(command_id, fields["task"], fields["kwargs"], int(fields["enqueued_at"]))
 
 
-def write_intents(ledger: redis.Redis, intents: Iterable[Intent]) -> None:
-    """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id."""
-    with ledger.pipeline(transaction=True) as pipe:
+class TooFewReplicas(redis.ConnectionError):
+    """The intents are on the server, and on fewer of its replicas than is asked for."""
+
+
+def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
+    """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id.
+
+    With ``replicas`` it ends when that many have them.
+
+    Raises:
+        TooFewReplicas: not within ``wait_ms``.
+    """
+    # A transaction can't wait. Without one a message may be there and not its entry, which nobody looks for then.
+    with ledger.pipeline(transaction=not replicas) as pipe:
         for intent in intents:
             pipe.hsetnx(MESSAGES_KEY, intent.command_id, intent.to_json())
             pipe.zadd(INTENTS_KEY, {intent.command_id: intent.enqueued_at}, nx=True)
-        pipe.execute()
+        if replicas:
+            pipe.wait(replicas, wait_ms)
+        answers = pipe.execute()
+    if replicas and answers[-1] < replicas:
+        raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")

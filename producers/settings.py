@@ -17,6 +17,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from producers.servers import is_sentinel, sentinels_of, verified_tls
+
 PREFIX = "ORDERS_"
 
 
@@ -56,6 +58,8 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
         else:
             name = "__".join(names).upper()
             text = str(value).lower() if isinstance(value, bool) else str(value)
+            if isinstance(value, list):
+                text = ",".join(map(str, value))
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
 
 
@@ -131,6 +135,8 @@ class QueueSettings(OutsideSettings):
     intents: bool = True
     """Whether producers write each command into the ledger's database before they publish it, so that even an emptied
     broker loses nothing. False for producers that can't reach the ledger."""
+    intent_replicas: int = Field(default=0, ge=0, le=100)
+    """How many replicas of the ledger's server must have an intent before a command counts as enqueued."""
 
     traces: bool = False
     """Whether a command's way is traced with OpenTelemetry, from here to the venue. Needs the extra ``otel``."""
@@ -139,31 +145,30 @@ class QueueSettings(OutsideSettings):
     @classmethod
     def _one_server(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            # Sockets and sentinels are written differently for broker, results and ledger.
+        if parts.scheme not in ("redis", "rediss", "sentinel", "sentinels") or not parts.netloc.rpartition("@")[2]:
+            # Sockets and other brokers are written differently for broker, results and ledger.
             raise ValueError(
-                "must be redis:// or rediss:// with a host; anything else is given by ORDERS_BROKER_URL, "
-                "ORDERS_RESULT_BACKEND and ORDERS_LEDGER_URL"
+                "must be redis://, rediss://, sentinel:// or sentinels:// with a host; anything else is given by "
+                "ORDERS_BROKER_URL, ORDERS_RESULT_BACKEND and ORDERS_LEDGER_URL"
             )
         return url
+
+    @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
+    @classmethod
+    def _safe_and_whole(cls, url: str) -> str:
+        """TLS is verified, and Sentinels are written as ``producers.servers`` reads them."""
+        if is_sentinel(url):
+            sentinels_of(url)
+        return verified_tls(url)
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's
         """Fill in what was not given, from ``redis_url``."""
         for name, database in self.DATABASES.items():
             url = getattr(self, name) or database_url(self.redis_url, database)
             # Frozen for everyone else; this is still construction.
-            object.__setattr__(self, name, verified_tls(url))
+            object.__setattr__(self, name, url)
 
 
 def database_url(url: str, database: int) -> str:
     """The same server with another database number: ``redis://host:6379`` and 2 give ``redis://host:6379/2``."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
-
-
-def verified_tls(url: str) -> str:
-    """A ``rediss`` URL that checks the server's certificate: a bare one would not (kombu ``connection.py``)."""
-    parts = urlsplit(url)
-    if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
-        return url
-    query = "&".join(part for part in (parts.query, "ssl_cert_reqs=required") if part)
-    return urlunsplit(parts._replace(query=query))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-INTEGRATION_FOLDERS = {"integration", "faults", "alerts"}
+INTEGRATION_FOLDERS = {"integration", "faults", "alerts", "browser", "ha"}
 """Folders whose tests start servers and worker processes: all of them carry the mark ``integration``."""
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")

@@ -23,10 +23,13 @@ from worker.execution.executor import Executor
 from worker.execution.policy import ServerPolicy
 from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
+from worker.flower_guard import is_flower, prepare_flower
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
 from worker.observe.setup import Watch
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
+from worker.remote_control import LookingControl, guard_worker
+from worker.report_backend import use_report_backends
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -51,13 +54,19 @@ def build_ledger(settings: WorkerSettings) -> RedisLedger:
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
         disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
+        replicas=settings.ledger.withdraw_replicas,
+        replicas_ms=int(timeout * 800),
     )
 
 
 def build_policy(settings: WorkerSettings) -> ServerPolicy:
     """The watch over the ledger's server."""
     client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    return ServerPolicy(client, need_disk=settings.ledger.withdraw_disk == "require")
+    return ServerPolicy(
+        client,
+        need_disk=settings.ledger.withdraw_disk == "require",
+        replicas=settings.ledger.withdraw_replicas,
+    )
 
 
 def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> Executor:
@@ -91,10 +100,9 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     # A number of more digits than Python reads by default must come as far as the command's own refusal.
     sys.set_int_max_str_digits(LONGEST_NUMBER)
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
-    # Ours stores a report in one step.
-    app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "worker.backend:ReportBackend")
     app.set_current()
     app.conf.update(celery_config(loaded))
+    _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)
     watch = Watch(app, loaded, QUEUES)
@@ -105,7 +113,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         with lock:
             return build()
 
-    register(app, executor)
+    register(app, executor, loaded.hidden_arguments)
     register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
     _keep_house(app, loaded, policy, watch)
     watch.follow_worker()
@@ -118,6 +126,18 @@ def _settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+def _guard(app: Celery, settings: WorkerSettings) -> None:
+    """Remote control, Flower and the result backend let nobody end a command but by its report."""
+    allowed = settings.allowed_remote_controls
+    use_report_backends(app)
+    app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
+    guard_worker(allowed, QUEUES)
+    if is_flower():
+        # It takes no commands, and its page of queues knows the names of stock transports alone.
+        app.conf.broker_transport = None
+        prepare_flower(allowed, settings.hidden_arguments)
 
 
 def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kombu.entity import Exchange, Queue
 
+from producers.servers import for_celery, is_redis, is_sentinel
 from worker.settings import WorkerSettings
 
 QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
@@ -30,13 +31,43 @@ def visibility_timeout(settings: WorkerSettings) -> int:
     return max(50, math.ceil(settings.longest_run_seconds) + 5)
 
 
+def broker_transport(settings: WorkerSettings) -> str | None:
+    """The transport to use in the place of kombu's own; None for its own.
+
+    Ours survives the loss of a Redis server with commands in flight, where stock kombu's worker exits (m). RabbitMQ
+    keeps what is not acknowledged by itself.
+    """
+    if settings.stock_transport or not is_redis(settings.broker_url):
+        return None
+    return f"worker.channel:{'SentinelTransport' if is_sentinel(settings.broker_url) else 'Transport'}"
+
+
+def broker_options(settings: WorkerSettings) -> dict[str, Any]:
+    """The transport's options; those of Redis would be refused by any other."""
+    if not is_redis(settings.broker_url):
+        return {"confirm_publish": True, "connect_timeout": 5}
+    return {
+        **for_celery(settings.broker_url).options,
+        "visibility_timeout": visibility_timeout(settings),
+        # Stock sweeps every 100 s (m); these make it every 5.
+        "unacked_restore_interval": SWEEP_SECONDS,
+        "unacked_restore_throttle": 1,
+        # A worker killed while sweeping holds the sweep's lock for this long; stock: 300 s.
+        "unacked_mutex_expire": 10,
+        "queue_order_strategy": "priority",
+        "socket_keepalive": True,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 10,
+        "health_check_interval": 10,
+    }
+
+
 def celery_config(settings: WorkerSettings) -> dict[str, Any]:
     """The configuration as Celery takes it."""
     return {
-        "broker_url": settings.broker_url,
-        # Ours survives the loss of the server with commands in flight, where stock kombu's worker exits (m).
-        "broker_transport": None if settings.stock_transport else "worker.channel:Transport",
-        "result_backend": settings.result_backend,
+        "broker_url": for_celery(settings.broker_url).url,
+        "broker_transport": broker_transport(settings),
+        "result_backend": for_celery(settings.result_backend).url,
         # Declared as Celery declares a queue that a sender names, so that both bind the same.
         "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
         # For Celery's own helper tasks; commands are routed by name.
@@ -61,19 +92,7 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # Threads: the work is waiting for a venue. Measured beside prefork, solo and gevent: docs/celery.md.
         "worker_pool": "threads",
         "worker_concurrency": CONCURRENCY,
-        "broker_transport_options": {
-            "visibility_timeout": visibility_timeout(settings),
-            # Stock sweeps every 100 s (m); these make it every 5.
-            "unacked_restore_interval": SWEEP_SECONDS,
-            "unacked_restore_throttle": 1,
-            # A worker killed while sweeping holds the sweep's lock for this long; stock: 300 s.
-            "unacked_mutex_expire": 10,
-            "queue_order_strategy": "priority",
-            "socket_keepalive": True,
-            "socket_connect_timeout": 5,
-            "socket_timeout": 10,
-            "health_check_interval": 10,
-        },
+        "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A server that is full, or a replica just now, refuses what a worker writes when it connects: no reason to end.
@@ -82,7 +101,10 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # Results: stored again and again until the backend is back, the message unacknowledged meanwhile.
         "result_backend_always_retry": True,
         "result_backend_max_sleep_between_retries_ms": 1000,
-        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}},
+        "result_backend_transport_options": {
+            "retry_policy": {"timeout": 5.0},
+            **for_celery(settings.result_backend).options,
+        },
         "redis_socket_timeout": 10,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,

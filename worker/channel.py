@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import kombu
 import redis
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as stock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Transport"]
+__all__ = ["SentinelTransport", "Transport"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ EXPECTED = {
         "_lookup": "(self, exchange, routing_key, default=None)",
         "_q_for_pri": "(self, queue, pri)",
     },
+    "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},
     "MultiChannelPoller": {
         "get": "(self, callback, timeout=None)",
         "on_readable": "(self, fileno)",
@@ -91,11 +93,12 @@ def _signature(function: Any) -> str:
 
 if os.environ.get("ORDERS_STOCK_TRANSPORT") == "1":
     logger.warning("ORDERS_STOCK_TRANSPORT=1: kombu's own transport is used; a message can be lost in a crash")
-    Transport = stock.Transport
+    Transport, SentinelTransport = stock.Transport, stock.SentinelTransport
 else:
     check_kombu(kombu.__version__, stock)
     # Only now, because these two are built on what was just checked.
     from worker.channel_loss import Channel as SafeChannel
+    from worker.channel_sentinel import SentinelChannel
     from worker.channel_take import Poller
 
     class Transport(stock.Transport):  # type: ignore[no-redef]
@@ -104,8 +107,8 @@ else:
         Channel = SafeChannel
 
         def __init__(self, client: Any, **kwargs: Any) -> None:
-            if "master_name" in client.transport_options:
-                raise ValueError("worker.channel knows no Sentinel: leave broker_transport unset to use sentinel://")
+            if "master_name" in client.transport_options and not isinstance(self, SentinelTransport):
+                raise ValueError("this transport knows no Sentinel: use worker.channel:SentinelTransport")
             super().__init__(client, **kwargs)
             self.cycle = Poller()
 
@@ -114,3 +117,12 @@ else:
             for channel in (*self._avail_channels, *self.channels):
                 channel.abandon()
             self.close_connection(connection)
+
+    class SentinelTransport(Transport):  # type: ignore[no-redef, misc, valid-type]
+        """The same for a broker behind Sentinels (``sentinel://``, with ``master_name`` among the options)."""
+
+        Channel = SentinelChannel
+        default_port = 26379
+
+    # When a Sentinel is away kombu goes on to the next one by its URL, whose scheme then chooses the transport again.
+    TRANSPORT_ALIASES["sentinel"] = "worker.channel:SentinelTransport"

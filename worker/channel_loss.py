@@ -19,6 +19,7 @@ from kombu.utils.json import dumps
 
 from worker.channel_script import ACK, ACK_SHA
 from worker.channel_take import TakingChannel, TakingQoS
+from worker.remote_control import PURGE, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,6 +233,14 @@ class Channel(TakingChannel):
         if not queues:
             logger.critical("no queue for %r of exchange %r: moved to %s.dead", routing_key, exchange, self.unacked_key)
             pipe.lpush(f"{self.unacked_key}.dead", dumps(payload))
+
+    def queue_purge(self, queue: str, **_options: Any) -> int:  # noqa: ARG002 - kombu's signature
+        """Not done, for what is queued are commands: `celery purge` asks the channel itself.
+
+        Raises:
+            Refused: always.
+        """
+        raise Refused(PURGE)
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:

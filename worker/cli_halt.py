@@ -21,7 +21,7 @@ from worker.cli_desk_base import (
     told,
 )
 from worker.desk_output import entry_json, entry_line, halt_json, print_dead, print_halts
-from worker.doctor_servers import STEP_SECONDS, in_words
+from worker.doctor_servers import in_words, open_client
 from worker.execution.dead import dead_letters
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
@@ -130,7 +130,7 @@ def _dead(
     with told("orders dead", as_json=as_json) as settings:
         url = settings.broker_url
         try:
-            with redis.Redis.from_url(url, socket_timeout=STEP_SECONDS, socket_connect_timeout=STEP_SECONDS) as client:
+            with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))
         except (redis.RedisError, OSError, ValueError) as error:
             message = f"{shown(url)}: {in_words(error)}"

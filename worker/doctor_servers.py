@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from producers.cli_settings import shown
+from producers.servers import connect, is_redis
 from producers.settings import QueueSettings
 from worker.doctor_findings import Examiner, Finding
 
@@ -53,20 +52,13 @@ def servers(settings: QueueSettings) -> list[Server]:
     return [Server(role, getattr(settings, name)) for role, name in _ROLES.items()]
 
 
-def open_client(url: str) -> redis.Redis:
+def open_client(url: str, **options: Any) -> redis.Redis:
     """A client that gives up soon and tries once. ValueError when redis-py can't read the URL."""
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":  # kombu's name for it
         query = {"db": dict(parse_qsl(parts.query)).get("virtual_host", "0")}
         url = urlunsplit(parts._replace(scheme="unix", query=urlencode(query)))
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=STEP_SECONDS,
-        socket_connect_timeout=STEP_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        decode_responses=True,
-    )
+    return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
 
 
 def unreachable(server: Server) -> str | None:
@@ -93,8 +85,8 @@ def in_words(error: BaseException) -> str:
 
 def check_reachable(server: Server) -> list[Finding]:
     """One PING."""
-    if server.url.startswith("sentinel://"):
-        return [EXAMINER.warning(server.role, "is behind Sentinel", "check the primary by hand; this program can't")]
+    if not is_redis(server.url):
+        return [EXAMINER.warning(server.role, "is no Redis", "check it by its own tools; this program can't")]
     problem = unreachable(server)
     if problem is None:
         return [EXAMINER.ok(server.role, f"{server.shown} answers")]

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery, states
 
 from producers.celery_app import OwnSettingsCelery
+from producers.client import publisher_options
 from producers.errors import error_for
 from producers.report import Report
 from producers.settings import QueueSettings
@@ -44,7 +45,14 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
         except LedgerUnavailable as error:
             raise ConnectionError(str(error)) from None
 
-    app.task(run, name=RECONCILE, acks_late=True, throws=(LookupError, RuntimeError, ConnectionError))
+    app.task(
+        run,
+        name=RECONCILE,
+        acks_late=True,
+        throws=(LookupError, RuntimeError, ConnectionError),
+        Request="worker.order_request:OrderRequest",
+        hidden=frozenset(),
+    )
 
 
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
@@ -95,9 +103,12 @@ def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
         result_expires=keep_days * 86_400,
         redis_socket_timeout=BACKEND_SECONDS,
         redis_socket_connect_timeout=BACKEND_SECONDS,
-        result_backend_transport_options={"retry_policy": {"max_retries": 1, "timeout": BACKEND_SECONDS}},
+        result_backend_transport_options={
+            **app.conf.result_backend_transport_options,
+            "retry_policy": {"max_retries": 1, "timeout": BACKEND_SECONDS},
+        },
         broker_connection_timeout=BACKEND_SECONDS,
         broker_connection_max_retries=0,
-        broker_transport_options={"socket_timeout": BACKEND_SECONDS, "socket_connect_timeout": BACKEND_SECONDS},
+        broker_transport_options=publisher_options(settings.broker_url),
     )
     return app

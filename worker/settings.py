@@ -4,19 +4,24 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from producers.commands import COMMANDS
 from producers.settings import OutsideSettings, QueueSettings, SettingsError
+from producers.shown import HIDDEN
 from worker.execution.retry import RetryLimits
 from worker.execution.rivals import ReconcileLimits
 from worker.venues.base import Account, Credentials, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.connections import HttpLimits
 from worker.venues.everstrike import Everstrike
+
+REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
+"""What remote control may be allowed to do, see ``worker/remote_control.py``."""
 
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
 
@@ -96,6 +101,8 @@ class LedgerSettings(_Part):
     timeout_seconds: float = Field(5, gt=0, le=60)
     withdraw_disk: Literal["auto", "require", "off"] = "auto"
     """Whether a withdrawal waits until its record is on disk: where the server can; or not at all without; or never."""
+    withdraw_replicas: int = Field(0, ge=0, le=100)
+    """How many replicas must have a withdrawal's record before it is sent."""
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 
@@ -144,11 +151,35 @@ class WorkerSettings(QueueSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     stock_transport: bool = False
     """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
+    hide_arguments: str = ",".join(sorted(HIDDEN))
+    """Arguments whose values are in no event, log line or answer to ``inspect``: names with commas."""
+    remote_control: str = ""
+    """What remote control may do beside looking: words of ``REMOTE_CONTROLS`` with commas."""
+
+    @field_validator("hide_arguments", mode="after")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        return _words(value, {name for command in COMMANDS.values() for name in command.model_fields})
+
+    @field_validator("remote_control", mode="after")
+    @classmethod
+    def _remote_controls(cls, value: str) -> str:
+        return _words(value, REMOTE_CONTROLS)
 
     @field_validator("accounts", mode="after")
     @classmethod
     def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
         return {alias.lower(): account for alias, account in accounts.items()}
+
+    @property
+    def hidden_arguments(self) -> frozenset[str]:
+        """``hide_arguments`` as a set."""
+        return frozenset(self.hide_arguments.split(",")) - {""}
+
+    @property
+    def allowed_remote_controls(self) -> frozenset[str]:
+        """``remote_control`` as a set."""
+        return frozenset(self.remote_control.split(",")) - {""}
 
     @property
     def longest_run_seconds(self) -> float:
@@ -179,6 +210,15 @@ class WorkerSettings(QueueSettings):
             http.max_answer_bytes,
             pool_size,
         )
+
+
+def _words(value: str, known: Collection[str]) -> str:
+    """A list with commas, blanks removed; refused when a word is not known."""
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    strange = [word for word in words if word not in known]
+    if strange:
+        raise ValueError(f"knows no {', '.join(word[:32] for word in strange)}; there are {', '.join(sorted(known))}")
+    return ",".join(words)
 
 
 def _account(alias: str, settings: AccountSettings) -> Account:

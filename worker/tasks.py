@@ -1,7 +1,8 @@
 """Four thin tasks: decode the message, execute, hand the report to Celery."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -11,9 +12,11 @@ from celery.exceptions import Ignore, Reject
 from producers.commands import COMMANDS, Positions
 from producers.errors import OrderError, error_for
 from producers.report import Report, report_in
+from producers.shown import HIDDEN
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
+from worker.order_request import hidden_values, without
 
 
 class OrderTask(Task):
@@ -22,21 +25,23 @@ class OrderTask(Task):
     abstract = True
     # An expected end of a command, not a fault: logged in one line, without a traceback.
     throws = (OrderError,)
-    # A report is of any size; its first fields (id, command, account, outcome, reason, message) are what logs and
-    # Flower show of it.
-    resultrepr_maxsize = 240
+    # What logs and Flower show of a report: its first fields, and never as far as the venue's own words and amounts.
+    resultrepr_maxsize = 100
+    Request = "worker.order_request:OrderRequest"
+    hidden: frozenset[str] = HIDDEN
     # Arguments are checked by the command's model, whose refusal becomes a report.
     typing = False
 
 
-def register(app: Celery, executor: Callable[[], Executor]) -> None:
-    """Register the task of every command; ``executor`` is asked for at the first execution."""
+def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
+    """Register the task of every command; ``executor`` is asked for at the first execution. ``hidden`` names the
+    arguments whose values are not shown."""
 
     def run(task: OrderTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return finish(_execute(task, executor(), args, kwargs))
+        return finish(_execute(task, executor(), args, kwargs), hidden_values(kwargs, task.hidden))
 
     for name in COMMANDS:
-        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True)
+        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden)
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
@@ -50,6 +55,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         positional=len(args),
         enqueued_at=_enqueued_at(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
+        expires_at=_milliseconds(task.request.expires),
     )
     try:
         return executor.execute(envelope)
@@ -57,8 +63,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         raise Reject(str(reason), requeue=True) from None
 
 
-def finish(report: Report | None) -> dict[str, Any]:
-    """The report as Celery's result, or raised as its error.
+def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
+    """The report as Celery's result, or raised as its error, whose text shows none of the ``unseen`` values.
 
     Raises:
         OrderError: ``rejected``, ``not_sent`` and ``unknown``.
@@ -68,6 +74,8 @@ def finish(report: Report | None) -> dict[str, Any]:
         raise Ignore
     error = error_for(report)
     if error is not None:
+        # The report itself, the error's argument, stays whole.
+        error.report["message"] = without(report.message, unseen)
         raise error
     return report.to_json()
 
@@ -86,6 +94,17 @@ def _stored_query(task: OrderTask) -> Report | None:
     if report is None or report.command_id != task.request.id or report.command != Positions.name:
         return None
     return report.as_replay()
+
+
+def _milliseconds(expires: Any) -> int | None:
+    """When a message expires, UNIX ms: Celery's ``expires``, an ISO date; without a zone it is UTC."""
+    if not isinstance(expires, str):
+        return None
+    try:
+        at = datetime.fromisoformat(expires)
+    except ValueError:
+        return None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _enqueued_at(headers: Any) -> int | None:

@@ -1,10 +1,12 @@
 """Settings: three places, one meaning, and secrets that stay hidden."""
 
+import ssl
 from pathlib import Path
 
 import pytest
 
-from producers.settings import QueueSettings, SettingsError, database_url, verified_tls
+from producers.servers import for_celery, sentinels_of, verified_tls
+from producers.settings import QueueSettings, SettingsError, database_url
 from worker.celeryconfig import QUEUES, celery_config, visibility_timeout
 from worker.settings import WorkerSettings, load
 
@@ -159,14 +161,65 @@ def test_databases_of_one_server() -> None:
     """0, 1 and 2 of it, whatever its URL holds besides."""
     assert database_url("redis://:pw@h:1/9?x=y", 2) == "redis://:pw@h:1/2?x=y"
     with pytest.raises(SettingsError, match=r"ORDERS_REDIS_URL: .* ORDERS_BROKER_URL"):
-        QueueSettings.load(redis_url="sentinel://h:26379")
+        QueueSettings.load(redis_url="unix:///run/redis.sock")
 
 
 def test_tls_is_verified() -> None:
     """A bare rediss URL would check no certificate."""
     assert verified_tls("rediss://h/0") == "rediss://h/0?ssl_cert_reqs=required"
-    assert verified_tls("rediss://h/0?ssl_cert_reqs=none") == "rediss://h/0?ssl_cert_reqs=none"
+    assert (
+        verified_tls("rediss://h/0?ssl_ca_certs=/ca.pem") == "rediss://h/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"
+    )
     assert QueueSettings(redis_url="rediss://h").broker_url.endswith("ssl_cert_reqs=required")
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "BROKER_URL", "RESULT_BACKEND", "LEDGER_URL"])
+@pytest.mark.parametrize("scheme", ["rediss", "sentinels"])
+@pytest.mark.parametrize("word", ["none", "optional", "CERT_NONE"])
+def test_tls_that_verifies_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, scheme: str, word: str
+) -> None:
+    """Anybody on the way could read every command, and send some."""
+    monkeypatch.setenv(f"ORDERS_{name}", f"{scheme}://:hunter2@h/0?master=m&ssl_cert_reqs={word}")
+    with pytest.raises(SettingsError, match=f"ORDERS_{name}: asks not to check") as refused:
+        QueueSettings.load()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_sentinels_are_one_url() -> None:
+    """Taken apart as it is meant, for redis-py, kombu and Celery alike; the TLS options reach Sentinels and servers."""
+    url = "sentinels://ann:p%40ss@h1,h2:1,[::1]:2/3?master=orders&sentinel_password=s%3Bx&ssl_ca_certs=/ca.pem"
+    found = sentinels_of(url)
+    assert found.hosts == (("h1", 26379), ("h2", 1), ("::1", 2))
+    assert (found.master, found.database) == ("orders", 3)
+    tls = {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"}
+    assert found.server == {"username": "ann", "password": "p@ss", **tls}
+    assert found.sentinel == {"password": "s;x", **tls}
+    assert "p@ss" not in repr(found)
+    for_kombu = for_celery(url)
+    assert for_kombu.url.split(";")[1] == "sentinel://ann:p%40ss@h2:1/3"
+    assert for_kombu.options["master_name"] == "orders"
+    assert for_kombu.tls == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem"}
+    settings = QueueSettings(redis_url="sentinel://:pw@h1,h2?master=orders")
+    assert settings.ledger_url == "sentinel://:pw@h1,h2/2?master=orders"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://h1:26379",
+        "sentinel://h1:26379;sentinel://h2:26379/0?master=m",
+        "sentinel://?master=m",
+        "sentinel://h1/x?master=m",
+        "sentinel://h1?master=m&mastr=n",
+        "sentinel://h1:port?master=m",
+    ],
+)
+def test_sentinels_written_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """In words that say how to write them; kombu's own form, for one, names no master."""
+    monkeypatch.setenv("ORDERS_BROKER_URL", url)
+    with pytest.raises(SettingsError, match="ORDERS_BROKER_URL: "):
+        QueueSettings.load()
 
 
 def test_a_group_given_as_one_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ class Envelope:
     enqueued_at: int | None = None
     redelivered: bool = False
     """Whether the broker says that it delivered the message before."""
+    expires_at: int | None = None
+    """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
 
 
 class CannotSend(Exception):
@@ -63,7 +65,12 @@ class Intake:
             return CannotSend(Reason.INVALID, message)
         venue = self._venues[account.venue]
         problem = venue.unsupported(command)
-        return CannotSend(Reason.INVALID, problem) if problem else (command, account, venue)
+        if problem:
+            return CannotSend(Reason.INVALID, problem)
+        late = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
+        if late > 0:
+            return CannotSend(Reason.EXPIRED, f"its message expired {late} ms before a worker took it")
+        return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
         """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""

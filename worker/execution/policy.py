@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import redis
 
@@ -13,10 +15,13 @@ logger = logging.getLogger("orders.policy")
 class ServerPolicy:
     """Watches the ledger's server: one that evicts or does not persist can forget that a withdrawal was sent."""
 
-    def __init__(self, client: redis.Redis, *, need_disk: bool = False) -> None:
-        """``need_disk`` refuses withdrawals on a server that does not append to a file; else that is only told."""
+    def __init__(self, client: redis.Redis, *, need_disk: bool = False, replicas: int = 0) -> None:
+        """``need_disk`` refuses withdrawals on a server that does not append to a file; else that is only told.
+        ``replicas`` refuses them while fewer are connected: each would hold a slot until they are."""
         self._client = client
         self._need_disk = need_disk
+        self._need_replicas = replicas
+        self._replicas = replicas
         self._lock = threading.Lock()
         self._looked = False
         self._evicts = ""
@@ -32,7 +37,11 @@ class ServerPolicy:
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         evicts = policy if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0 else ""
         forgets = not int(persistence.get("aof_enabled", 0))
+        replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
         with self._lock:
+            short = replicas < self._need_replicas
+            short_news = short != (self._replicas < self._need_replicas)
+            self._replicas = replicas
             news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
             self._looked, self._evicts, self._forgets = True, evicts, forgets
         if news and evicts:
@@ -43,6 +52,15 @@ class ServerPolicy:
             logger.warning(
                 "the ledger's server does not persist (appendonly no): a restart forgets what was sent, and commands "
                 "that are sent again may be executed twice. Set appendonly yes."
+            )
+
+        if short_news:
+            logger.log(
+                logging.ERROR if short else logging.INFO,
+                "the ledger has %d of %d replicas: withdrawals are %s",
+                replicas,
+                self._need_replicas,
+                "refused until they are back" if short else "sent again",
             )
 
     def refusal(self, command: Command) -> str | None:
@@ -61,4 +79,15 @@ class ServerPolicy:
             )
         if self._forgets and self._need_disk:
             return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
+        if self._replicas < self._need_replicas:
+            return (
+                f"withdrawals are refused: the ledger has {self._replicas} of the {self._need_replicas} replicas that "
+                "must know of one before it is sent (ORDERS_LEDGER__WITHDRAW_REPLICAS)"
+            )
         return None
+
+
+def online_replicas(info: Mapping[str, Any]) -> int:
+    """How many replicas follow the server, by its ``INFO replication``."""
+    rows = [info.get(f"slave{number}") for number in range(int(info.get("connected_slaves", 0)))]
+    return sum(isinstance(row, dict) and row.get("state") == "online" for row in rows)

@@ -13,9 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from producers import servers
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Report
 from worker.execution.ledger import (
@@ -46,17 +45,8 @@ logger = logging.getLogger("orders.ledger")
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
     """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        socket_keepalive=True,
-        health_check_interval=25,
-        # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
-        retry=Retry(NoBackoff(), 1),
-        protocol=2,
-        decode_responses=True,
-    )
+    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+    return servers.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
 
 
 class RedisLedger:
@@ -69,37 +59,38 @@ class RedisLedger:
         keep_ms: int = 7 * 86_400_000,
         journal_lines: int = 1_000_000,
         disk_ms: int = 4000,
+        replicas: int = 0,
+        replicas_ms: int = 4000,
     ) -> None:
         """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
 
-        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait.
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. With
+        ``replicas`` it also waits, up to ``replicas_ms``, until that many replicas have it, on their disks where the
+        server can say so.
         """
         self._client = client
         self._keep_ms = keep_ms
         self._journal_lines = journal_lines
         self._disk_ms = disk_ms
+        self._replicas, self._replicas_ms = replicas, replicas_ms
         self._no_disk_until = 0.0
         source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
         self._script = client.register_script(source)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
-        """One round trip, which for a withdrawal ends when the record is on disk (``WAITAOF``) where the server can."""
+        """One round trip, which for a withdrawal ends when the record is where it can't be lost (``WAITAOF``, where
+        the server can; ``WAIT`` for replicas where it can't)."""
         repeatable = "1" if claim.repeatable else "0"
         arguments = (*_names(claim), repeatable, claim.lease_ms, attempt)
-        if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
-            return self._begin_on_disk(claim, arguments)
+        if claim.command == "withdraw":
+            if self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
+                return self._begin_on_disk(claim, arguments)
+            if self._replicas:
+                return self._begin_on_replicas(claim, arguments)
         return _begin_answer(self._move("begin", claim, *arguments))
 
     def _begin_on_disk(self, claim: Claim, arguments: Sequence[object]) -> BeginAnswer:
-        keys, args = self._call("begin", claim.command_id, claim.token, arguments)
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.evalsha(self._script.sha, len(keys), *keys, *args)
-            pipe.execute_command("WAITAOF", 1, 0, self._disk_ms)  # type: ignore[no-untyped-call] # redis-py's gap
-            reply, on_disk = self._guard(pipe.execute, False)
-        if isinstance(reply, redis.exceptions.NoScriptError):
-            self._guard(self._client.script_load, self._script.script)
-            return self.begin(claim, int(str(arguments[-1])))
-        answer = _begin_answer(self._guard(_raise, reply))
+        answer, on_disk = self._begin_and("WAITAOF", 1, self._replicas, self._disk_ms, claim=claim, begin=arguments)
         if not isinstance(answer, Begun):
             return answer
         if isinstance(on_disk, Exception):
@@ -110,9 +101,35 @@ class RedisLedger:
                 "its machine. Use appendonly on Redis 7.2 or later, or Valkey.",
                 str(on_disk)[:80],
             )
-        elif int(on_disk[0]) < 1:
+            return self._begin_on_replicas(claim, arguments) if self._replicas else answer
+        if int(on_disk[0]) < 1:
             raise LedgerUnavailable(f"the ledger's disk did not confirm within {self._disk_ms} ms")
+        self._demand(int(on_disk[1]), self._disk_ms)
         return answer
+
+    def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object]) -> BeginAnswer:
+        answer, reached = self._begin_and("WAIT", self._replicas, self._replicas_ms, claim=claim, begin=arguments)
+        if isinstance(answer, Begun):
+            self._demand(int(self._guard(_raised, reached)), self._replicas_ms)
+        return answer
+
+    def _demand(self, reached: int, within_ms: int) -> None:
+        if reached < self._replicas:
+            raise LedgerUnavailable(
+                f"{reached} of {self._replicas} replicas of the ledger confirmed a withdrawal within {within_ms} ms"
+            )
+
+    def _begin_and(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
+        """A begin and what waits for it, on one connection in one round trip; the wait's answer may be an error."""
+        keys, args = self._call("begin", claim.command_id, claim.token, begin)
+        while True:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.evalsha(self._script.sha, len(keys), *keys, *args)
+                pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
+                reply, waited = self._guard(pipe.execute, False)
+            if not isinstance(reply, redis.exceptions.NoScriptError):
+                return _begin_answer(self._guard(_raised, reply)), waited
+            self._guard(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
         """One round trip."""
@@ -197,7 +214,7 @@ class RedisLedger:
             raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 
 
-def _raise(reply: Any) -> Any:
+def _raised(reply: Any) -> Any:
     """A reply out of a pipeline, raised when it is an error."""
     if isinstance(reply, Exception):
         raise reply

@@ -1,20 +1,24 @@
-"""Celery's Redis result backend, storing a report in one step.
+"""Result backends in which a command's result is its report, and nothing else is ever stored.
 
-Celery reads what is stored, and writes unless that is a SUCCESS: three commands in two round trips, between which
+Celery and Flower can store ``REVOKED`` and ``ABORTED`` as the result of any id, over a report that stands there. And
+Celery reads what is stored before it writes, unless that is a SUCCESS: three commands in two round trips, between which
 another worker may write. Here one script does it, in one round trip, and a SUCCESS is never written over. What is
 stored and published is the same, so every Celery client reads it.
 """
 
-# What is subclassed here is Celery's, which publishes no types.
+# Celery publishes no types.
 # mypy: disallow-subclassing-any=False
 
 from hashlib import sha1
 from typing import Any
 
-from celery import states
-from celery.backends.redis import RedisBackend
+from celery import Celery, states
+from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 from redis.exceptions import NoScriptError
+
+from worker.remote_control import Refused
 
 STORE = """
 -- KEYS[1]  the result's key, which is also the channel on which whoever waits for it listens
@@ -42,14 +46,21 @@ return 1
 """
 SHA = sha1(STORE.encode(), usedforsecurity=False).hexdigest()
 
+NO_REPORT = frozenset({states.REVOKED, ABORTED})
 
-class ReportBackend(RedisBackend):
-    """See the module. Everything but storing a task's result is Celery's."""
+
+class _Reports:
+    """Over Celery's Redis backends."""
 
     def _store_result(
-        self, task_id: Any, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
+        self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
         """As Celery's: raises what it raises, so that `result_backend_always_retry` stores it again."""
+        if state in NO_REPORT:
+            raise Refused(
+                f"refused: {state} is not stored for {task_id}: its result is its report. A command can't be taken "
+                "back; `orders halt` keeps what has not begun from being sent"
+            )
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = task_id.decode() if isinstance(task_id, bytes) else task_id
         value = self.encode(meta)
@@ -59,8 +70,26 @@ class ReportBackend(RedisBackend):
         self.ensure(self._store, (self.get_key_for_task(task_id), value, int(expires or 0)))
         return result
 
-    def _store(self, key: Any, value: Any, expires: int) -> None:
+    def _store(self: Any, key: Any, value: Any, expires: int) -> None:
         try:
             self.client.evalsha(SHA, 1, key, value, expires)
         except NoScriptError:
             self.client.eval(STORE, 1, key, value, expires)
+
+
+class ReportBackend(_Reports, RedisBackend):
+    """Celery's Redis backend."""
+
+
+class SentinelReportBackend(_Reports, SentinelBackend):
+    """Celery's Redis backend behind Sentinels."""
+
+
+def use_report_backends(app: Celery) -> None:
+    """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app."""
+    app.loader.override_backends = {
+        **app.loader.override_backends,
+        "redis": f"{__name__}:ReportBackend",
+        "rediss": f"{__name__}:ReportBackend",
+        "sentinel": f"{__name__}:SentinelReportBackend",
+    }

@@ -1,0 +1,172 @@
+"""Servers by URL: one Redis-compatible server, or whichever one its Sentinels call master; with TLS or without.
+
+::
+
+    redis://user:password@host:6379/0                         one server
+    rediss://user:password@host:6380/0?ssl_ca_certs=/ca.pem   the same with TLS
+    sentinel://user:password@h1:26379,h2:26379,h3:26379/0?master=orders
+    sentinels://…                                             TLS to Sentinels and servers
+
+User and password are the server's; the Sentinels' own are ``sentinel_username`` and ``sentinel_password``. With TLS the
+certificate is always checked; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname`` say how.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+TLS = {"rediss", "sentinels"}
+SENTINEL = {"sentinel", "sentinels"}
+SENTINEL_PORT = 26379
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """A ``sentinel://`` URL, taken apart."""
+
+    hosts: tuple[tuple[str, int], ...]
+    master: str
+    """The name under which the Sentinels know the servers."""
+    database: int
+    server: Mapping[str, Any] = field(repr=False)
+    """Options of connections to the servers: user, password, TLS."""
+    sentinel: Mapping[str, Any] = field(repr=False)
+    """The same for connections to the Sentinels."""
+
+
+def is_sentinel(url: str) -> bool:
+    """Whether the URL names Sentinels."""
+    return urlsplit(url).scheme in SENTINEL
+
+
+def is_redis(url: str) -> bool:
+    """Whether a Redis-compatible server is meant, and not another kind of broker."""
+    return not urlsplit(url).scheme.startswith("amqp")
+
+
+def sentinels_of(url: str) -> Sentinels:
+    """A ``sentinel://`` or ``sentinels://`` URL, taken apart.
+
+    Raises:
+        ValueError: saying how it is to be written, without a word of it.
+    """
+    parts = urlsplit(url)
+    user, _, hosts = parts.netloc.rpartition("@")
+    query = dict(parse_qsl(parts.query))
+    strange = query.keys() - {"master", "sentinel_username", "sentinel_password", "ssl_cert_reqs", *TLS_OPTIONS}
+    database = parts.path.strip("/") or "0"
+    if not hosts or not query.get("master") or strange or not database.isdecimal() or ";" in hosts + parts.path:
+        raise ValueError("is written sentinel://:password@h1:26379,h2:26379,h3:26379/0?master=NAME (TLS: sentinels://)")
+    name, _, password = user.partition(":")
+    tls = tls_options(url) if parts.scheme in TLS else {}
+    server = {"username": unquote(name) or None, "password": unquote(password) or None, **tls}
+    own = {"username": query.get("sentinel_username"), "password": query.get("sentinel_password"), **tls}
+    return Sentinels(
+        tuple(_address(host) for host in hosts.split(",")),
+        query["master"],
+        int(database),
+        {key: value for key, value in server.items() if value is not None},
+        {key: value for key, value in own.items() if value is not None},
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("names a Sentinel without a host")
+    return parts.hostname, parts.port or SENTINEL_PORT
+
+
+def tls_options(url: str) -> dict[str, Any]:
+    """The TLS options of a URL, as redis-py, kombu and Celery take them."""
+    query = dict(parse_qsl(urlsplit(url).query))
+    given: dict[str, Any] = {name: query[name] for name in TLS_OPTIONS if name in query}
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in ("false", "no", "0")
+    return {"ssl": True, "ssl_cert_reqs": "required", **given}
+
+
+def verified_tls(url: str) -> str:
+    """A TLS URL that says that the server's certificate is checked: a bare ``rediss`` would not do so for a broker
+    (kombu ``connection.py``).
+
+    Raises:
+        ValueError: it says that it is not.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in TLS:
+        return url
+    query = dict(parse_qsl(parts.query))
+    if query.setdefault("ssl_cert_reqs", "required") not in ("required", "CERT_REQUIRED"):
+        raise ValueError("asks not to check the server's certificate; name its CA instead: ?ssl_ca_certs=/path/ca.pem")
+    return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
+
+
+def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redis.Redis:
+    """A client that gives up a step after ``timeout`` seconds, and a call after ``tries`` connections.
+
+    Raises:
+        ValueError: no client can be made of the URL.
+    """
+    given = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), tries - 1),
+        "protocol": 2,
+        **options,
+    }
+    if not is_sentinel(url):
+        if url.startswith("unix://"):
+            del given["socket_keepalive"]
+        return redis.Redis.from_url(url, **given)
+    found = sentinels_of(url)
+    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+    guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap
+    client: redis.Redis = guide.master_for(found.master, db=found.database)
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryUrl:
+    """A server as Celery wants to be told of it."""
+
+    url: str
+    options: Mapping[str, Any]
+    """For ``broker_transport_options`` and ``result_backend_transport_options``."""
+    tls: Mapping[str, Any] | None
+    """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None where the URL says all."""
+
+
+def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
+    """How Celery and kombu write a URL of ours.
+
+    Raises:
+        ValueError: as :func:`sentinels_of`.
+    """
+    tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
+    if not is_sentinel(url):
+        return CeleryUrl(url, {}, _without_ssl(tls))
+    found = sentinels_of(url)
+    name, password = found.server.get("username", ""), found.server.get("password", "")
+    user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
+    places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
+    urls = [f"sentinel://{user}{place}/{found.database}" for place in places]
+    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
+    options = {"master_name": found.master, "sentinel_kwargs": asking}
+    return CeleryUrl(
+        ";".join(urls), options, _without_ssl({**tls, "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls else None)
+    )
+
+
+def _without_ssl(tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Celery and kombu choose the connection's class themselves."""
+    return {key: value for key, value in tls.items() if key != "ssl"} if tls else None

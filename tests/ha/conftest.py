@@ -1,0 +1,41 @@
+"""What these tests share: the simulator, and workers that end with the test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import WorkerNode, demo_accounts
+from tests.nodes.worker import QUICK
+from worker.simulator.server import SimulatorServer
+
+KEY = "demo-everstrike-key"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[SimulatorServer]:
+    """A venue of this module's own."""
+    with SimulatorServer() as server:
+        server.control.balance(KEY, "ETH", "100000")
+        yield server
+
+
+MakeWorker = Callable[..., WorkerNode]
+
+
+@pytest.fixture
+def make_worker(simulator: SimulatorServer, tmp_path: Path) -> Iterator[MakeWorker]:
+    """``make_worker(*options, **settings)``: a worker, started and ready; all end with the test."""
+    made: list[WorkerNode] = []
+
+    def make(*options: str, wait: bool = True, **settings: str) -> WorkerNode:
+        node = WorkerNode(tmp_path / "nodes", {**QUICK, **demo_accounts(simulator.url), **settings}, options)
+        made.append(node)
+        node.start()
+        if wait:
+            node.ready()
+        return node
+
+    yield make
+    for node in made:
+        node.teardown()

@@ -1,0 +1,136 @@
+"""What is shown of arguments, and what remote control is refused for: rules that need no worker to be checked."""
+
+import inspect as reading
+from typing import Any, get_args
+
+import pytest
+from celery import Celery, states
+from celery.app.control import Control
+from celery.contrib.abortable import ABORTED
+from celery.worker.control import Panel
+
+from producers.commands import COMMANDS
+from producers.settings import SettingsError
+from producers.shown import HIDDEN, shown_arguments
+from worker.flower_guard import shown_result
+from worker.order_request import without
+from worker.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
+from worker.report_backend import ReportBackend
+from worker.settings import REMOTE_CONTROLS, WorkerSettings
+
+LOOKING = {"clock", "conf", "enable_events", "disable_events", "heartbeat"}
+"""Control commands that change nothing of a command's way."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ({"account": "main", "asset": "ETH"}, "{'account': 'main', 'asset': 'ETH'}"),
+        ({"qty": 1.5, "address": "0x1"}, "{'qty': '***', 'address': '***'}"),
+        ({"account": "main", "api_key": "k"}, "{'account': 'main', 'api_key': '***'}"),
+        ({"account": {"qty": "1"}}, "{'account': '***'}"),
+        ({"account": "a" * 500}, "{'account': '***'}"),
+        ({"deadline": None, "account": True}, "{'deadline': None, 'account': True}"),
+        ({"x" * 500: 1}, "{'" + "x" * 40 + "': '***'}"),
+        ([1, 2], "***"),
+        (None, "***"),
+    ],
+)
+def test_arguments_as_they_are_shown(arguments: Any, shown: str) -> None:
+    """An amount, an address, or an argument that the command does not have would be in Flower and in logs."""
+    assert shown_arguments("orders.withdraw", arguments) == shown
+
+
+def test_a_message_with_many_arguments_is_shown_short() -> None:
+    """An event as long as its message would let a sender fill the monitor's memory."""
+    assert len(shown_arguments("orders.close", {f"name{n}": n for n in range(10_000)})) < 1000
+
+
+def test_every_amount_and_address_of_every_command_is_hidden() -> None:
+    """A command that gets a new argument of this kind must hide it as well."""
+    for command in COMMANDS.values():
+        for name, field in command.model_fields.items():
+            kinds = str((field.annotation, get_args(field.annotation), field.metadata))
+            assert ("Decimal" in kinds) <= (name in HIDDEN), (command, name)
+    assert "address" in HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "left"),
+    [
+        ("can't send 1.5 to 0xabc", ["1.5", "0xabc"], "can't send *** to ***"),
+        ("11.5 and 1.55 and 21.5", ["1.5"], "11.5 and 1.55 and 21.5"),
+        ("have 1, not 10 or 1.5 or 0.1.", ["1"], "have ***, not 10 or 1.5 or 0.1."),
+        ("(1).", ["1"], "(***)."),
+        ("a+b", ["a+b"], "***"),
+    ],
+)
+def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], left: str) -> None:
+    """The venue may repeat an amount or an address; but `1` must not eat every number."""
+    assert without(text, values) == left
+
+
+def test_every_remote_control_is_known() -> None:
+    """A control command that a new Celery brings would be permitted unseen."""
+    control = {name for name, meta in Panel.meta.items() if meta.type == "control"}
+    assert control - LOOKING == {*NEVER, *PERMITTED}
+    assert {*PERMITTED, APPLY} == set(REMOTE_CONTROLS), "what settings take is what is permitted"
+
+
+def test_what_may_be_allowed_and_what_never() -> None:
+    """The setting opens what it names, and nothing opens what loses commands."""
+    everything = frozenset({*NEVER, *PERMITTED})
+    assert {name for name in everything if refusal(name, everything)} == set(NEVER)
+    assert {name for name in everything if refusal(name, frozenset())} == everything
+    assert refusal("ping", frozenset()) is None
+
+
+@pytest.mark.parametrize("method", ["revoke", "terminate", "purge", "discard_all", "rate_limit", "shutdown"])
+def test_our_own_app_refuses_before_it_asks(method: str) -> None:
+    """Flower and `celery control` use the app: without this they would say that it was done."""
+    app = Celery("test", broker="redis://127.0.0.1:1", set_as_current=False)
+    app.control_cls = LookingControl
+    method_of = getattr(app.control, method)
+    given = [p for p in reading.signature(getattr(Control, method)).parameters.values() if p.default is p.empty][1:]
+    with pytest.raises(Refused, match=r"^refused: "):
+        method_of(*["x" for parameter in given if parameter.kind is not parameter.VAR_KEYWORD])
+
+
+@pytest.mark.parametrize("state", [states.REVOKED, ABORTED])
+def test_nothing_but_a_report_becomes_a_result(state: str) -> None:
+    """Flower's abort would overwrite the report of a command that failed."""
+    backend = ReportBackend(app=Celery("test", set_as_current=False), url="redis://127.0.0.1:1/1")
+    with pytest.raises(Refused, match="its result is its report"):
+        backend._store_result("id", None, state)
+
+
+def test_results_in_flower_are_without_the_venues_words() -> None:
+    """The venue repeats amount and address in what it answers."""
+    report = {"outcome": "accepted", "result": {"address": "0x1"}, "positions": None, "venue_message": "0x1"}
+    told = shown_result({"task-id": "1", "state": "SUCCESS", "result": report})
+    assert told["result"] == {"outcome": "accepted", "result": "***", "positions": None, "venue_message": "***"}
+    error = "OrderRejected(\"rejected/refused: can't send 0x1\", command_id='1')"
+    told = shown_result({"state": "FAILURE", "result": error, "traceback": "…0x1…"})
+    assert (told["result"], told["traceback"]) == ("OrderRejected: rejected/refused", None)
+    assert shown_result({"state": "FAILURE", "result": "0x1"})["result"] == "***"
+    assert shown_result({"state": "PENDING"}) == {"state": "PENDING"}
+
+
+def test_settings_name_what_is_hidden_and_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt name would hide nothing, or allow nothing, silently."""
+    monkeypatch.setenv("ORDERS_HIDE_ARGUMENTS", "address, order_id")
+    monkeypatch.setenv("ORDERS_REMOTE_CONTROL", "shutdown")
+    settings = WorkerSettings()
+    assert settings.hidden_arguments == {"address", "order_id"}
+    assert settings.allowed_remote_controls == {"shutdown"}
+    monkeypatch.setenv("ORDERS_HIDE_ARGUMENTS", "adress")
+    monkeypatch.setenv("ORDERS_REMOTE_CONTROL", "revoke")
+    with pytest.raises(SettingsError, match=r"ORDERS_HIDE_ARGUMENTS: knows no adress.*ORDERS_REMOTE_CONTROL: knows no"):
+        WorkerSettings.load()
+
+
+def test_nothing_is_hidden_when_that_is_asked_for() -> None:
+    """An empty setting means what it says; arguments that a command does not have stay hidden."""
+    settings = WorkerSettings(hide_arguments="")
+    shown = shown_arguments("orders.withdraw", {"qty": "1", "secret": "s"}, settings.hidden_arguments)
+    assert shown == "{'qty': '1', 'secret': '***'}"

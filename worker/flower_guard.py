@@ -1,0 +1,80 @@
+"""``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused, and
+without what a venue says of addresses and amounts."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from producers.shown import STARS
+from worker.remote_control import APPLY, Refused
+
+DEFAULTS = {
+    "FLOWER_READ_ONLY": "true",
+    "FLOWER_TASKS_COLUMNS": "name,state,exception,uuid,kwargs,received,runtime,worker",
+}
+"""Flower's own settings where nobody gave them; its command line and its configuration file win."""
+
+RESULTS = ("task.result", "task.result_wait")
+"""Flower's operations that end in a task's result."""
+TOLD_BY_VENUE = ("venue_message", "result", "positions")
+"""Fields of a report that hold the venue's own words."""
+ERROR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
+
+
+def is_flower() -> bool:
+    """Whether this process was started as Flower."""
+    return "flower" in sys.argv[1:]
+
+
+def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
+    """Set Flower's defaults, and put a guard before everything that its pages and its API ask for."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    blocking = sys.modules.get("flower.utils.blocking")
+    if blocking is not None:
+        _guard(blocking.BlockingOperationRunner, allowed, hidden)
+
+
+def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None:
+    """Flower says "Revoked" whatever became of it, and shows nothing of an error but its number: 403 with the reason
+    is what its pages and its API know to show."""
+    from tornado.web import HTTPError
+
+    stock = runner.run
+
+    async def run(self: Any, operation: str, target: Any, function: Any, *args: Any, **options: Any) -> Any:
+        if operation == "task.publish" and APPLY not in allowed:
+            raise HTTPError(
+                403,
+                "refused: commands are sent by OrderClient, any Celery client or the `orders` program, not from here "
+                "(allowed by ORDERS_REMOTE_CONTROL=%s)",
+                APPLY,
+            )
+
+        def guarded(*given: Any, **named: Any) -> Any:
+            try:
+                return function(*given, **named)
+            except Refused as refused:
+                return refused
+
+        answer = await stock(self, operation, target, guarded, *args, **options)
+        if isinstance(answer, Refused):
+            raise HTTPError(403, "%s", str(answer))
+        return shown_result(answer) if operation in RESULTS and hidden else answer
+
+    runner.run = run
+
+
+def shown_result(answer: Any) -> Any:
+    """Flower's answer about a task's result, fit to be seen: a report without what the venue told, and of an error its
+    kind, outcome and reason."""
+    result = answer.get("result") if isinstance(answer, dict) else None
+    if isinstance(result, Mapping):
+        told = {name: STARS if name in TOLD_BY_VENUE and value else value for name, value in result.items()}
+        return {**answer, "result": told}
+    if isinstance(result, str):
+        error = ERROR.match(result)
+        return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}
+    return answer

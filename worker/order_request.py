@@ -1,0 +1,71 @@
+"""A command's message inside a worker: what logs, events and ``inspect`` may show of it, and that nobody discards it.
+
+Stock Celery drops a message whose id was revoked, or whose ``expires`` has passed, and acknowledges it: the command
+would be gone without a report. Here a revocation has no meaning, whichever way the worker learnt of it (remote control,
+another worker's greeting at the start, a state file), and what has expired is executed as far as its refusal:
+``not_sent/expired``.
+"""
+
+# Celery publishes no types.
+# mypy: disallow-subclassing-any=False
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from celery.worker.request import Request
+
+from producers.shown import STARS, shown_arguments
+
+logger = logging.getLogger("orders.request")
+
+
+class OrderRequest(Request):
+    """Use it as a task's ``Request``; the task says by ``hidden`` which arguments must not be seen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A sender may call its task anything; whoever watches should see what it is.
+        self.name = self._type
+        # What the sender calls fit to be seen is not what counts here.
+        self._argsrepr = f"({STARS})" if self._args else "()"
+        self._kwargsrepr = shown_arguments(self._type, self._kwargs, self._task.hidden)
+        self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
+        # A pool of processes would kill a child in the middle of a send, and call that the end of the command.
+        self.time_limits = (None, None)
+
+    def revoked(self) -> bool:
+        """Never: a command ends in a report and in nothing else."""
+        return False
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Not done: whatever was being sent would be unknown for ever."""
+        logger.warning("not terminated id=%s task=%s: a command is never ended halfway", self.id, self._type)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - Celery's signature
+        """What ``inspect active``, ``reserved``, ``scheduled`` and ``query_task`` tell: always the shown arguments."""
+        told: dict[str, Any] = super().info(safe=True)
+        return told
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Celery's own, with hidden values struck out of the words of an error, which may be the venue's."""
+        for name in ("exception", "traceback"):
+            if isinstance(fields.get(name), str):
+                fields[name] = without(fields[name], hidden_values(self._kwargs, self._task.hidden))
+        super().send_event(type, **fields)
+
+
+def hidden_values(arguments: object, hidden: frozenset[str]) -> list[str]:
+    """The values of the hidden arguments, as they may appear in a text."""
+    if not isinstance(arguments, dict):
+        return []
+    values = [arguments[name] for name in hidden if name in arguments]
+    return [str(value) for value in values if isinstance(value, str | int | float) and str(value)]
+
+
+def without(text: str, values: Iterable[str]) -> str:
+    """``text`` with each value struck out where it stands alone: ``1`` is not taken out of ``10`` or ``1.5``."""
+    for value in values:
+        text = re.sub(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", STARS, text)
+    return text
