@@ -8,11 +8,13 @@ import logging
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 
 from celery import Celery, signals
 from celery.worker import state as worker_state
 
 from producers.celery_app import OwnSettingsCelery
+from worker import alive
 from worker import settings as worker_settings
 from worker.celeryconfig import celery_config
 from worker.execution.clock import SystemClock
@@ -99,6 +101,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     register(app, executor)
     register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
     _keep_house(app, loaded, policy)
+    if loaded.alive_file:
+        alive.show(Path(loaded.alive_file))
     return app
 
 

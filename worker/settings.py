@@ -123,6 +123,8 @@ class WorkerSettings(QueueSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stock_transport: bool = False
     """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
+    alive_file: str = ""
+    """A file that is touched with every heartbeat sent to the broker; see ``worker/alive.py``."""
 
     @field_validator("accounts", mode="after")
     @classmethod
