@@ -38,7 +38,6 @@ def test_a_disk_that_refuses_is_told_once(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         signals.heartbeat_sent.send(sender=None)
         signals.heartbeat_sent.send(sender=None)
-    assert [record.message for record in caplog.records if "can't be touched" in record.message] == [
-        f"{tmp_path / 'no-such-folder' / 'alive'} can't be touched (No such file or directory): "
-        "a health check will find it too old"
-    ]
+    (told,) = [record.message for record in caplog.records if "can't be touched" in record.message]
+    assert str(tmp_path / "no-such-folder" / "alive") in told
+    assert "No such file or directory" in told
