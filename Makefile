@@ -11,10 +11,10 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check faults faults-short model lock upgrade schemas clean
+.PHONY: help demo test check faults faults-short model image stack-test test-docker lock upgrade schemas clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 
 demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
@@ -41,6 +41,15 @@ model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the 
 	$(BIN)/python -m tests.model.checker --long
 	$(BIN)/python -m tests.model.simulation --seeds 100000 --processes 2
 	$(BIN)/python -m tests.model.simulation --seeds 60000 --processes 2 --operator
+
+image: ## the worker's image and the simulator's, from this tree (BASE_IMAGE=...; see compose/Dockerfile)
+	compose/build
+
+stack-test: $(VENV)/.installed ## the whole stack in containers: built without a registry, started, used, broken, removed (6 minutes; KEEP=1: keep the images)
+	$(BIN)/python -m tests.stack
+
+test-docker: $(VENV)/.installed ## integration tests on containers instead of local processes (TEST_ARGS as in `make test`)
+	$(BIN)/python -m tests.nodes.images $(BIN)/python -m pytest $(DOCKER_TESTS)
 
 lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
 	$(BIN)/python .ci/lock.py

@@ -15,7 +15,7 @@ from kombu import Connection, Exchange
 
 from producers.errors import OrderNotSent
 from tests.nodes import WorkerNode, demo_accounts
-from tests.nodes.process import until
+from tests.nodes.node import until
 from tests.nodes.worker import QUICK
 from tests.servers import Server
 from worker import cli_desk, cli_halt
