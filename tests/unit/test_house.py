@@ -22,7 +22,10 @@ from worker.settings import AccountSettings, WorkerSettings, load
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-worker.lock")
-NOT_IN_MODELS = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_TEST_SERVER", "ORDERS_CI_OTHER_PYTHONS"}
+NOT_IN_MODELS = {
+    *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_CI_OTHER_PYTHONS"),
+    *("ORDERS_TEST_SERVER", "ORDERS_TEST_NODES", "ORDERS_TEST_WORKER_IMAGE", "ORDERS_TEST_SERVER_IMAGE"),
+}
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
