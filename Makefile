@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/faults
+# Those whose server and workers are nodes; the others start programs of this machine, which is what they are about.
+DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client contract matrix reconcile secrets signature_age survival))
+DOCKER_ARGS ?= -n 2 --dist loadfile
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -48,8 +51,8 @@ image: ## the worker's image and the simulator's, from this tree (BASE_IMAGE=...
 stack-test: $(VENV)/.installed ## the whole stack in containers: built without a registry, started, used, broken, removed (6 minutes; KEEP=1: keep the images)
 	$(BIN)/python -m tests.stack
 
-test-docker: $(VENV)/.installed ## integration tests on containers instead of local processes (TEST_ARGS as in `make test`)
-	$(BIN)/python -m tests.nodes.images $(BIN)/python -m pytest $(DOCKER_TESTS)
+test-docker: $(VENV)/.installed ## integration tests with server and workers in containers instead of local processes (4 minutes)
+	$(BIN)/python -m tests.nodes.images $(BIN)/python -m pytest $(DOCKER_TESTS) $(DOCKER_ARGS)
 
 lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
 	$(BIN)/python .ci/lock.py

@@ -28,11 +28,22 @@ IMAGES = {
 KILLED = 128
 """Docker tells an end by a signal as 128 and its number; the rest of the world as minus its number."""
 
+LABEL = "orders-test"
+"""On every container, with the mark of the run that made it."""
+
 
 @cache
 def engine() -> docker.DockerClient:
     """Docker, where the environment says it is."""
     return docker.from_env()
+
+
+def left_behind(mark: str) -> list[str]:
+    """Remove the containers that a run forgot; their names."""
+    found = engine().containers.list(all=True, filters={"label": f"{LABEL}={mark}"})
+    for each in found:
+        each.remove(force=True, v=True)
+    return [each.name for each in found]
 
 
 class ContainerNode(Node):
@@ -127,6 +138,7 @@ class ContainerNode(Node):
             name=self._name,
             environment=self.environment,
             network_mode="host",
+            labels={LABEL: os.environ.get("TEST_SESSION_MARK", "")},
             volumes={file: {"bind": file, "mode": "ro"} for file in files},
         )
 

@@ -1,5 +1,6 @@
 """What processes and containers have in common as nodes of a test."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ def until(
             pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(every)
     return found
+
+
+def outer_environment() -> dict[str, str]:
+    """This process's environment, without settings of the product that happen to be in it."""
+    return {key: value for key, value in os.environ.items() if not key.upper().startswith("ORDERS_")}
 
 
 class Node(CeleryTestContainer):
@@ -109,4 +115,4 @@ class Node(CeleryTestContainer):
         return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
 
 
-__all__ = ["ROOT", "START_SECONDS", "Node", "until"]
+__all__ = ["ROOT", "START_SECONDS", "Node", "outer_environment", "until"]

