@@ -247,8 +247,8 @@ class Poller(stock.MultiChannelPoller):
         return super().on_readable(fileno)
 
     def maybe_restore_messages(self) -> None:
-        """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed to
-        write to the queues."""
+        """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed
+        to write to the queues."""
         if any(set(channel.active_queues) - channel._unrecorded for channel in self._channels):
             super().maybe_restore_messages()
 

@@ -123,7 +123,9 @@ def _clean(stack: Stack | None, images: dict[str, str], scratch: Path, told: Tol
         tag = os.environ.get("TAG", "stack-test")
         names = {*images.values(), f"orders-debian:{tag}"}
         run([need("docker"), "rmi", "-f", *sorted(names)], check=False)
-        run([need("docker"), "image", "prune", "-f", "--filter", "dangling=true"], check=False)
+        # What a build leaves without a name; nobody else's carries this label.
+        ours = "label=org.opencontainers.image.title=order-execution-worker-build"
+        run([need("docker"), "image", "prune", "-f", "--filter", ours], check=False)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
