@@ -8,7 +8,7 @@ if not basic_auth or not all(":" in login for login in basic_auth):
     raise SystemExit("flower: /run/secrets/flower_login must hold name:password")
 
 read_only = True
-"""No revoking, terminating, retrying, no rate limits, no tasks started from its API. The server refuses its login besides."""
+"""No revoking, terminating or retrying, no rate limits, no tasks started from its API."""
 port = 5555
 max_tasks = 10_000
 """Kept in memory; its container's limit holds about ten times as many."""
