@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
+# Those whose server and workers are nodes; the others start programs of this machine, which is what they are about.
+DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client contract matrix reconcile secrets signature_age survival))
+DOCKER_ARGS ?= -n 2 --dist loadfile
 
 BIN = $(VENV)/bin
 # The demo installs what it needs and no more, unless the developer's environment is there already.
@@ -11,7 +14,8 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-flower test-ha check alerts-test faults faults-short bench bench-long model lock upgrade schemas clean
+.PHONY: help demo test test-flower test-ha test-docker check alerts-test faults faults-short bench bench-long model \
+  image stack-test lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +60,15 @@ model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the 
 	$(BIN)/python -m tests.model.checker --long
 	$(BIN)/python -m tests.model.simulation --seeds 100000 --processes 2
 	$(BIN)/python -m tests.model.simulation --seeds 60000 --processes 2 --operator
+
+image: ## the worker's image and the simulator's, from this tree (BASE_IMAGE=...; see compose/Dockerfile)
+	compose/build
+
+stack-test: $(VENV)/.installed ## the whole stack in containers: built without a registry, started, used, broken, removed (6 minutes; KEEP=1: keep the images)
+	$(BIN)/python -m tests.stack
+
+test-docker: $(VENV)/.installed ## integration tests with server and workers in containers instead of local processes (4 minutes)
+	$(BIN)/python -m tests.nodes.images $(BIN)/python -m pytest $(DOCKER_TESTS) $(DOCKER_ARGS)
 
 lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
 	$(BIN)/python .ci/lock.py

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo"}
+LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo", "requirements-worker.lock": "worker"}
 """Extra by lock file; the first holds everything, and the others take their versions from it."""
 LOWEST_PYTHON = "3.11"
 DIGEST = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)

@@ -10,12 +10,14 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 from celery import Celery, signals
 from celery.worker import state as worker_state
 
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
+from worker import alive
 from worker import settings as worker_settings
 from worker.celeryconfig import QUEUES, celery_config
 from worker.execution.clock import SystemClock
@@ -117,6 +119,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
     _keep_house(app, loaded, policy, watch)
     watch.follow_worker()
+    if loaded.alive_file:
+        alive.show(Path(loaded.alive_file))
     return app
 
 

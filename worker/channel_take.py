@@ -233,6 +233,12 @@ class Poller(stock.MultiChannelPoller):
             raise Empty
         return super().on_readable(fileno)
 
+    def maybe_restore_messages(self) -> None:
+        """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed
+        to write to the queues."""
+        if any(set(channel.active_queues) - channel._unrecorded for channel in self._channels):
+            super().maybe_restore_messages()
+
     def get(self, callback: Any, timeout: float | None = None) -> Any:
         """Wait for at most `brpop_timeout`, so that a take falls due without an event loop as well."""
         patience = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)

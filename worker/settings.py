@@ -166,6 +166,9 @@ class WorkerSettings(QueueSettings):
     def _remote_controls(cls, value: str) -> str:
         return _words(value, REMOTE_CONTROLS)
 
+    alive_file: str = ""
+    """A file that is touched with every heartbeat sent to the broker; see ``worker/alive.py``."""
+
     @field_validator("accounts", mode="after")
     @classmethod
     def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:

@@ -1,5 +1,6 @@
 """Where the integration tests get their nodes: pytest-celery's fixtures, answered by local processes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,10 +18,31 @@ from pytest_celery import (
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project is installed from a wheel
 
-from tests.nodes import BackendNode, Bed, BrokerNode, ServerNode, Setup, WorkerNode, demo_accounts  # noqa: E402
+from tests.nodes import (  # noqa: E402
+    IN_CONTAINERS,
+    BackendNode,
+    Bed,
+    BrokerNode,
+    ServerNode,
+    Setup,
+    WorkerNode,
+    demo_accounts,
+)
 from tests.nodes.bed import ledger_url  # noqa: E402
 from tests.nodes.worker import QUICK  # noqa: E402
 from worker.simulator.server import SimulatorServer  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_container_left_behind(no_process_left_behind: None) -> Iterator[None]:
+    """Fail the run when a container that a test started is still there at its end; then remove it."""
+    yield
+    if IN_CONTAINERS:
+        from tests.nodes.container import left_behind
+
+        left = left_behind(os.environ["TEST_SESSION_MARK"])
+        assert not left, f"tests left containers behind: {left}"
+
 
 # -- pytest-celery's fixtures: fresh nodes for each test that asks for `celery_setup` -------------------------------
 

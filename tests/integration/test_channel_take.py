@@ -264,6 +264,18 @@ def test_without_acks_nothing_is_recorded(broker: Broker) -> None:
         assert not broker.db(0).exists("unacked", "unacked_index", "replies")
 
 
+def test_a_monitor_leaves_the_sweep_to_workers(broker: Broker) -> None:
+    """Flower writing to the queues, for which it would need a login that may enqueue a withdrawal."""
+    send(broker, "orders.close", 1)
+    with consumer(broker, "orders.close") as (connection, messages):
+        drain(connection, messages, 1)
+        for queue, sweeps in (("replies", False), ("orders.cancel", True)):
+            with consumer(broker, queue, no_ack=not sweeps, visibility_timeout=0) as (other, _):
+                other.default_channel.connection.cycle.maybe_restore_messages()
+            assert broker.db(0).llen("orders.close") == sweeps
+            assert broker.db(0).zcard("unacked_index") == (not sweeps)
+
+
 def test_a_message_fetched_by_hand_is_recorded(broker: Broker) -> None:
     """`basic_get` goes kombu's way, record included."""
     send(broker, "orders.close", 1)

@@ -16,7 +16,7 @@ from kombu import Connection, Exchange
 
 from producers.errors import OrderNotSent
 from tests.nodes import WorkerNode, demo_accounts
-from tests.nodes.process import until
+from tests.nodes.node import outer_environment, until
 from tests.nodes.worker import QUICK
 from tests.servers import Server
 from worker import cli_desk, cli_halt
@@ -54,7 +54,7 @@ class Place:
         """One of the operator's programs, to its end."""
         return subprocess.run(
             [sys.executable, "-c", PROGRAM, *words],
-            env={**self.worker._environment(), **self.environment, **environment},
+            env={**outer_environment(), **self.environment, **environment},
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -105,6 +105,7 @@ def place(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) 
             yield made
         finally:
             made.worker.stop()
+            made.worker.teardown()
             made.broker.close()
             made.sender.close()
 
@@ -378,7 +379,7 @@ def test_following_the_journal(place: Place) -> None:
     place.ended(place.send("orders.close", **CLOSE))
     following = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "journal", "--follow", "--json"],
-        env={**place.worker._environment(), **place.environment},
+        env={**outer_environment(), **place.environment},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -312,8 +312,7 @@ def databases(bed: Bed) -> str:
 
 def append_only_file(bed: Bed) -> str:
     """Everything that was ever written to the server, bodies of messages decoded too."""
-    data = bed.setup.broker.container.data
-    raw = b"".join(path.read_bytes() for path in sorted(data.rglob("*.aof"))).decode("latin-1")
+    raw = b"".join(bed.setup.broker.container.written(".aof")).decode("latin-1")
     bodies = [base64.b64decode(body).decode("latin-1") for body in re.findall(r'"body": "([A-Za-z0-9+/=]+)"', raw)]
     assert bodies
     return raw + "\n".join(bodies)

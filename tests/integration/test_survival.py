@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
 
-from tests.nodes import BackendNode, Bed, Ended, ServerNode, until
+from tests.nodes import IN_CONTAINERS, BackendNode, Bed, Ended, ProcessNode, ServerNode, until
 from tests.nodes.bed import foreign_app
 from worker.simulator.server import SimulatorServer
 
@@ -45,8 +45,12 @@ def executed(bed: Bed) -> Counter[str]:
 
 
 def test_the_nodes_are_pytest_celerys(celery_setup: CeleryTestSetup, stage: Bed) -> None:
-    """What pytest-celery does with containers works with these: ready, logs, kill, restart, a control ping."""
+    """What pytest-celery does with containers works with these: ready, logs, kill, restart, a control ping; and they
+    are containers when they are asked to be."""
     assert len(celery_setup) == 3
+    assert {isinstance(node.container, ProcessNode) for node in (*stage.workers, celery_setup.broker)} == {
+        not IN_CONTAINERS
+    }
     worker, broker = celery_setup.worker, celery_setup.broker
     worker.assert_log_exists("ready.")
     worker.kill()

@@ -1,20 +1,24 @@
 """Nodes of the integration tests: the server, the workers and the simulator as local processes.
 
 pytest-celery asks Docker for containers. The classes here answer to the same interface with processes of this machine,
-so that `celery_setup` and the clusters work unchanged where there is no Docker, and so that container-backed nodes can
-run the same tests: what a test needs, it asks a :class:`Bed` for, and a bed only knows pytest-celery's own classes.
+so that `celery_setup` and the clusters work unchanged where there is no Docker. With `ORDERS_TEST_NODES=docker` server
+and workers are containers, and the same tests run on them (`make test-docker`): what a test needs, it asks a
+:class:`Bed` for, and a bed only knows pytest-celery's own classes.
 
 `ORDERS_TEST_SERVER` names a `redis-server` or `valkey-server` program to use instead of the embedded Valkey.
 """
 
 from tests.nodes.bed import Bed, Ended, Setup, accounts, demo_accounts
 from tests.nodes.doors import Door, Shut
+from tests.nodes.kind import IN_CONTAINERS
 from tests.nodes.monitor import Monitor
-from tests.nodes.process import ROOT, ProcessNode, until
+from tests.nodes.node import ROOT, until
+from tests.nodes.process import ProcessNode
 from tests.nodes.server import BackendNode, BrokerNode, ServerNode
 from tests.nodes.worker import WorkerNode
 
 __all__ = [
+    "IN_CONTAINERS",
     "ROOT",
     "BackendNode",
     "Bed",

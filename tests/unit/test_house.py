@@ -22,8 +22,11 @@ from worker.settings import AccountSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-LOCKS = ("requirements.lock", "requirements-demo.lock")
-NOT_IN_MODELS = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_TEST_SERVER", "ORDERS_CI_OTHER_PYTHONS"}
+LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-worker.lock")
+NOT_IN_MODELS = {
+    *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_CI_OTHER_PYTHONS"),
+    *("ORDERS_TEST_SERVER", "ORDERS_TEST_NODES", "ORDERS_TEST_WORKER_IMAGE", "ORDERS_TEST_SERVER_IMAGE"),
+}
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -163,20 +166,20 @@ def test_every_pin_is_hashed(name: str) -> None:
 
 
 def test_lock_files_are_current_and_agree(lock: ModuleType) -> None:
-    """Dependencies changed without `make lock`; or a demo that shows other versions than those tested."""
+    """Dependencies changed without `make lock`; or a demo or an image of other versions than those tested."""
     assert lock.main(["--check"]) == 0
-    tested, shown = (set(lock.PINNED.findall((ROOT / name).read_text(encoding="utf-8"))) for name in LOCKS)
-    assert shown <= tested
+    tested, *used = (set(lock.PINNED.findall((ROOT / name).read_text(encoding="utf-8"))) for name in LOCKS)
+    assert all(pins <= tested for pins in used)
 
 
 def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
-    """The check itself: a base dependency is in both lock files, a developer's in one."""
+    """The check itself: a base dependency is in every lock file, a developer's in one."""
     changed = project()
     changed["project"]["dependencies"][0] = "celery>=99"
-    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, True]
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, True, True]
     changed = project()
     changed["project"]["optional-dependencies"]["dev"].append("another-linter")
-    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, False]
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, False, False]
 
 
 def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:

@@ -1,0 +1,13 @@
+"""Whether the nodes of the integration tests are local processes or, with `ORDERS_TEST_NODES=docker`, containers."""
+
+import os
+from typing import TYPE_CHECKING
+
+IN_CONTAINERS = os.environ.get("ORDERS_TEST_NODES") == "docker"
+
+if TYPE_CHECKING or not IN_CONTAINERS:
+    from tests.nodes.process import ProcessNode as Kind
+else:
+    from tests.nodes.container import ContainerNode as Kind
+
+__all__ = ["IN_CONTAINERS", "Kind"]
