@@ -80,8 +80,8 @@ SCENES = (
     Scene(25, "the venue takes 400 ms", slow),
     Scene(20, "it answers again", calm),
     Scene(25, "closes get 503", storm),
-    Scene(20, "one of two workers is killed", kill),
-    Scene(25, "another one comes", back),
+    Scene(20, "kill -9 of one worker", kill),
+    Scene(25, "another comes", back),
 )
 
 
@@ -191,11 +191,11 @@ PANELS = (
     Panel(
         "seconds",
         (
-            (quantile(0.5, "orders_report_seconds", ""), "enqueued to report, p50"),
-            (quantile(0.99, "orders_report_seconds", ""), "enqueued to report, p99"),
+            (quantile(0.5, "orders_report_seconds", ""), "to the report, p50"),
+            (quantile(0.99, "orders_report_seconds", ""), "p99"),
             (quantile(0.99, "orders_queue_wait_seconds", ""), "in the queue, p99"),
             (quantile(0.99, "orders_venue_latency_seconds", ""), "at the venue, p99"),
-            (quantile(0.99, "orders_signature_age_seconds", ""), "age of a signature, p99"),
+            (quantile(0.99, "orders_signature_age_seconds", ""), "age of signature, p99"),
         ),
         log=True,
     ),
@@ -230,13 +230,13 @@ def draw(found: dict[str, list[dict[str, Any]]], marks: list[tuple[float, str]],
             axis.set_ylim(bottom=0)
         axis.set_title(panel.title, loc="left", fontsize=10)
         axis.grid(alpha=0.25)
-        axis.legend(fontsize=8, loc="upper left", ncol=3, framealpha=0.8)
+        axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.98), ncol=5, frameon=False, columnspacing=1)
         for at, _ in marks[1:]:
             axis.axvline(at - start, color="black", linewidth=0.8, linestyle=":")
     ends = [at for at, _ in marks[1:]] + [ended]
     for (at, words), end in zip(marks, ends, strict=True):
         middle = (at + end) / 2 - start
-        axes[0].text(middle, 1.16, words, transform=axes[0].get_xaxis_transform(), fontsize=8, ha="center")
+        axes[0].text(middle, 1.2, words, transform=axes[0].get_xaxis_transform(), fontsize=8, ha="center")
     axes[-1].set_xlabel("seconds")
     axes[-1].set_xlim(0, ended - start)
     figure.tight_layout()

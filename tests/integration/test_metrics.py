@@ -149,13 +149,13 @@ def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> No
 
 
 def test_every_line_of_the_log_is_json(bed: Bed, scrape: Scrape) -> None:
-    """Celery's too: one line in another form, and whoever collects them has two formats to read. The banner is none: it
-    is printed before the first."""
+    """Celery's too: with one line in another form, whoever collects them has two formats to read. The banner, printed
+    before the first, is none."""
     del scrape
     lines = bed.worker.logs().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("{"))
     told = [json.loads(line) for line in lines[first:] if line.strip()]
-    assert {"orders.executor", "orders.dead", "celery.app.trace", "celery.worker.strategy"} <= {
+    assert {"orders.executor", "worker.channel_take", "celery.app.trace", "celery.worker.strategy"} <= {
         t["logger"] for t in told
     }
     events = [t for t in told if "event" in t]
