@@ -9,7 +9,8 @@ from typing import Any
 
 import requests
 
-from tests.nodes.process import ProcessNode, until
+from tests.nodes.node import until
+from tests.nodes.process import ProcessNode
 from tests.servers import free_port
 
 USER, PASSWORD = "night", "watch-0451"
