@@ -85,14 +85,19 @@ class WatchedConnection(HTTPConnection):
     _held: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part."""
+        """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part.
+
+        The socket is hidden meanwhile: urllib3 would set its time limit, which lets go of the interpreter, and under
+        load some milliseconds pass before a thread has it back. The signature would age by them; `reserve` sets the
+        limit, before anything is signed.
+        """
         self._held = []
+        sock, self.sock = self.sock, None
         try:
             super().request(*args, **kwargs)
         finally:
+            self.sock = sock
             held, self._held = self._held, None
-        # What the last answer left of its own time limit must not cut this request short.
-        self.sock.settimeout(self.timeout)
         self.send(b"".join(held))
 
     def send(self, data: Any) -> None:
@@ -136,6 +141,8 @@ class WatchedPool:
             if connection.sock is None:
                 connection.timeout = self.limits.connect_timeout
                 connection.connect()
+            # What the last answer left of its own time limit must not cut the next request short.
+            connection.sock.settimeout(self.limits.connect_timeout)
         except BaseException:
             connection.close()
             super()._put_conn(connection)  # type: ignore[misc]
