@@ -3,7 +3,10 @@
 Facts marked (m) were measured, see ``docs/celery.md``.
 """
 
+import itertools
 import math
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from kombu.entity import Exchange, Queue
@@ -62,6 +65,14 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
+def chosen_pool(argv: Sequence[str]) -> str:
+    """Threads, unless the command line asks for ``prefork``: Celery takes that word for its own default, and in silence
+    uses the pool that is configured (``celery/bin/worker.py``, ``WorkersPool``). It heeds every other one."""
+    pairs = itertools.pairwise(argv)
+    asked = any(pair in (("-P", "prefork"), ("--pool", "prefork")) for pair in pairs)
+    return "prefork" if asked or not {"-Pprefork", "--pool=prefork"}.isdisjoint(argv) else "threads"
+
+
 def celery_config(settings: WorkerSettings) -> dict[str, Any]:
     """The configuration as Celery takes it."""
     return {
@@ -90,7 +101,7 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # A STARTED state would overwrite the report of an id that is sent again.
         "task_track_started": False,
         # Threads: the work is waiting for a venue. Measured beside prefork, solo and gevent: docs/celery.md.
-        "worker_pool": "threads",
+        "worker_pool": chosen_pool(sys.argv),
         "worker_concurrency": CONCURRENCY,
         "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,

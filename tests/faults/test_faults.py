@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from producers.client import OrderClient
@@ -317,6 +318,8 @@ def test_workers_of_each_pool_outlive_a_restart_of_the_server(bare: Rig, pool: s
     trial = Trial(bare, 900 + [*POOLS].index(pool), deadlines=0)
     try:
         pids = [worker.pid for worker in fleet.start(2, keep=True)]
+        # Celery takes `-P prefork` for its own default, and for the configured threads then.
+        assert {bool(psutil.Process(pid).children()) for pid in pids} == {pool == "prefork"}
         slow_venue(bare, 0.2)
         trial.send(COUNT)
         bare.venue.wait(arrivals=1)
