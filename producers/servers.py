@@ -6,6 +6,7 @@
     rediss://user:password@host:6380/0?ssl_ca_certs=/ca.pem   the same with TLS
     sentinel://user:password@h1:26379,h2:26379,h3:26379/0?master=orders
     sentinels://…                                             TLS to Sentinels and servers
+    amqp://user:password@host:5672/vhost, amqps://…           RabbitMQ, for the broker alone
 
 User and password are the server's; the Sentinels' own are ``sentinel_username`` and ``sentinel_password``. With TLS the
 certificate is always checked; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname`` say how.
@@ -22,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-TLS = {"rediss", "sentinels"}
+TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
 SENTINEL_PORT = 26379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
@@ -143,7 +144,7 @@ class CeleryUrl:
     options: Mapping[str, Any]
     """For ``broker_transport_options`` and ``result_backend_transport_options``."""
     tls: Mapping[str, Any] | None
-    """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None where the URL says all."""
+    """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None without TLS."""
 
 
 def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
@@ -153,6 +154,8 @@ def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
         ValueError: as :func:`sentinels_of`.
     """
     tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
+    if not is_redis(url):
+        return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
     if not is_sentinel(url):
         return CeleryUrl(url, {}, _without_ssl(tls))
     found = sentinels_of(url)
@@ -170,3 +173,14 @@ def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
 def _without_ssl(tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Celery and kombu choose the connection's class themselves."""
     return {key: value for key, value in tls.items() if key != "ssl"} if tls else None
+
+
+def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """py-amqp's names; it checks the host's name only where it is told it."""
+    if tls is None:
+        return None
+    given = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
+    if tls.get("ssl_check_hostname") is False:
+        del given["server_hostname"]
+    names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+    return {**given, **{theirs: tls[ours] for ours, theirs in names.items() if ours in tls}}

@@ -9,6 +9,7 @@ import typer
 
 from producers.cli_output import ExitCode, emit, failure
 from producers.cli_settings import shown
+from producers.servers import is_redis
 from worker.cli_desk_base import (
     AccountOption,
     CommandOption,
@@ -129,6 +130,11 @@ def _dead(
     """
     with told("orders dead", as_json=as_json) as settings:
         url = settings.broker_url
+        if not is_redis(url):
+            message = (
+                f"{shown(url)} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
+            )
+            raise failure(message, ExitCode.USAGE, where="orders dead", kind="NoRedis", as_json=as_json)
         try:
             with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))

@@ -19,6 +19,8 @@ import redis
 from celery import signals
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
+from kombu import Queue
+from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
 from producers.report import report_in
@@ -84,10 +86,8 @@ class KeepingConsumer(Consumer):
         queue = str(info.get("routing_key") or "unknown")
         name, command_id = _named(message)
         try:
-            raw = dumps(message.serializable())
-            with message.channel.conn_or_acquire() as client:
-                client.lpush(queue + SUFFIX, raw)
-        except (redis.RedisError, OSError, TypeError, ValueError) as error:
+            self._put_aside(message, queue + SUFFIX)
+        except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
             # Unacknowledged it comes again, to this worker or another.
             logger.error(  # noqa: TRY400 - the error's text may quote the message
                 "a message on %s that can't be executed (%s) could not be kept either: %s; it stays unacknowledged",
@@ -107,6 +107,25 @@ class KeepingConsumer(Consumer):
         )
         message.ack_log_error(logger, self.connection_errors)
         return True
+
+    def _put_aside(self, message: Any, queue: str) -> None:
+        """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
+        if hasattr(message.channel, "conn_or_acquire"):
+            raw = dumps(message.serializable())
+            with message.channel.conn_or_acquire() as client:
+                client.lpush(queue, raw)
+            return
+        # A connection of its own that waits for RabbitMQ's word: the worker's own is in the middle of consuming.
+        with self.app.connection_for_write() as connection, connection.Producer() as producer:
+            producer.publish(
+                message.body,
+                exchange="",
+                routing_key=queue,
+                headers=message.headers,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                declare=[Queue(queue, durable=True)],
+            )
 
 
 def _named(message: Any) -> tuple[str | None, str | None]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import KombuError
@@ -13,21 +14,30 @@ from worker.execution.sweeper import OldestQueued
 def oldest_queued(app: Celery) -> OldestQueued:
     """Asks the broker how old the oldest message of a queue is.
 
-    Commands have one priority, so a queue is one list, taken from its right end (kombu ``transport/redis.py``). A
-    broker that is no Redis can't be asked; its commands are then never taken for lost.
+    Commands have one priority, so a queue is one list on Redis, taken from its right end (kombu
+    ``transport/redis.py``). RabbitMQ tells only how many wait: nothing is taken for lost while anything waits there.
     """
 
     def ask(queue: str) -> int | None:
         with app.connection_for_read() as connection:
-            client = getattr(connection.default_channel, "client", None)
+            channel = connection.default_channel
+            client = getattr(channel, "client", None)
             if client is None:
-                return 0
+                return None if _is_empty(channel, queue, connection.channel_errors) else 0
             message = client.lindex(queue, -1)
         if message is None:
             return None
         return _enqueued_at(message)
 
     return ask
+
+
+def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], ...]) -> bool:
+    """Whether no message waits in a queue of AMQP's; a queue that is not there has none either."""
+    try:
+        return not channel.queue_declare(queue, passive=True).message_count
+    except channel_errors:
+        return True
 
 
 def _enqueued_at(message: bytes) -> int:

@@ -1,0 +1,231 @@
+"""RabbitMQ as broker, results and ledger on Redis: the promises are the ledger's, and hold there too."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from producers.client import OrderClient, publisher_app
+from producers.commands import Cancel, Close, Positions, Withdraw
+from producers.errors import BrokerUnavailable
+from producers.settings import QueueSettings
+from tests.ha.certificates import PrivateCa
+from tests.ha.conftest import KEY, MakeWorker
+from tests.ha.rabbit import PortMapper, RabbitNode, installed
+from tests.nodes import until
+from tests.nodes.bed import foreign_app
+from tests.servers import Server
+from worker.app import build_app
+from worker.settings import WorkerSettings
+from worker.simulator.server import SimulatorServer
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[PrivateCa, PrivateCa]:
+    """Who signed the broker's certificate, and who did not."""
+    folder = tmp_path_factory.mktemp("certificates")
+    return PrivateCa(folder, "ours"), PrivateCa(folder, "theirs")
+
+
+@pytest.fixture(scope="module")
+def rabbit(
+    require_service: Callable[[str, object], None],
+    tmp_path_factory: pytest.TempPathFactory,
+    authority: tuple[PrivateCa, PrivateCa],
+) -> Iterator[RabbitNode]:
+    """A broker."""
+    require_service("rabbitmq-server", installed())
+    folder = tmp_path_factory.mktemp("rabbit")
+    own = authority[0].sign("rabbit", "IP:127.0.0.1")
+    files = {"cacertfile": authority[0].certificate, "certfile": own.certificate, "keyfile": own.key}
+    mapper = PortMapper(folder)
+    node = RabbitNode(folder, mapper, [f"ssl_options.{name} = {path}" for name, path in files.items()])
+    mapper.start()
+    node.start()
+    try:
+        node.ready()
+        yield node
+    finally:
+        node.teardown()
+        mapper.teardown()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Results and ledger."""
+    with Server() as started:
+        yield started
+
+
+@pytest.fixture
+def urls(rabbit: RabbitNode, server: Server) -> dict[str, str]:
+    """A worker's addresses."""
+    server.flush()
+    return {"ORDERS_REDIS_URL": server.url(), "ORDERS_BROKER_URL": rabbit.url}
+
+
+@pytest.fixture
+def client(urls: dict[str, str]) -> Iterator[OrderClient]:
+    """The product's own client."""
+    settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
+    with OrderClient(settings) as made:
+        try:
+            made.enqueue(Positions(account="nobody"))
+        except BrokerUnavailable:  # kombu's pools outlive a client: what an earlier test killed is noticed at first use
+            made.enqueue(Positions(account="nobody"))
+        yield made
+
+
+def withdrawal(qty: str = "0.01") -> Withdraw:
+    """One that is recognised at the venue by its address."""
+    return Withdraw(account="main", asset="ETH", qty=qty, address=f"0x{uuid4().hex}")
+
+
+def executed(simulator: SimulatorServer, field: str = "address") -> Counter[str]:
+    """How often each command took effect."""
+    return Counter(e.fields[field] for e in simulator.control.executions() if field in e.fields)
+
+
+def test_every_command(
+    urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
+) -> None:
+    """Each ends in its report, and an id that is sent five times is executed once."""
+    make_worker(**urls)
+    simulator.control.order(KEY, "order-r")
+    commands: list[Any] = [withdrawal(), Cancel(account="main", order_id="order-r"), Positions(account="main")]
+    commands.append(Close(account="main", pair="USD_BTC_PERP", qty="0.001"))
+    reports = client.wait_many(client.enqueue_many(commands), 30)
+    assert [report.outcome.value for report in reports] == ["accepted"] * 4
+    same = withdrawal()
+    sent = [client.enqueue(same, "the-same-id") for _ in range(5)]
+    assert client.wait(sent[0], 20).outcome.value == "accepted"
+    until(lambda: not client._ledger.zcard("orders:intents"), "all taken")  # type: ignore[union-attr]
+    assert executed(simulator)[same.address] == 1
+
+
+def test_a_worker_is_killed(
+    urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
+) -> None:
+    """With commands being sent: RabbitMQ gives them to the next at once, and the ledger decides as ever."""
+    doomed = make_worker(**urls)
+    simulator.control.order(KEY, "order-k")
+    simulator.control.fault("hold", path="withdraw", execute=True)
+    simulator.control.fault("hold", path="cancel", execute=False)
+    since = max((a.seq for a in simulator.control.arrivals()), default=0)
+    withdraw, cancel = withdrawal(), Cancel(account="main", order_id="order-k")
+    sent = client.enqueue_many([withdraw, cancel])
+    simulator.control.wait(arrivals=2, since=since)
+    make_worker(**urls)
+    doomed.kill("SIGKILL")
+    simulator.control.release("drop")
+    money, order = client.wait_many(sent, 60)
+    assert (money.outcome.value, money.reason.value) == ("unknown", "crashed")
+    assert executed(simulator)[withdraw.address] == 1
+    assert order.outcome.value == "accepted"
+    assert executed(simulator, "id")["order-k"] == 1
+
+
+def test_rabbitmq_is_killed(
+    rabbit: RabbitNode, urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
+) -> None:
+    """While commands are being sent and others are queued: after its restart all end in reports, none is executed
+    twice, and the worker lives on."""
+    worker = make_worker("--concurrency", "2", **urls, ORDERS_HTTP__READ_TIMEOUT_SECONDS="30")
+    since = max((a.seq for a in simulator.control.arrivals()), default=0)
+    simulator.control.fault("hold", path="withdraw", times=2)
+    commands = [withdrawal() for _ in range(10)]
+    sent = client.enqueue_many(commands)
+    simulator.control.wait(arrivals=2, since=since)
+    rabbit.kill()
+    simulator.control.release()
+    until(lambda: sum(executed(simulator)[each.address] for each in commands) == 2, "what was begun, done")
+    rabbit.start()
+    rabbit.ready()
+    reports = client.wait_many(sent, 60)
+    assert [report.outcome.value for report in reports] == ["accepted"] * 10
+    assert [executed(simulator)[each.address] for each in commands] == [1] * 10
+    assert worker.status == "running"
+
+
+def test_what_can_not_be_executed_is_kept(
+    rabbit: RabbitNode, urls: dict[str, str], client: OrderClient, make_worker: MakeWorker
+) -> None:
+    """On a durable queue beside its own, and the worker goes on."""
+    worker = make_worker(**urls)
+    app = foreign_app(urls["ORDERS_BROKER_URL"], urls["ORDERS_REDIS_URL"] + "/1")
+    with app.connection_for_write() as connection:
+        app.send_task("orders.nonsense", queue="orders.close", connection=connection)
+        producer = connection.Producer()
+        headers = {"task": "orders.close", "lang": "py"}  # no id: it ends a stock worker
+        producer.publish("[[], {}, {}]", exchange="", routing_key="orders.close", headers=headers, serializer="json")
+    until(lambda: _count(rabbit, "orders.close.dead") == 2, lambda: f"both kept\n{worker.tail()}")
+    assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+    assert rabbit.waiting("orders.close") == 0
+
+
+def _count(rabbit: RabbitNode, queue: str) -> int:
+    try:
+        return rabbit.waiting(queue)
+    except Exception:  # noqa: BLE001 - there is no such queue yet
+        return 0
+
+
+def test_a_lost_message_is_published_again(
+    rabbit: RabbitNode, urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
+) -> None:
+    """An emptied queue loses nothing that OrderClient enqueued; what only waits is not published twice."""
+    patience = {"ORDERS_LEDGER__INTENT_SECONDS": "1"}
+    make_worker(**urls).stop()  # declares the queues
+    lost = withdrawal()
+    sent = client.enqueue(lost)
+    assert rabbit.empty("orders.withdraw") == 1
+    busy = make_worker("--concurrency", "1", "--queues", "orders.cancel", **urls, **patience)
+    waits = client.enqueue(Close(account="main", pair="USD_BTC_PERP", qty="0.0003"))
+    until(lambda: rabbit.waiting("orders.withdraw") == 1, "the lost one published again", 20)
+    until(lambda: busy.logs().count("published again") >= 1, "its line")
+    assert f"id={waits.command_id}" not in busy.logs()
+    make_worker(**urls)
+    reports = client.wait_many([sent, waits], 30)
+    assert [report.outcome.value for report in reports] == ["accepted"] * 2
+    assert executed(simulator)[lost.address] == 1
+
+
+@pytest.mark.parametrize("how", ["gone", "hangs"])
+def test_a_client_is_told_in_time(rabbit: RabbitNode, client: OrderClient, how: str) -> None:
+    """Within five seconds, as with Redis."""
+    client.enqueue(withdrawal())  # its connection is there
+    rabbit.kill() if how == "gone" else rabbit.freeze()
+    try:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            client.enqueue(withdrawal())
+        assert time.monotonic() - began < 5.5
+    finally:
+        rabbit.start() if how == "gone" else rabbit.thaw()
+        rabbit.ready()
+
+
+def test_tls_is_checked(rabbit: RabbitNode, server: Server, authority: tuple[PrivateCa, PrivateCa]) -> None:
+    """By CA and by name, for workers and for clients."""
+    ours, theirs = (each.certificate for each in authority)
+    base = f"amqps://guest:guest@127.0.0.1:{rabbit.tls_port}//"
+    by_name = base.replace("127.0.0.1", "localhost")
+    ways = {
+        f"{base}?ssl_ca_certs={ours}": True,
+        f"{base}?ssl_ca_certs={theirs}": False,
+        base: False,
+        f"{by_name}?ssl_ca_certs={ours}": False,
+        f"{by_name}?ssl_ca_certs={ours}&ssl_check_hostname=false": True,
+    }
+    for url, spoken_to in ways.items():
+        settings = WorkerSettings(redis_url=server.url(), broker_url=url)
+        for connection in (build_app(settings).connection_for_read(), publisher_app(url).connection_for_write()):
+            with connection:
+                if spoken_to:
+                    assert connection.connect()
+                else:
+                    with pytest.raises(Exception, match=r"(?i)certificate"):
+                        connection.connect()
