@@ -5,12 +5,15 @@ tests.benchmarks.table`` prints them again. It ends by itself; Ctrl-C ends it, a
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from tests.benchmarks import parts
 from tests.benchmarks.contenders import default_peers, named
@@ -75,6 +78,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; what was measured so far:", file=sys.stderr, flush=True)
         code = 130
+    finally:
+        end_children()
     told = {
         "machine": machine(chosen.peers),
         "asked": {"rounds": chosen.rounds, "fsync": chosen.fsync, "seconds": chosen.seconds, "backlog": chosen.backlog},
@@ -87,6 +92,13 @@ def main() -> int:
     print(report(told), flush=True)
     draw(chosen.peers, chosen.json)
     return code
+
+
+def end_children() -> None:
+    """End what is still there: an interruption may come between the start of a process and its being remembered."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def draw(python: str, found: Path) -> None:

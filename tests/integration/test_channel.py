@@ -184,7 +184,7 @@ def test_global_key_prefix(fleet: Fleet, broker: Broker) -> None:
     """With `global_keyprefix` every key of the channel carries the prefix."""
     fleet.client.conf.broker_transport_options = {"global_keyprefix": "p:"}
     worker = fleet.worker(*POOLS["threads"], CHANNEL_PREFIX="p:").ready()
-    running, waiting = fleet.send(1, 2.0), fleet.send(2)
+    running, waiting = fleet.send(1, 6.0), fleet.send(2)
     until(lambda: broker.done([waiting]), "the first result", worker)
     assert broker.db(0).hlen("p:unacked") == broker.db(0).zcard("p:unacked_index") == 1
     until(lambda: broker.done([running]), "the results", worker)

@@ -257,7 +257,7 @@ def test_a_secret_sent_by_mistake_is_not_repeated(bed: Bed) -> None:
 
 
 class Listener:
-    """Collects Celery's events, as Flower does."""
+    """Switches Celery's events on and collects them, as Flower does."""
 
     def __init__(self, bed: Bed) -> None:
         self.events: list[dict[str, Any]] = []
@@ -285,6 +285,7 @@ class Listener:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
+        assert self._bed.setup.app.control.enable_events(reply=True, timeout=10), "a worker sends events from now on"
         return self
 
     def __exit__(self, *_: object) -> None:
