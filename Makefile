@@ -64,7 +64,7 @@ model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the 
 image: ## the worker's image and the simulator's, from this tree (BASE_IMAGE=...; see compose/Dockerfile)
 	compose/build
 
-stack-test: $(VENV)/.installed ## the whole stack in containers: built without a registry, started, used, broken, removed (6 minutes; KEEP=1: keep the images)
+stack-test: $(VENV)/.installed ## the whole stack in containers: built without a registry, started, used, broken, removed (5 minutes; KEEP=1: keep the images)
 	$(BIN)/python -m tests.stack
 
 test-docker: $(VENV)/.installed ## integration tests with server and workers in containers instead of local processes (4 minutes)

@@ -137,16 +137,22 @@ def flower(stack: Stack, told: Told, workers: int) -> None:
     ]
     told.check("flower", set(refused) == {401}, "refuses without its login, and with a wrong one", refused)
 
-    def seen() -> dict[str, Any]:
-        status, text = get(f"{url}/api/workers?refresh=1", login)
-        found: dict[str, Any] = json.loads(text) if status == 200 else {}
-        return found if len(found) >= workers else {}
+    def alive() -> list[str]:
+        """Those that Flower calls online: it remembers the ones before them as offline."""
+        status, text = get(f"{url}/workers?json=1", login)
+        rows = json.loads(text)["data"] if status == 200 else []
+        return [row["hostname"] for row in rows if row["status"]]
 
-    found = until(seen, f"flower shows {workers} workers", 30)
-    queues = sorted({row["name"] for each in found.values() for row in each.get("active_queues", [])})
-    told.check("flower", len(found) == workers, f"shows {workers} workers to its login", list(found))
-    told.check("flower", len(queues) == 5, "knows every queue", queues)
-    name = next(iter(found))
+    def known() -> dict[str, Any]:
+        found = json.loads(get(f"{url}/api/workers?refresh=1", login)[1] or "{}")
+        return {name: row for name, row in found.items() if name in names and row.get("active_queues")}
+
+    names = until(lambda: alive() if len(alive()) == workers else [], f"flower shows {workers} workers online", 60)
+    told.check("flower", True, f"shows {workers} workers online to its login", names)
+    rows = until(lambda: known() if len(known()) == workers else {}, f"flower asked {workers} workers", 60)
+    queues = sorted({each["name"] for row in rows.values() for each in row["active_queues"]})
+    told.check("flower", len(queues) == 5, "knows every queue, from the workers themselves", queues)
+    name = names[0]
     acts = [f"api/worker/shutdown/{name}", "api/task/async-apply/orders.close", f"api/worker/pool/grow/{name}?n=1",
             "api/task/revoke/x?terminate=true"]  # fmt: skip
     answers = [get(f"{url}/{path}", login, method="POST", body=b"{}")[0] for path in acts]
