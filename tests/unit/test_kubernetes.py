@@ -1,0 +1,157 @@
+"""The Kubernetes manifests: valid by Kubernetes' own schemas, and true to what a worker needs.
+
+KEDA's and the Prometheus operator's schemas are in no package of Python's: `crds.json` beside this file holds the part
+that is used here, written strictly, so that a misspelt field fails.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from worker.celeryconfig import QUEUES
+from worker.settings import WorkerSettings
+
+FOLDER = Path(__file__).parents[2] / "compose" / "kubernetes"
+CRDS: dict[str, Any] = json.loads((Path(__file__).parent / "crds.json").read_text(encoding="utf-8"))
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("kustomization.yaml", "secrets.yaml"))
+VERSIONS = ("1.30", "1.37")
+"""The oldest and the newest Kubernetes that they are checked against."""
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """A file's documents."""
+    return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+
+
+DOCUMENTS = {f"{each['kind']}/{each['metadata']['name']}": each for path in FILES for each in documents(path)}
+WORKERS = ("orders-worker", "orders-withdraw")
+DEPLOYMENTS = (*WORKERS, "orders-flower")
+
+
+def pod(name: str) -> dict[str, Any]:
+    """A deployment's pod."""
+    spec: dict[str, Any] = DOCUMENTS[f"Deployment/{name}"]["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_valid_by_its_schema(name: str, version: str) -> None:
+    """The server would refuse it, or ignore a misspelt field silently."""
+    document = DOCUMENTS[name]
+    schema = CRDS.get(f"{document['apiVersion']}/{document['kind']}")
+    if schema:
+        assert document.keys() == {"apiVersion", "kind", "metadata", "spec"}
+        jsonschema.validate(document["spec"], schema)
+    else:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("break_", ["terminationGracePeriodSecond", "readOnlyRootFileSystem"])
+def test_a_misspelt_field_is_found(break_: str) -> None:
+    """Without this the checks above might check nothing."""
+    right = {"terminationGracePeriodSecond": "terminationGracePeriodSeconds"}.get(break_, "readOnlyRootFilesystem")
+    text = (FOLDER / "worker.yaml").read_text(encoding="utf-8").replace(right, break_)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(yaml.safe_load(text), VERSIONS[0], strict=True)
+
+
+def test_kustomization_names_every_file() -> None:
+    """One that is forgotten is never applied."""
+    named = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    assert {*named} == {path.name.replace(".example", "") for path in FILES}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_there_is_time_to_finish(name: str) -> None:
+    """A worker that is killed in the middle of a send leaves an unknown."""
+    assert pod(name)["terminationGracePeriodSeconds"] >= WorkerSettings().longest_run_seconds + 15
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_nothing_runs_as_root_or_unbounded(name: str) -> None:
+    """What can be had of a container that holds keys."""
+    spec = pod(name)
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    for container in spec["containers"]:
+        locked = container["securityContext"]
+        assert locked["readOnlyRootFilesystem"] is True
+        assert (locked["allowPrivilegeEscalation"], locked["capabilities"]) == (False, {"drop": ["ALL"]})
+        assert "memory" in container["resources"]["limits"]
+        assert container["livenessProbe"]
+        assert container["startupProbe"]
+
+
+def test_every_queue_is_served_and_withdrawals_apart() -> None:
+    """A queue that nobody serves keeps its commands for ever."""
+    served = {}
+    for name in WORKERS:
+        (container,) = pod(name)["containers"]
+        queues = container["args"][container["args"].index("-Q") + 1].split(",")
+        served |= dict.fromkeys(queues, name)
+    assert set(served) == set(QUEUES)
+    assert [queue for queue, name in served.items() if name == "orders-withdraw"] == ["orders.withdraw"]
+
+
+def test_what_they_name_is_there() -> None:
+    """A pod with a secret or a config map that is not there never starts."""
+    there = {(d["kind"], d["metadata"]["name"]) for d in DOCUMENTS.values()}
+    for name in DEPLOYMENTS:
+        for volume in pod(name)["volumes"]:
+            if "secret" in volume:
+                assert ("Secret", volume["secret"]["secretName"]) in there
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in there
+    secret = DOCUMENTS["Secret/orders-watchers"]["stringData"]
+    for reference in DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]["secretTargetRef"]:
+        assert reference["key"] in secret
+    ports = {port["name"] for name in DEPLOYMENTS for c in pod(name)["containers"] for port in c["ports"]}
+    for policy in ("orders-workers", "orders-flower"):
+        for rule in DOCUMENTS[f"NetworkPolicy/{policy}"]["spec"]["ingress"]:
+            assert {port["port"] for port in rule["ports"]} <= ports
+
+
+@pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-watchers"])
+def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str) -> None:
+    """As a worker reads them: the config map as variables, the secret as files; the URL's Sentinels are those that the
+    scaling asks, and the CA is where it is mounted."""
+    for name, value in DOCUMENTS["ConfigMap/orders-config"]["data"].items():
+        monkeypatch.setenv(name, value)
+    for name, value in DOCUMENTS[f"Secret/{secret}"]["stringData"].items():
+        (tmp_path / name).write_text(value, encoding="utf-8")
+    monkeypatch.setenv("ORDERS_SECRETS_DIR", str(tmp_path))
+    if secret == "orders-watchers":
+        monkeypatch.delenv("ORDERS_ACCOUNTS__MAIN__VENUE")
+    settings = WorkerSettings()
+    assert "ssl_ca_certs=/etc/orders/ca.pem" in settings.broker_url
+    addresses = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"][0]["metadata"]["addresses"]
+    assert addresses in settings.broker_url
+    for name in DEPLOYMENTS:
+        mounts = {mount["name"]: mount["mountPath"] for c in pod(name)["containers"] for mount in c["volumeMounts"]}
+        assert (mounts["ca"], mounts["secrets"]) == ("/etc/orders", "/run/secrets/orders")
+
+
+def test_scaling_asks_for_real_queues_and_never_for_none() -> None:
+    """A misspelt list is empty for ever; and without a worker nothing that was lost is published again."""
+    spec = DOCUMENTS["ScaledObject/orders-worker"]["spec"]
+    lists = {trigger["metadata"]["listName"] for trigger in spec["triggers"]}
+    assert lists < set(QUEUES)
+    assert "orders.withdraw" not in lists
+    assert {trigger["metadata"]["databaseIndex"] for trigger in spec["triggers"]} == {"0"}
+    assert spec["minReplicaCount"] >= 2
+    assert "idleReplicaCount" not in spec
+
+
+def test_no_real_secret_is_in_the_examples() -> None:
+    """Only what says that it must be changed."""
+    for document in documents(FOLDER / "secrets.example.yaml"):
+        for name, value in document["stringData"].items():
+            passwords = re.findall(r":([^:@/]+)@|password=([^&]+)", value) or [(value,)]
+            assert all("CHANGE-ME" in "".join(found) or name == "keda-username" for found in passwords), name
