@@ -68,6 +68,7 @@ class RabbitNode(ProcessNode):
             "RABBITMQ_CONF_ENV_FILE": str(self._home / "env"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self._home / "advanced.config"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": args,
+            "ERL_CRASH_DUMP": str(self._home / "erl_crash.dump"),
             "ERL_EPMD_PORT": str(mapper.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
