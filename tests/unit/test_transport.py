@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 
 from tests.certificates import certificate
 from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits, WatchedPool
+from worker.venues.connections import FRESH_SECONDS, SIGN_AT_MOST, HttpLimits, WatchedPool
 from worker.venues.transport import NoAnswer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -361,6 +362,65 @@ def test_what_prepare_raises_passes_and_the_connection_stays(transport: Transpor
         assert server.accepted == 1
 
 
+class Numbered:
+    """Makes a request that says how often one was made, and takes its time for the first ``slow``."""
+
+    def __init__(self, url: str, slow: int) -> None:
+        self.url, self.slow, self.made = url, slow, 0
+
+    def __call__(self) -> requests.PreparedRequest:
+        """The next one."""
+        self.made += 1
+        request = requests.Request("POST", self.url + "/auth/close", data=b"n=" + b"1" * self.made).prepare()
+        ends_at = time.monotonic() + 2 * FRESH_SECONDS
+        while self.made <= self.slow and time.monotonic() < ends_at:
+            pass
+        return request
+
+
+@pytest.mark.parametrize(("slow", "least"), [(2, 3), (1000, SIGN_AT_MOST)])
+def test_an_old_signature_is_made_anew(transport: Transport, slow: int, least: int) -> None:
+    """A thread that was not let run between signing and sending signs again; one request leaves, the last, whole. On a
+    machine that is always too slow it is sent all the same."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        for _ in range(2):
+            seen.append(read_request(connection))
+            connection.sendall(OK)
+
+    with peer(serve) as server:
+        assert isinstance(post(transport, server.url), Answer)
+        prepare = Numbered(server.url, slow)
+        assert isinstance(transport.exchange(server.url, prepare), Answer)
+        assert server.accepted == 1
+    assert least <= prepare.made <= SIGN_AT_MOST
+    head, _, body = seen[1].partition(b"\r\n\r\n")
+    assert body == b"n=" + b"1" * prepare.made
+    assert head.count(b"POST ") == 1
+
+
+def test_what_stops_the_second_signature_passes_and_nothing_leaves(transport: Transport) -> None:
+    """A deadline that passes in just that moment, whatever kind of error says so."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+
+    with peer(serve, answer(OK)) as server:
+        slow = Numbered(server.url, 1)
+
+        def prepare() -> requests.PreparedRequest:
+            if slow.made:
+                raise BrokenPipeError("not the network's, this one")
+            return slow()
+
+        with pytest.raises(BrokenPipeError, match="not the network's"):
+            transport.exchange(server.url, prepare)
+        assert isinstance(post(transport, server.url), Answer)
+    assert seen == [b""]
+
+
 def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,7 +438,7 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     def put_and_lose(pool: WatchedPool, connection: object) -> None:
         put(pool, connection)
         if connection is not None and not reserved:
-            other = threading.Thread(target=lambda: reserved.append(pool.reserve()))
+            other = threading.Thread(target=lambda: reserved.append(pool.reserve(requests.PreparedRequest)))
             other.start()
             other.join()
 

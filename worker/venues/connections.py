@@ -5,9 +5,12 @@ See :mod:`worker.venues.transport`, which uses them through requests.
 
 import io
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection as HTTPClientConnection
 from http.client import HTTPResponse
 from typing import Any, cast
 
@@ -33,15 +36,49 @@ class HttpLimits:
     pool_size: int = 64
 
 
+FRESH_SECONDS = 0.001
+"""A signature older than this is not sent: it is made anew. Building and handing over a request takes a fifth of it."""
+SIGN_AT_MOST = 10
+"""How often; on a machine that is too busy for it the last one is sent, some milliseconds old."""
+
+
+Prepare = Callable[[], requests.PreparedRequest]
+
+
+class NotPrepared(Exception):
+    """What stopped a request from being signed is its cause; nothing has left."""
+
+
 @dataclass(slots=True)
 class Handed:
     """What of one request the kernel took. One object for each request: urllib3 puts a connection back into the pool
     while the exchange that used it still asks, and the next one must not change the answer."""
 
+    prepare: Prepare
+    """Makes the signed request, as often as it is asked."""
+    prepared_at: float = 0.0
+    """When that was last begun, on the monotonic clock."""
     size: int = 0
     """Bytes."""
     first_at: float = 0.0
     """When it took the first of them, on the monotonic clock."""
+
+    def prepared(self) -> requests.PreparedRequest:
+        """A freshly signed request.
+
+        Raises:
+            NotPrepared: from whatever ``prepare`` raised, so that nobody takes it for a failure of the network.
+        """
+        self.prepared_at = time.monotonic()
+        try:
+            request = self.prepare()
+        except Exception as error:
+            raise NotPrepared from error
+        request.headers.setdefault("user-agent", USER_AGENT)
+        return request
+
+
+USER_AGENT = "order-execution-worker"
 
 
 class _BoundedReader(io.RawIOBase):
@@ -79,39 +116,61 @@ class WatchedConnection(HTTPConnection):
     """Counts what is handed to the kernel, and hands over head and body of a request together."""
 
     response_class = _BoundedResponse
-    handed = Handed()
-    """Of the present request."""
+    handed: Handed
+    """Of the request that it is reserved for."""
     last_used = 0.0
     _held: list[bytes] | None = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part.
 
-        The socket is hidden meanwhile: urllib3 would set its time limit, which lets go of the interpreter, and under
-        load some milliseconds pass before a thread has it back. The signature would age by them; `reserve` sets the
-        limit, before anything is signed.
+        A thread that was not let run between the signature and here, be it by another thread or by another process,
+        finds its signature old, and has it made anew.
+
+        Raises:
+            NotPrepared: it could not be; nothing has left.
         """
+        whole = self._built(*args, **kwargs)
+        for _ in range(SIGN_AT_MOST - 1):
+            if time.monotonic() - self.handed.prepared_at < FRESH_SECONDS:
+                break
+            fresh = self.handed.prepared()
+            kwargs |= {"body": fresh.body, "headers": fresh.headers}
+            whole = self._built(fresh.method, fresh.path_url, **kwargs)
+        self.send(whole)
+
+    def _built(self, *args: Any, **kwargs: Any) -> bytes:
+        # The socket is hidden: urllib3 would set its time limit, which lets go of the interpreter, and `close`, by
+        # which http.client forgets a request that was built before, would close it.
         self._held = []
         sock, self.sock = self.sock, None
         try:
+            HTTPClientConnection.close(self)
             super().request(*args, **kwargs)
+            return b"".join(self._held)
         finally:
             self.sock = sock
-            held, self._held = self._held, None
-        self.send(b"".join(held))
+            self._held = None
 
     def send(self, data: Any) -> None:
         """Hand bytes to the kernel, counting them.
 
         ``sendall`` would hide how much was taken before an error. When the very first ``send`` fails, the kernel took
         nothing (POSIX), and over TLS not one whole record, without which the peer can't read a byte of it.
+
+        The socket comes without a time limit, not blocking: with one, Python first asks whether the socket is ready,
+        and lets go of the interpreter for that. Under load some milliseconds pass before a thread has it back.
         """
         if self._held is not None:
             self._held.append(data if isinstance(data, bytes) else str(data).encode("latin-1"))
             return
         view = memoryview(data)
         while view:
-            taken = self.sock.send(view)
+            try:
+                taken = self.sock.send(view)
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                self.sock.settimeout(self.timeout)
+                continue
             if not self.handed.size:
                 self.handed.first_at = time.monotonic()
             self.handed.size += taken
@@ -128,7 +187,7 @@ class WatchedPool:
     limits = HttpLimits()
     timeout: Timeout
 
-    def reserve(self) -> WatchedConnection:
+    def reserve(self, prepare: Prepare) -> WatchedConnection:
         """An open connection for this thread's next request: a pooled one that is fresh and not closed, or a new one.
 
         Raises:
@@ -141,13 +200,13 @@ class WatchedPool:
             if connection.sock is None:
                 connection.timeout = self.limits.connect_timeout
                 connection.connect()
-            # What the last answer left of its own time limit must not cut the next request short.
-            connection.sock.settimeout(self.limits.connect_timeout)
+            # Sending has none, see `send`. What the last answer left of its own must not cut the next one short.
+            connection.sock.settimeout(0)
         except BaseException:
             connection.close()
             super()._put_conn(connection)  # type: ignore[misc]
             raise
-        connection.handed = Handed()
+        connection.handed = Handed(prepare)
         self._mine.connection = connection
         return connection
 

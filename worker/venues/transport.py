@@ -4,6 +4,7 @@ requests does HTTP, by its adapter alone: a session would add cookies, redirects
 order needs, and takes as long as all of the rest. What is ours is small and watches it:
 
 * a connection is opened before the request is signed, so that a signature never ages in a handshake;
+* a request whose signature aged nevertheless, because the thread was not let run, is signed anew before it leaves;
 * the bytes handed to the kernel are counted, so that "never left" is a fact and not a guess from an exception's name;
 * a connection that was idle for longer than a setting is not used again, so that no order meets one about to close;
 * reading an answer is bounded in time as a whole, and in size.
@@ -14,16 +15,14 @@ No redirects, no retries of urllib3's own, no ``.netrc``, no proxies from the en
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import requests
 import urllib3
 
 from worker.venues.base import Answer, Timing
-from worker.venues.connections import Handed, HttpLimits, WatchedAdapter
-
-USER_AGENT = "order-execution-worker"
+from worker.venues.connections import Handed, HttpLimits, NotPrepared, Prepare, WatchedAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +45,30 @@ class Transport:
         self._adapter = WatchedAdapter(self.limits, ca_file or True)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
-    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
+    def exchange(self, base_url: str, prepare: Prepare) -> Answer | NoAnswer:
         """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
 
-        Whatever ``prepare`` raises passes through; nothing has left then.
+        It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
+        away. Whatever it raises passes through; nothing has left then.
         """
         pool = self._adapter.pool(base_url)
         try:
-            connection = pool.reserve()
+            connection = pool.reserve(prepare)
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
         # Kept here: the connection itself may be another thread's by the time that is asked what left.
         handed = connection.handed
         try:
-            request = prepare()
-            request.headers.setdefault("user-agent", USER_AGENT)
-            try:
-                return self._send(request, handed)
-            except _TooLarge:
-                message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
-                return NoAnswer(left=True, message=message, timing=_timing(handed))
-            except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
-                left = handed.size > 0
-                what = "the reply was lost" if left else "the connection broke before anything was sent"
-                return NoAnswer(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
+            return self._send(handed.prepared(), handed)
+        except NotPrepared as stopped:
+            raise stopped.__cause__ or stopped from None
+        except _TooLarge:
+            message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
+            return NoAnswer(left=True, message=message, timing=_timing(handed))
+        except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
+            left = handed.size > 0
+            what = "the reply was lost" if left else "the connection broke before anything was sent"
+            return NoAnswer(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
         finally:
             pool.unreserve()
 
