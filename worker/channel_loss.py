@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.utils.json import dumps
 
+from producers.direct import Direct
 from worker.channel_script import ACK, ACK_SHA
 from worker.channel_take import TakingChannel, TakingQoS
 from worker.remote_control import PURGE, Refused
@@ -140,11 +141,7 @@ class QoS(TakingQoS):
             pipe.execute()
 
     def _remove_in_one(self, client: Any, tags: list[str]) -> None:
-        keys = (self.unacked_index_key, self.unacked_key)
-        try:
-            client.evalsha(ACK_SHA, 2, *keys, *tags)
-        except redis.exceptions.NoScriptError:
-            client.eval(ACK, 2, *keys, *tags)
+        self.channel.directly(client).script(ACK, ACK_SHA, (self.unacked_index_key, self.unacked_key), tags)
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back on its queue; an entry that can't be read goes to the list `unacked.dead`.
@@ -185,7 +182,7 @@ class Channel(TakingChannel):
             if name in spare:
                 spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
         self._spare = spare
-        self._own: Any = None
+        self._own: Direct | None = None
         place = (spare.get(part) for part in ("host", "port", "path", "db"))
         self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
 
@@ -256,9 +253,13 @@ class Channel(TakingChannel):
 
     def _own_client(self) -> Any:
         """One client for all acks of this channel: kombu makes a new one each time, which takes longer than the ack."""
-        if self._own is None or self._own.connection_pool is not self.pool:
-            self._own = self._create_client()
-        return self._own
+        if self._own is None or self._own.client.connection_pool is not self.pool:
+            self._own = Direct(self._create_client())
+        return self._own.client
+
+    def directly(self, client: Any) -> Direct:
+        """The shorter way of a client."""
+        return self._own if self._own is not None and self._own.client is client else Direct(client)
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:

@@ -16,8 +16,8 @@ from celery import Celery, states
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
-from redis.exceptions import NoScriptError
 
+from producers.direct import Direct
 from worker.remote_control import Refused
 
 STORE = """
@@ -52,6 +52,8 @@ NO_REPORT = frozenset({states.REVOKED, ABORTED})
 class _Reports:
     """Over Celery's Redis backends."""
 
+    _direct: Direct | None = None
+
     def _store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
@@ -71,10 +73,17 @@ class _Reports:
         return result
 
     def _store(self: Any, key: Any, value: Any, expires: int) -> None:
-        try:
-            self.client.evalsha(SHA, 1, key, value, expires)
-        except NoScriptError:
-            self.client.eval(STORE, 1, key, value, expires)
+        self._directly().script(STORE, SHA, [key], [value, expires])
+
+    def get(self: Any, key: Any) -> Any:
+        """What is stored."""
+        return self._directly().call("GET", key)
+
+    def _directly(self: Any) -> Direct:
+        direct: Direct | None = self._direct
+        if direct is None or direct.client is not self.client:
+            direct = self._direct = Direct(self.client)
+        return direct
 
 
 class ReportBackend(_Reports, RedisBackend):

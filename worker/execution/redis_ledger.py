@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from producers import servers
+from producers.direct import Direct
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Report
 from worker.execution.ledger import (
@@ -76,6 +77,7 @@ class RedisLedger:
         self._no_disk_until = 0.0
         source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
         self._script = client.register_script(source)
+        self._direct = Direct(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """One round trip, which for a withdrawal ends when the record is where it can't be lost (``WAITAOF``, where
@@ -196,7 +198,8 @@ class RedisLedger:
         return self._run(move, claim.command_id, claim.token, *arguments)
 
     def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
-        reply: list[str] = self._guard(self._script, *self._call(move, command_id, token, arguments))
+        script, call = self._script, self._call(move, command_id, token, arguments)
+        reply: list[str] = self._guard(self._direct.script, script.script, script.sha, *call)
         return reply
 
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:

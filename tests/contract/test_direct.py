@@ -1,0 +1,168 @@
+"""Commands past redis-py's client: the same answers and errors, and never another one's answer."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from hashlib import sha1
+from typing import Any
+
+import pytest
+import redis
+from redis.connection import Connection
+
+from producers.direct import Direct
+from producers.servers import connect
+from tests.servers import Server
+
+ECHO = "return {KEYS[1], ARGV[1]}"
+SHA = sha1(ECHO.encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """One that a test may kill."""
+    with Server() as started:
+        yield started
+
+
+def direct_to(server: Server, timeout: float = 5.0) -> Direct:
+    """Over a client like the ledger's."""
+    return Direct(connect(server.url(0), timeout=timeout, tries=2, decode_responses=True))
+
+
+def echo(direct: Direct, word: str) -> Any:
+    """The script's answer."""
+    return direct.script(ECHO, SHA, ["key"], [word])
+
+
+def test_answers_are_the_clients(server: Server) -> None:
+    """Decoded as the client decodes; a script that the server doesn't know is brought along."""
+    direct = direct_to(server)
+    direct.client.script_flush()
+    assert echo(direct, "né") == ["key", "né"]
+    assert direct.call("SET", "k", "v") == "OK"
+    assert direct.call("GET", "k") == direct.client.get("k") == "v"
+    assert direct.call("GET", "nothing") is None
+
+
+def test_a_refusal_is_raised_and_the_connection_stays(server: Server) -> None:
+    """A server that is full answers so to every command: no reason to connect anew for each."""
+    direct = direct_to(server)
+    direct.call("SET", "text", "v")
+    before = direct.call("CLIENT", "ID")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        direct.call("LPUSH", "text", "v")
+    assert direct.call("CLIENT", "ID") == before
+
+
+def test_threads_get_their_own_answers(server: Server) -> None:
+    """Many at once, more than there are connections at the start."""
+    direct, strange = direct_to(server), []
+
+    def ask(number: int) -> None:
+        for turn in range(200):
+            word = f"{number}.{turn}"
+            if echo(direct, word) != ["key", word]:
+                strange.append(word)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert strange == []
+
+
+def test_an_interrupted_call_leaves_no_answer_to_the_next(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted between command and answer, whatever by: that connection is not used again."""
+    direct = direct_to(server)
+    echo(direct, "first")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            echo(direct, "nobody's")
+    assert echo(direct, "mine") == ["key", "mine"]
+
+
+def test_silence_is_an_error_at_once_and_a_late_answer_nobodys(own_server: Server) -> None:
+    """A time limit is not doubled by a second try; what comes after it is thrown away with its connection."""
+    direct = direct_to(own_server, timeout=0.3)
+    echo(direct, "first")
+    assert own_server.process is not None
+    before = tried(own_server)
+    own_server.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(redis.TimeoutError):
+            echo(direct, "late")
+    finally:
+        own_server.process.send_signal(signal.SIGCONT)
+    assert echo(direct, "mine") == ["key", "mine"]
+    # One for the call that follows, one for this look.
+    assert tried(own_server) - before == 2
+
+
+def tried(server: Server) -> int:
+    """How many connections the server has taken."""
+    with connect(server.url(0), timeout=5) as other:
+        return int(other.info("stats")["total_connections_received"])
+
+
+def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Server) -> None:
+    """The server was restarted: every connection is dead, and no caller hears of it."""
+    direct = direct_to(own_server)
+    both = threading.Barrier(2)
+
+    def ask() -> None:
+        both.wait()
+        for _ in range(20):
+            echo(direct, "before")
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own_server.kill()
+    own_server.start()
+    assert [echo(direct, word) for word in ("a", "b", "c")] == [["key", "a"], ["key", "b"], ["key", "c"]]
+    own_server.kill()
+    with pytest.raises(redis.ConnectionError):
+        echo(direct, "nobody there")
+
+
+def test_a_child_process_has_connections_of_its_own(server: Server) -> None:
+    """Celery's prefork: parent and child on one socket would read each other's answers."""
+    direct = direct_to(server)
+    mine = direct.call("CLIENT", "ID")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(str(direct.call("CLIENT", "ID")))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        theirs = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    assert theirs.isdigit()
+    assert int(theirs) != mine
+    assert direct.call("CLIENT", "ID") == mine
+
+
+def test_a_connection_to_a_former_master_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redis-py's pool for Sentinels disowns a connection when it hears of a new master; what is written to the old one
+    may be forgotten."""
+    direct = direct_to(server)
+    old = direct.call("CLIENT", "ID")
+    disowned: list[object] = list(direct.client.connection_pool._in_use_connections)
+    owns = redis.ConnectionPool.owns_connection
+    monkeypatch.setattr(
+        redis.ConnectionPool, "owns_connection", lambda pool, each: each not in disowned and owns(pool, each)
+    )
+    assert direct.call("CLIENT", "ID") != old
+    assert not [each for each in disowned if each.is_connected]  # type: ignore[attr-defined]
