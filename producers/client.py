@@ -12,6 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
@@ -23,8 +24,9 @@ from kombu.exceptions import KombuError
 
 from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
+from producers.direct import Direct
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
-from producers.intents import Intent, write_intents
+from producers.intents import Intent, intended
 from producers.report import Report, report_in
 from producers.servers import connect, is_redis
 from producers.settings import QueueSettings
@@ -67,7 +69,7 @@ class OrderClient:
             check_installed()
         self._app = publisher_app(self._settings.broker_url)
         self._results = _connect(self._settings.result_backend)
-        self._ledger = _connect(self._settings.ledger_url) if self._settings.intents else None
+        self._ledger = Direct(_connect(self._settings.ledger_url)) if self._settings.intents else None
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -82,7 +84,7 @@ class OrderClient:
     def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[Sent]:
         """Enqueue many commands in one round trip to the broker; each alone, or with its id.
 
-        Before that, in one round trip to the ledger's database, their intents are written down: what this method
+        Beside that, in one round trip to the ledger's database, their intents are written down: what this method
         returns for is not lost with the broker.
 
         Raises:
@@ -96,8 +98,11 @@ class OrderClient:
     def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> None:
         enqueued_at = time.time_ns() // 1_000_000
         try:
-            self._intend(sent, enqueued_at)
-            with self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer, producer.batch():
+            with (
+                self._intended(sent, enqueued_at),
+                self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer,
+                producer.batch(),
+            ):
                 for each, more in zip(sent, headers, strict=True):
                     self._app.send_task(
                         each.command.task,
@@ -111,15 +116,16 @@ class OrderClient:
         except (KombuError, redis.RedisError, OSError) as error:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
 
-    def _intend(self, sent: Sequence[Sent], enqueued_at: int) -> None:
+    def _intended(self, sent: Sequence[Sent], enqueued_at: int) -> AbstractContextManager[None]:
         """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""
         intents = [
             Intent(each.command_id, each.command.task, each.command.arguments(), enqueued_at)
             for each in sent
             if each.command.mutating
         ]
-        if intents and self._ledger is not None:
-            write_intents(self._ledger, intents, replicas=self._settings.intent_replicas)
+        if not intents or self._ledger is None:
+            return nullcontext()
+        return intended(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
         """A Celery signature of the command, for ``chain`` and ``group``.
@@ -206,7 +212,7 @@ class OrderClient:
         """Close every connection."""
         self._results.close()
         if self._ledger is not None:
-            self._ledger.close()
+            self._ledger.client.close()
         self._app.close()
 
     def __enter__(self) -> Self:

@@ -7,7 +7,8 @@ own, and so are errors, time limits and the way to a new master.
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -29,7 +30,6 @@ class Direct:
         Raises:
             redis.RedisError: what the client would raise.
         """
-        pool = self.client.connection_pool
         connection = self._ready()
         try:
             connection.send_packed_command(connection.pack_command(*command))
@@ -38,9 +38,7 @@ class Direct:
             self._idle.append(connection)
             raise
         except BaseException as error:
-            # Its answer may still be on its way, and nobody must take it for his own.
-            connection.disconnect()
-            pool.release(connection)
+            self._drop(connection)
             if isinstance(error, redis.ConnectionError):
                 return self.client.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
             raise
@@ -53,6 +51,52 @@ class Direct:
             return self.call("EVALSHA", sha, len(keys), *keys, *arguments)
         except NoScriptError:
             return self.call("EVAL", source, len(keys), *keys, *arguments)
+
+    @contextmanager
+    def meanwhile(self, commands: Sequence[Sequence[Any]], otherwise: Callable[[], object]) -> Iterator[None]:
+        """Send commands that the server carries out all or none (``MULTI``); wait for its word only after the block.
+
+        Where that goes wrong ``otherwise`` is asked to do the same, and to find out what is wrong: before the block
+        when nothing could be sent, after it when the answer is not good. A block that raises is not waited for.
+
+        Raises:
+            redis.TimeoutError: no answer in time.
+        """
+        connection = None
+        try:
+            connection = self._ready()
+            connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
+        except BaseException as error:
+            self._drop(connection)
+            if not isinstance(error, redis.ConnectionError):
+                raise
+            otherwise()
+            yield
+            return
+        try:
+            yield
+            answers = self._answers(connection, len(commands) + 2)
+        except BaseException:
+            self._drop(connection)
+            raise
+        if answers is None or any(isinstance(each, Exception) for each in answers[-1]):
+            otherwise()
+
+    def _answers(self, connection: Any, count: int) -> list[Any] | None:
+        """So many answers; None when they can't be had."""
+        try:
+            answers = [connection.read_response() for _ in range(count)]
+        except (redis.ConnectionError, redis.ResponseError):
+            self._drop(connection)
+            return None
+        self._idle.append(connection)
+        return answers
+
+    def _drop(self, connection: Any) -> None:
+        """An answer may still be on its way: nobody must take it for his own."""
+        if connection is not None:
+            connection.disconnect()
+            self.client.connection_pool.release(connection)
 
     def _ready(self) -> Any:
         """A connection that is this thread's until it is given back."""
@@ -68,5 +112,4 @@ class Direct:
             if pool.owns_connection(connection):
                 return connection
             # To a server that was the master.
-            connection.disconnect()
-            pool.release(connection)
+            self._drop(connection)

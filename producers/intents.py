@@ -6,11 +6,14 @@ the ledger.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import redis
+
+from producers.direct import Direct
 
 INTENTS_KEY = "orders:intents"
 """Sorted set: command id by the time from which its absence counts, UNIX ms."""
@@ -47,7 +50,7 @@ class TooFewReplicas(redis.ConnectionError):
     """The intents are on the server, and on fewer of its replicas than is asked for."""
 
 
-def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
+def write_intents(ledger: redis.Redis, intents: Sequence[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
     """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id.
 
     With ``replicas`` it ends when that many have them.
@@ -65,3 +68,25 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
         answers = pipe.execute()
     if replicas and answers[-1] < replicas:
         raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
+
+
+@contextmanager
+def intended(ledger: Direct, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
+    """Have them written down by the end of the block in which they are published, at the cost of no round trip: they
+    are on their way to the ledger before the block begins. With ``replicas`` they are there before it begins.
+
+    Raises:
+        TooFewReplicas: as :func:`write_intents`; nothing was published.
+        redis.RedisError: the ledger is away. What the block published may be executed, and is not published again.
+    """
+    if replicas or not intents:
+        if intents:
+            write_intents(ledger.client, intents, replicas=replicas)
+        yield
+        return
+    commands: list[tuple[Any, ...]] = []
+    for intent in intents:
+        commands.append(("HSETNX", MESSAGES_KEY, intent.command_id, intent.to_json()))
+        commands.append(("ZADD", INTENTS_KEY, "NX", intent.enqueued_at, intent.command_id))
+    with ledger.meanwhile(commands, lambda: write_intents(ledger.client, intents)):
+        yield

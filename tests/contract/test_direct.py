@@ -166,3 +166,61 @@ def test_a_connection_to_a_former_master_is_not_used(server: Server, monkeypatch
     )
     assert direct.call("CLIENT", "ID") != old
     assert not [each for each in disowned if each.is_connected]  # type: ignore[attr-defined]
+
+
+# -- in the meantime ---------------------------------------------------------------------------------------------------
+
+
+class Otherwise:
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> None:
+        """Once more."""
+        self.asked += 1
+
+
+def test_what_is_sent_meanwhile_is_done_after_the_block(server: Server) -> None:
+    """All of it, in one step, and the connection is good for more."""
+    direct, otherwise = direct_to(server), Otherwise()
+    direct.client.delete("list")
+    with direct.meanwhile([("RPUSH", "list", "a"), ("RPUSH", "list", "b")], otherwise):
+        pass
+    assert direct.client.lrange("list", 0, -1) == ["a", "b"]
+    assert otherwise.asked == 0
+    assert echo(direct, "mine") == ["key", "mine"]
+
+
+@pytest.mark.parametrize("wrong", [("LPUSH", "text", "v"), ("LPUSH", "list")], ids=["at the end", "at once"])
+def test_what_is_refused_meanwhile_is_done_otherwise(server: Server, wrong: tuple[str, ...]) -> None:
+    """A refusal of one of them, when it is carried out or when it is read; the next answer is nobody else's."""
+    direct, otherwise = direct_to(server), Otherwise()
+    direct.call("SET", "text", "v")
+    with direct.meanwhile([wrong, ("SET", "other", "v")], otherwise):
+        pass
+    assert otherwise.asked == 1
+    assert echo(direct, "mine") == ["key", "mine"]
+
+
+def test_a_block_that_raises_is_not_waited_for(server: Server) -> None:
+    """Its error passes, of whatever kind; what was sent is done all the same."""
+    direct, otherwise = direct_to(server), Otherwise()
+    with pytest.raises(redis.ConnectionError, match="the block's own"):  # noqa: SIM117
+        with direct.meanwhile([("SET", "raised", "v")], otherwise):
+            raise redis.ConnectionError("the block's own")
+    assert otherwise.asked == 0
+    assert echo(direct, "mine") == ["key", "mine"]
+
+
+def test_a_server_that_is_away_is_found_out_otherwise(own_server: Server) -> None:
+    """Before the block when nobody is there; after it when it went away in the middle."""
+    direct, order = direct_to(own_server), []
+    echo(direct, "first")
+    with direct.meanwhile([("SET", "k", "v")], lambda: order.append("otherwise")):
+        own_server.kill()
+        order.append("block")
+    with direct.meanwhile([("SET", "k", "v")], lambda: order.append("otherwise")):
+        order.append("block")
+    assert order == ["block", "otherwise", "otherwise", "block"]

@@ -102,7 +102,7 @@ def test_every_command(
     same = withdrawal()
     sent = [client.enqueue(same, "the-same-id") for _ in range(5)]
     assert client.wait(sent[0], 20).outcome.value == "accepted"
-    until(lambda: not client._ledger.zcard("orders:intents"), "all taken")  # type: ignore[union-attr]
+    until(lambda: not client._ledger.client.zcard("orders:intents"), "all taken")  # type: ignore[union-attr]
     assert executed(simulator)[same.address] == 1
 
 
