@@ -54,7 +54,8 @@ class HaltedMidway(Exception):
 
 
 class GaveUpWaiting(Exception):
-    """The worker is stopping: the message goes back to its queue, and the ledger knows what has begun."""
+    """The worker is stopping, or has a fault: the message goes back to its queue, and the ledger knows what has
+    begun."""
 
 
 @dataclass(slots=True)
