@@ -436,6 +436,16 @@ def test_positional_arguments_are_refused(bed: Bed) -> None:
     check_refusal(bed, bed.send("orders.cancel", args=("main", "order-1")), "positional")
 
 
+@pytest.mark.parametrize("command_id", ["\ud800", 7, True, "a line\nbreak"])
+def test_a_message_whose_id_is_no_word_is_kept_aside(bed: Bed, command_id: Any) -> None:
+    """No report could be stored under it: nothing is sent, and it does not come again and again."""
+    bed.send_json("orders.cancel", '{"account": "main", "order_id": "order-1"}', command_id)
+    bed.drained(5)
+    assert bed.broker.llen("orders.cancel.dead") == 1
+    bed.broker.delete("orders.cancel.dead")
+    assert bed.venue.arrivals() == []
+
+
 # -- policy ------------------------------------------------------------------------------------------------------------
 
 
