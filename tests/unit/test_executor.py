@@ -15,7 +15,7 @@ from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
 from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.observer import Observer, Observers
+from worker.execution.observer import End, Observer, Observers, Subject
 from worker.execution.retry import RetryLimits
 from worker.observe.lines import Lines
 from worker.venues.base import Account, Answer, Credentials
@@ -578,3 +578,36 @@ def test_a_fault_of_our_own_gives_the_message_back_once() -> None:
     assert ended(report) == ("unknown", "crashed", 0)
     assert "quotes" not in report.message + str(given_back.value)
     assert bench.transport.requests == []
+
+
+def test_a_yes_that_comes_after_a_no_is_shouted(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody settled it as not executed while its sender slept; the record stands, and a person must look."""
+    bench = Bench()
+    ended_here: list[str] = []
+    bench.observers = (Ends(ended_here),)
+    bench.executor = bench.make()
+
+    def oversleep() -> Answer:
+        bench.clock.turn(60)
+        unknown = bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))
+        assert unknown is not None
+        not_sent = unknown.model_copy(update={"outcome": Outcome.NOT_SENT, "reason": Reason.UNAVAILABLE})
+        bench.ledger.resolve(not_sent, who="ann", why="not listed")
+        return ACCEPTED
+
+    bench.transport.steps.append(oversleep)
+    report = bench.run("withdraw", WITHDRAW)
+    assert (report.outcome, report.replayed) == (Outcome.NOT_SENT, True)
+    assert "id=id stands as not_sent, and its own attempt was accepted" in caplog.text
+    assert ended_here == ["unknown"]
+
+
+class Ends(Observer):
+    """Remembers how commands ended."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    def ended(self, subject: Subject, end: End) -> None:
+        """One more."""
+        self._seen.append(end.outcome)
