@@ -235,7 +235,7 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
 
 def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     """One problem as a person reads it. Values are left out: an unknown argument may well be a secret."""
-    name = ".".join(str(part)[:64] for part in loc) or "arguments"
+    name = " ".join(".".join(str(part)[:64] for part in loc).split()) or "arguments"
     if kind == "missing":
         return f"{name} is missing"
     if kind == "extra_forbidden":

@@ -136,13 +136,13 @@ class Report(BaseModel):
         return self
 
 
-def report_in(meta: Mapping[str, Any]) -> Report | None:
+def report_in(meta: Any) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
     ``accepted`` is the result itself; the other outcomes are the one argument of a stored exception. None while there
     is none, or when the task ended in something that is no report (it was revoked by a person, say).
     """
-    result = meta.get("result")
+    result = meta.get("result") if isinstance(meta, Mapping) else None
     if isinstance(result, Mapping) and "exc_message" in result:
         arguments = result["exc_message"]
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None

@@ -6,6 +6,7 @@ file named by ``ORDERS_CONFIG_FILE``, with the same names flat (``ORDERS_REDIS_U
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,7 +73,13 @@ def _from_folder(path: Path) -> dict[str, str]:
 
 
 def _plain(error: Exception) -> str:
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else type(error).__name__
+    """What is wrong with a file and where, without a word of what it holds."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    place = re.search(r"at line \d+, column \d+|at end of document", str(error))
+    return f"it is no TOML{', ' + place[0] if place else ''}"
 
 
 class _Outside(EnvSettingsSource):
@@ -119,7 +126,10 @@ class OutsideSettings(BaseSettings):
 
 def _problem(error: ErrorDetails) -> str:
     name = PREFIX + "__".join(str(part).upper() for part in error["loc"])
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    problem = {"missing": "is missing", "extra_forbidden": "there is no such setting; a typo?"}.get(
+        error["type"], error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    )
+    return f"{name}: {problem}"
 
 
 class QueueSettings(OutsideSettings):

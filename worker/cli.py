@@ -48,6 +48,9 @@ def _worker(
     level: Annotated[
         str, typer.Option("--loglevel", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The log as JSON lines, also at a terminal; errors before it as a document.")
+    ] = False,
 ) -> None:
     """Run a worker: execute commands from the queues until Ctrl-C or SIGTERM, which let running ones end.
 
@@ -58,8 +61,10 @@ def _worker(
     """
     from worker.doctor import preflight
 
-    with explained("orders worker", as_json=False):
+    with explained("orders worker", as_json=as_json):
         problems = preflight()
+    if as_json:
+        os.environ["ORDERS_LOG__FORMAT"] = "json"
     for problem in problems:
         note(f"orders worker: {problem}")
     options = {"-c": concurrency, "-P": pool, "-Q": queues, "-l": level}

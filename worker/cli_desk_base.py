@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
+import redis
 import typer
 
 from producers.cli_output import ExitCode, explained, failure
 from producers.cli_settings import check_urls, shown
 from worker import settings as worker_settings
-from worker.doctor_servers import open_client
+from worker.doctor_servers import in_words, open_client
 from worker.execution.clock import SystemClock
 from worker.execution.desk import NotUnknown, OperatorDesk, Scope, scope
 from worker.execution.ledger import LedgerUnavailable
@@ -75,9 +76,17 @@ def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
         except tuple(CODES) as error:
             message = str(error)
             if isinstance(error, LedgerUnavailable):
-                message = f"{shown(settings.ledger_url)}: {message}"
+                message = f"{shown(settings.ledger_url)}: {_why(error)}"
             code = CODES[type(error)]
             raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+
+
+def _why(outage: LedgerUnavailable) -> str:
+    """A refusal in the server's words; of a server that is away, what the connection says, and what to do."""
+    cause = outage.__cause__
+    if cause is None or isinstance(cause, redis.ResponseError):
+        return str(outage)
+    return f"{in_words(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
 
 
 @contextmanager

@@ -26,6 +26,10 @@ class OrderRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        command_id = self._request_dict["id"]
+        if not isinstance(command_id, str) or not command_id or not command_id.isprintable():
+            # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
+            raise ValueError("its id is no word")
         # A sender may call its task anything; whoever watches should see what it is.
         self.name = self._type
         # What the sender calls fit to be seen is not what counts here.

@@ -2,8 +2,9 @@
 
 Celery and Flower can store ``REVOKED`` and ``ABORTED`` as the result of any id, over a report that stands there. And
 Celery reads what is stored before it writes, unless that is a SUCCESS: three commands in two round trips, between which
-another worker may write. Here one script does it, in one round trip, and a SUCCESS is never written over. What is
-stored and published is the same, so every Celery client reads it.
+another worker may write. Here one script does it, in one round trip, and a SUCCESS is never written over, nor any end
+of a command by ``unknown``: a worker that declares another dead may be slower to store it than that one its report.
+What is stored and published is the same, so every Celery client reads it.
 """
 
 # Celery publishes no types.
@@ -18,13 +19,15 @@ from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 
 from producers.direct import Direct
+from producers.errors import OrderUnknown
 from worker.remote_control import Refused
 
 STORE = """
 -- KEYS[1]  the result's key, which is also the channel on which whoever waits for it listens
 -- ARGV[1]  the result, as Celery encodes it
 -- ARGV[2]  how long it is kept, seconds; 0: for ever
--- Returns 1, or 0 where a SUCCESS stands.
+-- ARGV[3]  the command's id when the result says that it is unknown, else empty
+-- Returns 1, or 0 where what stands is the better word.
 local stored = redis.call('GET', KEYS[1])
 if stored then
   local read, meta = true, nil
@@ -35,6 +38,13 @@ if stored then
     status = read and type(meta) == 'table' and meta.status
   end
   if status == 'SUCCESS' then return 0 end
+  if ARGV[3] ~= '' then
+    read, meta = pcall(cjson.decode, stored)
+    local error = read and type(meta) == 'table' and type(meta.result) == 'table' and meta.result or {}
+    local report = type(error.exc_message) == 'table' and error.exc_message[1]
+    local ended = error.exc_type == 'OrderRejected' or error.exc_type == 'OrderNotSent'
+    if ended and type(report) == 'table' and report.command_id == ARGV[3] then return 0 end
+  end
 end
 if tonumber(ARGV[2]) > 0 then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
@@ -69,11 +79,13 @@ class _Reports:
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        self.ensure(self._store, (self.get_key_for_task(task_id), value, int(expires or 0)))
+        unknown = isinstance(result, dict) and result.get("exc_type") == OrderUnknown.__name__
+        arguments = (value, int(expires or 0), meta["task_id"] if unknown else "")
+        self.ensure(self._store, (self.get_key_for_task(task_id), *arguments))
         return result
 
-    def _store(self: Any, key: Any, value: Any, expires: int) -> None:
-        self._directly().script(STORE, SHA, [key], [value, expires])
+    def _store(self: Any, key: Any, *arguments: Any) -> None:
+        self._directly().script(STORE, SHA, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
         """What is stored."""

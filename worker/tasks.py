@@ -32,12 +32,16 @@ class OrderTask(Task):
     # Arguments are checked by the command's model, whose refusal becomes a report.
     typing = False
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As the worker calls it. Celery's own would take an argument called ``self`` for another thing."""
+        return self.run(*args, **kwargs)
+
 
 def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
     """Register the task of every command; ``executor`` is asked for at the first execution. ``hidden`` names the
     arguments whose values are not shown."""
 
-    def run(task: OrderTask, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return finish(_execute(task, executor(), args, kwargs), hidden_values(kwargs, task.hidden))
 
     for name in COMMANDS:
@@ -45,9 +49,6 @@ def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[st
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
-    stored = _stored_query(task)
-    if stored is not None:
-        return stored
     envelope = Envelope(
         command_id=task.request.id,
         task=task.name,
@@ -57,6 +58,9 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_milliseconds(task.request.expires),
     )
+    stored = _known_without_ledger(task)
+    if stored is not None:
+        return executor.answer_again(envelope, stored)
     try:
         return executor.execute(envelope)
     except GaveUpWaiting as reason:
@@ -80,20 +84,21 @@ def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
     return report.to_json()
 
 
-def _stored_query(task: OrderTask) -> Report | None:
-    """The report of a query that has this id: queries cost the ledger nothing, so their stored result is their memory.
+def _known_without_ledger(task: OrderTask) -> Report | None:
+    """The stored report of this id where a query has to do with it: queries cost the ledger nothing, so stored results
+    are their memory.
 
-    It answers the same query again, and it keeps a mutating command from taking a query's id. A result backend that is
-    away is no reason not to go on.
+    It answers the same query again, keeps a mutating command from taking a query's id, and a query from writing over
+    the report of a mutating command. A result backend that is away is no reason not to go on.
     """
     try:
-        raw = task.backend.client.get(task.backend.get_key_for_task(task.request.id))
-    except (redis.RedisError, OSError):
+        raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
+        report = report_in(json.loads(raw)) if raw else None
+    except (redis.RedisError, OSError, ValueError):  # the last: what is stored there is no result of Celery's
         return None
-    report = report_in(json.loads(raw)) if raw else None
-    if report is None or report.command_id != task.request.id or report.command != Positions.name:
+    if report is None or report.command_id != task.request.id:
         return None
-    return report.as_replay()
+    return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
 
 
 def _milliseconds(expires: Any) -> int | None:

@@ -412,8 +412,9 @@ def test_a_withdrawal_begins_when_it_is_on_disk(server: Server) -> None:
     server.flush()
     client = connect(server.url(2))
     can = "waitaof" in {name.lower() for name in client.command_list()}
+    ledger = RedisLedger(connect(server.url(2)))
+    ledger.begin(claim("0", command="close"), 1)  # the server knows the script from here on
     with client.monitor() as monitor:
-        ledger = RedisLedger(connect(server.url(2)))
         assert isinstance(ledger.begin(claim("1"), 1), Begun)
         assert isinstance(ledger.begin(claim("2", command="close"), 1), Begun)
         client.execute_command("ECHO", "end")  # type: ignore[no-untyped-call]
@@ -440,6 +441,32 @@ def test_a_server_without_append_only_file_is_told_about(server: Server, caplog:
     finally:
         client.config_set("appendonly", "yes")
     assert caplog.text.count("withdrawals don't wait for the ledger's disk") == 1
+
+
+def test_a_wait_for_the_disk_that_is_broken_off_is_no_confirmation(server: Server) -> None:
+    """As a server does that is made a replica meanwhile: the withdrawal must not be sent on its word."""
+    server.flush()
+    client = connect(server.url(2))
+    if "waitaof" not in {name.lower() for name in client.command_list()}:
+        pytest.skip("Redis before 7.2 has no WAITAOF")
+    ledger = RedisLedger(connect(server.url(2)), disk_ms=4000)
+    ledger.begin(claim("0", command="close"), 1)  # the server knows the script from here on
+    client.config_set("appendfsync", "no")  # what is written is then on disk when the kernel likes
+
+    def break_off() -> None:
+        waiting: list[str] = []
+        while not waiting:
+            waiting = [each["id"] for each in client.client_list() if each["cmd"] == "waitaof"]
+        client.client_unblock(int(waiting[0]), error=True)
+
+    breaker = threading.Thread(target=break_off)
+    breaker.start()
+    try:
+        with pytest.raises(LedgerUnavailable, match="UNBLOCKED"):
+            ledger.begin(claim("1"), 1)
+    finally:
+        breaker.join(10)
+        client.config_set("appendfsync", "always")
 
 
 @pytest.mark.parametrize(

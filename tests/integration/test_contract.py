@@ -122,6 +122,26 @@ def test_result_is_untouched(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "outcome", "kept"),
+    [
+        ('{"id": "\\ud83d"}', ("accepted", "ok"), {"id": "?"}),
+        ("[" * 150 + "]" * 150, ("unknown", "lost_reply"), None),
+        ("[" * 300 + "]" * 300, ("unknown", "lost_reply"), None),
+        ("[" * 600 + "]" * 600, ("unknown", "lost_reply"), None),
+        ('{"qty": 1e99999999999999999999}', ("unknown", "lost_reply"), None),
+    ],
+    ids=["half a character", "deep", "deeper", "deepest", "huge exponent"],
+)
+def test_whatever_the_venue_says_there_is_a_report(bed: Bed, said: str, outcome: tuple[str, str], kept: Any) -> None:
+    """The withdrawal was made: an answer that no report could repeat must not leave it without one."""
+    bed.venue.fault("garbage", path="withdraw", body=f'{{"code": 200, "msg": "string", "result": {said}}}')
+    report = bed.ended(bed.send("orders.withdraw", **WITHDRAWAL), seconds=5).report
+    assert (report["outcome"], report["reason"]) == outcome
+    assert report["attempts"] == len(bed.venue.arrivals()) == 1
+    assert report["result"] == kept
+
+
+@pytest.mark.parametrize(
     ("given", "on_the_wire"),
     [
         ("0.001", "0.001"),
@@ -296,6 +316,20 @@ def test_the_id_of_a_query_executes_no_other_command(bed: Bed, first: str) -> No
     assert without_replayed(bed.ended(command_id).report) == without_replayed(query)
 
 
+def test_a_query_leaves_the_report_of_its_id_alone(bed: Bed) -> None:
+    """The first report stands, though it is the query's that would be a SUCCESS."""
+    bed.venue.fault("cut_after", path="withdraw")
+    command_id = bed.send("orders.withdraw", **WITHDRAWAL)
+    first = bed.ended(command_id).report
+    assert first["outcome"] == "unknown"
+    bed.drained()
+    bed.send("orders.positions", command_id=command_id, account="main")
+    bed.drained()
+    assert without_replayed(bed.ended(command_id).report) == without_replayed(first)
+    assert bed.venue.arrivals(path="/active_positions") == []
+    assert any(f"id_reused id={command_id}" in worker.logs() for worker in bed.workers)
+
+
 def events(bed: Bed, command_id: str) -> list[str]:
     """What the ledger's journal says of a command."""
     return [entry["event"] for _, entry in bed.ledger.xrange("orders:journal") if entry["id"] == command_id]
@@ -384,9 +418,32 @@ def test_half_a_character_is_refused(bed: Bed) -> None:
     check_refusal(bed, bed.send("orders.cancel", account="main", order_id="\ud800"), "order_id", seconds=3)
 
 
+def test_half_a_character_anywhere_is_refused(bed: Bed) -> None:
+    """The report repeats the account, and could not be stored with half a character in it."""
+    check_refusal(bed, bed.send("orders.withdraw", **{**WITHDRAWAL, "account": "\ud800"}), "account", seconds=3)
+    check_refusal(bed, bed.send("orders.withdraw", **WITHDRAWAL, **{"\ud800": 1}), "argument", seconds=3)
+
+
+@pytest.mark.parametrize("name", ["task", "self", "args", "a line\nbreak"])
+def test_an_argument_of_any_name_is_refused(bed: Bed, name: str) -> None:
+    """Also of names that functions on its way through Celery have for theirs; the message stays one line."""
+    text = json.dumps({**WITHDRAWAL, name: "1"})
+    check_refusal(bed, bed.send_json("orders.withdraw", text), "is not an argument", seconds=3)
+
+
 def test_positional_arguments_are_refused(bed: Bed) -> None:
     """Keyword arguments only."""
     check_refusal(bed, bed.send("orders.cancel", args=("main", "order-1")), "positional")
+
+
+@pytest.mark.parametrize("command_id", ["\ud800", 7, True, "a line\nbreak"])
+def test_a_message_whose_id_is_no_word_is_kept_aside(bed: Bed, command_id: Any) -> None:
+    """No report could be stored under it: nothing is sent, and it does not come again and again."""
+    bed.send_json("orders.cancel", '{"account": "main", "order_id": "order-1"}', command_id)
+    bed.drained(5)
+    assert bed.broker.llen("orders.cancel.dead") == 1
+    bed.broker.delete("orders.cancel.dead")
+    assert bed.venue.arrivals() == []
 
 
 # -- policy ------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,17 @@ def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyP
     assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 6
 
 
+@pytest.mark.parametrize("command", ["unknown", "journal", "halt --list"])
+def test_a_dead_ledger(orders: Orders, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """Exit 1, with what the connection says and what to do, without the password."""
+    only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
+    ran = orders(*command.split())
+    assert ran.code == 1
+    assert "redis://***@127.0.0.1:1/2: Error 111 connecting" in ran.err
+    assert "correct ORDERS_LEDGER_URL" in ran.err
+    assert "hunter2" not in ran.err
+
+
 def test_hung_broker(hung: ValkeyServer, orders: Orders) -> None:
     """A server that hangs is told like one that is away."""
     ran = orders(*CLOSE, "--id", "mine", "--wait", "--json")
@@ -230,6 +241,20 @@ def test_worker_becomes_celery(server: ValkeyServer, orders: Orders, execv: list
     expected = "worker -c 2 -P solo -Q orders.close -l debug -n w2@%h --without-gossip"
     assert execv == [[sys.executable, "-m", "celery", "-A", "worker", *expected.split()]]
     assert "no accounts" in ran.err
+
+
+def test_worker_with_json(
+    server: ValkeyServer, orders: Orders, execv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is what it puts out; what keeps it from starting is one document."""
+    monkeypatch.setenv("ORDERS_LOG__FORMAT", "console")
+    assert orders("worker", "--json").code == 0
+    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "INFO"]]
+    assert os.environ["ORDERS_LOG__FORMAT"] == "json"
+    monkeypatch.setenv("ORDERS_RETRY__ATTEMPTS", "many")
+    ran = orders("worker", "--json")
+    assert (ran.code, len(execv)) == (2, 1)
+    assert "ORDERS_RETRY__ATTEMPTS" in json.loads(ran.out)["error"]["message"]
 
 
 def test_worker_starts_without_a_server(

@@ -141,7 +141,7 @@ def test_each_command_has_help(orders: Orders, name: str) -> None:
     assert ran.code == 0
     assert orders(name, "--help") == ran
     assert f"Usage: orders {name}" in ran.out
-    assert ("--json" in ran.out) == (name != "worker")
+    assert "--json" in ran.out
 
 
 def test_version(orders: Orders) -> None:

@@ -15,7 +15,7 @@ from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
 from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.observer import Observer, Observers
+from worker.execution.observer import End, Observer, Observers, Subject
 from worker.execution.retry import RetryLimits
 from worker.observe.lines import Lines
 from worker.venues.base import Account, Answer, Credentials
@@ -546,3 +546,68 @@ def test_a_halt_between_attempts_ends_it(first: Answer | NoAnswer, expected: tup
     bench = Bench(first, ACCEPTED)
     bench.clock.on_sleep = lambda _: bench.ledger.halts.update({"*/cancel": Halted("ann", "stop", START_MS)})
     assert ended(bench.run("cancel", CANCEL)) == expected
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['{"id":"\\ud83d"}', "[" * 150 + "]" * 150, "[" * 400 + "]" * 400, '{"qty":1e99999999999999999999}'],
+    ids=["half a character", "deep", "deeper", "huge exponent"],
+)
+@pytest.mark.parametrize("command", ["withdraw", "cancel", "positions"])
+def test_no_answer_leaves_a_command_without_a_report(command: str, said: str) -> None:
+    """What no report could repeat is left out of it; that the request was put on the wire is not."""
+    arguments = {"withdraw": WITHDRAW, "cancel": CANCEL, "positions": {"account": "main"}}[command]
+    bench = Bench(*[Answer(200, f'{{"code":200,"msg":"\\ud83d","result":{said}}}'.encode())] * 3)
+    report = bench.run(command, arguments)
+    assert report.attempts == len(bench.transport.requests) > 0
+    assert report.reason in (Reason.OK, Reason.LOST_REPLY, Reason.UNLISTED_ANSWER)
+    assert Report.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_fault_of_our_own_gives_the_message_back_once() -> None:
+    """Another worker may know better; when the fault is there too, nobody knows, and the report says so."""
+    bench = Bench(ACCEPTED)
+
+    def fails(claim: Claim, attempt: int) -> BeginAnswer:
+        raise ValueError("quotes the venue's words")
+
+    bench.ledger.begin = fails  # type: ignore[method-assign]
+    with pytest.raises(GaveUpWaiting) as given_back:
+        bench.run("withdraw", WITHDRAW)
+    report = bench.run("withdraw", WITHDRAW, redelivered=True)
+    assert ended(report) == ("unknown", "crashed", 0)
+    assert "quotes" not in report.message + str(given_back.value)
+    assert bench.transport.requests == []
+
+
+def test_a_yes_that_comes_after_a_no_is_shouted(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody settled it as not executed while its sender slept; the record stands, and a person must look."""
+    bench = Bench()
+    ended_here: list[str] = []
+    bench.observers = (Ends(ended_here),)
+    bench.executor = bench.make()
+
+    def oversleep() -> Answer:
+        bench.clock.turn(60)
+        unknown = bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))
+        assert unknown is not None
+        not_sent = unknown.model_copy(update={"outcome": Outcome.NOT_SENT, "reason": Reason.UNAVAILABLE})
+        bench.ledger.resolve(not_sent, who="ann", why="not listed")
+        return ACCEPTED
+
+    bench.transport.steps.append(oversleep)
+    report = bench.run("withdraw", WITHDRAW)
+    assert (report.outcome, report.replayed) == (Outcome.NOT_SENT, True)
+    assert "id=id stands as not_sent, and its own attempt was accepted" in caplog.text
+    assert ended_here == ["unknown"]
+
+
+class Ends(Observer):
+    """Remembers how commands ended."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    def ended(self, subject: Subject, end: End) -> None:
+        """One more."""
+        self._seen.append(end.outcome)

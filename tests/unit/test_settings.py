@@ -115,7 +115,8 @@ def test_the_environment_beats_secrets_beat_toml(tmp_path: Path, monkeypatch: py
         ({"BASE_URL": "http://10.0.0.1"}, "set allow_http to mean it"),
         ({"BASE_URL": "ftp://x"}, "must be an http"),
         ({"BASE_URL": "https://user:hunter2@x"}, "must hold no user"),
-        ({"COLOUR": "red"}, "ORDERS_ACCOUNTS__MAIN__COLOUR"),
+        ({"COLOUR": "red"}, "ORDERS_ACCOUNTS__MAIN__COLOUR: there is no such setting"),
+        ({"ALLOW_HTTP": "hunter2"}, "ORDERS_ACCOUNTS__MAIN__ALLOW_HTTP: must be a valid boolean"),
     ],
 )
 def test_a_wrong_setting_is_named_and_its_value_is_not(
@@ -148,6 +149,26 @@ def test_a_place_that_can_not_be_read_is_an_error(name: str, monkeypatch: pytest
     monkeypatch.setenv(name, str(tmp_path / "nowhere"))
     with pytest.raises(SettingsError, match=name):
         load()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'a = "hunter2"\nb = [\n', "it is no TOML, at end of document"),
+        (b'secret = hunter2"', "it is no TOML, at line 1, column 10"),
+        (b'secret = "hunter2\xff"', "it is not UTF-8"),
+    ],
+)
+def test_a_file_that_can_not_be_read_says_where(
+    content: bytes, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where to mend it, and not a word of what it holds."""
+    path = tmp_path / "orders.toml"
+    path.write_bytes(content)
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert str(refused.value) == f"ORDERS_CONFIG_FILE: {path} can't be read: {words}"
 
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from producers.report import Report
+from producers.report import Outcome, Report
 from worker.execution.clock import Clock
 from worker.execution.ledger import (
     BeginAnswer,
@@ -54,7 +54,8 @@ class HaltedMidway(Exception):
 
 
 class GaveUpWaiting(Exception):
-    """The worker is stopping: the message goes back to its queue, and the ledger knows what has begun."""
+    """The worker is stopping, or has a fault: the message goes back to its queue, and the ledger knows what has
+    begun."""
 
 
 @dataclass(slots=True)
@@ -211,10 +212,21 @@ class Holder:
             logger.info("id=%s is given back when its lease is over: %s", held.claim.command_id, outage)
 
     def settle(self, held: Held, report: Report) -> Report | None:
-        """End the command; the report that stands, None while another owner is at work."""
+        """End the command; the report that stands, as a replay when it is another one, None while another owner is at
+        work."""
         if not held.recorded:
             return report
-        return self._insist(lambda: self._ledger.settle(held.claim, report), SETTLE_WHEN_STOPPING_SECONDS)
+        stands = self._insist(lambda: self._ledger.settle(held.claim, report), SETTLE_WHEN_STOPPING_SECONDS)
+        if stands is None or stands == report:
+            return stands
+        if report.outcome is Outcome.ACCEPTED and stands.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
+            logger.error(
+                "id=%s stands as %s, and its own attempt was accepted by the venue after that was settled: it is "
+                "executed. Look at the venue, and tell whoever acted on the report.",
+                held.claim.command_id,
+                stands.outcome.value,
+            )
+        return stands.as_replay()
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
-from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
+from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of, whole_characters
 from worker.venues.transport import Transport
 
 LEASE_MARGIN_SECONDS = 4.0
@@ -34,6 +34,13 @@ LEASE_MARGIN_SECONDS = 4.0
 def _halted(halt: Halted) -> CannotSend:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
     return CannotSend(Reason.HALTED, f"halted by {halt.who} since {since}: {halt.why}")
+
+
+def _sender_of(envelope: Envelope) -> Subject:
+    """Of a command whose arguments nobody has looked at."""
+    account = envelope.arguments.get("account")
+    named = whole_characters(account).lower() if isinstance(account, str) else ""
+    return Subject(envelope.command_id, envelope.task.removeprefix("orders."), named)
 
 
 @dataclass(slots=True)
@@ -96,14 +103,38 @@ class Executor:
         """Execute a command and return the report that stands; None when it belongs to another command's first run.
 
         Raises:
-            GaveUpWaiting: the worker is stopping and nothing has begun: the message goes back to its queue.
+            GaveUpWaiting: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
+                after a fault of the worker's own that left no report, for another worker may know better.
         """
         if envelope.redelivered:
-            self._observer.redelivered(Subject(envelope.command_id, envelope.task.removeprefix("orders."), ""))
-        report = self._execute(envelope, Progress())
+            self._observer.redelivered(_sender_of(envelope))
+        try:
+            report = self._execute(envelope, Progress())
+        except GaveUpWaiting:
+            raise
+        except Exception as error:  # noqa: BLE001 - its text may quote the venue, and a command ends in a report
+            report = self._nobody_knows(envelope, error)
         if report is not None and not report.replayed:
             self._observer.ended(subject_of(report), end_of(report))
         return report
+
+    def answer_again(self, envelope: Envelope, stored: Report) -> Report:
+        """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments."""
+        if stored.fingerprint == self._intake.fingerprint(envelope):
+            self._observer.replayed(_sender_of(envelope), stored.outcome.value)
+        else:
+            self._observer.id_reused(_sender_of(envelope))
+        return stored.as_replay()
+
+    def _nobody_knows(self, envelope: Envelope, error: Exception) -> Report:
+        """The report after a fault outside of any attempt, when it has come twice."""
+        self._observer.fault(_sender_of(envelope), type(error).__name__, place(error))
+        words = f"a fault in the worker ({type(error).__name__})"
+        if not envelope.redelivered:
+            raise GaveUpWaiting(words)
+        refused = self._intake.refusal(envelope, CannotSend(Reason.CRASHED, words))
+        message = f"{words}, and nothing says whether a send was begun; it may have been executed"
+        return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})
 
     def _execute(self, envelope: Envelope, before: Progress) -> Report | None:
         taken = self._intake.read(envelope)
@@ -294,7 +325,9 @@ class Executor:
         return Outcome.UNKNOWN, Reason(run.progress.tainted), f"{message}; an attempt may have been executed"
 
     def _after_fault(self, run: _Run, error: Exception) -> Report:
-        """A send was begun and the truth about it is lost: that is all that can be said."""
+        """A send was begun and the truth about it is lost: that is all that can be said. What the venue said is left
+        out, for it may be what the fault is about."""
+        run.last = None
         message = f"a fault in the worker ({type(error).__name__}) after a send was begun; it may have been executed"
         return self._report(run, Outcome.UNKNOWN, Reason.CRASHED, message)
 

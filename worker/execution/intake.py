@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from producers.commands import Command, canonical_json, parse_command
+from producers.commands import Command, canonical_json, fingerprint, parse_command
 from producers.errors import InvalidCommand
 from producers.report import Reason, Report
 from worker.execution import reports
@@ -76,6 +76,11 @@ class Intake:
         """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""
         command = _command(envelope)
         return stored_arguments(command) if command else ""
+
+    def fingerprint(self, envelope: Envelope) -> str:
+        """What tells whether two messages ask for the same."""
+        command = _command(envelope)
+        return command.fingerprint if command else fingerprint(envelope.task, envelope.arguments)
 
     def refusal(self, envelope: Envelope, problem: CannotSend) -> Report:
         """The report that nothing was sent, finished now."""

@@ -42,6 +42,8 @@ def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
 
 
 def _end_state(report: Report) -> State:
+    # What can't be written down can't be settled with: the real one stores it as JSON.
+    Report.model_validate_json(report.model_dump_json())
     return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
 
 

@@ -96,6 +96,9 @@ class RedisLedger:
         if not isinstance(answer, Begun):
             return answer
         if isinstance(on_disk, Exception):
+            if not _never_waits(on_disk):
+                # A wait that was broken off, by a failover say, confirms nothing.
+                self._guard(_raised, on_disk)
             # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
             self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
             logger.warning(
@@ -215,6 +218,12 @@ class RedisLedger:
             raise LedgerUnavailable(f"the ledger's server refuses: {str(error)[:120]}") from error
         except (redis.RedisError, OSError) as error:
             raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+
+def _never_waits(refusal: Exception) -> bool:
+    """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
+    told = str(refusal).lower()
+    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
 
 
 def _raised(reply: Any) -> Any:

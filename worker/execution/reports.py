@@ -7,7 +7,7 @@ from typing import Any
 from producers.commands import Command, fingerprint
 from producers.report import Outcome, Reason, Report
 from worker.execution.ledger import Orphaned, Progress
-from worker.venues.base import Account, Verdict
+from worker.venues.base import Account, Verdict, whole_characters
 
 
 def refusal(
@@ -27,7 +27,7 @@ def refusal(
     return Report(
         command_id=command_id,
         command=task.removeprefix("orders."),
-        account=alias[:256] if isinstance(alias, str) else None,
+        account=whole_characters(alias[:256]) if isinstance(alias, str) else None,
         venue=account.venue if account else None,
         outcome=Outcome.NOT_SENT,
         reason=reason,

@@ -21,6 +21,9 @@ from requests.structures import CaseInsensitiveDict
 from producers.commands import Command, plain
 from producers.report import Position, Reason
 
+DEEPEST = 100
+"""How many levels of lists and objects an answer may have: more than any venue's, less than a report's JSON can."""
+
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 422})
 """HTTP statuses that refuse for good, at every venue (the contract's third row)."""
 
@@ -174,12 +177,27 @@ def read_json(body: bytes) -> Any:
     """The JSON value of a body, or ``UNREADABLE``.
 
     Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. NaN and infinity,
-    which are not JSON (RFC 8259), make the body unreadable.
+    which are not JSON (RFC 8259), make the body unreadable; so do an exponent beyond what a Decimal holds and a depth
+    that no report could repeat.
     """
     try:
-        return json.loads(body, parse_float=Decimal, parse_constant=_not_json)
-    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        value = json.loads(body, parse_float=Decimal, parse_constant=_not_json)
+    except (ValueError, ArithmeticError, RecursionError):  # UnicodeDecodeError is a ValueError
         return UNREADABLE
+    return UNREADABLE if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value) else value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value has more than ``DEEPEST`` levels; without recursion, which would end at the same."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 class _Unreadable:
@@ -199,16 +217,24 @@ def untouched(value: Any) -> Any:
     """A value read by :func:`read_json` as the plain JSON types of a report.
 
     A number keeps its type where the JSON number written again says exactly the same; where a binary float would lose
-    digits it becomes a string with all of them.
+    digits it becomes a string with all of them. Half a character, which JSON can write and no report can store,
+    becomes a question mark.
     """
+    if isinstance(value, str):
+        return whole_characters(value)
     if isinstance(value, Decimal):
         as_float = float(value)
         return as_float if Decimal(repr(as_float)) == value else str(value)
     if isinstance(value, Mapping):
-        return {str(key): untouched(item) for key, item in value.items()}
+        return {whole_characters(str(key)): untouched(item) for key, item in value.items()}
     if isinstance(value, list):
         return [untouched(item) for item in value]
     return value
+
+
+def whole_characters(text: str) -> str:
+    """The same text, a question mark in the place of each lone surrogate: UTF-8 can't write one."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decimal_text(value: Any) -> str | None:
@@ -229,7 +255,7 @@ def decimal_text(value: Any) -> str | None:
 
 def one_line(text: object, limit: int = 200) -> str:
     """A venue's words made fit for one line of a report or a log."""
-    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", str(text)).strip()
+    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", whole_characters(str(text))).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

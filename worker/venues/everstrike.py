@@ -100,6 +100,7 @@ class Everstrike:
         payload = read_json(answer.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")
+        code = one_line(code, 64) if isinstance(code, str) else code
         said = _Said(
             http_status=answer.status,
             venue_code=code if isinstance(code, int | str) and not isinstance(code, bool) else None,
