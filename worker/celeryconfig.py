@@ -85,8 +85,9 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "task_default_queue": "orders.positions",
         "task_routes": {name: {"queue": name} for name in QUEUES},
         "task_create_missing_queues": False,
-        # What can't be executed is kept on `<queue>.dead`; stock Celery logs it whole and drops it, or ends of it.
-        "worker_consumer": "worker.dead_letters:KeepingConsumer",
+        # Tries to connect twice a second, where stock Celery waits up to 30 s (m). And what can't be executed
+        # is kept on `<queue>.dead`; stock Celery logs it whole and drops it, or ends of it.
+        "worker_consumer": "worker.reconnect:SteadyConsumer",
         # JSON alone: nothing that arrives is ever unpickled.
         "accept_content": ["json"],
         "result_accept_content": ["json"],

@@ -8,7 +8,7 @@ from producers.cli_settings import check_urls
 from producers.settings import QueueSettings
 from worker import doctor_queues, doctor_servers
 from worker.doctor_findings import Check, Examiner, Finding, run_checks
-from worker.doctor_ledger import check_ledger
+from worker.doctor_ledger import check_ledger, check_replicas
 from worker.doctor_settings import check_settings
 from worker.doctor_venues import venue_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
@@ -57,6 +57,7 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
     if ledger := reachable.get("ledger"):
         own = settings.ledger if settings else LedgerSettings()
         checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
+        checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
     return checks
 
 

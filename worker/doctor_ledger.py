@@ -2,11 +2,13 @@
 
 import json
 import time
-from typing import cast
+from typing import Any, cast
 
 from producers.intents import INTENTS_KEY
+from producers.servers import is_sentinel
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
+from worker.execution.policy import online_replicas
 from worker.execution.redis_ledger import HALTS_KEY, UNKNOWN_KEY, halt_of
 from worker.settings import LedgerSettings
 
@@ -24,6 +26,28 @@ def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
         overdue_ms = (time.time() - settings.intent_seconds - _LATE_SECONDS) * 1000
         overdue = cast("int", client.zcount(INTENTS_KEY, "-inf", overdue_ms))
     return [_unknowns(count, oldest), *_halts(halts), _intents(overdue)]
+
+
+def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
+    """Whether those are there that withdrawals and closes wait for; and whether something should wait, and does not."""
+    with open_client(ledger.url) as client:
+        online = online_replicas(cast("dict[str, Any]", client.info("replication")))
+    needs = {
+        "withdrawals": ("ORDERS_LEDGER__WITHDRAW_REPLICAS", settings.withdraw_replicas),
+        "partial and priced closes": ("ORDERS_LEDGER__CLOSE_REPLICAS", settings.close_replicas),
+    }
+    found = []
+    for what, (setting, needed) in needs.items():
+        name = f"replicas for {what}"
+        if needed > online:
+            advice = f"bring replicas back, or lower {setting}"
+            found.append(EXAMINER.fault(name, f"{online} of {needed}: {what} are refused", advice))
+        elif needed:
+            found.append(EXAMINER.ok(name, f"{online}, {needed} needed"))
+        elif is_sentinel(ledger.url):
+            advice = f"{setting}=1: a record that no replica has is lost in a failover, and with it what was sent"
+            found.append(EXAMINER.warning(name, f"{what} don't wait for one", advice))
+    return found
 
 
 def _unknowns(count: int, oldest: list[tuple[str, float]]) -> Finding:

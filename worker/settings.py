@@ -103,6 +103,8 @@ class LedgerSettings(_Part):
     """Whether a withdrawal waits until its record is on disk: where the server can; or not at all without; or never."""
     withdraw_replicas: int = Field(0, ge=0, le=100)
     """How many replicas must have a withdrawal's record before it is sent."""
+    close_replicas: int = Field(0, ge=0, le=100)
+    """The same for a close that is not repeatable; those of a whole position at market never wait."""
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 

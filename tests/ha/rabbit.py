@@ -48,9 +48,10 @@ class RabbitNode(ProcessNode):
         self._home = self.folder / f"{self.name}.home"
         for part in ("mnesia", "log"):
             (self._home / part).mkdir(parents=True)
-        self.port, self.tls_port = free_port(), free_port()
-        (self._home / "plugins").write_text("[].\n", encoding="ascii")
-        lines = [f"listeners.ssl.default = 127.0.0.1:{self.tls_port}", *tls] if tls else []
+        self.port, self.tls_port, self.metrics_port = free_port(), free_port(), free_port()
+        (self._home / "plugins").write_text("[rabbitmq_prometheus].\n", encoding="ascii")
+        lines = ["prometheus.tcp.ip = 127.0.0.1", f"prometheus.tcp.port = {self.metrics_port}"]
+        lines += [f"listeners.ssl.default = 127.0.0.1:{self.tls_port}", *tls] if tls else []
         (self._home / "rabbitmq.conf").write_text("\n".join([*lines, ""]), encoding="ascii")
         args = f"-setcookie {uuid4().hex} -kernel inet_dist_use_interface {{127,0,0,1}}"
         self.environment = {

@@ -1,5 +1,6 @@
 """RabbitMQ as broker, results and ledger on Redis: the promises are the ledger's, and hold there too."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions, Withdraw
@@ -17,7 +19,7 @@ from tests.ha.conftest import KEY, MakeWorker
 from tests.ha.rabbit import PortMapper, RabbitNode, installed
 from tests.nodes import until
 from tests.nodes.bed import foreign_app
-from tests.servers import Server
+from tests.servers import Server, free_port
 from worker.app import build_app
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
@@ -191,6 +193,32 @@ def test_a_lost_message_is_published_again(
     reports = client.wait_many([sent, waits], 30)
     assert [report.outcome.value for report in reports] == ["accepted"] * 2
     assert executed(simulator)[lost.address] == 1
+
+
+def test_its_own_plugin_tells_of_the_queues(
+    rabbit: RabbitNode, urls: dict[str, str], client: OrderClient, make_worker: MakeWorker
+) -> None:
+    """A worker can't ask RabbitMQ how long its queues are; the names below are those that docs/metrics.md gives."""
+    port = free_port()
+    make_worker("-Q", "orders.cancel", **urls, ORDERS_METRICS__PORT=str(port))
+    client.enqueue(withdrawal())  # declares the queue
+    rabbit.empty("orders.withdraw")  # what earlier tests left there too
+    client.enqueue(withdrawal())
+    family = "family=queue_coarse_metrics&family=queue_consumer_count"
+    plugin = f"http://127.0.0.1:{rabbit.metrics_port}/metrics/detailed?{family}"
+
+    def told() -> bool:
+        text = requests.get(plugin, timeout=10).text
+        names = ("messages_ready", "messages_unacked", "consumers")
+        labels = r'\{[^}]*queue="orders.withdraw"\}'
+        found = [re.search(rf"^rabbitmq_detailed_queue_{name}{labels} (\d+)", text, re.MULTILINE) for name in names]
+        return [each and int(each[1]) for each in found] == [1, 0, 0]
+
+    until(told, lambda: f"the queue\n{requests.get(plugin, timeout=10).text}")
+    own = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    assert "orders_queue_messages" not in own
+    assert 'orders_server_up{server="broker"}' not in own
+    assert 'orders_server_up{server="ledger"} 1.0' in own
 
 
 @pytest.mark.parametrize("how", ["gone", "hangs"])

@@ -8,12 +8,14 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Withdraw
@@ -22,9 +24,10 @@ from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
 from tests.nodes import until
+from tests.servers import free_port
 from worker.simulator.server import SimulatorServer
 
-REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1"}
+REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}
 
 
 @pytest.fixture
@@ -75,6 +78,33 @@ def test_everything_works_and_no_password_is_told(
     levels = {(each["group"], each["name"]): each["level"] for each in json.loads(output)["findings"]}
     assert levels["servers", "broker"] == levels["servers", "ledger"] == "ok"
     assert not [text for text in told if PASSWORD in text or SENTINEL_PASSWORD in text]
+
+
+def gauges(port: int) -> dict[str, float]:
+    """What a worker tells of its servers and queues, by name and label."""
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith(("orders_server", "orders_queue_m"))]
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_metrics_follow_the_master(pair: Quorum, make_worker: MakeWorker) -> None:
+    """Servers and queues are told of through the Sentinels, before a failover and after it."""
+    port, old = free_port(), pair.master
+    make_worker("-Q", "orders.cancel", ORDERS_REDIS_URL=pair.url, ORDERS_METRICS__PORT=str(port))
+    with client_of(pair) as client:
+        client.enqueue(withdrawal())
+
+        def told(gauge: str = "up") -> bool:
+            found = gauges(port)
+            servers = [
+                found.get(f'orders_server_{gauge}{{server="{role}"}}') for role in ("broker", "results", "ledger")
+            ]
+            return servers == [1] * 3 and found.get('orders_queue_messages{queue="orders.withdraw"}') == 1
+
+        until(told, lambda: f"servers and queue\n{gauges(port)}")
+        old.kill("SIGKILL")
+        pair.until_master_is_not(old)
+        until(lambda: told() and told("writable"), lambda: f"the new master\n{gauges(port)}")
 
 
 def test_a_failover_under_load(quorum: Quorum, make_worker: MakeWorker, simulator: SimulatorServer) -> None:
@@ -137,15 +167,32 @@ def persistently(client: OrderClient, batch: list[Any]) -> list[Sent]:
             time.sleep(0.2)
 
 
+def partial_close() -> Close:
+    """One that is recognised at the venue by its size."""
+    return Close(account="main", pair="USD_BTC_PERP", qty=f"0.{uuid4().int % 10**5:05}1")
+
+
+def times_executed(simulator: SimulatorServer, command: Withdraw | Close) -> int:
+    """How often it took effect."""
+    if isinstance(command, Withdraw):
+        return executed(simulator)[command.address]
+    return [Decimal(e.fields["qty"]) for e in simulator.control.executions(path="/auth/close")].count(command.qty)
+
+
+@pytest.mark.parametrize("make_command", [withdrawal, partial_close])
 @pytest.mark.parametrize("waits", [True, False], ids=["waiting for the replica", "not waiting"])
 def test_a_record_that_only_the_master_had(
-    pair: Quorum, make_worker: MakeWorker, simulator: SimulatorServer, waits: bool
+    pair: Quorum,
+    make_worker: MakeWorker,
+    simulator: SimulatorServer,
+    waits: bool,
+    make_command: Callable[[], Withdraw | Close],
 ) -> None:
-    """The replica is away while a withdrawal is begun, and is promoted when the master dies. Waiting for it, the
-    withdrawal is not sent before: it is executed once. Without waiting it is executed twice, which docs/scaling.md
-    says; were that not so any more, the page would be wrong."""
+    """The replica is away while a command that must be executed once is begun, and is promoted when the master dies.
+    Waiting for it, the command is not sent before: it is executed once. Without waiting it is executed twice, which
+    docs/scaling.md says; were that not so any more, the page would be wrong."""
     settings = {"ORDERS_REDIS_URL": pair.url, **(REPLICAS if waits else {})}
-    command = withdrawal()
+    command = make_command()
     old, (replica,) = pair.master, pair.replicas()
     simulator.control.fault("hold", path="cancel")
     with client_of(pair, intent_replicas=1) as client:
@@ -161,8 +208,8 @@ def test_a_record_that_only_the_master_had(
         if waits:
             until(lambda: "0 of 1 replicas" in mine.logs(), "the worker waiting for the replica")
         else:
-            until(lambda: executed(simulator)[command.address] == 1, "the first execution")
-        assert executed(simulator)[command.address] == (0 if waits else 1)
+            until(lambda: times_executed(simulator, command) == 1, "the first execution")
+        assert times_executed(simulator, command) == (0 if waits else 1)
         mine.kill("SIGKILL")
         old.kill("SIGKILL")
         replica.start()
@@ -174,20 +221,21 @@ def test_a_record_that_only_the_master_had(
         make_worker(**settings)
         report = client.wait(sent, 60)
     assert report.outcome.value == "accepted"
-    assert executed(simulator)[command.address] == (1 if waits else 2)
+    assert times_executed(simulator, command) == (1 if waits else 2)
 
 
 def test_while_replicas_are_away(pair: Quorum, make_worker: MakeWorker, simulator: SimulatorServer) -> None:
-    """Withdrawals are refused and say why, and take no slot from what reduces risk; they are sent again afterwards.
-    A client that wants its intents on a replica is told that they are not."""
+    """Withdrawals and partial closes are refused and say why, and take no slot from what reduces risk; they are sent
+    again afterwards. A client that wants its intents on a replica is told that they are not."""
     (replica,) = pair.replicas()
     worker = make_worker(**REPLICAS, ORDERS_REDIS_URL=pair.url, ORDERS_LEDGER__INTENT_SECONDS="1")
     with client_of(pair) as client:
         replica.kill("SIGKILL")
         until(lambda: "the ledger has 0 of 1 replicas" in worker.logs(), "the worker noticing")
-        report = client.wait(client.enqueue(withdrawal()), 20)
-        assert (report.outcome.value, report.reason.value) == ("not_sent", "denied")
-        assert "ORDERS_LEDGER__WITHDRAW_REPLICAS" in report.message
+        for command, setting in ((withdrawal(), "WITHDRAW_REPLICAS"), (partial_close(), "CLOSE_REPLICAS")):
+            report = client.wait(client.enqueue(command), 20)
+            assert (report.outcome.value, report.reason.value) == ("not_sent", "denied")
+            assert f"ORDERS_LEDGER__{setting}" in report.message
         simulator.control.order(KEY, "order-risk")
         assert (
             client.wait(client.enqueue(Cancel(account="main", order_id="order-risk")), 20).outcome.value == "accepted"

@@ -84,9 +84,63 @@ def test_nothing_runs_as_root_or_unbounded(name: str) -> None:
         locked = container["securityContext"]
         assert locked["readOnlyRootFilesystem"] is True
         assert (locked["allowPrivilegeEscalation"], locked["capabilities"]) == (False, {"drop": ["ALL"]})
-        assert "memory" in container["resources"]["limits"]
-        assert container["livenessProbe"]
+        asked, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert asked.keys() == {"cpu", "memory"}
+        assert _mebibytes(asked["memory"]) <= _mebibytes(limits["memory"])
         assert container["startupProbe"]
+
+
+def _mebibytes(quantity: str) -> int:
+    return int(quantity.removesuffix("Mi"))
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_without_its_broker_is_unready_and_is_not_restarted(name: str) -> None:
+    """It may hold a report that the ledger could not take yet; stopped, the command would end as unknown."""
+    (container,) = pod(name)["containers"]
+    settings = DOCUMENTS["ConfigMap/orders-config"]["data"]
+    alive = settings["ORDERS_ALIVE_FILE"]
+    assert alive not in str(container["livenessProbe"])
+    assert container["livenessProbe"]["httpGet"]["port"] == "metrics"
+    assert [port["containerPort"] for port in container["ports"]] == [int(settings["ORDERS_METRICS__PORT"])]
+    assert alive in str(container["readinessProbe"])
+    assert alive in str(container["startupProbe"])
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_secrets_are_files(name: str) -> None:
+    """The environment of a process is read by whoever may look at it, and is in every crash report."""
+    for container in pod(name)["containers"]:
+        assert not [each for each in container.get("env", []) if "valueFrom" in each]
+        assert {kind for source in container.get("envFrom", []) for kind in source} <= {"configMapRef"}
+    for document in DOCUMENTS.values():
+        if document["kind"] == "ConfigMap":
+            assert not re.search(r"(?i)api_key|secret_key|password|_url", " ".join(document["data"]))
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_drained_node_leaves_workers(name: str) -> None:
+    """The budget is for the pods that there are, and there are more than it takes."""
+    budget = DOCUMENTS[f"PodDisruptionBudget/{name}"]["spec"]
+    deployment = DOCUMENTS[f"Deployment/{name}"]["spec"]
+    assert budget["selector"]["matchLabels"].items() <= deployment["template"]["metadata"]["labels"].items()
+    least = deployment.get("replicas") or DOCUMENTS[f"ScaledObject/{name}"]["spec"]["minReplicaCount"]
+    assert budget["maxUnavailable"] < least
+
+
+def test_flower_is_configured_as_in_compose() -> None:
+    """Read-only, behind a login; and it sees nobody else's secrets."""
+    compose = (FOLDER.parent / "flower" / "flowerconfig.py").read_text(encoding="utf-8")
+    there = DOCUMENTS["ConfigMap/orders-flower"]["data"]["flowerconfig.py"]
+    assert there.replace("/run/secrets/orders/", "/run/secrets/") == compose
+    (secret,) = [volume["secret"] for volume in pod("orders-flower")["volumes"] if "secret" in volume]
+    seen = {item["key"] for item in secret["items"]}
+    assert seen == {"ORDERS_REDIS_URL", "flower_login"}
+    assert seen < DOCUMENTS["Secret/orders-watchers"]["stringData"].keys()
+    (container,) = pod("orders-flower")["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["command"][-1] == f"--conf={mounts['flower']}/flowerconfig.py"
+    assert there.count(mounts["secrets"]) == 2
 
 
 def test_every_queue_is_served_and_withdrawals_apart() -> None:

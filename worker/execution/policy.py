@@ -1,4 +1,4 @@
-"""What this worker must not do, whatever it is asked: withdrawals over a ledger that may forget them."""
+"""What this worker must not do, whatever it is asked: send over a ledger that may forget it what must be sent once."""
 
 import logging
 import threading
@@ -11,17 +11,23 @@ from producers.commands import Command, Withdraw
 
 logger = logging.getLogger("orders.policy")
 
+KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes"}
+"""What may have to wait for replicas, in words."""
+
 
 class ServerPolicy:
     """Watches the ledger's server: one that evicts or does not persist can forget that a withdrawal was sent."""
 
-    def __init__(self, client: redis.Redis, *, need_disk: bool = False, replicas: int = 0) -> None:
+    def __init__(
+        self, client: redis.Redis, *, need_disk: bool = False, replicas: Mapping[str, int] | None = None
+    ) -> None:
         """``need_disk`` refuses withdrawals on a server that does not append to a file; else that is only told.
-        ``replicas`` refuses them while fewer are connected: each would hold a slot until they are."""
+        ``replicas``, by command, refuses those that can't be repeated while fewer are connected: each would hold a
+        slot until they are."""
         self._client = client
         self._need_disk = need_disk
-        self._need_replicas = replicas
-        self._replicas = replicas
+        self._need_replicas = {name: count for name, count in (replicas or {}).items() if count}
+        self._replicas = max(self._need_replicas.values(), default=0)
         self._lock = threading.Lock()
         self._looked = False
         self._evicts = ""
@@ -39,9 +45,7 @@ class ServerPolicy:
         forgets = not int(persistence.get("aof_enabled", 0))
         replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
         with self._lock:
-            short = replicas < self._need_replicas
-            short_news = short != (self._replicas < self._need_replicas)
-            self._replicas = replicas
+            before, self._replicas = self._replicas, replicas
             news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
             self._looked, self._evicts, self._forgets = True, evicts, forgets
         if news and evicts:
@@ -53,25 +57,37 @@ class ServerPolicy:
                 "the ledger's server does not persist (appendonly no): a restart forgets what was sent, and commands "
                 "that are sent again may be executed twice. Set appendonly yes."
             )
-
-        if short_news:
-            logger.log(
-                logging.ERROR if short else logging.INFO,
-                "the ledger has %d of %d replicas: withdrawals are %s",
-                replicas,
-                self._need_replicas,
-                "refused until they are back" if short else "sent again",
-            )
+        for command, needed in self._need_replicas.items():
+            short = replicas < needed
+            if short != (before < needed):
+                logger.log(
+                    logging.ERROR if short else logging.INFO,
+                    "the ledger has %d of %d replicas: %s are %s",
+                    replicas,
+                    needed,
+                    KINDS[command],
+                    "refused until they are back" if short else "sent again",
+                )
 
     def refusal(self, command: Command) -> str | None:
         """Why this command is not permitted, as a sentence; None when it is."""
-        if not isinstance(command, Withdraw):
+        needed = 0 if command.repeatable else self._need_replicas.get(command.name, 0)
+        if not (isinstance(command, Withdraw) or needed):
             return None
         if not self._looked:
             try:
                 self.look()
             except (redis.RedisError, OSError):
                 return None  # the ledger is away: it will be waited for before anything is sent
+        words = self._no_withdrawal() if isinstance(command, Withdraw) else None
+        if words is None and self._replicas < needed:
+            words = (
+                f"{KINDS[command.name]} are refused: the ledger has {self._replicas} of the {needed} replicas that "
+                f"must know of one before it is sent (ORDERS_LEDGER__{command.name.upper()}_REPLICAS)"
+            )
+        return words
+
+    def _no_withdrawal(self) -> str | None:
         if self._evicts:
             return (
                 f"withdrawals are refused: the ledger's server evicts (maxmemory-policy {self._evicts}) and may forget "
@@ -79,11 +95,6 @@ class ServerPolicy:
             )
         if self._forgets and self._need_disk:
             return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
-        if self._replicas < self._need_replicas:
-            return (
-                f"withdrawals are refused: the ledger has {self._replicas} of the {self._need_replicas} replicas that "
-                "must know of one before it is sent (ORDERS_LEDGER__WITHDRAW_REPLICAS)"
-            )
         return None
 
 

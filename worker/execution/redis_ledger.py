@@ -8,7 +8,7 @@ move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash)
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -60,39 +60,39 @@ class RedisLedger:
         keep_ms: int = 7 * 86_400_000,
         journal_lines: int = 1_000_000,
         disk_ms: int = 4000,
-        replicas: int = 0,
+        replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
         """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
 
-        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. With
-        ``replicas`` it also waits, up to ``replicas_ms``, until that many replicas have it, on their disks where the
-        server can say so.
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. ``replicas``
+        says by command how many replicas a begin waits for, up to ``replicas_ms``, when it can't be repeated: a
+        withdrawal until they have it on their disks, where the server can say so, a close until they have it.
         """
         self._client = client
         self._keep_ms = keep_ms
         self._journal_lines = journal_lines
         self._disk_ms = disk_ms
-        self._replicas, self._replicas_ms = replicas, replicas_ms
+        self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
         self._no_disk_until = 0.0
         source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
         self._script = client.register_script(source)
         self._direct = Direct(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
-        """One round trip, which for a withdrawal ends when the record is where it can't be lost (``WAITAOF``, where
-        the server can; ``WAIT`` for replicas where it can't)."""
+        """One round trip, which for what can't be repeated ends when the record is where it can't be lost
+        (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
         repeatable = "1" if claim.repeatable else "0"
         arguments = (*_names(claim), repeatable, claim.lease_ms, attempt)
-        if claim.command == "withdraw":
-            if self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
-                return self._begin_on_disk(claim, arguments)
-            if self._replicas:
-                return self._begin_on_replicas(claim, arguments)
+        replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
+        if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
+            return self._begin_on_disk(claim, arguments, replicas)
+        if replicas:
+            return self._begin_on_replicas(claim, arguments, replicas)
         return _begin_answer(self._move("begin", claim, *arguments))
 
-    def _begin_on_disk(self, claim: Claim, arguments: Sequence[object]) -> BeginAnswer:
-        answer, on_disk = self._begin_and("WAITAOF", 1, self._replicas, self._disk_ms, claim=claim, begin=arguments)
+    def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
+        answer, on_disk = self._begin_and("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
         if not isinstance(answer, Begun):
             return answer
         if isinstance(on_disk, Exception):
@@ -106,23 +106,17 @@ class RedisLedger:
                 "its machine. Use appendonly on Redis 7.2 or later, or Valkey.",
                 str(on_disk)[:80],
             )
-            return self._begin_on_replicas(claim, arguments) if self._replicas else answer
+            return self._begin_on_replicas(claim, arguments, replicas) if replicas else answer
         if int(on_disk[0]) < 1:
             raise LedgerUnavailable(f"the ledger's disk did not confirm within {self._disk_ms} ms")
-        self._demand(int(on_disk[1]), self._disk_ms)
+        _demand(claim, int(on_disk[1]), replicas, self._disk_ms)
         return answer
 
-    def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object]) -> BeginAnswer:
-        answer, reached = self._begin_and("WAIT", self._replicas, self._replicas_ms, claim=claim, begin=arguments)
+    def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
+        answer, reached = self._begin_and("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
         if isinstance(answer, Begun):
-            self._demand(int(self._guard(_raised, reached)), self._replicas_ms)
+            _demand(claim, int(self._guard(_raised, reached)), replicas, self._replicas_ms)
         return answer
-
-    def _demand(self, reached: int, within_ms: int) -> None:
-        if reached < self._replicas:
-            raise LedgerUnavailable(
-                f"{reached} of {self._replicas} replicas of the ledger confirmed a withdrawal within {within_ms} ms"
-            )
 
     def _begin_and(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
         """A begin and what waits for it, on one connection in one round trip; the wait's answer may be an error."""
@@ -224,6 +218,13 @@ def _never_waits(refusal: Exception) -> bool:
     """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
     told = str(refusal).lower()
     return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
+
+
+def _demand(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
+    if reached < replicas:
+        raise LedgerUnavailable(
+            f"{reached} of {replicas} replicas of the ledger confirmed a {claim.command} within {within_ms} ms"
+        )
 
 
 def _raised(reply: Any) -> Any:

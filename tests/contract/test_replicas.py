@@ -1,0 +1,132 @@
+"""What can't be repeated begins only when replicas know of it, where that is asked for; everything else never waits."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+import redis
+from test_ledger import claim
+
+from producers.commands import Cancel, Close, Command, Positions, Withdraw
+from tests.nodes import until
+from tests.servers import Server
+from worker.doctor_findings import Level
+from worker.doctor_ledger import check_replicas
+from worker.doctor_servers import Server as LedgerServer
+from worker.execution.ledger import Begun, LedgerUnavailable, Progress
+from worker.execution.policy import ServerPolicy
+from worker.execution.redis_ledger import RECORD_KEY, RedisLedger, connect
+from worker.settings import LedgerSettings
+
+
+@dataclass
+class Pair:
+    """A server and its one replica."""
+
+    primary: Server
+    replica: Server
+
+    def client(self) -> redis.Redis:
+        """The primary's ledger."""
+        return connect(self.primary.url(2))
+
+    def until_followed(self, count: int) -> None:
+        """Wait until so many replicas follow."""
+        with self.client() as client:
+            until(lambda: str(client.info("replication")).count("'state': 'online'") == count, "the replica")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Pair]:
+    """Both running."""
+    with Server("--repl-diskless-sync-delay", "0") as primary:
+        replica = Server("--replicaof", "127.0.0.1", str(primary.port))
+        try:
+            yield Pair(primary, replica.start())
+        finally:
+            replica.remove()
+
+
+@pytest.fixture
+def pair(servers: Pair) -> Pair:
+    """The same, empty, and followed."""
+    servers.primary.flush()
+    if servers.replica.process is None:
+        servers.replica.start()
+    servers.until_followed(1)
+    return servers
+
+
+@pytest.fixture
+def alone(pair: Pair) -> Pair:
+    """The replica is away."""
+    pair.replica.kill()
+    pair.until_followed(0)
+    return pair
+
+
+def ledger(pair: Pair, within_ms: int = 100, **replicas: int) -> RedisLedger:
+    """One that waits for so many replicas, by command."""
+    return RedisLedger(pair.client(), disk_ms=0, replicas=replicas, replicas_ms=within_ms)
+
+
+@pytest.mark.parametrize("command", ["withdraw", "close"])
+def test_it_is_not_begun_without_its_replica(alone: Pair, command: str) -> None:
+    """Were it sent, a failover would forget that; asked again when the replica is back, it is the same attempt."""
+    waiting, patient = ledger(alone, **{command: 1}), ledger(alone, 4000, **{command: 1})
+    with pytest.raises(LedgerUnavailable, match=f"0 of 1 replicas of the ledger confirmed a {command} within 100 ms"):
+        waiting.begin(claim("1", command=command), 1)
+    alone.replica.start()
+    alone.until_followed(1)
+    assert patient.begin(claim("1", command=command), 1) == Begun(1, Progress(tries=1))
+    with connect(alone.replica.url(2)) as there:
+        assert there.exists(RECORD_KEY.format("1"))
+
+
+@pytest.mark.parametrize(
+    ("command", "repeatable"), [("close", True), ("cancel", True), ("close", False), ("withdraw", False)]
+)
+def test_what_does_not_wait(alone: Pair, command: str, repeatable: bool) -> None:
+    """What may be executed twice never does, and nothing does by default or for another command's sake."""
+    other = {"close": "withdraw", "withdraw": "close"}.get(command, "close")
+    waiting = ledger(alone, **({"close": 1, "withdraw": 1} if repeatable else {other: 1}))
+    assert isinstance(waiting.begin(claim("1", command=command, repeatable=repeatable), 1), Begun)
+
+
+WHOLE, PART = Close(account="a", pair="P"), Close(account="a", pair="P", qty=Decimal(1))
+PRICED = Close(account="a", pair="P", price=Decimal(1))
+MONEY = Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x")
+OTHERS: list[Command] = [WHOLE, Cancel(account="a", order_id="1"), Positions(account="a")]
+
+
+def test_they_are_refused_while_replicas_are_away(alone: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """Each would hold a slot until then, and what reduces risk would wait behind it. The log says it once, by kind."""
+    policy = ServerPolicy(alone.client(), replicas={"withdraw": 0, "close": 1})
+    for _ in range(2):
+        assert "0 of the 1 replicas" in (policy.refusal(PART) or "")
+        assert "ORDERS_LEDGER__CLOSE_REPLICAS" in (policy.refusal(PRICED) or "")
+        assert [policy.refusal(each) for each in (MONEY, *OTHERS)] == [None] * 4
+        policy.look()
+    assert caplog.text.count("the ledger has 0 of 1 replicas: partial and priced closes are refused") == 1
+    alone.replica.start()
+    alone.until_followed(1)
+    with caplog.at_level(logging.INFO, "orders.policy"):
+        policy.look()
+    assert policy.refusal(PART) is None
+    assert caplog.text.count("partial and priced closes are sent again") == 1
+    assert "withdrawals" not in caplog.text
+
+
+def test_the_doctor_says_so(alone: Pair) -> None:
+    """A fault while they are refused; nothing where one server is meant to be alone."""
+    server = LedgerServer("ledger", alone.primary.url(2))
+    assert check_replicas(server, LedgerSettings()) == []
+    (found,) = check_replicas(server, LedgerSettings(close_replicas=1))
+    assert (found.level, found.message) == (Level.FAULT, "0 of 1: partial and priced closes are refused")
+    assert "ORDERS_LEDGER__CLOSE_REPLICAS" in found.advice
+    alone.replica.start()
+    alone.until_followed(1)
+    found, other = check_replicas(server, LedgerSettings(withdraw_replicas=1, close_replicas=2))
+    assert (found.level, other.level) == (Level.OK, Level.FAULT)
