@@ -68,6 +68,8 @@ class Casebook:
         ids: dict[str, None] = {}
         for fields in self._entries(start_ms, end_ms):
             command_id = fields["id"]
+            if not command_id:
+                continue  # a halt or its end, which is of no command
             if "command" in fields and (fields["command"], fields["account"]) != (command, account):
                 others.add(command_id)
             else:
