@@ -109,7 +109,8 @@ def server(stack: Stack, told: Told) -> None:
     for login, words in (
         ("worker", ("FLUSHALL",)), ("worker", ("CONFIG", "SET", "appendonly", "no")), ("worker", ("SHUTDOWN", "NOW")),
         ("producer", ("HSET", "orders:command:x", "state", "SETTLED")), ("producer", ("DEL", "celery-task-meta-x")),
-        ("flower", ("LPUSH", "orders.withdraw", "x")), ("flower", ("DEL", "unacked")), ("health", ("GET", "x")),
+        ("flower", ("LPUSH", "orders.withdraw", "x")), ("flower", ("DEL", "unacked")),
+        ("flower", ("HGETALL", "orders:command:x")), ("health", ("GET", "x")),
     ):  # fmt: skip
         said = stack.server(login, *words) if login != "health" else _as_health(stack, *words)
         told.check("server", "NOPERM" in said, f"{login} may not {' '.join(words[:2])}", said)
