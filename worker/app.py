@@ -145,6 +145,12 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
         prepare_flower(allowed, settings.hidden_arguments)
 
 
+def warn_without_accounts(settings: WorkerSettings) -> None:
+    """A worker that can execute nothing looks as healthy as any other."""
+    if not settings.accounts:
+        logger.warning("no account is configured: every command is refused. `orders doctor` tells what to set")
+
+
 def _take_stock_name(app: Celery) -> None:
     """Flower's page of queues knows transports by their stock names alone. Ours goes by one of them there: the stock
     transport would sweep what workers have not acknowledged, in a program that only looks."""
@@ -167,6 +173,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
     housekeeper = Housekeeper([policy.look, sweeper.sweep], every)
 
     def start(**_: object) -> None:
+        warn_without_accounts(settings)
         _settle_garbage()
         housekeeper.start()
 

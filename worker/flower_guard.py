@@ -4,6 +4,7 @@ is gone, and without what a venue says of addresses and amounts."""
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ RESULTS = ("task.result", "task.result_wait")
 """Flower's operations that end in a task's result."""
 HEARTBEAT_SECONDS = 2.0
 """A worker's own, unless its command line says otherwise; every heartbeat tells it."""
+LONGEST_SLEEP = 5.0
+"""Seconds between tries to listen again."""
 TOLD_BY_VENUE = ("venue_message", "result", "positions")
 """Fields of a report that hold the venue's own words."""
 ERROR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
@@ -37,9 +40,23 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
     blocking = sys.modules.get("flower.utils.blocking")
     if blocking is not None:
         _guard(blocking.BlockingOperationRunner, allowed, hidden)
-    events = sys.modules.get("flower.events")
+    events: Any = sys.modules.get("flower.events")
     if events is not None:
         _list_the_gone(events.EventsState)
+        events.time = ShortSleeps()
+
+
+class ShortSleeps:
+    """The module ``time`` for Flower's listening: stock doubles its wait with each try for a lost broker, without end,
+    and is blind for an hour after an outage of one. (Its log still tells the time that it meant to wait.)"""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """Sleep, but not for long."""
+        time.sleep(min(seconds, LONGEST_SLEEP))
 
 
 def _list_the_gone(state: Any) -> None:

@@ -14,6 +14,7 @@ from flower.events import EventsState
 from producers.commands import COMMANDS
 from producers.settings import SettingsError
 from producers.shown import HIDDEN, shown_arguments
+from worker import flower_guard
 from worker.flower_guard import _list_the_gone, shown_result
 from worker.order_request import without
 from worker.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
@@ -158,3 +159,14 @@ def test_a_worker_whose_end_alone_was_heard_is_offline() -> None:
         {"type": "task-sent", "hostname": "sender", "timestamp": now, "local_received": now, "uuid": "2", "clock": 2}
     )
     assert list(state.workers) == ["w1@here"]
+
+
+def test_flower_listens_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a long outage of the broker it would show every worker offline for as long again."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    short = flower_guard.ShortSleeps()
+    for seconds in (2, 4, 8, 4096):
+        short.sleep(seconds)
+    assert slept == [2, 4, 5, 5]
+    assert short.monotonic() > 0
