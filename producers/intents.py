@@ -12,6 +12,8 @@ from typing import Any
 
 import redis
 
+from producers.servers import unquoted
+
 INTENTS_KEY = "orders:intents"
 """Sorted set: command id by the time from which its absence counts, UNIX ms."""
 MESSAGES_KEY = "orders:intent_messages"
@@ -62,6 +64,10 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
             pipe.zadd(INTENTS_KEY, {intent.command_id: intent.enqueued_at}, nx=True)
         if replicas:
             pipe.wait(replicas, wait_ms)
-        answers = pipe.execute()
+        try:
+            answers = pipe.execute()
+        except redis.ResponseError as refusal:
+            unquoted(refusal)
+            raise
     if replicas and answers[-1] < replicas:
         raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
