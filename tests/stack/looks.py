@@ -126,7 +126,8 @@ def refusals(stack: Stack, told: Told) -> None:
     """Nobody was refused anything that it needed, in all that happened."""
     entries = json.loads(stack.server("admin", "--json", "ACL", "LOG", "20"))
     rows = [each if isinstance(each, dict) else dict(zip(each[::2], each[1::2], strict=True)) for each in entries]
-    said = [f"{row['username']}: {row['reason']} {row['object']}" for row in rows]
+    # The doctor asks whether the login `default` has its rights, and is content with a no.
+    said = [f"{row['username']}: {row['reason']} {row['object']}" for row in rows if row["object"] != "acl|getuser"]
     told.check("server", not said, "refused no login anything it asked for (ACL LOG)", said)
 
 
