@@ -27,7 +27,7 @@ demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on
 test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-flower: $(VENV)/.installed ## Flower in a real browser (needs Debian's chromium and chromium-driver); pictures in .artefacts/
+test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (needs Debian's chromium, chromium-driver, prometheus); pictures in .artefacts/
 	$(BIN)/python -m pytest tests/browser
 
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)

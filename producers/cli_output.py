@@ -111,7 +111,7 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
         message = _as_typed(error) if isinstance(error, InvalidCommand) else str(error)
         if isinstance(error, BrokerUnavailable) and again:
             known = ", ".join(error.command_ids)
-            message = f"the broker can't be reached ({error.cause}); not known to be enqueued: {known}. {again}"
+            message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
         kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
         raise failure(message, code, where=where, kind=kind, as_json=as_json, **more) from None
 

@@ -114,7 +114,9 @@ class OrderClient:
                         **_sending(each.command),
                     )
         except (KombuError, redis.RedisError, OSError) as error:
-            raise BrokerUnavailable([each.command_id for each in sent], _cause(error)) from error
+            # Full, a replica, no permission: it is there, and takes nothing.
+            refused = isinstance(error.__cause__ or error, redis.ResponseError)
+            raise BrokerUnavailable([each.command_id for each in sent], _cause(error), refused) from error
 
     def _intended(self, sent: Sequence[Sent], enqueued_at: int) -> AbstractContextManager[None]:
         """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""

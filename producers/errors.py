@@ -46,15 +46,17 @@ class BrokerUnavailable(ProducersError, ConnectionError):
     Enqueueing the same commands again with the same ids is safe: an id is executed once.
     """
 
-    def __init__(self, command_ids: Sequence[str], cause: str) -> None:
-        super().__init__(list(command_ids), cause)
+    def __init__(self, command_ids: Sequence[str], cause: str, refused: bool = False) -> None:
+        super().__init__(list(command_ids), cause, refused)
         self.command_ids = tuple(command_ids)
         self.cause = cause
+        self.trouble = f"the broker refuses ({cause})" if refused else f"the broker can't be reached ({cause})"
+        """What is the matter with the broker, in words."""
 
     def __str__(self) -> str:
         shown = ", ".join(self.command_ids[:3]) + (", …" if len(self.command_ids) > 3 else "")
         return (
-            f"the broker can't be reached ({self.cause}); not known to be enqueued: {shown}. "
+            f"{self.trouble}; not known to be enqueued: {shown}. "
             "Try again with the same id: it can't be executed twice."
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from producers.direct import Direct
+from producers.servers import unquoted
 
 INTENTS_KEY = "orders:intents"
 """Sorted set: command id by the time from which its absence counts, UNIX ms."""
@@ -65,7 +66,11 @@ def write_intents(ledger: redis.Redis, intents: Sequence[Intent], *, replicas: i
             pipe.zadd(INTENTS_KEY, {intent.command_id: intent.enqueued_at}, nx=True)
         if replicas:
             pipe.wait(replicas, wait_ms)
-        answers = pipe.execute()
+        try:
+            answers = pipe.execute()
+        except redis.ResponseError as refusal:
+            unquoted(refusal)
+            raise
     if replicas and answers[-1] < replicas:
         raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
 

@@ -29,6 +29,14 @@ SENTINEL_PORT = 26379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 
 
+def unquoted(refusal: redis.ResponseError) -> redis.ResponseError:
+    """The same error, without the command of a pipeline that redis-py quotes in it: addresses and amounts are in there,
+    and it leaves no room for what the server says."""
+    said = str(refusal).rpartition("of pipeline caused error: ")[2]
+    refusal.args = (said, *refusal.args[1:])
+    return refusal
+
+
 @dataclass(frozen=True, slots=True)
 class Sentinels:
     """A ``sentinel://`` URL, taken apart."""

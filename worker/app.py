@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from celery import Celery, signals
 from celery.worker import state as worker_state
+from kombu.transport import TRANSPORT_ALIASES
 
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
@@ -144,9 +146,23 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
     guard_worker(allowed, QUEUES)
     if is_flower():
-        # It takes no commands, and its page of queues knows the names of stock transports alone.
-        app.conf.broker_transport = None
+        _take_stock_name(app)
         prepare_flower(allowed, settings.hidden_arguments)
+
+
+def warn_without_accounts(settings: WorkerSettings) -> None:
+    """A worker that can execute nothing looks as healthy as any other."""
+    if not settings.accounts:
+        logger.warning("no account is configured: every command is refused. `orders doctor` tells what to set")
+
+
+def _take_stock_name(app: Celery) -> None:
+    """Flower's page of queues knows transports by their stock names alone. Ours goes by one of them there: the stock
+    transport would sweep what workers have not acknowledged, in a program that only looks."""
+    ours = app.conf.broker_transport
+    if ours:
+        TRANSPORT_ALIASES[urlsplit(app.conf.broker_url).scheme] = ours
+        app.conf.broker_transport = None
 
 
 def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> None:
@@ -162,6 +178,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
     housekeeper = Housekeeper([policy.look, sweeper.sweep], every)
 
     def start(**_: object) -> None:
+        warn_without_accounts(settings)
         _settle_garbage()
         housekeeper.start()
 

@@ -18,6 +18,7 @@ import redis
 from kombu.utils.json import dumps
 
 from producers.direct import Direct
+from producers.servers import unquoted
 from worker.channel_script import ACK, ACK_SHA
 from worker.channel_take import TakingChannel, TakingQoS
 from worker.remote_control import PURGE, Refused
@@ -164,7 +165,7 @@ def _command_id(message: Any) -> str:
 
 def _plain(trouble: Exception) -> str:
     """Return what the server said, without the command that redis-py quotes: it may hold a whole message."""
-    return str(trouble).rpartition("caused error: ")[2]
+    return str(unquoted(trouble)) if isinstance(trouble, redis.ResponseError) else str(trouble)
 
 
 class Channel(TakingChannel):

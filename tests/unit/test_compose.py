@@ -100,10 +100,36 @@ def test_the_names_compose_puts_in_are_defined() -> None:
 # -- compose/prepare ---------------------------------------------------------------------------------------------------
 
 
-def prepare(folder: Path, *options: str) -> None:
-    """Make the secrets."""
+def prepare(folder: Path, *options: str, code: int = 0) -> tuple[str, str]:
+    """Make the secrets; what it said on standard output and on standard error."""
     command = [str(COMPOSE / "prepare"), *options]
-    subprocess.run(command, env={"PATH": "/usr/bin:/bin", "SECRETS": str(folder)}, check=True, capture_output=True)
+    environment = {"PATH": "/usr/bin:/bin", "SECRETS": str(folder)}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_a_word_that_prepare_does_not_know(tmp_path: Path) -> None:
+    """It makes nothing by accident, and says what it does instead."""
+    for words in (["--sandox"], ["--sandbox", "--force"]):
+        said, complaint = prepare(tmp_path / "s", *words, code=2)
+        assert said == ""
+        assert complaint.startswith(f"compose/prepare: what is {words[-1]}?\nMake compose/secrets: ")
+    assert prepare(tmp_path / "s", "--help")[0].startswith("Make compose/secrets: ")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_sandbox_after_all(tmp_path: Path) -> None:
+    """Files of accounts are never overwritten; that they are not the simulator's is said."""
+    prepare(tmp_path / "s")
+    _, complaint = prepare(tmp_path / "s", "--sandbox")
+    assert [line.split()[0] for line in complaint.splitlines()] == [
+        f"{tmp_path}/s/accounts.toml",
+        f"{tmp_path}/s/accounts-withdraw.toml",
+    ]
+    for name in ("accounts.toml", "accounts-withdraw.toml"):
+        (tmp_path / "s" / name).unlink()
+    assert prepare(tmp_path / "s", "--sandbox")[1] == ""
 
 
 def test_logins_are_made_once_and_fit_the_servers_list(tmp_path: Path) -> None:

@@ -118,6 +118,35 @@ def test_config_is_not_permitted(serve: Serve) -> None:
     assert "INFO is not permitted" in blind[0].message
 
 
+@pytest.mark.parametrize(
+    ("rights", "warned"),
+    [
+        ({"enabled": True, "nopass": True, "keys": ["*"], "channels": ["*"], "commands": ["+@all"]}, False),
+        ({"enabled": False, "keys": ["*"], "channels": ["*"], "commands": ["+@all"]}, False),
+        ({"enabled": False, "keys": ["*"], "commands": ["-@all", "+@read", "+@write"]}, False),
+        ({"enabled": False}, True),
+        ({"enabled": True, "keys": ["foo*"], "channels": ["*"], "commands": ["+@all"]}, True),
+        ({"enabled": False, "keys": ["*"], "commands": ["-@all", "+@read"]}, True),
+    ],
+)
+def test_the_default_login(serve: Serve, monkeypatch: pytest.MonkeyPatch, rights: dict[str, Any], warned: bool) -> None:
+    """Without rights a restart forgets what was executed, on some servers; this one is taken for another of them."""
+    running = serve(DURABLE)
+    with database(running, 0) as client:
+        client.acl_setuser("admin", enabled=True, passwords=["+pw"], keys=["*"], channels=["*"], commands=["+@all"])
+        client.acl_setuser("limited", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-acl"])
+        client.acl_setuser("default", reset=True, **rights)
+    assert "default login" not in examined(running, user="admin:pw@"), "this server reads all of its file"
+    monkeypatch.setattr(doctor_servers, "READS_BY_ITSELF", (99,))
+    found = examined(running, user="admin:pw@")
+    assert ("default login" in found) is warned
+    if warned:
+        assert found["default login"].level is Level.WARNING
+        assert "~* &* +@all" in found["default login"].advice
+    assert "default login" not in examined(running, ("results",), user="admin:pw@")
+    assert "default login" not in examined(running, user="limited:pw@")
+
+
 INFO: dict[str, Any] = {"redis_version": "7.4.1", "role": "master", "aof_enabled": 1, "maxmemory": 0}
 
 

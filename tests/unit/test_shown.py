@@ -1,6 +1,7 @@
 """What is shown of arguments, and what remote control is refused for: rules that need no worker to be checked."""
 
 import inspect as reading
+import time
 from typing import Any, get_args
 
 import pytest
@@ -8,11 +9,13 @@ from celery import Celery, states
 from celery.app.control import Control
 from celery.contrib.abortable import ABORTED
 from celery.worker.control import Panel
+from flower.events import EventsState
 
 from producers.commands import COMMANDS
 from producers.settings import SettingsError
 from producers.shown import HIDDEN, shown_arguments
-from worker.flower_guard import shown_result
+from worker import flower_guard
+from worker.flower_guard import _list_the_gone, shown_result
 from worker.order_request import without
 from worker.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
 from worker.report_backend import ReportBackend
@@ -134,3 +137,36 @@ def test_nothing_is_hidden_when_that_is_asked_for() -> None:
     settings = WorkerSettings(hide_arguments="")
     shown = shown_arguments("orders.withdraw", {"qty": "1", "secret": "s"}, settings.hidden_arguments)
     assert shown == "{'qty': '1', 'secret': '***'}"
+
+
+def test_a_worker_whose_end_alone_was_heard_is_offline() -> None:
+    """Flower started a moment before the worker stopped: it would not be listed, and after its last command's end be
+    online for two minutes."""
+    seen = type("Seen", (EventsState,), {})
+    _list_the_gone(seen)
+    state = seen(max_tasks_in_memory=10)
+    now = time.time()
+
+    def hear(kind: str, at: float, **more: Any) -> bool:
+        told = {"hostname": "w1@here", "timestamp": at, "local_received": at, "clock": 1, **more}
+        state.event({"type": kind, **told})
+        return bool(state.workers["w1@here"].alive)
+
+    assert not hear("worker-offline", now - 10, freq=2.0)
+    assert not hear("task-succeeded", now - 5, uuid="1", name="orders.close", result="", runtime=1.0)
+    assert hear("worker-heartbeat", now, freq=2.0)
+    state.event(
+        {"type": "task-sent", "hostname": "sender", "timestamp": now, "local_received": now, "uuid": "2", "clock": 2}
+    )
+    assert list(state.workers) == ["w1@here"]
+
+
+def test_flower_listens_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a long outage of the broker it would show every worker offline for as long again."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    short = flower_guard.ShortSleeps()
+    for seconds in (2, 4, 8, 4096):
+        short.sleep(seconds)
+    assert slept == [2, 4, 5, 5]
+    assert short.monotonic() > 0

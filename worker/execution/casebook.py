@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import redis
 
+from producers.servers import unquoted
 from worker.execution.ledger import LedgerUnavailable
 from worker.execution.redis_ledger import JOURNAL_KEY, UNKNOWN_KEY
 
@@ -27,7 +28,7 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return call(*arguments, **named)
     except redis.ResponseError as error:
-        raise LedgerUnavailable(f"the ledger's server refuses: {str(error)[:120]}") from error
+        raise LedgerUnavailable(f"the ledger's server refuses: {str(unquoted(error))[:120]}") from error
     except (redis.RedisError, OSError) as error:
         raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 
@@ -68,6 +69,8 @@ class Casebook:
         ids: dict[str, None] = {}
         for fields in self._entries(start_ms, end_ms):
             command_id = fields["id"]
+            if not command_id:
+                continue  # a halt or its end, which is of no command
             if "command" in fields and (fields["command"], fields["account"]) != (command, account):
                 others.add(command_id)
             else:

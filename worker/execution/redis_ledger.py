@@ -209,7 +209,7 @@ class RedisLedger:
             return call(*arguments)
         except redis.ResponseError as error:
             # Full, no disk, a replica, still loading, no permission: whatever it is, nothing can be written down.
-            raise LedgerUnavailable(f"the ledger's server refuses: {str(error)[:120]}") from error
+            raise LedgerUnavailable(f"the ledger's server refuses: {str(servers.unquoted(error))[:120]}") from error
         except (redis.RedisError, OSError) as error:
             raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 
