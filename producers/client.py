@@ -28,7 +28,7 @@ from producers.direct import Direct
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, intended
 from producers.report import Report, report_in
-from producers.servers import connect, is_redis
+from producers.servers import connect, is_redis, unquoted
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
 from producers.traces import check_installed, enqueueing
@@ -296,6 +296,8 @@ def _checked(command: Sent | str, report: Report | None) -> Report | None:
 def _cause(error: BaseException) -> str:
     """An error in few words, without the URL and its password."""
     inner = error.__cause__ or error
+    if isinstance(inner, redis.ResponseError):
+        unquoted(inner)
     if isinstance(inner, redis.TimeoutError | TimeoutError):
         return "no answer in time"
     text = str(inner).splitlines()[0] if str(inner) else type(inner).__name__
