@@ -57,17 +57,21 @@ def growth(axes: Any, records: Sequence[Record]) -> None:
     if not records:
         axes.set_axis_off()
         return
-    for latency in (20.0, 100.0):
-        rows = chosen(records, latency_ms=latency)
+    layouts = dict.fromkeys(each["contender"].rpartition("x")[0] for each in records)
+    for latency, layout in [(latency, layout) for latency in (20.0, 100.0) for layout in layouts]:
+        own = [each for each in records if each["contender"].startswith(f"{layout}x")]
+        rows = chosen(own, latency_ms=latency)
         counts = sorted({each["processes"] for each in rows})
         told = [over_rounds(chosen(rows, processes=count), "rate") or (0, 0, 0) for count in counts]
         if not counts:
             continue
-        line = axes.plot(counts, [middle for _, middle, _ in told], marker="o", label=f"venue {latency:g} ms")[0]
+        label = f"venue {latency:g} ms, {layout.partition('@')[2]}"
+        line = axes.plot(counts, [middle for _, middle, _ in told], marker="o", label=label)[0]
         straight = [told[0][1] * count / counts[0] for count in counts]
         axes.plot(counts, straight, linestyle=":", color=line.get_color(), linewidth=1)
         axes.fill_between(counts, [low for low, _, _ in told], [high for _, _, high in told], alpha=0.2)
-        axes.set_ylim(0, max(middle for _, middle, _ in told) * 1.6)
+    best = max((each["rate"] for each in records), default=1)
+    axes.set_ylim(0, best * 1.4)
     axes.set_title("this worker: commands/s by processes (dotted: linear)", fontsize=9)
     axes.legend(fontsize=7)
 

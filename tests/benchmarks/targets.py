@@ -126,21 +126,31 @@ def signature_age(records: Sequence[Record]) -> list[Target]:
 
 def scaling(records: Sequence[Record]) -> list[Target]:
     """Growth from one process to more, until a core is full."""
+    rows = chosen(records, part="scaling")
+    layouts = dict.fromkeys(each["contender"].rpartition("x")[0] for each in rows)
+    return [
+        each
+        for latency in (20.0, 100.0)
+        for layout in layouts
+        for each in _growth([row for row in rows if row["contender"].startswith(f"{layout}x")], layout, latency)
+    ]
+
+
+def _growth(records: Sequence[Record], layout: str, latency: float) -> list[Target]:
     found = []
-    for latency in (20.0, 100.0):
-        rows = chosen(records, part="scaling", latency_ms=latency)
-        for count in (2, 4, 8):
-            more, one = chosen(rows, processes=count), chosen(rows, processes=1)
-            told = paired(more, one, "rate")
-            busy, busiest = over_rounds(more, "machine_busy"), over_rounds(more, "busiest_process")
-            held = latency == 100 and count <= 4
-            full = any(each is not None and each[1] >= FULL for each in (busy, busiest))
-            what = f"{count} processes beside 1, venue {latency:g} ms"
-            if told is not None and busy is not None:
-                what += f" (machine {busy[1]:.0%} busy)"
-            wanted = f">= {0.9 * count:.1f}" if held and not full else "a core is full" if held else ""
-            meets = (lambda ratio, count=count: ratio >= 0.9 * count) if held and not full else None
-            found.append(_judged(what, wanted, told, meets))
+    rows = chosen(records, latency_ms=latency)
+    for count in (2, 4, 8):
+        more, one = chosen(rows, processes=count), chosen(rows, processes=1)
+        told = paired(more, one, "rate")
+        busy, busiest = over_rounds(more, "machine_busy"), over_rounds(more, "busiest_process")
+        held = latency == 100 and count <= 4
+        full = any(each is not None and each[1] >= FULL for each in (busy, busiest))
+        what = f"{count} processes of {layout.partition('@')[2]} beside 1, venue {latency:g} ms"
+        if told is not None and busy is not None:
+            what += f" (machine {busy[1]:.0%} busy)"
+        wanted = f">= {0.9 * count:.1f}" if held and not full else "a core is full" if held else ""
+        meets = (lambda ratio, count=count: ratio >= 0.9 * count) if held and not full else None
+        found.append(_judged(what, wanted, told, meets))
     return found
 
 

@@ -87,10 +87,17 @@ def test_ages_are_judged_by_their_worst_round() -> None:
 @pytest.mark.parametrize(("busy", "met"), [(0.5, False), (0.95, None)])
 def test_growth_counts_until_a_core_is_full(busy: float, met: bool | None) -> None:
     """A machine without a free core can't show how the worker grows."""
-    row = {"part": "scaling", "round": 1, "contender": "ours", "latency_ms": 100.0, "busiest_process": 0.1}
-    records = [{**row, "processes": 1, "rate": 100.0, "machine_busy": 0.2}]
-    records.append({**row, "processes": 4, "rate": 300.0, "machine_busy": busy})
-    assert found(records, "4 processes beside 1, venue 100 ms") == ("3", met)
+    row = {"part": "scaling", "round": 1, "latency_ms": 100.0, "busiest_process": 0.1}
+    records = []
+    for threads, four in ((16, 300.0), (8, 190.0)):
+        layout = f"ours@threads:{threads}"
+        one = {"contender": f"{layout}x1", "processes": 1, "rate": 100.0 if threads == 16 else 50.0}
+        records += [
+            {**row, **one, "machine_busy": 0.2},
+            {**row, "contender": f"{layout}x4", "processes": 4, "rate": four, "machine_busy": busy},
+        ]
+    assert found(records, "4 processes of threads:16 beside 1, venue 100 ms") == ("3", met)
+    assert found(records, "4 processes of threads:8 beside 1, venue 100 ms")[0] == "3.8"
 
 
 def test_a_report_says_where_and_how_often() -> None:
