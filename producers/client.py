@@ -286,9 +286,9 @@ def _checked(command: Sent | str, report: Report | None) -> Report | None:
 
 
 def _cause(error: BaseException) -> str:
-    """An error in few words, without the URL and its password."""
+    """An error in few words, without the URL and its password, and without the command that redis-py quotes."""
     inner = error.__cause__ or error
     if isinstance(inner, redis.TimeoutError | TimeoutError):
         return "no answer in time"
-    text = str(inner).splitlines()[0] if str(inner) else type(inner).__name__
-    return text[:120]
+    text = str(inner).rpartition("caused error: ")[2]
+    return (text.splitlines()[0] if text else type(inner).__name__)[:120]

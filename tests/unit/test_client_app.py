@@ -1,8 +1,9 @@
 """The client's and the worker's Celery apps, without a server."""
 
 import pytest
+import redis
 
-from producers.client import OrderClient
+from producers.client import OrderClient, _cause
 from producers.settings import QueueSettings
 from worker.app import build_app
 from worker.settings import WorkerSettings
@@ -20,3 +21,12 @@ def test_the_environment_of_another_celery_program_changes_nothing(name: str, mo
         writers = [app.connection_for_write(), client._app.connection_for_write(), app.connection_for_read()]
         assert all(connection.as_uri().endswith("127.0.0.1:7/0") for connection in writers)
     assert app.backend.as_uri() == "redis://127.0.0.1:7/1"
+
+
+def test_a_refusal_is_told_without_the_command() -> None:
+    """redis-py quotes what it sent, which may be a whole withdrawal, and leaves no room for what the server said."""
+    quoted = (
+        'Command # 1 (HSETNX orders:intent_messages 1 {"address": "0x1"}) of pipeline caused error: NOREPLICAS Few.'
+    )
+    assert _cause(redis.ResponseError(quoted)) == "NOREPLICAS Few."
+    assert _cause(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith("Error 111")
