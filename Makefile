@@ -14,7 +14,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-flower test-ha test-docker check alerts-test faults faults-short bench bench-long model \
+.PHONY: help demo test test-flower test-ha test-docker measure check alerts-test faults faults-short bench bench-long model \
   image stack-test lock upgrade schemas clean
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (need
 
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
+
+measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; the same packages; MEASURE_ARGS="--parts cpu,failover")
+	$(BIN)/python -m tests.ha.measure $(MEASURE_ARGS)
 
 check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
 	$(BIN)/ruff check .

@@ -294,7 +294,7 @@ def _checked(command: Sent | str, report: Report | None) -> Report | None:
 
 
 def _cause(error: BaseException) -> str:
-    """An error in few words, without the URL and its password."""
+    """An error in few words, without the URL and its password, and without the command that redis-py quotes."""
     inner = error.__cause__ or error
     if isinstance(inner, redis.ResponseError):
         unquoted(inner)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.benchmarks.processes import ROOT
@@ -38,6 +38,8 @@ class Place:
 
     redis_url: str
     venue_url: str
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Other settings of this worker's own."""
 
 
 Command = Callable[[str, Layout, int], Sequence[str]]
@@ -184,6 +186,7 @@ def environment(place: Place, layout: Layout | None = None, *, sending: bool = F
         "ORDERS_ACCOUNTS__MAIN__API_KEY": KEY,
         "ORDERS_ACCOUNTS__MAIN__SECRET_KEY": SECRET,
         "ORDERS_ACCOUNTS__MAIN__BASE_URL": place.venue_url,
+        **place.more,
     }
 
 

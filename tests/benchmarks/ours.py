@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from producers.client import OrderClient
-from producers.commands import Cancel, Close, Command, Positions
+from producers.commands import Cancel, Close, Command, Positions, Withdraw
 
 PAIR = "USD_BTC_PERP"
 client = OrderClient()
@@ -16,6 +16,8 @@ def command(number: int, kind: str) -> Command:
         return Positions(account="main")
     if kind == "cancel":
         return Cancel(account="main", order_id=str(number))
+    if kind == "withdraw":
+        return Withdraw(account="main", asset="ETH", qty=Decimal(number), address=f"0x{number:040x}")
     return Close(account="main", pair=PAIR, qty=Decimal(number))
 
 

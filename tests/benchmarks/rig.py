@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,16 @@ class VenueClient:
 class Rig:
     """Server and venue for a whole run; one contender after the other works there."""
 
-    def __init__(self, peers: str, fsync: str = "always") -> None:
+    def __init__(
+        self,
+        peers: str,
+        fsync: str = "always",
+        server: Callable[..., Server] = Server,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """``server`` makes one, of options; ``more`` are settings that our own worker is told besides."""
         self.peers = peers
+        self._make_server, self._more = server, dict(more or {})
         self._numbers = FIRST
         self._stack = ExitStack()
         self._fsync = fsync
@@ -90,7 +98,7 @@ class Rig:
         with ExitStack() as stack:
             self.folder = Path(tempfile.mkdtemp(prefix="orders-bench-"))
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self.server = Server("--appendfsync", self._fsync)
+            self.server = self._make_server("--appendfsync", self._fsync)
             stack.callback(self.server.remove)
             self.server.start()
             self.redis = stack.enter_context(redis.Redis(port=self.server.port, decode_responses=True))
@@ -99,7 +107,7 @@ class Rig:
             )
             stack.enter_context(helper)
             self.venue = VenueClient(int(helper.line()))
-            self.place = Place(self.server.url(), self.venue.url)
+            self.place = Place(self.server.url(), self.venue.url, self._more)
             self._stack = stack.pop_all()
         return self
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 from kombu import Connection
 
 from tests.nodes import ProcessNode
@@ -110,6 +111,11 @@ class RabbitNode(ProcessNode):
     def teardown(self) -> None:
         """The same."""
         self.kill()
+
+    def cpu_seconds(self) -> float:
+        """What it has used of the processor."""
+        mine = [psutil.Process(pid) for pid in _processes_with(self.environment["RABBITMQ_NODENAME"])]
+        return sum(each.cpu_times().user + each.cpu_times().system for each in mine)
 
     def freeze(self) -> None:
         """Stop it where it stands, as a machine that swaps or a network that is away."""

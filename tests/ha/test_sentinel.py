@@ -25,6 +25,7 @@ from tests.ha.conftest import KEY, MakeWorker
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
 from tests.nodes import until
 from tests.servers import free_port
+from worker.execution.policy import online_replicas
 from worker.simulator.server import SimulatorServer
 
 REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}
@@ -246,3 +247,34 @@ def test_while_replicas_are_away(pair: Quorum, make_worker: MakeWorker, simulato
         replica.ready()
         until(lambda: "withdrawals are sent again" in worker.logs(), "the worker noticing")
         assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+
+
+def test_a_master_that_is_cut_off_takes_nothing(
+    pair: Quorum, make_worker: MakeWorker, simulator: SimulatorServer
+) -> None:
+    """With min-replicas-to-write a master without replicas refuses: senders are told, workers keep what they hold and
+    live on, and all of it goes on when a replica is back."""
+    for server in pair.servers:
+        with server.client() as client:
+            client.config_set("min-replicas-to-write", 1)
+    (replica,) = pair.replicas()
+    worker = make_worker(ORDERS_REDIS_URL=pair.url)
+    simulator.control.order(KEY, "order-kept")
+    simulator.control.fault("hold", path="cancel", execute=True)
+    with client_of(pair) as client:
+        sent = client.enqueue(Cancel(account="main", order_id="order-kept"))
+        simulator.control.wait(arrivals=1, path="/auth/cancel")
+        replica.kill("SIGKILL")
+        with pair.master.client() as master:
+            until(lambda: not online_replicas(master.info("replication")), "the master noticing")
+        simulator.control.release()
+        with pytest.raises(BrokerUnavailable, match="NOREPLICAS") as refused:
+            client.enqueue(withdrawal())
+        assert "orders.withdraw" not in str(refused.value), "nor anything else of the command"
+        until(lambda: "the ledger's server refuses" in worker.logs(), "the worker keeping its report")
+        assert client.report(sent) is None
+        replica.start()
+        assert client.wait(sent, 30).outcome.value == "accepted"
+        persistently(client, [(withdrawal(), "the-one-refused")])
+        assert client.wait("the-one-refused", 30).outcome.value == "accepted"
+    assert worker.status == "running"
