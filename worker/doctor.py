@@ -5,7 +5,6 @@ not a dozen.
 """
 
 from producers.cli_settings import check_urls
-from producers.settings import QueueSettings
 from worker import doctor_queues, doctor_servers
 from worker.doctor_findings import Check, Examiner, Finding, run_checks
 from worker.doctor_ledger import check_ledger, check_replicas
@@ -69,11 +68,6 @@ def preflight() -> list[str]:
     """
     settings = load()
     check_urls(settings)
-    problems = [] if settings.accounts else ["there are no accounts (ORDERS_ACCOUNTS__…): every command is refused"]
-    return problems + _unreachable(settings)
-
-
-def _unreachable(settings: QueueSettings) -> list[str]:
     servers = doctor_servers.servers(settings)
     checks = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
     found = run_checks(checks)
