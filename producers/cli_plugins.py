@@ -7,7 +7,7 @@ what to install.
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,20 @@ worker's in a source tree."""
 
 # Every argument goes to the command itself, --help included, so that listing the commands imports none of them.
 _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for errors too.")]
+
+
+def command_app() -> typer.Typer:
+    """An app for one command, as an entry point names it."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def load(group: str, name: str, elsewhere: str) -> Any:

@@ -43,7 +43,8 @@ class InvalidCommand(ProducersError, ValueError):
 class BrokerUnavailable(ProducersError, ConnectionError):
     """The broker is down or does not answer, so nobody knows whether the commands were enqueued.
 
-    Enqueueing the same commands again with the same ids is safe: an id is executed once.
+    Enqueueing the same commands again with the same ids is safe: an id is executed once. Giving up on them does not
+    take them back: what got through, or was written down as an intent, is still executed. A deadline ends that.
     """
 
     def __init__(self, command_ids: Sequence[str], cause: str, refused: bool = False) -> None:
@@ -78,13 +79,17 @@ class ReportPending(ProducersError, TimeoutError):
         )
 
 
-class IdReused(ProducersError):
-    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
+class _OthersReport(ProducersError):
+    """What stands under the id is the report of another command."""
 
     def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
         super().__init__(command_id, dict(report))
         self.command_id = command_id
         self.report = dict(report)
+
+
+class IdReused(_OthersReport):
+    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
 
     def __str__(self) -> str:
         return (
@@ -93,13 +98,8 @@ class IdReused(ProducersError):
         )
 
 
-class ChainBroken(ProducersError):
+class ChainBroken(_OthersReport):
     """The command was never sent, because an earlier one of its Celery chain did not end in ``accepted``."""
-
-    def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
-        super().__init__(command_id, dict(report))
-        self.command_id = command_id
-        self.report = dict(report)
 
     def __str__(self) -> str:
         return (

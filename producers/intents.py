@@ -1,8 +1,8 @@
 """Intents: what a client was told is enqueued, written down before it is published.
 
-A broker can lose a message, or be emptied. The intent stays in the ledger's database until the command has a record
-there; a sweeper in every worker publishes again what has not begun in time. Duplicates that this makes are stopped by
-the ledger.
+A broker can lose a message, or be emptied. The intent stays in the ledger's database until the command has its end
+there; a sweeper in every worker publishes again what has not begun in time, and what has begun and not ended long after
+its worker's lease. Duplicates that this makes are stopped by the ledger.
 """
 
 import json

@@ -12,24 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from producers.cli_output import ExitCode, emit, explained, failure, note
+from producers.cli_plugins import JsonOption, command_app
 from producers.cli_settings import queue_settings, shown
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
-
-def _command_app() -> typer.Typer:
-    return typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        pretty_exceptions_show_locals=False,
-        rich_markup_mode="markdown",
-        context_settings=_HELP,
-    )
-
-
-worker, simulator, doctor, demo = (_command_app() for _ in range(4))
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for errors too.")]
+worker, simulator, doctor, demo = (command_app() for _ in range(4))
 
 
 @worker.command(context_settings={**_HELP, "ignore_unknown_options": True, "allow_extra_args": True})

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from producers.cli_output import ExitCode, emit, failure, finish, note
+from producers.cli_plugins import JsonOption, command_app
 from producers.cli_values import agreed
 from producers.report import Outcome, Report
-from worker.cli_desk_base import IdArgument, JsonOption, WhoOption, YesOption, command_app, opened, signed, told
+from worker.cli_desk_base import IdArgument, WhoOption, YesOption, opened, signed, told
 from worker.desk_output import print_reconciled, print_unknowns, unknown_json
 from worker.execution.reconcile import as_json as documents
 from worker.settings import WorkerSettings

@@ -29,18 +29,6 @@ CODES: dict[type[Exception], ExitCode] = {
 """Which error of the desk ends the program with which code."""
 
 
-def command_app() -> typer.Typer:
-    """An app for one command."""
-    return typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        pretty_exceptions_show_locals=False,
-        rich_markup_mode="markdown",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for errors too.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
 WhoOption = Annotated[
     str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")

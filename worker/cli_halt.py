@@ -8,19 +8,10 @@ import redis
 import typer
 
 from producers.cli_output import ExitCode, emit, failure
+from producers.cli_plugins import JsonOption, command_app
 from producers.cli_settings import shown
 from producers.servers import is_redis
-from worker.cli_desk_base import (
-    AccountOption,
-    CommandOption,
-    JsonOption,
-    WhoOption,
-    command_app,
-    opened,
-    scope_of,
-    signed,
-    told,
-)
+from worker.cli_desk_base import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
 from worker.desk_output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.doctor_servers import in_words, open_client
 from worker.execution.dead import dead_letters

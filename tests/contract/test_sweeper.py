@@ -1,14 +1,17 @@
 """The sweep for lost messages, on a real server."""
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
+from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
-from worker.execution.ledger import Begun, Claim
+from worker.execution.ledger import Begun, Busy, Claim, Ended, Progress
 from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import LOCK_KEY, Sweeper
 
@@ -58,12 +61,45 @@ def test_what_is_lost_is_published_again(bench: Bench) -> None:
     assert bench.published == [INTENT, INTENT]
 
 
-def test_what_has_begun_is_not(bench: Bench) -> None:
-    """The first begin takes the intent away."""
-    claim = Claim("1", "f" * 64, "close", "main", repeatable=True, token="a", lease_ms=1000)
-    assert isinstance(RedisLedger(bench.client).begin(claim, 1), Begun)
+CLAIM = Claim("1", "f" * 64, "close", "main", repeatable=True, token="a", lease_ms=1000)
+REPORT = Report(
+    command_id="1", command="close", outcome=Outcome.ACCEPTED, reason=Reason.OK, message="m", fingerprint="f" * 64
+)
+
+
+def test_what_has_begun_is_not_until_it_is_long_overdue(bench: Bench) -> None:
+    """Its worker may have died, and the broker have lost its message too: then nothing else would end it."""
+    bench.clock.ms = time.time_ns() // 1_000_000  # the server's
+    ledger = RedisLedger(bench.client)
+    assert isinstance(ledger.begin(CLAIM, 1), Begun)
     bench.clock.turn(31)
     assert bench.sweep() == 0
+    bench.clock.turn(150)
+    assert bench.sweep() == 1
+    assert isinstance(ledger.begin(replace(CLAIM, token="b"), 1), Begun | Busy)
+    assert bench.published == [INTENT]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_has_ended_is_not(bench: Bench, paused: bool) -> None:
+    """The end takes the intent away, and so does whoever finds the end when the id is sent again."""
+    ledger = RedisLedger(bench.client)
+    assert isinstance(ledger.begin(CLAIM, 1), Begun)
+    if paused:
+        assert ledger.pause(CLAIM, Progress(tries=1, sent=1), 1000)
+    assert bench.client.exists(INTENTS_KEY, MESSAGES_KEY) == 2
+    assert ledger.settle(CLAIM, REPORT) == REPORT
+    assert bench.client.exists(INTENTS_KEY, MESSAGES_KEY) == 0
+    write_intents(bench.client, [INTENT])
+    assert isinstance(ledger.begin(replace(CLAIM, token="b"), 1), Ended)
+    assert bench.client.exists(INTENTS_KEY, MESSAGES_KEY) == 0
+
+
+def test_what_is_refused_or_abandoned_is_not(bench: Bench) -> None:
+    """Any other end too."""
+    ledger = RedisLedger(bench.client)
+    refused = REPORT.model_copy(update={"outcome": Outcome.NOT_SENT})
+    assert ledger.refuse(CLAIM, refused) is None
     assert bench.client.exists(INTENTS_KEY, MESSAGES_KEY) == 0
 
 

@@ -168,6 +168,19 @@ def test_maintenance_is_waited_for_longer() -> None:
     assert VENUE.judge(QUERY, Answer(200, body(None, -104))).retry_after is None
 
 
+@pytest.mark.parametrize(("status", "text"), [(429, b""), (200, body(None, -110)), (200, body(None, -112)), (502, b"")])
+def test_retry_after_is_honoured(status: int, text: bytes) -> None:
+    """Asked sooner, the venue would only refuse again."""
+    assert VENUE.judge(QUERY, Answer(status, text, {"Retry-After": "7"})).retry_after == 7.0
+
+
+def test_a_position_without_a_size_is_not_one_of_size_zero() -> None:
+    """It would be told as flat."""
+    for amount in ("", None):
+        verdict = VENUE.judge(QUERY, Answer(200, body([{**ENTRY, "amount": amount}])))
+        assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
+
+
 def test_an_unlisted_code_is_called_so() -> None:
     """The reason an operator reads."""
     assert VENUE.judge(QUERY, Answer(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER

@@ -136,7 +136,7 @@ def test_orders_alone_shows_help(orders: Orders) -> None:
 
 @pytest.mark.parametrize("name", ["close", "cancel", "withdraw", "positions", "show", *COMMANDS])
 def test_each_command_has_help(orders: Orders, name: str) -> None:
-    """With its own options; --json everywhere but where a log is the output."""
+    """With its own options, and --json everywhere."""
     ran = orders(name, "-h")
     assert ran.code == 0
     assert orders(name, "--help") == ran

@@ -1,7 +1,8 @@
-"""Publishing again what was enqueued and never arrived.
+"""Publishing again what was enqueued and never arrived, or whose worker died and whose message is gone as well.
 
 Every worker sweeps, one at a time. An intent counts as lost when it is older than a setting and its queue holds nothing
-that old any more: queues are served first in, first out, so what is behind a backlog is not taken for lost.
+that old any more: queues are served first in, first out, so what is behind a backlog is not taken for lost. What has
+begun counts only minutes after its lease (``transitions.lua``).
 """
 
 import logging
@@ -66,12 +67,12 @@ class Sweeper:
             first = oldest[queue]
             # Looked at again after the same patience, whether it is lost or only waits its turn.
             if not self._ledger.zadd(INTENTS_KEY, {command_id: now}, xx=True, ch=True):
-                continue  # it has begun meanwhile
+                continue  # it has ended meanwhile
             if first is None or intent.enqueued_at + OVERTAKING_MS < first:
                 self._publish(intent)
                 published += 1
                 logger.warning(
-                    "published again id=%s task=%s: enqueued %d s ago and not begun, and no longer in its queue",
+                    "published again id=%s task=%s: enqueued %d s ago, without an end, and no longer in its queue",
                     command_id,
                     queue,
                     (now - intent.enqueued_at) // 1000,

@@ -4,7 +4,8 @@
 -- KEYS[2]  the journal, a stream
 -- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
 -- KEYS[4]  the halts, a hash: "<account or *>/<command or *>" to who, why and when as JSON
--- KEYS[5]  the intents, a sorted set: ids of commands that were enqueued and have not begun, by the time of enqueueing
+-- KEYS[5]  the intents, a sorted set: ids of commands that were enqueued and have not ended, by the time from which
+--          their absence counts
 -- KEYS[6]  the messages of the intents, a hash by command id
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
@@ -30,11 +31,18 @@ local function write(event, outcome, ...)
     'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...)
 end
 
--- The command has a record now, so it can't be lost on its way any more.
+-- The command has its end, so it can't be lost on its way any more.
 local function arrived()
   if redis.call('ZREM', intents, id) == 1 then
     redis.call('HDEL', messages, id)
   end
+end
+
+-- A begun command without its end counts as lost only so long after its lease: by then the broker has delivered it again,
+-- if it still has it. Should both its worker and its message be gone, nothing else would ever end it.
+local REDELIVERED_MS = 120000
+local function under_way(lease_until)
+  redis.call('ZADD', intents, 'XX', lease_until + REDELIVERED_MS, id)
 end
 
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
@@ -94,6 +102,7 @@ local function finish(event, state, outcome, report, keep_ms, ...)
       redis.call('PEXPIRE', record, keep_ms)
     end
   end
+  arrived()
   write(event, outcome, ...)
 end
 
@@ -102,7 +111,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local kept = r and stands(fingerprint, r)
   if kept then
-    arrived()
+    if r.report then
+      arrived()
+    end
     return kept
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
@@ -135,7 +146,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt)
   redis.call('HSETNX', record, 'first_begun_at', now)
-  arrived()
+  under_way(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
 end
@@ -156,6 +167,7 @@ local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_
   end
   redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
     'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
+  under_way(now + tonumber(lease_ms))
   write('pause')
   return {'done'}
 end
@@ -163,8 +175,8 @@ end
 -- A record that never was: it is made ended.
 local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms)
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
-    'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0, 'begun_at', 0, 'attempt', 0)
-  arrived()
+    'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
+    'begun_at', 0, 'attempt', 0)
   finish(event, state, outcome, report, keep_ms)
   return {'done'}
 end
@@ -192,7 +204,9 @@ end
 local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms)
   local r = load()
   if r then
-    arrived()
+    if r.report then
+      arrived()
+    end
     return stands(fingerprint, r) or orphan(r)
   end
   return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms)

@@ -19,6 +19,8 @@ from worker.execution.redis_ledger import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY, ha
 UNKNOWNS_COUNTED = 10_000
 """Open unknowns that are told by account; there may be more, which are ``other``."""
 OTHER = "other"
+_BEGUN_AHEAD_MS = 60_000
+"""Less than by how much the intents of begun commands stand ahead of the clock, more than clocks differ."""
 UNACKED = "unacked"
 """kombu's key for messages taken and not acknowledged."""
 
@@ -107,7 +109,8 @@ class LedgerLook:
             pipe.zrange(UNKNOWN_KEY, 0, UNKNOWNS_COUNTED - 1, withscores=True)
             pipe.zcard(UNKNOWN_KEY)
             pipe.hgetall(HALTS_KEY)
-            pipe.zcard(INTENTS_KEY)
+            # Those that have begun stand under a time to come.
+            pipe.zcount(INTENTS_KEY, "-inf", int(time.time() * 1000) + _BEGUN_AHEAD_MS)
             rows, total, halts, intents = pipe.execute()
         counts, since = self._by_account(rows)
         if total > len(rows):

@@ -26,6 +26,7 @@ from worker.venues.base import (
     decimal_text,
     one_line,
     read_json,
+    retry_after_seconds,
     untouched,
 )
 
@@ -129,6 +130,7 @@ class Bitz:
             "venue_code": status if isinstance(status, int) and not isinstance(status, bool) else None,
             "venue_message": one_line(message) if isinstance(message, str) else None,
             "result": untouched(data),
+            "retry_after": retry_after_seconds(answer.headers),
         }
         if answer.status == 429:
             return Verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)", **said)
@@ -147,8 +149,9 @@ class Bitz:
 
 def _judge_code(code: int, said: dict[str, Any]) -> Verdict:
     if code in AGAIN_CODES:
-        wait = LONG_WAIT_SECONDS if code in LONG_WAIT_CODES else None
-        return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said, retry_after=wait)
+        if said["retry_after"] is None and code in LONG_WAIT_CODES:
+            said = {**said, "retry_after": LONG_WAIT_SECONDS}
+        return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said)
     if code in FINAL_CODES:
         return Verdict(Proof.REFUSED, f"the venue refused it ({code})", **said)
     return Verdict(Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **said)
@@ -169,10 +172,13 @@ def _judge_data(data: Any, said: dict[str, Any]) -> Verdict:
 
 
 def _position(entry: Mapping[str, Any]) -> Position:
+    size = decimal_text(entry["amount"])
+    if size is None:
+        raise ValueError("a position without a size")
     return Position(
         instrument=str(entry.get("pair") or entry["contractId"]),
         direction={"1": Direction.LONG, "-1": Direction.SHORT}[str(entry["direction"])],
-        size=decimal_text(entry["amount"]) or "0",
+        size=size,
         entry_price=decimal_text(entry.get("price")),
         liquidation_price=decimal_text(entry.get("liquidationPrice")),
         leverage=decimal_text(entry.get("leverage")),
