@@ -52,6 +52,7 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
         throws=(LookupError, RuntimeError, ConnectionError),
         Request="worker.order_request:OrderRequest",
         hidden=frozenset(),
+        shared=False,
     )
 
 

@@ -45,7 +45,7 @@ def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[st
         return finish(_execute(task, executor(), args, kwargs), hidden_values(kwargs, task.hidden))
 
     for name in COMMANDS:
-        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden)
+        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden, shared=False)
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
