@@ -23,6 +23,9 @@ CONCURRENCY = 16
 
 SWEEP_SECONDS = 5
 
+HUNG_SECONDS = 3
+"""How long a broker behind Sentinels may be silent: the loop that takes commands stands still meanwhile."""
+
 
 def visibility_timeout(settings: WorkerSettings) -> int:
     """Seconds after which an unacknowledged message is given to another worker.
@@ -49,6 +52,8 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     """The transport's options; those of Redis would be refused by any other."""
     if not is_redis(settings.broker_url):
         return {"confirm_publish": True, "connect_timeout": 5}
+    # Behind Sentinels a server that hangs has a successor after seconds: it is not worth waiting for (m).
+    patience = HUNG_SECONDS if is_sentinel(settings.broker_url) else 10
     return {
         **for_celery(settings.broker_url).options,
         "visibility_timeout": visibility_timeout(settings),
@@ -59,9 +64,9 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
         "unacked_mutex_expire": 10,
         "queue_order_strategy": "priority",
         "socket_keepalive": True,
-        "socket_connect_timeout": 5,
-        "socket_timeout": 10,
-        "health_check_interval": 10,
+        "socket_connect_timeout": min(5, patience),
+        "socket_timeout": patience,
+        "health_check_interval": patience,
     }
 
 

@@ -258,7 +258,7 @@ def test_a_master_that_is_cut_off_takes_nothing(
         with server.client() as client:
             client.config_set("min-replicas-to-write", 1)
     (replica,) = pair.replicas()
-    worker = make_worker(ORDERS_REDIS_URL=pair.url)
+    worker = make_worker(ORDERS_REDIS_URL=pair.url, ORDERS_HTTP__READ_TIMEOUT_SECONDS="30")
     simulator.control.order(KEY, "order-kept")
     simulator.control.fault("hold", path="cancel", execute=True)
     with client_of(pair) as client:
