@@ -1,11 +1,14 @@
 """The client's and the worker's Celery apps, without a server."""
 
 import logging
+import sys
 
+import kombu.transport
 import pytest
 
 from producers.client import OrderClient
 from producers.settings import QueueSettings
+from worker import app as worker_app
 from worker.app import build_app, warn_without_accounts
 from worker.settings import WorkerSettings
 
@@ -32,3 +35,25 @@ def test_a_worker_without_accounts_says_so(caplog: pytest.LogCaptureFixture) -> 
         assert not caplog.records
         warn_without_accounts(WorkerSettings())
     assert "every command is refused" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "ours"),
+    [
+        ("redis://127.0.0.1:7", "redis", "worker.channel:Transport"),
+        ("rediss://127.0.0.1:7", "rediss", "worker.channel:Transport"),
+        ("sentinel://127.0.0.1:7/0?master=orders", "sentinel", "worker.channel:SentinelTransport"),
+    ],
+)
+def test_flowers_transport_is_ours_by_a_stock_name(
+    monkeypatch: pytest.MonkeyPatch, url: str, name: str, ours: str
+) -> None:
+    """Flower's page of queues knows stock names alone; the stock transport would sweep what workers hold."""
+    monkeypatch.setattr(sys, "argv", ["celery", "-A", "worker", "flower"])
+    monkeypatch.setattr(worker_app, "prepare_flower", lambda *_: None)
+    monkeypatch.setattr(kombu.transport, "_transport_cache", {})
+    monkeypatch.setitem(kombu.transport.TRANSPORT_ALIASES, name, "nobody's")
+    connection = build_app(WorkerSettings(redis_url=url)).connection()
+    assert connection.as_uri().startswith(f"{name}://")
+    assert kombu.transport.TRANSPORT_ALIASES[name] == ours
+    assert connection.transport_cls == name
