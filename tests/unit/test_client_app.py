@@ -1,12 +1,15 @@
 """The client's and the worker's Celery apps, without a server."""
 
 import logging
+import sys
 
+import kombu.transport
 import pytest
 import redis
 
 from producers.client import OrderClient, _cause
 from producers.settings import QueueSettings
+from worker import app as worker_app
 from worker.app import build_app, warn_without_accounts
 from worker.settings import WorkerSettings
 
@@ -42,3 +45,25 @@ def test_a_refusal_is_told_without_the_command() -> None:
     )
     assert _cause(redis.ResponseError(quoted)) == "NOREPLICAS Few."
     assert _cause(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith("Error 111")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "ours"),
+    [
+        ("redis://127.0.0.1:7", "redis", "worker.channel:Transport"),
+        ("rediss://127.0.0.1:7", "rediss", "worker.channel:Transport"),
+        ("sentinel://127.0.0.1:7/0?master=orders", "sentinel", "worker.channel:SentinelTransport"),
+    ],
+)
+def test_flowers_transport_is_ours_by_a_stock_name(
+    monkeypatch: pytest.MonkeyPatch, url: str, name: str, ours: str
+) -> None:
+    """Flower's page of queues knows stock names alone; the stock transport would sweep what workers hold."""
+    monkeypatch.setattr(sys, "argv", ["celery", "-A", "worker", "flower"])
+    monkeypatch.setattr(worker_app, "prepare_flower", lambda *_: None)
+    monkeypatch.setattr(kombu.transport, "_transport_cache", {})
+    monkeypatch.setitem(kombu.transport.TRANSPORT_ALIASES, name, "nobody's")
+    connection = build_app(WorkerSettings(redis_url=url)).connection()
+    assert connection.as_uri().startswith(f"{name}://")
+    assert kombu.transport.TRANSPORT_ALIASES[name] == ours
+    assert connection.transport_cls == name
