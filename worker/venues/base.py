@@ -75,12 +75,21 @@ def struck_out(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "***")
-        return value
+        return _end_struck_out(value, secrets) if value.endswith("…") else value
     if isinstance(value, Mapping):
         return {struck_out(key, secrets): struck_out(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
         return [struck_out(item, secrets) for item in value]
     return value
+
+
+def _end_struck_out(text: str, secrets: Sequence[str]) -> str:
+    """A text that :func:`one_line` has cut, without the beginning of a secret that it may have been cut in."""
+    for secret in secrets:
+        for length in range(len(secret) - 1, 2, -1):
+            if text.endswith(secret[:length] + "…"):
+                return text[: -length - 1] + "***…"
+    return text
 
 
 @dataclass(frozen=True, slots=True)
