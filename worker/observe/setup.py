@@ -17,6 +17,7 @@ from celery.concurrency import get_implementation
 from celery.worker import state as worker_state
 
 from producers.commands import COMMANDS
+from producers.servers import connect
 from producers.traces import check_installed
 from worker.execution.ledger import Ledger
 from worker.execution.observer import Observer, Observers, place
@@ -211,16 +212,10 @@ class Watch:
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
     """A client for looking, None for what is no Redis. Without ``decode``, for a message may hold any bytes."""
-    if not url.startswith(("redis://", "rediss://")):
+    if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
     # Without health checks: those are PINGs, see server_state.
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=LOOK_SECONDS,
-        socket_connect_timeout=LOOK_SECONDS,
-        protocol=2,
-        decode_responses=decode,
-    )
+    return connect(url, timeout=LOOK_SECONDS, decode_responses=decode)
 
 
 def build() -> dict[str, str]:
