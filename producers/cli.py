@@ -204,6 +204,11 @@ def show(
 add_commands(app)
 
 
+def _is_text(argument: str) -> bool:
+    """Whether it came as UTF-8; Python hides the bytes that did not in lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script: `orders`, with the arguments of the process unless given others."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -211,6 +216,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # A sign that the terminal's encoding lacks is no reason to end with a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    strange = next((place for place, text in enumerate(args, 1) if not _is_text(text)), None)
+    if strange is not None:
+        # No server takes it, and none of the libraries on the way there says so in words for a person.
+        failure(
+            f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
+        )
+        raise SystemExit(ExitCode.USAGE)
     if "--json" not in args:
         app(args=args, prog_name="orders")
         raise SystemExit(0)

@@ -240,6 +240,8 @@ def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
         return f"{name} is missing"
     if kind == "extra_forbidden":
         return f"{name} is not an argument of this command"
+    if kind == "string_unicode":
+        return f"{name} must be text without half characters (in UTF-8)"
     if kind == "string_pattern_mismatch":
         return f"{name} must be {'letters, digits, - and _' if name == 'account' else 'one word without blanks'}"
     return f"{name} {message.replace('Input should be', 'must be').replace('String should', 'must')}"

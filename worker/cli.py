@@ -7,6 +7,7 @@ What a command needs is imported when it runs.
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,9 @@ from producers.cli_plugins import JsonOption, command_app
 from producers.cli_settings import queue_settings, shown
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+POOLS = ("threads", "prefork", "solo")
+"""Those that are tested; what the others cost is in ``docs/celery.md``."""
 
 worker, simulator, doctor, demo = (command_app() for _ in range(4))
 
@@ -49,6 +53,8 @@ def _worker(
     """
     from worker.doctor import preflight
 
+    for problem in _unfit(pool, queues):
+        raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
     with explained("orders worker", as_json=as_json):
         problems = preflight()
     if as_json:
@@ -60,6 +66,17 @@ def _worker(
     command = [sys.executable, "-m", "celery", "-A", "worker", "worker", *given, *ctx.args]
     # The process becomes Celery's, so that signals and exit codes are Celery's own.
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
+
+
+def _unfit(pool: str | None, queues: str | None) -> Iterator[str]:
+    """What Celery would end at with a traceback."""
+    from worker.celeryconfig import QUEUES
+
+    if pool not in (None, *POOLS):
+        yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
+    strange = [name for name in (queues or "").split(",") if name and name not in QUEUES]
+    if strange:
+        yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(QUEUES)}"
 
 
 @simulator.command()

@@ -144,6 +144,17 @@ def test_a_dead_ledger(orders: Orders, monkeypatch: pytest.MonkeyPatch, command:
     assert "hunter2" not in ran.err
 
 
+@pytest.mark.parametrize("command", ["show \udcff", "halt --reason \udcff", "cancel -a main --order-id \udcff"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_is_not_utf8_is_refused(server: ValkeyServer, orders: Orders, command: str, as_json: bool) -> None:
+    """Exit 2, saying which argument it is, where the server's client would end in a traceback."""
+    words = command.split() + ["--json"] * as_json
+    ran = orders(*words)
+    said = f"argument {words.index(chr(0xDCFF)) + 1} is not UTF-8"
+    assert ran.code == 2
+    assert said in (json.loads(ran.out)["error"]["message"] if as_json else ran.err)
+
+
 def test_hung_broker(hung: ValkeyServer, orders: Orders) -> None:
     """A server that hangs is told like one that is away."""
     ran = orders(*CLOSE, "--id", "mine", "--wait", "--json")
@@ -290,6 +301,19 @@ def test_worker_with_json(
     ran = orders("worker", "--json")
     assert (ran.code, len(execv)) == (2, 1)
     assert "ORDERS_RETRY__ATTEMPTS" in json.loads(ran.out)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("-P", "gevent", "--pool must be threads, prefork or solo"), ("-Q", "orders.foo", "there is no queue orders.foo")],
+)
+def test_worker_with_what_celery_ends_at(
+    orders: Orders, execv: list[list[str]], option: str, value: str, words: str
+) -> None:
+    """Exit 2 and one line, where Celery shows a traceback."""
+    ran = orders("worker", option, value)
+    assert (ran.code, execv) == (2, [])
+    assert words in ran.err
 
 
 def test_worker_starts_without_a_server(

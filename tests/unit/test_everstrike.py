@@ -155,6 +155,27 @@ def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     assert VENUE.judge(CANCEL, Answer(429, b"", {"retry-after": value})).retry_after == seconds
 
 
+DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("until", "date", "seconds"),
+    [
+        ("Fri, 15 Jan 2027 08:00:30 GMT", DATE, 30.0),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", DATE, 0.0),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", "", None),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", "today", None),
+        ("Fri, 15 Jan 2027 08:00:30", DATE, None),
+        ("Fri, 15 Jan 99999 08:00:30 GMT", DATE, None),
+        ("tomorrow", DATE, None),
+    ],
+)
+def test_retry_after_as_a_time(until: str, date: str, seconds: float | None) -> None:
+    """By the venue's own clock (RFC 9110, 10.2.3)."""
+    headers = {"Retry-After": until, "Date": date}
+    assert VENUE.judge(CANCEL, Answer(429, b"", headers)).retry_after == seconds
+
+
 def test_the_result_is_untouched() -> None:
     """Numbers keep type and digits; one that a float can't hold keeps its digits as a string."""
     body = b'{"code":200,"msg":null,"result":{"qty":0.00001,"n":3,"long":0.1234567890123456789,"b":true,"z":null}}'

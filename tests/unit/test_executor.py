@@ -519,6 +519,17 @@ def test_an_echo_of_the_keys_is_struck_out() -> None:
     assert report.venue_message == "bad key ***, ***, ***"
 
 
+@pytest.mark.parametrize("kept", [4, 9, 13])
+def test_a_key_that_was_cut_off_with_a_long_message_is_struck_out_too(kept: int) -> None:
+    """The venue's words are kept to a length; what is left of a key at their end is still some of it."""
+    said = "x" * (199 - kept) + "secret-of-main" + " and more" * 30
+    bench = Bench(Answer(401, json.dumps({"code": 401, "msg": said, "result": {}}).encode()))
+    report = bench.run("withdraw", WITHDRAW)
+    assert report.venue_message is not None
+    assert report.venue_message.endswith("x***…")
+    assert "xsec" not in report.model_dump_json()
+
+
 def test_a_worker_without_the_account_does_not_end_what_another_began() -> None:
     """It finds the send of a dead worker, can't carry on, and says unknown."""
     bench = Bench(dies)

@@ -26,6 +26,7 @@ from worker.observe import catalogue
 from worker.observe.ledger import TimedLedger
 from worker.observe.lines import Line, Lines
 from worker.observe.metrics import Metrics
+from worker.observe.setup import _client
 from worker.venues.base import Answer, Timing
 
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]
@@ -288,3 +289,19 @@ def test_the_catalogue_is_what_is_kept(registry: CollectorRegistry, metrics: Met
     """A metric that is promised and never made, or made under another name."""
     kept = {family.name for family in registry.collect()}
     assert kept == {metric.name.removesuffix("_total") for metric in catalogue.EVENTS}
+
+
+@pytest.mark.parametrize(
+    ("url", "looked_at"),
+    [
+        ("redis://h:1/2", True),
+        ("rediss://h:1/2?ssl_ca_certs=/ca.pem", True),
+        ("sentinel://:p@h1:1,h2:1/2?master=orders", True),
+        ("sentinels://:p@h1:1,h2:1/2?master=orders", True),
+        ("unix:///run/redis.sock?db=2", True),
+        ("amqp://h:1//", False),
+    ],
+)
+def test_every_kind_of_server_is_looked_at(url: str, looked_at: bool) -> None:
+    """Without its gauges no alert of unknowns, queues or memory ever fires."""
+    assert (_client(url) is not None) == looked_at

@@ -212,7 +212,7 @@ class Watch:
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
     """A client for looking, None for what is no Redis. Without ``decode``, for a message may hold any bytes."""
-    if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://")):
+    if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
     # Each Sentinel may have to be asked until one answers.
     timeout = LOOK_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else LOOK_SECONDS

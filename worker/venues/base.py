@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Protocol, cast
@@ -74,12 +75,21 @@ def struck_out(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "***")
-        return value
+        return _end_struck_out(value, secrets) if value.endswith("…") else value
     if isinstance(value, Mapping):
         return {struck_out(key, secrets): struck_out(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
         return [struck_out(item, secrets) for item in value]
     return value
+
+
+def _end_struck_out(text: str, secrets: Sequence[str]) -> str:
+    """A text that :func:`one_line` has cut, without the beginning of a secret that it may have been cut in."""
+    for secret in secrets:
+        for length in range(len(secret) - 1, 2, -1):
+            if text.endswith(secret[:length] + "…"):
+                return text[: -length - 1] + "***…"
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +269,20 @@ def one_line(text: object, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def _header(headers: Mapping[str, str], wanted: str) -> str:
+    return next((value for name, value in headers.items() if name.lower() == wanted), "").strip()
+
+
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The whole seconds of a ``Retry-After`` header; None for a date or anything else, which is then not waited for."""
-    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else None
+    """The seconds of a ``Retry-After`` header; of one that names a time, those from the answer's own ``Date`` on, so
+    that no clock of ours is asked. None for anything else, which is then not waited for."""
+    value = _header(headers, "retry-after")
+    if value.isascii() and value.isdigit() and len(value) < 7:
+        return float(value)
+    if not value:
+        return None
+    try:
+        seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), 999_999.0)
