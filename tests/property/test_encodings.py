@@ -6,7 +6,7 @@ import hmac
 import json
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ from producers.errors import InvalidCommand
 from producers.report import Report
 from worker.venues.base import Account, Answer, Credentials, Proof, read_json, untouched
 from worker.venues.bitz import Bitz, sign
-from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike import Everstrike, form
 
 amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
 words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=40)
@@ -51,6 +51,12 @@ def test_an_amount_survives_its_writing(amount: Decimal) -> None:
     assert Decimal(text) == amount
     assert "e" not in text.lower()
     assert Close(account="a", pair="P", qty=text).qty == amount  # type: ignore[arg-type] # it takes strings
+
+
+@given(st.lists(st.tuples(st.sampled_from(["pair", "qty", "address"]), words | st.text("a-._~&=+% é", max_size=5))))
+def test_a_form_is_what_everybody_makes_of_it(fields: list[tuple[str, str]]) -> None:
+    """The shorter way for values that need no quoting gives the same bytes."""
+    assert form(fields) == urlencode(fields).encode("ascii")
 
 
 @given(st.floats(min_value=1e-18, max_value=1e18))

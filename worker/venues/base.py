@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, quote
 
 import requests
 from requests.auth import AuthBase
-from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 
 from producers.commands import Command, plain
@@ -149,7 +148,6 @@ def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> r
     request.headers = CaseInsensitiveDict(headers)
     request.headers["Content-Length"] = str(len(body))
     request.body = body
-    request.hooks = default_hooks()
     return auth(request)
 
 

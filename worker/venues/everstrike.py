@@ -9,7 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -54,6 +54,9 @@ TRANSIENT_MESSAGES = (
 """Messages of the 503 envelope that say, in words, that the request was not taken. Inferred: the venue documents none.
 Anything not matched whole is unlisted."""
 
+SAFE = re.compile(r"[A-Za-z0-9_.~-]*")
+"""What a form leaves as it is (RFC 3986, 2.3)."""
+
 SERVER_STATUSES = frozenset({500, 502, 503, 504})
 
 
@@ -92,7 +95,7 @@ class Everstrike:
             path, query = ("/position", {"pair": command.pair}) if command.pair else ("/active_positions", None)
             return requests.Request("GET", account.base_url + path, params=query, auth=auth).prepare()
         path, fields = _mutation(command, now_ms)
-        body = urlencode(fields).encode("ascii")
+        body = form(fields)
         return post(account.base_url + path, body, {"content-type": FORM}, auth)
 
     def judge(self, command: Command, answer: Answer) -> Verdict:
@@ -206,6 +209,14 @@ def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]
         fields = [("asset", command.asset), ("qty", plain(command.qty)), ("address", command.address)]
         return "/auth/withdraw", [*fields, ("timestamp", str(now_ms))]
     raise TypeError(f"Everstrike has no request for {command.task}")
+
+
+def form(fields: Sequence[tuple[str, str]]) -> bytes:
+    """As :func:`urllib.parse.urlencode`, which takes half of the time of building a request and is asked only where
+    there is something to quote."""
+    if SAFE.fullmatch("".join([value for _, value in fields])):
+        return "&".join([f"{name}={value}" for name, value in fields]).encode("ascii")
+    return urlencode(fields).encode("ascii")
 
 
 def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | None:
