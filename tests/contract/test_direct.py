@@ -1,7 +1,8 @@
 """Commands past redis-py's client: the same answers and errors, and never another one's answer."""
 
-import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha1
@@ -135,23 +136,28 @@ def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Serv
         echo(direct, "nobody there")
 
 
+FORKS = """
+import os, sys
+from producers.direct import Direct
+from producers.servers import connect
+direct = Direct(connect(sys.argv[1], timeout=5))
+print(direct.call("CLIENT", "ID"), flush=True)
+child = os.fork()
+print(direct.call("CLIENT", "ID"), flush=True)
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+print(direct.call("CLIENT", "ID"), flush=True)
+"""
+
+
 def test_a_child_process_has_connections_of_its_own(server: Server) -> None:
     """Celery's prefork: parent and child on one socket would read each other's answers."""
-    direct = direct_to(server)
-    mine = direct.call("CLIENT", "ID")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        with os.fdopen(writing, "w") as pipe:
-            pipe.write(str(direct.call("CLIENT", "ID")))
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        theirs = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    assert theirs.isdigit()
-    assert int(theirs) != mine
-    assert direct.call("CLIENT", "ID") == mine
+    command = [sys.executable, "-c", FORKS, server.url(0)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.split()
+    assert len(said) == 4
+    assert [said.count(each) for each in (said[0], said[-1])] == [3, 3], "the parent's stays its own"
+    assert len(set(said)) == 2, "the child has another"
 
 
 def test_a_connection_to_a_former_master_is_not_used(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
