@@ -93,6 +93,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             built = House(server, simulator, *nodes)
             for flower in (built.looking, built.buttons):
                 flower.sees(built.name)
+            # Flower asks for them too, every five seconds; what has ended by then it never hears of.
+            assert foreign_app(built.url(0), built.url(1)).control.enable_events(reply=True, timeout=10)
             yield built
         finally:
             for node in reversed(nodes):
