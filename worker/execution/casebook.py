@@ -4,37 +4,19 @@ Keys: ``orders:unknown`` and ``orders:journal`` are the ledger's; ``orders:looks
 nothing was found at the venue for the first time (UNIX ms), so that two runs, in whichever process, count as two looks.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import redis
 
-from producers.servers import unquoted
-from worker.execution.ledger import LedgerUnavailable
-from worker.execution.redis_ledger import JOURNAL_KEY, UNKNOWN_KEY
+from worker.execution.redis_ledger import JOURNAL_KEY, UNKNOWN_KEY, guarded
 
 LOOKS_KEY = "orders:looks"
 PAGE = 1000
 
-T = TypeVar("T")
-
-
-def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call the ledger's server.
-
-    Raises:
-        LedgerUnavailable: it can't be reached, or refuses.
-    """
-    try:
-        return call(*arguments, **named)
-    except redis.ResponseError as error:
-        raise LedgerUnavailable(f"the ledger's server refuses: {str(unquoted(error))[:120]}") from error
-    except (redis.RedisError, OSError) as error:
-        raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
-
 
 class Casebook:
-    """Over the ledger's client. Every method may raise :class:`LedgerUnavailable`."""
+    """Over the ledger's client. Every method may raise :class:`~worker.execution.ledger.LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client

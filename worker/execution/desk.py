@@ -13,11 +13,11 @@ from typing import Any, cast
 import redis
 
 from producers.report import Outcome, Report
-from worker.execution.casebook import Casebook, guarded
+from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Halted, Ledger, Record, State
 from worker.execution.reconcile import NoSuchCommand, StillOpen, settled
-from worker.execution.redis_ledger import HALTS_KEY, JOURNAL_KEY, halt_of
+from worker.execution.redis_ledger import HALTS_KEY, JOURNAL_KEY, guarded, halt_of
 
 COMMANDS = ("close", "cancel", "withdraw")
 """What can be halted: a query changes nothing and is never recorded."""

@@ -8,7 +8,7 @@ move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash)
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -98,7 +98,7 @@ class RedisLedger:
         if isinstance(on_disk, Exception):
             if not _never_waits(on_disk):
                 # A wait that was broken off, by a failover say, confirms nothing.
-                self._guard(_raised, on_disk)
+                guarded(_raised, on_disk)
             # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
             self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
             logger.warning(
@@ -115,7 +115,7 @@ class RedisLedger:
     def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
         answer, reached = self._begin_and("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
         if isinstance(answer, Begun):
-            _demand(claim, int(self._guard(_raised, reached)), replicas, self._replicas_ms)
+            _demand(claim, int(guarded(_raised, reached)), replicas, self._replicas_ms)
         return answer
 
     def _begin_and(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
@@ -125,10 +125,10 @@ class RedisLedger:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.evalsha(self._script.sha, len(keys), *keys, *args)
                 pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
-                reply, waited = self._guard(pipe.execute, False)
+                reply, waited = guarded(pipe.execute, False)
             if not isinstance(reply, redis.exceptions.NoScriptError):
-                return _begin_answer(self._guard(_raised, reply)), waited
-            self._guard(self._client.script_load, self._script.script)
+                return _begin_answer(guarded(_raised, reply)), waited
+            guarded(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
         """One round trip."""
@@ -172,7 +172,7 @@ class RedisLedger:
 
     def read(self, command_id: str) -> Record | None:
         """One round trip."""
-        fields: dict[str, str] = self._guard(self._client.hgetall, RECORD_KEY.format(command_id))
+        fields: dict[str, str] = guarded(self._client.hgetall, RECORD_KEY.format(command_id))
         if not fields:
             return None
         return Record(
@@ -196,7 +196,7 @@ class RedisLedger:
 
     def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
         script, call = self._script, self._call(move, command_id, token, arguments)
-        reply: list[str] = self._guard(self._direct.script, script.script, script.sha, *call)
+        reply: list[str] = guarded(self._direct.script, script.script, script.sha, *call)
         return reply
 
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
@@ -204,14 +204,20 @@ class RedisLedger:
         keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
         return keys, [move, command_id, token, self._journal_lines, *arguments]
 
-    def _guard(self, call: Any, *arguments: Any) -> Any:
-        try:
-            return call(*arguments)
-        except redis.ResponseError as error:
-            # Full, no disk, a replica, still loading, no permission: whatever it is, nothing can be written down.
-            raise LedgerUnavailable(f"the ledger's server refuses: {str(servers.unquoted(error))[:120]}") from error
-        except (redis.RedisError, OSError) as error:
-            raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call the ledger's server.
+
+    Raises:
+        LedgerUnavailable: it can't be reached, or refuses: full, no disk, a replica, still loading, no permission;
+            whatever it is, nothing can be written down.
+    """
+    try:
+        return call(*arguments, **named)
+    except redis.ResponseError as error:
+        raise LedgerUnavailable(f"the ledger's server refuses: {str(servers.unquoted(error))[:120]}") from error
+    except (redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 
 
 def _never_waits(refusal: Exception) -> bool:
