@@ -6,7 +6,7 @@ its worker's lease. Duplicates that this makes are stopped by the ledger.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import redis
 
 from producers.direct import Direct
-from producers.servers import unquoted
 
 INTENTS_KEY = "orders:intents"
 """Sorted set: command id by the time from which its absence counts, UNIX ms."""
@@ -51,7 +50,7 @@ class TooFewReplicas(redis.ConnectionError):
     """The intents are on the server, and on fewer of its replicas than is asked for."""
 
 
-def write_intents(ledger: redis.Redis, intents: Sequence[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
+def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
     """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id.
 
     With ``replicas`` it ends when that many have them.
@@ -61,16 +60,11 @@ def write_intents(ledger: redis.Redis, intents: Sequence[Intent], *, replicas: i
     """
     # A transaction can't wait. Without one a message may be there and not its entry, which nobody looks for then.
     with ledger.pipeline(transaction=not replicas) as pipe:
-        for intent in intents:
-            pipe.hsetnx(MESSAGES_KEY, intent.command_id, intent.to_json())
-            pipe.zadd(INTENTS_KEY, {intent.command_id: intent.enqueued_at}, nx=True)
+        for command in _commands(intents):
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
         if replicas:
             pipe.wait(replicas, wait_ms)
-        try:
-            answers = pipe.execute()
-        except redis.ResponseError as refusal:
-            unquoted(refusal)
-            raise
+        answers = pipe.execute()
     if replicas and answers[-1] < replicas:
         raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
 
@@ -84,14 +78,18 @@ def intended(ledger: Direct, intents: Sequence[Intent], *, replicas: int = 0) ->
         TooFewReplicas: as :func:`write_intents`; nothing was published.
         redis.RedisError: the ledger is away. What the block published may be executed, and is not published again.
     """
-    if replicas or not intents:
-        if intents:
-            write_intents(ledger.client, intents, replicas=replicas)
+    if replicas:
+        write_intents(ledger.client, intents, replicas=replicas)
         yield
         return
-    commands: list[tuple[Any, ...]] = []
+    with ledger.meanwhile(_commands(intents), lambda: write_intents(ledger.client, intents)):
+        yield
+
+
+def _commands(intents: Iterable[Intent]) -> list[tuple[str | int, ...]]:
+    """What writes them down."""
+    commands: list[tuple[str | int, ...]] = []
     for intent in intents:
         commands.append(("HSETNX", MESSAGES_KEY, intent.command_id, intent.to_json()))
         commands.append(("ZADD", INTENTS_KEY, "NX", intent.enqueued_at, intent.command_id))
-    with ledger.meanwhile(commands, lambda: write_intents(ledger.client, intents)):
-        yield
+    return commands
