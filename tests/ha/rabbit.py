@@ -4,12 +4,12 @@ import contextlib
 import os
 import shutil
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
-from kombu import Connection
+from kombu import Connection, pools
 
 from tests.nodes import ProcessNode
 from tests.servers import free_port
@@ -102,6 +102,13 @@ class RabbitNode(ProcessNode):
         """Throw away what waits in a queue."""
         with Connection(self.url) as connection:
             return int(connection.default_channel.queue_purge(queue))
+
+    def forget(self, queues: Iterable[str]) -> None:
+        """Delete queues with everything in them, also what was given to a worker and not confirmed."""
+        pools.reset()  # an open connection would take a queue for declared that is not there any more
+        with Connection(self.url) as connection:
+            for queue in queues:
+                connection.default_channel.queue_delete(queue)
 
     def kill(self, signal: str | int | None = None) -> None:
         """SIGKILL to all of it at once: the process that was started is a shell, which waits for the machine."""
