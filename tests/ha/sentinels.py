@@ -117,6 +117,12 @@ class Quorum:
         """The others that run."""
         return [server for server in self.servers if server.port != self.master.port and server.status == "running"]
 
+    def never_fail_over(self) -> None:
+        """The master stays master, however long it is silent."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                client.sentinel_set(MASTER, "down-after-milliseconds", 3_600_000)
+
     def until_master_is_not(self, gone: RedisNode) -> RedisNode:
         """Wait for another master that takes writes, and return it."""
 
