@@ -34,7 +34,7 @@ from worker.observe.setup import Watch
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.remote_control import LookingControl, guard_worker
 from worker.report_backend import use_report_backends
-from worker.settings import VENUES, LedgerSettings, WorkerSettings
+from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
 
@@ -49,11 +49,6 @@ HOUSEKEEPING_SECONDS = 10.0
 """How often the ledger's server and the intents are looked at."""
 
 
-def replicas_needed(settings: LedgerSettings) -> dict[str, int]:
-    """By command: how many replicas must have a begin that can't be repeated."""
-    return {"withdraw": settings.withdraw_replicas, "close": settings.close_replicas}
-
-
 def build_ledger(settings: WorkerSettings) -> RedisLedger:
     """The real ledger."""
     timeout = settings.ledger.timeout_seconds
@@ -63,7 +58,7 @@ def build_ledger(settings: WorkerSettings) -> RedisLedger:
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
         disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
-        replicas=replicas_needed(settings.ledger),
+        replicas=settings.ledger.replicas,
         replicas_ms=int(timeout * 800),
     )
 
@@ -74,7 +69,7 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
     return ServerPolicy(
         client,
         need_disk=settings.ledger.withdraw_disk == "require",
-        replicas=replicas_needed(settings.ledger),
+        replicas=settings.ledger.replicas,
     )
 
 

@@ -8,7 +8,7 @@ from producers.intents import INTENTS_KEY
 from producers.servers import is_sentinel
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
-from worker.execution.policy import online_replicas
+from worker.execution.policy import KINDS, online_replicas, replicas_setting
 from worker.execution.redis_ledger import HALTS_KEY, UNKNOWN_KEY, halt_of
 from worker.settings import LedgerSettings
 
@@ -32,12 +32,9 @@ def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
     """Whether those are there that withdrawals and closes wait for; and whether something should wait, and does not."""
     with open_client(ledger.url) as client:
         online = online_replicas(cast("dict[str, Any]", client.info("replication")))
-    needs = {
-        "withdrawals": ("ORDERS_LEDGER__WITHDRAW_REPLICAS", settings.withdraw_replicas),
-        "partial and priced closes": ("ORDERS_LEDGER__CLOSE_REPLICAS", settings.close_replicas),
-    }
     found = []
-    for what, (setting, needed) in needs.items():
+    for command, needed in settings.replicas.items():
+        what, setting = KINDS[command], replicas_setting(command)
         name = f"replicas for {what}"
         if needed > online:
             advice = f"bring replicas back, or lower {setting}"

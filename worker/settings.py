@@ -108,6 +108,11 @@ class LedgerSettings(_Part):
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
 
+    @property
+    def replicas(self) -> dict[str, int]:
+        """By command: how many replicas must have the begin of one that can't be repeated."""
+        return {"withdraw": self.withdraw_replicas, "close": self.close_replicas}
+
 
 class ReconcileSettings(_Part):
     """``ORDERS_RECONCILE__…``"""

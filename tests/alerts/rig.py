@@ -31,6 +31,15 @@ def program(name: str) -> str | None:
     return next((path for candidate in PROGRAMS[name] if (path := shutil.which(candidate))), None)
 
 
+def metrics_into(targets: Path) -> dict[str, str]:
+    """Settings of workers that tell Prometheus where they are, by files in ``targets``."""
+    return {
+        "ORDERS_METRICS__PORT": str(free_port()),
+        "ORDERS_METRICS__PORTS": "100",
+        "ORDERS_METRICS__TARGETS_DIR": str(targets),
+    }
+
+
 def read(path: Path) -> Any:
     """A YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))

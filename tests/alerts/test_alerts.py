@@ -16,9 +16,19 @@ import pytest
 
 from producers.intents import Intent, write_intents
 from tests.alerts.load import PAIR, Load
-from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Lag, LateVenue, Prometheus, Webhook, program, read
+from tests.alerts.rig import (
+    DASHBOARD,
+    RULES,
+    Alertmanager,
+    Lag,
+    LateVenue,
+    Prometheus,
+    Webhook,
+    metrics_into,
+    program,
+    read,
+)
 from tests.nodes import Bed, WorkerNode, accounts, until
-from tests.servers import free_port
 
 pytestmark = pytest.mark.integration
 
@@ -89,9 +99,7 @@ def story(
     targets = folder / "targets"
     settings = {
         **accounts({"late": ("everstrike", "late-venue-key", "late-venue-secret", late_venue.url)}),
-        "ORDERS_METRICS__PORT": str(free_port()),
-        "ORDERS_METRICS__PORTS": "100",
-        "ORDERS_METRICS__TARGETS_DIR": str(targets),
+        **metrics_into(targets),
         "ORDERS_LEDGER__INTENT_SECONDS": "1",
     }
     bed = make_bed(started=0, **settings)

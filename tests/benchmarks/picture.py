@@ -18,10 +18,9 @@ from typing import Any
 
 from celery import Celery
 
-from tests.alerts.rig import Prometheus, program
+from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.nodes import ROOT, ServerNode, WorkerNode, demo_accounts
 from tests.nodes.bed import foreign_app
-from tests.servers import free_port
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
@@ -121,9 +120,7 @@ def running(folder: Path) -> Iterator[tuple[Stage, Prometheus, Celery]]:
         targets = folder / "targets"
         settings = {
             **demo_accounts(simulator.url),
-            "ORDERS_METRICS__PORT": str(free_port()),
-            "ORDERS_METRICS__PORTS": "50",
-            "ORDERS_METRICS__TARGETS_DIR": str(targets),
+            **metrics_into(targets),
         }
         nodes: list[Any] = [server]
         try:

@@ -17,10 +17,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.alerts.load import Load
-from tests.alerts.rig import Prometheus, program
+from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.integration.conftest import make_bed, simulator
 from tests.nodes import Bed, until
-from tests.servers import free_port
 
 __all__ = ["make_bed", "simulator"]
 
@@ -48,12 +47,7 @@ def watched(
     require_service("Debian's package prometheus", program("prometheus"))
     folder = tmp_path_factory.mktemp("watched")
     targets = folder / "targets"
-    settings = {
-        "ORDERS_METRICS__PORT": str(free_port()),
-        "ORDERS_METRICS__PORTS": "100",
-        "ORDERS_METRICS__TARGETS_DIR": str(targets),
-    }
-    bed = make_bed(workers=2, started=2, **settings)
+    bed = make_bed(workers=2, started=2, **metrics_into(targets))
     bed.venue.reset()
     prometheus = Prometheus(folder, targets, None)
     prometheus.start()

@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from producers.commands import Withdraw
 from tests.nodes import WorkerNode, demo_accounts
 from tests.nodes.worker import QUICK
 from worker.simulator.server import SimulatorServer
+from worker.simulator.state import DEMO_EVERSTRIKE_KEY as KEY
 
-KEY = "demo-everstrike-key"
+
+def withdrawal() -> Withdraw:
+    """One that is recognised at the venue by its address."""
+    return Withdraw(account="main", asset="ETH", qty="0.001", address=f"0x{uuid4().hex}")
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,12 +24,12 @@ from producers.client import OrderClient
 from producers.commands import Cancel, Command, Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from tests.ha.conftest import KEY, withdrawal
 from tests.ha.sentinels import DOWN_MS, MASTER, Quorum, RedisNode
 from tests.nodes import WorkerNode, demo_accounts, until
 from tests.nodes.worker import QUICK
 from worker.simulator.server import SimulatorServer
 
-KEY = "demo-everstrike-key"
 HELD = 48
 """Commands in the queue when the master dies: some are in the worker's hands."""
 Seconds = Mapping[str, float]
@@ -53,17 +53,6 @@ class Listener:
             return  # the Sentinel has gone, or this listener was closed
 
 
-@contextmanager
-def listening(quorum: Quorum) -> Iterator[list[Listener]]:
-    """At every Sentinel: any of them may be the first to know."""
-    yield [Listener(each) for each in quorum.sentinels]
-
-
-def withdrawal() -> Withdraw:
-    """One that is recognised at the venue."""
-    return Withdraw(account="main", asset="ETH", qty="0.001", address=f"0x{uuid4().hex}")
-
-
 def executed(simulator: SimulatorServer) -> dict[str, float]:
     """When each withdrawal took effect, by its address; UNIX seconds."""
     return {e.fields["address"]: e.time_ms / 1000 for e in simulator.control.executions(path="/auth/withdraw")}
@@ -80,7 +69,7 @@ def once(folder: Path, simulator: SimulatorServer, *, stop: bool = False) -> Sec
         worker.ready()
         client = stack.enter_context(OrderClient(QueueSettings(redis_url=quorum.url)))
         client.wait(client.enqueue(withdrawal()), 20)
-        listeners = stack.enter_context(listening(quorum))
+        listeners = [Listener(each) for each in quorum.sentinels]  # any of them may be the first to know
         simulator.control.fault("slow", path="withdraw", times=None, delay_ms=100)
         stack.callback(simulator.control.clear_faults)
         held = [withdrawal() for _ in range(HELD)]

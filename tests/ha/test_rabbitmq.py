@@ -5,17 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import requests
 
 from producers.client import OrderClient, publisher_app
-from producers.commands import Cancel, Close, Positions, Withdraw
+from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
 from tests.ha.certificates import PrivateCa
-from tests.ha.conftest import KEY, MakeWorker
+from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.rabbit import PortMapper, RabbitNode, installed
 from tests.nodes import until
 from tests.nodes.bed import foreign_app
@@ -78,11 +77,6 @@ def client(urls: dict[str, str]) -> Iterator[OrderClient]:
     settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
     with OrderClient(settings) as made:
         yield made
-
-
-def withdrawal(qty: str = "0.01") -> Withdraw:
-    """One that is recognised at the venue by its address."""
-    return Withdraw(account="main", asset="ETH", qty=qty, address=f"0x{uuid4().hex}")
 
 
 def executed(simulator: SimulatorServer, field: str = "address") -> Counter[str]:

@@ -22,7 +22,7 @@ from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Withdraw
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.settings import QueueSettings
-from tests.ha.conftest import KEY, MakeWorker
+from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
 from tests.nodes import until
 from tests.servers import free_port
@@ -49,11 +49,6 @@ def pair(tmp_path: Path) -> Iterator[Quorum]:
 def client_of(quorum: Quorum, intent_replicas: int = 0) -> OrderClient:
     """The product's own client."""
     return OrderClient(QueueSettings(redis_url=quorum.url, intent_replicas=intent_replicas))
-
-
-def withdrawal() -> Withdraw:
-    """One that is recognised at the venue by its address."""
-    return Withdraw(account="main", asset="ETH", qty="0.01", address=f"0x{uuid4().hex}")
 
 
 def executed(simulator: SimulatorServer) -> Counter[str]:

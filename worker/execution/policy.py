@@ -83,7 +83,7 @@ class ServerPolicy:
         if words is None and self._replicas < needed:
             words = (
                 f"{KINDS[command.name]} are refused: the ledger has {self._replicas} of the {needed} replicas that "
-                f"must know of one before it is sent (ORDERS_LEDGER__{command.name.upper()}_REPLICAS)"
+                f"must know of one before it is sent ({replicas_setting(command.name)})"
             )
         return words
 
@@ -96,6 +96,11 @@ class ServerPolicy:
         if self._forgets and self._need_disk:
             return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
         return None
+
+
+def replicas_setting(command: str) -> str:
+    """The setting that says how many replicas its begin waits for."""
+    return f"ORDERS_LEDGER__{command.upper()}_REPLICAS"
 
 
 def online_replicas(info: Mapping[str, Any]) -> int:

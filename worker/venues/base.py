@@ -113,7 +113,7 @@ class Answer:
     @property
     def date(self) -> str:
         """Its ``Date`` header (RFC 9110, 6.6.1: whole seconds), or empty."""
-        return self.headers.get("date") or self.headers.get("Date") or ""
+        return _header(self.headers, "date")
 
 
 @dataclass(frozen=True, slots=True)

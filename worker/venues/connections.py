@@ -21,6 +21,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 
+USER_AGENT = "order-execution-worker"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -76,9 +78,6 @@ class Handed:
             raise NotPrepared from error
         request.headers.setdefault("user-agent", USER_AGENT)
         return request
-
-
-USER_AGENT = "order-execution-worker"
 
 
 class _BoundedReader(io.RawIOBase):
