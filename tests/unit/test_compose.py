@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ def queues_of(service: str) -> list[str]:
 def sources(service: str) -> set[str]:
     """The secrets that a service is given."""
     return {each if isinstance(each, str) else each["source"] for each in SERVICES[service].get("secrets", [])}
+
+
+def test_valid_for_docker_compose_2() -> None:
+    """By the Compose Specification's schema. The stack itself is run with Debian's docker-compose 1.29, which knows
+    options that version 2 does not."""
+    program = str(Path(sys.executable).with_name("check-jsonschema"))
+    words = [program, "--builtin-schema", "vendor.compose-spec", str(COMPOSE / "compose.yaml")]
+    checked = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_every_queue_has_a_worker_and_withdrawals_one_of_their_own() -> None:
