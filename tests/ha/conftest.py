@@ -19,11 +19,19 @@ def withdrawal() -> Withdraw:
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[SimulatorServer]:
+def venue() -> Iterator[SimulatorServer]:
     """A venue of this module's own."""
     with SimulatorServer() as server:
-        server.control.balance(KEY, "ETH", "100000")
         yield server
+
+
+@pytest.fixture
+def simulator(venue: SimulatorServer) -> SimulatorServer:
+    """The venue, which has seen nothing yet: no test waits for another one's arrivals or meets its faults."""
+    venue.control.reset()
+    venue.control.balance(KEY, "ETH", "100000")
+    venue.control.position(KEY, "USD_BTC_PERP", "1000")
+    return venue
 
 
 MakeWorker = Callable[..., WorkerNode]

@@ -111,9 +111,8 @@ def test_a_worker_is_killed(
     withdraw, cancel = withdrawal(), Cancel(account="main", order_id="order-k")
     simulator.control.fault("hold", where={"address": withdraw.address}, execute=True)
     simulator.control.fault("hold", where={"id": cancel.order_id}, execute=False)
-    since = max((a.seq for a in simulator.control.arrivals()), default=0)
     sent = client.enqueue_many([withdraw, cancel])
-    simulator.control.wait(arrivals=2, since=since)
+    simulator.control.wait(arrivals=2)
     make_worker(**urls)
     doomed.kill("SIGKILL")
     simulator.control.release("drop")
@@ -130,11 +129,10 @@ def test_rabbitmq_is_killed(
     """While commands are being sent and others are queued: after its restart all end in reports, none is executed
     twice, and the worker lives on."""
     worker = make_worker("--concurrency", "2", **urls, ORDERS_HTTP__READ_TIMEOUT_SECONDS="30")
-    since = max((a.seq for a in simulator.control.arrivals()), default=0)
     simulator.control.fault("hold", path="withdraw", times=2)
     commands = [withdrawal() for _ in range(10)]
     sent = client.enqueue_many(commands)
-    simulator.control.wait(arrivals=2, since=since)
+    simulator.control.wait(arrivals=2)
     rabbit.kill()
     simulator.control.release()
     until(lambda: sum(executed(simulator)[each.address] for each in commands) == 2, "what was begun, done")
