@@ -33,7 +33,7 @@ test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (need
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
 
-measure: $(VENV)/.installed ## the figures of docs/scaling.md (12 minutes; the same packages; MEASURE_ARGS="--parts cpu,failover")
+measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; the same packages; MEASURE_ARGS="--parts cpu,failover")
 	$(BIN)/python -m tests.ha.measure $(MEASURE_ARGS)
 
 check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
