@@ -17,6 +17,8 @@ class TurnedClock:
     """Time that passes only when someone sleeps, or a test turns it."""
 
     ms: int = START_MS
+    unseen_ms: int = 0
+    """What passed while the whole machine was suspended: the monotonic clock stood still."""
     slept: list[float] = field(default_factory=list)
     on_sleep: Callable[[float], None] = lambda seconds: None
 
@@ -25,8 +27,8 @@ class TurnedClock:
         return self.ms
 
     def monotonic(self) -> float:
-        """The same clock, in seconds."""
-        return self.ms / 1000
+        """Seconds."""
+        return (self.ms - self.unseen_ms) / 1000
 
     def sleep(self, seconds: float) -> None:
         """Turn it on."""
@@ -37,6 +39,11 @@ class TurnedClock:
     def turn(self, seconds: float) -> None:
         """Let time pass."""
         self.ms += round(seconds * 1000)
+
+    def suspend(self, seconds: float) -> None:
+        """Let it pass for everybody else."""
+        self.turn(seconds)
+        self.unseen_ms += round(seconds * 1000)
 
 
 Step = Answer | NoAnswer | Exception | Callable[[], "Step"]

@@ -343,14 +343,15 @@ def test_a_sender_taken_for_dead_brings_its_answer() -> None:
     assert bench.run("withdraw", WITHDRAW).outcome is Outcome.ACCEPTED
 
 
-def test_a_worker_that_lost_its_command_does_not_sign() -> None:
-    """Stopped between the claim and the signature for longer than the lease: another has taken over, so it only reads
-    the report."""
+@pytest.mark.parametrize("pass_time", [TurnedClock.turn, TurnedClock.suspend], ids=["stopped", "suspended"])
+def test_a_worker_that_lost_its_command_does_not_sign(pass_time: Callable[[TurnedClock, float], None]) -> None:
+    """Stopped between the claim and the signature for longer than the lease, the process or the machine: another has
+    taken over, so it only reads the report."""
     bench = Bench(ACCEPTED, ACCEPTED)
 
     def oversleep() -> None:
         bench.transport.before_prepare = lambda: None
-        bench.clock.turn(60)
+        pass_time(bench.clock, 60)
         assert ended(bench.make().execute(Envelope("id", "orders.cancel", CANCEL))) == ("accepted", "ok", 2)  # type: ignore[arg-type]
 
     bench.transport.before_prepare = oversleep

@@ -58,6 +58,17 @@ class GaveUpWaiting(Exception):
     begun."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseEnd:
+    """When a lease is over by each of this machine's clocks; the first counts. The monotonic one stands still while the
+    machine is suspended (Linux: ``CLOCK_MONOTONIC``), and the wall clock may be put back."""
+
+    tick: float = float("inf")
+    """Seconds."""
+    at_ms: float = float("inf")
+    """UNIX milliseconds."""
+
+
 @dataclass(slots=True)
 class Held:
     """A command this worker owns for the time of a lease."""
@@ -66,8 +77,7 @@ class Held:
     progress: Progress
     recorded: bool
     """False for queries: they cost the ledger nothing."""
-    lease_ends: float = float("inf")
-    """On the monotonic clock, measured from before the lease was asked for."""
+    lease_ends: LeaseEnd = LeaseEnd()
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
     fence: int = 1
@@ -114,7 +124,7 @@ class Holder:
     def refuse(self, claim: Claim, report: Report, *, orphan_report: OrphanReport) -> Report | None:
         """End a command that this worker can't execute; the report that stands, None as in :class:`Stands`."""
         while True:
-            _, answer = self._wait_out_busy(lambda: (0.0, self._ledger.refuse(claim, report)))
+            _, answer = self._wait_out_busy(lambda: (LeaseEnd(), self._ledger.refuse(claim, report)))
             if answer is None:
                 return report
             stands = self._stands(claim, answer, orphan_report)
@@ -155,15 +165,19 @@ class Holder:
         held.progress = answer.progress.after(held.progress)
         held.lease_ends = lease_ends
 
-    def _begin(self, claim: Claim, attempt: int) -> tuple[float, BeginAnswer]:
-        """The ledger's answer, and when the lease ends that it may have given: counted from before it was asked, so
-        that this worker never believes in it for longer than the ledger does."""
-        lease_ends = self._clock.monotonic() + claim.lease_ms / 1000
-        return lease_ends, self._ledger.begin(claim, attempt)
+    def _begin(self, claim: Claim, attempt: int) -> tuple[LeaseEnd, BeginAnswer]:
+        """The ledger's answer, and when the lease ends that it may have given."""
+        return self._lease_end(claim), self._ledger.begin(claim, attempt)
 
-    def lease_lasts(self, held: Held, seconds: float) -> bool:
-        """Whether the lease lasts for ``seconds`` more; a process that was stopped finds out here."""
-        return held.lease_ends - self._clock.monotonic() >= seconds
+    def _lease_end(self, claim: Claim) -> LeaseEnd:
+        """Of a lease that is asked for after this: a worker never believes in it for longer than the ledger does."""
+        return LeaseEnd(self._clock.monotonic() + claim.lease_ms / 1000, self._clock.now_ms() + claim.lease_ms)
+
+    def lease_lasts(self, held: Held, now_ms: int, seconds: float) -> bool:
+        """Whether the lease lasts for ``seconds`` after ``now_ms``, which was read just now. A process that was stopped
+        finds out here, and so does one whose machine was suspended; a clock that was put forward costs a renewal."""
+        ends = held.lease_ends
+        return min(ends.tick - self._clock.monotonic(), (ends.at_ms - now_ms) / 1000) >= seconds
 
     def renew(self, held: Held) -> None:
         """Take a fresh lease for the attempt under way.
@@ -171,9 +185,7 @@ class Holder:
         Raises:
             NotMine: another owner took over.
         """
-        lease_ends, renewed = self._insist(
-            lambda: (self._clock.monotonic() + held.claim.lease_ms / 1000, self._ledger.renew(held.claim))
-        )
+        lease_ends, renewed = self._insist(lambda: (self._lease_end(held.claim), self._ledger.renew(held.claim)))
         if not renewed:
             raise NotMine(held.claim.command_id)
         held.lease_ends = lease_ends
@@ -230,7 +242,7 @@ class Holder:
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
-    def _wait_out_busy(self, ask: Callable[[], tuple[float, A]]) -> tuple[float, A]:
+    def _wait_out_busy(self, ask: Callable[[], tuple[LeaseEnd, A]]) -> tuple[LeaseEnd, A]:
         wait, longest = POLL_SECONDS
         while True:
             lease_ends, answer = self._insist(ask)

@@ -265,12 +265,13 @@ class Executor:
         either its lease over or its signature old, and never sends a fresh signature without a lease.
         """
         while True:
-            request = self._signed(run)
-            if self._holder.lease_lasts(run.held, seconds=self._transport.limits.read_timeout + 1):
+            request, now_ms = self._signed(run)
+            if self._holder.lease_lasts(run.held, now_ms, seconds=self._transport.limits.read_timeout + 1):
                 return request
             self._holder.renew(run.held)
 
-    def _signed(self, run: _Run) -> requests.PreparedRequest:
+    def _signed(self, run: _Run) -> tuple[requests.PreparedRequest, int]:
+        """A request and the time in it."""
         now_ms, tick = self._clock.now_ms(), self._clock.monotonic()
         if run.command.deadline is not None and now_ms >= run.command.deadline:
             late = now_ms - run.command.deadline
@@ -281,7 +282,7 @@ class Executor:
             raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_tick = now_ms, tick
         run.secrets = secrets_of(request, run.account)
-        return request
+        return request, now_ms
 
     def _remember(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:
         before = run.progress
