@@ -274,6 +274,18 @@ def test_the_venues_clock_is_compared(
     )
 
 
+@pytest.mark.parametrize(("took", "offset"), [(1.0, 0.0), (9.0, None)])
+def test_a_slow_answer_tells_no_time(
+    registry: CollectorRegistry, metrics: Metrics, took: float, offset: float | None
+) -> None:
+    """Venues write the date at the end: half of what a slow answer took would be told, and paged, as a clock that is
+    off, for as long as no other answer comes."""
+    bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"date": "Thu, 01 Jan 1970 00:16:40 GMT"}))
+    bench.run("withdraw", WITHDRAW)
+    metrics.attempted(SUBJECT, dataclasses.replace(seen.told[1][2], latency=took, answered_at=1001.0))
+    assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == offset
+
+
 def test_the_ledger_is_timed(registry: CollectorRegistry, metrics: Metrics) -> None:
     """Each move by its name, and what fails as a failure."""
     bench = Bench(ACCEPTED)
