@@ -6,15 +6,22 @@ that is used here, written strictly, so that a misspelt field fails.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from worker.celeryconfig import QUEUES
+from worker.observe import catalogue
+from worker.observe.metrics import Metrics
 from worker.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "compose" / "kubernetes"
@@ -105,6 +112,35 @@ def test_a_worker_without_its_broker_is_unready_and_is_not_restarted(name: str) 
     assert [port["containerPort"] for port in container["ports"]] == [int(settings["ORDERS_METRICS__PORT"])]
     assert alive in str(container["readinessProbe"])
     assert alive in str(container["startupProbe"])
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_whether_a_worker_lives_is_asked_without_its_servers(name: str) -> None:
+    """Names that can't be resolved take longer than any probe waits, and the worker would be killed for it."""
+    (container,) = pod(name)["containers"]
+    asked = urlsplit(container["livenessProbe"]["httpGet"]["path"])
+    registry = CollectorRegistry()
+    Metrics(registry, ["main"])
+    registry.register(ServersAway())
+    page = make_wsgi_app(registry)
+    said: list[str] = []
+    request = {"REQUEST_METHOD": "GET", "PATH_INFO": asked.path, "QUERY_STRING": asked.query}
+    body = b"".join(page(request, lambda status, headers: said.append(status)))  # type: ignore[arg-type, func-returns-value, return-value] # the least of WSGI
+    assert said == ["200 OK"]
+    assert b'orders_worker_faults_total{command="close"} 0.0' in body
+
+
+class ServersAway(Collector):
+    """What is looked up at the servers, when that is not to happen."""
+
+    def describe(self) -> Iterator[Metric]:
+        """The names alone."""
+        for metric in catalogue.STATE:
+            yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Nobody answers."""
+        raise AssertionError("asked the servers")
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
