@@ -239,6 +239,15 @@ def test_scaling_asks_for_real_queues_and_never_for_none() -> None:
     assert "idleReplicaCount" not in spec
 
 
+def test_prometheus_knows_workers_by_the_name_that_the_alerts_ask_for() -> None:
+    """The operator would name the job after the monitor: `up{job="orders"} == 0` is then true of nothing, ever."""
+    (endpoint,) = DOCUMENTS["PodMonitor/orders-workers"]["spec"]["podMetricsEndpoints"]
+    (named,) = (each["replacement"] for each in endpoint["relabelings"] if each["targetLabel"] == "job")
+    rules = (FOLDER.parent / "prometheus" / "rules" / "orders.yaml").read_text(encoding="utf-8")
+    dashboard = (FOLDER.parent / "grafana" / "dashboards" / "orders.json").read_text(encoding="utf-8")
+    assert {*re.findall(r'job=\\*"(\w+)', rules + dashboard)} == {named}
+
+
 def test_no_real_secret_is_in_the_examples() -> None:
     """Only what says that it must be changed."""
     for document in documents(FOLDER / "secrets.example.yaml"):
