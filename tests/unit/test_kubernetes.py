@@ -248,6 +248,16 @@ def test_prometheus_knows_workers_by_the_name_that_the_alerts_ask_for() -> None:
     assert {*re.findall(r'job=\\*"(\w+)', rules + dashboard)} == {named}
 
 
+def test_the_scaling_trusts_the_servers_ca() -> None:
+    """As the workers do; a CA of one's own is in no image of KEDA's."""
+    spec = DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]
+    (ca,) = spec["configMapTargetRef"]
+    assert ca == {"parameter": "ca", "name": "orders-ca", "key": "ca.pem"}
+    assert ca["key"] in DOCUMENTS["ConfigMap/orders-ca"]["data"]
+    triggers = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"]
+    assert {trigger["metadata"]["enableTLS"] for trigger in triggers} == {"true"}
+
+
 def test_no_real_secret_is_in_the_examples() -> None:
     """Only what says that it must be changed."""
     for document in documents(FOLDER / "secrets.example.yaml"):
