@@ -1,6 +1,5 @@
 """The doctor's look at what waits, and at who works."""
 
-import json
 import time
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from worker.celeryconfig import QUEUES, SWEEP_SECONDS, visibility_timeout
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
 from worker.execution.dead import SUFFIX
+from worker.observe.servers import enqueued_at
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
@@ -62,11 +62,8 @@ def _dead(client: redis.Redis) -> list[Finding]:
 
 def _age_seconds(message: str | None) -> float | None:
     """How long ago a message was enqueued, where it says so."""
-    try:
-        enqueued_at = json.loads(message)["headers"]["enqueued_at"] if message else None
-        return max(0.0, time.time() - enqueued_at / 1000) if enqueued_at else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    since = enqueued_at(message)
+    return None if since is None else max(0.0, time.time() - since)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:

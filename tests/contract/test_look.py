@@ -115,6 +115,16 @@ def test_queues(server: Server) -> None:
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
+@pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
+def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes) -> None:
+    """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""
+    server.flush()
+    with redis.Redis(port=server.port) as client:
+        client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
+        found = BrokerLook(client, ["orders.close"])().queues["orders.close"]
+    assert (found.waiting, found.oldest) == (1, None)
+
+
 def test_a_look_is_kept_for_a_while() -> None:
     """However many ask, a server is asked once in five seconds; and a failure is not told as the last success."""
     answers: list[object] = [1, redis.ConnectionError(), 3]

@@ -174,7 +174,8 @@ def enqueued_at(message: Any) -> float | None:
         value = json.loads(message)["headers"]["enqueued_at"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return value / 1000 if isinstance(value, int) and not isinstance(value, bool) else None
+    # Bounded as the worker bounds it: a number of hundreds of digits is no float, and would take all metrics along.
+    return value / 1000 if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
 
 
 class Kept(Generic[T]):
