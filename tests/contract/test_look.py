@@ -100,17 +100,18 @@ def test_halts_and_intents(server: Server) -> None:
 
 
 def test_queues(server: Server) -> None:
-    """Lengths, and the age of what will be taken next; bytes that are no text break nothing."""
+    """Lengths, and the age of what will be taken next, of every priority; bytes that are no text break nothing."""
     server.flush()
     with redis.Redis(port=server.port) as client:
         client.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
+        client.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
         client.lpush("p:orders.cancel", b"\xff\xfe")
         client.lpush("p:orders.cancel.dead", b"x")
         client.hset("p:unacked", "tag", "message")
         client.lpush("p:unacked.dead", b"x", b"y")
         state = BrokerLook(client, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
-    assert (close.waiting, close.dead, close.oldest) == (2, 0, 1.7e9)
+    assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
     assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
