@@ -84,6 +84,15 @@ def test_a_command_is_told_from_begin_to_end() -> None:
     assert (end.outcome, end.reason, end.attempts) == ("accepted", "ok", 2)
 
 
+def test_why_a_command_waits_is_told_without_its_amounts() -> None:
+    """The venue may repeat them, and the words go into the log."""
+    body = b'{"code": 503, "msg": "0.05 at 61234.5 was not taken", "result": {}}'
+    bench, seen = watched(dataclasses.replace(BUSY, body=body), ACCEPTED)
+    bench.run("close", {"account": "main", "pair": "USD_BTC_PERP", "qty": "0.0500", "price": "61234.5"})
+    (because,) = (told[-1] for name, *told in seen.told if name == "waits")
+    assert because == "the venue answered 503 with an unlisted message: *** at *** was not taken"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
