@@ -85,6 +85,7 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Watch)
         stopping=_stopping,
         refusal=policy.refusal,
         observer=watch.observer,
+        hidden=settings.hidden_arguments,
     )
 
 

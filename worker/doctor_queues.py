@@ -1,6 +1,5 @@
 """The doctor's look at what waits, and at who works."""
 
-import json
 import time
 from typing import Any, cast
 
@@ -12,13 +11,11 @@ from worker.celeryconfig import QUEUES, SWEEP_SECONDS, visibility_timeout
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
 from worker.execution.dead import SUFFIX
+from worker.observe.servers import enqueued_at, lists_of
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
 INSPECT_SECONDS = 2.0
-PRIORITIES = (0, 3, 6, 9)
-"""kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
-SEPARATOR = "\x06\x16"
 OLD_SECONDS = 60.0
 START_ADVICE = "start one: orders worker"
 
@@ -30,9 +27,8 @@ def check_queues(broker: Server) -> list[Finding]:
 
 
 def _queue(client: redis.Redis, name: str) -> Finding:
-    lists = [name if step == 0 else f"{name}{SEPARATOR}{step}" for step in PRIORITIES]
     with client.pipeline(transaction=False) as pipe:
-        for each in lists:
+        for each in lists_of(name):
             pipe.llen(each)
             pipe.lindex(each, -1)  # the next to be taken, so the oldest
         replies = pipe.execute()
@@ -62,11 +58,8 @@ def _dead(client: redis.Redis) -> list[Finding]:
 
 def _age_seconds(message: str | None) -> float | None:
     """How long ago a message was enqueued, where it says so."""
-    try:
-        enqueued_at = json.loads(message)["headers"]["enqueued_at"] if message else None
-        return max(0.0, time.time() - enqueued_at / 1000) if enqueued_at else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    since = enqueued_at(message)
+    return None if since is None else max(0.0, time.time() - since)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:

@@ -10,13 +10,11 @@ another worker's greeting at the start, a state file), and what has expired is e
 # mypy: disallow-subclassing-any=False
 
 import logging
-import re
-from collections.abc import Iterable
 from typing import Any
 
 from celery.worker.request import Request
 
-from producers.shown import STARS, shown_arguments
+from producers.shown import STARS, hidden_values, shown_arguments, without
 
 logger = logging.getLogger("orders.request")
 
@@ -58,18 +56,3 @@ class OrderRequest(Request):
             if isinstance(fields.get(name), str):
                 fields[name] = without(fields[name], hidden_values(self._kwargs, self._task.hidden))
         super().send_event(type, **fields)
-
-
-def hidden_values(arguments: object, hidden: frozenset[str]) -> list[str]:
-    """The values of the hidden arguments, as they may appear in a text."""
-    if not isinstance(arguments, dict):
-        return []
-    values = [arguments[name] for name in hidden if name in arguments]
-    return [str(value) for value in values if isinstance(value, str | int | float) and str(value)]
-
-
-def without(text: str, values: Iterable[str]) -> str:
-    """``text`` with each value struck out where it stands alone: ``1`` is not taken out of ``10`` or ``1.5``."""
-    for value in values:
-        text = re.sub(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", STARS, text)
-    return text

@@ -12,11 +12,10 @@ from celery.exceptions import Ignore, Reject
 from producers.commands import COMMANDS, Positions
 from producers.errors import OrderError, error_for
 from producers.report import Report, report_in
-from producers.shown import HIDDEN
+from producers.shown import HIDDEN, hidden_values, without
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
-from worker.order_request import hidden_values, without
 
 
 class OrderTask(Task):

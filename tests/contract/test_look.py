@@ -100,19 +100,30 @@ def test_halts_and_intents(server: Server) -> None:
 
 
 def test_queues(server: Server) -> None:
-    """Lengths, and the age of what will be taken next; bytes that are no text break nothing."""
+    """Lengths, and the age of what will be taken next, of every priority; bytes that are no text break nothing."""
     server.flush()
     with redis.Redis(port=server.port) as client:
         client.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
+        client.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
         client.lpush("p:orders.cancel", b"\xff\xfe")
         client.lpush("p:orders.cancel.dead", b"x")
         client.hset("p:unacked", "tag", "message")
         client.lpush("p:unacked.dead", b"x", b"y")
         state = BrokerLook(client, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
-    assert (close.waiting, close.dead, close.oldest) == (2, 0, 1.7e9)
+    assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
     assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
+
+
+@pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
+def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes) -> None:
+    """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""
+    server.flush()
+    with redis.Redis(port=server.port) as client:
+        client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
+        found = BrokerLook(client, ["orders.close"])().queues["orders.close"]
+    assert (found.waiting, found.oldest) == (1, None)
 
 
 def test_a_look_is_kept_for_a_while() -> None:

@@ -151,6 +151,39 @@ def test_a_query_asks_for_what_exists(where: str, query: str) -> None:
         assert {name.strip() for name in names.split(",")} <= known
 
 
+LEDGER_IS_UP = {'orders_server_up{instance="a", server="ledger"}': 1, 'orders_intents_open{instance="a"}': 0}
+LEDGER_IS_AWAY = {f'orders_server_up{{instance="a", server="{server}"}}': 0 for server in ("broker", "ledger")}
+
+
+@pytest.mark.parametrize(
+    ("title", "told", "shown"),
+    [
+        ("Servers", LEDGER_IS_UP | {'orders_server_writable{instance="a", server="ledger"}': 1}, 1),
+        ("Servers", LEDGER_IS_UP | {'orders_server_writable{instance="a", server="ledger"}': 0}, 0),
+        ("Servers", LEDGER_IS_AWAY, 0),
+        ("Oldest unknown", LEDGER_IS_UP, 0),
+        ("Oldest unknown", LEDGER_IS_UP | {'orders_unknown_oldest_timestamp_seconds{account="main"}': 60}, 240),
+        ("Oldest unknown", LEDGER_IS_AWAY, None),
+        ("Halts", LEDGER_IS_UP, 0),
+        ("Halts", LEDGER_IS_UP | {'orders_halted{instance="a", account="*", command="*"}': 1}, 1),
+        ("Halts", LEDGER_IS_AWAY, None),
+    ],
+)
+def test_what_nobody_can_know_is_not_shown_as_well(
+    tool: Tool, tmp_path: Path, title: str, told: dict[str, int], shown: int | None
+) -> None:
+    """A ledger that is away has no halts and no unknowns to tell of, which is not none; and servers that are all away
+    are off, not without data."""
+    (panel,) = (panel for panel in panels() if panel["title"] == title)
+    (target,) = panel["targets"]
+    samples = [] if shown is None else [{"labels": "{}", "value": shown}]
+    asked = {"expr": target["expr"].replace("$account", ".*"), "eval_time": "5m", "exp_samples": samples}
+    series = [{"series": name, "values": f"{value}x40"} for name, value in told.items()]
+    test = {"interval": "15s", "input_series": series, "promql_expr_test": [asked]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"tests": [test]}), encoding="utf-8")
+    assert "SUCCESS" in tool("promtool", "test", "rules", str(tmp_path / "test.yaml"))
+
+
 # -- dashboard ---------------------------------------------------------------------------------------------------------
 
 

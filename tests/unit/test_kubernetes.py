@@ -6,15 +6,22 @@ that is used here, written strictly, so that a misspelt field fails.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from worker.celeryconfig import QUEUES
+from worker.observe import catalogue
+from worker.observe.metrics import Metrics
 from worker.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "compose" / "kubernetes"
@@ -96,15 +103,45 @@ def _mebibytes(quantity: str) -> int:
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_without_its_broker_is_unready_and_is_not_restarted(name: str) -> None:
-    """It may hold a report that the ledger could not take yet; stopped, the command would end as unknown."""
+    """It may hold a report that the ledger could not take yet; stopped, the command would end as unknown. And one that
+    has just been started would be started less and less often, until long after the broker is back."""
     (container,) = pod(name)["containers"]
     settings = DOCUMENTS["ConfigMap/orders-config"]["data"]
     alive = settings["ORDERS_ALIVE_FILE"]
-    assert alive not in str(container["livenessProbe"])
-    assert container["livenessProbe"]["httpGet"]["port"] == "metrics"
+    for probe in ("startupProbe", "livenessProbe"):
+        assert alive not in str(container[probe])
+        assert container[probe]["httpGet"] == {"path": "/metrics?name[]=orders_worker_faults_total", "port": "metrics"}
     assert [port["containerPort"] for port in container["ports"]] == [int(settings["ORDERS_METRICS__PORT"])]
     assert alive in str(container["readinessProbe"])
-    assert alive in str(container["startupProbe"])
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_whether_a_worker_lives_is_asked_without_its_servers(name: str) -> None:
+    """Names that can't be resolved take longer than any probe waits, and the worker would be killed for it."""
+    (container,) = pod(name)["containers"]
+    asked = urlsplit(container["livenessProbe"]["httpGet"]["path"])
+    registry = CollectorRegistry()
+    Metrics(registry, ["main"])
+    registry.register(ServersAway())
+    page = make_wsgi_app(registry)
+    said: list[str] = []
+    request = {"REQUEST_METHOD": "GET", "PATH_INFO": asked.path, "QUERY_STRING": asked.query}
+    body = b"".join(page(request, lambda status, headers: said.append(status)))  # type: ignore[arg-type, func-returns-value, return-value] # the least of WSGI
+    assert said == ["200 OK"]
+    assert b'orders_worker_faults_total{command="close"} 0.0' in body
+
+
+class ServersAway(Collector):
+    """What is looked up at the servers, when that is not to happen."""
+
+    def describe(self) -> Iterator[Metric]:
+        """The names alone."""
+        for metric in catalogue.STATE:
+            yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Nobody answers."""
+        raise AssertionError("asked the servers")
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -201,6 +238,25 @@ def test_scaling_asks_for_real_queues_and_never_for_none() -> None:
     assert {trigger["metadata"]["databaseIndex"] for trigger in spec["triggers"]} == {"0"}
     assert spec["minReplicaCount"] >= 2
     assert "idleReplicaCount" not in spec
+
+
+def test_prometheus_knows_workers_by_the_name_that_the_alerts_ask_for() -> None:
+    """The operator would name the job after the monitor: `up{job="orders"} == 0` is then true of nothing, ever."""
+    (endpoint,) = DOCUMENTS["PodMonitor/orders-workers"]["spec"]["podMetricsEndpoints"]
+    (named,) = (each["replacement"] for each in endpoint["relabelings"] if each["targetLabel"] == "job")
+    rules = (FOLDER.parent / "prometheus" / "rules" / "orders.yaml").read_text(encoding="utf-8")
+    dashboard = (FOLDER.parent / "grafana" / "dashboards" / "orders.json").read_text(encoding="utf-8")
+    assert {*re.findall(r'job=\\*"(\w+)', rules + dashboard)} == {named}
+
+
+def test_the_scaling_trusts_the_servers_ca() -> None:
+    """As the workers do; a CA of one's own is in no image of KEDA's."""
+    spec = DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]
+    (ca,) = spec["configMapTargetRef"]
+    assert ca == {"parameter": "ca", "name": "orders-ca", "key": "ca.pem"}
+    assert ca["key"] in DOCUMENTS["ConfigMap/orders-ca"]["data"]
+    triggers = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"]
+    assert {trigger["metadata"]["enableTLS"] for trigger in triggers} == {"true"}
 
 
 def test_no_real_secret_is_in_the_examples() -> None:

@@ -84,6 +84,15 @@ def test_a_command_is_told_from_begin_to_end() -> None:
     assert (end.outcome, end.reason, end.attempts) == ("accepted", "ok", 2)
 
 
+def test_why_a_command_waits_is_told_without_its_amounts() -> None:
+    """The venue may repeat them, and the words go into the log."""
+    body = b'{"code": 503, "msg": "0.05 at 61234.5 was not taken", "result": {}}'
+    bench, seen = watched(dataclasses.replace(BUSY, body=body), ACCEPTED)
+    bench.run("close", {"account": "main", "pair": "USD_BTC_PERP", "qty": "0.0500", "price": "61234.5"})
+    (because,) = (told[-1] for name, *told in seen.told if name == "waits")
+    assert because == "the venue answered 503 with an unlisted message: *** at *** was not taken"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
@@ -272,6 +281,18 @@ def test_the_venues_clock_is_compared(
     assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == (
         None if offset is None else pytest.approx(offset)
     )
+
+
+@pytest.mark.parametrize(("took", "offset"), [(1.0, 0.0), (9.0, None)])
+def test_a_slow_answer_tells_no_time(
+    registry: CollectorRegistry, metrics: Metrics, took: float, offset: float | None
+) -> None:
+    """Venues write the date at the end: half of what a slow answer took would be told, and paged, as a clock that is
+    off, for as long as no other answer comes."""
+    bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"date": "Thu, 01 Jan 1970 00:16:40 GMT"}))
+    bench.run("withdraw", WITHDRAW)
+    metrics.attempted(SUBJECT, dataclasses.replace(seen.told[1][2], latency=took, answered_at=1001.0))
+    assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == offset
 
 
 def test_the_ledger_is_timed(registry: CollectorRegistry, metrics: Metrics) -> None:

@@ -13,10 +13,9 @@ from flower.events import EventsState
 
 from producers.commands import COMMANDS
 from producers.settings import SettingsError
-from producers.shown import HIDDEN, shown_arguments
+from producers.shown import HIDDEN, hidden_values, shown_arguments, without
 from worker import flower_guard
 from worker.flower_guard import _list_the_gone, shown_result
-from worker.order_request import without
 from worker.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
 from worker.report_backend import ReportBackend
 from worker.settings import REMOTE_CONTROLS, WorkerSettings
@@ -71,6 +70,22 @@ def test_every_amount_and_address_of_every_command_is_hidden() -> None:
 def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], left: str) -> None:
     """The venue may repeat an amount or an address; but `1` must not eat every number."""
     assert without(text, values) == left
+
+
+@pytest.mark.parametrize(
+    ("qty", "told"),
+    [("0.0500", "0.05"), ("0.0500", "0.0500"), (1e-05, "0.00001"), ("5e-2", "0.05"), (3, "3"), ("many", "many")],
+)
+def test_an_amount_is_hidden_as_the_venue_repeats_it(qty: Any, told: str) -> None:
+    """It was sent to the worker in one way of writing and to the venue in another."""
+    values = hidden_values({"account": "main", "qty": qty, "address": ["x"]})
+    assert without(f"can't take {told} now", values) == "can't take *** now"
+
+
+@pytest.mark.parametrize("qty", ["1e999999999", "nan", "-inf", "", "1" * 5000, True, None])
+def test_what_is_no_amount_is_struck_out_as_it_is(qty: Any) -> None:
+    """A sender may write anything, and the worker must not choke on it."""
+    assert hidden_values({"qty": qty}) == ([str(qty)] if qty else [])
 
 
 def test_every_remote_control_is_known() -> None:

@@ -16,6 +16,7 @@ import requests
 
 from producers.commands import Command, Positions
 from producers.report import Outcome, Reason, Report
+from producers.shown import HIDDEN, hidden_values, without
 from worker.execution import reports
 from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
@@ -84,11 +85,13 @@ class Executor:
         stopping: Callable[[], bool] = lambda: False,
         refusal: Callable[[Command], str | None] = lambda _: None,
         observer: Observer = UNSEEN,
+        hidden: frozenset[str] = HIDDEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
         why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.observer.Observers`."""
+        :class:`~worker.execution.observer.Observers`; it is told no value of the ``hidden`` arguments."""
         self._observer = observer
+        self._hidden = hidden
         self._refusal = refusal
         self._intake = Intake(venues, accounts, clock)
         self._transport = transport
@@ -297,7 +300,9 @@ class Executor:
         )
 
     def _pause(self, run: _Run, attempt: Attempt, wait: float) -> None:
-        self._observer.waits(run.subject, run.progress.tries, wait, attempt.verdict.message)
+        # The venue's words may be in it, and in them the command's.
+        because = without(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+        self._observer.waits(run.subject, run.progress.tries, wait, because)
         self._holder.pause(run.held, lease_ms=int(wait * 1000) + self._lease_ms)
 
     # -- concluding ----------------------------------------------------------------------------------------------

@@ -122,7 +122,11 @@ UNKNOWN = _gauge("orders_unknown_open", "account", "Commands that are unknown an
 UNKNOWN_SINCE = _gauge(
     "orders_unknown_oldest_timestamp_seconds", "account", "Since when the oldest open unknown is unknown."
 )
-HALTED = _gauge("orders_halted", "account command", "1 for each halt that holds; * is any.")
+HALTED = _gauge(
+    "orders_halted",
+    "account command",
+    "1 for each halt that holds; * is any account, and every command but cancels and closes.",
+)
 HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when it holds.")
 INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
 QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue.")

@@ -19,6 +19,9 @@ OTHER = "other"
 """Stands for an alias that is not configured here: a sender can make up any number of them."""
 CLOCK_SECONDS = 5.0
 """How often a venue's clock is compared: an answer's date is not worth parsing each time."""
+SLOWEST_CLOCK = 1.0
+"""Seconds that an answer may take whose date is compared: when in between it was written is not known, so half of them
+is what the comparison is wrong by."""
 
 
 class Family:
@@ -106,8 +109,9 @@ class Metrics(Observer):
         if tried.signature_age is not None and tried.latency is not None:
             self._signature_age(venue).observe(tried.signature_age)
             self._latency(command, venue).observe(tried.latency)
-        if tried.venue_date and tried.answered_at is not None:
-            self._compare_clocks(subject, tried.venue_date, tried.answered_at - (tried.latency or 0.0) / 2)
+        took = tried.latency or 0.0
+        if tried.venue_date and tried.answered_at is not None and took <= SLOWEST_CLOCK:
+            self._compare_clocks(subject, tried.venue_date, tried.answered_at - took / 2)
 
     def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, subject.command, self._account(subject.account), subject.venue)

@@ -23,6 +23,9 @@ _BEGUN_AHEAD_MS = 60_000
 """Less than by how much the intents of begun commands stand ahead of the clock, more than clocks differ."""
 UNACKED = "unacked"
 """kombu's key for messages taken and not acknowledged."""
+_PRIORITIES = (0, 3, 6, 9)
+"""kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
+_SEPARATOR = "\x06\x16"
 
 T = TypeVar("T")
 
@@ -157,15 +160,27 @@ class BrokerLook:
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
             for queue in self.queues:
-                pipe.llen(self.prefix + queue)
                 pipe.llen(self.prefix + queue + SUFFIX)
-                pipe.lindex(self.prefix + queue, -1)
+                for each in lists_of(queue):
+                    pipe.llen(self.prefix + each)
+                    pipe.lindex(self.prefix + each, -1)
             pipe.hlen(self.prefix + UNACKED)
             pipe.llen(self.prefix + UNACKED + SUFFIX)
             *told, unacked, dead_unacked = pipe.execute()
-        rows = zip(self.queues, told[0::3], told[1::3], told[2::3], strict=True)
-        states = {queue: QueueState(waiting, dead, enqueued_at(oldest)) for queue, waiting, dead, oldest in rows}
+        width = len(told) // max(1, len(self.queues))
+        rows = [told[start : start + width] for start in range(0, len(told), width or 1)]
+        states = {queue: _queue_state(*row) for queue, row in zip(self.queues, rows, strict=True)}
         return BrokerState(server, states, int(unacked), int(dead_unacked))
+
+
+def lists_of(queue: str) -> list[str]:
+    """The lists in which a queue's messages wait: senders may give theirs a priority."""
+    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in _PRIORITIES]
+
+
+def _queue_state(dead: int, *told: Any) -> QueueState:
+    times = [at for at in map(enqueued_at, told[1::2]) if at is not None]
+    return QueueState(sum(told[0::2]), dead, min(times, default=None))
 
 
 def enqueued_at(message: Any) -> float | None:
@@ -174,7 +189,8 @@ def enqueued_at(message: Any) -> float | None:
         value = json.loads(message)["headers"]["enqueued_at"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return value / 1000 if isinstance(value, int) and not isinstance(value, bool) else None
+    # Bounded as the worker bounds it: a number of hundreds of digits is no float, and would take all metrics along.
+    return value / 1000 if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
 
 
 class Kept(Generic[T]):
