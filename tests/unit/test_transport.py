@@ -190,6 +190,19 @@ def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
     assert lost.left
 
 
+def test_the_environment_says_not_whom_to_trust(
+    transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundled certificates count from the first connection on, on every machine alike."""
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    with peer(answer(OK), tls=context) as server:
+        unverified = post(transport, server.url)
+    assert unverified == NoAnswer(left=False, message="no connection to the venue: TLS failed")
+
+
 def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transport) -> None:
     """Closed while it was idle: seen before anything is signed, and the next one is used."""
     closed = threading.Event()

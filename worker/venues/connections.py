@@ -258,7 +258,8 @@ class _TlsPool(WatchedPool, HTTPSConnectionPool):
 class WatchedAdapter(HTTPAdapter):
     """requests' adapter over the pools above, each found once for a venue's address and kept."""
 
-    def __init__(self, limits: HttpLimits, verify: bool | str) -> None:
+    def __init__(self, limits: HttpLimits, verify: str) -> None:
+        """``verify`` is a path: a file of certificates to trust, or a folder of them."""
         self.verify = verify
         self._limits = limits
         self._by_place: dict[tuple[str, str], WatchedPool] = {}

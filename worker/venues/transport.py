@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import requests
 import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.venues.base import Answer, Timing
 from worker.venues.connections import Handed, HttpLimits, NotPrepared, Prepare, WatchedAdapter
@@ -42,7 +43,8 @@ class Transport:
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
         self.limits = limits or HttpLimits()
-        self._adapter = WatchedAdapter(self.limits, ca_file or True)
+        # By its path: for a mere "verify" the first connections would trust whom the machine, or a variable, says.
+        self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
     def exchange(self, base_url: str, prepare: Prepare) -> Answer | NoAnswer:
