@@ -12,7 +12,7 @@ import pytest
 from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
 from worker.execution.ledger import Progress, Record, State
-from worker.execution.rivals import ReconcileLimits, reference_of
+from worker.execution.rivals import Offset, ReconcileLimits, reference_of
 from worker.venues.base import Account, Answer, Credentials
 from worker.venues.everstrike_reads import LIMIT, EverstrikeReads
 from worker.venues.evidence import Evidence, Finding, Rival, weigh
@@ -271,6 +271,7 @@ def test_a_cancel_of_an_order_that_another_command_cancelled() -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 LIMITS = ReconcileLimits(settle=60, apart=30, arrival=15, clock_margin=2)
+EXACT = Offset(0, 0)
 
 
 def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
@@ -284,9 +285,9 @@ def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
 def test_the_window_has_a_margin_and_follows_the_venues_clock() -> None:
     """From 2 s before the first begin to 2 s after the last arrival; a venue's clock that is off moves one edge."""
     sent = unknown(first_sent_at=T0 + 10, last_signed_at=T0 + 5_000)
-    assert LIMITS.window(sent, 0) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
-    assert LIMITS.window(sent, 3_000) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
-    assert LIMITS.window(sent, -3_000) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, EXACT) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, Offset(3_000, 3_000)) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
+    assert LIMITS.window(sent, Offset(-3_000, -3_000)) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
 
 
 def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
@@ -297,7 +298,7 @@ def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
 
 def test_without_a_time_there_is_no_window() -> None:
     """A record that was lost and put back, of a command that never left."""
-    assert LIMITS.window(replace(unknown(), first_begun_at=0), 0) is None
+    assert LIMITS.window(replace(unknown(), first_begun_at=0), EXACT) is None
 
 
 @pytest.mark.parametrize(

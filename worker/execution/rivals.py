@@ -21,6 +21,20 @@ EVER = Window(0, 10**15, 10**15)
 
 
 @dataclass(frozen=True, slots=True)
+class Offset:
+    """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
+    that passed before the venue looked, nobody tells."""
+
+    least: int
+    most: int
+
+    @property
+    def size(self) -> int:
+        """In whichever direction."""
+        return max(abs(self.least), abs(self.most))
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileLimits:
     """When a look counts. All in seconds."""
 
@@ -33,16 +47,16 @@ class ReconcileLimits:
     clock_margin: float = 2.0
     """By how much clocks may differ beyond what the venue's own clock shows."""
 
-    def window(self, record: Record, offset_ms: int) -> Window | None:
-        """When the record can have been made, on the venue's clock, which is ``offset_ms`` ahead of ours now; None when
+    def window(self, record: Record, offset: Offset) -> Window | None:
+        """When the record can have been made, on the venue's clock, which is ``offset`` ahead of ours now; None when
         nothing says when it was sent."""
         report = record.report
         first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
         if not first:
             return None
         margin = int(self.clock_margin * 1000)
-        end = self.last_arrival(record) + margin + max(0, offset_ms)
-        return Window(min(first) - margin + min(0, offset_ms), end, end + int(self.settle * 1000))
+        end = self.last_arrival(record) + margin + max(0, offset.most)
+        return Window(min(first) - margin + min(0, offset.least), end, end + int(self.settle * 1000))
 
     def last_arrival(self, record: Record) -> int:
         """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
@@ -66,15 +80,15 @@ class Rivals:
         """The same, remembering the settled records that it has read: those don't change for the worse."""
         return type(self)(self._ledger, self._casebook, self._limits)
 
-    def of(self, record: Record, command: Command, window: Window, offset_ms: int) -> list[Rival] | None:
+    def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
         """Every command of the same kind and account that is not proven not executed, begun when it could have made a
         record in the window; None when the journal does not reach back so far.
 
         Raises:
             LedgerUnavailable: the ledger can't be asked.
         """
-        before = int(self._limits.arrival * 1000) + LEASES_MS + abs(offset_ms)
-        start, end = window.start - before, window.late + abs(offset_ms)
+        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
+        start, end = window.start - before, window.late + offset.size
         ids = self._casebook.begun_between(start, end, record.command, record.account)
         if ids is None:
             return None
@@ -82,7 +96,7 @@ class Rivals:
         for command_id in ids:
             if command_id != record.command_id:
                 known = self._read(command_id)
-                rival = self._rival(record, command, *known, offset_ms) if known else Rival(command_id, command, EVER)
+                rival = self._rival(record, command, *known, offset) if known else Rival(command_id, command, EVER)
                 rivals += [rival] if rival else []
         return rivals
 
@@ -96,7 +110,7 @@ class Rivals:
         return known
 
     def _rival(
-        self, record: Record, command: Command, other: Record, asked: Command | None, offset_ms: int
+        self, record: Record, command: Command, other: Record, asked: Command | None, offset: Offset
     ) -> Rival | None:
         if (other.command, other.account) != (record.command, record.account):
             return None
@@ -106,7 +120,7 @@ class Rivals:
         reference = reference_of(other.report.result) if accepted and other.report else ""
         # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
         # above, one whose record has expired.
-        window = self._limits.window(other, offset_ms) or EVER
+        window = self._limits.window(other, offset) or EVER
         return Rival(other.command_id, asked or command, window, reference)
 
 
