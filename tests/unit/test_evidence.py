@@ -296,6 +296,12 @@ def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
     assert LIMITS.last_arrival(unknown(last_signed_at=None)) == T0 + 32_000
 
 
+def test_an_owner_that_died_after_a_lost_reply_may_have_signed_once_more() -> None:
+    """A reason is that of the first doubt, and the last signature on record is older than the dead owner's last."""
+    taken_over = replace(unknown(first_sent_at=T0 + 5, last_signed_at=T0 + 5), fence=2, lease_until=T0 + 117_000)
+    assert LIMITS.last_arrival(taken_over) == T0 + 132_000
+
+
 def test_without_a_time_there_is_no_window() -> None:
     """A record that was lost and put back, of a command that never left."""
     assert LIMITS.window(replace(unknown(), first_begun_at=0), EXACT) is None

@@ -62,7 +62,8 @@ class ReconcileLimits:
         """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
         report = record.report
         signed = (report.last_signed_at or report.first_sent_at) if report else None
-        if signed is None or (report and report.reason is Reason.CRASHED):
+        # Of a command that was taken over, a dead owner's last signature is on no record, whatever the first doubt was.
+        if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
         return signed + int(self.arrival * 1000)
 
