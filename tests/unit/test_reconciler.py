@@ -1,7 +1,8 @@
-"""What a reconcile makes of clocks: with the ledger and the venue played by a few lines each."""
+"""What a reconcile makes of clocks and of rivals: with the ledger and the venue played by a few lines each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,9 +12,9 @@ from producers.report import Outcome, Reason, Report
 from worker.execution.intake import stored_arguments
 from worker.execution.ledger import Progress, Record, State
 from worker.execution.reconcile import Reconciled, Reconciler
-from worker.execution.rivals import ReconcileLimits
+from worker.execution.rivals import Offset, ReconcileLimits, Rivals
 from worker.venues.base import Account, Credentials
-from worker.venues.seen import Look, SeenOrder
+from worker.venues.seen import Look, SeenOrder, Window
 
 T0 = 1_800_000_000_000
 CLOSE = Close(account="main", pair="P", qty=Decimal("0.5"))
@@ -106,3 +107,18 @@ def test_a_clock_that_takes_too_long_says_nothing(venue_ahead: int) -> None:
     world = _World(venue_ahead, slow=4_000)
     assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("tainted", "answered", "reference"),
+    [("", 200, "o2"), ("lost_reply", 200, ""), ("crashed", 200, ""), ("lost_reply", None, "o2")],
+)
+def test_a_rival_whose_first_reply_was_lost_may_have_made_two_records(
+    tainted: str, answered: int | None, reference: str
+) -> None:
+    """The answer that it was accepted by names the second alone: the first looks like anybody's."""
+    accepted = REPORT.model_copy(update={"outcome": Outcome.ACCEPTED, "result": {"id": "o2"}, "http_status": answered})
+    other = replace(RECORD, command_id="y", state=State.SETTLED, report=accepted, progress=Progress(2, 2, tainted))
+    played = cast("Any", SimpleNamespace(read=lambda _: other, begun_between=lambda *_: ["x", "y"]))
+    found = Rivals(played, played, ReconcileLimits()).of(RECORD, CLOSE, Window(T0, T0, T0), Offset(0, 0))
+    assert [(each.command_id, each.reference) for each in found or ()] == [("y", reference)]

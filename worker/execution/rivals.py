@@ -118,7 +118,10 @@ class Rivals:
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
-        reference = reference_of(other.report.result) if accepted and other.report else ""
+        # After an attempt of unknown fate there may be a second record, which the answer to a later one does not name.
+        # What was settled without an answer, by evidence or by a person's word, had one.
+        second = bool(other.progress.tainted and other.report and other.report.http_status)
+        reference = reference_of(other.report.result) if accepted and other.report and not second else ""
         # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
         # above, one whose record has expired.
         window = self._limits.window(other, offset) or EVER
