@@ -281,6 +281,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         return None
     try:
         seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last: a year or a zone beyond all calendars
         return None
     return min(max(seconds, 0.0), 999_999.0)
