@@ -162,6 +162,33 @@ def test_another_trigger_is_not_it(changes: Mapping[str, Any]) -> None:
     assert of(STOP, looked(triggers=(replace(TRIGGER, **changes),))).finding is Finding.ABSENT
 
 
+@pytest.mark.parametrize(
+    ("asked", "untold", "word"),
+    [
+        (STOP, {"qty": None}, "amount"),
+        (STOP.model_copy(update={"price": Decimal(89)}), {"price": None}, "price"),
+        (STOP.model_copy(update={"trigger_event": "LAST_PRICE"}), {"trigger_event": ""}, "event"),
+    ],
+)
+def test_what_a_trigger_does_not_tell_is_no_difference(asked: Close, untold: Mapping[str, Any], word: str) -> None:
+    """The venue's pages don't show a trigger: a stop that stands must not pass for one that was never taken."""
+    evidence = of(asked, looked(triggers=(replace(TRIGGER, **untold),)))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert f"its {word} is not told" in evidence.words
+
+
+def test_a_price_of_nothing_is_none() -> None:
+    """Some venues write 0 where there is no price."""
+    assert of(STOP, looked(triggers=(replace(TRIGGER, price=Decimal(0)),))).finding is Finding.FOUND
+
+
+def test_an_order_that_does_not_tell_its_price() -> None:
+    """It may be the limit close, and it may not."""
+    evidence = of(LIMIT_CLOSE, looked(order(type="LIMIT", status="ACTIVE", price=None)))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert "its price is not told" in evidence.words
+
+
 def test_a_place_that_was_not_read_whole_says_nothing() -> None:
     """Whatever was found elsewhere: a second one may be there."""
     for orders in ((), (ORDER,)):
