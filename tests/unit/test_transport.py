@@ -145,6 +145,14 @@ def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
     assert prepared == []
 
 
+@pytest.mark.parametrize("url", ["https://venue.invalid:99999", "https://*.invalid", "https://ve nue.invalid"])
+def test_an_address_that_is_none_never_left(transport: Transport, url: str) -> None:
+    """As a slip in a setting makes it: that nothing has left is certain, and no fault hides it."""
+    result = transport.exchange(url, lambda: pytest.fail("signed for nowhere"))
+    assert isinstance(result, NoAnswer)
+    assert not result.left
+
+
 def test_a_connect_timeout_never_left() -> None:
     """A listener whose backlog is full lets nobody in."""
     impatient = Transport(HttpLimits(connect_timeout=0.2))

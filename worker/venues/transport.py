@@ -53,8 +53,8 @@ class Transport:
         It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
         away. Whatever it raises passes through; nothing has left then.
         """
-        pool = self._adapter.pool(base_url)
         try:
+            pool = self._adapter.pool(base_url)
             connection = pool.reserve(prepare)
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
@@ -98,6 +98,8 @@ class _TooLarge(Exception):
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.InvalidURL, "its URL is none"),
+    (urllib3.exceptions.LocationParseError, "its URL is none"),
     (urllib3.exceptions.NameResolutionError, "its name can't be resolved"),
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "TLS failed"),
