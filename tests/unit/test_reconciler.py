@@ -1,5 +1,6 @@
 """What a reconcile makes of clocks and of rivals: with the ledger and the venue played by a few lines each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import SimpleNamespace
@@ -76,13 +77,13 @@ class _World:
         )
         return Look(orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY"))
 
-    def reconcile_twice(self) -> list[Reconciled]:
+    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
         """Two runs with more than the time between that makes them count as two."""
         played = cast("Any", self)
         reconciler = Reconciler(
             ledger=played,
             casebook=played,
-            accounts={"main": MAIN},
+            accounts=accounts or {"main": MAIN},
             reads={"venue": played},
             clock=played,
             limits=ReconcileLimits(),
@@ -120,5 +121,22 @@ def test_a_rival_whose_first_reply_was_lost_may_have_made_two_records(
     accepted = REPORT.model_copy(update={"outcome": Outcome.ACCEPTED, "result": {"id": "o2"}, "http_status": answered})
     other = replace(RECORD, command_id="y", state=State.SETTLED, report=accepted, progress=Progress(2, 2, tainted))
     played = cast("Any", SimpleNamespace(read=lambda _: other, begun_between=lambda *_: ["x", "y"]))
-    found = Rivals(played, played, ReconcileLimits()).of(RECORD, CLOSE, Window(T0, T0, T0), Offset(0, 0))
+    found = Rivals(played, played, ReconcileLimits(), {}).of(RECORD, CLOSE, Window(T0, T0, T0), Offset(0, 0))
     assert [(each.command_id, each.reference) for each in found or ()] == [("y", reference)]
+
+
+@pytest.mark.parametrize(
+    ("url", "finding"), [("https://venue", "ambiguous"), ("https://elsewhere", "found")], ids=["same", "another"]
+)
+def test_another_alias_may_be_of_the_same_account(url: str, finding: str) -> None:
+    """Two keys of one account at the venue: its one record may be either alias's."""
+    twin = REPORT.model_copy(update={"command_id": "y", "account": "second"})
+    records = {"x": RECORD, "y": replace(RECORD, command_id="y", account="second", report=twin)}
+    world = _World(0, 0)
+    played = cast("Any", world)
+    played.read = records.get
+    played.begun_between = lambda start, end, command, accounts: [
+        each.command_id for each in records.values() if each.account in accounts
+    ]
+    accounts = {"main": MAIN, "second": replace(MAIN, alias="second", base_url=url)}
+    assert [each.finding for each in world.reconcile_twice(accounts)] == [finding, finding]

@@ -98,7 +98,7 @@ class Reconciler:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
         self._casebook = casebook
-        self._rivals = Rivals(ledger, casebook, limits)
+        self._rivals = Rivals(ledger, casebook, limits, accounts)
         self._accounts = accounts
         self._reads = reads
         self._clock = clock

@@ -10,6 +10,7 @@ from producers.errors import InvalidCommand
 from producers.report import Outcome, Reason
 from worker.execution.casebook import Casebook
 from worker.execution.ledger import Ledger, Record, State
+from worker.venues.base import Account
 from worker.venues.evidence import Rival
 from worker.venues.seen import Window
 
@@ -71,18 +72,21 @@ class ReconcileLimits:
 class Rivals:
     """Finds the commands that could have made the same record as another."""
 
-    def __init__(self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits) -> None:
+    def __init__(
+        self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits, accounts: Mapping[str, Account]
+    ) -> None:
         self._ledger = ledger
         self._casebook = casebook
         self._limits = limits
+        self._accounts = accounts
         self._known: dict[str, tuple[Record, Command | None]] = {}
 
     def for_a_run(self) -> Self:
         """The same, remembering the settled records that it has read: those don't change for the worse."""
-        return type(self)(self._ledger, self._casebook, self._limits)
+        return type(self)(self._ledger, self._casebook, self._limits, self._accounts)
 
     def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
-        """Every command of the same kind and account that is not proven not executed, begun when it could have made a
+        """Every command of the same kind and place that is not proven not executed, begun when it could have made a
         record in the window; None when the journal does not reach back so far.
 
         Raises:
@@ -90,7 +94,7 @@ class Rivals:
         """
         before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
         start, end = window.start - before, window.late + offset.size
-        ids = self._casebook.begun_between(start, end, record.command, record.account)
+        ids = self._casebook.begun_between(start, end, record.command, self._same_place(record.account))
         if ids is None:
             return None
         rivals = []
@@ -100,6 +104,12 @@ class Rivals:
                 rival = self._rival(record, command, *known, offset) if known else Rival(command_id, command, EVER)
                 rivals += [rival] if rival else []
         return rivals
+
+    def _same_place(self, alias: str) -> set[str]:
+        """The aliases that may be this one's account as well: two keys of one account look like two accounts here."""
+        mine = self._accounts.get(alias)
+        place = (mine.venue, mine.base_url) if mine else None
+        return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == place)}
 
     def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
         known = self._known.get(command_id)
@@ -113,7 +123,7 @@ class Rivals:
     def _rival(
         self, record: Record, command: Command, other: Record, asked: Command | None, offset: Offset
     ) -> Rival | None:
-        if (other.command, other.account) != (record.command, record.account):
+        if other.command != record.command or other.account not in self._same_place(record.account):
             return None
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
