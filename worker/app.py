@@ -58,6 +58,7 @@ def build_ledger(settings: WorkerSettings) -> RedisLedger:
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
         disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
+        need_disk=settings.ledger.withdraw_disk == "require",
         replicas=settings.ledger.replicas,
         replicas_ms=int(timeout * 800),
     )

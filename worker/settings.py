@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+import requests
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from producers.commands import COMMANDS
@@ -53,13 +54,22 @@ class AccountSettings(_Part):
     def _safe_url(self) -> "AccountSettings":
         if self.base_url:
             parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if parts.scheme not in ("http", "https") or not parts.hostname or not _can_be_asked(self.base_url):
                 raise ValueError("base_url must be an http(s) URL")
             if parts.username or parts.query or parts.fragment:
                 raise ValueError("base_url must hold no user, query or fragment")
             if parts.scheme == "http" and not self.allow_http and not _is_loopback(parts.hostname):
                 raise ValueError("base_url is plain http to a host that is not this machine; set allow_http to mean it")
         return self
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether a request can be made of it: a host or a port that is none shows only there."""
+    try:
+        requests.Request("GET", url).prepare()
+    except (requests.RequestException, ValueError):
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

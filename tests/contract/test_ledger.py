@@ -443,6 +443,27 @@ def test_a_server_without_append_only_file_is_told_about(server: Server, caplog:
     assert caplog.text.count("withdrawals don't wait for the ledger's disk") == 1
 
 
+def test_a_disk_that_must_confirm_and_can_not(server: Server) -> None:
+    """By a server before 7.2, or a user who may not ask: refused beforehand, and begun for nothing when that is new."""
+    server.flush()
+    client = connect(server.url(2))
+    can = "waitaof" in {name.lower() for name in client.command_list()}
+    may = ["~*", "&*", "+@all", *(["-waitaof"] if can else [])]
+    client.execute_command("ACL", "SETUSER", "clerk", "on", ">word", *may)  # type: ignore[no-untyped-call]
+    clerk = connect(server.url(2).replace("redis://", "redis://clerk:word@"))
+    withdrawal = Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x")
+    try:
+        assert "can't confirm its disk" in (ServerPolicy(clerk, need_disk=True).refusal(withdrawal) or "")
+        assert (ServerPolicy(client, need_disk=True).refusal(withdrawal) is None) == can
+        assert ServerPolicy(clerk).refusal(withdrawal) is None
+        strict = RedisLedger(clerk, need_disk=True)
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable, match="refuses"):
+                strict.begin(claim("1"), 1)
+    finally:
+        client.execute_command("ACL", "DELUSER", "clerk")  # type: ignore[no-untyped-call]
+
+
 def test_a_wait_for_the_disk_that_is_broken_off_is_no_confirmation(server: Server) -> None:
     """As a server does that is made a replica meanwhile: the withdrawal must not be sent on its word."""
     server.flush()

@@ -99,4 +99,4 @@ def test_a_journal_of_a_newer_version_is_read(client: redis.Redis) -> None:
     client.xadd(JOURNAL_KEY, {"event": "teleport", "id": "y", "token": "t", "outcome": "", "to": "elsewhere"})
     events = [entry.fields["event"] for entry in OperatorDesk(client, ledger, SystemClock()).journal()]
     assert events == ["begin", "teleport"]
-    assert Casebook(client).begun_between(0, 10**15, "withdraw", "main") == ["x", "y"]
+    assert Casebook(client).begun_between(0, 10**15, "withdraw", {"main"}) == ["x", "y"]

@@ -167,6 +167,8 @@ DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
         ("Fri, 15 Jan 2027 08:00:30 GMT", "today", None),
         ("Fri, 15 Jan 2027 08:00:30", DATE, None),
         ("Fri, 15 Jan 99999 08:00:30 GMT", DATE, None),
+        ("Fri, 15 Jan 99999999999 08:00:30 GMT", DATE, None),
+        ("Fri, 15 Jan 2027 08:00:30 +99999999999999999", DATE, None),
         ("tomorrow", DATE, None),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
 from worker.execution.ledger import Progress, Record, State
-from worker.execution.rivals import ReconcileLimits, reference_of
+from worker.execution.rivals import Offset, ReconcileLimits, reference_of
 from worker.venues.base import Account, Answer, Credentials
 from worker.venues.everstrike_reads import LIMIT, EverstrikeReads
 from worker.venues.evidence import Evidence, Finding, Rival, weigh
@@ -162,6 +162,33 @@ def test_another_trigger_is_not_it(changes: Mapping[str, Any]) -> None:
     assert of(STOP, looked(triggers=(replace(TRIGGER, **changes),))).finding is Finding.ABSENT
 
 
+@pytest.mark.parametrize(
+    ("asked", "untold", "word"),
+    [
+        (STOP, {"qty": None}, "amount"),
+        (STOP.model_copy(update={"price": Decimal(89)}), {"price": None}, "price"),
+        (STOP.model_copy(update={"trigger_event": "LAST_PRICE"}), {"trigger_event": ""}, "event"),
+    ],
+)
+def test_what_a_trigger_does_not_tell_is_no_difference(asked: Close, untold: Mapping[str, Any], word: str) -> None:
+    """The venue's pages don't show a trigger: a stop that stands must not pass for one that was never taken."""
+    evidence = of(asked, looked(triggers=(replace(TRIGGER, **untold),)))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert f"its {word} is not told" in evidence.words
+
+
+def test_a_price_of_nothing_is_none() -> None:
+    """Some venues write 0 where there is no price."""
+    assert of(STOP, looked(triggers=(replace(TRIGGER, price=Decimal(0)),))).finding is Finding.FOUND
+
+
+def test_an_order_that_does_not_tell_its_price() -> None:
+    """It may be the limit close, and it may not."""
+    evidence = of(LIMIT_CLOSE, looked(order(type="LIMIT", status="ACTIVE", price=None)))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert "its price is not told" in evidence.words
+
+
 def test_a_place_that_was_not_read_whole_says_nothing() -> None:
     """Whatever was found elsewhere: a second one may be there."""
     for orders in ((), (ORDER,)):
@@ -271,6 +298,7 @@ def test_a_cancel_of_an_order_that_another_command_cancelled() -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 LIMITS = ReconcileLimits(settle=60, apart=30, arrival=15, clock_margin=2)
+EXACT = Offset(0, 0)
 
 
 def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
@@ -284,9 +312,9 @@ def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
 def test_the_window_has_a_margin_and_follows_the_venues_clock() -> None:
     """From 2 s before the first begin to 2 s after the last arrival; a venue's clock that is off moves one edge."""
     sent = unknown(first_sent_at=T0 + 10, last_signed_at=T0 + 5_000)
-    assert LIMITS.window(sent, 0) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
-    assert LIMITS.window(sent, 3_000) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
-    assert LIMITS.window(sent, -3_000) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, EXACT) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, Offset(3_000, 3_000)) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
+    assert LIMITS.window(sent, Offset(-3_000, -3_000)) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
 
 
 def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
@@ -295,9 +323,15 @@ def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
     assert LIMITS.last_arrival(unknown(last_signed_at=None)) == T0 + 32_000
 
 
+def test_an_owner_that_died_after_a_lost_reply_may_have_signed_once_more() -> None:
+    """A reason is that of the first doubt, and the last signature on record is older than the dead owner's last."""
+    taken_over = replace(unknown(first_sent_at=T0 + 5, last_signed_at=T0 + 5), fence=2, lease_until=T0 + 117_000)
+    assert LIMITS.last_arrival(taken_over) == T0 + 132_000
+
+
 def test_without_a_time_there_is_no_window() -> None:
     """A record that was lost and put back, of a command that never left."""
-    assert LIMITS.window(replace(unknown(), first_begun_at=0), 0) is None
+    assert LIMITS.window(replace(unknown(), first_begun_at=0), EXACT) is None
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def test_the_environment_beats_secrets_beat_toml(tmp_path: Path, monkeypatch: py
         ({"SECRET_KEY": "hunter2\n"}, "printable ASCII"),
         ({"BASE_URL": "http://10.0.0.1"}, "set allow_http to mean it"),
         ({"BASE_URL": "ftp://x"}, "must be an http"),
+        ({"BASE_URL": "https://hunter2:99999"}, "must be an http"),
+        ({"BASE_URL": "https://*.hunter2"}, "must be an http"),
         ({"BASE_URL": "https://user:hunter2@x"}, "must hold no user"),
         ({"COLOUR": "red"}, "ORDERS_ACCOUNTS__MAIN__COLOUR: there is no such setting"),
         ({"ALLOW_HTTP": "hunter2"}, "ORDERS_ACCOUNTS__MAIN__ALLOW_HTTP: must be a valid boolean"),

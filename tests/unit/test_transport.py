@@ -145,6 +145,14 @@ def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
     assert prepared == []
 
 
+@pytest.mark.parametrize("url", ["https://venue.invalid:99999", "https://*.invalid", "https://ve nue.invalid"])
+def test_an_address_that_is_none_never_left(transport: Transport, url: str) -> None:
+    """As a slip in a setting makes it: that nothing has left is certain, and no fault hides it."""
+    result = transport.exchange(url, lambda: pytest.fail("signed for nowhere"))
+    assert isinstance(result, NoAnswer)
+    assert not result.left
+
+
 def test_a_connect_timeout_never_left() -> None:
     """A listener whose backlog is full lets nobody in."""
     impatient = Transport(HttpLimits(connect_timeout=0.2))
@@ -188,6 +196,19 @@ def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
         lost = post(trusting, server.url)
     assert isinstance(lost, NoAnswer)
     assert lost.left
+
+
+def test_the_environment_says_not_whom_to_trust(
+    transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundled certificates count from the first connection on, on every machine alike."""
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    with peer(answer(OK), tls=context) as server:
+        unverified = post(transport, server.url)
+    assert unverified == NoAnswer(left=False, message="no connection to the venue: TLS failed")
 
 
 def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transport) -> None:
@@ -324,6 +345,35 @@ def test_redirects_are_not_followed(transport: Transport) -> None:
         result = post(transport, server.url)
     assert isinstance(result, Answer)
     assert result.status == 302
+
+
+def test_what_comes_before_an_answer_is_no_answer(transport: Transport) -> None:
+    """After 102 and 103 the answer is still to come (RFC 9110, 15.2); taken for the answer, they would leave it to the
+    next request on that connection."""
+    asked = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        for number in (b"1", b"2"):
+            read_request(connection)
+            connection.sendall(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + number)
+        asked.set()
+
+    with peer(serve) as server:
+        answers = [post(transport, server.url) for _ in range(2)]
+        assert asked.wait(5)
+    assert [(each.status, each.body) for each in answers if isinstance(each, Answer)] == [(200, b"1"), (200, b"2")]
+    assert server.accepted == 1
+
+
+def test_a_connection_that_switches_protocols_is_not_used_again(transport: Transport) -> None:
+    """Nobody asked for that; whatever else comes on it is no answer to the next request."""
+    switched = answer(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", times=2)
+    with peer(switched, answer(OK)) as server:
+        first, second = post(transport, server.url), post(transport, server.url)
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert (first.status, second.status) == (101, 200)
 
 
 def test_netrc_and_proxies_of_the_environment_are_ignored(

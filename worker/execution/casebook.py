@@ -4,7 +4,7 @@ Keys: ``orders:unknown`` and ``orders:journal`` are the ledger's; ``orders:looks
 nothing was found at the venue for the first time (UNIX ms), so that two runs, in whichever process, count as two looks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 import redis
@@ -39,8 +39,9 @@ class Casebook:
         """Something was found, or the command is settled."""
         guarded(self._client.hdel, LOOKS_KEY, command_id)
 
-    def begun_between(self, start_ms: int, end_ms: int, command: str, account: str) -> list[str] | None:
-        """Ids of commands that may have begun a send in this time, by the journal; None when it reaches back no more.
+    def begun_between(self, start_ms: int, end_ms: int, command: str, accounts: Collection[str]) -> list[str] | None:
+        """Ids of commands of these accounts that may have begun a send in this time, by the journal; None when it
+        reaches back no more.
 
         Every attempt writes its begin. An entry that names neither command nor account (a record that was lost and put
         back) counts too: whoever asks reads the records anyway.
@@ -53,7 +54,7 @@ class Casebook:
             command_id = fields["id"]
             if not command_id:
                 continue  # a halt or its end, which is of no command
-            if "command" in fields and (fields["command"], fields["account"]) != (command, account):
+            if "command" in fields and (fields["command"] != command or fields["account"] not in accounts):
                 others.add(command_id)
             else:
                 ids[command_id] = None

@@ -8,6 +8,7 @@ from typing import Any
 import redis
 
 from producers.commands import Command, Withdraw
+from worker.execution.redis_ledger import never_waits
 
 logger = logging.getLogger("orders.policy")
 
@@ -21,7 +22,8 @@ class ServerPolicy:
     def __init__(
         self, client: redis.Redis, *, need_disk: bool = False, replicas: Mapping[str, int] | None = None
     ) -> None:
-        """``need_disk`` refuses withdrawals on a server that does not append to a file; else that is only told.
+        """``need_disk`` refuses withdrawals on a server that does not append to a file, or can't confirm that it has;
+        else that is only told.
         ``replicas``, by command, refuses those that can't be repeated while fewer are connected: each would hold a
         slot until they are."""
         self._client = client
@@ -32,6 +34,7 @@ class ServerPolicy:
         self._looked = False
         self._evicts = ""
         self._forgets = False
+        self._confirms = True
 
     def look(self) -> None:
         """Read the server's settings. ``INFO`` tells them also where ``CONFIG`` is not permitted.
@@ -43,11 +46,12 @@ class ServerPolicy:
         policy = str(memory.get("maxmemory_policy", "noeviction"))
         evicts = policy if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0 else ""
         forgets = not int(persistence.get("aof_enabled", 0))
+        confirms = not self._need_disk or self._can_confirm()
         replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
         with self._lock:
             before, self._replicas = self._replicas, replicas
             news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
-            self._looked, self._evicts, self._forgets = True, evicts, forgets
+            self._looked, self._evicts, self._forgets, self._confirms = True, evicts, forgets, confirms
         if news and evicts:
             logger.error(
                 "the ledger's server evicts (maxmemory-policy %s): withdrawals are refused. Set noeviction.", evicts
@@ -68,6 +72,15 @@ class ServerPolicy:
                     KINDS[command],
                     "refused until they are back" if short else "sent again",
                 )
+
+    def _can_confirm(self) -> bool:
+        try:
+            self._client.execute_command("WAITAOF", 0, 0, 0)  # type: ignore[no-untyped-call] # redis-py's gap
+        except redis.ResponseError as refused:
+            if never_waits(refused):
+                return False
+            raise
+        return True
 
     def refusal(self, command: Command) -> str | None:
         """Why this command is not permitted, as a sentence; None when it is."""
@@ -95,6 +108,11 @@ class ServerPolicy:
             )
         if self._forgets and self._need_disk:
             return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
+        if not self._confirms:
+            return (
+                "withdrawals are refused: the ledger's server can't confirm its disk (WAITAOF: Redis 7.2 or later, or "
+                "Valkey, and a user who may)"
+            )
         return None
 
 

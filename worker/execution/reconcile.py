@@ -22,7 +22,7 @@ from producers.report import Outcome, Reason, Report
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Ledger, Record, State
-from worker.execution.rivals import ReconcileLimits, Rivals, command_of
+from worker.execution.rivals import Offset, ReconcileLimits, Rivals, command_of
 from worker.venues.base import Account
 from worker.venues.evidence import Evidence, Finding, weigh
 from worker.venues.seen import Look, Window
@@ -98,7 +98,7 @@ class Reconciler:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
         self._casebook = casebook
-        self._rivals = Rivals(ledger, casebook, limits)
+        self._rivals = Rivals(ledger, casebook, limits, accounts)
         self._accounts = accounts
         self._reads = reads
         self._clock = clock
@@ -170,15 +170,18 @@ class Reconciler:
         command = command_of(record)
         if command is None:
             return _unreadable("the ledger does not have its arguments")
-        now, venue_time = self._clock.now_ms(), reads.time(account)
+        asked, venue_time, answered = self._clock.now_ms(), reads.time(account), self._clock.now_ms()
         if venue_time is None:
             return _unreadable("the venue's clock can't be read")
-        window = self._limits.window(record, venue_time - now)
+        offset = Offset(venue_time - max(asked, answered), venue_time - min(asked, answered))
+        if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
+            return _unreadable("the venue took too long to tell its time: its records' times can't be compared by it")
+        window = self._limits.window(record, offset)
         if window is None:
             return _unreadable("the ledger does not say when it was sent")
         look = reads.look(account, command, window)
         # After the look, so that whatever made a record that was seen is in the journal by now.
-        rivals = run.rivals.of(record, command, window, venue_time - now)
+        rivals = run.rivals.of(record, command, window, offset)
         if rivals is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
         return weigh(command, window, look, rivals)

@@ -60,19 +60,21 @@ class RedisLedger:
         keep_ms: int = 7 * 86_400_000,
         journal_lines: int = 1_000_000,
         disk_ms: int = 4000,
+        need_disk: bool = False,
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
         """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
 
-        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. ``replicas``
-        says by command how many replicas a begin waits for, up to ``replicas_ms``, when it can't be repeated: a
-        withdrawal until they have it on their disks, where the server can say so, a close until they have it.
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. On a server
+        that can't say so it goes on, or with ``need_disk`` fails until one can. ``replicas`` says by command how many
+        replicas a begin waits for, up to ``replicas_ms``, when it can't be repeated: a withdrawal until they have it on
+        their disks, where the server can say so, a close until they have it.
         """
         self._client = client
         self._keep_ms = keep_ms
         self._journal_lines = journal_lines
-        self._disk_ms = disk_ms
+        self._disk_ms, self._need_disk = disk_ms, need_disk
         self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
         self._no_disk_until = 0.0
         source = files("worker.execution").joinpath("transitions.lua").read_text(encoding="utf-8")
@@ -96,7 +98,7 @@ class RedisLedger:
         if not isinstance(answer, Begun):
             return answer
         if isinstance(on_disk, Exception):
-            if not _never_waits(on_disk):
+            if self._need_disk or not never_waits(on_disk):
                 # A wait that was broken off, by a failover say, confirms nothing.
                 guarded(_raised, on_disk)
             # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
@@ -220,7 +222,7 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 
 
-def _never_waits(refusal: Exception) -> bool:
+def never_waits(refusal: Exception) -> bool:
     """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
     told = str(refusal).lower()
     return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told

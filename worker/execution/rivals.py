@@ -10,6 +10,7 @@ from producers.errors import InvalidCommand
 from producers.report import Outcome, Reason
 from worker.execution.casebook import Casebook
 from worker.execution.ledger import Ledger, Record, State
+from worker.venues.base import Account
 from worker.venues.evidence import Rival
 from worker.venues.seen import Window
 
@@ -18,6 +19,20 @@ LEASES_MS = 600_000
 settings of timeouts allow."""
 
 EVER = Window(0, 10**15, 10**15)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
+    that passed before the venue looked, nobody tells."""
+
+    least: int
+    most: int
+
+    @property
+    def size(self) -> int:
+        """In whichever direction."""
+        return max(abs(self.least), abs(self.most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +48,23 @@ class ReconcileLimits:
     clock_margin: float = 2.0
     """By how much clocks may differ beyond what the venue's own clock shows."""
 
-    def window(self, record: Record, offset_ms: int) -> Window | None:
-        """When the record can have been made, on the venue's clock, which is ``offset_ms`` ahead of ours now; None when
+    def window(self, record: Record, offset: Offset) -> Window | None:
+        """When the record can have been made, on the venue's clock, which is ``offset`` ahead of ours now; None when
         nothing says when it was sent."""
         report = record.report
         first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
         if not first:
             return None
         margin = int(self.clock_margin * 1000)
-        end = self.last_arrival(record) + margin + max(0, offset_ms)
-        return Window(min(first) - margin + min(0, offset_ms), end, end + int(self.settle * 1000))
+        end = self.last_arrival(record) + margin + max(0, offset.most)
+        return Window(min(first) - margin + min(0, offset.least), end, end + int(self.settle * 1000))
 
     def last_arrival(self, record: Record) -> int:
         """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
         report = record.report
         signed = (report.last_signed_at or report.first_sent_at) if report else None
-        if signed is None or (report and report.reason is Reason.CRASHED):
+        # Of a command that was taken over, a dead owner's last signature is on no record, whatever the first doubt was.
+        if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
         return signed + int(self.arrival * 1000)
 
@@ -56,35 +72,44 @@ class ReconcileLimits:
 class Rivals:
     """Finds the commands that could have made the same record as another."""
 
-    def __init__(self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits) -> None:
+    def __init__(
+        self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits, accounts: Mapping[str, Account]
+    ) -> None:
         self._ledger = ledger
         self._casebook = casebook
         self._limits = limits
+        self._accounts = accounts
         self._known: dict[str, tuple[Record, Command | None]] = {}
 
     def for_a_run(self) -> Self:
         """The same, remembering the settled records that it has read: those don't change for the worse."""
-        return type(self)(self._ledger, self._casebook, self._limits)
+        return type(self)(self._ledger, self._casebook, self._limits, self._accounts)
 
-    def of(self, record: Record, command: Command, window: Window, offset_ms: int) -> list[Rival] | None:
-        """Every command of the same kind and account that is not proven not executed, begun when it could have made a
+    def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
+        """Every command of the same kind and place that is not proven not executed, begun when it could have made a
         record in the window; None when the journal does not reach back so far.
 
         Raises:
             LedgerUnavailable: the ledger can't be asked.
         """
-        before = int(self._limits.arrival * 1000) + LEASES_MS + abs(offset_ms)
-        start, end = window.start - before, window.late + abs(offset_ms)
-        ids = self._casebook.begun_between(start, end, record.command, record.account)
+        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
+        start, end = window.start - before, window.late + offset.size
+        ids = self._casebook.begun_between(start, end, record.command, self._same_place(record.account))
         if ids is None:
             return None
         rivals = []
         for command_id in ids:
             if command_id != record.command_id:
                 known = self._read(command_id)
-                rival = self._rival(record, command, *known, offset_ms) if known else Rival(command_id, command, EVER)
+                rival = self._rival(record, command, *known, offset) if known else Rival(command_id, command, EVER)
                 rivals += [rival] if rival else []
         return rivals
+
+    def _same_place(self, alias: str) -> set[str]:
+        """The aliases that may be this one's account as well: two keys of one account look like two accounts here."""
+        mine = self._accounts.get(alias)
+        place = (mine.venue, mine.base_url) if mine else None
+        return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == place)}
 
     def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
         known = self._known.get(command_id)
@@ -96,17 +121,20 @@ class Rivals:
         return known
 
     def _rival(
-        self, record: Record, command: Command, other: Record, asked: Command | None, offset_ms: int
+        self, record: Record, command: Command, other: Record, asked: Command | None, offset: Offset
     ) -> Rival | None:
-        if (other.command, other.account) != (record.command, record.account):
+        if other.command != record.command or other.account not in self._same_place(record.account):
             return None
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
-        reference = reference_of(other.report.result) if accepted and other.report else ""
+        # After an attempt of unknown fate there may be a second record, which the answer to a later one does not name.
+        # What was settled without an answer, by evidence or by a person's word, had one.
+        second = bool(other.progress.tainted and other.report and other.report.http_status)
+        reference = reference_of(other.report.result) if accepted and other.report and not second else ""
         # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
         # above, one whose record has expired.
-        window = self._limits.window(other, offset_ms) or EVER
+        window = self._limits.window(other, offset) or EVER
         return Rival(other.command_id, asked or command, window, reference)
 
 

@@ -24,6 +24,9 @@ from producers.report import Position, Reason
 DEEPEST = 100
 """How many levels of lists and objects an answer may have: more than any venue's, less than a report's JSON can."""
 
+LONGEST_BITS = 13_000
+"""Of a number that a report repeats as one: 3,900 digits. Python and JSON readers refuse to read 4,300."""
+
 REFUSED_STATUSES = frozenset({400, 401, 403, 404, 422})
 """HTTP statuses that refuse for good, at every venue (the contract's third row)."""
 
@@ -224,12 +227,14 @@ def _not_json(constant: str) -> Any:
 def untouched(value: Any) -> Any:
     """A value read by :func:`read_json` as the plain JSON types of a report.
 
-    A number keeps its type where the JSON number written again says exactly the same; where a binary float would lose
-    digits it becomes a string with all of them. Half a character, which JSON can write and no report can store,
-    becomes a question mark.
+    A number keeps its type where the JSON number written again says exactly the same and can be read; where a binary
+    float would lose digits, or a reader refuse them, it becomes a string with all of them. Half a character, which JSON
+    can write and no report can store, becomes a question mark.
     """
     if isinstance(value, str):
         return whole_characters(value)
+    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
+        return str(value)
     if isinstance(value, Decimal):
         as_float = float(value)
         return as_float if Decimal(repr(as_float)) == value else str(value)
@@ -238,6 +243,12 @@ def untouched(value: Any) -> Any:
     if isinstance(value, list):
         return [untouched(item) for item in value]
     return value
+
+
+def whole_number(value: Any) -> int | None:
+    """A venue's code, when it is an integer of any use."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= LONGEST_BITS
+    return value if whole else None
 
 
 def whole_characters(text: str) -> str:
@@ -281,6 +292,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         return None
     try:
         seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # the last: a year or a zone beyond all calendars
         return None
     return min(max(seconds, 0.0), 999_999.0)

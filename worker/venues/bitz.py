@@ -28,6 +28,7 @@ from worker.venues.base import (
     read_json,
     retry_after_seconds,
     untouched,
+    whole_number,
 )
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
@@ -127,7 +128,7 @@ class Bitz:
         message = envelope.get("msg")
         said: dict[str, Any] = {
             "http_status": answer.status,
-            "venue_code": status if isinstance(status, int) and not isinstance(status, bool) else None,
+            "venue_code": whole_number(status),
             "venue_message": one_line(message) if isinstance(message, str) else None,
             "result": untouched(data),
             "retry_after": retry_after_seconds(answer.headers),
@@ -139,9 +140,8 @@ class Bitz:
         if answer.status != 200 or said["venue_code"] is None:
             return Verdict(Proof.UNKNOWN, f"a reply with status {answer.status} that can't be read", **said)
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
-        code: int = (
-            data if status == 200 and isinstance(data, int) and not isinstance(data, bool) else said["venue_code"]
-        )
+        carried = whole_number(data) if status == 200 else None
+        code: int = said["venue_code"] if carried is None else carried
         if code == 200:
             return _judge_data(data, said)
         return _judge_code(code, {**said, "venue_code": code})

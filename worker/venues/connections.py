@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection as HTTPClientConnection
-from http.client import HTTPResponse
+from http.client import HTTPResponse, parse_headers
 from typing import Any, cast
 
 import requests
@@ -103,12 +103,26 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedResponse(HTTPResponse):
-    """http.client's response over a :class:`_BoundedReader`."""
+    """http.client's response over a :class:`_BoundedReader`, and never one that comes before the answer: http.client
+    knows 100 alone, and would leave the answer after a 102 or 103 to the next request on the connection."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_BoundedReader(raw, sock, sock.gettimeout() or 10.0))
+
+    def begin(self) -> None:
+        super().begin()
+        if self.status < 200:
+            # 101: what comes now is no HTTP.
+            self.will_close = True
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc] # typeshed's gap
+            if status == 101 or not 100 <= status < 200:
+                return version, status, reason
+            parse_headers(self.fp)
 
 
 class WatchedConnection(HTTPConnection):
@@ -244,7 +258,8 @@ class _TlsPool(WatchedPool, HTTPSConnectionPool):
 class WatchedAdapter(HTTPAdapter):
     """requests' adapter over the pools above, each found once for a venue's address and kept."""
 
-    def __init__(self, limits: HttpLimits, verify: bool | str) -> None:
+    def __init__(self, limits: HttpLimits, verify: str) -> None:
+        """``verify`` is a path: a file of certificates to trust, or a folder of them."""
         self.verify = verify
         self._limits = limits
         self._by_place: dict[tuple[str, str], WatchedPool] = {}

@@ -34,6 +34,7 @@ from worker.venues.base import (
     read_json,
     retry_after_seconds,
     untouched,
+    whole_number,
 )
 
 FORM = "application/x-www-form-urlencoded"
@@ -103,10 +104,9 @@ class Everstrike:
         payload = read_json(answer.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")
-        code = one_line(code, 64) if isinstance(code, str) else code
         said = _Said(
             http_status=answer.status,
-            venue_code=code if isinstance(code, int | str) and not isinstance(code, bool) else None,
+            venue_code=one_line(code, 64) if isinstance(code, str) else whole_number(code),
             venue_message=one_line(message) if isinstance(message, str) else None,
             result=untouched(envelope.get("result")),
             retry_after=retry_after_seconds(answer.headers),

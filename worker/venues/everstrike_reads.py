@@ -199,7 +199,7 @@ def _trigger(row: Any) -> SeenTrigger:
         qty=_optional(row.get("qty")),
         price=_optional(row.get("price")),
         trigger_price=_amount(row["trigger_price"]),
-        trigger_event=_word(row.get("trigger_event") or "MARK_PRICE"),
+        trigger_event=_word(row["trigger_event"]) if row.get("trigger_event") else "",
         status=_word(row["status"]),
         message=one_line(row.get("msg") or "", 120),
         time=_time(row["time"]),

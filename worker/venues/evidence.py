@@ -135,13 +135,14 @@ def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
         return None
     if close.qty is not None and order.qty != close.qty:
         return None
-    if close.price is not None and order.price != close.price:
+    if close.price is not None and order.price not in (None, close.price):
         return None
     market = order.type == "MARKET"
     if close.price is None and not market and order.status in ("ACTIVE", "PENDING"):
         return None  # what closes at market does not rest in the book
     return _doubts(
         timely,
+        "its price is not told" if close.price is not None and order.price is None else "",
         "it is an order, and a trigger was asked for" if close.trigger_price is not None else "",
         f"it is listed as {order.type}" if market == (close.price is not None) else "",
         "it is not marked reduce-only" if order.reduce_only is False else "",
@@ -153,11 +154,18 @@ def _fits_trigger(close: Close, window: Window, trigger: SeenTrigger) -> str | N
     timely = _fits_time(window, trigger.time)
     if timely is None or trigger.pair != close.pair or trigger.trigger_price != close.trigger_price:
         return None
-    if close.qty is not None and trigger.qty != close.qty:
+    event, price = close.trigger_event or "MARK_PRICE", trigger.price or None
+    if close.qty is not None and trigger.qty not in (None, close.qty):
         return None
-    if trigger.price != close.price or trigger.trigger_event != (close.trigger_event or "MARK_PRICE"):
+    if (price is not None and price != close.price) or trigger.trigger_event not in ("", event):
         return None
-    return timely
+    # What is not told is no difference: a stop that stands must not be taken for one that was never set.
+    return _doubts(
+        timely,
+        "its amount is not told" if close.qty is not None and trigger.qty is None else "",
+        "its price is not told" if close.price is not None and price is None else "",
+        "its event is not told" if event != (trigger.trigger_event or "MARK_PRICE") else "",
+    )
 
 
 def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> str | None:

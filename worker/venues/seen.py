@@ -36,7 +36,7 @@ class SeenOrder:
 
 @dataclass(frozen=True, slots=True)
 class SeenTrigger:
-    """A stop as the venue shows it."""
+    """A stop as the venue shows it; None, or an empty ``trigger_event``, where it does not say."""
 
     id: str
     pair: str

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import requests
 import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.venues.base import Answer, Timing
 from worker.venues.connections import Handed, HttpLimits, NotPrepared, Prepare, WatchedAdapter
@@ -42,7 +43,8 @@ class Transport:
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
         self.limits = limits or HttpLimits()
-        self._adapter = WatchedAdapter(self.limits, ca_file or True)
+        # By its path: for a mere "verify" the first connections would trust whom the machine, or a variable, says.
+        self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
     def exchange(self, base_url: str, prepare: Prepare) -> Answer | NoAnswer:
@@ -51,8 +53,8 @@ class Transport:
         It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
         away. Whatever it raises passes through; nothing has left then.
         """
-        pool = self._adapter.pool(base_url)
         try:
+            pool = self._adapter.pool(base_url)
             connection = pool.reserve(prepare)
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
@@ -96,6 +98,8 @@ class _TooLarge(Exception):
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.InvalidURL, "its URL is none"),
+    (urllib3.exceptions.LocationParseError, "its URL is none"),
     (urllib3.exceptions.NameResolutionError, "its name can't be resolved"),
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "TLS failed"),

@@ -1,0 +1,142 @@
+"""What a reconcile makes of clocks and of rivals: with the ledger and the venue played by a few lines each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from producers.commands import Close
+from producers.report import Outcome, Reason, Report
+from worker.execution.intake import stored_arguments
+from worker.execution.ledger import Progress, Record, State
+from worker.execution.reconcile import Reconciled, Reconciler
+from worker.execution.rivals import Offset, ReconcileLimits, Rivals
+from worker.venues.base import Account, Credentials
+from worker.venues.seen import Look, SeenOrder, Window
+
+T0 = 1_800_000_000_000
+CLOSE = Close(account="main", pair="P", qty=Decimal("0.5"))
+REPORT = Report(
+    command_id="x", command="close", account="main", outcome=Outcome.UNKNOWN, reason=Reason.LOST_REPLY, message="",
+    fingerprint=CLOSE.fingerprint, first_sent_at=T0 + 5, last_signed_at=T0 + 5,
+)  # fmt: skip
+RECORD = Record(
+    "x", State.UNKNOWN, CLOSE.fingerprint, "close", "main", 1, Progress(1, 1), REPORT, stored_arguments(CLOSE), T0,
+    T0 + 17_000,
+)  # fmt: skip
+MAIN = Account("main", "venue", "https://venue", Credentials("key", "secret"))
+
+
+@dataclass
+class _World:
+    """One unknown close that the venue has executed, begun on a clock that was 1.9 s ahead. Plays the clock, the
+    ledger, the casebook and the venue."""
+
+    venue_ahead: int
+    """Its clock, ms."""
+    slow: int
+    """How long it takes to tell its time, ms."""
+    now: int = T0 + 200_000
+    first: int | None = None
+    told: list[Outcome] = field(default_factory=list)
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def read(self, _: str) -> Record:
+        return RECORD
+
+    def resolve(self, report: Report, **_: str) -> Report:
+        return report
+
+    def begun_between(self, *_: object) -> list[str]:
+        return ["x"]
+
+    def first_look(self, _: str) -> int | None:
+        return self.first
+
+    def note_look(self, _: str, at_ms: int) -> None:
+        self.first = at_ms
+
+    def forget_look(self, _: str) -> None:
+        self.first = None
+
+    def for_a_run(self) -> "_World":
+        return self
+
+    def time(self, _: Account) -> int:
+        self.now += self.slow
+        return self.now + self.venue_ahead
+
+    def look(self, account: Account, command: Close, window: Any) -> Look:
+        order = SeenOrder(
+            "o", "P", "SELL", "MARKET", Decimal(1), Decimal("0.5"), "COMPLETED", T0 - 1_900 + self.venue_ahead, True
+        )
+        return Look(orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY"))
+
+    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
+        """Two runs with more than the time between that makes them count as two."""
+        played = cast("Any", self)
+        reconciler = Reconciler(
+            ledger=played,
+            casebook=played,
+            accounts=accounts or {"main": MAIN},
+            reads={"venue": played},
+            clock=played,
+            limits=ReconcileLimits(),
+            publish=lambda report: self.told.append(report.outcome),
+        )
+        first = reconciler.one("x")
+        self.now += 60_000
+        return [first, reconciler.one("x")]
+
+
+@pytest.mark.parametrize(
+    ("venue_ahead", "slow"), [(-1_900, 1_900), (-3_500, 1_900), (-60_000, 1_900), (60_000, 1_900), (-5_000, 0)]
+)
+def test_the_time_that_a_reading_took_hides_no_record(venue_ahead: int, slow: int) -> None:
+    """How much of it passed before the venue looked at its clock, nobody knows: the window takes in both ends."""
+    assert [each.finding for each in _World(venue_ahead, slow).reconcile_twice()] == ["found", "found"]
+
+
+@pytest.mark.parametrize("venue_ahead", [0, -5_000, 5_000])
+def test_a_clock_that_takes_too_long_says_nothing(venue_ahead: int) -> None:
+    """Its offset would be of any size; nothing is settled by it."""
+    world = _World(venue_ahead, slow=4_000)
+    assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
+    assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("tainted", "answered", "reference"),
+    [("", 200, "o2"), ("lost_reply", 200, ""), ("crashed", 200, ""), ("lost_reply", None, "o2")],
+)
+def test_a_rival_whose_first_reply_was_lost_may_have_made_two_records(
+    tainted: str, answered: int | None, reference: str
+) -> None:
+    """The answer that it was accepted by names the second alone: the first looks like anybody's."""
+    accepted = REPORT.model_copy(update={"outcome": Outcome.ACCEPTED, "result": {"id": "o2"}, "http_status": answered})
+    other = replace(RECORD, command_id="y", state=State.SETTLED, report=accepted, progress=Progress(2, 2, tainted))
+    played = cast("Any", SimpleNamespace(read=lambda _: other, begun_between=lambda *_: ["x", "y"]))
+    found = Rivals(played, played, ReconcileLimits(), {}).of(RECORD, CLOSE, Window(T0, T0, T0), Offset(0, 0))
+    assert [(each.command_id, each.reference) for each in found or ()] == [("y", reference)]
+
+
+@pytest.mark.parametrize(
+    ("url", "finding"), [("https://venue", "ambiguous"), ("https://elsewhere", "found")], ids=["same", "another"]
+)
+def test_another_alias_may_be_of_the_same_account(url: str, finding: str) -> None:
+    """Two keys of one account at the venue: its one record may be either alias's."""
+    twin = REPORT.model_copy(update={"command_id": "y", "account": "second"})
+    records = {"x": RECORD, "y": replace(RECORD, command_id="y", account="second", report=twin)}
+    world = _World(0, 0)
+    played = cast("Any", world)
+    played.read = records.get
+    played.begun_between = lambda start, end, command, accounts: [
+        each.command_id for each in records.values() if each.account in accounts
+    ]
+    accounts = {"main": MAIN, "second": replace(MAIN, alias="second", base_url=url)}
+    assert [each.finding for each in world.reconcile_twice(accounts)] == [finding, finding]
