@@ -258,6 +258,26 @@ def test_renewing_keeps_the_owner_alive(bench: Bench) -> None:
     assert isinstance(bench.ledger.begin(claim("1", "b"), 1), Busy)
 
 
+def test_a_renewed_lease_is_in_the_journal(bench: Bench) -> None:
+    """What is signed under it may be sent long after its begin: whoever asks what may have been sent then finds it."""
+    bench.ledger.begin(claim("1", "a"), 1)
+    assert not bench.ledger.renew(claim("1", "b"))
+    assert bench.ledger.renew(claim("1", "a"))
+    assert bench.journal() == ["begin", "renew"]
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [(["here"], "here"), (["here", "here"], "here"), (["here", "there"], "*"), (["here", "there", "here"], "*")],
+)
+def test_a_record_says_where_it_was_sent(bench: Bench, places: list[str], told: str) -> None:
+    """By each of its owners; they may have been configured differently."""
+    for number, place in enumerate(places):
+        owner = claim("1", f"owner-{number}", lease_ms=0, repeatable=True, place=place)
+        assert isinstance(bench.ledger.begin(owner, 1), Begun)
+    assert bench.ledger.read("1").place == told  # type: ignore[union-attr]
+
+
 def test_its_own_sender_settles_an_unknown_by_evidence(bench: Bench) -> None:
     """A worker that was taken for dead brings the venue's answer; nobody else can, and doubt is no evidence."""
     bench.ledger.begin(claim("1", "a", lease_ms=0), 1)

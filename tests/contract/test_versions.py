@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -70,6 +71,14 @@ def test_a_record_of_another_version_is_respected(client: redis.Redis, more: dic
     assert record is not None
     assert (record.state, record.report) == (State.UNKNOWN, REPORT)
     assert {**client.hgetall(RECORD_KEY.format("x")), **more} == client.hgetall(RECORD_KEY.format("x"))
+
+
+def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis) -> None:
+    """Taken over by this one, it may have been sent to both places."""
+    ledger = RedisLedger(client, disk_ms=0)
+    client.hset(RECORD_KEY.format("x"), mapping={**FIRST_VERSION, "state": "WAITING", "lease_until": "1"})
+    assert isinstance(ledger.begin(replace(CLAIM, place="here"), 1), Begun)
+    assert ledger.read("x").place == ""  # type: ignore[union-attr]
 
 
 def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis) -> None:

@@ -174,7 +174,7 @@ TABLE: dict[str, Row] = {
     "begin: orphaned send": Row("begin", (SENDING,), _not_repeatable, _keep, "orphaned"),
     "begin: take over a send": Row("begin", (SENDING,), always, _take_over_in_doubt, "begun", "begin"),
     "begin: take over a wait": Row("begin", (WAITING,), always, _take, "begun", "begin"),
-    "renew": Row("renew", (SENDING,), mine, lambda rec, _: rec._replace(lease=True), "done"),
+    "renew": Row("renew", (SENDING,), mine, lambda rec, _: rec._replace(lease=True), "done", "renew"),
     "renew: lost": Row("renew", (ABSENT, *ANY), always, _keep, "lost"),
     "pause": Row("pause", OPEN, mine, _pause, "done", "pause"),
     "pause: lost": Row("pause", (ABSENT, *ANY), always, _keep, "lost"),

@@ -96,7 +96,7 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
     def look() -> Answer:
         record = bench.ledger.read("id")
         assert record is not None
-        assert record.state is State.SENDING
+        assert (record.state, record.place) == (State.SENDING, ACCOUNT.place)
         return ACCEPTED
 
     bench.transport.steps.append(look)

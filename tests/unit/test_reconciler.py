@@ -42,12 +42,13 @@ class _World:
     now: int = T0 + 200_000
     first: int | None = None
     told: list[Outcome] = field(default_factory=list)
+    record: Record = RECORD
 
     def now_ms(self) -> int:
         return self.now
 
     def read(self, _: str) -> Record:
-        return RECORD
+        return self.record
 
     def resolve(self, report: Report, **_: str) -> Report:
         return report
@@ -140,3 +141,32 @@ def test_another_alias_may_be_of_the_same_account(url: str, finding: str) -> Non
     ]
     accounts = {"main": MAIN, "second": replace(MAIN, alias="second", base_url=url)}
     assert [each.finding for each in world.reconcile_twice(accounts)] == [finding, finding]
+
+
+ELSEWHERE = {
+    "another key": replace(MAIN, credentials=Credentials("other", "secret")),
+    "another address": replace(MAIN, base_url="https://sandbox"),
+    "another venue": replace(MAIN, venue="elsewhere"),
+}
+
+
+@pytest.mark.parametrize("place", [*(each.place for each in ELSEWHERE.values()), "*"], ids=[*ELSEWHERE, "several"])
+def test_what_was_sent_elsewhere_is_not_looked_for_here(place: str) -> None:
+    """An alias that means another account by now, or on this machine: what is there, or is not, says nothing."""
+    world = _World(0, 0, record=replace(RECORD, place=place))
+    assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
+    assert world.told == []
+
+
+@pytest.mark.parametrize("place", [MAIN.place, ""], ids=["here", "begun by an earlier version"])
+def test_what_was_sent_here_is_looked_for(place: str) -> None:
+    """Or may have been."""
+    world = _World(0, 0, record=replace(RECORD, place=place))
+    assert {each.finding for each in world.reconcile_twice()} == {"found"}
+
+
+def test_a_place_tells_nothing_of_the_key() -> None:
+    """It stands in the ledger, which holds no secrets."""
+    assert MAIN.place == replace(MAIN, alias="second", credentials=Credentials("key", "rotated")).place
+    assert len(MAIN.place) == 16
+    assert "key" not in MAIN.place

@@ -147,7 +147,7 @@ class Executor:
         denied = self._refusal(command)
         if denied:
             return self._refuse(envelope, CannotSend(Reason.DENIED, denied))
-        claim = self._claim(envelope, command)
+        claim = self._claim(envelope, command, account)
         died = CannotSend(Reason.UNAVAILABLE, "its worker died")
         held = self._holder.hold(
             claim,
@@ -199,7 +199,7 @@ class Executor:
             orphan_report=lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem)),
         )
 
-    def _claim(self, envelope: Envelope, command: Command) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -209,6 +209,7 @@ class Executor:
             self._token(),
             self._lease_ms,
             stored_arguments(command),
+            account.place,
         )
 
     def _token(self) -> str:

@@ -41,6 +41,13 @@ def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
     return entry.token == claim.token and entry.record.state is State.SENDING and entry.attempt == attempt
 
 
+def _place(claim: Claim, known: _Entry | None) -> str:
+    """Where it is sent, by this owner and those before."""
+    if known is None or known.record.place == claim.place:
+        return claim.place
+    return "*" if known.record.place else ""
+
+
 def _end_state(report: Report) -> State:
     # What can't be written down can't be settled with: the real one stores it as JSON.
     Report.model_validate_json(report.model_dump_json())
@@ -121,6 +128,7 @@ class MemoryLedger:
             arguments=claim.arguments,
             first_begun_at=known.record.first_begun_at if known else now,
             lease_until=now + claim.lease_ms,
+            place=_place(claim, known),
         )
         self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
         self._write("begin", claim.command_id, claim.token)
@@ -133,6 +141,7 @@ class MemoryLedger:
             if entry is None or entry.record.state is not State.SENDING:
                 return False
             entry.record = replace(entry.record, lease_until=self._now_ms() + claim.lease_ms)
+            self._write("renew", claim.command_id, claim.token)
             return True
 
     def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:

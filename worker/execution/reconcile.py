@@ -164,6 +164,11 @@ class Reconciler:
         account = self._accounts.get(record.account)
         if account is None:
             return _unreadable(f"account {record.account!r} is not configured here")
+        if record.place not in ("", account.place):
+            return _unreadable(
+                f"it was sent to another address or with another key than account {record.account!r} has here; "
+                "reconcile it where it has those still, or look at the venue by hand"
+            )
         reads = run.reads.get(account.venue)
         if reads is None:
             return _unreadable(f"{account.venue} has no reads that would show it")

@@ -85,7 +85,7 @@ class RedisLedger:
         """One round trip, which for what can't be repeated ends when the record is where it can't be lost
         (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt)
+        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.place)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -191,6 +191,7 @@ class RedisLedger:
             arguments=fields.get("arguments", ""),
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
+            place=fields.get("place", ""),
         )
 
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:

@@ -75,13 +75,13 @@ end
 
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report')
+    'attempt', 'report', 'place')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
-    report = v[11] or nil}
+    report = v[11] or nil, place = v[12] or ''}
 end
 
 local function orphan(r)
@@ -106,7 +106,7 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   write(event, outcome, ...)
 end
 
-local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt)
+local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local kept = r and stands(fingerprint, r)
@@ -142,9 +142,12 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     end
   end
   tries = tries + 1
+  if r and r.place ~= place then
+    place = r.place == '' and '' or '*'
+  end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
-    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt)
+    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
   redis.call('HSETNX', record, 'first_begun_at', now)
   under_way(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
@@ -157,6 +160,8 @@ local function renew(lease_ms)
     return {'lost'}
   end
   redis.call('HSET', record, 'lease_until', now + tonumber(lease_ms))
+  -- What is signed under it may arrive long after its begin.
+  write('renew')
   return {'done'}
 end
 

@@ -3,6 +3,7 @@
 A venue knows no Celery and no Redis, keeps no state and reads no clock: the time of each attempt is passed in.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,12 @@ class Account:
     venue: str
     base_url: str
     credentials: Credentials
+
+    @property
+    def place(self) -> str:
+        """Which account of which venue this is, as a digest: by it the ledger knows where a command was sent."""
+        told = "\n".join((self.venue, self.base_url, self.credentials.api_key))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=256)
