@@ -67,10 +67,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         expires_at=_milliseconds(task.request.expires),
     )
     stored = _known_without_ledger(task)
-    if stored is not None:
-        return executor.answer_again(envelope, stored)
     try:
-        return executor.execute(envelope)
+        return executor.execute(envelope) if stored is None else executor.answer_again(envelope, stored)
     except GaveUpWaiting as reason:
         raise Reject(str(reason), requeue=True) from None
 

@@ -219,3 +219,21 @@ def test_a_lost_message_is_published_again(make_bed: Callable[..., Bed]) -> None
     bed.drained()
     assert sorted(execution.path for execution in bed.venue.executions()) == ["/auth/cancel", "/auth/withdraw"]
     assert bed.ledger.zcard("orders:intents") == 0
+
+
+def test_the_id_of_a_query_is_not_published_again(make_bed: Callable[..., Bed]) -> None:
+    """Its sender is told that it was not executed: it must not be, either, once the query's report has expired."""
+    bed = make_bed()
+    bed.venue.reset()
+    with client_of(bed) as client:
+        query = client.enqueue(Positions(account="main"))
+        assert client.wait(query, 30).outcome is Outcome.ACCEPTED
+        reused = client.enqueue(withdrawal("0xreused"), query.command_id)
+        bed.drained()
+        with pytest.raises(IdReused):
+            client.wait(reused, 30)
+        assert bed.ledger.zcard("orders:intents") == 0
+        bed.results.delete(f"celery-task-meta-{query.command_id}")
+        client.enqueue(reused.command, reused.command_id)
+        assert client.wait(reused, 30).reason is Reason.INVALID
+    assert bed.venue.executions() == []
