@@ -1,5 +1,6 @@
 """`OrderClient` on the real stack: sending, waiting, and a broker that is down or hangs."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,25 @@ def test_waiting_through_an_outage(stage: Bed) -> None:
         server.start()
         server.ready()
         assert waiting.result(60).outcome is Outcome.ACCEPTED
+
+
+def test_many_threads_share_a_client(make_bed: Callable[..., Bed]) -> None:
+    """As a web service's do: some were told that the broker, or the results, can't be reached, by a client that had
+    come to its own limit."""
+    threads = 150
+    bed = make_bed(started=0)
+    together = threading.Barrier(threads, timeout=30)
+
+    def waited(client: OrderClient) -> str:
+        together.wait()
+        sent = client.enqueue(withdrawal("0xmany"))
+        together.wait()
+        with pytest.raises(ReportPending) as pending:
+            client.wait(sent, 1)
+        return pending.value.cause
+
+    with client_of(bed) as client, ThreadPoolExecutor(threads) as pool:
+        assert {each.result() for each in [pool.submit(waited, client) for _ in range(threads)]} == {""}
 
 
 # -- the broker loses a message ----------------------------------------------------------------------------------------
