@@ -646,6 +646,18 @@ def test_what_a_worker_cannot_send_on_costs_no_report_and_no_slot(bed: Bed) -> N
     bed.drained()
 
 
+@pytest.mark.parametrize("follows", ['{"chain": [5]}', '{"chain": ["x"]}', '{"chain": {"a": 1}}', "5"])
+def test_what_is_to_follow_is_malformed(bed: Bed, follows: str) -> None:
+    """Such a message stayed unacknowledged and kept a slot; sixteen stopped a worker that looked healthy."""
+    dead = bed.broker.llen("orders.cancel.dead")
+    rejected = bed.send_json("orders.cancel", '{"account": "main", "order_id": "no"}', follows=follows)
+    bed.drained()
+    if follows == "5":  # no task message at all
+        assert bed.broker.llen("orders.cancel.dead") == dead + 1
+    else:
+        assert bed.ended(rejected).report["outcome"] == "rejected"
+
+
 # -- a refusal proves nothing about an earlier attempt -----------------------------------------------------------------
 
 
