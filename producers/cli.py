@@ -4,6 +4,7 @@ Exit codes: 0 accepted, 1 failed (broker unreachable, declined, doctor's finding
 5 unknown, 6 no report in time, 130 interrupted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -209,8 +210,17 @@ def _is_text(argument: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
+def _reopened() -> None:
+    """Give every stream that came closed (``2>&-``) the null device: printing to none means standard output, and a
+    server's connection would get its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script: `orders`, with the arguments of the process unless given others."""
+    _reopened()
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     for stream in (sys.stdout, sys.stderr):
         # A sign that the terminal's encoding lacks is no reason to end with a traceback.

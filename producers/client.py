@@ -20,7 +20,8 @@ from typing import Any, Self, cast
 import redis
 from celery import Celery
 from celery.canvas import Signature
-from kombu.exceptions import KombuError
+from kombu.exceptions import ChannelError, KombuError
+from kombu.exceptions import ConnectionError as AmqpConnectionError
 
 from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
@@ -113,9 +114,9 @@ class OrderClient:
                         retry=False,
                         **_sending(each.command),
                     )
-        except (KombuError, redis.RedisError, OSError) as error:
-            # Full, a replica, no permission: it is there, and takes nothing.
-            refused = isinstance(error.__cause__ or error, redis.ResponseError)
+        except (KombuError, ChannelError, AmqpConnectionError, redis.RedisError, OSError) as error:
+            # Full, a replica, no permission, a queue with other arguments: it is there, and takes nothing.
+            refused = isinstance(error.__cause__ or error, redis.ResponseError | ChannelError)
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error), refused) from error
 
     def _intended(self, sent: Sequence[Sent], enqueued_at: int) -> AbstractContextManager[None]:

@@ -79,18 +79,19 @@ class Direct:
         except BaseException:
             self._drop(connection)
             raise
+        if answers is not None:
+            # Not before: interrupted just then, it would be given back twice, and two threads would share it.
+            self._idle.append(connection)
         if answers is None or any(isinstance(each, Exception) for each in answers[-1]):
             otherwise()
 
     def _answers(self, connection: Any, count: int) -> list[Any] | None:
         """So many answers; None when they can't be had."""
         try:
-            answers = [connection.read_response() for _ in range(count)]
+            return [connection.read_response() for _ in range(count)]
         except (redis.ConnectionError, redis.ResponseError):
             self._drop(connection)
             return None
-        self._idle.append(connection)
-        return answers
 
     def _drop(self, connection: Any) -> None:
         """An answer may still be on its way: nobody must take it for his own."""

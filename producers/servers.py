@@ -26,6 +26,9 @@ from redis.sentinel import Sentinel
 TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
 SENTINEL_PORT = 26379
+MOST_CONNECTIONS = 10_000
+"""Of one client: as many as it has threads, two for one that waits. redis-py's own limit is 100, and whoever comes then
+is told that the server can't be reached."""
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 
 
@@ -131,6 +134,7 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), tries - 1),
         "protocol": 2,
+        "max_connections": MOST_CONNECTIONS,
         **options,
     }
     if not is_sentinel(url):

@@ -28,6 +28,9 @@ class OrderRequest(Request):
         if not isinstance(command_id, str) or not command_id or not command_id.isprintable():
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")
+        if not isinstance(self._payload[2] or {}, dict):
+            # The pool would fail at it outside of the task, and its slot be lost.
+            raise TypeError("its third part is no object")
         # A sender may call its task anything; whoever watches should see what it is.
         self.name = self._type
         # What the sender calls fit to be seen is not what counts here.

@@ -10,6 +10,7 @@ What is stored and published is the same, so every Celery client reads it.
 # Celery publishes no types.
 # mypy: disallow-subclassing-any=False
 
+import logging
 from hashlib import sha1
 from typing import Any
 
@@ -21,6 +22,8 @@ from celery.exceptions import BackendStoreError
 from producers.direct import Direct
 from producers.errors import OrderUnknown
 from worker.remote_control import Refused
+
+logger = logging.getLogger("orders.results")
 
 STORE = """
 -- KEYS[1]  the result's key, which is also the channel on which whoever waits for it listens
@@ -56,6 +59,8 @@ return 1
 """
 SHA = sha1(STORE.encode(), usedforsecurity=False).hexdigest()
 
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What Celery ends in that takes for granted that a chain is well made."""
 NO_REPORT = frozenset({states.REVOKED, ABORTED})
 
 
@@ -83,6 +88,16 @@ class _Reports:
         arguments = (value, int(expires or 0), meta["task_id"] if unknown else "")
         self.ensure(self._store, (self.get_key_for_task(task_id), *arguments))
         return result
+
+    def mark_as_failure(self: Any, task_id: str, exc: Exception, *args: Any, **named: Any) -> None:
+        """As Celery's, which also tells the rest of a chain. A malformed one must not raise here: the message would
+        stay unacknowledged, and its slot taken for as long as the worker lives."""
+        try:
+            super().mark_as_failure(task_id, exc, *args, **named)  # type: ignore[misc] # of Celery's backends
+        except MALFORMED as error:
+            logger.error(  # noqa: TRY400 - its text may quote the message
+                "what was to follow id=%s is malformed (%s), and not told that it failed", task_id, type(error).__name__
+            )
 
     def _store(self: Any, key: Any, *arguments: Any) -> None:
         self._directly().script(STORE, SHA, [key], arguments)

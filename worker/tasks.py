@@ -16,6 +16,7 @@ from producers.shown import HIDDEN, hidden_values, without
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
+from worker.following import send_errbacks, send_next
 
 
 class OrderTask(Task):
@@ -41,7 +42,14 @@ def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[st
     arguments whose values are not shown."""
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return finish(_execute(task, executor(), args, kwargs), hidden_values(kwargs, task.hidden))
+        report = _execute(task, executor(), args, kwargs)
+        try:
+            result = finish(report, hidden_values(kwargs, task.hidden))
+        except OrderError as error:
+            send_errbacks(task, error)
+            raise
+        send_next(task, result)
+        return result
 
     for name in COMMANDS:
         app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden, shared=False)
@@ -58,10 +66,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         expires_at=_milliseconds(task.request.expires),
     )
     stored = _known_without_ledger(task)
-    if stored is not None:
-        return executor.answer_again(envelope, stored)
     try:
-        return executor.execute(envelope)
+        return executor.execute(envelope) if stored is None else executor.answer_again(envelope, stored)
     except GaveUpWaiting as reason:
         raise Reject(str(reason), requeue=True) from None
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from hashlib import sha1
 from typing import Any
@@ -230,3 +231,26 @@ def test_a_server_that_is_away_is_found_out_otherwise(own_server: Server) -> Non
     with direct.meanwhile([("SET", "k", "v")], lambda: order.append("otherwise")):
         order.append("block")
     assert order == ["block", "otherwise", "otherwise", "block"]
+
+
+class InterruptedOnce(deque[Any]):
+    """Ctrl-C comes in the moment in which a connection has been put here."""
+
+    struck = False
+
+    def append(self, connection: Any) -> None:
+        """The first time only."""
+        super().append(connection)
+        if not self.struck:
+            self.struck = True
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_gives_no_connection_to_two(server: Server) -> None:
+    """Two threads that hold the same one read each other's answers."""
+    direct = direct_to(server)
+    direct._idle = InterruptedOnce()
+    with pytest.raises(KeyboardInterrupt), direct.meanwhile([("SET", "k", "v")], lambda: None):
+        pass
+    taken = [direct._ready() for _ in range(3)]
+    assert len({id(each) for each in taken}) == 3

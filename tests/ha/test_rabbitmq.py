@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from kombu import Connection
 
 from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions
@@ -226,6 +227,23 @@ def test_a_client_is_told_in_time(rabbit: RabbitNode, client: OrderClient, how: 
     finally:
         rabbit.start() if how == "gone" else rabbit.thaw()
         rabbit.ready()
+
+
+def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str]) -> None:
+    """A virtual host that isn't there, a password that is wrong, a queue that somebody declared in another way. The
+    command's intent is on its way by then: whoever isn't told its id sends it again under another."""
+    with Connection(rabbit.url) as connection:
+        connection.default_channel.queue_declare(
+            "orders.withdraw", durable=True, auto_delete=False, arguments={"x-max-length": 5}
+        )
+    root = rabbit.url.removesuffix("/")
+    for url in (rabbit.url, f"{root}nowhere", rabbit.url.replace(":guest@", ":wrong@")):
+        settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=url)
+        with (
+            OrderClient(settings) as client,
+            pytest.raises(BrokerUnavailable, match=r"(ACCESS_REFUSED|NOT_ALLOWED|PRECONDITION_FAILED).*: known-id"),
+        ):
+            client.enqueue(withdrawal(), "known-id")
 
 
 def test_tls_is_checked(rabbit: RabbitNode, server: Server, authority: tuple[PrivateCa, PrivateCa]) -> None:

@@ -1,5 +1,6 @@
 """`OrderClient` on the real stack: sending, waiting, and a broker that is down or hangs."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,25 @@ def test_waiting_through_an_outage(stage: Bed) -> None:
         assert waiting.result(60).outcome is Outcome.ACCEPTED
 
 
+def test_many_threads_share_a_client(make_bed: Callable[..., Bed]) -> None:
+    """As a web service's do: some were told that the broker, or the results, can't be reached, by a client that had
+    come to its own limit."""
+    threads = 150
+    bed = make_bed(started=0)
+    together = threading.Barrier(threads, timeout=30)
+
+    def waited(client: OrderClient) -> str:
+        together.wait()
+        sent = client.enqueue(withdrawal("0xmany"))
+        together.wait()
+        with pytest.raises(ReportPending) as pending:
+            client.wait(sent, 1)
+        return pending.value.cause
+
+    with client_of(bed) as client, ThreadPoolExecutor(threads) as pool:
+        assert {each.result() for each in [pool.submit(waited, client) for _ in range(threads)]} == {""}
+
+
 # -- the broker loses a message ----------------------------------------------------------------------------------------
 
 
@@ -219,3 +239,21 @@ def test_a_lost_message_is_published_again(make_bed: Callable[..., Bed]) -> None
     bed.drained()
     assert sorted(execution.path for execution in bed.venue.executions()) == ["/auth/cancel", "/auth/withdraw"]
     assert bed.ledger.zcard("orders:intents") == 0
+
+
+def test_the_id_of_a_query_is_not_published_again(make_bed: Callable[..., Bed]) -> None:
+    """Its sender is told that it was not executed: it must not be, either, once the query's report has expired."""
+    bed = make_bed()
+    bed.venue.reset()
+    with client_of(bed) as client:
+        query = client.enqueue(Positions(account="main"))
+        assert client.wait(query, 30).outcome is Outcome.ACCEPTED
+        reused = client.enqueue(withdrawal("0xreused"), query.command_id)
+        bed.drained()
+        with pytest.raises(IdReused):
+            client.wait(reused, 30)
+        assert bed.ledger.zcard("orders:intents") == 0
+        bed.results.delete(f"celery-task-meta-{query.command_id}")
+        client.enqueue(reused.command, reused.command_id)
+        assert client.wait(reused, 30).reason is Reason.INVALID
+    assert bed.venue.executions() == []

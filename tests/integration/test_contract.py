@@ -634,6 +634,30 @@ def test_a_group_runs_all(bed: Bed, client: OrderClient) -> None:
     assert [end.report["outcome"] for end in bed.all_ended(ids)] == ["accepted", "rejected", "accepted"]
 
 
+def test_what_a_worker_cannot_send_on_costs_no_report_and_no_slot(bed: Bed) -> None:
+    """A service's own task on its own queue, which no worker knows: orders had its error for a report, and a failed
+    one stayed unacknowledged and kept a slot."""
+    told = bed.setup.app.signature("service.told", queue="service")
+    ids = {"follow-accepted": ("order-1", {"link": told}), "follow-rejected": ("no", {"link_error": told})}
+    for command_id, (order_id, follows) in ids.items():
+        arguments = {"account": "main", "order_id": order_id}
+        bed.setup.app.send_task("orders.cancel", kwargs=arguments, task_id=command_id, queue="orders.cancel", **follows)
+    assert [end.report["outcome"] for end in bed.all_ended(list(ids))] == ["accepted", "rejected"]
+    bed.drained()
+
+
+@pytest.mark.parametrize("follows", ['{"chain": [5]}', '{"chain": ["x"]}', '{"chain": {"a": 1}}', "5"])
+def test_what_is_to_follow_is_malformed(bed: Bed, follows: str) -> None:
+    """Such a message stayed unacknowledged and kept a slot; sixteen stopped a worker that looked healthy."""
+    dead = bed.broker.llen("orders.cancel.dead")
+    rejected = bed.send_json("orders.cancel", '{"account": "main", "order_id": "no"}', follows=follows)
+    bed.drained()
+    if follows == "5":  # no task message at all
+        assert bed.broker.llen("orders.cancel.dead") == dead + 1
+    else:
+        assert bed.ended(rejected).report["outcome"] == "rejected"
+
+
 # -- a refusal proves nothing about an earlier attempt -----------------------------------------------------------------
 
 

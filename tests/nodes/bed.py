@@ -23,6 +23,9 @@ DEMO = {"main": ("everstrike", "demo-everstrike"), "bz": ("bitz", "demo-bitz")}
 """Alias: venue, and the stem of the simulator's demo key and secret."""
 
 
+NOTHING_FOLLOWS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+
+
 class Setup(CeleryTestSetup):
     """pytest-celery's setup with a client app of ours: a foreign one, which knows no task of the worker."""
 
@@ -99,10 +102,11 @@ class Bed:
         )
         return command_id
 
-    def send_json(self, task: str, kwargs: str, command_id: str | None = None) -> str:
-        """Send a command whose keyword arguments are this text, which no JSON library needs to agree with."""
+    def send_json(self, task: str, kwargs: str, command_id: str | None = None, follows: str = NOTHING_FOLLOWS) -> str:
+        """Send a command whose keyword arguments are this text, which no JSON library needs to agree with; and so what
+        is to follow it."""
         command_id = command_id or str(uuid4())
-        body = f'[[], {kwargs}, {{"callbacks": null, "errbacks": null, "chain": null, "chord": null}}]'
+        body = f"[[], {kwargs}, {follows}]"
         headers = {"lang": "other", "task": task, "id": command_id, "root_id": command_id, "parent_id": None}
         with (
             Connection(self.broker_url) as connection,

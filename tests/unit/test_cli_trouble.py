@@ -190,6 +190,19 @@ def test_ctrl_c_leaves_the_command_alone(server: ValkeyServer, start: Start, as_
     assert [command_id for command_id, _, _ in queued(server, "orders.close")] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("closed", "more", "printed"), [("2>&-", (), "mine\n"), (">&-", ("--json",), ""), ("<&- 2>&-", (), "mine\n")]
+)
+def test_streams_that_are_closed(server: ValkeyServer, closed: str, more: tuple[str, ...], printed: str) -> None:
+    """As a daemon leaves them: the hint came with the id on standard output, and what was enqueued ended in a traceback
+    and exit 1."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, *CLOSE, "--id", "mine", *more]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (0, printed)
+    assert "Traceback" not in ran.stderr
+    assert len(queued(server, "orders.close")) == 1
+
+
 def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:
     """Exit 130 as well."""
     process = start("show", "mine", "--wait")

@@ -122,11 +122,18 @@ class Executor:
         return report
 
     def answer_again(self, envelope: Envelope, stored: Report) -> Report:
-        """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments."""
+        """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments.
+
+        Raises:
+            GaveUpWaiting: the worker is stopping, and the ledger has not been told yet.
+        """
         if stored.fingerprint == self._intake.fingerprint(envelope):
             self._observer.replayed(_sender_of(envelope), stored.outcome.value)
         else:
             self._observer.id_reused(_sender_of(envelope))
+        if envelope.task != Positions.task_name():
+            # It has its end, which its intent waits for; and a stored report is kept for some days only.
+            self._refuse(envelope, CannotSend(Reason.INVALID, "its id is a query's"))
         return stored.as_replay()
 
     def _nobody_knows(self, envelope: Envelope, error: Exception) -> Report:
