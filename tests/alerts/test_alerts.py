@@ -138,6 +138,7 @@ def tell(story: Story) -> None:
         story.heard(
             "OrdersUnknownOpen", "OrdersHaltForgotten", "OrdersIdsReused", "OrdersWorkerFault", "OrdersVenueFails"
         )
+        story.heard("OrdersKeyRefused")
         story.heard("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
         story.heard("OrdersRepublished", "OrdersClockOff")
         bed.venue.clear_faults()
@@ -150,7 +151,8 @@ def tell(story: Story) -> None:
 
 
 def commands_go_wrong(bed: Bed) -> None:
-    """A lost withdrawal, a halt that nobody remembers, a reused id, a bug, a venue that fails, a clock that is off."""
+    """A lost withdrawal, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that it refuses, a
+    clock that is off."""
     long_ago = int(time.time() * 1000) - 7_200_000
     bed.venue.fault("cut_after", path="withdraw", times=1)
     lost = bed.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc")
@@ -163,6 +165,7 @@ def commands_go_wrong(bed: Bed) -> None:
     bed.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.002")
     bed.send("orders.cancel", account="main", order_id="the-bug")
     bed.venue.fault("envelope", message="Service unavailable", path="close", times=None)
+    bed.venue.fault("status", path="positions", status=401, times=12)
     for _ in range(3):
         bed.ended(bed.send("orders.close", account="late", pair=PAIR, qty="0.001"))
 

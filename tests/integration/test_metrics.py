@@ -103,6 +103,8 @@ def test_it_tells_what_happened(scrape: Scrape) -> None:
     assert scrape.value("orders_replays_total", **main) == 1
     assert scrape.value("orders_ids_reused_total", **main) == 1
     assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="lost") == 1
+    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="401") == 0
+    assert scrape.value("orders_answers_total", command="positions", venue="bitz", status="403") == 0
     assert scrape.value("orders_queue_wait_seconds_count", command="close") == 6
     assert scrape.value("orders_signature_age_seconds_count", venue="everstrike") == 10
     assert scrape.value("orders_ledger_round_trip_seconds_count", move="begin_on_disk") == 1

@@ -27,6 +27,7 @@ from worker.observe.ledger import TimedLedger
 from worker.observe.lines import Line, Lines
 from worker.observe.metrics import Metrics
 from worker.observe.setup import _client
+from worker.settings import VENUES
 from worker.venues.base import Answer, Timing
 
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]
@@ -258,6 +259,20 @@ def test_a_sender_can_make_up_no_label(registry: CollectorRegistry, metrics: Met
     assert value(registry, "orders_replays_total", **of) == 20
     assert value(registry, "orders_ids_reused_total", **of) == 20
     assert "made-up" not in repr(list(registry.collect()))
+
+
+def test_refusals_of_a_key_are_counted_from_the_start(registry: CollectorRegistry) -> None:
+    """`increase()` does not see a counter's first step: of a night's few refusals it would miss one for each command
+    and worker. What a venue does not take has no counter there."""
+    Metrics(registry, ["main", "bz"], [VENUES["everstrike"], VENUES["bitz"]])
+    found = {
+        (sample.labels["venue"], sample.labels["command"], sample.labels["status"])
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "orders_answers_total" and sample.value == 0
+    }
+    taken = {("bitz", "positions"), *(("everstrike", name) for name in ("cancel", "close", "positions", "withdraw"))}
+    assert found == {(*pair, status) for pair in taken for status in ("401", "403")}
 
 
 def test_a_takeover_is_no_wait_in_the_queue(registry: CollectorRegistry, metrics: Metrics) -> None:

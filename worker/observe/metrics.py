@@ -7,7 +7,7 @@ Imported only where ``ORDERS_METRICS__PORT`` is set. Values are in this process 
 import time
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -15,8 +15,13 @@ from worker.execution.observer import End, Observer, Subject, Tried
 from worker.observe import catalogue
 from worker.observe.catalogue import Metric
 
+if TYPE_CHECKING:
+    from worker.venues.base import Venue
+
 OTHER = "other"
 """Stands for an alias that is not configured here: a sender can make up any number of them."""
+KEY_REFUSED = ("401", "403")
+"""HTTP statuses that say that a venue does not take a key."""
 CLOCK_SECONDS = 5.0
 """How often a venue's clock is compared: an answer's date is not worth parsing each time."""
 SLOWEST_CLOCK = 1.0
@@ -54,8 +59,8 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Any:
 class Metrics(Observer):
     """Counts what happens. One for a process, safe to share among threads."""
 
-    def __init__(self, registry: CollectorRegistry, accounts: Iterable[str]) -> None:
-        """``accounts`` are the aliases that may be named."""
+    def __init__(self, registry: CollectorRegistry, accounts: Iterable[str], venues: Iterable["Venue"] = ()) -> None:
+        """``accounts`` are the aliases that may be named, ``venues`` those that these accounts are at."""
         self._accounts = frozenset(accounts)
         made = {metric.name: Family(metric, registry) for metric in catalogue.EVENTS}
         self._of = {name: family.of for name, family in made.items()}
@@ -68,9 +73,9 @@ class Metrics(Observer):
         self._report_time = made[catalogue.REPORT_TIME.name].of
         self._ledger_time = made[catalogue.LEDGER_TIME.name].of
         self._next_clock: dict[str, float] = {}
-        self._start_at_zero()
+        self._start_at_zero(venues)
 
-    def _start_at_zero(self) -> None:
+    def _start_at_zero(self, venues: Iterable["Venue"]) -> None:
         """What should never happen is there from the start: ``increase()`` does not see a counter's first step."""
         for command in ("cancel", "close", "positions", "withdraw"):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
@@ -81,6 +86,10 @@ class Metrics(Observer):
                 self._of[catalogue.ORPHANED.name](command, account, "unknown")
         for move in ("begin", "settle"):
             self._of[catalogue.LEDGER_FAILURES.name](move)
+        for venue in venues:
+            for command in venue.commands:
+                for status in KEY_REFUSED:
+                    self._answers(command, venue.name, status)
 
     def _account(self, alias: str) -> str:
         return alias if alias in self._accounts else OTHER

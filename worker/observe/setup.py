@@ -26,7 +26,7 @@ from worker.observe.json_lines import write_json
 from worker.observe.ledger import TimedLedger
 from worker.observe.lines import Lines
 from worker.observe.servers import BrokerLook, BrokerState, Kept, LedgerLook, LedgerState, ServerState, server_state
-from worker.settings import WorkerSettings
+from worker.settings import VENUES, WorkerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,8 @@ class Watch:
         from worker.observe.metrics import Metrics
 
         kept, served = endpoint.registries()
-        self._metrics = Metrics(kept, self._settings.accounts)
+        accounts = self._settings.accounts
+        self._metrics = Metrics(kept, accounts, {VENUES[account.venue] for account in accounts.values()})
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------

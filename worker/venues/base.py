@@ -180,6 +180,8 @@ class Venue(Protocol):
     name: str
     base_url: str
     """Where its API is reached when an account names no other place."""
+    commands: tuple[str, ...]
+    """The kinds of command that it takes."""
 
     def unsupported(self, command: Command) -> str | None:
         """Why this venue can't take this command, as a sentence; None when it can."""

@@ -92,6 +92,7 @@ class Bitz:
 
     name = "bitz"
     base_url = "https://apiv2.bitz.com"
+    commands: tuple[str, ...] = (Positions.name,)
 
     def __init__(self, nonce: Callable[[], str] = new_nonce) -> None:
         self._nonce = nonce

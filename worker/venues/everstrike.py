@@ -82,6 +82,7 @@ class Everstrike:
 
     name = "everstrike"
     base_url = "https://api.everstrike.io"
+    commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
 
     def unsupported(self, command: Command) -> str | None:
         """Everything is supported but Bit-Z's contract ids."""
