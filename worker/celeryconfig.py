@@ -115,6 +115,10 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # A server that is full, or a replica just now, refuses what a worker writes when it connects: no reason to end.
         "broker_channel_error_retry": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # After a lost connection Celery takes fewer messages until what runs has ended, and then says so to the broker
+        # from whichever thread of the pool ended it, while the loop reads the same connection. On AMQP one of the two
+        # waits for an answer that the other has read, for ever, and the worker takes nothing any more (m).
+        "worker_enable_prefetch_count_reduction": is_redis(settings.broker_url),
         # Results: stored again and again until the backend is back, the message unacknowledged meanwhile.
         "result_backend_always_retry": True,
         "result_backend_max_sleep_between_retries_ms": 1000,

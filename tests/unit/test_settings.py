@@ -263,6 +263,13 @@ def test_redelivery_comes_after_the_longest_run_and_within_a_minute() -> None:
     assert visibility_timeout(patient) > patient.longest_run_seconds
 
 
+@pytest.mark.parametrize(("broker", "told"), [("amqp://rabbit", False), ("redis://server", True)])
+def test_only_one_thread_speaks_with_rabbitmq(broker: str, told: bool) -> None:
+    """After a lost connection Celery would change the prefetch count from threads of the pool, and the worker hang."""
+    settings = WorkerSettings(broker_url=broker, redis_url="redis://server")
+    assert celery_config(settings)["worker_enable_prefetch_count_reduction"] is told
+
+
 def test_queues_reduce_risk_first() -> None:
     """Cancels and closes are served before queries and withdrawals."""
     assert QUEUES.index("orders.cancel") < QUEUES.index("orders.positions") < QUEUES.index("orders.withdraw")
