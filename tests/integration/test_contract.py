@@ -620,6 +620,23 @@ def test_a_chain_sent_twice_executes_once(bed: Bed, client: OrderClient) -> None
     assert len(bed.venue.executions()) == 2
 
 
+def test_a_link_of_a_plain_client_executes_once(bed: Bed) -> None:
+    """Celery gives it no id: each delivery of the cancel made another close of it."""
+    close = bed.setup.app.signature(
+        "orders.close", kwargs={"account": "main", "pair": PAIR, "qty": "0.5"}, queue="orders.close", immutable=True
+    )
+    for _ in range(2):
+        bed.setup.app.send_task(
+            "orders.cancel",
+            kwargs={"account": "main", "order_id": "order-1"},
+            task_id="linked",
+            queue="orders.cancel",
+            link=close,
+        )
+        bed.drained()
+    assert [execution.path for execution in bed.venue.executions()] == ["/auth/cancel", "/auth/close"]
+
+
 def test_a_group_runs_all(bed: Bed, client: OrderClient) -> None:
     """Each for itself: one refusal does not stop the others."""
     commands = [
