@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, chain, group
 
 from producers.client import OrderClient
@@ -673,6 +674,26 @@ def test_what_is_to_follow_is_malformed(bed: Bed, follows: str) -> None:
         assert bed.broker.llen("orders.cancel.dead") == dead + 1
     else:
         assert bed.ended(rejected).report["outcome"] == "rejected"
+
+
+@pytest.mark.parametrize("order_id", ["no", "order-1"])
+def test_a_chord_that_cannot_be_told_keeps_no_slot(bed: Bed, order_id: str) -> None:
+    """Its key is another's, or the worker's login may not write it: the command has ended all the same."""
+    group_id = f"spoilt-{order_id}"
+    with redis.Redis.from_url(bed.setup.app.conf.result_backend) as results:
+        results.set(f"celery-taskset-meta-{group_id}.j", "not a list")
+    body = {"task": "orders.close", "args": [], "kwargs": {}, "options": {"task_id": "never"}, "immutable": True}
+    bed.setup.app.send_task(
+        "orders.cancel",
+        kwargs={"account": "main", "order_id": order_id},
+        task_id=group_id,
+        queue="orders.cancel",
+        group_id=group_id,
+        group_index=0,
+        chord=body,
+    )
+    assert bed.ended(group_id).report["outcome"] == ("rejected" if order_id == "no" else "accepted")
+    bed.drained()
 
 
 # -- a refusal proves nothing about an earlier attempt -----------------------------------------------------------------
