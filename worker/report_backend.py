@@ -11,9 +11,11 @@ What is stored and published is the same, so every Celery client reads it.
 # mypy: disallow-subclassing-any=False
 
 import logging
+import time
 from hashlib import sha1
 from typing import Any
 
+import redis
 from celery import Celery, states
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.contrib.abortable import ABORTED
@@ -61,6 +63,8 @@ SHA = sha1(STORE.encode(), usedforsecurity=False).hexdigest()
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What Celery ends in that takes for granted that a chain is well made."""
+AGAIN_SECONDS = 1.0
+"""Between two tries while the server is away."""
 NO_REPORT = frozenset({states.REVOKED, ABORTED})
 
 
@@ -98,6 +102,24 @@ class _Reports:
             logger.error(  # noqa: TRY400 - its text may quote the message
                 "what was to follow id=%s is malformed (%s), and not told that it failed", task_id, type(error).__name__
             )
+
+    def on_chord_part_return(self: Any, request: Any, state: str, result: Any, *args: Any, **named: Any) -> None:
+        """As Celery's, and never raises, for the same reason. A part is counted once, however often it is told."""
+        while True:
+            try:
+                super().on_chord_part_return(request, state, result, *args, **named)  # type: ignore[misc]
+            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+                logger.warning("the chord of id=%s is told of its end later (%s)", request.id, type(error).__name__)
+                time.sleep(AGAIN_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
+                logger.error(  # noqa: TRY400 - its text may quote the message
+                    "the chord of id=%s can't be told of its end (%s); its report stands",
+                    request.id,
+                    type(error).__name__,
+                )
+                return
+            else:
+                return
 
     def _store(self: Any, key: Any, *arguments: Any) -> None:
         self._directly().script(STORE, SHA, [key], arguments)

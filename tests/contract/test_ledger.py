@@ -278,6 +278,14 @@ def test_a_record_says_where_it_was_sent(bench: Bench, places: list[str], told: 
     assert bench.ledger.read("1").place == told  # type: ignore[union-attr]
 
 
+def test_a_record_that_is_put_back_says_where_it_was_sent(bench: Bench) -> None:
+    """The ledger lost it: a reconcile looked at whatever account its alias means by then, and settled it by absence."""
+    bench.ledger.settle(claim("1", place="here"), UNKNOWN)
+    record = bench.ledger.read("1")
+    assert record is not None
+    assert (record.state, record.place) == (State.UNKNOWN, "here")
+
+
 def test_its_own_sender_settles_an_unknown_by_evidence(bench: Bench) -> None:
     """A worker that was taken for dead brings the venue's answer; nobody else can, and doubt is no evidence."""
     bench.ledger.begin(claim("1", "a", lease_ms=0), 1)

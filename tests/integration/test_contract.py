@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery, chain, group
 
 from producers.client import OrderClient
@@ -620,6 +621,23 @@ def test_a_chain_sent_twice_executes_once(bed: Bed, client: OrderClient) -> None
     assert len(bed.venue.executions()) == 2
 
 
+def test_a_link_of_a_plain_client_executes_once(bed: Bed) -> None:
+    """Celery gives it no id: each delivery of the cancel made another close of it."""
+    close = bed.setup.app.signature(
+        "orders.close", kwargs={"account": "main", "pair": PAIR, "qty": "0.5"}, queue="orders.close", immutable=True
+    )
+    for _ in range(2):
+        bed.setup.app.send_task(
+            "orders.cancel",
+            kwargs={"account": "main", "order_id": "order-1"},
+            task_id="linked",
+            queue="orders.cancel",
+            link=close,
+        )
+        bed.drained()
+    assert [execution.path for execution in bed.venue.executions()] == ["/auth/cancel", "/auth/close"]
+
+
 def test_a_group_runs_all(bed: Bed, client: OrderClient) -> None:
     """Each for itself: one refusal does not stop the others."""
     commands = [
@@ -656,6 +674,26 @@ def test_what_is_to_follow_is_malformed(bed: Bed, follows: str) -> None:
         assert bed.broker.llen("orders.cancel.dead") == dead + 1
     else:
         assert bed.ended(rejected).report["outcome"] == "rejected"
+
+
+@pytest.mark.parametrize("order_id", ["no", "order-1"])
+def test_a_chord_that_cannot_be_told_keeps_no_slot(bed: Bed, order_id: str) -> None:
+    """Its key is another's, or the worker's login may not write it: the command has ended all the same."""
+    group_id = f"spoilt-{order_id}"
+    with redis.Redis.from_url(bed.setup.app.conf.result_backend) as results:
+        results.set(f"celery-taskset-meta-{group_id}.j", "not a list")
+    body = {"task": "orders.close", "args": [], "kwargs": {}, "options": {"task_id": "never"}, "immutable": True}
+    bed.setup.app.send_task(
+        "orders.cancel",
+        kwargs={"account": "main", "order_id": order_id},
+        task_id=group_id,
+        queue="orders.cancel",
+        group_id=group_id,
+        group_index=0,
+        chord=body,
+    )
+    assert bed.ended(group_id).report["outcome"] == ("rejected" if order_id == "no" else "accepted")
+    bed.drained()
 
 
 # -- a refusal proves nothing about an earlier attempt -----------------------------------------------------------------

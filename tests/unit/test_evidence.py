@@ -65,7 +65,6 @@ def test_one_order_that_fits_is_found() -> None:
 
 OTHERS = {
     "another pair": order(pair="USD_ETH_PERP"),
-    "another quantity": order(qty=Decimal("0.51")),
     "before it was sent": order(time=T0 - 1),
     "long after": order(time=T0 + 80_001),
     "resting in the book": order(type="LIMIT", status="ACTIVE"),
@@ -111,7 +110,40 @@ def test_a_limit_close_is_known_by_its_price() -> None:
     """And an order at another price is not it."""
     resting = order(type="LIMIT", status="ACTIVE", price=Decimal(100))
     assert of(LIMIT_CLOSE, looked(resting)).finding is Finding.FOUND
-    assert of(LIMIT_CLOSE, looked(replace(resting, price=Decimal(101)))).finding is Finding.ABSENT
+    assert of(LIMIT_CLOSE, looked(replace(resting, id="p", price=Decimal(101)), resting)).reference == "o"
+
+
+IN_OTHER_AMOUNTS = {
+    "cut to the position": (CLOSE, looked(order(qty=Decimal("0.3")), position=(Decimal(0), ""))),
+    "rounded": (CLOSE, looked(order(qty=Decimal("0.51")))),
+    "a price rounded": (LIMIT_CLOSE, looked(order(type="LIMIT", status="ACTIVE", price=Decimal(101)))),
+    "a stop of another amount": (STOP, looked(triggers=(replace(TRIGGER, qty=Decimal(1)),))),
+    "a stop at another price": (STOP, looked(triggers=(replace(TRIGGER, trigger_price=Decimal(91)),))),
+}
+
+
+@pytest.mark.parametrize("case", IN_OTHER_AMOUNTS)
+def test_what_fits_but_in_its_amounts_is_not_absent(case: str) -> None:
+    """Whether the venue cuts or rounds amounts is not told: a close that it executed so was settled as not sent."""
+    command, look = IN_OTHER_AMOUNTS[case]
+    evidence = of(command, look)
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert "another amount" in evidence.words
+
+
+@pytest.mark.parametrize("changes", [{"side": "BUY"}, {"reduce_only": False}, {"type": "LIMIT"}, {"time": T0 + 20_001}])
+def test_an_order_of_another_amount_that_closes_nothing_is_not_it(changes: Mapping[str, Any]) -> None:
+    """Opening, or of another kind: nothing but the amount may differ."""
+    assert of(CLOSE, looked(order(qty=Decimal("0.51"), **changes))).finding is Finding.ABSENT
+
+
+def test_an_order_of_another_amount_that_another_command_explains_is_not_it() -> None:
+    """By the venue's id, or by the very amount that it asked for."""
+    theirs = Close(account="main", pair=PAIR, qty=Decimal("0.51"))
+    look = looked(order(qty=Decimal("0.51")))
+    assert of(CLOSE, look, rival(theirs, reference="o")).finding is Finding.ABSENT
+    assert of(CLOSE, look, rival(theirs)).finding is Finding.ABSENT
+    assert of(CLOSE, look, rival(theirs, reference="p")).finding is Finding.AMBIGUOUS
 
 
 def test_two_orders_alike_settle_nothing() -> None:
@@ -155,7 +187,7 @@ def test_a_stop_is_found_among_the_triggers() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"trigger_price": Decimal(91)}, {"qty": Decimal(1)}, {"price": Decimal(1)}, {"trigger_event": "LAST_PRICE"}],
+    [{"pair": "USD_ETH_PERP"}, {"price": Decimal(1)}, {"trigger_event": "LAST_PRICE"}, {"time": T0 - 1}],
 )
 def test_another_trigger_is_not_it(changes: Mapping[str, Any]) -> None:
     """Each particular counts."""

@@ -424,6 +424,61 @@ def test_a_ledger_that_has_forgotten_makes_no_doubt_go_away(when: str) -> None:
     assert report.first_sent_at == START_MS
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments", "mine", "other", "expected"),
+    [
+        ("withdraw", WITHDRAW, ACCEPTED, "between two attempts", ("accepted", "ok", 1)),
+        ("withdraw", WITHDRAW, ACCEPTED, "sending", ("accepted", "ok", 1)),
+        ("withdraw", WITHDRAW, LOST, "between two attempts", ("unknown", "lost_reply", 1)),
+        ("cancel", CANCEL, ACCEPTED, "between two attempts", ("accepted", "ok", 1)),
+        ("cancel", CANCEL, ACCEPTED, "sending", ("accepted", "ok", 1)),
+    ],
+)
+def test_what_a_sender_knows_is_not_found_out_by_sending_again(
+    command: str, arguments: dict[str, str], mine: Answer | NoAnswer, other: str, expected: tuple[str, str, int]
+) -> None:
+    """The ledger has forgotten its send, and another owner that began anew died: it claimed the command, and sent a
+    withdrawal that it knew to be executed once more."""
+    bench = Bench()
+
+    def die(_: float) -> None:
+        bench.clock.on_sleep = lambda _: None
+        raise Dead
+
+    def forgotten() -> Answer | NoAnswer:
+        bench.ledger.forget("id")
+        bench.clock.on_sleep = die
+        with pytest.raises(Dead):
+            bench.make().execute(Envelope("id", f"orders.{command}", arguments))
+        bench.clock.on_sleep = lambda _: None
+        return mine
+
+    bench.transport.steps += [forgotten, dies if other == "sending" else BUSY, NOT_FOUND]
+    report = bench.run(command, arguments)
+    assert len(bench.transport.requests) == 2
+    assert ended(report) == expected
+    assert ended(bench.run(command, arguments)) == expected
+
+
+def test_a_yes_beside_a_no_of_another_owner_is_shouted(caplog: pytest.LogCaptureFixture) -> None:
+    """It ended the command while this one waited for it: its report stands, and a person must look."""
+    bench = Bench()
+
+    def forgotten() -> Answer:
+        record = bench.ledger.read("id")
+        assert record is not None
+        other = Claim("id", record.fingerprint, "withdraw", "main", repeatable=False, token="other", lease_ms=60_000)
+        bench.ledger.forget("id")
+        bench.ledger.begin(other, 1)
+        refused = Bench(NOT_FOUND).run("withdraw", WITHDRAW)
+        bench.clock.on_sleep = lambda _: bench.ledger.settle(other, refused)
+        return ACCEPTED
+
+    bench.transport.steps.append(forgotten)
+    assert bench.run("withdraw", WITHDRAW).outcome is Outcome.REJECTED
+    assert "id=id stands as rejected, and its own attempt was accepted" in caplog.text
+
+
 def test_a_stopping_worker_gives_back_what_it_has_not_begun() -> None:
     """The ledger is away and the worker is to stop: the message goes back to its queue."""
     bench = Bench()

@@ -1,12 +1,18 @@
 """What a sender wants sent after a command never changes the command's own end."""
 
+from queue import Empty
 from typing import Any
 
 import pytest
-from celery import Celery, signature
+import redis
+from celery import Celery, chain, chord, group, signature
 from celery.app.trace import build_tracer
+from celery.canvas import Signature
+from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from producers.report import Outcome, Reason, Report
+from worker.following import named
 from worker.tasks import register
 
 ENDS = {Outcome.ACCEPTED: "SUCCESS", Outcome.REJECTED: "FAILURE"}
@@ -83,3 +89,89 @@ def test_what_can_never_be_sent_changes_no_end(outcome: Outcome, follows: dict[s
     state, stored, kind = traced(outcome, AWAY, **follows)
     assert (state, stored) == ({"SUCCESS": None, "FAILURE": "FAILURE"}[ENDS[outcome]], ENDS[outcome])
     assert kind == ("dict" if outcome is Outcome.ACCEPTED else "OrderRejected")
+
+
+def sent(outcome: Outcome, times: int = 1, **follows: Any) -> list[str]:
+    """Ids of what followed a command that came so often, each once."""
+    for _ in range(times):
+        traced(outcome, HERE, **follows)
+    ids = []
+    with Connection(HERE) as connection, connection.SimpleQueue("celery") as queue:
+        while True:
+            try:
+                message = queue.get(block=False)
+            except Empty:
+                return list(dict.fromkeys(ids))
+            message.ack()
+            ids.append(message.headers["id"])
+
+
+HERE = "memory://"
+TWO = [NEXT, dict(signature("orders.cancel", immutable=True))]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "follows", "messages"),
+    [
+        (Outcome.ACCEPTED, {"callbacks": TWO}, 2),
+        (Outcome.ACCEPTED, {"callbacks": [NEXT, NEXT]}, 2),
+        (Outcome.ACCEPTED, {"chain": [NEXT]}, 1),
+        (Outcome.ACCEPTED, {"callbacks": [dict(group(*TWO))]}, 2),
+        (Outcome.ACCEPTED, {"callbacks": [dict(chain(*TWO))]}, 1),
+        (Outcome.ACCEPTED, {"callbacks": [dict(group(chain(*TWO), NEXT))]}, 2),
+        (Outcome.REJECTED, {"errbacks": TWO}, 2),
+    ],
+)
+def test_what_follows_has_the_same_id_each_time(outcome: Outcome, follows: dict[str, Any], messages: int) -> None:
+    """A plain Celery client gives a link no id: a cancel that was delivered twice had the close behind it executed
+    twice."""
+    assert len(sent(outcome, times=3, **follows)) == messages
+
+
+def test_other_arguments_have_another_id() -> None:
+    """The second sender's link is not taken for the first one's."""
+    others = [dict(signature("orders.close", immutable=True, kwargs={"pair": pair})) for pair in ("A", "B")]
+    assert sent(Outcome.ACCEPTED, callbacks=[others[0]]) != sent(Outcome.ACCEPTED, callbacks=[others[1]])
+
+
+def test_an_id_of_the_sender_stays() -> None:
+    """He will ask for it."""
+    mine = dict(signature("orders.close", immutable=True).set(task_id="mine"))
+    assert sent(Outcome.ACCEPTED, chain=[mine]) == ["mine"]
+
+
+def test_every_task_of_a_chord_is_named() -> None:
+    """Its body too, which is sent by whoever ends the last part."""
+    whole = dict(chord([dict(each) for each in TWO], dict(NEXT)))
+    ids = [
+        [part["options"]["task_id"] for part in (*made["kwargs"]["header"], made["kwargs"]["body"])]
+        for made in (named(whole, "x"), named(whole, "x"), named(whole, "y"))
+    ]
+    assert ids[0] == ids[1]
+    assert len({*ids[0], *ids[2]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("outcome", "follows"),
+    [
+        (Outcome.ACCEPTED, {"callbacks": [STRANGE, NEXT]}),
+        (Outcome.ACCEPTED, {"callbacks": [STRANGE], "chain": [NEXT]}),
+        (Outcome.REJECTED, {"errbacks": [STRANGE, NEXT]}),
+    ],
+)
+def test_one_that_cannot_be_sent_keeps_back_no_other(outcome: Outcome, follows: dict[str, Any]) -> None:
+    """The close of a chain was lost with a strange link beside it."""
+    assert len(sent(outcome, **follows)) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [redis.exceptions.NoPermissionError("no"), redis.ResponseError("WRONGTYPE Operation against a key")]
+)
+def test_what_the_broker_always_refuses_does_not_go_round(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu calls it operational, and the message went back to its queue and came again, for ever."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OperationalError("refused") from refusal
+
+    monkeypatch.setattr(Signature, "apply_async", refused)
+    assert traced(Outcome.ACCEPTED, HERE, callbacks=[NEXT], chain=[NEXT])[:2] == (None, "SUCCESS")

@@ -231,11 +231,27 @@ class Holder:
         stands = self._insist(lambda: self._ledger.settle(held.claim, report), SETTLE_WHEN_STOPPING_SECONDS)
         if stands is None or stands == report:
             return stands
+        return self._beside(report, stands)
+
+    def settle_after(self, held: Held, report: Report) -> Report | None:
+        """End the command when the other owner is gone, should it leave no report: what is known already must not be
+        found out by sending again. The report that stands, as of :meth:`settle`."""
+
+        def known(orphan: Orphaned) -> Report:
+            attempts = max(report.attempts, orphan.progress.sent)
+            died = "; another worker began it again, and died sending it" if orphan.sending else ""
+            return report.model_copy(update={"attempts": attempts, "message": report.message + died})
+
+        stands = self.refuse(held.claim, report, orphan_report=known)
+        return self._beside(report, stands) if stands is not None and stands.replayed else stands
+
+    def _beside(self, report: Report, stands: Report) -> Report:
+        """The report that stands, which is not the sender's own."""
         if report.outcome is Outcome.ACCEPTED and stands.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
             logger.error(
                 "id=%s stands as %s, and its own attempt was accepted by the venue after that was settled: it is "
                 "executed. Look at the venue, and tell whoever acted on the report.",
-                held.claim.command_id,
+                report.command_id,
                 stands.outcome.value,
             )
         return stands.as_replay()

@@ -183,7 +183,12 @@ class Executor:
             self._observer.fault(run.subject, type(error).__name__, place(error))
             report = self._after_fault(run, error)
         settled = self._holder.settle(held, report)
-        return settled if settled is not None else self._execute(envelope, run.progress)
+        if settled is not None:
+            return settled
+        # Another owner is at work: it took over, or the ledger has lost the record and it began anew.
+        if report.outcome is Outcome.ACCEPTED or (report.outcome is Outcome.UNKNOWN and not command.repeatable):
+            return self._holder.settle_after(held, report)
+        return self._execute(envelope, run.progress)
 
     def _refuse(self, envelope: Envelope, problem: CannotSend) -> Report | None:
         """End a command that can't be made: nothing is sent, and the id is taken."""

@@ -198,6 +198,7 @@ class MemoryLedger:
             progress=Progress(),
             report=report,
             arguments=claim.arguments,
+            place=claim.place,
         )
         self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)

@@ -144,14 +144,14 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report))
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report))
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:

@@ -178,19 +178,19 @@ local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_
 end
 
 -- A record that never was: it is made ended.
-local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
-    'begun_at', 0, 'attempt', 0)
+    'begun_at', 0, 'attempt', 0, 'place', place)
   finish(event, state, outcome, report, keep_ms)
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
-    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   end
   -- A sender that was taken for dead brings its answer: evidence settles an unknown of its own making.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
@@ -206,7 +206,7 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
-local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   local r = load()
   if r then
     if r.report then
@@ -214,7 +214,7 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
     end
     return stands(fingerprint, r) or orphan(r)
   end
-  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms)
+  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
 end
 
 -- The report was made for what was found orphaned: an owner who has come back meanwhile and begun another attempt, even

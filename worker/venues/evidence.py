@@ -6,8 +6,8 @@ when. That is evidence under three conditions, which this module holds:
 * every place where the command could stand was read whole, else nothing is said (``UNREADABLE``);
 * exactly one record fits, in every particular that is told, and no other command could have made it (``FOUND``);
   anything in doubt is told as ``AMBIGUOUS`` and settles nothing;
-* nothing fits, not even in doubt: ``ABSENT``, which the reconciler counts only late enough and twice, and which for a
-  withdrawal does not exist.
+* nothing fits, not even in doubt, nor would in another amount: ``ABSENT``, which the reconciler counts only late enough
+  and twice, and which for a withdrawal does not exist.
 """
 
 from collections.abc import Iterable, Sequence
@@ -79,12 +79,11 @@ def weigh(command: Command, window: Window, look: Look, rivals: Sequence[Rival] 
     else:
         return Evidence(Finding.UNREADABLE, f"there is nothing to look for after {command.task}")
     owned = {rival.reference for rival in rivals}
-    return _verdict(command, look, [each for each in candidates if each.id not in owned], rivals)
+    candidates = [each for each in candidates if each.id not in owned]
+    return _verdict(candidates, rivals) if candidates else _nothing(command, window, look, rivals)
 
 
-def _verdict(command: Command, look: Look, candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evidence:
-    if not candidates:
-        return _nothing(command, look)
+def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evidence:
     if len(candidates) > 1:
         named = "; ".join(each.words for each in candidates[:4])
         return Evidence(Finding.AMBIGUOUS, f"{len(candidates)} records at the venue may be it: {named}")
@@ -97,11 +96,15 @@ def _verdict(command: Command, look: Look, candidates: Sequence[_Candidate], riv
     return Evidence(Finding.FOUND, only.words, only.id, only.record.raw)
 
 
-def _nothing(command: Command, look: Look) -> Evidence:
+def _nothing(command: Command, window: Window, look: Look, rivals: Sequence[Rival]) -> Evidence:
     if isinstance(command, Withdraw):
         return Evidence(Finding.AMBIGUOUS, "no such withdrawal is listed, which for a withdrawal proves nothing")
     if isinstance(command, Close) and command.repeatable and not (look.position and look.position[0]):
         words = "the position is flat, and no order in its time shows who closed it"
+        return Evidence(Finding.AMBIGUOUS, words)
+    changed = _of_other_amounts(command, window, look, rivals) if isinstance(command, Close) else ""
+    if changed:
+        words = f"{changed} may be it, if the venue took it for another amount or price; no command here asked for that"
         return Evidence(Finding.AMBIGUOUS, words)
     return Evidence(Finding.ABSENT, "no order, fill or trigger like it is listed")
 
@@ -166,6 +169,27 @@ def _fits_trigger(close: Close, window: Window, trigger: SeenTrigger) -> str | N
         "its price is not told" if close.price is not None and price is None else "",
         "its event is not told" if event != (trigger.trigger_event or "MARK_PRICE") else "",
     )
+
+
+def _of_other_amounts(close: Close, window: Window, look: Look, rivals: Sequence[Rival]) -> str:
+    """The record that fits a close without a doubt but in its amounts, and that no other command explains. Whether the
+    venue cuts an amount to the position, or rounds one to its steps, is not told (``docs/venues.md``)."""
+    strange: list[SeenOrder | SeenTrigger] = []
+    for order in look.orders:
+        price = order.price if close.price is not None else None
+        asked = close.model_copy(update={"qty": None, "price": price})
+        if _fits_order(asked, window, order) == "" and not _wrong_side(look, order):
+            strange.append(order)
+    for trigger in look.triggers if close.trigger_price is not None else ():
+        price = trigger.price if close.price is not None else None
+        asked = close.model_copy(update={"qty": None, "price": price, "trigger_price": trigger.trigger_price})
+        if _fits_trigger(asked, window, trigger) == "":
+            strange.append(trigger)
+    owned = {rival.reference for rival in rivals}
+    for each in strange:
+        if each.id not in owned and not any(_could_be(rival, each) for rival in rivals if not rival.reference):
+            return f"{'order' if isinstance(each, SeenOrder) else 'trigger'} {each.id} ({each.status})"
+    return ""
 
 
 def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> str | None:
