@@ -19,6 +19,16 @@ from producers.shown import STARS, hidden_values, shown_arguments, without
 logger = logging.getLogger("orders.request")
 
 
+def without_time_limits(sender: Any, **_: Any) -> None:
+    """For the signal ``worker_init``: the worker's own limits are not heeded either."""
+    if sender.time_limit or sender.soft_time_limit:
+        logger.warning(
+            "--time-limit and --soft-time-limit are not heeded: they would end a command in the middle of a send. What "
+            "bounds it is ORDERS_RETRY__BUDGET_SECONDS and the timeouts"
+        )
+    sender.time_limit = sender.soft_time_limit = None
+
+
 class OrderRequest(Request):
     """Use it as a task's ``Request``; the task says by ``hidden`` which arguments must not be seen."""
 

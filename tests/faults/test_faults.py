@@ -332,3 +332,23 @@ def test_workers_of_each_pool_outlive_a_restart_of_the_server(bare: Rig, pool: s
         trial.close()
         fleet.close()
         bare.venue.configure(latency_ms=0)
+
+
+def test_a_pool_of_processes_ends_no_command_halfway_for_its_time_limits(bare: Rig) -> None:
+    """`--time-limit` kills a process in the middle of a send, and Celery calls that the end of the command: no report,
+    and a withdrawal that was executed goes to no one."""
+    limits = ("--time-limit", "0.5", "--soft-time-limit", "0.3")
+    fleet = bare.new_fleet((*POOLS["prefork"], *limits))
+    trial = Trial(bare, 970, deadlines=0)
+    try:
+        fleet.start(1, keep=True)
+        slow_venue(bare, 0.8)
+        trial.send(4)
+        findings = trial.finish()
+        assert findings.clean, findings.first()
+        assert {outcome for _, outcome, _ in findings.outcomes} == {"accepted"}
+        assert "--time-limit" in "".join(log.read_text() for log in bare.folder.glob("*.log"))
+    finally:
+        trial.close()
+        fleet.close()
+        bare.venue.configure(latency_ms=0)
