@@ -18,15 +18,24 @@ from producers.shown import STARS, hidden_values, shown_arguments, without
 
 logger = logging.getLogger("orders.request")
 
+BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
-def without_time_limits(sender: Any, **_: Any) -> None:
-    """For the signal ``worker_init``: the worker's own limits are not heeded either."""
-    if sender.time_limit or sender.soft_time_limit:
-        logger.warning(
-            "--time-limit and --soft-time-limit are not heeded: they would end a command in the middle of a send. What "
-            "bounds it is ORDERS_RETRY__BUDGET_SECONDS and the timeouts"
-        )
-    sender.time_limit = sender.soft_time_limit = None
+NOT_HEEDED = {
+    "time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
+    "soft_time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
+    "autoscale": "it may end a command in the middle of a send, and threads can't be scaled; the number of slots is "
+    "--concurrency, start more workers for more",
+}
+"""Options of Celery's worker that no worker of commands may follow, and why."""
+
+
+def guard_options(sender: Any, **_: Any) -> None:
+    """For the signal ``worker_init``, which comes before the pool is made."""
+    for name, why in NOT_HEEDED.items():
+        if getattr(sender, name, None) or sender.options.get(name):
+            logger.warning("--%s is not heeded: %s", name.replace("_", "-"), why)
+            setattr(sender, name, None)
+            sender.options[name] = None
 
 
 class OrderRequest(Request):
