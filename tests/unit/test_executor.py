@@ -369,10 +369,12 @@ class FlakyLedger(MemoryLedger):
         super().__init__(now_ms)
         self.fail: dict[str, int] = {}
         self.done_before_failing = False
+        self.on_failure: Callable[[], None] = lambda: None
 
     def _flaky(self, name: str, call: Callable[[], Any]) -> Any:
         if self.fail.get(name, 0) > 0:
             self.fail[name] -= 1
+            self.on_failure()
             if self.done_before_failing:
                 call()
             raise LedgerUnavailable("the ledger's server can't be reached")
@@ -512,6 +514,25 @@ def test_a_report_is_tried_to_be_written_from_the_stop_on_however_long_the_ledge
     with pytest.raises(GaveUpWaiting):
         bench.run("withdraw", WITHDRAW, "another")
     assert 10 <= bench.clock.monotonic() - stop_at < 13
+
+
+def test_a_stopping_worker_waits_no_longer_for_a_ledger_that_hangs() -> None:
+    """The time in which a call hangs counts, or a stop would take longer than its grace."""
+    bench = Bench()
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    ledger.fail = {"pause": 100}
+    ledger.on_failure = lambda: bench.clock.turn(10)
+    bench.executor = bench.make()
+
+    def meanwhile() -> Answer:
+        bench.stopping = True
+        return BUSY
+
+    bench.transport.steps.append(meanwhile)
+    started = bench.clock.monotonic()
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW)
+    assert bench.clock.monotonic() - started == 10
 
 
 def test_a_stopping_worker_does_not_wait_for_another() -> None:

@@ -264,12 +264,14 @@ class Holder:
         stopping_since: float | None = None
         told = float("-inf")
         while True:
+            asked = self._clock.monotonic()
             try:
                 return call()
             except LedgerUnavailable as outage:
                 now = self._clock.monotonic()
                 if self._stopping():
-                    stopping_since = now if stopping_since is None else stopping_since
+                    # A call that hangs takes long itself, and the stop may have come at any moment of it.
+                    stopping_since = asked if stopping_since is None else stopping_since
                     if now - stopping_since >= when_stopping:
                         raise GaveUpWaiting(str(outage)) from outage
                 if now - told >= 10:
