@@ -31,6 +31,7 @@ from worker.flower_guard import is_flower, prepare_flower
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
 from worker.observe.setup import Watch
+from worker.order_request import guard_options
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.remote_control import LookingControl, guard_worker
 from worker.report_backend import use_report_backends
@@ -142,6 +143,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     use_report_backends(app)
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
     guard_worker(allowed, QUEUES)
+    signals.worker_init.connect(guard_options, weak=False)
     if is_flower():
         _take_stock_name(app)
         prepare_flower(allowed, settings.hidden_arguments)

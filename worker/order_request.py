@@ -18,6 +18,25 @@ from producers.shown import STARS, hidden_values, shown_arguments, without
 
 logger = logging.getLogger("orders.request")
 
+BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
+
+NOT_HEEDED = {
+    "time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
+    "soft_time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
+    "autoscale": "it may end a command in the middle of a send, and threads can't be scaled; the number of slots is "
+    "--concurrency, start more workers for more",
+}
+"""Options of Celery's worker that no worker of commands may follow, and why."""
+
+
+def guard_options(sender: Any, **_: Any) -> None:
+    """For the signal ``worker_init``, which comes before the pool is made."""
+    for name, why in NOT_HEEDED.items():
+        if getattr(sender, name, None) or sender.options.get(name):
+            logger.warning("--%s is not heeded: %s", name.replace("_", "-"), why)
+            setattr(sender, name, None)
+            sender.options[name] = None
+
 
 class OrderRequest(Request):
     """Use it as a task's ``Request``; the task says by ``hidden`` which arguments must not be seen."""

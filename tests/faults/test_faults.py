@@ -332,3 +332,33 @@ def test_workers_of_each_pool_outlive_a_restart_of_the_server(bare: Rig, pool: s
         trial.close()
         fleet.close()
         bare.venue.configure(latency_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("seed", "pool", "options"),
+    [
+        (971, "prefork", ("--time-limit", "0.5", "--soft-time-limit", "0.3")),
+        (972, "prefork", ("--autoscale", "4,1")),
+        (973, "threads", ("--autoscale", "4,1")),
+    ],
+)
+def test_options_of_celery_that_end_commands_are_not_heeded(
+    bare: Rig, seed: int, pool: str, options: tuple[str, ...]
+) -> None:
+    """A time limit kills a process in the middle of a send, and Celery calls that the end of the command: no report,
+    and a withdrawal that was executed goes to no one. A pool of threads can't be scaled: the error that this makes for
+    each message was taken for the message's own, and all of them went to the dead ones."""
+    fleet = bare.new_fleet((*POOLS[pool], *options))
+    trial = Trial(bare, seed, deadlines=0)
+    try:
+        worker = fleet.start(1, keep=True)[0]
+        slow_venue(bare, 0.8)
+        trial.send(6)
+        findings = trial.finish()
+        assert findings.clean, findings.first()
+        assert {outcome for _, outcome, _ in findings.outcomes} == {"accepted"}
+        assert f"{options[0]} is not heeded" in worker.log.read_text()
+    finally:
+        trial.close()
+        fleet.close()
+        bare.venue.configure(latency_ms=0)

@@ -369,10 +369,12 @@ class FlakyLedger(MemoryLedger):
         super().__init__(now_ms)
         self.fail: dict[str, int] = {}
         self.done_before_failing = False
+        self.on_failure: Callable[[], None] = lambda: None
 
     def _flaky(self, name: str, call: Callable[[], Any]) -> Any:
         if self.fail.get(name, 0) > 0:
             self.fail[name] -= 1
+            self.on_failure()
             if self.done_before_failing:
                 call()
             raise LedgerUnavailable("the ledger's server can't be reached")
@@ -526,6 +528,66 @@ def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> Non
     with pytest.raises(GaveUpWaiting):
         bench.run("withdraw", WITHDRAW)
     assert ledger.fail == {"pause": 0}
+
+
+@pytest.mark.parametrize("step", ["pause", "settle"])
+def test_a_stopping_worker_whose_ledger_comes_back_leaves_the_attempts_fate_on_record(step: str) -> None:
+    """What the venue proved is not given up at the first try: the next worker would find a send begun, and nothing
+    else, and call a withdrawal unknown that was refused for the moment, or accepted."""
+    bench = Bench()
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    bench.executor = bench.make()
+
+    def meanwhile() -> Answer:
+        bench.stopping, ledger.fail = True, {step: 5}
+        return BUSY if step == "pause" else ACCEPTED
+
+    bench.transport.steps += [meanwhile, ACCEPTED]
+    if step == "pause":
+        with pytest.raises(GaveUpWaiting):
+            bench.run("withdraw", WITHDRAW)
+        bench.stopping = False
+        assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
+    else:
+        assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+
+
+def test_a_report_is_tried_to_be_written_from_the_stop_on_however_long_the_ledger_was_away_before() -> None:
+    """Whoever mends an outage stops the workers and starts the server, in this order."""
+    bench = Bench(ACCEPTED)
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    bench.executor = bench.make()
+    ledger.fail = {"settle": 40}
+    stop_at = bench.clock.monotonic() + 30
+    bench.clock.on_sleep = lambda _: setattr(bench, "stopping", bench.clock.monotonic() >= stop_at)
+    assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
+    assert bench.stopping
+    ledger.fail = {"settle": 1000}
+    bench.transport.steps.append(ACCEPTED)
+    stop_at = bench.clock.monotonic() + 30
+    bench.stopping = False
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW, "another")
+    assert 10 <= bench.clock.monotonic() - stop_at < 13
+
+
+def test_a_stopping_worker_waits_no_longer_for_a_ledger_that_hangs() -> None:
+    """The time in which a call hangs counts, or a stop would take longer than its grace."""
+    bench = Bench()
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    ledger.fail = {"pause": 100}
+    ledger.on_failure = lambda: bench.clock.turn(10)
+    bench.executor = bench.make()
+
+    def meanwhile() -> Answer:
+        bench.stopping = True
+        return BUSY
+
+    bench.transport.steps.append(meanwhile)
+    started = bench.clock.monotonic()
+    with pytest.raises(GaveUpWaiting):
+        bench.run("withdraw", WITHDRAW)
+    assert bench.clock.monotonic() - started == 10
 
 
 def test_a_stopping_worker_does_not_wait_for_another() -> None:

@@ -7,6 +7,7 @@ for a living owner, declaring a dead one's send unknown, and outliving the ledge
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from producers.report import Outcome, Report
@@ -37,8 +38,9 @@ OUTAGE_SECONDS = (0.1, 1.0)
 """The same for a ledger that is away."""
 STOP_SECONDS = 0.25
 """How soon a wait between two attempts ends when the worker is told to stop."""
-SETTLE_WHEN_STOPPING_SECONDS = 10.0
-"""How long a worker that was told to stop still tries to write a report into a ledger that is away."""
+RECORD_WHEN_STOPPING_SECONDS = 10.0
+"""How long a worker that was told to stop still tries to write a report, or an attempt's fate, into a ledger that is
+away."""
 
 
 class NotMine(Exception):
@@ -195,9 +197,11 @@ class Holder:
 
         Raises:
             NotMine: another owner took over.
+            GaveUpWaiting: the worker is stopping, and the ledger stays away.
         """
         held.paused = True
-        if held.recorded and not self._insist(lambda: self._ledger.pause(held.claim, held.progress, lease_ms)):
+        move = partial(self._ledger.pause, held.claim, held.progress, lease_ms)
+        if held.recorded and not self._insist(move, RECORD_WHEN_STOPPING_SECONDS):
             raise NotMine(held.claim.command_id)
 
     def rest(self, held: Held, seconds: float) -> None:
@@ -228,7 +232,7 @@ class Holder:
         work."""
         if not held.recorded:
             return report
-        stands = self._insist(lambda: self._ledger.settle(held.claim, report), SETTLE_WHEN_STOPPING_SECONDS)
+        stands = self._insist(lambda: self._ledger.settle(held.claim, report), RECORD_WHEN_STOPPING_SECONDS)
         if stands is None or stands == report:
             return stands
         return self._beside(report, stands)
@@ -270,17 +274,22 @@ class Holder:
             wait = min(wait * 1.5, longest)
 
     def _insist(self, call: Callable[[], T], when_stopping: float = 0.0) -> T:
-        """Repeat a ledger call until the ledger answers: every move may be repeated, none may be skipped."""
+        """Repeat a ledger call until the ledger answers: every move may be repeated, none may be skipped. A worker that
+        is told to stop goes on for ``when_stopping`` seconds from there."""
         wait, longest = OUTAGE_SECONDS
-        started = self._clock.monotonic()
+        stopping_since: float | None = None
         told = float("-inf")
         while True:
+            asked = self._clock.monotonic()
             try:
                 return call()
             except LedgerUnavailable as outage:
                 now = self._clock.monotonic()
-                if self._stopping() and now - started >= when_stopping:
-                    raise GaveUpWaiting(str(outage)) from outage
+                if self._stopping():
+                    # A call that hangs takes long itself, and the stop may have come at any moment of it.
+                    stopping_since = asked if stopping_since is None else stopping_since
+                    if now - stopping_since >= when_stopping:
+                        raise GaveUpWaiting(str(outage)) from outage
                 if now - told >= 10:
                     told = now
                     logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
