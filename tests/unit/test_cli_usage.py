@@ -39,6 +39,8 @@ BAD = {
     "bad alias": ("close", "-a", "no/alias", "--pair", "P"),
     "bad event": ("close", "-a", "main", "--pair", "P", "--trigger-event", "NEVER"),
     "bad deadline": ("close", "-a", "main", "--pair", "P", "--deadline", "soon"),
+    "deadline of thousands of digits": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 5000),
+    "deadline beyond all numbers": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 400 + "h"),
     "deadline 0": ("close", "-a", "main", "--pair", "P", "--deadline", "0"),
     "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
     "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
