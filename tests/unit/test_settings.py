@@ -141,6 +141,18 @@ def test_plain_http_to_this_machine(url: str, monkeypatch: pytest.MonkeyPatch) -
     assert load().account_map()["main"].base_url == url
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("KEEP_DAYS", "inf"), ("KEEP_DAYS", "1e12"), ("KEEP_DAYS", "0.01"), ("JOURNAL_LINES", "1" + "0" * 30)],
+)
+def test_bounds_that_the_ledger_needs(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A server refuses a number beyond its own, and so would the end of a command that was executed; and a record that
+    goes before the last redelivery lets it be executed again."""
+    monkeypatch.setenv(f"ORDERS_LEDGER__{name}", value)
+    with pytest.raises(SettingsError, match=f"ORDERS_LEDGER__{name}: must be"):
+        load()
+
+
 def test_plain_http_elsewhere_by_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has to say so."""
     account(monkeypatch, BASE_URL="http://simulator:9100/", ALLOW_HTTP="true")
