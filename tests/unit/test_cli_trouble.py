@@ -190,6 +190,19 @@ def test_ctrl_c_leaves_the_command_alone(server: ValkeyServer, start: Start, as_
     assert [command_id for command_id, _, _ in queued(server, "orders.close")] == ["mine"]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_standard_output_that_takes_nothing(server: ValkeyServer, more: tuple[str, ...]) -> None:
+    """A full disk, or a reader that is gone: the command is enqueued all the same, so its id is told."""
+    command = ["sh", "-c", 'exec "$@" >/dev/full', "sh", *PROGRAM, *CLOSE, "--id", "mine", *more]
+    environment = {**os.environ, "ORDERS_REDIS_URL": f"redis://127.0.0.1:{server.port}"}
+    environment.pop("PYTHONUNBUFFERED", None)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    why = "orders close: standard output can't be written (No space left on device)"
+    assert ran.stderr == f"{why}. The command is enqueued; how it ended: orders show mine\n"
+    assert len(queued(server, "orders.close")) == 1
+
+
 @pytest.mark.parametrize(
     ("closed", "more", "printed"), [("2>&-", (), "mine\n"), (">&-", ("--json",), ""), ("<&- 2>&-", (), "mine\n")]
 )
