@@ -100,7 +100,7 @@ UnixMilliseconds = Annotated[int, Field(gt=0, lt=10**15, description="UNIX milli
 class Command(BaseModel):
     """What the four commands share: an account, and a deadline after which nothing is sent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     name: ClassVar[str]
     """``close``, ``cancel``, ``withdraw`` or ``positions``."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import ValidationError
 
 from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
 from producers.errors import InvalidCommand
@@ -208,3 +209,11 @@ def test_the_schemas_take_the_amounts_that_the_models_take(amount: object) -> No
         assert not taken
     else:
         assert taken
+
+
+def test_an_error_of_a_model_quotes_no_value() -> None:
+    """An argument that does not exist came by mistake, and may be a secret; the error goes to the service's log."""
+    arguments: dict[str, Any] = {**CLOSE, "secret_key": "hunter2"}
+    with pytest.raises(ValidationError, match="secret_key") as refused:
+        Close(**arguments)
+    assert "hunter2" not in str(refused.value)
