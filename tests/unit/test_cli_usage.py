@@ -45,6 +45,8 @@ BAD = {
     "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
     "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
     "endless id": ("close", "-a", "main", "--pair", "P", "--id", "x" * 256),
+    "executed as nothing": ("resolve", "mine", "--reason", "r", "--executed", " ", "--yes"),
+    "both words, one empty": ("resolve", "mine", "--reason", "r", "--executed", "", "--not-executed", "--yes"),
     "the doctor's option": ("doctor", "--bogus"),
     "remote simulator": ("simulator", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused, that is the point
     "port out of range": ("simulator", "--port", "70000"),
