@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from test_cli_outcomes import (
     CLOSE,
     Orders,
@@ -34,6 +35,7 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from worker.cli_desk_base import told
 
 __all__ = ["orders", "server", "shared_server"]
 
@@ -214,6 +216,17 @@ def test_streams_that_are_closed(server: ValkeyServer, closed: str, more: tuple[
     assert (ran.returncode, ran.stdout) == (0, printed)
     assert "Traceback" not in ran.stderr
     assert len(queued(server, "orders.close")) == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_ctrl_c_of_an_operator(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the server hangs, say: it ended without a word, and nobody knew whether the halt stands."""
+    with pytest.raises(typer.Exit) as ended, told("orders halt", as_json=as_json):
+        raise KeyboardInterrupt
+    assert ended.value.exit_code == 130
+    printed = capsys.readouterr()
+    message = json.loads(printed.out)["error"]["message"] if as_json else printed.err
+    assert "orders journal" in message
 
 
 def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:
