@@ -1,5 +1,6 @@
 """Sending one command from the command line, and reading how it ended."""
 
+import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -48,13 +49,29 @@ def send(command: Command, how: How) -> typer.Exit:
         with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
             sent = _enqueue(client, command, command_id)
             enqueued = True
-            if how.wait:
-                return finish(_awaited(client, sent, how), as_json=how.as_json)
-            return _announce(sent, how)
+            report = _awaited(client, sent, how) if how.wait else None
+            with _id_told(where, command_id):
+                return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
     except KeyboardInterrupt:
         after = f"The command is not cancelled; how it ends: orders show {command_id}"
         before = f"It may or may not be queued: orders show {command_id}. {again}"
         raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
+
+
+@contextmanager
+def _id_told(where: str, command_id: str) -> Iterator[None]:
+    """Tell the id of what is enqueued on standard error where standard output takes nothing: a full disk, a reader that
+    is gone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in its buffer would be tried again at the end.
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        why = f"standard output can't be written ({error.strerror})"
+        note(f"{where}: {why}. The command is enqueued; how it ended: orders show {command_id}")
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _again(command: Command, command_id: str) -> str:
@@ -106,7 +123,7 @@ def _announce(sent: "Sent", how: How) -> typer.Exit:
         emit({**told, "arguments": command.arguments(), "fingerprint": command.fingerprint})
     else:
         # The id alone on standard output, for ID=$(orders close …).
-        print(sent.command_id)
+        print(sent.command_id, flush=True)
         note(f"enqueued on {command.task}; how it ended: orders show {sent.command_id}")
     return typer.Exit(ExitCode.ACCEPTED)
 

@@ -12,6 +12,9 @@ from producers.cli_output import note, printable, when
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
+_LONGEST = 32
+"""Characters of a deadline; what is longer is none, and may be more than Python reads as a number."""
+
 _SENDING = "Sending"
 
 
@@ -26,12 +29,14 @@ def deadline_ms(text: str) -> int:
     Raises:
         typer.BadParameter: when it is neither.
     """
-    if text.isascii() and text.isdigit() and int(text) > 0:
+    short = len(text) <= _LONGEST
+    if short and text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    duration = _DURATION.fullmatch(text.strip())
+    duration = _DURATION.fullmatch(text.strip()) if short else None
     if duration is None:
+        shown = text if short else f"{text[:_LONGEST]}…"
         raise typer.BadParameter(
-            f"{text!r} is neither UNIX milliseconds nor a duration such as 30s, 5m, 500ms",
+            f"{shown!r} is neither UNIX milliseconds nor a duration such as 30s, 5m, 500ms",
             param_hint="--deadline",
         )
     return now_ms() + int(float(duration[1]) * _MILLISECONDS[duration[2]])

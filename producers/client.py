@@ -57,7 +57,10 @@ class Sent:
 
 
 class OrderClient:
-    """A synchronous client; safe to share among threads. Close it, or use it as a context manager."""
+    """A synchronous client; safe to share among threads. Close it, or use it as a context manager.
+
+    Over a fork it is safe with Redis alone: with RabbitMQ as broker each process makes its own.
+    """
 
     def __init__(self, settings: QueueSettings | None = None) -> None:
         """Connect to nothing yet; settings come from outside (``ORDERS_…``) when none are given.

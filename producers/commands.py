@@ -33,6 +33,9 @@ the memory of whoever writes ``1e400000`` out in full."""
 
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
+_ABOVE_ZERO = r"^\+?([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)([eE][-+]?[0-9]+)?$"
+"""The same for schemas: with a digit that is no zero, and in what all dialects of expressions have."""
+
 
 def plain(value: Decimal) -> str:
     """A decimal in plain notation, without exponent and without trailing zeros: ``Decimal("1.50e-5")`` gives
@@ -72,10 +75,11 @@ Amount = Annotated[
     PlainSerializer(plain, return_type=str),
     WithJsonSchema(
         {
-            "description": "A decimal above zero: a string in plain notation, or a JSON number.",
+            "description": "A decimal above zero: a string, or a JSON number taken by its shortest form. Written out "
+            f"without exponent it has at most {MAX_DECIMAL_CHARS} characters.",
             "anyOf": [
-                {"type": "string", "pattern": r"^\d+(\.\d+)?([eE][-+]?\d+)?$", "maxLength": 2 * MAX_DECIMAL_CHARS},
-                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": _ABOVE_ZERO, "maxLength": 2 * MAX_DECIMAL_CHARS},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**MAX_DECIMAL_CHARS},
             ],
         }
     ),
@@ -90,13 +94,13 @@ Account = Annotated[
 ]
 Word = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 """A name at the venue: no blanks, no control characters."""
-UnixMilliseconds = Annotated[int, Field(gt=0, lt=10**15, description="UNIX milliseconds.")]
+UnixMilliseconds = Annotated[int, Field(gt=0, lt=10**15, description="UNIX milliseconds, without point or exponent.")]
 
 
 class Command(BaseModel):
     """What the four commands share: an account, and a deadline after which nothing is sent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     name: ClassVar[str]
     """``close``, ``cancel``, ``withdraw`` or ``positions``."""

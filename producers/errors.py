@@ -29,7 +29,11 @@ class ProducersError(Exception):
 
 
 class InvalidCommand(ProducersError, ValueError):
-    """The arguments can't make a command; ``problems`` names each, without values that may be secret."""
+    """The arguments can't make a command; ``problems`` names each, without values that may be secret.
+
+    Of :func:`~producers.commands.parse_command`; a model called by its name, ``Close(…)``, raises Pydantic's own
+    ``ValidationError``, a :class:`ValueError` like this one.
+    """
 
     def __init__(self, command: str, problems: Sequence[str]) -> None:
         super().__init__(command, list(problems))

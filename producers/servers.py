@@ -64,6 +64,36 @@ def is_redis(url: str) -> bool:
     return not urlsplit(url).scheme.startswith("amqp")
 
 
+def well_formed(url: str) -> None:
+    """Whether a URL can be taken apart. A "#" in a password ends its address early, and a "/" its host.
+
+    Raises:
+        ValueError: it can't, without a word of it: Python's own error quotes what it takes for the port.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = is_sentinel(url) or parts.port
+    except ValueError:
+        parts = None
+    if parts is None or parts.fragment:
+        raise ValueError(
+            "is no URL of a server: its port is none, or special characters in its user or password are not "
+            "percent-encoded (# is %23, / is %2F)"
+        )
+
+
+def broker_options_known(url: str) -> None:
+    """Whether kombu knows what stands after the "?": it takes the rest for arguments of its own.
+
+    Raises:
+        ValueError: it does not.
+    """
+    parts = urlsplit(url)
+    known = {"ssl_cert_reqs", *TLS_OPTIONS}
+    if parts.scheme in ("redis", "rediss") and not dict(parse_qsl(parts.query, keep_blank_values=True)).keys() <= known:
+        raise ValueError(f"takes {', '.join(TLS_OPTIONS)} after its ?, and nothing else; a database is its path: /0")
+
+
 def sentinels_of(url: str) -> Sentinels:
     """A ``sentinel://`` or ``sentinels://`` URL, taken apart.
 
@@ -92,6 +122,7 @@ def sentinels_of(url: str) -> Sentinels:
 
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
+    well_formed(f"//{text}")
     if not parts.hostname:
         raise ValueError("names a Sentinel without a host")
     return parts.hostname, parts.port or SENTINEL_PORT
@@ -140,7 +171,13 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
     if not is_sentinel(url):
         if url.startswith("unix://"):
             del given["socket_keepalive"]
-        return redis.Redis.from_url(url, **given)
+        made = redis.Redis.from_url(url, **given)
+        try:
+            # What stands after the "?" is looked at when a connection is made, and not before.
+            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
+        except TypeError:
+            raise ValueError("has an option after its ? that no connection knows") from None
+        return made
     found = sentinels_of(url)
     asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
     guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap

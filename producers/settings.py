@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from producers.servers import is_sentinel, sentinels_of, verified_tls
+from producers.servers import broker_options_known, is_sentinel, sentinels_of, verified_tls, well_formed
 
 PREFIX = "ORDERS_"
 
@@ -151,6 +151,12 @@ class QueueSettings(OutsideSettings):
     traces: bool = False
     """Whether a command's way is traced with OpenTelemetry, from here to the venue. Needs the extra ``otel``."""
 
+    @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
+    @classmethod
+    def _well_formed(cls, url: str) -> str:
+        well_formed(url)
+        return url
+
     @field_validator("redis_url")
     @classmethod
     def _one_server(cls, url: str) -> str:
@@ -170,6 +176,12 @@ class QueueSettings(OutsideSettings):
         if is_sentinel(url):
             sentinels_of(url)
         return verified_tls(url)
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _known_to_the_broker(cls, url: str) -> str:
+        broker_options_known(url)
+        return url
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's
         """Fill in what was not given, from ``redis_url``."""

@@ -103,10 +103,12 @@ def _resolve(
     Example: `orders resolve 7d2f… --not-executed --reason "not in the venue's history, asked their support"`
     """
     where = "orders resolve"
-    reference = executed.strip() if executed else None
+    reference = None if executed is None else executed.strip()
     problem = ""
     if (reference is None) != not_executed:
         problem = "say either --executed REF or --not-executed"
+    elif reference == "":
+        problem = "--executed must name the venue's id of it"
     elif not reason.strip():
         problem = "--reason must say how you know"
     if problem:

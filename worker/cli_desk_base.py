@@ -67,6 +67,9 @@ def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
                 message = f"{shown(settings.ledger_url)}: {_why(error)}"
             code = CODES[type(error)]
             raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+        except KeyboardInterrupt:
+            message = "interrupted. Whether it was done before, tells orders journal"
+            raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
 
 
 def _why(outage: LedgerUnavailable) -> str:

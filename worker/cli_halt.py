@@ -55,7 +55,7 @@ def _halt(
 def _resume(
     account: AccountOption = None,
     command: CommandOption = None,
-    every: Annotated[bool, typer.Option("--all", help="End every halt.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="End every halt there is; takes no scope.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")] = "",
     who: WhoOption = None,
     as_json: JsonOption = False,
@@ -66,6 +66,10 @@ def _resume(
     """
     where = "orders resume"
     named = scope_of(account, command, where, as_json=as_json)
+    if every and (account or command):
+        # Taken for "all of this account's", it would end everybody's halts.
+        message = "name a scope, or --all for every halt of everything; see orders halt --list"
+        raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
     with told(where, as_json=as_json) as settings, opened(settings) as desk:
         scopes = [each for each, _ in desk.halts()] if every else [named]
         ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]

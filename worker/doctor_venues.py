@@ -44,7 +44,7 @@ def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
     try:
         with _session(ca_file) as session:
             offset, trip = clock_offset(lambda: _everstrike_time(session, url), SAMPLES)
-    except requests.RequestException as error:
+    except OSError as error:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
         advice = "is the base URL the venue's? something else may answer in its place"
@@ -60,7 +60,7 @@ def bitz_clock(name: str, url: str, ca_file: str = "") -> Finding:
     try:
         with _session(ca_file) as session:
             offset, trip = clock_offset(lambda: _date(session, url), samples=2)
-    except requests.RequestException as error:
+    except OSError as error:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
         return EXAMINER.warning(name, f"{url} answers, but does not tell its time")
@@ -95,7 +95,11 @@ def _date(session: requests.Session, url: str) -> float:
     return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
 
 
-def _unreachable(name: str, url: str, error: requests.RequestException) -> Finding:
+def _unreachable(name: str, url: str, error: OSError) -> Finding:
+    if not isinstance(error, requests.RequestException):
+        # Of requests' errors only this one is none of its own.
+        advice = "correct the path; a file of certificates in PEM is meant. Commands end in not_sent meanwhile"
+        return EXAMINER.fault(name, f"{url}: ORDERS_HTTP__CA_FILE can't be read", advice)
     if isinstance(error, requests.Timeout):
         why = f"no answer within {_SECONDS:g} s"
     elif isinstance(error, requests.exceptions.SSLError):

@@ -104,9 +104,10 @@ class HttpSettings(_Part):
 class LedgerSettings(_Part):
     """``ORDERS_LEDGER__…``"""
 
-    keep_days: float = Field(7, gt=0)
-    """How long ended records are kept, and so how long an id is known; unknowns and withdrawals stay."""
-    journal_lines: int = Field(1_000_000, ge=1000)
+    keep_days: float = Field(7, ge=0.1, le=36_500)
+    """How long ended records are kept, and so how long an id is known; unknowns and withdrawals stay. Never shorter
+    than the longest visibility timeout, and no more milliseconds than a server can count."""
+    journal_lines: int = Field(1_000_000, ge=1000, le=10**12)
     """About how many entries of the journal are kept."""
     timeout_seconds: float = Field(5, gt=0, le=60)
     withdraw_disk: Literal["auto", "require", "off"] = "auto"

@@ -319,6 +319,8 @@ BAD = (
     ("halt",),
     ("halt", "--command", "positions", "--reason", "r"),
     ("resume", "--account", "main"),
+    ("resume", "--all", "--account", "main"),
+    ("resume", "--all", "--command", "close"),
 )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from test_cli_outcomes import (
     CLOSE,
     Orders,
@@ -34,6 +35,7 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from worker.cli_desk_base import told
 
 __all__ = ["orders", "server", "shared_server"]
 
@@ -190,6 +192,19 @@ def test_ctrl_c_leaves_the_command_alone(server: ValkeyServer, start: Start, as_
     assert [command_id for command_id, _, _ in queued(server, "orders.close")] == ["mine"]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_standard_output_that_takes_nothing(server: ValkeyServer, more: tuple[str, ...]) -> None:
+    """A full disk, or a reader that is gone: the command is enqueued all the same, so its id is told."""
+    command = ["sh", "-c", 'exec "$@" >/dev/full', "sh", *PROGRAM, *CLOSE, "--id", "mine", *more]
+    environment = {**os.environ, "ORDERS_REDIS_URL": f"redis://127.0.0.1:{server.port}"}
+    environment.pop("PYTHONUNBUFFERED", None)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    why = "orders close: standard output can't be written (No space left on device)"
+    assert ran.stderr == f"{why}. The command is enqueued; how it ended: orders show mine\n"
+    assert len(queued(server, "orders.close")) == 1
+
+
 @pytest.mark.parametrize(
     ("closed", "more", "printed"), [("2>&-", (), "mine\n"), (">&-", ("--json",), ""), ("<&- 2>&-", (), "mine\n")]
 )
@@ -201,6 +216,17 @@ def test_streams_that_are_closed(server: ValkeyServer, closed: str, more: tuple[
     assert (ran.returncode, ran.stdout) == (0, printed)
     assert "Traceback" not in ran.stderr
     assert len(queued(server, "orders.close")) == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+def test_ctrl_c_of_an_operator(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the server hangs, say: it ended without a word, and nobody knew whether the halt stands."""
+    with pytest.raises(typer.Exit) as ended, told("orders halt", as_json=as_json):
+        raise KeyboardInterrupt
+    assert ended.value.exit_code == 130
+    printed = capsys.readouterr()
+    message = json.loads(printed.out)["error"]["message"] if as_json else printed.err
+    assert "orders journal" in message
 
 
 def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:

@@ -4,7 +4,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import jsonschema
 import pytest
+from pydantic import ValidationError
 
 from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
 from producers.errors import InvalidCommand
@@ -160,3 +162,58 @@ def test_schemas_are_shipped_and_current() -> None:
     """What other languages read is what the models say."""
     assert {name: shipped(name) for name in schemas()} == json.loads(json.dumps(schemas()))
     assert {f"{task}.json" for task in COMMANDS} | {"report.json"} == set(schemas())
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        *(
+            "1",
+            "+1",
+            "-1",
+            "0",
+            "00",
+            "0.0",
+            "0e5",
+            "01",
+            "0.10",
+            "1.",
+            ".5",
+            "1e5",
+            "1E+5",
+            "1e-7",
+            "0.0e-3",
+            "1_000",
+            "",
+        ),
+        *(
+            "1 ",
+            "\N{FULLWIDTH DIGIT ONE}",
+            "\N{ARABIC-INDIC DIGIT THREE}",
+            "nan",
+            "Infinity",
+            "0x1",
+            "9" * 40,
+            "9" * 81,
+        ),
+        *(1, 0, -1, 1.5, 1e-7, 0.0, 10**39, 10**40, 1e40, True, None, [], {}),
+    ],
+)
+def test_the_schemas_take_the_amounts_that_the_models_take(amount: object) -> None:
+    """Who checks by the schema is refused nothing that a worker takes, and told what it does not."""
+    arguments = {"account": "main", "asset": "ETH", "qty": amount, "address": "0x"}
+    taken = jsonschema.Draft202012Validator(shipped("orders.withdraw.json")).is_valid(arguments)
+    try:
+        parse_command("orders.withdraw", arguments)
+    except InvalidCommand:
+        assert not taken
+    else:
+        assert taken
+
+
+def test_an_error_of_a_model_quotes_no_value() -> None:
+    """An argument that does not exist came by mistake, and may be a secret; the error goes to the service's log."""
+    arguments: dict[str, Any] = {**CLOSE, "secret_key": "hunter2"}
+    with pytest.raises(ValidationError, match="secret_key") as refused:
+        Close(**arguments)
+    assert "hunter2" not in str(refused.value)

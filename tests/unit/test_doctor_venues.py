@@ -1,11 +1,11 @@
 """What the doctor says about venues and their clocks."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.doctor_findings import Level, run_checks
+from worker.doctor_findings import Finding, Level, run_checks
 from worker.doctor_venues import bitz_clock, everstrike_clock, venue_checks
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
@@ -81,3 +81,11 @@ def test_one_check_for_each_place(simulator: SimulatorServer) -> None:
     found = run_checks(venue_checks(WorkerSettings.model_validate({"accounts": accounts})))
     assert [finding.name for finding in found] == ["everstrike (one, two)", "bitz (three)"]
     assert "the-" not in str(found)
+
+
+@pytest.mark.parametrize("clock", [everstrike_clock, bitz_clock])
+def test_certificates_that_are_not_there(clock: Callable[..., Finding]) -> None:
+    """Told by the setting's name, for it is not the network's fault."""
+    finding = clock("venue", "https://127.0.0.1:1", "/nowhere/ca.pem")
+    assert finding.level is Level.FAULT
+    assert "ORDERS_HTTP__CA_FILE" in finding.message

@@ -1,11 +1,13 @@
 """Settings: three places, one meaning, and secrets that stay hidden."""
 
 import ssl
+import traceback
 from pathlib import Path
 
 import pytest
 
-from producers.servers import for_celery, sentinels_of, verified_tls
+from producers.client import OrderClient
+from producers.servers import connect, for_celery, sentinels_of, verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
 from worker.celeryconfig import QUEUES, celery_config, visibility_timeout
 from worker.settings import WorkerSettings, load
@@ -139,6 +141,18 @@ def test_plain_http_to_this_machine(url: str, monkeypatch: pytest.MonkeyPatch) -
     assert load().account_map()["main"].base_url == url
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("KEEP_DAYS", "inf"), ("KEEP_DAYS", "1e12"), ("KEEP_DAYS", "0.01"), ("JOURNAL_LINES", "1" + "0" * 30)],
+)
+def test_bounds_that_the_ledger_needs(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A server refuses a number beyond its own, and so would the end of a command that was executed; and a record that
+    goes before the last redelivery lets it be executed again."""
+    monkeypatch.setenv(f"ORDERS_LEDGER__{name}", value)
+    with pytest.raises(SettingsError, match=f"ORDERS_LEDGER__{name}: must be"):
+        load()
+
+
 def test_plain_http_elsewhere_by_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has to say so."""
     account(monkeypatch, BASE_URL="http://simulator:9100/", ALLOW_HTTP="true")
@@ -243,6 +257,48 @@ def test_sentinels_written_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ORDERS_BROKER_URL", url)
     with pytest.raises(SettingsError, match="ORDERS_BROKER_URL: "):
         QueueSettings.load()
+
+
+@pytest.mark.parametrize(
+    "name", ["ORDERS_REDIS_URL", "ORDERS_BROKER_URL", "ORDERS_RESULT_BACKEND", "ORDERS_LEDGER_URL"]
+)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2#x@redis.internal:6379",
+        "redis://:1#hunter2@redis.internal:6379",
+        "redis://:hunter2/x@redis.internal:6379",
+        "redis://:hunter2\N{ACCOUNT OF}@redis.internal:6379",
+        "redis://:hunter2@redis.internal:99999",
+        "sentinel://user:hunter2?master=m",
+    ],
+)
+def test_a_password_that_breaks_its_url_is_not_quoted(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
+    """Python's own words for such a URL hold the piece of it that is no port, which is a piece of the password."""
+    monkeypatch.setenv(name, url)
+    with pytest.raises(SettingsError, match=f"{name}: ") as refused:
+        OrderClient()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "hunter2" not in shown.replace(url, "")
+
+
+@pytest.mark.parametrize("name", ["ORDERS_REDIS_URL", "ORDERS_BROKER_URL"])
+@pytest.mark.parametrize("query", ["db=7", "socket_timeout=5", "hunter2"])
+def test_options_that_the_broker_does_not_know_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, query: str
+) -> None:
+    """kombu takes each for an argument of its own, and ends in a TypeError at the first message."""
+    monkeypatch.setenv(name, f"redis://h:1?{query}=1")
+    with pytest.raises(SettingsError, match=f"{name}: .*ssl_ca_certs") as refused:
+        QueueSettings.load()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_options_that_no_connection_knows_are_refused() -> None:
+    """When the client is made, not at its first command."""
+    connect("redis://h:1?client_name=desk", timeout=1).close()
+    with pytest.raises(ValueError, match="option"):
+        connect("redis://h:1?colour=red", timeout=1)
 
 
 def test_a_group_given_as_one_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
