@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from producers.cli_output import ExitCode, emit, failure
+from producers.cli_output import ExitCode, emit, failure, note
 from producers.cli_plugins import JsonOption, command_app
 from producers.cli_settings import shown
 from producers.servers import is_redis
@@ -49,6 +49,9 @@ def _halt(
         print_halts(halts)
     else:
         print("Nothing is halted.")
+    if account and not listed and settings.accounts and account.lower() not in settings.accounts:
+        here = ", ".join(sorted(settings.accounts))
+        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: orders resume")
 
 
 @resume.command()

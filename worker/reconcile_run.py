@@ -26,7 +26,7 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
     Raises:
         NoSuchCommand, StillOpen: as the worker says.
         ReportPending: no answer in time.
-        BrokerUnavailable: the broker can't be reached, or the worker can't reach the ledger.
+        BrokerUnavailable: broker or results can't be reached, or the worker can't reach the ledger.
     """
     name = command_id or "all"
     with desk_app(settings) as app:
@@ -39,6 +39,10 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
         except LookupError as error:
             raise NoSuchCommand(str(error)) from None
         except RuntimeError as error:
+            if error.__cause__ is not None:
+                # Celery's own, which advises to restart: results can't be reached. The worker's comes without a cause.
+                why = f"results can't be reached: {type(error.__cause__).__name__}"
+                raise BrokerUnavailable([name], why) from None
             raise StillOpen(str(error)) from None
         except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger
             raise BrokerUnavailable([name], str(error)[:120]) from None

@@ -362,6 +362,14 @@ def test_a_halt(place: Place) -> None:
     assert [e.path for e in place.venue.executions()] == ["/auth/cancel", "/auth/withdraw"]
 
 
+def test_a_halt_of_an_account_that_is_not_here(place: Place) -> None:
+    """A slip of the finger: whoever believes that main is halted is told. On another machine there may be one."""
+    slipped = place.run("halt", "--account", "mian", "--reason", "wrong sizes")
+    assert (slipped.returncode, "no account mian is configured here; there are bz, main" in slipped.stderr) == (0, True)
+    assert "configured" not in place.run("halt", "--account", "Main", "--reason", "wrong sizes").stderr
+    place.run("resume", "--all")
+
+
 def test_what_a_person_sees(place: Place) -> None:
     """Tables and sentences: the unknown with its arguments, the halt, the journal in one line each."""
     place.venue.fault("cut_before", path="withdraw")

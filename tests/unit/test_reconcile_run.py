@@ -1,0 +1,49 @@
+"""What a person is told when a worker was asked to reconcile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from producers.errors import BrokerUnavailable
+from worker import reconcile_run
+from worker.execution.reconcile import StillOpen
+from worker.settings import WorkerSettings
+
+
+class _Asked:
+    """An app, and the result it gives: this error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def send_task(self, *_: Any, **__: Any) -> "_Asked":
+        return self
+
+    def get(self, **_: Any) -> Any:
+        raise self._error
+
+
+def _ask(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    @contextmanager
+    def app(*_: Any) -> Iterator[_Asked]:
+        yield _Asked(error)
+
+    monkeypatch.setattr(reconcile_run, "desk_app", app)
+    reconcile_run.run_by_worker(WorkerSettings(), "x", 1)
+
+
+def test_the_worker_says_that_it_is_being_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error that every Celery client can read."""
+    with pytest.raises(StillOpen, match="x is being executed"):
+        _ask(monkeypatch, RuntimeError("x is being executed"))
+
+
+def test_results_that_can_not_be_reached_are_no_word_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery then raises the same kind of error, and advises to restart the application."""
+    lost = RuntimeError("Retry limit exceeded while trying to reconnect. The Celery application must be restarted.")
+    lost.__cause__ = redis.ConnectionError("refused")
+    with pytest.raises(BrokerUnavailable, match="results can't be reached"):
+        _ask(monkeypatch, lost)
