@@ -38,7 +38,7 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
     except ImportError:
         say("no reconcile in this version")
         return None
-    with _environment(rig.environment), desk_app(settings := load()) as app:
+    with environment(rig.environment), desk_app(settings := load()) as app:
         reconciler = build_reconciler(settings, result_publisher(app))
         left: dict[str, str] = {}
         words: dict[str, str] = {}
@@ -58,7 +58,8 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
 
 
 @contextmanager
-def _environment(told: Mapping[str, str]) -> Any:
+def environment(told: Mapping[str, str]) -> Any:
+    """The rig's, for what reads this process's own."""
     before = dict(os.environ)
     os.environ.update(told)
     try:

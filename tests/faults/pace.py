@@ -29,7 +29,8 @@ class Pace:
             "ORDERS_LEDGER__TIMEOUT_SECONDS": "2",
             "ORDERS_RECONCILE__SETTLE_SECONDS": "1",
             "ORDERS_RECONCILE__APART_SECONDS": "0.5",
-            "ORDERS_RECONCILE__ARRIVAL_SECONDS": "2",
+            # The simulator's own window, as docs/settings.md asks: a clock that is 5 s behind signs for 5 s later.
+            "ORDERS_RECONCILE__ARRIVAL_SECONDS": "15",
         }
 
     def _celery(self) -> str:

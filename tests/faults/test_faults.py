@@ -13,11 +13,14 @@ import pytest
 
 from producers.client import OrderClient
 from producers.commands import parse_command
+from tests.faults.after import environment
 from tests.faults.court import Trial
 from tests.faults.judge import Findings
 from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.traffic import Mix, raw_copies
+from worker.reconcile_task import build_reconciler, desk_app, result_publisher
+from worker.settings import load
 
 COUNT = 20
 
@@ -237,6 +240,25 @@ def test_the_clock_is_wrong(rig: Rig, trial: Trial, seconds: int, refused: bool)
     trial.send(COUNT // 2)
     findings = clean(trial)
     assert (findings.outcomes["withdraw", "rejected", "refused"] > 0) is refused
+
+
+@pytest.mark.parametrize("ms", [-5000, 500])
+def test_a_lost_close_is_found_although_the_clock_was_wrong(rig: Rig, ms: int) -> None:
+    """Reconcile looks from its begin, by the ledger's clock, until the venue would have refused its signature."""
+    rig.fleet.wait_ready()
+    trial = Trial(rig, 10_000 + ms, weights={"close_part": 1}, deadlines=0)
+    try:
+        rig.control.step_clock(ms)
+        rig.venue.fault("cut_after", path="close", times=None)
+        trial.send(4)
+        trial.finish()
+    finally:
+        rig.fresh()
+        trial.close()
+    with environment(rig.environment), desk_app(settings := load()) as app:
+        found = [*build_reconciler(settings, result_publisher(app)).all()]
+    mine = [each for each in found if each.command_id in trial.sender.sent]
+    assert [(each.finding, each.outcome) for each in mine] == [("found", "accepted")] * 4, mine
 
 
 @pytest.mark.parametrize("refusal", ["full", "read-only"])
