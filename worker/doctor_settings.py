@@ -14,6 +14,8 @@ from worker.doctor_findings import Examiner, Finding
 from worker.settings import VENUES, WorkerSettings, load
 
 EXAMINER = Examiner("settings")
+TAKEN_SECONDS = 15.0
+"""How long after its ``timestamp`` Everstrike takes an order (``docs/venues.md``)."""
 _PLACES = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR"}
 
 
@@ -24,8 +26,8 @@ def check_settings() -> tuple[WorkerSettings | None, QueueSettings | None, list[
     except (SettingsError, pydantic_settings.SettingsError) as error:
         findings = [_fault(line) for line in str(error).split("; ")]
         return None, _queues_alone(), [*findings, *_names(), *_files(os.environ)]
-    findings = [EXAMINER.ok("readable", "all settings can be read"), *_accounts(settings), *_names()]
-    return settings, settings, [*findings, *_files(os.environ)]
+    findings = [EXAMINER.ok("readable", "all settings can be read"), *_accounts(settings), *_reconcile(settings)]
+    return settings, settings, [*findings, *_names(), *_files(os.environ)]
 
 
 def _queues_alone() -> QueueSettings | None:
@@ -56,6 +58,16 @@ def _accounts(settings: WorkerSettings) -> list[Finding]:
         else:
             findings.append(EXAMINER.ok(name, said))
     return findings
+
+
+def _reconcile(settings: WorkerSettings) -> list[Finding]:
+    """A window that is shorter than the venue's hides what was executed late, and its absence settles."""
+    told = settings.reconcile.arrival_seconds
+    if told >= TAKEN_SECONDS:
+        return []
+    said = f"{told:g} s; Everstrike takes a request for {TAKEN_SECONDS:g}: reconcile may settle as not sent what was"
+    name = "ORDERS_RECONCILE__ARRIVAL_SECONDS"
+    return [EXAMINER.fault(name, said, f"set it to {TAKEN_SECONDS:g} at least, or remove it, before you reconcile")]
 
 
 def _names() -> list[Finding]:

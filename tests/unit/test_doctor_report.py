@@ -55,6 +55,18 @@ def test_the_table(server: ValkeyServer, orders: Orders) -> None:
         assert part in ran.out
 
 
+def test_a_window_that_hides_what_was_executed(
+    server: ValkeyServer, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconcile would settle it by its absence; the default is long enough."""
+    name = "ORDERS_RECONCILE__ARRIVAL_SECONDS"
+    assert ("settings", name) not in doctor(orders)[1]
+    monkeypatch.setenv(name, "2")
+    finding = doctor(orders)[1]["settings", name]
+    assert finding["level"] == "fault"
+    assert "before you reconcile" in finding["advice"]
+
+
 def test_depth_and_age_of_queues(server: ValkeyServer, orders: Orders) -> None:
     """Priority lists count; the oldest says how long it has waited."""
     assert orders(*CLOSE).code == 0
