@@ -1,6 +1,5 @@
 """The broker's side of the sweep: how old a queue's oldest message is, and publishing a command again."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ from celery import Celery
 from kombu.exceptions import KombuError
 
 from producers.intents import Intent
+from worker.execution.intake import queued_since
 from worker.execution.sweeper import OldestQueued
 
 
@@ -25,9 +25,7 @@ def oldest_queued(app: Celery) -> OldestQueued:
             if client is None:
                 return None if _is_empty(channel, queue, connection.channel_errors) else 0
             message = client.lindex(queue, -1)
-        if message is None:
-            return None
-        return _enqueued_at(message)
+        return None if message is None else queued_since(message) or 0
 
     return ask
 
@@ -38,15 +36,6 @@ def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], .
         return not channel.queue_declare(queue, passive=True).message_count
     except channel_errors:
         return True
-
-
-def _enqueued_at(message: bytes) -> int:
-    """When a queued message was enqueued, UNIX ms; 0 when it does not say, or can't be read."""
-    try:
-        value = json.loads(message)["headers"]["enqueued_at"]
-    except (ValueError, KeyError, TypeError):
-        return 0
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def publisher(app: Celery) -> Callable[[Intent], None]:

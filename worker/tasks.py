@@ -15,7 +15,7 @@ from producers.report import Report, report_in
 from producers.shown import HIDDEN, hidden_values, without
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope
+from worker.execution.intake import Envelope, enqueued_at
 from worker.following import send_errbacks, send_next
 
 
@@ -61,7 +61,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         task=task.name,
         arguments=kwargs,
         positional=len(args),
-        enqueued_at=_enqueued_at(task.request.headers),
+        enqueued_at=enqueued_at(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_milliseconds(task.request.expires),
     )
@@ -115,8 +115,3 @@ def _milliseconds(expires: Any) -> int | None:
     except ValueError:
         return None
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _enqueued_at(headers: Any) -> int | None:
-    value = headers.get("enqueued_at") if isinstance(headers, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None

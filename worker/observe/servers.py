@@ -4,7 +4,6 @@ Every worker tells the same numbers, so that they are there as long as one worke
 three round trips, is good for some seconds, and touches no command: it has connections of its own, with short timeouts.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import redis
 
 from producers.intents import INTENTS_KEY
 from worker.execution.dead import SUFFIX
+from worker.execution.intake import queued_since
 from worker.execution.redis_ledger import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY, halt_of
 
 UNKNOWNS_COUNTED = 10_000
@@ -185,12 +185,8 @@ def _queue_state(dead: int, *told: Any) -> QueueState:
 
 def enqueued_at(message: Any) -> float | None:
     """When a queued message was enqueued, UNIX seconds; None when it does not say, or can't be read."""
-    try:
-        value = json.loads(message)["headers"]["enqueued_at"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    # Bounded as the worker bounds it: a number of hundreds of digits is no float, and would take all metrics along.
-    return value / 1000 if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
+    since = queued_since(message)
+    return None if since is None else since / 1000
 
 
 class Kept(Generic[T]):
