@@ -9,6 +9,9 @@ from producers.commands import Cancel, Close, Command, Withdraw
 NESTED = ("order", "trigger", "position", "withdrawal", "transaction")
 """Where a result may hold the record itself (``result.order``: docs/venues.md)."""
 
+RECORD = ("id", "order_id", "status", "pair", "address", *NESTED)
+"""Fields by which a record is known."""
+
 NO = frozenset(
     {"REJECTED", "REJECT", "FAILED", "FAILURE", "FAIL", "EXPIRED", "ERROR", "INVALID", "DENIED", "DECLINED", "REFUSED"}
 )
@@ -36,6 +39,13 @@ def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
         if refusal:
             return refusal
     return None
+
+
+def shows_record(result: Any) -> bool:
+    """Whether a refusal's ``result`` holds an order or a withdrawal nevertheless; the documented ones are ``{}`` and
+    null."""
+    rows = result if isinstance(result, list) else [result]
+    return any(row.get(name) not in (None, "") for row in rows if isinstance(row, Mapping) for name in RECORD)
 
 
 def differs(value: Any, expected: str, *, exact: bool = False) -> bool:

@@ -34,8 +34,8 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import contradiction, differs
-from worker.venues.listed import Listed, find, from_settings, words
+from worker.venues.contradictions import contradiction, differs, shows_record
+from worker.venues.listed import Listed, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
 
 FORM = "application/x-www-form-urlencoded"
@@ -137,8 +137,8 @@ class Everstrike:
     def _judge_refusal(self, message: str, result: Any, said: "_Said") -> Verdict:
         """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
         that shows a record contradicts itself; the documented ones show none."""
-        known = said.http_status == 503 or 400 <= said.http_status < 500
-        listed = find(self._listed, said.http_status, message) if known and not result else None
+        counts = may_refuse(said.http_status) and not shows_record(result)
+        listed = find(self._listed, said.http_status, message) if counts else None
         if listed is not None:
             return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
         why = f"the venue answered {said.http_status} with an unlisted message: {said.words}"

@@ -96,6 +96,11 @@ def find(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
     return next((each for each in listed if each.covers(code, line)), None)
 
 
+def may_refuse(status: int) -> bool:
+    """Whether a listed message counts at this status: a 5xx other than 503 tells of a breakdown, whatever it says."""
+    return status == 503 or 400 <= status < 500
+
+
 def setting(venue: str) -> str:
     """The name of the setting that lists further refusals of a venue."""
     return f"ORDERS_VENUES__{venue.upper()}__REFUSALS"
