@@ -89,7 +89,7 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
             "\nfor the workers and restart them. It counts for later commands; the ones above are settled as before."
         )
     for line, command_id in reversed(lines.items()):
-        print(printable(f"  {command_id}: {line}"))
+        print(f"# {printable(command_id)}\n{printable(line)}")
 
 
 def _arguments(each: Unknown) -> Mapping[str, Any]:
