@@ -152,7 +152,7 @@ def test_one_trace_from_the_sender_to_each_request(
     named = {"orders.command": "close", "orders.account": "main"}
     assert all(named.items() <= span.attributes.items() for span in (enqueue, execute, *attempts))
     told = [(a.attributes["orders.attempt"], a.attributes["http.response.status_code"], a.error) for a in attempts]
-    assert told == [(1, 503, "not_executed"), (2, 200, None)]
+    assert told == [(1, 429, "not_executed"), (2, 200, None)]
     assert execute.events == ["waiting"]
     assert (execute.attributes["orders.outcome"], execute.error) == ("accepted", None)
     assert sum(span.seconds for span in attempts) < execute.seconds
