@@ -261,6 +261,7 @@ def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result
         (OTHER_CLOSE, {"id": "1", "status": "UNTRIGGERED"}),
         (OTHER_WITHDRAW, {"id": "1", "asset": "eth", "address": "0xABC", "qty": 4.9, "status": "PENDING"}),
         (OTHER_WITHDRAW, {"id": "1", "transaction": {"hash": None}}),
+        (OTHER_WITHDRAW, {"id": "1", "status": "NOT_CONFIRMED"}),
     ],
 )
 def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
@@ -400,6 +401,7 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
         {"P": {"stats": {"size": "x", "direction": "BUY"}}},
         {"P": {"stats": {"size": 1, "direction": []}}},
         {"P": {"stats": {"size": 1}}},
+        *({"P": {"stats": stats}} for stats in ("x", [1], 7, None)),
         {"P": {"stats": {"size": -1, "direction": "BUY"}}},
         *({"P": {"stats": {**STATS, "size": size}}} for size in ("1_0", " 1", "\u0661", True, "", None, "1" * 101)),
         {"P": POSITION, "Q": {"stats": {**STATS, "direction": "NONE"}}},

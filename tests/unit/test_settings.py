@@ -146,6 +146,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(
         ("EVERSTRIKE__REFUSALS", "[1]", "must be a JSON list"),
         ("EVERSTRIKE__REFUSALS", '["fine", "hunter2("]', "REFUSALS: pattern 2 is no regular expression: missing )"),
         ("EVERSTRIKE__REFUSALS", '["(hunter2.*)?"]', "pattern 1 matches a message without words"),
+        ("EVERSTRIKE__REFUSALS", '["(?!hunter2).+"]', "pattern 1 matches just any message"),
         ("EVERSTRIKE__REFUSALS", '["(a+)+hunter2"]', "pattern 1 repeats a group"),
         (
             "BITZ__REFUSALS",

@@ -20,6 +20,8 @@ GONE = frozenset({"CANCELLED", "CANCELED"})
 """No to a close and a withdrawal."""
 DONE = frozenset({"COMPLETED", "FILLED"})
 """No to a cancel: there was nothing left to cancel."""
+UNDONE = frozenset({"EXECUTED", "ACCEPTED", "PLACED", "SENT", "FOUND", *GONE})
+"""What a status says no with after NOT; an accepted withdrawal may well be "not confirmed" yet."""
 IN_PART = frozenset({"PARTIAL", "PARTIALLY"})
 
 
@@ -86,7 +88,7 @@ def _says_no(command: Command, record: Mapping[str, Any]) -> str | None:
         return "its record tells of an error"
     status = record.get("status")
     said = set(re.findall(r"[A-Z]+", status.upper())) if isinstance(status, str) else set()
-    no = said & (NO | {"NOT"})
+    no = said & (NO | (UNDONE if "NOT" in said else frozenset()))
     if isinstance(command, Cancel):
         no |= said & DONE if not said & IN_PART else set()
     else:

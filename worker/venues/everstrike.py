@@ -249,6 +249,8 @@ def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | No
 
 def _position(pair: str, entry: Any) -> Position | None:
     stats = entry["stats"]
+    if not isinstance(stats, Mapping):
+        raise TypeError("no position")
     if differs(entry.get("pair"), pair) or differs(stats.get("pair"), pair):
         raise ValueError("it is about another pair")
     return read_position(

@@ -23,6 +23,9 @@ DENIES = re.compile(
 """Words that deny knowledge of the command's fate (the contract names timeout, pending, status unknown, being
 processed)."""
 
+NONSENSE = "Xq 7zv #"
+"""A message that no venue sends: a pattern that matches it matches what nobody has looked at."""
+
 REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+{]")
 """What makes a search take time that doubles with each character: ``(a+)+``."""
 
@@ -85,6 +88,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"is no regular expression: {error}") from None
     if compiled.fullmatch(""):
         raise ValueError("matches a message without words, which says nothing")
+    if compiled.fullmatch(NONSENSE):
+        raise ValueError("matches just any message")
     return compiled
 
 
