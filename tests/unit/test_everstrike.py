@@ -4,8 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,8 +181,12 @@ def test_what_an_answer_proves(status: int, body: bytes, proof: Proof) -> None:
 
 
 def test_every_listed_answer_names_its_source() -> None:
-    """The page or the line of the venue's own client that documents it."""
+    """The page or the line of the venue's own client that documents it; and docs/venues.md lists the same."""
     assert all("API pages" in each.source or "market_maker" in each.source for each in LISTED_ANSWERS)
+    page = Path("docs/venues.md").read_text(encoding="utf-8")
+    for each in LISTED_ANSWERS:
+        words = each.pattern.pattern.replace("\\", "") if each.pattern else f"code {each.code} with any message"
+        assert re.search(rf"^\| `?{words}`? \| refused \|", page, re.MULTILINE), words
 
 
 def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
