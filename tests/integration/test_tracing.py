@@ -137,7 +137,7 @@ def test_one_trace_from_the_sender_to_each_request(
     client: OrderClient, bed: Bed, sender: trace.Tracer, collector: Collector
 ) -> None:
     """Whose request was slow, and which of its attempts."""
-    bed.venue.fault("envelope", message="Service unavailable", path="close", times=1)
+    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
     with sender.start_as_current_span("risk check"):
         sent = client.enqueue(Close(account="main", pair=PAIR, qty=Decimal("0.001")))
     assert client.wait(sent, 30).outcome.value == "accepted"
@@ -152,7 +152,7 @@ def test_one_trace_from_the_sender_to_each_request(
     named = {"orders.command": "close", "orders.account": "main"}
     assert all(named.items() <= span.attributes.items() for span in (enqueue, execute, *attempts))
     told = [(a.attributes["orders.attempt"], a.attributes["http.response.status_code"], a.error) for a in attempts]
-    assert told == [(1, 503, "not_executed"), (2, 200, None)]
+    assert told == [(1, 429, "not_executed"), (2, 200, None)]
     assert execute.events == ["waiting"]
     assert (execute.attributes["orders.outcome"], execute.error) == ("accepted", None)
     assert sum(span.seconds for span in attempts) < execute.seconds

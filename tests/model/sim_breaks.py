@@ -13,6 +13,7 @@ from worker.execution.executor import Executor
 from worker.execution.ledger import Busy, Claim, Ended
 from worker.execution.matrix import Decision, decide
 from worker.execution.memory_ledger import MemoryLedger
+from worker.venues.base import Proof
 from worker.venues.everstrike import Everstrike
 
 Patch = pytest.MonkeyPatch
@@ -46,6 +47,16 @@ def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
         patch.setattr(executor, "decide", lambda command, said: decision if said == proof else decide(command, said))
 
     return apply
+
+
+def _unlisted_is_a_proof(patch: Patch) -> None:
+    judge = Everstrike.judge
+
+    def believing(self: Everstrike, command: Any, answer: Any) -> Any:
+        said = judge(self, command, answer)
+        return replace(said, proof=Proof.NOT_EXECUTED) if said.own_refusal and said.proof is Proof.UNKNOWN else said
+
+    patch.setattr(Everstrike, "judge", believing)
 
 
 def _any_token_will_do(patch: Patch) -> None:
@@ -168,7 +179,7 @@ BREAKS = {
     "the ledger is not asked": Break(_ledger_is_not_asked, "left before"),
     "a lost reply is sent again": Break(_matrix("unknown", Decision.AGAIN), "executed 2 times"),
     "a lost reply is called rejected": Break(_matrix("unknown", Decision.REJECT), "untrue: rejected"),
-    "an unlisted refusal of a withdrawal is sent again": Break(_matrix("unlisted_refusal", Decision.AGAIN), "executed"),
+    "an unlisted refusal is taken for a proof": Break(_unlisted_is_a_proof, "executed 2 times"),
     "any token moves a record": Break(_any_token_will_do, "by one that does not own it"),
     "a living owner keeps nobody out": Break(_nobody_is_busy, "lease lasts"),
     "an ended command begins again": Break(_an_end_is_no_end, "begin after the end"),

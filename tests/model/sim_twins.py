@@ -159,14 +159,13 @@ class Venue:
             self._execute(command_id)
             return _envelope(200, None)
         if roll < 0.65:
-            return _envelope(503, "Service unavailable") if random.random() < 0.7 else Answer(429, b"")
+            return _envelope(429, "Too many requests") if random.random() < 0.7 else Answer(429, b"")
         if roll < 0.78:
             return _envelope(503, "Your request was rejected due to insufficient balance")
-        unlisted = roll < 0.88
-        # An unlisted envelope proves that nothing was executed, but for a withdrawal; any other failure proves nothing.
-        if random.random() < 0.5 and not (unlisted and path != "/auth/withdraw"):
+        # No failure that is not listed proves anything, the venue's own refusal in words that nobody knows included.
+        if random.random() < 0.5:
             self._execute(command_id)
-        return _envelope(503, "Something odd") if unlisted else Answer(502, b"<html>")
+        return _envelope(503, "Something odd") if roll < 0.88 else Answer(502, b"<html>")
 
     def _execute(self, command_id: str) -> None:
         self.scheduler.say(f"venue: EXECUTES {command_id}")

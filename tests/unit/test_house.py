@@ -18,7 +18,7 @@ import pytest
 from pydantic import BaseModel
 
 from worker.observe import catalogue
-from worker.settings import AccountSettings, WorkerSettings, load
+from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -38,6 +38,8 @@ def models_settings(model: type[BaseModel] = WorkerSettings, prefix: str = "ORDE
         inner = next((a for a in (field.annotation, *get_args(field.annotation)) if is_model(a)), None)
         if inner is AccountSettings:
             yield from models_settings(inner, f"{prefix}{name.upper()}__<ALIAS>__")
+        elif inner is VenuesSettings:
+            yield from models_settings(VenueSettings, f"{prefix}{name.upper()}__<VENUE>__")
         elif inner:
             yield from models_settings(inner, f"{prefix}{name.upper()}__")
         else:

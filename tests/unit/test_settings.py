@@ -134,6 +134,54 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "EVERSTRIKE__REFUSALS",
+            "hunter2 was refused",
+            "REFUSALS: must be a JSON list of regular expressions",
+        ),
+        ("EVERSTRIKE__REFUSALS", '{"hunter2": 1}', "must be a JSON list"),
+        ("EVERSTRIKE__REFUSALS", "[1]", "must be a JSON list"),
+        ("EVERSTRIKE__REFUSALS", '["fine", "hunter2("]', "REFUSALS: pattern 2 is no regular expression: missing )"),
+        ("EVERSTRIKE__REFUSALS", '["(hunter2.*)?"]', "pattern 1 matches a message without words"),
+        ("EVERSTRIKE__REFUSALS", '["(?!hunter2).+"]', "pattern 1 matches just any message"),
+        ("EVERSTRIKE__REFUSALS", '["(a+)+hunter2"]', "pattern 1 repeats a group"),
+        (
+            "BITZ__REFUSALS",
+            f'["{"hunter2" * 50}"]',
+            "BITZ__REFUSALS: pattern 1 has more than 300 characters",
+        ),
+        ("KRAKEN__REFUSALS", "[]", "ORDERS_VENUES__KRAKEN: there is no such setting"),
+        ("BITZ__REFUSAL", "[]", "ORDERS_VENUES__BITZ__REFUSAL: there is no such setting"),
+    ],
+)
+def test_wrong_refusals_are_named_and_not_shown(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pattern that nobody can match, or that matches what it should not, is found at start and not in the night."""
+    monkeypatch.setenv(f"ORDERS_VENUES__{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert words in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_lists_of_a_toml_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern may hold commas and quotes; a list of words is one as the text with commas is."""
+    path = tmp_path / "orders.toml"
+    path.write_text(
+        'hide_arguments = ["qty", "price"]\n[venues.everstrike]\n'
+        'refusals = ["no, \\"such\\" pair", \'the \\w+ is gone\']'
+    )
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
+    settings = load()
+    assert settings.venues.refusals_of("everstrike") == ('no, "such" pair', r"the \w+ is gone")
+    assert (settings.venues.refusals_of("bitz"), settings.venues.refusals_of("kraken")) == ((), ())
+    assert settings.hidden_arguments == {"qty", "price"}
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "https://x"])
 def test_plain_http_to_this_machine(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulator on a loopback address needs no leave."""
