@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -38,15 +38,18 @@ class ScriptedReads:
     offset: int | None = 0
     windows: list[Window] = field(default_factory=list)
 
-    def for_a_run(self) -> Self:
+    def visit(self, account: Account) -> Self:
         """It remembers nothing."""
         return self
 
-    def time(self, account: Account) -> int | None:
+    def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
+        """Nothing is read before it is looked for."""
+
+    def time(self) -> int | None:
         """Our clock, and the offset."""
         return None if self.offset is None else self.clock.now_ms() + self.offset
 
-    def look(self, account: Account, command: Command, window: Window) -> Look:
+    def look(self, command: Command, window: Window) -> Look:
         """What is there."""
         self.windows.append(window)
         return self.look_now
@@ -336,9 +339,9 @@ def test_a_sender_that_was_faster_has_the_last_word(bench: Bench) -> None:
     reads = bench.reads
 
     class Meanwhile:
-        time = reads.time
+        time, read = reads.time, reads.read
 
-        def for_a_run(self) -> Self:
+        def visit(self, _: Account) -> Self:
             return self
 
         def look(self, *arguments: Any) -> Look:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -244,7 +245,8 @@ def test_a_record_that_nobody_here_made(place: Place) -> None:
 
 
 def test_hundreds_of_unknowns_among_hundreds_of_other_commands(place: Place) -> None:
-    """A bad night: the venue's lists of that time are longer than one read shows, and each command finds its own."""
+    """A bad night: the venue's lists of that time are longer than one read shows, each command finds its own, and each
+    list is read once for all."""
     position = Position(pair=CLOSE["pair"], size=Decimal(10**6))
     place.venue.change(Change(api_key=KEY, positions=(position,)))
     fine = [place.send("orders.close", **{**CLOSE, "qty": f"2.{number:03}1"}) for number in range(90)]
@@ -252,8 +254,11 @@ def test_hundreds_of_unknowns_among_hundreds_of_other_commands(place: Place) -> 
     place.venue.fault("cut_after", path="close", times=130)
     lost = [place.send("orders.close", **{**CLOSE, "qty": f"1.{number:03}1"}) for number in range(130)]
     assert {place.ended(each)["outcome"] for each in lost} == {"unknown"}
+    before = place.venue.arrivals(limit=1)[-1].seq
     code, document = place.orders("reconcile", "--all")
     assert code == 0, document["reconciled"][:3]
+    asked = place.venue.arrivals(since=before)
+    assert (len(asked) <= 60, {each.method for each in asked}) == (True, {"GET"}), Counter(each.path for each in asked)
     assert {each["finding"] for each in document["reconciled"]} == {"found"}
     assert sorted(each["command_id"] for each in document["reconciled"]) == sorted(lost)
     for number, each in enumerate(lost):

@@ -423,7 +423,9 @@ class Shelf:
 
     def look(self, command: Command) -> Look:
         """Read for this command."""
-        return EverstrikeReads(self).look(ACCOUNT, command, WINDOW)
+        visit = EverstrikeReads(self).visit(ACCOUNT)
+        visit.read([(command, WINDOW)])
+        return visit.look(command, WINDOW)
 
 
 def test_reading_for_a_close() -> None:
@@ -515,6 +517,6 @@ def test_reading_for_a_cancel_and_a_withdrawal() -> None:
 
 def test_the_venues_clock() -> None:
     """Milliseconds, or nothing."""
-    assert EverstrikeReads(Shelf()).time(ACCOUNT) == T0
+    assert EverstrikeReads(Shelf()).visit(ACCOUNT).time() == T0
     for broken in (Answer(502, b""), NoAnswer(left=False, message="x"), {"now": T0}, T0 // 1000):
-        assert EverstrikeReads(Shelf(time=broken)).time(ACCOUNT) is None
+        assert EverstrikeReads(Shelf(time=broken)).visit(ACCOUNT).time() is None

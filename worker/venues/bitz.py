@@ -30,6 +30,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
+from worker.venues.freshness import NO_CACHE, STALE, older_than_asked
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
 
@@ -118,7 +119,7 @@ class Bitz:
             ("timeStamp", str(now_ms // 1000)),
         )
         url = account.base_url + "/Contract/getContractActivePositions"
-        headers = {"content-type": "application/x-www-form-urlencoded"}
+        headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE}
         return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
 
     def judge(self, command: Command, answer: Answer) -> Verdict:  # noqa: ARG002 - the protocol's
@@ -143,6 +144,8 @@ class Bitz:
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
+        if code == 200 and (doubt := older_than_asked(answer)):
+            return Verdict(Proof.UNKNOWN, f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER, **said)
         if code == 200:
             return _judge_data(data, said)
         return _judge_code(code, {**said, "venue_code": code})

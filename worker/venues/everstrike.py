@@ -36,6 +36,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
+from worker.venues.freshness import NO_CACHE, STALE, older_than_asked
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -95,7 +96,8 @@ class Everstrike:
         auth = EverstrikeAuth(account.credentials)
         if isinstance(command, Positions):
             path, query = ("/position", {"pair": command.pair}) if command.pair else ("/active_positions", None)
-            return requests.Request("GET", account.base_url + path, params=query, auth=auth).prepare()
+            url = account.base_url + path
+            return requests.Request("GET", url, params=query, headers=NO_CACHE, auth=auth).prepare()
         path, fields = _mutation(command, now_ms)
         body = form(fields)
         return post(account.base_url + path, body, {"content-type": FORM}, auth)
@@ -113,7 +115,7 @@ class Everstrike:
             retry_after=retry_after_seconds(answer.headers),
         )
         if answer.status == 200:
-            return self._judge_success(command, payload, envelope, said)
+            return self._judge_success(command, answer, payload, envelope, said)
         if answer.status == 429:
             return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
         if answer.status in REFUSED_STATUSES:
@@ -125,7 +127,9 @@ class Everstrike:
         why = f"the venue answered {answer.status}, which is not listed"
         return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
 
-    def _judge_success(self, command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+    def _judge_success(
+        self, command: Command, answer: Answer, payload: Any, envelope: Mapping[str, Any], said: "_Said"
+    ) -> Verdict:
         if payload is UNREADABLE or not isinstance(payload, Mapping):
             return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
         # msg is "string", "null" or null on success: never decide by it.
@@ -134,6 +138,8 @@ class Everstrike:
             return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
         if not isinstance(command, Positions):
             return said.verdict(Proof.EXECUTED, "the venue took it")
+        if doubt := older_than_asked(answer):
+            return said.verdict(Proof.UNKNOWN, f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER)
         positions = read_positions(command, envelope["result"])
         if positions is None:
             return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
