@@ -5,7 +5,9 @@ all commands of an account, and whole (:mod:`worker.venues.pages`). A place that
 another pair, or from a cache (:mod:`worker.venues.freshness`), proves nothing.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,14 +85,14 @@ class EverstrikeVisit:
         """Read every place where one of these commands could stand: each list once."""
         spans: dict[str, list[Span]] = {}
         withdrawn: list[Span] = []
-        cancelled: dict[str, None] = {}
+        cancelled: dict[str, int] = {}
         for command, window in wanted:
             if isinstance(command, Close):
                 spans.setdefault(command.pair, []).append((window.start, window.late))
             elif isinstance(command, Withdraw):
                 withdrawn.append((window.start, window.late))
             elif isinstance(command, Cancel):
-                cancelled[command.order_id] = None
+                cancelled[command.order_id] = window.late
         for pair, times in spans.items():
             self._read_pair(pair, times)
         for command, window in wanted:
@@ -98,7 +100,7 @@ class EverstrikeVisit:
                 self._follow(command.pair, window)
         if withdrawn:
             self._list("/withdrawals", "", withdrawn, read_withdrawal)
-        self._read_states(list(cancelled))
+        self._read_states(cancelled)
 
     def _read_pair(self, pair: str, spans: list[Span]) -> None:
         for path in ORDERS:
@@ -124,29 +126,26 @@ class EverstrikeVisit:
         known = self._orders(pair, window)
         return [*dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in known)]
 
-    def _read_states(self, ids: list[str]) -> None:
-        """Orders as they stand now. Of many the newest are taken from a list, with fewer reads than one for each."""
+    def _read_states(self, ids: Mapping[str, int]) -> None:
+        """Orders as they stand now, by their ids, that were made before some time. Of many the newest are taken from a
+        list, with fewer reads than one for each."""
         if len(ids) > SINGLY:
-            rows = self._newest(len(ids) // 4)
-            self._states.update((each, rows[each]) for each in ids if each in rows)
+            self._read_newest(ids)
         for order_id in ids:
             if order_id not in self._states:
                 self._states[order_id] = self._order(order_id, read_state)
 
-    def _newest(self, reads: int) -> dict[str, SeenOrder]:
-        rows: dict[str, SeenOrder] = {}
-
+    def _read_newest(self, ids: Mapping[str, int]) -> None:
         def between(start: int, end: int) -> list[_When]:
             page = self._rows("/orders", {"start": str(start), "end": str(end), "limit": str(LIMIT)})
             found = [readable("/orders", read_state, row) for row in page]
-            rows.update((order.id, order) for order in found)
-            return [_When(order.id, read_time(row["time"])) for order, row in zip(found, page, strict=True)]
+            self._states.update((order.id, order) for order in found if order.id in ids)
+            # There is no more to be found: no page is as good as an empty one.
+            more = any(order_id not in self._states for order_id in ids)
+            return [_When(order.id, _time_if_told(row)) for order, row in zip(found, page, strict=True)] if more else []
 
-        try:
-            whole([EVER], between, reads)
-        except (Unreadable, *UNREADABLE_RECORD):
-            pass  # each is asked for by itself then
-        return rows
+        with suppress(Unreadable):  # each is asked for by itself then
+            whole([(0, max(ids.values()))], between, len(ids) // 4)
 
     def _order(self, order_id: str, read: Callable[[Any], SeenOrder]) -> SeenOrder | Unreadable | None:
         """One order; None when the venue says that it has none."""
@@ -169,7 +168,8 @@ class EverstrikeVisit:
             return found
 
         try:
-            self._lists[path, pair] = whole(spans, between)
+            rows, gaps = whole(spans, between)
+            self._lists[path, pair] = sorted(rows, key=_time_of), gaps
         except Unreadable as problem:
             self._lists[path, pair] = [], [Gap(EVER, str(problem))]
 
@@ -228,9 +228,20 @@ class _When:
     time: int
 
 
+def _time_if_told(row: Any) -> int:
+    try:
+        return read_time(row["time"])
+    except UNREADABLE_RECORD:
+        return 0
+
+
+def _time_of(row: Timed) -> int:
+    return row.time
+
+
 def _told(path: str, gap: Gap) -> str:
     return gap.why if gap.why.startswith(path) else f"{path} {gap.why}"
 
 
 def _inside(rows: list[Any], window: Window) -> list[Any]:
-    return [row for row in rows if window.start <= row.time <= window.late]
+    return rows[bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.late, key=_time_of)]

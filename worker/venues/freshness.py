@@ -7,23 +7,27 @@ look, and a belief may cost a second order.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
-from worker.venues.base import Answer
+from producers.report import Reason
+from worker.venues.base import Answer, Proof, Verdict
 
 NO_CACHE = {"cache-control": "no-cache"}
 """Headers of a read that proves something."""
 
 STALE = "the venue's answer may be older than the question"
 
-DATE_SECONDS = 15
-"""By how much a venue's clock may differ from ours, beyond which it refuses what is signed (``docs/venues.md``)."""
+DATE_SECONDS = 16
+"""A venue whose clock differs from ours by 15 s refuses what is signed (``docs/venues.md``); and a ``Date`` has whole
+seconds."""
 
 _FROM_CACHE = re.compile(r"(?<![a-z])(hit|stale|updating)(?![a-z])")
 """In a header of a cache's own: ``X-Cache``, ``CF-Cache-Status``, ``Cache-Status`` (RFC 9211) and their like. An answer
 that was revalidated (``REVALIDATED``, ``RefreshHit``) or fetched (``MISS``, ``EXPIRED``, ``DYNAMIC``) is new."""
 _STALE_WARNING = re.compile(r"(^|,)\s*11[0-3](?![0-9])")
 """``Warning`` codes of stale answers (RFC 7234, 5.5.1 to 5.5.4)."""
+_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 _NOT_OF_THE_ANSWER = ("control", "lookup", "key", "tag")
 
 
@@ -58,18 +62,21 @@ def kept_in_a_cache(headers: Mapping[str, str], took: float) -> str:
 
 def dated_ms(answer: Answer) -> int | None:
     """When the origin made an answer by its ``Date`` (RFC 9110, 6.6.1), UNIX ms in whole seconds; None when it does not
-    tell. A cache leaves the ``Date`` of what it kept as it was."""
+    tell. A cache leaves the ``Date`` of what it kept as it was; of several, the oldest counts."""
     try:
-        return int(parsedate_to_datetime(answer.date).timestamp()) * 1000
-    except (ValueError, TypeError, OverflowError, OSError):
+        return min(int(parsedate_to_datetime(date).timestamp()) * 1000 for date in _DATE.findall(answer.date))
+    except (ValueError, OverflowError):
         return None
 
 
-def dated_before(answer: Answer, asked_ms: int) -> str:
-    """Whether an answer's ``Date`` is older than a question of ``asked_ms`` (UNIX ms by our clock) by more than clocks
-    may differ; in words, or empty."""
+def not_before(verdict: Verdict, answer: Answer, asked_ms: int | None) -> Verdict:
+    """The same verdict; but nothing is known of positions that are dated before they were asked for (UNIX ms by our
+    clock) by more than clocks may differ."""
     dated = dated_ms(answer)
-    behind = 0 if dated is None else (asked_ms - dated) // 1000
-    if behind <= DATE_SECONDS + 1:
-        return ""
-    return f"it is dated {behind} s before it was asked for: a cache kept it, or this machine's clock is ahead"
+    if verdict.positions is None or dated is None or asked_ms is None:
+        return verdict
+    behind = (asked_ms - dated) // 1000
+    if behind <= DATE_SECONDS:
+        return verdict
+    why = f"{STALE}: it is dated {behind} s before it, unless this machine's clock is ahead"
+    return replace(verdict, proof=Proof.UNKNOWN, message=why, unknown_reason=Reason.UNLISTED_ANSWER, positions=None)
