@@ -78,10 +78,10 @@ class _World:
         )
         return Look(orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY"))
 
-    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
-        """Two runs with more than the time between that makes them count as two."""
+    def reconciler(self, accounts: Mapping[str, Account] | None = None) -> Reconciler:
+        """Over this world."""
         played = cast("Any", self)
-        reconciler = Reconciler(
+        return Reconciler(
             ledger=played,
             casebook=played,
             accounts=accounts or {"main": MAIN},
@@ -90,6 +90,10 @@ class _World:
             limits=ReconcileLimits(),
             publish=lambda report: self.told.append(report.outcome),
         )
+
+    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
+        """Two runs with more than the time between that makes them count as two."""
+        reconciler = self.reconciler(accounts)
         first = reconciler.one("x")
         self.now += 60_000
         return [first, reconciler.one("x")]
@@ -109,6 +113,41 @@ def test_a_clock_that_takes_too_long_says_nothing(venue_ahead: int) -> None:
     world = _World(venue_ahead, slow=4_000)
     assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("jump", "finding"), [(0, "found"), (1_500, "found"), (4_000, "unreadable"), (-4_000, "unreadable")]
+)
+def test_a_clock_that_jumps_while_the_venue_is_read_says_nothing(jump: int, finding: str) -> None:
+    """The venue's or ours: which of the times that were read are by which, nobody knows."""
+    world = _World(0, 0)
+
+    def step(wanted: Any) -> Any:
+        if isinstance(wanted, str):
+            return world.record
+        world.venue_ahead += jump
+        return None
+
+    cast("Any", world).read = step
+    assert world.reconcile_twice()[0].finding == finding
+
+
+def test_an_account_is_visited_once_for_all_its_unknowns() -> None:
+    """And each command is looked for in what was read for all."""
+    records = {
+        each: replace(RECORD, command_id=each, report=REPORT.model_copy(update={"command_id": each})) for each in "xyz"
+    }
+    world = _World(0, 0)
+    read: list[int] = []
+    played = cast("Any", world)
+
+    def look_up(given: Any) -> Any:
+        return records.get(given) if isinstance(given, str) else read.append(len(given))
+
+    played.read = look_up
+    played.unknowns = lambda: [(each, T0) for each in records]
+    found = list(world.reconciler().all())
+    assert ([each.command_id for each in found], read) == (["x", "y", "z"], [3])
 
 
 @pytest.mark.parametrize(
