@@ -262,6 +262,18 @@ def test_absence_counts_late_and_twice(bench: Bench) -> None:
     assert bench.client.hgetall("orders:looks") == {}
 
 
+def test_what_a_venue_shows_of_an_hour_ago_proves_no_absence(bench: Bench) -> None:
+    """All that it tells, its time too, may be from a cache that says nothing of it: the command came later."""
+    bench.unknown("x", CLOSE)
+    bench.clock.turn(80)
+    bench.reads.offset = -3_600_000
+    assert "counts only from" in bench.reconciler().one("x").words
+    bench.clock.turn(1_000)
+    assert "counts only from" in bench.reconciler().one("x").words
+    bench.clock.turn(2_600)
+    assert "first of two looks" in bench.reconciler().one("x").words
+
+
 def test_no_time_alone_settles(bench: Bench) -> None:
     """However old: each look must find nothing, and the first one is only the first."""
     bench.unknown("x", CLOSE)

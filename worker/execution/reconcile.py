@@ -134,7 +134,7 @@ class Reconciler:
         elif evidence.finding is Finding.REFUTED:
             outcome = self._settle(record, Outcome.NOT_SENT, f"not executed: {evidence.words}", evidence)
         elif evidence.finding is Finding.ABSENT:
-            outcome, evidence = self._absent(record, evidence, run.started)
+            outcome, evidence = self._absent(record, evidence, run.started, run.visits.behind(record.account))
         elif evidence.finding is Finding.AMBIGUOUS:
             self._casebook.forget_look(record.command_id)
         logger.info(
@@ -174,8 +174,9 @@ class Reconciler:
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
-    def _absent(self, record: Record, evidence: Evidence, started: int) -> tuple[Outcome, Evidence]:
-        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000)
+    def _absent(self, record: Record, evidence: Evidence, started: int, behind: int) -> tuple[Outcome, Evidence]:
+        # By the venue's clock as well: what tells an old time, all of it may be from a cache, shows what was then.
+        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + behind
         if started < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
         first = self._casebook.first_look(record.command_id)

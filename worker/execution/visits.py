@@ -61,6 +61,11 @@ class Visits:
             self._made[account.alias] = self._visited(account)
         return self._made[account.alias]
 
+    def behind(self, alias: str) -> int:
+        """By how much the clock of a venue that was visited is behind ours at most, ms; 0 when it is ahead."""
+        seen = self._made[alias]
+        return 0 if isinstance(seen, str) else max(0, -seen.offset.least)
+
     def _visited(self, account: Account) -> Seen | str:
         reads = self._reads.get(account.venue)
         if reads is None:

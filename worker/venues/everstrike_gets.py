@@ -45,9 +45,8 @@ class EverstrikeGets:
             told = read_time(result)
         except (Unreadable, *UNREADABLE_RECORD):
             return None
-        dated = dated_ms(answer)
-        if self._since is None and dated is not None and answer.timing is not None:
-            self._since = dated, answer.timing
+        if self._since is None and answer.timing is not None:
+            self._since = dated_ms(answer) or told, answer.timing
         return told
 
     def result(self, path: str, query: Mapping[str, str], none_when: str = "") -> Any:
