@@ -1,6 +1,7 @@
 """The operator's desk and the reconciler over a real server: unknowns, halts, the journal, words and looks."""
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -231,6 +232,24 @@ def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
     bench.reads.look_now = Look(orders=(bench.order(),))
     bench.client.delete("orders:command:y")
     assert told(bench.reconciler().one("x")) == ("ambiguous", "unknown")
+
+
+def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> None:
+    """Whichever times are asked for one after the other, and whatever is added between."""
+    chance = random.Random(11)
+    casebook = Casebook(bench.client)
+    begun = casebook.begun()
+    now = 10**12
+    for number in range(300):
+        now += chance.randrange(0, 2 * 3_600_000 if number % 50 == 0 else 5_000)
+        entry = {"event": "begin", "id": chance.choice(["", f"c{number}"]), "command": "close", "account": "main"}
+        entry.update(chance.choice([{}, {"command": "cancel"}, {"account": "second"}]))
+        if chance.random() < 0.2:
+            entry = {"event": "begin", "id": f"c{number - 1}"}
+        bench.client.xadd("orders:journal", entry, id=f"{now}-*")
+        start = now - chance.choice([0, 1_000, 60_000, 5_000_000, 20_000_000])
+        asked = (start, start + chance.choice([0, 20_000, 10**9]), "close", {"main"})
+        assert begun.between(*asked) == casebook.begun_between(*asked), number
 
 
 def test_a_journal_that_was_trimmed_proves_nothing(bench: Bench) -> None:
