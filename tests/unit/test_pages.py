@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.venues.pages import READS, SURE, Span, merged, whole
+from worker.venues.pages import CROWD, READS, SURE, Span, merged, whole
 
 T0 = 1_800_000_000_000
 DAY = (T0, T0 + 80_000)
@@ -53,9 +53,9 @@ def rows(number: int, every: int = 370, start: int = T0) -> list[Row]:
 
 
 @given(
-    times=st.lists(st.integers(0, 30_000), max_size=80),
+    times=st.lists(st.integers(0, 30_000) | st.integers(7_000, 7_003), max_size=200),
     spans=st.lists(st.tuples(st.integers(0, 30_000), st.integers(1, 9_000)), min_size=1, max_size=4),
-    cap=st.integers(SURE, 30),
+    cap=st.integers(CROWD, CROWD + 10),
     order=st.sampled_from([*ORDERS_OF_TIME]),
     end_excluded=st.booleans(),
 )
@@ -71,7 +71,7 @@ def test_a_list_of_any_length_is_read_whole(
             inside = low <= row.time < high + (not end_excluded)
             assert not inside or row in found or any(gap.span[0] <= row.time <= gap.span[1] for gap in gaps)
     # There are gaps only where about a moment there are as many as are shown.
-    assert all(sum(gap.span[0] - 4 <= T0 + time <= gap.span[1] + 4 for time in times) >= SURE for gap in gaps)
+    assert all(sum(gap.span[0] - 4 <= T0 + time <= gap.span[1] + 4 for time in times) >= CROWD for gap in gaps)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -112,14 +112,22 @@ def test_a_full_moment_is_a_gap_and_the_rest_is_read() -> None:
     """Nothing narrower can be asked for; whoever asks for another time has his answer."""
     crowd = [Row(1000 + each, T0 + 5_000) for each in range(150)]
     found, gaps = whole([DAY], Listing([*rows(50, 100), *crowd, *rows(1, 1, T0 + 70_000)]))
-    assert [gap.span for gap in gaps] == [(T0 + 4_999, T0 + 5_001)]
+    assert {gap.span for gap in gaps} == {(T0 + 4_999, T0 + 5_001)}
     assert "one moment" in gaps[0].why
     assert set(rows(50, 100)) <= set(found)
 
 
-def test_few_records_of_one_moment_are_no_gap() -> None:
-    """No venue that is asked for a hundred shows so few of more."""
-    assert whole([DAY], Listing([Row(each, T0) for each in range(SURE - 1)]))[1] == []
+@pytest.mark.parametrize("end_excluded", [False, True])
+@pytest.mark.parametrize("order", ["newest first", "oldest first"])
+@pytest.mark.parametrize("number", [2, SURE, 25, CROWD - 1])
+def test_an_order_that_is_filled_in_parts_is_no_gap(number: int, order: str, end_excluded: bool) -> None:
+    """All of one moment; what is before and after it is read as well, a millisecond away and further."""
+    moment = T0 + 5_000
+    around = [Row(1000 + away, moment + away) for away in (-4_000, -2, -1, 1, 2, 4_000)]
+    made = [*around, *(Row(each, moment) for each in range(number))]
+    for cap in (100, max(number, SURE)):
+        found, gaps = whole([DAY], Listing(made, cap, order, end_excluded))
+        assert (set(found), gaps) == (set(made), [])
 
 
 def test_a_list_that_heeds_no_time_is_told() -> None:

@@ -12,6 +12,8 @@ from typing import Generic, Protocol, TypeVar
 
 SURE = 10
 """No venue that is asked for a hundred records shows fewer than this when it has more."""
+CROWD = 50
+"""So many records of one moment may be more than a venue shows; an order that is filled in a dozen parts is none."""
 READS = 1000
 """Of one list in one run; a venue without a limit for reads must not be asked without end."""
 
@@ -75,6 +77,7 @@ class _Walk(Generic[T]):
         self._found: dict[Hashable, T] = {}
         self._gaps: list[Gap] = []
         self._longest = 0
+        self._newest_first: bool | None = None
 
     def made(self) -> tuple[list[T], list[Gap]]:
         """Read it."""
@@ -105,23 +108,35 @@ class _Walk(Generic[T]):
         self._longest = max(self._longest, len(page))
         if len(page) < 2:
             return []
-        newest_first = times == sorted(times, reverse=True)
+        last, newest_first = times[-1], times == sorted(times, reverse=True)
         if not newest_first and times != sorted(times):
-            return self._halves(span) if len(page) >= SURE else []
-        last = times[-1]
+            return self._halves(span, len(page))
+        if times[0] != last:
+            self._newest_first = newest_first
         if is_new:
-            return [(low, min(high, last + 1))] if newest_first else [(max(low, last - 1), high)]
+            return self._beyond(span, last + 1, last - 1) or [(low, last), (last, high)]
         if len(page) < max(SURE, self._longest):
             return []
         if not all(low - 1 <= time <= high + 1 for time in times):
             return self._gap(span, "shows the same records for whatever time it is asked for, and may have more")
-        self._gap((last - 1, last + 1), f"has {len(page)} or more records of one moment, and shows no more")
-        return [(low, last - 2)] if newest_first else [(last + 2, high)]
+        if len(page) >= CROWD:
+            self._gap((last - 1, last + 1), f"has {len(page)} or more records of one moment, and shows no more")
+        # A millisecond less, until it shows what is before or after that moment.
+        return self._beyond(span, high - 1, low + 1) or [(low, last - 1), (last + 1, high)]
 
-    def _halves(self, span: Span) -> list[Span]:
+    def _beyond(self, span: Span, end: int, start: int) -> list[Span]:
+        """What a page leaves of a span: up to an end, or from a start on, as the list is ordered; nothing while that is
+        not known, for all that it has shown is of one moment."""
+        if self._newest_first is None:
+            return []
+        return [(span[0], min(span[1], end)) if self._newest_first else (max(span[0], start), span[1])]
+
+    def _halves(self, span: Span, shown: int) -> list[Span]:
         low, high = span
+        if shown < SURE:
+            return []
         if high - low < 4:
-            return self._gap(span, "has more records of one moment than it shows")
+            return self._gap(span, "has more records of one moment than it shows") if shown >= CROWD else []
         middle = (low + high) // 2
         return [(low, middle + 1), (middle, high)]
 
