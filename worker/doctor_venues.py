@@ -11,6 +11,7 @@ import requests
 from worker.doctor_findings import Check, Examiner, Finding
 from worker.doctor_servers import clock_offset
 from worker.settings import VENUES, WorkerSettings
+from worker.venues.freshness import NO_CACHE, kept_in_a_cache
 
 EXAMINER = Examiner("venues")
 WINDOW_MS = 15_000
@@ -49,6 +50,8 @@ def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
     except (ValueError, KeyError, TypeError):
         advice = "is the base URL the venue's? something else may answer in its place"
         return EXAMINER.fault(name, f"{url}/time answers, but not with a time", advice)
+    except _Kept as kept:
+        return _from_a_cache(name, url, kept)
     return _verdict(name, url, offset, trip, unsure=0)
 
 
@@ -64,6 +67,8 @@ def bitz_clock(name: str, url: str, ca_file: str = "") -> Finding:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
         return EXAMINER.warning(name, f"{url} answers, but does not tell its time")
+    except _Kept as kept:
+        return _from_a_cache(name, url, kept)
     # The date has whole seconds; half of one is added, and as much is not known.
     return _verdict(name, url, offset + 500, trip, unsure=500)
 
@@ -86,13 +91,31 @@ def _session(ca_file: str) -> requests.Session:
 
 
 def _everstrike_time(session: requests.Session, url: str) -> float:
-    answer = session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False)
+    answer = _new(session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
     return float(json.loads(answer.content)["result"])
 
 
 def _date(session: requests.Session, url: str) -> float:
-    answer = session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False)
+    answer = _new(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
     return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
+
+
+class _Kept(Exception):
+    """An answer that a cache kept tells an old time."""
+
+
+def _new(answer: requests.Response) -> requests.Response:
+    doubt = kept_in_a_cache(answer.headers, answer.elapsed.total_seconds())
+    if doubt:
+        raise _Kept(doubt)
+    return answer
+
+
+def _from_a_cache(name: str, url: str, kept: _Kept) -> Finding:
+    advice = (
+        "let no cache stand before the venue: what it keeps proves nothing, and positions and reconcile end in unknown"
+    )
+    return EXAMINER.fault(name, f"{url} answers with an old time: {kept}", advice)
 
 
 def _unreachable(name: str, url: str, error: OSError) -> Finding:

@@ -21,8 +21,8 @@ from worker.venues.everstrike_reads import EverstrikeReads
 from worker.venues.transport import Transport
 
 RECONCILE = "orders.reconcile"
-"""Task and queue. Its own queue, served last: a run asks the venue a dozen questions for each unknown, one after the
-other, and must keep no command waiting."""
+"""Task and queue. Its own queue, served last: a run asks the venue a dozen questions and more, one after the other, and
+must keep no command waiting."""
 
 BACKEND_SECONDS = 2.0
 

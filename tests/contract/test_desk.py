@@ -1,8 +1,9 @@
 """The operator's desk and the reconciler over a real server: unknowns, halts, the journal, words and looks."""
 
 import json
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -38,15 +39,18 @@ class ScriptedReads:
     offset: int | None = 0
     windows: list[Window] = field(default_factory=list)
 
-    def for_a_run(self) -> Self:
+    def visit(self, account: Account) -> Self:
         """It remembers nothing."""
         return self
 
-    def time(self, account: Account) -> int | None:
+    def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
+        """Nothing is read before it is looked for."""
+
+    def time(self) -> int | None:
         """Our clock, and the offset."""
         return None if self.offset is None else self.clock.now_ms() + self.offset
 
-    def look(self, account: Account, command: Command, window: Window) -> Look:
+    def look(self, command: Command, window: Window) -> Look:
         """What is there."""
         self.windows.append(window)
         return self.look_now
@@ -230,6 +234,24 @@ def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
     assert told(bench.reconciler().one("x")) == ("ambiguous", "unknown")
 
 
+def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> None:
+    """Whichever times are asked for one after the other, and whatever is added between."""
+    chance = random.Random(11)
+    casebook = Casebook(bench.client)
+    begun = casebook.begun()
+    now = 10**12
+    for number in range(300):
+        now += chance.randrange(0, 2 * 3_600_000 if number % 50 == 0 else 5_000)
+        entry = {"event": "begin", "id": chance.choice(["", f"c{number}"]), "command": "close", "account": "main"}
+        entry.update(chance.choice([{}, {"command": "cancel"}, {"account": "second"}]))
+        if chance.random() < 0.2:
+            entry = {"event": "begin", "id": f"c{number - 1}"}
+        bench.client.xadd("orders:journal", entry, id=f"{now}-*")
+        start = now - chance.choice([0, 1_000, 60_000, 5_000_000, 20_000_000])
+        asked = (start, start + chance.choice([0, 20_000, 10**9]), "close", {"main"})
+        assert begun.between(*asked) == casebook.begun_between(*asked), number
+
+
 def test_a_journal_that_was_trimmed_proves_nothing(bench: Bench) -> None:
     """Whoever else began then is forgotten."""
     bench.unknown("x", CLOSE)
@@ -257,6 +279,18 @@ def test_absence_counts_late_and_twice(bench: Bench) -> None:
     assert told(bench.reconciler().one("x")) == ("absent", "not_sent")
     assert (bench.published[0].outcome, bench.published[0].reason) == (Outcome.NOT_SENT, Reason.UNAVAILABLE)
     assert bench.client.hgetall("orders:looks") == {}
+
+
+def test_what_a_venue_shows_of_an_hour_ago_proves_no_absence(bench: Bench) -> None:
+    """All that it tells, its time too, may be from a cache that says nothing of it: the command came later."""
+    bench.unknown("x", CLOSE)
+    bench.clock.turn(80)
+    bench.reads.offset = -3_600_000
+    assert "counts only from" in bench.reconciler().one("x").words
+    bench.clock.turn(1_000)
+    assert "counts only from" in bench.reconciler().one("x").words
+    bench.clock.turn(2_600)
+    assert "first of two looks" in bench.reconciler().one("x").words
 
 
 def test_no_time_alone_settles(bench: Bench) -> None:
@@ -336,9 +370,9 @@ def test_a_sender_that_was_faster_has_the_last_word(bench: Bench) -> None:
     reads = bench.reads
 
     class Meanwhile:
-        time = reads.time
+        time, read = reads.time, reads.read
 
-        def for_a_run(self) -> Self:
+        def visit(self, _: Account) -> Self:
             return self
 
         def look(self, *arguments: Any) -> Look:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.nodes.worker import QUICK
 from tests.servers import Server
 from worker import cli_desk, cli_halt
 from worker.execution.sweeper import LOCK_KEY as SWEEPING
-from worker.simulator.records import Change, Position, Withdrawal
+from worker.simulator.records import Change, Order, Position, Withdrawal
 from worker.simulator.server import SimulatorServer
 
 KEY = "demo-everstrike-key"
@@ -215,6 +216,56 @@ def test_a_place_that_can_not_be_read(place: Place, path: str) -> None:
     assert path in found["words"]
 
 
+# -- evidence that is none ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["REJECTED", "failed", "Cancelled", "EXPIRED"])
+def test_a_withdrawal_that_the_venue_lists_as_come_to_nothing(place: Place, status: str) -> None:
+    """Nobody reads it as paid; the person who has to decide reads its status."""
+    place.venue.fault("cut_after", path="withdraw")
+    lost = place.unknown("orders.withdraw", **WITHDRAW)
+    (paid,) = place.venue.holdings(KEY)["withdrawals"].values()
+    place.venue.withdrawal(KEY, Withdrawal.model_validate({**paid, "status": status}))
+    code, found = place.reconcile(lost)
+    assert (code, found["finding"], found["outcome"]) == (5, "ambiguous", "unknown")
+    assert status in found["words"]
+    assert place.ended(lost)["outcome"] == "unknown"
+
+
+def test_an_order_as_it_stood_an_hour_ago(place: Place) -> None:
+    """A cache tells that it is active, at both looks; it was cancelled since, by the very command that is unknown."""
+    (order,) = [each for each in place.venue.holdings(KEY)["open_orders"].values() if each["id"] == "order-1"]
+    place.venue.fault("cut_after", path="cancel")
+    lost = place.unknown("orders.cancel", account="main", order_id="order-1")
+    kept = {"code": 200, "msg": None, "result": order}
+    cache = place.venue.fault("respond", path="/order", data=kept, headers={"Age": "600"}, times=None)
+    for _ in range(2):
+        code, found = place.reconcile(lost)
+        assert (code, found["finding"], found["outcome"]) == (5, "unreadable", "unknown")
+    assert "600 s old" in found["words"]
+    place.venue.clear_faults(cache)
+    assert place.reconcile(lost)[1]["outcome"] == "accepted"
+
+
+def test_positions_as_they_stood_an_hour_ago(place: Place) -> None:
+    """They are asked for again, and the venue's own are told."""
+    kept = {"code": 200, "msg": None, "result": {}}
+    place.venue.fault("respond", path="/active_positions", data=kept, headers={"Age": "3600"}, times=1)
+    hour_ago = "Sun, 01 Mar 2026 12:00:00 GMT"
+    place.venue.fault("respond", path="/active_positions", data=kept, headers={"Date": hour_ago}, times=1)
+    report = place.ended(place.send("orders.positions", account="main"))
+    assert (report["outcome"], report["attempts"], len(report["positions"])) == ("accepted", 3, 2)
+
+
+def test_a_cancel_of_an_order_that_does_not_tell_its_age(place: Place) -> None:
+    """How old it is does not matter."""
+    place.venue.order(KEY, "order-2", "USD_ETH_PERP", time=0)
+    place.venue.fault("cut_after", path="cancel", where={"id": "order-2"})
+    lost = place.unknown("orders.cancel", account="main", order_id="order-2")
+    code, document = place.orders("reconcile", lost, "--by-worker")
+    assert (code, document["reconciled"][0]["outcome"]) == (0, "accepted"), document
+
+
 # -- look-alikes -------------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +295,8 @@ def test_a_record_that_nobody_here_made(place: Place) -> None:
 
 
 def test_hundreds_of_unknowns_among_hundreds_of_other_commands(place: Place) -> None:
-    """A bad night: the venue's lists of that time are longer than one read shows, and each command finds its own."""
+    """A bad night: the venue's lists of that time are longer than one read shows, each command finds its own, and each
+    list is read once for all."""
     position = Position(pair=CLOSE["pair"], size=Decimal(10**6))
     place.venue.change(Change(api_key=KEY, positions=(position,)))
     fine = [place.send("orders.close", **{**CLOSE, "qty": f"2.{number:03}1"}) for number in range(90)]
@@ -252,12 +304,36 @@ def test_hundreds_of_unknowns_among_hundreds_of_other_commands(place: Place) -> 
     place.venue.fault("cut_after", path="close", times=130)
     lost = [place.send("orders.close", **{**CLOSE, "qty": f"1.{number:03}1"}) for number in range(130)]
     assert {place.ended(each)["outcome"] for each in lost} == {"unknown"}
+    before = place.venue.arrivals(limit=1)[-1].seq
     code, document = place.orders("reconcile", "--all")
     assert code == 0, document["reconciled"][:3]
+    asked = place.venue.arrivals(since=before)
+    assert (len(asked) <= 60, {each.method for each in asked}) == (True, {"GET"}), Counter(each.path for each in asked)
     assert {each["finding"] for each in document["reconciled"]} == {"found"}
     assert sorted(each["command_id"] for each in document["reconciled"]) == sorted(lost)
     for number, each in enumerate(lost):
         assert str(place.ended(each)["result"]["qty_orig"]) == f"1.{number:03}1"
+
+
+def test_a_bad_night_of_every_kind_of_command(place: Place) -> None:
+    """Closes of two markets, stops, withdrawals and cancels: still each place is read once for all of them."""
+    pairs = ("USD_BTC_PERP", "USD_ETH_PERP")
+    orders = tuple(Order(id=f"rests-{number}", pair=pairs[0]) for number in range(40))
+    positions = tuple(Position(pair=pair, size=Decimal(10**6)) for pair in pairs)
+    place.venue.change(Change(api_key=KEY, positions=positions, orders=orders, balances={"ETH": Decimal(10**6)}))
+    for kind in ("close", "withdraw", "cancel"):
+        place.venue.fault("cut_after", path=kind, times=None)
+    lost = [place.send("orders.cancel", account="main", order_id=order.id) for order in orders]
+    for qty in [f"1.{number:03}1" for number in range(30)]:
+        lost.append(place.send("orders.withdraw", **{**WITHDRAW, "qty": qty}))
+        lost += [place.send("orders.close", account="main", pair=pair, qty=qty) for pair in pairs]
+    assert {place.ended(each)["outcome"] for each in lost} == {"unknown"}
+    before = place.venue.arrivals(limit=1)[-1].seq
+    code, document = place.orders("reconcile", "--all")
+    assert code == 0, [each for each in document["reconciled"] if each["outcome"] != "accepted"][:3]
+    assert sorted(each["command_id"] for each in document["reconciled"]) == sorted(lost)
+    asked = place.venue.arrivals(since=before)
+    assert len(asked) <= 60, Counter(each.path for each in asked)
 
 
 def test_an_accepted_command_keeps_its_record(place: Place) -> None:

@@ -52,6 +52,15 @@ def test_a_venue_that_answers_something_else(simulator: SimulatorServer) -> None
     assert "not with a time" in everstrike_clock("everstrike (main)", simulator.url).message
 
 
+@pytest.mark.parametrize("clock", [everstrike_clock, bitz_clock])
+def test_a_time_that_a_cache_kept_is_a_fault(simulator: SimulatorServer, clock: Callable[..., Finding]) -> None:
+    """It would be told as the venue's clock, and a good clock of this machine set by it."""
+    for path in ("/time", "/"):
+        simulator.control.fault("respond", path=path, data={"result": 1}, headers={"Age": "600"}, times=None)
+    found = clock("venue", simulator.url)
+    assert (found.level, "cache" in found.message) == (Level.FAULT, True)
+
+
 def test_a_venue_that_is_not_there() -> None:
     """Refused, or silent: a fault either way."""
     assert everstrike_clock("everstrike (main)", "http://127.0.0.1:1").level is Level.FAULT

@@ -1,9 +1,12 @@
 """What reads at the venue prove: what is found, what is in doubt, what can't be read, and by whose clock."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from email.utils import formatdate
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,7 +16,7 @@ from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
 from worker.execution.ledger import Progress, Record, State
 from worker.execution.rivals import Offset, ReconcileLimits, reference_of
-from worker.venues.base import Account, Answer, Credentials
+from worker.venues.base import Account, Answer, Credentials, Timing
 from worker.venues.everstrike_reads import LIMIT, EverstrikeReads
 from worker.venues.evidence import Evidence, Finding, Rival, weigh
 from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
@@ -81,7 +84,9 @@ DOUBTS = {
     "later than it can have arrived": (order(time=T0 + 20_001), "later"),
     "not reduce-only": (order(reduce_only=False), "reduce-only"),
     "the opening side": (order(side="BUY"), "side"),
-    "rejected": (order(status="REJECTED"), "REJECTED"),
+    **{status: (order(status=status), status) for status in ("REJECTED", "rejected", "FAILED", "EXPIRED", "Sleeping")},
+    "cancelled before anything was filled": (order(status="CANCELLED"), "no fill"),
+    "canceled before anything was filled": (order(status="canceled"), "no fill"),
     "a limit order": (order(type="LIMIT"), "LIMIT"),
 }
 
@@ -93,6 +98,15 @@ def test_an_order_in_doubt_settles_nothing(case: str) -> None:
     evidence = of(CLOSE, looked(seen))
     assert evidence.finding is Finding.AMBIGUOUS
     assert word in evidence.words
+
+
+def test_an_order_that_was_taken_and_cancelled_later_is_found() -> None:
+    """What closed a part of the position before it was cancelled, or waited in the book until then."""
+    filled = (SeenFill("o", PAIR, T0 + 100),)
+    assert of(CLOSE, looked(order(status="CANCELLED"), fills=filled)).finding is Finding.FOUND
+    waited = order(status="Cancelled", type="LIMIT", price=Decimal(100))
+    assert of(LIMIT_CLOSE, looked(waited)).finding is Finding.FOUND
+    assert of(LIMIT_CLOSE, looked(replace(waited, status="EXPIRED"))).finding is Finding.AMBIGUOUS
 
 
 def test_amounts_are_compared_as_decimals() -> None:
@@ -137,6 +151,12 @@ def test_an_order_of_another_amount_that_closes_nothing_is_not_it(changes: Mappi
     assert of(CLOSE, looked(order(qty=Decimal("0.51"), **changes))).finding is Finding.ABSENT
 
 
+@pytest.mark.parametrize(("status", "finding"), [("FILLED", Finding.AMBIGUOUS), ("rejected", Finding.ABSENT)])
+def test_an_order_of_another_amount_closed_nothing_only_if_it_was_rejected(status: str, finding: Finding) -> None:
+    """A status that is not listed may be that of an order that was executed."""
+    assert of(CLOSE, looked(order(qty=Decimal("0.51"), status=status))).finding is finding
+
+
 def test_an_order_of_another_amount_that_another_command_explains_is_not_it() -> None:
     """By the venue's id, or by the very amount that it asked for."""
     theirs = Close(account="main", pair=PAIR, qty=Decimal("0.51"))
@@ -165,6 +185,7 @@ def test_an_order_of_a_fired_trigger_looks_like_a_close() -> None:
     """The venue tells no connection between the two."""
     fired = replace(TRIGGER, status="COMPLETED", time=T0 - 3_600_000)
     assert of(CLOSE, looked(ORDER, triggers=(fired,))).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, triggers=(replace(fired, status="Triggered"),))).finding is Finding.AMBIGUOUS
     assert of(CLOSE, looked(ORDER, triggers=(replace(fired, qty=Decimal(3)),))).finding is Finding.FOUND
     assert of(CLOSE, looked(ORDER, triggers=(TRIGGER,))).finding is Finding.FOUND
 
@@ -183,6 +204,13 @@ def test_a_stop_is_found_among_the_triggers() -> None:
     failed = of(STOP, looked(triggers=(replace(TRIGGER, status="CANCELLED", message="no margin"),)))
     assert failed.finding is Finding.FOUND
     assert "no margin" in failed.words
+
+
+@pytest.mark.parametrize("status", ["REJECTED", "FAILED", "EXPIRED", "SLEEPING"])
+def test_a_stop_whose_status_is_not_listed_settles_nothing(status: str) -> None:
+    """It may never have been taken."""
+    assert status in of(STOP, looked(triggers=(replace(TRIGGER, status=status),))).words
+    assert of(STOP, looked(triggers=(replace(TRIGGER, status=status),))).finding is Finding.AMBIGUOUS
 
 
 @pytest.mark.parametrize(
@@ -290,6 +318,31 @@ def test_withdrawals_in_doubt() -> None:
     assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW)).finding is Finding.AMBIGUOUS
 
 
+@pytest.mark.parametrize(
+    "status",
+    [*("REJECTED", "rejected", "Failed", "CANCELLED", "canceled", "EXPIRED", "declined", "no status", "ON_HOLD")],
+)
+def test_a_withdrawal_that_came_to_nothing_is_not_accepted(status: str) -> None:
+    """Or of which the venue says something that is not listed: it is shown, and a person decides."""
+    evidence = of(WITHDRAW, Look(withdrawals=(replace(PAID, status=status),)))
+    assert evidence.finding is Finding.AMBIGUOUS
+    assert f"its status {status} does not say that it was taken" in evidence.words
+
+
+@pytest.mark.parametrize(
+    "status", ["PENDING", "pending confirmation", "Pending_Confirmation", "ACTIVE", "COMPLETED", "completed"]
+)
+def test_a_withdrawal_that_waits_or_was_paid_is_found(status: str) -> None:
+    """The words of the venue's own client, however they are written."""
+    assert of(WITHDRAW, Look(withdrawals=(replace(PAID, status=status),))).finding is Finding.FOUND
+
+
+def test_a_withdrawal_that_failed_beside_one_that_was_paid_settles_nothing() -> None:
+    """Somebody tried again by hand, or the venue did."""
+    failed = replace(PAID, id="v", status="REJECTED")
+    assert of(WITHDRAW, Look(withdrawals=(PAID, failed))).finding is Finding.AMBIGUOUS
+
+
 def test_no_words_hold_an_address() -> None:
     """Words go into logs."""
     for look in (Look(withdrawals=(PAID,)), Look(), Look(withdrawals=(PAID, replace(PAID, id="v")))):
@@ -307,6 +360,11 @@ def test_no_words_hold_an_address() -> None:
         ("PENDING", Finding.ABSENT),
         ("COMPLETED", Finding.REFUTED),
         ("REJECTED", Finding.REFUTED),
+        ("FILLED", Finding.REFUTED),
+        ("completed", Finding.REFUTED),
+        ("active", Finding.ABSENT),
+        ("Canceled", Finding.FOUND),
+        ("EXPIRED", Finding.AMBIGUOUS),
         ("SLEEPING", Finding.AMBIGUOUS),
     ],
 )
@@ -403,6 +461,11 @@ EMPTY: dict[str, Any] = {
 }
 
 
+def envelope(result: Any) -> bytes:
+    """As the venue says yes."""
+    return json.dumps({"code": 200, "msg": None, "result": result}).encode()
+
+
 class Shelf:
     """A venue that answers from a table, and remembers who asked for what."""
 
@@ -415,15 +478,23 @@ class Shelf:
         request = prepare()
         self.requests.append(request)
         answer = self.answers.get(urlsplit(request.url).path)
+        if callable(answer):
+            answer = answer()
         if isinstance(answer, Answer | NoAnswer):
             return answer
         if answer is None:
             return Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
-        return Answer(200, json.dumps({"code": 200, "msg": None, "result": answer}).encode())
+        return Answer(200, envelope(answer))
+
+    def paths(self) -> list[str]:
+        """What was asked for."""
+        return [str(urlsplit(request.url).path) for request in self.requests]
 
     def look(self, command: Command) -> Look:
         """Read for this command."""
-        return EverstrikeReads(self).look(ACCOUNT, command, WINDOW)
+        visit = EverstrikeReads(self).visit(ACCOUNT)
+        visit.read([(command, WINDOW)])
+        return visit.look(command, WINDOW)
 
 
 def test_reading_for_a_close() -> None:
@@ -439,6 +510,7 @@ def test_reading_for_a_close() -> None:
     for request in shelf.requests:
         assert request.method == "GET"
         assert request.headers["x-api-key"] == "key-of-main"
+        assert request.headers["cache-control"] == "no-cache"
         assert "x-signature" not in request.headers
 
 
@@ -473,6 +545,16 @@ UNREADABLE = {
     "a time in words": [{**LISTED, "time": "2027-01-15T08:00:00Z"}],
     "a quantity in words": [{**LISTED, "qty_orig": "much"}],
     "a record that is none": ["o"],
+    "no envelope": Answer(200, b"[]"),
+    "another code": Answer(200, b'{"code":503,"msg":"Invalid request","result":[]}'),
+    "a code in words": Answer(200, b'{"code":"200","msg":null,"result":[]}'),
+    "no result": Answer(200, b'{"code":200,"msg":null,"result":null}'),
+    "no result at all": Answer(200, b'{"code":200,"msg":null}'),
+    "no content": Answer(204, b""),
+    "too many requests": Answer(429, b""),
+    "another pair": [{**LISTED, "pair": "USD_ETH_PERP", "order_id": "o", "trigger_price": 90}],
+    "the pair in another spelling": [{**LISTED, "pair": PAIR.lower(), "order_id": "o", "trigger_price": 90}],
+    "from a cache": Answer(200, b'{"code":200,"msg":null,"result":[]}', {"Age": "600"}),
 }
 
 
@@ -498,6 +580,102 @@ def test_no_key_is_in_a_problem(key: bytes) -> None:
     assert "key-of-main" not in Shelf(orders=echo).look(CLOSE).problems[0]
 
 
+def test_an_old_order_proves_nothing_of_a_cancel() -> None:
+    """Active an hour ago, cancelled since: neither what a cache kept, nor what one says is not there."""
+    for kept in (Answer(200, envelope(LISTED), {"Age": "600"}), Answer(200, envelope(LISTED), {"X-Cache": "HIT"})):
+        assert "may be older than the question" in Shelf(order=kept).look(CANCEL).problems[0]
+    gone = Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}', {"Age": "600"})
+    assert Shelf(order=gone).look(CANCEL).problems
+    assert Shelf(order=replace(gone, headers={})).look(CANCEL) == Look()
+
+
+@pytest.mark.parametrize("body", [b"The order was not found", b'{"code":404,"msg":"The order was not found"}'])
+def test_only_the_venue_says_that_there_is_no_such_order(body: bytes) -> None:
+    """What stands before it knows no orders."""
+    assert Shelf(order=Answer(503, body)).look(CANCEL).problems
+
+
+DATED = Timing(50.0, 50.2)
+
+
+@pytest.mark.parametrize(
+    ("later", "off", "read"), [(0, 0, True), (3600, 3600, True), (3600, 0, False), (0, -10, False), (0, 600, False)]
+)
+def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool) -> None:
+    """A cache that tells no age leaves the date as it was, and a clock that jumps can't be compared by."""
+
+    def dated(result: Any, seconds: int, timing: Timing) -> Answer:
+        return Answer(200, envelope(result), {"Date": formatdate(T0 / 1000 + seconds, usegmt=True)}, timing)
+
+    then = Timing(DATED.first_byte + later, DATED.ended + later)
+    shelf = Shelf(time=dated(T0, 0, DATED), order=dated(LISTED, off, then))
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    assert visit.time() == T0
+    visit.read([(CANCEL, WINDOW)])
+    assert (visit.look(CANCEL, WINDOW).problems == ()) is read
+
+
+def test_a_read_that_failed_is_tried_once_more() -> None:
+    """All unknowns of an account depend on it."""
+    answers = iter([NoAnswer(left=True, message="no answer in time"), Answer(200, envelope([]))])
+    assert Shelf(fills=lambda: next(answers)).look(CLOSE).problems == ()
+
+
+def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
+    """A refusal by rate ends the visit at once, and so do failures one after the other."""
+    limited = Shelf(active_orders=Answer(429, b""))
+    assert "429" in " ".join(limited.look(CLOSE).problems)
+    assert limited.paths() == ["/active_orders"]
+    gone = NoAnswer(left=True, message="no answer in time")
+    away = Shelf(**dict.fromkeys((*PLACES, "position"), gone))
+    assert "after 6 reads that failed" in " ".join(away.look(CLOSE).problems)
+    assert len(away.requests) == 6
+
+
+def test_each_list_is_read_once_for_all_commands_of_an_account() -> None:
+    """However many there are, and whatever they ask for."""
+    later = Window(T0 + 500_000, T0 + 520_000, T0 + 580_000)
+    shelf = Shelf(orders=[LISTED], withdrawals=[])
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    visit.read([(CLOSE, WINDOW), (WHOLE, later), (STOP, WINDOW), (WITHDRAW, WINDOW), (WITHDRAW, later)])
+    assert sorted(shelf.paths()) == sorted(f"/{place}" for place in (*PLACES, "position", "withdrawals"))
+    assert [order.id for order in visit.look(CLOSE, WINDOW).orders] == ["o"]
+    assert visit.look(WHOLE, later).orders == ()
+
+
+def test_of_many_orders_the_list_is_read_first() -> None:
+    """And each that it does not show by itself, also those whose time can't be read."""
+    listed = [{**LISTED, "id": f"o{number}", "time": T0 + number} for number in range(40)]
+    shelf = Shelf(orders=[{**LISTED, "id": "odd", "time": 0}, *listed], order={**LISTED, "id": "old", "time": 0})
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    cancels = [(Cancel(account="main", order_id=each), WINDOW) for each in (*[row["id"] for row in listed], "old")]
+    visit.read(cancels)
+    assert Counter(shelf.paths()) == {"/orders": 2, "/order": 1}
+    assert {visit.look(*each).orders[0].id for each in cancels} == {each.order_id for each, _ in cancels}
+
+
+def test_a_list_that_can_not_be_read_costs_no_cancel_its_answer() -> None:
+    """Each order is asked for by itself then."""
+    numbers = count()
+    shelf = Shelf(orders=Answer(503, b""), order=lambda: {**LISTED, "id": str(next(numbers))})
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    cancels = [(Cancel(account="main", order_id=str(number)), WINDOW) for number in range(8)]
+    visit.read(cancels)
+    assert {len(visit.look(*each).orders) for each in cancels} == {1}
+
+
+@pytest.mark.parametrize("time", [0, None, "yesterday", T0 // 1000])
+def test_a_cancel_needs_no_time_of_its_order(time: Any) -> None:
+    """When it was made says nothing of how it stands."""
+    assert Shelf(order={**LISTED, "time": time, "status": "CANCELLED"}).look(CANCEL).orders[0].status == "CANCELLED"
+
+
+@pytest.mark.parametrize("told", [{**STATS, "pair": "USD_ETH_PERP"}, {"stats": {"size": 1, "direction": "UP"}}])
+def test_a_position_that_is_not_the_pairs_says_nothing(told: Any) -> None:
+    """Or that is neither long nor short."""
+    assert "/position" in Shelf(position=told).look(CLOSE).problems[0]
+
+
 def test_reading_for_a_cancel_and_a_withdrawal() -> None:
     """One read each; an order that is not there is no problem of the reading."""
     assert Shelf(order=LISTED).look(CANCEL).orders[0].status == "COMPLETED"
@@ -515,6 +693,6 @@ def test_reading_for_a_cancel_and_a_withdrawal() -> None:
 
 def test_the_venues_clock() -> None:
     """Milliseconds, or nothing."""
-    assert EverstrikeReads(Shelf()).time(ACCOUNT) == T0
+    assert EverstrikeReads(Shelf()).visit(ACCOUNT).time() == T0
     for broken in (Answer(502, b""), NoAnswer(left=False, message="x"), {"now": T0}, T0 // 1000):
-        assert EverstrikeReads(Shelf(time=broken)).time(ACCOUNT) is None
+        assert EverstrikeReads(Shelf(time=broken)).visit(ACCOUNT).time() is None

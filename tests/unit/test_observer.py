@@ -30,6 +30,7 @@ from worker.observe.setup import _client
 from worker.settings import VENUES
 from worker.venues.base import Answer, Timing
 
+DATE = "Thu, 01 Jan 1970 00:16:40 GMT"
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]
 SUBJECT = Subject("id", "close", "main", "everstrike")
 
@@ -155,6 +156,14 @@ def test_an_attempt_says_what_left_and_when(step: Any, expected: tuple[Any, ...]
     tried = seen.told[1][2]
     assert (tried.http_status, tried.left, tried.proof, tried.latency) == expected
     assert (tried.signature_age is None) == (expected[3] is None)
+
+
+@pytest.mark.parametrize(("age", "told"), [("0", DATE), ("600", "")])
+def test_the_date_of_what_a_cache_kept_is_no_clock(age: str, told: str) -> None:
+    """This machine's clock would be told as ten minutes ahead."""
+    bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"Date": DATE, "Age": age}))
+    bench.run("withdraw", WITHDRAW)
+    assert seen.told[1][2].venue_date == told
 
 
 def test_nothing_is_told_that_must_not_be_seen() -> None:
@@ -284,9 +293,7 @@ def test_a_takeover_is_no_wait_in_the_queue(registry: CollectorRegistry, metrics
     assert value(registry, "orders_taken_over_total", command="close", account="main") == 1
 
 
-@pytest.mark.parametrize(
-    ("date", "offset"), [("Thu, 01 Jan 1970 00:16:40 GMT", 9.5 - 0.05), ("yesterday", None), ("", None)]
-)
+@pytest.mark.parametrize(("date", "offset"), [(DATE, 9.5 - 0.05), ("yesterday", None), ("", None)])
 def test_the_venues_clock_is_compared(
     registry: CollectorRegistry, metrics: Metrics, date: str, offset: float | None
 ) -> None:
@@ -306,7 +313,7 @@ def test_a_slow_answer_tells_no_time(
 ) -> None:
     """Venues write the date at the end: half of what a slow answer took would be told, and paged, as a clock that is
     off, for as long as no other answer comes."""
-    bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"date": "Thu, 01 Jan 1970 00:16:40 GMT"}))
+    bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"date": DATE}))
     bench.run("withdraw", WITHDRAW)
     metrics.attempted(SUBJECT, dataclasses.replace(seen.told[1][2], latency=took, answered_at=1001.0))
     assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == offset

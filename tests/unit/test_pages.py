@@ -1,108 +1,165 @@
-"""Lists that are longer than one read shows."""
+"""Lists that are longer than one read shows, by venues of which nobody told how much they show, and in which order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.venues.pages import CELL_MS, READS, Pages, TooLong
+from worker.venues.pages import CROWD, READS, SURE, Span, merged, whole
 
 T0 = 1_800_000_000_000
-LIMIT = 10
+DAY = (T0, T0 + 80_000)
+ORDERS_OF_TIME: dict[str, Callable[["Row"], int]] = {
+    "newest first": lambda row: -row.time,
+    "oldest first": lambda row: row.time,
+    "by something else": lambda row: row.key * 7919 % 101,
+}
 
 
 @dataclass(frozen=True)
 class Row:
     """A record."""
 
-    id: int
+    key: int
     time: int
 
 
-def venue(rows: list[Row], reads: list[tuple[int, int]], *, exclusive: bool = False) -> Callable[[int, int], list[Row]]:
-    """A list that shows at most LIMIT records, the newest first."""
+@dataclass
+class Listing:
+    """A list that shows so many records at most, in some order; what it was asked for is remembered."""
 
-    def read(start: int, end: int) -> list[Row]:
-        reads.append((start, end))
-        asked = [row for row in rows if start <= row.time < end + (not exclusive)]
-        return sorted(asked, key=lambda row: -row.time)[:LIMIT]
+    rows: Sequence[Row]
+    cap: int = 100
+    order: str = "newest first"
+    end_excluded: bool = False
+    heeds_times: bool = True
 
-    return read
+    def __post_init__(self) -> None:
+        self.asked: list[Span] = []
 
-
-moments = st.lists(st.integers(0, 5 * CELL_MS), max_size=80)
-
-
-@given(moments, st.integers(0, 3 * CELL_MS), st.integers(1, 2 * CELL_MS), st.booleans())
-def test_a_list_of_any_length_is_read_whole(times: list[int], start: int, length: int, exclusive: bool) -> None:
-    """A record that is left out would be taken for a command that was not executed."""
-    rows = [Row(number, T0 + time) for number, time in enumerate(sorted(set(times)))]
-    reads: list[tuple[int, int]] = []
-    span = (T0 + start, T0 + start + length)
-    try:
-        found = Pages().whole("orders", span, LIMIT, venue(rows, reads, exclusive=exclusive))
-    except TooLong:
-        # Only where a millisecond and its neighbours, which are always read along, are full.
-        assert any(sum(abs(row.time - each.time) <= 1 for row in rows) >= LIMIT for each in rows)
-        return
-    wanted = {row for row in rows if span[0] <= row.time < span[1] + (not exclusive)}
-    assert wanted <= set(found)
+    def __call__(self, start: int, end: int) -> list[Row]:
+        """Read it."""
+        self.asked.append((start, end))
+        inside = [row for row in self.rows if not self.heeds_times or start <= row.time < end + (not self.end_excluded)]
+        return sorted(inside, key=ORDERS_OF_TIME[self.order])[: self.cap]
 
 
-def test_a_short_list_costs_one_read() -> None:
-    """The ordinary case."""
-    reads: list[tuple[int, int]] = []
-    rows = [Row(number, T0 + number) for number in range(LIMIT - 1)]
-    assert Pages().whole("orders", (T0, T0 + 80_000), LIMIT, venue(rows, reads)) == rows[::-1]
-    assert reads == [(T0, T0 + 80_000)]
+def rows(number: int, every: int = 370, start: int = T0) -> list[Row]:
+    """So many records, so many ms apart."""
+    return [Row(each, start + every * each) for each in range(number)]
 
 
-def test_the_looks_of_a_run_share_what_they_read() -> None:
-    """Hundreds of unknowns of the same minutes would otherwise ask for the same records hundreds of times."""
-    rows = [Row(number, T0 + 370 * number) for number in range(400)]
-    reads: list[tuple[int, int]] = []
-    pages = Pages()
-    for late in range(0, 60_000, 500):
-        found = pages.whole("orders", (T0 + late, T0 + late + 80_000), LIMIT, venue(rows, reads))
-        assert {row for row in rows if T0 + late <= row.time <= T0 + late + 80_000} <= set(found)
-    once: list[tuple[int, int]] = []
-    Pages().whole("orders", (T0, T0 + 140_000), LIMIT, venue(rows, once))
-    assert len(reads) < 1.2 * len(once)
-    pages.whole("fills", (T0, T0 + 1000), LIMIT, venue(rows, reads))
-    assert reads[-1][1] < T0 + 2 * CELL_MS, "another list shares nothing"
+@given(
+    times=st.lists(st.integers(0, 30_000) | st.integers(7_000, 7_003), max_size=200),
+    spans=st.lists(st.tuples(st.integers(0, 30_000), st.integers(1, 9_000)), min_size=1, max_size=4),
+    cap=st.integers(CROWD, CROWD + 10),
+    order=st.sampled_from([*ORDERS_OF_TIME]),
+    end_excluded=st.booleans(),
+)
+def test_a_list_of_any_length_is_read_whole(
+    times: list[int], spans: list[tuple[int, int]], cap: int, order: str, end_excluded: bool
+) -> None:
+    """Or it is told where it may lack some: a record that is left out would pass for a command not executed."""
+    made = [Row(number, T0 + time) for number, time in enumerate(times)]
+    wanted = [(T0 + start, T0 + start + length) for start, length in spans]
+    found, gaps = whole(wanted, Listing(made, cap, order, end_excluded))
+    for low, high in merged(wanted):
+        for row in made:
+            inside = low <= row.time < high + (not end_excluded)
+            assert not inside or row in found or any(gap.span[0] <= row.time <= gap.span[1] for gap in gaps)
+    # There are gaps only where about a moment there are as many as are shown.
+    assert all(sum(gap.span[0] - 4 <= T0 + time <= gap.span[1] + 4 for time in times) >= CROWD for gap in gaps)
 
 
-def test_the_cells_leave_no_gap() -> None:
-    """Whether a venue takes an end as inclusive is not told anywhere."""
-    reads: list[tuple[int, int]] = []
-    rows = [Row(number, T0 + 9 * number) for number in range(1000)]
-    Pages().whole("orders", (T0, T0 + 9000), LIMIT, venue(rows, reads))
-    leaves = sorted(set(reads[1:]))
-    narrow = [each for each in leaves if not any(low > each[0] and high < each[1] for low, high in leaves)]
-    assert all(low < before_high for (_, before_high), (low, _) in pairwise(narrow))
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_empty_list_costs_one_read(number: int) -> None:
+    """The ordinary case of a night."""
+    listing = Listing(rows(number))
+    assert whole([DAY], listing) == (rows(number), [])
+    assert listing.asked == [DAY]
 
 
-def test_a_full_moment_is_told() -> None:
-    """Nothing narrower can be asked for."""
-    rows = [Row(number, T0) for number in range(LIMIT)]
-    with pytest.raises(TooLong, match="one millisecond"):
-        Pages().whole("orders", (T0 - 1000, T0 + 1000), LIMIT, venue(rows, []))
+@pytest.mark.parametrize("cap", [2, 10, 25, 50])
+@pytest.mark.parametrize("order", ["newest first", "oldest first"])
+def test_a_venue_that_shows_less_than_it_is_asked_for(cap: int, order: str) -> None:
+    """How much it shows at most is not told: that a list is shorter than what was asked for proves nothing."""
+    found, gaps = whole([DAY], Listing(rows(60, 1000), cap, order))
+    assert (len(found), gaps) == (60, [])
+
+
+def test_a_list_is_read_once_for_the_spans_of_a_whole_night() -> None:
+    """What is short as a whole costs two reads, however many commands ask for however many times."""
+    minutes = [(T0 + 60_000 * each, T0 + 60_000 * each + 20_000) for each in range(500)]
+    listing = Listing(rows(70, 400_000))
+    found, gaps = whole(minutes, listing)
+    assert (len(found), gaps, len(listing.asked)) == (70, [], 2)
+
+
+@pytest.mark.parametrize("order", ["newest first", "oldest first"])
+def test_what_nobody_asked_for_is_left_out(order: str) -> None:
+    """Of a long list the times between two spans are not read through."""
+    listing = Listing(rows(20_000, 10), order=order)
+    spans = [(T0, T0 + 500), (T0 + 190_000, T0 + 190_500)]
+    found, gaps = whole(spans, listing)
+    assert {row for row in listing.rows if any(low <= row.time <= high for low, high in spans)} <= set(found)
+    assert (gaps, len(listing.asked) <= 4) == ([], True)
+
+
+def test_a_full_moment_is_a_gap_and_the_rest_is_read() -> None:
+    """Nothing narrower can be asked for; whoever asks for another time has his answer."""
+    crowd = [Row(1000 + each, T0 + 5_000) for each in range(150)]
+    found, gaps = whole([DAY], Listing([*rows(50, 100), *crowd, *rows(1, 1, T0 + 70_000)]))
+    assert {gap.span for gap in gaps} == {(T0 + 4_999, T0 + 5_001)}
+    assert "one moment" in gaps[0].why
+    assert set(rows(50, 100)) <= set(found)
+
+
+@pytest.mark.parametrize("end_excluded", [False, True])
+@pytest.mark.parametrize("order", ["newest first", "oldest first"])
+@pytest.mark.parametrize("number", [2, SURE, 25, CROWD - 1])
+def test_an_order_that_is_filled_in_parts_is_no_gap(number: int, order: str, end_excluded: bool) -> None:
+    """All of one moment; what is before and after it is read as well, a millisecond away and further."""
+    moment = T0 + 5_000
+    around = [Row(1000 + away, moment + away) for away in (-4_000, -2, -1, 1, 2, 4_000)]
+    made = [*around, *(Row(each, moment) for each in range(number))]
+    for cap in (100, max(number, SURE)):
+        found, gaps = whole([DAY], Listing(made, cap, order, end_excluded))
+        assert (set(found), gaps) == (set(made), [])
 
 
 def test_a_list_that_heeds_no_time_is_told() -> None:
     """It shows its newest records whatever it is asked for, and would be read for ever."""
-    rows = [Row(number, T0 + 50 * number) for number in range(LIMIT)]
-    with pytest.raises(TooLong, match="other times"):
-        Pages().whole("orders", (T0, T0 + 80_000), LIMIT, lambda start, end: rows)
+    listing = Listing(rows(200, 50, T0 + 500_000), heeds_times=False)
+    _, gaps = whole([DAY], listing)
+    assert ([gap.span for gap in gaps], len(listing.asked)) == ([DAY], 2)
+    assert "whatever time" in gaps[0].why
+
+
+def test_a_list_that_heeds_no_time_but_reaches_back_is_whole() -> None:
+    """Its oldest record is from before all that was asked for."""
+    listing = Listing(rows(300, 1_000, T0 - 220_000), heeds_times=False)
+    found, gaps = whole([DAY], listing)
+    assert (gaps, {row for row in listing.rows if DAY[0] <= row.time <= DAY[1]} <= set(found)) == ([], True)
 
 
 def test_there_is_an_end_to_it() -> None:
-    """A venue is not asked thousands of questions for one command."""
-    reads: list[tuple[int, int]] = []
-    rows = [Row(number, T0 + number) for number in range(LIMIT * READS)]
-    with pytest.raises(TooLong, match=str(READS)):
-        Pages().whole("orders", (T0, T0 + 80_000), LIMIT, venue(rows, reads))
-    assert len(reads) == READS + 1
+    """A venue is not asked without end; what was read until then counts."""
+    numbers = count()
+
+    def endless(start: int, end: int) -> list[Row]:
+        return [Row(next(numbers), end - each // 3) for each in range(100)]
+
+    found, gaps = whole([(T0, T0 + 10**9)], endless)
+    assert len(found) == 100 * READS
+    assert [gap.span[0] for gap in gaps] == [T0]
+    assert gaps[0].span[1] < T0 + 10**9
+
+
+def test_spans_are_merged() -> None:
+    """In order, and none of them twice."""
+    assert merged([(5, 9), (1, 3), (3, 4), (8, 12)]) == [(1, 4), (5, 12)]
+    assert merged([]) == []
+    assert whole([], Listing(rows(3))) == ([], [])

@@ -47,14 +47,14 @@ class _World:
     def now_ms(self) -> int:
         return self.now
 
-    def read(self, _: str) -> Record:
-        return self.record
-
     def resolve(self, report: Report, **_: str) -> Report:
         return report
 
     def begun_between(self, *_: object) -> list[str]:
         return ["x"]
+
+    def begun(self) -> Any:
+        return SimpleNamespace(between=lambda *asked: self.begun_between(*asked))
 
     def first_look(self, _: str) -> int | None:
         return self.first
@@ -65,23 +65,26 @@ class _World:
     def forget_look(self, _: str) -> None:
         self.first = None
 
-    def for_a_run(self) -> "_World":
+    def visit(self, _: Account) -> "_World":
         return self
 
-    def time(self, _: Account) -> int:
+    def read(self, given: Any) -> Any:
+        return self.record if isinstance(given, str) else None
+
+    def time(self) -> int:
         self.now += self.slow
         return self.now + self.venue_ahead
 
-    def look(self, account: Account, command: Close, window: Any) -> Look:
+    def look(self, command: Close, window: Any) -> Look:
         order = SeenOrder(
             "o", "P", "SELL", "MARKET", Decimal(1), Decimal("0.5"), "COMPLETED", T0 - 1_900 + self.venue_ahead, True
         )
         return Look(orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY"))
 
-    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
-        """Two runs with more than the time between that makes them count as two."""
+    def reconciler(self, accounts: Mapping[str, Account] | None = None) -> Reconciler:
+        """Over this world."""
         played = cast("Any", self)
-        reconciler = Reconciler(
+        return Reconciler(
             ledger=played,
             casebook=played,
             accounts=accounts or {"main": MAIN},
@@ -90,6 +93,10 @@ class _World:
             limits=ReconcileLimits(),
             publish=lambda report: self.told.append(report.outcome),
         )
+
+    def reconcile_twice(self, accounts: Mapping[str, Account] | None = None) -> list[Reconciled]:
+        """Two runs with more than the time between that makes them count as two."""
+        reconciler = self.reconciler(accounts)
         first = reconciler.one("x")
         self.now += 60_000
         return [first, reconciler.one("x")]
@@ -109,6 +116,41 @@ def test_a_clock_that_takes_too_long_says_nothing(venue_ahead: int) -> None:
     world = _World(venue_ahead, slow=4_000)
     assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("jump", "finding"), [(0, "found"), (1_500, "found"), (4_000, "unreadable"), (-4_000, "unreadable")]
+)
+def test_a_clock_that_jumps_while_the_venue_is_read_says_nothing(jump: int, finding: str) -> None:
+    """The venue's or ours: which of the times that were read are by which, nobody knows."""
+    world = _World(0, 0)
+
+    def step(wanted: Any) -> Any:
+        if isinstance(wanted, str):
+            return world.record
+        world.venue_ahead += jump
+        return None
+
+    cast("Any", world).read = step
+    assert world.reconcile_twice()[0].finding == finding
+
+
+def test_an_account_is_visited_once_for_all_its_unknowns() -> None:
+    """And each command is looked for in what was read for all."""
+    records = {
+        each: replace(RECORD, command_id=each, report=REPORT.model_copy(update={"command_id": each})) for each in "xyz"
+    }
+    world = _World(0, 0)
+    read: list[int] = []
+    played = cast("Any", world)
+
+    def look_up(given: Any) -> Any:
+        return records.get(given) if isinstance(given, str) else read.append(len(given))
+
+    played.read = look_up
+    played.unknowns = lambda: [(each, T0) for each in records]
+    found = list(world.reconciler().all())
+    assert ([each.command_id for each in found], read) == (["x", "y", "z"], [3])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +177,7 @@ def test_another_alias_may_be_of_the_same_account(url: str, finding: str) -> Non
     records = {"x": RECORD, "y": replace(RECORD, command_id="y", account="second", report=twin)}
     world = _World(0, 0)
     played = cast("Any", world)
-    played.read = records.get
+    played.read = lambda given: records.get(given) if isinstance(given, str) else None
     played.begun_between = lambda start, end, command, accounts: [
         each.command_id for each in records.values() if each.account in accounts
     ]

@@ -4,7 +4,9 @@ Keys: ``orders:unknown`` and ``orders:journal`` are the ledger's; ``orders:looks
 nothing was found at the venue for the first time (UNIX ms), so that two runs, in whichever process, count as two looks.
 """
 
-from collections.abc import Collection, Iterable
+import sys
+from bisect import bisect_left
+from collections.abc import Collection
 from typing import Any, cast
 
 import redis
@@ -13,6 +15,8 @@ from worker.execution.redis_ledger import JOURNAL_KEY, UNKNOWN_KEY, guarded
 
 LOOKS_KEY = "orders:looks"
 PAGE = 1000
+KEPT_MS = 3_600_000
+"""How far back before what was asked for last the journal is remembered in a run."""
 
 
 class Casebook:
@@ -39,26 +43,73 @@ class Casebook:
         """Something was found, or the command is settled."""
         guarded(self._client.hdel, LOOKS_KEY, command_id)
 
+    def begun(self) -> "Begun":
+        """The sends that the journal knows of, for one run."""
+        return Begun(self._client)
+
     def begun_between(self, start_ms: int, end_ms: int, command: str, accounts: Collection[str]) -> list[str] | None:
+        """As :meth:`Begun.between`, read anew."""
+        return self.begun().between(start_ms, end_ms, command, accounts)
+
+
+class Begun:
+    """Sends that have begun, by the journal. It is only ever added to, so what was read once is not read again."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._start = 0
+        self._read_to = ""
+        self._begun: list[tuple[int, str, tuple[str, str] | None]] = []
+
+    def between(self, start_ms: int, end_ms: int, command: str, accounts: Collection[str]) -> list[str] | None:
         """Ids of commands of these accounts that may have begun a send in this time, by the journal; None when it
         reaches back no more.
 
         Every attempt writes its begin. An entry that names neither command nor account (a record that was lost and put
         back) counts too: whoever asks reads the records anyway.
+
+        Raises:
+            LedgerUnavailable: the journal can't be asked.
         """
         if not self._reaches(start_ms):
             return None
-        others: set[str] = set()
+        self._read(start_ms, end_ms)
+        first, behind = bisect_left(self._begun, (start_ms,)), bisect_left(self._begun, (end_ms + 1,))
+        wanted = {(command, account) for account in accounts}
         ids: dict[str, None] = {}
-        for fields in self._entries(start_ms, end_ms):
-            command_id = fields["id"]
-            if not command_id:
-                continue  # a halt or its end, which is of no command
-            if "command" in fields and (fields["command"] != command or fields["account"] not in accounts):
-                others.add(command_id)
-            else:
+        unnamed: dict[str, None] = {}
+        others: set[str] = set()
+        for _, command_id, named in self._begun[first:behind]:
+            if named in wanted:
                 ids[command_id] = None
-        return [command_id for command_id in ids if command_id not in others]
+            elif named is None:
+                unnamed[command_id] = None
+            else:
+                others.add(command_id)
+        return [*ids, *(each for each in unnamed if each not in ids and each not in others)]
+
+    def _read(self, start_ms: int, end_ms: int) -> None:
+        """Read what of this time has not been read. What is long before is forgotten: a run begins with the oldest."""
+        read_to = int(self._read_to.partition("-")[0] or 0)
+        if not self._start <= start_ms <= read_to:
+            self._start, self._read_to, self._begun, read_to = start_ms, "", [], 0
+        begin = f"({self._read_to}" if self._read_to else str(max(0, start_ms))
+        kept = bisect_left(self._begun, (start_ms - KEPT_MS,))
+        self._start, self._begun = max(self._start, start_ms - KEPT_MS), self._begun[kept:]
+        while read_to <= end_ms:
+            page = cast(
+                "list[tuple[str, dict[str, str]]]",
+                guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=PAGE),
+            )
+            for position, fields in page:
+                if fields["id"]:  # else it is a halt or its end, which is of no command
+                    named = (sys.intern(fields["command"]), fields["account"]) if "command" in fields else None
+                    self._begun.append((int(position.partition("-")[0]), fields["id"], named))
+            if page:
+                self._read_to = page[-1][0]
+            if len(page) < PAGE:
+                return
+            begin = f"({self._read_to}"
 
     def _reaches(self, start_ms: int) -> bool:
         """Whether nothing of that time has been trimmed from the journal."""
@@ -69,16 +120,3 @@ class Casebook:
             return True
         first = told.get("first-entry")
         return first is not None and int(str(first[0]).partition("-")[0]) <= start_ms
-
-    def _entries(self, start_ms: int, end_ms: int) -> Iterable[dict[str, str]]:
-        begin = str(max(0, start_ms))
-        while True:
-            page = cast(
-                "list[tuple[str, dict[str, str]]]",
-                guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=PAGE),
-            )
-            for _, fields in page:
-                yield fields
-            if len(page) < PAGE:
-                return
-            begin = f"({page[-1][0]}"

@@ -26,6 +26,7 @@ from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
 from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of, whole_characters
+from worker.venues.freshness import not_before
 from worker.venues.transport import Transport
 
 LEASE_MARGIN_SECONDS = 4.0
@@ -270,7 +271,8 @@ class Executor:
             self._holder.begin_again(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Answer):
-            verdict = run.venue.judge(run.command, answer).without(run.secrets)
+            judged = not_before(run.venue.judge(run.command, answer), answer, run.signed_at)
+            verdict = judged.without(run.secrets)
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)

@@ -12,6 +12,7 @@ from pathlib import Path
 from producers.report import Report
 from worker.execution.matrix import Decision
 from worker.venues.base import Answer, Verdict
+from worker.venues.freshness import older_than_asked
 from worker.venues.transport import NoAnswer
 
 logger = logging.getLogger("orders.observer")
@@ -193,6 +194,8 @@ def tried_of(
     """What may be told of an attempt. ``signed_at`` is on the monotonic clock, as the answer's timing is."""
     timing = answer.timing
     came = isinstance(answer, Answer)
+    # What a cache kept is dated when it was made.
+    new = isinstance(answer, Answer) and not older_than_asked(answer)
     return Tried(
         attempt=attempt,
         proof=verdict.proof.value,
@@ -202,5 +205,5 @@ def tried_of(
         signature_age=timing.first_byte - signed_at if timing else None,
         latency=timing.ended - timing.first_byte if timing else None,
         answered_at=now_ms / 1000 if came else None,
-        venue_date=answer.date if isinstance(answer, Answer) else "",
+        venue_date=answer.date if isinstance(answer, Answer) and new else "",
     )

@@ -15,34 +15,20 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any
 
-from producers.commands import Command
 from producers.report import Outcome, Reason, Report
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Ledger, Record, State
-from worker.execution.rivals import Offset, ReconcileLimits, Rivals, command_of
+from worker.execution.rivals import ReconcileLimits, Rivals, command_of
+from worker.execution.visits import Reads, Visits
 from worker.venues.base import Account
 from worker.venues.evidence import Evidence, Finding, weigh
-from worker.venues.seen import Look, Window
 
 logger = logging.getLogger("orders.reconcile")
 
 WHO = "reconcile"
-
-
-class Reads(Protocol):
-    """Looking at one venue. Neither method raises for what the venue answers."""
-
-    def time(self, account: Account) -> int | None:
-        """The venue's clock, UNIX ms; None when it can't be read."""
-
-    def look(self, account: Account, command: Command, window: Window) -> Look:
-        """Everything that is there of this command's kind and time, read since :meth:`for_a_run` or later."""
-
-    def for_a_run(self) -> Self:
-        """The same, remembering what many looks of one run have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +63,8 @@ class _Run:
     """Looks that share what they read. None of it is older than ``started``, and so late does each of them count."""
 
     started: int
-    reads: Mapping[str, Reads]
+    records: Sequence[Record]
+    visits: Visits
     rivals: Rivals
 
 
@@ -106,20 +93,21 @@ class Reconciler:
         self._publish = publish
 
     def all(self) -> Iterator[Reconciled]:
-        """Look for every open unknown, oldest first.
+        """Look for every open unknown, oldest first. Of each account the venue's lists are read once for all of them.
 
         Raises:
             LedgerUnavailable: what was settled before stays so.
         """
-        run = self._run()
-        for command_id, _ in self._casebook.unknowns():
-            record = self._ledger.read(command_id)
+        found = [self._ledger.read(command_id) for command_id, _ in self._casebook.unknowns()]
+        run = self._run([record for record in found if record is not None and record.state is State.UNKNOWN])
+        for known in run.records:
+            record = self._ledger.read(known.command_id)
             if record is not None and record.state is State.UNKNOWN:
                 yield self._reconcile(record, run)
 
-    def _run(self) -> _Run:
-        reads = {venue: each.for_a_run() for venue, each in self._reads.items()}
-        return _Run(self._clock.now_ms(), reads, self._rivals.for_a_run())
+    def _run(self, records: Sequence[Record]) -> _Run:
+        visits = Visits(self._reads, self._clock, self._limits, records)
+        return _Run(self._clock.now_ms(), records, visits, self._rivals.for_a_run())
 
     def one(self, command_id: str) -> Reconciled:
         """Look for one command. One that is settled is only published again, should its result have been lost.
@@ -136,17 +124,18 @@ class Reconciler:
         if record.state is not State.UNKNOWN:
             self._tell(record.report)
             return _reconciled(record, "settled", f"it is settled: {record.report.message}", "", record.report.outcome)
-        return self._reconcile(record, self._run())
+        return self._reconcile(record, self._run([record]))
 
     def _reconcile(self, record: Record, run: _Run) -> Reconciled:
         evidence = self._evidence(record, run)
+        run.rivals.forget(record.command_id)
         outcome = Outcome.UNKNOWN
         if evidence.finding is Finding.FOUND:
             outcome = self._settle(record, Outcome.ACCEPTED, f"found at the venue: {evidence.words}", evidence)
         elif evidence.finding is Finding.REFUTED:
             outcome = self._settle(record, Outcome.NOT_SENT, f"not executed: {evidence.words}", evidence)
         elif evidence.finding is Finding.ABSENT:
-            outcome, evidence = self._absent(record, evidence, run.started)
+            outcome, evidence = self._absent(record, evidence, run.started, run.visits.behind(record.account))
         elif evidence.finding is Finding.AMBIGUOUS:
             self._casebook.forget_look(record.command_id)
         logger.info(
@@ -161,7 +150,7 @@ class Reconciler:
         return _reconciled(record, evidence.finding.value, evidence.words, evidence.reference, outcome)
 
     def _evidence(self, record: Record, run: _Run) -> Evidence:
-        account = self._accounts.get(record.account)
+        account, command = self._accounts.get(record.account), command_of(record)
         if account is None:
             return _unreadable(f"account {record.account!r} is not configured here")
         if record.place not in ("", account.place):
@@ -169,32 +158,26 @@ class Reconciler:
                 f"it was sent to another address or with another key than account {record.account!r} has here; "
                 "reconcile it where it has those still, or look at the venue by hand"
             )
-        reads = run.reads.get(account.venue)
-        if reads is None:
-            return _unreadable(f"{account.venue} has no reads that would show it")
-        command = command_of(record)
         if command is None:
             return _unreadable("the ledger does not have its arguments")
-        asked, venue_time, answered = self._clock.now_ms(), reads.time(account), self._clock.now_ms()
-        if venue_time is None:
-            return _unreadable("the venue's clock can't be read")
-        offset = Offset(venue_time - max(asked, answered), venue_time - min(asked, answered))
-        if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
-            return _unreadable("the venue took too long to tell its time: its records' times can't be compared by it")
-        window = self._limits.window(record, offset)
-        if window is None:
+        seen = run.visits.of(account)
+        if isinstance(seen, str):
+            return _unreadable(seen)
+        if record.command_id not in seen.wanted:
             return _unreadable("the ledger does not say when it was sent")
-        look = reads.look(account, command, window)
+        command, window = seen.wanted[record.command_id]
+        look = seen.visit.look(command, window)
         # After the look, so that whatever made a record that was seen is in the journal by now.
-        rivals = run.rivals.of(record, command, window, offset)
+        rivals = run.rivals.of(record, command, window, seen.offset)
         if rivals is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
         return weigh(command, window, look, rivals)
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
-    def _absent(self, record: Record, evidence: Evidence, started: int) -> tuple[Outcome, Evidence]:
-        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000)
+    def _absent(self, record: Record, evidence: Evidence, started: int, behind: int) -> tuple[Outcome, Evidence]:
+        # By the venue's clock as well: what tells an old time, all of it may be from a cache, shows what was then.
+        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + behind
         if started < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
         first = self._casebook.first_look(record.command_id)

@@ -1,7 +1,7 @@
 """When a command's record can have been made, and which other commands could have made it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +17,9 @@ from worker.venues.seen import Window
 LEASES_MS = 600_000
 """How much longer ago than its arrival a rival's send may have been begun: more than the longest lease that the
 settings of timeouts allow."""
+
+BegunBetween = Callable[[int, int, str, Collection[str]], list[str] | None]
+"""As :meth:`worker.execution.casebook.Begun.between`."""
 
 EVER = Window(0, 10**15, 10**15)
 
@@ -73,17 +76,30 @@ class Rivals:
     """Finds the commands that could have made the same record as another."""
 
     def __init__(
-        self, ledger: Ledger, casebook: Casebook, limits: ReconcileLimits, accounts: Mapping[str, Account]
+        self,
+        ledger: Ledger,
+        casebook: Casebook,
+        limits: ReconcileLimits,
+        accounts: Mapping[str, Account],
+        begun_between: BegunBetween | None = None,
     ) -> None:
         self._ledger = ledger
         self._casebook = casebook
         self._limits = limits
         self._accounts = accounts
+        self._begun_between = begun_between or casebook.begun_between
         self._known: dict[str, tuple[Record, Command | None]] = {}
+        self._made: dict[str, tuple[Offset, Rival | None]] = {}
 
     def for_a_run(self) -> Self:
-        """The same, remembering the settled records that it has read: those don't change for the worse."""
-        return type(self)(self._ledger, self._casebook, self._limits, self._accounts)
+        """The same, remembering the journal and the records that it has read: what has ended sends nothing any more."""
+        begun = self._casebook.begun()
+        return type(self)(self._ledger, self._casebook, self._limits, self._accounts, begun.between)
+
+    def forget(self, command_id: str) -> None:
+        """It was settled since."""
+        self._known.pop(command_id, None)
+        self._made.pop(command_id, None)
 
     def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
         """Every command of the same kind and place that is not proven not executed, begun when it could have made a
@@ -94,16 +110,12 @@ class Rivals:
         """
         before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
         start, end = window.start - before, window.late + offset.size
-        ids = self._casebook.begun_between(start, end, record.command, self._same_place(record.account))
+        same_place = self._same_place(record.account)
+        ids = self._begun_between(start, end, record.command, same_place)
         if ids is None:
             return None
-        rivals = []
-        for command_id in ids:
-            if command_id != record.command_id:
-                known = self._read(command_id)
-                rival = self._rival(record, command, *known, offset) if known else Rival(command_id, command, EVER)
-                rivals += [rival] if rival else []
-        return rivals
+        found = [self._rival(each, record, command, same_place, offset) for each in ids if each != record.command_id]
+        return [rival for rival in found if rival is not None]
 
     def _same_place(self, alias: str) -> set[str]:
         """The aliases that may be this one's account as well: two keys of one account look like two accounts here."""
@@ -111,20 +123,34 @@ class Rivals:
         place = (mine.venue, mine.base_url) if mine else None
         return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == place)}
 
-    def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
-        known = self._known.get(command_id)
+    def _rival(
+        self, command_id: str, record: Record, command: Command, same_place: set[str], offset: Offset
+    ) -> Rival | None:
+        known = self._known.get(command_id) or self._read(command_id)
+        # What does not say its arguments or times may have been anything: it is taken for this one's double. So is one
+        # whose record has expired.
         if known is None:
-            record = self._ledger.read(command_id)
-            known = (record, command_of(record)) if record else None
-            if known and known[0].state is State.SETTLED:
-                self._known[command_id] = known
+            return Rival(command_id, command, EVER)
+        other, asked = known
+        if other.command != record.command or other.account not in same_place:
+            return None
+        if asked is None or command_id not in self._known:
+            return self._as_rival(other, asked or command, offset)
+        made = self._made.get(command_id)
+        if made is None or made[0] != offset:
+            made = self._made[command_id] = offset, self._as_rival(other, asked, offset)
+        return made[1]
+
+    def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
+        record = self._ledger.read(command_id)
+        if record is None:
+            return None
+        known = record, command_of(record)
+        if record.state in (State.SETTLED, State.UNKNOWN):
+            self._known[command_id] = known
         return known
 
-    def _rival(
-        self, record: Record, command: Command, other: Record, asked: Command | None, offset: Offset
-    ) -> Rival | None:
-        if other.command != record.command or other.account not in self._same_place(record.account):
-            return None
+    def _as_rival(self, other: Record, asked: Command, offset: Offset) -> Rival | None:
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
@@ -132,10 +158,7 @@ class Rivals:
         # What was settled without an answer, by evidence or by a person's word, had one.
         second = bool(other.progress.tainted and other.report and other.report.http_status)
         reference = reference_of(other.report.result) if accepted and other.report and not second else ""
-        # What does not say its arguments or times may have been anything: it is taken for this one's double. So is,
-        # above, one whose record has expired.
-        window = self._limits.window(other, offset) or EVER
-        return Rival(other.command_id, asked or command, window, reference)
+        return Rival(other.command_id, asked, self._limits.window(other, offset) or EVER, reference)
 
 
 def reference_of(result: Any) -> str:

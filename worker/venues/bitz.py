@@ -29,6 +29,7 @@ from worker.venues.base import (
     whole_number,
 )
 from worker.venues.contradictions import differs
+from worker.venues.freshness import NO_CACHE, STALE, older_than_asked
 from worker.venues.listed import find, from_settings
 from worker.venues.positions import read_position
 
@@ -128,7 +129,7 @@ class Bitz:
             ("timeStamp", str(now_ms // 1000)),
         )
         url = account.base_url + "/Contract/getContractActivePositions"
-        headers = {"content-type": "application/x-www-form-urlencoded"}
+        headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE}
         return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
 
     def judge(self, command: Command, answer: Answer) -> Verdict:
@@ -150,6 +151,8 @@ class Bitz:
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
+        if code == 200 and answer.status == 200 and (doubt := older_than_asked(answer)):
+            return Verdict(Proof.UNKNOWN, f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER, **said)
         if code == 200 and answer.status == 200:
             return _judge_data(command, data, said)
         return self._judge_code(code, {**said, "venue_code": code})

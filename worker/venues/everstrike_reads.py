@@ -1,255 +1,247 @@
-"""Looking at Everstrike: the reads that show what became of a command of unknown fate.
+"""Looking at Everstrike: the reads that show what became of commands of unknown fate.
 
-The venue's GETs need the key alone. Lists take ``pair``, ``start``, ``end`` and ``limit`` (``docs/venues.md``); that a
-list that is as long as its limit may be cut, and is read by narrower times then (:mod:`worker.venues.pages`), and that
-a time is integer milliseconds, is held here: anything else makes a place unreadable, and a place that can't be read
-whole proves nothing.
+Lists take ``pair``, ``start``, ``end`` and ``limit`` (``docs/venues.md``). Each is read once for
+all commands of an account, and whole (:mod:`worker.venues.pages`). A place that can't be read whole, that answers for
+another pair, or from a cache (:mod:`worker.venues.freshness`), proves nothing.
 """
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from typing import Any, Self, TypeVar
-
-import requests
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from producers.commands import Cancel, Close, Command, Withdraw
-from worker.venues.base import Account, Answer, decimal_text, one_line, read_json, secrets_of, struck_out, untouched
-from worker.venues.everstrike import EverstrikeAuth
-from worker.venues.pages import Pages, Timed, TooLong
-from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
-from worker.venues.transport import NoAnswer
+from worker.venues.base import Account
+from worker.venues.everstrike_gets import EverstrikeGets, Exchange, Unreadable, readable
+from worker.venues.everstrike_records import (
+    UNREADABLE_RECORD,
+    read_fill,
+    read_order,
+    read_size,
+    read_state,
+    read_time,
+    read_trigger,
+    read_withdrawal,
+    unnested,
+)
+from worker.venues.pages import Gap, Span, Timed, whole
+from worker.venues.seen import Look, SeenFill, SeenOrder, Window
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 LIMIT = 100
-"""Records asked for in one read. A list as long as that may lack some."""
+"""Records asked for in one read."""
 FOLLOWED = 5
-"""Orders looked up one by one, for fills whose order no list shows."""
+"""Orders looked up one by one for one command, for fills whose order no list shows."""
+SINGLY = 3
+"""So many orders are looked up one by one; of more the list is read first."""
 EARLIER_MS = 7 * 86_400_000
 """How far back triggers are listed: one that was set days ago may fire beside a close."""
+EVER: Span = (0, 10**15)
 
 NOT_FOUND = "the order was not found"
 
-T = TypeVar("T")
+ORDERS = ("/active_orders", "/completed_orders", "/orders")
+"""The last wins: an order that is filled between two reads is told as it stands at the end."""
+
 Listed = TypeVar("Listed", bound=Timed)
-Exchange = Callable[[str, Callable[[], requests.PreparedRequest]], Answer | NoAnswer]
-"""As :meth:`worker.venues.transport.Transport.exchange`."""
-
-
-class _Unreadable(Exception):
-    """A place can't be read whole; the text says which and why."""
+Wanted = Sequence[tuple[Command, Window]]
 
 
 @dataclass(frozen=True, slots=True)
 class EverstrikeReads:
-    """Reads one account's side of the venue, one request after the other."""
+    """Visits accounts at the venue."""
 
     exchange: Exchange
-    pages: Pages | None = None
-    """What a run remembers; without one every look reads anew."""
 
-    def for_a_run(self) -> Self:
-        """Reads that remember the pages of long lists, for as long as they are kept."""
-        return replace(self, pages=Pages())
+    def visit(self, account: Account) -> "EverstrikeVisit":
+        """Everything that is read from now on is of one run."""
+        return EverstrikeVisit(EverstrikeGets(self.exchange, account))
 
-    def time(self, account: Account) -> int | None:
+
+class EverstrikeVisit:
+    """One account's side of the venue, read once for many commands, one request after the other.
+
+    First :meth:`time`, then :meth:`read`; then :meth:`look`, which asks for nothing more. None of them raises for what
+    the venue answers. Not for sharing among threads.
+    """
+
+    def __init__(self, gets: EverstrikeGets) -> None:
+        self._gets = gets
+        self._lists: dict[tuple[str, str], tuple[list[Any], list[Gap]]] = {}
+        self._sizes: dict[str, tuple[Decimal, str] | Unreadable] = {}
+        self._states: dict[str, SeenOrder | Unreadable | None] = {}
+        self._followed: dict[str, SeenOrder | Unreadable | None] = {}
+
+    def time(self) -> int | None:
         """The venue's clock, UNIX ms; None when it can't be read."""
+        return self._gets.time()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, wanted: Wanted) -> None:
+        """Read every place where one of these commands could stand: each list once."""
+        spans: dict[str, list[Span]] = {}
+        withdrawn: list[Span] = []
+        cancelled: dict[str, int] = {}
+        for command, window in wanted:
+            if isinstance(command, Close):
+                spans.setdefault(command.pair, []).append((window.start, window.late))
+            elif isinstance(command, Withdraw):
+                withdrawn.append((window.start, window.late))
+            elif isinstance(command, Cancel):
+                cancelled[command.order_id] = window.late
+        for pair, times in spans.items():
+            self._read_pair(pair, times)
+        for command, window in wanted:
+            if isinstance(command, Close):
+                self._follow(command.pair, window)
+        if withdrawn:
+            self._list("/withdrawals", "", withdrawn, read_withdrawal)
+        self._read_states(cancelled)
+
+    def _read_pair(self, pair: str, spans: list[Span]) -> None:
+        for path in ORDERS:
+            self._list(path, pair, spans, read_order)
+        self._list("/fills", pair, spans, read_fill)
+        self._list("/triggers", pair, [(max(0, low - EARLIER_MS), high) for low, high in spans], read_trigger)
         try:
-            return _time(self._result(account, "/time", {}))
-        except (_Unreadable, TypeError, ValueError, ArithmeticError):
-            return None
+            result = self._gets.result("/position", {"pair": pair})
+            if isinstance(result, Mapping) and result.get("pair", pair) != pair:
+                raise Unreadable("/position answers for another pair")
+            self._sizes[pair] = readable("/position", read_size, result)
+        except Unreadable as problem:
+            self._sizes[pair] = problem
 
-    def look(self, account: Account, command: Command, window: Window) -> Look:
-        """Read every place where the command could stand. Never raises: what can't be read is a problem of the look.
+    def _follow(self, pair: str, window: Window) -> None:
+        """A fill in the window may be of an order from long before, which the lists of the window don't show."""
+        for order_id in self._unlisted(pair, window)[:FOLLOWED]:
+            if order_id not in self._followed:
+                self._followed[order_id] = self._order(order_id, read_order)
 
-        What is long was read since :meth:`for_a_run`, the rest now.
-        """
-        look = Look()
-        steps: tuple[Callable[[Account, Any, Window, Look], Look], ...] = ()
-        if isinstance(command, Cancel):
-            steps = (self._with_order,)
-        elif isinstance(command, Close):
-            steps = (self._with_orders, self._with_fills, self._with_triggers, self._with_position)
-        elif isinstance(command, Withdraw):
-            steps = (self._with_withdrawals,)
-        for step in steps:
-            try:
-                look = step(account, command, window, look)
-            except _Unreadable as problem:
-                look = replace(look, problems=(*look.problems, str(problem)))
-        return look
+    def _unlisted(self, pair: str, window: Window) -> list[str]:
+        fills: list[SeenFill] = _inside(self._lists["/fills", pair][0], window)
+        known = self._orders(pair, window)
+        return [*dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in known)]
 
-    def _with_order(self, account: Account, cancel: Cancel, _: Window, look: Look) -> Look:
-        order = self._order(account, cancel.order_id)
-        return replace(look, orders=(order,) if order else ())
+    def _read_states(self, ids: Mapping[str, int]) -> None:
+        """Orders as they stand now, by their ids, that were made before some time. Of many the newest are taken from a
+        list, with fewer reads than one for each."""
+        if len(ids) > SINGLY:
+            self._read_newest(ids)
+        for order_id in ids:
+            if order_id not in self._states:
+                self._states[order_id] = self._order(order_id, read_state)
 
-    def _with_orders(self, account: Account, close: Close, window: Window, look: Look) -> Look:
-        found: dict[str, SeenOrder] = {}
-        # The last wins: an order that is filled between two reads is told as it stands at the end.
-        for path in ("/active_orders", "/completed_orders", "/orders"):
-            listed = self._list(account, path, _span(window, close.pair), _order)
-            found.update({order.id: order for order in listed})
-        return replace(look, orders=tuple(found.values()))
+    def _read_newest(self, ids: Mapping[str, int]) -> None:
+        def between(start: int, end: int) -> list[_When]:
+            page = self._rows("/orders", {"start": str(start), "end": str(end), "limit": str(LIMIT)})
+            found = [readable("/orders", read_state, row) for row in page]
+            self._states.update((order.id, order) for order in found if order.id in ids)
+            # There is no more to be found: no page is as good as an empty one.
+            more = any(order_id not in self._states for order_id in ids)
+            return [_When(order.id, _time_if_told(row)) for order, row in zip(found, page, strict=True)] if more else []
 
-    def _with_fills(self, account: Account, close: Close, window: Window, look: Look) -> Look:
-        fills = self._list(account, "/fills", _span(window, close.pair), _fill)
-        orders = {order.id: order for order in look.orders}
-        # A fill in the window may be of an order from long before, which the lists of the window don't show.
-        for order_id in list(dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in orders))[:FOLLOWED]:
-            order = self._order(account, order_id)
-            if order is not None:
-                orders[order.id] = order
-        return replace(look, orders=tuple(orders.values()), fills=tuple(fills))
+        with suppress(Unreadable):  # each is asked for by itself then
+            whole([(0, max(ids.values()))], between, len(ids) // 4)
 
-    def _with_triggers(self, account: Account, close: Close, window: Window, look: Look) -> Look:
-        span = {**_span(window, close.pair), "start": str(max(0, window.start - EARLIER_MS))}
-        found = {trigger.id: trigger for trigger in self._list(account, "/triggers", span, _trigger)}
-        return replace(look, triggers=tuple(found.values()))
-
-    def _with_position(self, account: Account, close: Close, _: Window, look: Look) -> Look:
-        result = self._result(account, "/position", {"pair": close.pair})
-        return replace(look, position=_readable("/position", _position, result))
-
-    def _with_withdrawals(self, account: Account, _: Withdraw, window: Window, look: Look) -> Look:
-        found = {each.id: each for each in self._list(account, "/withdrawals", _span(window), _withdrawal)}
-        return replace(look, withdrawals=tuple(found.values()))
-
-    def _order(self, account: Account, order_id: str) -> SeenOrder | None:
+    def _order(self, order_id: str, read: Callable[[Any], SeenOrder]) -> SeenOrder | Unreadable | None:
         """One order; None when the venue says that it has none."""
-        result = self._result(account, "/order", {"id": order_id}, none_when=NOT_FOUND)
-        order = _readable("/order", _order, _unnested(result)) if result is not None else None
-        if order is not None and order.id != order_id:
-            raise _Unreadable("/order answers with another order")
+        try:
+            result = self._gets.result("/order", {"id": order_id}, none_when=NOT_FOUND)
+            order = readable("/order", read, unnested(result)) if result is not None else None
+            if order is not None and order.id != order_id:
+                raise Unreadable("/order answers with another order")
+        except Unreadable as problem:
+            return problem
         return order
 
-    def _list(
-        self, account: Account, path: str, query: Mapping[str, str], read: Callable[[Any], Listed]
-    ) -> list[Listed]:
+    def _list(self, path: str, pair: str, spans: list[Span], read: Callable[[Any], Listed]) -> None:
         def between(start: int, end: int) -> list[Listed]:
-            asked = {**query, "start": str(start), "end": str(end), "limit": str(LIMIT)}
-            result = self._result(account, path, asked)
-            if not isinstance(result, list):
-                raise _Unreadable(f"{path} answers with no list")
-            return [_readable(path, read, _unnested(row)) for row in result]
+            asked = {"start": str(start), "end": str(end), "limit": str(LIMIT)}
+            rows = self._rows(path, {"pair": pair, **asked} if pair else asked)
+            found = [readable(path, read, row) for row in rows]
+            if pair and any(getattr(each, "pair", pair) != pair for each in found):
+                raise Unreadable(f"{path} shows records of another pair than it was asked for")
+            return found
 
-        place = (account.alias, path, query.get("pair"))
         try:
-            return (self.pages or Pages()).whole(place, (int(query["start"]), int(query["end"])), LIMIT, between)
-        except TooLong as problem:
-            raise _Unreadable(f"{path} {problem}") from None
+            rows, gaps = whole(spans, between)
+            self._lists[path, pair] = sorted(rows, key=_time_of), gaps
+        except Unreadable as problem:
+            self._lists[path, pair] = [], [Gap(EVER, str(problem))]
 
-    def _result(self, account: Account, path: str, query: Mapping[str, str], none_when: str = "") -> Any:
-        """The ``result`` of a GET; None when it is refused with the words ``none_when``."""
-        request = requests.Request(
-            "GET", account.base_url + path, params=query or None, auth=EverstrikeAuth(account.credentials)
-        ).prepare()
-        answer = self.exchange(account.base_url, lambda: request)
-        if not isinstance(answer, Answer):
-            raise _Unreadable(f"{path}: {answer.message}")
-        envelope = struck_out(read_json(answer.body), secrets_of(request, account))
-        envelope = envelope if isinstance(envelope, Mapping) else {}
-        if answer.status == 200 and envelope.get("code") == 200 and envelope.get("result") is not None:
-            return envelope["result"]
-        said = one_line(envelope.get("msg") or "nothing that can be read", 80)
-        if none_when and answer.status == 503 and said.casefold().rstrip(".") == none_when:
-            return None
-        raise _Unreadable(f"{path}: the venue answered {answer.status} ({said})")
+    def _rows(self, path: str, query: Mapping[str, str]) -> list[Any]:
+        result = self._gets.result(path, query)
+        if not isinstance(result, list):
+            raise Unreadable(f"{path} answers with no list")
+        return [unnested(row) for row in result]
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def look(self, command: Command, window: Window) -> Look:
+        """What was read that could be this command's: one of those that :meth:`read` was given, with its window. What
+        could not be read is a problem of the look."""
+        if isinstance(command, Cancel):
+            state = self._states[command.order_id]
+            if isinstance(state, Unreadable):
+                return Look(problems=(str(state),))
+            return Look(orders=(state,) if state else ())
+        if isinstance(command, Withdraw):
+            rows, problems = self._seen("/withdrawals", "", window)
+            return Look(withdrawals=tuple(rows), problems=tuple(problems))
+        return self._look_for_close(command.pair, window) if isinstance(command, Close) else Look()
+
+    def _look_for_close(self, pair: str, window: Window) -> Look:
+        orders = self._orders(pair, window)
+        fills, problems = self._seen("/fills", pair, window)
+        earlier = replace(window, start=max(0, window.start - EARLIER_MS))
+        triggers, more = self._seen("/triggers", pair, earlier)
+        problems = [each for path in ORDERS for each in self._seen(path, pair, window)[1]] + problems + more
+        for order_id in self._unlisted(pair, window):
+            order = self._followed.get(order_id)
+            if isinstance(order, Unreadable):
+                problems.append(str(order))
+            elif order is not None:
+                orders[order.id] = order
+        size = self._sizes[pair]
+        if isinstance(size, Unreadable):
+            return Look(problems=(*problems, str(size)))
+        return Look(tuple(orders.values()), tuple(triggers), tuple(fills), (), size, tuple(dict.fromkeys(problems)))
+
+    def _orders(self, pair: str, window: Window) -> dict[str, SeenOrder]:
+        return {order.id: order for path in ORDERS for order in self._seen(path, pair, window)[0]}
+
+    def _seen(self, path: str, pair: str, window: Window) -> tuple[list[Any], list[str]]:
+        rows, gaps = self._lists[path, pair]
+        missing = [gap for gap in gaps if gap.span[0] <= window.late and gap.span[1] >= window.start]
+        return _inside(rows, window), [_told(path, gap) for gap in missing]
 
 
-def _span(window: Window, pair: str = "") -> dict[str, str]:
-    span = {"start": str(window.start), "end": str(window.late)}
-    return {"pair": pair, **span} if pair else span
+@dataclass(frozen=True, slots=True)
+class _When:
+    """A record of which its place in a list alone matters."""
+
+    key: str
+    time: int
 
 
-def _readable(path: str, read: Callable[[Any], T], row: Any) -> T:
+def _time_if_told(row: Any) -> int:
     try:
-        return read(row)
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise _Unreadable(f"{path} has a record that can't be read ({type(error).__name__})") from None
+        return read_time(row["time"])
+    except UNREADABLE_RECORD:
+        return 0
 
 
-# -- one record each; what can't be read raises one of the errors that `_readable` knows -------------------------------
+def _time_of(row: Timed) -> int:
+    return row.time
 
 
-def _unnested(row: Any) -> Any:
-    """The venue's own client expects an order as ``result.order``; its pages show it flat."""
-    inner = row.get("order") if isinstance(row, Mapping) else None
-    return inner if isinstance(inner, Mapping) else row
+def _told(path: str, gap: Gap) -> str:
+    return gap.why if gap.why.startswith(path) else f"{path} {gap.why}"
 
 
-def _order(row: Any) -> SeenOrder:
-    flag = row.get("reduce_only")
-    return SeenOrder(
-        id=_word(row["id"]),
-        pair=_word(row["pair"]),
-        side=_word(row["side"]),
-        type=_word(row["type"]),
-        price=_optional(row.get("price")),
-        qty=_amount(row["qty_orig"]),
-        status=_word(row["status"]),
-        time=_time(row["time"]),
-        reduce_only=flag if isinstance(flag, bool) else None,
-        raw=untouched(row),
-    )
-
-
-def _trigger(row: Any) -> SeenTrigger:
-    return SeenTrigger(
-        id=_word(row["id"]),
-        pair=_word(row["pair"]),
-        qty=_optional(row.get("qty")),
-        price=_optional(row.get("price")),
-        trigger_price=_amount(row["trigger_price"]),
-        trigger_event=_word(row["trigger_event"]) if row.get("trigger_event") else "",
-        status=_word(row["status"]),
-        message=one_line(row.get("msg") or "", 120),
-        time=_time(row["time"]),
-        raw=untouched(row),
-    )
-
-
-def _fill(row: Any) -> SeenFill:
-    return SeenFill(_word(row["order_id"]), _word(row["pair"]), _time(row["time"]))
-
-
-def _withdrawal(row: Any) -> SeenWithdrawal:
-    return SeenWithdrawal(
-        id=_word(row["id"]),
-        asset=_word(row["asset"]),
-        address=_word(row["address"]),
-        qty=_amount(row["qty"]),
-        net=_optional(row.get("net")),
-        status=one_line(row.get("status") or "no status", 60),
-        time=_time(row["time"]),
-        raw=untouched(row),
-    )
-
-
-def _position(result: Any) -> tuple[Decimal, str]:
-    stats = result["stats"]
-    size = abs(_amount(stats["size"]))
-    return size, _word(stats["direction"]) if size else ""
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise TypeError("not a word")
-    return one_line(value, 300)
-
-
-def _amount(value: Any) -> Decimal:
-    text = decimal_text(value)
-    if text is None:
-        raise TypeError("not a number")
-    return Decimal(text)
-
-
-def _optional(value: Any) -> Decimal | None:
-    return None if value is None or value == "" else _amount(value)
-
-
-def _time(value: Any) -> int:
-    """UNIX ms, quoted or not; a time in other units or words would put a record out of its window unnoticed."""
-    number = _amount(value)
-    if number != int(number) or not 10**12 <= number < 10**14:
-        raise ValueError("not a time in milliseconds")
-    return int(number)
+def _inside(rows: list[Any], window: Window) -> list[Any]:
+    return rows[bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.late, key=_time_of)]

@@ -19,6 +19,15 @@ from typing import Any
 from producers.commands import Cancel, Close, Command, Withdraw
 from worker.venues.seen import Look, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 
+OPEN = ("ACTIVE", "PENDING")
+"""What an order or a withdrawal is before its end (``docs/venues.md``, also for the words below)."""
+TAKEN = (*OPEN, "COMPLETED", "CANCELLED")
+"""States of an order that the venue has taken; it may have been cancelled later."""
+SET = ("UNTRIGGERED", "ACTIVE", "COMPLETED", "CANCELLED")
+"""States of a trigger that the venue has taken."""
+SUBMITTED = (*OPEN, "PENDING CONFIRMATION", "COMPLETED")
+"""States of a withdrawal that the venue has taken and that has not come to nothing."""
+
 
 class Finding(StrEnum):
     """What a look at the venue says."""
@@ -132,6 +141,17 @@ def _doubts(*doubts: str) -> str:
     return ", and ".join(filter(None, doubts))
 
 
+def _state(status: str) -> str:
+    """A status in the venue's own spelling."""
+    words = " ".join(status.upper().replace("_", " ").replace("-", " ").split())
+    return {"CANCELED": "CANCELLED"}.get(words, words)
+
+
+def _not_taken(status: str, taken: Sequence[str]) -> str:
+    """A record whose own status says no, or nothing that is listed, is no yes: it may have come to nothing."""
+    return "" if _state(status) in taken else f"its status {status} does not say that it was taken"
+
+
 def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
     timely = _fits_time(window, order.time)
     if timely is None or order.pair != close.pair:
@@ -141,7 +161,7 @@ def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
     if close.price is not None and order.price not in (None, close.price):
         return None
     market = order.type == "MARKET"
-    if close.price is None and not market and order.status in ("ACTIVE", "PENDING"):
+    if close.price is None and not market and _state(order.status) in OPEN:
         return None  # what closes at market does not rest in the book
     return _doubts(
         timely,
@@ -149,7 +169,6 @@ def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
         "it is an order, and a trigger was asked for" if close.trigger_price is not None else "",
         f"it is listed as {order.type}" if market == (close.price is not None) else "",
         "it is not marked reduce-only" if order.reduce_only is False else "",
-        "its status is REJECTED" if order.status == "REJECTED" else "",
     )
 
 
@@ -178,7 +197,8 @@ def _of_other_amounts(close: Close, window: Window, look: Look, rivals: Sequence
     for order in look.orders:
         price = order.price if close.price is not None else None
         asked = close.model_copy(update={"qty": None, "price": price})
-        if _fits_order(asked, window, order) == "" and not _wrong_side(look, order):
+        rejected = _state(order.status) == "REJECTED"
+        if _fits_order(asked, window, order) == "" and not rejected and not _wrong_side(look, order):
             strange.append(order)
     for trigger in look.triggers if close.trigger_price is not None else ():
         price = trigger.price if close.price is not None else None
@@ -195,7 +215,7 @@ def _of_other_amounts(close: Close, window: Window, look: Look, rivals: Sequence
 def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> str | None:
     timely = _fits_time(window, seen.time)
     # Venues write hexadecimal addresses with or without their checksum's capitals.
-    same = seen.asset == wanted.asset and seen.address.casefold() == wanted.address.casefold()
+    same = seen.asset.casefold() == wanted.asset.casefold() and seen.address.casefold() == wanted.address.casefold()
     if timely is None or not same or wanted.qty not in (seen.qty, seen.net):
         return None
     return _doubts(timely, "only its net amount is the same" if seen.qty != wanted.qty else "")
@@ -207,10 +227,14 @@ def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> 
 def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate]:
     found = []
     listed = {order.id: order for order in look.orders}
+    filled = {fill.order_id for fill in look.fills}
     for order in listed.values():
         doubt = _fits_order(close, window, order)
         if doubt is not None:
-            doubt = _doubts(doubt, _wrong_side(look, order), _fired(close, order, look.triggers))
+            taken = _not_taken(order.status, TAKEN)
+            if close.price is None and _state(order.status) == "CANCELLED" and order.id not in filled:
+                taken = "it was cancelled, and no fill of it is listed"
+            doubt = _doubts(doubt, taken, _wrong_side(look, order), _fired(close, order, look.triggers))
             found.append(_Candidate(order.id, f"order {order.id} ({order.status})", doubt, order))
     for fill in {fill.order_id: fill for fill in look.fills if fill.order_id not in listed}.values():
         if fill.pair == close.pair and _fits_time(window, fill.time) is not None:
@@ -231,7 +255,7 @@ def _fired(close: Close, order: SeenOrder, triggers: Iterable[SeenTrigger]) -> s
         trigger.id
         for trigger in triggers
         if close.trigger_price is None
-        and trigger.status in ("ACTIVE", "COMPLETED")
+        and _state(trigger.status) not in ("UNTRIGGERED", "CANCELLED")
         and trigger.pair == order.pair
         and trigger.time <= order.time
         and trigger.qty in (None, order.qty)
@@ -246,6 +270,7 @@ def _stops(close: Close, window: Window, look: Look) -> list[_Candidate]:
     for trigger in look.triggers:
         doubt = _fits_trigger(close, window, trigger)
         if doubt is not None:
+            doubt = _doubts(doubt, _not_taken(trigger.status, SET))
             said = f" ({trigger.status}{': ' + trigger.message if trigger.message else ''})"
             found.append(_Candidate(trigger.id, f"trigger {trigger.id}{said}", doubt, trigger))
     return found
@@ -256,6 +281,7 @@ def _withdrawals(wanted: Withdraw, window: Window, look: Look) -> list[_Candidat
     for seen in look.withdrawals:
         doubt = _fits_withdrawal(wanted, window, seen)
         if doubt is not None:
+            doubt = _doubts(doubt, _not_taken(seen.status, SUBMITTED))
             found.append(_Candidate(seen.id, f"withdrawal {seen.id} ({seen.status})", doubt, seen))
     return found
 
@@ -265,12 +291,13 @@ def _weigh_cancel(cancel: Cancel, look: Look, rivals: Sequence[Rival]) -> Eviden
     if order is None:
         words = "the venue knows no such order, which may be because it was cancelled"
         return Evidence(Finding.AMBIGUOUS, words)
-    if order.status in ("ACTIVE", "PENDING"):
+    state = _state(order.status)
+    if state in OPEN:
         return Evidence(Finding.ABSENT, f"order {order.id} is still {order.status}")
-    if order.status in ("COMPLETED", "REJECTED"):
+    if state in ("COMPLETED", "FILLED", "REJECTED"):
         words = f"order {order.id} is {order.status}: there was nothing left to cancel"
         return Evidence(Finding.REFUTED, words, order.id, order.raw)
-    if order.status != "CANCELLED":
+    if state != "CANCELLED":
         return Evidence(Finding.AMBIGUOUS, f"order {order.id} is {order.status}, which is not listed")
     same = [rival for rival in rivals if isinstance(rival.command, Cancel) and rival.command.order_id == order.id]
     others = [rival.command_id for rival in same]

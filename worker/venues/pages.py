@@ -1,120 +1,145 @@
-"""Reading a venue's list whole, however long it is: by narrower and narrower times.
+"""Reading a venue's list whole, however long it is, once for everybody who needs something of it.
 
-A list of as many records as were asked for may lack some. Its time is then cut into cells of a fixed grid, each of
-which is read alone, and cut in half again while it is still full. The grid is the same for every look, so that the
-looks of one run share what they have read: hundreds of unknowns of the same minutes ask for each record once.
+How many records a venue shows at most, and in which order, no page of it tells. So a list is whole only when a read
+shows that there is no more: its end (or its start, where the oldest come first) is moved to the last record seen, and
+asked again until nothing new comes. Times overlap by a millisecond, for whether a venue takes its times as inclusive is
+not told either. A list that is in no order of time is read in halves.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-CELL_MS = 1 << 12
-"""The times of a long list are widened to multiples of this."""
-READS = 400
-"""In one look at one list; a venue without a limit for reads must not be asked without end."""
-KEPT = 600
-"""Pages that a run remembers, of a hundred records at most each."""
+SURE = 10
+"""No venue that is asked for a hundred records shows fewer than this when it has more."""
+CROWD = 50
+"""So many records of one moment may be more than a venue shows; an order that is filled in a dozen parts is none."""
+READS = 1000
+"""Of one list in one run; a venue without a limit for reads must not be asked without end."""
 
-
-class TooLong(Exception):
-    """The list can't be read whole; the text says why."""
+Span = tuple[int, int]
+"""Two times, UNIX ms, both included."""
 
 
 class Timed(Protocol):
-    """A record that says when it was made."""
+    """A record of a list."""
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from every other of its list."""
 
     @property
     def time(self) -> int:
-        """UNIX ms on the venue's clock."""
+        """When it was made, UNIX ms on the venue's clock."""
 
 
 T = TypeVar("T", bound=Timed)
 
 
-class Pages:
-    """What one run has read. Not for sharing among threads."""
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time of which a list may lack records."""
 
-    def __init__(self) -> None:
-        self._cells: OrderedDict[tuple[Hashable, int, int], list[Timed]] = OrderedDict()
-        self._long: set[Hashable] = set()
+    span: Span
+    why: str
+    """After the list's name, as a sentence."""
 
-    def whole(self, place: Hashable, span: tuple[int, int], limit: int, read: Callable[[int, int], list[T]]) -> list[T]:
-        """Every record of a list between two times, and maybe some from shortly before and after.
 
-        ``read`` asks the venue for the list between two times (UNIX ms, whether the venue takes them as inclusive is
-        not told in its pages, so cells overlap) and returns at most ``limit`` records. ``place`` names the list.
+def merged(spans: Sequence[Span]) -> list[Span]:
+    """The same times, in order and none of them twice."""
+    found: list[Span] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
+    return found
 
-        Raises:
-            TooLong: the venue shows as many records of a single moment, or does not heed the times it is asked for.
-        """
-        if place not in self._long:
-            rows = read(*span)
-            if len(rows) < limit:
-                return rows
-            self._long.add(place)
-        walk = _Walk(self._cells, place, limit, read)
-        return walk.rows(span[0] // CELL_MS * CELL_MS, (span[1] // CELL_MS + 1) * CELL_MS)
+
+def whole(
+    spans: Sequence[Span], read: Callable[[int, int], Sequence[T]], reads: int = READS
+) -> tuple[list[T], list[Gap]]:
+    """Every record of the spans (and maybe some of other times), and where there may be more.
+
+    ``read`` asks the venue for the list between two times. Each read covers what it can: of a list that is short as a
+    whole, spans of a whole night cost no more than one.
+    """
+    return _Walk(merged(spans), read, reads).made()
 
 
 class _Walk(Generic[T]):
-    """One list, cell by cell."""
+    """One list, read by read."""
 
-    def __init__(
-        self,
-        cells: OrderedDict[tuple[Hashable, int, int], list[Timed]],
-        place: Hashable,
-        limit: int,
-        read: Callable[[int, int], list[T]],
-    ) -> None:
-        self._cells = cells
-        self._place = place
-        self._limit = limit
+    def __init__(self, spans: list[Span], read: Callable[[int, int], Sequence[T]], reads: int) -> None:
+        self._spans = spans
         self._read = read
-        self._reads = 0
+        self._left = reads
+        self._found: dict[Hashable, T] = {}
+        self._gaps: list[Gap] = []
+        self._longest = 0
+        self._newest_first: bool | None = None
 
-    def rows(self, start: int, end: int) -> list[T]:
-        """Records of [start, end), both on the grid."""
-        size = 1 << (start ^ (end - 1)).bit_length()
-        found: list[T] = []
-        for low, high in self._inside(start // size * size, size, start, end):
-            found += self._narrowed(low, high)
-        return found
+    def made(self) -> tuple[list[T], list[Gap]]:
+        """Read it."""
+        todo = [(self._spans[0][0], self._spans[-1][1])] if self._spans else []
+        while todo:
+            span = self._needed(todo.pop())
+            if span is not None:
+                todo += self._rest(span)
+        return [*self._found.values()], self._gaps
 
-    def _inside(self, low: int, size: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The largest cells of the grid that lie between two times, in order."""
-        if low >= end or low + size <= start:
-            return
-        if start <= low and low + size <= end:
-            yield low, low + size
-            return
-        for half in (low, low + size // 2):
-            yield from self._inside(half, size // 2, start, end)
+    def _needed(self, span: Span) -> Span | None:
+        """What of it is asked for, from the first to the last."""
+        inside = [each for each in self._spans if each[0] <= span[1] and each[1] >= span[0]]
+        if not inside or span[0] > span[1]:
+            return None
+        return max(span[0], inside[0][0]), min(span[1], inside[-1][1])
 
-    def _narrowed(self, low: int, high: int) -> list[T]:
-        rows = self._cell(low, high)
-        if len(rows) < self._limit:
-            return rows
-        # Asked for with a millisecond more on either side.
-        strange = next((row.time for row in rows if not low - 1 <= row.time <= high), None)
-        if strange is not None:
-            raise TooLong(f"has {self._limit} or more records, and shows some of other times than it is asked for")
-        if high - low == 1:
-            raise TooLong(f"has {self._limit} or more records of one millisecond, and shows no more")
+    def _rest(self, span: Span) -> list[Span]:
+        """Read this; what may hold more afterwards."""
+        low, high = span
+        if self._left <= 0:
+            return self._gap(span, "has more records of that time than it is asked for in one run")
+        self._left -= 1
+        page = self._read(low, high)
+        times = [row.time for row in page]
+        is_new = any(row.key not in self._found for row in page)
+        self._found.update((row.key, row) for row in page)
+        self._longest = max(self._longest, len(page))
+        if len(page) < 2:
+            return []
+        last, newest_first = times[-1], times == sorted(times, reverse=True)
+        if not newest_first and times != sorted(times):
+            return self._halves(span, len(page))
+        if times[0] != last:
+            self._newest_first = newest_first
+        if is_new:
+            return self._beyond(span, last + 1, last - 1) or [(low, last), (last, high)]
+        if len(page) < max(SURE, self._longest):
+            return []
+        if not all(low - 1 <= time <= high + 1 for time in times):
+            return self._gap(span, "shows the same records for whatever time it is asked for, and may have more")
+        if len(page) >= CROWD:
+            self._gap((last - 1, last + 1), f"has {len(page)} or more records of one moment, and shows no more")
+        # A millisecond less, until it shows what is before or after that moment.
+        return self._beyond(span, high - 1, low + 1) or [(low, last - 1), (last + 1, high)]
+
+    def _beyond(self, span: Span, end: int, start: int) -> list[Span]:
+        """What a page leaves of a span: up to an end, or from a start on, as the list is ordered; nothing while that is
+        not known, for all that it has shown is of one moment."""
+        if self._newest_first is None:
+            return []
+        return [(span[0], min(span[1], end)) if self._newest_first else (max(span[0], start), span[1])]
+
+    def _halves(self, span: Span, shown: int) -> list[Span]:
+        low, high = span
+        if shown < SURE:
+            return []
+        if high - low < 4:
+            return self._gap(span, "has more records of one moment than it shows") if shown >= CROWD else []
         middle = (low + high) // 2
-        return self._narrowed(low, middle) + self._narrowed(middle, high)
+        return [(low, middle + 1), (middle, high)]
 
-    def _cell(self, low: int, high: int) -> list[T]:
-        key = (self._place, low, high)
-        known = self._cells.get(key)
-        if known is not None:
-            self._cells.move_to_end(key)
-            return known  # type: ignore[return-value] # what `place` names has one kind of records
-        self._reads += 1
-        if self._reads > READS:
-            raise TooLong(f"has more records of that time than {READS} reads show")
-        rows = self._read(low - 1, high)
-        self._cells[key] = list(rows)
-        if len(self._cells) > KEPT:
-            self._cells.popitem(last=False)
-        return rows
+    def _gap(self, span: Span, why: str) -> list[Span]:
+        self._gaps.append(Gap(span, why))
+        return []

@@ -3,6 +3,7 @@
 Times are UNIX ms on the venue's clock, amounts decimals; ``raw`` is the record as the venue tells it, for the report.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -33,6 +34,11 @@ class SeenOrder:
     reduce_only: bool | None
     raw: Any = None
 
+    @property
+    def key(self) -> Hashable:
+        """Its id: a later read of it shows how it stands."""
+        return self.id
+
 
 @dataclass(frozen=True, slots=True)
 class SeenTrigger:
@@ -49,6 +55,11 @@ class SeenTrigger:
     time: int
     raw: Any = None
 
+    @property
+    def key(self) -> Hashable:
+        """Its id: a later read of it shows how it stands."""
+        return self.id
+
 
 @dataclass(frozen=True, slots=True)
 class SeenFill:
@@ -57,6 +68,12 @@ class SeenFill:
     order_id: str
     pair: str
     time: int
+    id: str = ""
+
+    @property
+    def key(self) -> Hashable:
+        """Without an id, what else tells it from others."""
+        return self.id or (self.order_id, self.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,11 @@ class SeenWithdrawal:
     status: str
     time: int
     raw: Any = None
+
+    @property
+    def key(self) -> Hashable:
+        """Its id."""
+        return self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+"""Answers that a cache kept: what they prove of now is nothing."""
+
+import json
+from collections.abc import Mapping
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from producers.commands import Command, Positions
+from producers.report import Reason
+from worker.venues.base import Account, Answer, Credentials, Proof, Timing, Venue, Verdict
+from worker.venues.bitz import Bitz
+from worker.venues.everstrike import Everstrike
+from worker.venues.freshness import dated_ms, not_before, older_than_asked
+
+T0 = 1_800_000_000_000
+
+NEW: list[Mapping[str, str]] = [
+    {},
+    {"Age": "0"},
+    {"age": " 2 "},
+    {"X-Cache": "MISS"},
+    {"X-Cache": "Miss from cloudfront"},
+    {"X-Cache": "RefreshHit from cloudfront"},
+    {"X-Cache": "TCP_MISS from a1-2-3-4.deploy.akamaitechnologies.com"},
+    {"X-Cache-Lookup": "HIT from squid:3128"},
+    {"X-Cache-Hits": "0"},
+    {"CF-Cache-Status": "DYNAMIC"},
+    {"CF-Cache-Status": "REVALIDATED"},
+    {"Cache-Status": "ExampleCache; fwd=request"},
+    {"Cache-Control": "max-age=600, stale-while-revalidate=30"},
+    {"Surrogate-Key": "hit"},
+    {"Warning": '199 - "1100 things"'},
+    {"Date": "yesterday"},
+]
+KEPT: list[Mapping[str, str]] = [
+    {"Age": "3"},
+    {"AGE": "600"},
+    {"Age": "99999999999999999999"},
+    {"Age": "9" * 5000},
+    {"Age": "-1"},
+    {"Age": "1.5"},
+    {"Age": "0, 600"},
+    {"Age": ""},
+    {"Age": "\u0660"},
+    {"X-Cache": "HIT"},
+    {"x-cache": "Hit from cloudfront"},
+    {"X-Cache": "MISS, HIT"},
+    {"X-Cache": "TCP_MEM_HIT from a1-2-3-4.deploy.akamaitechnologies.com"},
+    {"X-Cache-Hits": "0, 1"},
+    {"X-Cache-Status": "STALE"},
+    {"X-Proxy-Cache": "UPDATING"},
+    {"CF-Cache-Status": "hit"},
+    {"Cache-Status": 'OriginCache; hit; ttl=1100, "CDN Company Here"; fwd=uri-miss'},
+    {"Warning": '110 proxy "Response is Stale"'},
+    {"Warning": '199 - "x", 111 - "Revalidation Failed"'},
+]
+AT_ONCE = Timing(100.0, 102.9)
+
+
+@pytest.mark.parametrize("headers", NEW, ids=str)
+def test_an_answer_of_which_nothing_says_that_it_is_old_is_new(headers: Mapping[str, str]) -> None:
+    """An age may be as large as the exchange took: it was made after it was asked for."""
+    assert older_than_asked(Answer(200, b"", headers, AT_ONCE)) == ""
+
+
+@pytest.mark.parametrize("headers", KEPT, ids=lambda headers: str(headers)[:60])
+def test_an_answer_that_a_cache_kept_is_old(headers: Mapping[str, str]) -> None:
+    """And what can't be read is a doubt; nothing of the answer is in the words but a number of seconds."""
+    words = older_than_asked(Answer(200, b"", headers, AT_ONCE))
+    assert "cache" in words
+    assert len(words) < 60
+
+
+def test_without_a_time_of_the_exchange_any_age_is_too_old() -> None:
+    """How long it took is not known."""
+    assert older_than_asked(Answer(200, b"", {"Age": "1"}))
+    assert not older_than_asked(Answer(200, b"", {"Age": "0"}))
+
+
+FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
+    "everstrike": (Everstrike(), Positions(account="a"), {"code": 200, "msg": None, "result": {}}),
+    "bitz": (Bitz(), Positions(account="a", contract_id=101), {"status": 200, "msg": "", "data": []}),
+}
+
+
+def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
+    """What an answer proves that says "no position"."""
+    asked, command, envelope = FLAT[venue]
+    return asked.judge(command, Answer(200, json.dumps(envelope).encode(), headers, AT_ONCE))
+
+
+@pytest.mark.parametrize("venue", FLAT)
+def test_positions_that_a_cache_kept_are_not_told(venue: str) -> None:
+    """Whoever acts on an hour-old "flat" leaves a position open."""
+    assert judged(venue, {"Age": "0"}).positions == ()
+    old = judged(venue, {"Age": "3600"})
+    assert (old.proof, old.positions, old.unknown_reason) == (Proof.UNKNOWN, None, Reason.UNLISTED_ANSWER)
+    assert "3600 s" in old.message
+
+
+@pytest.mark.parametrize("venue", FLAT)
+def test_positions_are_asked_of_the_venue_and_of_no_cache(venue: str) -> None:
+    """As the contract says."""
+    asked, command, _ = FLAT[venue]
+    request = asked.request(command, Account("a", venue, "https://venue.test", Credentials("key", "secret")), T0)
+    assert request.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("venue", FLAT)
+@pytest.mark.parametrize(("behind", "believed"), [(-3600, True), (0, True), (16, True), (17, False), (3600, False)])
+def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, behind: int, believed: bool) -> None:
+    """A cache that tells no age leaves the date as it was; clocks may differ by as much as the venue allows."""
+    date = {"Date": formatdate(T0 / 1000 - behind, usegmt=True)}
+    verdict = judged(venue, date)
+    answer = Answer(200, b"", date, AT_ONCE)
+    assert not_before(verdict, answer, None) is verdict
+    found = not_before(verdict, answer, T0)
+    assert (found.proof is Proof.EXECUTED, found.positions == ()) == (believed, believed)
+
+
+@pytest.mark.parametrize(
+    ("date", "ms"),
+    [
+        ("Fri, 15 Jan 2027 08:00:00 GMT", T0),
+        ("Fri, 15 Jan 2027 08:00:10 GMT, Fri, 15 Jan 2027 08:00:00 GMT", T0),
+        ("", None),
+        ("yesterday", None),
+        ("Fri, 99 Jan 2027 08:00:00 GMT", None),
+        ("Fri, 15 Foo 2027 08:00:00 GMT", None),
+    ],
+)
+def test_a_date_is_read_or_says_nothing(date: str, ms: int | None) -> None:
+    """Of two, which a server and what stands before it have written, the older one."""
+    assert dated_ms(Answer(200, b"", {"Date": date})) == ms

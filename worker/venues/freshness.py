@@ -1,0 +1,82 @@
+"""Whether an answer is as new as its question, by what HTTP tells of caches (RFC 9111).
+
+A read that proves something asks every cache on its way to ask the venue (``no-cache``, RFC 9111, 5.2.1.4). A cache may
+not heed that, so what it says of its answer is looked at as well. What can't be read is a doubt: a doubt costs another
+look, and a belief may cost a second order.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+
+from producers.report import Reason
+from worker.venues.base import Answer, Proof, Verdict
+
+NO_CACHE = {"cache-control": "no-cache"}
+"""Headers of a read that proves something."""
+
+STALE = "the venue's answer may be older than the question"
+
+DATE_SECONDS = 16
+"""A venue whose clock differs from ours by 15 s refuses what is signed (``docs/venues.md``); and a ``Date`` has whole
+seconds."""
+
+_FROM_CACHE = re.compile(r"(?<![a-z])(hit|stale|updating)(?![a-z])")
+"""In a header of a cache's own: ``X-Cache``, ``CF-Cache-Status``, ``Cache-Status`` (RFC 9211) and their like. An answer
+that was revalidated (``REVALIDATED``, ``RefreshHit``) or fetched (``MISS``, ``EXPIRED``, ``DYNAMIC``) is new."""
+_STALE_WARNING = re.compile(r"(^|,)\s*11[0-3](?![0-9])")
+"""``Warning`` codes of stale answers (RFC 7234, 5.5.1 to 5.5.4)."""
+_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+_NOT_OF_THE_ANSWER = ("control", "lookup", "key", "tag")
+
+
+def older_than_asked(answer: Answer) -> str:
+    """Why an answer may be older than its question, in words without anything of its own; empty when nothing says so.
+
+    An ``Age`` (RFC 9111, 5.1: whole seconds) may be as large as the time that the exchange took.
+    """
+    took = answer.timing.ended - answer.timing.first_byte if answer.timing else 0.0
+    return kept_in_a_cache(answer.headers, took)
+
+
+def kept_in_a_cache(headers: Mapping[str, str], took: float) -> str:
+    """As :func:`older_than_asked`, of an answer that came ``took`` seconds after its question."""
+    for name, value in headers.items():
+        name, value = name.lower(), value.strip().lower()
+        if name == "age":
+            age = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
+            if age is None:
+                return "its Age can't be read: it may come from a cache"
+            if age > took:
+                return f"it comes from a cache, {age} s old"
+        elif name == "warning":
+            if _STALE_WARNING.search(value):
+                return "a cache warns that it is stale"
+        elif "cache" in name and not name.endswith(_NOT_OF_THE_ANSWER):
+            hits = name.endswith("hits") and re.search("[1-9]", value)
+            if hits or _FROM_CACHE.search(value):
+                return "it comes from a cache"
+    return ""
+
+
+def dated_ms(answer: Answer) -> int | None:
+    """When the origin made an answer by its ``Date`` (RFC 9110, 6.6.1), UNIX ms in whole seconds; None when it does not
+    tell. A cache leaves the ``Date`` of what it kept as it was; of several, the oldest counts."""
+    try:
+        return min(int(parsedate_to_datetime(date).timestamp()) * 1000 for date in _DATE.findall(answer.date))
+    except (ValueError, OverflowError):
+        return None
+
+
+def not_before(verdict: Verdict, answer: Answer, asked_ms: int | None) -> Verdict:
+    """The same verdict; but nothing is known of positions that are dated before they were asked for (UNIX ms by our
+    clock) by more than clocks may differ."""
+    dated = dated_ms(answer)
+    if verdict.positions is None or dated is None or asked_ms is None:
+        return verdict
+    behind = (asked_ms - dated) // 1000
+    if behind <= DATE_SECONDS:
+        return verdict
+    why = f"{STALE}: it is dated {behind} s before it, unless this machine's clock is ahead"
+    return replace(verdict, proof=Proof.UNKNOWN, message=why, unknown_reason=Reason.UNLISTED_ANSWER, positions=None)
