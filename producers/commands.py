@@ -7,6 +7,7 @@ is sent.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -44,11 +45,23 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+FLOAT_DIGITS = 15
+"""Significant decimal digits that every number keeps on its way through a binary float and back (C11, ``DBL_DIG``)."""
+
+
+def is_exact(number: float) -> bool:
+    """Whether the shortest decimal form of a float is the number that was written: ``0.1`` is, and what was written as
+    ``284578000.00000004`` has become ``284578000.00000006``, whose digits are more than a float holds."""
+    return len(Decimal(repr(number)).normalize().as_tuple().digits) <= FLOAT_DIGITS
+
+
 def _amount(value: object) -> Decimal:
-    """Take a decimal string, or a JSON number by its shortest decimal form; refuse the rest with a reason."""
+    """Take a decimal string, a Decimal, an integer, or a float that says what was written; refuse the rest with a
+    reason."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise PydanticCustomError("amount_type", "must be a decimal: a string like '0.001', or a number")
-    # repr of a float is the shortest decimal that reads back as the same float: what the sender wrote.
+    if isinstance(value, float) and math.isfinite(value) and not is_exact(value):
+        raise PydanticCustomError("amount_float", "is a binary float of more than 15 digits: write it as a string")
     if isinstance(value, int) and abs(value) >= 10**MAX_DECIMAL_CHARS:
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
     text = repr(value) if isinstance(value, float) else str(value)
@@ -75,7 +88,7 @@ Amount = Annotated[
     PlainSerializer(plain, return_type=str),
     WithJsonSchema(
         {
-            "description": "A decimal above zero: a string, or a JSON number taken by its shortest form. Written out "
+            "description": "A decimal above zero: a string, or a JSON number, read digit by digit. Written out "
             f"without exponent it has at most {MAX_DECIMAL_CHARS} characters.",
             "anyOf": [
                 {"type": "string", "pattern": _ABOVE_ZERO, "maxLength": 2 * MAX_DECIMAL_CHARS},

@@ -639,15 +639,33 @@ def test_an_echo_of_the_keys_is_struck_out() -> None:
     assert report.venue_message == "bad key ***, ***, ***"
 
 
-@pytest.mark.parametrize("kept", [4, 9, 13])
-def test_a_key_that_was_cut_off_with_a_long_message_is_struck_out_too(kept: int) -> None:
-    """The venue's words are kept to a length; what is left of a key at their end is still some of it."""
-    said = "x" * (199 - kept) + "secret-of-main" + " and more" * 30
-    bench = Bench(Answer(401, json.dumps({"code": 401, "msg": said, "result": {}}).encode()))
+@pytest.mark.parametrize("kept", [1, 4, 9, 13])
+@pytest.mark.parametrize("place", ["msg", "code"])
+def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: int) -> None:
+    """What would be left of a key at the end of what is kept is still some of it."""
+    room = {"msg": 199, "code": 63}[place]
+    said = "x" * (room - kept) + " secret-of-main" + " and more" * 30
+    answer = {"code": 401, "msg": "no", "result": {}, place: said}
+    report = Bench(*[Answer(401, json.dumps(answer).encode())] * 5).run("withdraw", WITHDRAW)
+    kept_words = report.venue_message if place == "msg" else report.venue_code
+    assert isinstance(kept_words, str)
+    assert kept_words.startswith("x" * (room - kept))
+    assert kept_words.endswith("…")
+    assert "se" not in kept_words.replace(" and more", "")
+
+
+def test_an_earlier_attempts_signature_is_a_secret_as_well() -> None:
+    """Each attempt is signed anew, and a venue may answer the second with the words of the first."""
+    bench = Bench(Answer(429, b""))
+
+    def echo() -> Answer:
+        first = bench.transport.requests[0].headers["x-signature"]
+        return Answer(401, json.dumps({"code": 401, "msg": f"bad {first}", "result": {}}).encode())
+
+    bench.transport.steps.append(echo)
     report = bench.run("withdraw", WITHDRAW)
-    assert report.venue_message is not None
-    assert report.venue_message.endswith("x***…")
-    assert "xsec" not in report.model_dump_json()
+    assert len({request.headers["x-signature"] for request in bench.transport.requests}) == 2
+    assert report.venue_message == "bad ***"
 
 
 def test_a_worker_without_the_account_does_not_end_what_another_began() -> None:

@@ -8,7 +8,7 @@ unless executing it twice has the effect of once; an attempt of unknown fate is 
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import getpid
 
@@ -26,6 +26,7 @@ from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
 from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of, whole_characters
+from worker.venues.redaction import Secrets
 from worker.venues.transport import Transport
 
 LEASE_MARGIN_SECONDS = 4.0
@@ -58,8 +59,8 @@ class _Run:
     signed_at: int | None = None
     signed_tick: float = 0.0
     """The same on the monotonic clock, in seconds."""
-    secrets: tuple[str, ...] = ()
-    """What the last request must not have in common with any report or log line."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """What its requests, each signed anew, must not have in common with any report or log line."""
 
     @property
     def progress(self) -> Progress:
@@ -265,7 +266,7 @@ class Executor:
             self._holder.begin_again(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Answer):
-            verdict = run.venue.judge(run.command, answer).without(run.secrets)
+            verdict = run.venue.judge(run.command, answer.without(run.secrets))
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)
@@ -297,7 +298,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
             raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_tick = now_ms, tick
-        run.secrets = secrets_of(request, run.account)
+        run.secrets |= secrets_of(request, run.account)
         return request, now_ms
 
     def _remember(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 import requests
 
 from producers.commands import Cancel, Close, Command, Withdraw
-from worker.venues.base import Account, Answer, decimal_text, one_line, read_json, secrets_of, struck_out, untouched
+from worker.venues.base import Account, Answer, decimal_text, one_line, read_json, secrets_of, untouched
 from worker.venues.everstrike import EverstrikeAuth
 from worker.venues.pages import Pages, Timed, TooLong
 from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
@@ -145,7 +145,7 @@ class EverstrikeReads:
         answer = self.exchange(account.base_url, lambda: request)
         if not isinstance(answer, Answer):
             raise _Unreadable(f"{path}: {answer.message}")
-        envelope = struck_out(read_json(answer.body), secrets_of(request, account))
+        envelope = read_json(answer.without(secrets_of(request, account)).body)
         envelope = envelope if isinstance(envelope, Mapping) else {}
         if answer.status == 200 and envelope.get("code") == 200 and envelope.get("result") is not None:
             return envelope["result"]
