@@ -1,8 +1,8 @@
 """JSON whose numbers keep every digit: what a binary float can't hold comes as a Decimal, and leaves as it came.
 
-``json`` reads ``284578000.00000004`` as a float that is another number. Here a number with a fraction or an exponent is
-a float only where its shortest form says the same in at most 15 digits (:func:`producers.commands.is_exact`); otherwise
-it is a :class:`~decimal.Decimal`.
+``json`` reads ``284578000.00000004`` as a float that is another number, and writes it as that. Here a number with a
+fraction or an exponent is a float only where its shortest form says the same: then it is what was written, and Celery,
+which reckons with the times in its own messages, gets what it expects. Any other is a :class:`~decimal.Decimal`.
 """
 
 import json
@@ -11,15 +11,11 @@ import secrets
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from kombu import serialization
 from kombu.utils import json as kombu_json
-
-from producers.commands import is_exact
 
 MOST_DIGITS = 4300
 """Of an integer: as many as Python reads by default, in a time that matters to nobody (``sys.int_info``)."""
-
-LONGEST_FLOAT = 40
-"""Characters of a number that is tried as a float: with more it has more digits, or zeros that nobody writes."""
 
 
 class SaidTwice(list[Any]):
@@ -51,13 +47,23 @@ def dumps(value: Any, **options: Any) -> str:
     return _MARKED.sub(r"\1", text) if _MARK in text else text
 
 
+def use() -> None:
+    """Let this program's Celery read and write messages so, results and whatever follows a command too."""
+    serialization.register("json", dumps, loads, content_type="application/json", content_encoding="utf-8")
+
+
+def as_written(value: Any) -> Any:
+    """A float that :func:`loads` has read as a Decimal: the digits that were written. Anything else stays."""
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
 def _fraction(text: str) -> float | Decimal:
     try:
         exact = Decimal(text)
     except InvalidOperation:  # an exponent beyond what Decimal itself can hold
         return Decimal("Infinity")
-    near = float(text) if len(text) <= LONGEST_FLOAT else None
-    return near if near is not None and is_exact(near) and Decimal(repr(near)) == exact else exact
+    near = float(text)
+    return near if Decimal(repr(near)) == exact else exact
 
 
 def _integer(text: str) -> int | Decimal:

@@ -38,9 +38,9 @@ def names_of(task: str) -> frozenset[str]:
 
 
 def _value(value: Any, known: bool) -> str:
-    if not known or not isinstance(value, str | int | float | None):
+    if not known or not isinstance(value, str | int | float | Decimal | None):
         return repr(STARS)
-    text = repr(value[: LONGEST_VALUE + 1]) if isinstance(value, str) else repr(value)
+    text = repr(value[: LONGEST_VALUE + 1]) if isinstance(value, str) else str(value)
     return text if len(text) <= LONGEST_VALUE else repr(STARS)
 
 
@@ -50,7 +50,7 @@ def hidden_values(arguments: object, hidden: frozenset[str] = HIDDEN) -> list[st
     if not isinstance(arguments, Mapping):
         return []
     values = [arguments[name] for name in hidden if name in arguments]
-    texts = {str(value) for value in values if isinstance(value, str | int | float)}
+    texts = {str(value) for value in values if isinstance(value, str | int | float | Decimal)}
     return sorted({*texts, *map(_as_it_is_sent, texts)} - {""}, key=len, reverse=True)
 
 
