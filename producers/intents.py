@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from producers import exact_json
+from producers.commands import COMMANDS
 from producers.direct import Direct
 
 INTENTS_KEY = "orders:intents"
@@ -43,7 +44,10 @@ def read_intent(command_id: str, stored: str) -> Intent:
         ValueError, KeyError, TypeError: when it is none.
     """
     fields = exact_json.loads(stored)
-    return Intent(command_id, fields["task"], fields["kwargs"], int(fields["enqueued_at"]))
+    task, kwargs = fields["task"], fields["kwargs"]
+    if not isinstance(kwargs, dict) or not isinstance(task, str) or task not in COMMANDS:
+        raise ValueError("it is no command")
+    return Intent(command_id, task, kwargs, int(fields["enqueued_at"]))
 
 
 class TooFewReplicas(redis.ConnectionError):

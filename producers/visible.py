@@ -106,6 +106,18 @@ def invisible(text: str) -> str | None:
     return f"U+{ord(found[0]):04X}" if found else None
 
 
+LONGEST_ID = 255
+"""Characters of a command id."""
+
+
+def is_command_id(value: object) -> bool:
+    """Whether this can be a command's id: 1 to 255 characters that a person can see, blanks among them."""
+    if not isinstance(value, str) or len(value) > LONGEST_ID:
+        return False
+    letters = value.replace(" ", "")
+    return letters != "" and invisible(letters) is None
+
+
 def printable(text: object, limit: int | None = None) -> str:
     r"""A text made fit for one line of a log, a table or a report: white space becomes one blank, and any other
     character that nobody sees its escape. What is longer than ``limit`` ends in ``…``.
@@ -121,4 +133,7 @@ def printable(text: object, limit: int | None = None) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
-    return " " if found[0] == " " else found[0].encode("ascii", "backslashreplace").decode()
+    code = ord(found[0])
+    if code == 0x20:
+        return " "
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import redis
 
+from producers.commands import ALIAS
 from producers.report import Outcome, Report
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
@@ -86,7 +87,7 @@ def scope(account: str | None, command: str | None) -> Scope:
     Raises:
         ValueError: for what can't be an alias, or is no command that can be halted.
     """
-    if account is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", account):
+    if account is not None and not re.fullmatch(ALIAS, account):
         raise ValueError("--account must be an alias: letters, digits, - and _")
     if command is not None and command not in COMMANDS:
         raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")

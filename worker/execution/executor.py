@@ -17,6 +17,7 @@ import requests
 from producers.commands import Command, Positions
 from producers.report import Outcome, Reason, Report
 from producers.shown import HIDDEN, hidden_values, without
+from producers.visible import printable
 from worker.execution import reports
 from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
@@ -25,7 +26,7 @@ from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
-from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of, whole_characters
+from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
 from worker.venues.redaction import Secrets
 from worker.venues.transport import Transport
 
@@ -35,13 +36,13 @@ LEASE_MARGIN_SECONDS = 4.0
 
 def _halted(halt: Halted) -> CannotSend:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
-    return CannotSend(Reason.HALTED, f"halted by {halt.who} since {since}: {halt.why}")
+    return CannotSend(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {printable(halt.why, 500)}")
 
 
 def _sender_of(envelope: Envelope) -> Subject:
     """Of a command whose arguments nobody has looked at."""
     account = envelope.arguments.get("account")
-    named = whole_characters(account).lower() if isinstance(account, str) else ""
+    named = printable(account, reports.LONGEST_ALIAS).lower() if isinstance(account, str) else ""
     return Subject(envelope.command_id, envelope.task.removeprefix("orders."), named)
 
 
