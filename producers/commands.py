@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -113,6 +113,12 @@ Amount = Annotated[
 ]
 """A finite decimal above zero, never a binary float once it is taken."""
 
+GivenAmount = Decimal | int | str
+"""An amount as a caller may give it. Type checkers are told by the commands' ``__init__``, for they know a field by one
+type alone, the one that it has afterwards (PEP 681 has no converters)."""
+
+TriggerEvent = Literal["MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"]
+
 ALIAS = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """What an alias of an account looks like."""
 
@@ -194,9 +200,25 @@ class Close(Command):
     qty: Amount | None = None
     price: Amount | None = None
     trigger_price: Amount | None = None
-    trigger_event: Literal["MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"] | None = None
+    trigger_event: TriggerEvent | None = None
     close_on_trigger: bool | None = None
     recv_window: Annotated[int, Field(gt=0, le=15_000, description="Milliseconds.")] | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            pair: str,
+            qty: GivenAmount | None = None,
+            price: GivenAmount | None = None,
+            trigger_price: GivenAmount | None = None,
+            trigger_event: TriggerEvent | None = None,
+            close_on_trigger: bool | None = None,
+            recv_window: int | None = None,
+            deadline: int | None = None,
+        ) -> None: ...
 
     @property
     def repeatable(self) -> bool:
@@ -225,6 +247,12 @@ class Withdraw(Command):
     asset: Word
     qty: Amount
     address: Word
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, account: str, asset: str, qty: GivenAmount, address: str, deadline: int | None = None
+        ) -> None: ...
 
 
 class Positions(Command):

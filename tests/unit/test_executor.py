@@ -1,6 +1,7 @@
 """The executor's way, step by step, over the in-memory ledger and a turned clock."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -652,6 +653,78 @@ def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: i
     assert kept_words.startswith("x" * (room - kept))
     assert kept_words.endswith("…")
     assert "se" not in kept_words.replace(" and more", "")
+
+
+LONG = "x" * 1_000_000
+ODD = "main\n2026-01-01 INFO end id=forged \x1b[2J\u202e\x9b"
+OVERSIZE: dict[str, dict[str, Any]] = {
+    "100,000 unknown arguments": {**CANCEL, **{f"name{number}": 1 for number in range(100_000)}},
+    "a name of 6 MB": {**CANCEL, "y" * 6_000_000: 1},
+    "odd names": {**CANCEL, **{f"{ODD}{number}": 1 for number in range(100)}},
+    "an account of 1 MB": {"account": LONG, "order_id": "7"},
+    "an odd account": {"account": ODD, "order_id": "7"},
+    "an account of escapes": {"account": "\u200b" * 1_000_000, "order_id": "7"},
+    "half an account": {"account": "\ud800" * 1000, "order_id": "7"},
+    "a word of 1 MB": {"account": "main", "order_id": LONG},
+    "everything": {"account": LONG, "order_id": LONG, "deadline": LONG, **{f"{n}{LONG}": LONG for n in range(9)}},
+}
+
+
+@pytest.mark.parametrize("arguments", OVERSIZE.values(), ids=OVERSIZE)
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_whatever_a_sender_writes_report_record_and_log_are_short(
+    arguments: dict[str, Any], redelivered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message of megabytes made a report, a record and a log line of megabytes; a line break in it forged a line."""
+    caplog.set_level("DEBUG")
+    bench = Bench()
+    report = bench.run("cancel", arguments, redelivered=redelivered)
+    assert ended(report) == ("not_sent", "invalid", 0)
+    record = bench.ledger.read("id")
+    assert record is not None
+    again = bench.executor.answer_again(Envelope("id", "orders.cancel", arguments), report)
+    assert again.replayed
+    bench.ledger.refuse = None  # type: ignore[assignment, method-assign] # a fault of the worker's own
+    with pytest.raises(GaveUpWaiting):
+        bench.run("cancel", arguments, command_id="other")
+    texts = [report.model_dump_json(), str(record), *(str(entry) for entry in bench.ledger.journal)]
+    for text in (*texts, *(line.getMessage() for line in caplog.records)):
+        assert len(text) < 4000
+    lines = [line.getMessage() for line in caplog.records]
+    assert all(line.isprintable() for line in lines)
+    assert all(re.sub('"[^"]*"', "", line).count(" id=") == 1 for line in lines), "one field of each name"
+    assert caplog.records
+
+
+def test_what_an_operator_wrote_is_one_short_line() -> None:
+    """A halt may have been stored by hand; its words go into every report that it makes."""
+    bench = Bench()
+    bench.ledger.begin = lambda claim, attempt: Halted(ODD * 100, ODD + LONG, START_MS)  # type: ignore[method-assign]
+    report = bench.run("withdraw", WITHDRAW)
+    assert ended(report) == ("not_sent", "halted", 0)
+    assert report.message.isprintable()
+    assert len(report.message) <= 1000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": LONG, "msg": LONG, "result": {}},
+        {"code": ODD, "msg": ODD, "result": {}},
+        {"code": int("9" * 3000), "msg": "\u200b" * 100_000, "result": {}},
+        {"code": 200, "msg": None, "result": {LONG: {"stats": {"size": "1", "direction": "BUY"}}}},
+        {"code": 200, "msg": None, "result": {ODD: {"stats": {"size": "1", "direction": "BUY"}}}},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_whatever_a_venue_says_the_report_is_short_and_printable(status: int, answer: Any) -> None:
+    """But for its ``result``, which is the venue's own and bounded with the answer."""
+    said = Answer(status, json.dumps(answer).encode())
+    report = Bench(*[said] * 5).run("positions", {"account": "main"}).model_copy(update={"result": None})
+    assert len(report.model_dump_json()) < 6000
+    words = [report.message, str(report.venue_code), str(report.venue_message)]
+    words += [each.instrument for each in report.positions or ()]
+    assert all(word.isprintable() for word in words)
 
 
 def test_an_earlier_attempts_signature_is_a_secret_as_well() -> None:
