@@ -16,7 +16,7 @@ from celery import Celery, signals
 from celery.worker import state as worker_state
 from kombu.transport import TRANSPORT_ALIASES
 
-from producers import exact_json
+from producers import message_json
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
 from worker import alive
@@ -102,7 +102,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         SettingsError: naming each setting that is wrong.
     """
     loaded = settings or worker_settings.load()
-    exact_json.use()
+    message_json.use()
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))

@@ -9,10 +9,12 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers import message_json
 from producers.commands import parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import SaidTwice, dumps, loads
+from producers.exact_json import SaidTwice
 from producers.intents import Intent, read_intent
+from producers.message_json import dumps, loads
 
 DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
 
@@ -91,12 +93,10 @@ def test_celery_writes_and_reads_messages_so(monkeypatch: pytest.MonkeyPatch) ->
     """Also what a foreign service finds on its own queue."""
     from kombu import serialization
 
-    from producers import exact_json
-
     registry = serialization.registry
     monkeypatch.setattr(registry, "_encoders", dict(registry._encoders))
     monkeypatch.setattr(registry, "_decoders", dict(registry._decoders))
-    exact_json.use()
+    message_json.use()
     app = Celery("test", broker="memory://", set_as_current=False)
     with app.connection_for_write() as connection, connection.SimpleQueue("exact") as queue:
         app.send_task(

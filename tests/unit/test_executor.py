@@ -655,17 +655,17 @@ def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: i
     assert "se" not in kept_words.replace(" and more", "")
 
 
-LONG = "x" * 1_000_000
+LONG = "x" * 200_000
 ODD = "main\n2026-01-01 INFO end id=forged \x1b[2J\u202e\x9b"
 OVERSIZE: dict[str, dict[str, Any]] = {
     "100,000 unknown arguments": {**CANCEL, **{f"name{number}": 1 for number in range(100_000)}},
     "a name of 6 MB": {**CANCEL, "y" * 6_000_000: 1},
     "odd names": {**CANCEL, **{f"{ODD}{number}": 1 for number in range(100)}},
-    "an account of 1 MB": {"account": LONG, "order_id": "7"},
+    "a long account": {"account": LONG, "order_id": "7"},
     "an odd account": {"account": ODD, "order_id": "7"},
     "an account of escapes": {"account": "\u200b" * 1_000_000, "order_id": "7"},
     "half an account": {"account": "\ud800" * 1000, "order_id": "7"},
-    "a word of 1 MB": {"account": "main", "order_id": LONG},
+    "a long word": {"account": "main", "order_id": LONG},
     "everything": {"account": LONG, "order_id": LONG, "deadline": LONG, **{f"{n}{LONG}": LONG for n in range(9)}},
 }
 

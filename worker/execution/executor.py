@@ -36,7 +36,7 @@ LEASE_MARGIN_SECONDS = 4.0
 
 def _halted(halt: Halted) -> CannotSend:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
-    return CannotSend(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {printable(halt.why, 500)}")
+    return CannotSend(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {halt.why}")
 
 
 def _sender_of(envelope: Envelope) -> Subject:

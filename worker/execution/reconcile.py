@@ -19,9 +19,11 @@ from typing import Any, Protocol, Self
 
 from producers.commands import Command
 from producers.report import Outcome, Reason, Report
+from producers.visible import printable
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Ledger, Record, State
+from worker.execution.reports import LONGEST_MESSAGE
 from worker.execution.rivals import Offset, ReconcileLimits, Rivals, command_of
 from worker.venues.base import Account
 from worker.venues.evidence import Evidence, Finding, weigh
@@ -231,7 +233,7 @@ def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: i
         update={
             "outcome": outcome,
             "reason": Reason.OK if outcome is Outcome.ACCEPTED else Reason.UNAVAILABLE,
-            "message": words,
+            "message": printable(words, LONGEST_MESSAGE),
             "http_status": None,
             "venue_code": None,
             "venue_message": None,
