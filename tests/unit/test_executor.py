@@ -655,6 +655,20 @@ def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: i
     assert "se" not in kept_words.replace(" and more", "")
 
 
+@pytest.mark.parametrize("before", range(10, 70, 3))
+@pytest.mark.parametrize("status", [200, 400, 403, 503])
+@pytest.mark.parametrize("place", ["code", "msg"])
+def test_no_part_of_a_key_gets_into_a_report_however_it_is_cut(place: str, status: int, before: int) -> None:
+    """Words of the venue's are cut once for a field and once more for the line for people."""
+    key = "mZ4qT9wLpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5OiQkEwPzMBxN7yC2s"
+    odd = replace(ACCOUNT, credentials=Credentials(key, "secret-of-main"))
+    answer = {"code": status, "msg": "x", "result": {}, place: f"{'Invalid API-key: ':>{before}}{key}"}
+    bench = Bench(*[Answer(status, json.dumps(answer).encode())] * 5)
+    bench.executor = bench.make(accounts={"main": odd})
+    text = bench.run("withdraw", WITHDRAW).model_dump_json()
+    assert not [at for at in range(len(key) - 3) if key[at : at + 4] in text], text
+
+
 LONG = "x" * 200_000
 ODD = "main\n2026-01-01 INFO end id=forged \x1b[2J\u202e\x9b"
 OVERSIZE: dict[str, dict[str, Any]] = {
