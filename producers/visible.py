@@ -126,9 +126,9 @@ def printable(text: object, limit: int | None = None) -> str:
     'two lines, \\x1b[31m and pay\\u202eee'
     """
     # What is far longer than what is shown of it is not looked at.
-    shown = _BLANKS.sub(" ", str(text) if limit is None else str(text)[: 8 * limit]).strip()
-    if not (shown.isascii() and shown.isprintable()):
-        shown = _invisible().sub(_escape, shown)
+    shown = str(text) if limit is None else str(text)[: 8 * limit]
+    if not (shown.isascii() and shown.isprintable() and "  " not in shown and shown == shown.strip()):
+        shown = _invisible().sub(_escape, _BLANKS.sub(" ", shown).strip())
     return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ SHORT = {"command_id": "id"}
 
 LONGEST_VALUE, LONGEST_WORDS = 255, 1000
 """Characters of a field, and of the words for people."""
+
+_PLAIN = re.compile(r"[!#-~]{1,%d}" % LONGEST_VALUE).fullmatch  # noqa: UP031
 
 
 class Line:
@@ -91,6 +94,10 @@ class Lines(Observer):
 
 def _value(value: object) -> str:
     """One word, so that a value can't be read as another field."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and _PLAIN(value):
+        return value
     text = printable(value, LONGEST_VALUE)
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 

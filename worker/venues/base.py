@@ -95,6 +95,9 @@ class Answer:
         """The same answer with every echo of these secrets struck out, for whatever is read of it goes into reports and
         logs. In the whole of it, so that no cutting leaves the beginning of one."""
         body = self.body.decode(json.detect_encoding(self.body), "replace")
+        # At once, apart by what a text may be cut at: it is looked through at every answer.
+        if not secrets.within('"'.join([body, *self.headers, *self.headers.values()])):
+            return self
         headers = {secrets.text(name): secrets.text(value) for name, value in self.headers.items()}
         if not secrets.within(body):
             return replace(self, headers=headers)
@@ -148,12 +151,16 @@ def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> r
 def secrets_of(request: requests.PreparedRequest, account: Account) -> Secrets:
     """The keys of an account, and the signature and the signed body of a request."""
     body = request.body.decode("utf-8", "replace") if isinstance(request.body, bytes) else request.body or ""
-    query = urlsplit(request.url or "").query
+    keys = _keys_of(account.credentials)
     headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
-    told = (getattr(account.credentials, each.name) for each in fields(account.credentials))
-    keys = [key for key in told if isinstance(key, str)]
-    signatures = [*headers, *secret_fields(body), *secret_fields(query)]
+    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url or "").query)]
     return secrets_among(keys, [each for each in signatures if each not in keys], [body])
+
+
+@lru_cache(maxsize=256)
+def _keys_of(credentials: Credentials) -> tuple[str, ...]:
+    told = (getattr(credentials, each.name) for each in fields(credentials))
+    return tuple(key for key in told if isinstance(key, str))
 
 
 class Venue(Protocol):

@@ -14,24 +14,25 @@ import binascii
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 STARS = "***"
 SHORTEST = 8
 """Characters of the shortest secret, and of the shortest end of one."""
 RUN = 12
 """Characters in a row that no text has in common with a secret by chance: of two hexadecimal ids one in 10^14 does."""
+STRIDE = RUN - SHORTEST + 1
 ROUNDS = 4
 """How often an escape may itself be escaped."""
 
 PLAIN_HEADERS = frozenset({"content-type", "content-length", "accept", "accept-encoding", "connection", "host"})
 """Headers of a request that anybody may see; every other one may be a key, a signature or what was signed."""
-SECRET_FIELDS = re.compile(r"(?i)sign|key|token|secret|pass|auth")
-"""Names of such fields in a body or a query (Bit-Z: ``apiKey`` and ``sign``)."""
+SECRET_FIELDS = re.compile(r"(?i)(?:^|&)[^=&]*(?:sign|key|token|secret|pass|auth)[^=&]*=([^&]+)")
+"""The values of such fields in a body or a query, by their names (Bit-Z: ``apiKey`` and ``sign``)."""
 
 _ESCAPE = re.compile(
     r"%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[^ux]|&#[0-9]{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,8};"
@@ -48,21 +49,25 @@ _CUTS = re.compile(r"""["']|…|\.{3,}|\*{2,}""")
 class Secrets:
     """What must not be repeated; kept out of every representation."""
 
-    runs: frozenset[str] = frozenset()
-    """Every RUN characters of every writing of every secret, lower case."""
-    beginnings: frozenset[str] = frozenset()
-    """The first SHORTEST to RUN - 1 characters of each; the whole of a secret that has no more."""
-    ends: frozenset[str] = frozenset()
+    keys: str = "\n"
+    """Every writing of every key, each as one (:data:`_AS_ONE`) and between line breaks, which no such text has."""
+    parts: frozenset[str] = frozenset()
+    """Every SHORTEST characters in a row of them."""
+    signatures: str = "\n"
+    """The same of signatures, which are few and made anew each time: whatever is asked of them is searched for."""
     wholes: frozenset[str] = frozenset()
-    """What is secret as a whole only."""
+    """What is secret as a whole only, or too short to have a part."""
 
     def __repr__(self) -> str:
         return "Secrets()"
 
     def __or__(self, others: "Secrets") -> "Secrets":
-        if not self.beginnings:
-            return others
-        return Secrets(*(getattr(self, each.name) | getattr(others, each.name) for each in fields(self)))
+        return Secrets(
+            self.keys if others.keys in self.keys else self.keys + others.keys,
+            self.parts | others.parts,
+            self.signatures + others.signatures,
+            self.wholes | others.wholes,
+        )
 
     def struck_out(self, value: Any) -> Any:
         """A JSON value without them, in texts, numbers and names."""
@@ -112,23 +117,35 @@ class Secrets:
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
         """Where they are in a text that is written as one."""
-        if len(text) < SHORTEST:
-            return
-        runs = self.runs
-        for at in [at for at in range(len(text) - RUN + 1) if text[at : at + RUN] in runs]:
-            yield at, at + RUN
+        parts, signatures, last = self.parts, self.signatures, len(text) - SHORTEST
+        # Every run of twelve has eight in it that begin at a multiple of five.
+        places = [(at, text[at : at + SHORTEST]) for at in range(0, last + 1, STRIDE)]
+        for near in [at for at, part in places if part in parts or part in signatures]:
+            for at in range(max(0, near - STRIDE + 1), near + 1):
+                if len(text) >= at + RUN and self._holds(text[at : at + RUN]):
+                    yield at, at + RUN
         for whole in self.wholes:
             at = text.find(whole)
             while at >= 0:
                 yield at, at + len(whole)
                 at = text.find(whole, at + 1)
-        cuts = [(cut.start(), cut.end()) for cut in _CUTS.finditer(text)]
-        for start, end in zip([0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)], strict=True):
-            for length in range(min(RUN - 1, end - start), SHORTEST - 1, -1):
-                if text[end - length : end] in self.beginnings:
-                    yield end - length, end
-                if text[start : start + length] in self.ends:
-                    yield start, start + length
+        start = 0
+        for cut in (*_CUTS.finditer(text), None):
+            end = cut.start() if cut else len(text)
+            if end - start >= SHORTEST:
+                yield from self._at_ends(text, start, end)
+            start = cut.end() if cut else end
+
+    def _at_ends(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The beginning of one at the end of a text, and the end of one at its beginning."""
+        lengths = range(SHORTEST, min(RUN - 1, end - start) + 1)
+        for part in (text[end - SHORTEST : end], text[start : start + SHORTEST]):
+            if part in self.parts or part in self.signatures:
+                yield from ((end - each, end) for each in lengths if self._holds("\n" + text[end - each : end]))
+                yield from ((start, start + each) for each in lengths if self._holds(text[start : start + each] + "\n"))
+
+    def _holds(self, run: str) -> bool:
+        return run in self.keys or run in self.signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,38 +199,41 @@ def _merged(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def secrets_among(keys: Iterable[str], signatures: Iterable[str] = (), signed: Iterable[str] = ()) -> Secrets:
     """The secrets of an account and of one request. Of ``keys`` and ``signatures`` no part may be told, of what is
     ``signed`` not the whole."""
-    found = Secrets()
-    for key in dict.fromkeys(keys):
-        found |= _every_writing(key)
-    for signature in dict.fromkeys(signatures):
-        # Made anew each time, so it has to be quick: nobody encodes a signature again but in hex.
-        found |= _secret(signature, {signature, *(raw.hex() for raw in _bytes_of(signature))})
-    wholes = {written.translate(_AS_ONE) for text in signed for written in (text, _ESCAPE.sub(_unescaped, text))}
-    long_ones = frozenset(whole for whole in wholes if len(whole) >= SHORTEST)
-    return Secrets(found.runs, found.beginnings, found.ends, found.wholes | long_ones)
+    known, parts, shorts = _every_writing(tuple(keys))
+    fresh = [writing for signature in signatures for writing in _of_a_signature(signature)]
+    wholes = [writing.translate(_AS_ONE) for text in signed for writing in (text, _ESCAPE.sub(_unescaped, text))]
+    wholes += [writing for writing in fresh if len(writing) < RUN]
+    longer = frozenset([whole for whole in wholes if len(whole) >= SHORTEST])
+    return Secrets(known, parts, _lines(fresh), longer | shorts)
 
 
 @lru_cache(maxsize=256)
-def _every_writing(key: str) -> Secrets:
-    """A key as it is, and in base64 and hex, also from within a longer text in base64."""
-    written = {key, key.encode("utf-8", "replace").decode("latin-1")}
-    for raw in _bytes_of(key):
-        written |= {raw.hex(), *_base64_of(raw)}
-    return _secret(key, written)
+def _every_writing(keys: tuple[str, ...]) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Keys as they are, and in base64 and hex, also from within a longer text in base64; their parts, and the short
+    ones."""
+    found: list[str] = []
+    for key in keys:
+        written = [key, key.encode("utf-8", "replace").decode("latin-1")]
+        for raw in _bytes_of(key):
+            written += [raw.hex(), *_base64_of(raw)]
+        found += _as_one(key, written)
+    parts = frozenset(text[at : at + SHORTEST] for text in found for at in range(len(text) - SHORTEST + 1))
+    return _lines(found), parts, frozenset(text for text in found if len(text) < RUN)
 
 
-def _secret(key: str, written: Iterable[str]) -> Secrets:
-    if len(key.translate(_AS_ONE)) < SHORTEST:
-        return Secrets()
-    as_one = [text for text in (each.translate(_AS_ONE) for each in written) if len(text) >= SHORTEST]
-    lengths = range(SHORTEST, RUN)
-    ends = [(text[:length], text[-length:]) for text in as_one for length in lengths if length <= len(text)]
-    return Secrets(
-        frozenset([text[at : at + RUN] for text in as_one for at in range(len(text) - RUN + 1)]),
-        frozenset([beginning for beginning, _ in ends]),
-        frozenset([end for _, end in ends]),
-        frozenset([text for text in as_one if len(text) < RUN]),
-    )
+def _of_a_signature(signature: str) -> list[str]:
+    """It has to be quick, and nobody encodes a signature again but in hex."""
+    return _as_one(signature, [signature, *(raw.hex() for raw in _bytes_of(signature))])
+
+
+def _as_one(secret: str, written: Iterable[str]) -> list[str]:
+    if len(secret.translate(_AS_ONE)) < SHORTEST:
+        return []
+    return [writing for writing in (each.translate(_AS_ONE) for each in written) if len(writing) >= SHORTEST]
+
+
+def _lines(written: Iterable[str]) -> str:
+    return "\n".join(["", *written, ""])
 
 
 def _bytes_of(key: str) -> Iterator[bytes]:
@@ -238,6 +258,6 @@ def _base64_of(raw: bytes) -> Iterator[str]:
         yield text.translate(str.maketrans("+/", "-_"))
 
 
-def secret_fields(text: str) -> Iterator[str]:
+def secret_fields(text: str) -> list[str]:
     """The values of a form or a query that are a key or a signature by their name."""
-    return (value for name, value in parse_qsl(text) if SECRET_FIELDS.search(name)) if "=" in text else iter(())
+    return [unquote_plus(value) for value in SECRET_FIELDS.findall(text)]
