@@ -21,6 +21,7 @@ from rich.text import Text
 from producers.errors import BrokerUnavailable, IdReused, InvalidCommand, ProducersError, ReportPending
 from producers.report import Outcome, Report
 from producers.settings import SettingsError
+from producers.visible import printable
 
 
 class ExitCode(IntEnum):
@@ -64,11 +65,6 @@ _ERRORS: dict[type[Exception], ExitCode] = {
 def exit_code(report: Report) -> ExitCode:
     """The exit code of a report's outcome."""
     return _OUTCOMES[report.outcome][0]
-
-
-def printable(text: object) -> str:
-    """Text on one line, safe for a terminal: a venue's message may hold escape sequences."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(text).split()))
 
 
 def emit(document: Mapping[str, Any]) -> None:

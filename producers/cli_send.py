@@ -15,6 +15,7 @@ from producers.cli_output import ExitCode, emit, explained, failure, finish, not
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.report import Outcome, Report
+from producers.visible import is_command_id
 
 if TYPE_CHECKING:
     from producers.client import OrderClient, Sent
@@ -111,7 +112,7 @@ def connected() -> "Iterator[OrderClient]":
 
 
 def _enqueue(client: "OrderClient", command: Command, command_id: str) -> "Sent":
-    if not command_id or len(command_id) > 255 or not command_id.isprintable():
+    if not is_command_id(command_id):
         raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint="--id")
     return client.enqueue(command, command_id)
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import note, printable, when
+from producers.cli_output import note, when
+from producers.visible import printable
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}

@@ -33,6 +33,7 @@ from producers.servers import connect, is_redis, unquoted
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
 from producers.traces import check_installed, enqueueing
+from producers.visible import is_command_id
 
 BROKER_SECONDS = 2.0
 """How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
@@ -275,7 +276,7 @@ def _sending(command: Command) -> dict[str, Any]:
 
 def _sent(entry: Command | tuple[Command, str | None]) -> Sent:
     command, command_id = entry if isinstance(entry, tuple) else (entry, None)
-    if command_id is not None and (not command_id or len(command_id) > 255 or not command_id.isprintable()):
+    if command_id is not None and not is_command_id(command_id):
         raise ValueError("a command id is 1 to 255 printable characters")
     return Sent(command_id or str(uuid.uuid4()), command)
 

@@ -7,10 +7,11 @@ is sent.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,16 +26,25 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from producers.errors import InvalidCommand
+from producers.visible import invisible, invisible_class, printable
 
 MAX_DECIMAL_CHARS = 40
 """The longest plain notation taken. Venues use at most 18 places; what is longer is a mistake, or an attack on
 the memory of whoever writes ``1e400000`` out in full."""
 
+MOST_UNKNOWN, LONGEST_NAME = 5, 64
+"""How many arguments that a command does not have are named in a refusal, and how much of a name."""
 
 _DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
 _ABOVE_ZERO = r"^\+?([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)([eE][-+]?[0-9]+)?$"
 """The same for schemas: with a digit that is no zero, and in what all dialects of expressions have."""
+
+
+def _nowhere(characters: str) -> dict[str, Any]:
+    """In a schema, that none of these characters is in a text. A pattern that is to match the whole would let a line
+    break pass at its end: in Python and PCRE, ``$`` stands before it as well."""
+    return {"not": {"pattern": f"[{characters}]"}}
 
 
 def plain(value: Decimal) -> str:
@@ -44,11 +54,23 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+FLOAT_DIGITS = 15
+"""Significant decimal digits that every number keeps on its way through a binary float and back (C11, ``DBL_DIG``)."""
+
+
+def is_exact(number: float) -> bool:
+    """Whether the shortest decimal form of a float is the number that was written: ``0.1`` is, and what was written as
+    ``284578000.00000004`` has become ``284578000.00000006``, whose digits are more than a float holds."""
+    return len(Decimal(repr(number)).normalize().as_tuple().digits) <= FLOAT_DIGITS
+
+
 def _amount(value: object) -> Decimal:
-    """Take a decimal string, or a JSON number by its shortest decimal form; refuse the rest with a reason."""
+    """Take a decimal string, a Decimal, an integer, or a float that says what was written; refuse the rest with a
+    reason."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise PydanticCustomError("amount_type", "must be a decimal: a string like '0.001', or a number")
-    # repr of a float is the shortest decimal that reads back as the same float: what the sender wrote.
+    if isinstance(value, float) and math.isfinite(value) and not is_exact(value):
+        raise PydanticCustomError("amount_float", "is a binary float of more than 15 digits: write it as a string")
     if isinstance(value, int) and abs(value) >= 10**MAX_DECIMAL_CHARS:
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
     text = repr(value) if isinstance(value, float) else str(value)
@@ -75,10 +97,15 @@ Amount = Annotated[
     PlainSerializer(plain, return_type=str),
     WithJsonSchema(
         {
-            "description": "A decimal above zero: a string, or a JSON number taken by its shortest form. Written out "
+            "description": "A decimal above zero: a string, or a JSON number, read digit by digit. Written out "
             f"without exponent it has at most {MAX_DECIMAL_CHARS} characters.",
             "anyOf": [
-                {"type": "string", "pattern": _ABOVE_ZERO, "maxLength": 2 * MAX_DECIMAL_CHARS},
+                {
+                    "type": "string",
+                    "pattern": _ABOVE_ZERO,
+                    "maxLength": 2 * MAX_DECIMAL_CHARS,
+                    **_nowhere("^0-9.eE+-"),
+                },
                 {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**MAX_DECIMAL_CHARS},
             ],
         }
@@ -86,14 +113,43 @@ Amount = Annotated[
 ]
 """A finite decimal above zero, never a binary float once it is taken."""
 
+GivenAmount = Decimal | int | str
+"""An amount as a caller may give it. Type checkers are told by the commands' ``__init__``, for they know a field by one
+type alone, the one that it has afterwards (PEP 681 has no converters)."""
+
+TriggerEvent = Literal["MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"]
+
+ALIAS = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+"""What an alias of an account looks like."""
+
 Account = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="Alias of an account; case does not matter."),
+    Field(
+        pattern=ALIAS,
+        description="Alias of an account; case does not matter.",
+        json_schema_extra=_nowhere("^A-Za-z0-9_-"),
+    ),
     # Environment variables, which name the accounts, know no case either.
     AfterValidator(str.lower),
 ]
-Word = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
-"""A name at the venue: no blanks, no control characters."""
+
+
+def _word(text: str) -> str:
+    """Refuse what holds a character that nobody sees: the address that is paid would not be the one that is read."""
+    unseen = invisible(text)
+    if unseen == "U+0020":
+        raise PydanticCustomError("word_blank", "must be one word without blanks")
+    if unseen:
+        raise PydanticCustomError("word_unseen", "holds {unseen}, a character that nobody sees", {"unseen": unseen})
+    return text
+
+
+Word = Annotated[
+    str,
+    Field(min_length=1, max_length=256, json_schema_extra=_nowhere(invisible_class())),
+    AfterValidator(_word),
+]
+"""A name at the venue, of characters that a person can see (:mod:`producers.visible`)."""
 UnixMilliseconds = Annotated[int, Field(gt=0, lt=10**15, description="UNIX milliseconds, without point or exponent.")]
 
 
@@ -144,9 +200,25 @@ class Close(Command):
     qty: Amount | None = None
     price: Amount | None = None
     trigger_price: Amount | None = None
-    trigger_event: Literal["MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"] | None = None
+    trigger_event: TriggerEvent | None = None
     close_on_trigger: bool | None = None
     recv_window: Annotated[int, Field(gt=0, le=15_000, description="Milliseconds.")] | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            pair: str,
+            qty: GivenAmount | None = None,
+            price: GivenAmount | None = None,
+            trigger_price: GivenAmount | None = None,
+            trigger_event: TriggerEvent | None = None,
+            close_on_trigger: bool | None = None,
+            recv_window: int | None = None,
+            deadline: int | None = None,
+        ) -> None: ...
 
     @property
     def repeatable(self) -> bool:
@@ -175,6 +247,12 @@ class Withdraw(Command):
     asset: Word
     qty: Amount
     address: Word
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, account: str, asset: str, qty: GivenAmount, address: str, deadline: int | None = None
+        ) -> None: ...
 
 
 class Positions(Command):
@@ -226,20 +304,25 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     """Make the command of ``task`` from keyword arguments as they came in a message.
 
     Raises:
-        InvalidCommand: naming every argument that is missing, unknown or out of bounds.
+        InvalidCommand: naming every argument that is missing or out of bounds, and the first that are unknown.
     """
     model = COMMANDS.get(task)
     if model is None:
         raise InvalidCommand(task, [f"there is no such command; known are {', '.join(sorted(COMMANDS))}"])
+    unknown = [name for name in arguments if name not in model.model_fields]
+    untold = frozenset(unknown[MOST_UNKNOWN:])
     try:
-        return model.model_validate(dict(arguments))
+        command = model.model_validate({name: value for name, value in arguments.items() if name not in untold})
     except ValidationError as error:
-        raise InvalidCommand(task, [_problem(e["type"], e["loc"], e["msg"]) for e in error.errors()]) from None
+        problems = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
+        more = [f"and {len(untold):,} more that are none either"] if untold else []
+        raise InvalidCommand(task, problems + more) from None
+    return command
 
 
 def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     """One problem as a person reads it. Values are left out: an unknown argument may well be a secret."""
-    name = " ".join(".".join(str(part)[:64] for part in loc).split()) or "arguments"
+    name = printable(".".join(str(part)[:LONGEST_NAME] for part in loc), LONGEST_NAME) or "arguments"
     if kind == "missing":
         return f"{name} is missing"
     if kind == "extra_forbidden":
@@ -247,5 +330,5 @@ def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     if kind == "string_unicode":
         return f"{name} must be text without half characters (in UTF-8)"
     if kind == "string_pattern_mismatch":
-        return f"{name} must be {'letters, digits, - and _' if name == 'account' else 'one word without blanks'}"
+        return f"{name} must be letters, digits, - and _"
     return f"{name} {message.replace('Input should be', 'must be').replace('String should', 'must')}"

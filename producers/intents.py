@@ -5,7 +5,6 @@ there; a sweeper in every worker publishes again what has not begun in time, and
 its worker's lease. Duplicates that this makes are stopped by the ledger.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 
 import redis
 
+from producers import exact_json
+from producers.commands import COMMANDS
 from producers.direct import Direct
 
 INTENTS_KEY = "orders:intents"
@@ -33,7 +34,7 @@ class Intent:
 
     def to_json(self) -> str:
         """As it is stored."""
-        return json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
+        return exact_json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
 
 
 def read_intent(command_id: str, stored: str) -> Intent:
@@ -42,8 +43,11 @@ def read_intent(command_id: str, stored: str) -> Intent:
     Raises:
         ValueError, KeyError, TypeError: when it is none.
     """
-    fields = json.loads(stored)
-    return Intent(command_id, fields["task"], fields["kwargs"], int(fields["enqueued_at"]))
+    fields = exact_json.loads(stored)
+    task, kwargs = fields["task"], fields["kwargs"]
+    if not isinstance(kwargs, dict) or not isinstance(task, str) or task not in COMMANDS:
+        raise ValueError("it is no command")
+    return Intent(command_id, task, kwargs, int(fields["enqueued_at"]))
 
 
 class TooFewReplicas(redis.ConnectionError):

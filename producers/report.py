@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from producers.visible import printable
 
 
 class Outcome(StrEnum):
@@ -63,7 +65,7 @@ class Position(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    instrument: str
+    instrument: Annotated[str, AfterValidator(lambda name: printable(name, 256))]
     """The venue's own name of the market, for example ``USD_BTC_PERP``."""
     direction: Direction
     size: str

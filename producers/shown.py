@@ -1,6 +1,5 @@
 """Arguments as logs, events and Flower may show them: what says how much and where to is hidden."""
 
-import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -12,6 +11,8 @@ HIDDEN = frozenset({"address", "qty", "price", "trigger_price"})
 
 STARS = "***"
 LONGEST_VALUE, LONGEST_NAME, MOST_NAMES = 80, 40, 20
+SHORTEST_CUT, LONGEST_CUT = 4, 1000
+"""Characters of the beginning of a value that is looked for where a text was cut: no text for people is longer."""
 
 
 def shown_arguments(task: str, arguments: object, hidden: frozenset[str] = HIDDEN) -> str:
@@ -38,9 +39,9 @@ def names_of(task: str) -> frozenset[str]:
 
 
 def _value(value: Any, known: bool) -> str:
-    if not known or not isinstance(value, str | int | float | None):
+    if not known or not isinstance(value, str | int | float | Decimal | None):
         return repr(STARS)
-    text = repr(value[: LONGEST_VALUE + 1]) if isinstance(value, str) else repr(value)
+    text = repr(value[: LONGEST_VALUE + 1]) if isinstance(value, str) else str(value)
     return text if len(text) <= LONGEST_VALUE else repr(STARS)
 
 
@@ -50,7 +51,7 @@ def hidden_values(arguments: object, hidden: frozenset[str] = HIDDEN) -> list[st
     if not isinstance(arguments, Mapping):
         return []
     values = [arguments[name] for name in hidden if name in arguments]
-    texts = {str(value) for value in values if isinstance(value, str | int | float)}
+    texts = {str(value) for value in values if isinstance(value, str | int | float | Decimal)}
     return sorted({*texts, *map(_as_it_is_sent, texts)} - {""}, key=len, reverse=True)
 
 
@@ -64,7 +65,34 @@ def _as_it_is_sent(text: str) -> str:
 
 
 def without(text: str, values: Iterable[str]) -> str:
-    """``text`` with each value struck out where it stands alone: ``1`` is not taken out of ``10`` or ``1.5``."""
-    for value in values:
-        text = re.sub(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", STARS, text)
+    """``text`` with each value struck out where it stands alone: ``1`` is not taken out of ``10`` or ``1.5``. So is the
+    beginning of one that a text was cut in."""
+    for value in filter(None, values):
+        shown, at = [], 0
+        while (found := text.find(value, at)) >= 0:
+            end = found + len(value)
+            shown += [text[at:found], STARS if _alone(text, found, end) else value]
+            at = end
+        text = "".join([*shown, text[at:]])
+        if text.endswith("…"):
+            text = _without_beginning(text, value[:LONGEST_CUT])
+    return text
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    before, after = text[max(0, start - 1) : start], text[end : end + 2]
+    return not (
+        _of_a_word(before) or before == "." or _of_a_word(after[:1]) or (after[:1] == "." and after[1:].isdigit())
+    )
+
+
+def _of_a_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _without_beginning(text: str, value: str) -> str:
+    for length in range(len(value) - 1, SHORTEST_CUT - 1, -1):
+        start = len(text) - length - 1
+        if text.endswith(value[:length] + "…") and _alone(text, start, len(text)):
+            return f"{text[:start]}{STARS}…"
     return text

@@ -6,7 +6,6 @@ and with it the accounts' secrets, is built at the first command, so that Flower
 
 import gc
 import logging
-import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +16,7 @@ from celery import Celery, signals
 from celery.worker import state as worker_state
 from kombu.transport import TRANSPORT_ALIASES
 
+from producers import message_json
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
 from worker import alive
@@ -42,8 +42,6 @@ from worker.venues.transport import Transport
 logger = logging.getLogger("orders.app")
 
 
-LONGEST_NUMBER = 100_000
-"""Digits. Longer ones in a message make it unreadable; it is then kept aside."""
 GARBAGE_THRESHOLD = 20_000
 """Objects made before Python looks for cycles; its default is 700 (``gc.set_threshold``)."""
 HOUSEKEEPING_SECONDS = 10.0
@@ -104,8 +102,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
         SettingsError: naming each setting that is wrong.
     """
     loaded = settings or worker_settings.load()
-    # A number of more digits than Python reads by default must come as far as the command's own refusal.
-    sys.set_int_max_str_digits(LONGEST_NUMBER)
+    message_json.use()
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))

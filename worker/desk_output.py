@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from producers.cli_output import console, printable, when
+from producers.cli_output import console, when
+from producers.visible import printable
 from worker.execution.dead import DeadLetter
 from worker.execution.desk import Entry, Scope, Unknown
 from worker.execution.ledger import Halted

@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from producers.cli_output import console, printable
+from producers.cli_output import console
+from producers.visible import printable
 from worker.doctor_findings import Finding, Level
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAULT: ("✗", "bold red")}

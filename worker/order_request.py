@@ -15,6 +15,7 @@ from typing import Any
 from celery.worker.request import Request
 
 from producers.shown import STARS, hidden_values, shown_arguments, without
+from producers.visible import is_command_id
 
 logger = logging.getLogger("orders.request")
 
@@ -43,8 +44,7 @@ class OrderRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        command_id = self._request_dict["id"]
-        if not isinstance(command_id, str) or not command_id or not command_id.isprintable():
+        if not is_command_id(self._request_dict["id"]):
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")
         if not isinstance(self._payload[2] or {}, dict):

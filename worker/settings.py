@@ -5,6 +5,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 
 import ipaddress
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from producers.commands import COMMANDS
+from producers.commands import ALIAS, COMMANDS
 from producers.settings import OutsideSettings, QueueSettings, SettingsError
 from producers.shown import HIDDEN
+from producers.visible import printable
 from worker.execution.retry import RetryLimits
 from worker.execution.rivals import ReconcileLimits
 from worker.venues.base import Account, Credentials, Venue
@@ -230,6 +232,9 @@ class WorkerSettings(QueueSettings):
     @field_validator("accounts", mode="after")
     @classmethod
     def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
+        strange = [printable(alias, 64) for alias in accounts if not re.fullmatch(ALIAS, alias)]
+        if strange:
+            raise ValueError(f"{', '.join(strange)} can't be an alias: 1 to 64 letters, digits, - and _")
         return {alias.lower(): account for alias, account in accounts.items()}
 
     @property

@@ -521,6 +521,22 @@ def test_halts_are_in_the_journal(bench: Bench) -> None:
     )
 
 
+def test_what_goes_on_record_is_one_line_that_everybody_can_see(bench: Bench) -> None:
+    """A line break in who or why forged a line wherever it was read, and an escape sequence steered the terminal."""
+    odd = "ann\n2026-01-01 bob \x1b[2J\u202e" + "x" * 10_000
+    bench.unknown("x", CLOSE)
+    halt = bench.desk.halt(Scope(), who=odd, why=odd)
+    assert bench.desk.halts() == [(Scope(), halt)]
+    bench.desk.resume(Scope(), who=odd, why=odd)
+    report = bench.desk.resolve("x", reference=odd, who=odd, why=odd)
+    entries = [entry.fields for entry in bench.desk.journal() if entry.fields.get("who")]
+    assert [entry["event"] for entry in entries] == ["halt", "resume", "resolve"]
+    for text in (halt.who, halt.why, report.message, *(entry[name] for entry in entries for name in ("who", "why"))):
+        assert text.startswith(("ann 2026-01-01 bob \\x1b[2J", "executed as ann 2026-01-01 bob \\x1b[2J"))
+        assert text.isprintable()
+        assert len(text) <= 1000
+
+
 @pytest.mark.parametrize(
     ("account", "command"), [("a/b", None), ("*", None), (None, "positions"), (None, "*"), ("", None)]
 )

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -162,6 +163,40 @@ def test_amounts_reach_the_venue_as_plain_decimals(bed: Bed, given: Any, on_the_
     (execution,) = bed.venue.executions()
     assert execution.fields["qty"] == on_the_wire
     assert end.report["fingerprint"] == fingerprint("orders.withdraw", {**WITHDRAWAL, "qty": on_the_wire})
+
+
+EXACT = [
+    "284578000.00000004",
+    "0.30000000000000004",
+    "1234567890123456789",
+    "12345678901234567.5",
+    "1.0000000000000001e-2",
+]
+"""JSON numbers that no binary float holds."""
+
+
+@pytest.mark.parametrize("number", EXACT)
+def test_a_json_number_is_read_digit_by_digit(bed: Bed, number: str) -> None:
+    """Through a binary float 284578000.00000004 became 284578000.00000006, and that was paid; so also where another
+    command's message names it to follow."""
+    qty = format(Decimal(number), "f")
+    arguments = f'{{"account": "main", "asset": "ETH", "address": "0xabc", "qty": {number}}}'
+    bed.venue.balance(KEY, "ETH", "100000000000000000000")
+    options = '"immutable": true, "options": {"queue": "orders.withdraw"}'
+    follows = f'{{"callbacks": [{{"task": "orders.withdraw", "args": [], "kwargs": {arguments}, {options}}}]}}'
+    sent = bed.send_json("orders.withdraw", arguments, follows=follows)
+    end = bed.ended(sent)
+    assert end.outcome == ("accepted", "ok")
+    assert end.report["fingerprint"] == fingerprint("orders.withdraw", {**WITHDRAWAL, "qty": qty})
+    bed.drained()
+    assert [each.fields["qty"] for each in bed.venue.executions()] == [qty, qty]
+
+
+@pytest.mark.parametrize("twice", ['"qty": "1", "qty": "100"', '"qty": 1, "qty": "1"', '"qty": "1", "qty": null'])
+def test_an_argument_that_is_given_twice_is_refused(bed: Bed, twice: str) -> None:
+    """Readers of JSON take the first or the last, and which of them its sender meant nobody knows."""
+    text = f'{{"account": "main", "asset": "ETH", "address": "0xabc", {twice}}}'
+    check_refusal(bed, bed.send_json("orders.withdraw", text), "qty")
 
 
 def test_close_passes_every_argument_on(bed: Bed) -> None:

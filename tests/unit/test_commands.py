@@ -1,6 +1,8 @@
 """The commands: what is taken, what is refused in which words, and the fingerprint."""
 
 import json
+import shutil
+import subprocess
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
 from producers.errors import InvalidCommand
 from producers.json_schemas import schemas, shipped
+from producers.visible import invisible
 
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
 
@@ -23,6 +26,8 @@ CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
         ("100", "100"),
         (0.00001, "0.00001"),
         (1e22, "10000000000000000000000"),
+        (Decimal("284578000.00000004"), "284578000.00000004"),
+        (123456789012345.0, "123456789012345"),
         (3, "3"),
         ("1e-5", "0.00001"),
         ("+2", "2"),
@@ -57,6 +62,9 @@ def test_amounts_become_plain_decimals(sent: object, taken: str) -> None:
         (" 1", "qty is not a decimal number"),
         ("\u0661", "qty is not a decimal number"),
         ("", "qty is not a decimal number"),
+        (284578000.00000004, "qty is a binary float of more than 15 digits: write it as a string"),
+        ("1\n", "qty is not a decimal number"),
+        ("1\u200b", "qty is not a decimal number"),
         (True, "qty must be a decimal: a string like '0.001', or a number"),
         ([1], "qty must be a decimal: a string like '0.001', or a number"),
     ],
@@ -79,6 +87,14 @@ def test_what_is_no_amount_is_refused_in_words(sent: object, words: str) -> None
             {"account": "main", "order_id": "1", "secret": "x"},
             ["secret is not an argument of this command"],
         ),
+        (
+            "orders.withdraw",
+            {"account": "main", "asset": "E\x9bTH", "qty": "1", "address": "0xabc\u200b"},
+            [
+                "asset holds U+009B, a character that nobody sees",
+                "address holds U+200B, a character that nobody sees",
+            ],
+        ),
         ("orders.cancel", {"account": "ma in", "order_id": "1"}, ["account must be letters, digits, - and _"]),
         ("orders.cancel", {"account": 7, "order_id": "1"}, ["account must be a valid string"]),
         ("orders.cancel", {"account": "main", "order_id": "1", "deadline": "5"}, ["deadline must be a valid integer"]),
@@ -93,6 +109,99 @@ def test_every_problem_is_named(task: str, arguments: dict[str, Any], problems: 
     with pytest.raises(InvalidCommand) as refused:
         parse_command(task, arguments)
     assert list(refused.value.problems) == problems
+
+
+WORDS = [
+    *(
+        ("orders.close", "pair"),
+        ("orders.cancel", "order_id"),
+        ("orders.positions", "pair"),
+        ("orders.close", "account"),
+    ),
+    *(("orders.withdraw", "asset"), ("orders.withdraw", "address"), ("orders.close", "trigger_event")),
+]
+VALID = {
+    "orders.close": {**CLOSE, "trigger_event": "MARK_PRICE"},
+    "orders.cancel": {"account": "main", "order_id": "7"},
+    "orders.positions": {"account": "main", "pair": "P"},
+    "orders.withdraw": {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"},
+}
+UNSEEN = [
+    "\n",
+    " ",
+    "\x00",
+    "\x1b",
+    "\x7f",
+    "\x85",
+    "\x9b",
+    "\xa0",
+    "\xad",
+    "\u034f",
+    "\u0378",
+    "\u115f",
+    "\u200b",
+    "\u200d",
+]
+UNSEEN += ["\u2028", "\u202e", "\u2066", "\u2800", "\u3000", "\u3164", "\ue000", "\ufe0f", "\ufeff", "\uffa0", "\uffff"]
+UNSEEN += ["\U000e0041", "\U000e0100", "\U000f0000", "\U0010ffff", "\U0001d173"]
+
+
+@pytest.mark.parametrize("character", UNSEEN, ids=ascii)
+@pytest.mark.parametrize(("task", "name"), WORDS)
+def test_a_character_that_nobody_sees_is_refused_in_every_word(task: str, name: str, character: str) -> None:
+    """By the commands and by their schemas; wherever it stands in the word."""
+    schema = jsonschema.Draft202012Validator(shipped(f"{task}.json"))
+    assert schema.is_valid(VALID[task])
+    word = VALID[task][name]
+    for spoilt in (word + character, character + word, word[0] + character + word[1:]):
+        arguments = {**VALID[task], name: spoilt}
+        with pytest.raises(InvalidCommand, match=f"^{task}: {name} ") as refused:
+            parse_command(task, arguments)
+        assert str(refused.value).isprintable()
+        assert not schema.is_valid(arguments)
+
+
+@pytest.mark.parametrize(
+    "word", ["USD_BTC_PERP", "0xaBc", "ü", "日本", "नि", "e\u0301", "\U0001f600", "€", "½", "…", "]^-\\"]
+)
+def test_a_word_of_characters_that_a_person_can_see_is_taken(word: str) -> None:
+    """In any script."""
+    arguments = {**VALID["orders.withdraw"], "address": word}
+    assert parse_command("orders.withdraw", arguments).arguments()["address"] == word
+    assert jsonschema.Draft202012Validator(shipped("orders.withdraw.json")).is_valid(arguments)
+
+
+NODE = shutil.which("node") or ""
+
+
+@pytest.mark.skipif(not NODE, reason="Node.js is not installed")
+def test_the_schemas_patterns_mean_the_same_in_ecmascript() -> None:
+    """JSON Schema's expressions are ECMA-262's, which most validators compile with the flag ``u``."""
+    program = """
+    const {pattern, words} = JSON.parse(require("fs").readFileSync(0, "utf8"));
+    const unseen = new RegExp(pattern, "u");
+    console.log(JSON.stringify(words.map(word => unseen.test(word))));
+    """
+    words = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
+    pattern = shipped("orders.cancel.json")["properties"]["order_id"]["not"]["pattern"]
+    asked = json.dumps({"pattern": pattern, "words": words})
+    node = subprocess.run([NODE, "-e", program], input=asked, capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(node.stdout) == [invisible(word) is not None for word in words]
+
+
+def test_unknown_arguments_are_counted_and_the_first_are_named() -> None:
+    """Whatever a sender writes, its refusal is short; values stay out of it."""
+    arguments = {
+        **CLOSE,
+        "qty": "-1",
+        **{f"{number}{'x' * 6_000_000 if number == 0 else ''}": 1 for number in range(10**5)},
+    }
+    with pytest.raises(InvalidCommand) as refused:
+        parse_command("orders.close", arguments)
+    assert refused.value.problems[0] == "qty must be greater than zero"
+    assert refused.value.problems[2] == "1 is not an argument of this command"
+    assert refused.value.problems[-1] == "and 99,995 more that are none either"
+    assert len(str(refused.value)) < 500
 
 
 def test_an_unknown_command_names_the_known() -> None:
@@ -188,6 +297,7 @@ def test_schemas_are_shipped_and_current() -> None:
         ),
         *(
             "1 ",
+            "1\n",
             "\N{FULLWIDTH DIGIT ONE}",
             "\N{ARABIC-INDIC DIGIT THREE}",
             "nan",

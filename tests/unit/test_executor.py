@@ -1,10 +1,9 @@
 """The executor's way, step by step, over the in-memory ledger and a turned clock."""
 
 import json
-import sys
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -720,15 +719,119 @@ def test_an_echo_of_the_keys_is_struck_out() -> None:
     assert report.venue_message == "bad key ***, ***, ***"
 
 
-@pytest.mark.parametrize("kept", [4, 9, 13])
-def test_a_key_that_was_cut_off_with_a_long_message_is_struck_out_too(kept: int) -> None:
-    """The venue's words are kept to a length; what is left of a key at their end is still some of it."""
-    said = "x" * (199 - kept) + "secret-of-main" + " and more" * 30
-    bench = Bench(Answer(401, json.dumps({"code": 401, "msg": said, "result": {}}).encode()))
+@pytest.mark.parametrize("kept", [1, 4, 9, 13])
+@pytest.mark.parametrize("place", ["msg", "code"])
+def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: int) -> None:
+    """What would be left of a key at the end of what is kept is still some of it."""
+    room = {"msg": 199, "code": 63}[place]
+    said = "x" * (room - kept) + " secret-of-main" + " and more" * 30
+    answer = {"code": 401, "msg": "no", "result": {}, place: said}
+    report = Bench(*[Answer(401, json.dumps(answer).encode())] * 5).run("withdraw", WITHDRAW)
+    kept_words = report.venue_message if place == "msg" else report.venue_code
+    assert isinstance(kept_words, str)
+    assert kept_words.startswith("x" * (room - kept))
+    assert kept_words.endswith("…")
+    assert "se" not in kept_words.replace(" and more", "")
+
+
+@pytest.mark.parametrize("before", range(10, 70, 3))
+@pytest.mark.parametrize("status", [200, 400, 403, 503])
+@pytest.mark.parametrize("place", ["code", "msg"])
+def test_no_part_of_a_key_gets_into_a_report_however_it_is_cut(place: str, status: int, before: int) -> None:
+    """Words of the venue's are cut once for a field and once more for the line for people."""
+    key = "mZ4qT9wLpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5OiQkEwPzMBxN7yC2s"
+    odd = replace(ACCOUNT, credentials=Credentials(key, "secret-of-main"))
+    answer = {"code": status, "msg": "x", "result": {}, place: f"{'Invalid API-key: ':>{before}}{key}"}
+    bench = Bench(*[Answer(status, json.dumps(answer).encode())] * 5)
+    bench.executor = bench.make(accounts={"main": odd})
+    text = bench.run("withdraw", WITHDRAW).model_dump_json()
+    assert not [at for at in range(len(key) - 3) if key[at : at + 4] in text], text
+
+
+LONG = "x" * 200_000
+ODD = "main\n2026-01-01 INFO end id=forged \x1b[2J\u202e\x9b"
+OVERSIZE: dict[str, dict[str, Any]] = {
+    "100,000 unknown arguments": {**CANCEL, **{f"name{number}": 1 for number in range(100_000)}},
+    "a name of 6 MB": {**CANCEL, "y" * 6_000_000: 1},
+    "odd names": {**CANCEL, **{f"{ODD}{number}": 1 for number in range(100)}},
+    "a long account": {"account": LONG, "order_id": "7"},
+    "an odd account": {"account": ODD, "order_id": "7"},
+    "an account of escapes": {"account": "\u200b" * 1_000_000, "order_id": "7"},
+    "half an account": {"account": "\ud800" * 1000, "order_id": "7"},
+    "a long word": {"account": "main", "order_id": LONG},
+    "everything": {"account": LONG, "order_id": LONG, "deadline": LONG, **{f"{n}{LONG}": LONG for n in range(9)}},
+}
+
+
+@pytest.mark.parametrize("arguments", OVERSIZE.values(), ids=OVERSIZE)
+@pytest.mark.parametrize("redelivered", [False, True])
+def test_whatever_a_sender_writes_report_record_and_log_are_short(
+    arguments: dict[str, Any], redelivered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message of megabytes made a report, a record and a log line of megabytes; a line break in it forged a line."""
+    caplog.set_level("DEBUG")
+    bench = Bench()
+    report = bench.run("cancel", arguments, redelivered=redelivered)
+    assert ended(report) == ("not_sent", "invalid", 0)
+    record = bench.ledger.read("id")
+    assert record is not None
+    again = bench.executor.answer_again(Envelope("id", "orders.cancel", arguments), report)
+    assert again.replayed
+    bench.ledger.refuse = None  # type: ignore[assignment, method-assign] # a fault of the worker's own
+    with pytest.raises(GaveUpWaiting):
+        bench.run("cancel", arguments, command_id="other")
+    texts = [report.model_dump_json(), str(record), *(str(entry) for entry in bench.ledger.journal)]
+    for text in (*texts, *(line.getMessage() for line in caplog.records)):
+        assert len(text) < 4000
+    lines = [line.getMessage() for line in caplog.records]
+    assert all(line.isprintable() for line in lines)
+    assert all(re.sub('"[^"]*"', "", line).count(" id=") == 1 for line in lines), "one field of each name"
+    assert caplog.records
+
+
+def test_what_an_operator_wrote_is_one_short_line() -> None:
+    """A halt may have been stored by hand; its words go into every report that it makes."""
+    bench = Bench()
+    bench.ledger.begin = lambda claim, attempt: Halted(ODD * 100, ODD + LONG, START_MS)  # type: ignore[method-assign]
     report = bench.run("withdraw", WITHDRAW)
-    assert report.venue_message is not None
-    assert report.venue_message.endswith("x***…")
-    assert "xsec" not in report.model_dump_json()
+    assert ended(report) == ("not_sent", "halted", 0)
+    assert report.message.isprintable()
+    assert len(report.message) <= 1000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": LONG, "msg": LONG, "result": {}},
+        {"code": ODD, "msg": ODD, "result": {}},
+        {"code": int("9" * 3000), "msg": "\u200b" * 100_000, "result": {}},
+        {"code": 200, "msg": None, "result": {LONG: {"stats": {"size": "1", "direction": "BUY"}}}},
+        {"code": 200, "msg": None, "result": {ODD: {"stats": {"size": "1", "direction": "BUY"}}}},
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_whatever_a_venue_says_the_report_is_short_and_printable(status: int, answer: Any) -> None:
+    """But for its ``result``, which is the venue's own and bounded with the answer."""
+    said = Answer(status, json.dumps(answer).encode())
+    report = Bench(*[said] * 5).run("positions", {"account": "main"}).model_copy(update={"result": None})
+    assert len(report.model_dump_json()) < 6000
+    words = [report.message, str(report.venue_code), str(report.venue_message)]
+    words += [each.instrument for each in report.positions or ()]
+    assert all(word.isprintable() for word in words)
+
+
+def test_an_earlier_attempts_signature_is_a_secret_as_well() -> None:
+    """Each attempt is signed anew, and a venue may answer the second with the words of the first."""
+    bench = Bench(Answer(429, b""))
+
+    def echo() -> Answer:
+        first = bench.transport.requests[0].headers["x-signature"]
+        return Answer(401, json.dumps({"code": 401, "msg": f"bad {first}", "result": {}}).encode())
+
+    bench.transport.steps.append(echo)
+    report = bench.run("withdraw", WITHDRAW)
+    assert len({request.headers["x-signature"] for request in bench.transport.requests}) == 2
+    assert report.venue_message == "bad ***"
 
 
 def test_a_worker_without_the_account_does_not_end_what_another_began() -> None:
@@ -769,10 +872,8 @@ def test_a_halt_between_attempts_ends_it(first: Answer | NoAnswer, expected: tup
     ids=["half a character", "deep", "deeper", "huge exponent", "huge number", "huge code"],
 )
 @pytest.mark.parametrize("command", ["withdraw", "cancel", "positions"])
-def test_no_answer_leaves_a_command_without_a_report(command: str, said: str, request: pytest.FixtureRequest) -> None:
+def test_no_answer_leaves_a_command_without_a_report(command: str, said: str) -> None:
     """What no report could repeat is left out of it; that the request was put on the wire is not."""
-    request.addfinalizer(partial(sys.set_int_max_str_digits, sys.get_int_max_str_digits()))
-    sys.set_int_max_str_digits(100_000)  # as a worker does
     arguments = {"withdraw": WITHDRAW, "cancel": CANCEL, "positions": {"account": "main"}}[command]
     bench = Bench(*[Answer(200, f'{{"code":200,"msg":"\\ud83d","result":{said}}}'.encode())] * 3)
     report = bench.run(command, arguments)

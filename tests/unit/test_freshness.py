@@ -12,7 +12,7 @@ from producers.report import Reason
 from worker.venues.base import Account, Answer, Credentials, Proof, Timing, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike import Everstrike
-from worker.venues.freshness import dated_ms, not_before, older_than_asked
+from worker.venues.freshness import as_of, dated_ms, older_than_asked
 
 T0 = 1_800_000_000_000
 
@@ -88,7 +88,8 @@ FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
 def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
     """What an answer proves that says "no position"."""
     asked, command, envelope = FLAT[venue]
-    return asked.judge(command, Answer(200, json.dumps(envelope).encode(), headers, AT_ONCE))
+    answer = Answer(200, json.dumps(envelope).encode(), headers, AT_ONCE)
+    return as_of(None, asked.judge(command, answer), answer)
 
 
 @pytest.mark.parametrize("venue", FLAT)
@@ -98,6 +99,16 @@ def test_positions_that_a_cache_kept_are_not_told(venue: str) -> None:
     old = judged(venue, {"Age": "3600"})
     assert (old.proof, old.positions, old.unknown_reason) == (Proof.UNKNOWN, None, Reason.UNLISTED_ANSWER)
     assert "3600 s" in old.message
+
+
+@pytest.mark.parametrize("proof", [Proof.EXECUTED, Proof.REFUSED, Proof.NOT_EXECUTED, Proof.UNKNOWN])
+def test_what_a_cache_kept_proves_nothing_of_any_command(proof: Proof) -> None:
+    """A cancel that is told "not found" out of a cache may have been executed; a front's 429 speaks for itself."""
+    verdict = Verdict(proof, "what the venue says")
+    kept = {"Age": "600"}
+    assert as_of(T0, verdict, Answer(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
+    assert as_of(T0, verdict, Answer(429, b"", kept, AT_ONCE)) is verdict
+    assert as_of(T0, verdict, Answer(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
 
 
 @pytest.mark.parametrize("venue", FLAT)
@@ -115,8 +126,8 @@ def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, beh
     date = {"Date": formatdate(T0 / 1000 - behind, usegmt=True)}
     verdict = judged(venue, date)
     answer = Answer(200, b"", date, AT_ONCE)
-    assert not_before(verdict, answer, None) is verdict
-    found = not_before(verdict, answer, T0)
+    assert as_of(None, verdict, answer) is verdict
+    found = as_of(T0, verdict, answer)
     assert (found.proof is Proof.EXECUTED, found.positions == ()) == (believed, believed)
 
 

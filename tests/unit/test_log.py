@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.observe.json_lines import JsonFormatter, write_json
+from worker.observe.json_lines import JsonFormatter, LineFormatter, write_json
 from worker.observe.lines import Line
 
 
@@ -51,6 +51,51 @@ def test_celerys_line_about_a_task_names_the_command_and_nothing_else() -> None:
 def test_whatever_is_in_a_message_it_stays_one_line(text: str) -> None:
     """A line break of a venue's would forge a line."""
     assert written("said %s", text)["message"] == f"said {text}"
+
+
+def shown(message: object, *args: object, **more: Any) -> str:
+    """What a person is shown of a line."""
+    record = logging.getLogger("a.b").makeRecord(
+        "a.b", logging.INFO, "file", 1, message, args, **{"exc_info": None, **more}
+    )
+    return LineFormatter(logging.Formatter("%(levelname)s %(message)s")).format(record)
+
+
+FORGED = "no\n2026-01-01 INFO \x1b[2J\x9b1A\u202e\u2066\u200b\x00"
+
+
+def test_nothing_in_a_line_moves_a_cursor_or_forges_another() -> None:
+    """What a sender, a venue or a server says, in whosever line."""
+    assert shown("said %s", FORGED) == r"INFO said no 2026-01-01 INFO \x1b[2J\x9b1A\u202e\u2066\u200b\x00"
+    assert shown(Line("end", {"account": FORGED, "n": 1}, FORGED)).count("\n") == 0
+    assert shown(Line("end", {"account": 'x" id=2'}, "")) == r'INFO end account="x\" id=2"'
+    assert written("said %s", FORGED)["message"] == f"said {FORGED}", "of JSON the reader makes what it likes"
+
+
+def test_a_traceback_keeps_its_lines_and_nothing_else() -> None:
+    """Each of them is safe."""
+    try:
+        raise KeyError("a") from ValueError(FORGED)
+    except KeyError:
+        text = shown("failed", exc_info=sys.exc_info())
+    assert text.startswith("INFO failed\nValueError: no\n2026-01-01 INFO \\x1b[2J")
+    assert '\n  File "' in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("message", ["x" * 10**7, "\u200b" * 10**7])
+def test_no_line_is_endless(message: str) -> None:
+    """Whoever wrote it, and however it is written down."""
+    record = logging.getLogger("a.b").makeRecord("a.b", logging.INFO, "file", 1, "said %s", (message,), None)
+    assert len(JsonFormatter().format(record)) < 100_000
+    assert len(LineFormatter(None).format(record)) < 100_000
+    assert len(str(Line("end", {"command_id": message, "account": message}, message))) < 2000
+
+
+def test_json_is_written_in_ascii() -> None:
+    """A terminal that shows the file obeys no mark of direction in it."""
+    record = logging.getLogger("a.b").makeRecord("a.b", logging.INFO, "file", 1, FORGED, (), None)
+    assert JsonFormatter().format(record).isascii()
 
 
 def test_a_traceback_is_a_field() -> None:

@@ -65,6 +65,13 @@ def test_every_amount_and_address_of_every_command_is_hidden() -> None:
         ("have 1, not 10 or 1.5 or 0.1.", ["1"], "have ***, not 10 or 1.5 or 0.1."),
         ("(1).", ["1"], "(***)."),
         ("a+b", ["a+b"], "***"),
+        ("(a.*", ["a.*", "("], "******"),
+        ("11 1 1", ["1"], "11 *** ***"),
+        ("can't send to 0xabcde…", ["0xabcdef01"], "can't send to ***…"),
+        ("can't send to 0xa…", ["0xabcdef01"], "can't send to 0xa…"),
+        ("can't send to 10xabc…", ["0xabcdef01"], "can't send to 10xabc…"),
+        ("can't send 1.", ["1", ""], "can't send ***."),
+        ("x" * 1000, ["x" * 100_000], "x" * 1000),
     ],
 )
 def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], left: str) -> None:

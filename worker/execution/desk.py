@@ -12,7 +12,9 @@ from typing import Any, cast
 
 import redis
 
+from producers.commands import ALIAS
 from producers.report import Outcome, Report
+from producers.visible import printable
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Halted, Ledger, Record, State
@@ -24,6 +26,8 @@ COMMANDS = ("close", "cancel", "withdraw")
 ANY = "*"
 FOLLOW_SECONDS = 1.0
 PAGE = 500
+LONGEST_WHO, LONGEST_WHY = 100, 500
+"""Characters."""
 
 
 class NotUnknown(Exception):
@@ -86,7 +90,7 @@ def scope(account: str | None, command: str | None) -> Scope:
     Raises:
         ValueError: for what can't be an alias, or is no command that can be halted.
     """
-    if account is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", account):
+    if account is not None and not re.fullmatch(ALIAS, account):
         raise ValueError("--account must be an alias: letters, digits, - and _")
     if command is not None and command not in COMMANDS:
         raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
@@ -136,9 +140,11 @@ class OperatorDesk:
             NoSuchCommand, StillOpen, NotUnknown: there is nothing to resolve.
         """
         report = self.unknown(command_id)
+        who, why = _on_record(who, why)
         outcome = Outcome.NOT_SENT if reference is None else Outcome.ACCEPTED
-        said = "not executed" if reference is None else f"executed as {reference}"
-        result = None if reference is None else {"id": reference}
+        named = None if reference is None else printable(reference, LONGEST_WHY)
+        said = "not executed" if named is None else f"executed as {named}"
+        result = None if named is None else {"id": named}
         words = f"{said}, by the word of {who}: {why}"
         made = settled(report, outcome, words, result, self._clock.now_ms())
         stands = self._ledger.resolve(made, who=who, why=why)
@@ -153,6 +159,7 @@ class OperatorDesk:
 
     def halt(self, halted: Scope, *, who: str, why: str) -> Halted:
         """Halt sending; a halt of the same scope is replaced. It holds until :meth:`resume`, over every restart."""
+        who, why = _on_record(who, why)
         halt = Halted(who, why, self._clock.now_ms())
         stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
         self._with_journal("halt", halted, who, why, lambda pipe: pipe.hset(HALTS_KEY, halted.field, stored))
@@ -162,7 +169,7 @@ class OperatorDesk:
         """End the halt of exactly this scope; False when there is none."""
         if not guarded(self._client.hexists, HALTS_KEY, halted.field):
             return False
-        self._with_journal("resume", halted, who, why, lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
+        self._with_journal("resume", halted, *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
         return True
 
     def halts(self) -> list[tuple[Scope, Halted]]:
@@ -203,6 +210,11 @@ class OperatorDesk:
                 after = entry.position
                 if command_id in (None, entry.fields.get("id")):
                     yield entry
+
+
+def _on_record(who: str, why: str) -> tuple[str, str]:
+    """Who and why as everybody will read them: on one line, with nothing in it that nobody sees."""
+    return printable(who, LONGEST_WHO), printable(why, LONGEST_WHY)
 
 
 def _entries(rows: Any) -> list[Entry]:

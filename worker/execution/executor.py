@@ -8,7 +8,7 @@ unless executing it twice has the effect of once; an attempt of unknown fate is 
 import secrets
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import getpid
 
@@ -17,6 +17,7 @@ import requests
 from producers.commands import Command, Positions
 from producers.report import Outcome, Reason, Report
 from producers.shown import HIDDEN, hidden_values, without
+from producers.visible import printable
 from worker.execution import reports
 from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
@@ -25,8 +26,9 @@ from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.retry import Attempt, RetryLimits, retrying
-from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of, whole_characters
-from worker.venues.freshness import not_before
+from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
+from worker.venues.freshness import as_of
+from worker.venues.redaction import Secrets
 from worker.venues.transport import Transport
 
 LEASE_MARGIN_SECONDS = 4.0
@@ -35,13 +37,13 @@ LEASE_MARGIN_SECONDS = 4.0
 
 def _halted(halt: Halted) -> CannotSend:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
-    return CannotSend(Reason.HALTED, f"halted by {halt.who} since {since}: {halt.why}")
+    return CannotSend(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {halt.why}")
 
 
 def _sender_of(envelope: Envelope) -> Subject:
     """Of a command whose arguments nobody has looked at."""
     account = envelope.arguments.get("account")
-    named = whole_characters(account).lower() if isinstance(account, str) else ""
+    named = printable(account, reports.LONGEST_ALIAS).lower() if isinstance(account, str) else ""
     return Subject(envelope.command_id, envelope.task.removeprefix("orders."), named)
 
 
@@ -64,8 +66,8 @@ class _Run:
     refused_after_doubt: bool = False
     """The last attempt was refused by the venue itself, in other words than those that raised the first doubt: the
     refusal may be the echo of what the doubtful attempt did."""
-    secrets: tuple[str, ...] = ()
-    """What the last request must not have in common with any report or log line."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """What its requests, each signed anew, must not have in common with any report or log line."""
 
     @property
     def progress(self) -> Progress:
@@ -271,8 +273,8 @@ class Executor:
             self._holder.begin_again(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Answer):
-            judged = not_before(run.venue.judge(run.command, answer), answer, run.signed_at)
-            verdict = judged.without(run.secrets)
+            answer = answer.without(run.secrets)
+            verdict = as_of(run.signed_at, run.venue.judge(run.command, answer), answer)
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)
@@ -304,7 +306,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
             raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_tick = now_ms, tick
-        run.secrets = secrets_of(request, run.account)
+        run.secrets |= secrets_of(request, run.account)
         return request, now_ms
 
     def _remember(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from producers.commands import Command, canonical_json, fingerprint, parse_command
 from producers.errors import InvalidCommand
+from producers.exact_json import as_written
 from producers.report import Reason, Report
 from worker.execution import reports
 from worker.execution.clock import Clock
@@ -56,7 +57,7 @@ class Intake:
         if envelope.positional:
             return CannotSend(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:
-            command = parse_command(envelope.task, envelope.arguments)
+            command = _parsed(envelope)
         except InvalidCommand as error:
             return CannotSend(Reason.INVALID, "; ".join(error.problems))
         account = self._accounts.get(command.account)
@@ -99,9 +100,14 @@ class Intake:
         )
 
 
+def _parsed(envelope: Envelope) -> Command:
+    # A message is read by `exact_json`, whose floats are what was written; of any other float nobody knows.
+    return parse_command(envelope.task, {name: as_written(value) for name, value in envelope.arguments.items()})
+
+
 def _command(envelope: Envelope) -> Command | None:
     try:
-        return parse_command(envelope.task, envelope.arguments)
+        return _parsed(envelope)
     except InvalidCommand:
         return None
 

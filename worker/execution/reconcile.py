@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from producers.report import Outcome, Reason, Report
+from producers.visible import printable
 from worker.execution.casebook import Casebook
 from worker.execution.clock import Clock
 from worker.execution.ledger import Ledger, Record, State
+from worker.execution.reports import LONGEST_MESSAGE
 from worker.execution.rivals import ReconcileLimits, Rivals, command_of
 from worker.execution.visits import Reads, Visits
 from worker.venues.base import Account
@@ -214,7 +216,7 @@ def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: i
         update={
             "outcome": outcome,
             "reason": Reason.OK if outcome is Outcome.ACCEPTED else Reason.UNAVAILABLE,
-            "message": words,
+            "message": printable(words, LONGEST_MESSAGE),
             "http_status": None,
             "venue_code": None,
             "venue_message": None,

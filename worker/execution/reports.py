@@ -6,8 +6,12 @@ from typing import Any
 
 from producers.commands import Command, fingerprint
 from producers.report import Outcome, Reason, Report
+from producers.visible import printable
 from worker.execution.ledger import Orphaned, Progress
-from worker.venues.base import Account, Verdict, whole_characters
+from worker.venues.base import Account, Verdict
+
+LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000
+"""Characters: of an alias as it was sent, whatever it was, and of the line for people."""
 
 
 def refusal(
@@ -27,11 +31,11 @@ def refusal(
     return Report(
         command_id=command_id,
         command=task.removeprefix("orders."),
-        account=whole_characters(alias[:256]) if isinstance(alias, str) else None,
+        account=printable(alias, LONGEST_ALIAS) if isinstance(alias, str) else None,
         venue=account.venue if account else None,
         outcome=Outcome.NOT_SENT,
         reason=reason,
-        message=f"not sent: {message}",
+        message=printable(f"not sent: {message}", LONGEST_MESSAGE),
         fingerprint=command.fingerprint if command else fingerprint(task, arguments),
         enqueued_at=enqueued_at,
         finished_at=now_ms,
@@ -59,7 +63,7 @@ def conclusion(
         venue=account.venue,
         outcome=outcome,
         reason=reason,
-        message=message,
+        message=printable(message, LONGEST_MESSAGE),
         http_status=verdict.http_status if verdict else None,
         venue_code=verdict.venue_code if verdict else None,
         venue_message=verdict.venue_message if verdict else None,

@@ -12,6 +12,7 @@ from typing import cast
 import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, read_intent
+from producers.visible import LONGEST_ID, printable
 from worker.execution.clock import Clock
 
 logger = logging.getLogger("orders.sweeper")
@@ -88,5 +89,5 @@ class Sweeper:
         except (ValueError, KeyError, TypeError) as error:
             reason = f"its message can't be read ({type(error).__name__})"
         if self._ledger.zscore(INTENTS_KEY, command_id) is not None:
-            logger.error("intent %s can't be published again: %s", command_id, reason)
+            logger.error("intent %s can't be published again: %s", printable(command_id, LONGEST_ID), reason)
         return None

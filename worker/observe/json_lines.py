@@ -5,21 +5,47 @@ as ``extra``, and Celery gives its task records the command's arguments and its 
 round: what is not named below is not written.
 """
 
+import copy
 import json
 import logging
 import time
 from functools import lru_cache
 from typing import Any
 
+from producers.visible import printable
 from worker.observe.lines import Line
+
+LONGEST_TEXT = 10_000
+"""Characters of a message, whoever made it, and of a traceback, of which the end tells most."""
 
 
 def write_json(logger: logging.Logger, wanted: str) -> None:
-    """Let a logger's handlers write JSON: all of them, none (``console``), or those that no person reads (``auto``)."""
+    """Let a logger's handlers write JSON: all of them, none (``console``), or those that no person reads (``auto``).
+    The others write what a terminal can be shown."""
     for handler in logger.handlers:
         stream = getattr(handler, "stream", None)
         if wanted == "json" or (wanted == "auto" and not (stream is not None and stream.isatty())):
             handler.setFormatter(JsonFormatter())
+        elif not isinstance(handler.formatter, LineFormatter):
+            handler.setFormatter(LineFormatter(handler.formatter))
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as another formatter does, with nothing in it that forges a line or moves a terminal's cursor:
+    what a sender, a venue or a server says may hold line breaks, escape sequences and marks of direction."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and a traceback's below it."""
+        told = copy.copy(record)
+        told.msg, told.args = printable(record.getMessage(), LONGEST_TEXT), ()
+        if record.exc_info:
+            lines = self._inner.formatException(record.exc_info)[-LONGEST_TEXT:].splitlines()
+            told.exc_text = "\n".join(" " * (len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
+        return self._inner.format(told)
 
 
 class JsonFormatter(logging.Formatter):
@@ -35,16 +61,16 @@ class JsonFormatter(logging.Formatter):
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage()[:LONGEST_TEXT],
             **_fields(record),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
+            told["traceback"] = self.formatException(record.exc_info)[-LONGEST_TEXT:]
         return _encode(told)
 
 
 # Made once: `json.dumps` makes an encoder for each call that wants anything but its defaults.
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_encode = json.JSONEncoder(default=str).encode
 
 
 @lru_cache(maxsize=4)

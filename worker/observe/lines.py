@@ -1,9 +1,12 @@
 """Log lines: one for each transition of a command, with its id, account and attempt, and nothing of its arguments."""
 
+import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from producers.visible import printable
 from worker.execution.observer import End, Observer, Subject, Tried
 
 executor_log = logging.getLogger("orders.executor")
@@ -12,6 +15,11 @@ ledger_log = logging.getLogger("orders.ledger")
 
 SHORT = {"command_id": "id"}
 """Names as people have always read them in these lines."""
+
+LONGEST_VALUE, LONGEST_WORDS = 255, 1000
+"""Characters of a field, and of the words for people."""
+
+_PLAIN = re.compile(r"[!#-~]{1,%d}" % LONGEST_VALUE).fullmatch  # noqa: UP031
 
 
 class Line:
@@ -26,8 +34,8 @@ class Line:
         self.words = words
 
     def __str__(self) -> str:
-        told = " ".join([f"{SHORT.get(name, name)}={value}" for name, value in self.fields.items()])
-        return f"{self.event} {told}{': ' if self.words else ''}{self.words}"
+        told = " ".join([f"{SHORT.get(name, name)}={_value(value)}" for name, value in self.fields.items()])
+        return f"{self.event} {told}{': ' if self.words else ''}{printable(self.words, LONGEST_WORDS)}"
 
 
 class Lines(Observer):
@@ -82,6 +90,16 @@ class Lines(Observer):
     def fault(self, subject: Subject, kind: str, place: str) -> None:
         """A bug of ours: to be reported."""
         executor_log.error(Line("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
+
+
+def _value(value: object) -> str:
+    """One word, so that a value can't be read as another field."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and _PLAIN(value):
+        return value
+    text = printable(value, LONGEST_VALUE)
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
 def _of(subject: Subject) -> dict[str, Any]:

@@ -6,21 +6,24 @@ A venue knows no Celery and no Redis, keeps no state and reads no clock: the tim
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Protocol, cast
-from urllib.parse import parse_qsl, quote
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
 
+from producers import exact_json
 from producers.commands import Command, plain
 from producers.report import Position, Reason
+from producers.visible import printable
+from worker.venues.redaction import PLAIN_HEADERS, Secrets, secret_fields, secrets_among
 
 DEEPEST = 100
 """How many levels of lists and objects an answer may have: more than any venue's, less than a report's JSON can."""
@@ -70,36 +73,6 @@ class Verdict:
     own_refusal: bool = False
     """The venue's application answered with its whole error envelope, listed or not."""
 
-    def without(self, secrets: Sequence[str]) -> "Verdict":
-        """The same verdict with any echo of these secrets struck out: what a venue says goes into reports and logs.
-
-        After decoding, so that no escape of JSON's hides one.
-        """
-        words = {name: struck_out(getattr(self, name), secrets) for name in ("message", "venue_code", "venue_message")}
-        return replace(self, **words, result=struck_out(self.result, secrets))
-
-
-def struck_out(value: Any, secrets: Sequence[str]) -> Any:
-    """A JSON value with every echo of these secrets replaced by ``***``, also in its keys."""
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "***")
-        return _end_struck_out(value, secrets) if value.endswith("…") else value
-    if isinstance(value, Mapping):
-        return {struck_out(key, secrets): struck_out(item, secrets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [struck_out(item, secrets) for item in value]
-    return value
-
-
-def _end_struck_out(text: str, secrets: Sequence[str]) -> str:
-    """A text that :func:`one_line` has cut, without the beginning of a secret that it may have been cut in."""
-    for secret in secrets:
-        for length in range(len(secret) - 1, 2, -1):
-            if text.endswith(secret[:length] + "…"):
-                return text[: -length - 1] + "***…"
-    return text
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -124,6 +97,21 @@ class Answer:
     def date(self) -> str:
         """Its ``Date`` header (RFC 9110, 6.6.1: whole seconds), or empty."""
         return _header(self.headers, "date")
+
+    def without(self, secrets: Secrets) -> "Answer":
+        """The same answer with every echo of these secrets struck out, for whatever is read of it goes into reports and
+        logs. In the whole of it, so that no cutting leaves the beginning of one."""
+        body = self.body.decode(json.detect_encoding(self.body), "replace")
+        # At once, apart by what a text may be cut at: it is looked through at every answer.
+        if not secrets.within('"'.join([body, *self.headers, *self.headers.values()])):
+            return self
+        headers = {secrets.text(name): secrets.text(value) for name, value in self.headers.items()}
+        if not secrets.within(body):
+            return replace(self, headers=headers)
+        value = read_json(self.body)
+        # What could not be read must not become readable by it.
+        text = f"*** {secrets.text(body)}" if value is UNREADABLE else exact_json.dumps(secrets.struck_out(value))
+        return replace(self, headers=headers, body=text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +155,19 @@ def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> r
     return auth(request)
 
 
-def secrets_of(request: requests.PreparedRequest, account: Account) -> tuple[str, ...]:
-    """The keys and the signature of a request, as they could be echoed in an answer: plain or percent-encoded.
+def secrets_of(request: requests.PreparedRequest, account: Account) -> Secrets:
+    """The keys of an account, and the signature and the signed body of a request."""
+    body = request.body.decode("utf-8", "replace") if isinstance(request.body, bytes) else request.body or ""
+    keys = _keys_of(account.credentials)
+    headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
+    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url or "").query)]
+    return secrets_among(keys, [each for each in signatures if each not in keys], [body])
 
-    Keys of less than eight characters are no secrets, and striking them out would maim the answer.
-    """
-    body = request.body if isinstance(request.body, bytes) else b""
-    found = [account.credentials.api_key, account.credentials.secret_key, request.headers.get("x-signature", "")]
-    if b"sign=" in body:
-        found += [value for key, value in parse_qsl(body.decode("ascii", "replace")) if key == "sign"]
-    plainly = [value for value in found if len(value) >= 8]
-    return tuple(dict.fromkeys([*plainly, *(quote(value, safe="") for value in plainly)]))
+
+@lru_cache(maxsize=256)
+def _keys_of(credentials: Credentials) -> tuple[str, ...]:
+    told = (getattr(credentials, each.name) for each in fields(credentials))
+    return tuple(key for key in told if isinstance(key, str))
 
 
 class Venue(Protocol):
@@ -308,8 +298,7 @@ def decimal_text(value: Any) -> str | None:
 
 def one_line(text: object, limit: int = 200) -> str:
     """A venue's words made fit for one line of a report or a log."""
-    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", whole_characters(str(text))).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return printable(whole_characters(str(text)), limit)
 
 
 def _header(headers: Mapping[str, str], wanted: str) -> str:

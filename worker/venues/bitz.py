@@ -29,7 +29,7 @@ from worker.venues.base import (
     whole_number,
 )
 from worker.venues.contradictions import differs
-from worker.venues.freshness import NO_CACHE, STALE, older_than_asked
+from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import find, from_settings
 from worker.venues.positions import read_position
 
@@ -151,8 +151,6 @@ class Bitz:
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
-        if code == 200 and answer.status == 200 and (doubt := older_than_asked(answer)):
-            return Verdict(Proof.UNKNOWN, f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER, **said)
         if code == 200 and answer.status == 200:
             return _judge_data(command, data, said)
         return self._judge_code(code, {**said, "venue_code": code})

@@ -35,7 +35,7 @@ from worker.venues.base import (
     whole_number,
 )
 from worker.venues.contradictions import contradiction, differs, shows_record
-from worker.venues.freshness import NO_CACHE, STALE, older_than_asked
+from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import Listed, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
 
@@ -127,7 +127,7 @@ class Everstrike:
         if answer.status == 429:
             return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
         if answer.status == 200:
-            return _judge_success(command, answer, payload, envelope, said)
+            return _judge_success(command, payload, envelope, said)
         if answer.status in BREAKDOWNS:
             return said.verdict(Proof.UNKNOWN, f"an error {answer.status}, which says nothing of the command")
         if said.venue_code == answer.status and isinstance(message, str) and "result" in envelope:
@@ -147,9 +147,7 @@ class Everstrike:
         return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, own_refusal=True)
 
 
-def _judge_success(
-    command: Command, answer: Answer, payload: Any, envelope: Mapping[str, Any], said: "_Said"
-) -> Verdict:
+def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
     if payload is UNREADABLE or not isinstance(payload, Mapping):
         return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
     # msg is "string", "null" or null on success: never decide by it.
@@ -159,8 +157,6 @@ def _judge_success(
         return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
     result = envelope["result"]
     if isinstance(command, Positions):
-        if doubt := older_than_asked(answer):
-            return said.verdict(Proof.UNKNOWN, f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER)
         positions = read_positions(command, result)
         if positions is None:
             return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)

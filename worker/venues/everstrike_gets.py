@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from worker.venues.base import Account, Answer, Timing, one_line, read_json, secrets_of, struck_out
+from worker.venues.base import Account, Answer, Timing, one_line, read_json, secrets_of
 from worker.venues.everstrike import EverstrikeAuth
 from worker.venues.everstrike_records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
@@ -84,7 +84,7 @@ class EverstrikeGets:
             raise Unreadable(f"{path}: {answer.message}")
         if answer.status == 429:
             self._stopped = "the venue limits the rate of requests (429)"
-        envelope = struck_out(read_json(answer.body), secrets_of(request, self._account))
+        envelope = read_json(answer.without(secrets_of(request, self._account)).body)
         envelope = envelope if isinstance(envelope, Mapping) else {}
         code, result = envelope.get("code"), envelope.get("result")
         said = one_line(envelope.get("msg") or "nothing that can be read", 80)

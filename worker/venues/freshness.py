@@ -69,14 +69,20 @@ def dated_ms(answer: Answer) -> int | None:
         return None
 
 
-def not_before(verdict: Verdict, answer: Answer, asked_ms: int | None) -> Verdict:
-    """The same verdict; but nothing is known of positions that are dated before they were asked for (UNIX ms by our
-    clock) by more than clocks may differ."""
+def as_of(asked_ms: int | None, verdict: Verdict, answer: Answer) -> Verdict:
+    """The same verdict; but an answer that may be older than its question (``asked_ms``, UNIX ms by our clock) proves
+    nothing of it, whatever it says.
+
+    The status 429 of a front that limits the rate stays a proof. A ``Date`` counts for positions alone: a clock of ours
+    that is ahead would make every answer old.
+    """
+    doubt = "" if answer.status == 429 else older_than_asked(answer)
     dated = dated_ms(answer)
-    if verdict.positions is None or dated is None or asked_ms is None:
+    if not doubt and verdict.positions is not None and dated is not None and asked_ms is not None:
+        behind = (asked_ms - dated) // 1000
+        if behind > DATE_SECONDS:
+            doubt = f"it is dated {behind} s before it, unless this machine's clock is ahead"
+    if not doubt:
         return verdict
-    behind = (asked_ms - dated) // 1000
-    if behind <= DATE_SECONDS:
-        return verdict
-    why = f"{STALE}: it is dated {behind} s before it, unless this machine's clock is ahead"
-    return replace(verdict, proof=Proof.UNKNOWN, message=why, unknown_reason=Reason.UNLISTED_ANSWER, positions=None)
+    why, reason = f"{STALE}: {doubt}", Reason.UNLISTED_ANSWER
+    return replace(verdict, proof=Proof.UNKNOWN, message=why, unknown_reason=reason, positions=None)

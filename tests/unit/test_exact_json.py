@@ -1,0 +1,107 @@
+"""JSON whose numbers keep every digit, on the way in and on the way out."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers import message_json
+from producers.commands import parse_command
+from producers.errors import InvalidCommand
+from producers.exact_json import SaidTwice
+from producers.intents import Intent, read_intent
+from producers.message_json import dumps, loads
+
+DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
+
+
+@given(DIGITS)
+def test_a_number_keeps_its_digits_in_and_out(text: str) -> None:
+    """It is the same number for whoever reads it next, a program that reads floats or one that does not."""
+    read = loads(text)
+    assert Decimal(str(read)) == Decimal(text)
+    assert Decimal(dumps(read)) == Decimal(text)
+    assert loads(dumps({"a": [read]})) == {"a": [read]}
+    # Whoever takes a float takes it for what was written.
+    assert not isinstance(read, float) or Decimal(repr(read)) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("0.1", 0.1),
+        ("1.50", 1.5),
+        ("284578000.00000004", Decimal("284578000.00000004")),
+        ("0.30000000000000004", 0.30000000000000004),
+        ("1764119545.1234567", 1764119545.1234567),
+        ("0.1000000000000000055", Decimal("0.1000000000000000055")),
+        ("1e400", Decimal("1e400")),
+        ("1e99999999999999999999", Decimal("Infinity")),
+        ("9" * 4300, int("9" * 4300)),
+        ('{"__type__": "decimal", "__value__": "1.5"}', Decimal("1.5")),
+        ('{"__type__": "decimal", "__value__": "x"}', {"__type__": "decimal", "__value__": "x"}),
+        ('{"__type__": "uuid", "__value__": 7}', {"__type__": "uuid", "__value__": 7}),
+        ('{"__type__": ["x"], "__value__": 7}', {"__type__": ["x"], "__value__": 7}),
+        ('{"__type__": "none", "__value__": 7}', {"__type__": "none", "__value__": 7}),
+        ('{"a": 1, "a": 2}', {"a": [1, 2]}),
+        ('{"a": 1, "a": true}', {"a": [1, True]}),
+        ('{"a": 1, "b": 2, "a": 1}', {"a": 1, "b": 2}),
+    ],
+)
+def test_what_is_read_of_a_text(text: str, read: Any) -> None:
+    """Of the same type, too."""
+    value = loads(text.encode())
+    assert value == read
+    assert type(value) is type(read) or isinstance(value, SaidTwice)
+
+
+@pytest.mark.parametrize("text", ["9" * 60_000, "0." + "9" * 60_000, "1" + "0" * 60_000, "1e-999999999999999999"])
+def test_a_long_number_costs_nothing(text: str) -> None:
+    """Python refuses, or takes seconds for, an integer of so many digits; refused it is by its command."""
+    assert isinstance(loads(text), Decimal)
+    arguments = loads(f'{{"account": "main", "order_id": {text}, "deadline": {text}}}')
+    with pytest.raises(InvalidCommand, match="order_id must be a valid string"):
+        parse_command("orders.cancel", arguments)
+
+
+@pytest.mark.parametrize("text", ["{", "[01]", "[1.]", "[+1]", "[1_000]", "[.5]", "[٣]", '["\n"]', "", b"\xff"])
+def test_what_is_no_json_is_none(text: str | bytes) -> None:
+    """Its message is kept aside."""
+    with pytest.raises(ValueError, match=r"."):
+        loads(text)
+
+
+def test_a_text_of_a_senders_is_never_taken_for_a_number() -> None:
+    """The mark of a number is one that nobody can know."""
+    texts = ["number--1number--", '"1"', "\\", "1"]
+    assert json.loads(dumps({"q": Decimal("1.10"), "t": texts})) == {"q": 1.1, "t": texts}
+
+
+def test_an_intent_keeps_its_digits() -> None:
+    """Other languages write intents as well, and what is lost is published again from them."""
+    stored = '{"task": "orders.close", "kwargs": {"qty": 284578000.00000004}, "enqueued_at": 1}'
+    intent = read_intent("id", stored)
+    assert intent == Intent("id", "orders.close", {"qty": Decimal("284578000.00000004")}, 1)
+    assert json.loads(intent.to_json(), parse_float=str) == json.loads(stored, parse_float=str)
+
+
+def test_celery_writes_and_reads_messages_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what a foreign service finds on its own queue."""
+    from kombu import serialization
+
+    registry = serialization.registry
+    monkeypatch.setattr(registry, "_encoders", dict(registry._encoders))
+    monkeypatch.setattr(registry, "_decoders", dict(registry._decoders))
+    message_json.use()
+    app = Celery("test", broker="memory://", set_as_current=False)
+    with app.connection_for_write() as connection, connection.SimpleQueue("exact") as queue:
+        app.send_task(
+            "service.told", kwargs={"qty": Decimal("284578000.00000004")}, queue="exact", connection=connection
+        )
+        message = queue.get(timeout=5)
+    assert b'"qty": 284578000.00000004}' in (message.body if isinstance(message.body, bytes) else message.body.encode())
+    assert message.payload[1] == {"qty": Decimal("284578000.00000004")}

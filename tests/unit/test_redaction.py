@@ -1,0 +1,211 @@
+"""No key and no signature in what a venue says, in whatever writing it says it."""
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.commands import Positions, Withdraw
+from worker.venues.base import UNREADABLE, Account, Answer, Credentials, read_json, secrets_of
+from worker.venues.bitz import Bitz
+from worker.venues.everstrike import Everstrike
+from worker.venues.redaction import SHORTEST, Secrets, secrets_among
+
+KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
+SECRETS = secrets_among([KEY])
+
+WRITINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "lower case": str.lower,
+    "upper case": str.upper,
+    "swapped case": str.swapcase,
+    "per cent": lambda key: quote(key, safe=""),
+    "per cent in lower case": lambda key: quote(key, safe="").lower(),
+    "per cent twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "per cent for every letter": lambda key: "".join(f"%{ord(letter):02x}" for letter in key),
+    "code points": lambda key: "".join(f"\\u{ord(letter):04X}" for letter in key),
+    "code points in text": lambda key: "".join(f"\\\\u{ord(letter):04x}" for letter in key),
+    "slashes": lambda key: key.replace("/", "\\/"),
+    "numbers of HTML": lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+    "hexadecimal numbers of HTML": lambda key: "".join(f"&#x{ord(letter):X};" for letter in key),
+    "names of HTML": lambda key: html.escape(key).replace("/", "&sol;").replace("+", "&plus;").replace("=", "&equals;"),
+    "HTML in per cent": lambda key: quote("".join(f"&#{ord(letter)};" for letter in key), safe=""),
+    "base64": lambda key: base64.b64encode(key.encode()).decode(),
+    "base64 for URLs": lambda key: base64.urlsafe_b64encode(key.encode()).decode(),
+    "base64 behind one byte": lambda key: base64.b64encode(b":" + key.encode()).decode(),
+    "base64 behind two bytes": lambda key: base64.b64encode(b"a:" + key.encode() + b":").decode(),
+    "hex": lambda key: key.encode().hex(),
+    "HEX": lambda key: key.encode().hex().upper(),
+    "two lines": lambda key: f"{key[:20]}\r\n\t{key[20:]}",
+    "a blank between two letters": " ".join,
+    "nothing that is seen between two letters": "\u200b".join,
+    "halves": lambda key: f'"{key[:26]}", "{key[26:]}"',
+}
+
+
+@pytest.mark.parametrize("way", WRITINGS)
+def test_a_secret_in_another_writing_is_the_same_secret(way: str) -> None:
+    """A venue repeats what it got in the way in which it writes."""
+    told = SECRETS.text(f"unknown key {WRITINGS[way](KEY)} of yours")
+    assert told.startswith("unknown key ")
+    assert told.endswith(" of yours")
+    assert "***" in told
+    assert len(told) < len("unknown key  of yours") + 20, told
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "S"), max_codepoint=0x2FF), max_size=30), st.integers(0, 40))
+def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> None:
+    """Any twelve characters in a row, and eight where somebody has cut."""
+    assert KEY[at : at + 12] not in SECRETS.text(f"{before}{KEY[at : at + 12]}{before}")
+    for text in (f"{before} {KEY[:8]}", f"{KEY[-8:]} {before}", f"{before} {KEY[:8]}… {before}", f"no '{KEY[:8]}'"):
+        shown = SECRETS.text(text)
+        assert KEY[:8] not in shown
+        assert KEY[-8:] not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The order was not found",
+        "a" * 100,
+        "",
+        "%%%",
+        "\\u12",
+        "&;&#;&#x;",
+        KEY[:7],
+        KEY[20:31],
+        "0" * 10_000,
+        "…",
+        "\\",
+    ],
+)
+def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
+    """An answer that was maimed for nothing would prove less than it does."""
+    assert SECRETS.text(text) == text
+
+
+@given(st.text(), st.text(min_size=SHORTEST))
+def test_a_text_around_a_secret_stays(text: str, key: str) -> None:
+    """Whatever the secret is, there is an end to it, and no error."""
+    secrets = secrets_among([key])
+    shown = secrets.text(f"{text}|{key}|")
+    assert isinstance(shown, str)
+    if len("".join(key.split())) >= 40 and key.isascii() and key.isprintable():
+        assert key not in shown
+
+
+def test_names_and_numbers_are_struck_out_as_well() -> None:
+    """And none is dropped because two of them look the same then."""
+    secrets = secrets_among([KEY, "1234567890123456", "98765432"])
+    value = {KEY: 1, KEY.lower(): [KEY], "n": 1234567890123456, "d": Decimal("12345678901234.5"), "m": 98765432}
+    told = secrets.struck_out({**value, "code": 200, "yes": True, "no": None})
+    assert told == {
+        "***": 1,
+        "****": ["***"],
+        **dict.fromkeys(("n", "d", "m"), "***"),
+        "code": 200,
+        "yes": True,
+        "no": None,
+    }
+
+
+def test_less_than_eight_characters_are_no_secret() -> None:
+    """To strike out a key such as `key` would maim every answer."""
+    assert secrets_among(["key", "1234567", " k e y "]) == Secrets()
+
+
+def test_secrets_are_in_no_representation() -> None:
+    """A traceback with locals, or a log line of a debugger's."""
+    assert repr(SECRETS) == "Secrets()"
+    assert repr(SECRETS | secrets_among(["another-key"])) == "Secrets()"
+
+
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, "s3cr3t-of-main-0123456789"))
+BITZ = Account("bz", "bitz", "https://venue.test", Credentials("a+key of Bit-Z!", "s3cr3t-of-bz-0123456789"))
+
+
+def requests_made() -> list[tuple[requests.PreparedRequest, Account]]:
+    """One of each kind."""
+    withdraw = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xabc/é")
+    return [
+        (Everstrike().request(withdraw, ACCOUNT, 1), ACCOUNT),
+        (Everstrike().request(Positions(account="main"), ACCOUNT, 1), ACCOUNT),
+        (Bitz().request(Positions(account="bz", contract_id=101), BITZ, 1), BITZ),
+    ]
+
+
+@pytest.mark.parametrize(("request_", "account"), requests_made(), ids=["withdraw", "positions", "Bit-Z"])
+@pytest.mark.parametrize("way", ["plain", "per cent", "code points", "hex", "halves"])
+def test_every_secret_of_a_request_is_known(request_: requests.PreparedRequest, account: Account, way: str) -> None:
+    """Keys, the signature in header or form, and the signed body."""
+    body = request_.body.decode() if isinstance(request_.body, bytes) else ""
+    form = dict(each.split("=", 1) for each in body.split("&")) if body else {}
+    secrets = [account.credentials.api_key, account.credentials.secret_key]
+    secrets += [request_.headers.get("x-signature", ""), form.get("sign", "")]
+    shown = secrets_of(request_, account)
+    for secret in filter(None, [*secrets, body if way in ("plain", "per cent") else ""]):
+        assert shown.text(f"you said {WRITINGS[way](secret)}").count("*") >= 3, secret
+
+
+def said(value: Any) -> bytes:
+    """An answer's body."""
+    return json.dumps(value).encode()
+
+
+def test_an_answer_is_redacted_as_a_whole() -> None:
+    """Body, names, numbers and headers; what else it says, digit by digit, stays."""
+    body = b'{"code":"%s","qty":284578000.00000004,"big":1E+400,"%s":[1]}' % (KEY.encode(), KEY.encode())
+    answer = Answer(200, body, {"Retry-After": KEY, KEY: "x", "Date": "now"}).without(SECRETS)
+    expected = {"code": "***", "qty": Decimal("284578000.00000004"), "big": Decimal("1E+400"), "***": [1]}
+    assert read_json(answer.body) == expected
+    assert dict(answer.headers) == {"Retry-After": "***", "***": "x", "Date": "now"}
+
+
+def test_an_answer_without_a_secret_keeps_its_bytes() -> None:
+    """The bytes are the evidence."""
+    body = b' {"code" : 200, "x": 1.50, "u": "\\ud83d"}'
+    assert Answer(200, body).without(SECRETS).body is body
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_secret_in_another_encoding_is_struck_out(encoding: str) -> None:
+    """JSON readers find out the encoding by themselves."""
+    answer = Answer(200, json.dumps({"code": 200, "msg": KEY}).encode(encoding)).without(SECRETS)
+    assert read_json(answer.body) == {"code": 200, "msg": "***"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>%s</html>" % KEY.encode(),
+        b'{"code":200,"msg":"%s","msg":"%s"}' % (KEY.encode(), KEY.lower().encode()),
+        b'{"code":200,"msg":%s}' % KEY.encode(),
+        b"\xff" + KEY.encode(),
+    ],
+)
+def test_what_can_not_be_read_stays_unreadable_and_loses_its_secret(body: bytes) -> None:
+    """An object that contradicts itself by two writings of a key must not come to agree with itself."""
+    assert read_json(body) is UNREADABLE
+    answer = Answer(200, body).without(SECRETS)
+    assert read_json(answer.body) is UNREADABLE
+    assert KEY.lower().encode() not in answer.body.lower()
+
+
+def test_a_form_that_comes_back_whole_is_struck_out() -> None:
+    """Bit-Z's body holds key and sign; Everstrike's is what the signature is of."""
+    request, account = requests_made()[0]
+    assert isinstance(request.body, bytes)
+    echo = said({"code": 400, "msg": f"Bad request: {request.body.decode()}", "result": {"q": urlencode({"a": "b"})}})
+    assert read_json(Answer(400, echo).without(secrets_of(request, account)).body) == {
+        "code": 400,
+        "msg": "Bad request: ***",
+        "result": {"q": "a=b"},
+    }

@@ -1,0 +1,69 @@
+"""What a type checker says to who uses the package: nothing where a command takes what is given."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+TAKEN = """
+from decimal import Decimal
+from typing import assert_type
+
+from producers.commands import Cancel, Close, Positions, Withdraw
+
+close = Close(account="main", pair="P", qty="0.5", price=Decimal(1), trigger_price=3, trigger_event="MARK_PRICE")
+assert_type(close.qty, Decimal | None)
+withdraw = Withdraw(account="main", asset="ETH", qty="0.5", address="0x", deadline=5)
+assert_type(withdraw.qty, Decimal)
+Close(account="main", pair="P", close_on_trigger=True, recv_window=5, deadline=5)
+Cancel(account="main", order_id="1", deadline=5)
+Positions(account="main", contract_id=101)
+"""
+REFUSED = """
+from producers.commands import Close, Withdraw
+
+Close(account="main", pair="P", qty=0.5)
+Close(account="main")
+Close(account="main", pair="P", amount="1")
+Withdraw(account="main", asset="ETH", qty=None, address="0x")
+"""
+
+
+def checked(program: str, folder: Path) -> str:
+    """What mypy says of it, in strict mode and without this project's plugin."""
+    (folder / "service.py").write_text(program)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder), "service.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250).stdout
+
+
+def test_a_service_that_uses_the_commands_passes_mypy_strict(tmp_path: Path) -> None:
+    """An amount is given as a string, a Decimal or an integer, and is a Decimal afterwards."""
+    assert checked(TAKEN, tmp_path) == "Success: no issues found in 1 source file\n"
+
+
+def test_what_a_command_does_not_take_is_found_before_it_runs(tmp_path: Path) -> None:
+    """A float has lost digits, and a misspelt argument would be refused."""
+    said = checked(REFUSED, tmp_path)
+    assert [line for line in (4, 5, 6, 7) if f"service.py:{line}: error" in said] == [4, 5, 6, 7], said
+
+
+def test_the_types_name_every_argument_of_a_command() -> None:
+    """The signatures for type checkers are written by hand, and must not fall behind the fields."""
+    import ast
+
+    import producers.commands as commands
+
+    tree = ast.parse(Path(commands.__file__).read_text())
+    written = {
+        node.name: [argument.arg for argument in function.args.kwonlyargs]
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for function in ast.walk(node)
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
+    }
+    assert {name: sorted(names) for name, names in written.items()} == {
+        model.__name__: sorted(model.model_fields) for model in (commands.Close, commands.Withdraw)
+    }
