@@ -26,9 +26,11 @@ from celery.app.amqp import AMQP
 from celery.app.routes import Router
 from celery.canvas import signature
 from celery.exceptions import QueueNotFound, Reject
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - AMQP's
 from kombu.transport.virtual import Channel as VirtualChannel
+
+from producers.servers import is_redis
 
 logger = logging.getLogger("orders.following")
 
@@ -165,6 +167,10 @@ class _AnyQueue(Router):
         """As Celery's."""
         if options.get("serializer") not in (None, "json"):
             raise ValueError("what follows is sent as JSON alone")
+        if options.get("exchange") and is_redis(self.app.conf.broker_url):
+            # Its type is known to nobody there but to whoever declares it.
+            made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
+            options = {**options, "declare": [made]}
         known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
         return super().route(options if known else {**options, "queue": STOCK_QUEUE}, name, *args, **named)
 

@@ -189,6 +189,9 @@ class _Reports(Unsubscribed):
             exc.__cause__ = raised
         before, self._unsent = self._unsent, frozenset(_commands_in(callback))
         try:
+            for command_id in self._unsent:
+                # Celery tells the first of a chain at most.
+                self.store_result(command_id, exc or raised, states.FAILURE)
             return super().chord_error_from_stack(callback, exc)  # type: ignore[misc] # of Celery's backends
         finally:
             self._unsent = before
