@@ -8,7 +8,6 @@ The id is made before the first try to enqueue. When the broker fails, nobody kn
 enqueueing the same command again with the same id is then safe, because an id is executed once.
 """
 
-import logging
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,8 +34,6 @@ from producers.servers import connect, unquoted
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
 from producers.traces import check_installed, enqueueing
-
-logger = logging.getLogger("orders.client")
 
 __all__ = ["OrderClient", "Sent", "publisher_app", "publisher_options"]
 
@@ -99,15 +96,10 @@ class OrderClient:
         with enqueueing([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
             published = self._publish(sent, headers)
         given = [each for each, entry in zip(published, entries, strict=True) if _has_id(entry)]
-        self._forget_never_sent([each for each in given if self._ledger is None or not each.command.mutating])
+        # Who asks by the id alone must not be told that these were never sent. Others have an intent that says it.
+        silent = [each for each in given if self._ledger is None or not each.command.mutating]
+        forget_never_sent(self._asked, [RESULT_KEY.format(each.command_id) for each in silent])
         return published
-
-    def _forget_never_sent(self, sent: Sequence[Sent]) -> None:
-        """Who asks by the id alone must not be told that these were never sent. Others have an intent that says it."""
-        try:
-            forget_never_sent(self._asked, [RESULT_KEY.format(each.command_id) for each in sent])
-        except (redis.RedisError, OSError):
-            logger.warning("results can't be reached")
 
     def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> list[Sent]:
         enqueued_at = time.time_ns() // 1_000_000

@@ -7,10 +7,8 @@ before it publishes, and a server that is down costs 19 s (``celery/backends/red
 # Celery publishes no types.
 # mypy: disallow-subclassing-any=False
 
-import logging
 from typing import Any
 
-import redis
 from celery import Celery
 from celery.backends.redis import RedisBackend, SentinelBackend
 
@@ -18,8 +16,6 @@ from producers.celery_app import OwnSettingsCelery
 from producers.direct import Direct
 from producers.results import forget_never_sent
 from producers.servers import is_redis
-
-logger = logging.getLogger("orders.client")
 
 BROKER_SECONDS = 2.0
 """How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
@@ -39,11 +35,8 @@ class Unsubscribed:
         self.forget_never_sent(task_id)
 
     def forget_never_sent(self: Any, *task_ids: str) -> None:
-        """Drop the word that these were never sent. It must not keep them from being sent."""
-        try:
-            forget_never_sent(self.directly(), [self.get_key_for_task(task_id) for task_id in task_ids])
-        except (redis.RedisError, OSError, ValueError) as error:
-            logger.warning("results can't be reached (%s)", type(error).__name__)
+        """Drop the word that these were never sent."""
+        forget_never_sent(self.directly(), [self.get_key_for_task(task_id) for task_id in task_ids])
 
     def directly(self: Any) -> Direct:
         """Commands to its server."""

@@ -136,7 +136,7 @@ class Report(BaseModel):
         return self
 
 
-_ERRORS = ("OrderRejected", "OrderNotSent", "OrderUnknown")
+REPORTED = ("OrderRejected", "OrderNotSent", "OrderUnknown")
 """Names of the exceptions whose argument is the command's own report."""
 
 
@@ -148,7 +148,7 @@ def report_in(meta: Any) -> Report | None:
     """
     result = meta.get("result") if isinstance(meta, Mapping) else None
     if isinstance(result, Mapping) and "exc_message" in result:
-        if result.get("exc_type") not in _ERRORS:
+        if result.get("exc_type") not in REPORTED:
             return None
         arguments = result["exc_message"]
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None

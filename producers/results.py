@@ -6,6 +6,7 @@ the command is sent after all, and its own report takes its place.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha1
@@ -14,7 +15,9 @@ from typing import Any
 import redis
 
 from producers.direct import Direct
-from producers.report import Report, report_in
+from producers.report import REPORTED, Report, report_in
+
+logger = logging.getLogger("orders.results")
 
 RESULT_KEY = "celery-task-meta-{}"
 """Where Celery's Redis backend keeps a result, and the channel it announces it on."""
@@ -62,14 +65,15 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
     if not isinstance(meta, Mapping) or meta.get("status") not in ("FAILURE", "REVOKED"):
         return None
     error = meta.get("result")
-    if not isinstance(error, Mapping):
+    kind = error.get("exc_type") if isinstance(error, Mapping) else None
+    if not isinstance(error, Mapping) or not isinstance(kind, str) or kind in REPORTED:
         return None
-    arguments = error.get("exc_message")
+    arguments = error.get("exc_message", "")
     first = arguments[0] if isinstance(arguments, list) and len(arguments) == 1 else arguments
-    if error.get("exc_type") == "ChainBroken" and isinstance(first, Mapping):
+    if kind == "ChainBroken" and isinstance(first, Mapping):
         return NeverSent(first)
     # No worker of commands ends one so: a chain, or a chord, failed at another service's worker.
-    return NeverSent({"message": in_words(str(error.get("exc_type")), str(first))})
+    return NeverSent({"message": in_words(kind, str(first))})
 
 
 def in_words(kind: str, text: str) -> str:
@@ -81,13 +85,15 @@ def in_words(kind: str, text: str) -> str:
 
 
 def forget_never_sent(results: Direct, keys: list[Any]) -> None:
-    """Drop the word that these were never sent, for they are being sent. A report stays.
-
-    Raises:
-        redis.RedisError: the results can't be reached.
-    """
-    if keys:
-        results.script(_FORGET, _FORGET_SHA, keys, [])
+    """Drop the word that these were never sent, for they are being sent. A report stays. It must keep nothing from being
+    sent, and a login may have no right to it: the worker that takes a command does it as well."""
+    try:
+        if keys:
+            results.script(_FORGET, _FORGET_SHA, keys, [])
+    except redis.exceptions.NoPermissionError:
+        return
+    except (redis.RedisError, OSError) as error:
+        logger.warning("results can't be reached (%s)", type(error).__name__)
 
 
 def stored_results(results: redis.Redis, command_ids: list[str]) -> list[bytes | None]:

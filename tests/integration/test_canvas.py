@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
+from celery.app.task import Context
 from celery.canvas import Signature
 from kombu import Connection, Exchange, Queue
 
@@ -346,6 +347,42 @@ def test_another_services_task_by_exchange_and_routing_key(bed: Bed, ids: Ids) -
     send(bed.setup.app, ids("c"), TAKEN, link=link)
     headers, _ = taken(bed, queue)
     assert headers["task"] == "notify.done"
+
+
+PART = "notify.part"
+
+
+def part_ends(app: Celery, queue: str, error: Exception | None) -> None:
+    """Another service's worker, which is stock Celery, ends its part of a chord."""
+    with app.connection_for_read() as connection, connection.SimpleQueue(queue) as simple:
+        message = simple.get(timeout=30)
+        message.ack()
+    args, kwargs, follows = json.loads(message.body)
+    request = Context(message.headers, args=args, kwargs=kwargs, delivery_info={}, **follows)
+    if error is None:
+        app.backend.mark_as_done(request.id, "done", request=request)
+    else:
+        app.backend.mark_as_failure(request.id, error, request=request)
+
+
+@pytest.mark.parametrize("last", ["ours", "theirs"])
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_a_chord_with_another_services_part(bed: Bed, client: OrderClient, ids: Ids, last: str, ends: str) -> None:
+    """The parts are counted together, whoever comes last; a body that is not sent is told as that."""
+    app, queue = bed.setup.app, ids("service")
+    held = bed.venue.fault("hold", path="cancel") if last == "ours" else None
+    ours = client.signature(cancel(), ids("a"))
+    chord([ours, Signature(PART, app=app, queue=queue)], client.signature(close(), ids("x"))).apply_async()
+    if held is None:
+        client.wait(ids("a"), 30)
+        bed.drained()
+    part_ends(app, queue, None if ends == "well" else ValueError("not ours"))
+    if held is not None:
+        bed.venue.release(fault_id=held)
+    if ends == "well":
+        assert client.wait(ids("x"), 30).outcome is Outcome.ACCEPTED
+    else:
+        assert "not ours" in str(never_sent(bed, client, ids("x")))
 
 
 def test_what_can_never_be_sent_is_told_under_its_id(bed: Bed, client: OrderClient, ids: Ids) -> None:
