@@ -85,8 +85,10 @@ def in_words(kind: str, text: str) -> str:
 
 
 def forget_never_sent(results: Direct, keys: list[Any]) -> None:
-    """Drop the word that these were never sent, for they are being sent. A report stays. It must keep nothing from being
-    sent, and a login may have no right to it: the worker that takes a command does it as well."""
+    """Drop the word that these were never sent, for they are being sent. A report stays.
+
+    It keeps nothing from being sent, and a login may have no right to it: the worker that takes a command does it, too.
+    """
     try:
         if keys:
             results.script(_FORGET, _FORGET_SHA, keys, [])
