@@ -175,7 +175,7 @@ class _AnyQueue(Router):
         return super().route(options if known else {**options, "queue": STOCK_QUEUE}, name, *args, **named)
 
     def expand_destination(self, route: Any) -> Any:
-        """As Celery's, which by `task_create_missing_queues` would consume from each queue that is sent to, too."""
+        """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""
         name = route if isinstance(route, str) else route.get("queue")
         try:
             return super().expand_destination(route)

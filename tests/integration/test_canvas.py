@@ -12,7 +12,7 @@ from celery.canvas import Signature
 from kombu import Connection, Exchange, Queue
 
 from producers.client import OrderClient, Sent
-from producers.commands import Cancel, Close, Withdraw
+from producers.commands import Cancel, Close, Positions, Withdraw
 from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome
 from tests.nodes import Bed, until
@@ -211,6 +211,19 @@ def test_a_link_that_is_sent_after_all_has_its_own_report(bed: Bed, client: Orde
     assert client.report(x) is None
     bed.venue.release(fault_id=held)
     assert client.wait(x, 30).outcome is Outcome.ACCEPTED
+
+
+def test_a_query_that_is_sent_after_all_has_its_own_report(bed: Bed, client: OrderClient, ids: Ids) -> None:
+    """It has neither intent nor record; who asks by its id alone waits all the same."""
+    q, query = ids("q"), Positions(account="main")
+    chain(client.signature(refused(), ids("r")), client.signature(query, q)).apply_async()
+    never_sent(bed, client, q)
+    held = bed.venue.fault("hold", path="positions")
+    client.enqueue(query, q)
+    with pytest.raises(ReportPending):
+        client.wait(q, 0.2)
+    bed.venue.release(fault_id=held)
+    assert client.wait(q, 30).outcome is Outcome.ACCEPTED
 
 
 def test_a_chain_that_breaks_while_its_link_is_queued_another_way(bed: Bed, client: OrderClient, ids: Ids) -> None:
