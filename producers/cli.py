@@ -27,8 +27,8 @@ or **unknown** (it may have been executed: look at the venue).
 """
 
 _EPILOG = """
-Exit codes of --wait and show: 0 accepted, 3 rejected, 4 not_sent, 5 unknown, 6 no report in time. Of all commands: 1
-failed, 2 bad usage, 130 interrupted.
+Exit codes of --wait and show: 0 accepted, 3 rejected, 4 not_sent (also a link of a Celery chain that was never sent),
+5 unknown, 6 no report in time. Of all commands: 1 failed, 2 bad usage, 130 interrupted.
 
 Settings: ORDERS_REDIS_URL (redis://127.0.0.1:6379) is the server; workers also need ORDERS_ACCOUNTS__ALIAS__VENUE,
 ORDERS_ACCOUNTS__ALIAS__API_KEY and ORDERS_ACCOUNTS__ALIAS__SECRET_KEY for each account. Try `orders demo` first.
@@ -196,6 +196,8 @@ def show(
     as_json: values.JsonOption = False,
 ) -> None:
     """Show how a command ended; the exit code tells its outcome, 6 when there is no report (yet).
+
+    A link of a Celery chain that was never sent is told as that, with exit code 4.
 
     Looks for its result, and then in the ledger, which also knows what is being sent and what was settled later.
     """

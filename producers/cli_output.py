@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from producers.errors import BrokerUnavailable, IdReused, InvalidCommand, ProducersError, ReportPending
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError, ReportPending
 from producers.report import Outcome, Report
 from producers.settings import SettingsError
 from producers.visible import printable
@@ -56,6 +56,7 @@ _ERRORS: dict[type[Exception], ExitCode] = {
     # Raised by pydantic-settings itself, for a value that should be JSON; it names the field, never the value.
     pydantic_settings.SettingsError: ExitCode.USAGE,
     IdReused: ExitCode.USAGE,
+    ChainBroken: ExitCode.NOT_SENT,
     BrokerUnavailable: ExitCode.FAILED,
     ReportPending: ExitCode.NO_REPORT,
 }
@@ -102,7 +103,7 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
         more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
         if isinstance(error, InvalidCommand):
             more["problems"] = list(error.problems)
-        if isinstance(error, IdReused):
+        if isinstance(error, IdReused | ChainBroken):
             more["report"] = error.report
         message = _as_typed(error) if isinstance(error, InvalidCommand) else str(error)
         if isinstance(error, BrokerUnavailable) and again:

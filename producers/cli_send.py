@@ -14,6 +14,7 @@ from producers.cli_ledger import LedgerAnswer, look_up
 from producers.cli_output import ExitCode, emit, explained, failure, finish, note
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
+from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome, Report
 from producers.visible import is_command_id
 
@@ -85,7 +86,11 @@ def show(command_id: str, how: How) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
     try:
         with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
-            report, cause = _stored(client, command_id, how)
+            report, cause, broken = None, "", None
+            try:
+                report, cause = _stored(client, command_id, how)
+            except ChainBroken as error:
+                broken = error
             if report is not None and report.outcome is not Outcome.UNKNOWN:
                 return finish(report, as_json=how.as_json)
             # The result is gone, or says unknown, which evidence may have settled in the ledger since.
@@ -93,6 +98,8 @@ def show(command_id: str, how: How) -> typer.Exit:
             report = answer.report or report
             if report is not None:
                 return finish(report, as_json=how.as_json)
+            if broken is not None and not answer.record:
+                raise broken
             return _no_report(command_id, answer, cause, as_json=how.as_json)
     except KeyboardInterrupt:
         raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
@@ -143,8 +150,6 @@ def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
 
 def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, str]:
     """The report in the result backend, and why there is none where that is known."""
-    from producers.errors import ReportPending
-
     try:
         return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), ""
     except ReportPending as pending:

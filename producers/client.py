@@ -8,12 +8,12 @@ The id is made before the first try to enqueue. When the broker fails, nobody kn
 enqueueing the same command again with the same id is then safe, because an id is executed once.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -23,27 +23,20 @@ from celery.canvas import Signature
 from kombu.exceptions import ChannelError, KombuError
 from kombu.exceptions import ConnectionError as AmqpConnectionError
 
-from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
 from producers.direct import Direct
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
-from producers.intents import Intent, intended
-from producers.report import Report, report_in
-from producers.servers import connect, is_redis, unquoted
+from producers.intents import MESSAGES_KEY, Intent, intended
+from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
+from producers.report import Report
+from producers.results import RECORD_KEY, RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
+from producers.servers import connect, unquoted
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
 from producers.traces import check_installed, enqueueing
 from producers.visible import is_command_id
 
-BROKER_SECONDS = 2.0
-"""How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
-within 5 s, connecting and publishing together."""
-
-AMQP_SECONDS = 1.5
-"""The same for RabbitMQ, where a connection that hangs costs three steps: the message, and two of saying goodbye."""
-
-RESULT_KEY = "celery-task-meta-{}"
-"""Where Celery's Redis backend keeps a result, and the channel it announces it on."""
+__all__ = ["OrderClient", "Sent", "publisher_app", "publisher_options"]
 
 POLL_SECONDS = 1.0
 """How often a waiting client looks for itself; announcements normally come first, and may be lost."""
@@ -55,6 +48,9 @@ class Sent:
 
     command_id: str
     command: Command
+    enqueued_at: int | None = field(default=None, compare=False)
+    """UNIX ms when :meth:`OrderClient.enqueue` did it. Such a command was sent, whatever else was to become of its
+    id."""
 
 
 class OrderClient:
@@ -74,6 +70,7 @@ class OrderClient:
             check_installed()
         self._app = publisher_app(self._settings.broker_url)
         self._results = _connect(self._settings.result_backend)
+        self._asked = Direct(self._results)
         self._ledger = Direct(_connect(self._settings.ledger_url)) if self._settings.intents else None
 
     # -- sending -------------------------------------------------------------------------------------------------
@@ -95,12 +92,17 @@ class OrderClient:
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids it names.
         """
-        sent = [_sent(entry) for entry in commands]
+        entries = list(commands)
+        sent = [_sent(entry) for entry in entries]
         with enqueueing([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
-            self._publish(sent, headers)
-        return sent
+            published = self._publish(sent, headers)
+        given = [each for each, entry in zip(published, entries, strict=True) if _has_id(entry)]
+        # Who asks by the id alone must not be told that these were never sent. Others have an intent that says it.
+        silent = [each for each in given if self._ledger is None or not each.command.mutating]
+        forget_never_sent(self._asked, [RESULT_KEY.format(each.command_id) for each in silent])
+        return published
 
-    def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> None:
+    def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> list[Sent]:
         enqueued_at = time.time_ns() // 1_000_000
         try:
             with (
@@ -122,6 +124,7 @@ class OrderClient:
             # Full, a replica, no permission, a queue with other arguments: it is there, and takes nothing.
             refused = isinstance(error.__cause__ or error, redis.ResponseError | ChannelError)
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error), refused) from error
+        return [replace(each, enqueued_at=enqueued_at) for each in sent]
 
     def _intended(self, sent: Sequence[Sent], enqueued_at: int) -> AbstractContextManager[None]:
         """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""
@@ -135,7 +138,7 @@ class OrderClient:
         return intended(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
-        """A Celery signature of the command, for ``chain`` and ``group``.
+        """A Celery signature of the command, for ``chain``, ``group`` and ``chord``.
 
         It is immutable: no earlier report becomes its argument. In a chain the next command is sent only when this one
         is ``accepted``. The id is made now, so a signature that is sent twice is executed once.
@@ -144,9 +147,14 @@ class OrderClient:
         """
         sent = _sent((command, command_id))
         signature = Signature(
-            command.task, kwargs=command.arguments(), app=self._app, immutable=True, task_id=sent.command_id
+            command.task, kwargs=command.arguments(), app=self._canvases, immutable=True, task_id=sent.command_id
         )
         return signature.set(headers={"enqueued_at": time.time_ns() // 1_000_000}, **_sending(command))
+
+    @cached_property
+    def _canvases(self) -> Celery:
+        """What signatures are sent with: chords are counted where the results are."""
+        return publisher_app(self._settings.broker_url, self._settings.result_backend)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -155,15 +163,16 @@ class OrderClient:
 
         Raises:
             IdReused: the report is another command's, when asked with what :meth:`enqueue` returned.
-            ChainBroken: it was never sent, for an earlier command of its chain was not accepted.
+            ChainBroken: it was never sent, for what comes before it in its chain or chord was not accepted, and it has
+                not been sent in another way.
             ReportPending: the result backend can't be reached.
         """
-        command_id = _id(command)
+        found: dict[str, Report] = {}
         try:
-            raw = self._results.get(RESULT_KEY.format(command_id))
+            self._collect([command], found)
         except (redis.RedisError, OSError) as error:
-            raise ReportPending(command_id, 0, f"results can't be reached: {_cause(error)}") from error
-        return _checked(command, _decode(raw))
+            raise ReportPending(_id(command), 0, f"results can't be reached: {_cause(error)}") from error
+        return found.get(_id(command))
 
     def wait(self, command: Sent | str, timeout: float = 60.0) -> Report:
         """Wait for the command's report, for ``timeout`` seconds at most. A backend that comes back is waited for.
@@ -209,11 +218,37 @@ class OrderClient:
         """Fetch what is there in one round trip."""
         if not missing:
             return
-        found = cast("list[str | None]", self._results.mget([RESULT_KEY.format(_id(command)) for command in missing]))
+        found = stored_results(self._results, [_id(command) for command in missing])
         for command, raw in zip(missing, found, strict=True):
-            report = _checked(command, _decode(raw))
+            report = self._checked(command, read_result(raw, _id(command)))
             if report is not None:
                 reports[_id(command)] = report
+
+    def _checked(self, command: Sent | str, found: Report | NeverSent | None) -> Report | None:
+        if isinstance(found, NeverSent):
+            if self._was_sent(command):
+                return None
+            raise ChainBroken(found.report, _id(command))
+        if found is not None and isinstance(command, Sent) and found.fingerprint != command.command.fingerprint:
+            raise IdReused(command.command_id, found.to_json())
+        return found
+
+    def _was_sent(self, command: Sent | str) -> bool:
+        """Whether a command whose link was never sent was sent in another way: its own report will come."""
+        if isinstance(command, Sent) and command.enqueued_at is not None:
+            return True
+        ledger = self._ledger.client if self._ledger is not None else _connect(self._settings.ledger_url)
+        try:
+            with ledger.pipeline(transaction=False) as pipe:
+                pipe.exists(RECORD_KEY.format(_id(command)))
+                pipe.hexists(MESSAGES_KEY, _id(command))
+                return any(pipe.execute())
+        except (redis.RedisError, OSError):
+            # Where nobody writes intents the ledger may be out of reach by design.
+            return self._settings.intents
+        finally:
+            if self._ledger is None:
+                ledger.close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -221,6 +256,8 @@ class OrderClient:
         if self._ledger is not None:
             self._ledger.client.close()
         self._app.close()
+        if "_canvases" in self.__dict__:
+            self._canvases.close()
 
     def __enter__(self) -> Self:
         return self
@@ -232,40 +269,7 @@ class OrderClient:
 
 
 def _connect(url: str) -> redis.Redis:
-    return connect(url, timeout=BROKER_SECONDS, decode_responses=True)
-
-
-def publisher_app(broker_url: str) -> Celery:
-    """A Celery app that only publishes, and fails soon.
-
-    It has no result backend: with one, Celery subscribes to each result before it publishes, and a server that is down
-    costs 19 s (``celery/backends/redis.py``, ``on_task_call``).
-    """
-    app = OwnSettingsCelery("producers", broker_url=broker_url, result_backend="disabled://")
-    app.conf.update(
-        task_serializer="json",
-        accept_content=["json"],
-        task_publish_retry=False,
-        broker_connection_timeout=BROKER_SECONDS,
-        broker_connection_retry=False,
-        broker_connection_max_retries=0,
-        broker_transport_options=publisher_options(broker_url),
-    )
-    return app
-
-
-def publisher_options(broker_url: str) -> dict[str, Any]:
-    """The transport's options of an app that fails soon."""
-    if is_redis(broker_url):
-        return {
-            "socket_timeout": BROKER_SECONDS,
-            "socket_connect_timeout": BROKER_SECONDS,
-            "socket_keepalive": True,
-            "max_retries": 0,
-        }
-    # A message that RabbitMQ has not confirmed may be lost: publishing waits for its word.
-    timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), AMQP_SECONDS)
-    return {"confirm_publish": True, "max_retries": 0, **timeouts}
+    return connect(url, timeout=BROKER_SECONDS)
 
 
 def _sending(command: Command) -> dict[str, Any]:
@@ -281,21 +285,12 @@ def _sent(entry: Command | tuple[Command, str | None]) -> Sent:
     return Sent(command_id or str(uuid.uuid4()), command)
 
 
+def _has_id(entry: Command | tuple[Command, str | None]) -> bool:
+    return isinstance(entry, tuple) and entry[1] is not None
+
+
 def _id(command: Sent | str) -> str:
     return command.command_id if isinstance(command, Sent) else command
-
-
-def _decode(raw: Any) -> Report | None:
-    return report_in(json.loads(raw)) if raw else None
-
-
-def _checked(command: Sent | str, report: Report | None) -> Report | None:
-    if report is not None and report.command_id != _id(command):
-        # Celery stores the failure of a chain's link as the result of every link after it as well.
-        raise ChainBroken(_id(command), report.to_json())
-    if report is not None and isinstance(command, Sent) and report.fingerprint != command.command.fingerprint:
-        raise IdReused(command.command_id, report.to_json())
-    return report
 
 
 def _cause(error: BaseException) -> str:

@@ -6,7 +6,7 @@
     ├── InvalidCommand        the command can't be built: mend the arguments
     ├── BrokerUnavailable     it is not known to be enqueued: try again with the same id
     ├── ReportPending         no report in time: wait again, or look later; nothing is lost
-    ├── ChainBroken           an earlier command of its chain was not accepted: this one was never sent
+    ├── ChainBroken           what comes before it in its chain or chord was not accepted: it was never sent
     ├── IdReused              the id belongs to another command: this one was not executed, choose a new id
     └── OrderError            the command ended, and not in ``accepted``; carries the report
         ├── OrderRejected     the venue refused it; nothing was executed
@@ -83,17 +83,13 @@ class ReportPending(ProducersError, TimeoutError):
         )
 
 
-class _OthersReport(ProducersError):
-    """What stands under the id is the report of another command."""
+class IdReused(ProducersError):
+    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
 
     def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
         super().__init__(command_id, dict(report))
         self.command_id = command_id
         self.report = dict(report)
-
-
-class IdReused(_OthersReport):
-    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
 
     def __str__(self) -> str:
         return (
@@ -102,14 +98,30 @@ class IdReused(_OthersReport):
         )
 
 
-class ChainBroken(_OthersReport):
-    """The command was never sent, because an earlier one of its Celery chain did not end in ``accepted``."""
+class ChainBroken(ProducersError):
+    """The command was never sent, because what comes before it in its Celery chain, or its chord's header, did not end
+    in ``accepted``.
+
+    Workers store it as the result of what was never sent, with ``report`` as its one argument: the report of the
+    command before it. Where what failed is no command, ``report`` has a ``message`` alone.
+    """
+
+    def __init__(self, report: Mapping[str, Any], command_id: str = "") -> None:
+        super().__init__(dict(report), *([command_id] if command_id else []))
+        self.report = dict(report)
+        self.command_id = command_id
+        """Which was never sent; empty in a stored result, whose id says it."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.command_id} was never sent: {self.report.get('command')} {self.report.get('command_id')}, which "
-            f"comes before it in its chain, ended in {self.report.get('outcome')}/{self.report.get('reason')}"
-        )
+        before = self.report
+        if before.get("outcome") is None:
+            why = f"what comes before it failed ({before.get('message')})"
+        else:
+            why = (
+                f"{before.get('command')} {before.get('command_id')}, which comes before it, "
+                f"ended in {before.get('outcome')}/{before.get('reason')}"
+            )
+        return f"{self.command_id or 'this'} was never sent: {why}"
 
 
 class OrderError(ProducersError):

@@ -138,17 +138,23 @@ class Report(BaseModel):
         return self
 
 
+REPORTED = ("OrderRejected", "OrderNotSent", "OrderUnknown")
+"""Names of the exceptions whose argument is the command's own report."""
+
+
 def report_in(meta: Any) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
     ``accepted`` is the result itself; the other outcomes are the one argument of a stored exception. None while there
-    is none, or when the task ended in something that is no report (it was revoked by a person, say).
+    is none, or when the task ended in something that is no report: it was never sent, or Celery ended it.
     """
     result = meta.get("result") if isinstance(meta, Mapping) else None
     if isinstance(result, Mapping) and "exc_message" in result:
+        if result.get("exc_type") not in REPORTED:
+            return None
         arguments = result["exc_message"]
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None
     try:
         return Report.model_validate(result) if isinstance(result, Mapping) else None
-    except ValidationError:
+    except (ValidationError, RecursionError):
         return None

@@ -28,6 +28,7 @@ from worker.execution.policy import ServerPolicy
 from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
 from worker.flower_guard import is_flower, prepare_flower
+from worker.following import address_anywhere
 from worker.housekeeping import Housekeeper
 from worker.lost_messages import oldest_queued, publisher
 from worker.observe.setup import Watch
@@ -106,6 +107,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))
+    address_anywhere(app)
     _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)

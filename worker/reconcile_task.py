@@ -15,6 +15,7 @@ from worker.execution.clock import SystemClock
 from worker.execution.ledger import LedgerUnavailable
 from worker.execution.reconcile import NoSuchCommand, Reconciler, StillOpen, as_json
 from worker.execution.redis_ledger import RedisLedger, connect
+from worker.report_backend import use_report_backends
 from worker.settings import WorkerSettings
 from worker.venues.everstrike import Everstrike
 from worker.venues.everstrike_reads import EverstrikeReads
@@ -77,8 +78,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
 def result_publisher(app: Celery) -> Callable[[Report], None]:
     """Stores a settled report as its task would have: SUCCESS, or FAILURE with the outcome's error.
 
-    Celery's backend lets nothing be written over a SUCCESS (``celery/backends/base.py``, ``_store_result``), so an
-    ``unknown`` becomes anything, and an ``accepted`` stays.
+    An ``unknown`` becomes anything, and nothing takes the place of a better word (:mod:`worker.report_backend`).
 
     Raises, when called:
         redis.RedisError, OSError, kombu.exceptions.KombuError: the backend is away.
@@ -97,6 +97,7 @@ def result_publisher(app: Celery) -> Callable[[Report], None]:
 def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
     """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
     app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
+    use_report_backends(app)
     app.conf.update(
         task_serializer="json",
         result_serializer="json",

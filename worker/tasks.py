@@ -1,7 +1,6 @@
 """Four thin tasks: decode the message, execute, hand the report to Celery."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,14 +8,15 @@ import redis
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from producers.commands import COMMANDS, Positions
-from producers.errors import OrderError, error_for
-from producers.report import Report, report_in
+from producers.commands import COMMANDS, Positions, fingerprint, parse_command
+from producers.errors import InvalidCommand, OrderError, error_for
+from producers.report import Report
+from producers.results import NeverSent, read_result
 from producers.shown import HIDDEN, hidden_values, without
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope, enqueued_at
-from worker.following import send_errbacks, send_next
+from worker.following import give_up_next, send_errbacks, send_next
 
 
 class OrderTask(Task):
@@ -43,6 +43,8 @@ def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[st
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         report = _execute(task, executor(), args, kwargs)
+        if report is None or (report.replayed and report.fingerprint != _fingerprint(task.name, kwargs)):
+            give_up_next(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
             result = finish(report, hidden_values(kwargs, task.hidden))
         except OrderError as error:
@@ -98,12 +100,22 @@ def _known_without_ledger(task: OrderTask) -> Report | None:
     """
     try:
         raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
-        report = report_in(json.loads(raw)) if raw else None
-    except (redis.RedisError, OSError, ValueError):  # the last: what is stored there is no result of Celery's
+    except (redis.RedisError, OSError, ValueError):
         return None
-    if report is None or report.command_id != task.request.id:
+    report = read_result(raw, task.request.id)
+    if isinstance(report, NeverSent):
+        # It was: whoever waits for it must not be told otherwise meanwhile.
+        task.backend.forget_never_sent(task.request.id)
+    if not isinstance(report, Report):
         return None
     return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
+
+
+def _fingerprint(task: str, arguments: Mapping[str, Any]) -> str:
+    try:
+        return parse_command(task, arguments).fingerprint
+    except InvalidCommand:
+        return fingerprint(task, arguments)
 
 
 def _milliseconds(expires: Any) -> int | None:

@@ -626,7 +626,7 @@ def test_a_chain_goes_on_after_accepted(bed: Bed, client: OrderClient) -> None:
 
 @pytest.mark.parametrize("fault", ["rejected", "unknown", "not_sent"])
 def test_a_chain_ends_with_the_first_that_is_not_accepted(bed: Bed, client: OrderClient, fault: str) -> None:
-    """The close is never even queued; Celery stores the first one's report under its id."""
+    """The close is never even queued; what is stored under its id is no report, and names the one before it."""
     if fault == "unknown":
         bed.venue.fault("cut_after", path="cancel")
     first = Cancel(
@@ -638,7 +638,9 @@ def test_a_chain_ends_with_the_first_that_is_not_accepted(bed: Bed, client: Orde
     bed.drained()
     assert bed.venue.arrivals(path="/auth/close") == []
     assert events(bed, ids[1]) == []
-    assert bed.ended(ids[1]).report == bed.ended(ids[0]).report
+    link = bed.ended(ids[1])
+    assert (link.state, link.error) == ("FAILURE", "producers.errors.ChainBroken")
+    assert link.report == bed.ended(ids[0]).report
 
 
 def test_a_chain_sent_twice_executes_once(bed: Bed, client: OrderClient) -> None:
@@ -688,9 +690,9 @@ def test_a_group_runs_all(bed: Bed, client: OrderClient) -> None:
 
 
 def test_what_a_worker_cannot_send_on_costs_no_report_and_no_slot(bed: Bed) -> None:
-    """A service's own task on its own queue, which no worker knows: orders had its error for a report, and a failed
-    one stayed unacknowledged and kept a slot."""
-    told = bed.setup.app.signature("service.told", queue="service")
+    """What asks for pickle is never sent: orders had its error for a report, and a failed one stayed unacknowledged
+    and kept a slot."""
+    told = bed.setup.app.signature("service.told", queue="service", serializer="pickle")
     ids = {"follow-accepted": ("order-1", {"link": told}), "follow-rejected": ("no", {"link_error": told})}
     for command_id, (order_id, follows) in ids.items():
         arguments = {"account": "main", "order_id": order_id}

@@ -327,3 +327,88 @@ def test_show_can_wait(server: ValkeyServer, orders: Orders) -> None:
     """After exit 6 one waits again, without sending anything."""
     threading.Timer(0.05, store, (server, report("accepted"))).start()
     assert orders("show", "id-1", "--wait", "--timeout", "30").code == 0
+
+
+# -- a link that was never sent ----------------------------------------------------------------------------------------
+
+
+def keep(server: ValkeyServer, command_id: str, raw: str | bytes) -> None:
+    """Store this as the result."""
+    with database(server, 1) as results:
+        results.set(f"celery-task-meta-{command_id}", raw)
+
+
+def never_sent(command_id: str, kind: str = "ChainBroken") -> str:
+    """The result of a link behind a refused cancel, as workers store it, and as stock Celery does."""
+    before = report("rejected", "before").to_json()
+    error = {"exc_type": kind, "exc_message": [before], "exc_module": "producers.errors"}
+    return json.dumps({"status": "FAILURE", "result": error, "task_id": command_id})
+
+
+@pytest.mark.parametrize("kind", ["ChainBroken", "OrderRejected"])
+@pytest.mark.parametrize("waiting", [(), ("--wait", "--timeout", "30")])
+def test_show_a_link_that_was_never_sent(
+    server: ValkeyServer, orders: Orders, kind: str, waiting: tuple[str, ...]
+) -> None:
+    """One line and exit 4, for nothing was executed; there was a traceback."""
+    keep(server, "link", never_sent("link", kind))
+    ran = orders("show", "link", *waiting)
+    assert (ran.code, ran.out) == (4, "")
+    said = "link was never sent: close before, which comes before it, ended in rejected/refused"
+    assert ran.err == f"orders show: {said}\n"
+    document = orders("show", "link", *waiting, "--json").document
+    assert document["error"] == {
+        "type": "ChainBroken",
+        "message": said,
+        "command_id": "link",
+        "report": report("rejected", "before").to_json(),
+    }
+
+
+def test_show_a_body_whose_chord_failed_at_another_service(server: ValkeyServer, orders: Orders) -> None:
+    """Stock Celery's word, with whatever is in it on one line."""
+    words = "Dependency x raised\x1b[2J\n ValueError('" + "y" * 5000
+    error = {"exc_type": "ChordError", "exc_message": [words], "exc_module": "celery.exceptions"}
+    keep(server, "body", json.dumps({"status": "FAILURE", "result": error}))
+    ran = orders("show", "body")
+    assert ran.code == 4
+    assert ran.err.startswith("orders show: body was never sent: what comes before it failed (ChordError: Dependency")
+    assert len(ran.err) < 500
+    assert ran.err.count("\n") == 1
+    assert "\x1b" not in ran.err
+
+
+def test_show_a_link_that_was_sent_after_all(server: ValkeyServer, orders: Orders) -> None:
+    """Exit 6 while it is queued or under way, and its own report once there is one."""
+    keep(server, "link", never_sent("link"))
+    assert orders(*CLOSE, "--id", "link").code == 0
+    assert orders("show", "link").code == 6
+    assert orders("show", "link", "--wait", "--timeout", "0").code == 6
+    assert orders(*CLOSE, "--id", "link", "--wait", "--timeout", "0").code == 6
+    record(server, "link", "SETTLED", report("accepted", "link"))
+    assert orders("show", "link").code == 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("{", "5", "[[]]", '{"status": "FAILURE"}', '{"status": {}, "result": 1}', b"\xff\xfe"),
+        *("[" * 100_000, '{"status": "SUCCESS", "result": ' + "9" * 100_000 + "}"),
+        '{"status": "SUCCESS", "result": {"command_id": "odd", "command": 5}}',
+        '{"status": "FAILURE", "result": {"exc_type": "OrderRejected", "exc_message": {"a": 1}}, "x": 1}',
+        None,
+    ],
+    ids=lambda raw: repr(raw)[:20],
+)
+def test_show_where_the_result_is_rubbish(server: ValkeyServer, orders: Orders, raw: str | bytes | None) -> None:
+    """The ledger's word counts; and where there is none it is no report, never a traceback."""
+    if raw is None:
+        with database(server, 1) as results:
+            results.rpush("celery-task-meta-odd", "a list")
+    else:
+        keep(server, "odd", raw)
+    ran = orders("show", "odd", "--json")
+    assert ran.code == 6
+    assert ran.document["error"]["command_id"] == "odd"
+    record(server, "odd", "SETTLED", report("rejected", "odd"))
+    assert orders("show", "odd").code == 3

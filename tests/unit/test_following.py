@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from celery import Celery, chain, chord, group, signature
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
@@ -12,7 +13,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from producers.report import Outcome, Reason, Report
-from worker.following import named
+from worker.following import address_anywhere, named
 from worker.tasks import register
 
 ENDS = {Outcome.ACCEPTED: "SUCCESS", Outcome.REJECTED: "FAILURE"}
@@ -175,3 +176,66 @@ def test_what_the_broker_always_refuses_does_not_go_round(refusal: Exception, mo
 
     monkeypatch.setattr(Signature, "apply_async", refused)
     assert traced(Outcome.ACCEPTED, HERE, callbacks=[NEXT], chain=[NEXT])[:2] == (None, "SUCCESS")
+
+
+@pytest.mark.parametrize(
+    "refusal", [NotFound("no exchange"), PreconditionFailed("other arguments"), AccessRefused("no")]
+)
+def test_what_rabbitmq_always_refuses_does_not_go_round(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of RabbitMQ: the queue is another's, or was made otherwise."""
+    test_what_the_broker_always_refuses_does_not_go_round(refusal, monkeypatch)
+
+
+class Channel:
+    """RabbitMQ's, as far as declaring goes; a queue that is there, made with other arguments, or none."""
+
+    def __init__(self, there: bool) -> None:
+        self.there = there
+        self.connection = self
+        self.asked: list[tuple[str, bool]] = []
+
+    def channel(self) -> "Channel":
+        """Another one of the same connection."""
+        return self
+
+    def queue_declare(self, queue: str, passive: bool = False, **_: Any) -> Any:
+        """Refused where it is made again with other arguments, or not there to be looked at."""
+        self.asked.append((queue, passive))
+        if passive and not self.there:
+            raise NotFound("no queue")
+        if not passive and self.there:
+            raise PreconditionFailed("other arguments")
+        return queue, 0, 0
+
+    def prepare_queue_arguments(self, arguments: Any, **_: Any) -> Any:
+        """None of ours."""
+        return arguments
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+@pytest.mark.parametrize(("there", "asked"), [(True, [("q", True)]), (False, [("q", True), ("q", False)])])
+def test_another_services_queue_is_taken_as_it_is(there: bool, asked: list[tuple[str, bool]]) -> None:
+    """Declared as ours is, a queue with priorities refused the message; one that is not there is made."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.task_create_missing_queues = False
+    address_anywhere(app)
+    queue = app.amqp.router.route({"queue": "q"}, "notify.done")["queue"]
+    channel = Channel(there)
+    queue.declare(channel=channel)
+    assert channel.asked == asked
+    assert "q" not in app.amqp.queues
+
+
+def test_a_task_that_names_no_queue_goes_where_celery_sends_it() -> None:
+    """And ours where they are served."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.update(task_default_queue="orders.positions", task_routes={"orders.close": {"queue": "orders.close"}})
+    address_anywhere(app)
+    route = app.amqp.router.route
+    assert route({}, "notify.done")["queue"].name == "celery"
+    assert route({}, "orders.close")["queue"].name == "orders.close"
+    assert route({"queue": "elsewhere"}, "orders.close")["queue"].name == "elsewhere"
+    with pytest.raises(ValueError, match="JSON alone"):
+        route({"serializer": "pickle"}, "notify.done")
