@@ -29,6 +29,7 @@ from worker.execution.redis_ledger import RedisLedger, connect
 from worker.execution.sweeper import Sweeper
 from worker.flower_guard import is_flower, prepare_flower
 from worker.housekeeping import Housekeeper
+from worker.library_logs import bound_library_logs
 from worker.lost_messages import oldest_queued, publisher
 from worker.observe.setup import Watch
 from worker.order_request import guard_options
@@ -106,6 +107,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     loaded = settings or worker_settings.load()
     # A number of more digits than Python reads by default must come as far as the command's own refusal.
     sys.set_int_max_str_digits(LONGEST_NUMBER)
+    bound_library_logs()
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))

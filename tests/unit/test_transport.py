@@ -474,8 +474,9 @@ def test_what_stops_the_second_signature_passes_and_nothing_leaves(transport: Tr
 def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """urllib3 puts a connection whose answer broke off back into the pool before the exchange is told: whoever reserves
-    it in that moment must not make "nothing left" of a request that did, which would be sent a second time."""
+    """urllib3 gives the place of a connection whose answer broke off back to the pool before the exchange is told:
+    whoever reserves it in that moment must not make "nothing left" of a request that did, which would be sent a second
+    time."""
 
     def half(connection: socket.socket) -> None:
         read_request(connection)
@@ -487,7 +488,7 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
 
     def put_and_lose(pool: WatchedPool, connection: object) -> None:
         put(pool, connection)
-        if connection is not None and not reserved:
+        if not reserved:
             other = threading.Thread(target=lambda: reserved.append(pool.reserve(requests.PreparedRequest)))
             other.start()
             other.join()
@@ -495,6 +496,6 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     monkeypatch.setattr(WatchedPool, "_put_conn", put_and_lose)
     with peer(half, half) as server:
         lost = post(transport, server.url)
-    assert reserved, "the connection was reserved again before the exchange ended"
+    assert reserved, "a connection was reserved again before the exchange ended"
     assert isinstance(lost, NoAnswer)
     assert lost.left
