@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,7 @@ class WatchedConnection(HTTPConnection):
     last_used = 0.0
     idle_seconds = math.inf
     """For how long it may be idle and be used again; as the last answer said."""
+    _piece = sys.maxsize
     _answered = False
     _failure: OSError | None = None
     _held: list[bytes] | None = None
@@ -147,7 +149,8 @@ class WatchedConnection(HTTPConnection):
         """Hand bytes to the kernel, counting them.
 
         ``sendall`` would hide how much was taken before an error. When the very first ``send`` fails, the kernel took
-        nothing (POSIX), and over TLS not one whole record, without which the peer can't read a byte of it.
+        nothing (POSIX). Over TLS it took not one whole record, without which the peer can't read a byte of it: each
+        ``send`` is given one record at most, for OpenSSL tells nothing of those before the one that failed.
 
         The socket comes without a time limit, not blocking: with one, Python first asks whether the socket is ready,
         and lets go of the interpreter for that. Under load some milliseconds pass before a thread has it back.
@@ -166,7 +169,7 @@ class WatchedConnection(HTTPConnection):
         ends_at = time.monotonic() + (self.timeout or 0.0)
         while view:
             try:
-                taken = self.sock.send(view)
+                taken = self.sock.send(view[: self._piece])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 left = ends_at - time.monotonic()
                 if left <= 0 or not wait_for_socket(self.sock, read=True, write=True, timeout=left):
@@ -219,6 +222,8 @@ class WatchedConnection(HTTPConnection):
 
 class _WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """The same over TLS."""
+
+    _piece = 16 * 1024  # RFC 8446, 5.1: a record holds no more
 
     def connect(self) -> None:
         """Open it, so that an end without TLS's own word for it is an error: somebody may have cut the answer short."""

@@ -83,10 +83,11 @@ class Head:
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
-_DIGITS = re.compile(rb"[0-9]+")
+# No number here has more digits than these: of thousands, Python refuses to read one.
+_LENGTH = re.compile("[0-9]{1,18}")
 _QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 _EXTENSION = rb"[ \t]*;[ \t]*" + _TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:" + _EXTENSION + rb")*")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*")
 
 
 def read_status(line: bytes) -> tuple[int, int]:
@@ -141,13 +142,11 @@ def make_head(minor: int, status: int, fields: list[tuple[str, str]]) -> Head:
     coding, length = framing.get("transfer-encoding"), framing.get("content-length")
     if coding is not None and (length is not None or minor == 0 or coding.lower() != "chunked"):
         raise UnreadableAnswer("it is unreadable: its transfer coding is none, or beside a length")
-    if length is not None and not _DIGITS.fullmatch(length.encode("latin-1")):
+    if length is not None and not _LENGTH.fullmatch(length):
         raise UnreadableAnswer("it is unreadable: its length is no number")
     if framing.get("content-encoding", "identity").lower() != "identity":
         raise UnreadableAnswer("it is unreadable: its body is coded, which was not asked for")
-    # Python refuses to read a number of thousands of digits; no answer is that large.
-    size = None if length is None else int(length.lstrip("0")[:20] or "0")
-    return Head(minor, status, tuple(fields), size, coding is not None)
+    return Head(minor, status, tuple(fields), None if length is None else int(length), coding is not None)
 
 
 def _elements(values: list[str]) -> list[str]:
