@@ -136,9 +136,11 @@ def read_by_h11(data: bytes) -> tuple[int, bytes]:
 
 def test_another_reader_reads_the_same_in_what_is_read() -> None:
     """What is taken for an answer is one to others too, and the same: h11 is laxer, so it reads all of them, but for
-    blanks before a chunk's extension, which RFC 9112, 7.1.1, allows, and for the end of HTTP with 101."""
+    blanks before a chunk's extension, which RFC 9112, 7.1.1, allows, and for a trailer that speaks of another body's
+    coding, which says nothing; and 101 is for no reader the end of an answer alone."""
+    beyond = re.compile(rb" ;a|\r\n0\r\nTransfer-Encoding")
     for kind in KINDS.values():
         for data in kind():
             said = http_oracle.read(data)
-            if said is not None and said.status != 101 and b" ;a" not in data:
+            if said is not None and said.status != 101 and not beyond.search(data):
                 assert read_by_h11(data) == (said.status, said.body), data[:300]
