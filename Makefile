@@ -14,8 +14,8 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short bench bench-long \
-  model image stack-test lock upgrade schemas clean
+.PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short \
+  bench bench-long model image stack-test lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on
 
 test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: .venv-lowest/.installed ## the fast tests with the lowest versions that pyproject.toml allows (4 minutes)
+	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS) -m 'not integration'
 
 test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (needs Debian's chromium, chromium-driver, prometheus); pictures in .artefacts/
 	$(BIN)/python -m pytest tests/browser
@@ -96,6 +99,9 @@ clean: ## remove environments, caches and build results
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call environment,$(VENV),requirements.lock)
 
+.venv-lowest/.installed: requirements-lowest.lock pyproject.toml
+	$(call environment,.venv-lowest,requirements-lowest.lock)
+
 # The libraries that the benchmarks compare with. --no-deps: the file lists everything, and its head tells why.
 .venv-bench/.installed: tests/benchmarks/requirements-peers.txt
 	@echo "Setting up .venv-bench with $$($(PYTHON) --version); a minute or less, once …"
@@ -111,7 +117,7 @@ define environment
 	@echo "Setting up $(1) with $$($(PYTHON) --version); a minute or less, once …"
 	@test -x $(1)/bin/python || $(PYTHON) -m venv --clear $(1)
 	@echo '*' > $(1)/.gitignore
-	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r $(2)
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes --no-deps -r $(2)
 	@# Everything that the build needs is in the lock file, so nothing unpinned is fetched for it.
 	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,5 +1,7 @@
 """Lock files: every dependency of an extra pinned and hashed, one file for Python 3.11 to 3.13.
 
+And one with the lowest version of each direct dependency that pyproject.toml allows, which `make test-lowest` tests.
+
 ``python .ci/lock.py`` compiles them with uv. ``--check`` needs no network: each file's first lines hold a digest of
 what it was compiled from, and every direct dependency must be pinned in it to a version that its bounds allow.
 ``--upgrade`` takes the newest versions instead of keeping those already locked.
@@ -19,6 +21,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo", "requirements-worker.lock": "worker"}
 """Extra by lock file; the first holds everything, and the others take their versions from it."""
+LOWEST = "requirements-lowest.lock"
+"""Of everything, what is named in pyproject.toml in its lowest version and the rest as in the first."""
+COMPILED = {**LOCKS, LOWEST: "dev"}
 LOWEST_PYTHON = "3.11"
 DIGEST = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
 PINNED = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
@@ -28,7 +33,7 @@ def main(arguments: list[str]) -> int:
     """Write or check the lock files. Returns the exit code."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     if "--check" in arguments:
-        problems = [problem for name, extra in LOCKS.items() for problem in stale(ROOT / name, project, extra)]
+        problems = [problem for name, extra in COMPILED.items() for problem in stale(ROOT / name, project, extra)]
         for problem in problems:
             sys.stderr.write(f"{problem}\nrun `make lock` and commit the result\n")
         return 1 if problems else 0
@@ -36,7 +41,7 @@ def main(arguments: list[str]) -> int:
     if uv is None:
         sys.stderr.write("make lock needs uv: install it (`pip install uv`) and try again\n")
         return 2
-    for name, extra in LOCKS.items():
+    for name, extra in COMPILED.items():
         compile_lock(uv, name, project, extra, upgrade="--upgrade" in arguments)
     return 0
 
@@ -57,9 +62,9 @@ def closure(extras: dict[str, list[str]], extra: str) -> dict[str, list[str]]:
     """The requirements of ``extra`` and of the project's own extras that it names, by extra."""
     found = {extra: sorted(extras[extra])}
     for requirement in extras[extra]:
-        own = re.fullmatch(r"order-execution-worker\[([a-z-]+)\]", requirement)
-        if own:
-            found.update(closure(extras, own[1]))
+        own = re.fullmatch(r"order-execution-worker\[([a-z,-]+)\]", requirement)
+        for named_extra in own[1].split(",") if own else ():
+            found.update(closure(extras, named_extra))
     return found
 
 
@@ -80,8 +85,7 @@ def violated(text: str, project: dict[str, Any], extra: str) -> list[str]:
 
     pinned = {name.replace("_", "-"): version for name, version in PINNED.findall(text)}
     tables = project["project"]
-    groups = closure(tables["optional-dependencies"], extra).values()
-    direct = [Requirement(r) for r in (*tables["dependencies"], *(r for group in groups for r in group))]
+    direct = [Requirement(r) for r in named(tables, extra)]
     return [
         f"{r.name} is pinned to {pinned.get(r.name.lower(), 'nothing')}, outside '{r}'"
         for r in direct
@@ -89,14 +93,30 @@ def violated(text: str, project: dict[str, Any], extra: str) -> list[str]:
     ]
 
 
+def named(tables: dict[str, Any], extra: str) -> list[str]:
+    """The requirements that pyproject.toml names, of the base and of ``extra``."""
+    groups = closure(tables["optional-dependencies"], extra).values()
+    return [*tables["dependencies"], *(requirement for group in groups for requirement in group)]
+
+
+def unnamed_pins(project: dict[str, Any], extra: str) -> str:
+    """The first lock's pins of what pyproject.toml does not name: uv keeps to them where the lowest versions let it."""
+    own = {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in named(project["project"], extra)}
+    pins = PINNED.findall((ROOT / next(iter(LOCKS))).read_text(encoding="utf-8"))
+    return "".join(f"{name}=={version}\n" for name, version in pins if name not in own)
+
+
 def compile_lock(uv: str, name: str, project: dict[str, Any], extra: str, *, upgrade: bool) -> None:
     """Compile one lock file. Index addresses stay out of it: where packages come from is the machine's business."""
-    whole = next(iter(LOCKS))
+    whole, path = next(iter(LOCKS)), ROOT / name
+    if name == LOWEST:
+        path.write_text(unnamed_pins(project, extra), encoding="utf-8")
     options = [
         *("--extra", extra, "--universal", "--python-version", LOWEST_PYTHON, "--generate-hashes", "--no-header"),
         *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-index-annotation", "--quiet"),
-        *(["--upgrade"] if upgrade else []),
-        *(["--constraints", whole] if name != whole else []),
+        *(["--upgrade"] if upgrade and name != LOWEST else []),
+        *(["--constraints", whole] if name not in (whole, LOWEST) else []),
+        *(["--resolution", "lowest-direct"] if name == LOWEST else []),
     ]
     # The build requirements come on standard input, so that the project itself installs without a download of its own.
     subprocess.run(  # noqa: S603 - our own arguments
@@ -107,7 +127,6 @@ def compile_lock(uv: str, name: str, project: dict[str, Any], extra: str, *, upg
         cwd=ROOT,
         check=True,
     )
-    path = ROOT / name
     header = (
         f"# Made by `make lock` from pyproject.toml, extra `{extra}`, for Python {LOWEST_PYTHON} and later.\n"
         f"# inputs: sha256:{inputs_digest(project, extra)}\n"

@@ -30,6 +30,7 @@ from worker.execution.sweeper import Sweeper
 from worker.flower_guard import is_flower, prepare_flower
 from worker.following import address_anywhere
 from worker.housekeeping import Housekeeper
+from worker.library_logs import bound_library_logs
 from worker.lost_messages import oldest_queued, publisher
 from worker.observe.setup import Watch
 from worker.order_request import guard_options
@@ -104,6 +105,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     """
     loaded = settings or worker_settings.load()
     message_json.use()
+    bound_library_logs()
     app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
     app.set_current()
     app.conf.update(celery_config(loaded))

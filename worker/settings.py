@@ -137,7 +137,7 @@ class HttpSettings(_Part):
     """For the whole answer."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection idle for longer is not used again: shorter than the venue keeps it."""
-    max_answer_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024)
     ca_file: str = ""
     """Certificates to trust instead of the bundled ones."""
 

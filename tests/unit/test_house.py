@@ -15,6 +15,8 @@ from typing import Any, get_args
 
 import psutil
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from pydantic import BaseModel
 
 from worker.observe import catalogue
@@ -23,6 +25,7 @@ from worker.settings import AccountSettings, VenueSettings, VenuesSettings, Work
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-worker.lock")
+ALL_LOCKS = (*LOCKS, "requirements-lowest.lock")
 NOT_IN_MODELS = {
     *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_CI_OTHER_PYTHONS"),
     *("ORDERS_TEST_SERVER", "ORDERS_TEST_NODES", "ORDERS_TEST_WORKER_IMAGE", "ORDERS_TEST_SERVER_IMAGE"),
@@ -150,7 +153,7 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", ALL_LOCKS)
 def test_a_lock_file_names_no_index(name: str) -> None:
     """An address of a package index, or of anything else, from the machine that compiled it."""
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -159,7 +162,7 @@ def test_a_lock_file_names_no_index(name: str) -> None:
     assert [line for line in text.splitlines() if not plain.fullmatch(line)] == []
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", ALL_LOCKS)
 def test_every_pin_is_hashed(name: str) -> None:
     """A package that would be installed whatever it is today."""
     pins = re.split(r"^(?=\S+==)", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
@@ -178,10 +181,22 @@ def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
     """The check itself: a base dependency is in every lock file, a developer's in one."""
     changed = project()
     changed["project"]["dependencies"][0] = "celery>=99"
-    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, True, True]
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [True] * 4
     changed = project()
     changed["project"]["optional-dependencies"]["dev"].append("another-linter")
-    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.LOCKS.items()] == [True, False, False]
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [
+        *(True, False, False, True)
+    ]
+
+
+def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) -> None:
+    """A bound that nothing is tested with is a guess; so is none."""
+    text = (ROOT / lock.LOWEST).read_text(encoding="utf-8")
+    pinned = {name: Version(version) for name, version in lock.PINNED.findall(text)}
+    for requirement in map(Requirement, lock.named(project()["project"], "dev")):
+        if requirement.name != "order-execution-worker":
+            lowest = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
+            assert [pinned[requirement.name]] == lowest, requirement
 
 
 def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:

@@ -28,6 +28,11 @@ from worker.venues.redaction import PLAIN_HEADERS, Secrets, secret_fields, secre
 DEEPEST = 100
 """How many levels of lists and objects an answer may have: more than any venue's, less than a report's JSON can."""
 
+LONGEST_DIGITS = 4_300
+"""Of a number in an answer: Python's own default bound, which a worker raises for its messages alone."""
+MOST_ITEMS = 50_000
+"""Lists, objects and their items in an answer, all together: a full list of orders has a tenth of them."""
+
 LONGEST_BITS = 13_000
 """Of a number that a report repeats as one: 3,900 digits. Python and JSON readers refuse to read 4,300."""
 
@@ -194,14 +199,30 @@ def read_json(body: bytes) -> Any:
 
     Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. NaN and infinity,
     which are not JSON (RFC 8259), make the body unreadable; so do an exponent beyond what a Decimal holds, a depth
-    that no report could repeat, and an object that says one name twice, and not the same: which of them counts is
-    anybody's guess.
+    that no report could repeat, more digits or items than any venue sends, which would take seconds to read, and an
+    object that says one name twice, and not the same: which of them counts is anybody's guess.
     """
     try:
-        value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        if _is_beyond_bounds(text):
+            return UNREADABLE
+        value = _JSON.decode(text)
     except (ValueError, ArithmeticError, RecursionError):  # UnicodeDecodeError is a ValueError
         return UNREADABLE
     return UNREADABLE if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value) else value
+
+
+# Digits in a text count as well: somebody may make a number of them.
+# Looked for where a run of them begins, so that none is read twice.
+_LONG_NUMBER = re.compile(rf"(?<![-+.eE0-9])[-+.eE0-9]{{{LONGEST_DIGITS + 1}}}")
+
+
+def _is_beyond_bounds(text: str) -> bool:
+    """Whether there is more in it than any venue sends; looked at before anything is made of it."""
+    if len(text) <= LONGEST_DIGITS:
+        return False
+    items = 0 if len(text) <= MOST_ITEMS else sum(text.count(sign) for sign in "[{,")
+    return items > MOST_ITEMS or _LONG_NUMBER.search(text) is not None
 
 
 def _is_deep(value: Any) -> bool:

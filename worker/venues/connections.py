@@ -4,14 +4,16 @@ See :mod:`worker.venues.transport`, which uses them through requests.
 """
 
 import io
-import socket
+import itertools
+import math
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection as HTTPClientConnection
-from http.client import HTTPResponse, parse_headers
 from typing import Any, cast
 
 import requests
@@ -20,6 +22,11 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
+from urllib3.util.wait import wait_for_socket
+
+from worker.venues.http_grammar import UnreadableAnswer
+from worker.venues.http_reader import read_answer
+from worker.venues.silence import is_silent
 
 USER_AGENT = "order-execution-worker"
 
@@ -34,7 +41,7 @@ class HttpLimits:
     max_idle: float = 4.0
     """A pooled connection idle for longer is closed, not used. Shorter than any venue's keep-alive: common front ends
     close after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
-    max_answer_bytes: int = 4 * 1024 * 1024
+    max_answer_bytes: int = 1024 * 1024
     pool_size: int = 64
 
 
@@ -80,59 +87,29 @@ class Handed:
         return request
 
 
-class _BoundedReader(io.RawIOBase):
-    """Reads a socket with one time limit for everything, where a socket's own limit starts anew at each byte."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
-        self._raw, self._sock, self._ends_at = raw, sock, time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer took too long")
-        self._sock.settimeout(left)
-        return cast("int | None", self._raw.readinto(buffer))
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
-class _BoundedResponse(HTTPResponse):
-    """http.client's response over a :class:`_BoundedReader`, and never one that comes before the answer: http.client
-    knows 100 alone, and would leave the answer after a 102 or 103 to the next request on the connection."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_BoundedReader(raw, sock, sock.gettimeout() or 10.0))
-
-    def begin(self) -> None:
-        super().begin()
-        if self.status < 200:
-            # 101: what comes now is no HTTP.
-            self.will_close = True
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc] # typeshed's gap
-            if status == 101 or not 100 <= status < 200:
-                return version, status, reason
-            parse_headers(self.fp)
-
-
 class WatchedConnection(HTTPConnection):
     """Counts what is handed to the kernel, and hands over head and body of a request together."""
 
-    response_class = _BoundedResponse
     handed: Handed
     """Of the request that it is reserved for."""
+    limits = HttpLimits()
     last_used = 0.0
+    idle_seconds = math.inf
+    """For how long it may be idle and be used again; as the last answer said."""
+    _piece = sys.maxsize
+    _answered = False
+    _failure: OSError | None = None
     _held: list[bytes] | None = None
+
+    def connect(self) -> None:
+        """Open it."""
+        super().connect()
+        self.idle_seconds, self._answered = math.inf, False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open and nothing came while nothing was asked; urllib3 closes it else."""
+        return super().is_connected and not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending())
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part.
@@ -142,10 +119,13 @@ class WatchedConnection(HTTPConnection):
 
         Raises:
             NotPrepared: it could not be; nothing has left.
+            UnreadableAnswer: something was there to be read before it was asked for.
         """
+        self._failure = None
         whole = self._built(*args, **kwargs)
-        for _ in range(SIGN_AT_MOST - 1):
-            if time.monotonic() - self.handed.prepared_at < FRESH_SECONDS:
+        for signed in itertools.count(1):
+            self._expect_silence()
+            if signed == SIGN_AT_MOST or time.monotonic() - self.handed.prepared_at < FRESH_SECONDS:
                 break
             fresh = self.handed.prepared()
             kwargs |= {"body": fresh.body, "headers": fresh.headers}
@@ -169,7 +149,8 @@ class WatchedConnection(HTTPConnection):
         """Hand bytes to the kernel, counting them.
 
         ``sendall`` would hide how much was taken before an error. When the very first ``send`` fails, the kernel took
-        nothing (POSIX), and over TLS not one whole record, without which the peer can't read a byte of it.
+        nothing (POSIX). Over TLS it took not one whole record, without which the peer can't read a byte of it: each
+        ``send`` is given one record at most, for OpenSSL tells nothing of those before the one that failed.
 
         The socket comes without a time limit, not blocking: with one, Python first asks whether the socket is ready,
         and lets go of the interpreter for that. Under load some milliseconds pass before a thread has it back.
@@ -177,21 +158,77 @@ class WatchedConnection(HTTPConnection):
         if self._held is not None:
             self._held.append(data if isinstance(data, bytes) else str(data).encode("latin-1"))
             return
-        view = memoryview(data)
+        try:
+            self._hand_over(memoryview(data))
+        except OSError as error:
+            # urllib3 passes over some of them, and would go on to read an answer.
+            self._failure = error
+            raise
+
+    def _hand_over(self, view: memoryview) -> None:
+        ends_at = time.monotonic() + (self.timeout or 0.0)
         while view:
             try:
-                taken = self.sock.send(view)
+                taken = self.sock.send(view[: self._piece])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                self.sock.settimeout(self.timeout)
-                continue
-            if not self.handed.size:
+                left = ends_at - time.monotonic()
+                if left <= 0 or not wait_for_socket(self.sock, read=True, write=True, timeout=left):
+                    raise TimeoutError from None
+                taken = 0
+            if taken and not self.handed.size:
                 self.handed.first_at = time.monotonic()
             self.handed.size += taken
             view = view[taken:]
+            if view:
+                self._expect_silence()
+
+    def _expect_silence(self) -> None:
+        """What can be read before a request is whole is no answer to it, but to an earlier one, or to nothing.
+
+        Raises:
+            UnreadableAnswer: there is something, or the connection has ended.
+        """
+        if is_silent(self.sock):
+            return
+        if isinstance(self.sock, ssl.SSLSocket) and not self._answered:
+            # After the handshake a TLS 1.3 server sends tickets, which are nothing to read (RFC 8446, 4.6.1).
+            with suppress(ssl.SSLWantReadError):
+                self.sock.recv(1)
+                raise UnreadableAnswer("something came before the request was sent")
+            return
+        raise UnreadableAnswer("the connection was closed, or something came, before the request was sent")
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # urllib3's differs from http.client's too
+        """The answer, read whole; the connection stays open only if it ended where it said, and may be used again.
+
+        Raises:
+            UnreadableAnswer, AnswerTooLarge, OSError: as :func:`~worker.venues.http_reader.read_answer`.
+        """
+        if self._failure is not None:
+            raise self._failure
+        found = read_answer(self.sock, self.limits.read_timeout, self.limits.max_answer_bytes)
+        self._answered = True
+        self.idle_seconds = found.idle_seconds
+        if found.idle_seconds < 0:
+            self.close()
+        return urllib3.HTTPResponse(
+            io.BytesIO(found.body),
+            headers=urllib3.HTTPHeaderDict(found.head.fields),
+            status=found.head.status,
+            preload_content=False,
+            decode_content=False,
+        )
 
 
 class _WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """The same over TLS."""
+
+    _piece = 16 * 1024  # RFC 8446, 5.1: a record holds no more
+
+    def connect(self) -> None:
+        """Open it, so that an end without TLS's own word for it is an error: somebody may have cut the answer short."""
+        super().connect()
+        self.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # typeshed knows it not
 
 
 class WatchedPool:
@@ -208,7 +245,8 @@ class WatchedPool:
         """
         connection = cast("WatchedConnection", super()._get_conn())  # type: ignore[misc]
         try:
-            if connection.sock is not None and time.monotonic() - connection.last_used > self.limits.max_idle:
+            most = min(self.limits.max_idle, connection.idle_seconds)
+            if connection.sock is not None and time.monotonic() - connection.last_used > most:
                 connection.close()
             if connection.sock is None:
                 connection.timeout = self.limits.connect_timeout
@@ -219,7 +257,7 @@ class WatchedPool:
             connection.close()
             super()._put_conn(connection)  # type: ignore[misc]
             raise
-        connection.handed = Handed(prepare)
+        connection.handed, connection.limits = Handed(prepare), self.limits
         self._mine.connection = connection
         return connection
 

@@ -6,8 +6,11 @@ order needs, and takes as long as all of the rest. What is ours is small and wat
 * a connection is opened before the request is signed, so that a signature never ages in a handshake;
 * a request whose signature aged nevertheless, because the thread was not let run, is signed anew before it leaves;
 * the bytes handed to the kernel are counted, so that "never left" is a fact and not a guess from an exception's name;
-* a connection that was idle for longer than a setting is not used again, so that no order meets one about to close;
-* reading an answer is bounded in time as a whole, and in size.
+* a connection that was idle for longer than a setting, or than the venue announced, is not used again, so that no
+  order meets one about to close;
+* reading an answer is bounded in time as a whole, and in size;
+* what is not an answer to the letter of HTTP's grammar is none, and nothing that came before a request or after its
+  answer is ever taken for the next one's.
 
 No redirects, no retries of urllib3's own, no ``.netrc``, no proxies from the environment; TLS is verified.
 """
@@ -22,8 +25,10 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from worker.library_logs import bound_library_logs
 from worker.venues.base import Answer, Timing
 from worker.venues.connections import Handed, HttpLimits, NotPrepared, Prepare, WatchedAdapter
+from worker.venues.http_grammar import AnswerTooLarge, UnreadableAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Transport:
     """Sends requests over pooled keep-alive connections; one for a worker process, safe to share among threads."""
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
+        bound_library_logs()
         self.limits = limits or HttpLimits()
         # By its path: for a mere "verify" the first connections would trust whom the machine, or a variable, says.
         self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
@@ -64,7 +70,7 @@ class Transport:
             return self._send(handed.prepared(), handed)
         except NotPrepared as stopped:
             raise stopped.__cause__ or stopped from None
-        except _TooLarge:
+        except AnswerTooLarge:
             message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
             return NoAnswer(left=True, message=message, timing=_timing(handed))
         except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
@@ -75,14 +81,11 @@ class Transport:
             pool.unreserve()
 
     def _send(self, request: requests.PreparedRequest, handed: Handed) -> Answer:
-        response = self._adapter.send(request, stream=True, timeout=self._timeout, verify=self._adapter.verify)
-        with response:
-            body = bytearray()
-            for chunk in response.iter_content(65_536):
-                body += chunk
-                if len(body) > self.limits.max_answer_bytes:
-                    raise _TooLarge
-            return Answer(response.status_code, bytes(body), dict(response.headers), _timing(handed))
+        response = self._adapter.send(request, timeout=self._timeout, verify=self._adapter.verify)
+        # The connection has read it whole; this takes it out and gives the connection back.
+        body = response.raw.read()
+        response.raw.release_conn()
+        return Answer(response.status_code, body, dict(response.headers), _timing(handed))
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -91,10 +94,6 @@ class Transport:
 
 def _timing(handed: Handed) -> Timing | None:
     return Timing(handed.first_at, time.monotonic()) if handed.size else None
-
-
-class _TooLarge(Exception):
-    """The answer is larger than the ceiling."""
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
@@ -106,8 +105,6 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.ConnectTimeoutError, "connecting took too long"),
     (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
     (urllib3.exceptions.SSLError, "TLS failed"),
-    (urllib3.exceptions.IncompleteRead, "the answer ended half-way"),
-    (urllib3.exceptions.DecodeError, "the answer can't be decoded"),
     (ConnectionResetError, "connection reset"),
     (BrokenPipeError, "connection closed"),
     (TimeoutError, "no answer in time"),
@@ -121,6 +118,9 @@ The words decide nothing: whether anything left is counted."""
 def explain(error: BaseException) -> str:
     """A failure in words for a person, by the first known kind in the error, its causes and its arguments."""
     chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, UnreadableAnswer):
+            return str(link)
     for kind, words in _EXPLANATIONS:
         if any(isinstance(link, kind) for link in chain):
             return words

@@ -1,0 +1,92 @@
+"""Servers for hand-made HTTP answers, and one exchange with them."""
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import requests
+
+from worker.venues.base import Answer
+from worker.venues.transport import NoAnswer, Transport
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+Serve = Callable[[socket.socket], None]
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """One whole request with a body of a declared length; empty when the peer closed."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b""
+        data += chunk
+    head, body = data.split(b"\r\n\r\n", 1)
+    length = next((int(h.split(b":")[1]) for h in head.lower().split(b"\r\n") if h.startswith(b"content-length")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with RST instead of FIN (SO_LINGER with a time of zero)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class Peer:
+    """A server for hand-made answers: each accepted connection is given to the next of ``serves``."""
+
+    def __init__(self, *serves: Serve, tls: ssl.SSLContext | None = None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.accepted = 0
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
+        self._serves, self._tls = list(serves), tls
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for serve in self._serves:
+            try:
+                connection, _ = self.listener.accept()
+                self.accepted += 1
+                # What a server says is there at once, and does not wait until what it said before is acknowledged.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as wrapped:
+                    serve(wrapped)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        """Accept no more."""
+        self.listener.close()
+
+
+@contextmanager
+def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    """A peer for the time of a block."""
+    running = Peer(*serves, tls=tls)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def post(transport: Transport, url: str, body: bytes = b"a=1") -> Answer | NoAnswer:
+    """One exchange."""
+    return transport.exchange(url, lambda: requests.Request("POST", url + "/auth/close", data=body).prepare())
+
+
+def answer(reply: bytes, times: int = 1) -> Serve:
+    """Answer so many requests on one connection, then close it."""
+
+    def serve(connection: socket.socket) -> None:
+        for _ in range(times):
+            if read_request(connection):
+                connection.sendall(reply)
+
+    return serve
