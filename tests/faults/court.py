@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from tests.faults.claims import SECRETS
 from tests.faults.fleet import until
 from tests.faults.judge import Evidence, Findings, judge
 from tests.faults.rig import Rig
@@ -30,6 +31,12 @@ def evidence(rig: Rig, sent: Mapping[str, Sent], since: int = 0) -> Evidence:
         executions=rig.venue.executions(since=since),
         arrivals=rig.venue.arrivals(since=since),
         left=left,
+        undone=rig.undone,
+        leaks=[
+            f"a key is in the log {log.name}"
+            for log in sorted(rig.folder.glob("*.log"))
+            if any(secret in log.read_text(errors="replace") for secret in SECRETS)
+        ],
         disturbed=frozenset(each for each in sent if len(owners[each]) > 1 or len(tokens[each]) > 1),
     )
 

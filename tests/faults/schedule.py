@@ -5,12 +5,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.faults.claims import STALE_MARK
 from tests.faults.rig import Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order
+from worker.simulator.lies import LIES
 
 EVERY = {
     "server killed and restarted": 60.0,
@@ -23,6 +25,7 @@ EVERY = {
     "storm of 503": 40.0,
     "replies spoilt": 8.0,
     "idle connections to the venue cut": 10.0,
+    "the venue lies": 2.5,
 }
 """Mean seconds between two of a kind."""
 SPOILT: tuple[Mapping[str, Any], ...] = (
@@ -40,6 +43,19 @@ SPOILT: tuple[Mapping[str, Any], ...] = (
     {"kind": "envelope", "message": "Something nobody listed"},
 )
 """Ways in which a venue spoils a reply; a burst of 3 to 15 requests each."""
+
+
+def _about(command: str) -> Sequence[str]:
+    fits = [name for name, lie in LIES.items() if lie.get("path", command) == command and lie.get("execute")]
+    if command != "positions":
+        return sorted(fits)
+    # Their record has neither id nor status to be altered.
+    return [*sorted(name for name in fits if LIES[name]["kind"] != "altered"), "stale_read"]
+
+
+LIES_ABOUT = {command: _about(command) for command in ("close", "cancel", "withdraw", "positions")}
+"""The simulator's lies about each command. They come in bursts of 4 to 10 requests of one command, which is some 3 % of
+a hundred commands a second; seven in ten executed what they lie about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,8 @@ class Mayhem:
     events: list[Event]
     kill_every: float
     seed: int
+    commands: Sequence[str] = (*LIES_ABOUT,)
+    """About which the venue lies."""
     ordered_kills: bool = True
     """Whether half of the kills happen at exact steps; only workers with a hook can."""
     done: Counter[str] = field(default_factory=Counter)
@@ -117,6 +135,7 @@ class Mayhem:
             "storm of 503": self._storm,
             "replies spoilt": self._spoil,
             "idle connections to the venue cut": lambda dice: self.rig.venue.reset_idle(rst=dice.random() < 0.5),
+            "the venue lies": self._lie,
         }
         try:
             causes[event.kind](dice)
@@ -208,3 +227,9 @@ class Mayhem:
 
     def _spoil(self, dice: random.Random) -> None:
         self.rig.venue.fault(**dice.choice(SPOILT), times=dice.randrange(3, 15))
+
+    def _lie(self, dice: random.Random) -> None:
+        command = dice.choice(self.commands)
+        name = dice.choice(LIES_ABOUT[command])
+        more = {"changes": STALE_MARK} if name == "stale_read" else {"execute": dice.random() < 0.7}
+        self.rig.venue.lie(name, path=command, times=dice.randrange(4, 11), **more)
