@@ -1,14 +1,14 @@
 """The contract's matrix: command and verdict -> may it be sent again, or how does it end?
 
-One function and nothing else decides this after an attempt. The first three rows of the contract are the venue's part
-(an attempt that never left, a listed message and a status become a :class:`Proof` there); here the columns are applied.
+One function and nothing else decides this after an attempt. The rows of the contract are the venue's part: an attempt
+that never left, a listed answer and all that is not listed become a :class:`Proof` there. Here the columns are applied.
 The last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``
 (``transitions.lua``).
 """
 
 from enum import StrEnum
 
-from producers.commands import Command, Withdraw
+from producers.commands import Command
 from worker.venues.base import Proof
 
 
@@ -38,7 +38,4 @@ def decide(command: Command, proof: Proof) -> Decision:
         return Decision.REJECT
     if proof is Proof.NOT_EXECUTED:
         return Decision.AGAIN
-    if proof is Proof.UNLISTED_REFUSAL:
-        # The application answered with its error envelope. For money that leaves for good this is not proof enough.
-        return Decision.UNKNOWN if isinstance(command, Withdraw) else Decision.AGAIN
     return Decision.AGAIN_TAINTED if command.repeatable else Decision.UNKNOWN
