@@ -60,8 +60,8 @@ class World:
     seed: int
     trace: Callable[[str], None] | None = None
     people: str = ""
-    """Who settles unknowns: an ``operator`` by the venue's book, after a patient wait; the real ``reconcile`` by what the
-    venue's lists show, again and again; nobody."""
+    """Who settles unknowns: an ``operator`` by the venue's book, after a patient wait; the real ``reconcile`` by what
+    the venue's lists show, again and again; nobody."""
     processes: list[Process] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
 
@@ -133,9 +133,8 @@ class World:
         self.run.commands.append(Command(command_id, repeatable, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
-        if (
-            self.people == "operator" and "order_id" not in arguments
-        ):  # a cancel has no timestamp: waiting proves nothing
+        # A cancel has no timestamp: waiting proves nothing.
+        if self.people == "operator" and "order_id" not in arguments:
             self._resolve(command_id, START_MS + 400_000)
         for _ in range(pick.choice((0, 1, 2))):
             delay = pick.choice((0, 10, 500, 18_000, 60_000, 200_000))
