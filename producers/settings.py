@@ -5,6 +5,7 @@ file named by ``ORDERS_CONFIG_FILE``, with the same names flat (``ORDERS_REDIS_U
 (``[accounts.main]``). Names know no case; ``__`` separates levels.
 """
 
+import json
 import os
 import re
 import tomllib
@@ -60,7 +61,7 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
             name = "__".join(names).upper()
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if isinstance(value, list):
-                text = ",".join(map(str, value))
+                text = json.dumps(value, default=str)
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
 
 

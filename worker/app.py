@@ -35,7 +35,7 @@ from worker.order_request import guard_options
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.remote_control import LookingControl, guard_worker
 from worker.report_backend import use_report_backends
-from worker.settings import VENUES, WorkerSettings
+from worker.settings import WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
 
@@ -79,7 +79,7 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Watch)
     """An executor over the real ledger and the real venues."""
     return Executor(
         ledger=watch.timed(build_ledger(settings)),
-        venues=VENUES,
+        venues=settings.venue_map(),
         accounts=settings.account_map(),
         transport=Transport(settings.http_limits(), settings.http.ca_file or None),
         clock=SystemClock(),

@@ -73,11 +73,11 @@ def _unknown(as_json: JsonOption = False) -> None:
     What to do about each: `orders reconcile ID`, and when the venue can't tell, `orders resolve ID`.
     """
     with told("orders unknown", as_json=as_json) as settings, opened(settings) as desk:
-        found = desk.unknowns()
+        found, refusals = desk.unknowns(), settings.venues.refusals_of
     if as_json:
-        emit({"unknown": [unknown_json(each) for each in found]})
+        emit({"unknown": [unknown_json(each, refusals) for each in found]})
     elif found:
-        print_unknowns(found)
+        print_unknowns(found, refusals)
     else:
         print("Nothing is unknown.")
     raise typer.Exit(ExitCode.UNKNOWN if found else ExitCode.ACCEPTED)

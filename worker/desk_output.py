@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -13,6 +13,8 @@ from worker.execution.dead import DeadLetter
 from worker.execution.desk import Entry, Scope, Unknown
 from worker.execution.ledger import Halted
 from worker.execution.reconcile import Reconciled
+from worker.venues.contradictions import shows_record
+from worker.venues.listed import line_to_list, may_refuse
 
 _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
 
@@ -36,8 +38,12 @@ def age(since_ms: int, now_ms: int | None = None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
 
 
-def unknown_json(each: Unknown) -> dict[str, Any]:
-    """An open unknown with all that its record has."""
+Refusals = Callable[[str], Sequence[str]]
+"""A venue's patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``, as they are set now."""
+
+
+def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
+    """An open unknown with all that its record has, and how to list the refusal that raised it."""
     record, report = each.record, each.record.report if each.record else None
     return {
         "command_id": each.command_id,
@@ -47,11 +53,22 @@ def unknown_json(each: Unknown) -> dict[str, Any]:
         "account": record.account if record else None,
         "arguments": _arguments(each),
         "report": report.to_json() if report else None,
+        "to_list": _to_list(each, refusals),
     }
 
 
-def print_unknowns(unknowns: Sequence[Unknown]) -> None:
-    """Oldest first."""
+def _to_list(each: Unknown, refusals: Refusals) -> str | None:
+    """The setting that lists the venue's message in this report; None where there is none that can be listed."""
+    report = each.record.report if each.record else None
+    if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
+        return None
+    if report.venue_code != report.http_status or shows_record(report.result) or not may_refuse(report.http_status):
+        return None
+    return line_to_list(report.venue, report.venue_message, refusals(report.venue))
+
+
+def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
+    """Oldest first, and after them how to list the venue's messages that raised them."""
     rows = []
     for each in unknowns:
         report = each.record.report if each.record else None
@@ -65,6 +82,14 @@ def print_unknowns(unknowns: Sequence[Unknown]) -> None:
             )
         )
     _print(("age", "id", "command", "arguments", "why"), rows, grow=4)
+    lines = {line: each.command_id for each in reversed(unknowns) if (line := _to_list(each, refusals))}
+    if lines:
+        print(
+            "\nA message of the venue that you know to refuse for good, with nothing executed, can be listed: set this"
+            "\nfor the workers and restart them. It counts for later commands; the ones above are settled as before."
+        )
+    for line, command_id in reversed(lines.items()):
+        print(printable(f"  {command_id}: {line}"))
 
 
 def _arguments(each: Unknown) -> Mapping[str, Any]:

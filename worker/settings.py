@@ -4,6 +4,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 """
 
 import ipaddress
+import json
 from collections.abc import Collection, Mapping
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from worker.venues.base import Account, Credentials, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.connections import HttpLimits
 from worker.venues.everstrike import Everstrike
+from worker.venues.listed import from_settings
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What remote control may be allowed to do, see ``worker/remote_control.py``."""
@@ -77,6 +79,43 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class VenueSettings(_Part):
+    """``ORDERS_VENUES__<VENUE>__…``"""
+
+    refusals: str = "[]"
+    """Further messages (at Bit-Z: codes) that refuse for good: a JSON list of regular expressions, see
+    :func:`worker.venues.listed.from_settings`."""
+
+    @field_validator("refusals", mode="before")
+    @classmethod
+    def _patterns(cls, value: object) -> str:
+        try:
+            patterns = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            patterns = None
+        if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+            raise ValueError("""must be a JSON list of regular expressions, such as ["the position was not found"]""")
+        from_settings("", patterns)
+        return json.dumps(patterns, ensure_ascii=False)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """``refusals`` as they were given."""
+        return tuple(json.loads(self.refusals))
+
+
+class VenuesSettings(_Part):
+    """One group a venue."""
+
+    everstrike: VenueSettings = Field(default_factory=VenueSettings)
+    bitz: VenueSettings = Field(default_factory=VenueSettings)
+
+    def refusals_of(self, venue: str) -> tuple[str, ...]:
+        """The patterns of one venue; none of one that is not known."""
+        settings = getattr(self, venue, None)
+        return settings.patterns if isinstance(settings, VenueSettings) else ()
 
 
 class RetrySettings(_Part):
@@ -161,6 +200,7 @@ class WorkerSettings(QueueSettings):
     """Everything a worker is told."""
 
     accounts: dict[str, AccountSettings] = Field(default_factory=dict)
+    venues: VenuesSettings = Field(default_factory=VenuesSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
@@ -211,6 +251,14 @@ class WorkerSettings(QueueSettings):
         """The accounts as the executor knows them."""
         return {alias: _account(alias, account) for alias, account in self.accounts.items()}
 
+    def venue_map(self) -> dict[str, Venue]:
+        """The venues as the executor knows them, with what the operator lists of their answers."""
+        of = self.venues.refusals_of
+        return {
+            Everstrike.name: Everstrike(refusals=of(Everstrike.name)),
+            Bitz.name: Bitz(refusals=of(Bitz.name)),
+        }
+
     def retry_limits(self) -> RetryLimits:
         """The retry settings as the executor knows them."""
         retry = self.retry
@@ -234,7 +282,8 @@ class WorkerSettings(QueueSettings):
 
 
 def _words(value: str, known: Collection[str]) -> str:
-    """A list with commas, blanks removed; refused when a word is not known."""
+    """A list with commas (or of TOML), blanks removed; refused when a word is not known."""
+    value = value.translate(str.maketrans("", "", '[]"'))
     words = [word.strip() for word in value.split(",") if word.strip()]
     strange = [word for word in words if word not in known]
     if strange:

@@ -164,8 +164,8 @@ def commands_go_wrong(bed: Bed) -> None:
     bed.ended(bed.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.001"))
     bed.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.002")
     bed.send("orders.cancel", account="main", order_id="the-bug")
-    bed.venue.fault("envelope", message="Service unavailable", path="close", times=None)
-    bed.venue.fault("status", path="positions", status=401, times=12)
+    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
+    bed.venue.fault("envelope", path="positions", status=401, message="Unauthorized", times=12)
     for _ in range(3):
         bed.ended(bed.send("orders.close", account="late", pair=PAIR, qty="0.001"))
 

@@ -124,7 +124,7 @@ def backlog_age(bench: Bench, latency_ms: float, seconds: float) -> Figures:
 def storm_age(bench: Bench, count: int) -> Figures:
     """Signatures while the venue refuses the first two requests of each command for the moment."""
     figures = drain(bench, count, 20, 10, refuse=2)
-    return {"case": "storm of 503, two for each command", "count": figures["count"], **_ages(bench)}
+    return {"case": "storm of 429, two for each command", "count": figures["count"], **_ages(bench)}
 
 
 def light_age(bench: Bench, seconds: float) -> Figures:

@@ -78,7 +78,7 @@ def visit(this: Round, contender: Contender) -> None:
 
 
 def age(this: Round, contender: Contender) -> None:
-    """Signatures at a light load, with a deep backlog, and in a storm of 503."""
+    """Signatures at a light load, with a deep backlog, and in a storm of 429."""
     chosen = this.chosen
     with this.rig.working(contender) as bench:
         this.note("age", contender.label, measures.light_age(bench, chosen.seconds * 2))

@@ -1,7 +1,7 @@
 """The picture in the README: two workers under load, drawn from what a real Prometheus scraped.
 
 ``pip install matplotlib && python -m tests.benchmarks.picture`` writes ``docs/pictures/load.png``. It takes two and a
-half minutes: a steady load, a venue that becomes slow, a storm of 503, a worker killed with ``kill -9``. Needs Debian's
+half minutes: a steady load, a venue that becomes slow, a storm of 429, a worker killed with ``kill -9``. Needs Debian's
 ``prometheus``. Everything runs on this machine and ends by itself.
 """
 
@@ -58,9 +58,9 @@ def slow(stage: Stage) -> None:
 
 
 def storm(stage: Stage) -> None:
-    """Every close is answered with the venue's own 503, which says that it was not executed."""
+    """Every close is answered with the venue's own 429, which says that it was not executed."""
     stage.venue.clear_faults()
-    stage.venue.fault("envelope", message="Service unavailable", path="close", times=None)
+    stage.venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
 
 
 def kill(stage: Stage) -> None:
@@ -78,7 +78,7 @@ SCENES = (
     Scene(30, "steady load", calm),
     Scene(25, "the venue takes 400 ms", slow),
     Scene(20, "it answers again", calm),
-    Scene(25, "closes get 503", storm),
+    Scene(25, "closes get 429", storm),
     Scene(20, "kill -9 of one worker", kill),
     Scene(25, "another comes", back),
 )

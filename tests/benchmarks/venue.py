@@ -7,7 +7,7 @@ arrived is the kernel's word (``SO_TIMESTAMPNS``): on a machine that is busy, th
 Every other path is one of ours:
 
 * ``POST /_/reset?latency_ms=L&refuse=K``: forget everything; answer after ``L`` ms; tell the first ``K`` requests of
-  each command that the service is unavailable, in the venue's own 503 envelope.
+  each command that there were too many requests, in the venue's own 429 envelope.
 * ``GET /_/count``: how many requests came, and when the last answer left (UNIX ms).
 * ``GET /_/arrivals``: the requests, ``[id, arrived, signed at]``; times in UNIX ms, the signature's as it was in the
   request, or null.
@@ -36,7 +36,7 @@ def answer(status: str, body: bytes) -> bytes:
 
 
 YES = answer("200 OK", b'{"code":200,"msg":"null","result":{}}')
-BUSY = answer("503 Service Unavailable", b'{"code":503,"msg":"Service unavailable","result":null}')
+BUSY = answer("429 Too Many Requests", b'{"code":429,"msg":"Too many requests","result":null}')
 
 
 class Wire:

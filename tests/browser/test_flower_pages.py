@@ -158,7 +158,7 @@ def failed(house: House) -> str:
     for _ in range(3):
         assert house.ended(house.withdraw()) == "SUCCESS"
     words = f"no {QTY} for {ADDRESS}-failed"
-    house.simulator.control.fault("envelope", path="withdraw", status=400, message=words)
+    house.simulator.control.fault("envelope", path="withdraw", status=401, message=words)
     command_id = house.withdraw(address=f"{ADDRESS}-failed")
     assert house.ended(command_id) == "FAILURE"
     return command_id

@@ -306,7 +306,7 @@ def test_another_command_under_the_id_of_one_under_way(bed: Bed) -> None:
 def test_the_id_of_a_query_executes_no_other_command(bed: Bed, first: str) -> None:
     """A query costs the ledger nothing, and yet its id is taken: "sending the same id again never executes again"."""
     if first == "rejected":
-        bed.venue.fault("status", path="positions", status=401)
+        bed.venue.fault("envelope", path="positions", status=401, message="Unauthorized")
     command_id = bed.send("orders.positions", account="main")
     query = bed.ended(command_id).report
     assert query["outcome"] == first
@@ -480,7 +480,7 @@ def test_a_past_deadline(bed: Bed, task: str, arguments: dict[str, Any]) -> None
 
 def test_a_deadline_that_passes_between_proofs(bed: Bed) -> None:
     """Every attempt is proven not executed, so it is known that nothing was."""
-    bed.venue.fault("envelope", path="close", message="Service unavailable", retry_after="1", times=None)
+    bed.venue.fault("envelope", path="close", status=429, message="Too many requests", retry_after="1", times=None)
     deadline = now_ms() + 1500
     end = bed.ended(bed.send("orders.close", account="main", pair=PAIR, qty="0.5", deadline=deadline))
     arrivals = bed.venue.arrivals()
@@ -492,7 +492,7 @@ def test_a_deadline_that_passes_between_proofs(bed: Bed) -> None:
 def test_a_deadline_that_passes_after_a_doubt(bed: Bed) -> None:
     """An attempt of unknown fate was made, so nobody knows."""
     bed.venue.fault("status", path="close", status=502)
-    bed.venue.fault("envelope", path="close", message="Service unavailable", retry_after="30", times=None)
+    bed.venue.fault("envelope", path="close", status=429, message="Too many requests", retry_after="30", times=None)
     end = bed.ended(bed.send("orders.close", account="main", pair=PAIR, deadline=now_ms() + 2000))
     assert end.outcome == ("unknown", "lost_reply")
     assert end.report["attempts"] == len(bed.venue.arrivals()) == 2

@@ -296,7 +296,7 @@ def shown(bed: Bed, worker: WorkerNode, flowers: dict[str, FlowerNode]) -> Shown
     ids = {"accepted": withdraw(bed)}
     bed.ended(ids["accepted"])
     echoing = f"{ADDRESS}-echo"
-    bed.venue.fault("envelope", path="withdraw", status=400, message=f"no {QTY} for {echoing}, only 1{QTY}")
+    bed.venue.fault("envelope", path="withdraw", status=401, message=f"no {QTY} for {echoing}, only 1{QTY}")
     ids["rejected"] = withdraw(bed, address=echoing)
     ids["not_sent"] = withdraw(bed, deadline=1)
     bed.all_ended(list(ids.values()))

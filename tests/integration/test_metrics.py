@@ -74,7 +74,7 @@ def bed(make_bed: Callable[..., Bed], port: int, tmp_path_factory: pytest.TempPa
     bed.ended(bed.send("orders.close", command_id=ids[0], **CLOSE))
     until(lambda: Scrape(port).total("orders_replays_total") == 1, "the second sending")
     bed.send("orders.close", command_id=ids[1], account="main", pair=PAIR, qty="0.002")
-    bed.venue.fault("envelope", message="Service unavailable", path="close", times=1)
+    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
     bed.ended(bed.send("orders.close", **CLOSE))
     bed.venue.fault("cut_after", path="withdraw", times=1)
     bed.ended(bed.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc"))

@@ -88,7 +88,7 @@ PATHS = {"everstrike": ("positions", "cancel", "close", "withdraw"), "bitz": ("p
 FAULTS: dict[str, dict[str, Any] | None] = {
     "well": None,
     "refused": {"kind": "envelope", "message": "Invalid request"},
-    "again": {"kind": "envelope", "message": "Service unavailable"},
+    "again": {"kind": "envelope", "status": 429, "message": "Too many requests"},
     "rate limit": {"kind": "status", "status": 429},
     "server error": {"kind": "status", "status": 502, "body": "<html>bad gateway</html>"},
     "cut": {"kind": "cut_after"},
@@ -238,8 +238,8 @@ def test_an_escaped_echo_is_struck_out(bed: Bed, way: str) -> None:
     furnish(bed)
     key, secret = KEYS["everstrike"]
     words = ESCAPES[way](f"{key} {secret}").replace("%20", " ")
-    body = f'{{"code":400,"msg":"no such key: {words}","result":{{"key":"{words}"}}}}'
-    bed.venue.fault("status", status=400, body=body)
+    body = f'{{"code":401,"msg":"no such key: {words}","result":{{"key":"{words}"}}}}'
+    bed.venue.fault("status", status=401, body=body)
     report = bed.ended(bed.send(COMMANDS["withdraw"][0], **COMMANDS["withdraw"][1])).report
     assert report["outcome"] == "rejected"
     told = json.dumps(report)

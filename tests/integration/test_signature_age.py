@@ -64,12 +64,12 @@ def test_age_behind_a_backlog(bed: Bed, backlog: list[str], record_property: Cal
 
 
 def test_age_in_a_storm(bed: Bed, backlog: list[str], record_property: Callable[[str, object], None]) -> None:
-    """The venue answers most requests with 503, some with a time to wait: each attempt is signed anew."""
+    """The venue answers most requests with 429, some with a time to wait: each attempt is signed anew."""
     bed.all_ended(backlog, 60)
     bed.venue.configure(latency_ms=20)
     bed.venue.clear_faults()
-    bed.venue.fault("envelope", path="close", message="Service unavailable", retry_after="1", times=60)
-    bed.venue.fault("envelope", path="close", message="Service unavailable", times=300)
+    bed.venue.fault("envelope", path="close", status=429, message="Too many requests", retry_after="1", times=60)
+    bed.venue.fault("envelope", path="close", status=429, message="Too many requests", times=300)
     before = bed.venue.arrivals(limit=1)[0].seq
     ids = [close(bed) for _ in range(150)]
     ends = bed.all_ended(ids, 60)

@@ -137,7 +137,7 @@ def test_one_trace_from_the_sender_to_each_request(
     client: OrderClient, bed: Bed, sender: trace.Tracer, collector: Collector
 ) -> None:
     """Whose request was slow, and which of its attempts."""
-    bed.venue.fault("envelope", message="Service unavailable", path="close", times=1)
+    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
     with sender.start_as_current_span("risk check"):
         sent = client.enqueue(Close(account="main", pair=PAIR, qty=Decimal("0.001")))
     assert client.wait(sent, 30).outcome.value == "accepted"

@@ -17,9 +17,9 @@ from worker.venues.base import Account, Answer, Credentials
 from worker.venues.everstrike import Everstrike
 
 ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
-BUSY = Answer(503, b'{"code":503,"msg":"Service unavailable","result":{}}')
+BUSY = Answer(429, b"")
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
-CANCEL = {"account": "main", "order_id": "7"}
+CANCEL = {"account": "main", "order_id": "1"}
 HALT = Halted("ann", "stop", START_MS)
 
 

@@ -108,13 +108,40 @@ def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["", None, 7, True, ["x"], [{}], [{**ENTRY, "direction": "0"}], [{**ENTRY, "amount": "x"}]]
+    "data",
+    [
+        *("", None, 7, True, ["x"], [{}], [{**ENTRY, "direction": "0"}], [{**ENTRY, "amount": "x"}]),
+        *([{**ENTRY, "amount": "-5"}], [ENTRY, {**ENTRY, "amount": None}], [{**ENTRY, "contractId": "102"}]),
+        [{**ENTRY, "amount": "0", "contractId": 102}],
+    ],
 )
 def test_anything_else_in_data_is_never_flat(data: object) -> None:
     """An empty string, null, a number, a broken entry: nothing is known of positions."""
     verdict = VENUE.judge(QUERY, Answer(200, body(data)))
     assert verdict.proof is not Proof.EXECUTED
     assert verdict.positions is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        *(({"amount": "0", "direction": way}, None) for way in ("1", "-1", "0", "", None)),
+        *(({"amount": size, "direction": "0"}, None) for size in ("0.00000000", "-0", 0, "0E-9")),
+        ({"amount": "-5", "direction": "-1"}, {"size": "5", "direction": Direction.SHORT}),
+        ({"amount": "5", "direction": -1}, {"size": "5", "direction": Direction.SHORT}),
+        ({"liquidationPrice": "-", "leverage": [], "margin": True}, dict.fromkeys(("leverage", "margin"))),
+        ({"pair": None}, {"instrument": "101"}),
+        ({"pair": {}, "contractId": 101}, {"instrument": "101"}),
+    ],
+)
+def test_size_and_direction_decide(changes: dict[str, object], told: dict[str, object] | None) -> None:
+    """Zero is no position, however it is written and wherever it points; an optional field hides nothing."""
+    verdict = VENUE.judge(QUERY, Answer(200, body([{**ENTRY, **changes}])))
+    assert verdict.proof is Proof.EXECUTED
+    assert verdict.positions is not None
+    assert len(verdict.positions) == (0 if told is None else 1)
+    for position in verdict.positions:
+        assert {name: getattr(position, name) for name in told or {}} == told
 
 
 @pytest.mark.parametrize(
@@ -154,12 +181,27 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
         (200, b"[]", Proof.UNKNOWN),
         (502, b"", Proof.UNKNOWN),
         (429, b"", Proof.NOT_EXECUTED),
-        (403, b"", Proof.REFUSED),
+        *((status, b"<html>", Proof.UNKNOWN) for status in (400, 401, 403, 404, 422, 503)),
+        (200, b'{"status":200,"data":[]}', Proof.UNKNOWN),
+        (200, b'{"status":-102,"msg":""}', Proof.UNKNOWN),
+        (403, b'{"status":-102}', Proof.UNKNOWN),
+        (403, body(None, -102), Proof.REFUSED),
+        (403, body(None, 403), Proof.UNKNOWN),
+        (403, body([]), Proof.UNKNOWN),
     ],
 )
 def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:
-    """Nothing, or what the status says."""
+    """A code counts in the whole envelope alone, and of the statuses 429."""
     assert VENUE.judge(QUERY, Answer(status, text)).proof is proof
+
+
+def test_an_operator_lists_further_codes() -> None:
+    """A refusal's message is empty at Bit-Z, so its code is what a pattern must match."""
+    venue = Bitz(refusals=["-2000(26|99)"])
+    verdict = venue.judge(QUERY, Answer(200, body(None, -200026)))
+    assert verdict.proof is Proof.REFUSED
+    assert verdict.message.endswith("(-200026) (listed in ORDERS_VENUES__BITZ__REFUSALS: -2000(26|99))")
+    assert venue.judge(QUERY, Answer(200, body(None, -2000261))).proof is Proof.UNKNOWN
 
 
 def test_maintenance_is_waited_for_longer() -> None:

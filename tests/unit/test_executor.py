@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from producers.report import Outcome, Reason, Report
+from producers.shown import HIDDEN
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
@@ -27,13 +28,20 @@ from worker.venues.transport import NoAnswer
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 
 ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
-BUSY = Answer(503, b'{"code":503,"msg":"Service unavailable","result":{}}')
+BUSY = Answer(429, b"")
 INVALID = Answer(503, b'{"code":503,"msg":"Invalid request","result":{}}')
 NOT_FOUND = Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
+
+
+def refusal(message: str) -> Answer:
+    """The venue's whole error envelope."""
+    return Answer(503, json.dumps({"code": 503, "msg": message, "result": {}}).encode())
+
+
 LOST = NoAnswer(left=True, message="the reply was lost")
 NEVER_LEFT = NoAnswer(left=False, message="no connection to the venue")
 
-CANCEL = {"account": "main", "order_id": "7"}
+CANCEL = {"account": "main", "order_id": "1"}
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
 
@@ -49,7 +57,12 @@ class Bench:
         self.observers: tuple[Observer, ...] = ()
         self.executor = self.make(retry)
 
-    def make(self, retry: RetryLimits | None = None, accounts: Mapping[str, Account] | None = None) -> Executor:
+    def make(
+        self,
+        retry: RetryLimits | None = None,
+        accounts: Mapping[str, Account] | None = None,
+        hidden: frozenset[str] = HIDDEN,
+    ) -> Executor:
         """One more worker on the same ledger."""
         return Executor(
             ledger=self.ledger,
@@ -60,6 +73,7 @@ class Bench:
             retry=retry or RetryLimits(attempts=3),
             stopping=lambda: self.stopping,
             observer=Observers(Lines(), *self.observers),
+            hidden=hidden,
         )
 
     def run(self, command: str, arguments: Mapping[str, Any], command_id: str = "id", **more: Any) -> Report:
@@ -166,6 +180,73 @@ def test_a_refusal_after_a_lost_reply_proves_nothing() -> None:
     report = Bench(LOST, NOT_FOUND).run("cancel", CANCEL)
     assert ended(report) == ("unknown", "refused_after_lost", 2)
     assert report.venue_message == "The order was not found"
+
+
+STATUS_UNKNOWN = refusal("Timeout waiting for response from backend server. Send status unknown")
+NO_POSITION = refusal("The position was not found")
+PROXY = Answer(404, b"<html>not found</html>", {"content-type": "text/html"})
+OWN_404 = Answer(404, b'{"code":404,"msg":"no such path","result":{}}')
+BROKEN = Answer(500, b'{"code":500,"msg":"Invalid request","result":{}}')
+OTHER_ORDER = Answer(200, b'{"code":200,"msg":null,"result":{"id":"another-order"}}')
+NO_RECORD = Answer(200, b'{"code":200,"msg":null,"result":null}')
+
+DOUBTS = [
+    pytest.param(step, reason, id=name)
+    for name, step, reason in (
+        ("lost", LOST, "lost_reply"),
+        ("status unknown", STATUS_UNKNOWN, "unlisted_answer"),
+        ("unlisted", refusal("Service unavailable"), "unlisted_answer"),
+        ("own 404", OWN_404, "unlisted_answer"),
+        ("proxy's 404", PROXY, "lost_reply"),
+        ("challenge", Answer(403, b"<html>Just a moment</html>"), "lost_reply"),
+        ("own 500", BROKEN, "lost_reply"),
+        ("another order", OTHER_ORDER, "unlisted_answer"),
+        ("no record", NO_RECORD, "unlisted_answer"),
+    )
+]
+ONCE_ONLY = [("withdraw", WITHDRAW), ("close", {**CLOSE, "qty": "1"}), ("close", {**CLOSE, "price": "1"})]
+
+
+@pytest.mark.parametrize(("doubt", "reason"), [each for each in DOUBTS if each.id != "another order"])
+@pytest.mark.parametrize(("command", "arguments"), ONCE_ONLY)
+def test_what_must_not_run_twice_ends_with_the_first_doubt(
+    command: str, arguments: dict[str, str], doubt: Step, reason: str
+) -> None:
+    """Whatever kind of answer raised it: nothing that is not listed lets it be sent again."""
+    assert ended(Bench(doubt, ACCEPTED).run(command, arguments)) == ("unknown", reason, 1)
+
+
+@pytest.mark.parametrize(("doubt", "reason"), DOUBTS)
+def test_what_may_run_twice_is_sent_again_and_the_doubt_is_remembered(doubt: Step, reason: str) -> None:
+    """Again and accepted; again until it is used up; again and refused, listed or not; never forgotten."""
+    assert ended(Bench(doubt, ACCEPTED).run("cancel", CANCEL)) == ("accepted", "ok", 2)
+    assert ended(Bench(doubt, doubt, doubt).run("cancel", CANCEL)) == ("unknown", reason, 3)
+    assert ended(Bench(doubt, BUSY, BUSY).run("cancel", CANCEL)) == ("unknown", reason, 3)
+    assert ended(Bench(doubt, BUSY, INVALID).run("cancel", CANCEL)) == ("unknown", "refused_after_lost", 3)
+    assert ended(Bench(doubt, NO_POSITION, NO_POSITION).run("cancel", CANCEL)) == ("unknown", "refused_after_lost", 3)
+    # The refusal is not where it ended.
+    assert ended(Bench(doubt, NO_POSITION, NEVER_LEFT).run("cancel", CANCEL)) == ("unknown", reason, 2)
+
+
+@pytest.mark.parametrize(("doubt", "reason"), DOUBTS)
+def test_a_doubt_outlives_the_worker_that_had_it(doubt: Step, reason: str) -> None:
+    """It dies while it waits for the next attempt: the refusal that the next worker hears proves nothing."""
+    for answers, expected in (
+        ((NOT_FOUND,), ("unknown", "refused_after_lost", 2)),
+        ((NO_POSITION, NO_POSITION), ("unknown", "refused_after_lost", 3)),
+        ((BUSY, BUSY), ("unknown", reason, 3)),
+        ((ACCEPTED,), ("accepted", "ok", 2)),
+    ):
+        bench = Bench(doubt, *answers)
+
+        def die(_: float, bench: Bench = bench) -> None:
+            bench.clock.on_sleep = lambda _: None
+            raise Dead
+
+        bench.clock.on_sleep = die
+        with pytest.raises(Dead):
+            bench.run("cancel", CANCEL)
+        assert ended(bench.run("cancel", CANCEL)) == expected
 
 
 def test_accepted_after_a_lost_reply_stays_accepted() -> None:

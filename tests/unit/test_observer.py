@@ -87,11 +87,12 @@ def test_a_command_is_told_from_begin_to_end() -> None:
 
 def test_why_a_command_waits_is_told_without_its_amounts() -> None:
     """The venue may repeat them, and the words go into the log."""
-    body = b'{"code": 503, "msg": "0.05 at 61234.5 was not taken", "result": {}}'
-    bench, seen = watched(dataclasses.replace(BUSY, body=body), ACCEPTED)
-    bench.run("close", {"account": "main", "pair": "USD_BTC_PERP", "qty": "0.0500", "price": "61234.5"})
+    body = b'{"code": 503, "msg": "order 1 at 61234.5 was not taken", "result": {}}'
+    bench, seen = watched(dataclasses.replace(INVALID, body=body), ACCEPTED)
+    bench.executor = bench.make(hidden=frozenset({"pair"}))
+    bench.run("close", {"account": "main", "pair": "61234.5"})
     (because,) = (told[-1] for name, *told in seen.told if name == "waits")
-    assert because == "the venue answered 503 with an unlisted message: *** at *** was not taken"
+    assert because == "the venue answered 503 with an unlisted message: order 1 at *** was not taken"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,8 @@ def test_commands_and_attempts_are_counted(registry: CollectorRegistry, metrics:
     assert value(registry, "orders_commands_total", **of, outcome="rejected", reason="refused") == 1
     assert value(registry, "orders_attempts_total", **of, proof="not_executed", decision="again") == 1
     assert value(registry, "orders_attempts_total", **of, proof="refused", decision="reject") == 1
-    assert value(registry, "orders_answers_total", command="withdraw", venue="everstrike", status="503") == 2
+    assert value(registry, "orders_answers_total", command="withdraw", venue="everstrike", status="503") == 1
+    assert value(registry, "orders_answers_total", command="withdraw", venue="everstrike", status="429") == 1
     assert value(registry, "orders_retries_total", **of) == 1
     assert value(registry, "orders_queue_wait_seconds_sum", command="withdraw") == 3
     assert value(registry, "orders_venue_latency_seconds_sum", command="withdraw", venue="everstrike") == 0.2

@@ -58,6 +58,11 @@ class _Run:
     signed_at: int | None = None
     signed_tick: float = 0.0
     """The same on the monotonic clock, in seconds."""
+    doubt: str = ""
+    """What raised the first doubt, in this worker's hands."""
+    refused_after_doubt: bool = False
+    """The last attempt was refused by the venue itself, in other words than those that raised the first doubt: the
+    refusal may be the echo of what the doubtful attempt did."""
     secrets: tuple[str, ...] = ()
     """What the last request must not have in common with any report or log line."""
 
@@ -304,6 +309,9 @@ class Executor:
         before = run.progress
         unknown = decision in (Decision.AGAIN_TAINTED, Decision.UNKNOWN)
         run.last = verdict
+        run.refused_after_doubt = verdict.own_refusal and bool(before.tainted) and verdict.message != run.doubt
+        if unknown and not before.tainted:
+            run.doubt = verdict.message
         run.held.progress = replace(
             before,
             sent=before.sent + int(left),
@@ -338,10 +346,12 @@ class Executor:
         return self._give_up(run, Reason.UNAVAILABLE, f"gave up after {run.progress.tries} attempts: {verdict.message}")
 
     def _give_up(self, run: _Run, reason: Reason, message: str) -> tuple[Outcome, Reason, str]:
-        """Not sent when every attempt is proven not executed, else unknown for the reason the first doubt arose."""
+        """Not sent when every attempt is proven not executed, else unknown for the reason the first doubt arose; or for
+        the venue's refusal afterwards, where it ended with one, listed or not."""
         if not run.progress.tainted:
             return Outcome.NOT_SENT, reason, message
-        return Outcome.UNKNOWN, Reason(run.progress.tainted), f"{message}; an attempt may have been executed"
+        why = Reason.REFUSED_AFTER_LOST if run.refused_after_doubt else Reason(run.progress.tainted)
+        return Outcome.UNKNOWN, why, f"{message}; an attempt may have been executed"
 
     def _after_fault(self, run: _Run, error: Exception) -> Report:
         """A send was begun and the truth about it is lost: that is all that can be said. What the venue said is left

@@ -28,8 +28,14 @@ DEEPEST = 100
 LONGEST_BITS = 13_000
 """Of a number that a report repeats as one: 3,900 digits. Python and JSON readers refuse to read 4,300."""
 
-REFUSED_STATUSES = frozenset({400, 401, 403, 404, 422})
-"""HTTP statuses that refuse for good, at every venue (the contract's third row)."""
+LONGEST_NUMBER = 100
+"""Characters of a position's number that is believed: more than any venue's, and no report is filled with one."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+FRONT_STATUSES = frozenset({400, 401, 403, 404, 422, 500, 502, 503, 504})
+"""HTTP statuses that a proxy, a challenge page or a server's breakdown answers with: without the application's envelope
+the venue's own reply is lost."""
 
 
 class Proof(StrEnum):
@@ -41,10 +47,8 @@ class Proof(StrEnum):
     """Not executed, finally: the same request would be refused again."""
     NOT_EXECUTED = "not_executed"
     """Not executed, for the moment: the same command may be sent again."""
-    UNLISTED_REFUSAL = "unlisted_refusal"
-    """The venue's own error envelope, with a message whose meaning is not known."""
     UNKNOWN = "unknown"
-    """It may or may not have been executed."""
+    """It may or may not have been executed: nothing that is listed (``worker/venues/listed.py``) proves either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Verdict:
     positions: tuple[Position, ...] | None = None
     retry_after: float | None = None
     """Seconds the venue asks to wait (RFC 9110, 10.2.3), or None."""
+    own_refusal: bool = False
+    """The venue's application answered with its whole error envelope, listed or not."""
 
     def without(self, secrets: Sequence[str]) -> "Verdict":
         """The same verdict with any echo of these secrets struck out: what a venue says goes into reports and logs.
@@ -278,7 +284,8 @@ def whole_characters(text: str) -> str:
 
 
 def decimal_text(value: Any) -> str | None:
-    """A venue's number, quoted or not, as a plain decimal string; None for null and for nothing.
+    """A venue's number, quoted or not, as a plain decimal string; None for null and for nothing. Zero is ``0``, however
+    it is written.
 
     Raises:
         TypeError, ValueError, ArithmeticError: when it is no number of a size that a venue sends.
@@ -287,8 +294,14 @@ def decimal_text(value: Any) -> str | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise TypeError("not a number")
-    number = Decimal(value)
-    if not number.is_finite() or abs(number.adjusted()) > 40:
+    # Decimal() itself also reads blanks, underscores and the digits of other scripts.
+    text = str(value) if not isinstance(value, int) or value.bit_length() <= LONGEST_BITS else ""
+    if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        raise ValueError("not a number of a size that a venue sends")
+    number = Decimal(text)
+    if not number:
+        return "0"
+    if abs(number.adjusted()) > 40:
         raise ValueError("not a number of a size that a venue sends")
     return plain(number)
 
@@ -303,16 +316,23 @@ def _header(headers: Mapping[str, str], wanted: str) -> str:
     return next((value for name, value in headers.items() if name.lower() == wanted), "").strip()
 
 
+_SECONDS = re.compile(r"(?=\.?\d)(?P<whole>\d*)(?:\.(?P<fraction>\d*))?", re.ASCII)
+LONGEST_WAIT = 999_999.0
+"""Seconds of a ``Retry-After`` that are told: eleven days, beyond every budget."""
+
+
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a ``Retry-After`` header; of one that names a time, those from the answer's own ``Date`` on, so
-    that no clock of ours is asked. None for anything else, which is then not waited for."""
+    """The seconds of a ``Retry-After`` header, a fraction rounded up; of one that names a time, those from the answer's
+    own ``Date`` on, so that no clock of ours is asked. None for anything else, which is then not waited for."""
     value = _header(headers, "retry-after")
-    if value.isascii() and value.isdigit() and len(value) < 7:
-        return float(value)
+    seconds = _SECONDS.fullmatch(value)
+    if seconds:
+        whole, fraction = seconds["whole"].lstrip("0"), (seconds["fraction"] or "").strip("0")
+        return min(float(whole or 0) + bool(fraction), LONGEST_WAIT) if len(whole) < 7 else LONGEST_WAIT
     if not value:
         return None
     try:
-        seconds = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
+        until = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
     except (ValueError, TypeError, OverflowError):  # the last: a year or a zone beyond all calendars
         return None
-    return min(max(seconds, 0.0), 999_999.0)
+    return min(max(until, 0.0), LONGEST_WAIT)

@@ -17,19 +17,20 @@ from requests.auth import AuthBase
 from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
 from worker.venues.base import (
-    REFUSED_STATUSES,
     Account,
     Answer,
     Credentials,
     Proof,
     Verdict,
-    decimal_text,
     one_line,
     read_json,
     retry_after_seconds,
     untouched,
     whole_number,
 )
+from worker.venues.contradictions import differs
+from worker.venues.listed import find, from_settings
+from worker.venues.positions import read_position
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
 
@@ -57,6 +58,8 @@ FINAL_CODES = frozenset(
     }
 )
 """Negative statuses that refuse for good."""
+
+DIRECTIONS = {"1": Direction.LONG, "-1": Direction.SHORT}
 
 
 def new_nonce() -> str:
@@ -94,8 +97,15 @@ class Bitz:
     base_url = "https://apiv2.bitz.com"
     commands: tuple[str, ...] = (Positions.name,)
 
-    def __init__(self, nonce: Callable[[], str] = new_nonce) -> None:
+    def __init__(self, nonce: Callable[[], str] = new_nonce, refusals: Iterable[str] = ()) -> None:
+        """``refusals``: patterns of further codes that refuse for good, see :func:`listed.from_settings`. Of codes,
+        because a refusal's message is empty here.
+
+        Raises:
+            ValueError: when one of them can't be used.
+        """
         self._nonce = nonce
+        self._listed = from_settings(self.name, refusals)
 
     def unsupported(self, command: Command) -> str | None:
         """Bit-Z takes positions of one contract and nothing else."""
@@ -121,12 +131,11 @@ class Bitz:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
 
-    def judge(self, command: Command, answer: Answer) -> Verdict:  # noqa: ARG002 - the protocol's
+    def judge(self, command: Command, answer: Answer) -> Verdict:
         """Errors arrive on HTTP 200 with a negative status and an empty message: decide by number."""
         payload = read_json(answer.body)
         envelope = payload if isinstance(payload, Mapping) else {}
-        status, data = envelope.get("status"), envelope.get("data")
-        message = envelope.get("msg")
+        status, data, message = envelope.get("status"), envelope.get("data"), envelope.get("msg")
         said: dict[str, Any] = {
             "http_status": answer.status,
             "venue_code": whole_number(status),
@@ -136,55 +145,57 @@ class Bitz:
         }
         if answer.status == 429:
             return Verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)", **said)
-        if answer.status in REFUSED_STATUSES:
-            return Verdict(Proof.REFUSED, f"the venue refused it ({answer.status})", **said)
-        if answer.status != 200 or said["venue_code"] is None:
+        if said["venue_code"] is None or not isinstance(message, str | None) or not envelope.keys() >= {"msg", "data"}:
             return Verdict(Proof.UNKNOWN, f"a reply with status {answer.status} that can't be read", **said)
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
-        if code == 200:
-            return _judge_data(data, said)
-        return _judge_code(code, {**said, "venue_code": code})
+        if code == 200 and answer.status == 200:
+            return _judge_data(command, data, said)
+        return self._judge_code(code, {**said, "venue_code": code})
+
+    def _judge_code(self, code: int, said: dict[str, Any]) -> Verdict:
+        if code in AGAIN_CODES:
+            if said["retry_after"] is None and code in LONG_WAIT_CODES:
+                said = {**said, "retry_after": LONG_WAIT_SECONDS}
+            return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said)
+        said, listed = {**said, "own_refusal": True}, find(self._listed, code, str(code))
+        if code in FINAL_CODES or listed:
+            note = listed.note if listed else ""
+            return Verdict(Proof.REFUSED, f"the venue refused it ({code}){note}", **said)
+        return Verdict(Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **said)
 
 
-def _judge_code(code: int, said: dict[str, Any]) -> Verdict:
-    if code in AGAIN_CODES:
-        if said["retry_after"] is None and code in LONG_WAIT_CODES:
-            said = {**said, "retry_after": LONG_WAIT_SECONDS}
-        return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said)
-    if code in FINAL_CODES:
-        return Verdict(Proof.REFUSED, f"the venue refused it ({code})", **said)
-    return Verdict(Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **said)
-
-
-def _judge_data(data: Any, said: dict[str, Any]) -> Verdict:
+def _judge_data(command: Command, data: Any, said: dict[str, Any]) -> Verdict:
     """Success is a list or an object in ``data``; anything else there is an error, never "flat"."""
+    contract = str(command.contract_id) if isinstance(command, Positions) else ""
     entries = list(data.values()) if isinstance(data, Mapping) and "positionId" not in data else data
     if isinstance(entries, Mapping):
         entries = [entries]
     try:
         if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
             raise TypeError("neither a list nor an object")
-        positions = tuple(_position(entry) for entry in entries)
+        read = [_position(contract, entry) for entry in entries]
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return Verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER, **said)
+    positions = tuple(position for position in read if position is not None)
     return Verdict(Proof.EXECUTED, f"{len(positions)} open", **said, positions=positions)
 
 
-def _position(entry: Mapping[str, Any]) -> Position:
-    size = decimal_text(entry["amount"])
-    if size is None:
-        raise ValueError("a position without a size")
-    return Position(
-        instrument=str(entry.get("pair") or entry["contractId"]),
-        direction={"1": Direction.LONG, "-1": Direction.SHORT}[str(entry["direction"])],
-        size=size,
-        entry_price=decimal_text(entry.get("price")),
-        liquidation_price=decimal_text(entry.get("liquidationPrice")),
-        leverage=decimal_text(entry.get("leverage")),
-        margin=decimal_text(entry.get("margin")),
-        realized_pnl=decimal_text(entry.get("rlzPnl")),
-        unrealized_pnl=decimal_text(entry.get("unrlzPnl")),
+def _position(contract: str, entry: Mapping[str, Any]) -> Position | None:
+    if differs(entry.get("contractId"), contract):
+        raise ValueError("it is about another contract")
+    pair = entry.get("pair")
+    return read_position(
+        pair if isinstance(pair, str) and pair else contract,
+        entry["amount"],
+        entry.get("direction"),
+        DIRECTIONS,
+        entry_price=entry.get("price"),
+        liquidation_price=entry.get("liquidationPrice"),
+        leverage=entry.get("leverage"),
+        margin=entry.get("margin"),
+        realized_pnl=entry.get("rlzPnl"),
+        unrealized_pnl=entry.get("unrlzPnl"),
         cross={"1": True, "-1": False}.get(str(entry.get("isCross"))),
     )

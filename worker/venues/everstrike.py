@@ -9,9 +9,8 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,14 +20,13 @@ from requests.auth import AuthBase
 from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
 from producers.report import Direction, Position, Reason
 from worker.venues.base import (
-    REFUSED_STATUSES,
+    FRONT_STATUSES,
     UNREADABLE,
     Account,
     Answer,
     Credentials,
     Proof,
     Verdict,
-    decimal_text,
     one_line,
     post,
     read_json,
@@ -36,29 +34,33 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
+from worker.venues.contradictions import contradiction, differs, shows_record
+from worker.venues.listed import Listed, find, from_settings, may_refuse, words
+from worker.venues.positions import read_position
 
 FORM = "application/x-www-form-urlencoded"
 
-FINAL_MESSAGES = (
-    re.compile(r"invalid request"),  # the page's own example of a 503
-    re.compile(r"the [a-z]+ was not found"),
-    re.compile(r"your request was rejected due to insufficient balance"),
+_CLIENT = "github.com/everstrikeio/market_maker"
+LISTED = (
+    words("Invalid request", Proof.REFUSED, "the API pages' example of a 503, on every page"),
+    words("The order was not found", Proof.REFUSED, f"{_CLIENT}, index.js, should_log"),
+    words(
+        "Your request was rejected due to insufficient balance",
+        Proof.REFUSED,
+        f"{_CLIENT}, index.js, is_insufficient_balance",
+    ),
+    # RFC 9110, 15.5.2: not applied, for lack of valid credentials.
+    Listed(Proof.REFUSED, f"{_CLIENT}, js/Everstrike.js, exceptions: '401'", code=401),
 )
-"""Messages of the 503 envelope that refuse for good (``docs/venues.md``)."""
-
-TRANSIENT_MESSAGES = (
-    re.compile(r"service (is )?(temporarily )?unavailable"),
-    re.compile(r"(the )?(system|service|server) is (under maintenance|overloaded|busy)"),
-    re.compile(r"too many requests"),
-    re.compile(r"rate limit exceeded"),
-)
-"""Messages of the 503 envelope that say, in words, that the request was not taken. Inferred: the venue documents none.
-Anything not matched whole is unlisted."""
+"""Answers in the whole envelope that refuse for good (``docs/venues.md``). None in words is known to be transient."""
 
 SAFE = re.compile(r"[A-Za-z0-9_.~-]*")
 """What a form leaves as it is (RFC 3986, 2.3)."""
 
-SERVER_STATUSES = frozenset({500, 502, 503, 504})
+DIRECTIONS = {"BUY": Direction.LONG, "SELL": Direction.SHORT}
+
+BREAKDOWNS = frozenset({500, 502, 504})
+"""Statuses that say that something broke on the way: what the envelope says beside them proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,14 @@ class Everstrike:
     name = "everstrike"
     base_url = "https://api.everstrike.io"
     commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
+
+    def __init__(self, refusals: Iterable[str] = ()) -> None:
+        """``refusals``: patterns of further messages that refuse for good, see :func:`listed.from_settings`.
+
+        Raises:
+            ValueError: when one of them can't be used.
+        """
+        self._listed = (*LISTED, *from_settings(self.name, refusals))
 
     def unsupported(self, command: Command) -> str | None:
         """Everything is supported but Bit-Z's contract ids."""
@@ -112,32 +122,47 @@ class Everstrike:
             result=untouched(envelope.get("result")),
             retry_after=retry_after_seconds(answer.headers),
         )
-        if answer.status == 200:
-            return self._judge_success(command, payload, envelope, said)
         if answer.status == 429:
             return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
-        if answer.status in REFUSED_STATUSES:
-            return said.verdict(Proof.REFUSED, f"the venue refused it ({answer.status}): {said.words}")
-        if answer.status == 503 and _is_own(envelope):
-            return _judge_own_503(said)
-        if answer.status in SERVER_STATUSES:
-            return said.verdict(Proof.UNKNOWN, f"an error {answer.status} that is not the venue's own reply")
-        why = f"the venue answered {answer.status}, which is not listed"
-        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+        if answer.status == 200:
+            return _judge_success(command, payload, envelope, said)
+        if answer.status in BREAKDOWNS:
+            return said.verdict(Proof.UNKNOWN, f"an error {answer.status}, which says nothing of the command")
+        if said.venue_code == answer.status and isinstance(message, str) and "result" in envelope:
+            return self._judge_refusal(message, envelope["result"], said)
+        why = f"the answer {answer.status} is not the venue's own reply"
+        lost = answer.status in FRONT_STATUSES
+        return said.verdict(Proof.UNKNOWN, why, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
 
-    def _judge_success(self, command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
-        if payload is UNREADABLE or not isinstance(payload, Mapping):
-            return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
-        # msg is "string", "null" or null on success: never decide by it.
-        if envelope.get("code") != 200 or "result" not in envelope:
-            why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
-            return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
-        if not isinstance(command, Positions):
-            return said.verdict(Proof.EXECUTED, "the venue took it")
-        positions = read_positions(command, envelope["result"])
+    def _judge_refusal(self, message: str, result: Any, said: "_Said") -> Verdict:
+        """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
+        that shows a record contradicts itself; the documented ones show none."""
+        counts = may_refuse(said.http_status) and not shows_record(result)
+        listed = find(self._listed, said.http_status, message) if counts else None
+        if listed is not None:
+            return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
+        why = f"the venue answered {said.http_status} with an unlisted message: {said.words}"
+        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, own_refusal=True)
+
+
+def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+    if payload is UNREADABLE or not isinstance(payload, Mapping):
+        return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
+    # msg is "string", "null" or null on success: never decide by it.
+    whole = "result" in envelope and "msg" in envelope and isinstance(envelope["msg"], str | None)
+    if said.venue_code != 200 or not whole:
+        why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
+        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+    result = envelope["result"]
+    if isinstance(command, Positions):
+        positions = read_positions(command, result)
         if positions is None:
             return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
         return said.verdict(Proof.EXECUTED, f"{len(positions)} open", positions=positions)
+    wrong = contradiction(command, result) if isinstance(result, Mapping) else "it has no record"
+    if wrong:
+        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
+    return said.verdict(Proof.EXECUTED, "the venue took it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +185,8 @@ class _Said:
         message: str,
         unknown_reason: Reason = Reason.LOST_REPLY,
         positions: tuple[Position, ...] | None = None,
+        *,
+        own_refusal: bool = False,
     ) -> Verdict:
         return Verdict(
             proof,
@@ -171,23 +198,8 @@ class _Said:
             self.result,
             positions,
             self.retry_after,
+            own_refusal,
         )
-
-
-def _is_own(envelope: Mapping[str, Any]) -> bool:
-    """Whether a 503 was answered by the application: its whole envelope is there. Anything less comes from something in
-    front of it, which can't know whether the application executed."""
-    return envelope.get("code") == 503 and isinstance(envelope.get("msg"), str) and "result" in envelope
-
-
-def _judge_own_503(said: _Said) -> Verdict:
-    words = said.words.casefold().rstrip(". ")
-    if any(pattern.fullmatch(words) for pattern in FINAL_MESSAGES):
-        return said.verdict(Proof.REFUSED, f"the venue refused it: {said.words}")
-    if any(pattern.fullmatch(words) for pattern in TRANSIENT_MESSAGES):
-        return said.verdict(Proof.NOT_EXECUTED, f"the venue could not take it: {said.words}")
-    why = f"the venue answered 503 with an unlisted message: {said.words}"
-    return said.verdict(Proof.UNLISTED_REFUSAL, why, Reason.UNLISTED_ANSWER)
 
 
 def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]]:
@@ -223,38 +235,31 @@ def form(fields: Sequence[tuple[str, str]]) -> bytes:
 def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | None:
     """Positions from ``/position`` (one object) or ``/active_positions`` (the same objects by pair).
 
-    A size of zero is no position. None when the reply can't be read, which is never taken for "flat".
+    None when the reply can't be read or is about another pair, which is never taken for "flat".
     """
     if not isinstance(result, Mapping):
         return None
     by_pair = {command.pair: result} if command.pair else result
-    positions = []
-    for pair, entry in by_pair.items():
-        try:
-            position = _position(str(pair), entry)
-        except (KeyError, TypeError, ValueError, ArithmeticError):
-            return None
-        if position is not None:
-            positions.append(position)
-    return tuple(positions)
+    try:
+        positions = [_position(str(pair), entry) for pair, entry in by_pair.items()]
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    return tuple(position for position in positions if position is not None)
 
 
 def _position(pair: str, entry: Any) -> Position | None:
     stats = entry["stats"]
-    size = decimal_text(stats["size"])
-    if size is None:
-        raise ValueError("a position without a size")
-    if Decimal(size) == 0:
-        return None
-    direction = {"BUY": Direction.LONG, "SELL": Direction.SHORT}[stats["direction"]]
-    return Position(
-        instrument=pair,
-        direction=direction,
-        size=size.lstrip("-"),
-        entry_price=decimal_text(stats.get("avg_entry")),
-        liquidation_price=decimal_text(stats.get("lp")),
-        leverage=decimal_text(stats.get("leverage")),
-        margin=decimal_text(stats.get("margin")),
-        realized_pnl=decimal_text(stats.get("rpnl")),
-        unrealized_pnl=decimal_text(stats.get("upnl")),
+    if differs(entry.get("pair"), pair) or differs(stats.get("pair"), pair):
+        raise ValueError("it is about another pair")
+    return read_position(
+        pair,
+        stats["size"],
+        stats.get("direction"),
+        DIRECTIONS,
+        entry_price=stats.get("avg_entry"),
+        liquidation_price=stats.get("lp"),
+        leverage=stats.get("leverage"),
+        margin=stats.get("margin"),
+        realized_pnl=stats.get("rpnl"),
+        unrealized_pnl=stats.get("upnl"),
     )
