@@ -190,6 +190,8 @@ class World:
 
     def _resolve(self, command_id: str, until: float) -> None:
         """Waits for longer than any signature made under the lease is taken, clocks that are off included."""
+        if command_id in self.venue.undone:
+            return  # the record says no: neither word would be true
         record, now = self.ledger.read(command_id), self.scheduler.now
         if record is not None and record.state is State.UNKNOWN and now > record.lease_until + PATIENCE_MS:
             assert record.report is not None

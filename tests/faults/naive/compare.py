@@ -27,7 +27,7 @@ from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.schedule import Mayhem, draw
 from tests.faults.traffic import Sent, stage
 
-EVERY = {"server killed and restarted": 20.0, "storm of 503": 20.0, "replies spoilt": 5.0, "the venue lies": 5.0}
+EVERY = {"server killed and restarted": 20.0, "storm of 429": 20.0, "replies spoilt": 5.0, "the venue lies": 5.0}
 PACE = Pace(visibility=8)
 DRAIN_SECONDS = 90.0
 NAIVE = {
