@@ -32,13 +32,22 @@ def evidence(rig: Rig, sent: Mapping[str, Sent], since: int = 0) -> Evidence:
         arrivals=rig.venue.arrivals(since=since),
         left=left,
         undone=rig.undone,
-        leaks=[
-            f"a key is in the log {log.name}"
-            for log in sorted(rig.folder.glob("*.log"))
-            if any(secret in log.read_text(errors="replace") for secret in SECRETS)
-        ],
+        leaks=_leaks(rig),
         disturbed=frozenset(each for each in sent if len(owners[each]) > 1 or len(tokens[each]) > 1),
     )
+
+
+def _leaks(rig: Rig) -> list[str]:
+    """Logs of workers with a key in what was written since they were last looked at."""
+    found = []
+    for log in sorted(rig.folder.glob("*.log")):
+        with log.open("rb") as lines:
+            lines.seek(rig.read_up_to.get(log, 0))
+            written = lines.read()
+            rig.read_up_to[log] = lines.tell()
+        if any(secret.encode() in written for secret in SECRETS):
+            found.append(f"a key is in the log {log.name}")
+    return found
 
 
 def journal(rig: Rig) -> list[tuple[int, Mapping[str, str]]]:

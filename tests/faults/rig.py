@@ -75,6 +75,8 @@ class Rig:
         self.worker_from = worker_from
         self.undone: frozenset[str] = frozenset()
         """Withdrawals that the venue took and was made to reject later."""
+        self.read_up_to: dict[Path, int] = {}
+        """How far each log was looked at."""
         self._fleet: Fleet | None = None
         self._clients: dict[str, Any] = {}
         self._timers: list[threading.Timer] = []
