@@ -122,7 +122,8 @@ def _wrong_answer(command: Sent, result: Any, *, settled_by_reconcile: bool) -> 
         return
     match command.kind:
         case "withdraw":
-            matches = said.get("address") == command.kwargs["address"]
+            same_asset = said.get("asset") in (None, command.kwargs["asset"])
+            matches = same_asset and said.get("address") == command.kwargs["address"]
         case "cancel":
             matches = said.get("id") == command.kwargs["order_id"]
         case _:

@@ -111,6 +111,7 @@ UNTRUE: dict[str, dict[str, Any]] = {
         "journal": [entry(998, "begin"), entry(999, "begin", token="other"), entry(1001, "settle", "accepted")]
     },
     "of another account": {"executions": [TOOK_EFFECT, replace(TOOK_EFFECT, api_key=KEYS["desk-1"])]},
+    "an answer about another asset": {"results": {"w-1": stored(result={"address": "0xa", "asset": "BTC"})}},
     "a record that says no": {"results": {"w-1": stored(result={"address": "0xa", "status": "REJECTED"})}},
     "a record that says no, found by a reconcile": {
         "results": {"w-1": stored(result={"address": "0xa", "status": "FAILED"}, http_status=None)},
