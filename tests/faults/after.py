@@ -59,7 +59,8 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings:
 def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
     asked = time.monotonic()
     command = [sys.executable, "-c", "from producers.cli import main; main()", "reconcile", "--all", "--json"]
-    told = {**os.environ, **rig.environment}
+    # Whoever reconciles is in no hurry: the venue may take as long as it does by default.
+    told = {**os.environ, **rig.environment, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "10"}
     try:
         done = subprocess.run(
             command, cwd=rig.worker_from, env=told, capture_output=True, text=True, timeout=RECONCILE_SECONDS
