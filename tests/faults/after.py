@@ -33,8 +33,8 @@ BACK_SECONDS = 30.0
 """So soon after a restart of the server each pool must report again."""
 RECONCILE_SECONDS = 600.0
 """For each of two runs over all unknowns."""
-STALE_ORDERS = REJECTED_LATER = 10
-"""Of so many unknowns at most a reconcile is told what is not so any more."""
+REJECTED_LATER = 10
+"""So many withdrawals of unknown fate, at most, the venue rejects before a reconcile."""
 
 
 def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings:
@@ -78,8 +78,8 @@ def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
 
 
 def make_reads_lie(rig: Rig, trial: Trial) -> str:
-    """What a reconcile must not believe: for some orders whose cancel was executed and is unknown the venue answers out
-    of a cache from before, and some withdrawals of unknown fate it has rejected after all."""
+    """What a reconcile must not believe: for an order of each account whose cancel was executed and is unknown the venue
+    answers out of a cache from before, and some withdrawals of unknown fate it has rejected after all."""
     executed = {(each.api_key, each.fields.get("id") or each.fields.get("address")) for each in trial.executions()}
     unknown: dict[str, list[Sent]] = {"cancel": [], "withdraw": []}
     results = rig.results(list(trial.sender.sent))
@@ -88,7 +88,8 @@ def make_reads_lie(rig: Rig, trial: Trial) -> str:
         doubtful = '"outcome": "unknown"' in json.dumps(results.get(command.command_id))
         if doubtful and command.kind in unknown and (KEYS[str(command.kwargs["account"])], name) in executed:
             unknown[command.kind].append(command)
-    stale, undone = unknown["cancel"][:STALE_ORDERS], unknown["withdraw"][:REJECTED_LATER]
+    stale = [*{str(each.kwargs["account"]): each for each in unknown["cancel"]}.values()]
+    undone = unknown["withdraw"][:REJECTED_LATER]
     for command in stale:
         cached = {"changes": {"status": "ACTIVE"}, "headers": {"Age": "600"}}
         rig.venue.fault("altered", path="/order", where={"id": command.kwargs["order_id"]}, times=None, **cached)
