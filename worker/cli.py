@@ -91,8 +91,8 @@ def _simulator(
 ) -> None:
     """Run a simulator of Everstrike and Bit-Z on this machine, until Ctrl-C.
 
-    It checks signatures and clocks, keeps a book, and misbehaves when told to. It prints the settings with which a
-    worker talks to it. No real money is anywhere near.
+    It checks signatures and clocks, keeps a book, and misbehaves when told to: it loses answers, or executes and then
+    says something else. It prints the settings with which a worker talks to it. No real money is anywhere near.
 
     Example: `orders simulator --port 9100`
     """

@@ -1,6 +1,9 @@
 """What the long form does besides its main part: a reconcile, an emptied broker, and each pool's restarted server."""
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,6 +19,8 @@ from tests.faults.fleet import Fleet, until
 from tests.faults.judge import Findings
 from tests.faults.pace import Pace
 from tests.faults.rig import Rig
+from tests.faults.traffic import KEYS, Sent
+from worker.simulator.records import Withdrawal
 
 Say = Callable[[str], None]
 
@@ -26,35 +31,76 @@ POOLS: Mapping[str, tuple[str, ...]] = {
 }
 BACK_SECONDS = 30.0
 """So soon after a restart of the server each pool must report again."""
-RECONCILE_SECONDS = 360.0
+RECONCILE_SECONDS = 600.0
 """For each of two runs over all unknowns."""
+REJECTED_LATER = 10
+"""So many withdrawals of unknown fate, at most, the venue rejects before a reconcile."""
 
 
-def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings | None:
-    """The judge's word after two looks at the venue for each unknown; None where there is no reconcile to run."""
-    try:
-        from worker.reconcile_task import build_reconciler, desk_app, result_publisher
-        from worker.settings import load
-    except ImportError:
-        say("no reconcile in this version")
-        return None
-    with environment(rig.environment), desk_app(settings := load()) as app:
-        reconciler = build_reconciler(settings, result_publisher(app))
-        left: dict[str, str] = {}
-        words: dict[str, str] = {}
-        for _ in range(2):
-            # The last of them must have had the time to arrive and to be shown.
-            threading.Event().wait(settings.reconcile.settle_seconds + settings.reconcile.arrival_seconds)
-            ends_at = time.monotonic() + RECONCILE_SECONDS
-            for found in reconciler.all():
-                left[found.command_id] = f"{found.command} {found.finding} {found.outcome}"
-                words[left[found.command_id]] = f"{found.command_id} {found.words}"
-                if time.monotonic() > ends_at:
-                    say(f"reconcile: no more time, {len(left)} looked for so far")
-                    break
-    for kind, count in Counter(left.values()).items():
-        say(f"reconcile: {count} x {kind}, such as {words[kind]}")
+def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings:
+    """The judge's word after two looks at the venue for each unknown, by `orders reconcile --all` of the workers' own
+    checkout. The venue lies about some of what it is asked, and rejects some of what it had taken."""
+    pace = rig.pace.environment()
+    # The last of them must have had the time to arrive and to be shown.
+    shown_after = float(pace["ORDERS_RECONCILE__SETTLE_SECONDS"]) + float(pace["ORDERS_RECONCILE__ARRIVAL_SECONDS"])
+    say(f"before the reconcile: {make_reads_lie(rig, trial)}")
+    found: dict[str, dict[str, str]] = {}
+    for _ in range(2):
+        threading.Event().wait(shown_after)
+        found |= {each["command_id"]: each for each in _reconcile(rig, say)}
+    kinds = Counter(f"{each['command']} {each['finding']} {each['outcome']}" for each in found.values())
+    for kind, count in kinds.items():
+        such = next(each for each in found.values() if kind == f"{each['command']} {each['finding']} {each['outcome']}")
+        say(f"reconcile: {count} x {kind}, such as {such['command_id']} {such['words']}")
+    rig.venue.clear_faults()
     return trial.judge()
+
+
+def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
+    asked = time.monotonic()
+    command = [sys.executable, "-c", "from producers.cli import main; main()", "reconcile", "--all", "--json"]
+    # Whoever reconciles is in no hurry: the venue may take as long as it does by default.
+    told = {**os.environ, **rig.environment, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "10"}
+    try:
+        done = subprocess.run(
+            command, cwd=rig.worker_from, env=told, capture_output=True, text=True, timeout=RECONCILE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        say(f"reconcile: not done within {RECONCILE_SECONDS:g} s; what it has settled stays so")
+        return []
+    try:
+        found: list[dict[str, str]] = json.loads(done.stdout)["reconciled"]
+    except (ValueError, KeyError):
+        say(f"reconcile: exit code {done.returncode}, {done.stdout[-500:]} {done.stderr[-500:]}")
+        return []
+    say(f"reconcile: looked for {len(found)} in {time.monotonic() - asked:.0f} s")
+    return found
+
+
+def make_reads_lie(rig: Rig, trial: Trial) -> str:
+    """What a reconcile must not believe: for an order of each account whose cancel was executed and is unknown the venue
+    answers out of a cache from before, and some withdrawals of unknown fate it has rejected after all."""
+    executed = {(each.api_key, each.fields.get("id") or each.fields.get("address")) for each in trial.executions()}
+    unknown: dict[str, list[Sent]] = {"cancel": [], "withdraw": []}
+    results = rig.results(list(trial.sender.sent))
+    for command in trial.sender.sent.values():
+        name = command.kwargs.get("order_id") or command.kwargs.get("address")
+        doubtful = '"outcome": "unknown"' in json.dumps(results.get(command.command_id))
+        if doubtful and command.kind in unknown and (KEYS[str(command.kwargs["account"])], name) in executed:
+            unknown[command.kind].append(command)
+    stale = [*{str(each.kwargs["account"]): each for each in unknown["cancel"]}.values()]
+    undone = unknown["withdraw"][:REJECTED_LATER]
+    for command in stale:
+        cached = {"changes": {"status": "ACTIVE"}, "headers": {"Age": "600"}}
+        rig.venue.fault("altered", path="/order", where={"id": command.kwargs["order_id"]}, times=None, **cached)
+    for number, command in enumerate(undone):
+        key = KEYS[str(command.kwargs["account"]).lower()]
+        listed = rig.venue.holdings(key)["withdrawals"].values()
+        record = next(each for each in listed if each["address"] == command.kwargs["address"])
+        rejected = Withdrawal.model_validate({**record, "status": ("REJECTED", "FAILED")[number % 2]})
+        rig.venue.withdrawal(key, rejected)
+    rig.undone |= {each.command_id for each in undone}
+    return f"{len(stale)} orders out of a cache, {len(undone)} withdrawals rejected later"
 
 
 @contextmanager

@@ -8,8 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 from tests.faults.traffic import KEYS, Sent
+from worker.simulator.state import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
 VENUES = {**dict.fromkeys(KEYS, "everstrike"), "bz": "bitz"}
+STALE_MARK = {"leverage": 7777}
+"""What the rig has changed in each stale answer about positions, so that it is known again."""
+SAYS_NO = frozenset({"rejected", "failed", "expired"})
+"""Statuses of a record that was not executed."""
+SECRETS = tuple(secret[:12] for secret in (*KEYS.values(), DEMO_EVERSTRIKE_SECRET, DEMO_BITZ_KEY, DEMO_BITZ_SECRET))
+"""How the keys begin: what is left of one that was cut is a secret still."""
 ERRORS = {"rejected": "OrderRejected", "not_sent": "OrderNotSent", "unknown": "OrderUnknown"}
 ENDINGS = frozenset({"settle", "abandon", "refuse", "resolve"})
 CLOCK_MS = 2
@@ -37,6 +44,9 @@ def wrong_form(command: Sent, meta: Mapping[str, Any], report: Mapping[str, Any]
         yield f"account {report['account']}, venue {report['venue']}"
     if report["fingerprint"] != _fingerprint(command):
         yield "another command's fingerprint"
+    text = json.dumps(meta)
+    if any(secret in text for secret in SECRETS):
+        yield "a key is in it"
     error = (meta.get("result") or {}).get("exc_type")
     status, expected = meta.get("status"), ERRORS.get(report["outcome"])
     if (status, error) != (("FAILURE", expected) if expected else ("SUCCESS", None)):
@@ -54,8 +64,11 @@ def _fingerprint(command: Sent) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def wrong_outcome(command: Sent, report: Mapping[str, Any], took_effect: Sequence[Any]) -> Iterable[str]:
-    """What is said to have happened has, and what is said not to have has not."""
+def wrong_outcome(
+    command: Sent, report: Mapping[str, Any], took_effect: Sequence[Any], *, undone: bool = False
+) -> Iterable[str]:
+    """What is said to have happened has, and what is said not to have has not. Of what the venue took and rejected
+    later (`undone`) nothing but an answer of before may say that it was taken."""
     outcome, executed = report["outcome"], bool(took_effect)
     if outcome not in {"accepted", *ERRORS}:
         yield f"outcome {outcome}"
@@ -64,20 +77,24 @@ def wrong_outcome(command: Sent, report: Mapping[str, Any], took_effect: Sequenc
         return
     if outcome == "accepted" and not executed:
         yield "it was never executed"
-    if outcome in {"rejected", "not_sent"} and executed:
+    if outcome in {"rejected", "not_sent"} and executed and not undone:
         yield f"it was executed at {took_effect[0].time_ms}"
     if executed and not report["attempts"]:
         yield "it was executed and nothing was sent"
     if outcome == "unknown" and not report["attempts"]:
         yield "unknown, and nothing was sent"
-    if outcome == "accepted" and report["http_status"] is not None:
-        yield from _wrong_answer(command, report["result"])
+    if outcome == "accepted":
+        yield from _wrong_answer(command, report["result"], settled_by_reconcile=report["http_status"] is None)
     yield from _too_late(command, took_effect)
 
 
 def _wrong_query(report: Mapping[str, Any]) -> Iterable[str]:
     if report["outcome"] == "accepted" and not isinstance(report["positions"], list):
         yield "no positions"
+    elif report["outcome"] == "accepted" and any(
+        each["leverage"] == str(STALE_MARK["leverage"]) for each in report["positions"]
+    ):
+        yield "positions from a stale answer"
     if report["outcome"] == "unknown" and report["reason"] == "crashed":
         yield "a query can't be left unknown by a crash"
 
@@ -90,15 +107,23 @@ def _too_late(command: Sent, took_effect: Sequence[Any]) -> Iterable[str]:
             yield f"signed at {execution.fields['timestamp']}, after the deadline {deadline}"
 
 
-def _wrong_answer(command: Sent, result: Any) -> Iterable[str]:
-    """The venue's answer in the report is the answer to this command and not to its neighbour on the connection.
+def _wrong_answer(command: Sent, result: Any, *, settled_by_reconcile: bool) -> Iterable[str]:
+    """The venue's answer in the report is the answer to this command and not to its neighbour on the connection, and
+    does not say no.
 
     A report that a reconcile settled has no answer, only a record.
     """
     said: Any = result if isinstance(result, dict) else {}
+    status = str(said.get("status")).casefold()
+    nothing_left = command.kind == "cancel" and status in ("completed", "filled")
+    if status in SAYS_NO or nothing_left or (command.kind == "withdraw" and status == "cancelled"):
+        yield f"the venue's record says {status}"
+    if settled_by_reconcile:
+        return
     match command.kind:
         case "withdraw":
-            matches = said.get("address") == command.kwargs["address"]
+            same_asset = said.get("asset") in (None, command.kwargs["asset"])
+            matches = same_asset and said.get("address") == command.kwargs["address"]
         case "cancel":
             matches = said.get("id") == command.kwargs["order_id"]
         case _:

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from tests.faults.claims import SECRETS
 from tests.faults.fleet import until
 from tests.faults.judge import Evidence, Findings, judge
 from tests.faults.rig import Rig
@@ -30,8 +31,23 @@ def evidence(rig: Rig, sent: Mapping[str, Sent], since: int = 0) -> Evidence:
         executions=rig.venue.executions(since=since),
         arrivals=rig.venue.arrivals(since=since),
         left=left,
+        undone=rig.undone,
+        leaks=_leaks(rig),
         disturbed=frozenset(each for each in sent if len(owners[each]) > 1 or len(tokens[each]) > 1),
     )
+
+
+def _leaks(rig: Rig) -> list[str]:
+    """Logs of workers with a key in what was written since they were last looked at."""
+    found = []
+    for log in sorted(rig.folder.glob("*.log")):
+        with log.open("rb") as lines:
+            lines.seek(rig.read_up_to.get(log, 0))
+            written = lines.read()
+            rig.read_up_to[log] = lines.tell()
+        if any(secret.encode() in written for secret in SECRETS):
+            found.append(f"a key is in the log {log.name}")
+    return found
 
 
 def journal(rig: Rig) -> list[tuple[int, Mapping[str, str]]]:

@@ -1,4 +1,7 @@
-"""What a long run found, as a table for people and as JSON."""
+"""What a long run found, as a table for people and as JSON.
+
+``python -m tests.faults.figures before.json after.json`` prints the runs of several files as one table.
+"""
 
 import json
 import statistics
@@ -6,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from sys import argv
 
 from tests.faults.judge import Findings
 
@@ -27,6 +31,8 @@ class Figures:
     """Workers that ended by themselves."""
     outcomes: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+    lies: dict[str, int] = field(default_factory=dict)
+    """Answers of the venue that were not true of what it did, by name."""
     unknown_after: dict[str, int] | None = None
     """After a reconcile; None when there was none."""
     lost_after: int = 0
@@ -102,12 +108,14 @@ def markdown(columns: Sequence[Figures]) -> str:
     kinds = dict.fromkeys(kind for each in columns for kind in each.faults)
     rows += [(kind, [str(each.faults.get(kind, 0)) for each in columns]) for kind in kinds]
     rows += [
+        ("answers that lied", [f"{sum(each.lies.values()):,}" for each in columns]),
         ("**lost**", [f"**{each.lost}**" for each in columns]),
         ("**executed twice**", [f"**{each.twice}**" for each in columns]),
         ("**untrue reports**", [f"**{each.untrue}**" for each in columns]),
         ("outcomes", [_counts(each.outcomes) for each in columns]),
-        ("unknown, by reason", [_counts(each.unknown) for each in columns]),
-        ("unknown after reconcile", [_after(each) for each in columns]),
+        ("unknown before reconcile, by reason", [_sum(each.unknown) for each in columns]),
+        ("unknown after reconcile, by reason", [_after(each) for each in columns]),
+        ("lost, twice, untrue after reconcile", [_wrong_after(each) for each in columns]),
         ("workers that ended by themselves", [str(each.worker_deaths) for each in columns]),
         ("commands under way in a killed worker", [str(each.hit_by_kills) for each in columns]),
         ("from the kill to their report: p50 / p99 / max", [_waits(each) for each in columns]),
@@ -122,14 +130,33 @@ def save(path: Path, columns: Sequence[Figures]) -> None:
     path.write_text(json.dumps([asdict(each) for each in columns], indent=2) + "\n")
 
 
+def load(path: Path) -> list[Figures]:
+    """As they were saved."""
+    return [Figures(**each) for each in json.loads(path.read_text())]
+
+
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
+def _sum(counts: Mapping[str, int]) -> str:
+    return f"**{sum(counts.values()):,}**: {_counts(counts)}" if counts else "none"
+
+
 def _after(figures: Figures) -> str:
-    return "not run" if figures.unknown_after is None else _counts(figures.unknown_after)
+    return "not run" if figures.unknown_after is None else _sum(figures.unknown_after)
+
+
+def _wrong_after(figures: Figures) -> str:
+    if figures.unknown_after is None:
+        return "not run"
+    return f"{figures.lost_after}, {figures.twice_after}, {figures.untrue_after}"
 
 
 def _waits(figures: Figures) -> str:
     waits = (figures.after_kill_p50, figures.after_kill_p99, figures.after_kill_max)
     return "none" if None in waits else " / ".join(f"{wait:.1f} s" for wait in waits)
+
+
+if __name__ == "__main__":
+    print(markdown([each for path in argv[1:] for each in load(Path(path))]))

@@ -109,9 +109,12 @@ class Fleet:
         *,
         preload: Sequence[str] = (),
         python: str = sys.executable,
+        checkout: Path = ROOT,
     ) -> None:
-        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added."""
+        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added. ``checkout`` is where everything is
+        imported from."""
         self._folder = folder
+        self._checkout = checkout
         self._argv = list(argv)
         self._environment = dict(environment)
         self._lock = threading.Lock()
@@ -129,7 +132,7 @@ class Fleet:
         with (folder / "nursery.log").open("ab") as log:
             self._nursery = subprocess.Popen(
                 [python, "-m", "tests.faults.nursery", "--preload", names],
-                cwd=ROOT,
+                cwd=checkout,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -163,7 +166,7 @@ class Fleet:
             worker = Worker(slot, self._folder / f"{name}.log", self._folder / f"{name}.ready")
             self._waiting[name] = worker
             environment = {**self._environment, READY_FILE: str(worker.ready_file)}
-            order = {"name": name, "argv": [*self._argv, "-n", f"{name}@faults"], "cwd": str(ROOT)}
+            order = {"name": name, "argv": [*self._argv, "-n", f"{name}@faults"], "cwd": str(self._checkout)}
             line = json.dumps({**order, "env": environment, "log": str(worker.log)})
             assert self._nursery.stdin is not None
             self._nursery.stdin.write(line.encode() + b"\n")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.claims import number, wrong_count, wrong_form, wrong_journal, wrong_outcome
+from tests.faults.claims import number, repeatable, wrong_count, wrong_form, wrong_journal, wrong_outcome
 from tests.faults.traffic import KEYS, Sent
 
 
@@ -28,6 +28,10 @@ class Evidence:
     """Requests that reached the venue: ``path``."""
     left: Mapping[str, int] = field(default_factory=dict)
     """How often a request of a command was handed to the kernel, by a tap in the workers; empty when there was none."""
+    undone: frozenset[str] = frozenset()
+    """Withdrawals that the venue took and rejected later."""
+    leaks: Sequence[str] = ()
+    """Where a key was found that must not be there."""
     disturbed: frozenset[str] = frozenset()
     """Commands that a worker may have died with, or stood still with: their attempts may be counted high."""
 
@@ -77,7 +81,7 @@ def judge(evidence: Evidence) -> Findings:
     reports: dict[str, Mapping[str, Any]] = {}
     for command_id, command in evidence.sent.items():
         took_effect = book.get(command_id, [])
-        if len(took_effect) > 1:
+        if len(took_effect) > 1 and not repeatable(command):
             findings.twice.append(f"{command.task} {command_id}: {[(e.time_ms, dict(e.fields)) for e in took_effect]}")
         meta = evidence.results.get(command_id)
         report = _report(meta) if meta else None
@@ -92,12 +96,12 @@ def judge(evidence: Evidence) -> Findings:
         findings.outcomes[command.kind, report.get("outcome", "?"), report.get("reason", "?")] += 1
         wrong = [
             *wrong_form(command, meta, report),
-            *wrong_outcome(command, report, took_effect),
+            *wrong_outcome(command, report, took_effect, undone=command_id in evidence.undone),
             *wrong_count(command, report, evidence.left_of(command_id), disturbed=command_id in evidence.disturbed),
             *wrong_journal(command, report, took_effect, journal[command_id]),
         ]
         findings.untrue += [f"{command.task} {command_id} {_short(report)}: {each}" for each in wrong]
-    findings.untrue += _wrong_sums(evidence, reports)
+    findings.untrue += [*_wrong_sums(evidence, reports), *evidence.leaks]
     return findings
 
 

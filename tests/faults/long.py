@@ -3,6 +3,14 @@
 ``python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1`` prints its progress, then a Markdown table,
 writes the same as JSON, and ends with 1 if anything was lost, executed twice or told wrong. Everything runs on this
 machine and stops by itself.
+
+``--worker-from DIR`` tries the workers of another checkout, with its own hook (``tests/faults/app.py``) and its own
+``orders reconcile``, under the same commands, schedule, venue and judge:
+
+    git worktree add ../before c3442b3
+    python -m tests.faults.long --worker-from ../before --no-parts --json before.json
+    python -m tests.faults.long --no-parts --json after.json
+    python -m tests.faults.figures before.json after.json
 """
 
 import argparse
@@ -10,13 +18,14 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults.after import empty_broker, reconciled, restarts
 from tests.faults.court import Trial
 from tests.faults.figures import Figures, markdown, save, waits_after_kills
-from tests.faults.fleet import until
+from tests.faults.fleet import ROOT, until
 from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, Rig
 from tests.faults.schedule import Mayhem, draw
@@ -96,7 +105,8 @@ def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
         )
         say(f"{told} report yet, {len(mayhem.kills)} kills, {sum(mayhem.done.values())} other faults")
     mayhem.stop()
-    figures = Figures("this worker", seconds=time.monotonic() - started)
+    figures = Figures(chosen.name, seconds=time.monotonic() - started)
+    figures.lies = lied(rig)
     rig.fresh()
     say("everything is whole again; waiting for the last reports")
     settle(lambda: not watch.missing() and rig.is_drained())
@@ -112,10 +122,19 @@ def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
     say(f"{figures.commands:,} commands judged: {json.dumps(figures.outcomes)}")
     if chosen.reconcile:
         after = reconciled(rig, trial, say)
-        if after is not None:
-            figures.take_after(after)
-            figures.notes += after.first(20).splitlines()
+        figures.take_after(after)
+        figures.notes += after.first(20).splitlines()
     return figures
+
+
+def lied(rig: Rig) -> dict[str, int]:
+    """How many answers were which lie, and whether the venue had executed what they were about."""
+    told: Counter[str] = Counter()
+    for each in rig.venue.faults():
+        if each["fault"]["lie"]:
+            executed = "" if each["fault"]["execute"] else ", nothing executed"
+            told[each["fault"]["lie"] + executed] += each["applied"]
+    return dict(sorted(told.items()))
 
 
 def settle(condition: Callable[[], bool]) -> None:
@@ -138,9 +157,11 @@ def main() -> int:
     parser.add_argument("--no-reconcile", dest="reconcile", action="store_false")
     parser.add_argument("--no-parts", dest="parts", action="store_false", help="the main part alone")
     parser.add_argument("--json", type=Path, default=Path("faults.json"), help="file for the figures")
+    parser.add_argument("--worker-from", type=Path, default=ROOT, metavar="DIR", help="another checkout's workers")
+    parser.add_argument("--name", default="this worker", help="what the table calls it")
     chosen = parser.parse_args()
     options = ("-P", "threads", "-c", str(chosen.threads), *QUIET)
-    with Rig(PACE, options=options, log_level="WARNING") as rig:
+    with Rig(PACE, options=options, log_level="WARNING", worker_from=chosen.worker_from.resolve()) as rig:
         rig.fleet.start(chosen.workers, keep=True)
         columns = [run(rig, chosen)]
     problems = [] if columns[0].clean and not columns[0].worker_deaths else columns[0].notes

@@ -19,7 +19,7 @@ import redis
 import requests
 
 from producers.settings import QueueSettings
-from tests.faults.fleet import Fleet, Worker, until
+from tests.faults.fleet import ROOT, Fleet, Worker, until
 from tests.faults.pace import Pace
 from tests.faults.steps import FOLDER, Control
 from tests.faults.traffic import KEYS
@@ -59,7 +59,9 @@ class Rig:
         preload: Sequence[str] = ("worker.app", "worker.channel", "tests.faults.steps"),
         one_server: bool = False,
         queues: Sequence[str] = QUEUES,
+        worker_from: Path = ROOT,
     ) -> None:
+        """``worker_from``: the checkout whose workers are tried, with its own hook; all else is this one's."""
         self.pace = pace or Pace()
         self.folder = Path(tempfile.mkdtemp(prefix="orders-faults-"))
         self.control = Control(self.folder)
@@ -70,6 +72,11 @@ class Rig:
         self._python = {"python": python} if python else {}
         self._preload = preload
         self._queue_names = queues
+        self.worker_from = worker_from
+        self.undone: frozenset[str] = frozenset()
+        """Withdrawals that the venue took and was made to reject later."""
+        self.read_up_to: dict[Path, int] = {}
+        """How far each log was looked at."""
         self._fleet: Fleet | None = None
         self._clients: dict[str, Any] = {}
         self._timers: list[threading.Timer] = []
@@ -124,7 +131,7 @@ class Rig:
         """Workers with another pool or pace; the caller closes it."""
         argv = self._argv if options is None else [*self._argv[:5], *options]
         environment = self.environment | (pace.environment() if pace else {})
-        return Fleet(self.folder, argv, environment, preload=self._preload, **self._python)
+        return Fleet(self.folder, argv, environment, preload=self._preload, checkout=self.worker_from, **self._python)
 
     # -- faults -------------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.faults.claims import STALE_MARK
 from tests.faults.rig import Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order
+from worker.simulator.lies import LIES
 
 EVERY = {
     "server killed and restarted": 60.0,
@@ -20,9 +22,10 @@ EVERY = {
     "result backend killed and restarted": 50.0,
     "worker frozen": 12.0,
     "clock stepped": 30.0,
-    "storm of 503": 40.0,
+    "storm of 429": 40.0,
     "replies spoilt": 8.0,
     "idle connections to the venue cut": 10.0,
+    "the venue lies": 2.5,
 }
 """Mean seconds between two of a kind."""
 SPOILT: tuple[Mapping[str, Any], ...] = (
@@ -40,6 +43,25 @@ SPOILT: tuple[Mapping[str, Any], ...] = (
     {"kind": "envelope", "message": "Something nobody listed"},
 )
 """Ways in which a venue spoils a reply; a burst of 3 to 15 requests each."""
+
+
+def _about(command: str) -> Sequence[str]:
+    fits = [name for name, lie in LIES.items() if lie.get("path", command) == command and lie.get("execute")]
+    if command != "positions":
+        return sorted(fits)
+    # Their record has neither id nor status to be altered.
+    return [*sorted(name for name in fits if LIES[name]["kind"] != "altered"), "stale_read"]
+
+
+LIES_ABOUT = {command: _about(command) for command in ("close", "cancel", "withdraw", "positions")}
+"""The simulator's lies about each command. They come in bursts of 4 to 10 requests of one command, which is some 3 % of
+a hundred commands a second; seven in ten executed what they lie about."""
+
+
+def tell(rig: Rig, lie: str, command: str, times: int, *, execute: bool) -> None:
+    """Let the venue lie about so many requests of a command; a stale answer is marked for the judge."""
+    more: dict[str, Any] = {"changes": STALE_MARK} if lie == "stale_read" else {"execute": execute}
+    rig.venue.lie(lie, path=command, times=times, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,8 @@ class Mayhem:
     events: list[Event]
     kill_every: float
     seed: int
+    commands: Sequence[str] = (*LIES_ABOUT,)
+    """About which the venue lies."""
     ordered_kills: bool = True
     """Whether half of the kills happen at exact steps; only workers with a hook can."""
     done: Counter[str] = field(default_factory=Counter)
@@ -114,9 +138,10 @@ class Mayhem:
             "result backend killed and restarted": self._restart_backend,
             "worker frozen": self._freeze_worker,
             "clock stepped": self._step_clock,
-            "storm of 503": self._storm,
+            "storm of 429": self._storm,
             "replies spoilt": self._spoil,
             "idle connections to the venue cut": lambda dice: self.rig.venue.reset_idle(rst=dice.random() < 0.5),
+            "the venue lies": self._lie,
         }
         try:
             causes[event.kind](dice)
@@ -202,9 +227,15 @@ class Mayhem:
     # -- the venue ----------------------------------------------------------------------------------------------------
 
     def _storm(self, dice: random.Random) -> None:
-        fault = self.rig.venue.fault("envelope", message="The system is overloaded", times=None)
+        # No 503 of this venue is known to be transient: in whatever words it says so, it may have executed.
+        fault = self.rig.venue.fault("status", status=429, times=None)
         self._stopping.wait(dice.uniform(1, 3))
         self.rig.venue.clear_faults(fault)
 
     def _spoil(self, dice: random.Random) -> None:
         self.rig.venue.fault(**dice.choice(SPOILT), times=dice.randrange(3, 15))
+
+    def _lie(self, dice: random.Random) -> None:
+        command = dice.choice(self.commands)
+        name = dice.choice(LIES_ABOUT[command])
+        tell(self.rig, name, command, dice.randrange(4, 11), execute=dice.random() < 0.7)

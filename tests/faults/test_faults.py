@@ -18,9 +18,11 @@ from tests.faults.court import Trial
 from tests.faults.judge import Findings
 from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, THREADS, Rig
+from tests.faults.schedule import LIES_ABOUT, tell
 from tests.faults.traffic import Mix, raw_copies
 from worker.reconcile_task import build_reconciler, desk_app, result_publisher
 from worker.settings import load
+from worker.simulator.lies import LIES
 
 COUNT = 20
 
@@ -166,12 +168,32 @@ VENUE_FAULTS = {
 @pytest.mark.parametrize("fault", VENUE_FAULTS)
 def test_the_venue_misbehaves(rig: Rig, trial: Trial, fault: str) -> None:
     """Whatever becomes of the answers to a dozen requests, the reports are true."""
-    if fault == "an unlisted 503, executed":
-        # The contract's fourth row sends anything but a withdrawal again then, and takes a refusal at its word.
-        trial.mix = Mix(999, {"withdraw": 1}, deadlines=0)
     rig.venue.fault(**VENUE_FAULTS[fault], times=12)
     trial.send(COUNT)
     clean(trial)
+
+
+@pytest.mark.parametrize("lie", sorted({*LIES} - {"limited_for_a_fraction"}))
+def test_the_venue_lies(rig: Rig, trial: Trial, lie: str) -> None:
+    """It executes a few commands of each kind, and others not, and says the same of all of them."""
+    about = [command for command, lies in LIES_ABOUT.items() if lie in lies]
+    for command in about:
+        for execute in (True, False):
+            tell(rig, lie, command, 2, execute=execute)
+    trial.mix = Mix(5000 + sorted(LIES).index(lie), deadlines=0)
+    trial.send(COUNT)
+    clean(trial)
+    assert sum(each["applied"] for each in rig.venue.faults()) >= len(about)
+
+
+def test_a_refusal_after_a_doubt_is_no_refusal(rig: Rig, trial: Trial) -> None:
+    """Executed, answered with a doubt, sent again, and refused because it was executed."""
+    trial.mix = Mix(5100, {"cancel": 1}, deadlines=0)
+    for command in trial.take(3):
+        where = {"id": command.kwargs["order_id"]}
+        rig.venue.lie("doubtful_refusal", path="cancel", where=where)
+        trial.sender.send(command)
+    assert clean(trial).outcomes == {("cancel", "unknown", "refused_after_lost"): 3}
 
 
 def test_idle_connections_to_the_venue_are_cut(rig: Rig, trial: Trial) -> None:
@@ -183,14 +205,13 @@ def test_idle_connections_to_the_venue_are_cut(rig: Rig, trial: Trial) -> None:
     clean(trial)
 
 
-def test_a_storm_of_503(rig: Rig, trial: Trial) -> None:
-    """The venue says in words that it is overloaded, for longer than some commands can wait."""
-    storm = rig.venue.fault("envelope", message="The system is overloaded", times=None)
+def test_a_storm_of_429(rig: Rig, trial: Trial) -> None:
+    """The venue takes nothing, for longer than some commands can wait."""
+    storm = rig.venue.fault("status", status=429, times=None)
     trial.send(COUNT)
     rig.wait_reports(list(trial.sender.sent)[:1])
     rig.venue.clear_faults(storm)
     findings = clean(trial)
-    # Bit-Z has no such answer: its queries may end otherwise.
     mutating = {outcome for command, outcome, _ in findings.outcomes if command != "positions"}
     assert mutating <= {"accepted", "not_sent"}
 
@@ -308,7 +329,7 @@ def test_workers_are_killed_in_the_rush(rig: Rig, trial: Trial) -> None:
 def test_everything_at_once(rig: Rig, trial: Trial) -> None:
     """A worker dies, one stands still, servers restart, connections are cut and replies lost, all in two seconds."""
     rig.venue.fault("cut_after", times=5)
-    rig.venue.fault("envelope", message="The system is overloaded", times=5, skip=2)
+    rig.venue.fault("status", status=429, times=5, skip=2)
     with under_way(trial, 30):
         first, second, _ = rig.fleet.workers
         rig.stop_for(first, 3)

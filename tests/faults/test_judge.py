@@ -8,8 +8,8 @@ import pytest
 
 from producers.commands import parse_command
 from tests.faults.judge import Evidence, judge
-from tests.faults.schedule import EVERY, draw
-from tests.faults.traffic import Mix, Sent
+from tests.faults.schedule import EVERY, LIES_ABOUT, draw
+from tests.faults.traffic import KEYS, Mix, Sent
 
 WITHDRAW = Sent(
     "w-1", "orders.withdraw", {"account": "Main", "asset": "ETH", "qty": "0.50", "address": "0xa", "deadline": 1500}
@@ -110,7 +110,15 @@ UNTRUE: dict[str, dict[str, Any]] = {
     "begun by two": {
         "journal": [entry(998, "begin"), entry(999, "begin", token="other"), entry(1001, "settle", "accepted")]
     },
-    "of another account": {"executions": [TOOK_EFFECT, replace(TOOK_EFFECT, api_key="faults-key-1")]},
+    "of another account": {"executions": [TOOK_EFFECT, replace(TOOK_EFFECT, api_key=KEYS["desk-1"])]},
+    "an answer about another asset": {"results": {"w-1": stored(result={"address": "0xa", "asset": "BTC"})}},
+    "a record that says no": {"results": {"w-1": stored(result={"address": "0xa", "status": "REJECTED"})}},
+    "a record that says no, found by a reconcile": {
+        "results": {"w-1": stored(result={"address": "0xa", "status": "FAILED"}, http_status=None)},
+        "undone": frozenset({"w-1"}),
+    },
+    "the beginning of a key": {"results": {"w-1": stored(message=f"no {KEYS['desk-1'][:20]}…")}},
+    "a key in a log": {"leaks": ["a key is in the log w0-1.log"]},
     "nobody asked for it": {"executions": [TOOK_EFFECT, STRAY]},
 }
 
@@ -122,6 +130,37 @@ def test_an_untrue_report_is_seen(lie: str) -> None:
     assert findings.untrue
     assert not findings.lost
     assert not findings.twice
+
+
+def test_what_the_venue_undid_may_be_called_rejected() -> None:
+    """It was in the book, and is no more: `rejected` and `not_sent` are true of it, like an `accepted` from before."""
+    undone = replace(TRUE, undone=frozenset({"w-1"}))
+    assert judge(undone).clean
+    assert judge(replace(undone, results={"w-1": REJECTED}, journal=SETTLED_REJECTED)).clean
+
+
+def test_a_cancel_and_a_whole_close_may_be_executed_again() -> None:
+    """Twice has the effect of once; of a close in part it has not."""
+    cancel = Sent("w-1", "orders.cancel", {"account": "main", "order_id": "order-1"})
+    executed = Happened("/auth/cancel", {"id": "order-1"})
+    told = replace(TRUE, sent={"w-1": cancel}, executions=[executed, executed])
+    assert not judge(told).twice
+    close = {"account": "main", "pair": "P_1"}
+    whole, part = (Sent("w-1", "orders.close", close | qty) for qty in ({}, {"qty": "1"}))
+    closed = Happened("/auth/close", {"pair": "P_1"})
+    assert not judge(replace(told, sent={"w-1": whole}, executions=[closed, closed])).twice
+    closed = replace(closed, fields={"pair": "P_1", "qty": "1"})
+    assert judge(replace(told, sent={"w-1": part}, executions=[closed, closed])).twice
+
+
+@pytest.mark.parametrize("leverage", ["7777", "10"])
+def test_positions_from_a_stale_answer_are_seen(leverage: str) -> None:
+    """By the mark that the rig puts into each."""
+    query = Sent("w-1", "orders.positions", {"account": "bz", "contract_id": 101})
+    told = stored(command="positions", account="bz", venue="bitz", positions=[{"leverage": leverage}])
+    told["result"]["fingerprint"] = parse_command(query.task, query.kwargs).fingerprint
+    findings = judge(replace(TRUE, sent={"w-1": query}, results={"w-1": told}, executions=[], arrivals=[], journal=[]))
+    assert bool(findings.untrue) is (leverage == "7777"), findings.first()
 
 
 def test_a_lost_command_is_seen() -> None:
@@ -140,6 +179,7 @@ def test_everything_drawn_from_a_seed_is_drawn_again() -> None:
     """A run that found something can be repeated."""
     assert draw(7, 600) == draw(7, 600) != draw(8, 600)
     assert {event.kind for event in draw(7, 600)} == set(EVERY)
+    assert all(LIES_ABOUT[command] for command in ("close", "cancel", "withdraw", "positions"))
     first, second = Mix(7, deadlines=0), Mix(7, deadlines=0)
     assert first.take(100) == second.take(100)
     ids = [command.command_id for command in (*first.take(500), *Mix(8, deadlines=0).take(500))]

@@ -9,7 +9,10 @@ from tests.model.world import Config
 Rows = dict[str, Row]
 TWO_ABLE = Config()
 CANCEL = Config("cancel", window=False)
+CLOSE = Config("close")
 OPERATED = Config(operator="patient")
+LISTED = Config(operator="patient", lists=True)
+TRANSIENT = "an unlisted refusal is transient"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,14 @@ BREAKS: dict[str, Break] = {
     # rule 2
     "a withdrawal is taken over in mid-send": Break(TWO_ABLE, "rule 2", _without("begin: orphaned send")),
     "a lost reply of a withdrawal is sent again": Break(TWO_ABLE, "rule 2", steps="resend after unknown"),
-    "an unlisted refusal of a withdrawal is sent again": Break(TWO_ABLE, "truth", steps="resend after unlisted"),
+    "an unlisted refusal of a withdrawal is sent again": Break(TWO_ABLE, "truth", steps=TRANSIENT),
+    "an unlisted refusal of a close is sent again": Break(CLOSE, "truth", steps=TRANSIENT),
+    "an unlisted refusal is sent again without a doubt": Break(CANCEL, "truth: rejected", steps=TRANSIENT),
+    "an unlisted refusal is called rejected": Break(CLOSE, "truth: rejected", steps="an unlisted refusal is believed"),
+    "a yes that contradicts is called accepted": Break(TWO_ABLE, "truth: accepted", steps="a contradiction is a yes"),
+    "a yes that contradicts is called rejected": Break(CANCEL, "truth: rejected", steps="a contradiction is a refusal"),
+    "a list out of a cache is evidence": Break(LISTED, "truth: rejected", steps="stale read"),
+    "a record that says no is called accepted": Break(LISTED, "truth: accepted", steps="record says no"),
     "a lost reply is taken for never left": Break(TWO_ABLE, "truth", steps="lost is never left"),
     # rule 3
     "a timer ends an unknown": Break(TWO_ABLE, "rule 3", steps="resolve by timer"),

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from producers.report import Report
-from tests.model.sim_twins import KEY, SECRET, Sent
+from tests.model.sim_twins import Sent
+from tests.model.sim_venue import KEY, SECRET
 
 LEASE_MS = 17_000
 """The shortest lease: what one attempt may take (3 s to connect, 10 s to read), and 4 s more."""
+END_OF_TIME = 10**15
 FINAL = ("accepted", "rejected", "not_sent")
 
 
@@ -33,6 +35,8 @@ class Run:
     stored: dict[str, Report | None] = field(default_factory=dict)
     """The ledger's report of each command."""
     book: list[str] = field(default_factory=list)
+    undone: Mapping[str, int] = field(default_factory=dict)
+    """Withdrawals that the venue rejected after it had taken them, and when (UNIX ms)."""
     sent: list[Sent] = field(default_factory=list)
     stuck: bool = False
     moved_after_death: list[str] = field(default_factory=list)
@@ -72,6 +76,11 @@ def _command(run: Run, command: Command) -> Iterator[str]:
     if not begun and (sent or any(report.outcome.value != "not_sent" for report in reports)):
         yield "untrue: no send was ever begun, and the report says otherwise"
     yield from _journal(line for line in run.journal if line["id"] == command.command_id)
+    undone = run.undone.get(command.command_id, END_OF_TIME)
+    for line in run.journal:
+        settled = line["id"] == command.command_id and (line["event"], line["outcome"]) == ("resolve", "accepted")
+        if settled and int(line["at"]) >= undone:
+            yield "untrue: accepted by a record that says no"
 
 
 def _truth(reports: Iterable[Report], executed: int) -> Iterator[str]:

@@ -32,6 +32,8 @@ def _broken_by_move(before: State, step: Step) -> str:
     move = step.row.partition(":")[0]
     if rec.state == UNKNOWN and not (move == "resolve" or (owner and move == "settle")):
         return "rule 3: an unknown is moved, and neither by its sender's evidence nor by an operator"
+    if move == "resolve" and before.denied and step.state.rec.report == "accepted":
+        return "truth: accepted, and the venue's record says no"
     if rec.report and step.state.rec.report != rec.report and rec.state != UNKNOWN:
         return "truth: an end is overwritten by another"
     if step.by >= 0 and rec.state != ABSENT and not owner:

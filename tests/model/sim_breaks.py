@@ -13,7 +13,8 @@ from worker.execution.executor import Executor
 from worker.execution.ledger import Busy, Claim, Ended
 from worker.execution.matrix import Decision, decide
 from worker.execution.memory_ledger import MemoryLedger
-from worker.venues.base import Proof
+from worker.venues import evidence
+from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike import Everstrike
 
 Patch = pytest.MonkeyPatch
@@ -25,7 +26,8 @@ class Break:
 
     apply: Callable[[Patch], None]
     finds: str
-    operator: bool = False
+    people: str = ""
+    """Who settles unknowns then: see :class:`tests.model.sim_world.World`."""
 
 
 def _begin_again_says_nothing(patch: Patch) -> None:
@@ -49,14 +51,40 @@ def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
     return apply
 
 
-def _unlisted_is_a_proof(patch: Patch) -> None:
-    judge = Everstrike.judge
+def _judged(believes: Callable[[Verdict, Any], bool], proof: Proof) -> Callable[[Patch], None]:
+    """What proves nothing is taken for this proof, where ``believes`` says so of the verdict and its result."""
 
-    def believing(self: Everstrike, command: Any, answer: Any) -> Any:
-        said = judge(self, command, answer)
-        return replace(said, proof=Proof.NOT_EXECUTED) if said.own_refusal and said.proof is Proof.UNKNOWN else said
+    def apply(patch: Patch) -> None:
+        judge = Everstrike.judge
 
-    patch.setattr(Everstrike, "judge", believing)
+        def credulous(self: Everstrike, command: Any, answer: Any) -> Verdict:
+            verdict = judge(self, command, answer)
+            wrong = verdict.proof is Proof.UNKNOWN and believes(verdict, verdict.result)
+            return replace(verdict, proof=proof) if wrong else verdict
+
+        patch.setattr(Everstrike, "judge", credulous)
+
+    return apply
+
+
+def _own_words(verdict: Verdict, result: Any) -> bool:
+    return verdict.http_status == 503 and verdict.venue_code == 503
+
+
+def _a_page(verdict: Verdict, result: Any) -> bool:
+    return verdict.http_status in (400, 401, 403, 404, 422) and verdict.venue_code is None
+
+
+def _a_yes(verdict: Verdict, result: Any) -> bool:
+    return verdict.http_status == 200 and verdict.venue_code == 200
+
+
+def _age_is_not_looked_at(patch: Patch) -> None:
+    patch.setattr("worker.venues.everstrike_gets.older_than_asked", lambda _: "")
+
+
+def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:
+    patch.setattr(evidence, "_not_taken", lambda *_: "")
 
 
 def _any_token_will_do(patch: Patch) -> None:
@@ -179,7 +207,15 @@ BREAKS = {
     "the ledger is not asked": Break(_ledger_is_not_asked, "left before"),
     "a lost reply is sent again": Break(_matrix("unknown", Decision.AGAIN), "executed 2 times"),
     "a lost reply is called rejected": Break(_matrix("unknown", Decision.REJECT), "untrue: rejected"),
-    "an unlisted refusal is taken for a proof": Break(_unlisted_is_a_proof, "executed 2 times"),
+    "an unlisted refusal is sent again": Break(_judged(_own_words, Proof.NOT_EXECUTED), "executed 2 times"),
+    "an unlisted refusal is called not sent": Break(_judged(_own_words, Proof.NOT_EXECUTED), "untrue: not_sent"),
+    "an unlisted refusal is believed": Break(_judged(_own_words, Proof.REFUSED), "untrue: rejected"),
+    "a page of something in front is believed": Break(_judged(_a_page, Proof.REFUSED), "untrue: rejected"),
+    "a yes that contradicts is believed": Break(_judged(_a_yes, Proof.EXECUTED), "untrue: accepted"),
+    "a list out of a cache is evidence": Break(_age_is_not_looked_at, "untrue: not_sent", people="reconcile"),
+    "a record that says no is a yes": Break(
+        _status_of_a_record_is_not_looked_at, "untrue: accepted by a record", people="reconcile"
+    ),
     "any token moves a record": Break(_any_token_will_do, "by one that does not own it"),
     "a living owner keeps nobody out": Break(_nobody_is_busy, "lease lasts"),
     "an ended command begins again": Break(_an_end_is_no_end, "begin after the end"),
@@ -189,7 +225,7 @@ BREAKS = {
     "an orphaned send is called not sent": Break(_orphans_were_not_sent, "untrue: not_sent"),
     "the deadline is not looked at": Break(_deadline_is_not_looked_at, "after its deadline"),
     "the clock is read once": Break(_clock_is_read_once, "time that was not read for it"),
-    "the lease is not looked at before signing": Break(_lease_is_not_looked_at, "untrue: not_sent", operator=True),
+    "the lease is not looked at before signing": Break(_lease_is_not_looked_at, "untrue: not_sent", people="operator"),
     "a worker hands over its own report whatever stands": Break(_own_report_over_any_other, "untrue"),
     "a dying worker tidies up": Break(_dying_worker_tidies_up, "moved after its death"),
 }

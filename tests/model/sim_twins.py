@@ -1,39 +1,21 @@
-"""Twins around the real executor: clock, ledger, transport and venue, each with the scheduler's points in it."""
+"""Twins around the real executor: clock, ledger, casebook and transport, with the scheduler's points in them."""
 
-import base64
-import hashlib
-import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import parse_qs
 
 import requests
 
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
-from worker.execution.ledger import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress
+from tests.model.sim_venue import Chances, Venue, fields_of, id_of
+from worker.execution.ledger import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
 from worker.execution.memory_ledger import MemoryLedger
 from worker.venues.base import Answer
 from worker.venues.connections import HttpLimits
 from worker.venues.transport import NoAnswer
 
 T = TypeVar("T")
-WINDOW_MS = 15_000
-SECRET = "secret-of-main"
-KEY = "key-of-main"
-
-
-@dataclass
-class Chances:
-    """How often the ledger and the venue fail."""
-
-    ledger_away: float = 0.0
-    ledger_reply_lost: float = 0.0
-    never_left: float = 0.05
-    lost: float = 0.1
-    late: float = 0.05
-    window: bool = True
 
 
 class ProcessClock:
@@ -119,6 +101,36 @@ class SimLedger(MemoryLedger):
 
 
 @dataclass
+class SimCasebook:
+    """What a reconcile keeps and finds beside the records, over the ledger's twin."""
+
+    ledger: SimLedger
+    looks: dict[str, int] = field(default_factory=dict)
+
+    def unknowns(self) -> list[tuple[str, int]]:
+        """Open unknowns, oldest first; since when, nobody asks here."""
+        entries = self.ledger._entries.items()
+        return [(command_id, 0) for command_id, entry in entries if entry.record.state is State.UNKNOWN]
+
+    def first_look(self, command_id: str) -> int | None:
+        """When nothing was found for the first time."""
+        return self.looks.get(command_id)
+
+    def note_look(self, command_id: str, at_ms: int) -> None:
+        """Nothing was found; the first look stands."""
+        self.looks.setdefault(command_id, at_ms)
+
+    def forget_look(self, command_id: str) -> None:
+        """Something was found, or the command is settled."""
+        self.looks.pop(command_id, None)
+
+    def begun_between(self, start_ms: int, end_ms: int, _command: str, _accounts: Collection[str]) -> list[str]:
+        """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
+        begun = (line for line in self.ledger.journal if line["event"] == "begin")
+        return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
+
+
+@dataclass
 class Sent:
     """One request as it left, for the judge."""
 
@@ -129,47 +141,6 @@ class Sent:
     """What the clock said since the connection was open."""
     timestamp: int | None
     signature: str
-
-
-@dataclass
-class Venue:
-    """An exchange with a book. What it says is up to the seed; what it executes is written down."""
-
-    scheduler: Scheduler
-    chances: Chances
-    book: list[str] = field(default_factory=list)
-    """Ids of commands, one for each execution."""
-    stale_accepted: int = 0
-
-    def answer(self, request: requests.PreparedRequest) -> Answer:
-        """Check signature and clock, then execute, refuse or fail."""
-        random = self.scheduler.random
-        fields = fields_of(request)
-        if request.headers["x-signature"] != sign(request.body):
-            return _envelope(401, "Invalid signature")
-        if "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS and self.chances.window:
-            self.scheduler.say("venue: too old")
-            return _envelope(503, "Invalid request")
-        command_id, path = id_of(request), request.path_url
-        again = command_id in self.book and (path == "/auth/cancel" or "qty" not in fields)
-        if again and random.random() < 0.8:
-            return _envelope(503, "The order was not found")
-        roll = random.random()
-        if roll < 0.55:
-            self._execute(command_id)
-            return _envelope(200, None)
-        if roll < 0.65:
-            return _envelope(429, "Too many requests") if random.random() < 0.7 else Answer(429, b"")
-        if roll < 0.78:
-            return _envelope(503, "Your request was rejected due to insufficient balance")
-        # No failure that is not listed proves anything, the venue's own refusal in words that nobody knows included.
-        if random.random() < 0.5:
-            self._execute(command_id)
-        return _envelope(503, "Something odd") if roll < 0.88 else Answer(502, b"<html>")
-
-    def _execute(self, command_id: str) -> None:
-        self.scheduler.say(f"venue: EXECUTES {command_id}")
-        self.book.append(command_id)
 
 
 class SimTransport:
@@ -212,25 +183,3 @@ class SimTransport:
         confirmed = task.begun == command_id
         task.begun = ""
         self._log.append(Sent(command_id, confirmed, readings, int(stamp) if stamp else None, signature))
-
-
-def fields_of(request: requests.PreparedRequest) -> dict[str, str]:
-    """The form."""
-    body = request.body if isinstance(request.body, bytes) else b""
-    return {name: values[0] for name, values in parse_qs(body.decode()).items()}
-
-
-def id_of(request: requests.PreparedRequest) -> str:
-    """The command's id, which the simulation puts where the venue sees it."""
-    fields = fields_of(request)
-    return fields.get("address") or fields.get("id") or fields["pair"]
-
-
-def sign(body: Any) -> str:
-    """The signature that the venue expects."""
-    return base64.b64encode(hmac.digest(SECRET.encode(), body, hashlib.sha256)).decode()
-
-
-def _envelope(status: int, message: str | None) -> Answer:
-    said = "null" if message is None else f'"{message}"'
-    return Answer(status, f'{{"code":{status},"msg":{said},"result":{{}}}}'.encode())

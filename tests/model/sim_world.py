@@ -8,14 +8,18 @@ from typing import Any
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
 from tests.model.scheduler import Process, Scheduler, Weather
-from tests.model.sim_twins import KEY, SECRET, Chances, ProcessClock, Sent, SimLedger, SimTransport, Venue
+from tests.model.sim_twins import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
+from tests.model.sim_venue import KEY, SECRET, Chances, Venue
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
 from worker.execution.ledger import Halted, State
+from worker.execution.reconcile import Reconciler
 from worker.execution.retry import RetryLimits
+from worker.execution.rivals import ReconcileLimits
 from worker.venues.base import Account, Credentials
 from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike_reads import EverstrikeReads
 
 START_MS = 1_800_000_000_000
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, SECRET))
@@ -31,13 +35,33 @@ POINTS = (*BEGINS, *ENDS, *SENDS)
 
 
 @dataclass
+class _DeskClock:
+    """The clock of the machine that reconciles, which is right."""
+
+    scheduler: Scheduler
+
+    def now_ms(self) -> int:
+        """UNIX milliseconds."""
+        return int(self.scheduler.now)
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.scheduler.now / 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Nobody waits in a run."""
+        raise NotImplementedError
+
+
+@dataclass
 class World:
     """One seed's world."""
 
     seed: int
     trace: Callable[[str], None] | None = None
-    operator: bool = False
-    """Whether somebody resolves unknowns by what the venue's book shows, after a patient wait."""
+    people: str = ""
+    """Who settles unknowns: an ``operator`` by the venue's book, after a patient wait; the real ``reconcile`` by what
+    the venue's lists show, again and again; nobody."""
     processes: list[Process] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
 
@@ -58,6 +82,9 @@ class World:
             never_left=pick.choice((0.02, 0.2)),
             lost=pick.choice((0, 0.1, 0.5)),
             late=pick.choice((0, 0, 0.3)),
+            lies=pick.choice((0.02, 0.2, 0.6)),
+            cached=pick.choice((0, 0.3, 0.9)),
+            undone=pick.choice((0, 0.5)),
         )
         self.scheduler = Scheduler(self.seed, self.weather, START_MS, self.trace)
         self.ledger = SimLedger(self.scheduler, self.chances)
@@ -72,6 +99,8 @@ class World:
             self._produce(f"id{number}")
         if pick.random() < 0.3:
             self._halts()
+        if self.people == "reconcile":
+            self._reconcile(self._reconciler(), START_MS + 900_000)
         if pick.random() < 0.1:
             self.scheduler.at(START_MS + pick.randrange(10_000), self._stop)
         before = random.getstate()
@@ -80,6 +109,7 @@ class World:
         random.setstate(before)
         run.stored = {command.command_id: self._stored(command) for command in run.commands}
         run.book, run.sent, run.stuck = self.venue.book, self.sent, self.scheduler.stuck
+        run.undone = self.venue.undone
         run.moved_after_death = self.scheduler.moved_after_death
         return run
 
@@ -103,7 +133,8 @@ class World:
         self.run.commands.append(Command(command_id, repeatable, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
-        if self.operator and "order_id" not in arguments:  # a cancel has no timestamp: waiting proves nothing
+        # A cancel has no timestamp: waiting proves nothing.
+        if self.people == "operator" and "order_id" not in arguments:
             self._resolve(command_id, START_MS + 400_000)
         for _ in range(pick.choice((0, 1, 2))):
             delay = pick.choice((0, 10, 500, 18_000, 60_000, 200_000))
@@ -159,6 +190,8 @@ class World:
 
     def _resolve(self, command_id: str, until: float) -> None:
         """Waits for longer than any signature made under the lease is taken, clocks that are off included."""
+        if command_id in self.venue.undone:
+            return  # the record says no: neither word would be true
         record, now = self.ledger.read(command_id), self.scheduler.now
         if record is not None and record.state is State.UNKNOWN and now > record.lease_until + PATIENCE_MS:
             assert record.report is not None
@@ -170,6 +203,27 @@ class World:
             self.ledger.resolve(said, who="ann", why="the venue's book")
         elif now < until:
             self.scheduler.at(now + 20_000, lambda: self._resolve(command_id, until))
+
+    def _reconciler(self) -> Reconciler:
+        return Reconciler(
+            ledger=self.ledger,
+            casebook=SimCasebook(self.ledger),  # type: ignore[arg-type] # the twin
+            accounts={"main": ACCOUNT},
+            reads={"everstrike": EverstrikeReads(self.venue.read)},
+            clock=_DeskClock(self.scheduler),
+            limits=ReconcileLimits(),
+            publish=self.run.delivered.append,
+        )
+
+    def _reconcile(self, reconciler: Reconciler, until: float) -> None:
+        """A run over all unknowns, now and every other while. It takes no time: what comes between two reads is tried
+        in tests/unit and tests/contract."""
+        self.venue.cached = self.scheduler.random.random() < self.chances.cached
+        for found in reconciler.all():
+            self.scheduler.say(f"RECONCILE {found.command_id}: {found.finding}, {found.outcome}: {found.words[:80]}")
+        if self.scheduler.now < until:
+            delay = self.scheduler.random.choice((20_000, 60_000))
+            self.scheduler.at(self.scheduler.now + delay, lambda: self._reconcile(reconciler, until))
 
     def _stop(self) -> None:
         """A worker is told to stop, and another machine's clock is stepped."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tests.model import world as w
 from tests.model.transition_table import SENDING, UNKNOWN, WAITING, Ask, lease_over
-from tests.model.worker_steps import WorkerSteps
+from tests.model.worker_steps import LIES, WorkerSteps
 from tests.model.world import State, Step, Worker
 
 
@@ -22,6 +22,8 @@ class Steps(WorkerSteps):
         for index, worker in enumerate(state.workers):
             if worker.at == w.AWAIT and worker.request in ("fresh", "stale"):
                 yield from self._answer(state, index, worker)
+        if self.config.lists and state.executed and not state.denied and self.config.kind == "withdraw":
+            yield Step("the venue rejects what it had taken", state._replace(denied=True))
         if state.late:
             arrived = state._replace(late=state.late - 1)
             yield Step("a late request arrives and is executed", arrived._replace(executed=_more(state)))
@@ -29,11 +31,10 @@ class Steps(WorkerSteps):
 
     def _answer(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         executed = state._replace(executed=_more(state))
-        answers = [("refused", state)]
+        # A venue that lies, or what stands in front of it: a refusal that is not listed, and a yes that contradicts.
+        answers = [("refused", state), *((lie, state) for lie in LIES)]
         if self.on_the_wire(worker):
-            answers += [("executed", executed), ("not_executed", state)]
-            if self.config.kind == "withdraw":
-                answers += [("unlisted", state), ("unlisted", executed)]
+            answers += [("executed", executed), ("not_executed", state), *((lie, executed) for lie in LIES)]
         for answer, after in answers:
             step = self.put(after, index, worker._replace(request=answer), f"'s request: the venue says {answer}")
             yield step._replace(by=-1)
@@ -64,11 +65,17 @@ class Steps(WorkerSteps):
         patient = self.config.operator == "patient" and self.config.window
         if patient and (state.late or any(worker.request == "fresh" for worker in state.workers)):
             return
-        report = "accepted" if state.executed else "not_sent"
+        if self.config.lists and "stale read" in self.broken:
+            yield self._resolved(state, "not_sent")
+        if state.denied and "record says no" not in self.broken:
+            return
+        yield self._resolved(state, "accepted" if state.executed else "not_sent")
+
+    def _resolved(self, state: State, report: str) -> Step:
         ask = Ask("resolve", report=report)
         row, _ = self.table.row(state.rec, ask)
         rec, _ = self.table.apply(state.rec, ask)
-        yield Step(f"the operator resolves: {report}", state._replace(rec=rec, resolved=True), row)
+        return Step(f"the operator resolves: {report}", state._replace(rec=rec, resolved=True), row)
 
 
 def _more(state: State) -> int:

@@ -11,6 +11,18 @@ from tests.model import world as w
 from tests.model.transition_table import SENDING, Ask, Rec, outcome
 from tests.model.world import Config, State, Step, Worker, canonical, token
 
+LIES = ("unlisted", "contradiction")
+"""Answers that prove nothing: a refusal that is not listed for the venue (also a page of something in front of it), and
+a yes that is about something else or whose record says no. The venue may have executed the request or not."""
+
+BELIEVED = {
+    "an unlisted refusal is believed": ("unlisted", "refused"),
+    "an unlisted refusal is transient": ("unlisted", "not_executed"),
+    "a contradiction is a yes": ("contradiction", "executed"),
+    "a contradiction is a refusal": ("contradiction", "refused"),
+}
+"""What a worker may wrongly take them for."""
+
 
 class WorkerSteps:
     """The steps of the workers of one configuration."""
@@ -155,7 +167,7 @@ class WorkerSteps:
         lost = state._replace(late=min(state.late + late, 2))
         yield self._judged(lost, index, worker, "unknown", "loses the reply")
         if worker.request not in ("fresh", "stale"):
-            proven = worker.request != "unlisted"
+            proven = worker.request not in LIES
             heard = state._replace(doubts=state.doubts - 1) if proven else state
             yield self._judged(heard, index, worker, worker.request, f"reads: {worker.request}")
 
@@ -168,6 +180,10 @@ class WorkerSteps:
             ends["refused"] = "rejected"
         if "lost is never left" in self.broken and proof == "unknown":
             proof = "not_executed"
+        if proof in LIES:
+            proof = next(
+                (to for name, (lie, to) in BELIEVED.items() if name in self.broken and lie == proof), "unknown"
+            )
         if proof in ends:
             return self.put(state, index, self._to_settle(worker, ends[proof]), label)
         if not self._may_repeat(proof):
@@ -178,9 +194,8 @@ class WorkerSteps:
         return self.put(state, index, worker._replace(at=w.PAUSE), label)
 
     def _may_repeat(self, proof: str) -> bool:
-        if proof == "unknown":
-            return self.config.repeatable or "resend after unknown" in self.broken
-        return proof == "not_executed" or self.config.kind != "withdraw" or "resend after unlisted" in self.broken
+        """The contract's table: proven not executed, or executing it twice has the effect of once."""
+        return proof == "not_executed" or self.config.repeatable or "resend after unknown" in self.broken
 
     def _give_up(self, worker: Worker) -> Worker:
         doubt = worker.tainted and "giving up forgets" not in self.broken

@@ -50,6 +50,8 @@ class State(NamedTuple):
     delivered: int = 0
     """Which reports were handed to the result backend, as bits."""
     resolved: bool = False
+    denied: bool = False
+    """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class Config:
     operator: str = ""
     """Who resolves an unknown by looking at the venue: ``patient`` waits until nothing signed before can arrive any
     more, ``hasty`` does not, nobody."""
+    lists: bool = False
+    """Whether the lists that an operator reads lie: some come out of a cache, and a withdrawal may be rejected after it
+    was taken."""
     sign_first: bool = True
     """Whether the lease is looked at after signing. The executor does it before: see docs/model.md."""
     not_a_byte_late: bool = False

@@ -17,6 +17,8 @@ HOLD: dict[str, Config] = {
     "withdraw, a deadline and halts": EVERYTHING,
     "withdraw, a worker without the account": replace(EVERYTHING, workers=("able", "unable")),
     "withdraw, a patient operator": replace(EVERYTHING, operator="patient"),
+    "withdraw, a patient operator and lists that lie": Config(operator="patient", lists=True),
+    "close, a patient operator and lists that lie": Config("close", operator="patient", lists=True),
     "cancel, halts": Config("cancel", window=False, halts=True),
 }
 """Every rule holds in every state, and an end is always within reach."""

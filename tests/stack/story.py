@@ -10,7 +10,10 @@ from typing import Any
 from tests.stack.machine import ROOT, Stack, StackError, docker, need, run, until
 from tests.stack.told import Told
 
-ACCOUNTS = {"main": "demo-everstrike-key", **{f"desk-{number}": f"faults-key-{number}" for number in range(1, 4)}}
+ACCOUNTS = {
+    "main": "demo-everstrike-key",
+    **{f"desk-{number}": f"faults-key-{number}-{'k' * 39}" for number in range(1, 4)},
+}
 """Accounts at the simulated Everstrike and the API keys that trade: those of tests/faults/traffic.py."""
 GRACE_SECONDS = 60
 """`stop_grace_period` of the workers in compose.yaml."""

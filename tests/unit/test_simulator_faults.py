@@ -1,6 +1,7 @@
 """Every fault kind as a client's socket sees it, and what the book says about it afterwards."""
 
 import http.client
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import requests
 from tests.unit.test_simulator_signing import KEY, close, control, get, now_ms, post, server, signed_headers, withdraw
 from worker.simulator.control import SimulatorControl
 from worker.simulator.faults import Fault, Kind
+from worker.simulator.lies import LIES
 from worker.simulator.server import SimulatorServer
 
 __all__ = ["control", "server"]
@@ -25,10 +27,12 @@ def cancel(control: SimulatorControl, timeout: float = 10) -> requests.Response:
     return requests.post(control.url + "/auth/cancel", data=body, headers=signed_headers(body), timeout=timeout)
 
 
-def cancel_raw(server: SimulatorServer) -> bytes:
-    """Cancel the demo order over a bare socket; what came until FIN. RST raises ConnectionResetError."""
+def cancel_raw(server: SimulatorServer, *, close: bool = False) -> bytes:
+    """Cancel the demo order over a bare socket; what came until FIN, which `close` asks for. RST raises
+    ConnectionResetError."""
     body = urlencode(CANCEL).encode()
     headers = {**signed_headers(body), "host": "venue", "content-length": str(len(body))}
+    headers |= {"connection": "close"} if close else {}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
         sock.sendall(f"POST /auth/cancel HTTP/1.1\r\n{head}\r\n".encode() + body)
@@ -214,6 +218,112 @@ def test_slow(control: SimulatorControl) -> None:
     assert executed(control)
 
 
+@pytest.mark.parametrize("execute", [True, False])
+def test_altered(control: SimulatorControl, execute: bool) -> None:
+    """The ordinary answer but for what is changed, whether or not anything was executed."""
+    control.fault("altered", changes={"id": "order-2", "leverage": 7}, headers={"Age": "5"}, execute=execute)
+    answer = cancel(control)
+    result = answer.json()["result"]
+    assert (result["id"], result["leverage"], result["status"]) == ("order-2", 7, "CANCELLED")
+    assert (answer.status_code, answer.headers["age"]) == (200, "5")
+    assert executed(control) is execute
+
+
+def test_altered_below_the_record(control: SimulatorControl) -> None:
+    """A nested order, and each row of a list; a refusal has nothing to change."""
+    control.configure(nested_orders=True)
+    control.fault("altered", changes={"pair": "OTHER", "status": "FAILED"}, times=None)
+    assert close(control.url).json()["result"]["order"]["pair"] == "OTHER"
+    assert close(control.url).json() == {"code": 503, "msg": "The position was not found", "result": {}}
+    assert withdraw(control.url).json()["result"]["status"] == "FAILED"
+    assert [row["status"] for row in get(control.url, "/withdrawals").json()["result"]] == ["FAILED"]
+
+
+def test_stale(control: SimulatorControl) -> None:
+    """Reads see what there was when it was armed, and say how old that is; commands are executed as ever."""
+    control.fault("stale", times=2)
+    assert cancel(control).status_code == 200
+    for age, path, query in (("600", "/order", CANCEL), ("600", "/active_orders", {})):
+        answer = get(control.url, path, **query)
+        assert answer.headers["age"] == age
+        assert "ACTIVE" in answer.text
+    honest = get(control.url, "/order", **CANCEL)
+    assert "age" not in honest.headers
+    assert honest.json()["result"]["status"] == "CANCELLED"
+    assert len(control.executions()) == 1
+
+
+def test_stale_positions(control: SimulatorControl) -> None:
+    """Of both venues, with a mark by which a test knows them again, and an age of its own."""
+    control.fault("stale", path="positions", changes={"leverage": 7777}, headers={"age": "3600"}, times=None)
+    control.position(KEY, "USD_BTC_PERP", 0)
+    answer = get(control.url, "/position", pair="USD_BTC_PERP")
+    stats = answer.json()["result"]["stats"]
+    assert (stats["size"], stats["leverage"], answer.headers["age"]) == (1, 7777, "3600")
+    control.account("everstrike", "unknown then", "secret")
+    headers = {"x-api-key": "unknown then"}
+    assert requests.get(control.url + "/active_positions", headers=headers, timeout=10).json()["result"] == {}
+
+
+@pytest.mark.parametrize("execute", [True, False])
+def test_raw(control: SimulatorControl, server: SimulatorServer, execute: bool) -> None:
+    """Exactly these bytes, and the end of the connection; what stands for parts of the request is filled in."""
+    head = (
+        "HTTP/1.1 200 OK\r\nRequest Id: 7\r\nX-Key: $API_KEY\r\nX-Sign: $SIGNATURE\r\nContent-Length: $LENGTH\r\n\r\n"
+    )
+    control.fault("raw", body=head + "$BODY\xff", execute=execute)
+    said, _, body = cancel_raw(server).partition(b"\r\n\r\n")
+    signature = signed_headers(urlencode(CANCEL).encode())["x-signature"].encode()
+    lines = said.split(b"\r\n")
+    assert lines[:4] == [b"HTTP/1.1 200 OK", b"Request Id: 7", b"X-Key: " + KEY.encode(), b"X-Sign: " + signature]
+    assert lines[4] == b"Content-Length: " + str(len(body) - 1).encode()
+    assert (b"CANCELLED" in body) is execute
+    assert body.endswith(b"\xff")
+    assert executed(control) is execute
+
+
+def test_surplus(control: SimulatorControl, server: SimulatorServer) -> None:
+    """A whole answer, more bytes behind it at once, and a connection that takes the next request."""
+    control.fault("surplus", body="X")
+    body = urlencode(CANCEL).encode()
+    headers = {**signed_headers(body), "host": "venue", "content-length": str(len(body))}
+    request = "POST /auth/cancel HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(request.encode() + b"\r\n" + body)
+        received = sock.recv(65_536)
+        assert received.endswith(b"}X")
+        length = int(received.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        assert len(received.partition(b"\r\n\r\n")[2]) == length + 1
+        sock.sendall(request.encode() + b"\r\n" + body)
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 503")
+    assert len(control.executions()) == 1
+
+
+@pytest.mark.parametrize("execute", [True, False])
+@pytest.mark.parametrize("name", sorted(set(LIES) - {"stale_read"}))
+def test_a_lie_executes_unless_told_not_to(
+    control: SimulatorControl, server: SimulatorServer, name: str, execute: bool
+) -> None:
+    """The same words either way: who reads them can't tell which it was."""
+    command = LIES[name].get("path", "cancel")
+    control.lie(name, **({} if execute and "execute" in LIES[name] else {"execute": execute}))
+    if command == "cancel":
+        assert cancel_raw(server, close=True)
+    else:
+        assert {"close": close, "withdraw": withdraw}[command](control.url).status_code
+    assert len(control.executions()) == execute
+    (armed,) = control.faults()
+    assert (armed["applied"], armed["fault"]["lie"]) == (1, name)
+
+
+def test_the_key_is_echoed(control: SimulatorControl) -> None:
+    """In the place of a placeholder, in JSON as in a header."""
+    control.lie("key_echoed", headers={"x-echo": "$SIGNATURE"})
+    answer = cancel(control)
+    assert answer.json()["code"] == f"Invalid API-key: {KEY}"
+    assert answer.headers["x-echo"] == signed_headers(urlencode(CANCEL).encode())["x-signature"]
+
+
 def test_latency_of_everything(control: SimulatorControl) -> None:
     """The global setting delays answers, not effects."""
     control.configure(latency_ms=60_000)
@@ -313,12 +423,39 @@ def test_skip_times_and_order(control: SimulatorControl) -> None:
         {"kind": "status", "headers": {"Content-Length": "3"}},
         {"kind": "silent", "delay_ms": 60_001},
         {"kind": "nothing"},
+        {"kind": "altered"},
+        {"kind": "altered", "changes": {"qty": 1.5}},
+        {"kind": "envelope", "changes": {"id": "x"}},
+        {"kind": "stale", "execute": True},
+        {"kind": "raw"},
+        {"kind": "surplus", "body": "\u20ac"},
+        {"lie": "nothing"},
+        {"lie": "page_404", "kind": "envelope"},
     ],
 )
 def test_impossible_faults(fields: dict[str, object]) -> None:
     """What contradicts itself cannot be armed."""
-    with pytest.raises(ValueError, match="1 validation error"):
+    with pytest.raises(ValueError, match=r"\d validation error"):
         Fault.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"lie": "page_40"}, r"there is no lie 'page_40'; there are another_address, .*page_404, .*"),
+        ({"kind": "altered"}, "altered needs changes: the fields of the record and their new values"),
+        ({"kind": "stale", "execute": True}, "stale answers reads, which execute nothing"),
+        ({"kind": "envelope", "stauts": 500}, "stauts: Extra inputs are not permitted"),
+        ({}, "kind: Field required"),
+    ],
+)
+def test_what_is_wrong_with_an_order_is_told_in_a_line(
+    control: SimulatorControl, order: dict[str, object], words: str
+) -> None:
+    """The field and the reason, and nothing of the library that found it."""
+    answer = requests.post(control.url + "/_control/faults", json=order, timeout=10)
+    assert answer.status_code == 400
+    assert re.fullmatch(words, answer.text)
 
 
 COVERED: dict[Kind, Callable[..., None]] = {
@@ -334,6 +471,10 @@ COVERED: dict[Kind, Callable[..., None]] = {
     Kind.HUGE: test_huge,
     Kind.SLOW: test_slow,
     Kind.HOLD: test_hold,
+    Kind.ALTERED: test_altered,
+    Kind.STALE: test_stale,
+    Kind.RAW: test_raw,
+    Kind.SURPLUS: test_surplus,
 }
 
 

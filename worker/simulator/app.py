@@ -72,7 +72,9 @@ class Application:
         if armed is not None:
             arrival.fault = armed.fault.kind.value
         simulator.book.arrive(arrival)
-        exchange = Exchange(wire, receive, send, arrival, examined.run, simulator.latency)
+        exchange = Exchange(
+            wire, receive, send, arrival, examined.run, simulator.latency, simulator.book, _echoes(request, examined)
+        )
         if armed is None:
             await exchange.answer(exchange.execute())
         else:
@@ -92,6 +94,12 @@ async def _read(receive: Receive) -> bytes | None:
 
 def _unserved(reply: Reply) -> Examined:
     return Examined(lambda: reply)
+
+
+def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
+    """Everstrike signs in a header, Bit-Z in the form."""
+    signature = request.headers.get(b"x-signature") or (examined.fields or {}).get("sign", "").encode()
+    return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
 
 
 def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:

@@ -4,7 +4,8 @@ Nothing here awaits, and only the server's event loop touches it: each method is
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
@@ -122,12 +123,18 @@ class Account:
     past: deque[tuple[int, Holdings]] = field(default_factory=lambda: deque(maxlen=KEPT_SNAPSHOTS))
 
 
+Snapshot = Mapping[tuple[VenueName, str], Holdings]
+"""Every account's holdings, by venue and API key, as they were at one moment."""
+
+
 class Book:
     """All accounts, executions and arrivals. `clock` gives UNIX milliseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._watchers: list[Callable[[Arrival | Execution], None]] = []
+        self._rehearsing = False
+        self._as_of: Snapshot | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -150,9 +157,33 @@ class Book:
 
     def changing(self, account: Account) -> Holdings:
         """The holdings, to be changed now; with a visibility delay set, their present state is remembered first."""
+        if self._rehearsing:
+            return account.holdings.copy()
         if self._delays:
             account.past.append((self._clock(), account.holdings.copy()))
         return account.holdings
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """In the block a request is answered as ever and changes nothing."""
+        self._rehearsing = True
+        try:
+            yield
+        finally:
+            self._rehearsing = False
+
+    def snapshot(self) -> Snapshot:
+        """What every account has now."""
+        return {key: account.holdings.copy() for key, account in self._accounts.items()}
+
+    @contextmanager
+    def as_of(self, snapshot: Snapshot) -> Iterator[None]:
+        """In the block reads see what there was then; an account that was not known then has nothing."""
+        self._as_of = snapshot
+        try:
+            yield
+        finally:
+            self._as_of = None
 
     def set_delay(self, path: str, delay_ms: int) -> None:
         """Let reads at `path` (or `ANY_PATH`) see only effects at least this old; 0 ends it."""
@@ -166,6 +197,8 @@ class Book:
 
     def seen(self, account: Account, path: str) -> Holdings:
         """The holdings as a read at `path` sees them: the state before the first effect that is still too young."""
+        if self._as_of is not None:
+            return self._as_of.get((account.venue, account.api_key)) or Holdings()
         delay = self._delays.get(path, self._delays.get(ANY_PATH, 0))
         if delay:
             horizon = self._clock() - delay
@@ -176,6 +209,8 @@ class Book:
 
     def record(self, account: Account, path: str, fields: dict[str, str]) -> None:
         """Note that a mutating request took effect."""
+        if self._rehearsing:
+            return
         execution = Execution(next(self._seq), self._clock(), path, account.api_key, fields)
         self.executions.append(execution)
         self._tell(execution)

@@ -23,6 +23,8 @@ Misbehave (fields and meaning of a fault: `worker.simulator.faults.Fault`, the J
                                       fault("envelope", path="close", message="…", retry_after="1", times=3)
                                       fault("cut_after", where={"id": "order-1"}, skip=1, times=None)
                                       fault("hold", path="/auth/close", execute=False)
+    lie(name, **fields) -> id         executes and then says something else: the names are in `worker.simulator.lies`
+                                      lie("doubtful_refusal", path="close"), lie("page_404", execute=False)
     arm(Fault) -> id    faults() -> list    clear_faults(id=None)
     release(action="proceed" | "drop", fault_id=None) -> how many held requests went on
     bitz_error(code, in_data=False, **fields) -> id            an error on HTTP 200, in `status` or in `data`
@@ -147,6 +149,10 @@ class SimulatorControl:
     def fault(self, kind: Kind | str, **fields: Any) -> int:
         """Arm a fault by its fields; returns its id."""
         return self.arm(Fault.model_validate({"kind": kind, **fields}))
+
+    def lie(self, name: str, **fields: Any) -> int:
+        """Arm a lie by its name (`worker.simulator.lies.LIES`); with `execute=False` nothing is executed."""
+        return self.arm(Fault.model_validate({"lie": name, **fields}))
 
     def arm(self, fault: Fault) -> int:
         """Arm a fault; returns its id."""

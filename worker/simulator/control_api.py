@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from typing import Literal, TypeVar
 
-from pydantic import Field, JsonValue, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -135,7 +135,7 @@ class ControlApi:
 
     async def arm(self, request: Request) -> object:
         """Arm a fault."""
-        return {"id": self._simulator.board.arm(await _body(request, Fault)).id}
+        return {"id": self._simulator.arm(await _body(request, Fault)).id}
 
     async def faults(self, _request: Request) -> object:
         """List the faults and their counts."""
@@ -213,11 +213,19 @@ async def _body(request: Request, model: type[_B]) -> _B:
     return model.model_validate_json(await request.body() or b"{}")
 
 
+def _in_words(refusal: ValidationError) -> str:
+    """Which field is wrong and why, a line each; pydantic's own text also repeats the whole input."""
+    wrong = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in refusal.errors())
+    return "\n".join(f"{field}: {why}" if field else why for field, why in wrong)
+
+
 def _endpoint(handler: Callable[[Request], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
             answer = await handler(request)
-        except (LookupError, ValueError) as refusal:  # pydantic's ValidationError is a ValueError
+        except ValidationError as refusal:
+            return PlainTextResponse(_in_words(refusal), 400)
+        except (LookupError, ValueError) as refusal:
             return PlainTextResponse(str(refusal), 400)
         return Response(_JSON.dump_json(answer), media_type="application/json")
 

@@ -1,10 +1,11 @@
 """One request being answered: what may be done with it, over ASGI and over the bare connection."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Send
 
+from worker.simulator.book import Book, Snapshot
 from worker.simulator.messages import Reply
 from worker.simulator.records import Arrival
 from worker.simulator.wire import Wire
@@ -18,7 +19,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class Exchange:
     """A request read in full, with its arrival on record, and the connection that waits for its answer.
 
-    `run` carries the request out; `latency` gives the seconds before an answer begins.
+    `run` carries the request out; `latency` gives the seconds before an answer begins. `echoes` are the words that an
+    answer may repeat of the request, by their placeholders.
     """
 
     def __init__(
@@ -29,6 +31,8 @@ class Exchange:
         arrival: Arrival,
         run: Callable[[], Reply],
         latency: Callable[[], float],
+        book: Book,
+        echoes: Mapping[bytes, bytes],
     ) -> None:
         self._wire = wire
         self._receive = receive
@@ -36,6 +40,8 @@ class Exchange:
         self._arrival = arrival
         self._run = run
         self._latency = latency
+        self._book = book
+        self.echoes = echoes
 
     @property
     def is_over(self) -> bool:
@@ -47,6 +53,16 @@ class Exchange:
         reply = self._run()
         self._arrival.executed = reply.executed
         return reply
+
+    def rehearse(self) -> Reply:
+        """The venue's ordinary answer to a request that is not carried out."""
+        with self._book.rehearsal():
+            return self._run()
+
+    def read(self, then: Snapshot) -> Reply:
+        """The ordinary answer to a read, as it was then."""
+        with self._book.as_of(then):
+            return self._run()
 
     async def answer(self, reply: Reply) -> None:
         """Send a whole answer."""
@@ -66,6 +82,19 @@ class Exchange:
     async def send_body(self, body: bytes, *, more: bool) -> None:
         """Send a piece of the body."""
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def send_bare(self, data: bytes) -> None:
+        """Put bytes on the connection past HTTP's machinery."""
+        self._wire.transport.write(data)
+
+    async def answer_with_surplus(self, reply: Reply, surplus: bytes) -> None:
+        """Send a whole answer, and bytes behind its end that belong to none; in one segment where the system can."""
+        self._wire.cork(True)
+        await self.start(reply.status, reply.headers, len(reply.body))
+        await self.send_body(reply.body, more=True)
+        await self.send_bare(surplus)
+        await self.send_body(b"", more=False)
+        self._wire.cork(False)
 
     async def client_gone(self, seconds: float) -> None:
         """Wait until the client ends the connection, at most so long."""

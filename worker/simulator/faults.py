@@ -6,12 +6,15 @@ decides what happens to it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import StrEnum
 from itertools import count
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from worker.simulator.book import Snapshot
+from worker.simulator.lies import LIES
 from worker.simulator.records import Record
 
 COMMAND_PATHS = {
@@ -40,9 +43,24 @@ class Kind(StrEnum):
     HUGE = "huge"
     SLOW = "slow"
     HOLD = "hold"
+    ALTERED = "altered"
+    STALE = "stale"
+    RAW = "raw"
+    SURPLUS = "surplus"
 
 
-SPOILS_THE_ANSWER = frozenset({Kind.CUT_AFTER, Kind.HALF, Kind.GARBAGE, Kind.DRIP, Kind.HUGE, Kind.SLOW})
+SPOILS_THE_ANSWER = frozenset(
+    {
+        Kind.CUT_AFTER,
+        Kind.HALF,
+        Kind.GARBAGE,
+        Kind.DRIP,
+        Kind.HUGE,
+        Kind.SLOW,
+        Kind.ALTERED,
+        Kind.SURPLUS,
+    }
+)
 """Kinds that execute unless told otherwise: the request itself was fine. The others stand in front of the venue."""
 
 MAX_DELAY_MS = 60_000
@@ -56,7 +74,10 @@ class Fault(Record):
     next `times` are hit (null: for ever).
 
     `execute`: whether a valid request takes effect all the same. Default: see `SPOILS_THE_ANSWER`; never with
-    `cut_before`, always with `cut_after`; with `hold` true means before the wait, false after it.
+    `cut_before` and `stale`, always with `cut_after`; with `hold` true means before the wait, false after it.
+
+    `lie` names one of `worker.simulator.lies.LIES`: its fields count where the fault does not say otherwise. A lie
+    executes unless told not to.
 
     - envelope: `status` (503) and `{"code": status, "msg": message, "result": {}}`, with `retry_after` if given
     - status: `status`, `headers`, `body` as they are
@@ -69,10 +90,19 @@ class Fault(Record):
     - huge: 200 with an envelope padded to `size_mib` MiB
     - slow: `delay_ms` (default 1000) later, the ordinary answer
     - hold: waits for `POST /_control/release`
+    - altered: the ordinary answer, each field of its record that `changes` names replaced, however deep it stands; not
+      executed it is what the answer would have been
+    - stale: reads alone; the ordinary answer of the time at which the fault was armed, with `Age` (600) and `changes`
+    - raw: `body` in latin-1 as the bytes that are sent, status line and all, then FIN (`reset` true: RST); `$BODY` and
+      `$LENGTH` in it stand for the ordinary body (a refusal when not executed) and its length
+    - surplus: the ordinary answer, and behind its end `body` in latin-1; the connection stays open
 
-    `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any answer.
+    `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any answer
+    but a raw one. `$API_KEY` and `$SIGNATURE` in what envelope, status, respond and raw send stand for the request's
+    own: an echo.
     """
 
+    lie: str | None = None
     kind: Kind
     path: str | None = None
     api_key: str | None = None
@@ -86,10 +116,23 @@ class Fault(Record):
     body: str | None = None
     message: str = "Invalid request"
     data: JsonValue = None
+    changes: dict[str, str | int | bool | None] = Field(default_factory=dict)
     reset: bool | None = None
     delay_ms: int | None = Field(default=None, ge=0, le=MAX_DELAY_MS)
     size_mib: int = Field(default=8, ge=1, le=256)
     chunked: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, told: Any) -> Any:
+        if not isinstance(told, Mapping) or told.get("lie") is None:
+            return told
+        lie = LIES.get(str(told["lie"]))
+        if lie is None:
+            raise ValueError(f"there is no lie {told['lie']!r}; there are {', '.join(sorted(LIES))}")
+        if told.get("kind", lie["kind"]) != lie["kind"]:
+            raise ValueError(f"the lie {told['lie']} is of the kind {lie['kind']}: leave kind out")
+        return {**lie, **told}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -99,6 +142,17 @@ class Fault(Record):
             raise ValueError("cut_after always executes: use cut_before")
         if any(name.lower() in {"content-length", "transfer-encoding"} for name in self.headers):
             raise ValueError("the length of an answer is true: use half or chunked")
+        if self.kind is Kind.STALE and self.execute:
+            raise ValueError("stale answers reads, which execute nothing")
+        if self.kind is Kind.ALTERED and not self.changes:
+            raise ValueError("altered needs changes: the fields of the record and their new values")
+        if self.changes and self.kind not in (Kind.ALTERED, Kind.STALE):
+            raise ValueError("changes are for altered and stale: the other kinds send no record of the venue's")
+        if self.kind in (Kind.RAW, Kind.SURPLUS):
+            if not self.body:
+                raise ValueError(f"{self.kind} needs a body: the bytes to send, in latin-1")
+            if not all(ord(character) < 256 for character in self.body):
+                raise ValueError(f"the body of {self.kind} is bytes in latin-1: it has characters beyond them")
         return self
 
     @property
@@ -109,11 +163,13 @@ class Fault(Record):
     @property
     def resets(self) -> bool:
         """Whether the connection ends with RST and not with FIN."""
-        return self.kind is not Kind.HALF if self.reset is None else self.reset
+        return self.kind not in (Kind.HALF, Kind.RAW) if self.reset is None else self.reset
 
     def matches(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> bool:
         """Whether all criteria hold; counting is the board's."""
         if self.path is not None and self.path not in (path, COMMAND_PATHS.get(path)):
+            return False
+        if self.kind is Kind.STALE and path.startswith("/auth/"):
             return False
         if self.api_key is not None and self.api_key != api_key:
             return False
@@ -126,6 +182,8 @@ class ArmedFault:
 
     id: int
     fault: Fault
+    then: Snapshot = dataclass_field(default_factory=dict)
+    """What the venue had when it was armed; with `stale` alone."""
     matched: int = 0
     applied: int = 0
 
@@ -143,9 +201,9 @@ class FaultBoard:
         self._live: list[ArmedFault] = []
         self._ids = count(1)
 
-    def arm(self, fault: Fault) -> ArmedFault:
-        """Add a fault behind those already armed."""
-        armed = ArmedFault(next(self._ids), fault)
+    def arm(self, fault: Fault, then: Snapshot) -> ArmedFault:
+        """Add a fault behind those already armed; `then` is what a stale one shows."""
+        armed = ArmedFault(next(self._ids), fault, then)
         self._armed[armed.id] = armed
         self._live.append(armed)
         return armed

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from itertools import count
+from typing import Any
 
 from worker.simulator.exchange import Exchange
 from worker.simulator.faults import MAX_DELAY_MS, ArmedFault, Fault, Kind
@@ -49,10 +52,12 @@ async def misbehave(exchange: Exchange, armed: ArmedFault, holds: Holds) -> None
             await _hold(exchange, armed, holds)
         case Kind.HUGE:
             await _huge(exchange, fault)
+        case Kind.STALE:
+            await exchange.answer(_altered(exchange.read(armed.then), fault))
         case Kind.ENVELOPE | Kind.STATUS | Kind.RESPOND | Kind.GARBAGE:
             if fault.executes:
                 exchange.execute()
-            await exchange.answer(_composed(fault))
+            await exchange.answer(_echoing(_composed(fault), exchange.echoes))
         case _:
             await _ON_THE_WIRE[fault.kind](exchange, fault)
 
@@ -107,6 +112,22 @@ async def _drip(exchange: Exchange, fault: Fault) -> None:
     await exchange.send_body(b"", more=False)
 
 
+async def _alter(exchange: Exchange, fault: Fault) -> None:
+    reply = exchange.execute() if fault.executes else exchange.rehearse()
+    await exchange.answer(_altered(reply, fault))
+
+
+async def _raw(exchange: Exchange, fault: Fault) -> None:
+    body = _ordinary(exchange, fault).body
+    parts = {b"$BODY": body, b"$LENGTH": str(len(body)).encode(), **exchange.echoes}
+    await exchange.send_bare(_filled((fault.body or "").encode("latin-1"), parts))
+    await exchange.cut(reset=fault.resets)
+
+
+async def _surplus(exchange: Exchange, fault: Fault) -> None:
+    await exchange.answer_with_surplus(_ordinary(exchange, fault), (fault.body or "").encode("latin-1"))
+
+
 async def _huge(exchange: Exchange, fault: Fault) -> None:
     if fault.executes:
         exchange.execute()
@@ -129,6 +150,9 @@ _ON_THE_WIRE: dict[Kind, Callable[[Exchange, Fault], Awaitable[None]]] = {
     Kind.SLOW: _slow,
     Kind.HALF: _half,
     Kind.DRIP: _drip,
+    Kind.ALTERED: _alter,
+    Kind.RAW: _raw,
+    Kind.SURPLUS: _surplus,
 }
 
 
@@ -139,6 +163,36 @@ def _ordinary(exchange: Exchange, fault: Fault) -> Reply:
 
 def _extended(reply: Reply, fault: Fault) -> Reply:
     return Reply(reply.status, reply.body, _headers(reply.headers, fault), reply.executed)
+
+
+def _altered(reply: Reply, fault: Fault) -> Reply:
+    """The answer with other values in its record; an answer without one stays as it is."""
+    extended = _extended(reply, fault)
+    if fault.kind is Kind.STALE and not any(name == b"age" for name, _ in extended.headers):
+        extended = replace(extended, headers=(*extended.headers, (b"age", b"600")))
+    try:
+        said = json.loads(reply.body, parse_float=Decimal)
+    except ValueError:
+        return extended
+    record = {name: _replaced(said[name], fault.changes) for name in ("result", "data") if name in said}
+    return replace(extended, body=to_json({**said, **record}))
+
+
+def _replaced(value: Any, changes: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: changes[name] if name in changes else _replaced(item, changes) for name, item in value.items()}
+    return [_replaced(item, changes) for item in value] if isinstance(value, list) else value
+
+
+def _filled(text: bytes, parts: Mapping[bytes, bytes]) -> bytes:
+    for placeholder, part in parts.items():
+        text = text.replace(placeholder, part)
+    return text
+
+
+def _echoing(reply: Reply, echoes: Mapping[bytes, bytes]) -> Reply:
+    headers = tuple((name, _filled(value, echoes)) for name, value in reply.headers)
+    return replace(reply, body=_filled(reply.body, echoes), headers=headers)
 
 
 def _composed(fault: Fault) -> Reply:

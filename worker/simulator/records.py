@@ -166,7 +166,8 @@ class Arrival:
 
     `timestamp_ms` and `age_ms` (arrival minus timestamp) are null where the request carries no usable timestamp;
     `signature_ok` is null where the venue asks for none; `fault` is the kind of the fault applied; `status` stays
-    null when no status line was sent; `executed` is true once a mutating request changed the book.
+    null when no status line was sent, or the bytes of a `raw` fault; `executed` is true once a mutating request changed
+    the book.
     """
 
     seq: int

@@ -7,7 +7,7 @@ from decimal import Decimal
 from worker.simulator.bitz import BitZ
 from worker.simulator.book import Book
 from worker.simulator.everstrike import Everstrike
-from worker.simulator.faults import FaultBoard
+from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
 from worker.simulator.messages import Examined, Request
 from worker.simulator.misbehave import Holds
 from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
@@ -54,6 +54,10 @@ class Simulator:
     def latency(self) -> float:
         """Seconds before an answer."""
         return self.settings.latency_ms / 1000
+
+    def arm(self, fault: Fault) -> ArmedFault:
+        """Arm a fault behind those already armed; a stale one remembers what there is now."""
+        return self.board.arm(fault, self.book.snapshot() if fault.kind is Kind.STALE else {})
 
     def examine(self, request: Request) -> Examined | None:
         """Let the venue that serves the path check a request; None when neither does."""

@@ -21,12 +21,13 @@ from tests.faults.court import Trial
 from tests.faults.figures import Figures, markdown, save
 from tests.faults.fleet import ROOT, until
 from tests.faults.judge import Findings
+from tests.faults.long import lied
 from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.schedule import Mayhem, draw
 from tests.faults.traffic import Sent, stage
 
-EVERY = {"server killed and restarted": 20.0, "storm of 503": 20.0, "replies spoilt": 5.0}
+EVERY = {"server killed and restarted": 20.0, "storm of 429": 20.0, "replies spoilt": 5.0, "the venue lies": 5.0}
 PACE = Pace(visibility=8)
 DRAIN_SECONDS = 90.0
 NAIVE = {
@@ -74,7 +75,8 @@ class Helper:
 def broken(rig: Rig, trial: Trial, send: Send, chosen: argparse.Namespace) -> Figures:
     """Send withdrawals at the rate while the schedule runs, and wait for the end."""
     seconds = chosen.minutes * 60
-    mayhem = Mayhem(rig, draw(chosen.seed, seconds, EVERY), chosen.kill_every, chosen.seed, ordered_kills=False)
+    events = draw(chosen.seed, seconds, EVERY)
+    mayhem = Mayhem(rig, events, chosen.kill_every, chosen.seed, commands=("withdraw",), ordered_kills=False)
     started = time.monotonic()
     mayhem.start()
     number = 0
@@ -88,6 +90,7 @@ def broken(rig: Rig, trial: Trial, send: Send, chosen: argparse.Namespace) -> Fi
             number += 1
     mayhem.stop()
     figures = Figures("", seconds=time.monotonic() - started, kills=len(mayhem.kills), faults=dict(mayhem.done))
+    figures.lies = lied(rig)
     rig.venue.clear_faults()
     rig.fleet.wait_ready()
     ids = list(trial.sender.sent)

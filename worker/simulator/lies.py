@@ -1,0 +1,79 @@
+"""Lies by name: how a venue, or what stands in front of it, has been seen to answer a request that it executed.
+
+Each is the JSON of a fault (`faults.Fault`), to be ordered as `{"lie": "doubtful_refusal", "path": "close"}`. A lie
+executes unless the order says `"execute": false`: the same answer comes from a venue that did nothing, and a client
+that takes the opposite for granted is as wrong.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+DOUBT = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
+"""Binance's words for -1007 TIMEOUT (the error codes of its REST API), in this venue's envelope."""
+
+_JSON_TYPE = {"content-type": "application/json"}
+_BLANK_IN_A_NAME = (
+    "HTTP/1.1 200 OK\r\nRequest Id: 7\r\nX-Debug-Api-Key: $API_KEY\r\nX-Debug-Signature: $SIGNATURE\r\n"
+    "Content-Type: application/json\r\nContent-Length: $LENGTH\r\n\r\n$BODY"
+)
+_WHOLE_ANSWER = (
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 47\r\n\r\n"
+    '{"code":200,"msg":"string","result":{"id":"x"}}'
+)
+
+
+def _page(status: int, title: str, **headers: str) -> dict[str, Any]:
+    body = f"<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return _lie("status", status=status, body=body, headers=headers)
+
+
+def _yes(result: object) -> dict[str, Any]:
+    return _lie("respond", data={"code": 200, "msg": "string", "result": result})
+
+
+def _lie(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"kind": kind, "execute": True, **fields}
+
+
+LIES: Mapping[str, Mapping[str, Any]] = {
+    # A refusal in the venue's own envelope that proves nothing.
+    "doubtful_refusal": _lie("envelope", message=DOUBT),
+    "service_unavailable": _lie("envelope", message="Service unavailable"),
+    "unlisted_refusal": _lie("envelope", message="Something nobody listed"),
+    # A page of something in front of the venue.
+    "page_400": _page(400, "400 Bad Request"),
+    "page_401": _page(401, "401 Authorization Required"),
+    "page_403": _page(403, "Just a moment...", server="cloudflare"),
+    "page_404": _page(404, "404 Not Found"),
+    "page_422": _lie("status", status=422, body='{"detail":"Unprocessable"}', headers=_JSON_TYPE),
+    "page_502": _page(502, "502 Bad Gateway"),
+    "page_504": _page(504, "504 Gateway Time-out"),
+    # A yes that is about something else.
+    "another_answer": _lie(
+        "altered", changes={"id": "another-order", "pair": "ANOTHER_PAIR", "asset": "OTHER", "address": "0xother"}
+    ),
+    "another_id": _lie("altered", path="cancel", changes={"id": "another-order"}),
+    "another_pair": _lie("altered", path="close", changes={"pair": "ANOTHER_PAIR"}),
+    "another_asset": _lie("altered", path="withdraw", changes={"asset": "OTHER"}),
+    "another_address": _lie("altered", path="withdraw", changes={"address": "0xother"}),
+    # A yes whose record says no, or that has no record.
+    "record_rejected": _lie("altered", changes={"status": "REJECTED"}),
+    "record_failed": _lie("altered", path="withdraw", changes={"status": "FAILED"}),
+    "record_expired": _lie("altered", path="close", changes={"status": "EXPIRED"}),
+    "record_completed": _lie("altered", path="cancel", changes={"status": "COMPLETED"}),
+    "result_null": _yes(None),
+    "result_list": _yes([]),
+    "result_string": _yes("ok"),
+    # An answer to an earlier question.
+    "stale_read": {"kind": "stale"},
+    # What ends up in logs and reports.
+    "key_echoed": _lie("respond", data={"code": "Invalid API-key: $API_KEY", "msg": "x", "result": {}}),
+    "blank_in_a_name": _lie("raw", body=_BLANK_IN_A_NAME),
+    # What HTTP does not allow.
+    "surplus_byte": _lie("surplus", body="X"),
+    "surplus_answer": _lie("surplus", body=_WHOLE_ANSWER),
+    "head_cut": _lie("raw", body="HTTP/1.1 200 OK\r\nContent-Le"),
+    # No lie, and so it executes nothing.
+    "limited_for_a_fraction": {"kind": "status", "status": 429, "retry_after": "1.5"},
+}
+"""By name; the groups are those of the comments."""
