@@ -10,6 +10,7 @@ from producers.client import publisher_options
 from producers.errors import error_for
 from producers.report import Report
 from producers.settings import QueueSettings
+from producers.visible import is_command_id
 from worker.execution.casebook import Casebook
 from worker.execution.clock import SystemClock
 from worker.execution.ledger import LedgerUnavailable
@@ -37,6 +38,8 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     """
 
     def run(command_id: str | None = None) -> list[dict[str, Any]]:
+        if command_id is not None and not is_command_id(command_id):
+            raise LookupError("no command has such an id")
         try:
             return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])
         except NoSuchCommand as error:

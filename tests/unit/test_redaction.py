@@ -1,6 +1,7 @@
 """No key and no signature in what a venue says, in whatever writing it says it."""
 
 import base64
+import hashlib
 import html
 import json
 from collections.abc import Callable
@@ -71,6 +72,16 @@ def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> No
         assert KEY[-8:] not in shown
 
 
+@pytest.mark.parametrize("size", [8, 9, 11, 12, 20])
+def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
+    """As a list of its parts, each as long as can be told from chance."""
+    pieces = [KEY[at : at + size] for at in range(0, len(KEY) - len(KEY) % size, size)]
+    assert SECRETS.text(json.dumps(pieces)) == json.dumps(["***"] * len(pieces))
+    assert SECRETS.struck_out(pieces) == ["***"] * len(pieces)
+    answer = Answer(200, json.dumps({"code": 200, "result": pieces}).encode()).without(SECRETS)
+    assert read_json(answer.body)["result"] == ["***"] * len(pieces)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -81,7 +92,8 @@ def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> No
         "\\u12",
         "&;&#;&#x;",
         KEY[:7],
-        KEY[20:31],
+        f"a{KEY[20:31]}b",
+        KEY.encode().hex()[20:28],
         "0" * 10_000,
         "…",
         "\\",
@@ -106,8 +118,11 @@ def test_names_and_numbers_are_struck_out_as_well() -> None:
     """And none is dropped because two of them look the same then."""
     secrets = secrets_among([KEY, "1234567890123456", "98765432"])
     value = {KEY: 1, KEY.lower(): [KEY], "n": 1234567890123456, "d": Decimal("12345678901234.5"), "m": 98765432}
+    value |= {"id": 12345678, "at": 1234567890}
     told = secrets.struck_out({**value, "code": 200, "yes": True, "no": None})
     assert told == {
+        "id": 12345678,
+        "at": 1234567890,
         "***": 1,
         "****": ["***"],
         **dict.fromkeys(("n", "d", "m"), "***"),
@@ -151,6 +166,9 @@ def test_every_secret_of_a_request_is_known(request_: requests.PreparedRequest, 
     secrets = [account.credentials.api_key, account.credentials.secret_key]
     secrets += [request_.headers.get("x-signature", ""), form.get("sign", "")]
     shown = secrets_of(request_, account)
+    signature = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+    for written in (signature, signature.replace("+", "-").replace("/", "_")):
+        assert secrets_among([], [signature]).text(f"expected {written}") == "expected ***"
     for secret in filter(None, [*secrets, body if way in ("plain", "per cent") else ""]):
         assert shown.text(f"you said {WRITINGS[way](secret)}").count("*") >= 3, secret
 

@@ -43,6 +43,7 @@ _ESCAPE = re.compile(
 _SQUEEZED = dict.fromkeys([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), *range(0x2028, 0x2030)])
 _SQUEEZED |= dict.fromkeys([*range(0x205F, 0x2065), 0x3000, 0xFEFF])
 _AS_ONE: dict[int, int | None] = {**_SQUEEZED, **{code: code + 32 for code in range(ord("A"), ord("Z") + 1)}}
+_FOR_URLS = str.maketrans("+/", "-_")
 _CUTS = re.compile(r"""["']|…|\.{3,}|\*{2,}""")
 """Where a text, or what is quoted in it, begins and ends."""
 
@@ -139,12 +140,21 @@ class Secrets:
             start = cut.end() if cut else end
 
     def _at_ends(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The beginning of one at the end of a text, and the end of one at its beginning."""
-        lengths = range(SHORTEST, min(RUN - 1, end - start) + 1)
-        for part in (text[end - SHORTEST : end], text[start : start + SHORTEST]):
-            if part in self.parts or part in self.signatures:
-                yield from ((end - each, end) for each in lengths if self._holds("\n" + text[end - each : end]))
-                yield from ((start, start + each) for each in lengths if self._holds(text[start : start + each] + "\n"))
+        """The beginning of one at the end of a text, the end of one at its beginning, or a piece that is all of it.
+
+        Of digits alone so few may be a number that has nothing to do with it, an order's, say.
+        """
+        lengths = [each for each in range(SHORTEST, RUN) if each <= end - start]
+        if end - start < RUN and not text[start:end].isdigit() and self._holds(text[start:end]):
+            yield start, end
+        last, first = text[end - SHORTEST : end], text[start : start + SHORTEST]
+        if self._has_part(last):
+            yield from ((end - each, end) for each in lengths if self._holds("\n" + text[end - each : end]))
+        if self._has_part(first):
+            yield from ((start, start + each) for each in lengths if self._holds(text[start : start + each] + "\n"))
+
+    def _has_part(self, part: str) -> bool:
+        return (part in self.parts or part in self.signatures) and not part.isdigit()
 
     def _holds(self, run: str) -> bool:
         return run in self.keys or run in self.signatures
@@ -225,7 +235,7 @@ def _every_writing(keys: tuple[str, ...]) -> tuple[str, frozenset[str], frozense
 
 def _of_a_signature(signature: str) -> list[str]:
     """It has to be quick, and nobody encodes a signature again but in hex."""
-    return _as_one(signature, [signature, *(raw.hex() for raw in _bytes_of(signature))])
+    return _as_one(signature, [signature, signature.translate(_FOR_URLS), *(raw.hex() for raw in _bytes_of(signature))])
 
 
 def _as_one(secret: str, written: Iterable[str]) -> list[str]:
@@ -257,7 +267,7 @@ def _base64_of(raw: bytes) -> Iterator[str]:
         text = base64.b64encode(b"\0" * ahead + raw).decode().rstrip("=")
         text = text[mixed : len(text) - (1 if (ahead + len(raw)) % 3 else 0)]
         yield text
-        yield text.translate(str.maketrans("+/", "-_"))
+        yield text.translate(_FOR_URLS)
 
 
 def secret_fields(text: str) -> list[str]:
