@@ -21,7 +21,7 @@ from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
 from worker import alive
 from worker import settings as worker_settings
-from worker.celeryconfig import QUEUES, celery_config
+from worker.celeryconfig import SERVED, celery_config
 from worker.execution.clock import SystemClock
 from worker.execution.executor import Executor
 from worker.execution.policy import ServerPolicy
@@ -112,7 +112,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)
-    watch = Watch(app, loaded, QUEUES)
+    watch = Watch(app, loaded, SERVED)
     build = cache(lambda: build_executor(loaded, policy, watch))
 
     def executor() -> Executor:
@@ -142,7 +142,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     allowed = settings.allowed_remote_controls
     use_report_backends(app)
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
-    guard_worker(allowed, QUEUES)
+    guard_worker(allowed, SERVED)
     signals.worker_init.connect(guard_options, weak=False)
     if is_flower():
         _take_stock_name(app)
