@@ -35,6 +35,7 @@ from worker.order_request import guard_options
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.remote_control import LookingControl, guard_worker
 from worker.report_backend import use_report_backends
+from worker.restart import restart_properly
 from worker.settings import VENUES, WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -144,6 +145,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
     guard_worker(allowed, SERVED)
     signals.worker_init.connect(guard_options, weak=False)
+    restart_properly()
     if is_flower():
         _take_stock_name(app)
         prepare_flower(allowed, settings.hidden_arguments)

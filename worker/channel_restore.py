@@ -60,7 +60,7 @@ class RestoringQoS(TakingQoS):
             found: list[bytes] = direct.call("ZRANGE", self.books[0], repr(moment), repr(moment), "BYSCORE")
         return found
 
-    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:  # noqa: ARG002
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:  # noqa: ARG002
         """Put back what was taken longer ago than the visibility timeout.
 
         Raises:
@@ -99,7 +99,7 @@ class RestoringQoS(TakingQoS):
 
     def _unnamed(self, direct: Direct) -> list[bytes]:
         index, held = self.books
-        cursor, names = b"0", []
+        cursor, names = b"0", list[bytes]()
         while len(names) < BATCH:
             cursor, rows = direct.call("HSCAN", held, cursor, "COUNT", BATCH)
             names += rows[0::2]

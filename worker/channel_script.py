@@ -16,8 +16,8 @@ TAKE = """
 -- ARGV[5]  what separates a queue's name from its priority in a key
 -- ARGV[6]  what stands before each key and is no part of the queue's name
 -- Returns 0, or {index of the key from 1, message, delivery tag, how many keys still hold something}: the tag is nil if
--- the message was not to be recorded. Of one that is not taken up, and is on the list <queue>.dead now, it is empty; the
--- message's place is then taken by the reason, and its task and id follow, where they are known.
+-- the message was not to be recorded. Of one that is not taken up, and is on the list <queue>.dead now, it is empty; in
+-- the message's place is then the reason, and its task and id follow, where they are known.
 
 -- How many keys hold something. Reading them is also asking to be told when one is next written to: the server tracks
 -- for the connection what a script of it reads (CLIENT TRACKING), so that nothing can arrive unseen after the look.
@@ -44,7 +44,8 @@ local function barred(rule, name, message)
   local headers = type(message.headers) == 'table' and message.headers or {}
   local task, compression, encoding = headers.task, headers.compression, message['content-encoding']
   if compression ~= nil and compression ~= cjson.null and compression ~= '' then return 'it is compressed' end
-  if encoding ~= nil and encoding ~= cjson.null and not (type(encoding) == 'string' and encodings[encoding:lower()]) then
+  local readable = type(encoding) == 'string' and encodings[encoding:lower()]
+  if encoding ~= nil and encoding ~= cjson.null and not readable then
     return 'its content is encoded in another way than UTF-8'
   end
   if task == nil or task == cjson.null then return 'it names no task' end

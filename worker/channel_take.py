@@ -19,10 +19,9 @@ same script and before anybody reads it (`worker/execution/gate.py`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from queue import Empty
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
@@ -34,6 +33,9 @@ from producers.commands import COMMANDS
 from worker.channel_script import SHA, TAKE
 from worker.execution.dead import SUFFIX
 from worker.execution.gate import DEFAULT_QUEUE, barred
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["FOUND_LATE", "Poller", "TakingChannel", "TakingQoS"]
 

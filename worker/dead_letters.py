@@ -2,11 +2,12 @@
 
 And some end the stock worker, each worker that takes them: a command without an id is enough.
 
-Use it with ``worker_consumer = "worker.dead_letters:KeepingConsumer"``. What is no command (``worker/execution/gate.py``),
-what is malformed, and content that can't be decoded (or is pickled) ends here, and so does whatever raises while it is
-taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is acknowledged; when it can't be kept, it
-stays unacknowledged and comes again. Nothing is stored as a result: the id is one of the sender's choice, and may be
-another's. The log names id and task, and nothing of the body, which may hold a secret.
+Use it with ``worker_consumer = "worker.dead_letters:KeepingConsumer"``. What is no command
+(``worker/execution/gate.py``), what is malformed, and content that can't be decoded (or is pickled) ends here, and so
+does whatever raises while it is taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is
+acknowledged; when it can't be kept, it stays unacknowledged and comes again. Nothing is stored as a result: the id is
+one of the sender's choice, and may be another's. The log names id and task, and nothing of the body, which may hold a
+secret.
 """
 
 # Celery and kombu publish no types.

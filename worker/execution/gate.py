@@ -10,11 +10,19 @@ from typing import Any
 from producers.commands import COMMANDS
 
 DEFAULT_QUEUE = "celery"
-"""Where a Celery client sends what it names no queue for. A command that arrives there is answered, and not executed."""
+"""Where a Celery client sends what it names no queue for. A command that arrives there is answered, not executed."""
 MOST_BYTES = 64 * 1024
 """Of a message as it lies in its queue, body and envelope."""
 ENCODINGS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 """Of content. Python would take others for compressed (``bz2``, ``zlib``)."""
+
+OLDEST = """
+-- KEYS[1]  a list
+-- Returns the message at its end, the next to be taken; nil when there is none, or when it is longer than a message is.
+local message = redis.pcall('LINDEX', KEYS[1], -1)
+if type(message) == 'string' and #message <= 65536 then return message end
+"""
+"""A script, for whoever looks at queues: what lies there has passed no gate yet, and may be of any size."""
 
 
 def barred(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:
