@@ -55,6 +55,7 @@ EXPECTED = {
         "_deliver_fanout_message": "(self, message, exchange)",
         "_on_connection_disconnect": "(self, connection)",
         "_q_for_pri": "(self, queue, pri)",
+        "_receive": "(self)",
         "_receive_one": "(self, c)",
     },
     "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},

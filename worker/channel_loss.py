@@ -211,23 +211,27 @@ class Channel(TakingChannel):
             LOST_TAKES[self.broker][self._taken_at] = monotonic() + self.visibility_timeout
         super().lose_take()
 
-    def _receive_one(self, c: Any) -> Any:
-        """Receive a broadcast. Nothing that goes wrong with one ends the worker, or reaches the commands.
-
-        kombu lets the loss of this connection end all the others, a take with a message in its answer among them.
-        """
+    def _receive(self) -> bool:
+        """Receive broadcasts. The loss of their connection ends no other; with kombu it ends them all, and with them a
+        take that has a message in its answer."""
         try:
-            return super()._receive_one(c)
-        except Empty:
-            raise
+            return bool(super()._receive())
         except SERVER_TROUBLE as trouble:
             logger.warning("the connection for remote control was lost (%s) and is made anew", _plain(trouble))
             self._in_listen = None
-            if c.connection is not None:
-                c.connection.disconnect()
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this broadcast and nothing else
+            if self.subclient.connection is not None:
+                self.subclient.connection.disconnect()
+            raise Empty from None
+
+    def _receive_one(self, c: Any) -> Any:
+        """Receive a broadcast; whatever is wrong with it costs this one and nothing else."""
+        try:
+            return super()._receive_one(c)
+        except (Empty, *SERVER_TROUBLE):
+            raise
+        except Exception as fault:  # noqa: BLE001 - see above
             logger.error("a broadcast can't be read and is dropped (%s)", type(fault).__name__)  # noqa: TRY400
-        raise Empty
+            return None
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
         """Deliver a broadcast that is no longer than a command may be, and not compressed."""
