@@ -21,7 +21,7 @@ from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent
 from worker import alive
 from worker import settings as worker_settings
-from worker.celeryconfig import QUEUES, celery_config
+from worker.celeryconfig import SERVED, celery_config
 from worker.execution.clock import SystemClock
 from worker.execution.executor import Executor
 from worker.execution.policy import ServerPolicy
@@ -37,6 +37,7 @@ from worker.order_request import guard_options
 from worker.reconcile_task import build_reconciler, register_reconcile, result_publisher
 from worker.remote_control import LookingControl, guard_worker
 from worker.report_backend import use_report_backends
+from worker.restart import restart_properly
 from worker.settings import WorkerSettings
 from worker.tasks import register
 from worker.venues.transport import Transport
@@ -113,7 +114,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)
-    watch = Watch(app, loaded, QUEUES)
+    watch = Watch(app, loaded, SERVED)
     build = cache(lambda: build_executor(loaded, policy, watch))
 
     def executor() -> Executor:
@@ -143,8 +144,9 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     allowed = settings.allowed_remote_controls
     use_report_backends(app)
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
-    guard_worker(allowed, QUEUES)
+    guard_worker(allowed, SERVED)
     signals.worker_init.connect(guard_options, weak=False)
+    restart_properly()
     if is_flower():
         _take_stock_name(app)
         prepare_flower(allowed, settings.hidden_arguments)

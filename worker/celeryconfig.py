@@ -8,15 +8,21 @@ import math
 import sys
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
 
 from producers.servers import for_celery, is_redis, is_sentinel
+from worker.execution.gate import DEFAULT_QUEUE
 from worker.settings import WorkerSettings
 
 QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
 """One a command, in the order they are served: what reduces risk first, queries next, money out after them, and last
 the looking for unknowns, which asks a venue many questions."""
+
+SERVED = (*QUEUES, DEFAULT_QUEUE)
+"""Those that a worker takes from unless it is told otherwise: also where a sender's commands go who named no queue, to
+answer them. Nothing is executed from there, so it comes last."""
 
 CONCURRENCY = 16
 """Threads a process: enough to wait for venues in, few enough that they don't fight for the interpreter."""
@@ -41,9 +47,11 @@ def broker_transport(settings: WorkerSettings) -> str | None:
     """The transport to use in the place of kombu's own; None for its own.
 
     Ours survives the loss of a Redis server with commands in flight, where stock kombu's worker exits (m). RabbitMQ
-    keeps what is not acknowledged by itself.
+    keeps what is not acknowledged by itself; ours opens no compressed message.
     """
-    if settings.stock_transport or not is_redis(settings.broker_url):
+    if not is_redis(settings.broker_url):
+        return f"worker.amqp:{'SSLTransport' if urlsplit(settings.broker_url).scheme == 'amqps' else 'Transport'}"
+    if settings.stock_transport:
         return None
     return f"worker.channel:{'SentinelTransport' if is_sentinel(settings.broker_url) else 'Transport'}"
 
@@ -63,6 +71,8 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
         # A worker killed while sweeping holds the sweep's lock for this long; stock: 300 s.
         "unacked_mutex_expire": 10,
         "queue_order_strategy": "priority",
+        # Nothing but commands comes out of them; the stock transport does not know the word.
+        **({} if settings.stock_transport else {"gated_queues": SERVED}),
         "socket_keepalive": True,
         "socket_connect_timeout": min(5, patience),
         "socket_timeout": patience,
@@ -85,7 +95,7 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "broker_transport": broker_transport(settings),
         "result_backend": for_celery(settings.result_backend).url,
         # Declared as Celery declares a queue that a sender names, so that both bind the same.
-        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in SERVED],
         # For Celery's own helper tasks; commands are routed by name.
         "task_default_queue": "orders.positions",
         "task_routes": {name: {"queue": name} for name in QUEUES},

@@ -12,15 +12,19 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from contextlib import contextmanager
+from queue import Empty
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import redis
-from kombu.utils.json import dumps
+from kombu.utils.encoding import bytes_to_str
 
 from producers.direct import Direct
 from producers.servers import unquoted
+from worker.channel_restore import RestoringQoS
 from worker.channel_script import ACK, ACK_SHA
-from worker.channel_take import TakingChannel, TakingQoS
+from worker.channel_take import TakingChannel
+from worker.execution.gate import MOST_BYTES
 from worker.remote_control import PURGE, Refused
 
 if TYPE_CHECKING:
@@ -40,9 +44,12 @@ SERVER_TROUBLE = (redis.RedisError, OSError)
 #: Delivery tags whose acks found no server, by broker, until a live channel delivers them. Of the process, because a
 #: connection that is replaced shares no object with its successor.
 OWED: defaultdict[str, set[str]] = defaultdict(set)
+#: When takes were sent whose answers were lost, UNIX seconds, by broker; and until when each is looked for, on the
+#: monotonic clock. What such a take recorded as unacked nobody has, and it carries this time.
+LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
 
 
-class QoS(TakingQoS):
+class QoS(RestoringQoS):
     """Acks that arrive although the connection on which the message came is gone."""
 
     channel: Channel
@@ -91,7 +98,7 @@ class QoS(TakingQoS):
         self._quick_ack(delivery_tag)
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Deliver the acks that are owed, then sweep as kombu does.
+        """Deliver the acks that are owed and put back what was taken and never came, then sweep.
 
         A server that refuses the sweep, being full or read-only, must not end the worker, as it would with kombu: an
         error that is no connection error leaves Celery's event loop for good.
@@ -103,16 +110,36 @@ class QoS(TakingQoS):
             logger.warning("messages of dead workers are not put back for now, the server says: %s", _plain(refusal))
 
     def pay(self) -> None:
-        """Deliver the acks that earlier found no server; what fails again stays owed."""
+        """Deliver the acks that earlier found no server, and put back what lost takes recorded; what fails again stays
+        owed."""
+        try:
+            self._pay_acks()
+            self._put_back_lost()
+        except SERVER_TROUBLE:
+            return
+
+    def _pay_acks(self) -> None:
         tags = list(OWED[self.channel.broker])
         if not tags:
             return
-        try:
-            self._remove(tags)
-        except SERVER_TROUBLE:
-            return
+        self._remove(tags)
         OWED[self.channel.broker].difference_update(tags)
         logger.info("%d late acks were delivered", len(tags))
+
+    def _put_back_lost(self) -> None:
+        """Put the messages of lost takes back on their queues, and not only after their visibility timeout.
+
+        A server that was slow, or hung, may carry out a take after its sender has given it up: it is looked for as long
+        as the visibility timeout would take.
+        """
+        lost = LOST_TAKES[self.channel.broker]
+        for taken_at in list(lost):
+            for tag in self.taken_at(taken_at):
+                self.restore_by_tag(bytes_to_str(tag))
+                lost[taken_at] = 0.0
+                logger.warning("a message whose delivery was lost with its connection is back on its queue")
+            if monotonic() > lost[taken_at]:
+                del lost[taken_at]
 
     def _settle(self, tag: str) -> None:
         """Remove `tag` from `unacked`, through a second connection if the first is dead, or owe it."""
@@ -132,31 +159,7 @@ class QoS(TakingQoS):
 
     def _remove(self, tags: list[str], *, spare: bool = False) -> None:
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
-            if not self.channel.global_keyprefix:
-                self._remove_in_one(client, tags)
-                return
-            # kombu's client would put the prefix before one of the script's keys and not before the other.
-            pipe = client.pipeline()
-            for tag in tags:
-                self._remove_from_indices(tag, pipe)
-            pipe.execute()
-
-    def _remove_in_one(self, client: Any, tags: list[str]) -> None:
-        self.channel.directly(client).script(ACK, ACK_SHA, (self.unacked_index_key, self.unacked_key), tags)
-
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
-        """Put a message back on its queue; an entry that can't be read goes to the list `unacked.dead`.
-
-        Such an entry is left by a worker that died before it could set an unreadable message aside. kombu's sweep would
-        end at it every time, and with it the worker.
-        """
-        try:
-            super().restore_by_tag(tag, client=client, leftmost=leftmost)
-        except ValueError:
-            logger.critical("an unreadable message was moved to %s.dead: its delivery tag is %s", self.unacked_key, tag)
-            with self.channel.conn_or_acquire(client) as usable:
-                usable.lpush(f"{self.unacked_key}.dead", usable.hget(self.unacked_key, tag) or "")
-                self._remove_from_indices(tag, usable.pipeline()).execute()
+            self.channel.directly(client).script(ACK, ACK_SHA, self.books, tags)
 
 
 def _command_id(message: Any) -> str:
@@ -183,7 +186,7 @@ class Channel(TakingChannel):
             if name in spare:
                 spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
         self._spare = spare
-        self._own: Direct | None = None
+        self._own: tuple[Any, Direct] | None = None
         place = (spare.get(part) for part in ("host", "port", "path", "db"))
         self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
 
@@ -195,8 +198,47 @@ class Channel(TakingChannel):
     def abandon(self) -> None:
         """Note that the connection is lost; `close` then talks to no server."""
         self.lost = True
-        self._in_poll = None
+        self.lose_take()
         self.auto_delete_queues.clear()
+
+    def connected_anew(self) -> None:
+        """Settle what an earlier connection has left."""
+        self.qos.pay()
+
+    def lose_take(self) -> None:
+        """Remember the take under way: the server may have carried it out."""
+        if self._in_poll:
+            LOST_TAKES[self.broker][self._taken_at] = monotonic() + self.visibility_timeout
+        super().lose_take()
+
+    def _receive(self) -> bool:
+        """Receive broadcasts. The loss of their connection ends no other; with kombu it ends them all, and with them a
+        take that has a message in its answer."""
+        try:
+            return bool(super()._receive())
+        except SERVER_TROUBLE as trouble:
+            logger.warning("the connection for remote control was lost (%s) and is made anew", _plain(trouble))
+            self._in_listen = None
+            if self.subclient.connection is not None:
+                self.subclient.connection.disconnect()
+            raise Empty from None
+
+    def _receive_one(self, c: Any) -> Any:
+        """Receive a broadcast; whatever is wrong with it costs this one and nothing else."""
+        try:
+            return super()._receive_one(c)
+        except (Empty, *SERVER_TROUBLE):
+            raise
+        except Exception as fault:  # noqa: BLE001 - see above
+            logger.error("a broadcast can't be read and is dropped (%s)", type(fault).__name__)  # noqa: TRY400
+            return None
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
+        """Deliver a broadcast that is no longer than a command may be, and not compressed."""
+        headers = message.get("headers") or {}
+        if headers.get("compression") or len(message.get("body") or "") > MOST_BYTES:
+            raise ValueError("a broadcast is compressed or too long")
+        return super()._deliver_fanout_message(message, exchange)
 
     def close(self) -> None:
         """Close for good, at the first try, whatever state the connection is in.
@@ -213,24 +255,6 @@ class Channel(TakingChannel):
             logger.warning("the channel is closed without a word to the server: %s", trouble)
             self.abandon()
             super().close()
-
-    def _do_restore_message(
-        self, payload: dict[str, Any], exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
-    ) -> None:
-        """Put the message on its queues again, or on the list `unacked.dead` if it has none any more.
-
-        kombu drops the message in that case, and also when its headers are null.
-        """
-        for part in (payload.get("headers"), payload["properties"].get("delivery_info")):
-            if isinstance(part, dict):
-                part["redelivered"] = True
-        push = pipe.lpush if leftmost else pipe.rpush
-        queues = self._lookup(exchange, routing_key)
-        for queue in queues:
-            push(self._q_for_pri(queue, self._get_message_priority(payload, reverse=False)), dumps(payload))
-        if not queues:
-            logger.critical("no queue for %r of exchange %r: moved to %s.dead", routing_key, exchange, self.unacked_key)
-            pipe.lpush(f"{self.unacked_key}.dead", dumps(payload))
 
     def queue_purge(self, queue: str, **_options: Any) -> int:  # noqa: ARG002 - kombu's signature
         """Not done, for what is queued are commands: `celery purge` asks the channel itself.
@@ -254,13 +278,19 @@ class Channel(TakingChannel):
 
     def _own_client(self) -> Any:
         """One client for all acks of this channel: kombu makes a new one each time, which takes longer than the ack."""
-        if self._own is None or self._own.client.connection_pool is not self.pool:
-            self._own = Direct(self._create_client())
-        return self._own.client
+        if self._own is None or self._own[0].connection_pool is not self.pool:
+            client = self._create_client()
+            self._own = client, self._over(client)
+        return self._own[0]
 
     def directly(self, client: Any) -> Direct:
-        """The shorter way of a client."""
-        return self._own if self._own is not None and self._own.client is client else Direct(client)
+        """The shorter way of a client; keys are given with their prefix."""
+        return self._own[1] if self._own is not None and self._own[0] is client else self._over(client)
+
+    @staticmethod
+    def _over(client: Any) -> Direct:
+        # Not over kombu's client, which would put a prefix before the first of a script's keys and not before the rest.
+        return Direct(redis.Redis(connection_pool=client.connection_pool))
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:

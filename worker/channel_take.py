@@ -5,7 +5,10 @@ script does both. What BRPOP did besides, waiting for a message, is done by the 
 (`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the same script, makes the server
 send one invalidation message when any of them is next written to. It looks and watches in one step, so that nothing can
 arrive unseen between the look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s)
-finds the message.
+finds the message, and is counted (`FOUND_LATE`).
+
+The option `gated_queues` names queues of commands: what is no command of theirs goes to `<queue>.dead` as it is, by the
+same script and before anybody reads it (`worker/execution/gate.py`).
 """
 
 # What is subclassed here is kombu's, which publishes no types.
@@ -18,7 +21,7 @@ from __future__ import annotations
 import logging
 from queue import Empty
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
@@ -26,24 +29,36 @@ from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
+from producers.commands import COMMANDS
 from worker.channel_script import SHA, TAKE
+from worker.execution.dead import SUFFIX
+from worker.execution.gate import DEFAULT_QUEUE, barred
 
-__all__ = ["Poller", "TakingChannel", "TakingQoS"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["FOUND_LATE", "Poller", "TakingChannel", "TakingQoS"]
 
 logger = logging.getLogger(__name__)
 
 #: Stand for a message from the server that answers no command, and for no message at all.
 PUSH, NOTHING = object(), object()
-#: What reading a message as kombu does can end in when the message is malformed.
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+#: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
+FOUND_LATE: list[Callable[[], object]] = []
 
 
 class TakingQoS(stock.QoS):
     """Does not record again what the script has recorded."""
 
     def append(self, message: Any, delivery_tag: Any) -> None:
-        """Count the message as delivered; record it on the server only if it came by another way than the take."""
-        if str(delivery_tag) == self.channel.just_taken:
+        """Count the message as delivered; record it on the server only if it came by another way than the take.
+
+        One that was taken knows its queue, `taken_from`, which is more than its sender's word for it, and itself as it
+        came, `as_it_came`.
+        """
+        taken = self.channel.just_taken
+        if taken and delivery_tag == taken[0]:
+            _, message.taken_from, message.as_it_came = taken
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -53,14 +68,22 @@ class TakingChannel(stock.Channel):
     """A consuming channel whose take is atomic. `_in_poll` means, as in kombu, that a reply is on its way."""
 
     QoS = TakingQoS
-    #: Delivery tag of the message that is being delivered.
-    just_taken: str | None = None
+    from_transport_options = (*stock.Channel.from_transport_options, "gated_queues")
+    #: Queues of commands, which hand out nothing else.
+    gated_queues: Sequence[str] = ()
+    #: Delivery tag, queue and bytes of the message that is being delivered.
+    just_taken: tuple[str, str, bytes] | None = None
     _unrecorded: frozenset[str] = frozenset()
     _script_loaded = False
     _tracked: Any = None
     _asked: tuple[str, ...] = ()
     _stirred = True
     _next_take = 0.0
+    #: When the take under way was sent, UNIX seconds: also what the server records of it.
+    _taken_at = 0.0
+    #: Whether every queue was found empty, so that the server is to say when that changes; and whether the take under
+    #: way was sent although it has not said so.
+    _watching = _unasked = False
     _trouble: str | None = None
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -87,18 +110,25 @@ class TakingChannel(stock.Channel):
         keys = [self.global_keyprefix + key for _, key in pairs]
         script = ("EVALSHA", SHA) if self._script_loaded else ("EVAL", TAKE)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
-        recorded = "".join("01"[self.ack_emulation and queue not in self._unrecorded] for queue in self._asked)
+        rules = "".join(map(self._rule, self._asked))
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._stirred = False
+        self._unasked, self._stirred = self._watching and not self._stirred, False
         self._in_poll = connection
-        self._brpop_sent_at = monotonic()
-        connection.send_command(*script, len(keys), *keys, *unacked, time(), recorded, self.sep)
+        self._brpop_sent_at, self._taken_at = monotonic(), time()
+        arguments = (*unacked, self._taken_at, rules, self.sep, self.global_keyprefix, *COMMANDS)
+        connection.send_command(*script, len(keys), *keys, *arguments)
+
+    def _rule(self, queue: str) -> str:
+        """How the script is to hand out a queue's messages."""
+        if not self.ack_emulation or queue in self._unrecorded:
+            return "-"
+        return "+" if queue not in self.gated_queues else "?" if queue == DEFAULT_QUEUE else "="
 
     def _track(self, connection: Any) -> None:
         """Switch key tracking on for a fresh connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
             getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
-        self._script_loaded = False  # a new server may not know the script yet
+        self._script_loaded = self._watching = False  # a new server may not know the script yet
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
             connection.read_response()
@@ -110,6 +140,19 @@ class TakingChannel(stock.Channel):
                 self.brpop_timeout,
             )
         self._tracked = connection._sock
+        self.connected_anew()
+
+    def connected_anew(self) -> None:
+        """Called before the first take on a connection."""
+
+    def lose_take(self) -> None:
+        """Forget the take under way, whose answer can no longer be had."""
+        self._in_poll = None
+
+    def _on_connection_disconnect(self, connection: Any) -> None:
+        if self._in_poll is connection:
+            self.lose_take()
+        super()._on_connection_disconnect(connection)
 
     def _read(self, connection: Any, timeout: float = 0) -> Any:
         """Return the next answer or error, `PUSH`, or `NOTHING` if none is complete after `timeout` seconds."""
@@ -127,15 +170,30 @@ class TakingChannel(stock.Channel):
         return PUSH if answer is None else answer
 
     def _brpop_read(self, **_options: Any) -> bool:
-        """Read what has come; deliver a message if it is one, else raise `Empty`, as kombu's pollers want it."""
+        """Read what has come; deliver a message if it is one, else raise `Empty`, as kombu's pollers want it.
+
+        Whatever the parser holds is read before the message is delivered: the socket, which the poller looks at, does
+        not tell of what was read from it together with an answer.
+        """
         connection = self.client.connection
-        while (answer := self._read(connection)) is not NOTHING:
-            if answer is PUSH:
-                # While an answer is on its way this speaks of an earlier watch.
-                self._stirred = self._stirred or not self._in_poll
-            elif self._advance(connection, answer):
-                return True
-        raise Empty
+        taken = None
+        try:
+            while (answer := self._read(connection)) is not NOTHING:
+                if answer is not PUSH:
+                    taken = self._answered(connection, answer) or taken
+                elif self._in_poll:
+                    # This speaks of an earlier watch; the take under way sees what was written.
+                    self._unasked = False
+                else:
+                    self._stirred = True
+        except self.connection_errors:
+            # A message that came before the farewell is delivered; the next turn of the poller connects again.
+            if taken is None:
+                raise
+        if taken is None:
+            raise Empty
+        self._hand_over(*taken)
+        return True
 
     def listen(self) -> None:
         """Read what the server sends unasked: that a queue was written to, or its farewell."""
@@ -146,8 +204,8 @@ class TakingChannel(stock.Channel):
             if self.qos.can_consume():
                 raise
 
-    def _advance(self, connection: Any, answer: Any) -> bool:
-        """Take the next step after `answer`: deliver, wait or take again. True if a message was delivered."""
+    def _answered(self, connection: Any, answer: Any) -> list[Any] | None:
+        """Take note of the answer to a take; return the message in it, if there is one."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
             self._refused(connection, answer)
@@ -155,11 +213,14 @@ class TakingChannel(stock.Channel):
         self._script_loaded, self._trouble = True, None
         self._flush_brpop_reauth()
         if not isinstance(answer, list):
-            return False
-        *message, left = answer
-        self._stirred = left > 0
-        self._hand_over(*message)
-        return True
+            self._watching = True
+            return None
+        index, message, tag, left, *named = answer
+        self._stirred, self._watching = left > 0, left == 0
+        if self._unasked:
+            for tell in FOUND_LATE:
+                tell()
+        return [index, message, tag, *named]
 
     def _refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Take a rest after an error from the server, then try on a fresh connection; nothing was taken."""
@@ -168,32 +229,44 @@ class TakingChannel(stock.Channel):
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
 
-    def _hand_over(self, index: int, raw: bytes, tag: bytes | None) -> None:
+    def _hand_over(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
         """Deliver the message as kombu would, or set it aside if it can't be read."""
         queue = self._asked[index - 1]
         self._queue_cycle.rotate(queue)
         if tag == b"":
-            logger.critical("a message without delivery tag on %s was moved to %s.dead", queue, queue)
+            logger.error(
+                "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
+                *(queue, queue, SUFFIX, bytes_to_str(raw)),
+                *(name.decode("utf-8", "replace") or None for name in named),
+            )
             return
         try:
             payload = loads(bytes_to_str(raw))
-            self.Message(payload, channel=self)
-        except MALFORMED as fault:
-            self._set_aside(queue, raw, tag, fault)
+            why = queue in self.gated_queues and barred(
+                queue, payload.get("headers"), payload.get("content-encoding"), len(raw)
+            )
+            if tag:
+                payload["properties"]["delivery_tag"] = bytes_to_str(tag)
+            if not why:
+                self.Message(payload, channel=self)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
+            why = f"it can't be read ({type(fault).__name__})"
+        if why:
+            self._set_aside(queue, raw, tag, why)
             return
-        self.just_taken = bytes_to_str(tag) if tag else None
+        self.just_taken = (bytes_to_str(tag), queue, raw) if tag else None
         try:
             self.connection._deliver(payload, queue)
         finally:
             self.just_taken = None
 
-    def _set_aside(self, queue: str, raw: bytes, tag: bytes | None, fault: Exception) -> None:
+    def _set_aside(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
         """Move an unreadable message from `unacked` to `<queue>.dead`, where a person can look at it."""
-        logger.critical("an unreadable message on %s goes to %s.dead: %s", queue, queue, type(fault).__name__)
+        logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
         try:
             with self.conn_or_acquire() as client:
                 # One after the other: a transaction would go on to the removal although the push was refused.
-                client.lpush(f"{queue}.dead", raw)
+                client.lpush(queue + SUFFIX, raw)
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:
@@ -201,13 +274,14 @@ class TakingChannel(stock.Channel):
 
     def put_back(self, timeout: float = 1.0) -> None:
         """Wait for the answer that is on its way, and put its message back: the channel is closing."""
-        connection, self._in_poll = self._in_poll, None
+        connection = self._in_poll
         if not connection:
             return
         while (answer := self._read(connection, timeout)) is PUSH:
             pass
         if answer is NOTHING:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")
+        self._in_poll = None
         if isinstance(answer, list) and answer[2]:
             self.qos.restore_by_tag(bytes_to_str(answer[2]))
 
@@ -220,7 +294,8 @@ class Poller(stock.MultiChannelPoller):
         if not self._client_registered(channel, channel.client, "BRPOP"):
             if not channel.due():
                 return
-            channel._in_poll = None
+            if channel._in_poll:
+                channel.lose_take()
             self._register(channel, channel.client, "BRPOP")
         if not channel._in_poll and channel.due():
             channel._brpop_start()

@@ -70,13 +70,13 @@ def _worker(
 
 def _unfit(pool: str | None, queues: str | None) -> Iterator[str]:
     """What Celery would end at with a traceback."""
-    from worker.celeryconfig import QUEUES
+    from worker.celeryconfig import SERVED
 
     if pool not in (None, *POOLS):
         yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
-    strange = [name for name in (queues or "").split(",") if name and name not in QUEUES]
+    strange = [name for name in (queues or "").split(",") if name and name not in SERVED]
     if strange:
-        yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(QUEUES)}"
+        yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(SERVED)}"
 
 
 @simulator.command()

@@ -2,10 +2,12 @@
 
 And some end the stock worker, each worker that takes them: a command without an id is enough.
 
-Use it with ``worker_consumer = "worker.dead_letters:KeepingConsumer"``. Four kinds end here: a task that nobody
-registered, a message without a task, one that is malformed, and content that can't be decoded (or is pickled).
-Each goes to the list ``<queue>.dead`` as it came, and only then is acknowledged; when it can't be kept, it stays
-unacknowledged and comes again. The log names id and task, and nothing of the body, which may hold a secret.
+Use it with ``worker_consumer = "worker.dead_letters:KeepingConsumer"``. What is no command
+(``worker/execution/gate.py``), what is malformed, and content that can't be decoded (or is pickled) ends here, and so
+does whatever raises while it is taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is
+acknowledged; when it can't be kept, it stays unacknowledged and comes again. Nothing is stored as a result: the id is
+one of the sender's choice, and may be another's. The log names id and task, and nothing of the body, which may hold a
+secret.
 """
 
 # Celery and kombu publish no types.
@@ -17,24 +19,43 @@ from typing import Any
 
 import redis
 from celery import signals
-from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
 from kombu import Queue
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
-from producers.report import report_in
 from worker.execution.dead import SUFFIX
+from worker.execution.gate import barred
+from worker.order_request import REQUEST
 
 logger = logging.getLogger("orders.dead")
 
 
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What Celery's own reading of a message ends in where it takes for granted that a message is well made."""
+class Handing(Exception):
+    """The pool did not take a command that it was handed: no fault of the message's."""
 
 
 class KeepingConsumer(Consumer):
     """Celery's consumer with another end for what can't be executed."""
+
+    def __init__(self, on_task_request: Callable[[Any], Any], *args: Any, **kwargs: Any) -> None:
+        def hand(request: Any) -> Any:
+            try:
+                return on_task_request(request)
+            except RecursionError:  # of headers that are too deep for the pipe to a child
+                raise
+            except Exception as error:
+                raise Handing from error
+
+        super().__init__(hand, *args, **kwargs)
+
+    def update_strategies(self) -> None:
+        """Celery's own, for commands alone. Its built-in tasks (``celery.map``, ``celery.accumulate`` and their like)
+        would run what a sender likes, with this worker's login, under an id of the sender's choice."""
+        super().update_strategies()
+        for name, task in self.app.tasks.items():
+            if task.Request != REQUEST:
+                del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery's own, which a command without an id, or with a body that is no list of three, would get through: the
@@ -42,12 +63,37 @@ class KeepingConsumer(Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
+            message.taken_from = self._queue_of(message)
+            why = self._barred(message)
+            if why:
+                self._keep(message, why)
+                return
             try:
                 handle(message)
-            except MALFORMED as error:
+            except Handing as error:
+                raise error.__cause__ or error from None
+            except (redis.RedisError, KombuError, OSError):
+                # An event could not be sent; the message comes again.
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
                 self.on_invalid_task(None, message, error)
 
         return on_task_received
+
+    def _queue_of(self, message: Any) -> str:
+        """The queue that it was taken from. What the message itself says is the sender's word."""
+        known = getattr(message, "taken_from", None)
+        info = message.delivery_info or {}
+        if known is None and "consumer_tag" in info:
+            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
+            known = next((queue for queue, tag in tags.items() if tag == info["consumer_tag"]), None)
+        return str(known or info.get("routing_key") or "unknown")
+
+    @staticmethod
+    def _barred(message: Any) -> str | None:
+        # On Redis the server has looked at it already, and knows its size; kombu's body is decoded from base64.
+        size = len(getattr(message, "as_it_came", None) or message.body or "")
+        return barred(message.taken_from, message.headers, message.content_encoding, size)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """No task is named in it."""
@@ -64,26 +110,14 @@ class KeepingConsumer(Consumer):
         self._keep(message, f"its content can't be decoded ({type(exc).__name__})")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """No such task here. Its sender is told as stock Celery tells it, unless the id has a report, which stands."""
-        if not self._keep(message, "no worker has this task"):
-            return
-        name, command_id = _named(message)
-        if command_id and not self._has_report(command_id):
-            self.app.backend.mark_as_failure(command_id, NotRegistered(name))
-            if self.event_dispatcher:
-                self.event_dispatcher.send("task-failed", uuid=command_id, exception=f"NotRegistered({name!r})")
-        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=command_id)
-
-    def _has_report(self, command_id: str) -> bool:
-        backend = self.app.backend
-        # As it is stored: Celery's own reading makes an exception of it.
-        raw = backend.client.get(backend.get_key_for_task(command_id))
-        return bool(raw) and report_in(backend.decode(raw)) is not None
+        """It is the task of a queue that only looks like one of ours."""
+        if self._keep(message, "no worker has this task"):
+            name, command_id = _named(message)
+            signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=command_id)
 
     def _keep(self, message: Any, why: str) -> bool:
         """Put it on its queue's list of dead messages, then acknowledge it; False when it could not be kept."""
-        info = message.delivery_info or {}
-        queue = str(info.get("routing_key") or "unknown")
+        queue = self._queue_of(message)
         name, command_id = _named(message)
         try:
             self._put_aside(message, queue + SUFFIX)
@@ -111,7 +145,7 @@ class KeepingConsumer(Consumer):
     def _put_aside(self, message: Any, queue: str) -> None:
         """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
         if hasattr(message.channel, "conn_or_acquire"):
-            raw = dumps(message.serializable())
+            raw = getattr(message, "as_it_came", None) or dumps(message.serializable())
             with message.channel.conn_or_acquire() as client:
                 client.lpush(queue, raw)
             return

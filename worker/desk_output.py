@@ -135,10 +135,15 @@ def entry_line(entry: Entry) -> str:
     return printable(f"{when(entry.at)}  {event:<9} {command_id or '-'}  {outcome}  {more}").rstrip()
 
 
+def _what(letter: DeadLetter) -> str:
+    what = letter.task or letter.beginning
+    return f"{what} ({letter.why})" if letter.why else what
+
+
 def print_dead(queues: Sequence[tuple[str, int, Sequence[DeadLetter]]]) -> None:
     """Each dead message, newest first."""
     rows = [
-        (each.queue, each.index, each.size, each.command_id or "-", each.task or each.beginning)
+        (each.queue, each.index, each.size, each.command_id or "-", _what(each))
         for _, _, letters in queues
         for each in letters
     ]

@@ -7,31 +7,57 @@ import redis
 from kombu.exceptions import KombuError
 
 from producers.client import publisher_app
-from worker.celeryconfig import QUEUES, SWEEP_SECONDS, visibility_timeout
+from producers.servers import unquoted
+from worker.celeryconfig import QUEUES, SERVED, SWEEP_SECONDS, visibility_timeout
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
 from worker.execution.dead import SUFFIX
-from worker.observe.servers import enqueued_at, lists_of
+from worker.execution.gate import DEFAULT_QUEUE, OLDEST
+from worker.observe.servers import SEPARATOR, enqueued_at, lists_of
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
 INSPECT_SECONDS = 2.0
 OLD_SECONDS = 60.0
+STRAYS_SHOWN = 5
 START_ADVICE = "start one: orders worker"
 
 
 def check_queues(broker: Server) -> list[Finding]:
-    """How many commands wait in each queue, and for how long the oldest has."""
-    with open_client(broker.url) as client:
-        return [_queue(client, name) for name in QUEUES] + _dead(client)
+    """How many commands wait in each queue, and for how long the oldest has; and what waits where nobody looks."""
+    # What lies in a queue may be no text.
+    with open_client(broker.url, decode_responses=False) as client:
+        return [_queue(client, name) for name in SERVED] + _nobodys(client) + _dead(client)
+
+
+def _nobodys(client: redis.Redis) -> list[Finding]:
+    """Commands on lists that look like queues of commands and are none: a name that is mistyped, a priority between
+    kombu's steps."""
+    served = {each.encode() for name in SERVED for each in lists_of(name)}
+    looks = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{SEPARATOR}"))
+    found = {key for look in looks for key in client.scan_iter(match=look, count=1000, _type="LIST")}
+    strays = sorted(key for key in found - served if not key.endswith(SUFFIX.encode()))
+    if not strays:
+        return []
+    shown = [key.decode("utf-8", "backslashreplace")[:80] for key in strays[:STRAYS_SHOWN]]
+    said = ", ".join(f"{client.llen(key)} on {name!r}" for key, name in zip(strays, shown, strict=False))
+    more = f" and {len(strays) - STRAYS_SHOWN} more" if len(strays) > STRAYS_SHOWN else ""
+    advice = f"no worker of commands takes from there: their sender must name one of {', '.join(QUEUES)}"
+    return [_QUEUES.warning("other queues", said + more, advice)]
 
 
 def _queue(client: redis.Redis, name: str) -> Finding:
     with client.pipeline(transaction=False) as pipe:
         for each in lists_of(name):
             pipe.llen(each)
-            pipe.lindex(each, -1)  # the next to be taken, so the oldest
-        replies = pipe.execute()
+            pipe.eval(OLDEST, 1, each)  # the next to be taken, so the oldest
+        replies = pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, redis.ResponseError):
+            said = f"can't be looked at: {unquoted(reply)}"
+            return _QUEUES.fault(
+                name, said, "look at its key with redis-cli: TYPE; a login needs the rights of a worker's"
+            )
     depth = sum(replies[0::2])
     if not depth:
         return _QUEUES.ok(name, "empty")
@@ -44,11 +70,12 @@ def _queue(client: redis.Redis, name: str) -> Finding:
 
 def _dead(client: redis.Redis) -> list[Finding]:
     """Messages that no worker could read, which are kept aside."""
-    lists = [f"{name}{SUFFIX}" for name in (*QUEUES, "unacked")]
+    lists = [f"{name}{SUFFIX}" for name in (*SERVED, "unacked")]
     with client.pipeline(transaction=False) as pipe:
         for each in lists:
             pipe.llen(each)
-        kept = {name: length for name, length in zip(lists, pipe.execute(), strict=True) if length}
+        lengths = pipe.execute(raise_on_error=False)
+    kept = {name: length for name, length in zip(lists, lengths, strict=True) if isinstance(length, int) and length}
     if not kept:
         return [_QUEUES.ok("dead letters", "none")]
     said = ", ".join(f"{length} in {name}" for name, length in kept.items())
@@ -56,7 +83,7 @@ def _dead(client: redis.Redis) -> list[Finding]:
     return [_QUEUES.warning("dead letters", said, advice)]
 
 
-def _age_seconds(message: str | None) -> float | None:
+def _age_seconds(message: bytes | None) -> float | None:
     """How long ago a message was enqueued, where it says so."""
     since = enqueued_at(message)
     return None if since is None else max(0.0, time.time() - since)
@@ -88,8 +115,13 @@ def check_workers(broker: Server) -> list[Finding]:
         said = f"none answers within {INSPECT_SECONDS:g} s; nobody serves {', '.join(QUEUES)}"
         return [_WORKERS.fault("workers", said, START_ADVICE)]
     findings = [_WORKERS.ok(name, f"serves {', '.join(queues)}") for name, queues in served.items()]
-    for queue in QUEUES:
-        if not any(queue in queues for queues in served.values()):
+    for queue in SERVED:
+        if any(queue in queues for queues in served.values()):
+            continue
+        if queue == DEFAULT_QUEUE:
+            said = "no worker serves it: commands whose sender names no queue go there, and would get no answer"
+            findings.append(_WORKERS.warning(queue, said, f"add it to a worker's --queues: -Q …,{queue}"))
+        else:
             advice = f"start one: orders worker -Q {queue}"
             findings.append(_WORKERS.fault(queue, "no worker serves it: its commands wait", advice))
     return findings

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import KombuError
+from kombu.exceptions import EncodeError, KombuError
 
 from producers.intents import Intent
+from worker.execution.gate import OLDEST
 from worker.execution.intake import queued_since
 from worker.execution.sweeper import OldestQueued
 
@@ -24,8 +25,10 @@ def oldest_queued(app: Celery) -> OldestQueued:
             client = getattr(channel, "client", None)
             if client is None:
                 return None if _is_empty(channel, queue, connection.channel_errors) else 0
-            message = client.lindex(queue, -1)
-        return None if message is None else queued_since(message) or 0
+            kind = client.type(queue)
+            if kind == b"none":
+                return None
+            return queued_since(client.eval(OLDEST, 1, queue)) or 0
 
     return ask
 
@@ -55,6 +58,8 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
                 headers={"enqueued_at": intent.enqueued_at},
                 retry=False,
             )
+        except EncodeError:
+            raise  # of this intent, and no other
         except KombuError as error:
             raise OSError(str(error)) from error
 

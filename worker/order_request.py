@@ -3,21 +3,32 @@
 Stock Celery drops a message whose id was revoked, or whose ``expires`` has passed, and acknowledges it: the command
 would be gone without a report. Here a revocation has no meaning, whichever way the worker learnt of it (remote control,
 another worker's greeting at the start, a state file), and what has expired is executed as far as its refusal:
-``not_sent/expired``.
+``not_sent/expired``. So is what can't be executed as its envelope asks: due at no time that anybody can tell, or more
+than a day from now, or sent to no queue of its own: ``not_sent/invalid``.
 """
 
 # Celery publishes no types.
 # mypy: disallow-subclassing-any=False
 
 import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.worker.request import Request
 
 from producers.shown import STARS, hidden_values, shown_arguments, without
 from producers.visible import is_command_id
+from worker.execution.gate import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.request")
+
+REQUEST = f"{__name__}:OrderRequest"
+"""What a task names as its ``Request`` to be a command's."""
+LATEST = timedelta(days=1)
+"""How far from now a command may be due: a worker holds it in its memory until then."""
+REFUSAL = "orders_refusal"
+"""In a task's request: why its envelope lets it end in a refusal, in words; else absent."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
@@ -39,11 +50,54 @@ def guard_options(sender: Any, **_: Any) -> None:
             sender.options[name] = None
 
 
+def heeded(headers: dict[str, Any], now: datetime) -> str | None:
+    """Change ``eta`` and ``expires`` in a message's headers into what Celery can read, or into nothing.
+
+    Returns why they can't be heeded, None when they can. Dates are ISO 8601; without a zone they are UTC.
+    """
+    refusal = None
+    for name in ("eta", "expires"):
+        given = headers.get(name)
+        if given is None:
+            continue
+        try:
+            at = utc(given)
+        except (ValueError, OverflowError):
+            headers[name], refusal = None, refusal or f"its {name} is no date in ISO 8601 that UTC knows"
+            continue
+        headers[name] = at.isoformat()
+        if name == "eta" and at <= now:
+            headers[name] = None
+        elif name == "eta" and at > now + LATEST:
+            headers[name], refusal = None, f"its eta is more than {LATEST.days * 24} h from now; send it later"
+    return refusal
+
+
+def utc(given: Any) -> datetime:
+    """A date as Celery writes it.
+
+    Raises:
+        ValueError, OverflowError: it is none, or outside of the years 1 to 9999.
+    """
+    if not isinstance(given, str):
+        raise ValueError("no text")  # noqa: TRY004 - it is read from JSON, and no caller's mistake
+    at = datetime.fromisoformat(given)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 class OrderRequest(Request):
     """Use it as a task's ``Request``; the task says by ``hidden`` which arguments must not be seen."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, message: Any, *args: Any, headers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        asked = dict(message.headers if headers is None else headers)
+        asked.pop(REFUSAL, None)
+        refusal = heeded(asked, datetime.now(UTC))
+        if getattr(message, "taken_from", None) == DEFAULT_QUEUE:
+            refusal = f"name the queue: it came by Celery's default queue, and belongs on {asked.get('task')}"
+            asked["eta"] = None
+        super().__init__(message, *args, headers=asked, **kwargs)
+        if refusal:
+            self._request_dict[REFUSAL] = refusal
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")

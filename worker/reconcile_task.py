@@ -16,6 +16,7 @@ from worker.execution.clock import SystemClock
 from worker.execution.ledger import LedgerUnavailable
 from worker.execution.reconcile import NoSuchCommand, Reconciler, StillOpen, as_json
 from worker.execution.redis_ledger import RedisLedger, connect
+from worker.order_request import REQUEST
 from worker.report_backend import use_report_backends
 from worker.settings import WorkerSettings
 from worker.venues.everstrike import Everstrike
@@ -54,7 +55,7 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
         name=RECONCILE,
         acks_late=True,
         throws=(LookupError, RuntimeError, ConnectionError),
-        Request="worker.order_request:OrderRequest",
+        Request=REQUEST,
         hidden=frozenset(),
         shared=False,
     )

@@ -1,7 +1,6 @@
 """Four thin tasks: decode the message, execute, hand the report to Celery."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -17,6 +16,7 @@ from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope, enqueued_at
 from worker.following import give_up_next, send_errbacks, send_next
+from worker.order_request import REFUSAL, REQUEST, utc
 
 
 class OrderTask(Task):
@@ -27,7 +27,7 @@ class OrderTask(Task):
     throws = (OrderError,)
     # What logs and Flower show of a report: its first fields, and never as far as the venue's own words and amounts.
     resultrepr_maxsize = 100
-    Request = "worker.order_request:OrderRequest"
+    Request = REQUEST
     hidden: frozenset[str] = HIDDEN
     # Arguments are checked by the command's model, whose refusal becomes a report.
     typing = False
@@ -66,6 +66,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         enqueued_at=enqueued_at(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_milliseconds(task.request.expires),
+        refusal=task.request.get(REFUSAL),
     )
     stored = _known_without_ledger(task)
     try:
@@ -119,11 +120,5 @@ def _fingerprint(task: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _milliseconds(expires: Any) -> int | None:
-    """When a message expires, UNIX ms: Celery's ``expires``, an ISO date; without a zone it is UTC."""
-    if not isinstance(expires, str):
-        return None
-    try:
-        at = datetime.fromisoformat(expires)
-    except ValueError:
-        return None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    """When a message expires, UNIX ms; None when it does not say."""
+    return int(utc(expires).timestamp() * 1000) if isinstance(expires, str) else None

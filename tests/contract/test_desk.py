@@ -608,3 +608,29 @@ def test_dead_messages_are_listed_without_what_is_in_them(server: Server) -> Non
     assert fields.beginning == "JSON object of secret"
     assert "s3cret" not in str(letters)
     broker.close()
+
+
+@pytest.mark.parametrize(
+    ("queue", "changes", "why"),
+    [
+        ("orders.close", {"headers": {"task": "celery.accumulate"}}, "its task is not its queue's name"),
+        ("orders.close", {"headers": {"task": "orders.withdraw"}}, "its task is not its queue's name"),
+        ("orders.close", {"headers": {"compression": "application/x-bz2"}}, "it is compressed"),
+        ("orders.close", {"headers": {}}, "it names no task"),
+        ("orders.close", {"content-encoding": "bz2"}, "its content is encoded in another way than UTF-8"),
+        ("orders.close", {"body": "x" * 65_536}, "it is longer than 65536 bytes"),
+        ("celery", {"headers": {"task": "orders.nonsense"}}, "it is no command"),
+        ("orders.close", {}, ""),
+        ("unacked", {}, ""),
+    ],
+)
+def test_why_a_message_is_dead_is_told_where_its_envelope_says(
+    server: Server, queue: str, changes: dict[str, Any], why: str
+) -> None:
+    """By the rules by which the server put it there; what stood among the unacked is read through its brackets."""
+    server.flush()
+    message: Any = {"headers": {"task": "orders.close", "id": "7"}, "content-encoding": "utf-8", "body": "", **changes}
+    with redis.Redis(port=server.port) as broker:
+        broker.lpush(f"{queue}.dead", json.dumps([message, "", "orders.close"] if queue == "unacked" else message))
+        ((_, _, (letter,)),) = dead_letters(broker)
+    assert letter.why == why

@@ -116,6 +116,17 @@ def test_queues(server: Server) -> None:
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
+def test_a_queue_that_is_no_list_hides_no_other(server: Server) -> None:
+    """Nor does a message that is longer than any command: its length is not asked for."""
+    server.flush()
+    with redis.Redis(port=server.port) as client:
+        client.set("orders.close", "x")
+        client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
+        state = BrokerLook(client, ["orders.close", "orders.cancel"])()
+    assert state.queues.keys() == {"orders.cancel"}
+    assert (state.queues["orders.cancel"].waiting, state.queues["orders.cancel"].oldest) == (1, None)
+
+
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
 def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes) -> None:
     """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""

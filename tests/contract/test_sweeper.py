@@ -1,5 +1,6 @@
 """The sweep for lost messages, on a real server."""
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
 from worker.execution.ledger import Begun, Busy, Claim, Ended, Progress
 from worker.execution.redis_ledger import RedisLedger, connect
-from worker.execution.sweeper import LOCK_KEY, Sweeper
+from worker.execution.sweeper import BATCH, DEAD_KEY, LOCK_KEY, Sweeper
 
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
 
@@ -138,11 +139,68 @@ def test_the_first_intent_of_an_id_stands(bench: Bench) -> None:
     assert bench.published == [INTENT]
 
 
-def test_an_intent_that_can_not_be_read_is_told_and_kept(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """And it keeps no other from being published."""
-    bench.client.hset(MESSAGES_KEY, "0", "what?")
-    bench.client.zadd(INTENTS_KEY, {"0": START_MS - 1})
+BAD_INTENTS: dict[str, bytes | None] = {
+    "no JSON": b"what?",
+    "no text": b"\xff\xfe",
+    "no message": None,
+    "a task that is a list": b'{"task": ["x"], "kwargs": {}, "enqueued_at": 1}',
+    "a task that is no command": b'{"task": "celery.accumulate", "kwargs": {}, "enqueued_at": 1}',
+    "arguments that are none": b'{"task": "orders.close", "kwargs": [], "enqueued_at": 1}',
+    "a time without end": b'{"task": "orders.close", "kwargs": {}, "enqueued_at": 1e999}',
+    "nested too deeply": b"[" * 20_000,
+    "longer than a message": b'{"task": "orders.close", "kwargs": {"pair": "%s"}, "enqueued_at": 1}' % (b"x" * 60_000),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INTENTS)
+def test_a_bad_intent_costs_itself(bench: Bench, caplog: pytest.LogCaptureFixture, case: str) -> None:
+    """It is kept with the dead and told of once; every other is published."""
+    bad, name = BAD_INTENTS[case], "0"
+    if bad is not None:
+        bench.client.hset(MESSAGES_KEY, name, bad)
+    bench.client.zadd(INTENTS_KEY, {name: START_MS - 1})
     bench.clock.turn(31)
     assert bench.sweep() == 1
-    assert "intent 0 can't be published again" in caplog.text
-    assert bench.client.hget(MESSAGES_KEY, "0") == "what?"
+    assert bench.published == [INTENT]
+    bench.clock.turn(31)
+    bench.sweep()
+    assert caplog.text.count("went to orders:intents.dead") == 1
+    (kept, *more) = bench.client.lrange(DEAD_KEY, 0, -1) or ["{}"]
+    assert not more
+    assert json.loads(kept).get("intent") == (bad and bad.decode("utf-8", "backslashreplace"))
+    assert bench.client.zrange(INTENTS_KEY, 0, -1) == ["1"]
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b""])
+def test_an_intent_of_an_id_that_is_no_word_costs_itself(bench: Bench, name: bytes) -> None:
+    """No message of it would be executed, and nobody else's waits for it."""
+    bench.client.hset(MESSAGES_KEY, name, INTENT.to_json())
+    bench.client.zadd(INTENTS_KEY, {name: START_MS - 1})
+    bench.clock.turn(31)
+    assert bench.sweep() == 1
+    assert bench.client.zrange(INTENTS_KEY, 0, -1) == ["1"]
+
+
+def test_thousands_of_bad_intents_are_a_few_lines(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """And they stand before the good one for some sweeps only."""
+    bench.client.zadd(INTENTS_KEY, {f"bad-{number}": START_MS - 1 for number in range(2 * BATCH)})
+    bench.clock.turn(31)
+    assert [bench.sweep() for _ in range(3)] == [0, 0, 1]
+    assert len(caplog.records) == 3
+
+
+def test_nobody_postpones_an_intent_for_ever(bench: Bench) -> None:
+    """A time to come that no command needs counts from now."""
+    bench.client.zadd(INTENTS_KEY, {"1": 9e15})
+    assert bench.sweep() == 0
+    bench.clock.turn(31)
+    assert bench.sweep() == 1
+
+
+def test_an_intent_that_can_not_be_published_costs_itself(bench: Bench) -> None:
+    """Whatever it is that goes wrong with it; a broker that is away is another matter."""
+    bench.sweeper._publish = lambda _: int("no number")
+    bench.clock.turn(31)
+    assert bench.sweep() == 0
+    assert bench.client.exists(INTENTS_KEY, MESSAGES_KEY) == 0
+    assert bench.client.llen(DEAD_KEY) == 1

@@ -509,7 +509,6 @@ UNREADABLE: dict[str, tuple[bytes, str, dict[str, Any]]] = {
     "a command, pickled": (SECRET, PICKLE, {"id": "z", "task": "orders.close"}),
     "a command in another shape": (b'{"pair": "s3cret-in-the-body"}', JSON, {"id": "v", "task": "orders.close"}),
     "a command without an id": (BODY, JSON, {"task": "orders.close"}),
-    "a command that is due some day": (BODY, JSON, {"id": "u", "task": "orders.close", "eta": "some day"}),
     "a task that is no word": (BODY, JSON, {"id": "t", "task": ["orders.close"]}),
 }
 

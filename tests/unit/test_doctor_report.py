@@ -150,6 +150,7 @@ def test_a_queue_that_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
         "w1@a": "ok",
         "w2@a": "ok",
         "orders.withdraw": "fault",
+        "celery": "warning",
     }
     assert found["orders.withdraw"].advice == "start one: orders worker -Q orders.withdraw"
 

@@ -9,7 +9,7 @@ import pytest
 from producers.client import OrderClient
 from producers.servers import connect, for_celery, sentinels_of, verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
-from worker.celeryconfig import QUEUES, celery_config, visibility_timeout
+from worker.celeryconfig import QUEUES, SERVED, celery_config, visibility_timeout
 from worker.settings import WorkerSettings, load
 
 
@@ -378,4 +378,4 @@ def test_queues_reduce_risk_first() -> None:
     """Cancels and closes are served before queries and withdrawals."""
     assert QUEUES.index("orders.cancel") < QUEUES.index("orders.positions") < QUEUES.index("orders.withdraw")
     assert QUEUES.index("orders.close") < QUEUES.index("orders.positions")
-    assert [queue.name for queue in celery_config(WorkerSettings())["task_queues"]] == list(QUEUES)
+    assert [queue.name for queue in celery_config(WorkerSettings())["task_queues"]] == list(SERVED)

@@ -1,7 +1,8 @@
 """Messages that could not be read: kept on ``<queue>.dead`` in the broker's database, and never dropped.
 
-They are put there by ``worker/channel_take.py`` (what is no message) and ``worker/dead_letters.py`` (what is no task of
-this worker). Newest first, as they lie on the list.
+They are put there by the server itself, by the rules of ``worker/execution/gate.py``, by ``worker/channel_take.py``
+(what can't be read) and ``worker/dead_letters.py`` (what can't be taken up); and on ``unacked.dead`` by
+``worker/channel_restore.py``, each as a list of message, exchange and routing key. Newest first, as they lie there.
 """
 
 import json
@@ -10,6 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import redis
+
+from worker.execution.gate import barred
 
 SUFFIX = ".dead"
 SHOWN_CHARS = 48
@@ -29,6 +32,8 @@ class DeadLetter:
     command_id: str | None
     beginning: str
     """The first characters of what names no task; else empty."""
+    why: str
+    """Why it was not taken up, where the envelope tells; else empty, and the worker's log has it."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
@@ -53,20 +58,29 @@ def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, i
 
 def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
     """What may be shown of a message."""
-    try:
-        headers = json.loads(raw)["headers"]
-        task, command_id = headers.get("task"), headers.get("id")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        task = command_id = None
-    named = isinstance(task, str)
+    task, command_id, why = _read(queue, raw)
     return DeadLetter(
         queue=queue,
         index=index,
         size=len(raw),
         task=task[:100] if isinstance(task, str) else None,
         command_id=command_id[:255] if isinstance(command_id, str) else None,
-        beginning="" if named else _beginning(raw),
+        beginning="" if isinstance(task, str) else _beginning(raw),
+        why=why,
     )
+
+
+def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
+    """Task, id, and why it was not taken up."""
+    try:
+        message = json.loads(raw)
+        if isinstance(message, list):  # as it stands among the unacked messages
+            message, _, queue = message
+        headers = message["headers"]
+        why = barred(queue, headers, message.get("content-encoding"), len(raw)) or ""
+        return headers.get("task"), headers.get("id"), why
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None, None, barred(queue, {"task": queue}, None, len(raw)) or "it can't be read"
 
 
 def _beginning(raw: bytes) -> str:
@@ -76,6 +90,8 @@ def _beginning(raw: bytes) -> str:
         value = json.loads(raw)
         if isinstance(value, dict):
             return f"JSON object of {', '.join(sorted(map(str, value)))}"[: 2 * SHOWN_CHARS]
+        if isinstance(value, list):
+            return f"JSON list of {len(value)}"
         text = raw[:SHOWN_CHARS].decode("ascii")
     except (ValueError, RecursionError):
         text = raw[:SHOWN_CHARS].decode("ascii", "replace")

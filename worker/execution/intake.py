@@ -28,6 +28,8 @@ class Envelope:
     """Whether the broker says that it delivered the message before."""
     expires_at: int | None = None
     """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
+    refusal: str | None = None
+    """Why its message, whatever the command is, asks for what can't be done; in words."""
 
 
 class CannotSend(Exception):
@@ -54,6 +56,8 @@ class Intake:
 
     def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CannotSend:
         """The command with its account and venue, or why it can't be one. Never raises."""
+        if envelope.refusal:
+            return CannotSend(Reason.INVALID, envelope.refusal)
         if envelope.positional:
             return CannotSend(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:

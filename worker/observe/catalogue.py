@@ -75,6 +75,11 @@ FAULTS = _counter("orders_worker_faults_total", "command", "Faults of the worker
 LEDGER_FAILURES = _counter(
     "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
 )
+TAKE_FALLBACK = _counter(
+    "orders_take_fallback_total",
+    "",
+    "Messages found by the look that a worker takes each second, of which the broker had not told it. Should stay 0.",
+)
 
 # -- times -----------------------------------------------------------------------------------------------------------
 
@@ -162,6 +167,7 @@ EVENTS = (
     REPUBLISHED,
     FAULTS,
     LEDGER_FAILURES,
+    TAKE_FALLBACK,
     QUEUE_WAIT,
     SIGNATURE_AGE,
     VENUE_LATENCY,

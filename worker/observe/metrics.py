@@ -147,6 +147,10 @@ class Metrics(Observer):
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
 
+    def found_late(self) -> None:
+        """A message waited for the look that only the clock asks for."""
+        self._count(catalogue.TAKE_FALLBACK)
+
     # -- the ledger --------------------------------------------------------------------------------------------------
 
     def asked(self, move: str, seconds: float) -> None:

@@ -13,6 +13,7 @@ import redis
 
 from producers.intents import INTENTS_KEY
 from worker.execution.dead import SUFFIX
+from worker.execution.gate import OLDEST
 from worker.execution.intake import queued_since
 from worker.execution.redis_ledger import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY, halt_of
 
@@ -25,7 +26,7 @@ UNACKED = "unacked"
 """kombu's key for messages taken and not acknowledged."""
 _PRIORITIES = (0, 3, 6, 9)
 """kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
-_SEPARATOR = "\x06\x16"
+SEPARATOR = "\x06\x16"
 
 T = TypeVar("T")
 
@@ -163,19 +164,25 @@ class BrokerLook:
                 pipe.llen(self.prefix + queue + SUFFIX)
                 for each in lists_of(queue):
                     pipe.llen(self.prefix + each)
-                    pipe.lindex(self.prefix + each, -1)
+                    pipe.eval(OLDEST, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
             pipe.llen(self.prefix + UNACKED + SUFFIX)
-            *told, unacked, dead_unacked = pipe.execute()
+            *told, unacked, dead_unacked = pipe.execute(raise_on_error=False)
         width = len(told) // max(1, len(self.queues))
         rows = [told[start : start + width] for start in range(0, len(told), width or 1)]
-        states = {queue: _queue_state(*row) for queue, row in zip(self.queues, rows, strict=True)}
-        return BrokerState(server, states, int(unacked), int(dead_unacked))
+        # A key that is no list, or may not be looked at, hides its own queue and no other.
+        readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _refused(row)]
+        states = {queue: _queue_state(*row) for queue, row in readable}
+        return BrokerState(server, states, *(0 if _refused([each]) else int(each) for each in (unacked, dead_unacked)))
+
+
+def _refused(answers: Sequence[Any]) -> bool:
+    return any(isinstance(answer, Exception) for answer in answers)
 
 
 def lists_of(queue: str) -> list[str]:
     """The lists in which a queue's messages wait: senders may give theirs a priority."""
-    return [queue if step == 0 else f"{queue}{_SEPARATOR}{step}" for step in _PRIORITIES]
+    return [queue if step == 0 else f"{queue}{SEPARATOR}{step}" for step in _PRIORITIES]
 
 
 def _queue_state(dead: int, *told: Any) -> QueueState:

@@ -120,10 +120,12 @@ class Watch:
         pool = get_implementation(sender.pool_cls)
         if pool.__module__ == "celery.concurrency.prefork":
             self._shared = endpoint.share_among_processes()
+        from worker.channel_take import FOUND_LATE
         from worker.observe.state import State
 
         with self._lock:
-            served = self._count()[1]
+            metrics, served = self._count()
+        FOUND_LATE.append(metrics.found_late)
         wanted = self._settings.metrics
         served.register(
             State(

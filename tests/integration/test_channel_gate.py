@@ -1,0 +1,260 @@
+"""What the server hands out of a queue of commands, and what it puts back when a worker is gone."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.channel_rig import Broker
+from tests.integration.test_channel_take import consumer, drain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUEUES = ("orders.close", "celery")
+PRIORITY = "\x06\x16"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Broker]:
+    """One server for all tests of this file."""
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(server: Broker) -> Broker:
+    """The server, emptied."""
+    server.flush()
+    return server
+
+
+def message(tag: str = "tag", queue: str = "orders.close", **changes: Any) -> str:
+    """A command's message as kombu writes it, with changes to its envelope."""
+    properties = {
+        "delivery_tag": tag,
+        "body_encoding": "base64",
+        "priority": 0,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+    }
+    envelope = {
+        "body": "e30=",
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": queue, "id": "1"},
+        "properties": properties,
+        **changes,
+    }
+    return json.dumps(envelope)
+
+
+def headers(**named: Any) -> dict[str, Any]:
+    """A command's headers, with changes."""
+    return {"headers": {"task": "orders.close", "id": "1", **named}}
+
+
+def sized(size: int) -> str:
+    """A message of so many bytes."""
+    return message(filler="")[:-2] + "x" * (size - len(message(filler=""))) + '"}'
+
+
+BARRED = {
+    "a built-in task of Celery's": message(**headers(task="celery.accumulate")),
+    "another command": message(**headers(task="orders.withdraw")),
+    "no task": message(headers={"id": "1"}),
+    "null for a task": message(**headers(task=None)),
+    "a task that is a list": message(**headers(task=["orders.close"])),
+    "another spelling": message(**headers(task="Orders.Close")),
+    "headers that are none": message(headers=[]),
+    "compressed": message(**headers(compression="application/x-bz2")),
+    "compressed by a list": message(**headers(compression=["application/x-bz2"])),
+    "compressed by a codec of Python's": message(**{"content-encoding": "bz2"}),
+    "an encoding that is a number": message(**{"content-encoding": 7}),
+    "64 KiB and a byte": sized(65_537),
+    "6 MB": sized(6_000_000),
+    "half a character, and another command": message(**headers(task="orders.withdraw", shadow="\ud800")),
+    "half a character, and compressed": message(**headers(compression="application/x-bz2", shadow="\ud800")),
+    "nested too deeply for Lua": message(**headers(task="orders.withdraw"), x=json.loads("[" * 900 + "]" * 900)),
+    "no tag": message(tag=""),
+    "no properties": message(properties=None),
+}
+
+
+@pytest.mark.parametrize("priority", ["", f"{PRIORITY}9"])
+@pytest.mark.parametrize("case", BARRED)
+def test_what_is_no_command_of_its_queue_goes_to_the_dead_as_it_is(broker: Broker, case: str, priority: str) -> None:
+    """Nobody gets it, nothing is recorded of it, and what lies behind it is delivered."""
+    db = broker.db(0)
+    db.lpush(f"orders.close{priority}", BARRED[case], message("good"))
+    with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
+        drain(connection, messages, 1)
+        assert [one.delivery_tag for one in messages] == ["good"]
+        assert db.lrange("orders.close.dead", 0, -1) == [BARRED[case]]
+        assert db.hkeys("unacked") == ["good"]
+        messages[0].ack()
+    assert not db.exists("unacked", "unacked_index", "orders.close")
+
+
+ADMITTED = {
+    "64 KiB": sized(65_536),
+    "no encoding named": message(**{"content-encoding": None}),
+    "an encoding in capitals": message(**{"content-encoding": "UTF-8"}),
+    "null for a compression": message(**headers(compression=None)),
+    "half a character": message(**headers(shadow="\ud800")),
+}
+
+
+@pytest.mark.parametrize("case", ADMITTED)
+def test_a_command_of_its_queue_is_handed_out(broker: Broker, case: str) -> None:
+    """The rules take nothing else away."""
+    broker.db(0).lpush("orders.close", ADMITTED[case])
+    with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
+        drain(connection, messages, 1)
+        assert messages[0].taken_from == "orders.close"
+        assert messages[0].as_it_came.decode() == ADMITTED[case]
+        messages[0].ack()
+
+
+def test_celerys_default_queue_hands_out_every_command_and_nothing_else(broker: Broker) -> None:
+    """Whatever the message says where it was sent: the list that it lay on counts."""
+    db = broker.db(0)
+    db.lpush("celery", message("a", **headers(task="celery.map")), message("b", "orders.withdraw"))
+    with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
+        drain(connection, messages, 1)
+        assert (messages[0].headers["task"], messages[0].taken_from) == ("orders.withdraw", "celery")
+        assert db.llen("celery.dead") == 1
+        messages[0].ack()
+
+
+def test_two_messages_of_one_tag_are_two_messages(broker: Broker) -> None:
+    """A sender chooses the tag: it must not write over the record of another message, nor acknowledge it."""
+    db = broker.db(0)
+    db.lpush(
+        "orders.close",
+        message("same"),
+        message("same"),
+        message("other", properties={"delivery_tag": 1e300, "body_encoding": "base64"}),
+    )
+    with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
+        drain(connection, messages, 3)
+        assert db.hlen("unacked") == 3
+        for count in (2, 1, 0):
+            messages[count].ack()
+            assert db.hlen("unacked") == db.zcard("unacked_index") == count
+
+
+GOOD = json.dumps([json.loads(message("good")), "", "orders.close"])
+
+
+def entry(**changes: Any) -> str:
+    """A command as it stands among the unacked, with changes to its envelope."""
+    return json.dumps([json.loads(message("bad", **changes)), "", "orders.close"])
+
+
+def priority(value: str) -> str:
+    """The same with this JSON for a priority."""
+    return entry().replace('"priority": 0', f'"priority": {value}')
+
+
+BAD_ENTRIES = {
+    "a priority without end": priority("1e999"),
+    "a priority below all": priority("-1e999"),
+    "a priority that is Infinity": priority("Infinity"),
+    "no JSON": "what?",
+    "no text": b"\xff\xfe",
+    "no list": "{}",
+    "a list of two": "[{}, 1]",
+    "a list of four": "[{}, 1, 2, 3]",
+    "a number": "7",
+    "null": "null",
+    "no message": '[7, "", "orders.close"]',
+    "no properties": entry(properties=None),
+    "properties that are a list": entry(properties=[]),
+    "nested too deeply": "[" * 100_000,
+    "an exchange that is a list": json.dumps([{"properties": {}}, ["x"], "orders.close"]),
+    "an exchange that nobody declared": json.dumps([{"properties": {}}, "gone", "orders.close"]),
+    "a routing key that is a number": json.dumps([{"properties": {}}, "", 5]),
+    "a routing key that is a list": json.dumps([{"properties": {}}, "", ["orders.close"]]),
+    "no routing key": json.dumps([{"properties": {}}, "", ""]),
+    "a queue that is no list": json.dumps([{"properties": {}}, "", "unacked_index"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENTRIES)
+def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker, case: str) -> None:
+    """It is moved to the dead, byte for byte; the sweep goes on, and the next has nothing to do."""
+    bad = BAD_ENTRIES[case]
+    db = broker.db(0)
+    db.hset("unacked", mapping={"bad": bad, "good": GOOD, "older": GOOD})
+    db.zadd("unacked_index", {"older": 1, "bad": 2, "good": 3})
+    with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
+        for _ in range(2):
+            connection.default_channel.qos.restore_visible(interval=1)
+        assert db.llen("orders.close") == 2
+        raw = bad if isinstance(bad, bytes) else bad.encode()
+        assert _raw(broker, "unacked.dead") == [raw]
+        assert not db.exists("unacked", "unacked_index") or db.zcard("unacked_index") == 0
+
+
+def _raw(broker: Broker, key: str) -> list[bytes]:
+    import redis
+
+    with redis.Redis(port=broker.port) as client:
+        return list(client.lrange(key, 0, -1))  # type: ignore[arg-type, union-attr, unused-ignore]
+
+
+@pytest.mark.parametrize("value", ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "true"])
+def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker, value: str) -> None:
+    """As kombu reads it: by the nearest of its steps, or by none."""
+    db = broker.db(0)
+    db.hset("unacked", "one", priority(value))
+    db.zadd("unacked_index", {"one": 1})
+    with consumer(broker, "orders.close", visibility_timeout=10) as (connection, messages):
+        connection.default_channel.qos.restore_visible(interval=1)
+        drain(connection, messages, 1)
+        assert messages[0].headers["redelivered"]
+        messages[0].ack()
+
+
+@pytest.mark.parametrize("score", [float("-inf"), -1e300, -1, 0, 9e15, 1e300, float("inf")])
+def test_an_entry_under_an_absurd_time_comes_back(broker: Broker, score: float) -> None:
+    """At once, or as if it were taken now."""
+    db = broker.db(0)
+    db.hset("unacked", "one", GOOD)
+    db.zadd("unacked_index", {"one": score})
+    with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
+        connection.default_channel.qos.restore_visible(interval=1)
+        now = db.zscore("unacked_index", "one")
+        assert db.llen("orders.close") == 1 or abs(now - time.time()) < 100
+
+
+def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> None:
+    """The one is given a time, so that it is put back some day; the other is forgotten."""
+    db = broker.db(0)
+    db.hset("unacked", mapping={"timeless": GOOD, "second": GOOD})
+    db.zadd("unacked_index", {"empty": 1})
+    with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
+        connection.default_channel.qos.restore_visible(interval=1)
+        assert sorted(db.zrange("unacked_index", 0, -1)) == ["second", "timeless"]
+    with consumer(broker, "orders.cancel", visibility_timeout=-1) as (connection, _):
+        connection.default_channel.qos.restore_visible(interval=1)
+    assert db.llen("orders.close") == 2
+
+
+@pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])
+def test_spoilt_books_end_no_consumer(broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A key of another type: the log says so, nothing is lost, and mended all goes on."""
+    db = broker.db(0)
+    db.hset("unacked", mapping={"bad": "what?"})
+    db.zadd("unacked_index", {"bad": 1})
+    db.delete(spoilt)
+    db.set(spoilt, "in the way")
+    with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
+        connection.default_channel.qos.restore_visible(interval=1)
+        assert "WRONGTYPE" in caplog.text
+        db.delete(spoilt)
+        connection.default_channel.qos.restore_visible(interval=1)
+    assert db.zcard("unacked_index") == 0 or spoilt == "unacked_index"
