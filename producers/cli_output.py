@@ -5,8 +5,10 @@ for people go to standard error.
 """
 
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -15,12 +17,17 @@ from typing import Any
 import pydantic_settings
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from producers.errors import BrokerUnavailable, IdReused, InvalidCommand, ProducersError, ReportPending
-from producers.report import Outcome, Report
+from producers.report import Outcome, Position, Report
 from producers.settings import SettingsError
+
+UNLIMITED = 100_000
+"""Columns, where nobody says how many there are."""
+LEAST_WIDTH = 24
+"""Columns below which a folded one is no fun to read."""
+_GAP = 2
 
 
 class ExitCode(IntEnum):
@@ -28,7 +35,7 @@ class ExitCode(IntEnum):
 
     ACCEPTED = 0
     FAILED = 1
-    """The broker can't be reached, a person declined, the doctor found a fault, or a bug."""
+    """A server can't be reached, a person declined, the doctor found a fault, or a bug."""
     USAGE = 2
     """Bad usage: arguments, settings, an id that belongs to another command, a part that is not installed."""
     REJECTED = 3
@@ -58,12 +65,20 @@ _ERRORS: dict[type[Exception], ExitCode] = {
     BrokerUnavailable: ExitCode.FAILED,
     ReportPending: ExitCode.NO_REPORT,
 }
-"""Which error ends the program with which code."""
+"""Which error ends the program with which code; see :func:`error_code`."""
 
 
-def exit_code(report: Report) -> ExitCode:
-    """The exit code of a report's outcome."""
-    return _OUTCOMES[report.outcome][0]
+def outcome_code(outcome: Outcome) -> ExitCode:
+    """The exit code of an outcome."""
+    return _OUTCOMES[outcome][0]
+
+
+def error_code(error: Exception) -> ExitCode:
+    """The exit code of an expected error. A report that is not there yet is one thing, a place in which nobody can look
+    for it another."""
+    if isinstance(error, ReportPending) and error.unreachable:
+        return ExitCode.FAILED
+    return next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
 
 
 def printable(text: object) -> str:
@@ -102,7 +117,6 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
     try:
         yield
     except tuple(_ERRORS) as error:
-        code = next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
         more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
         if isinstance(error, InvalidCommand):
             more["problems"] = list(error.problems)
@@ -113,7 +127,7 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
             known = ", ".join(error.command_ids)
             message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
         kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
-        raise failure(message, code, where=where, kind=kind, as_json=as_json, **more) from None
+        raise failure(message, error_code(error), where=where, kind=kind, as_json=as_json, **more) from None
 
 
 def _as_typed(error: InvalidCommand) -> str:
@@ -123,11 +137,56 @@ def _as_typed(error: InvalidCommand) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that doesn't fold lines where no terminal sets a width."""
-    made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal:
-        made.width = 160
+    """A console that doesn't fold lines where neither a terminal nor ``COLUMNS`` sets a width."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not (made.is_terminal or os.environ.get("COLUMNS")):
+        made.width = UNLIMITED
     return made
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(printable(value))
+
+
+def longest_word(texts: Iterable[Text]) -> int:
+    """How wide the longest word of them is, which is never broken: it may be an id that somebody copies."""
+    return max((len(word) for text in texts for word in text.plain.split()), default=0)
+
+
+def folded(head: Text, value: Text, indent: int, width: int) -> Text:
+    """A line, or several, that begin with ``head``: ``value`` is broken between words, and stands ``indent`` columns
+    from the left. A word that is wider than that stays whole."""
+    room = max(1, width - indent)
+    lines = textwrap.wrap(value.plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+    body = Text(("\n" + " " * indent).join(lines), value.style)
+    return Text.assemble(head, " " * (indent - head.cell_len), body)
+
+
+def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one below the other."""
+    told = [(name, _cell(value)) for name, value in rows]
+    indent = max(len(name) for name, _ in told) + _GAP
+    for name, value in told:
+        out.print(folded(Text(name, "dim"), value, indent, out.width))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table whose last column folds between words; where it doesn't fit, each row as a record of its own."""
+    out, cells = console(), [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(name), *(row[n].cell_len for row in cells)) for n, name in enumerate(columns)]
+    indent = sum(widths[:-1]) + _GAP * (len(columns) - 1)
+    last = max(longest_word(row[-1] for row in cells), min(widths[-1], LEAST_WIDTH))
+    if indent + last > out.width:
+        for number, row in enumerate(cells):
+            if number:
+                out.print()
+            print_record(out, zip(columns, row, strict=True))
+        return
+    for row in [[Text(name, "bold") for name in columns], *cells]:
+        head = Text()
+        for cell, width in zip(row[:-1], widths, strict=False):
+            head.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+        out.print(folded(head, row[-1], indent, out.width))
 
 
 def finish(report: Report, *, as_json: bool) -> typer.Exit:
@@ -136,7 +195,7 @@ def finish(report: Report, *, as_json: bool) -> typer.Exit:
         emit(report.to_json())
     else:
         show_report(report)
-    return typer.Exit(exit_code(report))
+    return typer.Exit(outcome_code(report.outcome))
 
 
 def show_report(report: Report) -> None:
@@ -144,17 +203,14 @@ def show_report(report: Report) -> None:
     _, style, meaning = _OUTCOMES[report.outcome]
     if report.command == "withdraw" and report.outcome is Outcome.ACCEPTED:
         meaning = "Submitted. The venue pays once the account's owner has confirmed it by e-mail."
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("outcome", Text(f"{report.outcome.value} / {report.reason}", style))
-    for name, value in _rows(report, meaning):
-        if value not in (None, ""):
-            table.add_row(name, Text(printable(value)))
     out = console()
-    out.print(table)
-    if report.positions is not None:
-        out.print(_positions(report) if report.positions else "no open position")
+    rows = [(name, value) for name, value in _rows(report, meaning) if value not in (None, "")]
+    print_record(out, [("outcome", Text(f"{report.outcome.value} / {report.reason}", style)), *rows])
+    if report.positions:
+        out.print()
+        print_table(_POSITION_COLUMNS, map(_position, report.positions))
+    elif report.positions is not None:
+        out.print("no open position")
 
 
 def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
@@ -189,12 +245,9 @@ def _finished(report: Report) -> str:
     return f"{when(report.finished_at)}, {(report.finished_at - report.enqueued_at) / 1000:.3f} s after enqueueing"
 
 
-def _positions(report: Report) -> Table:
-    table = Table()
-    for name in ("instrument", "direction", "size", "entry", "liquidation", "leverage", "margin", "unrealized"):
-        table.add_column(name)
-    for each in report.positions or ():
-        prices = (each.entry_price, each.liquidation_price, each.leverage, each.margin, each.unrealized_pnl)
-        cells = (each.instrument, each.direction.value, each.size, *prices)
-        table.add_row(*(Text(printable(cell)) if cell is not None else Text("-") for cell in cells))
-    return table
+_POSITION_COLUMNS = ("instrument", "direction", "size", "entry", "liquidation", "leverage", "margin", "unrealized")
+
+
+def _position(each: Position) -> list[object]:
+    prices = (each.entry_price, each.liquidation_price, each.leverage, each.margin, each.unrealized_pnl)
+    return ["-" if cell is None else cell for cell in (each.instrument, each.direction.value, each.size, *prices)]

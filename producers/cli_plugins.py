@@ -25,7 +25,12 @@ COMMANDS = {
     "unknown": ("List the commands of which nobody knows whether they were executed.", "worker", WATCHING, "cli_desk"),
     "reconcile": ("Look for unknown commands at the venue, and settle what it shows.", "worker", WATCHING, "cli_desk"),
     "resolve": ("Settle an unknown command by your own word; who and why are kept.", "worker", WATCHING, "cli_desk"),
-    "halt": ("Let workers send nothing new: all, an account, or a command.", "worker", WATCHING, "cli_halt"),
+    "halt": (
+        "Halt withdrawals, an account, a command, or (--all) everything.",
+        "worker",
+        WATCHING,
+        "cli_halt",
+    ),
     "resume": ("Let workers send again.", "worker", WATCHING, "cli_halt"),
     "journal": ("Show every move of the ledger, of one command or of all.", "worker", WATCHING, "cli_halt"),
     "dead": ("List the messages that could not be read; they are kept.", "worker", WATCHING, "cli_halt"),

@@ -127,7 +127,7 @@ def test_halts_and_lost_commands(server: ValkeyServer, orders: Orders) -> None:
         ledger.zadd("orders:intents", {"old": now - 3_600_000, "new": now})
     _, found = doctor(orders)
     assert found["ledger", "halt */withdraw"]["message"] == (
-        "every account, withdraw: sending is halted by ann for 10 min: upgrade"
+        "withdraw of every account: halted by ann for 10 min: upgrade"
     )
     assert found["ledger", "halt main/*"]["level"] == "warning"
     assert found["ledger", "enqueued, not begun"]["message"] == "1 overdue"
