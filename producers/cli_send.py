@@ -14,6 +14,7 @@ from producers.cli_ledger import LedgerAnswer, look_up
 from producers.cli_output import ExitCode, emit, explained, failure, finish, note
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
+from producers.errors import ReportPending
 from producers.report import Outcome, Report
 
 if TYPE_CHECKING:
@@ -84,15 +85,17 @@ def show(command_id: str, how: How) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
     try:
         with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
-            report, cause = _stored(client, command_id, how)
+            report, pending = _stored(client, command_id, how)
             if report is not None and report.outcome is not Outcome.UNKNOWN:
                 return finish(report, as_json=how.as_json)
             # The result is gone, or says unknown, which evidence may have settled in the ledger since.
             answer = look_up(command_id)
+            if report is not None and answer.unreachable:
+                note(f"orders show: whether it was settled since is not known: {answer.problem}")
             report = answer.report or report
             if report is not None:
                 return finish(report, as_json=how.as_json)
-            return _no_report(command_id, answer, cause, as_json=how.as_json)
+            return _no_report(command_id, answer, pending, as_json=how.as_json)
     except KeyboardInterrupt:
         raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
 
@@ -140,25 +143,25 @@ def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
         return client.wait(command, how.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, str]:
+def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, ReportPending | None]:
     """The report in the result backend, and why there is none where that is known."""
-    from producers.errors import ReportPending
-
     try:
-        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), ""
+        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None
     except ReportPending as pending:
-        return None, pending.cause
+        return None, pending
 
 
-def _no_report(command_id: str, answer: LedgerAnswer, cause: str, *, as_json: bool) -> typer.Exit:
-    said = f"no report for {command_id}" + (f" ({cause})" if cause else "")
+def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | None, *, as_json: bool) -> typer.Exit:
+    said = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
     message = f"{said}, and {answer.in_words()}"
     record = dict(answer.record) if answer.record else None
+    # A record without a report is the ledger's word that there is none; else each place must have been read.
+    blind = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
     return failure(
         message,
-        ExitCode.NO_REPORT,
+        ExitCode.FAILED if blind else ExitCode.NO_REPORT,
         where="orders show",
-        kind="ReportPending",
+        kind="Unreachable" if blind else "ReportPending",
         as_json=as_json,
         command_id=command_id,
         ledger=record,

@@ -26,7 +26,7 @@ from kombu.exceptions import ConnectionError as AmqpConnectionError
 from producers.celery_app import OwnSettingsCelery
 from producers.commands import Command
 from producers.direct import Direct
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
+from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, intended
 from producers.report import Report, report_in
 from producers.servers import connect, is_redis, unquoted
@@ -161,7 +161,7 @@ class OrderClient:
         try:
             raw = self._results.get(RESULT_KEY.format(command_id))
         except (redis.RedisError, OSError) as error:
-            raise ReportPending(command_id, 0, f"results can't be reached: {_cause(error)}") from error
+            raise ReportPending(command_id, 0, f"{UNREACHABLE}: {_cause(error)}") from error
         return _checked(command, _decode(raw))
 
     def wait(self, command: Sent | str, timeout: float = 60.0) -> Report:
@@ -193,7 +193,7 @@ class OrderClient:
                         self._collect([c for c in missing if _id(c) not in reports], reports)
                 cause = ""
             except (redis.RedisError, OSError) as error:
-                cause = f"results can't be reached: {_cause(error)}"
+                cause = f"{UNREACHABLE}: {_cause(error)}"
                 time.sleep(min(0.2, max(0.0, ends_at - time.monotonic())))
             pending = [command for command in commands if _id(command) not in reports]
             if not pending:

@@ -8,21 +8,14 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import ExitCode, emit, failure, finish, note
+from producers.cli_output import ExitCode, emit, failure, finish, note, outcome_code
 from producers.cli_plugins import JsonOption, command_app
-from producers.cli_values import agreed
+from producers.cli_values import confirm
 from producers.report import Outcome, Report
 from worker.cli_desk_base import IdArgument, WhoOption, YesOption, opened, signed, told
 from worker.desk_output import print_reconciled, print_unknowns, unknown_json
 from worker.execution.reconcile import as_json as documents
 from worker.settings import WorkerSettings
-
-_CODES = {
-    Outcome.ACCEPTED: ExitCode.ACCEPTED,
-    Outcome.REJECTED: ExitCode.REJECTED,
-    Outcome.NOT_SENT: ExitCode.NOT_SENT,
-    Outcome.UNKNOWN: ExitCode.UNKNOWN,
-}
 
 reconcile, unknown, resolve = (command_app() for _ in range(3))
 
@@ -60,7 +53,7 @@ def _reconcile(
         print_reconciled(found)
     else:
         print("Nothing is unknown.")
-    codes = [_CODES[Outcome(each.outcome)] for each in found]
+    codes = [outcome_code(Outcome(each.outcome)) for each in found]
     if every:
         codes = [code for code in codes if code is ExitCode.UNKNOWN]
     raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
@@ -97,8 +90,8 @@ def _resolve(
 ) -> None:
     """Settle an `unknown` by your word, after you have looked at the venue yourself.
 
-    Who, why and when go into the ledger's journal and the report. At a terminal it asks first, unless --yes or --json
-    is given. Exit code: that of the outcome it has now.
+    Who, why and when go into the ledger's journal and the report. It asks first, unless --yes is given; where there is
+    no terminal to ask at, it needs --yes. Exit code: that of the outcome it has now.
 
     Example: `orders resolve 7d2f… --not-executed --reason "not in the venue's history, asked their support"`
     """
@@ -117,8 +110,7 @@ def _resolve(
         report = desk.unknown(command_id)
         word = f"executed as {reference}" if reference else "NOT executed"
         question = f"Settle {report.command} of {report.account} ({report.message}) as {word}?"
-        if not (yes or as_json or agreed(question)):
-            raise failure("it stays unknown", ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
+        confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
         stands = desk.resolve(command_id, reference=reference, who=signed(who), why=reason.strip())
         _publish(settings, stands)
     raise finish(stands, as_json=as_json)

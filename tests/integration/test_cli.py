@@ -134,7 +134,7 @@ def test_rejected(place: Place) -> None:
 
 def test_not_sent(place: Place) -> None:
     """Exit 4: a deadline that has passed, and a venue that is never there."""
-    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--deadline", "0s")
+    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--deadline", "1ms")
     assert (code, report["outcome"], report["reason"]) == (4, "not_sent", "expired")
     place.control.fault("status", path="close", status=429, times=None)
     code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP")
@@ -145,7 +145,20 @@ def test_not_sent(place: Place) -> None:
 def test_unknown(place: Place) -> None:
     """Exit 5, `show` says so too, the ledger remembers it when the result is gone, and the doctor tells of it."""
     place.control.fault("cut_after", path="withdraw")
-    withdraw = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab", "--id", "lost-1")
+    withdraw = (
+        "withdraw",
+        "-a",
+        "main",
+        "--asset",
+        "ETH",
+        "--qty",
+        "0.5",
+        "--address",
+        "0xab",
+        "--id",
+        "lost-1",
+        "--yes",
+    )
     code, report = place.ended(*withdraw)
     assert (code, report["outcome"], report["reason"]) == (5, "unknown", "lost_reply")
     assert place.orders("show", "lost-1").returncode == 5

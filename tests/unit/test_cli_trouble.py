@@ -125,14 +125,35 @@ def test_full_server(orders: Orders, server: ValkeyServer) -> None:
 
 
 def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit 6, saying that neither place could be read, without the password."""
+    """Exit 1, saying that neither place could be read, without the password: whether there is one, nobody can say."""
     only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
     ran = orders("show", "id-1")
-    assert ran.code == 6
+    assert ran.code == 1
     assert "results can't be reached" in ran.err
     assert "the ledger can't be read: redis://***@127.0.0.1:1/2" in ran.err
     assert "hunter2" not in ran.err
-    assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 6
+    assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 1
+
+
+@pytest.mark.parametrize("away", ["ORDERS_RESULT_BACKEND", "ORDERS_LEDGER_URL"])
+def test_one_place_that_can_not_be_read(
+    orders: Orders, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """Exit 1 as long as the other has nothing: a report may stand where nobody can look. What is found counts."""
+    monkeypatch.setenv(away, "redis://127.0.0.1:1")
+    assert orders("show", "id-1").code == 1
+    if away == "ORDERS_LEDGER_URL":
+        store(server, report("accepted"))
+        assert orders("show", "id-1").code == 0
+        store(server, report("unknown", "id-2"))
+        ran = orders("show", "id-2")
+        assert (ran.code, "whether it was settled since is not known" in ran.err) == (5, True)
+    else:
+        assert orders(*CLOSE, "--id", "id-2").code == 0
+        ran = orders("show", "id-2")
+        assert (ran.code, "it is enqueued" in ran.err) == (6, True), "the ledger's word that there is none"
+        ran = orders(*CLOSE, "--id", "id-2", "--wait", "--timeout", "0")
+        assert (ran.code, "results can't be reached" in ran.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["unknown", "journal", "halt --list"])
@@ -167,7 +188,7 @@ def test_hung_broker(hung: ValkeyServer, orders: Orders) -> None:
 def test_hung_results(hung: ValkeyServer, orders: Orders) -> None:
     """Looking for a report ends too."""
     ran = orders("show", "id-1", "--json")
-    assert ran.code == 6
+    assert ran.code == 1
     assert "no answer" in ran.document["error"]["message"]
 
 
@@ -285,18 +306,24 @@ def test_a_withdrawal_asks_first(server: ValkeyServer, terminal: tuple[int, int]
     assert [command_id for command_id, _, _ in queued(server, "orders.withdraw")] == [out.strip()]
 
 
-@pytest.mark.parametrize("option", ["--yes", "--json"])
-def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int], option: str) -> None:
-    """With --yes, and in a program's hands, nothing is asked."""
-    code, _, seen = typed((*WITHDRAW, option), "n\n", terminal)
+def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int]) -> None:
+    """With --yes nothing is asked; --json says how to answer, not what is meant."""
+    code, out, seen = typed((*WITHDRAW, "--json"), "n\n", terminal)
+    assert (code, json.loads(out)["error"]["type"], "?" in seen) == (1, "Declined", True)
+    code, _, seen = typed((*WITHDRAW, "--yes"), "n\n", terminal)
     assert code == 0
     assert "?" not in seen
     assert len(queued(server, "orders.withdraw")) == 1
 
 
 def test_a_withdrawal_without_a_terminal(server: ValkeyServer, orders: Orders) -> None:
-    """A script is not asked."""
-    assert orders(*WITHDRAW).code == 0
+    """A script can't be asked, so it must say that it means it."""
+    for more in ((), ("--json",)):
+        ran = orders(*WITHDRAW, *more)
+        assert ran.code == 2
+        assert "Give --yes" in ran.out + ran.err
+    assert queued(server, "orders.withdraw") == []
+    assert orders(*WITHDRAW, "--yes").code == 0
     assert len(queued(server, "orders.withdraw")) == 1
 
 
