@@ -51,6 +51,7 @@ def _worker(
 
     Example: `orders worker -c 32 -Q orders.cancel,orders.close`
     """
+    from worker import launch
     from worker.doctor import preflight
 
     for problem in _unfit(pool, queues):
@@ -63,7 +64,7 @@ def _worker(
         note(f"orders worker: {problem}")
     options = {"-c": concurrency, "-P": pool, "-Q": queues, "-l": level}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", *given, *ctx.args]
+    command = [sys.executable, str(launch.HERE), "-A", "worker", "worker", *given, *ctx.args]
     # The process becomes Celery's, so that signals and exit codes are Celery's own.
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 

@@ -35,6 +35,7 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from worker import launch
 from worker.cli_desk_base import told
 
 __all__ = ["orders", "server", "shared_server"]
@@ -351,7 +352,7 @@ def test_worker_becomes_celery(server: ValkeyServer, orders: Orders, execv: list
     )
     assert ran.code == 0
     expected = "worker -c 2 -P solo -Q orders.close -l debug -n w2@%h --without-gossip"
-    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", *expected.split()]]
+    assert execv == [[sys.executable, str(launch.HERE), "-A", "worker", *expected.split()]]
     assert ran.err == ""
 
 
@@ -361,7 +362,7 @@ def test_worker_with_json(
     """Its log is what it puts out; what keeps it from starting is one document."""
     monkeypatch.setenv("ORDERS_LOG__FORMAT", "console")
     assert orders("worker", "--json").code == 0
-    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "INFO"]]
+    assert execv == [[sys.executable, str(launch.HERE), "-A", "worker", "worker", "-l", "INFO"]]
     assert os.environ["ORDERS_LOG__FORMAT"] == "json"
     monkeypatch.setenv("ORDERS_RETRY__ATTEMPTS", "many")
     ran = orders("worker", "--json")
