@@ -60,11 +60,9 @@ def _in_house(house: House, screen: Screen, signals: Signals, *, keep: bool) -> 
 
 
 def _demo(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
-    _open(house, screen)
+    _open(house, screen, keep=keep)
     rows, invariants = _play(house, screen)
     if keep:
-        with screen.doing("starting Flower"):
-            house.start_flower()
         screen.results(rows, invariants)
         screen.document(rows, invariants, **addresses(house))
         screen.lines(instructions(house))
@@ -85,8 +83,8 @@ def _demo(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
     return FAILED
 
 
-def _open(house: House, screen: Screen) -> None:
-    """Start what the scenes need; each is ready before the next is started."""
+def _open(house: House, screen: Screen, *, keep: bool) -> None:
+    """Start what the scenes need, and Flower to see them; each is ready before the next is started."""
     with screen.doing("starting an embedded server"):
         url = house.start_server()
     screen.done("server", f"{url} (append-only, nothing is evicted)")
@@ -96,6 +94,10 @@ def _open(house: House, screen: Screen) -> None:
     with screen.doing("starting a worker"):
         name = house.start_worker()
     screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z)")
+    if keep:
+        with screen.doing("starting Flower"):
+            url = house.start_flower()
+        screen.done("Flower", f"{url} (for looking only)")
 
 
 def _play(house: House, screen: Screen) -> tuple[list[Row], list[Invariant]]:
