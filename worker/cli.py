@@ -150,16 +150,21 @@ def _ready(url: str, empty: bool, as_json: bool) -> None:
 
 
 @doctor.command()
-def _doctor(as_json: JsonOption = False) -> None:
+def _doctor(
+    venues: Annotated[
+        bool, typer.Option("--venues", help="Also try each account's key: one read of positions at its venue.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check settings, servers, venues' clocks, queues and workers, and say what to do about each finding.
 
-    Run it where a worker runs, with its settings. Nothing is changed and no command is sent. Every check ends within
-    5 seconds. Exit code 0 when nothing is broken, 1 when something is.
+    Run it where a worker runs, with its settings. Nothing is changed and no command is sent; without --venues no key
+    leaves this machine. Every check ends within 5 seconds. Exit code 0 when nothing is broken, 1 when something is.
     """
     from worker.doctor import diagnose
     from worker.doctor_output import as_document, print_findings
 
-    findings = diagnose()
+    findings = diagnose(venues=venues)
     document = as_document(findings)
     if as_json:
         emit(document)
