@@ -56,6 +56,11 @@ def command_app() -> typer.Typer:
     )
 
 
+def how_to_install(extra: str) -> str:
+    """What brings the dependencies of an extra; the project is on no package index."""
+    return f"It comes with the extra [{extra}]: pip install '.[{extra}]' in a checkout of order-execution-worker"
+
+
 def load(group: str, name: str, elsewhere: str) -> Any:
     """What an entry point names; ``elsewhere`` is where it is in a source tree, which has no metadata.
 
@@ -86,7 +91,7 @@ def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Contex
             # Not standalone, so that its errors are told like those of any other command.
             code = command(args=ctx.args, prog_name=ctx.command_path, standalone_mode=False)
         except ModuleNotFoundError as missing:
-            message = f"needs {missing.name}, which is not installed: pip install 'order-execution-worker[{extra}]'"
+            message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
             raise failure(
                 message,
                 ExitCode.USAGE,

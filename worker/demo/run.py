@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import redis
 import requests
 
+from producers.cli_plugins import how_to_install
 from producers.errors import ProducersError
 from worker.demo.house import House, foreign_settings_hidden
 from worker.demo.keep import addresses, instructions, stay
@@ -25,7 +26,7 @@ def run(*, keep: bool, json_output: bool) -> int:
     screen = Screen(json_output=json_output)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        _give_up(screen, f"{', '.join(missing)} is missing: pip install 'order-execution-worker[demo]'")
+        _give_up(screen, f"{', '.join(missing)} is missing. {how_to_install('demo')}")
         return FAILED
     signals = Signals()
     with signals.installed(), foreign_settings_hidden():
