@@ -47,25 +47,26 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        try:
-            print(f"orders {version('order-execution-worker')}")
-        except PackageNotFoundError:
-            print("orders, from a source tree")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _orders(
-    _: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-    _json: Annotated[
+    ctx: typer.Context,
+    asked: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on standard output; also after the command's name.")
     ] = False,
 ) -> None:
-    pass
+    if asked:
+        try:
+            known = version("order-execution-worker")
+        except PackageNotFoundError:
+            known = "from a source tree"
+        if as_json:
+            emit({"version": known})
+        else:
+            print(f"orders {known}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        ctx.fail("Missing command.")
 
 
 _COMMANDS = "Commands to a venue"

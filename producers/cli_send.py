@@ -43,12 +43,12 @@ def send(command: Command, how: How) -> typer.Exit:
     """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
     where = _typed(command.task)
     # Made here, so that whatever happens from now on can name it.
-    command_id = how.command_id if how.command_id is not None else str(uuid.uuid4())
+    command_id = _checked(how.command_id, "--id") if how.command_id is not None else str(uuid.uuid4())
     again = _again(command, command_id)
     enqueued = False
     try:
         with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
-            sent = _enqueue(client, command, command_id)
+            sent = client.enqueue(command, command_id)
             enqueued = True
             report = _awaited(client, sent, how) if how.wait else None
             with _id_told(where, command_id):
@@ -83,6 +83,7 @@ def _again(command: Command, command_id: str) -> str:
 
 def show(command_id: str, how: How) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
+    _checked(command_id, "ID")
     try:
         with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
             report, pending = _stored(client, command_id, how)
@@ -113,10 +114,10 @@ def connected() -> "Iterator[OrderClient]":
         yield client
 
 
-def _enqueue(client: "OrderClient", command: Command, command_id: str) -> "Sent":
+def _checked(command_id: str, hint: str) -> str:
     if not command_id or len(command_id) > 255 or not command_id.isprintable():
-        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint="--id")
-    return client.enqueue(command, command_id)
+        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint=hint)
+    return command_id
 
 
 def _announce(sent: "Sent", how: How) -> typer.Exit:

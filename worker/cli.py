@@ -21,6 +21,8 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 POOLS = ("threads", "prefork", "solo")
 """Those that are tested; what the others cost is in ``docs/celery.md``."""
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
 worker, simulator, doctor, demo = (command_app() for _ in range(4))
 
 
@@ -54,7 +56,7 @@ def _worker(
     from worker import launch
     from worker.doctor import preflight
 
-    for problem in _unfit(pool, queues):
+    for problem in _unfit(pool, queues, level):
         raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
     with explained("orders worker", as_json=as_json):
         problems = preflight()
@@ -69,12 +71,14 @@ def _worker(
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 
 
-def _unfit(pool: str | None, queues: str | None) -> Iterator[str]:
+def _unfit(pool: str | None, queues: str | None, level: str) -> Iterator[str]:
     """What Celery would end at with a traceback."""
     from worker.celeryconfig import QUEUES
 
     if pool not in (None, *POOLS):
         yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
+    if level.upper() not in LEVELS:
+        yield f"--loglevel must be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
     strange = [name for name in (queues or "").split(",") if name and name not in QUEUES]
     if strange:
         yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(QUEUES)}"

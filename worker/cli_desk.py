@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import ExitCode, emit, failure, finish, note, outcome_code
+from producers.cli_output import ExitCode, emit, error_code, failure, finish, note, outcome_code
 from producers.cli_plugins import JsonOption, command_app
 from producers.cli_values import confirm
+from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
 from worker.cli_desk_base import IdArgument, WhoOption, YesOption, opened, signed, told
 from worker.desk_output import print_reconciled, print_unknowns, unknown_json
@@ -46,7 +47,12 @@ def _reconcile(
         if not (settings.accounts or by_worker):
             message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
             raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
-        found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+        try:
+            found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+        except (BrokerUnavailable, ReportPending) as silent:
+            kind = type(silent).__name__
+            message = f"no word from a worker ({silent.cause}). Run it again when that is mended: it can't settle twice"
+            raise failure(message, error_code(silent), where=where, kind=kind, as_json=as_json) from None
     if as_json:
         emit({"reconciled": documents(found)})
     elif found:

@@ -55,7 +55,9 @@ def _halt(
     _show(halts, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
-        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: orders resume")
+        note(
+            f"{where}: no account {account} is configured here; there are {here}. To undo it: orders resume --all -a {account}"
+        )
 
 
 def _show(halts: list[tuple[Scope, Halted]], *, as_json: bool, **more: Any) -> None:
@@ -129,6 +131,8 @@ def _journal(
 
         for entry in entries:
             show(entry)
+        if not (entries or follow):
+            note(f"orders journal: there is no entry{f' of {command_id}' if command_id else ''}")
         with suppress(KeyboardInterrupt):
             for new in desk.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
                 if new is not None:

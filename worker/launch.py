@@ -18,11 +18,12 @@ def main() -> None:
     root = str(HERE.parents[1])
     if root not in sys.path:
         sys.path.append(root)
-    from celery.__main__ import main as celery
+    from celery.bin.celery import celery
 
     import worker  # noqa: F401 - found from here on, also by Celery
 
-    celery()
+    # As celery.bin.celery.main does, by a name that can be typed.
+    celery(auto_envvar_prefix="CELERY", prog_name="celery -A worker")
 
 
 if __name__ == "__main__":

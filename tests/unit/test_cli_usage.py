@@ -53,6 +53,9 @@ BAD = {
     "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
     "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
     "endless id": ("close", "-a", "main", "--pair", "P", "--id", "x" * 256),
+    "show of an empty id": ("show", ""),
+    "show of no id": ("show", "a\nb"),
+    "no such level": ("worker", "-l", "LOUD"),
     "executed as nothing": ("resolve", "mine", "--reason", "r", "--executed", " ", "--yes"),
     "both words, one empty": ("resolve", "mine", "--reason", "r", "--executed", "", "--not-executed", "--yes"),
     "the doctor's option": ("doctor", "--bogus"),
@@ -165,6 +168,8 @@ def test_version(orders: Orders) -> None:
     ran = orders("--version")
     assert ran.code == 0
     assert ran.out.startswith("orders")
+    assert set(orders("--json", "--version").document) == {"version"}
+    assert orders("--json").document["error"]["message"] == "Missing command."
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
