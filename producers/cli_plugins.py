@@ -86,19 +86,18 @@ def add_commands(app: typer.Typer) -> None:
 
 def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
+        where, as_json = ctx.command_path, "--json" in ctx.args
         try:
-            command: typer.Typer = load(GROUP, name, elsewhere)
-            # Not standalone, so that its errors are told like those of any other command.
-            code = command(args=ctx.args, prog_name=ctx.command_path, standalone_mode=False)
+            command = typer.main.get_command(load(GROUP, name, elsewhere))
+            # Not as a program of its own, so that its errors are told like those of any other command.
+            with command.make_context(where, list(ctx.args)) as own:
+                command.invoke(own)
         except ModuleNotFoundError as missing:
             message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
+            raise failure(message, ExitCode.USAGE, where=where, kind="NotInstalled", as_json=as_json) from None
+        except KeyboardInterrupt:
             raise failure(
-                message,
-                ExitCode.USAGE,
-                where=ctx.command_path,
-                kind="NotInstalled",
-                as_json="--json" in ctx.args,
+                "interrupted", ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json
             ) from None
-        raise typer.Exit(code or 0)
 
     return run

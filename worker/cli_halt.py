@@ -55,9 +55,8 @@ def _halt(
     _show(halts, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
-        note(
-            f"{where}: no account {account} is configured here; there are {here}. To undo it: orders resume --all -a {account}"
-        )
+        undo = f"orders resume --all -a {account}"
+        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: {undo}")
 
 
 def _show(halts: list[tuple[Scope, Halted]], *, as_json: bool, **more: Any) -> None:

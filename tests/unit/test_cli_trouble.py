@@ -251,6 +251,21 @@ def test_ctrl_c_of_an_operator(as_json: bool, capsys: pytest.CaptureFixture[str]
     assert "orders journal" in message
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_ctrl_c_of_the_doctor(orders: Orders, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]) -> None:
+    """As of any command that has nothing more to say of it."""
+
+    def interrupted(**_: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.doctor.diagnose", interrupted)
+    ran = orders("doctor", *more)
+    assert ran.code == 130
+    assert (ran.document["error"]["type"] if more else ran.err) == (
+        "Interrupted" if more else "orders doctor: interrupted\n"
+    )
+
+
 def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:
     """Exit 130 as well."""
     process = start("show", "mine", "--wait")
