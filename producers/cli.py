@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from producers import cli_values as values
-from producers.cli_output import ExitCode, emit, failure
+from producers.cli_output import ExitCode, emit, failure, output_taken
 from producers.cli_plugins import add_commands
 from producers.cli_send import How, built, send
 from producers.cli_send import show as show_command
@@ -234,7 +234,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
         )
         raise SystemExit(ExitCode.USAGE)
-    args = _json_last(args)
+    with output_taken("orders", "What was asked for may have been done all the same"):
+        _run(_json_last(args))
+
+
+def _run(args: list[str]) -> NoReturn:
     if "--json" not in args:
         app(args=args, prog_name="orders")
         raise SystemExit(0)

@@ -4,6 +4,7 @@ Standard output holds the answer alone: with ``--json`` one JSON document, also 
 for people go to standard error.
 """
 
+import errno
 import json
 import os
 import sys
@@ -28,6 +29,7 @@ UNLIMITED = 100_000
 LEAST_WIDTH = 24
 """Columns below which a folded one is no fun to read."""
 _GAP = 2
+_NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
 
 
 class ExitCode(IntEnum):
@@ -94,6 +96,25 @@ def emit(document: Mapping[str, Any]) -> None:
 def note(message: str) -> None:
     """Write a hint to standard error."""
     print(printable(message), file=sys.stderr)
+
+
+@contextmanager
+def output_taken(where: str, otherwise: str) -> Iterator[None]:
+    """Say on standard error when standard output takes nothing, for a full disk or a reader that is gone, and what is
+    so ``otherwise``; exit 1."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        # What is left in its buffer would be tried again at the end.
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        note(f"{where}: standard output can't be written ({error.strerror}). {otherwise}")
+        raise SystemExit(ExitCode.FAILED) from None
 
 
 def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:

@@ -1,6 +1,5 @@
 """Sending one command from the command line, and reading how it ended."""
 
-import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from producers.cli_ledger import LedgerAnswer, look_up
-from producers.cli_output import ExitCode, emit, explained, failure, finish, note
+from producers.cli_output import ExitCode, emit, explained, failure, finish, note, output_taken
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ReportPending
@@ -51,28 +50,12 @@ def send(command: Command, how: How) -> typer.Exit:
             sent = client.enqueue(command, command_id)
             enqueued = True
             report = _awaited(client, sent, how) if how.wait else None
-            with _id_told(where, command_id):
+            with output_taken(where, f"The command is enqueued; how it ended: orders show {command_id}"):
                 return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
     except KeyboardInterrupt:
         after = f"The command is not cancelled; how it ends: orders show {command_id}"
         before = f"It may or may not be queued: orders show {command_id}. {again}"
         raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
-
-
-@contextmanager
-def _id_told(where: str, command_id: str) -> Iterator[None]:
-    """Tell the id of what is enqueued on standard error where standard output takes nothing: a full disk, a reader that
-    is gone."""
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # What is left in its buffer would be tried again at the end.
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        why = f"standard output can't be written ({error.strerror})"
-        note(f"{where}: {why}. The command is enqueued; how it ended: orders show {command_id}")
-        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _again(command: Command, command_id: str) -> str:

@@ -227,6 +227,17 @@ def test_standard_output_that_takes_nothing(server: ValkeyServer, more: tuple[st
     assert len(queued(server, "orders.close")) == 1
 
 
+@pytest.mark.parametrize("asked", ["halt --reason fire", "halt --list --json", "--help", "--version", "doctor"])
+def test_standard_output_that_takes_no_answer(server: ValkeyServer, asked: str) -> None:
+    """One line and exit 1, where a traceback hid whether it was done."""
+    command = ["sh", "-c", 'exec "$@" >/dev/full', "sh", *PROGRAM, *asked.split()]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("orders: standard output can't be written (No space left on device)")
+    assert ran.stderr.count("\n") == 1
+    assert database(server, 2).hlen("orders:halts") == ("fire" in asked)
+
+
 @pytest.mark.parametrize(
     ("closed", "more", "printed"), [("2>&-", (), "mine\n"), (">&-", ("--json",), ""), ("<&- 2>&-", (), "mine\n")]
 )
