@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from producers.cli_ledger import LedgerAnswer, look_up
-from producers.cli_output import ExitCode, emit, explained, failure, finish, note, output_taken
+from producers.cli_output import ExitCode, emit, explained, failure, note, output_taken
+from producers.cli_report import finish
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ReportPending

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import ExitCode, emit, error_code, failure, finish, note, outcome_code
+from producers.cli_output import ExitCode, emit, error_code, failure, note, outcome_code
 from producers.cli_plugins import JsonOption, command_app
+from producers.cli_report import finish
 from producers.cli_values import confirm
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from rich.text import Text
 
-from producers.cli_output import print_table, show_report
+from producers.cli_output import print_table
+from producers.cli_report import show_report
 from producers.report import Direction, Outcome, Position, Report
 from worker.desk_output import print_dead, print_halts, print_reconciled, print_unknowns
 from worker.doctor_findings import Finding, Level
