@@ -114,11 +114,6 @@ define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "This needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
 	  echo "Install one and name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "Setting up $(1) with $$($(PYTHON) --version); a minute or less, once …"
-	@test -x $(1)/bin/python || $(PYTHON) -m venv --clear $(1)
-	@echo '*' > $(1)/.gitignore
-	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes --no-deps -r $(2)
-	@# Everything that the build needs is in the lock file, so nothing unpinned is fetched for it.
-	@$(1)/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@$(PYTHON) .ci/environment.py $(1) $(2)
 	@touch $@
 endef

@@ -1,7 +1,7 @@
 """The `orders` program: send commands, see how they ended, run and check the system.
 
-Exit codes: 0 accepted, 1 failed (broker unreachable, declined, doctor's findings), 2 bad usage, 3 rejected, 4 not sent,
-5 unknown, 6 no report in time, 130 interrupted.
+Exit codes: 0 accepted, 1 failed (a server unreachable, declined, doctor's findings), 2 bad usage, 3 rejected, 4 not
+sent, 5 unknown, 6 no report (yet), 130 interrupted.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from producers import cli_values as values
-from producers.cli_output import ExitCode, emit, failure
+from producers.cli_output import ExitCode, emit, failure, output_taken
 from producers.cli_plugins import add_commands
 from producers.cli_send import How, built, send
 from producers.cli_send import show as show_command
@@ -28,7 +28,7 @@ or **unknown** (it may have been executed: look at the venue).
 
 _EPILOG = """
 Exit codes of --wait and show: 0 accepted, 3 rejected, 4 not_sent (also a link of a Celery chain that was never sent),
-5 unknown, 6 no report in time. Of all commands: 1 failed, 2 bad usage, 130 interrupted.
+5 unknown, 6 no report yet. Of all commands: 1 failed (a server that can't be reached), 2 bad usage, 130 interrupted.
 
 Settings: ORDERS_REDIS_URL (redis://127.0.0.1:6379) is the server; workers also need ORDERS_ACCOUNTS__ALIAS__VENUE,
 ORDERS_ACCOUNTS__ALIAS__API_KEY and ORDERS_ACCOUNTS__ALIAS__SECRET_KEY for each account. Try `orders demo` first.
@@ -47,22 +47,26 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        try:
-            print(f"orders {version('order-execution-worker')}")
-        except PackageNotFoundError:
-            print("orders, from a source tree")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _orders(
-    _: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ctx: typer.Context,
+    asked: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on standard output; also after the command's name.")
     ] = False,
 ) -> None:
-    pass
+    if asked:
+        try:
+            known = version("order-execution-worker")
+        except PackageNotFoundError:
+            known = "from a source tree"
+        if as_json:
+            emit({"version": known})
+        else:
+            print(f"orders {known}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        ctx.fail("Missing command.")
 
 
 _COMMANDS = "Commands to a venue"
@@ -84,11 +88,9 @@ def close(
         typer.Option(metavar="EVENT", help="Which price triggers: MARK_PRICE (default), INDEX_PRICE or LAST_PRICE."),
     ] = None,
     close_on_trigger: Annotated[
-        bool | None,
-        typer.Option(
-            "--close-on-trigger/--no-close-on-trigger", help="Everstrike's close_on_trigger, left out unless given."
-        ),
-    ] = None,
+        bool, typer.Option("--close-on-trigger", help="Everstrike's close_on_trigger, left out unless given.")
+    ] = False,
+    no_close_on_trigger: Annotated[bool, typer.Option("--no-close-on-trigger", help="The same as false.")] = False,
     recv_window: Annotated[
         int | None,
         typer.Option(metavar="MS", help="How old the request may be at the venue, at most 15000 milliseconds."),
@@ -110,7 +112,7 @@ def close(
         "price": price,
         "trigger_price": trigger_price,
         "trigger_event": trigger_event and trigger_event.upper(),
-        "close_on_trigger": close_on_trigger,
+        "close_on_trigger": values.one_of(close_on_trigger, no_close_on_trigger, "--close-on-trigger"),
         "recv_window": recv_window,
         "deadline": values.given_deadline(deadline),
     }
@@ -143,7 +145,7 @@ def withdraw(
     asset: Annotated[str, typer.Option(metavar="ASSET", help="What to withdraw, such as ETH.")],
     qty: Annotated[str, typer.Option(metavar="DECIMAL", help="How much.")],
     address: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to: nobody can take it back.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
     wait: values.WaitOption = False,
@@ -152,7 +154,7 @@ def withdraw(
 ) -> None:
     """Withdraw an asset to an address (Everstrike). Accepted means submitted: it is paid once confirmed by e-mail.
 
-    At a terminal it asks first, unless --yes or --json is given.
+    It asks first, unless --yes is given; where there is no terminal to ask at, it needs --yes.
 
     Example: `orders withdraw -a main --asset ETH --qty 0.25 --address 0x52… --wait`
     """
@@ -160,8 +162,7 @@ def withdraw(
     arguments["deadline"] = values.given_deadline(deadline)
     command = built("orders.withdraw", arguments, as_json=as_json)
     question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
-    if not (yes or as_json or values.agreed(question)):
-        raise failure("nothing was sent", ExitCode.FAILED, where="orders withdraw", kind="Declined", as_json=as_json)
+    values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
     raise send(command, How(command_id, wait, timeout, as_json))
 
 
@@ -235,6 +236,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
         )
         raise SystemExit(ExitCode.USAGE)
+    with output_taken("orders", "What was asked for may have been done all the same"):
+        _run(_json_last(args))
+
+
+def _run(args: list[str]) -> NoReturn:
     if "--json" not in args:
         app(args=args, prog_name="orders")
         raise SystemExit(0)
@@ -244,6 +250,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         emit({"error": {"type": "Usage", "message": error.format_message()}})
         raise SystemExit(error.exit_code) from None
     except typer.Abort:
-        emit({"error": {"type": "Aborted", "message": "aborted"}})
-        raise SystemExit(ExitCode.FAILED) from None
+        emit({"error": {"type": "Interrupted", "message": "interrupted"}})
+        raise SystemExit(ExitCode.INTERRUPTED) from None
     raise SystemExit(code or 0)
+
+
+def _json_last(args: list[str]) -> list[str]:
+    """The same with a --json that stands before the command's name right after it: each command has its own."""
+    name = next((place for place, text in enumerate(args) if not text.startswith("-")), 0)
+    if "--json" not in args[:name]:
+        return args
+    return [*(text for text in args[:name] if text != "--json"), args[name], "--json", *args[name + 1 :]]

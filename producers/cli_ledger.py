@@ -24,6 +24,8 @@ class LedgerAnswer:
 
     record: Mapping[str, Any] | None
     problem: str = ""
+    unreachable: bool = False
+    """Whether it should have been looked at, and could not."""
 
     @property
     def report(self) -> Report | None:
@@ -51,4 +53,4 @@ def look_up(command_id: str) -> LedgerAnswer:
     except ModuleNotFoundError:
         return LedgerAnswer(None, "the ledger is not looked at, for the worker is not installed here")
     except (ConnectionError, SettingsError) as error:
-        return LedgerAnswer(None, f"the ledger can't be read: {error}")
+        return LedgerAnswer(None, f"the ledger can't be read: {error}", unreachable=True)

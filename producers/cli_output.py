@@ -4,9 +4,12 @@ Standard output holds the answer alone: with ``--json`` one JSON document, also 
 for people go to standard error.
 """
 
+import errno
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -15,13 +18,19 @@ from typing import Any
 import pydantic_settings
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError, ReportPending
-from producers.report import Outcome, Report
+from producers.report import Outcome
 from producers.settings import SettingsError
 from producers.visible import printable
+
+UNLIMITED = 100_000
+"""Columns, where nobody says how many there are."""
+LEAST_WIDTH = 24
+"""Columns below which a folded one is no fun to read."""
+_GAP = 2
+_NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
 
 
 class ExitCode(IntEnum):
@@ -29,7 +38,7 @@ class ExitCode(IntEnum):
 
     ACCEPTED = 0
     FAILED = 1
-    """The broker can't be reached, a person declined, the doctor found a fault, or a bug."""
+    """A server can't be reached, a person declined, the doctor found a fault, or a bug."""
     USAGE = 2
     """Bad usage: arguments, settings, an id that belongs to another command, a part that is not installed."""
     REJECTED = 3
@@ -39,7 +48,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-_OUTCOMES = {
+OUTCOMES = {
     Outcome.ACCEPTED: (ExitCode.ACCEPTED, "bold green", ""),
     Outcome.REJECTED: (ExitCode.REJECTED, "bold red", "The venue refused it; nothing was executed."),
     Outcome.NOT_SENT: (ExitCode.NOT_SENT, "bold yellow", "Nothing was executed. To try again, send it under a new id."),
@@ -60,12 +69,20 @@ _ERRORS: dict[type[Exception], ExitCode] = {
     BrokerUnavailable: ExitCode.FAILED,
     ReportPending: ExitCode.NO_REPORT,
 }
-"""Which error ends the program with which code."""
+"""Which error ends the program with which code; see :func:`error_code`."""
 
 
-def exit_code(report: Report) -> ExitCode:
-    """The exit code of a report's outcome."""
-    return _OUTCOMES[report.outcome][0]
+def outcome_code(outcome: Outcome) -> ExitCode:
+    """The exit code of an outcome."""
+    return OUTCOMES[outcome][0]
+
+
+def error_code(error: Exception) -> ExitCode:
+    """The exit code of an expected error. A report that is not there yet is one thing, a place in which nobody can look
+    for it another."""
+    if isinstance(error, ReportPending) and error.unreachable:
+        return ExitCode.FAILED
+    return next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
 
 
 def emit(document: Mapping[str, Any]) -> None:
@@ -76,6 +93,25 @@ def emit(document: Mapping[str, Any]) -> None:
 def note(message: str) -> None:
     """Write a hint to standard error."""
     print(printable(message), file=sys.stderr)
+
+
+@contextmanager
+def output_taken(where: str, otherwise: str) -> Iterator[None]:
+    """Say on standard error when standard output takes nothing, for a full disk or a reader that is gone, and what is
+    so ``otherwise``; exit 1."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        # What is left in its buffer would be tried again at the end.
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        note(f"{where}: standard output can't be written ({error.strerror}). {otherwise}")
+        raise SystemExit(ExitCode.FAILED) from None
 
 
 def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:
@@ -99,7 +135,6 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
     try:
         yield
     except tuple(_ERRORS) as error:
-        code = next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
         more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
         if isinstance(error, InvalidCommand):
             more["problems"] = list(error.problems)
@@ -110,7 +145,7 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
             known = ", ".join(error.command_ids)
             message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
         kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
-        raise failure(message, code, where=where, kind=kind, as_json=as_json, **more) from None
+        raise failure(message, error_code(error), where=where, kind=kind, as_json=as_json, **more) from None
 
 
 def _as_typed(error: InvalidCommand) -> str:
@@ -120,54 +155,56 @@ def _as_typed(error: InvalidCommand) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that doesn't fold lines where no terminal sets a width."""
-    made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal:
-        made.width = 160
+    """A console that doesn't fold lines where neither a terminal nor ``COLUMNS`` sets a width."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not (made.is_terminal or os.environ.get("COLUMNS")):
+        made.width = UNLIMITED
     return made
 
 
-def finish(report: Report, *, as_json: bool) -> typer.Exit:
-    """Show the report and return the exit that tells its outcome."""
-    if as_json:
-        emit(report.to_json())
-    else:
-        show_report(report)
-    return typer.Exit(exit_code(report))
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(printable(value))
 
 
-def show_report(report: Report) -> None:
-    """The report as a table for people; what isn't there is left out."""
-    _, style, meaning = _OUTCOMES[report.outcome]
-    if report.command == "withdraw" and report.outcome is Outcome.ACCEPTED:
-        meaning = "Submitted. The venue pays once the account's owner has confirmed it by e-mail."
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("outcome", Text(f"{report.outcome.value} / {report.reason}", style))
-    for name, value in _rows(report, meaning):
-        if value not in (None, ""):
-            table.add_row(name, Text(printable(value)))
-    out = console()
-    out.print(table)
-    if report.positions is not None:
-        out.print(_positions(report) if report.positions else "no open position")
+def longest_word(texts: Iterable[Text]) -> int:
+    """How wide the longest word of them is, which is never broken: it may be an id that somebody copies."""
+    return max((len(word) for text in texts for word in text.plain.split()), default=0)
 
 
-def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
-    yield "message", report.message
-    yield "meaning", meaning
-    yield "command", f"{report.command}, id {report.command_id}{' (stored report)' if report.replayed else ''}"
-    yield "account", " at ".join(filter(None, (report.account, report.venue)))
-    said = [f"HTTP {report.http_status}" if report.http_status is not None else ""]
-    said += [str(part) for part in (report.venue_code, report.venue_message) if part is not None]
-    yield "venue said", " · ".join(filter(None, said))
-    if report.positions is None and report.result not in (None, {}, []):
-        yield "result", json.dumps(report.result, ensure_ascii=False)
-    yield "attempts", report.attempts
-    yield "enqueued", when(report.enqueued_at)
-    yield "first sent", when(report.first_sent_at)
-    yield "finished", _finished(report)
+def folded(head: Text, value: Text, indent: int, width: int) -> Text:
+    """A line, or several, that begin with ``head``: ``value`` is broken between words, and stands ``indent`` columns
+    from the left. A word that is wider than that stays whole."""
+    room = max(1, width - indent)
+    lines = textwrap.wrap(value.plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+    body = Text(("\n" + " " * indent).join(lines), value.style)
+    return Text.assemble(head, " " * (indent - head.cell_len), body)
+
+
+def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one below the other."""
+    told = [(name, _cell(value)) for name, value in rows]
+    indent = max(len(name) for name, _ in told) + _GAP
+    for name, value in told:
+        out.print(folded(Text(name, "dim"), value, indent, out.width))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table whose last column folds between words; where it doesn't fit, each row as a record of its own."""
+    out, cells = console(), [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(name), *(row[n].cell_len for row in cells)) for n, name in enumerate(columns)]
+    indent = sum(widths[:-1]) + _GAP * (len(columns) - 1)
+    last = max(longest_word(row[-1] for row in cells), min(widths[-1], LEAST_WIDTH))
+    if indent + last > out.width:
+        for number, row in enumerate(cells):
+            if number:
+                out.print()
+            print_record(out, zip(columns, row, strict=True))
+        return
+    for row in [[Text(name, "bold") for name in columns], *cells]:
+        head = Text()
+        for cell, width in zip(row[:-1], widths, strict=False):
+            head.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+        out.print(folded(head, row[-1], indent, out.width))
 
 
 def when(milliseconds: int | None) -> str:
@@ -178,20 +215,3 @@ def when(milliseconds: int | None) -> str:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
     except (OverflowError, ValueError, OSError):
         return f"{milliseconds} ms"
-
-
-def _finished(report: Report) -> str:
-    if report.finished_at is None or report.enqueued_at is None:
-        return when(report.finished_at)
-    return f"{when(report.finished_at)}, {(report.finished_at - report.enqueued_at) / 1000:.3f} s after enqueueing"
-
-
-def _positions(report: Report) -> Table:
-    table = Table()
-    for name in ("instrument", "direction", "size", "entry", "liquidation", "leverage", "margin", "unrealized"):
-        table.add_column(name)
-    for each in report.positions or ():
-        prices = (each.entry_price, each.liquidation_price, each.leverage, each.margin, each.unrealized_pnl)
-        cells = (each.instrument, each.direction.value, each.size, *prices)
-        table.add_row(*(Text(printable(cell)) if cell is not None else Text("-") for cell in cells))
-    return table

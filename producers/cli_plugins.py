@@ -25,7 +25,12 @@ COMMANDS = {
     "unknown": ("List the commands of which nobody knows whether they were executed.", "worker", WATCHING, "cli_desk"),
     "reconcile": ("Look for unknown commands at the venue, and settle what it shows.", "worker", WATCHING, "cli_desk"),
     "resolve": ("Settle an unknown command by your own word; who and why are kept.", "worker", WATCHING, "cli_desk"),
-    "halt": ("Let workers send nothing new: all, an account, or a command.", "worker", WATCHING, "cli_halt"),
+    "halt": (
+        "Halt withdrawals, an account, a command, or (--all) everything.",
+        "worker",
+        WATCHING,
+        "cli_halt",
+    ),
     "resume": ("Let workers send again.", "worker", WATCHING, "cli_halt"),
     "journal": ("Show every move of the ledger, of one command or of all.", "worker", WATCHING, "cli_halt"),
     "dead": ("List the messages that could not be read; they are kept.", "worker", WATCHING, "cli_halt"),
@@ -49,6 +54,11 @@ def command_app() -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def how_to_install(extra: str) -> str:
+    """What brings the dependencies of an extra; the project is on no package index."""
+    return f"It comes with the extra [{extra}]: pip install '.[{extra}]' in a checkout of order-execution-worker"
 
 
 def load(group: str, name: str, elsewhere: str) -> Any:
@@ -76,19 +86,18 @@ def add_commands(app: typer.Typer) -> None:
 
 def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
+        where, as_json = ctx.command_path, "--json" in ctx.args
         try:
-            command: typer.Typer = load(GROUP, name, elsewhere)
-            # Not standalone, so that its errors are told like those of any other command.
-            code = command(args=ctx.args, prog_name=ctx.command_path, standalone_mode=False)
+            command = typer.main.get_command(load(GROUP, name, elsewhere))
+            # Not as a program of its own, so that its errors are told like those of any other command.
+            with command.make_context(where, list(ctx.args)) as own:
+                command.invoke(own)
         except ModuleNotFoundError as missing:
-            message = f"needs {missing.name}, which is not installed: pip install 'order-execution-worker[{extra}]'"
+            message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
+            raise failure(message, ExitCode.USAGE, where=where, kind="NotInstalled", as_json=as_json) from None
+        except KeyboardInterrupt:
             raise failure(
-                message,
-                ExitCode.USAGE,
-                where=ctx.command_path,
-                kind="NotInstalled",
-                as_json="--json" in ctx.args,
+                "interrupted", ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json
             ) from None
-        raise typer.Exit(code or 0)
 
     return run

@@ -1,6 +1,5 @@
 """Sending one command from the command line, and reading how it ended."""
 
-import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from producers.cli_ledger import LedgerAnswer, look_up
-from producers.cli_output import ExitCode, emit, explained, failure, finish, note
+from producers.cli_output import ExitCode, emit, explained, failure, note, output_taken
+from producers.cli_report import finish
 from producers.cli_settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ChainBroken, ReportPending
@@ -44,36 +44,20 @@ def send(command: Command, how: How) -> typer.Exit:
     """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
     where = _typed(command.task)
     # Made here, so that whatever happens from now on can name it.
-    command_id = how.command_id if how.command_id is not None else str(uuid.uuid4())
+    command_id = _checked(how.command_id, "--id") if how.command_id is not None else str(uuid.uuid4())
     again = _again(command, command_id)
     enqueued = False
     try:
         with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
-            sent = _enqueue(client, command, command_id)
+            sent = client.enqueue(command, command_id)
             enqueued = True
             report = _awaited(client, sent, how) if how.wait else None
-            with _id_told(where, command_id):
+            with output_taken(where, f"The command is enqueued; how it ended: orders show {command_id}"):
                 return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
     except KeyboardInterrupt:
         after = f"The command is not cancelled; how it ends: orders show {command_id}"
         before = f"It may or may not be queued: orders show {command_id}. {again}"
         raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
-
-
-@contextmanager
-def _id_told(where: str, command_id: str) -> Iterator[None]:
-    """Tell the id of what is enqueued on standard error where standard output takes nothing: a full disk, a reader that
-    is gone."""
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # What is left in its buffer would be tried again at the end.
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        why = f"standard output can't be written ({error.strerror})"
-        note(f"{where}: {why}. The command is enqueued; how it ended: orders show {command_id}")
-        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _again(command: Command, command_id: str) -> str:
@@ -84,23 +68,26 @@ def _again(command: Command, command_id: str) -> str:
 
 def show(command_id: str, how: How) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
+    _checked(command_id, "ID")
     try:
         with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
-            report, cause, broken = None, "", None
+            report, pending, broken = None, None, None
             try:
-                report, cause = _stored(client, command_id, how)
+                report, pending = _stored(client, command_id, how)
             except ChainBroken as error:
                 broken = error
             if report is not None and report.outcome is not Outcome.UNKNOWN:
                 return finish(report, as_json=how.as_json)
             # The result is gone, or says unknown, which evidence may have settled in the ledger since.
             answer = look_up(command_id)
+            if report is not None and answer.unreachable:
+                note(f"orders show: whether it was settled since is not known: {answer.problem}")
             report = answer.report or report
             if report is not None:
                 return finish(report, as_json=how.as_json)
             if broken is not None and not answer.record:
                 raise broken
-            return _no_report(command_id, answer, cause, as_json=how.as_json)
+            return _no_report(command_id, answer, pending, as_json=how.as_json)
     except KeyboardInterrupt:
         raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
 
@@ -118,10 +105,10 @@ def connected() -> "Iterator[OrderClient]":
         yield client
 
 
-def _enqueue(client: "OrderClient", command: Command, command_id: str) -> "Sent":
+def _checked(command_id: str, hint: str) -> str:
     if not is_command_id(command_id):
-        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint="--id")
-    return client.enqueue(command, command_id)
+        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint=hint)
+    return command_id
 
 
 def _announce(sent: "Sent", how: How) -> typer.Exit:
@@ -148,23 +135,25 @@ def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
         return client.wait(command, how.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, str]:
+def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, ReportPending | None]:
     """The report in the result backend, and why there is none where that is known."""
     try:
-        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), ""
+        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None
     except ReportPending as pending:
-        return None, pending.cause
+        return None, pending
 
 
-def _no_report(command_id: str, answer: LedgerAnswer, cause: str, *, as_json: bool) -> typer.Exit:
-    said = f"no report for {command_id}" + (f" ({cause})" if cause else "")
+def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | None, *, as_json: bool) -> typer.Exit:
+    said = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
     message = f"{said}, and {answer.in_words()}"
     record = dict(answer.record) if answer.record else None
+    # A record without a report is the ledger's word that there is none; else each place must have been read.
+    blind = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
     return failure(
         message,
-        ExitCode.NO_REPORT,
+        ExitCode.FAILED if blind else ExitCode.NO_REPORT,
         where="orders show",
-        kind="ReportPending",
+        kind="Unreachable" if blind else "ReportPending",
         as_json=as_json,
         command_id=command_id,
         ledger=record,

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import note, when
+from producers.cli_output import ExitCode, failure, when
 from producers.visible import printable
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(r"\+?(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 _LONGEST = 32
 """Characters of a deadline; what is longer is none, and may be more than Python reads as a number."""
+
+_LATEST = 10**13
+"""UNIX milliseconds, in 2286: whoever writes more digits means microseconds."""
 
 _SENDING = "Sending"
 
@@ -44,24 +47,50 @@ def deadline_ms(text: str) -> int:
 
 
 def given_deadline(text: str | None) -> int | None:
-    """See :func:`deadline_ms`; says so when it is over already, as a forgotten unit makes it."""
+    """See :func:`deadline_ms`; one that is over is a slip, of a forgotten unit or of seconds for milliseconds.
+
+    Raises:
+        typer.BadParameter: nothing would be sent, or no clock reaches it.
+    """
     if text is None:
         return None
+    now = now_ms()
     deadline = deadline_ms(text)
-    if deadline <= now_ms():
-        note(f"the deadline {text} has passed ({when(deadline)}), nothing will be sent; a duration needs a unit: 30s")
-    return deadline
+    if now < deadline < _LATEST:
+        return deadline
+    wrong = f"{text} has passed ({when(deadline)}): nothing would be sent"
+    if deadline >= _LATEST:
+        wrong = f"{text} is after the year 2286"
+    raise typer.BadParameter(
+        f"{wrong}. A number is UNIX milliseconds, as in {now + 30_000}; a duration from now has a unit, as in 30s",
+        param_hint="--deadline",
+    )
 
 
-def agreed(question: str) -> bool:
-    """Ask the person at the terminal; True where nobody can be asked.
+def one_of(yes: bool, no: bool, option: str) -> bool | None:
+    """What a flag and its opposite say; None when neither was given.
 
-    Standard output stays out of it, which Typer's own ``confirm`` doesn't manage.
+    Raises:
+        typer.BadParameter: both were.
     """
+    if yes and no:
+        raise typer.BadParameter(f"{option} and its opposite were given", param_hint=option)
+    return yes if yes or no else None
+
+
+def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bool) -> None:
+    """Ask the person at the terminal, unless ``yes`` was said; the exit where they decline, or can't be asked.
+
+    ``otherwise`` says what is so then. Standard output stays out of it, which Typer's own ``confirm`` doesn't manage.
+    """
+    if yes:
+        return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
+        message = f"{otherwise}: there is no terminal at which to ask. Give --yes to do it without being asked"
+        raise failure(message, ExitCode.USAGE, where=where, kind="NotConfirmed", as_json=as_json)
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise failure(otherwise, ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
 
 
 AccountOption = Annotated[

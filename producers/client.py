@@ -25,7 +25,7 @@ from kombu.exceptions import ConnectionError as AmqpConnectionError
 
 from producers.commands import Command
 from producers.direct import Direct
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending
+from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import MESSAGES_KEY, Intent, intended
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.report import Report
@@ -171,7 +171,7 @@ class OrderClient:
         try:
             self._collect([command], found)
         except (redis.RedisError, OSError) as error:
-            raise ReportPending(_id(command), 0, f"results can't be reached: {_cause(error)}") from error
+            raise ReportPending(_id(command), 0, f"{UNREACHABLE}: {_cause(error)}") from error
         return found.get(_id(command))
 
     def wait(self, command: Sent | str, timeout: float = 60.0) -> Report:
@@ -203,7 +203,7 @@ class OrderClient:
                         self._collect([c for c in missing if _id(c) not in reports], reports)
                 cause = ""
             except (redis.RedisError, OSError) as error:
-                cause = f"results can't be reached: {_cause(error)}"
+                cause = f"{UNREACHABLE}: {_cause(error)}"
                 time.sleep(min(0.2, max(0.0, ends_at - time.monotonic())))
             pending = [command for command in commands if _id(command) not in reports]
             if not pending:

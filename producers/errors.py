@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from producers.report import Report
 
 
+UNREACHABLE = "results can't be reached"
+"""How the cause of a :class:`ReportPending` begins when the result backend does not answer."""
+
+
 class ProducersError(Exception):
     """Base of every error of this package."""
 
@@ -74,6 +78,11 @@ class ReportPending(ProducersError, TimeoutError):
         self.command_id = command_id
         self.waited_seconds = waited_seconds
         self.cause = cause
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the results could not be read: then nobody knows whether there is a report."""
+        return self.cause.startswith(UNREACHABLE)
 
     def __str__(self) -> str:
         why = f" ({self.cause})" if self.cause else ""

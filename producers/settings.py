@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 import pydantic_settings
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -25,7 +25,33 @@ PREFIX = "ORDERS_"
 
 
 class SettingsError(Exception):
-    """The settings can't be used; the message names each one and what is wrong with it, never its value."""
+    """The settings can't be used; each of ``problems`` names one and what is wrong with it, never its value."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+class Unquoted(str):
+    """A value that the TOML file has without quotes: a number, a truth, a date. A text must not be one: a key of digits
+    alone would lose its leading zeros, and a number its writing."""
+
+    __slots__ = ()
+
+
+class TextsAreQuoted(BaseModel):
+    """Base of every group of settings: refuses :class:`Unquoted` where a text is meant."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, Unquoted) and field is not None and field.annotation in (str, SecretStr):
+            raise ValueError("must be a text: put it in quotes")
+        return value
 
 
 def outside(environ: Mapping[str, str]) -> dict[str, str]:
@@ -59,7 +85,7 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
             yield from _flat(value, names)
         else:
             name = "__".join(names).upper()
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text = value if isinstance(value, str) else Unquoted(str(value).lower())
             if isinstance(value, list):
                 text = json.dumps(value, default=str)
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
@@ -90,7 +116,7 @@ class _Outside(EnvSettingsSource):
         return {name.lower(): value for name, value in outside(os.environ).items()}
 
 
-class OutsideSettings(BaseSettings):
+class OutsideSettings(TextsAreQuoted, BaseSettings):
     """Base of all settings: read once from :func:`outside`, frozen."""
 
     model_config = SettingsConfigDict(
@@ -119,10 +145,12 @@ class OutsideSettings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError("; ".join(_problem(each) for each in error.errors())) from None
+            raise SettingsError(*map(_problem, error.errors())) from None
         except pydantic_settings.SettingsError as error:
-            # A group given as one value, ORDERS_ACCOUNTS=…, which would have to be JSON. The text names it alone.
-            raise SettingsError(f"{error}; groups are given one value each, {PREFIX}GROUP__NAME") from None
+            # A group given as one value, ORDERS_ACCOUNTS=…, which would have to be JSON. The text names the field.
+            field = re.search(r'field "(\w+)"', str(error))
+            name = PREFIX + (field[1].upper() if field else "GROUP")
+            raise SettingsError(f"{name}: is a group, whose values are given one by one, {name}__NAME") from None
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -1,13 +1,19 @@
 """The order execution worker: ``celery -A worker worker``."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-# Celery takes the working directory off sys.path before it asks for the app: in a checkout that is not installed this
-# is the moment in which the package beside this one can be found.
-import producers  # noqa: F401
 
 if TYPE_CHECKING:
     from celery import Celery
+
+_root = str(Path(__file__).resolve().parents[1])
+# Celery puts the working directory first on sys.path to find the app, and takes it off before it asks for it: this is
+# the moment in which the package beside this one can be found, and it alone, whatever else lies in that directory.
+sys.path.insert(0, _root)
+import producers  # noqa: E402, F401
+
+sys.path.remove(_root)
 
 _app: list["Celery"] = []
 

@@ -21,6 +21,8 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 POOLS = ("threads", "prefork", "solo")
 """Those that are tested; what the others cost is in ``docs/celery.md``."""
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
 worker, simulator, doctor, demo = (command_app() for _ in range(4))
 
 
@@ -51,9 +53,10 @@ def _worker(
 
     Example: `orders worker -c 32 -Q orders.cancel,orders.close`
     """
+    from worker import launch
     from worker.doctor import preflight
 
-    for problem in _unfit(pool, queues):
+    for problem in _unfit(pool, queues, level):
         raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
     with explained("orders worker", as_json=as_json):
         problems = preflight()
@@ -63,17 +66,19 @@ def _worker(
         note(f"orders worker: {problem}")
     options = {"-c": concurrency, "-P": pool, "-Q": queues, "-l": level}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    command = [sys.executable, "-m", "celery", "-A", "worker", "worker", *given, *ctx.args]
+    command = [sys.executable, str(launch.HERE), "-A", "worker", "worker", *given, *ctx.args]
     # The process becomes Celery's, so that signals and exit codes are Celery's own.
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 
 
-def _unfit(pool: str | None, queues: str | None) -> Iterator[str]:
+def _unfit(pool: str | None, queues: str | None, level: str) -> Iterator[str]:
     """What Celery would end at with a traceback."""
     from worker.celeryconfig import SERVED
 
     if pool not in (None, *POOLS):
         yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
+    if level.upper() not in LEVELS:
+        yield f"--loglevel must be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
     strange = [name for name in (queues or "").split(",") if name and name not in SERVED]
     if strange:
         yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(SERVED)}"
@@ -149,16 +154,21 @@ def _ready(url: str, empty: bool, as_json: bool) -> None:
 
 
 @doctor.command()
-def _doctor(as_json: JsonOption = False) -> None:
+def _doctor(
+    venues: Annotated[
+        bool, typer.Option("--venues", help="Also try each account's key: one read of positions at its venue.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check settings, servers, venues' clocks, queues and workers, and say what to do about each finding.
 
-    Run it where a worker runs, with its settings. Nothing is changed and no command is sent. Every check ends within
-    5 seconds. Exit code 0 when nothing is broken, 1 when something is.
+    Run it where a worker runs, with its settings. Nothing is changed and no command is sent; without --venues no key
+    leaves this machine. Every check ends within 5 seconds. Exit code 0 when nothing is broken, 1 when something is.
     """
     from worker.doctor import diagnose
     from worker.doctor_output import as_document, print_findings
 
-    findings = diagnose()
+    findings = diagnose(venues=venues)
     document = as_document(findings)
     if as_json:
         emit(document)

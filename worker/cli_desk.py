@@ -8,21 +8,16 @@ from typing import Annotated
 
 import typer
 
-from producers.cli_output import ExitCode, emit, failure, finish, note
+from producers.cli_output import ExitCode, emit, error_code, failure, note, outcome_code
 from producers.cli_plugins import JsonOption, command_app
-from producers.cli_values import agreed
+from producers.cli_report import finish
+from producers.cli_values import confirm
+from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
 from worker.cli_desk_base import IdArgument, WhoOption, YesOption, opened, signed, told
 from worker.desk_output import print_reconciled, print_unknowns, unknown_json
 from worker.execution.reconcile import as_json as documents
 from worker.settings import WorkerSettings
-
-_CODES = {
-    Outcome.ACCEPTED: ExitCode.ACCEPTED,
-    Outcome.REJECTED: ExitCode.REJECTED,
-    Outcome.NOT_SENT: ExitCode.NOT_SENT,
-    Outcome.UNKNOWN: ExitCode.UNKNOWN,
-}
 
 reconcile, unknown, resolve = (command_app() for _ in range(3))
 
@@ -53,14 +48,19 @@ def _reconcile(
         if not (settings.accounts or by_worker):
             message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
             raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
-        found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+        try:
+            found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+        except (BrokerUnavailable, ReportPending) as silent:
+            kind = type(silent).__name__
+            message = f"no word from a worker ({silent.cause}). Run it again when that is mended: it can't settle twice"
+            raise failure(message, error_code(silent), where=where, kind=kind, as_json=as_json) from None
     if as_json:
         emit({"reconciled": documents(found)})
     elif found:
         print_reconciled(found)
     else:
         print("Nothing is unknown.")
-    codes = [_CODES[Outcome(each.outcome)] for each in found]
+    codes = [outcome_code(Outcome(each.outcome)) for each in found]
     if every:
         codes = [code for code in codes if code is ExitCode.UNKNOWN]
     raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
@@ -97,8 +97,8 @@ def _resolve(
 ) -> None:
     """Settle an `unknown` by your word, after you have looked at the venue yourself.
 
-    Who, why and when go into the ledger's journal and the report. At a terminal it asks first, unless --yes or --json
-    is given. Exit code: that of the outcome it has now.
+    Who, why and when go into the ledger's journal and the report. It asks first, unless --yes is given; where there is
+    no terminal to ask at, it needs --yes. Exit code: that of the outcome it has now.
 
     Example: `orders resolve 7d2f… --not-executed --reason "not in the venue's history, asked their support"`
     """
@@ -117,8 +117,7 @@ def _resolve(
         report = desk.unknown(command_id)
         word = f"executed as {reference}" if reference else "NOT executed"
         question = f"Settle {report.command} of {report.account} ({report.message}) as {word}?"
-        if not (yes or as_json or agreed(question)):
-            raise failure("it stays unknown", ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
+        confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
         stands = desk.resolve(command_id, reference=reference, who=signed(who), why=reason.strip())
         _publish(settings, stands)
     raise finish(stands, as_json=as_json)

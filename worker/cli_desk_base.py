@@ -33,13 +33,15 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.
 WhoOption = Annotated[
     str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
 AccountOption = Annotated[
     str | None, typer.Option("--account", "-a", metavar="ALIAS", help="This account's; every account's unless given.")
 ]
 CommandOption = Annotated[
     str | None,
-    typer.Option("--command", metavar="COMMAND", help="close, cancel or withdraw. Cancels and closes pass otherwise."),
+    typer.Option(
+        "--command", metavar="COMMAND", help="close, cancel, withdraw or positions; unless given, all but what passes."
+    ),
 ]
 
 

@@ -15,6 +15,8 @@ from worker.cli_desk_base import AccountOption, CommandOption, WhoOption, opened
 from worker.desk_output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.doctor_servers import in_words, open_client
 from worker.execution.dead import dead_letters
+from worker.execution.desk import Scope, every_command, passing
+from worker.execution.ledger import Halted
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 
@@ -24,69 +26,86 @@ def _halt(
     account: AccountOption = None,
     command: CommandOption = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; senders see it.")] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Everything, closes, cancels and positions too: nothing is sent any more.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Show what is halted, and change nothing.")] = False,
     who: WhoOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Halt sending: every worker sees it before its next send. It holds until `orders resume`, over every restart.
 
-    Without options everything but cancels and closes is halted, for they reduce risk; those are halted by name alone.
-    What is halted ends in not_sent/halted.
+    Cancels, closes and positions still pass, for they reduce risk or change nothing: --all halts these too, and
+    --command one of them. What is halted ends in not_sent/halted; the answer says what still passes.
 
     Example: `orders halt --command withdraw --reason "venue announced a wallet incident"`
     """
     where = "orders halt"
     halted = scope_of(account, command, where, as_json=as_json)
-    if not (listed or reason.strip()):
-        raise failure("--reason must say why", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    problem = "" if listed or reason.strip() else "--reason must say why"
+    if every and command:
+        problem = "--all is every command: leave --command out"
+    if problem:
+        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
     with told(where, as_json=as_json) as settings, opened(settings) as desk:
         if not listed:
-            desk.halt(halted, who=signed(who), why=reason.strip())
+            scopes = every_command(halted.account) if every else [halted]
+            desk.halt(*scopes, who=signed(who), why=reason.strip())
         halts = desk.halts()
-    if as_json:
-        emit({"halts": [halt_json(each, what) for each, what in halts]})
-    elif halts:
-        print_halts(halts)
-    else:
-        print("Nothing is halted.")
+    _show(halts, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
-        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: orders resume")
+        undo = f"orders resume --all -a {account}"
+        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: {undo}")
+
+
+def _show(halts: list[tuple[Scope, Halted]], *, as_json: bool, **more: Any) -> None:
+    """What is halted, and what is not."""
+    passes = passing([each for each, _ in halts])
+    if as_json:
+        still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
+        emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
+    elif halts:
+        print_halts(halts)
+        still_sent = [
+            f"{command} (not of {', '.join(accounts)})" if accounts else command for command, accounts in passes.items()
+        ]
+        print(f"\nStill sent: {', '.join(still_sent) or 'nothing'}.")
+    else:
+        print("Nothing is halted.")
 
 
 @resume.command()
 def _resume(
     account: AccountOption = None,
     command: CommandOption = None,
-    every: Annotated[bool, typer.Option("--all", help="End every halt there is; takes no scope.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="End every halt there is, or every one of --account.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")] = "",
     who: WhoOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End the halt of exactly this scope, as it was halted, or --all of them. Exit code 2 when there is no such halt.
+    """End the halt of exactly this scope, as it was halted, or --all of them; the answer says what is halted still.
+    Exit code 2 when there is no such halt.
 
     Example: `orders resume --command withdraw`
     """
     where = "orders resume"
     named = scope_of(account, command, where, as_json=as_json)
-    if every and (account or command):
-        # Taken for "all of this account's", it would end everybody's halts.
-        message = "name a scope, or --all for every halt of everything; see orders halt --list"
+    if every and command:
+        message = "name a scope, or --all for every halt, of one --account or of all; see orders halt --list"
         raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
     with told(where, as_json=as_json) as settings, opened(settings) as desk:
-        scopes = [each for each, _ in desk.halts()] if every else [named]
+        scopes = (
+            [each for each, _ in desk.halts() if not account or each.account == named.account] if every else [named]
+        )
         ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]
         halts = desk.halts()
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
         raise failure(message, ExitCode.USAGE, where=where, kind="NoSuchHalt", as_json=as_json)
-    if as_json:
-        emit({"resumed": [each.field for each in ended], "halts": [halt_json(each, what) for each, what in halts]})
-        return
-    for each in ended:
+    for each in () if as_json else ended:
         print(f"Resumed: {each.in_words()}.")
-    if halts:
-        print_halts(halts)
+    _show(halts, as_json=as_json, resumed=[each.field for each in ended])
 
 
 @journal.command()
@@ -111,6 +130,8 @@ def _journal(
 
         for entry in entries:
             show(entry)
+        if not (entries or follow):
+            note(f"orders journal: there is no entry{f' of {command_id}' if command_id else ''}")
         with suppress(KeyboardInterrupt):
             for new in desk.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
                 if new is not None:

@@ -2,13 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from producers.cli_output import console, when
+from producers.cli_output import print_table, when
 from producers.visible import printable
 from worker.execution.dead import DeadLetter
 from worker.execution.desk import Entry, Scope, Unknown
@@ -18,16 +17,6 @@ from worker.venues.contradictions import shows_record
 from worker.venues.listed import line_to_list, may_refuse
 
 _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
-
-
-def _print(columns: Sequence[str], rows: Iterable[Sequence[object]], *, grow: int) -> None:
-    """A table; column number ``grow`` takes the room that is left."""
-    table = Table(pad_edge=False)
-    for number, name in enumerate(columns):
-        table.add_column(name, overflow="fold", ratio=1 if number == grow else None)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))
-    console().print(table)
 
 
 def age(since_ms: int, now_ms: int | None = None) -> str:
@@ -82,7 +71,7 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
                 f"{report.reason}: {report.message}" if report else "",
             )
         )
-    _print(("age", "id", "command", "arguments", "why"), rows, grow=4)
+    print_table(("age", "id", "command", "arguments", "why"), rows)
     lines = {line: each.command_id for each in reversed(unknowns) if (line := _to_list(each, refusals))}
     if lines:
         print(
@@ -107,7 +96,7 @@ def print_reconciled(found: Sequence[Reconciled]) -> None:
         (each.command_id, f"{each.command} for {each.account}", Text(each.outcome, _STYLES[each.outcome]), each.words)
         for each in found
     ]
-    _print(("id", "command", "outcome", "what the venue shows"), rows, grow=3)
+    print_table(("id", "command", "outcome", "what the venue shows"), rows)
 
 
 def halt_json(scope: Scope, halt: Halted) -> dict[str, Any]:
@@ -118,7 +107,7 @@ def halt_json(scope: Scope, halt: Halted) -> dict[str, Any]:
 def print_halts(halts: Sequence[tuple[Scope, Halted]]) -> None:
     """Every halt that holds."""
     rows = [(scope.in_words(), halt.who, when(halt.at), halt.why) for scope, halt in halts]
-    _print(("halted", "by", "since", "why"), rows, grow=3)
+    print_table(("halted", "by", "since", "why"), rows)
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -147,4 +136,4 @@ def print_dead(queues: Sequence[tuple[str, int, Sequence[DeadLetter]]]) -> None:
         for _, _, letters in queues
         for each in letters
     ]
-    _print(("queue", "index", "bytes", "id", "task, or how it begins"), rows, grow=4)
+    print_table(("queue", "index", "bytes", "id", "task or text"), rows)

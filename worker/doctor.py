@@ -6,6 +6,7 @@ not a dozen.
 
 from producers.cli_settings import check_urls
 from worker import doctor_queues, doctor_servers
+from worker.doctor_accounts import key_checks
 from worker.doctor_findings import Check, Examiner, Finding, run_checks
 from worker.doctor_ledger import check_ledger, check_replicas
 from worker.doctor_settings import check_settings
@@ -16,8 +17,8 @@ _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
 """Groups that can't be checked without a server of this role."""
 
 
-def diagnose() -> list[Finding]:
-    """Every finding, in groups; in about 10 s at the latest."""
+def diagnose(*, venues: bool = False) -> list[Finding]:
+    """Every finding, in groups; in about 10 s at the latest. With ``venues`` each account's key is tried as well."""
     settings, queues, findings = check_settings()
     if queues is None:
         return findings
@@ -25,7 +26,8 @@ def diagnose() -> list[Finding]:
     pings = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
     findings += run_checks(pings)
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
-    findings += run_checks(_server_checks(reachable) + (venue_checks(settings) if settings else []))
+    asked = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
+    findings += run_checks(_server_checks(reachable) + asked)
     findings += run_checks(_role_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]

@@ -8,6 +8,7 @@ from producers.intents import INTENTS_KEY
 from producers.servers import is_sentinel
 from worker.doctor_findings import Examiner, Finding, duration
 from worker.doctor_servers import Server, open_client
+from worker.execution.desk import Scope
 from worker.execution.policy import KINDS, online_replicas, replicas_setting
 from worker.execution.redis_ledger import HALTS_KEY, UNKNOWN_KEY, halt_of
 from worker.settings import LedgerSettings
@@ -63,15 +64,13 @@ def _halts(halts: dict[str, str]) -> list[Finding]:
 
 
 def _halt(what: str, stored: str) -> Finding:
-    account, _, command = what.rpartition("/")
-    name = f"halt {what}"
-    scope = f"{'every account' if account == '*' else account}, {'every command' if command == '*' else command}"
+    name, scope = f"halt {what}", Scope(*what.rpartition("/")[::2]).in_words()
     try:
         halt = halt_of(stored)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        return EXAMINER.warning(name, f"{scope}: sending is halted, by a record that can't be read")
+        return EXAMINER.warning(name, f"{scope}: halted, by a record that can't be read")
     age = duration(max(0.0, time.time() - halt.at / 1000))
-    return EXAMINER.warning(name, f"{scope}: sending is halted by {halt.who} for {age}: {halt.why}", "meant to be?")
+    return EXAMINER.warning(name, f"{scope}: halted by {halt.who} for {age}: {halt.why}", "meant to be?")
 
 
 def _intents(overdue: int) -> Finding:

@@ -5,15 +5,15 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from producers.cli_output import console
+from producers.cli_output import LEAST_WIDTH, console, folded, longest_word
 from producers.visible import printable
 from worker.doctor_findings import Finding, Level
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAULT: ("✗", "bold red")}
 _ASCII = {Level.OK: "+", Level.WARNING: "!", Level.FAULT: "x"}
+_MARGIN = 3
 
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -24,29 +24,26 @@ def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """One table a group, and a last line that says it all."""
+    """Names and what was found beside them, or below them where that doesn't fit; and a last line that says it all."""
     out = console()
     unicode = (out.encoding or "").lower().startswith("utf")
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", min_width=12, max_width=44)
-    table.add_column(overflow="fold")
+    said = [Text(printable(text)) for each in findings for text in (each.message, each.advice)]
+    beside = _MARGIN + max((len(printable(each.name)) for each in findings), default=0) + 2
+    fits = beside + max(longest_word(said) + 2, LEAST_WIDTH) <= out.width
     for group, members in groupby(findings, key=lambda finding: finding.group):
-        table.add_row(Text(), Text(group, "bold"))
+        out.print(Text(f"{' ' * _MARGIN}{group}", "bold"))
         for each in members:
             mark, style = _MARKS[each.level]
-            table.add_row(
-                Text(mark if unicode else _ASCII[each.level], style), Text(printable(each.name)), _said(each, unicode)
-            )
-    out.print(table)
+            head = Text.assemble((f"{mark if unicode else _ASCII[each.level]:<{_MARGIN}}", style), printable(each.name))
+            if not fits:
+                out.print(head)
+                head = Text()
+            indent = beside if fits else _MARGIN + 2
+            out.print(folded(head, Text(printable(each.message)), indent, out.width))
+            if each.advice:
+                arrow = Text(f"{' ' * indent}{'→' if unicode else '>'} ", "cyan")
+                out.print(folded(arrow, Text(printable(each.advice), "cyan"), indent + 2, out.width))
     out.print(_summary(findings))
-
-
-def _said(finding: Finding, unicode: bool) -> Text:
-    text = Text(printable(finding.message))
-    if finding.advice:
-        text.append(f"\n{'→' if unicode else '>'} {printable(finding.advice)}", "cyan")
-    return text
 
 
 def _summary(findings: Sequence[Finding]) -> Text:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-import pydantic_settings
-
 from producers.settings import PREFIX, QueueSettings, SettingsError, outside
 from worker.doctor_findings import Examiner, Finding
 from worker.settings import VENUES, WorkerSettings, load
@@ -23,8 +21,8 @@ def check_settings() -> tuple[WorkerSettings | None, QueueSettings | None, list[
     """The worker's settings and those of the queues, each None when it can't be read, and the findings."""
     try:
         settings = load()
-    except (SettingsError, pydantic_settings.SettingsError) as error:
-        findings = [_fault(line) for line in str(error).split("; ")]
+    except SettingsError as error:
+        findings = [_fault(line) for line in error.problems]
         return None, _queues_alone(), [*findings, *_names(), *_files(os.environ)]
     findings = [EXAMINER.ok("readable", "all settings can be read"), *_accounts(settings), *_reconcile(settings)]
     return settings, settings, [*findings, *_names(), *_files(os.environ)]

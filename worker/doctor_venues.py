@@ -11,6 +11,8 @@ import requests
 from worker.doctor_findings import Check, Examiner, Finding
 from worker.doctor_servers import clock_offset
 from worker.settings import VENUES, WorkerSettings
+from worker.venues.bitz import Bitz
+from worker.venues.everstrike import Everstrike
 from worker.venues.freshness import NO_CACHE, kept_in_a_cache
 
 EXAMINER = Examiner("venues")
@@ -27,17 +29,20 @@ def venue_checks(settings: WorkerSettings) -> list[Check]:
     places: dict[tuple[str, str], list[str]] = {}
     for alias, account in sorted(settings.accounts.items()):
         url = (account.base_url or VENUES[account.venue].base_url).rstrip("/")
-        if account.venue == "bitz" and not account.base_url:
+        if closed(account.venue, url):
             url = ""
         places.setdefault((account.venue, url), []).append(alias)
     return [_check(venue, url, aliases, settings.http.ca_file) for (venue, url), aliases in places.items()]
 
 
 def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
-    name = f"{venue} ({', '.join(aliases)})"
-    if venue == "everstrike":
-        return Check("venues", name, lambda: [everstrike_clock(name, url, ca_file)])
-    return Check("venues", name, lambda: [bitz_clock(name, url, ca_file)])
+    name, clock = f"{venue} ({', '.join(aliases)})", _CLOCKS.get(venue, date_clock)
+    return Check("venues", name, lambda: [clock(name, url, ca_file)])
+
+
+def closed(venue: str, url: str) -> bool:
+    """Whether nobody answers there any more: the venue's own address, of one that has closed."""
+    return venue == Bitz.name and url == Bitz.base_url
 
 
 def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
@@ -55,8 +60,9 @@ def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
     return _verdict(name, url, offset, trip, unsure=0)
 
 
-def bitz_clock(name: str, url: str, ca_file: str = "") -> Finding:
-    """A Bit-Z look-alike's clock, by the date of any HTTP answer; the exchange itself closed in October 2021."""
+def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
+    """The clock of a venue that is not asked for its time, by the date of any HTTP answer. Without a URL it is one that
+    has closed: Bit-Z, in October 2021."""
     if not url:
         advice = "set the account's BASE_URL to a simulator (orders simulator), or remove the account"
         return EXAMINER.warning(name, "the exchange closed in October 2021", advice)
@@ -71,6 +77,10 @@ def bitz_clock(name: str, url: str, ca_file: str = "") -> Finding:
         return _from_a_cache(name, url, kept)
     # The date has whole seconds; half of one is added, and as much is not known.
     return _verdict(name, url, offset + 500, trip, unsure=500)
+
+
+_CLOCKS = {Everstrike.name: everstrike_clock}
+"""How a venue's clock is read where it tells it."""
 
 
 def _verdict(name: str, url: str, offset: float, trip: float, *, unsure: float) -> Finding:

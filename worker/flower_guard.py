@@ -1,6 +1,7 @@
 """``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused or a worker
 is gone, and without what a venue says of addresses and amounts."""
 
+import logging
 import os
 import re
 import sys
@@ -11,11 +12,15 @@ from typing import Any
 from producers.shown import STARS
 from worker.remote_control import APPLY, Refused
 
+logger = logging.getLogger("flower.command")
+
 DEFAULTS = {
     "FLOWER_READ_ONLY": "true",
     "FLOWER_TASKS_COLUMNS": "name,state,exception,uuid,kwargs,received,runtime,worker",
 }
 """Flower's own settings where nobody gave them; its command line and its configuration file win."""
+
+LOOPBACK = "127.0.0.1"
 
 RESULTS = ("task.result", "task.result_wait")
 """Flower's operations that end in a task's result."""
@@ -40,10 +45,32 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
     blocking = sys.modules.get("flower.utils.blocking")
     if blocking is not None:
         _guard(blocking.BlockingOperationRunner, allowed, hidden)
+    command: Any = sys.modules.get("flower.command")
+    if command is not None:
+        _keep_to_loopback(command)
     events: Any = sys.modules.get("flower.events")
     if events is not None:
         _list_the_gone(events.EventsState)
         events.time = ShortSleeps()
+
+
+def _keep_to_loopback(command: Any) -> None:
+    """Without a login Flower listens on this machine alone, unless told an address: stock listens on every one, and
+    shows everybody who is sending what. A login (``basic_auth``, ``auth``) leaves it at stock's."""
+    stock = command.apply_options
+
+    def apply_options(prog_name: str, argv: Any) -> None:
+        stock(prog_name, argv)
+        chosen = command.options
+        if not (chosen.address or chosen.unix_socket or chosen.basic_auth or chosen.auth):
+            chosen.address = LOOPBACK
+            logger.warning(
+                "no login is set, so only this machine is let in (%s). Set --basic_auth=name:password to be reached "
+                "from others, or --address to choose",
+                LOOPBACK,
+            )
+
+    command.apply_options = apply_options
 
 
 class ShortSleeps:

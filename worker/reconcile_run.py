@@ -3,7 +3,7 @@
 from celery.exceptions import TimeoutError as NoAnswer
 from kombu.exceptions import KombuError
 
-from producers.errors import BrokerUnavailable, ReportPending
+from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
 from worker.execution.reconcile import NoSuchCommand, Reconciled, StillOpen
 from worker.reconcile_task import RECONCILE, build_reconciler, desk_app, result_publisher
 from worker.settings import WorkerSettings
@@ -41,7 +41,7 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
         except RuntimeError as error:
             if error.__cause__ is not None:
                 # Celery's own, which advises to restart: results can't be reached. The worker's comes without a cause.
-                why = f"results can't be reached: {type(error.__cause__).__name__}"
+                why = f"{UNREACHABLE}: {type(error.__cause__).__name__}"
                 raise BrokerUnavailable([name], why) from None
             raise StillOpen(str(error)) from None
         except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger

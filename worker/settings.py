@@ -11,10 +11,10 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from producers.commands import ALIAS, COMMANDS
-from producers.settings import OutsideSettings, QueueSettings, SettingsError
+from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
 from producers.shown import HIDDEN
 from producers.visible import printable
 from worker.execution.retry import RetryLimits
@@ -31,7 +31,7 @@ REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "poo
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
 
 
-class _Part(BaseModel):
+class _Part(TextsAreQuoted):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 

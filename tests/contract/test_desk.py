@@ -16,7 +16,7 @@ from tests.servers import Server
 from tests.twins import TurnedClock
 from worker.execution.casebook import Casebook
 from worker.execution.dead import dead_letters
-from worker.execution.desk import NotUnknown, OperatorDesk, Scope, scope
+from worker.execution.desk import NotUnknown, OperatorDesk, Scope, every_command, passing, scope
 from worker.execution.intake import stored_arguments
 from worker.execution.ledger import Begun, Claim, Halted
 from worker.execution.reconcile import NoSuchCommand, Reconciled, Reconciler, StillOpen
@@ -538,7 +538,7 @@ def test_what_goes_on_record_is_one_line_that_everybody_can_see(bench: Bench) ->
 
 
 @pytest.mark.parametrize(
-    ("account", "command"), [("a/b", None), ("*", None), (None, "positions"), (None, "*"), ("", None)]
+    ("account", "command"), [("a/b", None), ("*", None), (None, "trades"), (None, "*"), ("", None)]
 )
 def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str | None) -> None:
     """A halt that halts nothing would be a lie."""
@@ -546,11 +546,13 @@ def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str
         scope(account, command)
 
 
-def test_what_changes_something_can_be_halted() -> None:
-    """A command that is added later must not be forgotten here."""
-    from worker.execution.desk import COMMANDS as HALTED
-
-    assert set(HALTED) == {command.name for command in COMMANDS.values() if command.mutating}
+def test_everything_can_be_halted_at_once() -> None:
+    """A command that is added later must not be forgotten here: whatever a halt of all lets pass is halted by name."""
+    halts = every_command("*")
+    assert passing(halts) == {}
+    assert passing(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
+    assert passing(every_command("main")) == {command.name: ["main"] for command in COMMANDS.values()}
+    assert passing([Scope("*", "withdraw"), Scope("main", "close")])["close"] == ["main"]
 
 
 # -- journal -----------------------------------------------------------------------------------------------------------

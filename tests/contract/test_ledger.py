@@ -355,6 +355,15 @@ def test_a_halt_stops_what_it_names(bench: Bench, scope: str, stopped: set[str])
     assert seen == stopped
 
 
+@pytest.mark.parametrize(
+    ("scope", "stopped"), [("*/positions", True), ("main/positions", True), ("other/positions", False), ("*/*", False)]
+)
+def test_a_query_is_halted_by_its_name_alone(bench: Bench, scope: str, stopped: bool) -> None:
+    """It begins nothing, so the ledger is asked."""
+    bench.halt(scope)
+    assert bench.ledger.halted("main", "positions") == (HALT if stopped else None)
+
+
 def test_a_halt_stops_the_next_attempt_and_lets_it_be_settled(bench: Bench) -> None:
     """Seen before the next send, in the same step as the begin; what has ended is still told."""
     bench.ledger.begin(claim("1"), 1)

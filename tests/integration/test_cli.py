@@ -23,7 +23,7 @@ from worker.simulator.state import DEMO_EVERSTRIKE_KEY
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-c", "from producers.cli import main; main()"]
+PROGRAM = [sys.executable, "-P", "-c", "from producers.cli import main; main()"]
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 START_SECONDS = 60
 
@@ -57,16 +57,19 @@ class Place:
 
 def clean_environment() -> dict[str, str]:
     """This process' without our settings."""
-    return {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 @contextmanager
-def running(arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+def running(
+    arguments: tuple[str, ...], environment: dict[str, str], log: Path, folder: Path = ROOT
+) -> Iterator[subprocess.Popen[str]]:
     """A long-running command of the program, which must end well when it is told to."""
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*PROGRAM, *arguments],
-            cwd=ROOT,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,10 +87,10 @@ def running(arguments: tuple[str, ...], environment: dict[str, str], log: Path) 
         process.communicate()
 
 
-def until_ready(log: Path, process: subprocess.Popen[str]) -> None:
-    """Return once the worker consumes."""
+def until_ready(log: Path, process: subprocess.Popen[str], times: int = 1) -> None:
+    """Return once the worker consumes, so often from its start on."""
     end = time.monotonic() + START_SECONDS
-    while " ready." not in log.read_text():
+    while log.read_text().count(" ready.") < times:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         # Read what it prints, so that it never waits for a reader; the wait between two looks at the log.
@@ -134,7 +137,7 @@ def test_rejected(place: Place) -> None:
 
 def test_not_sent(place: Place) -> None:
     """Exit 4: a deadline that has passed, and a venue that is never there."""
-    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--deadline", "0s")
+    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--deadline", "1ms")
     assert (code, report["outcome"], report["reason"]) == (4, "not_sent", "expired")
     place.control.fault("status", path="close", status=429, times=None)
     code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP")
@@ -145,7 +148,20 @@ def test_not_sent(place: Place) -> None:
 def test_unknown(place: Place) -> None:
     """Exit 5, `show` says so too, the ledger remembers it when the result is gone, and the doctor tells of it."""
     place.control.fault("cut_after", path="withdraw")
-    withdraw = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab", "--id", "lost-1")
+    withdraw = (
+        "withdraw",
+        "-a",
+        "main",
+        "--asset",
+        "ETH",
+        "--qty",
+        "0.5",
+        "--address",
+        "0xab",
+        "--id",
+        "lost-1",
+        "--yes",
+    )
     code, report = place.ended(*withdraw)
     assert (code, report["outcome"], report["reason"]) == (5, "unknown", "lost_reply")
     assert place.orders("show", "lost-1").returncode == 5
@@ -187,3 +203,29 @@ def test_all_is_well(place: Place, tmp_path: Path) -> None:
         ran = place.orders("doctor")
         assert ran.returncode == 0, ran.stdout
         assert "Nothing is broken" in ran.stdout
+
+
+@pytest.mark.parametrize("name", ["worker", "producers", "redis", "celery", "logging", "tenacity"])
+def test_what_lies_in_the_folder_is_not_loaded(place: Place, tmp_path: Path, name: str) -> None:
+    """A script of the same name as a module, where somebody happens to be: `orders worker` starts all the same, and
+    again when it is told to by SIGHUP."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / f"{name}.py").write_text("raise SystemExit('this is somebody else')\n")
+    log = tmp_path / "worker.log"
+    arguments = ("worker", "-c", "1", "-Q", "orders.positions", "-n", "here@%h")
+    with running(arguments, place.environment, log, here) as process:
+        until_ready(log, process)
+        if name == "celery":
+            process.send_signal(signal.SIGHUP)
+            until_ready(log, process, times=2)
+
+
+def test_celery_itself_beside_a_script_of_the_senders(place: Place, tmp_path: Path) -> None:
+    """`celery -A worker` looks in the folder first, and finds our package; `producers` is the one beside it."""
+    (tmp_path / "producers.py").write_text("raise SystemExit('this is somebody else')\n")
+    command = [sys.executable, "-P", "-m", "celery", "-A", "worker", "report"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=place.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr

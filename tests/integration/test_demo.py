@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import requests
 
 pytestmark = pytest.mark.integration
 
@@ -206,7 +207,8 @@ def test_nothing_outlives_a_killed_demo(start: Start) -> None:
     """SIGKILL leaves it no time to stop anything, and the parts end by themselves."""
     demo = start("-m", "worker.demo", "--keep")
     demo.until_printed("Everything stays up")
-    names = {" ".join(process.cmdline()) for process in demo.look()}
+    demo.look()
+    names = {" ".join(process.cmdline()) for process in demo.left()}
     for part in ("valkey-server", "worker.simulator", "celery -A worker worker", "celery -A worker flower"):
         assert any(part in name for name in names), part
 
@@ -220,10 +222,13 @@ def test_keep_shows_flower_until_ctrl_c(start: Start) -> None:
     """Flower answers where the demo says, can't change anything, and goes at Ctrl-C, which is the ordinary end here."""
     demo = start("-m", "worker.demo", "--keep")
     address = demo.until_printed(r"Flower +(http://\S+)")
-    demo.until_printed(r"ORDERS_REDIS_URL=redis://\S+ \S*orders close --account main \S.*--wait")
+    demo.until_printed(r"reconcile --all --by-worker\n")
 
     assert _status(f"{address}/", "GET") == 200
     assert _status(f"{address}/tasks", "GET") == 200
+    seen = "/tasks/datatable?draw=1&start=0&length=99&order[0][column]=0&columns[0][data]=uuid"
+    ids = {"positions", "close-some", "lost-reply", "lost-cancel"}
+    until(lambda: ids <= {task["uuid"] for task in json.loads(_page(address + seen))["data"]}, "Flower showed them all")
     assert _status(f"{address}/api/worker/shutdown/demo", "POST") in (401, 403)
 
     demo.process.send_signal(signal.SIGINT)
@@ -232,6 +237,37 @@ def test_keep_shows_flower_until_ctrl_c(start: Start) -> None:
     assert "No process is left behind" in demo.output
     assert demo.left() == []
     assert demo.folders() == []
+
+
+PRINTED = {
+    "positions": 0,
+    "close": 0,
+    "--yes --wait --qty 0.01": 0,
+    "curl": 0,
+    "--id lost-again": 5,
+    "unknown": 5,
+    "show lost-reply": 5,
+    "reconcile lost-cancel --by-worker": 0,
+    "reconcile --all --by-worker": 0,
+}
+"""What the lines to copy hold, in their order, and the exit code of each."""
+
+
+def test_each_line_to_copy_works_in_its_order(start: Start, tmp_path: Path) -> None:
+    """As a stranger pastes them into another terminal, in a folder of his own, from the first to the last."""
+    demo = start("-m", "worker.demo", "--keep")
+    demo.until_printed(r"reconcile --all --by-worker\n")
+    lines = re.findall(r"^  ((?:ORDERS_REDIS_URL=\S+:|curl ).*)$", demo.output, re.MULTILINE)
+    assert len(lines) == len(PRINTED)
+    for line, (words, code) in zip(lines, PRINTED.items(), strict=True):
+        assert words in line
+        ran = subprocess.run(  # noqa: S602 - as it is pasted
+            line, shell=True, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE
+        )
+        assert ran.returncode == code, (line, ran.stdout, ran.stderr)
+        assert ran.stdout
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end() == 0, demo.errors()
 
 
 def test_a_part_that_does_not_start_is_named(start: Start, tmp_path: Path) -> None:
@@ -262,6 +298,10 @@ def test_what_is_not_as_expected_fails_the_demo(start: Start) -> None:
     assert "The last lines of the worker's log" in errors
     assert str(demo.folders()[0]) in errors
     assert demo.left() == []
+
+
+def _page(url: str) -> str:
+    return requests.get(url, timeout=DEADLINE).text
 
 
 def _status(url: str, method: str) -> int:

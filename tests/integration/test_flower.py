@@ -4,7 +4,7 @@ executes one twice, or ends one without its report."""
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from tests.nodes import Bed, WorkerNode, demo_accounts, until
@@ -398,6 +399,26 @@ def test_without_login(flowers: dict[str, FlowerNode]) -> None:
     }
     for path in ("/", "/tasks", "/api/tasks", "/api/workers", "/broker", "/api/task/result/x"):
         assert flower.get(path, login=False).status == 401, path
+
+
+class OpenFlower(FlowerNode):
+    """Flower without a login and without an address."""
+
+    def arguments(self) -> Sequence[str]:
+        """The port alone."""
+        return [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--port={self.port}"]
+
+
+def test_flower_without_a_login_listens_on_this_machine_alone(bed: Bed, folder: Path) -> None:
+    """Stock listens on every address and shows everybody who is sending what."""
+    flower = OpenFlower(folder, environment(bed))
+    flower.start()
+    try:
+        flower.ready()
+        connections = psutil.Process(flower.pid).net_connections("tcp")
+        assert {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    finally:
+        flower.teardown()
 
 
 def test_celerys_command_line_is_refused_too(clean: Bed, worker: WorkerNode) -> None:

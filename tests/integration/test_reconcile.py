@@ -373,6 +373,9 @@ def test_resolving_by_hand(place: Place) -> None:
     place.venue.fault("cut_before", path="withdraw")
     lost = place.unknown("orders.withdraw", **WITHDRAW)
     words = ("--not-executed", "--reason", "asked their support", "--who", "ann")
+    code, document = place.orders("resolve", lost, *words)
+    assert (code, document["error"]["type"]) == (2, "NotConfirmed"), "nobody was there to be asked"
+    words = (*words, "--yes")
     code, report = place.orders("resolve", lost, *words)
     assert (code, report["outcome"]) == (4, "not_sent")
     assert place.ended(lost) == report
@@ -393,9 +396,9 @@ BAD = (
     ("reconcile", "x", "--all"),
     ("reconcile", "nobody"),
     ("halt",),
-    ("halt", "--command", "positions", "--reason", "r"),
+    ("halt", "--command", "trades", "--reason", "r"),
+    ("halt", "--all", "--command", "close", "--reason", "r"),
     ("resume", "--account", "main"),
-    ("resume", "--all", "--account", "main"),
     ("resume", "--all", "--command", "close"),
 )
 
@@ -427,15 +430,36 @@ def test_a_halt(place: Place) -> None:
     """The next withdrawal is not sent and says why, a cancel passes; after the resume everything goes again."""
     code, document = place.orders("halt", "--reason", "wallet incident", "--who", "ann")
     assert (code, document["halts"][0]["who"]) == (0, "ann")
+    assert [each["command"] for each in document["passes"]] == ["cancel", "close", "positions"]
     report = place.ended(place.send("orders.withdraw", **WITHDRAW))
     assert (report["outcome"], report["reason"]) == ("not_sent", "halted")
     assert ("ann" in report["message"], "wallet incident" in report["message"]) == (True, True)
     assert place.ended(place.send("orders.cancel", account="main", order_id="order-1"))["outcome"] == "accepted"
     place.orders("halt", "--account", "main", "--command", "close", "--reason", "by name")
     assert place.ended(place.send("orders.close", **CLOSE))["reason"] == "halted"
-    assert place.orders("resume", "--all")[1] == {"resumed": ["*/*", "main/close"], "halts": []}
+    resumed = place.orders("resume", "--all")[1]
+    assert (resumed["resumed"], resumed["halts"], len(resumed["passes"])) == (["*/*", "main/close"], [], 4)
     assert place.ended(place.send("orders.withdraw", **WITHDRAW))["outcome"] == "accepted"
     assert [e.path for e in place.venue.executions()] == ["/auth/cancel", "/auth/withdraw"]
+
+
+def test_a_halt_of_everything(place: Place) -> None:
+    """Not a single request leaves, positions included; the same of one account; and it ends as a whole."""
+    commands = {
+        "orders.withdraw": WITHDRAW,
+        "orders.close": CLOSE,
+        "orders.cancel": {"account": "main", "order_id": "order-1"},
+        "orders.positions": {"account": "main"},
+    }
+    for scope in ((), ("--account", "main")):
+        code, document = place.orders("halt", "--all", *scope, "--reason", "fire")
+        assert (code, [each["except_accounts"] for each in document["passes"]]) == (0, [["main"]] * 4 if scope else [])
+        for task, arguments in commands.items():
+            report = place.ended(place.send(task, **arguments))
+            assert (report["outcome"], report["reason"], report["attempts"]) == ("not_sent", "halted", 0), task
+        assert place.venue.arrivals() == []
+        assert len(place.orders("resume", "--all", *scope)[1]["resumed"]) == 4
+    assert place.ended(place.send("orders.positions", account="main"))["outcome"] == "accepted"
 
 
 def test_a_halt_of_an_account_that_is_not_here(place: Place) -> None:
@@ -454,7 +478,9 @@ def test_what_a_person_sees(place: Place) -> None:
     assert shown.returncode == 5
     assert ("lost_reply" in shown.stdout, "asset=ETH" in shown.stdout) == (True, True)
     assert "proves nothing" in " ".join(place.run("reconcile", "--all").stdout.split())
-    assert "everything but cancels and closes" in place.run("halt", "--reason", "r", COLUMNS="200").stdout
+    halted = place.run("halt", "--reason", "r", COLUMNS="200").stdout
+    assert "everything but cancels, closes and positions" in halted
+    assert "Still sent: cancel, close, positions." in halted
     lines = place.run("journal").stdout.splitlines()
     assert [line.split()[3] for line in lines] == ["begin", "settle", "halt"]
     assert lost in lines[0]

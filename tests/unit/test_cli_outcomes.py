@@ -216,7 +216,7 @@ ARGUMENTS = {
     ),
     "cancel": ("-a main --order-id 77", {"account": "main", "order_id": "77"}),
     "withdraw": (
-        "-a main --asset ETH --qty 1.50 --address 0xab",
+        "-a main --asset ETH --qty 1.50 --address 0xab --yes",
         {"account": "main", "asset": "ETH", "qty": "1.5", "address": "0xab"},
     ),
     "positions": ("-a bitz --contract-id 101", {"account": "bitz", "contract_id": 101}),

@@ -35,6 +35,7 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from worker import launch
 from worker.cli_desk_base import told
 
 __all__ = ["orders", "server", "shared_server"]
@@ -125,14 +126,35 @@ def test_full_server(orders: Orders, server: ValkeyServer) -> None:
 
 
 def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit 6, saying that neither place could be read, without the password."""
+    """Exit 1, saying that neither place could be read, without the password: whether there is one, nobody can say."""
     only_setting(monkeypatch, "redis://:hunter2@127.0.0.1:1")
     ran = orders("show", "id-1")
-    assert ran.code == 6
+    assert ran.code == 1
     assert "results can't be reached" in ran.err
     assert "the ledger can't be read: redis://***@127.0.0.1:1/2" in ran.err
     assert "hunter2" not in ran.err
-    assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 6
+    assert orders("show", "id-1", "--wait", "--timeout", "0", "--json").code == 1
+
+
+@pytest.mark.parametrize("away", ["ORDERS_RESULT_BACKEND", "ORDERS_LEDGER_URL"])
+def test_one_place_that_can_not_be_read(
+    orders: Orders, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """Exit 1 as long as the other has nothing: a report may stand where nobody can look. What is found counts."""
+    monkeypatch.setenv(away, "redis://127.0.0.1:1")
+    assert orders("show", "id-1").code == 1
+    if away == "ORDERS_LEDGER_URL":
+        store(server, report("accepted"))
+        assert orders("show", "id-1").code == 0
+        store(server, report("unknown", "id-2"))
+        ran = orders("show", "id-2")
+        assert (ran.code, "whether it was settled since is not known" in ran.err) == (5, True)
+    else:
+        assert orders(*CLOSE, "--id", "id-2").code == 0
+        ran = orders("show", "id-2")
+        assert (ran.code, "it is enqueued" in ran.err) == (6, True), "the ledger's word that there is none"
+        ran = orders(*CLOSE, "--id", "id-2", "--wait", "--timeout", "0")
+        assert (ran.code, "results can't be reached" in ran.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["unknown", "journal", "halt --list"])
@@ -167,7 +189,7 @@ def test_hung_broker(hung: ValkeyServer, orders: Orders) -> None:
 def test_hung_results(hung: ValkeyServer, orders: Orders) -> None:
     """Looking for a report ends too."""
     ran = orders("show", "id-1", "--json")
-    assert ran.code == 6
+    assert ran.code == 1
     assert "no answer" in ran.document["error"]["message"]
 
 
@@ -205,6 +227,17 @@ def test_standard_output_that_takes_nothing(server: ValkeyServer, more: tuple[st
     assert len(queued(server, "orders.close")) == 1
 
 
+@pytest.mark.parametrize("asked", ["halt --reason fire", "halt --list --json", "--help", "--version", "doctor"])
+def test_standard_output_that_takes_no_answer(server: ValkeyServer, asked: str) -> None:
+    """One line and exit 1, where a traceback hid whether it was done."""
+    command = ["sh", "-c", 'exec "$@" >/dev/full', "sh", *PROGRAM, *asked.split()]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("orders: standard output can't be written (No space left on device)")
+    assert ran.stderr.count("\n") == 1
+    assert database(server, 2).hlen("orders:halts") == ("fire" in asked)
+
+
 @pytest.mark.parametrize(
     ("closed", "more", "printed"), [("2>&-", (), "mine\n"), (">&-", ("--json",), ""), ("<&- 2>&-", (), "mine\n")]
 )
@@ -227,6 +260,21 @@ def test_ctrl_c_of_an_operator(as_json: bool, capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr()
     message = json.loads(printed.out)["error"]["message"] if as_json else printed.err
     assert "orders journal" in message
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_ctrl_c_of_the_doctor(orders: Orders, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]) -> None:
+    """As of any command that has nothing more to say of it."""
+
+    def interrupted(**_: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worker.doctor.diagnose", interrupted)
+    ran = orders("doctor", *more)
+    assert ran.code == 130
+    assert (ran.document["error"]["type"] if more else ran.err) == (
+        "Interrupted" if more else "orders doctor: interrupted\n"
+    )
 
 
 def test_ctrl_c_of_show(server: ValkeyServer, start: Start) -> None:
@@ -285,18 +333,24 @@ def test_a_withdrawal_asks_first(server: ValkeyServer, terminal: tuple[int, int]
     assert [command_id for command_id, _, _ in queued(server, "orders.withdraw")] == [out.strip()]
 
 
-@pytest.mark.parametrize("option", ["--yes", "--json"])
-def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int], option: str) -> None:
-    """With --yes, and in a program's hands, nothing is asked."""
-    code, _, seen = typed((*WITHDRAW, option), "n\n", terminal)
+def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int]) -> None:
+    """With --yes nothing is asked; --json says how to answer, not what is meant."""
+    code, out, seen = typed((*WITHDRAW, "--json"), "n\n", terminal)
+    assert (code, json.loads(out)["error"]["type"], "?" in seen) == (1, "Declined", True)
+    code, _, seen = typed((*WITHDRAW, "--yes"), "n\n", terminal)
     assert code == 0
     assert "?" not in seen
     assert len(queued(server, "orders.withdraw")) == 1
 
 
 def test_a_withdrawal_without_a_terminal(server: ValkeyServer, orders: Orders) -> None:
-    """A script is not asked."""
-    assert orders(*WITHDRAW).code == 0
+    """A script can't be asked, so it must say that it means it."""
+    for more in ((), ("--json",)):
+        ran = orders(*WITHDRAW, *more)
+        assert ran.code == 2
+        assert "Give --yes" in ran.out + ran.err
+    assert queued(server, "orders.withdraw") == []
+    assert orders(*WITHDRAW, "--yes").code == 0
     assert len(queued(server, "orders.withdraw")) == 1
 
 
@@ -324,7 +378,7 @@ def test_worker_becomes_celery(server: ValkeyServer, orders: Orders, execv: list
     )
     assert ran.code == 0
     expected = "worker -c 2 -P solo -Q orders.close -l debug -n w2@%h --without-gossip"
-    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", *expected.split()]]
+    assert execv == [[sys.executable, str(launch.HERE), "-A", "worker", *expected.split()]]
     assert ran.err == ""
 
 
@@ -334,7 +388,7 @@ def test_worker_with_json(
     """Its log is what it puts out; what keeps it from starting is one document."""
     monkeypatch.setenv("ORDERS_LOG__FORMAT", "console")
     assert orders("worker", "--json").code == 0
-    assert execv == [[sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "INFO"]]
+    assert execv == [[sys.executable, str(launch.HERE), "-A", "worker", "worker", "-l", "INFO"]]
     assert os.environ["ORDERS_LOG__FORMAT"] == "json"
     monkeypatch.setenv("ORDERS_RETRY__ATTEMPTS", "many")
     ran = orders("worker", "--json")

@@ -1,6 +1,7 @@
 """Bad usage, help, and what the program loads when."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +42,20 @@ BAD = {
     "bad deadline": ("close", "-a", "main", "--pair", "P", "--deadline", "soon"),
     "deadline of thousands of digits": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 5000),
     "deadline beyond all numbers": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 400 + "h"),
+    "deadline of a forgotten unit": ("close", "-a", "main", "--pair", "P", "--deadline", "30"),
+    "deadline in seconds": ("close", "-a", "main", "--pair", "P", "--deadline", "4000000000"),
+    "deadline in microseconds": ("close", "-a", "main", "--pair", "P", "--deadline", "1900000000000000"),
+    "deadline that is over": ("close", "-a", "main", "--pair", "P", "--deadline", "1700000000000"),
+    "deadline now": ("positions", "-a", "main", "--deadline", "0s"),
+    "nobody to ask": ("withdraw", "-a", "main", "--asset", "A", "--qty", "1", "--address", "x"),
+    "both of a pair": ("close", "-a", "main", "--pair", "P", "--close-on-trigger", "--no-close-on-trigger"),
     "deadline 0": ("close", "-a", "main", "--pair", "P", "--deadline", "0"),
     "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
     "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
     "endless id": ("close", "-a", "main", "--pair", "P", "--id", "x" * 256),
+    "show of an empty id": ("show", ""),
+    "show of no id": ("show", "a\nb"),
+    "no such level": ("worker", "-l", "LOUD"),
     "executed as nothing": ("resolve", "mine", "--reason", "r", "--executed", " ", "--yes"),
     "both words, one empty": ("resolve", "mine", "--reason", "r", "--executed", "", "--not-executed", "--yes"),
     "the doctor's option": ("doctor", "--bogus"),
@@ -63,9 +74,11 @@ def test_bad_usage(orders: Orders, case: str) -> None:
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_usage_in_json(orders: Orders, case: str) -> None:
-    """The same as one JSON document."""
+    """The same as one JSON document, wherever --json stands."""
     ran = orders(*BAD[case], "--json")
-    assert ran.code == 2
+    before = orders("--json", *BAD[case])
+    assert (before.code, before.err) == (ran.code, ran.err) == (2, "")
+    assert before.document["error"]["type"] == ran.document["error"]["type"]
     assert set(ran.document) == {"error"}
     assert ran.document["error"]["message"]
 
@@ -102,7 +115,7 @@ def test_unreadable_settings_file(orders: Orders, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("text", "milliseconds"), [("30s", 30_000), ("1.5m", 90_000), ("500ms", 500), ("1h", 3_600_000), ("0s", 0)]
+    ("text", "milliseconds"), [("30s", 30_000), ("1.5m", 90_000), ("500ms", 500), ("1h", 3_600_000), ("+30s", 30_000)]
 )
 def test_deadline_from_now(monkeypatch: pytest.MonkeyPatch, text: str, milliseconds: int) -> None:
     """A duration counts from now."""
@@ -123,10 +136,10 @@ def test_no_deadline(text: str) -> None:
 
 
 def test_a_forgotten_unit_is_noticed(orders: Orders) -> None:
-    """`--deadline 30` is 1970: it is said, and sent as it was typed."""
-    ran = orders("close", "-a", "main", "--pair", "P", "--deadline", "30")
-    assert "a duration needs a unit: 30s" in ran.err
-    assert ran.code == 1
+    """`--deadline 30` is 1970: it is said, with how to write what was meant."""
+    error = orders("close", "-a", "main", "--pair", "P", "--deadline", "30", "--json").document["error"]["message"]
+    assert "30 has passed (1970-01-01 00:00:00.030 UTC)" in error
+    assert "a duration from now has a unit, as in 30s" in error
 
 
 def test_orders_alone_shows_help(orders: Orders) -> None:
@@ -139,13 +152,15 @@ def test_orders_alone_shows_help(orders: Orders) -> None:
 
 
 @pytest.mark.parametrize("name", ["close", "cancel", "withdraw", "positions", "show", *COMMANDS])
-def test_each_command_has_help(orders: Orders, name: str) -> None:
-    """With its own options, and --json everywhere."""
+def test_each_command_has_help(orders: Orders, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """With its own options, each name whole on 80 columns, and --json everywhere."""
+    monkeypatch.setenv("COLUMNS", "80")
     ran = orders(name, "-h")
     assert ran.code == 0
     assert orders(name, "--help") == ran
     assert f"Usage: orders {name}" in ran.out
     assert "--json" in ran.out
+    assert not re.search(r"--\S*…", ran.out), "an option's name is cut"
 
 
 def test_version(orders: Orders) -> None:
@@ -153,6 +168,8 @@ def test_version(orders: Orders) -> None:
     ran = orders("--version")
     assert ran.code == 0
     assert ran.out.startswith("orders")
+    assert set(orders("--json", "--version").document) == {"version"}
+    assert orders("--json").document["error"]["message"] == "Missing command."
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -191,7 +208,7 @@ cli.main([{name!r}, "--json"])
     error = json.loads(ran.stdout)["error"]
     assert error["type"] == "NotInstalled"
     assert f"needs {missing}, which is not installed" in error["message"]
-    assert f"pip install 'order-execution-worker[{extra}]'" in error["message"]
+    assert f"pip install '.[{extra}]' in a checkout" in error["message"]
 
 
 def test_show_without_the_worker() -> None:
@@ -203,7 +220,7 @@ from producers import cli
 cli.main(["show", "x"])
 """
     ran = python(code)
-    assert ran.returncode == 6
+    assert ran.returncode == 1, "the results can't be reached either"
     assert "the worker is not installed here" in ran.stderr
 
 

@@ -127,7 +127,7 @@ def test_halts_and_lost_commands(server: ValkeyServer, orders: Orders) -> None:
         ledger.zadd("orders:intents", {"old": now - 3_600_000, "new": now})
     _, found = doctor(orders)
     assert found["ledger", "halt */withdraw"]["message"] == (
-        "every account, withdraw: sending is halted by ann for 10 min: upgrade"
+        "withdraw of every account: halted by ann for 10 min: upgrade"
     )
     assert found["ledger", "halt main/*"]["level"] == "warning"
     assert found["ledger", "enqueued, not begun"]["message"] == "1 overdue"
@@ -232,3 +232,55 @@ def test_broken_settings_of_every_kind(server: ValkeyServer, orders: Orders, mon
     code, found = doctor(orders)
     assert code == 1
     assert found["settings", "ORDERS_CONFIG_FILE"]["level"] == "fault"
+
+
+MISTAKES = {
+    "venue = 5": "ORDERS_ACCOUNTS__MAIN__VENUE",
+    'venue = "everstrike"\ncolour = "red"': "ORDERS_ACCOUNTS__MAIN__COLOUR",
+    'venue = "everstrike"\nbase_url = "http://x;y/"': "ORDERS_ACCOUNTS__MAIN",
+    'venue = "everstrike"\napi_key = 5': "ORDERS_ACCOUNTS__MAIN__API_KEY",
+    'venue = "everstrike"\nsecret_key = 1e400': "ORDERS_ACCOUNTS__MAIN__SECRET_KEY",
+    'venue = "everstrike"\napi_key = true': "ORDERS_ACCOUNTS__MAIN__API_KEY",
+    'venue = "everstrike"\nbase_url = 1979-05-27': "ORDERS_ACCOUNTS__MAIN__BASE_URL",
+    'venue = "everstrike"\n[log]\nformat = "loud"': "ORDERS_LOG__FORMAT",
+    'venue = "everstrike"\n[http]\nca_file = 7': "ORDERS_HTTP__CA_FILE",
+    'venue = "everstrike"\n[retry]\nattempts = 2.5': "ORDERS_RETRY__ATTEMPTS",
+    "venue = everstrike": "ORDERS_CONFIG_FILE",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_file_is_one_finding(
+    server: ValkeyServer, orders: Orders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mistake: str
+) -> None:
+    """By the name of what is wrong, in words of the settings and of nothing inside; a text without quotes is one."""
+    given = "".join(f'{name} = "{name}-hunter2"\n' for name in ("api_key", "secret_key") if name not in mistake)
+    config = tmp_path / "orders.toml"
+    config.write_text(f"[accounts.main]\n{given}{mistake}\n")
+    config.chmod(0o600)
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(config))
+    ran = orders("doctor", "--json")
+    faults = [each for each in ran.document["findings"] if each["group"] == "settings" and each["level"] != "ok"]
+    assert [each["name"] for each in faults] == [MISTAKES[mistake]]
+    assert "hunter2" not in ran.out
+    assert "_Outside" not in ran.out
+
+
+def test_a_group_as_one_value_is_one_finding(
+    server: ValkeyServer, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the setting, and no class of ours."""
+    monkeypatch.setenv("ORDERS_ACCOUNTS", "hunter2")
+    ran = orders("doctor", "--json")
+    (fault,) = [each for each in ran.document["findings"] if each["group"] == "settings"]
+    assert (fault["name"], "ORDERS_ACCOUNTS__NAME" in fault["message"]) == ("ORDERS_ACCOUNTS", True)
+    assert "_Outside" not in ran.out
+
+
+def test_keys_are_not_tried_unless_told(server: ValkeyServer, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong key is not called right: it is said that it was not tried, and how to."""
+    account(monkeypatch, BASE_URL="http://127.0.0.1:1")
+    assert "orders doctor --venues" in doctor(orders)[1]["venues", "keys"]["message"]
+    tried = {each["name"]: each for each in orders("doctor", "--venues", "--json").document["findings"]}
+    assert tried["key of main"]["level"] == "warning", "nobody is there to ask"
+    assert "keys" not in tried

@@ -352,7 +352,7 @@ def test_options_that_no_connection_knows_are_refused() -> None:
 def test_a_group_given_as_one_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by its name."""
     monkeypatch.setenv("ORDERS_ACCOUNTS", "hunter2")
-    with pytest.raises(SettingsError, match="accounts") as refused:
+    with pytest.raises(SettingsError, match="ORDERS_ACCOUNTS") as refused:
         load()
     assert "hunter2" not in str(refused.value)
 

@@ -2,6 +2,7 @@
 
 import inspect as reading
 import time
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -180,6 +181,28 @@ def test_a_worker_whose_end_alone_was_heard_is_offline() -> None:
         {"type": "task-sent", "hostname": "sender", "timestamp": now, "local_received": now, "uuid": "2", "clock": 2}
     )
     assert list(state.workers) == ["w1@here"]
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"address": "0.0.0.0"}, "0.0.0.0"),  # noqa: S104 - what somebody chose
+        ({"basic_auth": ["night:watch"]}, ""),
+        ({"auth": "ann@example.org"}, ""),
+        ({"unix_socket": "/run/flower"}, ""),
+    ],
+)
+def test_flower_without_a_login_lets_in_this_machine_alone(
+    given: dict[str, object], address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless an address is chosen; it is said how."""
+    options = SimpleNamespace(**{"address": "", "unix_socket": "", "basic_auth": [], "auth": "", **given})
+    command = SimpleNamespace(options=options, apply_options=lambda *_: None)
+    flower_guard._keep_to_loopback(command)
+    command.apply_options("flower", [])
+    assert options.address == address
+    assert ("--basic_auth" in caplog.text) == (not given)
 
 
 def test_flower_listens_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,16 +99,24 @@ class House:
         return names[0]
 
     def start_flower(self) -> str:
-        """Flower, for looking only; returns its address once it shows the list of workers."""
+        """Flower, for looking only; returns its address once it lists the worker and is told of what that does."""
         port = _free_port()
         # Without a password Flower offers no API, and read-only it hides and refuses what would change a worker.
         options = ["--address=127.0.0.1", f"--port={port}", "--read_only=True", "--persistent=False"]
         settings = {"ORDERS_REDIS_URL": self.redis_url}
         part = self._add("flower", self._celery("flower", *options), {**environment(), **settings})
         part.start()
-        part.wait_until(lambda: _answers(port, "/workers"))
+        part.wait_until(lambda: self._events_flow() and "demo@" in _page(port, "/workers?json=1"))
         self.flower_url = f"http://127.0.0.1:{port}"
         return self.flower_url
+
+    def _events_flow(self) -> bool:
+        """Let the worker tell its events, as Flower itself asks of it some seconds later; whether it does."""
+        app = publisher_app(self.queue_settings().broker_url)
+        try:
+            return bool(app.control.enable_events(reply=True, timeout=0.5, limit=1))
+        finally:
+            app.close()
 
     def check(self) -> None:
         """Raise PartFailed when a part is not running any more."""
@@ -174,13 +182,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int, path: str) -> bool:
+def _page(port: int, path: str) -> str:
+    """What it answers; nothing while it does not."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        answer = connection.getresponse()
+        return answer.read().decode() if answer.status == http.HTTPStatus.OK else ""
     except (OSError, http.client.HTTPException):
-        return False
+        return ""
     finally:
         connection.close()
 

@@ -23,9 +23,10 @@ def addresses(house: House) -> dict[str, str]:
 
 
 def instructions(house: House) -> list[str]:
-    """The same for people, with lines to copy; each works in any terminal of this machine."""
+    """The same for people, with lines to copy; each works in any terminal of this machine, one after the other."""
     orders = f"ORDERS_REDIS_URL={house.redis_url} {shlex.quote(_orders())}"
     fault = '{"kind": "cut_after", "path": "withdraw"}'
+    withdraw = f"withdraw --account main --asset ETH --address {ADDRESS} --yes --wait"
     return [
         "",
         "Everything stays up until Ctrl-C.",
@@ -35,16 +36,23 @@ def instructions(house: House) -> list[str]:
         f"  ORDERS_REDIS_URL  {house.redis_url}",
         f"  logs              {house.folder}",
         "",
-        "Send more commands from another terminal:",
+        "Send more commands from another terminal, where each of these lines works as it is:",
         "",
         f"  {orders} positions --account main --wait",
         f"  {orders} close --account main --pair USD_ETH_PERP --qty 0.5 --wait",
-        f"  {orders} withdraw --account main --asset ETH --qty 0.01 --address {ADDRESS} --yes --wait",
-        f"  {orders} show lost-reply",
+        f"  {orders} {withdraw} --qty 0.01",
         "",
-        "Before that, let the venue execute the next withdrawal and lose its reply:",
+        "Let the venue execute the next withdrawal and lose its reply, and send one:",
         "",
         f"  curl {house.simulator_url}/_control/faults -d '{fault}'",
+        f"  {orders} {withdraw} --qty 0.02 --id lost-again",
+        "",
+        "See what nobody knows, and let a worker look at the venue what became of it:",
+        "",
+        f"  {orders} unknown",
+        f"  {orders} show lost-reply",
+        f"  {orders} reconcile lost-cancel --by-worker",
+        f"  {orders} reconcile --all --by-worker",
         "",
     ]
 

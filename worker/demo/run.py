@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import redis
 import requests
 
+from producers.cli_plugins import how_to_install
 from producers.errors import ProducersError
 from worker.demo.house import House, foreign_settings_hidden
 from worker.demo.keep import addresses, instructions, stay
@@ -25,7 +26,7 @@ def run(*, keep: bool, json_output: bool) -> int:
     screen = Screen(json_output=json_output)
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        _give_up(screen, f"{', '.join(missing)} is missing: pip install 'order-execution-worker[demo]'")
+        _give_up(screen, f"{', '.join(missing)} is missing. {how_to_install('demo')}")
         return FAILED
     signals = Signals()
     with signals.installed(), foreign_settings_hidden():
@@ -60,11 +61,9 @@ def _in_house(house: House, screen: Screen, signals: Signals, *, keep: bool) -> 
 
 
 def _demo(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
-    _open(house, screen)
+    _open(house, screen, keep=keep)
     rows, invariants = _play(house, screen)
     if keep:
-        with screen.doing("starting Flower"):
-            house.start_flower()
         screen.results(rows, invariants)
         screen.document(rows, invariants, **addresses(house))
         screen.lines(instructions(house))
@@ -85,8 +84,8 @@ def _demo(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
     return FAILED
 
 
-def _open(house: House, screen: Screen) -> None:
-    """Start what the scenes need; each is ready before the next is started."""
+def _open(house: House, screen: Screen, *, keep: bool) -> None:
+    """Start what the scenes need, and Flower to see them; each is ready before the next is started."""
     with screen.doing("starting an embedded server"):
         url = house.start_server()
     screen.done("server", f"{url} (append-only, nothing is evicted)")
@@ -96,6 +95,10 @@ def _open(house: House, screen: Screen) -> None:
     with screen.doing("starting a worker"):
         name = house.start_worker()
     screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z)")
+    if keep:
+        with screen.doing("starting Flower"):
+            url = house.start_flower()
+        screen.done("Flower", f"{url} (for looking only)")
 
 
 def _play(house: House, screen: Screen) -> tuple[list[Row], list[Invariant]]:

@@ -1,5 +1,6 @@
 """What the demo does, and beside it what the contract says must come of it, written by hand."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,12 +17,15 @@ ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 ID_REUSED = "IdReused"
 """What a sender is told, as an exception, about an id that belongs to another command; no outcome of a report."""
 
-# Beside what the simulator's demo account has anyway: 1 USD_BTC_PERP, 2 USD_ETH_PERP short, order-1, 10 ETH.
-SET = Change(
-    api_key=DEMO_EVERSTRIKE_KEY,
-    positions=(Position(pair="USD_SOL_PERP", size=Decimal(30)),),
-    orders=(Order(id="order-2", pair="USD_ETH_PERP"),),
-)
+
+def properties() -> Change:
+    """Beside what the simulator's demo account has anyway: 1 USD_BTC_PERP, 2 USD_ETH_PERP short, order-1, 10 ETH."""
+    return Change(
+        api_key=DEMO_EVERSTRIKE_KEY,
+        positions=(Position(pair="USD_SOL_PERP", size=Decimal(30)),),
+        # As of now: a record without a time proves nothing to a reconcile.
+        orders=(Order(id="order-2", pair="USD_ETH_PERP", time=time.time_ns() // 1_000_000),),
+    )
 
 
 class Way(StrEnum):

@@ -13,7 +13,7 @@ from producers.commands import COMMANDS, Positions
 from producers.errors import IdReused, ProducersError, ReportPending
 from producers.report import Report
 from producers.settings import QueueSettings
-from worker.demo.scenes import ID_REUSED, SET, Effect, Raw, Scene, Way
+from worker.demo.scenes import ID_REUSED, Effect, Raw, Scene, Way, properties
 from worker.execution.redis_ledger import JOURNAL_KEY
 from worker.simulator.control import SimulatorControl
 
@@ -76,7 +76,7 @@ class Stage:
         self._check = check
 
     def __enter__(self) -> Self:
-        self._control.change(SET)
+        self._control.change(properties())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -78,7 +78,7 @@ class Held:
     claim: Claim
     progress: Progress
     recorded: bool
-    """False for queries: they cost the ledger nothing."""
+    """False for queries: the ledger is asked for a halt, and told nothing."""
     lease_ends: LeaseEnd = LeaseEnd()
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
@@ -112,7 +112,7 @@ class Holder:
             GaveUpWaiting: the worker is stopping and nothing was begun.
         """
         if not mutating:
-            return Held(claim, Progress(tries=1), recorded=False)
+            return self._halt_of_query(claim) or Held(claim, Progress(tries=1), recorded=False)
         while True:
             lease_ends, answer = self._wait_out_busy(lambda: self._begin(claim, 1))
             if isinstance(answer, Begun):
@@ -157,6 +157,8 @@ class Holder:
         """
         held.paused = False
         if not held.recorded:
+            if halt := self._halt_of_query(held.claim):
+                raise HaltedMidway(halt)
             held.progress = replace(held.progress, tries=held.progress.tries + 1)
             return
         lease_ends, answer = self._insist(lambda: self._begin(held.claim, attempt))
@@ -166,6 +168,14 @@ class Holder:
             raise NotMine(held.claim.command_id)
         held.progress = answer.progress.after(held.progress)
         held.lease_ends = lease_ends
+
+    def _halt_of_query(self, claim: Claim) -> Halted | None:
+        """The halt that names this query. None while the ledger is away: it changes nothing at the venue, and is
+        answered then as well."""
+        try:
+            return self._ledger.halted(claim.account, claim.command)
+        except LedgerUnavailable:
+            return None
 
     def _begin(self, claim: Claim, attempt: int) -> tuple[LeaseEnd, BeginAnswer]:
         """The ledger's answer, and when the lease ends that it may have given."""

@@ -6,13 +6,14 @@ Over the ledger's client; every method may raise :class:`~worker.execution.ledge
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
 
 from producers.commands import ALIAS
+from producers.commands import COMMANDS as TASKS
 from producers.report import Outcome, Report
 from producers.visible import printable
 from worker.execution.casebook import Casebook
@@ -21,9 +22,11 @@ from worker.execution.ledger import Halted, Ledger, Record, State
 from worker.execution.reconcile import NoSuchCommand, StillOpen, settled
 from worker.execution.redis_ledger import HALTS_KEY, JOURNAL_KEY, guarded, halt_of
 
-COMMANDS = ("close", "cancel", "withdraw")
-"""What can be halted: a query changes nothing and is never recorded."""
+COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
+"""What can be halted by name."""
 ANY = "*"
+PASSING = ("cancel", "close", "positions")
+"""What a halt of :data:`ANY` command lets pass: what reduces risk, and what changes nothing."""
 FOLLOW_SECONDS = 1.0
 PAGE = 500
 LONGEST_WHO, LONGEST_WHY = 100, 500
@@ -65,7 +68,7 @@ class Scope:
 
     def in_words(self) -> str:
         """For people."""
-        what = {ANY: "everything but cancels and closes"}.get(self.command, self.command)
+        what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
         return f"{what} of {'every account' if self.account == ANY else self.account}"
 
 
@@ -96,6 +99,22 @@ def scope(account: str | None, command: str | None) -> Scope:
         raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
     # Aliases know no case, see producers.commands.Account.
     return Scope(account.lower() if account else ANY, command or ANY)
+
+
+def every_command(account: str) -> list[Scope]:
+    """The scopes that together halt everything of an account, or of every one."""
+    return [Scope(account, command) for command in (ANY, *PASSING)]
+
+
+def passing(halts: Sequence[Scope]) -> dict[str, list[str]]:
+    """What is still sent beside these halts: each command, with the accounts for which it is halted."""
+    found = {}
+    for command in COMMANDS:
+        names = {command} if command in PASSING else {command, ANY}
+        accounts = sorted({halt.account for halt in halts if halt.command in names})
+        if ANY not in accounts:
+            found[command] = accounts
+    return found
 
 
 class OperatorDesk:
@@ -157,19 +176,21 @@ class OperatorDesk:
 
     # -- halts ---------------------------------------------------------------------------------------------------------
 
-    def halt(self, halted: Scope, *, who: str, why: str) -> Halted:
-        """Halt sending; a halt of the same scope is replaced. It holds until :meth:`resume`, over every restart."""
+    def halt(self, *scopes: Scope, who: str, why: str) -> Halted:
+        """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
+        :meth:`resume`, over every restart."""
         who, why = _on_record(who, why)
         halt = Halted(who, why, self._clock.now_ms())
         stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
-        self._with_journal("halt", halted, who, why, lambda pipe: pipe.hset(HALTS_KEY, halted.field, stored))
+        fields = {each.field: stored for each in scopes}
+        self._with_journal("halt", scopes, who, why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
         return halt
 
     def resume(self, halted: Scope, *, who: str, why: str = "") -> bool:
         """End the halt of exactly this scope; False when there is none."""
         if not guarded(self._client.hexists, HALTS_KEY, halted.field):
             return False
-        self._with_journal("resume", halted, *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
+        self._with_journal("resume", [halted], *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
         return True
 
     def halts(self) -> list[tuple[Scope, Halted]]:
@@ -177,12 +198,15 @@ class OperatorDesk:
         stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
         return [(Scope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
 
-    def _with_journal(self, event: str, halted: Scope, who: str, why: str, change: Callable[[Any], object]) -> None:
-        """The change and its line of the journal, both or neither."""
-        fields = {"event": event, "id": "", "token": "", "outcome": "", "scope": halted.field, "who": who, "why": why}
+    def _with_journal(
+        self, event: str, scopes: Sequence[Scope], who: str, why: str, change: Callable[[Any], object]
+    ) -> None:
+        """The change and its lines of the journal, all or none."""
+        fields = {"event": event, "id": "", "token": "", "outcome": ""}
         with self._client.pipeline(transaction=True) as pipe:
             change(pipe)
-            pipe.xadd(JOURNAL_KEY, cast("Any", fields))
+            for each in scopes:
+                pipe.xadd(JOURNAL_KEY, cast("Any", {**fields, "scope": each.field, "who": who, "why": why}))
             guarded(pipe.execute)
 
     # -- journal -------------------------------------------------------------------------------------------------------

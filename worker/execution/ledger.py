@@ -196,3 +196,6 @@ class Ledger(Protocol):
 
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""
+
+    def halted(self, account: str, command: str) -> Halted | None:
+        """The halt that names this command, of this account or of every one: for a query, which begins nothing."""

@@ -94,6 +94,10 @@ class MemoryLedger:
                 progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
             return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
 
+    def halted(self, account: str, command: str) -> Halted | None:
+        """See :class:`~worker.execution.ledger.Ledger`."""
+        return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
+
     def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
         """What keeps this claim from the record; None when it may be taken."""
         record = entry.record
@@ -107,10 +111,10 @@ class MemoryLedger:
 
     def _halted(self, claim: Claim) -> Halted | None:
         """The halt that applies; what reduces risk, cancels and closes, passes unless it is halted by name."""
-        scopes = [f"{claim.account}/{claim.command}", f"*/{claim.command}"]
-        if claim.command not in ("cancel", "close"):
-            scopes += [f"{claim.account}/*", "*/*"]
-        return next((self.halts[scope] for scope in scopes if scope in self.halts), None)
+        named = self.halted(claim.account, claim.command)
+        if named or claim.command in ("cancel", "close"):
+            return named
+        return self.halts.get(f"{claim.account}/*") or self.halts.get("*/*")
 
     def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
         progress = replace(progress, tries=progress.tries + 1)

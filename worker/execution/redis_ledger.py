@@ -194,6 +194,12 @@ class RedisLedger:
             place=fields.get("place", ""),
         )
 
+    def halted(self, account: str, command: str) -> Halted | None:
+        """One round trip."""
+        fields = f"{account}/{command}", f"*/{command}"
+        found: list[str | None] = guarded(self._direct.call, "HMGET", HALTS_KEY, *fields)
+        return next((halt_of(text) for text in found if text), None)
+
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
         return self._run(move, claim.command_id, claim.token, *arguments)
 

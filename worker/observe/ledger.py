@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Protocol, TypeVar
 
 from producers.report import Report
-from worker.execution.ledger import BeginAnswer, Claim, Ledger, LedgerUnavailable, Orphaned, Progress, Record
+from worker.execution.ledger import BeginAnswer, Claim, Halted, Ledger, LedgerUnavailable, Orphaned, Progress, Record
 
 T = TypeVar("T")
 
@@ -64,3 +64,6 @@ class TimedLedger:
 
     def read(self, command_id: str) -> Record | None:  # noqa: D102
         return self._timed("read", self._ledger.read, command_id)
+
+    def halted(self, account: str, command: str) -> Halted | None:  # noqa: D102
+        return self._timed("halted", self._ledger.halted, account, command)

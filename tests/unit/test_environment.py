@@ -1,0 +1,64 @@
+"""How an environment is set up: a stranger sees that it goes on, and why it did not."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PIP = """#!/bin/sh
+case "$*" in *--require-hashes*)
+  echo 'Collecting amqp==5.4.2 (from -r requirements.lock (line 3))'
+  echo '  Downloading amqp-5.4.2.whl (50 kB)'
+  echo 'Collecting celery==5.6 (from -r requirements.lock (line 7))'
+  echo 'Installing collected packages: amqp, celery'
+  if [ -e "$(dirname "$0")/fails" ]; then echo 'ERROR: the index is away'; exit 7; fi
+esac
+"""
+
+
+@pytest.fixture
+def environment() -> ModuleType:
+    """``.ci/environment.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An environment whose Python is a pip that says what pip says."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PIP)
+    python.chmod(0o755)
+    python.with_name("pip").touch()
+    (tmp_path / "lock").write_text("amqp==5.4.2 \\\n    --hash=sha256:00\ncelery==5.6\n")
+    return tmp_path / "venv"
+
+
+def test_each_stage_is_told(
+    environment: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the time that has passed, in plain lines where there is no terminal."""
+    monkeypatch.setattr(environment, "EVERY_SECONDS", 0.0)
+    assert environment.main(folder, folder.parent / "lock") == 0
+    lines = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == ["1 of 2: amqp==5.4.2", "2 of 2: celery==5.6", "installing them", "this project"]
+
+
+def test_what_pip_said_is_shown_when_it_fails(
+    environment: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its exit code, its last words, and where the rest is."""
+    (folder / "bin" / "fails").touch()
+    assert environment.main(folder, folder.parent / "lock") == 7
+    told = capsys.readouterr()
+    assert "ERROR: the index is away" in told.err
+    assert str(folder / "pip.log") in told.err
+    assert "this project" not in told.out
