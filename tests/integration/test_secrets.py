@@ -213,6 +213,13 @@ def test_nothing_that_looks_like_a_signature(evidence: Evidence, place: str) -> 
     assert "x-signature" not in text.lower()
 
 
+def test_no_library_quotes_a_command_or_a_request(evidence: Evidence) -> None:
+    """Celery's pool would log each command's arguments, urllib3 each request's address, redis-py what is pushed."""
+    log = evidence.places["log"]
+    assert "0xabc" not in log
+    assert not re.findall(r"TaskPool: Apply|Push response|urllib3|/auth/|/position", log)
+
+
 @pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("echo")])
 def test_an_echo_is_struck_out(evidence: Evidence, name: str) -> None:
     """The venue's words are told without the keys in them, for every command."""

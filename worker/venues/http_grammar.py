@@ -67,7 +67,7 @@ class Head:
             return NEVER_USED_AGAIN
         seconds = math.inf
         for element in _elements(self.values("keep-alive")):
-            name, _, value = element.partition("=")
+            name, value = (part.strip() for part in f"{element}=".split("=")[:2])
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
             if name == "timeout":
                 seconds = min(seconds, number - KEEP_MARGIN)

@@ -1,0 +1,67 @@
+"""What of a body is read as JSON: nothing that would take seconds, and nothing that says more than any venue does."""
+
+import json
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from worker.venues.base import LONGEST_DIGITS, MOST_ITEMS, UNREADABLE, read_json
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_worker() -> Iterator[None]:
+    """Which reads longer numbers than Python's default, for the sake of its messages."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(100_000)
+    yield
+    sys.set_int_max_str_digits(before)
+
+
+def filled(piece: bytes, last: bytes = b"1") -> bytes:
+    """A list of as many pieces as a body of the largest size has room for."""
+    return b"[" + piece * ((MIB - 10) // len(piece)) + last + b"]"
+
+
+BEYOND = {
+    "a number of all digits": b"9" * MIB,
+    "one digit too many": b"9" * (LONGEST_DIGITS + 1),
+    "in a fraction": b'{"qty":0.' + b"1" * (LONGEST_DIGITS + 1) + b"}",
+    "in an exponent": b"[1e" + b"0" * (LONGEST_DIGITS + 1) + b"1]",
+    "in a text": b'{"qty":"' + b"9" * (LONGEST_DIGITS + 1) + b'"}',
+    "in UTF-16": ("[" + "9" * (LONGEST_DIGITS + 1) + "]").encode("utf-16"),
+    "many long ones": filled(b"9" * 99_000 + b","),
+    "lists": filled(b"[],"),
+    "objects": filled(b"{},"),
+    "names": b"{" + b",".join(b'"%d":1' % number for number in range(MOST_ITEMS + 1)) + b"}",
+    "one item too many": b"[" + b"1," * MOST_ITEMS + b"1]",
+    "lists in lists": b"[" * (MIB // 2) + b"]" * (MIB // 2),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_more_than_any_venue_sends_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is found out before anything is made of it."""
+    monkeypatch.setattr("worker.venues.base._JSON", None)
+    assert read_json(BEYOND[name]) is UNREADABLE
+
+
+READ = {
+    "the longest number": b"[" + b"9" * LONGEST_DIGITS + b"]",
+    "the longest fraction": b"[0." + b"1" * (LONGEST_DIGITS - 2) + b"]",
+    "as many items as may be": b"[" + b"1," * (MOST_ITEMS - 2) + b"1]",
+    "one long text": b'["' + b"a" * (MIB - 10) + b'"]',
+    "many numbers": b"[" + b"123456789.123456789," * 40_000 + b"1]",
+    "blanks": b" " * (MIB - 2) + b"{}",
+    "a long list of orders": json.dumps(
+        [{"id": f"order-{n}", "qty": "0.5", "status": "ACTIVE"} for n in range(9000)]
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_a_venue_might_send_is_read(name: str) -> None:
+    """Up to the bounds."""
+    assert read_json(READ[name]) is not UNREADABLE
