@@ -138,6 +138,13 @@ def test_a_list_that_heeds_no_time_is_told() -> None:
     assert "whatever time" in gaps[0].why
 
 
+def test_a_list_of_one_moment_that_heeds_no_time_costs_a_few_reads() -> None:
+    """In whatever order it may be."""
+    listing = Listing([Row(each, T0 + 100) for each in range(100)], heeds_times=False)
+    _, gaps = whole([DAY], listing)
+    assert (bool(gaps), len(listing.asked) < 20) == (True, True)
+
+
 def test_a_list_that_heeds_no_time_but_reaches_back_is_whole() -> None:
     """Its oldest record is from before all that was asked for."""
     listing = Listing(rows(300, 1_000, T0 - 220_000), heeds_times=False)

@@ -122,7 +122,8 @@ class _Walk(Generic[T]):
         if len(page) >= CROWD:
             self._gap((last - 1, last + 1), f"has {len(page)} or more records of one moment, and shows no more")
         # A millisecond less, until it shows what is before or after that moment.
-        return self._beyond(span, high - 1, low + 1) or [(low, last - 1), (last + 1, high)]
+        before, after = (low, min(high - 1, last - 1)), (max(low + 1, last + 1), high)
+        return self._beyond(span, min(high - 1, last + 1), max(low + 1, last - 1)) or [before, after]
 
     def _beyond(self, span: Span, end: int, start: int) -> list[Span]:
         """What a page leaves of a span: up to an end, or from a start on, as the list is ordered; nothing while that is
