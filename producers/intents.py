@@ -47,7 +47,10 @@ def read_intent(command_id: str, stored: str) -> Intent:
     task, kwargs = fields["task"], fields["kwargs"]
     if not isinstance(kwargs, dict) or not isinstance(task, str) or task not in COMMANDS:
         raise ValueError("it is no command")
-    return Intent(command_id, task, kwargs, int(fields["enqueued_at"]))
+    enqueued_at = fields["enqueued_at"]
+    if not isinstance(enqueued_at, int) or not 0 < enqueued_at < 10**15:
+        raise ValueError("it was enqueued at no time")
+    return Intent(command_id, task, kwargs, enqueued_at)
 
 
 class TooFewReplicas(redis.ConnectionError):

@@ -45,7 +45,7 @@ def _unknown(command_id: str) -> Unknown:
 
 
 FOUND = [Reconciled(each, "withdraw", "main", "absent", WORDS, "", "unknown") for each in (ID, LONG_ID)]
-DEAD = [("orders.close", 1, [DeadLetter("orders.close", 0, 1234, ID, "orders.close", "")])]
+DEAD = [("orders.close", 1, [DeadLetter("orders.close", 0, 1234, "orders.close", ID, "", "it is compressed")])]
 FINDINGS = [
     Finding("ledger", "open unknowns", Level.WARNING, WORDS, f"begin with: orders show {ID}"),
     Finding("settings", "/etc/orders/secrets/ORDERS_ACCOUNTS__MAIN__SECRET_KEY", Level.FAULT, "others may write it"),

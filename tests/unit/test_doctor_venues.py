@@ -55,7 +55,7 @@ def test_a_venue_that_answers_something_else(simulator: SimulatorServer) -> None
     assert "not with a time" in everstrike_clock("everstrike (main)", simulator.url).message
 
 
-@pytest.mark.parametrize("clock", [everstrike_clock, bitz_clock])
+@pytest.mark.parametrize("clock", [everstrike_clock, date_clock])
 def test_a_time_that_a_cache_kept_is_a_fault(simulator: SimulatorServer, clock: Callable[..., Finding]) -> None:
     """It would be told as the venue's clock, and a good clock of this machine set by it."""
     for path in ("/time", "/"):

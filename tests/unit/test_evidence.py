@@ -17,7 +17,8 @@ from producers.report import Outcome, Reason, Report
 from worker.execution.ledger import Progress, Record, State
 from worker.execution.rivals import Offset, ReconcileLimits, reference_of
 from worker.venues.base import Account, Answer, Credentials, Timing
-from worker.venues.everstrike_reads import LIMIT, EverstrikeReads
+from worker.venues.everstrike_lists import LIMIT
+from worker.venues.everstrike_reads import EverstrikeReads
 from worker.venues.evidence import Evidence, Finding, Rival, weigh
 from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 from worker.venues.transport import NoAnswer
@@ -472,6 +473,7 @@ class Shelf:
     def __init__(self, **answers: Any) -> None:
         self.answers: dict[str, Any] = {**EMPTY, **{f"/{path}": answer for path, answer in answers.items()}}
         self.requests: list[requests.PreparedRequest] = []
+        self.waited: list[float] = []
 
     def __call__(self, base_url: str, prepare: Any) -> Answer | NoAnswer:
         """As the transport."""
@@ -492,7 +494,7 @@ class Shelf:
 
     def look(self, command: Command) -> Look:
         """Read for this command."""
-        visit = EverstrikeReads(self).visit(ACCOUNT)
+        visit = EverstrikeReads(self, self.waited.append).visit(ACCOUNT)
         visit.read([(command, WINDOW)])
         return visit.look(command, WINDOW)
 
@@ -623,13 +625,51 @@ def test_a_read_that_failed_is_tried_once_more() -> None:
 
 def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
     """A refusal by rate ends the visit at once, and so do failures one after the other."""
-    limited = Shelf(active_orders=Answer(429, b""))
+    limited = Shelf(active_orders=Answer(429, b"", {"Retry-After": "21"}))
     assert "429" in " ".join(limited.look(CLOSE).problems)
-    assert limited.paths() == ["/active_orders"]
+    assert (limited.paths(), limited.waited) == (["/active_orders"], [])
     gone = NoAnswer(left=True, message="no answer in time")
     away = Shelf(**dict.fromkeys((*PLACES, "position"), gone))
     assert "after 6 reads that failed" in " ".join(away.look(CLOSE).problems)
     assert len(away.requests) == 6
+
+
+def test_a_visit_waits_as_long_as_the_venue_asks_for() -> None:
+    """A second where it does not say, and not for ever."""
+    answers = [Answer(429, b"", {"Retry-After": "2"}), Answer(429, b""), Answer(200, envelope([]))]
+    patient = Shelf(active_orders=lambda: answers.pop(0))
+    assert patient.look(CLOSE).problems == ()
+    assert patient.waited == [2.0, 1.0]
+    endless = Shelf(active_orders=Answer(429, b""))
+    assert "429" in " ".join(endless.look(CLOSE).problems)
+    assert sum(endless.waited) == 20
+
+
+def test_of_many_pairs_each_list_is_read_once() -> None:
+    """Without naming any; each command sees its own pair's."""
+    pairs = [f"USD_{name}_PERP" for name in ("BTC", "ETH", "SOL", "XRP", "ADA")]
+    listed = [{**LISTED, "id": pair, "pair": pair, "time": T0 + number} for number, pair in enumerate(pairs)]
+    shelf = Shelf(orders=listed, active_positions={pairs[0]: STATS})
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    wanted = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in pairs]
+    visit.read(wanted)
+    assert Counter(shelf.paths()) == {f"/{place}": 1 for place in (*PLACES, "active_positions")} | {"/orders": 2}
+    looks = [visit.look(*each) for each in wanted]
+    assert [[order.id for order in look.orders] for look in looks] == [[pair] for pair in pairs]
+    assert [look.position for look in looks] == [OPEN, *[(Decimal(0), "")] * 4]
+
+
+@pytest.mark.parametrize("refused", [Answer(503, b""), [{**LISTED, "pair": "usd-btc-perp"}]], ids=["", "spelling"])
+def test_a_list_that_must_name_a_pair_is_read_pair_by_pair(refused: Any) -> None:
+    """That it need not is what the venue's own client shows, and no page."""
+    pairs = [f"USD_{name}_PERP" for name in ("BTC", "ETH", "SOL", "XRP", "ADA")]
+    shelf = Shelf(active_positions=Answer(503, b""))
+    shelf.answers["/orders"] = lambda: [] if "pair=" in str(shelf.requests[-1].url) else refused
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    wanted = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in pairs]
+    visit.read(wanted)
+    assert {visit.look(*each).problems for each in wanted} == {()}
+    assert shelf.paths().count("/position") == 5
 
 
 def test_each_list_is_read_once_for_all_commands_of_an_account() -> None:

@@ -135,7 +135,18 @@ def test_a_list_that_heeds_no_time_is_told() -> None:
     listing = Listing(rows(200, 50, T0 + 500_000), heeds_times=False)
     _, gaps = whole([DAY], listing)
     assert ([gap.span for gap in gaps], len(listing.asked)) == ([DAY], 2)
-    assert "whatever time" in gaps[0].why
+    assert "other times" in gaps[0].why
+
+
+@pytest.mark.parametrize("order", ORDERS_OF_TIME)
+@pytest.mark.parametrize("apart", [0, 1, 500])
+@pytest.mark.parametrize("number", [SURE, CROWD, 200])
+def test_a_list_that_heeds_no_time_costs_a_few_reads(number: int, apart: int, order: str) -> None:
+    """In whatever order it may be."""
+    listing = Listing(rows(number, apart, T0 + 100), order=order, heeds_times=False)
+    _, gaps = whole([DAY], listing)
+    assert len(listing.asked) < 40
+    assert gaps or number < CROWD
 
 
 def test_a_list_that_heeds_no_time_but_reaches_back_is_whole() -> None:

@@ -130,7 +130,6 @@ class Reconciler:
 
     def _reconcile(self, record: Record, run: _Run) -> Reconciled:
         evidence = self._evidence(record, run)
-        run.rivals.forget(record.command_id)
         outcome = Outcome.UNKNOWN
         if evidence.finding is Finding.FOUND:
             outcome = self._settle(record, Outcome.ACCEPTED, f"found at the venue: {evidence.words}", evidence)

@@ -96,11 +96,6 @@ class Rivals:
         begun = self._casebook.begun()
         return type(self)(self._ledger, self._casebook, self._limits, self._accounts, begun.between)
 
-    def forget(self, command_id: str) -> None:
-        """It was settled since."""
-        self._known.pop(command_id, None)
-        self._made.pop(command_id, None)
-
     def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
         """Every command of the same kind and place that is not proven not executed, begun when it could have made a
         record in the window; None when the journal does not reach back so far.

@@ -3,12 +3,13 @@
 They need the key alone (``docs/venues.md``).
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import requests
 
-from worker.venues.base import Account, Answer, Timing, one_line, read_json, secrets_of
+from worker.venues.base import Account, Answer, Timing, one_line, read_json, retry_after_seconds, secrets_of
 from worker.venues.everstrike import EverstrikeAuth
 from worker.venues.everstrike_records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
@@ -16,6 +17,8 @@ from worker.venues.transport import NoAnswer
 
 FAILURES = 6
 """Reads one after the other that may fail before no more are made: a venue in trouble is not asked for everything."""
+PATIENCE_SECONDS = 20.0
+"""For how long in all a visit waits where the venue limits the rate of requests."""
 CLOCKS_MS = 3_000
 """By how much ``Date`` headers of one venue may differ: whole seconds, of several machines."""
 
@@ -28,12 +31,23 @@ class Unreadable(Exception):
     """A place can't be read whole; the text says which and why."""
 
 
+class _Limited(Unreadable):
+    """The venue limits the rate of requests."""
+
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self.seconds = max(1.0, seconds or 0.0)
+
+
 class EverstrikeGets:
     """Reads of one account, one after the other. Not for sharing among threads."""
 
-    def __init__(self, exchange: Exchange, account: Account) -> None:
+    def __init__(self, exchange: Exchange, account: Account, pause: Callable[[float], object] | None = None) -> None:
+        """``pause`` waits for so many seconds."""
         self._exchange = exchange
         self._account = account
+        self._pause = pause or threading.Event().wait
+        self._patience = PATIENCE_SECONDS
         self._since: tuple[int, Timing] | None = None
         self._failures = 0
         self._stopped = ""
@@ -59,21 +73,31 @@ class EverstrikeGets:
 
     def _ask(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Answer, Any]:
         """Ask, and when that fails once more."""
-        failed = Unreadable()
-        for _ in range(2):
-            if self._stopped:
-                raise Unreadable(f"{path}: {self._stopped}")
+        failed: Unreadable | None = None
+        while not self._stopped:
             try:
                 found = self._asked(path, query, none_when)
+            except _Limited as limited:
+                self._wait(limited.seconds)
             except Unreadable as problem:
-                failed = problem
                 self._failures += 1
                 if self._failures >= FAILURES:
                     self._stopped = f"not asked for, after {FAILURES} reads that failed"
+                if failed is not None:
+                    raise
+                failed = problem
             else:
                 self._failures = 0
                 return found
-        raise failed
+        raise failed or Unreadable(f"{path}: {self._stopped}")
+
+    def _wait(self, seconds: float) -> None:
+        """As long as the venue asks for, within what a visit has patience for."""
+        if seconds > self._patience:
+            self._stopped = "the venue limits the rate of requests (429)"
+        else:
+            self._patience -= seconds
+            self._pause(seconds)
 
     def _asked(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Answer, Any]:
         auth = EverstrikeAuth(self._account.credentials)
@@ -83,7 +107,7 @@ class EverstrikeGets:
         if not isinstance(answer, Answer):
             raise Unreadable(f"{path}: {answer.message}")
         if answer.status == 429:
-            self._stopped = "the venue limits the rate of requests (429)"
+            raise _Limited(retry_after_seconds(answer.headers))
         envelope = read_json(answer.without(secrets_of(request, self._account)).body)
         envelope = envelope if isinstance(envelope, Mapping) else {}
         code, result = envelope.get("code"), envelope.get("result")

@@ -5,15 +5,16 @@ all commands of an account, and whole (:mod:`worker.venues.pages`). A place that
 another pair, or from a cache (:mod:`worker.venues.freshness`), proves nothing.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from decimal import Decimal
+from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
 from worker.venues.base import Account
 from worker.venues.everstrike_gets import EverstrikeGets, Exchange, Unreadable, readable
+from worker.venues.everstrike_lists import PAIRS, EverstrikeLists, Spans
 from worker.venues.everstrike_records import (
     UNREADABLE_RECORD,
     read_fill,
@@ -25,28 +26,21 @@ from worker.venues.everstrike_records import (
     read_withdrawal,
     unnested,
 )
-from worker.venues.pages import Gap, Span, Timed, whole
+from worker.venues.pages import Span, whole
 from worker.venues.seen import Look, SeenFill, SeenOrder, Window
 
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-LIMIT = 100
-"""Records asked for in one read."""
 FOLLOWED = 5
 """Orders looked up one by one for one command, for fills whose order no list shows."""
 SINGLY = 3
 """So many orders are looked up one by one; of more the list is read first."""
 EARLIER_MS = 7 * 86_400_000
 """How far back triggers are listed: one that was set days ago may fire beside a close."""
-EVER: Span = (0, 10**15)
 
 NOT_FOUND = "the order was not found"
 
 ORDERS = ("/active_orders", "/completed_orders", "/orders")
 """The last wins: an order that is filled between two reads is told as it stands at the end."""
 
-Listed = TypeVar("Listed", bound=Timed)
 Wanted = Sequence[tuple[Command, Window]]
 
 
@@ -55,10 +49,12 @@ class EverstrikeReads:
     """Visits accounts at the venue."""
 
     exchange: Exchange
+    pause: Callable[[float], object] | None = None
+    """Waits for so many seconds; really, unless given."""
 
     def visit(self, account: Account) -> "EverstrikeVisit":
         """Everything that is read from now on is of one run."""
-        return EverstrikeVisit(EverstrikeGets(self.exchange, account))
+        return EverstrikeVisit(EverstrikeGets(self.exchange, account, self.pause))
 
 
 class EverstrikeVisit:
@@ -70,7 +66,8 @@ class EverstrikeVisit:
 
     def __init__(self, gets: EverstrikeGets) -> None:
         self._gets = gets
-        self._lists: dict[tuple[str, str], tuple[list[Any], list[Gap]]] = {}
+        self._lists = EverstrikeLists(gets)
+        self._known: dict[str, SeenOrder] = {}
         self._sizes: dict[str, tuple[Decimal, str] | Unreadable] = {}
         self._states: dict[str, SeenOrder | Unreadable | None] = {}
         self._followed: dict[str, SeenOrder | Unreadable | None] = {}
@@ -93,27 +90,52 @@ class EverstrikeVisit:
                 withdrawn.append((window.start, window.late))
             elif isinstance(command, Cancel):
                 cancelled[command.order_id] = window.late
-        for pair, times in spans.items():
-            self._read_pair(pair, times)
+        if spans:
+            self._read_for_closes(spans)
         for command, window in wanted:
             if isinstance(command, Close):
                 self._follow(command.pair, window)
         if withdrawn:
-            self._list("/withdrawals", "", withdrawn, read_withdrawal)
+            self._lists.read("/withdrawals", {"": withdrawn}, read_withdrawal)
         self._read_states(cancelled)
 
-    def _read_pair(self, pair: str, spans: list[Span]) -> None:
+    def _read_for_closes(self, spans: Spans) -> None:
         for path in ORDERS:
-            self._list(path, pair, spans, read_order)
-        self._list("/fills", pair, spans, read_fill)
-        self._list("/triggers", pair, [(max(0, low - EARLIER_MS), high) for low, high in spans], read_trigger)
+            self._lists.read(path, spans, self._read_order)
+        self._lists.read("/fills", spans, read_fill)
+        earlier = {pair: [(max(0, low - EARLIER_MS), high) for low, high in each] for pair, each in spans.items()}
+        self._lists.read("/triggers", earlier, read_trigger)
+        if len(spans) <= PAIRS or not self._read_positions(spans):
+            for pair in spans:
+                self._sizes[pair] = self._size(pair)
+
+    def _read_order(self, row: Any) -> SeenOrder:
+        """Three lists show the same orders: what is the same is kept once."""
+        order = read_order(row)
+        known = self._known.setdefault(order.id, order)
+        return known if known == order else order
+
+    def _read_positions(self, pairs: Iterable[str]) -> bool:
+        """Whether all of them could be read at once."""
+        try:
+            result = self._gets.result("/active_positions", {})
+            if not isinstance(result, Mapping):
+                raise Unreadable("/active_positions answers with no positions")
+            for pair in pairs:
+                found = readable("/active_positions", read_size, result[pair]) if pair in result else (Decimal(0), "")
+                self._sizes[pair] = found
+        except Unreadable:
+            return False
+        return True
+
+    def _size(self, pair: str) -> tuple[Decimal, str] | Unreadable:
         try:
             result = self._gets.result("/position", {"pair": pair})
             if isinstance(result, Mapping) and result.get("pair", pair) != pair:
                 raise Unreadable("/position answers for another pair")
-            self._sizes[pair] = readable("/position", read_size, result)
+            return readable("/position", read_size, result)
         except Unreadable as problem:
-            self._sizes[pair] = problem
+            return problem
 
     def _follow(self, pair: str, window: Window) -> None:
         """A fill in the window may be of an order from long before, which the lists of the window don't show."""
@@ -122,7 +144,7 @@ class EverstrikeVisit:
                 self._followed[order_id] = self._order(order_id, read_order)
 
     def _unlisted(self, pair: str, window: Window) -> list[str]:
-        fills: list[SeenFill] = _inside(self._lists["/fills", pair][0], window)
+        fills: list[SeenFill] = self._lists.seen("/fills", pair, window)[0]
         known = self._orders(pair, window)
         return [*dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in known)]
 
@@ -137,7 +159,7 @@ class EverstrikeVisit:
 
     def _read_newest(self, ids: Mapping[str, int]) -> None:
         def between(start: int, end: int) -> list[_When]:
-            page = self._rows("/orders", {"start": str(start), "end": str(end), "limit": str(LIMIT)})
+            page = self._lists.page("/orders", start, end)
             found = [readable("/orders", read_state, row) for row in page]
             self._states.update((order.id, order) for order in found if order.id in ids)
             # There is no more to be found: no page is as good as an empty one.
@@ -158,27 +180,6 @@ class EverstrikeVisit:
             return problem
         return order
 
-    def _list(self, path: str, pair: str, spans: list[Span], read: Callable[[Any], Listed]) -> None:
-        def between(start: int, end: int) -> list[Listed]:
-            asked = {"start": str(start), "end": str(end), "limit": str(LIMIT)}
-            rows = self._rows(path, {"pair": pair, **asked} if pair else asked)
-            found = [readable(path, read, row) for row in rows]
-            if pair and any(getattr(each, "pair", pair) != pair for each in found):
-                raise Unreadable(f"{path} shows records of another pair than it was asked for")
-            return found
-
-        try:
-            rows, gaps = whole(spans, between)
-            self._lists[path, pair] = sorted(rows, key=_time_of), gaps
-        except Unreadable as problem:
-            self._lists[path, pair] = [], [Gap(EVER, str(problem))]
-
-    def _rows(self, path: str, query: Mapping[str, str]) -> list[Any]:
-        result = self._gets.result(path, query)
-        if not isinstance(result, list):
-            raise Unreadable(f"{path} answers with no list")
-        return [unnested(row) for row in result]
-
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def look(self, command: Command, window: Window) -> Look:
@@ -190,16 +191,16 @@ class EverstrikeVisit:
                 return Look(problems=(str(state),))
             return Look(orders=(state,) if state else ())
         if isinstance(command, Withdraw):
-            rows, problems = self._seen("/withdrawals", "", window)
+            rows, problems = self._lists.seen("/withdrawals", "", window)
             return Look(withdrawals=tuple(rows), problems=tuple(problems))
         return self._look_for_close(command.pair, window) if isinstance(command, Close) else Look()
 
     def _look_for_close(self, pair: str, window: Window) -> Look:
         orders = self._orders(pair, window)
-        fills, problems = self._seen("/fills", pair, window)
+        fills, problems = self._lists.seen("/fills", pair, window)
         earlier = replace(window, start=max(0, window.start - EARLIER_MS))
-        triggers, more = self._seen("/triggers", pair, earlier)
-        problems = [each for path in ORDERS for each in self._seen(path, pair, window)[1]] + problems + more
+        triggers, more = self._lists.seen("/triggers", pair, earlier)
+        problems = [each for path in ORDERS for each in self._lists.seen(path, pair, window)[1]] + problems + more
         for order_id in self._unlisted(pair, window):
             order = self._followed.get(order_id)
             if isinstance(order, Unreadable):
@@ -212,12 +213,7 @@ class EverstrikeVisit:
         return Look(tuple(orders.values()), tuple(triggers), tuple(fills), (), size, tuple(dict.fromkeys(problems)))
 
     def _orders(self, pair: str, window: Window) -> dict[str, SeenOrder]:
-        return {order.id: order for path in ORDERS for order in self._seen(path, pair, window)[0]}
-
-    def _seen(self, path: str, pair: str, window: Window) -> tuple[list[Any], list[str]]:
-        rows, gaps = self._lists[path, pair]
-        missing = [gap for gap in gaps if gap.span[0] <= window.late and gap.span[1] >= window.start]
-        return _inside(rows, window), [_told(path, gap) for gap in missing]
+        return {order.id: order for path in ORDERS for order in self._lists.seen(path, pair, window)[0]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +229,3 @@ def _time_if_told(row: Any) -> int:
         return read_time(row["time"])
     except UNREADABLE_RECORD:
         return 0
-
-
-def _time_of(row: Timed) -> int:
-    return row.time
-
-
-def _told(path: str, gap: Gap) -> str:
-    return gap.why if gap.why.startswith(path) else f"{path} {gap.why}"
-
-
-def _inside(rows: list[Any], window: Window) -> list[Any]:
-    return rows[bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.late, key=_time_of)]

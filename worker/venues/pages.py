@@ -17,6 +17,8 @@ CROWD = 50
 READS = 1000
 """Of one list in one run; a venue without a limit for reads must not be asked without end."""
 
+UNHEEDED = "shows records of other times than it is asked for, and may have more"
+
 Span = tuple[int, int]
 """Two times, UNIX ms, both included."""
 
@@ -109,20 +111,22 @@ class _Walk(Generic[T]):
         if len(page) < 2:
             return []
         last, newest_first = times[-1], times == sorted(times, reverse=True)
+        heeded = all(low - 1 <= time <= high + 1 for time in times)
         if not newest_first and times != sorted(times):
-            return self._halves(span, len(page))
+            return self._halves(span, len(page), heeded=heeded)
         if times[0] != last:
             self._newest_first = newest_first
         if is_new:
             return self._beyond(span, last + 1, last - 1) or [(low, last), (last, high)]
         if len(page) < max(SURE, self._longest):
             return []
-        if not all(low - 1 <= time <= high + 1 for time in times):
-            return self._gap(span, "shows the same records for whatever time it is asked for, and may have more")
+        if not heeded:
+            return self._gap(span, UNHEEDED)
         if len(page) >= CROWD:
             self._gap((last - 1, last + 1), f"has {len(page)} or more records of one moment, and shows no more")
         # A millisecond less, until it shows what is before or after that moment.
-        return self._beyond(span, high - 1, low + 1) or [(low, last - 1), (last + 1, high)]
+        before, after = (low, min(high - 1, last - 1)), (max(low + 1, last + 1), high)
+        return self._beyond(span, min(high - 1, last + 1), max(low + 1, last - 1)) or [before, after]
 
     def _beyond(self, span: Span, end: int, start: int) -> list[Span]:
         """What a page leaves of a span: up to an end, or from a start on, as the list is ordered; nothing while that is
@@ -131,10 +135,12 @@ class _Walk(Generic[T]):
             return []
         return [(span[0], min(span[1], end)) if self._newest_first else (max(span[0], start), span[1])]
 
-    def _halves(self, span: Span, shown: int) -> list[Span]:
+    def _halves(self, span: Span, shown: int, *, heeded: bool) -> list[Span]:
         low, high = span
         if shown < SURE:
             return []
+        if not heeded:
+            return self._gap(span, UNHEEDED)
         if high - low < 4:
             return self._gap(span, "has more records of one moment than it shows") if shown >= CROWD else []
         middle = (low + high) // 2
