@@ -93,7 +93,7 @@ def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _known_without_ledger(task: OrderTask) -> Report | None:
-    """The stored report of this id where a query has to do with it: queries cost the ledger nothing, so stored results
+    """The stored report of this id where a query has to do with it: queries leave nothing in the ledger, so results
     are their memory.
 
     It answers the same query again, keeps a mutating command from taking a query's id, and a query from writing over

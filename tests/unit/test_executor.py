@@ -116,8 +116,8 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
     assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 1)
 
 
-def test_a_query_never_touches_the_ledger() -> None:
-    """Not even when it has to be tried again."""
+def test_a_query_writes_nothing_into_the_ledger() -> None:
+    """Not even when it has to be tried again. It is asked for a halt alone."""
     bench = Bench(BUSY, LOST, Answer(200, b'{"code":200,"msg":null,"result":{}}'))
     report = bench.run("positions", {"account": "main"})
     assert ended(report) == ("accepted", "ok", 3)
@@ -464,6 +464,11 @@ class FlakyLedger(MemoryLedger):
         """Fails first."""
         answer: BeginAnswer = self._flaky("begin", lambda: MemoryLedger.begin(self, claim, attempt))
         return answer
+
+    def halted(self, account: str, command: str) -> Halted | None:
+        """Fails first."""
+        halt: Halted | None = self._flaky("halted", lambda: MemoryLedger.halted(self, account, command))
+        return halt
 
     def pause(self, *arguments: Any) -> bool:
         """Fails first."""
@@ -851,6 +856,24 @@ def test_a_halt_before_the_first_attempt_ends_it() -> None:
     assert ended(report) == ("not_sent", "halted", 0)
     assert report.message == "not sent: halted by ann since 2027-01-15T08:00:00+00:00: venue on fire"
     assert bench.transport.requests == []
+
+
+def test_a_query_is_halted_by_its_name() -> None:
+    """Before its first attempt, and between two; a ledger that is away halts nobody, and keeps no query waiting."""
+    halt = {"main/positions": Halted("ann", "stop", START_MS)}
+    bench = Bench()
+    bench.ledger.halts.update(halt)
+    assert ended(bench.run("positions", {"account": "main"})) == ("not_sent", "halted", 0)
+    assert bench.transport.requests == []
+    bench = Bench(BUSY)
+    bench.clock.on_sleep = lambda _: bench.ledger.halts.update(halt)
+    assert ended(bench.run("positions", {"account": "main"})) == ("not_sent", "halted", 1)
+    bench = Bench(Answer(200, b'{"code":200,"msg":null,"result":{}}'))
+    bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
+    ledger.fail["halted"] = 1
+    bench.executor = bench.make()
+    assert ended(bench.run("positions", {"account": "main"})) == ("accepted", "ok", 1)
+    assert (bench.clock.slept, ledger.fail["halted"]) == ([], 0)
 
 
 @pytest.mark.parametrize(
