@@ -128,10 +128,12 @@ class SimCasebook:
         """The sends that the journal knows of, for one run."""
         return self
 
-    def between(self, start_ms: int, end_ms: int, _command: str, _accounts: Collection[str]) -> list[str]:
+    def begun_between(self, start_ms: int, end_ms: int, _command: str, _accounts: Collection[str]) -> list[str]:
         """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
         begun = (line for line in self.ledger.journal if line["event"] == "begin")
         return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
+
+    between = begun_between
 
 
 @dataclass

@@ -53,7 +53,7 @@ FINDINGS = [
 
 PRINTED: dict[str, tuple[Callable[[], None], set[str]]] = {
     "report and positions": (lambda: show_report(REPORT), {ID, PAIR, "284578000.00000004"}),
-    "unknown": (lambda: print_unknowns([_unknown(ID), _unknown(LONG_ID)]), {ID, LONG_ID, f"address={ADDRESS}"}),
+    "unknown": (lambda: print_unknowns([_unknown(ID), _unknown(LONG_ID)], {}), {ID, LONG_ID, f"address={ADDRESS}"}),
     "reconcile": (lambda: print_reconciled(FOUND), {ID, LONG_ID}),
     "halt": (lambda: print_halts([(Scope(), Halted("ann@a-long-host-name", WORDS, 1))]), {"ann@a-long-host-name"}),
     "dead": (lambda: print_dead(DEAD), {ID}),
