@@ -61,7 +61,7 @@ FLOAT_DIGITS = 15
 def is_exact(number: float) -> bool:
     """Whether the shortest decimal form of a float is the number that was written: ``0.1`` is, and what was written as
     ``284578000.00000004`` has become ``284578000.00000006``, whose digits are more than a float holds."""
-    return len(Decimal(repr(number)).normalize().as_tuple().digits) <= FLOAT_DIGITS
+    return len(Decimal(float.__repr__(number)).normalize().as_tuple().digits) <= FLOAT_DIGITS
 
 
 def _amount(value: object) -> Decimal:
@@ -73,7 +73,8 @@ def _amount(value: object) -> Decimal:
         raise PydanticCustomError("amount_float", "is a binary float of more than 15 digits: write it as a string")
     if isinstance(value, int) and abs(value) >= 10**MAX_DECIMAL_CHARS:
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
-    text = repr(value) if isinstance(value, float) else str(value)
+    # Its subclasses, NumPy's for one, have a representation of their own.
+    text = float.__repr__(value) if isinstance(value, float) else str(value)
     if text.lower().lstrip("+-").startswith(("nan", "snan", "inf")):
         raise PydanticCustomError("amount_finite", "must be finite, not NaN or infinity")
     if len(text) > 2 * MAX_DECIMAL_CHARS or not _DECIMAL.fullmatch(text):

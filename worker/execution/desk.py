@@ -66,7 +66,7 @@ class Scope:
     def in_words(self) -> str:
         """For people."""
         what = {ANY: "everything but cancels and closes"}.get(self.command, self.command)
-        return f"{what} of {'every account' if self.account == ANY else self.account}"
+        return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
 @dataclass(frozen=True, slots=True)
