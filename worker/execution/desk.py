@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import redis
 
-from producers.commands import ALIAS
+from producers.arguments import ALIAS
 from producers.report import Outcome, Report
 from producers.visible import printable
 from worker.execution.casebook import Casebook
