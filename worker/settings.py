@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from producers.commands import ALIAS, COMMANDS
+from producers.arguments import ALIAS
+from producers.commands import COMMANDS
 from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
 from producers.shown import HIDDEN
 from producers.visible import printable

@@ -460,6 +460,32 @@ def test_half_a_character_anywhere_is_refused(bed: Bed) -> None:
     check_refusal(bed, bed.send("orders.withdraw", **WITHDRAWAL, **{"\ud800": 1}), "argument", seconds=3)
 
 
+@pytest.mark.parametrize("log", ["console", "json"])
+def test_nothing_that_a_sender_writes_forges_a_line_of_the_log(make_bed: Callable[..., Bed], log: str) -> None:
+    """Not by a line break, an escape sequence or a mark of direction, in the line for people or for programs; nor is a
+    line long, or a report, or a record."""
+    bed = make_bed(ORDERS_LOG__FORMAT=log, TEST_LOG_LEVEL="DEBUG")
+    bed.venue.reset()
+    forged = "main\n2026-01-01 00:00:00,000 INFO orders.executor end id=forged outcome=accepted \x1b[2J\x9b1A\u202e"
+    arguments: dict[str, Any] = {
+        "account": forged,
+        "order_id": forged,
+        forged: 1,
+        **{f"name{n}": 1 for n in range(2000)},
+    }
+    command_id = bed.send("orders.cancel", **arguments)
+    assert bed.ended(command_id).outcome == ("not_sent", "invalid")
+    bed.drained()
+    text = bed.worker.logs()
+    assert command_id in text
+    assert not [line for line in text.splitlines() if line.startswith("2026-01-01 00")]
+    assert not set("\x1b\x9b\u202e") & set(text)
+    assert len(str(bed.ledger.hgetall(f"orders:command:{command_id}"))) < 4000
+    assert len(str(bed.results.get(f"celery-task-meta-{command_id}"))) < 6000
+    assert max(map(len, text.splitlines())) < 6000
+    check_refusal(bed, command_id, "order_id")
+
+
 @pytest.mark.parametrize("name", ["task", "self", "args", "a line\nbreak"])
 def test_an_argument_of_any_name_is_refused(bed: Bed, name: str) -> None:
     """Also of names that functions on its way through Celery have for theirs; the message stays one line."""

@@ -15,6 +15,15 @@ from producers.errors import InvalidCommand
 from producers.json_schemas import schemas, shipped
 from producers.visible import invisible
 
+
+class Float64(float):
+    """As NumPy's, whose representation is a call."""
+
+    def __repr__(self) -> str:
+        """How it is made."""
+        return f"np.float64({super().__repr__()})"
+
+
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
 
 
@@ -28,6 +37,7 @@ CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
         (1e22, "10000000000000000000000"),
         (Decimal("284578000.00000004"), "284578000.00000004"),
         (123456789012345.0, "123456789012345"),
+        (Float64(0.1), "0.1"),
         (3, "3"),
         ("1e-5", "0.00001"),
         ("+2", "2"),

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 
 from producers.errors import BrokerUnavailable
 from worker import reconcile_run
 from worker.execution.reconcile import StillOpen
+from worker.reconcile_task import RECONCILE, register_reconcile
 from worker.settings import WorkerSettings
 
 
@@ -39,6 +41,15 @@ def test_the_worker_says_that_it_is_being_executed(monkeypatch: pytest.MonkeyPat
     """As an error that every Celery client can read."""
     with pytest.raises(StillOpen, match="x is being executed"):
         _ask(monkeypatch, RuntimeError("x is being executed"))
+
+
+@pytest.mark.parametrize("command_id", ["", "a\nb", "x" * 300, "a\u200b", ["x"], 7])
+def test_an_id_that_no_command_has_is_not_looked_for(command_id: Any) -> None:
+    """It came in a message, and would be in the result and in the log."""
+    app = Celery("test", set_as_current=False)
+    register_reconcile(app, lambda: pytest.fail("nothing is looked for"))
+    with pytest.raises(LookupError, match="no command has such an id"):
+        app.tasks[RECONCILE](command_id)
 
 
 def test_results_that_can_not_be_reached_are_no_word_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

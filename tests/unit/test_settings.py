@@ -51,6 +51,16 @@ def test_accounts_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (main.credentials.api_key, main.credentials.secret_key) == ("the-key", "the-secret")
 
 
+@pytest.mark.parametrize("alias", ["ma\u200bin", "mäin", "ma in", "-main", "x" * 65, "\U000e0041"])
+def test_an_alias_that_no_command_can_name_is_refused(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its account would look configured, and no command would find it."""
+    for name, value in {"VENUE": "everstrike", "API_KEY": "the-key", "SECRET_KEY": "the-secret"}.items():
+        monkeypatch.setenv(f"ORDERS_ACCOUNTS__{alias}__{name}", value)
+    with pytest.raises(SettingsError, match=r"ORDERS_ACCOUNTS: .* can't be an alias") as refused:
+        load()
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import redis
 
-from producers.commands import ALIAS
+from producers.arguments import ALIAS
 from producers.commands import COMMANDS as TASKS
 from producers.report import Outcome, Report
 from producers.visible import printable
@@ -69,7 +69,7 @@ class Scope:
     def in_words(self) -> str:
         """For people."""
         what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
-        return f"{what} of {'every account' if self.account == ANY else self.account}"
+        return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
 @dataclass(frozen=True, slots=True)
