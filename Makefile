@@ -15,7 +15,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short \
-  bench bench-long model image stack-test lock upgrade schemas clean
+  bench bench-light bench-long model image stack-test lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ faults: $(VENV)/.installed ## the long form: workers killed every second under l
 
 bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Celery, Dramatiq and other queues, one round (BENCH_ARGS="--parts age")
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-light: $(VENV)/.installed ## enqueueing to the wire at 100 commands/s beside other load, bare Celery beside it: 3 runs of a minute (LIGHT_ARGS="--rounds 1 --light-seconds 10")
+	$(BIN)/python -m tests.benchmarks --parts light --contenders ours,celery --rounds 3 --light-seconds 60 $(LIGHT_ARGS)
 
 bench-long: $(VENV)/.installed .venv-bench/.installed ## the same in five rounds, with longer queues and a backlog of a minute
 	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)

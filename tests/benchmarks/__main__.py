@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latencies", default="0,20,100", help="of the venue, ms")
     parser.add_argument("--seconds", type=float, help="about how long one filled queue lasts")
     parser.add_argument("--backlog", type=float, help="how long the deep backlog lasts, s")
+    parser.add_argument("--light-seconds", type=float, default=10.0, help="how long the light load lasts")
     parser.add_argument("--queries", type=int, default=10_000, help="how many queries cancels are enqueued behind")
     parser.add_argument(
         "--fsync", default="always", choices=("always", "everysec", "no"), help="the server's appendfsync"

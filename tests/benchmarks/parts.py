@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,16 @@ def visit(this: Round, contender: Contender) -> None:
             this.note("memory", contender.label, measures.memory(bench))
 
 
+def light(this: Round, contender: Contender) -> None:
+    """Time to the wire at a light load, while programs of the lowest priority keep every core busy."""
+    spin = ["nice", "-n", "19", sys.executable, "-c", "while True: pass"]
+    with this.rig.working(contender) as bench, ExitStack() as stack:
+        for _ in range(psutil.cpu_count() or 1):
+            program = stack.enter_context(subprocess.Popen(spin))
+            stack.callback(program.kill)
+        this.note("light", contender.label, measures.light(bench, this.chosen.light_seconds))
+
+
 def age(this: Round, contender: Contender) -> None:
     """Signatures at a light load, with a deep backlog, and in a storm of 429."""
     chosen = this.chosen
@@ -145,12 +156,13 @@ def _scaled(this: Round) -> list[Contender]:
 
 PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
     ("throughput", "latency"): lambda this: this.each(this.chosen.contenders, visit),
+    ("light",): lambda this: this.each(this.chosen.contenders, light),
     ("age",): lambda this: this.each(_ours(this), age),
     ("behind",): lambda this: this.each(_ours(this), behind),
     ("scaling",): lambda this: this.each(_scaled(this), scale),
     ("signing",): signing,
     ("producers",): producing,
 }
-WITH_PEERS = frozenset({"throughput", "latency", "producers"})
+WITH_PEERS = frozenset({"throughput", "latency", "light", "producers"})
 """Parts that need the interpreter of every contender."""
 ALL = tuple(name for names in PARTS for name in names)

@@ -33,6 +33,14 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "age_p99": "age p99 ms",
         "age_max": "age max ms",
     },
+    "light": {
+        "wire_p50": "to the wire p50 ms",
+        "wire_p99": "p99 ms",
+        "wire_max": "max ms",
+        "age_p50": "age p50 ms",
+        "age_p99": "age p99 ms",
+        "age_max": "age max ms",
+    },
     "memory": {"pss_mb_each": "PSS MB a process", "rss_mb_each": "RSS MB a process", "pss_mb": "PSS MB, all"},
     "age": {
         "count": "requests",
@@ -60,6 +68,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 TITLES = {
     "throughput": "Commands a second from a filled queue, venue answering in {latency_ms:g} ms; costs are a command's",
     "latency": "From enqueueing to the venue, 100 commands a second",
+    "light": "From enqueueing to the venue, 100 commands a second, every core busy with other programs (nice 19)",
     "memory": "Memory of the workers after that",
     "age": "Age of signatures at the venue, this worker, {case}",
     "scaling": "This worker, venue answering in {latency_ms:g} ms",

@@ -59,7 +59,8 @@ def consumer(port: int, messages: list[Any]) -> Iterator[Any]:
     """A connection that consumes from ``orders.close``, and never looks unless it is told to."""
     options = {"polling_interval": NEVER, "visibility_timeout": NEVER}
     with Connection(f"redis://127.0.0.1:{port}/0", transport=OURS, transport_options=options) as connection:
-        with connection.Consumer([Queue("orders.close")], callbacks=[lambda _, message: messages.append(message)]):
+        wanted = [Queue("orders.close")]
+        with connection.Consumer(wanted, callbacks=[lambda _, message: messages.append(message)]):
             yield connection
 
 
@@ -119,7 +120,8 @@ def test_what_only_the_fallback_finds_is_counted(broker: Broker, late: list[int]
     broker.db(0).execute_command("ACL", "SETUSER", "deaf", "reset", "on", ">x", "~*", "&*", "+@all", "-client|tracking")
     messages: list[Any] = []
     with Connection(f"redis://deaf:x@127.0.0.1:{broker.port}/0", transport=OURS) as connection:
-        with connection.Consumer([Queue("orders.close")], callbacks=[lambda _, message: messages.append(message)]):
+        wanted = [Queue("orders.close")]
+        with connection.Consumer(wanted, callbacks=[lambda _, message: messages.append(message)]):
             turn(connection)
             send(broker, "orders.close", 1)
             drain(connection, messages, 1)
@@ -183,6 +185,11 @@ def test_a_broadcast_is_not_decompressed(broker: Broker) -> None:
     assert heard == ["b"]
 
 
+def _turn_for_long(connection: Any) -> None:
+    for _ in range(100):
+        turn(connection)
+
+
 def test_a_message_whose_answer_was_lost_comes_again_at_once(broker: Broker, proxy: Proxy) -> None:
     """The connection goes while the answer is on its way: whoever connects next puts the message back."""
     messages: list[Any] = []
@@ -190,8 +197,7 @@ def test_a_message_whose_answer_was_lost_comes_again_at_once(broker: Broker, pro
         take_and_hold(proxy, broker, connection)
         proxy.cut()
         with pytest.raises(connection.connection_errors):
-            for _ in range(100):
-                turn(connection)
+            _turn_for_long(connection)
         connection.collect()
     assert broker.db(0).hlen("unacked") == 1
     with consumer(proxy.port, messages) as connection:

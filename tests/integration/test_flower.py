@@ -18,6 +18,7 @@ import pytest
 from tests.nodes import Bed, WorkerNode, demo_accounts, until
 from tests.nodes.flower import FlowerNode, Page
 from tests.nodes.worker import QUICK
+from worker.celeryconfig import SERVED
 
 pytestmark = pytest.mark.integration
 
@@ -361,7 +362,7 @@ def test_the_queues_are_told(shown: Shown) -> None:
     """Flower's page of queues works with our transport, and says how many commands wait."""
     lengths = {q["name"]: q["messages"] for q in json.loads(shown.pages["/api/queues/length"])["active_queues"]}
     assert lengths["orders.withdraw"] == 1
-    assert set(lengths) == {f"orders.{name}" for name in ("cancel", "close", "positions", "reconcile", "withdraw")}
+    assert set(lengths) == set(SERVED)
 
 
 def test_the_worker_is_told_alive(shown: Shown, worker: WorkerNode) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.celeryconfig import QUEUES
+from worker.celeryconfig import SERVED
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,7 @@ def test_valid_for_docker_compose_2() -> None:
 
 def test_every_queue_has_a_worker_and_withdrawals_one_of_their_own() -> None:
     """A queue that nobody serves; or a withdrawal that reaches workers without the key for it."""
-    assert sorted(queues_of("worker") + queues_of("worker-withdraw")) == sorted(QUEUES)
+    assert sorted(queues_of("worker") + queues_of("worker-withdraw")) == sorted(SERVED)
     assert queues_of("worker-withdraw") == ["orders.withdraw"]
 
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.celeryconfig import QUEUES
+from worker.celeryconfig import QUEUES, SERVED
 from worker.observe import catalogue
 from worker.observe.metrics import Metrics
 from worker.settings import WorkerSettings
@@ -187,7 +187,7 @@ def test_every_queue_is_served_and_withdrawals_apart() -> None:
         (container,) = pod(name)["containers"]
         queues = container["args"][container["args"].index("-Q") + 1].split(",")
         served |= dict.fromkeys(queues, name)
-    assert set(served) == set(QUEUES)
+    assert set(served) == set(SERVED)
     assert [queue for queue, name in served.items() if name == "orders-withdraw"] == ["orders.withdraw"]
 
 
