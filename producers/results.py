@@ -62,7 +62,7 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
     if report is not None:
         # Stock Celery stores the failure of a chain's link as the result of every link after it as well.
         return report if report.command_id == command_id else NeverSent(report.to_json())
-    if not isinstance(meta, Mapping) or meta.get("status") not in ("FAILURE", "REVOKED"):
+    if not isinstance(meta, Mapping) or meta.get("status") != "FAILURE":
         return None
     error = meta.get("result")
     kind = error.get("exc_type") if isinstance(error, Mapping) else None

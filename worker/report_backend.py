@@ -113,7 +113,7 @@ class _Reports(Unsubscribed):
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **named: Any
     ) -> Any:
         """As Celery's. What it would store by itself under a command's id is told as never sent, or not at all."""
-        if state == states.REVOKED:
+        if state == states.REVOKED and _task_name(request) in ("", *COMMANDS):
             # Raised into the loop that takes messages, it would end the worker, and the next one.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)

@@ -191,6 +191,8 @@ def test_another_task_ends_as_celery_ends_it(backend: Any, task: str) -> None:
     assert type(backend.get_task_meta("id")["result"]).__name__ == "OrderRejected"
     no_body(link, REFUSED)(backend)
     assert type(backend.get_task_meta("id")["result"]).__name__ == "ChordError"
+    backend.mark_as_revoked("id", "expired", request=Context(id="id", task=task))
+    assert backend.get_task_meta("id")["status"] == "REVOKED"
     backend.store_result("id", "done", "SUCCESS")
     backend.store_result("id", ValueError("late"), "FAILURE")
     assert backend.get_task_meta("id")["result"] == "done"

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 import redis
+from celery import Celery
 from celery.app.task import Context
+from celery.canvas import Signature
+from kombu.exceptions import OperationalError
 
 from worker import report_backend
 from worker.report_backend import _Reports
@@ -35,3 +38,35 @@ def test_a_chord_is_told_when_the_server_is_back(monkeypatch: pytest.MonkeyPatch
     backend = Backend()
     backend.on_chord_part_return(Context(id="id"), "SUCCESS", {})
     assert backend.asked == 3
+
+
+class Publishing:
+    """A backend whose chord is complete."""
+
+    app = Celery("test", broker="memory://", set_as_current=False)
+
+    def on_chord_part_return(self, request: Context, *_: Any, **__: Any) -> None:
+        """Sends the body, as Celery's does."""
+        request.chord.delay([])
+
+
+class Complete(_Reports, Publishing):
+    """Ours over it."""
+
+
+def test_a_chords_body_is_sent_when_the_broker_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery gave it up after some tries, and told it as failed, though one of them may have come through."""
+    tries = []
+
+    def away_at_first(*_: Any, **__: Any) -> None:
+        tries.append(1)
+        if len(tries) < 8:
+            raise OperationalError("away")
+
+    monkeypatch.setattr(report_backend, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(Signature, "apply_async", away_at_first)
+    body = {"task": "orders.close", "args": [], "kwargs": {}, "options": {"task_id": "body"}}
+    request = Context(id="part", chord=body)
+    Complete().on_chord_part_return(request, "SUCCESS", {})
+    assert len(tries) == 8
+    assert request.chord is body
