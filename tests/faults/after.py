@@ -78,8 +78,8 @@ def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
 
 
 def make_reads_lie(rig: Rig, trial: Trial) -> str:
-    """What a reconcile must not believe: for an order of each account whose cancel was executed and is unknown the venue
-    answers out of a cache from before, and some withdrawals of unknown fate it has rejected after all."""
+    """What a reconcile must not believe: for an order of each account whose cancel was executed and is unknown the
+    venue answers out of a cache from before, and some withdrawals of unknown fate it has rejected after all."""
     executed = {(each.api_key, each.fields.get("id") or each.fields.get("address")) for each in trial.executions()}
     unknown: dict[str, list[Sent]] = {"cancel": [], "withdraw": []}
     results = rig.results(list(trial.sender.sent))

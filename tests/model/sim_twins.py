@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import requests
 
@@ -124,16 +124,16 @@ class SimCasebook:
         """Something was found, or the command is settled."""
         self.looks.pop(command_id, None)
 
-    def begun(self) -> Self:
-        """The sends that the journal knows of, for one run."""
+    def begun(self) -> "SimCasebook":
+        """The sends that the journal knows of; read anew each time."""
         return self
 
-    def begun_between(self, start_ms: int, end_ms: int, _command: str, _accounts: Collection[str]) -> list[str]:
+    def between(self, start_ms: int, end_ms: int, _command: str, _accounts: Collection[str]) -> list[str]:
         """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
         begun = (line for line in self.ledger.journal if line["event"] == "begin")
         return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
 
-    between = begun_between
+    begun_between = between
 
 
 @dataclass

@@ -222,7 +222,7 @@ class World:
         for found in reconciler.all():
             self.scheduler.say(f"RECONCILE {found.command_id}: {found.finding}, {found.outcome}: {found.words[:80]}")
         if self.scheduler.now < until:
-            delay = self.scheduler.random.choice((20_000, 60_000))
+            delay = self.scheduler.random.choice((30_000, 120_000))
             self.scheduler.at(self.scheduler.now + delay, lambda: self._reconcile(reconciler, until))
 
     def _stop(self) -> None:
