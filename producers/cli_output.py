@@ -185,7 +185,7 @@ def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
     told = [(name, _cell(value)) for name, value in rows]
     indent = max(len(name) for name, _ in told) + _GAP
     for name, value in told:
-        out.print(folded(Text(name, "dim"), value, indent, out.width))
+        out.print(folded(Text(name, "dim"), value, indent, out.width), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

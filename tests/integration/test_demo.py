@@ -161,6 +161,14 @@ def test_every_row_is_as_the_contract_says(start: Start) -> None:
     assert "No process is left behind" in demo.output
 
 
+def test_a_narrow_terminal_cuts_nothing(start: Start) -> None:
+    """Each row is a record there."""
+    demo = start(COLUMNS="50")
+    assert demo.end() == 0, demo.output + demo.errors()
+    assert "refused_after_lost" in demo.output
+    assert not re.search(r"\S…", demo.output)
+
+
 def test_json_is_one_document_whatever_the_environment_says(start: Start) -> None:
     """Programs get rows; somebody's own broker and accounts are never touched."""
     nowhere = "redis://127.0.0.1:1"

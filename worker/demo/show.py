@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from producers.cli_output import print_record
 from worker.demo.scenes import ID_REUSED
 from worker.demo.stage import Invariant, Row
 
@@ -21,6 +22,11 @@ PLAIN_WIDTH = 100
 
 TABLE_WIDTH = 110
 """Columns beyond which a line of the table is harder to follow and holds no more."""
+
+NARROWEST = 76
+"""Columns below which the table would cut its words: each row is then a record of its own."""
+
+COLUMNS = ("command", "what was done to it", "outcome / reason", "sent", "ms", "simulator's book", "as it should be")
 
 STYLES = {"accepted": "green", "rejected": "red", "not_sent": "blue", "unknown": "yellow", ID_REUSED: "magenta"}
 
@@ -82,8 +88,14 @@ class Screen:
         """The table, the legend and a sentence for each invariant."""
         if self._json:
             return
-        self._console.print(_table(rows, min(self._console.width, TABLE_WIDTH)))
-        self._console.print()
+        if self._console.width < NARROWEST:
+            for row in rows:
+                more = [] if row.ok else [("expected", Text(_expected(row), style="red"))]
+                print_record(self._console, [*zip(COLUMNS, _cells(row), strict=True), *more])
+                self._console.print()
+        else:
+            self._console.print(_table(rows, min(self._console.width, TABLE_WIDTH)))
+            self._console.print()
         self._console.print(_legend())
         self._console.print()
         self._console.print(Text(UNKNOWN_IS_TRUE, style="italic"))
@@ -120,26 +132,31 @@ def _table(rows: Sequence[Row], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, expand=True, width=width)
     # Below this width, words go on two lines rather than the text beside them on eight.
     narrow = width < 96
-    table.add_column("command", width=16 if narrow else 18)
-    table.add_column("what was done to it", ratio=1)
-    table.add_column("outcome / reason", width=18 if narrow else 28)
-    table.add_column("sent", justify="right", no_wrap=True)
-    table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("simulator's book", width=11 if narrow else 13)
+    command, done, outcome, sent, took, book, _ = COLUMNS
+    table.add_column(command, width=16 if narrow else 18)
+    table.add_column(done, ratio=1)
+    table.add_column(outcome, width=18 if narrow else 28)
+    table.add_column(sent, justify="right", no_wrap=True)
+    table.add_column(took, justify="right", no_wrap=True)
+    table.add_column(book, width=11 if narrow else 13)
     table.add_column("", no_wrap=True, width=1)
     for row in rows:
-        table.add_row(
-            row.scene.title,
-            row.scene.done or Text("nothing", style="dim"),
-            _outcome(row),
-            str(row.attempts),
-            "-" if row.milliseconds is None else str(row.milliseconds),
-            _in_book(row),
-            _mark(row.ok),
-        )
+        table.add_row(*_cells(row))
         if not row.ok:
             table.add_row("", Text(f"expected: {_expected(row)}", style="red"))
     return table
+
+
+def _cells(row: Row) -> list[Text | str]:
+    return [
+        row.scene.title,
+        row.scene.done or Text("nothing", style="dim"),
+        _outcome(row),
+        str(row.attempts),
+        "-" if row.milliseconds is None else str(row.milliseconds),
+        _in_book(row),
+        _mark(row.ok),
+    ]
 
 
 def _outcome(row: Row) -> Text:
