@@ -106,11 +106,6 @@ class WatchedConnection(HTTPConnection):
         super().connect()
         self.idle_seconds, self._answered = math.inf, False
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether it is open and nothing came while nothing was asked; urllib3 closes it else."""
-        return super().is_connected and not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending())
-
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part.
 

@@ -5,7 +5,6 @@ an answer and lose them unseen; here they are seen, and end the connection.
 """
 
 import socket
-import ssl
 import time
 from dataclasses import dataclass
 
@@ -111,9 +110,9 @@ class _Wire:
         raise AnswerTooLarge
 
     def has_more(self) -> bool:
-        """Whether more is here than was read: in the buffer, or deciphered and still in the TLS layer. What is still in
-        the kernel is looked for before the next request."""
-        return len(self._data) > self._at or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0)
+        """Whether more came than was read. What is still in the kernel is looked for before the next request; there is
+        nothing in between, for a read is larger than a TLS record (RFC 8446, 5.1) and takes the whole of it."""
+        return len(self._data) > self._at
 
     def _receive(self) -> None:
         if not self._may_receive():
