@@ -14,8 +14,8 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short bench bench-long \
-  model image stack-test lock upgrade schemas clean
+.PHONY: help demo test test-flower test-ha test-docker measure check alerts-test faults faults-short bench bench-long model \
+  image stack-test lock upgrade schemas clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,7 @@ test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (need
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
 
+.PHONY: celery-suite
 celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 minutes)
 	$(BIN)/python -m tests.celery_suite
 
