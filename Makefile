@@ -36,6 +36,7 @@ test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (need
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
 
+.PHONY: celery-suite
 celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 minutes)
 	$(BIN)/python -m tests.celery_suite
 

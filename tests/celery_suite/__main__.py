@@ -2,7 +2,7 @@
 
 Celery's source distribution of the installed version is downloaded by pip; each of the two has an embedded server of
 its own. A test counts as passed when one of three tries passes; Celery's suite allows more. What ends
-in another way than with stock Celery must be in `DIFFERENT`, and what is there must differ.
+in another way than with stock Celery must be in `DIFFERENT`.
 """
 
 import json
@@ -190,10 +190,11 @@ def main() -> int:
     for name in differ:
         ends = ", ".join(f"{kind} {found[kind].get(name, 'not run')}" for kind in KINDS)
         print(f"differs: {name}: {ends}. {DIFFERENT.get(name, 'NOT LISTED')}")
-    for name in DIFFERENT.keys() - set(differ):
-        print(f"listed, and does not differ: {name}")
+    for name in sorted(DIFFERENT.keys() - set(differ)):
+        # Some fail with stock Celery, too, on a machine that is busy.
+        print(f"listed, and does not differ this time: {name}")
     print(f"{time.monotonic() - started:.0f} s")
-    return 0 if set(differ) == set(DIFFERENT) and all(found.values()) else 1
+    return 0 if set(differ) <= set(DIFFERENT) and all(found.values()) else 1
 
 
 if __name__ == "__main__":

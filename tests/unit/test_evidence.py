@@ -634,6 +634,17 @@ def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
     assert len(away.requests) == 6
 
 
+def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
+    """Some cached orders would else leave every unknown of their account without an answer."""
+    cancels = [Cancel(account="main", order_id=f"order-{number}") for number in range(3)]
+    kept = Answer(200, envelope(LISTED), {"Age": "600"})
+    shelf = Shelf(order=kept, fills=[])
+    visit = EverstrikeReads(shelf).visit(ACCOUNT)
+    visit.read([(each, WINDOW) for each in (*cancels, CLOSE)])
+    assert all("cache" in " ".join(visit.look(each, WINDOW).problems) for each in cancels)
+    assert visit.look(CLOSE, WINDOW).problems == ()
+
+
 def test_a_visit_waits_as_long_as_the_venue_asks_for() -> None:
     """A second where it does not say, and not for ever."""
     answers = [Answer(429, b"", {"Retry-After": "2"}), Answer(429, b""), Answer(200, envelope([]))]

@@ -39,6 +39,10 @@ class _Limited(Unreadable):
         self.seconds = max(1.0, seconds or 0.0)
 
 
+class _Stale(Unreadable):
+    """It may be older than the question: nothing is wrong with the venue."""
+
+
 class EverstrikeGets:
     """Reads of one account, one after the other. Not for sharing among threads."""
 
@@ -80,7 +84,7 @@ class EverstrikeGets:
             except _Limited as limited:
                 self._wait(limited.seconds)
             except Unreadable as problem:
-                self._failures += 1
+                self._failures += not isinstance(problem, _Stale)
                 if self._failures >= FAILURES:
                     self._stopped = f"not asked for, after {FAILURES} reads that failed"
                 if failed is not None:
@@ -118,7 +122,7 @@ class EverstrikeGets:
             raise Unreadable(f"{path}: the venue answered {answer.status} ({said})")
         doubt = older_than_asked(answer) or self._misdated(answer)
         if doubt:
-            raise Unreadable(f"{path}: {STALE}: {doubt}")
+            raise _Stale(f"{path}: {STALE}: {doubt}")
         return answer, result if found else None
 
     def _misdated(self, answer: Answer) -> str:
