@@ -89,7 +89,12 @@ def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bo
         message = f"{otherwise}: there is no terminal at which to ask. Give --yes to do it without being asked"
         raise failure(message, ExitCode.USAGE, where=where, kind="NotConfirmed", as_json=as_json)
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    try:
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        message = f"interrupted: {otherwise}"
+        raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+    if answer not in ("y", "yes"):
         raise failure(otherwise, ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
 
 

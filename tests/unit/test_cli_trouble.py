@@ -333,6 +333,27 @@ def test_a_withdrawal_asks_first(server: ValkeyServer, terminal: tuple[int, int]
     assert [command_id for command_id, _, _ in queued(server, "orders.withdraw")] == [out.strip()]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_ctrl_c_at_the_question(
+    server: ValkeyServer, orders: Orders, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    """Exit 130, and it is said that nothing was sent."""
+
+    class Person:
+        isatty = staticmethod(lambda: True)
+
+        @staticmethod
+        def readline() -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Person())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    ran = orders(*WITHDRAW, *more)
+    assert ran.code == 130
+    assert "nothing was sent" in (ran.document["error"]["message"] if more else ran.err)
+    assert queued(server, "orders.withdraw") == []
+
+
 def test_a_withdrawal_that_was_meant(server: ValkeyServer, terminal: tuple[int, int]) -> None:
     """With --yes nothing is asked; --json says how to answer, not what is meant."""
     code, out, seen = typed((*WITHDRAW, "--json"), "n\n", terminal)
