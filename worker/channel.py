@@ -99,10 +99,10 @@ if os.environ.get("ORDERS_STOCK_TRANSPORT") == "1":
     Transport, SentinelTransport = stock.Transport, stock.SentinelTransport
 else:
     check_kombu(kombu.__version__, stock)
-    # Only now, because these two are built on what was just checked.
+    # Only now, because these are built on what was just checked.
     from worker.channel_loss import Channel as SafeChannel
+    from worker.channel_poll import Poller
     from worker.channel_sentinel import SentinelChannel
-    from worker.channel_take import Poller
 
     class Transport(stock.Transport):  # type: ignore[no-redef]
         """The transport to name in `broker_transport`."""

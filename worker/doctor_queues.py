@@ -91,12 +91,13 @@ def _age_seconds(message: bytes | None) -> float | None:
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:
     """Commands that workers hold, and whether one is held for longer than any worker would."""
-    with open_client(broker.url) as client:
+    with open_client(broker.url, decode_responses=False) as client:
         held = cast("int", client.hlen("unacked"))
-        oldest = cast("list[tuple[str, float]]", client.zrange("unacked_index", 0, 0, withscores=True))
+        oldest = cast("list[tuple[bytes, float]]", client.zrange("unacked_index", 0, 0, withscores=True))
     if not held:
         return [_QUEUES.ok("held by workers", "none")]
-    age = max(0.0, time.time() - oldest[0][1]) if oldest else 0.0
+    # Whoever wrote the time may have written any.
+    age = min(max(0.0, time.time() - oldest[0][1]), time.time()) if oldest else 0.0
     said = f"{held}, the oldest for {duration(age)}"
     limit = visibility_timeout(settings) + 2 * SWEEP_SECONDS if settings else 60.0
     if age > limit:
