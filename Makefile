@@ -37,7 +37,7 @@ test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian
 	$(BIN)/python -m pytest tests/ha
 
 .PHONY: celery-suite
-celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 minutes)
+celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 to 15 minutes)
 	$(BIN)/python -m tests.celery_suite
 
 measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; the same packages; MEASURE_ARGS="--parts cpu,failover")

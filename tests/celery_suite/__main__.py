@@ -177,8 +177,17 @@ def main() -> int:
     parts = [(name, [f"t/integration/test_{each}" for each in part]) for name, part in PARTS.items()]
     found = run_all([(kind, name, tests) for kind in KINDS for name, tests in parts])
     for number in range(1, TRIES):
-        failed = {kind: [path_of(name) for name, end in found[kind].items() if end == "failed"] for kind in KINDS}
-        again = [(kind, f"again-{number}", [FIRST, *tests]) for kind, tests in failed.items() if tests]
+        # Each module with a server of its own: some look for what tests before them have left there.
+        failed = [(kind, path_of(name)) for kind in KINDS for name, end in found[kind].items() if end == "failed"]
+        modules = sorted({(kind, path.partition("::")[0]) for kind, path in failed})
+        again = [
+            (
+                kind,
+                f"again-{number}-{Path(module).stem}",
+                [FIRST, *(path for of, path in failed if of == kind and path.startswith(module))],
+            )
+            for kind, module in modules
+        ]
         for kind, ends in run_all(again).items() if again else ():
             found[kind].update({name: end for name, end in ends.items() if end == "passed"})
     differ = compare(found)
