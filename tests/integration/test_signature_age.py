@@ -110,11 +110,11 @@ def test_a_mutating_command_costs_two_ledger_calls(warm: Bed, task: str, argumen
     assert all(call.startswith("EVALSHA") and f"orders:command:{command_id}" in call for call in calls)
 
 
-def test_a_query_costs_no_ledger_call(warm: Bed) -> None:
-    """Nothing is recorded of a query."""
+def test_a_query_asks_the_ledger_only_whether_it_is_halted(warm: Bed) -> None:
+    """Nothing is recorded of a query, and each asks once."""
     with Monitor(warm.broker_url) as monitor:
         ends = warm.all_ended([warm.send("orders.positions", account="main") for _ in range(3)])
         assert {end.outcome for end in ends} == {("accepted", "ok")}
         warm.drained()
     assert monitor.told, "the monitor works"
-    assert monitor.round_trips(LEDGER) == []
+    assert monitor.round_trips(LEDGER) == ["HMGET orders:halts main/positions */positions"] * 3
