@@ -118,14 +118,21 @@ def test_a_command_of_its_queue_is_handed_out(broker: Broker, case: str) -> None
         messages[0].ack()
 
 
-def test_celerys_default_queue_hands_out_every_command_and_nothing_else(broker: Broker) -> None:
-    """Whatever the message says where it was sent: the list that it lay on counts."""
+def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> None:
+    """Whatever the message says where it was sent: the list that it lay on counts. It may be another service's queue as
+    well, whose messages stay there, in their order and as they are."""
     db = broker.db(0)
-    db.lpush("celery", message("a", **headers(task="celery.map")), message("b", "orders.withdraw"))
+    theirs = [
+        message("a", **headers(task="celery.map")),
+        message("c", **headers(task="reports.make", shadow='"task": "orders.close"')),
+        message("d", **headers(task="reports.make", inner={"task": "orders.close"})),
+    ]
+    db.lpush("celery", theirs[0], message("b", "orders.withdraw"), *theirs[1:])
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, 1)
         assert (messages[0].headers["task"], messages[0].taken_from) == ("orders.withdraw", "celery")
-        assert db.llen("celery.dead") == 1
+        assert db.lrange("celery", 0, -1) == theirs[::-1]
+        assert not db.exists("celery.dead")
         messages[0].ack()
 
 
