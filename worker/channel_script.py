@@ -12,7 +12,8 @@ TAKE = """
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  a character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and the
---          task must be the queue's name; "?" they are, and only those whose task is one of ARGV[7...] are taken
+--          task must be the queue's name; "?" they are, and the task must be one of ARGV[7...];
+--          what is no task of orders stays there
 -- ARGV[5]  what separates a queue's name from its priority in a key
 -- ARGV[6]  what stands before each key and is no part of the queue's name
 -- Returns 0, or {index of the key from 1, message, delivery tag, how many keys still hold something}: the tag is nil if
@@ -77,15 +78,12 @@ local function addressed(name, raw, message)
   return tag, '[' .. raw .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(routing_key) .. ']'
 end
 
--- Which of the commands a message is, if it is one.
-local function command_in(raw)
-  for i = 7, #ARGV do
-    if raw:find('"task"%s*:%s*"' .. ARGV[i]:gsub('%p', '%%%0') .. '"') then
-      local read, found = pcall(cjson.decode, raw)
-      local headers = read and type(found) == 'table' and found.headers
-      if not read or (type(headers) == 'table' and headers.task == ARGV[i]) then return ARGV[i] end
-    end
-  end
+-- Whether a message is meant for these workers: a command, or one misspelt.
+local function ours(raw)
+  if not raw:find('"task"%s*:%s*"orders%.') then return false end
+  local read, found = pcall(cjson.decode, raw)
+  local headers = read and type(found) == 'table' and found.headers
+  return not read or (type(headers) == 'table' and word(headers.task):find('^orders%.') ~= nil)
 end
 
 -- The next command on a list that other services may use as well, their default queue: what is theirs stays where it is.
@@ -96,7 +94,7 @@ local function next_command(key)
     local raw = bytes < 1048576 and redis.call('LINDEX', key, place)
     if not raw then return end
     bytes = bytes + #raw
-    if command_in(raw) then
+    if ours(raw) then
       redis.call('LREM', key, -1, raw)
       return raw
     end
