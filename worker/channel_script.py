@@ -86,7 +86,7 @@ local function ours(raw)
   return not read or (type(headers) == 'table' and word(headers.task):find('^orders%.') ~= nil)
 end
 
--- The next command on a list that other services may use as well, their default queue: what is theirs stays where it is.
+-- The next command on a list that other services may use as well, their default queue: what is theirs stays there.
 -- Looked for among the hundred that are next, and no further than a mebibyte, for they may be of any size.
 local function next_command(key)
   local bytes = 0

@@ -151,9 +151,9 @@ class _Reports(Unsubscribed):
         return result
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
-        """Whatever the server says or does not say: a report that it can't take now, be it full, a replica or without the
-        right to, is stored when it can. Storing twice does no harm. Celery tries again only where it is not reached, and
-        acknowledges the message of any other report, which would be lost."""
+        """Whatever the server says or does not say: a report that it can't take now, be it full, a replica or without
+        the right to, is stored when it can. Storing twice does no harm. Celery tries again only where it is not
+        reached, and acknowledges the message of any other report, which would be lost."""
         return isinstance(exc, redis.RedisError | OSError)
 
     def mark_as_done(

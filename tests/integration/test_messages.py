@@ -31,7 +31,8 @@ def one_worker(make_bed: Callable[..., Bed]) -> Bed:
 def bed(one_worker: Bed) -> Iterator[Bed]:
     """The bed, empty, whose worker must be the same afterwards."""
     one_worker.venue.reset()
-    one_worker.broker.delete(*(f"{queue}.dead" for queue in ("orders.cancel", "orders.close", "celery", "unacked")))
+    dead_lists = [f"{name}.dead" for name in ("orders.cancel", "orders.close", "celery", "unacked")]
+    one_worker.broker.delete("celery", *dead_lists)
     pid = one_worker.worker.pid
     yield one_worker
     assert one_worker.ended(one_worker.send("orders.cancel", **CANCEL)).outcome[0] in ("accepted", "rejected")
@@ -79,7 +80,6 @@ def test_celerys_own_tasks_are_nobodys(bed: Bed, queue: str, lies_on: str, expir
     after = bed.ended(bed.send("orders.cancel", **CANCEL))
     assert after.outcome[0] in ("accepted", "rejected")
     until(lambda: bed.broker.llen(lies_on) == len(BUILT_IN), bed.worker.tail, 30)
-    bed.broker.delete(lies_on)
     assert bed.ended(victim).report == before.report
 
 
@@ -263,7 +263,6 @@ def test_what_is_no_command_on_the_default_queue_is_kept(bed: Bed) -> None:
     sent = put(bed, "celery", task="orders.nonsense")
     assert dead(bed, "celery") == [sent]
     assert bed.broker.lrange("celery", 0, -1) == [theirs]
-    bed.broker.delete("celery")
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

@@ -393,7 +393,7 @@ AFTER_CRASH = [
     ("close whole, lost", ("accepted", "ok"), 2, 2, 1),
     ("cancel, lost", ("accepted", "ok"), 2, 2, 1),
     # "an attempt of unknown fate (also one begun by a worker that died)": the refusal may be its echo.
-    # The venue says that "the position was not found", which is not listed: it is asked again until the attempts are used up.
+    # "The position was not found" is not listed: the venue is asked again until the attempts are used up.
     ("close whole, executed", ("unknown", "refused_after_lost"), 5, 5, 1),
     ("cancel, executed", ("unknown", "refused_after_lost"), 2, 2, 1),
 ]
