@@ -188,6 +188,9 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
         (403, body(None, -102), Proof.REFUSED),
         (403, body(None, 403), Proof.UNKNOWN),
         (403, body([]), Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"Service unavailable","data":[]}', Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"","data":[],"success":false}', Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"","data":[],"time":1,"source":"api","error":null}', Proof.EXECUTED),
     ],
 )
 def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:

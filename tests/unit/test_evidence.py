@@ -726,6 +726,15 @@ def test_a_position_that_is_not_the_pairs_says_nothing(told: Any) -> None:
     assert "/position" in Shelf(position=told).look(CLOSE).problems[0]
 
 
+@pytest.mark.parametrize(
+    "beside", [{"msg": "Service unavailable"}, {"success": False}, {"error": "try later"}], ids=str
+)
+def test_a_list_whose_own_envelope_says_no_is_not_read(beside: dict[str, Any]) -> None:
+    """An empty one would be an absence."""
+    empty = {"code": 200, "msg": None, "result": [], **beside}
+    assert Shelf(orders=Answer(200, json.dumps(empty).encode())).look(CLOSE).problems
+
+
 def test_reading_for_a_cancel_and_a_withdrawal() -> None:
     """One read each; an order that is not there is no problem of the reading."""
     assert Shelf(order=LISTED).look(CANCEL).orders[0].status == "COMPLETED"

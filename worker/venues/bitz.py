@@ -28,7 +28,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import differs
+from worker.venues.contradictions import denies, differs, says_no
 from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import find, from_settings
 from worker.venues.positions import read_position
@@ -152,6 +152,10 @@ class Bitz:
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
         if code == 200 and answer.status == 200:
+            wrong = says_no({**envelope, "data": None}) or denies(message)
+            if wrong:
+                why = f"the venue said yes, but {wrong}"
+                return Verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, **said)
             return _judge_data(command, data, said)
         return self._judge_code(code, {**said, "venue_code": code})
 
