@@ -28,8 +28,12 @@ UNDONE = ("EXECUTED", "ACCEPTED", "PLACED", "SENT", "FOUND", *GONE)
 
 TOLD_NOTHING = frozenset({"", "0", "null", "none", "false", "ok", "noerror"})
 """What is no error in the place of one, as :func:`_bare`."""
+LONGEST_STATUS = 300
+"""Characters of a status that are looked at."""
 FLAGS = frozenset({"success", "successful", "ok", "accepted"})
-NO_FLAGS = frozenset({"false", "0", "no"})
+NO_LONGEST_STATUS = 300
+"""Characters of a status that are looked at."""
+FLAGS = frozenset({"false", "0", "no"})
 
 
 def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
@@ -52,13 +56,16 @@ def says_no(record: Mapping[str, Any]) -> str | None:
         known = _bare(name)
         if known in FLAGS and _bare(value) in NO_FLAGS:
             return "its record tells of an error"
-        told = value not in (None, [], {}) and _bare(value) not in TOLD_NOTHING
-        if told and (known == "err" or known.startswith(("error", "reject", "fail"))):
+        if (known == "err" or known.startswith(("error", "reject", "fail"))) and _tells(value):
             return "its record tells of an error"
         for text in _texts(value) if known.endswith(("status", "state")) else ():
             if _has(text, NO) or _not_done(text):
                 return _says(text)
     return None
+
+
+def _tells(value: Any) -> bool:
+    return bool(value) if isinstance(value, Mapping | list | None) else _bare(value) not in TOLD_NOTHING
 
 
 def denies(message: str | None) -> str | None:
@@ -116,7 +123,7 @@ def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        yield value[:LONGEST_STATUS]
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         yield from _texts(inner)
 
