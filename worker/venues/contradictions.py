@@ -31,9 +31,7 @@ TOLD_NOTHING = frozenset({"", "0", "null", "none", "false", "ok", "noerror"})
 LONGEST_STATUS = 300
 """Characters of a status that are looked at."""
 FLAGS = frozenset({"success", "successful", "ok", "accepted"})
-NO_LONGEST_STATUS = 300
-"""Characters of a status that are looked at."""
-FLAGS = frozenset({"false", "0", "no"})
+NO_FLAGS = frozenset({"false", "0", "no"})
 
 
 def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
