@@ -192,8 +192,10 @@ def test_an_order_of_a_fired_trigger_looks_like_a_close() -> None:
 
 
 def test_a_whole_position() -> None:
-    """Any closing order of its time is it; a flat position that no order explains proves nothing."""
-    assert of(WHOLE, looked(order(qty=Decimal(7)))).finding is Finding.FOUND
+    """Any closing order of its time is it, if it left none open; a flat position proves nothing by itself."""
+    flat = (Decimal(0), "")
+    assert of(WHOLE, looked(order(qty=Decimal(7)), position=flat)).finding is Finding.FOUND
+    assert of(WHOLE, looked(order(qty=Decimal(7)))).finding is Finding.AMBIGUOUS
     assert of(WHOLE, looked()).finding is Finding.ABSENT
     assert of(WHOLE, looked(position=(Decimal(0), ""))).finding is Finding.AMBIGUOUS
     assert of(CLOSE, looked(position=(Decimal(0), ""))).finding is Finding.ABSENT

@@ -234,7 +234,9 @@ def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate
             taken = _not_taken(order.status, TAKEN)
             if close.price is None and _state(order.status) == "CANCELLED" and order.id not in filled:
                 taken = "it was cancelled, and no fill of it is listed"
-            doubt = _doubts(doubt, taken, _wrong_side(look, order), _fired(close, order, look.triggers))
+            doubt = _doubts(
+                doubt, taken, _wrong_side(look, order), _still_open(close, look), _fired(close, order, look.triggers)
+            )
             found.append(_Candidate(order.id, f"order {order.id} ({order.status})", doubt, order))
     for fill in {fill.order_id: fill for fill in look.fills if fill.order_id not in listed}.values():
         if fill.pair == close.pair and _fits_time(window, fill.time) is not None:
@@ -247,6 +249,11 @@ def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate
 def _wrong_side(look: Look, order: SeenOrder) -> str:
     size, direction = look.position or (Decimal(0), "")
     return "its side is not the closing one" if size and order.side == direction else ""
+
+
+def _still_open(close: Close, look: Look) -> str:
+    """What closes a whole position leaves none: an order beside one that is open may have closed a part of it."""
+    return "the position is still open" if close.repeatable and look.position and look.position[0] else ""
 
 
 def _fired(close: Close, order: SeenOrder, triggers: Iterable[SeenTrigger]) -> str:
