@@ -470,6 +470,7 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
         *({"P": {"stats": {**STATS, "size": size}}} for size in ("1_0", " 1", "\u0661", True, "", None, "1" * 101)),
         {"P": POSITION, "Q": {"stats": {**STATS, "direction": "NONE"}}},
         {"P": {**POSITION, "pair": "Q"}},
+        {"P": {**POSITION, "Pair": "Q"}},
     ],
 )
 def test_positions_that_can_not_be_read_are_never_flat(result: object) -> None:

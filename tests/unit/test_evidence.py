@@ -306,6 +306,22 @@ def test_commands_alike_of_which_nothing_is_there_are_both_absent() -> None:
 # -- withdrawals -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("raw", "finding"),
+    [
+        *((no, Finding.AMBIGUOUS) for no in ({"transaction": {"status": "FAILED"}}, {"reject_reason": "limit"})),
+        ({"success": False}, Finding.AMBIGUOUS),
+        ({"id": "w", "error": None, "rejected_qty": "0.00", "transaction": {"hash": None}}, Finding.FOUND),
+    ],
+    ids=str,
+)
+def test_a_record_that_says_no_in_another_place_than_its_status(raw: dict[str, Any], finding: Finding) -> None:
+    """It settles nothing, whatever its status is."""
+    assert of(WITHDRAW, Look(withdrawals=(replace(PAID, raw=raw),))).finding is finding
+    assert of(CLOSE, looked(order(raw=raw))).finding is finding
+    assert of(CANCEL, looked(order(status="CANCELLED", raw=raw))).finding is finding
+
+
 def test_a_withdrawal_is_found_but_never_absent() -> None:
     """An address may be written with other capitals; absence proves nothing, whatever is listed."""
     assert of(WITHDRAW, Look(withdrawals=(PAID,))).reference == "w"

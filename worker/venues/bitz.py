@@ -28,7 +28,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import denies, differs, says_no
+from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import find, from_settings
 from worker.venues.positions import read_position
@@ -188,7 +188,7 @@ def _judge_data(command: Command, data: Any, said: dict[str, Any]) -> Verdict:
 
 
 def _position(contract: str, entry: Mapping[str, Any]) -> Position | None:
-    if differs(entry.get("contractId"), contract):
+    if names_another(entry, "contractId", contract):
         raise ValueError("it is about another contract")
     pair = entry.get("pair")
     return read_position(

@@ -26,7 +26,7 @@ DONE = ("COMPLETED", "FILLED")
 UNDONE = ("EXECUTED", "ACCEPTED", "PLACED", "SENT", "FOUND", *GONE)
 """What a status says no with after NOT; an accepted withdrawal may well be "not confirmed" yet."""
 
-TOLD_NOTHING = frozenset({"", "0", "null", "none", "false", "ok", "noerror"})
+TOLD_NOTHING = frozenset({"", "null", "none", "false", "ok", "noerror"})
 """What is no error in the place of one, as :func:`_bare`."""
 LONGEST_STATUS = 300
 """Characters of a status that are looked at."""
@@ -45,7 +45,12 @@ def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
             wrong = _is_about_another(command, _bare(name), value) or _says_otherwise(command, name, value)
             if wrong:
                 return wrong
-    return next(filter(None, (says_no(each) for each in _objects(result))), None)
+    return says_no_within(result)
+
+
+def says_no_within(value: Any) -> str | None:
+    """As :func:`says_no`, of every object in a JSON value."""
+    return next(filter(None, (says_no(each) for each in _objects(value))), None)
 
 
 def says_no(record: Mapping[str, Any]) -> str | None:
@@ -63,7 +68,7 @@ def says_no(record: Mapping[str, Any]) -> str | None:
 
 
 def _tells(value: Any) -> bool:
-    return bool(value) if isinstance(value, Mapping | list | None) else _bare(value) not in TOLD_NOTHING
+    return bool(value) if isinstance(value, Mapping | list | None) else _bare(value).strip("0") not in TOLD_NOTHING
 
 
 def denies(message: str | None) -> str | None:
@@ -98,6 +103,11 @@ def differs(value: Any, expected: str, *, exact: bool = False) -> bool:
         return False
     said, wanted = str(value).strip(), expected.strip()
     return said != wanted if exact else said.casefold() != wanted.casefold()
+
+
+def names_another(record: Mapping[str, Any], name: str, expected: str) -> bool:
+    """Whether a field of this name, in whatever writing, says something else."""
+    return any(_bare(name) == _bare(each) and differs(value, expected) for each, value in record.items())
 
 
 def _records(value: Any) -> Iterator[Mapping[str, Any]]:

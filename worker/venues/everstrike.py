@@ -34,7 +34,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import contradiction, denies, differs, says_no, says_yes, shows_record
+from worker.venues.contradictions import contradiction, denies, names_another, says_no, says_yes, shows_record
 from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import Listed, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
@@ -256,7 +256,7 @@ def _position(pair: str, entry: Any) -> Position | None:
     stats = entry["stats"]
     if not isinstance(stats, Mapping):
         raise TypeError("no position")
-    if differs(entry.get("pair"), pair) or differs(stats.get("pair"), pair):
+    if names_another(entry, "pair", pair) or names_another(stats, "pair", pair):
         raise ValueError("it is about another pair")
     return read_position(
         pair,
