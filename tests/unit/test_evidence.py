@@ -284,13 +284,21 @@ def test_what_belongs_to_another_command_is_not_it() -> None:
     [
         rival(Close(account="main", pair=PAIR, qty=Decimal(2))),
         rival(Close(account="main", pair="USD_ETH_PERP", qty=Decimal("0.5"))),
-        rival(reference="elsewhere"),
+        rival(reference="elsewhere", window=replace(WINDOW, start=T0 - 1)),
         rival(window=Window(T0 + 10_000, T0 + 30_000, T0 + 90_000)),
     ],
 )
 def test_a_command_that_can_not_have_made_it_does_no_harm(harmless: Rival) -> None:
     """Another amount, another market, another time, or a record of its own."""
     assert of(CLOSE, looked(ORDER), harmless).finding is Finding.FOUND
+
+
+def test_a_record_that_is_not_there_is_nobodys() -> None:
+    """Where all of its command's time was read: that one was answered with another's id, and the order may be its."""
+    theirs = rival(reference="elsewhere")
+    assert of(CLOSE, looked(ORDER), theirs).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, order(id="elsewhere", qty=Decimal(7))), theirs).finding is Finding.FOUND
+    assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW, "elsewhere")).finding is Finding.AMBIGUOUS
 
 
 def test_a_whole_close_and_one_of_an_amount_may_be_alike() -> None:

@@ -11,7 +11,7 @@ when. That is evidence under three conditions, which this module holds:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -90,7 +90,18 @@ def weigh(command: Command, window: Window, look: Look, rivals: Sequence[Rival] 
         return Evidence(Finding.UNREADABLE, f"there is nothing to look for after {command.task}")
     owned = {rival.reference for rival in rivals}
     candidates = [each for each in candidates if each.id not in owned]
-    return _verdict(candidates, rivals) if candidates else _nothing(command, window, look, rivals)
+    able = [replace(each, reference="") if _is_missing(each, window, look) else each for each in rivals]
+    return _verdict(candidates, able) if candidates else _nothing(command, window, look, rivals)
+
+
+def _is_missing(rival: Rival, window: Window, look: Look) -> bool:
+    """Whether a rival's record is not there, though every place was read for all of its time: the venue answered it
+    with another's id, and any record may be its."""
+    if not rival.reference or rival.window.start < window.start or rival.window.end > window.late:
+        return False
+    seen = {each.id for each in look.orders} | {each.id for each in look.triggers}
+    seen |= {each.id for each in look.withdrawals} | {fill.order_id for fill in look.fills}
+    return rival.reference not in seen
 
 
 def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evidence:
