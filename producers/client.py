@@ -26,10 +26,10 @@ from kombu.exceptions import ConnectionError as AmqpConnectionError
 from producers.commands import Command
 from producers.direct import Direct
 from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReused, ReportPending
-from producers.intents import MESSAGES_KEY, Intent, intended
+from producers.intents import Intent, intended, was_sent
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.report import Report
-from producers.results import RECORD_KEY, RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
+from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
 from producers.servers import connect, unquoted
 from producers.settings import QueueSettings
 from producers.shown import shown_arguments
@@ -239,10 +239,7 @@ class OrderClient:
             return True
         ledger = self._ledger.client if self._ledger is not None else _connect(self._settings.ledger_url)
         try:
-            with ledger.pipeline(transaction=False) as pipe:
-                pipe.exists(RECORD_KEY.format(_id(command)))
-                pipe.hexists(MESSAGES_KEY, _id(command))
-                return any(pipe.execute())
+            return was_sent(ledger, _id(command))
         except (redis.RedisError, OSError):
             # Where nobody writes intents the ledger may be out of reach by design.
             return self._settings.intents

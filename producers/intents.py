@@ -15,6 +15,7 @@ import redis
 from producers import exact_json
 from producers.commands import COMMANDS
 from producers.direct import Direct
+from producers.results import RECORD_KEY
 
 INTENTS_KEY = "orders:intents"
 """Sorted set: command id by the time from which its absence counts, UNIX ms."""
@@ -74,6 +75,18 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
         answers = pipe.execute()
     if replicas and answers[-1] < replicas:
         raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
+
+
+def was_sent(ledger: redis.Redis, command_id: str) -> bool:
+    """Whether a command was begun, or stands enqueued.
+
+    Raises:
+        redis.RedisError, OSError: the ledger can't be reached.
+    """
+    with ledger.pipeline(transaction=False) as pipe:
+        pipe.exists(RECORD_KEY.format(command_id))
+        pipe.hexists(MESSAGES_KEY, command_id)
+        return any(pipe.execute())
 
 
 @contextmanager

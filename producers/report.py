@@ -138,23 +138,25 @@ class Report(BaseModel):
         return self
 
 
-REPORTED = ("OrderRejected", "OrderNotSent", "OrderUnknown")
-"""Names of the exceptions whose argument is the command's own report."""
+REPORTED = {"OrderRejected": "rejected", "OrderNotSent": "not_sent", "OrderUnknown": "unknown"}
+"""Names of the exceptions whose argument is the command's own report, and the outcome that each tells."""
 
 
 def report_in(meta: Any) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
     ``accepted`` is the result itself; the other outcomes are the one argument of a stored exception. None while there
-    is none, or when the task ended in something that is no report: it was never sent, or Celery ended it.
+    is none, or when the task ended in something that is no report: it was never sent, or Celery ended it; or one that
+    contradicts the state, or the exception, that it is stored as.
     """
     result = meta.get("result") if isinstance(meta, Mapping) else None
+    told = "accepted" if isinstance(meta, Mapping) and meta.get("status") == "SUCCESS" else None
     if isinstance(result, Mapping) and "exc_message" in result:
-        if result.get("exc_type") not in REPORTED:
-            return None
-        arguments = result["exc_message"]
+        kind, arguments = result.get("exc_type"), result["exc_message"]
+        told = REPORTED.get(kind) if isinstance(kind, str) and meta.get("status") == "FAILURE" else None
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None
     try:
-        return Report.model_validate(result) if isinstance(result, Mapping) else None
+        report = Report.model_validate(result) if isinstance(result, Mapping) else None
     except (ValidationError, RecursionError):
         return None
+    return report if report is not None and report.outcome.value == told else None

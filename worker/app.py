@@ -18,7 +18,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from producers import message_json
 from producers.celery_app import OwnSettingsCelery
-from producers.intents import Intent
+from producers.intents import Intent, was_sent
 from worker import alive
 from worker import settings as worker_settings
 from worker.celeryconfig import SERVED, celery_config
@@ -142,7 +142,8 @@ def _settle_garbage() -> None:
 def _guard(app: Celery, settings: WorkerSettings) -> None:
     """Remote control, Flower and the result backend let nobody end a command but by its report."""
     allowed = settings.allowed_remote_controls
-    use_report_backends(app)
+    ledger = cache(lambda: connect(settings.ledger_url, settings.ledger.timeout_seconds))
+    use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
     app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
     guard_worker(allowed, SERVED)
     signals.worker_init.connect(guard_options, weak=False)

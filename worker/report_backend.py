@@ -15,7 +15,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any
@@ -97,6 +97,8 @@ OF_A_COMMAND = 10
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What Celery ends in that takes for granted that a chain is well made."""
+WAS_SENT = "was_sent"
+"""The app's attribute that :func:`use_report_backends` sets."""
 AGAIN_SECONDS = 1.0
 """Between two tries while the server is away."""
 
@@ -124,7 +126,18 @@ class _Reports(Unsubscribed):
                     return self.encode_result(result, state)
             elif task_id in self._unsent or _task_name(request) in COMMANDS:
                 result = _never_sent(result)
+            if isinstance(result, ChainBroken) and self._was_sent(task_id):
+                logger.info("id=%s is not told as never sent: it was, in another way", task_id)
+                return self.encode_result(result, state)
         return super().store_result(task_id, result, state, traceback, request, **named)  # type: ignore[misc]
+
+    def _was_sent(self: Any, task_id: str) -> bool:
+        """Whether the ledger knows it, which may not have its report yet."""
+        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _nobody_knows)
+        try:
+            return asked(task_id)
+        except (redis.RedisError, OSError):
+            return False
 
     def _store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
@@ -237,14 +250,20 @@ class SentinelReportBackend(_Reports, SentinelBackend):
     """Celery's Redis backend behind Sentinels."""
 
 
-def use_report_backends(app: Celery) -> None:
-    """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app."""
+def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
+    """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app. ``was_sent`` tells of an id
+    whether its command was begun, or is enqueued."""
+    setattr(app, WAS_SENT, was_sent or _nobody_knows)
     app.loader.override_backends = {
         **app.loader.override_backends,
         "redis": f"{__name__}:ReportBackend",
         "rediss": f"{__name__}:ReportBackend",
         "sentinel": f"{__name__}:SentinelReportBackend",
     }
+
+
+def _nobody_knows(_: str) -> bool:
+    return False
 
 
 def _worth(result: Any, state: str, task_id: str) -> int:

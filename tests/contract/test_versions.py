@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -90,10 +91,36 @@ def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis) 
     assert isinstance(answer, Ended)
     assert (answer.report.outcome, answer.report.reason) == ("unknown", "struck_by_lightning")
     assert answer.report.to_json()["reason"] == "struck_by_lightning"
-    found = report_in({"status": "SUCCESS", "result": NEWER_REPORT})
+    failure = {"exc_type": "OrderUnknown", "exc_message": [NEWER_REPORT]}
+    found = report_in({"status": "FAILURE", "result": failure})
     assert found is not None
     assert found.positions is not None
     assert found.positions[0].size == "1"
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"status": "SUCCESS", "result": {"outcome": "unknown"}},
+        {"status": "STARTED", "result": {"outcome": "accepted"}},
+        {"status": "FAILURE", "result": {"outcome": "accepted"}},
+        *(
+            {"status": "FAILURE", "result": {"exc_type": kind, "exc_message": [{"outcome": outcome}]}}
+            for kind, outcome in (
+                ("OrderRejected", "accepted"),
+                ("OrderUnknown", "rejected"),
+                (["OrderUnknown"], "unknown"),
+            )
+        ),
+        {"status": "SUCCESS", "result": {"exc_type": "OrderUnknown", "exc_message": [{"outcome": "unknown"}]}},
+    ],
+    ids=str,
+)
+def test_a_report_that_contradicts_what_it_is_stored_as_is_none(meta: dict[str, Any]) -> None:
+    """No worker writes one; and of two outcomes nobody knows which is true."""
+    inner = meta["result"].get("exc_message", [meta["result"]])
+    inner[0] |= {**NEWER_REPORT, **inner[0]}
+    assert report_in(meta) is None
 
 
 def test_a_known_reason_is_still_the_word_that_programs_compare() -> None:

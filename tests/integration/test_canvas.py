@@ -226,15 +226,19 @@ def test_a_query_that_is_sent_after_all_has_its_own_report(bed: Bed, client: Ord
     assert client.wait(q, 30).outcome is Outcome.ACCEPTED
 
 
-def test_a_chain_that_breaks_while_its_link_is_queued_another_way(bed: Bed, client: OrderClient, ids: Ids) -> None:
-    """The word that the link was never sent comes after it was."""
+def test_a_link_that_is_being_executed_in_another_way_is_not_told_as_never_sent(
+    bed: Bed, client: OrderClient, sign: Sign, ids: Ids
+) -> None:
+    """Neither by our client nor to others, who believe the first end that they see."""
     x = ids("x")
     held = bed.venue.fault("hold", path="withdraw")
-    client.enqueue(paid(x), x)
+    sign(paid(x), x).apply_async()
     bed.venue.wait(arrivals=1)
-    chain(client.signature(refused(), ids("r")), client.signature(paid(x), x)).apply_async()
-    client.wait(ids("r"), 30)
-    until(lambda: bed.results.exists(f"celery-task-meta-{x}"), "Celery's word on the link")
+    links = (sign(close(), ids("before")), sign(paid(x), x), sign(close(), ids("after")))
+    chain(sign(refused(), ids("r")), *links).apply_async()
+    for word in ("before", "after"):
+        never_sent(bed, client, ids(word))
+    assert not bed.results.exists(f"celery-task-meta-{x}")
     with pytest.raises(ReportPending):
         client.wait(x, 0.2)
     bed.venue.release(fault_id=held)

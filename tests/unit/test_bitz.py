@@ -188,6 +188,9 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
         (403, body(None, -102), Proof.REFUSED),
         (403, body(None, 403), Proof.UNKNOWN),
         (403, body([]), Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"Service unavailable","data":[]}', Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"","data":[],"success":false}', Proof.UNKNOWN),
+        (200, b'{"status":200,"msg":"","data":[],"time":1,"source":"api","error":null}', Proof.EXECUTED),
     ],
 )
 def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:
@@ -234,3 +237,11 @@ def test_bitz_takes_positions_of_one_contract() -> None:
     assert "contract_id is missing" in (VENUE.unsupported(Positions(account="b")) or "")
     assert "pair" in (VENUE.unsupported(Positions(account="b", pair="P", contract_id=1)) or "")
     assert "takes no cancel" in (VENUE.unsupported(Cancel(account="b", order_id="1")) or "")
+
+
+@pytest.mark.parametrize("name", ["contractId", "contract_id", "ContractID"])
+def test_a_position_of_another_contract_is_no_answer(name: str) -> None:
+    """Told as the asked one's, it would be acted upon."""
+    entry = {key: value for key, value in ENTRY.items() if key != "contractId"}
+    verdict = VENUE.judge(QUERY, Answer(200, body([{**entry, name: "999999"}])))
+    assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)

@@ -156,6 +156,26 @@ DENYING = (
         (503, b'{"code":503,"msg":"Invalid request","result":{"order":{}}}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":"Invalid request","result":[{"status":"COMPLETED"}]}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":"Invalid request","result":{"field":"qty","id":null}}', Proof.REFUSED),
+        *(
+            (503, b'{"code":503,"msg":"Invalid request","result":%b}' % result, Proof.UNKNOWN)
+            for result in (
+                b'"order-7"',
+                b"17",
+                b"true",
+                b'{"orderId":"7"}',
+                b'{"data":{"id":"7"}}',
+                b'{"success":true}',
+            )
+        ),
+        (503, b'{"code":503,"msg":"Invalid request","result":[[{"Orders":["7"]}]]}', Proof.UNKNOWN),
+        (503, b'{"code":503,"msg":"Invalid request","result":{},"order":{"id":"7"}}', Proof.UNKNOWN),
+        (503, b'{"code":503,"msg":"Invalid request","result":{},"success":true}', Proof.UNKNOWN),
+        (503, b'{"code":503,"msg":"Invalid request","result":{},"success":false,"status":"error"}', Proof.REFUSED),
+        *((503, envelope(503, message), Proof.UNKNOWN) for message in ("Invalid\u00a0request", "Invalid reque\u017ft")),
+        (503, envelope(503, " Invalid \t request. "), Proof.REFUSED),
+        *((status, envelope(status, "Invalid request"), Proof.UNKNOWN) for status in (408, 499)),
+        (429, envelope(429, "Too fast", {"id": "7", "status": "ACTIVE"}), Proof.UNKNOWN),
+        (429, b'{"code":200,"msg":null,"result":{}}', Proof.UNKNOWN),
         (503, b'{"code":500,"msg":"Invalid request","result":{}}', Proof.UNKNOWN),
         (503, b'{"code":"503","msg":"Invalid request","result":{}}', Proof.UNKNOWN),
         (503, b'{"code":503.0,"msg":"Invalid request","result":{}}', Proof.UNKNOWN),
@@ -207,6 +227,7 @@ def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
     for message, status in (
         ("The position was not found, perhaps", 503),
         ("Timed out: service unavailable", 503),
+        ("Time\u200bd\u00a0out: service unavailable", 503),
         ("x" * 300 + " unavailable", 503),
         ("Service unavailable", 500),
     ):
@@ -246,6 +267,21 @@ ORDER_ID = CANCEL.order_id
         (OTHER_WITHDRAW, {"id": "1", "transaction": {"status": "FAILED"}}),
         (OTHER_WITHDRAW, {"id": "1", "pair": "USD_BTC", "side": "SELL"}),
         *((OTHER_WITHDRAW, {"status": status}) for status in ("REJECTED", "Cancelled", "FAILED", "DECLINED")),
+        # In other places, under other names, in other writings.
+        *(
+            (CANCEL, result)
+            for result in ({"orderId": "B"}, {"Id": "B"}, {"data": {"id": "B"}}, {"orders": [{"id": 7}]})
+        ),
+        *((CANCEL, {"status": status}) for status in ("OrderFilled", "cancelRejected", ["REJECTED"], {"is": "FAILED"})),
+        *((OTHER_CLOSE, {name: "REJECTED"}) for name in ("Status", "state", "orderStatus", "order_status")),
+        *((OTHER_CLOSE, {name: {"status": "REJECTED"}}) for name in ("data", "close", "orders")),
+        *((OTHER_CLOSE, {"status": status}) for status in ("REJ\u200bECTED", "\uff26\uff21\uff29\uff2c\uff25\uff24")),
+        *((OTHER_CLOSE, {"status": status}) for status in ("UNSUCCESSFUL", "aborted", "notAccepted")),
+        *((OTHER_CLOSE, {name: value}) for name in ("success", "ok") for value in ("false", 0, False)),
+        *((OTHER_CLOSE, result) for result in ({"reject_reason": "margin"}, {"errors": ["x"]}, {"errorCode": 7})),
+        (OTHER_CLOSE, {"order": [[{"pair": "USD_ETH"}]]}),
+        (OTHER_CLOSE, {"Pair": "USD_ETH"}),
+        (OTHER_WITHDRAW, {"data": {"asset": "BTC"}}),
     ],
 )
 def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result: object) -> None:
@@ -261,6 +297,9 @@ def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result
         (CANCEL, {"order": {"id": ORDER_ID, "status": "ACTIVE"}}),
         (CANCEL, {"id": None, "status": None, "order": None, "error": None}),
         (CANCEL, {"id": ORDER_ID, "status": "PARTIALLY_FILLED"}),
+        (CANCEL, {"id": ORDER_ID, "status": "UNFILLED", "account": {"id": "7"}, "fills": [{"status": "COMPLETED"}]}),
+        *((OTHER_CLOSE, {"error": nothing, "success": True}) for nothing in ("null", "", 0, [], {}, "No error")),
+        (OTHER_CLOSE, {"id": "1", "errors": [], "error_code": 0, "rejected": False, "failed": "0"}),
         (Cancel(account="a", order_id="7"), {"id": 7}),
         (OTHER_CLOSE, {"id": "1", "pair": "usd_btc", "status": "COMPLETED"}),
         (OTHER_CLOSE, {"order": {"pair": "USD_BTC", "status": "PENDING"}}),
@@ -273,6 +312,24 @@ def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result
 def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
     """Amounts may be rounded, an address be written in other letters, an id as a number."""
     assert VENUE.judge(command, Answer(200, envelope(result=result))).proof is Proof.EXECUTED
+
+
+@pytest.mark.parametrize("command", [CANCEL, OTHER_CLOSE, OTHER_WITHDRAW, Positions(account="a")])
+@pytest.mark.parametrize(
+    ("beside", "agrees"),
+    [
+        *(({"msg": said}, False) for said in ("Invalid request", "Order rejected", "The order was not found")),
+        *(({"msg": said}, False) for said in ("Send status unknown", "Service unavailable", "Timed out")),
+        *(({"msg": said}, True) for said in ("string", "null", "", "Success, no error", "Order placed", "OK")),
+        *((beside, False) for beside in ({"success": False}, {"error": "no"}, {"status": "REJECTED"})),
+        *((beside, True) for beside in ({"success": True, "error": None}, {"status": "ok", "time": 3, "id": "r"})),
+    ],
+    ids=str,
+)
+def test_what_stands_beside_the_result_of_a_yes(command: Command, beside: dict[str, Any], agrees: bool) -> None:
+    """A yes whose own envelope says no is none; of positions it would be told as "flat"."""
+    answer = Answer(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
+    assert (VENUE.judge(command, answer).proof is Proof.EXECUTED) is agrees
 
 
 def test_an_unlisted_answer_is_called_so() -> None:
@@ -289,6 +346,7 @@ def test_an_unlisted_answer_is_called_so() -> None:
         *(("7", 7.0), ("0", 0.0), ("007", 7.0), ("1.5", 2.0), ("1.0", 1.0), ("0.043", 1.0), (".5", 1.0), ("2.", 2.0)),
         *(("1.00000000000000000000001", 2.0), ("999999.5", 999_999.0), ("9" * 400, 999_999.0), ("soon", None)),
         *(("-1", None), ("1e3", None), (".", None), ("1.5s", None), ("1,5", None), ("\u0661", None), ("1.5.5", None)),
+        *(("1, 5", 5.0), ("5, 1.5", 5.0), ("0, 0", 0.0), ("5, soon", None)),
     ],
 )
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
@@ -412,6 +470,7 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
         *({"P": {"stats": {**STATS, "size": size}}} for size in ("1_0", " 1", "\u0661", True, "", None, "1" * 101)),
         {"P": POSITION, "Q": {"stats": {**STATS, "direction": "NONE"}}},
         {"P": {**POSITION, "pair": "Q"}},
+        {"P": {**POSITION, "Pair": "Q"}},
     ],
 )
 def test_positions_that_can_not_be_read_are_never_flat(result: object) -> None:

@@ -192,8 +192,10 @@ def test_an_order_of_a_fired_trigger_looks_like_a_close() -> None:
 
 
 def test_a_whole_position() -> None:
-    """Any closing order of its time is it; a flat position that no order explains proves nothing."""
-    assert of(WHOLE, looked(order(qty=Decimal(7)))).finding is Finding.FOUND
+    """Any closing order of its time is it, if it left none open; a flat position proves nothing by itself."""
+    flat = (Decimal(0), "")
+    assert of(WHOLE, looked(order(qty=Decimal(7)), position=flat)).finding is Finding.FOUND
+    assert of(WHOLE, looked(order(qty=Decimal(7)))).finding is Finding.AMBIGUOUS
     assert of(WHOLE, looked()).finding is Finding.ABSENT
     assert of(WHOLE, looked(position=(Decimal(0), ""))).finding is Finding.AMBIGUOUS
     assert of(CLOSE, looked(position=(Decimal(0), ""))).finding is Finding.ABSENT
@@ -282,13 +284,21 @@ def test_what_belongs_to_another_command_is_not_it() -> None:
     [
         rival(Close(account="main", pair=PAIR, qty=Decimal(2))),
         rival(Close(account="main", pair="USD_ETH_PERP", qty=Decimal("0.5"))),
-        rival(reference="elsewhere"),
+        rival(reference="elsewhere", window=replace(WINDOW, start=T0 - 1)),
         rival(window=Window(T0 + 10_000, T0 + 30_000, T0 + 90_000)),
     ],
 )
 def test_a_command_that_can_not_have_made_it_does_no_harm(harmless: Rival) -> None:
     """Another amount, another market, another time, or a record of its own."""
     assert of(CLOSE, looked(ORDER), harmless).finding is Finding.FOUND
+
+
+def test_a_record_that_is_not_there_is_nobodys() -> None:
+    """Where all of its command's time was read: that one was answered with another's id, and the order may be its."""
+    theirs = rival(reference="elsewhere")
+    assert of(CLOSE, looked(ORDER), theirs).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, order(id="elsewhere", qty=Decimal(7))), theirs).finding is Finding.FOUND
+    assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW, "elsewhere")).finding is Finding.AMBIGUOUS
 
 
 def test_a_whole_close_and_one_of_an_amount_may_be_alike() -> None:
@@ -302,6 +312,22 @@ def test_commands_alike_of_which_nothing_is_there_are_both_absent() -> None:
 
 
 # -- withdrawals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "finding"),
+    [
+        *((no, Finding.AMBIGUOUS) for no in ({"transaction": {"status": "FAILED"}}, {"reject_reason": "limit"})),
+        ({"success": False}, Finding.AMBIGUOUS),
+        ({"id": "w", "error": None, "rejected_qty": "0.00", "transaction": {"hash": None}}, Finding.FOUND),
+    ],
+    ids=str,
+)
+def test_a_record_that_says_no_in_another_place_than_its_status(raw: dict[str, Any], finding: Finding) -> None:
+    """It settles nothing, whatever its status is."""
+    assert of(WITHDRAW, Look(withdrawals=(replace(PAID, raw=raw),))).finding is finding
+    assert of(CLOSE, looked(order(raw=raw))).finding is finding
+    assert of(CANCEL, looked(order(status="CANCELLED", raw=raw))).finding is finding
 
 
 def test_a_withdrawal_is_found_but_never_absent() -> None:
@@ -724,6 +750,15 @@ def test_a_cancel_needs_no_time_of_its_order(time: Any) -> None:
 def test_a_position_that_is_not_the_pairs_says_nothing(told: Any) -> None:
     """Or that is neither long nor short."""
     assert "/position" in Shelf(position=told).look(CLOSE).problems[0]
+
+
+@pytest.mark.parametrize(
+    "beside", [{"msg": "Service unavailable"}, {"success": False}, {"error": "try later"}], ids=str
+)
+def test_a_list_whose_own_envelope_says_no_is_not_read(beside: dict[str, Any]) -> None:
+    """An empty one would be an absence."""
+    empty = {"code": 200, "msg": None, "result": [], **beside}
+    assert Shelf(orders=Answer(200, json.dumps(empty).encode())).look(CLOSE).problems
 
 
 def test_reading_for_a_cancel_and_a_withdrawal() -> None:

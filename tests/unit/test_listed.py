@@ -46,6 +46,7 @@ def unknown(message: str | None, status: int | None = 503, code: int | None = 50
         'say "no"  to $x\\y',
         "Größe unzulässig!",
         "a|b^c{2}",
+        "The\u00a0position was not found",
     ],
 )
 def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -48,6 +49,11 @@ WRITINGS: dict[str, Callable[[str], str]] = {
     "two lines": lambda key: f"{key[:20]}\r\n\t{key[20:]}",
     "a blank between two letters": " ".join,
     "nothing that is seen between two letters": "\u200b".join,
+    "backwards": lambda key: key[::-1],
+    "base64 backwards": lambda key: base64.b64encode(key.encode()).decode()[::-1],
+    **{f"groups with {mark}": lambda key, mark=mark: re.sub("(.{4})", rf"\1{mark}", key) for mark in ("-", ":", ", ")},
+    "octets": lambda key: key.encode().hex(":"),
+    "letters alone": lambda key: re.sub("[^A-Za-z0-9]", "", key),
     "halves": lambda key: f'"{key[:26]}", "{key[26:]}"',
 }
 

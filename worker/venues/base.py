@@ -335,6 +335,12 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """The seconds of a ``Retry-After`` header, a fraction rounded up; of one that names a time, those from the answer's
     own ``Date`` on, so that no clock of ours is asked. None for anything else, which is then not waited for."""
     value = _header(headers, "retry-after")
+    # Said several times (RFC 9110, 5.3), the longest counts.
+    several = [_SECONDS.fullmatch(each) for each in value.split(", ")]
+    if len(several) > 1 and all(several):
+        return max(
+            filter(None, (retry_after_seconds({"retry-after": each}) for each in value.split(", "))), default=0.0
+        )
     seconds = _SECONDS.fullmatch(value)
     if seconds:
         whole, fraction = seconds["whole"].lstrip("0"), (seconds["fraction"] or "").strip("0")

@@ -28,7 +28,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import differs
+from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import find, from_settings
 from worker.venues.positions import read_position
@@ -152,6 +152,10 @@ class Bitz:
         carried = whole_number(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
         if code == 200 and answer.status == 200:
+            wrong = says_no({**envelope, "data": None}) or denies(message)
+            if wrong:
+                why = f"the venue said yes, but {wrong}"
+                return Verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, **said)
             return _judge_data(command, data, said)
         return self._judge_code(code, {**said, "venue_code": code})
 
@@ -184,7 +188,7 @@ def _judge_data(command: Command, data: Any, said: dict[str, Any]) -> Verdict:
 
 
 def _position(contract: str, entry: Mapping[str, Any]) -> Position | None:
-    if differs(entry.get("contractId"), contract):
+    if names_another(entry, "contractId", contract):
         raise ValueError("it is about another contract")
     pair = entry.get("pair")
     return read_position(

@@ -34,7 +34,7 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import contradiction, differs, shows_record
+from worker.venues.contradictions import contradiction, denies, names_another, says_no, says_yes, shows_record
 from worker.venues.freshness import NO_CACHE
 from worker.venues.listed import Listed, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
@@ -124,22 +124,22 @@ class Everstrike:
             result=untouched(envelope.get("result")),
             retry_after=retry_after_seconds(answer.headers),
         )
-        if answer.status == 429:
+        if answer.status == 429 and code != 200 and not shows_record(envelope.get("result")):
             return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
         if answer.status == 200:
             return _judge_success(command, payload, envelope, said)
         if answer.status in BREAKDOWNS:
             return said.verdict(Proof.UNKNOWN, f"an error {answer.status}, which says nothing of the command")
         if said.venue_code == answer.status and isinstance(message, str) and "result" in envelope:
-            return self._judge_refusal(message, envelope["result"], said)
+            return self._judge_refusal(message, envelope, said)
         why = f"the answer {answer.status} is not the venue's own reply"
         lost = answer.status in FRONT_STATUSES
         return said.verdict(Proof.UNKNOWN, why, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
 
-    def _judge_refusal(self, message: str, result: Any, said: "_Said") -> Verdict:
+    def _judge_refusal(self, message: str, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
         """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
         that shows a record contradicts itself; the documented ones show none."""
-        counts = may_refuse(said.http_status) and not shows_record(result)
+        counts = may_refuse(said.http_status) and not shows_record(envelope["result"]) and not says_yes(envelope)
         listed = find(self._listed, said.http_status, message) if counts else None
         if listed is not None:
             return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
@@ -150,12 +150,15 @@ class Everstrike:
 def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
     if payload is UNREADABLE or not isinstance(payload, Mapping):
         return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
-    # msg is "string", "null" or null on success: never decide by it.
+    # msg is "string", "null" or null on success: no yes is decided by it.
     whole = "result" in envelope and "msg" in envelope and isinstance(envelope["msg"], str | None)
     if said.venue_code != 200 or not whole:
         why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
         return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
     result = envelope["result"]
+    wrong = says_no({**envelope, "result": None}) or denies(envelope["msg"])
+    if wrong:
+        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
     if isinstance(command, Positions):
         positions = read_positions(command, result)
         if positions is None:
@@ -253,7 +256,7 @@ def _position(pair: str, entry: Any) -> Position | None:
     stats = entry["stats"]
     if not isinstance(stats, Mapping):
         raise TypeError("no position")
-    if differs(entry.get("pair"), pair) or differs(stats.get("pair"), pair):
+    if names_another(entry, "pair", pair) or names_another(stats, "pair", pair):
         raise ValueError("it is about another pair")
     return read_position(
         pair,

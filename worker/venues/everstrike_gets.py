@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import requests
 
 from worker.venues.base import Account, Answer, Timing, one_line, read_json, retry_after_seconds, secrets_of
+from worker.venues.contradictions import denies, says_no
 from worker.venues.everstrike import EverstrikeAuth
 from worker.venues.everstrike_records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
@@ -116,7 +117,8 @@ class EverstrikeGets:
         envelope = envelope if isinstance(envelope, Mapping) else {}
         code, result = envelope.get("code"), envelope.get("result")
         said = one_line(envelope.get("msg") or "nothing that can be read", 80)
-        found = answer.status == code == 200 and result is not None
+        no = says_no({**envelope, "result": None}) or denies(said)
+        found = answer.status == code == 200 and result is not None and not no
         refused = answer.status == code == 503 and "result" in envelope
         if not found and not (none_when and refused and said.casefold().rstrip(".") == none_when):
             raise Unreadable(f"{path}: the venue answered {answer.status} ({said})")

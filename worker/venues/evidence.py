@@ -11,12 +11,13 @@ when. That is evidence under three conditions, which this module holds:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
+from worker.venues.contradictions import says_no_within
 from worker.venues.seen import Look, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 
 OPEN = ("ACTIVE", "PENDING")
@@ -89,7 +90,18 @@ def weigh(command: Command, window: Window, look: Look, rivals: Sequence[Rival] 
         return Evidence(Finding.UNREADABLE, f"there is nothing to look for after {command.task}")
     owned = {rival.reference for rival in rivals}
     candidates = [each for each in candidates if each.id not in owned]
-    return _verdict(candidates, rivals) if candidates else _nothing(command, window, look, rivals)
+    able = [replace(each, reference="") if _is_missing(each, window, look) else each for each in rivals]
+    return _verdict(candidates, able) if candidates else _nothing(command, window, look, rivals)
+
+
+def _is_missing(rival: Rival, window: Window, look: Look) -> bool:
+    """Whether a rival's record is not there, though every place was read for all of its time: the venue answered it
+    with another's id, and any record may be its."""
+    if not rival.reference or rival.window.start < window.start or rival.window.end > window.late:
+        return False
+    seen = {each.id for each in look.orders} | {each.id for each in look.triggers}
+    seen |= {each.id for each in look.withdrawals} | {fill.order_id for fill in look.fills}
+    return rival.reference not in seen
 
 
 def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evidence:
@@ -102,6 +114,9 @@ def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evide
     alike = [rival.command_id for rival in rivals if not rival.reference and _could_be(rival, only.record)]
     if alike:
         return Evidence(Finding.AMBIGUOUS, f"{only.words} may as well be that of {', '.join(alike[:4])}")
+    denied = says_no_within(only.record.raw)
+    if denied:
+        return Evidence(Finding.AMBIGUOUS, f"{only.words} may be it, but {denied}")
     return Evidence(Finding.FOUND, only.words, only.id, only.record.raw)
 
 
@@ -234,7 +249,9 @@ def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate
             taken = _not_taken(order.status, TAKEN)
             if close.price is None and _state(order.status) == "CANCELLED" and order.id not in filled:
                 taken = "it was cancelled, and no fill of it is listed"
-            doubt = _doubts(doubt, taken, _wrong_side(look, order), _fired(close, order, look.triggers))
+            doubt = _doubts(
+                doubt, taken, _wrong_side(look, order), _still_open(close, look), _fired(close, order, look.triggers)
+            )
             found.append(_Candidate(order.id, f"order {order.id} ({order.status})", doubt, order))
     for fill in {fill.order_id: fill for fill in look.fills if fill.order_id not in listed}.values():
         if fill.pair == close.pair and _fits_time(window, fill.time) is not None:
@@ -247,6 +264,11 @@ def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate
 def _wrong_side(look: Look, order: SeenOrder) -> str:
     size, direction = look.position or (Decimal(0), "")
     return "its side is not the closing one" if size and order.side == direction else ""
+
+
+def _still_open(close: Close, look: Look) -> str:
+    """What closes a whole position leaves none: an order beside one that is open may have closed a part of it."""
+    return "the position is still open" if close.repeatable and look.position and look.position[0] else ""
 
 
 def _fired(close: Close, order: SeenOrder, triggers: Iterable[SeenTrigger]) -> str:
@@ -304,4 +326,7 @@ def _weigh_cancel(cancel: Cancel, look: Look, rivals: Sequence[Rival]) -> Eviden
     if others:
         words = f"order {order.id} is CANCELLED, and may have been by {', '.join(others[:4])}"
         return Evidence(Finding.AMBIGUOUS, words)
+    denied = says_no_within(order.raw)
+    if denied:
+        return Evidence(Finding.AMBIGUOUS, f"order {order.id} is CANCELLED, but {denied}")
     return Evidence(Finding.FOUND, f"order {order.id} is CANCELLED", order.id, order.raw)

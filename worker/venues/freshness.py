@@ -22,13 +22,25 @@ DATE_SECONDS = 16
 """A venue whose clock differs from ours by 15 s refuses what is signed (``docs/venues.md``); and a ``Date`` has whole
 seconds."""
 
-_FROM_CACHE = re.compile(r"(?<![a-z])(hit|stale|updating)(?![a-z])")
+_FROM_CACHE = re.compile(r"(?<![a-z])(hit|(?<!fwd=)stale|updating|fresh|(?<!not )cached)(?![a-z])")
 """In a header of a cache's own: ``X-Cache``, ``CF-Cache-Status``, ``Cache-Status`` (RFC 9211) and their like. An answer
 that was revalidated (``REVALIDATED``, ``RefreshHit``) or fetched (``MISS``, ``EXPIRED``, ``DYNAMIC``) is new."""
 _STALE_WARNING = re.compile(r"(^|,)\s*11[0-3](?![0-9])")
 """``Warning`` codes of stale answers (RFC 7234, 5.5.1 to 5.5.4)."""
 _DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
-_NOT_OF_THE_ANSWER = ("control", "lookup", "key", "tag")
+_SIGNS = tuple(
+    (re.compile(name), re.compile(value, re.ASCII) if isinstance(value, str) else value)
+    for name, value in (
+        # Akamai's `cdn-cache; desc=HIT`.
+        (r"server-timing", r"cache[^,]*(?<![a-z])(hit|stale)(?![a-z])"),
+        # Its own number, and that of the request which brought what it kept.
+        (r"x-varnish", r"\d+\s+\d"),
+        (r".*(from-cache|cached)", r"^(?!0*$|no$|false$|off$)."),
+        (r".*cache.*hits", r"[1-9]"),
+        (r".*cache.*(?<!control)(?<!lookup)(?<!key)(?<!tag)", _FROM_CACHE),
+    )
+)
+"""By a header's name: what of its value says that the answer was kept."""
 
 
 def older_than_asked(answer: Answer) -> str:
@@ -53,10 +65,8 @@ def kept_in_a_cache(headers: Mapping[str, str], took: float) -> str:
         elif name == "warning":
             if _STALE_WARNING.search(value):
                 return "a cache warns that it is stale"
-        elif "cache" in name and not name.endswith(_NOT_OF_THE_ANSWER):
-            hits = name.endswith("hits") and re.search("[1-9]", value)
-            if hits or _FROM_CACHE.search(value):
-                return "it comes from a cache"
+        elif any(sign.fullmatch(name) and says.search(value) for sign, says in _SIGNS):
+            return "it comes from a cache"
     return ""
 
 

@@ -6,6 +6,7 @@ What is not listed proves nothing. Neither does a message that itself denies kno
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ DENIES = re.compile(
 )
 """Words that deny knowledge of the command's fate (the contract names timeout, pending, status unknown, being
 processed)."""
+
+_BLANKS = re.compile(r"[ \t\r\n]+")
 
 NONSENSE = "Xq 7zv #"
 """A message that no venue sends: a pattern that matches it matches what nobody has looked at."""
@@ -59,7 +62,8 @@ class Listed:
 
 def words(text: str, proof: Proof, source: str) -> Listed:
     """A message, word for word."""
-    return Listed(proof, source, re.compile(re.escape(text), re.IGNORECASE))
+    # ASCII: in Unicode other letters are an s or a k in another case.
+    return Listed(proof, source, re.compile(re.escape(text), re.IGNORECASE | re.ASCII))
 
 
 def from_settings(venue: str, patterns: Iterable[str]) -> tuple[Listed, ...]:
@@ -96,14 +100,19 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def find(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
     """The listed answer that this is, or None."""
     line = " ".join(message.split())
-    if len(line) > LONGEST or DENIES.search(line):
+    # What nobody sees hides no denial.
+    seen = "".join(each for each in unicodedata.normalize("NFKC", line) if unicodedata.category(each) != "Cf")
+    if len(line) > LONGEST or DENIES.search(seen):
         return None
-    return next((each for each in listed if each.covers(code, line)), None)
+    # An operator lists what a report shows of a message; a documented one is the same to the letter.
+    exact = _BLANKS.sub(" ", message.strip(" \t\r\n"))
+    return next((each for each in listed if each.covers(code, line if each.by_operator else exact)), None)
 
 
 def may_refuse(status: int) -> bool:
-    """Whether a listed message counts at this status: a 5xx other than 503 tells of a breakdown, whatever it says."""
-    return status == 503 or 400 <= status < 500
+    """Whether a listed message counts at this status: a 5xx other than 503 tells of a breakdown, whatever it says, and
+    408 and 499 (nginx's: the client went away) of a request whose end nobody waited for."""
+    return status == 503 or (400 <= status < 500 and status not in (408, 499))
 
 
 def setting(venue: str) -> str:

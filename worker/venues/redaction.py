@@ -1,9 +1,9 @@
 """No key and no signature in what a venue says: struck out of a whole answer, before anything of it is read or cut.
 
 A venue may echo a request in any writing: percent-encoded, with the escapes of JSON or HTML, in base64 or hex, folded
-over lines, or cut off. What is looked for is therefore not a secret but any :data:`RUN` characters in a row that it has
-in common with the text, letter case and white space aside and every escape undone; at the ends of a text, where
-somebody may have cut it, :data:`SHORTEST` are enough.
+over lines, in groups, backwards, or cut off. What is looked for is therefore not a secret but any :data:`RUN`
+characters in a row that it has in common with the text, letter case, white space and what divides groups aside and
+every escape undone; at the ends of a text, where somebody may have cut it, :data:`SHORTEST` are enough.
 
 What has less than eight characters is no secret: to strike it out would maim the answer. So would to strike out every
 amount: of a signed body only the whole is struck out, and the fields that hold a key or a signature.
@@ -43,6 +43,8 @@ _ESCAPE = re.compile(
 _SQUEEZED = dict.fromkeys([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), *range(0x2028, 0x2030)])
 _SQUEEZED |= dict.fromkeys([*range(0x205F, 0x2065), 0x3000, 0xFEFF])
 _AS_ONE: dict[int, int | None] = {**_SQUEEZED, **{code: code + 32 for code in range(ord("A"), ord("Z") + 1)}}
+_MARKS = dict.fromkeys(map(ord, "-._:,;|/+=~"))
+"""What a secret that is written in groups has between them."""
 _FOR_URLS = str.maketrans("+/", "-_")
 _CUTS = re.compile(r"""["']|…|\.{3,}|\*{2,}""")
 """Where a text, or what is quoted in it, begins and ends."""
@@ -106,7 +108,8 @@ class Secrets:
     def within(self, text: str) -> bool:
         """Whether any of them is in a text, in whatever writing."""
         for _ in range(ROUNDS + 1):
-            if next(self._found(text.translate(_AS_ONE)), None):
+            squeezed = text.translate(_AS_ONE)
+            if next(self._found(squeezed), None) or next(self._found(squeezed.translate(_MARKS)), None):
                 return True
             plainer = _ESCAPE.sub(_unescaped, text)
             if plainer == text:
@@ -174,7 +177,10 @@ def _levels(text: str) -> Iterator[_Level]:
     for _ in range(ROUNDS + 1):
         kept = [at for at, char in enumerate(chars) if ord(char) not in _SQUEEZED]
         squeezed = "".join([chars[at] for at in kept]).translate(_AS_ONE)
-        yield _Level(squeezed, [starts[at] for at in kept], [ends[at] for at in kept])
+        for marks in ({}, _MARKS):
+            bare = [place for place, char in enumerate(squeezed) if ord(char) not in marks]
+            text = "".join([squeezed[place] for place in bare])
+            yield _Level(text, [starts[kept[place]] for place in bare], [ends[kept[place]] for place in bare])
         plainer, starts_, ends_, done = [], [], [], 0
         for escape in _ESCAPE.finditer(chars):
             first, last = escape.span()
@@ -228,7 +234,8 @@ def _every_writing(keys: tuple[str, ...]) -> tuple[str, frozenset[str], frozense
         written = [key, key.encode("utf-8", "replace").decode("latin-1")]
         for raw in _bytes_of(key):
             written += [raw.hex(), *_base64_of(raw)]
-        found += _as_one(key, written)
+        found += _as_one(key, [*written, *(each[::-1] for each in written if len(each) > 2 * RUN)])
+    found += [bare for each in found if len(bare := each.translate(_MARKS)) >= SHORTEST and bare != each]
     parts = frozenset(text[at : at + SHORTEST] for text in found for at in range(len(text) - SHORTEST + 1))
     return _lines(found), parts, frozenset(text for text in found if len(text) < RUN)
 
