@@ -101,9 +101,10 @@ class OrderRequest(Request):
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")
-        if not isinstance(self._payload[2] or {}, dict):
-            # The pool would fail at it outside of the task, and its slot be lost.
-            raise TypeError("its third part is no object")
+        arguments, named, follows = self._payload
+        if not (isinstance(arguments, list) and isinstance(named, dict) and isinstance(follows or {}, dict)):
+            # The pool would fail at it outside of the task: the message would be gone without an end, or its slot lost.
+            raise TypeError("its parts are no list, object and object")
         # A sender may call its task anything; whoever watches should see what it is.
         self.name = self._type
         # What the sender calls fit to be seen is not what counts here.
