@@ -57,6 +57,7 @@ EXPECTED = {
         "_q_for_pri": "(self, queue, pri)",
         "_receive": "(self)",
         "_receive_one": "(self, c)",
+        "_size": "(self, queue)",
     },
     "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},
     "MultiChannelPoller": {

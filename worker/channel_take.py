@@ -93,6 +93,16 @@ class TakingChannel(stock.Channel):
         self._stirred = True
         return super().basic_consume(queue, *args, **kwargs)
 
+    def _size(self, queue: str) -> int:
+        """How many messages wait; 0 where the server calls the queue's key no list, or a worker could not start."""
+        try:
+            return int(super()._size(queue))
+        except redis.ResponseError as refusal:
+            if "WRONGTYPE" not in str(refusal):
+                raise
+            logger.error("queue %s is no list on the server, and nothing can be taken from it", queue)  # noqa: TRY400
+            return 0
+
     def due(self) -> bool:
         """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""
         return self._stirred or monotonic() >= self._next_take

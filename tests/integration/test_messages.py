@@ -267,6 +267,23 @@ def test_what_is_no_command_on_the_default_queue_is_kept(bed: Bed) -> None:
     assert dead(bed, "celery") == [sent]
 
 
+# -- remote control --------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_not_addressed_by_a_regular_expression(bed: Bed) -> None:
+    """One can take for ever to match, and the loop that takes messages with it."""
+    content = {"method": "ping", "arguments": {}, "pattern": "((((.+)+)+)+)+!", "matcher": "pcre"}
+    broadcast = {
+        "body": base64.b64encode(json.dumps(content).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {},
+        "properties": {"delivery_tag": "x", "body_encoding": "base64", "delivery_info": {}},
+    }
+    assert bed.broker.publish("/0.celery.pidbox", json.dumps(broadcast)) == 1
+    until(lambda: "by regular expression is not heeded" in bed.worker.logs(), bed.worker.tail, 30)
+
+
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
