@@ -76,7 +76,9 @@ def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
 
 
 def _matches_nothing(*_: Any) -> bool:
-    logger.warning("remote control: a command for workers by regular expression is not heeded; name them, or use a glob")
+    logger.warning(
+        "remote control: a command for workers by regular expression is not heeded; name them, or use a glob"
+    )
     return False
 
 

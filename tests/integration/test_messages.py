@@ -284,6 +284,27 @@ def test_workers_are_not_addressed_by_a_regular_expression(bed: Bed) -> None:
     until(lambda: "by regular expression is not heeded" in bed.worker.logs(), bed.worker.tail, 30)
 
 
+SPOILT = ("orders.close", *(f"_kombu.binding.{name}" for name in ("orders.cancel", "celery.pidbox", "celeryev")))
+"""Keys that a sender's login may write to (``compose/server/users.acl.in``)."""
+
+
+def test_a_worker_starts_although_senders_have_spoilt_its_keys(make_bed: Callable[..., Bed]) -> None:
+    """It says which; commands on other queues are executed."""
+    bed = make_bed()
+    worker = bed.worker
+    worker.kill()
+    for key in SPOILT:
+        bed.broker.delete(key)
+        bed.broker.set(key, "x")
+    worker.start()
+    worker.ready()
+    command_id = str(uuid4())
+    put(bed, "orders.cancel", id=command_id)
+    assert bed.ended(command_id).outcome[0] in ("accepted", "rejected")
+    assert worker.logs_since_start().count("of another type on the server") >= len(SPOILT)
+    bed.broker.delete(*SPOILT)
+
+
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 
