@@ -50,7 +50,7 @@ FOUND_LATE: list[Callable[[], object]] = []
 
 @contextmanager
 def _passing_over(what: str) -> Iterator[None]:
-    """Let a key that is of another type than kombu's, which any sender may have written, keep no worker from starting."""
+    """Let a key of another type than kombu's, which any sender may have made, keep no worker from starting."""
     try:
         yield
     except redis.ResponseError as refusal:

@@ -76,9 +76,7 @@ def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
 
 
 def _matches_nothing(*_: Any) -> bool:
-    logger.warning(
-        "remote control: a command for workers by regular expression is not heeded; name them, or use a glob"
-    )
+    logger.warning("remote control: a command by regular expression is not heeded; name workers, or use a glob")
     return False
 
 

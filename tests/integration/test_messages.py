@@ -39,6 +39,16 @@ def bed(one_worker: Bed) -> Iterator[Bed]:
     one_worker.drained()
 
 
+@pytest.fixture(scope="module")
+def prefork(make_bed: Callable[..., Bed]) -> Bed:
+    """A worker of one child."""
+    bed = make_bed(started=0)
+    bed.worker.options = ("-P", "prefork", "-c", "1")
+    bed.worker.start()
+    bed.worker.ready()
+    return bed
+
+
 def put(bed: Bed, queue: str, *, body: Any = ([], CANCEL, {}), raw: bytes = b"", **changes: Any) -> str:
     """Put a message on a queue's list as any client may write it; returns it. ``changes`` are its headers."""
     content = base64.b64encode(raw or json.dumps(body).encode()).decode()
@@ -177,6 +187,21 @@ def test_odd_bodies_end_in_a_report_or_among_the_dead(bed: Bed, name: str) -> No
         lambda: f"an end\n{bed.worker.tail()}",
         30,
     )
+
+
+@pytest.mark.parametrize("name", ["headers", "arguments", "what follows"])
+def test_a_message_that_is_too_deep_for_the_pipe_to_a_child_costs_no_slot(prefork: Bed, name: str) -> None:
+    """Of which a pool of processes has one here; its message is kept."""
+    deep = json.loads("[" * 900 + "]" * 900)
+    body: Any = ([], {**CANCEL, "order_id": deep} if name == "arguments" else CANCEL, {"link": deep})
+    if name == "headers":
+        raw = json.dumps(([], CANCEL, {})).encode()
+        sent = put(prefork, "orders.cancel", raw=raw, stamps=json.loads("[" * 800 + "]" * 800))
+    else:
+        sent = put(prefork, "orders.cancel", body=body)
+    assert dead(prefork, "orders.cancel")[0] == sent
+    assert prefork.ended(prefork.send("orders.cancel", **CANCEL)).outcome[0] in ("accepted", "rejected")
+    prefork.broker.delete("orders.cancel.dead")
 
 
 # -- when ------------------------------------------------------------------------------------------------------------
