@@ -55,8 +55,10 @@ EXPECTED = {
         "_deliver_fanout_message": "(self, message, exchange)",
         "_on_connection_disconnect": "(self, connection)",
         "_q_for_pri": "(self, queue, pri)",
+        "_queue_bind": "(self, exchange, routing_key, pattern, queue)",
         "_receive": "(self)",
         "_receive_one": "(self, c)",
+        "_size": "(self, queue)",
     },
     "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},
     "MultiChannelPoller": {

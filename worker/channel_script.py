@@ -7,7 +7,8 @@ from hashlib import sha1
 __all__ = ["ACK", "ACK_SHA", "MOVE", "MOVE_SHA", "SHA", "TAKE"]
 
 TAKE = """
--- KEYS     lists; the first that holds a message is taken from
+-- KEYS     lists; the first that holds a message is taken from. A key of another type is passed over, and so is a list
+--          whose first message can't be moved to its dead ones
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
@@ -91,8 +92,8 @@ end
 local function next_command(key)
   local bytes = 0
   for place = -1, -100, -1 do
-    local raw = bytes < 1048576 and redis.call('LINDEX', key, place)
-    if not raw then return end
+    local raw = bytes < 1048576 and redis.pcall('LINDEX', key, place)
+    if type(raw) ~= 'string' then return raw end
     bytes = bytes + #raw
     if ours(raw) then
       redis.call('LREM', key, -1, raw)
@@ -101,11 +102,21 @@ local function next_command(key)
   end
 end
 
+-- What is of another type than a list costs itself; whoever looks is told of it when no other key holds anything.
+local spoilt
+local function no_list(key, answer)
+  if answer.err:sub(1, 9) ~= 'WRONGTYPE' then return answer end
+  spoilt = spoilt or {err = answer.err .. ' (' .. key .. ')'}
+end
+
 for i, key in ipairs(KEYS) do
   local rule = ARGV[4]:sub(i, i)
   local raw
-  if rule == '?' then raw = next_command(key) else raw = redis.call('RPOP', key) end
-  if raw then
+  if rule == '?' then raw = next_command(key) else raw = redis.pcall('RPOP', key) end
+  if type(raw) == 'table' then
+    local answer = no_list(key, raw)
+    if answer then return answer end
+  elseif raw then
     if rule == '-' then return {i, raw, false, left()} end
     local cut = key:find(ARGV[5], 1, true)
     local queue = cut and key:sub(1, cut - 1) or key
@@ -124,18 +135,21 @@ for i, key in ipairs(KEYS) do
     end
     if why then
       local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
-      return refused(key, raw, 'LPUSH', queue .. '.dead', raw)
-        or {i, why, '', left(), word(headers.task), word(headers.id)}
+      local answer = refused(key, raw, 'LPUSH', queue .. '.dead', raw)
+      if not answer then return {i, why, '', left(), word(headers.task), word(headers.id)} end
+      answer = no_list(queue .. '.dead', answer)
+      if answer then return answer end
+    else
+      -- Whoever sends a message chooses its tag; no other message's record may be written over for that.
+      while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
+      return refused(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
+        or refused(key, raw, 'HSET', ARGV[1], tag, entry)
+        or {i, raw, tag, left()}
     end
-    -- Whoever sends a message chooses its tag; no other message's record may be written over for that.
-    while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-    return refused(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
-      or refused(key, raw, 'HSET', ARGV[1], tag, entry)
-      or {i, raw, tag, left()}
   end
 end
 left()
-return 0
+return spoilt or 0
 """
 SHA = sha1(TAKE.encode(), usedforsecurity=False).hexdigest()
 

@@ -19,6 +19,7 @@ same script and before anybody reads it (`worker/execution/gate.py`).
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from queue import Empty
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from worker.execution.dead import SUFFIX
 from worker.execution.gate import DEFAULT_QUEUE, barred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["FOUND_LATE", "TakingChannel", "TakingQoS"]
 
@@ -45,6 +46,17 @@ logger = logging.getLogger(__name__)
 PUSH, NOTHING = object(), object()
 #: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
 FOUND_LATE: list[Callable[[], object]] = []
+
+
+@contextmanager
+def _passing_over(what: str) -> Iterator[None]:
+    """Let a key of another type than kombu's, which any sender may have made, keep no worker from starting."""
+    try:
+        yield
+    except redis.ResponseError as refusal:
+        if "WRONGTYPE" not in str(refusal):
+            raise
+        logger.error("%s is of another type on the server: delete its key", what)  # noqa: TRY400
 
 
 class TakingQoS(stock.QoS):
@@ -92,6 +104,17 @@ class TakingChannel(stock.Channel):
             self._unrecorded |= {queue}
         self._stirred = True
         return super().basic_consume(queue, *args, **kwargs)
+
+    def _size(self, queue: str) -> int:
+        """How many messages wait; 0 where the server calls the queue's key no list."""
+        with _passing_over(f"queue {queue}"):
+            return int(super()._size(queue))
+        return 0
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """As kombu's, for senders who go by an exchange: a worker takes from its queues all the same."""
+        with _passing_over(f"the binding of exchange {exchange}"):
+            super()._queue_bind(exchange, routing_key, pattern, queue)
 
     def due(self) -> bool:
         """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""

@@ -27,6 +27,8 @@ REQUEST = f"{__name__}:OrderRequest"
 """What a task names as its ``Request`` to be a command's."""
 LATEST = timedelta(days=1)
 """How far from now a command may be due: a worker holds it in its memory until then."""
+DEEPEST = 100
+"""Of lists and objects within one another in a message. Pickle takes some hundreds, a command is flat."""
 REFUSAL = "orders_refusal"
 """In a task's request: why its envelope lets it end in a refusal, in words; else absent."""
 
@@ -85,6 +87,13 @@ def utc(given: Any) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
+def _nested(value: Any, left: int) -> bool:
+    """Whether lists and objects are more than so many deep."""
+    if not isinstance(value, dict | list | tuple):
+        return False
+    return left == 0 or any(_nested(each, left - 1) for each in (value.values() if isinstance(value, dict) else value))
+
+
 class OrderRequest(Request):
     """Use it as a task's ``Request``; the task says by ``hidden`` which arguments must not be seen."""
 
@@ -101,9 +110,13 @@ class OrderRequest(Request):
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")
-        if not isinstance(self._payload[2] or {}, dict):
-            # The pool would fail at it outside of the task, and its slot be lost.
-            raise TypeError("its third part is no object")
+        arguments, named, follows = self._payload
+        if not (isinstance(arguments, list) and isinstance(named, dict) and isinstance(follows or {}, dict)):
+            # The pool would fail at it outside of the task: the message would be gone without an end, or its slot lost.
+            raise TypeError("its parts are no list, object and object")
+        if _nested(self._request_dict, DEEPEST) or _nested(follows, DEEPEST):
+            # The pipe to a child of a pool of processes takes nothing so deep, and its slot would be lost.
+            raise ValueError("it is nested too deeply")
         # A sender may call its task anything; whoever watches should see what it is.
         self.name = self._type
         # What the sender calls fit to be seen is not what counts here.

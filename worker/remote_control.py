@@ -14,6 +14,7 @@ from typing import Any
 from celery.app.control import Control
 from celery.worker.control import Panel
 from click import ClickException
+from kombu import matcher
 
 from producers.shown import STARS
 
@@ -63,12 +64,20 @@ def refusal(command: str, allowed: frozenset[str]) -> str | None:
 
 def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
     """Replace this process's handlers of remote control commands by ones that refuse what is not allowed."""
+    # Workers can be addressed by a pattern. Matching a regular expression can take for ever, and the loop that takes
+    # messages with it; no program of Celery's sends one.
+    matcher.register("pcre", _matches_nothing)
     for command in (*NEVER, *PERMITTED):
         why = refusal(command, allowed)
         Panel.data[command] = _refuser(command, why) if why else _STOCK[command]
     Panel.data["stats"] = _stats
     if "add_consumer" in allowed:
         Panel.data["add_consumer"] = _adder(queues)
+
+
+def _matches_nothing(*_: Any) -> bool:
+    logger.warning("remote control: a command by regular expression is not heeded; name workers, or use a glob")
+    return False
 
 
 def _refuser(command: str, why: str) -> Callable[..., dict[str, str]]:

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from producers.commands import Close, Withdraw
+from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from worker.execution.ledger import (
@@ -100,6 +101,20 @@ def test_first_begin_takes_the_command(bench: Bench) -> None:
     assert record is not None
     assert (record.state, record.fence, record.report) == (State.SENDING, 1, None)
     assert bench.journal() == ["begin"]
+
+
+@pytest.mark.parametrize("key", [INTENTS_KEY, MESSAGES_KEY])
+def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(server: Server, key: str) -> None:
+    """Senders write them; what is made of them is a search for lost commands and nothing else."""
+    server.flush()
+    client = connect(server.url(2))
+    client.zadd(INTENTS_KEY, {"1": 1})
+    client.delete(key)
+    client.set(key, "x")
+    ledger = RedisLedger(client)
+    assert ledger.begin(claim("1"), 1) == Begun(1, Progress(tries=1))
+    assert ledger.settle(claim("1"), report()) == report()
+    client.close()
 
 
 def test_a_record_keeps_the_arguments_and_the_first_begin(bench: Bench) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.channel_rig import Broker
+from tests.integration.channel_rig import Broker, until
 from tests.integration.test_channel_take import consumer, drain
 
 if TYPE_CHECKING:
@@ -151,6 +153,38 @@ def test_two_messages_of_one_tag_are_two_messages(broker: Broker) -> None:
         for count in (2, 1, 0):
             messages[count].ack()
             assert db.hlen("unacked") == db.zcard("unacked_index") == count
+
+
+@pytest.mark.parametrize("write", [("SET", "x"), ("SADD", "x"), ("HSET", "a", "b")], ids=lambda write: write[0])
+@pytest.mark.parametrize("key", ["orders.cancel", f"orders.cancel{PRIORITY}9", "orders.cancel.dead"])
+def test_a_key_of_another_type_costs_its_own_queue_alone(
+    broker: Broker, caplog: pytest.LogCaptureFixture, key: str, write: tuple[str, ...]
+) -> None:
+    """Senders may write to queues: what one spoils keeps nobody from the others, and the log names it."""
+    db = broker.db(0)
+    db.execute_command(write[0], key, *write[1:])
+    bad = message(**headers(task="celery.map"))
+    if key.endswith(".dead"):
+        db.lpush("orders.cancel", bad)
+    queues = ("orders.cancel", *QUEUES)
+    with consumer(broker, *queues, gated_queues=queues, priority_steps=[0, 9]) as (connection, messages):
+        for count in (1, 2):
+            db.lpush("orders.close", message("good"))
+            drain(connection, messages, count)
+        assert [each.taken_from for each in messages] == ["orders.close"] * 2
+
+        def told() -> bool:
+            with contextlib.suppress(socket.timeout):
+                connection.drain_events(timeout=0.2)
+            return f"({key})" in caplog.text
+
+        until(told, "the key's name in the log")
+        db.delete(key)
+        db.lpush("orders.cancel", message("mended", "orders.cancel"))
+        drain(connection, messages, 3)
+        assert _raw(broker, "orders.cancel.dead") == ([bad.encode()] if key.endswith(".dead") else [])
+        for each in messages:
+            each.ack()
 
 
 GOOD = json.dumps([json.loads(message("good")), "", "orders.close"])

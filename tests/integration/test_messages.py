@@ -40,6 +40,16 @@ def bed(one_worker: Bed) -> Iterator[Bed]:
     one_worker.drained()
 
 
+@pytest.fixture(scope="module")
+def prefork(make_bed: Callable[..., Bed]) -> Bed:
+    """A worker of one child."""
+    bed = make_bed(started=0)
+    bed.worker.options = ("-P", "prefork", "-c", "1")
+    bed.worker.start()
+    bed.worker.ready()
+    return bed
+
+
 def put(bed: Bed, queue: str, *, body: Any = ([], CANCEL, {}), raw: bytes = b"", **changes: Any) -> str:
     """Put a message on a queue's list as any client may write it; returns it. ``changes`` are its headers."""
     content = base64.b64encode(raw or json.dumps(body).encode()).decode()
@@ -157,6 +167,13 @@ ODD_BODIES: dict[str, bytes] = {
     "nested too deeply": b"[" * 20_000,
     "no list of three": b"[[], {}]",
     "arguments that are none": b"[5, 6, 7]",
+    "null for each part": b"[null, null, null]",
+    "positional arguments that are a number": b"[5, {}, {}]",
+    "positional arguments that are a huge number": b"[" + b"9" * 5000 + b", {}, {}]",
+    "arguments that are null": b"[[], null, null]",
+    "arguments that are a list": b'[[], [["account", "main"]], {}]',
+    "arguments that are a text": b'[[], "x", {}]',
+    "arguments that are a wrapped value": b'[[], {"__type__": "decimal", "__value__": "1"}, {}]',
     "no UTF-8": b"\xff\xfe",
     "follow-ups of another kind": b'[[], {}, {"chain": 5, "callbacks": 5, "errbacks": 5, "chord": 5}]',
     "Infinity": b"[[], {}, Infinity]",
@@ -173,6 +190,21 @@ def test_odd_bodies_end_in_a_report_or_among_the_dead(bed: Bed, name: str) -> No
         lambda: f"an end\n{bed.worker.tail()}",
         30,
     )
+
+
+@pytest.mark.parametrize("name", ["headers", "arguments", "what follows"])
+def test_a_message_that_is_too_deep_for_the_pipe_to_a_child_costs_no_slot(prefork: Bed, name: str) -> None:
+    """Of which a pool of processes has one here; its message is kept."""
+    deep = json.loads("[" * 900 + "]" * 900)
+    body: Any = ([], {**CANCEL, "order_id": deep} if name == "arguments" else CANCEL, {"link": deep})
+    if name == "headers":
+        raw = json.dumps(([], CANCEL, {})).encode()
+        sent = put(prefork, "orders.cancel", raw=raw, stamps=json.loads("[" * 800 + "]" * 800))
+    else:
+        sent = put(prefork, "orders.cancel", body=body)
+    assert dead(prefork, "orders.cancel")[0] == sent
+    assert prefork.ended(prefork.send("orders.cancel", **CANCEL)).outcome[0] in ("accepted", "rejected")
+    prefork.broker.delete("orders.cancel.dead")
 
 
 # -- when ------------------------------------------------------------------------------------------------------------
@@ -263,6 +295,44 @@ def test_what_is_no_command_on_the_default_queue_is_kept(bed: Bed) -> None:
     sent = put(bed, "celery", task="orders.nonsense")
     assert dead(bed, "celery") == [sent]
     assert bed.broker.lrange("celery", 0, -1) == [theirs]
+
+
+# -- remote control --------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_not_addressed_by_a_regular_expression(bed: Bed) -> None:
+    """One can take for ever to match, and the loop that takes messages with it."""
+    content = {"method": "ping", "arguments": {}, "pattern": "((((.+)+)+)+)+!", "matcher": "pcre"}
+    broadcast = {
+        "body": base64.b64encode(json.dumps(content).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {},
+        "properties": {"delivery_tag": "x", "body_encoding": "base64", "delivery_info": {}},
+    }
+    assert bed.broker.publish("/0.celery.pidbox", json.dumps(broadcast)) == 1
+    until(lambda: "by regular expression is not heeded" in bed.worker.logs(), bed.worker.tail, 30)
+
+
+SPOILT = ("orders.close", *(f"_kombu.binding.{name}" for name in ("orders.cancel", "celery.pidbox", "celeryev")))
+"""Keys that a sender's login may write to (``compose/server/users.acl.in``)."""
+
+
+def test_a_worker_starts_although_senders_have_spoilt_its_keys(make_bed: Callable[..., Bed]) -> None:
+    """It says which; commands on other queues are executed."""
+    bed = make_bed()
+    worker = bed.worker
+    worker.kill()
+    for key in SPOILT:
+        bed.broker.delete(key)
+        bed.broker.set(key, "x")
+    worker.start()
+    worker.ready()
+    command_id = str(uuid4())
+    put(bed, "orders.cancel", id=command_id)
+    assert bed.ended(command_id).outcome[0] in ("accepted", "rejected")
+    assert worker.logs_since_start().count("of another type on the server") >= len(SPOILT)
+    bed.broker.delete(*SPOILT)
 
 
 # -- signals ---------------------------------------------------------------------------------------------------------

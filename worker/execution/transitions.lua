@@ -31,10 +31,11 @@ local function write(event, outcome, ...)
     'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...)
 end
 
--- The command has its end, so it can't be lost on its way any more.
+-- The command has its end, so it can't be lost on its way any more. Senders write the intents too: where one has made
+-- another type of them, nothing but the search for lost commands ends.
 local function arrived()
-  if redis.call('ZREM', intents, id) == 1 then
-    redis.call('HDEL', messages, id)
+  if redis.pcall('ZREM', intents, id) == 1 then
+    redis.pcall('HDEL', messages, id)
   end
 end
 
@@ -42,7 +43,7 @@ end
 -- if it still has it. Should both its worker and its message be gone, nothing else would ever end it.
 local REDELIVERED_MS = 120000
 local function under_way(lease_until)
-  redis.call('ZADD', intents, 'XX', lease_until + REDELIVERED_MS, id)
+  redis.pcall('ZADD', intents, 'XX', lease_until + REDELIVERED_MS, id)
 end
 
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
