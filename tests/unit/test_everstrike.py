@@ -169,6 +169,11 @@ DENYING = (
         ),
         (503, b'{"code":503,"msg":"Invalid request","result":[[{"Orders":["7"]}]]}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":"Invalid request","result":{},"order":{"id":"7"}}', Proof.UNKNOWN),
+        *(
+            (503, b'{"code":503,"msg":"Invalid request","result":{%b}}' % each, Proof.UNKNOWN)
+            for each in (b'"executed":true', b'"qty":1', b'"fills":[{}]', b'"note":"execution status unknown"')
+        ),
+        (503, b'{"code":503,"msg":"Invalid request","result":{},"detail":"Send status unknown"}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":"Invalid request","result":{},"success":true}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":"Invalid request","result":{},"success":false,"status":"error"}', Proof.REFUSED),
         *((503, envelope(503, message), Proof.UNKNOWN) for message in ("Invalid\u00a0request", "Invalid reque\u017ft")),

@@ -12,7 +12,7 @@ NESTED = frozenset({"order", "trigger", "position", "withdrawal", "transaction",
 without regard to case, and to what divides their words."""
 
 IDS = ("id", "orderid", "triggerid", "withdrawalid", "transactionid", "txid")
-RECORD = frozenset({*IDS, "status", "state", "pair", "address"}) | NESTED
+RECORD = frozenset({*IDS, "status", "state", "pair", "address", "side", "qty", "fill"}) | NESTED
 """Fields by which a record is known."""
 
 NO = ("REJECT", "FAIL", "EXPIRE", "ERROR", "INVALID", "DENIED", "DECLINE", "REFUSE", "ABORT", "UNSUCCESS")
@@ -31,6 +31,7 @@ TOLD_NOTHING = frozenset({"", "null", "none", "false", "ok", "noerror"})
 LONGEST_STATUS = 300
 """Characters of a status that are looked at."""
 FLAGS = frozenset({"success", "successful", "ok", "accepted"})
+DEEDS = FLAGS | {"executed", "filled", "placed", "done", "pending", "queued"}
 NO_FLAGS = frozenset({"false", "0", "no"})
 
 
@@ -85,6 +86,11 @@ def shows_record(result: Any) -> bool:
     return any(_shows(row, RECORD) for row in _objects(result)) or (isinstance(result, list) and bool(result))
 
 
+def texts_beside(envelope: Mapping[str, Any]) -> Iterator[str]:
+    """Every text of an envelope but its message."""
+    yield from _texts({name: value for name, value in envelope.items() if name != "msg"})
+
+
 def says_yes(envelope: Mapping[str, Any]) -> bool:
     """Whether a refusal's envelope holds an order beside its ``result``, or a yes."""
     return _shows({name: value for name, value in envelope.items() if name != "result"}, NESTED)
@@ -92,7 +98,7 @@ def says_yes(envelope: Mapping[str, Any]) -> bool:
 
 def _shows(row: Mapping[str, Any], names: frozenset[str]) -> bool:
     return any(
-        (_singular(name) in names and value not in (None, "")) or (_bare(name) in FLAGS and _bare(value) == "true")
+        (_singular(name) in names and value not in (None, "")) or (_bare(name) in DEEDS and _bare(value) == "true")
         for name, value in row.items()
     )
 

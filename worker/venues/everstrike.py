@@ -34,9 +34,17 @@ from worker.venues.base import (
     untouched,
     whole_number,
 )
-from worker.venues.contradictions import contradiction, denies, names_another, says_no, says_yes, shows_record
+from worker.venues.contradictions import (
+    contradiction,
+    denies,
+    names_another,
+    says_no,
+    says_yes,
+    shows_record,
+    texts_beside,
+)
 from worker.venues.freshness import NO_CACHE
-from worker.venues.listed import Listed, find, from_settings, may_refuse, words
+from worker.venues.listed import Listed, denies_knowledge, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
 
 FORM = "application/x-www-form-urlencoded"
@@ -139,7 +147,10 @@ class Everstrike:
     def _judge_refusal(self, message: str, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
         """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
         that shows a record contradicts itself; the documented ones show none."""
-        counts = may_refuse(said.http_status) and not shows_record(envelope["result"]) and not says_yes(envelope)
+        contradicts = shows_record(envelope["result"]) or says_yes(envelope)
+        counts = (
+            may_refuse(said.http_status) and not contradicts and not any(map(denies_knowledge, texts_beside(envelope)))
+        )
         listed = find(self._listed, said.http_status, message) if counts else None
         if listed is not None:
             return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)

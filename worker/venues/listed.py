@@ -100,13 +100,17 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def find(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
     """The listed answer that this is, or None."""
     line = " ".join(message.split())
-    # What nobody sees hides no denial.
-    seen = "".join(each for each in unicodedata.normalize("NFKC", line) if unicodedata.category(each) != "Cf")
-    if len(line) > LONGEST or DENIES.search(seen):
+    if len(line) > LONGEST or denies_knowledge(line):
         return None
     # An operator lists what a report shows of a message; a documented one is the same to the letter.
     exact = _BLANKS.sub(" ", message.strip(" \t\r\n"))
     return next((each for each in listed if each.covers(code, line if each.by_operator else exact)), None)
+
+
+def denies_knowledge(text: str) -> bool:
+    """Whether it says that nobody knows. What a person does not see hides no denial."""
+    seen = "".join(each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) != "Cf")
+    return DENIES.search(" ".join(seen.split())) is not None
 
 
 def may_refuse(status: int) -> bool:
