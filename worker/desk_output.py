@@ -14,7 +14,8 @@ from worker.execution.desk import Entry, Scope, Unknown
 from worker.execution.ledger import Halted
 from worker.execution.reconcile import Reconciled
 from worker.venues.contradictions import shows_record
-from worker.venues.listed import line_to_list, may_refuse
+from worker.venues.everstrike import LISTED, Everstrike
+from worker.venues.listed import find, line_to_list, may_refuse
 
 _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
 
@@ -30,6 +31,10 @@ def age(since_ms: int, now_ms: int | None = None) -> str:
 
 Refusals = Callable[[str], Sequence[str]]
 """A venue's patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``, as they are set now."""
+
+
+BUILT_IN = {Everstrike.name: LISTED}
+"""What is listed without an operator: such a refusal left its command unknown for an earlier attempt's sake."""
 
 
 def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
@@ -53,6 +58,8 @@ def _to_list(each: Unknown, refusals: Refusals) -> str | None:
     if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
         return None
     if report.venue_code != report.http_status or shows_record(report.result) or not may_refuse(report.http_status):
+        return None
+    if find(BUILT_IN.get(report.venue, ()), report.http_status, report.venue_message):
         return None
     return line_to_list(report.venue, report.venue_message, refusals(report.venue))
 

@@ -38,9 +38,8 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     ``ConnectionError`` while the ledger is away. Running it twice, or at several workers at once, is harmless.
     """
 
-    def run(command_id: str | None = None) -> list[dict[str, Any]]:
-        if command_id is not None and not is_command_id(command_id):
-            raise LookupError("no command has such an id")
+    def run(*arguments: Any, **named: Any) -> list[dict[str, Any]]:
+        command_id = _asked(*arguments, **named)
         try:
             return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])
         except NoSuchCommand as error:
@@ -59,6 +58,16 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
         hidden=frozenset(),
         shared=False,
     )
+
+
+def _asked(*arguments: Any, **named: Any) -> str | None:
+    """Which command's reconcile a message asks for. Python's own refusal of arguments would quote them in the log."""
+    if len(arguments) + len(named) > 1 or named.keys() - {"command_id"}:
+        raise LookupError("it takes command_id, and nothing else")
+    command_id = next(iter((*arguments, *named.values())), None)
+    if command_id is not None and not is_command_id(command_id):
+        raise LookupError("no command has such an id")
+    return command_id
 
 
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:

@@ -192,6 +192,31 @@ def test_odd_bodies_end_in_a_report_or_among_the_dead(bed: Bed, name: str) -> No
     )
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        [[], {"x" * 30_000: 1}, {}],
+        [["a", "b"], {}, {}],
+        [["a"], {"command_id": "b"}, {}],
+        [[], {"command_id": ["x"]}, {}],
+        [[], {"command_id": "x" * 30_000}, {}],
+    ],
+    ids=["another name", "two", "twice", "a list", "too long"],
+)
+def test_a_reconcile_of_nothing_that_there_is_fails_in_few_words(bed: Bed, body: Any) -> None:
+    """Neither its result nor the log repeats what the sender wrote."""
+    command_id = str(uuid4())
+    mark = bed.worker.log_size()
+    put(bed, "orders.reconcile", body=body, id=command_id)
+    key = f"celery-task-meta-{command_id}"
+    until(lambda: bed.results.exists(key), bed.worker.tail, 30)
+    stored = json.loads(bed.results.get(key))
+    assert (stored["status"], stored["result"]["exc_type"]) == ("FAILURE", "LookupError")
+    assert len(str(stored)) < 2000
+    assert len(bed.worker.logs_from(mark)) < 4000
+    assert "Traceback" not in bed.worker.logs_from(mark)
+
+
 @pytest.mark.parametrize("name", ["headers", "arguments", "what follows"])
 def test_a_message_that_is_too_deep_for_the_pipe_to_a_child_costs_no_slot(prefork: Bed, name: str) -> None:
     """Of which a pool of processes has one here; its message is kept."""

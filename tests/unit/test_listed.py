@@ -73,6 +73,7 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
         unknown("Order pending"),
         unknown("bad key ***"),
         unknown("cut " * 50 + "…"),
+        unknown("The order was not found"),
         unknown("no", status=200),
         unknown("no", status=500, code=500),
         unknown("no", code=200),
