@@ -23,6 +23,8 @@ __all__ = ["SentinelChannel"]
 class SentinelChannel(Channel, stock.SentinelChannel):
     """kombu's Sentinel channel with ours before it."""
 
+    from_transport_options = (*Channel.from_transport_options, *stock.SentinelChannel.from_transport_options)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         parts = [urlsplit(url) for url in self.connection.client.alt] or [
