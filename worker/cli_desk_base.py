@@ -55,6 +55,10 @@ def signed(given: str | None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+LOOKING = frozenset({"orders unknown", "orders journal", "orders dead"})
+"""Programs that change nothing, so that nothing is to be found out after Ctrl-C."""
+
+
 @contextmanager
 def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
     """The settings; every expected error inside the block becomes its message and exit code."""
@@ -70,7 +74,8 @@ def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
             code = CODES[type(error)]
             raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
         except KeyboardInterrupt:
-            message = "interrupted. Whether it was done before, tells orders journal"
+            hint = "" if where in LOOKING else ". orders journal tells whether it was done before"
+            message = f"interrupted{hint}"
             raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
 
 
