@@ -1,20 +1,20 @@
 """Four thin tasks: decode the message, execute, hand the report to Celery."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from producers.commands import COMMANDS, Positions, fingerprint, parse_command
-from producers.errors import InvalidCommand, OrderError, error_for
+from producers.commands import COMMANDS, Positions
+from producers.errors import OrderError, error_for
 from producers.report import Report
 from producers.results import NeverSent, read_result
 from producers.shown import HIDDEN, hidden_values, without
 from worker.execution.claims import GaveUpWaiting
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope, enqueued_at
+from worker.execution.intake import Envelope, enqueued_at, fingerprint_of
 from worker.following import give_up_next, send_errbacks, send_next
 from worker.order_request import REFUSAL, REQUEST, utc
 
@@ -43,7 +43,7 @@ def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[st
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         report = _execute(task, executor(), args, kwargs)
-        if report is None or (report.replayed and report.fingerprint != _fingerprint(task.name, kwargs)):
+        if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
             give_up_next(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
             result = finish(report, hidden_values(kwargs, task.hidden))
@@ -110,13 +110,6 @@ def _known_without_ledger(task: OrderTask) -> Report | None:
     if not isinstance(report, Report):
         return None
     return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
-
-
-def _fingerprint(task: str, arguments: Mapping[str, Any]) -> str:
-    try:
-        return parse_command(task, arguments).fingerprint
-    except InvalidCommand:
-        return fingerprint(task, arguments)
 
 
 def _milliseconds(expires: Any) -> int | None:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers import message_json
-from producers.commands import parse_command
+from producers.commands import Withdraw, parse_command
 from producers.errors import InvalidCommand
 from producers.exact_json import SaidTwice
 from producers.intents import Intent, read_intent
 from producers.message_json import dumps, loads
+from worker.execution.intake import fingerprint_of
 
 DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
 
@@ -105,3 +106,10 @@ def test_celery_writes_and_reads_messages_so(monkeypatch: pytest.MonkeyPatch) ->
         message = queue.get(timeout=5)
     assert b'"qty": 284578000.00000004}' in (message.body if isinstance(message.body, bytes) else message.body.encode())
     assert message.payload[1] == {"qty": Decimal("284578000.00000004")}
+
+
+def test_a_number_of_seventeen_digits_makes_the_fingerprint_of_its_digits() -> None:
+    """A message that comes again is known by it; as another command's, what is to follow it would be given up."""
+    raw = '{"account": "main", "asset": "ETH", "qty": 0.12345678901234566, "address": "0xabc"}'
+    same = Withdraw(account="main", asset="ETH", qty="0.12345678901234566", address="0xabc")
+    assert fingerprint_of("orders.withdraw", loads(raw)) == same.fingerprint

@@ -21,7 +21,7 @@ from producers.visible import printable
 from worker.execution import reports
 from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.clock import Clock
-from worker.execution.intake import CannotSend, Envelope, Intake, stored_arguments
+from worker.execution.intake import CannotSend, Envelope, Intake, fingerprint_of, stored_arguments
 from worker.execution.ledger import Claim, Halted, Ledger, Progress
 from worker.execution.matrix import Decision, decide
 from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
@@ -135,7 +135,7 @@ class Executor:
         Raises:
             GaveUpWaiting: the worker is stopping, and the ledger has not been told yet.
         """
-        if stored.fingerprint == self._intake.fingerprint(envelope):
+        if stored.fingerprint == fingerprint_of(envelope.task, envelope.arguments):
             self._observer.replayed(_sender_of(envelope), stored.outcome.value)
         else:
             self._observer.id_reused(_sender_of(envelope))

@@ -61,7 +61,7 @@ class Intake:
         if envelope.positional:
             return CannotSend(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:
-            command = _parsed(envelope)
+            command = _parsed(envelope.task, envelope.arguments)
         except InvalidCommand as error:
             return CannotSend(Reason.INVALID, "; ".join(error.problems))
         account = self._accounts.get(command.account)
@@ -80,17 +80,12 @@ class Intake:
 
     def stored_arguments(self, envelope: Envelope) -> str:
         """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""
-        command = _command(envelope)
+        command = _command(envelope.task, envelope.arguments)
         return stored_arguments(command) if command else ""
-
-    def fingerprint(self, envelope: Envelope) -> str:
-        """What tells whether two messages ask for the same."""
-        command = _command(envelope)
-        return command.fingerprint if command else fingerprint(envelope.task, envelope.arguments)
 
     def refusal(self, envelope: Envelope, problem: CannotSend) -> Report:
         """The report that nothing was sent, finished now."""
-        command = _command(envelope)
+        command = _command(envelope.task, envelope.arguments)
         return reports.refusal(
             command_id=envelope.command_id,
             task=envelope.task,
@@ -104,14 +99,20 @@ class Intake:
         )
 
 
-def _parsed(envelope: Envelope) -> Command:
+def fingerprint_of(task: str, arguments: Mapping[str, Any]) -> str:
+    """What tells whether two messages ask for the same, be it a command or none."""
+    command = _command(task, arguments)
+    return command.fingerprint if command else fingerprint(task, arguments)
+
+
+def _parsed(task: str, arguments: Mapping[str, Any]) -> Command:
     # A message is read by `exact_json`, whose floats are what was written; of any other float nobody knows.
-    return parse_command(envelope.task, {name: as_written(value) for name, value in envelope.arguments.items()})
+    return parse_command(task, {name: as_written(value) for name, value in arguments.items()})
 
 
-def _command(envelope: Envelope) -> Command | None:
+def _command(task: str, arguments: Mapping[str, Any]) -> Command | None:
     try:
-        return _parsed(envelope)
+        return _parsed(task, arguments)
     except InvalidCommand:
         return None
 
