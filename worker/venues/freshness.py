@@ -87,9 +87,9 @@ def as_of(asked_ms: int | None, verdict: Verdict, answer: Answer) -> Verdict:
     that is ahead would make every answer old.
     """
     doubt = "" if answer.status == 429 else older_than_asked(answer)
-    dated = dated_ms(answer)
-    if not doubt and verdict.positions is not None and dated is not None and asked_ms is not None:
-        behind = (asked_ms - dated) // 1000
+    if not doubt and verdict.positions is not None and asked_ms is not None:
+        dated = dated_ms(answer)
+        behind = (asked_ms - dated) // 1000 if dated is not None else 0
         if behind > DATE_SECONDS:
             doubt = f"it is dated {behind} s before it, unless this machine's clock is ahead"
     if not doubt:

@@ -69,7 +69,8 @@ class Secrets:
     def __or__(self, others: "Secrets") -> "Secrets":
         return Secrets(
             self.keys if others.keys in self.keys else self.keys + others.keys,
-            self.parts | others.parts,
+            # An account's are the same object at each of its attempts, and some thousand.
+            self.parts if others.parts is self.parts else self.parts | others.parts,
             self.signatures + others.signatures,
             self.wholes | others.wholes,
         )
