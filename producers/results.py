@@ -16,6 +16,7 @@ import redis
 
 from producers.direct import Direct
 from producers.report import REPORTED, Report, report_in
+from producers.visible import printable
 
 logger = logging.getLogger("orders.results")
 
@@ -78,10 +79,7 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
 
 def in_words(kind: str, text: str) -> str:
     """Another task's error on one line, bounded and of characters that a person can see."""
-    line = " ".join(f"{kind}: {text}"[: 4 * LONGEST_WORDS].split())
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)[
-        :LONGEST_WORDS
-    ]
+    return printable(f"{kind}: {text}", LONGEST_WORDS)
 
 
 def forget_never_sent(results: Direct, keys: list[Any]) -> None:
