@@ -18,6 +18,7 @@ from pytest_celery import (
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project is installed from a wheel
 
+from tests.integration.channel_rig import Broker  # noqa: E402
 from tests.nodes import (  # noqa: E402
     IN_CONTAINERS,
     BackendNode,
@@ -179,3 +180,17 @@ def make_bed(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactor
     yield make
     for end in reversed(ends):
         end()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Broker]:
+    """One server for all tests of a file of the channel's."""
+    with Broker() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(server: Broker) -> Broker:
+    """The server, emptied."""
+    server.flush()
+    return server

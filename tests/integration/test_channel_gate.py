@@ -6,32 +6,15 @@ import contextlib
 import json
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.integration.channel_rig import Broker, until
 from tests.integration.test_channel_take import consumer, drain
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 QUEUES = ("orders.close", "celery")
 PRIORITY = "\x06\x16"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Broker]:
-    """One server for all tests of this file."""
-    with Broker() as running:
-        yield running
-
-
-@pytest.fixture
-def broker(server: Broker) -> Broker:
-    """The server, emptied."""
-    server.flush()
-    return server
 
 
 def message(tag: str = "tag", queue: str = "orders.close", **changes: Any) -> str:

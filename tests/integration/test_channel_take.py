@@ -24,20 +24,6 @@ if TYPE_CHECKING:
 OURS, STOCK = "worker.channel:Transport", "redis"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Broker]:
-    """One server for all tests of this file."""
-    with Broker() as running:
-        yield running
-
-
-@pytest.fixture
-def broker(server: Broker) -> Broker:
-    """The server, emptied."""
-    server.flush()
-    return server
-
-
 @contextlib.contextmanager
 def consumer(broker: Broker, *queues: str, transport: str = OURS, **options: Any) -> Iterator[tuple[Any, list[Any]]]:
     """Consume from `queues`; yield the connection and the list of the messages that came."""

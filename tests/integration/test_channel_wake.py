@@ -25,20 +25,6 @@ if TYPE_CHECKING:
 NEVER = 3600
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Broker]:
-    """One server for all tests of this file."""
-    with Broker() as running:
-        yield running
-
-
-@pytest.fixture
-def broker(server: Broker) -> Broker:
-    """The server, emptied."""
-    server.flush()
-    return server
-
-
 @pytest.fixture
 def proxy(broker: Broker) -> Iterator[Proxy]:
     """A door to it."""
