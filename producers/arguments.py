@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from producers.visible import invisible, invisible_class
+from producers.printable import invisible, invisible_class
 
 MAX_DECIMAL_CHARS = 40
 """The longest plain notation taken. Venues use at most 18 places; what is longer is a mistake, or an attack on
@@ -129,5 +129,5 @@ Word = Annotated[
     Field(min_length=1, max_length=256, json_schema_extra=_nowhere(invisible_class())),
     AfterValidator(_word),
 ]
-"""A name at the venue, of characters that a person can see (:mod:`producers.visible`)."""
+"""A name at the venue, of characters that a person can see (:mod:`producers.printable`)."""
 UnixMilliseconds = Annotated[int, Field(gt=0, lt=10**15, description="UNIX milliseconds, without point or exponent.")]

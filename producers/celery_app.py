@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import Celery
 
-from producers.servers import for_celery
+from producers.redis.url import for_celery
 
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
@@ -16,7 +16,7 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
     """
 
     def __init__(self, name: str, *, broker_url: str, result_backend: str) -> None:
-        """URLs as :mod:`producers.servers` reads them; ``result_backend`` may be ``disabled://``."""
+        """URLs as :mod:`producers.redis.url` reads them; ``result_backend`` may be ``disabled://``."""
         self._own_broker, results = for_celery(broker_url), for_celery(result_backend)
         super().__init__(name, broker=self._own_broker.url, backend=results.url, set_as_current=False)
         # Looked at before the configuration, in which the environment wins (celery/app/base.py, `_get_backend`).

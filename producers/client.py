@@ -24,17 +24,17 @@ from kombu.exceptions import ChannelError, KombuError
 from kombu.exceptions import ConnectionError as AmqpConnectionError
 
 from producers.commands import Command
-from producers.direct import Direct
 from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReused, ReportPending
 from producers.intents import Intent, intended, was_sent
+from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
+from producers.redaction import shown_arguments
+from producers.redis.direct import Direct
+from producers.redis.url import connect, unquoted
 from producers.report import Report
 from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
-from producers.servers import connect, unquoted
 from producers.settings import QueueSettings
-from producers.shown import shown_arguments
-from producers.traces import check_installed, enqueueing
-from producers.visible import is_command_id
+from producers.tracing import check_installed, enqueueing
 
 __all__ = ["OrderClient", "Sent", "publisher_app", "publisher_options"]
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from producers.arguments import Account, Amount, GivenAmount, TriggerEvent, UnixMilliseconds, Word
 from producers.arguments import plain as plain
 from producers.errors import InvalidCommand
-from producers.visible import printable
+from producers.printable import printable
 
 MOST_UNKNOWN, LONGEST_NAME = 5, 64
 """How many arguments that a command does not have are named in a refusal, and how much of a name."""

@@ -14,7 +14,7 @@ import redis
 
 from producers import exact_json
 from producers.commands import COMMANDS
-from producers.direct import Direct
+from producers.redis.direct import Direct
 from producers.results import RECORD_KEY
 
 INTENTS_KEY = "orders:intents"

@@ -13,9 +13,9 @@ from celery import Celery
 from celery.backends.redis import RedisBackend, SentinelBackend
 
 from producers.celery_app import OwnSettingsCelery
-from producers.direct import Direct
+from producers.redis.direct import Direct
+from producers.redis.url import is_redis
 from producers.results import forget_never_sent
-from producers.servers import is_redis
 
 BROKER_SECONDS = 2.0
 """How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told

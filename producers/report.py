@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from producers.visible import printable
+from producers.printable import printable
 
 
 class Outcome(StrEnum):

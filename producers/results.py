@@ -14,9 +14,9 @@ from typing import Any
 
 import redis
 
-from producers.direct import Direct
+from producers.printable import printable
+from producers.redis.direct import Direct
 from producers.report import REPORTED, Report, report_in
-from producers.visible import printable
 
 logger = logging.getLogger("orders.results")
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInf
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from producers.servers import broker_options_known, is_sentinel, sentinels_of, verified_tls, well_formed
+from producers.redis.url import broker_options_known, is_sentinel, sentinels_of, verified_tls, well_formed
 
 PREFIX = "ORDERS_"
 
@@ -201,7 +201,7 @@ class QueueSettings(OutsideSettings):
     @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
     @classmethod
     def _safe_and_whole(cls, url: str) -> str:
-        """TLS is verified, and Sentinels are written as ``producers.servers`` reads them."""
+        """TLS is verified, and Sentinels are written as ``producers.redis.url`` reads them."""
         if is_sentinel(url):
             sentinels_of(url)
         return verified_tls(url)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import requests
 
 from worker.venues.base import Answer
-from worker.venues.transport import NoAnswer, Transport
+from worker.venues.http.transport import NoAnswer, Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 

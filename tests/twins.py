@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import requests
 
 from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits
-from worker.venues.transport import NoAnswer
+from worker.venues.http.connections import HttpLimits
+from worker.venues.http.transport import NoAnswer
 
 START_MS = 1_800_000_000_000
 

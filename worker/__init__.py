@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not _app:
         from producers.settings import SettingsError
-        from worker.app import build_app
+        from worker.bootstrap import build_app
 
         try:
             _app.append(build_app())

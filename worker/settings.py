@@ -15,19 +15,19 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
+from producers.printable import printable
+from producers.redaction import HIDDEN
 from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
-from producers.shown import HIDDEN
-from producers.visible import printable
-from worker.execution.retry import RetryLimits
-from worker.execution.rivals import ReconcileLimits
+from worker.execution.backoff import RetryLimits
+from worker.reconciliation.competing import ReconcileLimits
 from worker.venues.base import Account, Credentials, Venue
 from worker.venues.bitz import Bitz
-from worker.venues.connections import HttpLimits
-from worker.venues.everstrike import Everstrike
-from worker.venues.listed import from_settings
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.http.connections import HttpLimits
+from worker.venues.listed_answers import from_settings
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
-"""What remote control may be allowed to do, see ``worker/remote_control.py``."""
+"""What remote control may be allowed to do, see ``worker/celery_app/remote_control.py``."""
 
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
 
@@ -89,7 +89,7 @@ class VenueSettings(_Part):
 
     refusals: str = "[]"
     """Further messages (at Bit-Z: codes) that refuse for good: a JSON list of regular expressions, see
-    :func:`worker.venues.listed.from_settings`."""
+    :func:`worker.venues.listed_answers.from_settings`."""
 
     @field_validator("refusals", mode="before")
     @classmethod
@@ -211,7 +211,7 @@ class WorkerSettings(QueueSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     stock_transport: bool = False
-    """Use kombu's own Redis channel, with its known losses, instead of ``worker/channel.py``."""
+    """Use kombu's own Redis channel, with its known losses, instead of ``worker/broker/transport.py``."""
     hide_arguments: str = ",".join(sorted(HIDDEN))
     """Arguments whose values are in no event, log line or answer to ``inspect``: names with commas."""
     remote_control: str = ""
@@ -228,7 +228,7 @@ class WorkerSettings(QueueSettings):
         return _words(value, REMOTE_CONTROLS)
 
     alive_file: str = ""
-    """A file that is touched with every heartbeat sent to the broker; see ``worker/alive.py``."""
+    """A file that is touched with every heartbeat sent to the broker; see ``worker/celery_app/heartbeat_file.py``."""
 
     @field_validator("accounts", mode="after")
     @classmethod

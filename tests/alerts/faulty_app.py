@@ -3,9 +3,9 @@
 from typing import Any
 
 from producers.commands import Cancel, Command
-from worker.app import build_app
+from worker.bootstrap import build_app
 from worker.venues.base import Answer, Verdict
-from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike.adapter import Everstrike
 
 _judge = Everstrike.judge
 

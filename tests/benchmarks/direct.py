@@ -1,4 +1,4 @@
-"""CPU time of this process for one short script on the server: redis-py's client, and past it (``producers.direct``).
+"""CPU time of this process for one short script on the server: by redis-py's client and by ``producers.redis.direct``.
 
 ``python -m tests.benchmarks.direct`` prints µs a call as JSON, with one thread and with eight.
 """
@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from producers.direct import Direct
+from producers.redis.direct import Direct
 from tests.servers import Server
-from worker.execution.redis_ledger import connect
+from worker.ledger.redis import connect
 
 SOURCE = "return {'begun', '1', '1', '0', '', '', ''}"
 KEYS = ["orders:command:1", "orders:journal", "orders:unknown", "orders:halts", "orders:intents", "orders:messages"]

@@ -14,10 +14,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from producers.report import Outcome, Reason, Report
-from worker.execution.matrix import Decision
-from worker.execution.observer import Observer, Observers, Subject, end_of, subject_of, tried_of
-from worker.observe.lines import Lines
-from worker.observe.metrics import Metrics
+from worker.execution.events import Observer, Observers, Subject, end_of, subject_of, tried_of
+from worker.execution.retry_policy import Decision
+from worker.observability.log_lines import Lines
+from worker.observability.metrics import Metrics
 from worker.venues.base import Answer, Proof, Timing, Verdict
 
 ROUNDS, COMMANDS = 9, 5000
@@ -84,7 +84,7 @@ def log_to(handler: logging.Handler, level: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    from worker.observe.json_lines import JsonFormatter
+    from worker.observability.json_format import JsonFormatter
 
     metrics = Metrics(CollectorRegistry(), ["main"])
     with Path("/dev/null").open("w", encoding="utf-8") as nowhere:

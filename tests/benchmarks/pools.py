@@ -25,7 +25,7 @@ from producers.commands import Close
 from producers.settings import QueueSettings
 from tests.servers import Server
 from worker.simulator.server import SimulatorServer
-from worker.simulator.state import DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
 
 LAYOUTS: dict[str, tuple[int, list[str]]] = {
     "1 x threads -c 16": (1, ["-P", "threads", "-c", "16"]),

@@ -80,8 +80,8 @@ OURS = """
 from celery.app.backends import BACKEND_ALIASES
 from kombu.transport import TRANSPORT_ALIASES
 
-BACKEND_ALIASES["redis"] = "worker.report_backend:ReportBackend"
-TRANSPORT_ALIASES["redis"] = "worker.channel:Transport"
+BACKEND_ALIASES["redis"] = "worker.celery_app.results:ReportBackend"
+TRANSPORT_ALIASES["redis"] = "worker.broker.transport:Transport"
 """
 
 Ends = dict[str, str]

@@ -14,16 +14,16 @@ from producers.commands import COMMANDS, Close, Command, Withdraw, parse_command
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from tests.twins import TurnedClock
-from worker.execution.casebook import Casebook
-from worker.execution.dead import dead_letters
-from worker.execution.desk import NotUnknown, OperatorDesk, Scope, every_command, passing, scope
+from worker.broker.dead_letters import dead_letters
 from worker.execution.intake import stored_arguments
-from worker.execution.ledger import Begun, Claim, Halted
-from worker.execution.reconcile import NoSuchCommand, Reconciled, Reconciler, StillOpen
-from worker.execution.redis_ledger import RedisLedger, connect
-from worker.execution.rivals import ReconcileLimits
+from worker.ledger.base import Begun, Claim, Halted
+from worker.ledger.redis import RedisLedger, connect
+from worker.operations.operator import NotUnknown, OperatorDesk, Scope, every_command, passing, scope
+from worker.reconciliation.competing import ReconcileLimits
+from worker.reconciliation.reconciler import NoSuchCommand, Reconciled, Reconciler, StillOpen
+from worker.reconciliation.store import Casebook
 from worker.venues.base import Account, Credentials
-from worker.venues.seen import Look, SeenOrder, SeenWithdrawal, Window
+from worker.venues.records import Look, SeenOrder, SeenWithdrawal, Window
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 CLOSE = {"account": "main", "pair": "P", "qty": "0.5"}

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from tests.servers import Server
-from worker import doctor_servers
-from worker.celeryconfig import SERVED
-from worker.doctor_queues import check_queues, check_unacked
+from worker.celery_app.config import SERVED
+from worker.operations.doctor import servers as doctor_servers
+from worker.operations.doctor.queues import check_queues, check_unacked
 
 Write = Callable[[redis.Redis], object]
 

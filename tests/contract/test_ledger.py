@@ -14,7 +14,8 @@ from producers.commands import Close, Withdraw
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
-from worker.execution.ledger import (
+from worker.execution.policy.ledger_server import ServerPolicy
+from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
@@ -27,9 +28,8 @@ from worker.execution.ledger import (
     Reused,
     State,
 )
-from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.policy import ServerPolicy
-from worker.execution.redis_ledger import RedisLedger, connect
+from worker.ledger.memory import MemoryLedger
+from worker.ledger.redis import RedisLedger, connect
 
 
 def claim(command_id: str, token: str = "a", **changes: object) -> Claim:

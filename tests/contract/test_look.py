@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from tests.servers import Server, binary, free_port
-from worker.execution.ledger import Claim
-from worker.execution.redis_ledger import RedisLedger
-from worker.observe.servers import BrokerLook, Kept, LedgerLook, server_state
+from worker.ledger.base import Claim
+from worker.ledger.redis import RedisLedger
+from worker.observability.probes import BrokerLook, Kept, LedgerLook, server_state
 
 ROOM = 400_000
 """Bytes that a server may write to one file."""

@@ -12,12 +12,12 @@ from test_ledger import claim
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from tests.nodes import until
 from tests.servers import Server
-from worker.doctor_findings import Level
-from worker.doctor_ledger import check_replicas
-from worker.doctor_servers import Server as LedgerServer
-from worker.execution.ledger import Begun, LedgerUnavailable, Progress
-from worker.execution.policy import ServerPolicy
-from worker.execution.redis_ledger import RECORD_KEY, RedisLedger, connect
+from worker.execution.policy.ledger_server import ServerPolicy
+from worker.ledger.base import Begun, LedgerUnavailable, Progress
+from worker.ledger.redis import RECORD_KEY, RedisLedger, connect
+from worker.operations.doctor.findings import Level
+from worker.operations.doctor.ledger import check_replicas
+from worker.operations.doctor.servers import Server as LedgerServer
 from worker.settings import LedgerSettings
 
 

@@ -14,7 +14,7 @@ from producers.errors import ChainBroken, error_for
 from producers.report import Outcome, Reason, Report
 from producers.results import NeverSent, read_result
 from tests.servers import Server
-from worker.report_backend import ReportBackend
+from worker.celery_app.results import ReportBackend
 
 
 def report(outcome: str, command_id: str = "id", command: str = "withdraw", **more: Any) -> Report:

@@ -12,9 +12,9 @@ from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
-from worker.execution.ledger import Begun, Busy, Claim, Ended, Progress
-from worker.execution.redis_ledger import RedisLedger, connect
-from worker.execution.sweeper import BATCH, DEAD_KEY, LOCK_KEY, Sweeper
+from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, Sweeper
+from worker.ledger.base import Begun, Busy, Claim, Ended, Progress
+from worker.ledger.redis import RedisLedger, connect
 
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
 

@@ -10,11 +10,11 @@ import redis
 
 from producers.report import Outcome, Reason, Report, report_in
 from tests.servers import Server
-from worker.execution.casebook import Casebook
-from worker.execution.clock import SystemClock
-from worker.execution.desk import OperatorDesk
-from worker.execution.ledger import Begun, Busy, Claim, Ended, Orphaned, State
-from worker.execution.redis_ledger import JOURNAL_KEY, RECORD_KEY, RedisLedger, connect
+from worker.clock import SystemClock
+from worker.ledger.base import Begun, Busy, Claim, Ended, Orphaned, State
+from worker.ledger.redis import JOURNAL_KEY, RECORD_KEY, RedisLedger, connect
+from worker.operations.operator import OperatorDesk
+from worker.reconciliation.store import Casebook
 
 CLAIM = Claim("x", "f" * 64, "withdraw", "main", False, "mine", 60_000, '{"qty":"1"}')
 REPORT = Report(

@@ -58,7 +58,7 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings:
 
 def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
     asked = time.monotonic()
-    command = [sys.executable, "-c", "from producers.cli import main; main()", "reconcile", "--all", "--json"]
+    command = [sys.executable, "-c", "from producers.cli.app import main; main()", "reconcile", "--all", "--json"]
     # Whoever reconciles is in no hurry: the venue may take as long as it does by default.
     told = {**os.environ, **rig.environment, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "10"}
     try:

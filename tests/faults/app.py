@@ -19,16 +19,16 @@ import kombu.transport.redis as stock
 import redis
 from celery import signals
 
-import worker.app as product
-import worker.channel_take
+import worker.bootstrap as product
+import worker.broker.take
 from tests.faults.fleet import READY_FILE
 from tests.faults.steps import FOLDER, Hook, Ordered
-from worker.execution.clock import SystemClock
-from worker.execution.ledger import Claim, LedgerUnavailable
-from worker.execution.redis_ledger import RedisLedger
+from worker.clock import SystemClock
+from worker.ledger.base import Claim, LedgerUnavailable
+from worker.ledger.redis import RedisLedger
 from worker.settings import WorkerSettings
-from worker.venues.connections import WatchedConnection
-from worker.venues.transport import Transport
+from worker.venues.http.connections import WatchedConnection
+from worker.venues.http.transport import Transport
 
 CHANGES = "FAULTS_CELERY"
 """Environment variable: a JSON object of ``broker_transport_options`` to change; recovery must not take a minute
@@ -143,7 +143,7 @@ def build() -> Any:
     product.build_ledger = build_ledger
     product.Transport = Steps  # type: ignore[misc]
     product.SystemClock = Clock  # type: ignore[misc]
-    for module in (stock, worker.channel_take):
+    for module in (stock, worker.broker.take):
         real_time = module.time
         module.time = lambda real_time=real_time: real_time() + hook.clock_ms / 1000
     _wrap(WatchedConnection, "request", lambda *_, **__: ("left", ""), before=False)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.faults.traffic import KEYS, Sent
-from worker.simulator.state import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
 VENUES = {**dict.fromkeys(KEYS, "everstrike"), "bz": "bitz"}
 STALE_MARK = {"leverage": 7777}

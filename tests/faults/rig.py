@@ -26,7 +26,7 @@ from tests.faults.traffic import KEYS
 from tests.servers import Server
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
-from worker.simulator.state import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
 QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
 THREADS = ("-P", "threads", "-c", "8")
@@ -56,7 +56,7 @@ class Rig:
         options: Sequence[str] = (*THREADS, *QUIET),
         log_level: str = "INFO",
         python: str | None = None,
-        preload: Sequence[str] = ("worker.app", "worker.channel", "tests.faults.steps"),
+        preload: Sequence[str] = ("worker.bootstrap", "worker.broker.transport", "tests.faults.steps"),
         one_server: bool = False,
         queues: Sequence[str] = QUEUES,
         worker_from: Path = ROOT,

@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults.claims import STALE_MARK
 from tests.faults.rig import Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order
-from worker.simulator.lies import LIES
+from worker.simulator.false_answers import LIES
 
 EVERY = {
     "server killed and restarted": 60.0,

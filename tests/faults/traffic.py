@@ -13,7 +13,7 @@ from uuid import UUID
 from celery import Celery
 
 from worker.simulator.records import Change, Order, Position
-from worker.simulator.state import DEMO_EVERSTRIKE_KEY
+from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
 
 KEYS = {
     "main": DEMO_EVERSTRIKE_KEY,

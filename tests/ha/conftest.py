@@ -10,7 +10,7 @@ from producers.commands import Withdraw
 from tests.nodes import WorkerNode, demo_accounts
 from tests.nodes.worker import QUICK
 from worker.simulator.server import SimulatorServer
-from worker.simulator.state import DEMO_EVERSTRIKE_KEY as KEY
+from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY as KEY
 
 
 def withdrawal() -> Withdraw:

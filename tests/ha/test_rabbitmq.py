@@ -20,9 +20,9 @@ from tests.ha.rabbit import PortMapper, RabbitNode, installed
 from tests.nodes import until
 from tests.nodes.bed import foreign_app
 from tests.servers import Server, free_port
-from worker.app import build_app
-from worker.celeryconfig import QUEUES
-from worker.execution.dead import SUFFIX
+from worker.bootstrap import build_app
+from worker.broker.dead_letters import SUFFIX
+from worker.celery_app.config import QUEUES
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 

@@ -26,7 +26,7 @@ from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
 from tests.nodes import until
 from tests.servers import free_port
-from worker.execution.policy import online_replicas
+from worker.execution.policy.ledger_server import online_replicas
 from worker.simulator.server import SimulatorServer
 
 REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}
@@ -121,7 +121,7 @@ def test_a_failover_under_load(quorum: Quorum, make_worker: MakeWorker, simulato
             assert outcome == "unknown" or count == (outcome == "accepted"), (each, report)
     assert max(counts.values()) == 1
     assert [worker.status for worker in workers] == ["running"] * 2
-    assert all("Connected to worker.channel:SentinelTransport" in worker.logs() for worker in workers)
+    assert all("Connected to worker.broker.transport:SentinelTransport" in worker.logs() for worker in workers)
     outcomes = Counter(
         (type(s.command).__name__, r.outcome.value, r.reason.value) for s, r in zip(sent, reports, strict=True)
     )

@@ -16,14 +16,14 @@ import pytest
 from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Withdraw
 from producers.errors import BrokerUnavailable
-from producers.servers import connect
+from producers.redis.url import connect
 from producers.settings import QueueSettings
 from tests.ha.certificates import PrivateCa, Signed
 from tests.ha.conftest import MakeWorker
 from tests.ha.sentinels import PASSWORD, Quorum, RedisNode
 from tests.nodes.flower import FlowerNode
 from tests.servers import free_port
-from worker.app import build_app
+from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
 
 

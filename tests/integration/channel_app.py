@@ -23,7 +23,7 @@ QUEUES = ("orders.cancel", "orders.close", "orders.withdraw", "orders.positions"
 
 app = Celery("channel_app", broker=f"{URL}/0", backend=f"{URL}/1")
 if os.environ.get("CHANNEL_TRANSPORT", "ours") == "ours":
-    app.conf.broker_transport = "worker.channel:Transport"
+    app.conf.broker_transport = "worker.broker.transport:Transport"
 app.conf.update(
     task_queues=[Queue(name) for name in QUEUES],
     task_default_queue="orders.close",

@@ -16,12 +16,12 @@ from kombu import Connection, Queue
 from kombu.transport import redis as stock
 
 from tests.integration.channel_rig import ROOT, Broker, until
-from worker.channel import check_kombu
+from worker.broker.transport import check_kombu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS, STOCK = "worker.channel:Transport", "redis"
+OURS, STOCK = "worker.broker.transport:Transport", "redis"
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def test_records_what_stock_kombu_records(broker: Broker) -> None:
 
 def test_what_is_taken_is_on_record_before_anyone_sees_it(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of delivery the message is in `unacked` already."""
-    from worker.channel import Transport
+    from worker.broker.transport import Transport
 
     seen = []
     deliver = Transport._deliver
@@ -322,7 +322,7 @@ def test_another_kombu_is_refused(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_stock_transport_on_request() -> None:
     """`ORDERS_STOCK_TRANSPORT=1` gives kombu's own."""
-    code = "from worker.channel import Transport; print(Transport.__module__)"
+    code = "from worker.broker.transport import Transport; print(Transport.__module__)"
     environment = {"ORDERS_STOCK_TRANSPORT": "1", "PYTHONPATH": str(ROOT)}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "kombu.transport.redis"

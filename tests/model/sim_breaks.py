@@ -8,14 +8,14 @@ import pytest
 
 from producers.report import Outcome
 from worker.execution import executor, reports
-from worker.execution.claims import Held, Holder
 from worker.execution.executor import Executor
-from worker.execution.ledger import Busy, Claim, Ended
-from worker.execution.matrix import Decision, decide
-from worker.execution.memory_ledger import MemoryLedger
-from worker.venues import evidence
+from worker.execution.lease import Held, Holder
+from worker.execution.retry_policy import Decision, decide
+from worker.ledger.base import Busy, Claim, Ended
+from worker.ledger.memory import MemoryLedger
+from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
-from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike.adapter import Everstrike
 
 Patch = pytest.MonkeyPatch
 
@@ -80,7 +80,7 @@ def _a_yes(verdict: Verdict, result: Any) -> bool:
 
 
 def _age_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr("worker.venues.everstrike_gets.older_than_asked", lambda _: "")
+    patch.setattr("worker.venues.everstrike.gets.older_than_asked", lambda _: "")
 
 
 def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:

@@ -9,11 +9,11 @@ import requests
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
 from tests.model.sim_venue import Chances, Venue, fields_of, id_of
-from worker.execution.ledger import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
-from worker.execution.memory_ledger import MemoryLedger
+from worker.ledger.base import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
+from worker.ledger.memory import MemoryLedger
 from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits
-from worker.venues.transport import NoAnswer
+from worker.venues.http.connections import HttpLimits
+from worker.venues.http.transport import NoAnswer
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class SimTransport:
         self._scheduler, self._venue, self._log = scheduler, venue, log
 
     def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
-        """See :meth:`worker.venues.transport.Transport.exchange`."""
+        """See :meth:`worker.venues.http.transport.Transport.exchange`."""
         scheduler, random, chances = self._scheduler, self._scheduler.random, self._venue.chances
         scheduler.point("connects")
         if random.random() < chances.never_left:

@@ -131,7 +131,7 @@ class Venue:
     # -- reads -------------------------------------------------------------------------------------------------------
 
     def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer:
-        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.transport.Transport.exchange`."""
+        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path == "/time":

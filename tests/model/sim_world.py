@@ -10,16 +10,16 @@ from tests.model.judge import Command, Run
 from tests.model.scheduler import Process, Scheduler, Weather
 from tests.model.sim_twins import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
 from tests.model.sim_venue import KEY, SECRET, Chances, Venue
-from worker.execution.claims import GaveUpWaiting
+from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
-from worker.execution.ledger import Halted, State
-from worker.execution.reconcile import Reconciler
-from worker.execution.retry import RetryLimits
-from worker.execution.rivals import ReconcileLimits
+from worker.execution.lease import GaveUpWaiting
+from worker.ledger.base import Halted, State
+from worker.reconciliation.competing import ReconcileLimits
+from worker.reconciliation.reconciler import Reconciler
 from worker.venues.base import Account, Credentials
-from worker.venues.everstrike import Everstrike
-from worker.venues.everstrike_reads import EverstrikeReads
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.everstrike.queries import EverstrikeReads
 
 START_MS = 1_800_000_000_000
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, SECRET))

@@ -8,13 +8,13 @@ import pytest
 
 from producers.report import Outcome, Reason, Report
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
+from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
-from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable
-from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.retry import RetryLimits
+from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable
+from worker.ledger.memory import MemoryLedger
 from worker.venues.base import Account, Answer, Credentials
-from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike.adapter import Everstrike
 
 ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
 BUSY = Answer(429, b"")

@@ -1,6 +1,6 @@
 """What a worker can do next.
 
-It follows :mod:`worker.execution.executor` and :mod:`worker.execution.claims` step by step; each call of
+It follows :mod:`worker.execution.executor` and :mod:`worker.execution.lease` step by step; each call of
 the ledger is one step, whose reply may be lost (the call is then repeated), and between any two steps anything else may
 happen: that is what a slow, stopped or frozen worker is.
 """
@@ -171,7 +171,7 @@ class WorkerSteps:
             heard = state._replace(doubts=state.doubts - 1) if proven else state
             yield self._judged(heard, index, worker, worker.request, f"reads: {worker.request}")
 
-    # -- what an answer leads to (worker.execution.matrix and Executor._conclude) ----------------------------------
+    # -- what an answer leads to (worker.execution.retry_policy and Executor._conclude) ---------------------
 
     def _judged(self, state: State, index: int, worker: Worker, proof: str, label: str) -> Step:
         worker = worker._replace(request="" if "signature kept" not in self.broken else worker.request)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from producers.commands import Cancel, Close, Command, Positions, Withdraw, parse_command, plain
 from producers.errors import InvalidCommand
 from producers.exact_json import loads
+from producers.printable import invisible
 from producers.report import Report
-from producers.visible import invisible
-from worker.execution.clock import SystemClock
+from worker.clock import SystemClock
 from worker.execution.intake import Envelope, Intake
 from worker.venues.base import Account, Answer, Credentials, Proof, read_json, untouched
 from worker.venues.bitz import Bitz, sign
-from worker.venues.everstrike import Everstrike, form
+from worker.venues.everstrike.adapter import Everstrike, form
 
 amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
 # What a newer Python's Unicode has added is refused all the same, so that every Python and every schema agrees.

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
-from worker.execution.ledger import Begun, Claim, Ledger, Orphaned, Progress, State
-from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.redis_ledger import RedisLedger, connect
+from worker.ledger.base import Begun, Claim, Ledger, Orphaned, Progress, State
+from worker.ledger.memory import MemoryLedger
+from worker.ledger.redis import RedisLedger, connect
 
 workers = st.sampled_from(["a", "b", "c"])
 endings = st.sampled_from(

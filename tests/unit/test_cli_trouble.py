@@ -35,13 +35,13 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
-from worker import launch
-from worker.cli_desk_base import told
+from worker.cli import celery_main as launch
+from worker.cli.options import told
 
 __all__ = ["orders", "server", "shared_server"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = [sys.executable, "-c", "from producers.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from producers.cli.app import main; main()"]
 WITHDRAW = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab")
 
 
@@ -269,7 +269,7 @@ def test_ctrl_c_of_the_doctor(orders: Orders, monkeypatch: pytest.MonkeyPatch, m
     def interrupted(**_: bool) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("worker.doctor.diagnose", interrupted)
+    monkeypatch.setattr("worker.operations.doctor.diagnose.diagnose", interrupted)
     ran = orders("doctor", *more)
     assert ran.code == 130
     assert (ran.document["error"]["type"] if more else ran.err) == (

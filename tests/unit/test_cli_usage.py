@@ -10,8 +10,9 @@ import pytest
 import typer
 from test_cli_outcomes import Orders, only_setting, orders
 
-from producers import cli, cli_values
-from producers.cli_plugins import COMMANDS
+from producers.cli import app as cli
+from producers.cli import options as cli_values
+from producers.cli.plugins import COMMANDS
 
 __all__ = ["orders"]
 
@@ -182,7 +183,7 @@ def test_listing_the_commands_loads_nothing_of_the_worker() -> None:
     """Neither help nor sending needs the worker or its dependencies, nor does help need Celery."""
     code = """
 import sys
-from producers import cli
+from producers.cli import app as cli
 try:
     cli.main(["--help"])
 except SystemExit as ended:
@@ -200,7 +201,7 @@ def test_what_is_not_installed(name: str, missing: str, extra: str) -> None:
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
-from producers import cli
+from producers.cli import app as cli
 cli.main([{name!r}, "--json"])
 """
     ran = python(code)
@@ -216,7 +217,7 @@ def test_show_without_the_worker() -> None:
     code = """
 import sys
 sys.modules["worker"] = None
-from producers import cli
+from producers.cli import app as cli
 cli.main(["show", "x"])
 """
     ran = python(code)
@@ -229,7 +230,7 @@ def test_a_bug_shows_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.app.pretty_exceptions_enable is False
     assert cli.app.pretty_exceptions_show_locals is False
 
-    from worker import cli as worker_cli
+    from worker.cli import worker as worker_cli
 
     for app in (worker_cli.worker, worker_cli.doctor, worker_cli.simulator, worker_cli.demo):
         assert app.pretty_exceptions_enable is False

@@ -6,16 +6,16 @@ from collections.abc import Callable
 import pytest
 from rich.text import Text
 
-from producers.cli_output import print_table
-from producers.cli_report import show_report
+from producers.cli.output import print_table
+from producers.cli.report import show_report
 from producers.report import Direction, Outcome, Position, Report
-from worker.desk_output import print_dead, print_halts, print_reconciled, print_unknowns
-from worker.doctor_findings import Finding, Level
-from worker.doctor_output import print_findings
-from worker.execution.dead import DeadLetter
-from worker.execution.desk import Scope, Unknown
-from worker.execution.ledger import Halted, Progress, Record, State
-from worker.execution.reconcile import Reconciled
+from worker.broker.dead_letters import DeadLetter
+from worker.cli.doctor_output import print_findings
+from worker.cli.output import print_dead, print_halts, print_reconciled, print_unknowns
+from worker.ledger.base import Halted, Progress, Record, State
+from worker.operations.doctor.findings import Finding, Level
+from worker.operations.operator import Scope, Unknown
+from worker.reconciliation.reconciler import Reconciled
 
 ID = "5d08530c-3682-4815-80c5-6c46f2ca2f7e"
 LONG_ID = "payout:" + "x" * 100

@@ -9,8 +9,8 @@ import redis
 
 from producers.client import OrderClient, _cause
 from producers.settings import QueueSettings
-from worker import app as worker_app
-from worker.app import build_app, warn_without_accounts
+from worker import bootstrap as worker_app
+from worker.bootstrap import build_app, warn_without_accounts
 from worker.settings import WorkerSettings
 
 
@@ -50,9 +50,9 @@ def test_a_refusal_is_told_without_the_command() -> None:
 @pytest.mark.parametrize(
     ("url", "name", "ours"),
     [
-        ("redis://127.0.0.1:7", "redis", "worker.channel:Transport"),
-        ("rediss://127.0.0.1:7", "rediss", "worker.channel:Transport"),
-        ("sentinel://127.0.0.1:7/0?master=orders", "sentinel", "worker.channel:SentinelTransport"),
+        ("redis://127.0.0.1:7", "redis", "worker.broker.transport:Transport"),
+        ("rediss://127.0.0.1:7", "rediss", "worker.broker.transport:Transport"),
+        ("sentinel://127.0.0.1:7/0?master=orders", "sentinel", "worker.broker.transport:SentinelTransport"),
     ],
 )
 def test_flowers_transport_is_ours_by_a_stock_name(

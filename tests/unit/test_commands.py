@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
 from producers.errors import InvalidCommand
 from producers.json_schemas import schemas, shipped
-from producers.visible import invisible
+from producers.printable import invisible
 
 
 class Float64(float):

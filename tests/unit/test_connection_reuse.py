@@ -13,9 +13,9 @@ import requests
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
 from worker.venues.base import Answer
-from worker.venues.connections import HttpLimits
-from worker.venues.http_grammar import NEVER_USED_AGAIN, make_head
-from worker.venues.transport import NoAnswer, Transport
+from worker.venues.http.connections import HttpLimits
+from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
+from worker.venues.http.transport import NoAnswer, Transport
 
 STRAY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray"
 EARLY = (
@@ -179,7 +179,7 @@ def test_a_request_that_could_not_leave_has_no_answer(monkeypatch: pytest.Monkey
         assert was_reset.wait(5)
         return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
 
-    monkeypatch.setattr("worker.venues.connections.is_silent", lambda _: True)
+    monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
         assert isinstance(post(transport, server.url), Answer)
         result = transport.exchange(server.url, prepare)

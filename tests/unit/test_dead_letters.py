@@ -10,10 +10,10 @@ import redis
 from kombu.exceptions import OperationalError
 
 from tests.unit.test_reconnect import consumer  # noqa: F401 - a fixture
-from worker import amqp as ours
-from worker.celeryconfig import broker_transport
-from worker.execution.gate import barred
-from worker.reconnect import SteadyConsumer
+from worker.broker import amqp as ours
+from worker.broker.envelope_check import barred
+from worker.celery_app.config import broker_transport
+from worker.celery_app.reconnect import SteadyConsumer
 from worker.settings import WorkerSettings
 
 HEADERS = {"task": "orders.cancel", "id": "1"}
@@ -143,5 +143,5 @@ def test_rabbitmqs_messages_are_not_opened_before_they_are_looked_at() -> None:
 def test_rabbitmq_is_consumed_from_by_that_transport(scheme: str, name: str) -> None:
     """Also with TLS."""
     settings = WorkerSettings(broker_url=f"{scheme}://127.0.0.1:1//")
-    assert broker_transport(settings) == f"worker.amqp:{name}"
+    assert broker_transport(settings) == f"worker.broker.amqp:{name}"
     assert getattr(ours, name).Connection.Channel.Message is ours.Message

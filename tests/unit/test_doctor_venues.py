@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.doctor_accounts import check_key, key_checks
-from worker.doctor_findings import Finding, Level, run_checks
-from worker.doctor_venues import date_clock, everstrike_clock, venue_checks
+from worker.operations.doctor.accounts import check_key, key_checks
+from worker.operations.doctor.findings import Finding, Level, run_checks
+from worker.operations.doctor.venues import date_clock, everstrike_clock, venue_checks
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
-from worker.simulator.state import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
 from worker.venues.base import Account, Credentials
 
 
@@ -153,7 +153,7 @@ def test_a_key_that_nobody_answers_ends_in_time() -> None:
 
 def test_a_venue_that_is_not_bitz_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is added later tells its time by the date of its answers, unless it is listed; it has not closed."""
-    from worker import doctor_venues
+    from worker.operations.doctor import venues as doctor_venues
 
     asked: list[str] = []
     monkeypatch.setattr(doctor_venues, "date_clock", lambda name, url, _: asked.append(f"{name} {url}"))

@@ -16,8 +16,8 @@ import requests
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
 from worker.venues.base import Account, Answer, Credentials, Proof, Verdict, post
-from worker.venues.everstrike import LISTED as LISTED_ANSWERS
-from worker.venues.everstrike import Everstrike, EverstrikeAuth
+from worker.venues.everstrike.adapter import LISTED as LISTED_ANSWERS
+from worker.venues.everstrike.adapter import Everstrike, EverstrikeAuth
 
 VENUE = Everstrike()
 ACCOUNT = Account("main", "everstrike", "https://api.everstrike.io", Credentials("the-key", "the-secret"))

@@ -14,14 +14,14 @@ import pytest
 
 from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
-from worker.execution.ledger import Progress, Record, State
-from worker.execution.rivals import Offset, ReconcileLimits, reference_of
+from worker.ledger.base import Progress, Record, State
+from worker.reconciliation.competing import Offset, ReconcileLimits, reference_of
+from worker.reconciliation.matching import Evidence, Finding, Rival, weigh
 from worker.venues.base import Account, Answer, Credentials, Timing
-from worker.venues.everstrike_lists import LIMIT
-from worker.venues.everstrike_reads import EverstrikeReads
-from worker.venues.evidence import Evidence, Finding, Rival, weigh
-from worker.venues.seen import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
-from worker.venues.transport import NoAnswer
+from worker.venues.everstrike.lists import LIMIT
+from worker.venues.everstrike.queries import EverstrikeReads
+from worker.venues.http.transport import NoAnswer
+from worker.venues.records import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 
 if TYPE_CHECKING:
     import requests

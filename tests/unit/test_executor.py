@@ -9,20 +9,20 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
-from producers.shown import HIDDEN
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
-from worker.execution.claims import GaveUpWaiting
+from worker.execution.backoff import RetryLimits
+from worker.execution.events import End, Observer, Observers, Subject
 from worker.execution.executor import Executor
 from worker.execution.intake import Envelope
-from worker.execution.ledger import BeginAnswer, Claim, Halted, LedgerUnavailable, State
-from worker.execution.memory_ledger import MemoryLedger
-from worker.execution.observer import End, Observer, Observers, Subject
-from worker.execution.retry import RetryLimits
-from worker.observe.lines import Lines
+from worker.execution.lease import GaveUpWaiting
+from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable, State
+from worker.ledger.memory import MemoryLedger
+from worker.observability.log_lines import Lines
 from worker.venues.base import Account, Answer, Credentials
-from worker.venues.everstrike import Everstrike
-from worker.venues.transport import NoAnswer
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.http.transport import NoAnswer
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 

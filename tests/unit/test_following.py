@@ -13,8 +13,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from producers.report import Outcome, Reason, Report
-from worker.following import address_anywhere, named
-from worker.tasks import register
+from worker.celery_app.callbacks import address_anywhere, named
+from worker.celery_app.tasks import register
 
 ENDS = {Outcome.ACCEPTED: "SUCCESS", Outcome.REJECTED: "FAILURE"}
 

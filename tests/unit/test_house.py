@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from pydantic import BaseModel
 
-from worker.observe import catalogue
+from worker.observability import catalogue
 from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,7 +234,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 @pytest.mark.parametrize(
-    "name", ["producers/py.typed", "worker/py.typed", "worker/execution/transitions.lua", "producers/client.py"]
+    "name", ["producers/py.typed", "worker/py.typed", "worker/ledger/transitions.lua", "producers/client.py"]
 )
 def test_the_wheel_holds_what_is_not_code(wheel: zipfile.ZipFile, name: str) -> None:
     """A package that works from the source tree alone."""

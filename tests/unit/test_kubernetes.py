@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.celeryconfig import QUEUES, SERVED
-from worker.observe import catalogue
-from worker.observe.metrics import Metrics
+from worker.celery_app.config import QUEUES, SERVED
+from worker.observability import catalogue
+from worker.observability.metrics import Metrics
 from worker.settings import WorkerSettings
 
 FOLDER = Path(__file__).parents[2] / "compose" / "kubernetes"

@@ -8,12 +8,12 @@ import pytest
 
 from producers.commands import Cancel
 from producers.report import Outcome, Reason, Report
-from worker.desk_output import print_unknowns, unknown_json
-from worker.execution.desk import Unknown
-from worker.execution.ledger import Progress, Record, State
+from worker.cli.output import print_unknowns, unknown_json
+from worker.ledger.base import Progress, Record, State
+from worker.operations.operator import Unknown
 from worker.settings import load
 from worker.venues.base import Answer, Proof, Verdict
-from worker.venues.listed import line_to_list
+from worker.venues.listed_answers import line_to_list
 
 CANCEL = Cancel(account="main", order_id="7")
 

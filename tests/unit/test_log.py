@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from worker.observe.json_lines import JsonFormatter, LineFormatter, write_json
-from worker.observe.lines import Line
+from worker.observability.json_format import JsonFormatter, LineFormatter, write_json
+from worker.observability.log_lines import Line
 
 
 def written(message: object, *args: object, level: int = logging.INFO, **more: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Terminal(io.StringIO):
 def test_people_get_lines_and_programs_get_json(wanted: str, stream: io.StringIO, is_json: bool) -> None:
     """Nobody reads JSON at a terminal, and no program reads anything else well."""
     handler = logging.StreamHandler(stream)
-    logger = logging.getLogger("worker.observe.test")
+    logger = logging.getLogger("worker.observability.test")
     logger.addHandler(handler)
     write_json(logger, wanted)
     logger.error("hello")

@@ -20,13 +20,13 @@ from tests.unit.test_executor import (
     Dead,
     dies,
 )
-from worker.execution.ledger import Halted
-from worker.execution.observer import Observer, Observers, Subject
-from worker.observe import catalogue
-from worker.observe.ledger import TimedLedger
-from worker.observe.lines import Line, Lines
-from worker.observe.metrics import Metrics
-from worker.observe.setup import _client
+from worker.execution.events import Observer, Observers, Subject
+from worker.ledger.base import Halted
+from worker.observability import catalogue
+from worker.observability.log_lines import Line, Lines
+from worker.observability.metrics import Metrics
+from worker.observability.setup import _client
+from worker.observability.timed_ledger import TimedLedger
 from worker.settings import VENUES
 from worker.venues.base import Answer, Timing
 

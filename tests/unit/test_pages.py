@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.venues.pages import CROWD, READS, SURE, Span, merged, whole
+from worker.venues.paging import CROWD, READS, SURE, Span, merged, whole
 
 T0 = 1_800_000_000_000
 DAY = (T0, T0 + 80_000)

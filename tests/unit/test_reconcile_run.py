@@ -9,9 +9,9 @@ import redis
 from celery import Celery
 
 from producers.errors import BrokerUnavailable
-from worker import reconcile_run
-from worker.execution.reconcile import StillOpen
-from worker.reconcile_task import RECONCILE, register_reconcile
+from worker.celery_app.reconcile_task import RECONCILE, register_reconcile
+from worker.operations import reconcile as reconcile_run
+from worker.reconciliation.reconciler import StillOpen
 from worker.settings import WorkerSettings
 
 

@@ -11,11 +11,11 @@ import pytest
 from producers.commands import Close
 from producers.report import Outcome, Reason, Report
 from worker.execution.intake import stored_arguments
-from worker.execution.ledger import Progress, Record, State
-from worker.execution.reconcile import Reconciled, Reconciler
-from worker.execution.rivals import Offset, ReconcileLimits, Rivals
+from worker.ledger.base import Progress, Record, State
+from worker.reconciliation.competing import Offset, ReconcileLimits, Rivals
+from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.venues.base import Account, Credentials
-from worker.venues.seen import Look, SeenOrder, Window
+from worker.venues.records import Look, SeenOrder, Window
 
 T0 = 1_800_000_000_000
 CLOSE = Close(account="main", pair="P", qty=Decimal("0.5"))

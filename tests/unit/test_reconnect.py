@@ -14,9 +14,9 @@ from celery.worker import state
 from celery.worker.consumer.mingle import Mingle
 from kombu import Connection
 
-from worker import reconnect
-from worker.celeryconfig import HUNG_SECONDS, broker_options, celery_config
-from worker.reconnect import RETRY_SECONDS, SteadyConsumer
+from worker.celery_app import reconnect
+from worker.celery_app.config import HUNG_SECONDS, broker_options, celery_config
+from worker.celery_app.reconnect import RETRY_SECONDS, SteadyConsumer
 from worker.settings import WorkerSettings
 
 Waits = list[float]

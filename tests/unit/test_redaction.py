@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from producers.commands import Positions, Withdraw
 from worker.venues.base import UNREADABLE, Account, Answer, Credentials, read_json, secrets_of
 from worker.venues.bitz import Bitz
-from worker.venues.everstrike import Everstrike
+from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.redaction import SHORTEST, Secrets, secrets_among
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"

@@ -9,8 +9,8 @@ from celery.app.task import Context
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
 
-from worker import report_backend
-from worker.report_backend import _Reports
+from worker.celery_app import results as report_backend
+from worker.celery_app.results import _Reports
 
 
 class Server:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from producers.client import OrderClient
-from producers.servers import connect, for_celery, sentinels_of, verified_tls
+from producers.redis.url import connect, for_celery, sentinels_of, verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
-from worker.celeryconfig import QUEUES, SERVED, celery_config, visibility_timeout
+from worker.celery_app.config import QUEUES, SERVED, celery_config, visibility_timeout
 from worker.settings import WorkerSettings, load
 
 

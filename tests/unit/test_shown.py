@@ -13,12 +13,12 @@ from celery.worker.control import Panel
 from flower.events import EventsState
 
 from producers.commands import COMMANDS
+from producers.redaction import HIDDEN, hidden_values, shown_arguments, without
 from producers.settings import SettingsError
-from producers.shown import HIDDEN, hidden_values, shown_arguments, without
-from worker import flower_guard
-from worker.flower_guard import _list_the_gone, shown_result
-from worker.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
-from worker.report_backend import ReportBackend
+from worker.celery_app import flower as flower_guard
+from worker.celery_app.flower import _list_the_gone, shown_result
+from worker.celery_app.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
+from worker.celery_app.results import ReportBackend
 from worker.settings import REMOTE_CONTROLS, WorkerSettings
 
 LOOKING = {"clock", "conf", "enable_events", "disable_events", "heartbeat"}

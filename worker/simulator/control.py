@@ -23,7 +23,7 @@ Misbehave (fields and meaning of a fault: `worker.simulator.faults.Fault`, the J
                                       fault("envelope", path="close", message="…", retry_after="1", times=3)
                                       fault("cut_after", where={"id": "order-1"}, skip=1, times=None)
                                       fault("hold", path="/auth/close", execute=False)
-    lie(name, **fields) -> id         executes and then says something else: the names are in `worker.simulator.lies`
+    lie(name, **fields) -> id         executes and then says something else: see `worker.simulator.false_answers`
                                       lie("doubtful_refusal", path="close"), lie("page_404", execute=False)
     arm(Fault) -> id    faults() -> list    clear_faults(id=None)
     release(action="proceed" | "drop", fault_id=None) -> how many held requests went on
@@ -151,7 +151,7 @@ class SimulatorControl:
         return self.arm(Fault.model_validate({"kind": kind, **fields}))
 
     def lie(self, name: str, **fields: Any) -> int:
-        """Arm a lie by its name (`worker.simulator.lies.LIES`); with `execute=False` nothing is executed."""
+        """Arm a lie by its name (`worker.simulator.false_answers.LIES`); with `execute=False` nothing is executed."""
         return self.arm(Fault.model_validate({"lie": name, **fields}))
 
     def arm(self, fault: Fault) -> int:

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from worker.simulator.book import Snapshot
-from worker.simulator.lies import LIES
+from worker.simulator.accounts import Snapshot
+from worker.simulator.false_answers import LIES
 from worker.simulator.records import Record
 
 COMMAND_PATHS = {
@@ -76,8 +76,8 @@ class Fault(Record):
     `execute`: whether a valid request takes effect all the same. Default: see `SPOILS_THE_ANSWER`; never with
     `cut_before` and `stale`, always with `cut_after`; with `hold` true means before the wait, false after it.
 
-    `lie` names one of `worker.simulator.lies.LIES`: its fields count where the fault does not say otherwise. A lie
-    executes unless told not to.
+    `lie` names one of `worker.simulator.false_answers.LIES`: its fields count where the fault does not say otherwise. A
+    lie executes unless told not to.
 
     - envelope: `status` (503) and `{"code": status, "msg": message, "result": {}}`, with `retry_after` if given
     - status: `status`, `headers`, `body` as they are

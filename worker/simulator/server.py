@@ -57,7 +57,7 @@ def serve(
     and SystemExit when the port is taken.
     """
     check_host(host, allow_remote=allow_remote)
-    from worker.simulator.app import run  # here: the parent of a simulator process needs no web server
+    from worker.simulator.http.app import run  # here: the parent of a simulator process needs no web server
 
     run(host, port, demo=demo, on_ready=on_ready, stop_with_stdin=stop_with_stdin)
 

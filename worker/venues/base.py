@@ -21,8 +21,8 @@ from requests.structures import CaseInsensitiveDict
 
 from producers import exact_json
 from producers.commands import Command, plain
+from producers.printable import printable
 from producers.report import Position, Reason
-from producers.visible import printable
 from worker.venues.redaction import PLAIN_HEADERS, Secrets, secret_fields, secrets_among
 
 DEEPEST = 100
@@ -56,7 +56,7 @@ class Proof(StrEnum):
     NOT_EXECUTED = "not_executed"
     """Not executed, for the moment: the same command may be sent again."""
     UNKNOWN = "unknown"
-    """It may or may not have been executed: nothing that is listed (``worker/venues/listed.py``) proves either."""
+    """It may or may not have been executed: nothing listed (``worker/venues/listed_answers.py``) proves either."""
 
 
 @dataclass(frozen=True, slots=True)

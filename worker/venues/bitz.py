@@ -30,7 +30,7 @@ from worker.venues.base import (
 )
 from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
-from worker.venues.listed import find, from_settings
+from worker.venues.listed_answers import find, from_settings
 from worker.venues.positions import read_position
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits

@@ -1,0 +1,217 @@
+"""What the `orders` program prints, and the exit codes it ends with.
+
+Standard output holds the answer alone: with ``--json`` one JSON document, also for errors. Hints, progress and errors
+for people go to standard error.
+"""
+
+import errno
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+import pydantic_settings
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError, ReportPending
+from producers.printable import printable
+from producers.report import Outcome
+from producers.settings import SettingsError
+
+UNLIMITED = 100_000
+"""Columns, where nobody says how many there are."""
+LEAST_WIDTH = 24
+"""Columns below which a folded one is no fun to read."""
+_GAP = 2
+_NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `orders`: the public contract, with 1 and 130 beside it."""
+
+    ACCEPTED = 0
+    FAILED = 1
+    """A server can't be reached, a person declined, the doctor found a fault, or a bug."""
+    USAGE = 2
+    """Bad usage: arguments, settings, an id that belongs to another command, a part that is not installed."""
+    REJECTED = 3
+    NOT_SENT = 4
+    UNKNOWN = 5
+    NO_REPORT = 6
+    INTERRUPTED = 130
+
+
+OUTCOMES = {
+    Outcome.ACCEPTED: (ExitCode.ACCEPTED, "bold green", ""),
+    Outcome.REJECTED: (ExitCode.REJECTED, "bold red", "The venue refused it; nothing was executed."),
+    Outcome.NOT_SENT: (ExitCode.NOT_SENT, "bold yellow", "Nothing was executed. To try again, send it under a new id."),
+    Outcome.UNKNOWN: (
+        ExitCode.UNKNOWN,
+        "bold magenta",
+        "It may or may not have been executed. Look at the venue before anything else; it is never sent again.",
+    ),
+}
+
+_ERRORS: dict[type[Exception], ExitCode] = {
+    InvalidCommand: ExitCode.USAGE,
+    SettingsError: ExitCode.USAGE,
+    # Raised by pydantic-settings itself, for a value that should be JSON; it names the field, never the value.
+    pydantic_settings.SettingsError: ExitCode.USAGE,
+    IdReused: ExitCode.USAGE,
+    ChainBroken: ExitCode.NOT_SENT,
+    BrokerUnavailable: ExitCode.FAILED,
+    ReportPending: ExitCode.NO_REPORT,
+}
+"""Which error ends the program with which code; see :func:`error_code`."""
+
+
+def outcome_code(outcome: Outcome) -> ExitCode:
+    """The exit code of an outcome."""
+    return OUTCOMES[outcome][0]
+
+
+def error_code(error: Exception) -> ExitCode:
+    """The exit code of an expected error. A report that is not there yet is one thing, a place in which nobody can look
+    for it another."""
+    if isinstance(error, ReportPending) and error.unreachable:
+        return ExitCode.FAILED
+    return next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """Write the one JSON document; indented for a person who looks at it."""
+    print(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
+
+
+def note(message: str) -> None:
+    """Write a hint to standard error."""
+    print(printable(message), file=sys.stderr)
+
+
+@contextmanager
+def output_taken(where: str, otherwise: str) -> Iterator[None]:
+    """Say on standard error when standard output takes nothing, for a full disk or a reader that is gone, and what is
+    so ``otherwise``; exit 1."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        # What is left in its buffer would be tried again at the end.
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        note(f"{where}: standard output can't be written ({error.strerror}). {otherwise}")
+        raise SystemExit(ExitCode.FAILED) from None
+
+
+def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:
+    """Tell what happened and return what is to be raised.
+
+    ``where`` is the command as it was typed (``orders close``); ``more`` are further fields of the JSON error.
+    """
+    if as_json:
+        emit({"error": {"type": kind, "message": message, **more}})
+    else:
+        note(f"{where}: {message}")
+    return typer.Exit(code)
+
+
+@contextmanager
+def explained(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
+    """Turn every expected error inside the block into its message and exit code.
+
+    ``again`` says how to repeat a command that may not have been enqueued.
+    """
+    try:
+        yield
+    except tuple(_ERRORS) as error:
+        more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
+        if isinstance(error, InvalidCommand):
+            more["problems"] = list(error.problems)
+        if isinstance(error, IdReused | ChainBroken):
+            more["report"] = error.report
+        message = _as_typed(error) if isinstance(error, InvalidCommand) else str(error)
+        if isinstance(error, BrokerUnavailable) and again:
+            known = ", ".join(error.command_ids)
+            message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
+        kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
+        raise failure(message, error_code(error), where=where, kind=kind, as_json=as_json, **more) from None
+
+
+def _as_typed(error: InvalidCommand) -> str:
+    """The problems of a command with each argument named as its option: ``order_id`` is ``--order-id``."""
+    words = (problem.partition(" ") for problem in error.problems)
+    return "; ".join(f"--{name.replace('_', '-')} {rest}" for name, _, rest in words)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that doesn't fold lines where neither a terminal nor ``COLUMNS`` sets a width."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not (made.is_terminal or os.environ.get("COLUMNS")):
+        made.width = UNLIMITED
+    return made
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(printable(value))
+
+
+def longest_word(texts: Iterable[Text]) -> int:
+    """How wide the longest word of them is, which is never broken: it may be an id that somebody copies."""
+    return max((len(word) for text in texts for word in text.plain.split()), default=0)
+
+
+def folded(head: Text, value: Text, indent: int, width: int) -> Text:
+    """A line, or several, that begin with ``head``: ``value`` is broken between words, and stands ``indent`` columns
+    from the left. A word that is wider than that stays whole."""
+    room = max(1, width - indent)
+    lines = textwrap.wrap(value.plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+    body = Text(("\n" + " " * indent).join(lines), value.style)
+    return Text.assemble(head, " " * (indent - head.cell_len), body)
+
+
+def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one below the other."""
+    told = [(name, _cell(value)) for name, value in rows]
+    indent = max(len(name) for name, _ in told) + _GAP
+    for name, value in told:
+        out.print(folded(Text(name, "dim"), value, indent, out.width), soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table whose last column folds between words; where it doesn't fit, each row as a record of its own."""
+    out, cells = console(), [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(name), *(row[n].cell_len for row in cells)) for n, name in enumerate(columns)]
+    indent = sum(widths[:-1]) + _GAP * (len(columns) - 1)
+    last = max(longest_word(row[-1] for row in cells), min(widths[-1], LEAST_WIDTH))
+    if indent + last > out.width:
+        for number, row in enumerate(cells):
+            if number:
+                out.print()
+            print_record(out, zip(columns, row, strict=True))
+        return
+    for row in [[Text(name, "bold") for name in columns], *cells]:
+        head = Text()
+        for cell, width in zip(row[:-1], widths, strict=False):
+            head.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+        out.print(folded(head, row[-1], indent, out.width))
+
+
+def when(milliseconds: int | None) -> str:
+    """UNIX milliseconds as UTC for people, or nothing."""
+    if milliseconds is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"

@@ -1,0 +1,64 @@
+"""A report as `orders` shows it: a record for people, or its JSON document; the exit code tells its outcome."""
+
+import json
+from collections.abc import Iterator
+
+import typer
+from rich.text import Text
+
+from producers.cli.output import OUTCOMES, console, emit, outcome_code, print_record, print_table, when
+from producers.report import Outcome, Position, Report
+
+
+def finish(report: Report, *, as_json: bool) -> typer.Exit:
+    """Show the report and return the exit that tells its outcome."""
+    if as_json:
+        emit(report.to_json())
+    else:
+        show_report(report)
+    return typer.Exit(outcome_code(report.outcome))
+
+
+def show_report(report: Report) -> None:
+    """The report as a table for people; what isn't there is left out."""
+    _, style, meaning = OUTCOMES[report.outcome]
+    if report.command == "withdraw" and report.outcome is Outcome.ACCEPTED:
+        meaning = "Submitted. The venue pays once the account's owner has confirmed it by e-mail."
+    out = console()
+    rows = [(name, value) for name, value in _rows(report, meaning) if value not in (None, "")]
+    print_record(out, [("outcome", Text(f"{report.outcome.value} / {report.reason}", style)), *rows])
+    if report.positions:
+        out.print()
+        print_table(_POSITION_COLUMNS, map(_position, report.positions))
+    elif report.positions is not None:
+        out.print("no open position")
+
+
+def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
+    yield "message", report.message
+    yield "meaning", meaning
+    yield "command", f"{report.command}, id {report.command_id}{' (stored report)' if report.replayed else ''}"
+    yield "account", " at ".join(filter(None, (report.account, report.venue)))
+    said = [f"HTTP {report.http_status}" if report.http_status is not None else ""]
+    said += [str(part) for part in (report.venue_code, report.venue_message) if part is not None]
+    yield "venue said", " · ".join(filter(None, said))
+    if report.positions is None and report.result not in (None, {}, []):
+        yield "result", json.dumps(report.result, ensure_ascii=False)
+    yield "attempts", report.attempts
+    yield "enqueued", when(report.enqueued_at)
+    yield "first sent", when(report.first_sent_at)
+    yield "finished", _finished(report)
+
+
+def _finished(report: Report) -> str:
+    if report.finished_at is None or report.enqueued_at is None:
+        return when(report.finished_at)
+    return f"{when(report.finished_at)}, {(report.finished_at - report.enqueued_at) / 1000:.3f} s after enqueueing"
+
+
+_POSITION_COLUMNS = ("instrument", "direction", "size", "entry", "liquidation", "leverage", "margin", "unrealized")
+
+
+def _position(each: Position) -> list[object]:
+    prices = (each.entry_price, each.liquidation_price, each.leverage, each.margin, each.unrealized_pnl)
+    return ["-" if cell is None else cell for cell in (each.instrument, each.direction.value, each.size, *prices)]

@@ -1,0 +1,172 @@
+"""Sending one command from the command line, and reading how it ended."""
+
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from producers.cli.ledger import LedgerAnswer, look_up
+from producers.cli.output import ExitCode, emit, explained, failure, note, output_taken
+from producers.cli.report import finish
+from producers.cli.settings import queue_settings
+from producers.commands import Command, parse_command
+from producers.errors import ChainBroken, ReportPending
+from producers.printable import is_command_id
+from producers.report import Outcome, Report
+
+if TYPE_CHECKING:
+    from producers.client import OrderClient, Sent
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a command is sent and its report read."""
+
+    command_id: str | None = None
+    wait: bool = False
+    timeout: float = 60.0
+    """Seconds."""
+    as_json: bool = False
+
+
+def built(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
+    """The command, or the exit that names every bad argument."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    with explained(_typed(task), as_json=as_json):
+        return parse_command(task, given)
+
+
+def send(command: Command, how: How) -> typer.Exit:
+    """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
+    where = _typed(command.task)
+    # Made here, so that whatever happens from now on can name it.
+    command_id = _checked(how.command_id, "--id") if how.command_id is not None else str(uuid.uuid4())
+    again = _again(command, command_id)
+    enqueued = False
+    try:
+        with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
+            sent = client.enqueue(command, command_id)
+            enqueued = True
+            report = _awaited(client, sent, how) if how.wait else None
+            with output_taken(where, f"The command is enqueued; how it ended: orders show {command_id}"):
+                return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
+    except KeyboardInterrupt:
+        after = f"The command is not cancelled; how it ends: orders show {command_id}"
+        before = f"It may or may not be queued: orders show {command_id}. {again}"
+        raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
+
+
+def _again(command: Command, command_id: str) -> str:
+    """How to repeat a send that may have failed; another deadline would make it another command."""
+    deadline = "" if command.deadline is None else f" --deadline {command.deadline}"
+    return f"To repeat it: the same command with --id {command_id}{deadline}, which can't be executed twice"
+
+
+def show(command_id: str, how: How) -> typer.Exit:
+    """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
+    _checked(command_id, "ID")
+    try:
+        with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
+            report, pending, broken = None, None, None
+            try:
+                report, pending = _stored(client, command_id, how)
+            except ChainBroken as error:
+                broken = error
+            if report is not None and report.outcome is not Outcome.UNKNOWN:
+                return finish(report, as_json=how.as_json)
+            # The result is gone, or says unknown, which evidence may have settled in the ledger since.
+            answer = look_up(command_id)
+            if report is not None and answer.unreachable:
+                note(f"orders show: whether it was settled since is not known: {answer.problem}")
+            report = answer.report or report
+            if report is not None:
+                return finish(report, as_json=how.as_json)
+            if broken is not None and not answer.record:
+                raise broken
+            return _no_report(command_id, answer, pending, as_json=how.as_json)
+    except KeyboardInterrupt:
+        raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
+
+
+@contextmanager
+def connected() -> "Iterator[OrderClient]":
+    """A client of the queues that the settings name.
+
+    Raises:
+        SettingsError: naming the setting that can't be used.
+    """
+    from producers.client import OrderClient  # here: Celery takes longer to import than a bad flag to refuse
+
+    with OrderClient(queue_settings()) as client:
+        yield client
+
+
+def _checked(command_id: str, hint: str) -> str:
+    if not is_command_id(command_id):
+        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint=hint)
+    return command_id
+
+
+def _announce(sent: "Sent", how: How) -> typer.Exit:
+    command = sent.command
+    if how.as_json:
+        told = {"command_id": sent.command_id, "command": command.name, "task": command.task}
+        emit({**told, "arguments": command.arguments(), "fingerprint": command.fingerprint})
+    else:
+        # The id alone on standard output, for ID=$(orders close …).
+        print(sent.command_id, flush=True)
+        note(f"enqueued on {command.task}; how it ended: orders show {sent.command_id}")
+    return typer.Exit(ExitCode.ACCEPTED)
+
+
+def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
+    if not sys.stderr.isatty():
+        return client.wait(command, how.timeout)
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(f"waiting for the report, {how.timeout:g} s at most (Ctrl-C leaves the command alone)")
+        return client.wait(command, how.timeout)
+
+
+def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, ReportPending | None]:
+    """The report in the result backend, and why there is none where that is known."""
+    try:
+        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None
+    except ReportPending as pending:
+        return None, pending
+
+
+def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | None, *, as_json: bool) -> typer.Exit:
+    said = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
+    message = f"{said}, and {answer.in_words()}"
+    record = dict(answer.record) if answer.record else None
+    # A record without a report is the ledger's word that there is none; else each place must have been read.
+    blind = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
+    return failure(
+        message,
+        ExitCode.FAILED if blind else ExitCode.NO_REPORT,
+        where="orders show",
+        kind="Unreachable" if blind else "ReportPending",
+        as_json=as_json,
+        command_id=command_id,
+        ledger=record,
+    )
+
+
+def _interrupted(where: str, command_id: str, hint: str, *, as_json: bool) -> typer.Exit:
+    message = f"interrupted. {hint}"
+    return failure(
+        message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json, command_id=command_id
+    )
+
+
+def _typed(task: str) -> str:
+    """The command as it was typed: ``orders.close`` is ``orders close``."""
+    return task.replace(".", " ")

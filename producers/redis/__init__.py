@@ -1,0 +1,1 @@
+"""Connections to a Redis-compatible server, with or without Sentinels and TLS."""

@@ -1,0 +1,99 @@
+"""Messages that could not be read: kept on ``<queue>.dead`` in the broker's database, and never dropped.
+
+They are put there by the server itself, by the rules of ``worker/broker/envelope_check.py``, by
+``worker/broker/take.py``
+(what can't be read) and ``worker/celery_app/consumer.py`` (what can't be taken up); and on ``unacked.dead`` by
+``worker/broker/restore.py``, each as a list of message, exchange and routing key. Newest first, as they lie there.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import redis
+
+from worker.broker.envelope_check import barred
+
+SUFFIX = ".dead"
+SHOWN_CHARS = 48
+"""Of what can't be read at all: enough to recognise its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message, as much of it as may be shown: its arguments are left out, they may hold anything."""
+
+    queue: str
+    index: int
+    """Its place in the list, for ``LINDEX`` and ``LREM`` by hand."""
+    size: int
+    """Bytes."""
+    task: str | None
+    command_id: str | None
+    beginning: str
+    """The first characters of what names no task; else empty."""
+    why: str
+    """Why it was not taken up, where the envelope tells; else empty, and the worker's log has it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, int, list[DeadLetter]]]:
+    """Each queue with dead messages: its name, how many there are, and the newest ``limit`` of them.
+
+    ``broker`` must not decode replies: what is here may be no text.
+
+    Raises:
+        redis.RedisError, OSError: the broker can't be asked.
+    """
+    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{SUFFIX}", count=1000, _type="LIST")))
+    for key in keys:
+        queue = key.decode("utf-8", "replace").removesuffix(SUFFIX)
+        rows = cast("list[bytes]", broker.lrange(cast("str", key), 0, limit - 1))
+        count = broker.llen(cast("str", key))
+        yield queue, count, [describe(queue, index, raw) for index, raw in enumerate(rows)]
+
+
+def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
+    """What may be shown of a message."""
+    task, command_id, why = _read(queue, raw)
+    return DeadLetter(
+        queue=queue,
+        index=index,
+        size=len(raw),
+        task=task[:100] if isinstance(task, str) else None,
+        command_id=command_id[:255] if isinstance(command_id, str) else None,
+        beginning="" if isinstance(task, str) else _beginning(raw),
+        why=why,
+    )
+
+
+def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
+    """Task, id, and why it was not taken up."""
+    try:
+        message = json.loads(raw)
+        if isinstance(message, list):  # as it stands among the unacked messages
+            message, _, queue = message
+        headers = message["headers"]
+        why = barred(queue, headers, message.get("content-encoding"), len(raw)) or ""
+        return headers.get("task"), headers.get("id"), why
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None, None, barred(queue, {"task": queue}, None, len(raw)) or "it can't be read"
+
+
+def _beginning(raw: bytes) -> str:
+    """The first characters, or the first bytes in hex; of a message with a body nothing but the names of its fields,
+    for a body may hold anything."""
+    try:
+        value = json.loads(raw)
+        if isinstance(value, dict):
+            return f"JSON object of {', '.join(sorted(map(str, value)))}"[: 2 * SHOWN_CHARS]
+        if isinstance(value, list):
+            return f"JSON list of {len(value)}"
+        text = raw[:SHOWN_CHARS].decode("ascii")
+    except (ValueError, RecursionError):
+        text = raw[:SHOWN_CHARS].decode("ascii", "replace")
+    return text if text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text else raw[: SHOWN_CHARS // 2].hex(" ")

@@ -1,0 +1,52 @@
+"""The poller over connections that wait with no command under way."""
+
+# What is subclassed here is kombu's, which publishes no types.
+# mypy: disallow-subclassing-any=False
+# kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as stock
+
+if TYPE_CHECKING:
+    from worker.broker.take import TakingChannel
+
+__all__ = ["Poller"]
+
+
+class Poller(stock.MultiChannelPoller):
+    """kombu's poller, which also knows a connection that waits with no command under way."""
+
+    def _register_BRPOP(self, channel: TakingChannel) -> None:  # noqa: N802 - kombu's name
+        """Keep the channel's connection under watch and send a take when one is due."""
+        if not self._client_registered(channel, channel.client, "BRPOP"):
+            if not channel.due():
+                return
+            if channel._in_poll:
+                channel.lose_take()
+            self._register(channel, channel.client, "BRPOP")
+        if not channel._in_poll and channel.due():
+            channel._brpop_start()
+
+    def on_readable(self, fileno: int) -> Any:
+        """Hand what has come to its channel."""
+        channel, kind = self._fd_to_chan.get(fileno, (None, None))
+        if kind == "BRPOP" and not channel._in_poll:
+            channel.listen()
+            raise Empty
+        return super().on_readable(fileno)
+
+    def maybe_restore_messages(self) -> None:
+        """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed
+        to write to the queues."""
+        if any(set(channel.active_queues) - channel._unrecorded for channel in self._channels):
+            super().maybe_restore_messages()
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """Wait for at most `brpop_timeout`, so that a take falls due without an event loop as well."""
+        patience = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
+        return super().get(callback, patience if timeout is None else min(timeout, patience))

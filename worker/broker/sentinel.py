@@ -1,0 +1,49 @@
+"""The channel for a broker behind Sentinels: as with one server, over connections that ask who is master."""
+
+# What is subclassed here is kombu's, which publishes no types.
+# mypy: disallow-subclassing-any=False
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kombu.transport import redis as stock
+from redis.sentinel import Sentinel
+
+from worker.broker.acks import SPARE_TIMEOUT, Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SentinelChannel"]
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """kombu's Sentinel channel with ours before it."""
+
+    from_transport_options = (*Channel.from_transport_options, *stock.SentinelChannel.from_transport_options)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        parts = [urlsplit(url) for url in self.connection.client.alt] or [
+            urlsplit(f"//{self._spare['host']}:{self._spare['port']}")
+        ]
+        self._sentinels = [(part.hostname, part.port or self.connection.default_port) for part in parts]
+        self._spare = {name: value for name, value in self._spare.items() if name not in ("host", "port")}
+        # Which Sentinel is asked changes with every connection; whom they speak of does not.
+        self.broker = f"{self.master_name}|{self._spare['db']}|{self.global_keyprefix}|{self.unacked_key}"
+
+    @contextmanager
+    def spare_client(self) -> Iterator[Any]:
+        """Yield a client over a connection of its own to whoever is master now, closed afterwards."""
+        asking = {**(self.sentinel_kwargs or {}), "socket_timeout": SPARE_TIMEOUT}
+        guide: Any = Sentinel(self._sentinels, sentinel_kwargs=asking, **self._spare)  # type: ignore[no-untyped-call]
+        pool = guide.master_for(self.master_name).connection_pool
+        try:
+            yield self.Client(connection_pool=pool)
+        finally:
+            pool.disconnect()
+            for sentinel in guide.sentinels:
+                sentinel.close()

@@ -1,0 +1,134 @@
+"""kombu's Redis transport without its two holes: a worker that dies of an outage, and a message that vanishes.
+
+Use it with `broker_transport = "worker.broker.transport:Transport"` beside a `redis://` or `rediss://` broker URL. Only
+the consuming side differs; what is stored on the server is what stock kombu stores, so stock workers, clients and
+monitors may share it.
+
+The rule behind every choice here: when in doubt a message stays in `unacked`, from where the visibility timeout
+delivers it again. A second delivery is harmless, because the ledger knows the command id; a lost message or a dead
+worker is not.
+
+`ORDERS_STOCK_TRANSPORT=1` in the environment brings the stock transport back, holes included.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import kombu
+import redis
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as stock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SentinelTransport", "Transport"]
+
+logger = logging.getLogger(__name__)
+
+TESTED_KOMBU = "5.7."
+#: The private parts of kombu's Redis transport that are overridden or called, as they were when this was tested.
+EXPECTED = {
+    "QoS": {
+        "ack": "(self, delivery_tag)",
+        "append": "(self, message, delivery_tag)",
+        "reject": "(self, delivery_tag, requeue=False)",
+        "restore_by_tag": "(self, tag, client=None, leftmost=False)",
+        "restore_unacked": "(self, client=None)",
+        "restore_visible": "(self, start=0, num=10, interval=10)",
+        "_remove_from_indices": "(self, delivery_tag, pipe=None)",
+    },
+    "Channel": {
+        "basic_consume": "(self, queue, *args, **kwargs)",
+        "close": "(self)",
+        "conn_or_acquire": "(self, client=None)",
+        "_brpop_read": "(self, **options)",
+        "_brpop_start": "(self, timeout=None)",
+        "_connparams": "(self, asynchronous=False)",
+        "_flush_brpop_reauth": "(self)",
+        "_get_message_priority": "(self, message, reverse=False)",
+        "_lookup": "(self, exchange, routing_key, default=None)",
+        "_deliver_fanout_message": "(self, message, exchange)",
+        "_on_connection_disconnect": "(self, connection)",
+        "_q_for_pri": "(self, queue, pri)",
+        "_queue_bind": "(self, exchange, routing_key, pattern, queue)",
+        "_receive": "(self)",
+        "_receive_one": "(self, c)",
+        "_size": "(self, queue)",
+    },
+    "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},
+    "MultiChannelPoller": {
+        "get": "(self, callback, timeout=None)",
+        "on_readable": "(self, fileno)",
+        "_client_registered": "(self, channel, client, cmd)",
+        "_register": "(self, channel, client, type)",
+        "_register_BRPOP": "(self, channel)",
+    },
+    "Transport": {"close_connection": "(self, connection)", "_deliver": "(self, message, queue)"},
+}
+
+
+def check_kombu(version: str, transport: Any, expected: Mapping[str, Mapping[str, str]] = EXPECTED) -> None:
+    """Raise `ImportError` unless kombu is of the tested version and looks inside as it did then."""
+    if not {"timeout", "push_request"} <= inspect.signature(redis.Connection.read_response).parameters.keys():
+        raise ImportError(f"worker.broker.transport needs redis-py 8.1 or later and found {redis.__version__}")
+    changed = [
+        f"{owner}.{name}"
+        for owner, methods in expected.items()
+        for name, signature in methods.items()
+        if signature != _signature(getattr(getattr(transport, owner, None), name, None))
+    ]
+    if version.startswith(TESTED_KOMBU) and not changed:
+        return
+    found = f"kombu {version}" + (f" with another {', '.join(changed)}" if changed else "")
+    raise ImportError(
+        f"worker.broker.transport was tested with kombu {TESTED_KOMBU}x and found {found}. Install "
+        "'kombu>=5.7,<5.8', or set "
+        "ORDERS_STOCK_TRANSPORT=1 to run on kombu's own transport, which can lose a message when a worker is killed "
+        "and can end the worker when the server goes away."
+    )
+
+
+def _signature(function: Any) -> str:
+    return str(inspect.signature(function)) if function is not None else "nothing"
+
+
+if os.environ.get("ORDERS_STOCK_TRANSPORT") == "1":
+    logger.warning("ORDERS_STOCK_TRANSPORT=1: kombu's own transport is used; a message can be lost in a crash")
+    Transport, SentinelTransport = stock.Transport, stock.SentinelTransport
+else:
+    check_kombu(kombu.__version__, stock)
+    # Only now, because these are built on what was just checked.
+    from worker.broker.acks import Channel as SafeChannel
+    from worker.broker.poller import Poller
+    from worker.broker.sentinel import SentinelChannel
+
+    class Transport(stock.Transport):  # type: ignore[no-redef]
+        """The transport to name in `broker_transport`."""
+
+        Channel = SafeChannel
+
+        def __init__(self, client: Any, **kwargs: Any) -> None:
+            if "master_name" in client.transport_options and not isinstance(self, SentinelTransport):
+                raise ValueError("this transport knows no Sentinel: use worker.broker.transport:SentinelTransport")
+            super().__init__(client, **kwargs)
+            self.cycle = Poller()
+
+        def _collect(self, connection: Any) -> None:
+            """Let go of a lost connection: kombu's `Connection.collect` calls this when the server has gone."""
+            for channel in (*self._avail_channels, *self.channels):
+                channel.abandon()
+            self.close_connection(connection)
+
+    class SentinelTransport(Transport):  # type: ignore[no-redef, misc, valid-type]
+        """The same for a broker behind Sentinels (``sentinel://``, with ``master_name`` among the options)."""
+
+        Channel = SentinelChannel
+        default_port = 26379
+
+    # When a Sentinel is away kombu goes on to the next one by its URL, whose scheme then chooses the transport again.
+    TRANSPORT_ALIASES["sentinel"] = "worker.broker.transport:SentinelTransport"

@@ -1,0 +1,1 @@
+"""Celery's side of the worker: configuration, tasks, results, callbacks."""

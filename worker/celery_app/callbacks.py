@@ -1,0 +1,215 @@
+"""What a sender wants sent after a command: its ``link``, the rest of its ``chain``, its ``link_error``.
+
+Stock Celery sends it while it ends the task, and what goes wrong with that becomes the task's end: ``OperationalError``
+in the place of the report of an order that was executed, and the rest of the chain is gone. A ``link_error`` that can't
+be sent even keeps the message unacknowledged and its slot taken for as long as the worker lives. Here it is sent before
+the end. While the broker takes nothing, the message goes back: the ledger knows the command's report, and what follows
+has the same id each time, so that sending it twice does no harm. What can never be sent is told in the log, and a
+command as the result of its id; the report stands, and whatever else was to follow is sent.
+
+It is sent wherever it is addressed, to other services' queues as well, as JSON.
+"""
+
+# Celery publishes no types.
+# mypy: disallow-subclassing-any=False
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import redis
+from celery import Celery, Task, states
+from celery.app.amqp import AMQP
+from celery.app.routes import Router
+from celery.canvas import signature
+from celery.exceptions import QueueNotFound, Reject
+from kombu import Exchange, Queue
+from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - AMQP's
+from kombu.transport.virtual import Channel as VirtualChannel
+
+from producers.redis.url import is_redis
+
+logger = logging.getLogger("orders.following")
+
+PASSING = (
+    *(OperationalError, ConnectionError, OSError, redis.ConnectionError, redis.TimeoutError),
+    *(redis.OutOfMemoryError, redis.ReadOnlyError),
+)
+"""The broker is away, full, or a replica for now. Not what kombu's transports call errors of the connection: for Redis
+``KeyError`` is among them, as for a queue that there isn't, and the message would go round without a rest."""
+
+NEVER = frozenset({403, 404, 406})
+"""What RabbitMQ says of a queue or exchange that is not ours, not there, or not as it was asked for."""
+STOCK_QUEUE = "celery"
+"""Where Celery sends a task that names no queue. Ours has commands of its own for its default."""
+
+
+def send_next(task: Task, result: Any) -> None:
+    """Send what follows an accepted command, in Celery's place.
+
+    Raises:
+        Reject: the broker takes nothing for now.
+    """
+    request = task.request
+    ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
+
+    def send(link: Any, place: str, **more: Any) -> None:
+        signature(named(link, f"{request.id}/{place}"), app=task.app).apply_async((result,), **more, **ids)
+
+    for place, link in enumerate(_listed(request.callbacks)):
+        _send(task, partial(send, link, f"link/{place}"), [link])
+    if request.chain:
+        _send(task, lambda: send(request.chain[-1], "chain", chain=request.chain[:-1]), request.chain)
+    request.callbacks = request.chain = None
+
+
+def give_up_next(task: Task, why: str) -> None:
+    """Tell the rest of the chain, and the chord, of a message that was not executed though its id has an end: it was
+    another command's. Nothing follows it."""
+    request = task.request
+    error = LookupError(why)
+    _never_sent(task, request.chain, error)
+    if request.chord:
+        task.backend.on_chord_part_return(request, states.FAILURE, error)
+    request.callbacks = request.chain = request.chord = None
+
+
+def send_errbacks(task: Task, error: Exception) -> None:
+    """The same for a command that was not accepted. The rest of its chain is told of it by Celery."""
+    request = task.request
+
+    def send(link: Any, place: str) -> None:
+        request.errbacks = [named(link, f"{request.id}/{place}")]
+        task.backend._call_task_errbacks(request, error, None)  # noqa: SLF001 - no other way
+
+    for place, link in enumerate(_listed(request.errbacks)):
+        _send(task, partial(send, link, f"link_error/{place}"), [link])
+    request.errbacks = None
+
+
+def named(link: Any, seed: str) -> Any:
+    """The same signature with an id for each task in it that has none, made of ``seed`` and of what it asks for.
+
+    Celery would make a new one each time that it sends it: a command that is delivered twice, or sent again by a sender
+    who wants to be sure, would have what follows it executed twice.
+    """
+    if not isinstance(link, Mapping):
+        return link
+    arguments, options = link.get("kwargs") or {}, link.get("options") or {}
+    parts = ("tasks", "header", "body") if link.get("subtask_type") in ("chain", "group", "chord") else ()
+    inner = {name: _all_named(arguments[name], f"{seed}/{name}") for name in parts if name in arguments}
+    if inner:
+        return {**link, "kwargs": {**arguments, **inner}}
+    asked = json.dumps([seed, link.get("task"), link.get("args"), arguments], sort_keys=True, default=str)
+    return {**link, "options": {"task_id": str(uuid5(NAMESPACE_OID, asked)), **options}}
+
+
+def _all_named(links: Any, seed: str) -> Any:
+    if isinstance(links, list | tuple):
+        return [named(each, f"{seed}/{place}") for place, each in enumerate(links)]
+    return named(links, seed)
+
+
+def _listed(links: Any) -> list[Any]:
+    return list(links) if isinstance(links, list | tuple) else [links] if links else []
+
+
+def passes(error: Exception) -> bool:
+    """Whether the same may be sent in a while. kombu calls whatever a broker refuses operational, what it always will
+    refuse as well."""
+    why = error.__cause__
+    refused = isinstance(why, ChannelError) and why.code in NEVER
+    never = refused or isinstance(why, redis.exceptions.NoPermissionError) or str(why).startswith("WRONGTYPE")
+    return isinstance(error, PASSING) and not never
+
+
+def _never_sent(task: Task, links: Any, error: Exception) -> None:
+    """Tell it as the result of each command among these, and the chords that they are parts of."""
+    try:
+        task.backend._fail_chain(_listed(links), error)  # noqa: SLF001 - no other way
+    except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
+        logger.error(  # noqa: TRY400 - its text may quote the message
+            "what was to follow id=%s is malformed (%s), and not told that it is not sent",
+            task.request.id,
+            type(fault).__name__,
+        )
+
+
+def _send(task: Task, send: Callable[[], None], links: Any) -> None:
+    try:
+        send()
+    except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
+        if passes(error):
+            raise Reject(f"what follows can't be sent for now ({type(error).__name__})", requeue=True) from None
+        # Its text may quote arguments.
+        logger.error(  # noqa: TRY400
+            "what was to follow id=%s task=%s can't be sent (%s); its report stands",
+            task.request.id,
+            task.name,
+            type(error).__name__,
+        )
+        _never_sent(task, links, LookupError(f"it can't be sent ({type(error).__name__})"))
+
+
+class Addresses(AMQP):
+    """Celery's messages, sent wherever they are addressed. Which queues are consumed from is another thing."""
+
+    def Router(self, queues: Any = None, create_missing: bool | None = None) -> Router:  # noqa: ARG002, N802 - Celery's
+        """As Celery's."""
+        return _AnyQueue(self.routes, queues or self.queues, app=self.app)
+
+
+class _AnyQueue(Router):
+    def route(self, options: Any, name: str, *args: Any, **named: Any) -> Any:
+        """As Celery's."""
+        if options.get("serializer") not in (None, "json"):
+            raise ValueError("what follows is sent as JSON alone")
+        if options.get("exchange") and is_redis(self.app.conf.broker_url):
+            # Its type is known to nobody there but to whoever declares it.
+            made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
+            options = {**options, "declare": [made]}
+        known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
+        return super().route(options if known else {**options, "queue": STOCK_QUEUE}, name, *args, **named)
+
+    def expand_destination(self, route: Any) -> Any:
+        """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""
+        name = route if isinstance(route, str) else route.get("queue")
+        try:
+            return super().expand_destination(route)
+        except QueueNotFound:
+            made = self.queues.new_missing(name)
+            return {
+                **({} if isinstance(route, str) else route),
+                "queue": _Others(name, made.exchange, made.routing_key),
+            }
+
+
+class _Others(Queue):
+    """Another service's queue: taken as it is, and made as Celery makes it only where there is none."""
+
+    def declare(self, nowait: bool = False, channel: Any = None) -> str:
+        """Without asking for arguments that it may have been made without: RabbitMQ would refuse the message too."""
+        channel = channel or self.channel
+        if not isinstance(channel, VirtualChannel) and _is_there(self.name, channel):
+            return str(self.name)
+        return str(super().declare(nowait=nowait, channel=channel))
+
+
+def _is_there(name: str, channel: Any) -> bool:
+    # A broker closes the channel on which it is asked for what it has not.
+    asking = channel.connection.channel()
+    try:
+        asking.queue_declare(name, passive=True)
+    except ChannelError:
+        return False
+    finally:
+        asking.close()
+    return True
+
+
+def address_anywhere(app: Celery) -> None:
+    """Let this app send to queues that it does not consume from."""
+    app.amqp_cls = f"{__name__}:{Addresses.__name__}"

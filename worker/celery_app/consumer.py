@@ -1,0 +1,169 @@
+"""A consumer that keeps what it can't execute: stock Celery logs such a message with its whole body, and drops it.
+
+And some end the stock worker, each worker that takes them: a command without an id is enough.
+
+Use it with ``worker_consumer = "worker.celery_app.consumer:KeepingConsumer"``. What is no command
+(``worker/broker/envelope_check.py``), what is malformed, and content that can't be decoded (or is pickled) ends here,
+and so does whatever raises while it is taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is
+acknowledged; when it can't be kept, it stays unacknowledged and comes again. Nothing is stored as a result: the id is
+one of the sender's choice, and may be another's. The log names id and task, and nothing of the body, which may hold a
+secret.
+"""
+
+# Celery and kombu publish no types.
+# mypy: disallow-subclassing-any=False
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from celery import signals
+from celery.worker.consumer import Consumer
+from kombu import Queue
+from kombu.exceptions import KombuError
+from kombu.utils.json import dumps
+
+from worker.broker.dead_letters import SUFFIX
+from worker.broker.envelope_check import barred
+from worker.celery_app.request import REQUEST
+
+logger = logging.getLogger("orders.dead")
+
+
+class Handing(Exception):
+    """The pool did not take a command that it was handed: no fault of the message's."""
+
+
+class KeepingConsumer(Consumer):
+    """Celery's consumer with another end for what can't be executed."""
+
+    def __init__(self, on_task_request: Callable[[Any], Any], *args: Any, **kwargs: Any) -> None:
+        def hand(request: Any) -> Any:
+            try:
+                return on_task_request(request)
+            except RecursionError:  # of headers that are too deep for the pipe to a child
+                raise
+            except Exception as error:
+                raise Handing from error
+
+        super().__init__(hand, *args, **kwargs)
+
+    def update_strategies(self) -> None:
+        """Celery's own, for commands alone. Its built-in tasks (``celery.map``, ``celery.accumulate`` and their like)
+        would run what a sender likes, with this worker's login, under an id of the sender's choice."""
+        super().update_strategies()
+        for name, task in self.app.tasks.items():
+            if task.Request != REQUEST:
+                del self.strategies[name]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Celery's own, which a command without an id, or with a body that is no list of three, would get through: the
+        error ends the worker, and the message comes again and ends the next."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            message.taken_from = self._queue_of(message)
+            why = self._barred(message)
+            if why:
+                self._keep(message, why)
+                return
+            try:
+                handle(message)
+            except Handing as error:
+                raise error.__cause__ or error from None
+            except (redis.RedisError, KombuError, OSError):
+                # An event could not be sent; the message comes again.
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
+                self.on_invalid_task(None, message, error)
+
+        return on_task_received
+
+    def _queue_of(self, message: Any) -> str:
+        """The queue that it was taken from. What the message itself says is the sender's word."""
+        known = getattr(message, "taken_from", None)
+        info = message.delivery_info or {}
+        if known is None and "consumer_tag" in info:
+            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
+            known = next((queue for queue, tag in tags.items() if tag == info["consumer_tag"]), None)
+        return str(known or info.get("routing_key") or "unknown")
+
+    @staticmethod
+    def _barred(message: Any) -> str | None:
+        # On Redis the server has looked at it already, and knows its size; kombu's body is decoded from base64.
+        size = len(getattr(message, "as_it_came", None) or message.body or "")
+        return barred(message.taken_from, message.headers, message.content_encoding, size)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """No task is named in it."""
+        if self._keep(message, "it names no task"):
+            signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """It names a task, and is no message for one."""
+        if self._keep(message, f"it is no task message ({type(exc).__name__})"):
+            signals.task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Its content is not JSON."""
+        self._keep(message, f"its content can't be decoded ({type(exc).__name__})")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """It is the task of a queue that only looks like one of ours."""
+        if self._keep(message, "no worker has this task"):
+            name, command_id = _named(message)
+            signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=command_id)
+
+    def _keep(self, message: Any, why: str) -> bool:
+        """Put it on its queue's list of dead messages, then acknowledge it; False when it could not be kept."""
+        queue = self._queue_of(message)
+        name, command_id = _named(message)
+        try:
+            self._put_aside(message, queue + SUFFIX)
+        except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
+            # Unacknowledged it comes again, to this worker or another.
+            logger.error(  # noqa: TRY400 - the error's text may quote the message
+                "a message on %s that can't be executed (%s) could not be kept either: %s; it stays unacknowledged",
+                queue,
+                why,
+                type(error).__name__,
+            )
+            return False
+        logger.error(
+            "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
+            queue,
+            queue,
+            SUFFIX,
+            why,
+            name,
+            command_id,
+        )
+        message.ack_log_error(logger, self.connection_errors)
+        return True
+
+    def _put_aside(self, message: Any, queue: str) -> None:
+        """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
+        if hasattr(message.channel, "conn_or_acquire"):
+            raw = getattr(message, "as_it_came", None) or dumps(message.serializable())
+            with message.channel.conn_or_acquire() as client:
+                client.lpush(queue, raw)
+            return
+        # A connection of its own that waits for RabbitMQ's word: the worker's own is in the middle of consuming.
+        with self.app.connection_for_write() as connection, connection.Producer() as producer:
+            producer.publish(
+                message.body,
+                exchange="",
+                routing_key=queue,
+                headers=message.headers,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                declare=[Queue(queue, durable=True)],
+            )
+
+
+def _named(message: Any) -> tuple[str | None, str | None]:
+    """Task and id by the headers, where they are words."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    task, command_id = headers.get("task"), headers.get("id")
+    return (task if isinstance(task, str) else None), (command_id if isinstance(command_id, str) else None)

@@ -1,0 +1,1 @@
+"""The commands of `orders` that need the worker's dependencies."""

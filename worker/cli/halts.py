@@ -1,0 +1,171 @@
+"""The operator's commands of `orders` beside unknowns: halt, resume, journal, dead."""
+
+import json
+from contextlib import suppress
+from typing import Annotated, Any
+
+import redis
+import typer
+
+from producers.cli.output import ExitCode, emit, failure, note
+from producers.cli.plugins import JsonOption, command_app
+from producers.cli.settings import shown
+from producers.redis.url import is_redis
+from worker.broker.dead_letters import dead_letters
+from worker.cli.options import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
+from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
+from worker.ledger.base import Halted
+from worker.operations.doctor.servers import in_words, open_client
+from worker.operations.operator import Scope, every_command, passing
+
+halt, resume, journal, dead = (command_app() for _ in range(4))
+
+
+@halt.command()
+def _halt(
+    account: AccountOption = None,
+    command: CommandOption = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; senders see it.")] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Everything, closes, cancels and positions too: nothing is sent any more.")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show what is halted, and change nothing.")] = False,
+    who: WhoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Halt sending: every worker sees it before its next send. It holds until `orders resume`, over every restart.
+
+    Cancels, closes and positions still pass, for they reduce risk or change nothing: --all halts these too, and
+    --command one of them. What is halted ends in not_sent/halted; the answer says what still passes.
+
+    Example: `orders halt --command withdraw --reason "venue announced a wallet incident"`
+    """
+    where = "orders halt"
+    halted = scope_of(account, command, where, as_json=as_json)
+    problem = "" if listed or reason.strip() else "--reason must say why"
+    if every and command:
+        problem = "--all is every command: leave --command out"
+    if problem:
+        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        if not listed:
+            scopes = every_command(halted.account) if every else [halted]
+            desk.halt(*scopes, who=signed(who), why=reason.strip())
+        halts = desk.halts()
+    _show(halts, as_json=as_json)
+    if account and not listed and settings.accounts and account.lower() not in settings.accounts:
+        here = ", ".join(sorted(settings.accounts))
+        undo = f"orders resume --all -a {account}"
+        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: {undo}")
+
+
+def _show(halts: list[tuple[Scope, Halted]], *, as_json: bool, **more: Any) -> None:
+    """What is halted, and what is not."""
+    passes = passing([each for each, _ in halts])
+    if as_json:
+        still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
+        emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
+    elif halts:
+        print_halts(halts)
+        still_sent = [
+            f"{command} (not of {', '.join(accounts)})" if accounts else command for command, accounts in passes.items()
+        ]
+        print(f"\nStill sent: {', '.join(still_sent) or 'nothing'}.")
+    else:
+        print("Nothing is halted.")
+
+
+@resume.command()
+def _resume(
+    account: AccountOption = None,
+    command: CommandOption = None,
+    every: Annotated[bool, typer.Option("--all", help="End every halt there is, or every one of --account.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")] = "",
+    who: WhoOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End the halt of exactly this scope, as it was halted, or --all of them; the answer says what is halted still.
+    Exit code 2 when there is no such halt.
+
+    Example: `orders resume --command withdraw`
+    """
+    where = "orders resume"
+    named = scope_of(account, command, where, as_json=as_json)
+    if every and command:
+        message = "name a scope, or --all for every halt, of one --account or of all; see orders halt --list"
+        raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        scopes = (
+            [each for each, _ in desk.halts() if not account or each.account == named.account] if every else [named]
+        )
+        ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]
+        halts = desk.halts()
+    if not (ended or every):
+        message = f"there is no halt of {named.in_words()}; see orders halt --list"
+        raise failure(message, ExitCode.USAGE, where=where, kind="NoSuchHalt", as_json=as_json)
+    for each in () if as_json else ended:
+        print(f"Resumed: {each.in_words()}.")
+    _show(halts, as_json=as_json, resumed=[each.field for each in ended])
+
+
+@journal.command()
+def _journal(
+    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command's; all unless given.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many of the latest entries.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the ledger's journal: every move of every command, and what operators did, oldest first.
+
+    With --follow and --json each entry is a JSON document on a line of its own.
+    """
+    with told("orders journal", as_json=as_json) as settings, opened(settings) as desk:
+        entries = desk.journal(command_id, last)
+        if as_json and not follow:
+            emit({"entries": [entry_json(entry) for entry in entries]})
+            return
+
+        def show(entry: Any) -> None:
+            print(json.dumps(entry_json(entry)) if as_json else entry_line(entry), flush=True)
+
+        for entry in entries:
+            show(entry)
+        if not (entries or follow):
+            note(f"orders journal: there is no entry{f' of {command_id}' if command_id else ''}")
+        with suppress(KeyboardInterrupt):
+            for new in desk.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
+                if new is not None:
+                    show(new)
+
+
+@dead.command()
+def _dead(
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many of each queue.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List messages that no worker could read or that are no task of ours: kept on `<queue>.dead`, never dropped.
+
+    Their arguments are not shown, for they may hold anything.
+    """
+    with told("orders dead", as_json=as_json) as settings:
+        url = settings.broker_url
+        if not is_redis(url):
+            message = (
+                f"{shown(url)} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
+            )
+            raise failure(message, ExitCode.USAGE, where="orders dead", kind="NoRedis", as_json=as_json)
+        try:
+            with open_client(url, decode_responses=False) as client:
+                found = list(dead_letters(client, limit))
+        except (redis.RedisError, OSError, ValueError) as error:
+            message = f"{shown(url)}: {in_words(error)}"
+            raise failure(
+                message, ExitCode.FAILED, where="orders dead", kind="BrokerUnavailable", as_json=as_json
+            ) from None
+    if as_json:
+        queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
+        emit({"dead": [{"queue": queue, "count": count, "messages": rows} for queue, count, rows in queues]})
+    elif found:
+        print_dead(found)
+    else:
+        print("No message is dead.")

@@ -1,0 +1,103 @@
+"""What the operator's commands share: options, the settings, the desk, and errors told as exit codes."""
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated
+
+import redis
+import typer
+
+from producers.cli.output import ExitCode, explained, failure
+from producers.cli.settings import check_urls, shown
+from worker import settings as worker_settings
+from worker.clock import SystemClock
+from worker.ledger.base import LedgerUnavailable
+from worker.ledger.redis import RedisLedger
+from worker.operations.doctor.servers import in_words, open_client
+from worker.operations.operator import NotUnknown, OperatorDesk, Scope, scope
+from worker.reconciliation.reconciler import NoSuchCommand, StillOpen
+from worker.settings import WorkerSettings
+
+CODES: dict[type[Exception], ExitCode] = {
+    NoSuchCommand: ExitCode.USAGE,
+    NotUnknown: ExitCode.USAGE,
+    StillOpen: ExitCode.NO_REPORT,
+    LedgerUnavailable: ExitCode.FAILED,
+}
+"""Which error of the desk ends the program with which code."""
+
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
+WhoOption = Annotated[
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="This account's; every account's unless given.")
+]
+CommandOption = Annotated[
+    str | None,
+    typer.Option(
+        "--command", metavar="COMMAND", help="close, cancel, withdraw or positions; unless given, all but what passes."
+    ),
+]
+
+
+def signed(given: str | None) -> str:
+    """Who acts: as given, or this user and machine."""
+    if given:
+        return given
+    user = "unknown"
+    with suppress(OSError, KeyError):
+        user = getpass.getuser()
+    return f"{user}@{socket.gethostname()}"
+
+
+LOOKING = frozenset({"orders unknown", "orders journal", "orders dead"})
+"""Programs that change nothing, so that nothing is to be found out after Ctrl-C."""
+
+
+@contextmanager
+def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
+    """The settings; every expected error inside the block becomes its message and exit code."""
+    with explained(where, as_json=as_json):
+        settings = worker_settings.load()
+        check_urls(settings)
+        try:
+            yield settings
+        except tuple(CODES) as error:
+            message = str(error)
+            if isinstance(error, LedgerUnavailable):
+                message = f"{shown(settings.ledger_url)}: {_why(error)}"
+            code = CODES[type(error)]
+            raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+        except KeyboardInterrupt:
+            hint = "" if where in LOOKING else ". orders journal tells whether it was done before"
+            message = f"interrupted{hint}"
+            raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+
+
+def _why(outage: LedgerUnavailable) -> str:
+    """A refusal in the server's words; of a server that is away, what the connection says, and what to do."""
+    cause = outage.__cause__
+    if cause is None or isinstance(cause, redis.ResponseError):
+        return str(outage)
+    return f"{in_words(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
+
+
+@contextmanager
+def opened(settings: WorkerSettings) -> Iterator[OperatorDesk]:
+    """The desk, over a client that tries once: a person waits."""
+    with open_client(settings.ledger_url) as client:
+        ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
+        yield OperatorDesk(client, ledger, SystemClock())
+
+
+def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> Scope:
+    """The scope that the options name, or the exit that says why there is none."""
+    try:
+        return scope(account, command)
+    except ValueError as error:
+        raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None

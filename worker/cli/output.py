@@ -1,0 +1,146 @@
+"""What the operator's commands print: tables for people, JSON documents for programs."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from producers.cli.output import print_table, when
+from producers.printable import printable
+from worker.broker.dead_letters import DeadLetter
+from worker.ledger.base import Halted
+from worker.operations.operator import Entry, Scope, Unknown
+from worker.reconciliation.reconciler import Reconciled
+from worker.venues.contradictions import shows_record
+from worker.venues.everstrike.adapter import LISTED, Everstrike
+from worker.venues.listed_answers import find, line_to_list, may_refuse
+
+_STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
+
+
+def age(since_ms: int, now_ms: int | None = None) -> str:
+    """How long ago, in the two largest units."""
+    seconds = max(0, (now_ms if now_ms is not None else time.time_ns() // 1_000_000) - since_ms) // 1000
+    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
+
+
+Refusals = Callable[[str], Sequence[str]]
+"""A venue's patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``, as they are set now."""
+
+
+BUILT_IN = {Everstrike.name: LISTED}
+"""What is listed without an operator: such a refusal left its command unknown for an earlier attempt's sake."""
+
+
+def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
+    """An open unknown with all that its record has, and how to list the refusal that raised it."""
+    record, report = each.record, each.record.report if each.record else None
+    return {
+        "command_id": each.command_id,
+        "since": each.since,
+        "first_look": each.first_look,
+        "command": record.command if record else None,
+        "account": record.account if record else None,
+        "arguments": _arguments(each),
+        "report": report.to_json() if report else None,
+        "to_list": _to_list(each, refusals),
+    }
+
+
+def _to_list(each: Unknown, refusals: Refusals) -> str | None:
+    """The setting that lists the venue's message in this report; None where there is none that can be listed."""
+    report = each.record.report if each.record else None
+    if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
+        return None
+    if report.venue_code != report.http_status or shows_record(report.result) or not may_refuse(report.http_status):
+        return None
+    if find(BUILT_IN.get(report.venue, ()), report.http_status, report.venue_message):
+        return None
+    return line_to_list(report.venue, report.venue_message, refusals(report.venue))
+
+
+def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
+    """Oldest first, and after them how to list the venue's messages that raised them."""
+    rows = []
+    for each in unknowns:
+        report = each.record.report if each.record else None
+        rows.append(
+            (
+                age(each.since),
+                each.command_id,
+                f"{each.record.command} for {each.record.account}" if each.record else "its record is gone",
+                " ".join(f"{name}={value}" for name, value in _arguments(each).items() if name != "account"),
+                f"{report.reason}: {report.message}" if report else "",
+            )
+        )
+    print_table(("age", "id", "command", "arguments", "why"), rows)
+    lines = {line: each.command_id for each in reversed(unknowns) if (line := _to_list(each, refusals))}
+    if lines:
+        print(
+            "\nA message of the venue that you know to refuse for good, with nothing executed, can be listed: set this"
+            "\nfor the workers and restart them. It counts for later commands; the ones above are settled as before."
+        )
+    for line, command_id in reversed(lines.items()):
+        print(f"# {printable(command_id)}\n{printable(line)}")
+
+
+def _arguments(each: Unknown) -> Mapping[str, Any]:
+    try:
+        found = json.loads(each.record.arguments) if each.record else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def print_reconciled(found: Sequence[Reconciled]) -> None:
+    """What came of each."""
+    rows = [
+        (each.command_id, f"{each.command} for {each.account}", Text(each.outcome, _STYLES[each.outcome]), each.words)
+        for each in found
+    ]
+    print_table(("id", "command", "outcome", "what the venue shows"), rows)
+
+
+def halt_json(scope: Scope, halt: Halted) -> dict[str, Any]:
+    """A halt."""
+    return {"account": scope.account, "command": scope.command, "who": halt.who, "why": halt.why, "at": halt.at}
+
+
+def print_halts(halts: Sequence[tuple[Scope, Halted]]) -> None:
+    """Every halt that holds."""
+    rows = [(scope.in_words(), halt.who, when(halt.at), halt.why) for scope, halt in halts]
+    print_table(("halted", "by", "since", "why"), rows)
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """A line of the journal; ``at`` is UNIX ms."""
+    return {"at": entry.at, **entry.fields}
+
+
+def entry_line(entry: Entry) -> str:
+    """A line of the journal for people."""
+    fields = dict(entry.fields)
+    event, command_id, outcome = fields.pop("event", "?"), fields.pop("id", ""), fields.pop("outcome", "")
+    fields.pop("token", None)
+    more = "  ".join(f"{name}={value}" for name, value in fields.items() if value)
+    return printable(f"{when(entry.at)}  {event:<9} {command_id or '-'}  {outcome}  {more}").rstrip()
+
+
+def _what(letter: DeadLetter) -> str:
+    what = letter.task or letter.beginning
+    return f"{what} ({letter.why})" if letter.why else what
+
+
+def print_dead(queues: Sequence[tuple[str, int, Sequence[DeadLetter]]]) -> None:
+    """Each dead message, newest first."""
+    rows = [
+        (each.queue, each.index, each.size, each.command_id or "-", _what(each))
+        for _, _, letters in queues
+        for each in letters
+    ]
+    print_table(("queue", "index", "bytes", "id", "task or text"), rows)

@@ -1,0 +1,87 @@
+"""How often, how long and how patiently: tenacity around the sending step alone.
+
+What may be sent again is decided by :mod:`worker.execution.retry_policy`; here is only when.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential_jitter
+
+from producers.report import Reason
+from worker.clock import Clock
+from worker.execution.retry_policy import Decision
+from worker.venues.base import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """The contract's ``ORDERS_RETRY__*`` settings; seconds."""
+
+    attempts: int = 5
+    initial: float = 0.2
+    maximum: float = 5.0
+    budget: float = 30.0
+    """From the first attempt; no wait begins that would end after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt and what follows from it."""
+
+    verdict: Verdict
+    decision: Decision
+    gave_up: Reason | None = None
+    """Why it was the last, although it may be made again."""
+
+
+def retrying(
+    limits: RetryLimits,
+    clock: Clock,
+    *,
+    started: float,
+    attempts_left: int,
+    deadline_ms: int | None,
+    before_wait: Callable[[Attempt, float], None],
+    wait: Callable[[float], None],
+) -> Retrying:
+    """A tenacity policy whose call returns the last :class:`Attempt`, also when it would have to be made again.
+
+    Retries on results alone: an exception is never a reason to send again. ``started`` is when the first was begun, on
+    the monotonic clock. ``before_wait`` is told the attempt and the seconds that will be waited after it; ``wait``
+    waits, and may end the whole by raising.
+    """
+    used_up = stop_after_attempt(attempts_left)
+    ends_at = started + limits.budget
+
+    def past_deadline(state: RetryCallState) -> bool:
+        return deadline_ms is not None and clock.now_ms() + state.upcoming_sleep * 1000 >= deadline_ms
+
+    def out_of_time(state: RetryCallState) -> bool:
+        return clock.monotonic() + state.upcoming_sleep > ends_at
+
+    def give_up(state: RetryCallState) -> Attempt:
+        return replace(_attempt(state), gave_up=Reason.EXPIRED if past_deadline(state) else Reason.UNAVAILABLE)
+
+    backoff = wait_exponential_jitter(multiplier=limits.initial, max=limits.maximum, jitter=limits.initial)
+
+    def patience(state: RetryCallState) -> float:
+        # The venue's Retry-After is a floor: asking sooner would only be refused again.
+        return max(min(backoff(state), limits.maximum), _attempt(state).verdict.retry_after or 0.0)
+
+    return Retrying(
+        retry=retry_if_result(lambda attempt: attempt.decision.again),
+        stop=lambda state: used_up(state) or out_of_time(state) or past_deadline(state),
+        wait=patience,
+        sleep=wait,
+        before_sleep=lambda state: before_wait(_attempt(state), state.upcoming_sleep),
+        retry_error_callback=give_up,
+        reraise=True,
+    )
+
+
+def _attempt(state: RetryCallState) -> Attempt:
+    if state.outcome is None:
+        raise RuntimeError("tenacity asked about an attempt that was not made")
+    attempt: Attempt = state.outcome.result()
+    return attempt

@@ -1,0 +1,148 @@
+"""Publishing again what was enqueued and never arrived, or whose worker died and whose message is gone as well.
+
+Every worker sweeps, one at a time. A bad intent costs itself and nothing else: it is moved to the list
+``orders:intents.dead``, and one under a time that no command needs is looked at as if it were written now. An intent
+counts as lost when it is older than a setting and its queue holds nothing that old any more: queues are served first
+in, first out, so what is behind a backlog is not taken for lost. What has begun counts only minutes after its lease
+(``transitions.lua``).
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from producers.commands import COMMANDS
+from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, read_intent
+from producers.printable import is_command_id
+from worker.broker.dead_letters import SUFFIX
+from worker.broker.envelope_check import MOST_BYTES
+from worker.clock import Clock
+
+logger = logging.getLogger("orders.sweeper")
+
+LOCK_KEY = "orders:sweeping"
+BATCH = 500
+"""Intents looked at in one sweep."""
+OVERTAKING_MS = 10_000
+"""By how much messages may overtake one another: redelivered ones, clocks of producers that disagree."""
+
+FARTHEST_MS = 86_400_000
+"""How far ahead of the clock an intent may stand: one that has begun stands minutes ahead."""
+DEAD_KEY = INTENTS_KEY + SUFFIX
+"""List: JSON objects ``{"id", "intent"}``."""
+
+OldestQueued = Callable[[str], int | None]
+"""When the oldest message of a queue was enqueued, UNIX ms; 0 when that can't be known, None when it is empty."""
+
+
+class Sweeper:
+    """Looks at the intents that are due, and publishes the lost ones again."""
+
+    def __init__(
+        self,
+        *,
+        ledger: redis.Redis,
+        clock: Clock,
+        oldest_queued: OldestQueued,
+        publish: Callable[[Intent], None],
+        patience_seconds: float = 30.0,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._oldest_queued = oldest_queued
+        self._publish = publish
+        self._patience_ms = int(patience_seconds * 1000)
+
+    def sweep(self) -> int:
+        """Publish again what is lost and return how many; nothing while another worker sweeps.
+
+        Raises:
+            redis.RedisError, OSError: the ledger is away; the next sweep will find the same.
+        """
+        if not self._ledger.set(LOCK_KEY, "1", nx=True, px=max(1000, self._patience_ms // 2)):
+            return 0
+        now = self._clock.now_ms()
+        self._bring_back(now)
+        published = 0
+        bad: list[str] = []
+        oldest: dict[str, int | None] = {}
+        for name in self._named("-inf", now - self._patience_ms):
+            try:
+                published += self._look(name, now, oldest)
+            except (redis.RedisError, OSError):
+                raise
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this intent and nothing else
+                if self._bury(name):
+                    bad.append(f"{name[:100]!r} ({type(fault).__name__})")
+        if bad:
+            logger.error("%d intents can't be published again and went to %s: %s", len(bad), DEAD_KEY, _few(bad))
+        return published
+
+    def _ask(self, *command: Any) -> Any:
+        """The server's answer as bytes: what stands there may be no text."""
+        return self._ledger.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call] # redis-py's gap
+
+    def _named(self, first: str, last: Any) -> Sequence[bytes]:
+        named: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
+        return named
+
+    def _bring_back(self, now: int) -> None:
+        far = self._named(f"({now + FARTHEST_MS}", "+inf")
+        if far:
+            self._ask("ZADD", INTENTS_KEY, "XX", *(part for name in far for part in (now, name)))
+            logger.error("%d intents stood more than a day ahead, and are looked at as if written now", len(far))
+
+    def _look(self, name: bytes, now: int, oldest: dict[str, int | None]) -> int:
+        """Publish this intent again if it is lost; 1 when it was.
+
+        Raises:
+            Exception: of whatever kind, when it is none.
+        """
+        intent = self._intent(name)
+        queue = intent.task
+        if queue not in oldest:
+            oldest[queue] = self._oldest_queued(queue)
+        first = oldest[queue]
+        # Looked at again after the same patience, whether it is lost or only waits its turn.
+        if not self._ledger.zadd(INTENTS_KEY, {intent.command_id: now}, xx=True, ch=True):
+            return 0  # it has ended meanwhile
+        if first is not None and intent.enqueued_at + OVERTAKING_MS >= first:
+            return 0
+        self._publish(intent)
+        logger.warning(
+            "published again id=%s task=%s: enqueued %d s ago, without an end, and no longer in its queue",
+            intent.command_id,
+            queue,
+            (now - intent.enqueued_at) // 1000,
+        )
+        return 1
+
+    def _intent(self, name: bytes) -> Intent:
+        """Raises ValueError, among others, for what would only come to lie among the dead messages each time."""
+        command_id = name.decode()
+        stored = self._ask("HGET", MESSAGES_KEY, name)
+        if stored is None:
+            raise LookupError("it has no message")
+        if len(stored) > MOST_BYTES // 2 or not is_command_id(command_id):
+            raise ValueError("it makes no message")
+        intent = read_intent(command_id, stored.decode())
+        if intent.task not in COMMANDS or not isinstance(intent.kwargs, dict):
+            raise ValueError("it is no command")
+        return intent
+
+    def _bury(self, name: bytes) -> bool:
+        """Move an intent to the dead; False when it has ended meanwhile."""
+        stored = self._ask("HGET", MESSAGES_KEY, name)
+        shown = {"id": name.decode("utf-8", "backslashreplace")}
+        if stored is not None:
+            shown["intent"] = stored.decode("utf-8", "backslashreplace")
+            self._ask("LPUSH", DEAD_KEY, json.dumps(shown))
+            self._ask("HDEL", MESSAGES_KEY, name)
+        return bool(self._ask("ZREM", INTENTS_KEY, name))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

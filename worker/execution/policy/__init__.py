@@ -1,0 +1,1 @@
+"""Rules that forbid an execution whatever the command says."""

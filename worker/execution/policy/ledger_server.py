@@ -1,0 +1,127 @@
+"""What this worker must not do, whatever it is asked: send over a ledger that may forget it what must be sent once."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from producers.commands import Command, Withdraw
+from worker.ledger.redis import never_waits
+
+logger = logging.getLogger("orders.policy")
+
+KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes"}
+"""What may have to wait for replicas, in words."""
+
+
+class ServerPolicy:
+    """Watches the ledger's server: one that evicts or does not persist can forget that a withdrawal was sent."""
+
+    def __init__(
+        self, client: redis.Redis, *, need_disk: bool = False, replicas: Mapping[str, int] | None = None
+    ) -> None:
+        """``need_disk`` refuses withdrawals on a server that does not append to a file, or can't confirm that it has;
+        else that is only told.
+        ``replicas``, by command, refuses those that can't be repeated while fewer are connected: each would hold a
+        slot until they are."""
+        self._client = client
+        self._need_disk = need_disk
+        self._need_replicas = {name: count for name, count in (replicas or {}).items() if count}
+        self._replicas = max(self._need_replicas.values(), default=0)
+        self._lock = threading.Lock()
+        self._looked = False
+        self._evicts = ""
+        self._forgets = False
+        self._confirms = True
+
+    def look(self) -> None:
+        """Read the server's settings. ``INFO`` tells them also where ``CONFIG`` is not permitted.
+
+        Raises:
+            redis.RedisError, OSError: it can't be asked now.
+        """
+        memory, persistence = self._client.info("memory"), self._client.info("persistence")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        evicts = policy if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0 else ""
+        forgets = not int(persistence.get("aof_enabled", 0))
+        confirms = not self._need_disk or self._can_confirm()
+        replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
+        with self._lock:
+            before, self._replicas = self._replicas, replicas
+            news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
+            self._looked, self._evicts, self._forgets, self._confirms = True, evicts, forgets, confirms
+        if news and evicts:
+            logger.error(
+                "the ledger's server evicts (maxmemory-policy %s): withdrawals are refused. Set noeviction.", evicts
+            )
+        if news and forgets:
+            logger.warning(
+                "the ledger's server does not persist (appendonly no): a restart forgets what was sent, and commands "
+                "that are sent again may be executed twice. Set appendonly yes."
+            )
+        for command, needed in self._need_replicas.items():
+            short = replicas < needed
+            if short != (before < needed):
+                logger.log(
+                    logging.ERROR if short else logging.INFO,
+                    "the ledger has %d of %d replicas: %s are %s",
+                    replicas,
+                    needed,
+                    KINDS[command],
+                    "refused until they are back" if short else "sent again",
+                )
+
+    def _can_confirm(self) -> bool:
+        try:
+            self._client.execute_command("WAITAOF", 0, 0, 0)  # type: ignore[no-untyped-call] # redis-py's gap
+        except redis.ResponseError as refused:
+            if never_waits(refused):
+                return False
+            raise
+        return True
+
+    def refusal(self, command: Command) -> str | None:
+        """Why this command is not permitted, as a sentence; None when it is."""
+        needed = 0 if command.repeatable else self._need_replicas.get(command.name, 0)
+        if not (isinstance(command, Withdraw) or needed):
+            return None
+        if not self._looked:
+            try:
+                self.look()
+            except (redis.RedisError, OSError):
+                return None  # the ledger is away: it will be waited for before anything is sent
+        words = self._no_withdrawal() if isinstance(command, Withdraw) else None
+        if words is None and self._replicas < needed:
+            words = (
+                f"{KINDS[command.name]} are refused: the ledger has {self._replicas} of the {needed} replicas that "
+                f"must know of one before it is sent ({replicas_setting(command.name)})"
+            )
+        return words
+
+    def _no_withdrawal(self) -> str | None:
+        if self._evicts:
+            return (
+                f"withdrawals are refused: the ledger's server evicts (maxmemory-policy {self._evicts}) and may forget "
+                "what was sent; set maxmemory-policy noeviction"
+            )
+        if self._forgets and self._need_disk:
+            return "withdrawals are refused: the ledger's server does not persist; set appendonly yes"
+        if not self._confirms:
+            return (
+                "withdrawals are refused: the ledger's server can't confirm its disk (WAITAOF: Redis 7.2 or later, or "
+                "Valkey, and a user who may)"
+            )
+        return None
+
+
+def replicas_setting(command: str) -> str:
+    """The setting that says how many replicas its begin waits for."""
+    return f"ORDERS_LEDGER__{command.upper()}_REPLICAS"
+
+
+def online_replicas(info: Mapping[str, Any]) -> int:
+    """How many replicas follow the server, by its ``INFO replication``."""
+    rows = [info.get(f"slave{number}") for number in range(int(info.get("connected_slaves", 0)))]
+    return sum(isinstance(row, dict) and row.get("state") == "online" for row in rows)

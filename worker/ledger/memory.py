@@ -1,0 +1,245 @@
+"""The ledger's in-memory twin, for tests and simulations: same moves, same answers as the real one."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from producers.report import Outcome, Report
+from worker.ledger.base import (
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Halted,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: Record
+    token: str
+    begun_at: int
+    attempt: int
+
+
+def _orphan(entry: _Entry) -> Orphaned:
+    sending = entry.record.state is State.SENDING
+    progress = entry.record.progress
+    if sending:
+        progress = replace(progress, sent=progress.sent + 1)
+    return Orphaned(entry.token, entry.begun_at, sending, progress)
+
+
+def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
+    """Whether this begin was done before and only its reply was lost: then it has begun, whatever was halted since."""
+    return entry.token == claim.token and entry.record.state is State.SENDING and entry.attempt == attempt
+
+
+def _place(claim: Claim, known: _Entry | None) -> str:
+    """Where it is sent, by this owner and those before."""
+    if known is None or known.record.place == claim.place:
+        return claim.place
+    return "*" if known.record.place else ""
+
+
+def _end_state(report: Report) -> State:
+    # What can't be written down can't be settled with: the real one stores it as JSON.
+    Report.model_validate_json(report.model_dump_json())
+    return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
+
+
+class MemoryLedger:
+    """The ledger's twin in this process's memory, for tests and simulations: same moves, same answers."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self.journal: list[Mapping[str, str]] = []
+        self.halts: dict[str, Halted] = {}
+        """By scope, ``<account or *>/<command or *>``."""
+
+    def forget(self, command_id: str) -> None:
+        """As a server does that is restarted without its last writes."""
+        with self._lock:
+            self._entries.pop(command_id, None)
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """See :meth:`Ledger.begin`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            stands = self._stands(claim, entry) if entry else None
+            if stands is not None:
+                return stands
+            halt = self._halted(claim)
+            if halt is not None and not (entry and _repeated(claim, entry, attempt)):
+                return halt
+            if entry is None:
+                return self._take(claim, attempt, fence=1, progress=Progress())
+            if entry.token == claim.token:
+                progress = entry.record.progress
+                if _repeated(claim, entry, attempt):
+                    progress = replace(progress, tries=progress.tries - 1)
+                return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
+            progress = entry.record.progress
+            if entry.record.state is State.SENDING:
+                if not claim.repeatable:
+                    return _orphan(entry)
+                progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
+            return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
+
+    def halted(self, account: str, command: str) -> Halted | None:
+        """See :class:`~worker.ledger.base.Ledger`."""
+        return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
+
+    def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
+        """What keeps this claim from the record; None when it may be taken."""
+        record = entry.record
+        if record.fingerprint != claim.fingerprint:
+            self._write("id_reused", claim.command_id, claim.token)
+            return Reused(record.report)
+        if record.report is not None:
+            return Ended(record.report)
+        left = entry.record.lease_until - self._now_ms()
+        return Busy(left) if entry.token != claim.token and left > 0 else None
+
+    def _halted(self, claim: Claim) -> Halted | None:
+        """The halt that applies; what reduces risk, cancels and closes, passes unless it is halted by name."""
+        named = self.halted(claim.account, claim.command)
+        if named or claim.command in ("cancel", "close"):
+            return named
+        return self.halts.get(f"{claim.account}/*") or self.halts.get("*/*")
+
+    def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
+        progress = replace(progress, tries=progress.tries + 1)
+        now = self._now_ms()
+        known = self._entries.get(claim.command_id)
+        record = Record(
+            command_id=claim.command_id,
+            state=State.SENDING,
+            fingerprint=claim.fingerprint,
+            command=claim.command,
+            account=claim.account,
+            fence=fence,
+            progress=progress,
+            report=None,
+            arguments=claim.arguments,
+            first_begun_at=known.record.first_begun_at if known else now,
+            lease_until=now + claim.lease_ms,
+            place=_place(claim, known),
+        )
+        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
+        self._write("begin", claim.command_id, claim.token)
+        return Begun(fence, progress)
+
+    def renew(self, claim: Claim) -> bool:
+        """See :meth:`Ledger.renew`."""
+        with self._lock:
+            entry = self._owned(claim)
+            if entry is None or entry.record.state is not State.SENDING:
+                return False
+            entry.record = replace(entry.record, lease_until=self._now_ms() + claim.lease_ms)
+            self._write("renew", claim.command_id, claim.token)
+            return True
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+        """See :meth:`Ledger.pause`."""
+        with self._lock:
+            entry = self._owned(claim)
+            if entry is None:
+                return False
+            until = self._now_ms() + lease_ms
+            entry.record = replace(entry.record, state=State.WAITING, progress=progress, lease_until=until)
+            self._write("pause", claim.command_id, claim.token)
+            return True
+
+    def _owned(self, claim: Claim) -> _Entry | None:
+        """The open record of this claim's own, or None."""
+        entry = self._entries.get(claim.command_id)
+        return entry if entry is not None and entry.token == claim.token and entry.record.report is None else None
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """See :meth:`Ledger.settle`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is None:
+                self._create_ended("settle", claim, report)
+                return report
+            stored = entry.record.report
+            mine = entry.token == claim.token
+            evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
+            if mine and (stored is None or evidence):
+                entry.record = replace(entry.record, state=_end_state(report), report=report)
+                self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
+                return report
+            if not (mine and stored == report):
+                self._write("late", claim.command_id, claim.token, outcome=report.outcome.value)
+            return stored
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
+        """See :meth:`Ledger.refuse`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is not None:
+                return self._stands(claim, entry) or _orphan(entry)
+            self._create_ended("refuse", claim, report)
+            return None
+
+    def _create_ended(self, event: str, claim: Claim, report: Report) -> None:
+        record = Record(
+            command_id=claim.command_id,
+            state=_end_state(report),
+            fingerprint=claim.fingerprint,
+            command=claim.command,
+            account=claim.account,
+            fence=1,
+            progress=Progress(),
+            report=report,
+            arguments=claim.arguments,
+            place=claim.place,
+        )
+        self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
+        self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
+
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
+        """See :meth:`Ledger.abandon`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            orphaned = (
+                entry is not None
+                and entry.token == orphan.token
+                and (entry.record.state is State.SENDING) == orphan.sending
+                and entry.record.progress.tries == orphan.progress.tries
+                and entry.record.report is None
+                and entry.record.lease_until <= self._now_ms()
+            )
+            if not orphaned or entry is None:
+                return False
+            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
+            return True
+
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+        """See :meth:`Ledger.resolve`."""
+        with self._lock:
+            entry = self._entries.get(report.command_id)
+            if entry is None or entry.record.state is not State.UNKNOWN:
+                return entry.record.report if entry else None
+            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why)
+            return report
+
+    def read(self, command_id: str) -> Record | None:
+        """See :meth:`Ledger.read`."""
+        with self._lock:
+            entry = self._entries.get(command_id)
+            return entry.record if entry else None
+
+    def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
+        self.journal.append({"event": event, "id": command_id, "token": token, "outcome": outcome, **more})

@@ -1,0 +1,285 @@
+"""The ledger on a Redis-compatible server: each move is one call of ``transitions.lua``, one round trip.
+
+Keys, all in the ledger's database: ``orders:command:<id>`` (hash, one record), ``orders:journal`` (stream, one entry a
+move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash), and the intents of
+:mod:`producers.intents`. The server must persist and must not evict.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from producers.intents import INTENTS_KEY, MESSAGES_KEY
+from producers.redis import url as servers
+from producers.redis.direct import Direct
+from producers.report import Outcome, Report
+from worker.ledger.base import (
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Halted,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+
+RECORD_KEY = "orders:command:{}"
+JOURNAL_KEY = "orders:journal"
+UNKNOWN_KEY = "orders:unknown"
+HALTS_KEY = "orders:halts"
+
+DISK_AGAIN_SECONDS = 30.0
+"""How long a server that can't confirm its disk isn't asked again."""
+
+logger = logging.getLogger("orders.ledger")
+
+
+def connect(url: str, timeout: float = 5.0) -> redis.Redis:
+    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
+    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+    return servers.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
+
+
+class RedisLedger:
+    """See :class:`worker.ledger.base.Ledger` for what each method promises."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        keep_ms: int = 7 * 86_400_000,
+        journal_lines: int = 1_000_000,
+        disk_ms: int = 4000,
+        need_disk: bool = False,
+        replicas: Mapping[str, int] | None = None,
+        replicas_ms: int = 4000,
+    ) -> None:
+        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
+
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. On a server
+        that can't say so it goes on, or with ``need_disk`` fails until one can. ``replicas`` says by command how many
+        replicas a begin waits for, up to ``replicas_ms``, when it can't be repeated: a withdrawal until they have it on
+        their disks, where the server can say so, a close until they have it.
+        """
+        self._client = client
+        self._keep_ms = keep_ms
+        self._journal_lines = journal_lines
+        self._disk_ms, self._need_disk = disk_ms, need_disk
+        self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
+        self._no_disk_until = 0.0
+        source = files("worker.ledger").joinpath("transitions.lua").read_text(encoding="utf-8")
+        self._script = client.register_script(source)
+        self._direct = Direct(client)
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """One round trip, which for what can't be repeated ends when the record is where it can't be lost
+        (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
+        repeatable = "1" if claim.repeatable else "0"
+        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.place)
+        replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
+        if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
+            return self._begin_on_disk(claim, arguments, replicas)
+        if replicas:
+            return self._begin_on_replicas(claim, arguments, replicas)
+        return _begin_answer(self._move("begin", claim, *arguments))
+
+    def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
+        answer, on_disk = self._begin_and("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
+        if not isinstance(answer, Begun):
+            return answer
+        if isinstance(on_disk, Exception):
+            if self._need_disk or not never_waits(on_disk):
+                # A wait that was broken off, by a failover say, confirms nothing.
+                guarded(_raised, on_disk)
+            # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
+            self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
+            logger.warning(
+                "withdrawals don't wait for the ledger's disk (%s): what its server has not written yet is lost with "
+                "its machine. Use appendonly on Redis 7.2 or later, or Valkey.",
+                str(on_disk)[:80],
+            )
+            return self._begin_on_replicas(claim, arguments, replicas) if replicas else answer
+        if int(on_disk[0]) < 1:
+            raise LedgerUnavailable(f"the ledger's disk did not confirm within {self._disk_ms} ms")
+        _demand(claim, int(on_disk[1]), replicas, self._disk_ms)
+        return answer
+
+    def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
+        answer, reached = self._begin_and("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
+        if isinstance(answer, Begun):
+            _demand(claim, int(guarded(_raised, reached)), replicas, self._replicas_ms)
+        return answer
+
+    def _begin_and(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
+        """A begin and what waits for it, on one connection in one round trip; the wait's answer may be an error."""
+        keys, args = self._call("begin", claim.command_id, claim.token, begin)
+        while True:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.evalsha(self._script.sha, len(keys), *keys, *args)
+                pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
+                reply, waited = guarded(pipe.execute, False)
+            if not isinstance(reply, redis.exceptions.NoScriptError):
+                return _begin_answer(guarded(_raised, reply)), waited
+            guarded(self._client.script_load, self._script.script)
+
+    def renew(self, claim: Claim) -> bool:
+        """One round trip."""
+        return self._move("renew", claim, claim.lease_ms)[0] == "done"
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+        """One round trip."""
+        times = ("" if at is None else at for at in (progress.first_sent_at, progress.last_signed_at))
+        reply = self._move("pause", claim, lease_ms, progress.tries, progress.sent, progress.tainted, *times)
+        return reply[0] == "done"
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:
+        """One round trip."""
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        if reply[0] == "done":
+            return report
+        return Report.model_validate_json(reply[1]) if reply[1] else None
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
+        """One round trip."""
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        return None if reply[0] == "done" else _begin_answer(reply)
+
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
+        """One round trip."""
+        found = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
+        return self._move("abandon", claim, *found, *self._ending(claim.command, report))[0] == "done"
+
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+        """One round trip."""
+        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why)
+        if reply[0] == "done":
+            return report
+        return Report.model_validate_json(reply[1]) if reply[0] == "ended" else None
+
+    def _ending(self, command: str, report: Report) -> tuple[str, str, str, int]:
+        """State, outcome, report and lifetime, as the script's moves take them."""
+        state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
+        keep_ms = 0 if command == "withdraw" else self._keep_ms
+        return state.value, report.outcome.value, report.model_dump_json(), keep_ms
+
+    def read(self, command_id: str) -> Record | None:
+        """One round trip."""
+        fields: dict[str, str] = guarded(self._client.hgetall, RECORD_KEY.format(command_id))
+        if not fields:
+            return None
+        return Record(
+            command_id=command_id,
+            state=State(fields["state"]),
+            fingerprint=fields["fingerprint"],
+            command=fields["command"],
+            account=fields["account"],
+            fence=int(fields["fence"]),
+            progress=_progress(
+                [fields.get(name, "") for name in ("tries", "sent", "tainted", "first_sent_at", "last_signed_at")]
+            ),
+            report=Report.model_validate_json(fields["report"]) if "report" in fields else None,
+            arguments=fields.get("arguments", ""),
+            first_begun_at=int(fields.get("first_begun_at", 0)),
+            lease_until=int(fields["lease_until"]),
+            place=fields.get("place", ""),
+        )
+
+    def halted(self, account: str, command: str) -> Halted | None:
+        """One round trip."""
+        fields = f"{account}/{command}", f"*/{command}"
+        found: list[str | None] = guarded(self._direct.call, "HMGET", HALTS_KEY, *fields)
+        return next((halt_of(text) for text in found if text), None)
+
+    def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
+        return self._run(move, claim.command_id, claim.token, *arguments)
+
+    def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
+        script, call = self._script, self._call(move, command_id, token, arguments)
+        reply: list[str] = guarded(self._direct.script, script.script, script.sha, *call)
+        return reply
+
+    def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
+        """KEYS and ARGV of a move."""
+        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
+        return keys, [move, command_id, token, self._journal_lines, *arguments]
+
+
+def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call the ledger's server.
+
+    Raises:
+        LedgerUnavailable: it can't be reached, or refuses: full, no disk, a replica, still loading, no permission;
+            whatever it is, nothing can be written down.
+    """
+    try:
+        return call(*arguments, **named)
+    except redis.ResponseError as error:
+        raise LedgerUnavailable(f"the ledger's server refuses: {str(servers.unquoted(error))[:120]}") from error
+    except (redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+
+def never_waits(refusal: Exception) -> bool:
+    """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
+    told = str(refusal).lower()
+    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
+
+
+def _demand(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
+    if reached < replicas:
+        raise LedgerUnavailable(
+            f"{reached} of {replicas} replicas of the ledger confirmed a {claim.command} within {within_ms} ms"
+        )
+
+
+def _raised(reply: Any) -> Any:
+    """A reply out of a pipeline, raised when it is an error."""
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _names(claim: Claim) -> tuple[str, str, str, str]:
+    return claim.fingerprint, claim.command, claim.account, claim.arguments
+
+
+def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
+    kind, *rest = reply
+    if kind == "begun":
+        return Begun(int(rest[0]), _progress(rest[1:]))
+    if kind == "busy":
+        return Busy(int(rest[0]))
+    if kind == "ended":
+        return Ended(Report.model_validate_json(rest[0]))
+    if kind == "reused":
+        return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
+    if kind == "halted":
+        return halt_of(rest[0])
+    return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
+
+
+def halt_of(text: str) -> Halted:
+    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms)."""
+    stored = json.loads(text)
+    return Halted(str(stored["who"]), str(stored["why"]), int(stored["at"]))
+
+
+def _progress(values: Sequence[str]) -> Progress:
+    tries, sent, tainted, first_sent_at, last_signed_at = values
+    return Progress(
+        int(tries),
+        int(sent),
+        tainted,
+        int(first_sent_at) if first_sent_at else None,
+        int(last_signed_at) if last_signed_at else None,
+    )

@@ -1,0 +1,122 @@
+"""Gauges that are looked up at a scrape: this worker, its servers, and what they hold."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker.observability import catalogue
+from worker.observability.probes import UNACKED, BrokerState, Kept, LedgerState, ServerState
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """This worker, now."""
+
+    ready: bool
+    queues: tuple[str, ...]
+    """Those that it takes from."""
+    busy: int
+    slots: int
+
+
+class State(Collector):
+    """A collector for prometheus_client's registry; scrapes take turns."""
+
+    def __init__(
+        self,
+        *,
+        build: Mapping[str, str],
+        accounts: Iterable[str],
+        worker: Callable[[], WorkerState],
+        ledger: Kept[LedgerState] | None,
+        broker: Kept[BrokerState] | None,
+        results: Kept[ServerState] | None,
+    ) -> None:
+        """``build`` by label; a server is None where it can't be looked at, being no Redis."""
+        self._build = build
+        self._accounts = tuple(accounts)
+        self._worker = worker
+        self._ledger = ledger
+        self._broker = broker
+        self._results = results
+        self._lock = threading.Lock()
+
+    def describe(self) -> Iterator[Metric]:
+        """Names alone, so that registering asks no server."""
+        for metric in catalogue.STATE:
+            yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges. What is not known is left out: a server that does not answer has no queues of length 0."""
+        with self._lock:
+            gauges = _Gauges()
+            gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
+            self._tell_worker(gauges, self._worker())
+            if self._ledger is not None:
+                self._tell_ledger(gauges, self._ledger.get())
+            if self._broker is not None:
+                self._tell_broker(gauges, self._broker.get())
+            if self._results is not None:
+                _tell_server(gauges, "results", self._results.get())
+        yield from gauges.families()
+
+    def _tell_worker(self, gauges: "_Gauges", worker: WorkerState) -> None:
+        gauges.set(catalogue.READY, int(worker.ready))
+        gauges.set(catalogue.BUSY, worker.busy)
+        gauges.set(catalogue.SLOTS, worker.slots)
+        for queue in worker.queues if worker.ready else ():
+            gauges.set(catalogue.CONSUMES, 1, queue)
+
+    def _tell_ledger(self, gauges: "_Gauges", state: LedgerState | None) -> None:
+        _tell_server(gauges, "ledger", state.server if state else None)
+        if state is None:
+            return
+        for account in {*self._accounts, *state.unknown}:
+            gauges.set(catalogue.UNKNOWN, state.unknown.get(account, 0), account)
+        for account, since in state.unknown_since.items():
+            gauges.set(catalogue.UNKNOWN_SINCE, since, account)
+        for scope, since in state.halts.items():
+            gauges.set(catalogue.HALTED, 1, *scope)
+            gauges.set(catalogue.HALTED_SINCE, since, *scope)
+        gauges.set(catalogue.INTENTS, state.intents)
+
+    def _tell_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
+        _tell_server(gauges, "broker", state.server if state else None)
+        if state is None:
+            return
+        for queue, found in state.queues.items():
+            gauges.set(catalogue.QUEUED, found.waiting, queue)
+            gauges.set(catalogue.DEAD, found.dead, queue)
+            if found.oldest is not None:
+                gauges.set(catalogue.QUEUED_SINCE, found.oldest, queue)
+        gauges.set(catalogue.UNACKED, state.unacked)
+        gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
+
+
+def _tell_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None:
+    gauges.set(catalogue.SERVER_UP, int(state is not None), name)
+    if state is None:
+        return
+    gauges.set(catalogue.SERVER_WRITES, int(state.writable), name)
+    gauges.set(catalogue.MEMORY_USED, state.memory_used, name)
+    gauges.set(catalogue.MEMORY_MAX, state.memory_max, name)
+    gauges.set(catalogue.SERVER_OFFSET, state.clock_offset, name)
+
+
+class _Gauges:
+    """Gauges of one scrape."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def set(self, metric: catalogue.Metric, value: float, *labels: str) -> None:
+        if metric.name not in self._made:
+            self._made[metric.name] = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        self._made[metric.name].add_metric(labels, value)
+
+    def families(self) -> Iterator[Metric]:
+        yield from self._made.values()

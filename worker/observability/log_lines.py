@@ -1,0 +1,106 @@
+"""Log lines: one for each transition of a command, with its id, account and attempt, and nothing of its arguments."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from producers.printable import printable
+from worker.execution.events import End, Observer, Subject, Tried
+
+executor_log = logging.getLogger("orders.executor")
+ledger_log = logging.getLogger("orders.ledger")
+
+
+SHORT = {"command_id": "id"}
+"""Names as people have always read them in these lines."""
+
+LONGEST_VALUE, LONGEST_WORDS = 255, 1000
+"""Characters of a field, and of the words for people."""
+
+_PLAIN = re.compile(r"[!#-~]{1,%d}" % LONGEST_VALUE).fullmatch  # noqa: UP031
+
+
+class Line:
+    """A log message of an event and its fields: ``attempt id=… account=… attempt=1 …`` for people, the fields
+    themselves for :class:`~worker.observability.json_format.JsonFormatter`. It is formatted when a handler asks."""
+
+    __slots__ = ("event", "fields", "words")
+
+    def __init__(self, event: str, fields: Mapping[str, Any], words: str = "") -> None:
+        self.event = event
+        self.fields = fields
+        self.words = words
+
+    def __str__(self) -> str:
+        told = " ".join([f"{SHORT.get(name, name)}={_value(value)}" for name, value in self.fields.items()])
+        return f"{self.event} {told}{': ' if self.words else ''}{printable(self.words, LONGEST_WORDS)}"
+
+
+class Lines(Observer):
+    """Writes a line for each event. ``attempt`` is its number over all owners of the command."""
+
+    def began(self, subject: Subject, wait: float | None, fence: int, attempt: int) -> None:
+        """The one line of a command whose worker dies in the middle of it."""
+        if not executor_log.isEnabledFor(logging.INFO):
+            return
+        event = "begin" if fence == 1 else "taken_over"
+        waited = None if wait is None else round(wait, 3)
+        executor_log.info(Line(event, {**_of(subject), "attempt": attempt, "fence": fence, "waited": waited}))
+
+    def attempted(self, subject: Subject, tried: Tried) -> None:
+        """What came of a request."""
+        if not executor_log.isEnabledFor(logging.INFO):
+            return
+        fields = {
+            **_of(subject),
+            "attempt": tried.attempt,
+            "http_status": tried.http_status,
+            "proof": tried.proof,
+            "decision": tried.decision,
+            "latency": None if tried.latency is None else round(tried.latency, 4),
+            "signature_age": None if tried.signature_age is None else round(tried.signature_age, 4),
+        }
+        executor_log.info(Line("attempt", fields))
+
+    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:
+        """Before the next attempt."""
+        executor_log.info(Line("waiting", {**_of(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because))
+
+    def ended(self, subject: Subject, end: End) -> None:
+        """A warning where a person is asked for."""
+        fields = {**_of(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
+        level = logging.WARNING if end.outcome == "unknown" else logging.INFO
+        executor_log.log(level, Line("end", fields))
+
+    def replayed(self, subject: Subject, outcome: str) -> None:
+        """Nothing was done."""
+        ledger_log.info(Line("replayed", {**_of(subject), "outcome": outcome}))
+
+    def id_reused(self, subject: Subject) -> None:
+        """Somebody must choose another id."""
+        words = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
+        ledger_log.warning(Line("id_reused", _of(subject), words))
+
+    def orphaned(self, subject: Subject, outcome: str, message: str) -> None:
+        """Somebody else's command was ended."""
+        ledger_log.warning(Line("orphaned", {**_of(subject), "outcome": outcome}, message))
+
+    def fault(self, subject: Subject, kind: str, place: str) -> None:
+        """A bug of ours: to be reported."""
+        executor_log.error(Line("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
+
+
+def _value(value: object) -> str:
+    """One word, so that a value can't be read as another field."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, str) and _PLAIN(value):
+        return value
+    text = printable(value, LONGEST_VALUE)
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
+
+
+def _of(subject: Subject) -> dict[str, Any]:
+    return {"command_id": subject.command_id, "command": subject.command, "account": subject.account}

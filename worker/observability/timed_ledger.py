@@ -1,0 +1,69 @@
+"""The ledger with a stopwatch: every call is timed, and those that fail are counted."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Protocol, TypeVar
+
+from producers.report import Report
+from worker.ledger.base import BeginAnswer, Claim, Halted, Ledger, LedgerUnavailable, Orphaned, Progress, Record
+
+T = TypeVar("T")
+
+
+class Stopwatch(Protocol):
+    """Whoever wants to know. Neither method may raise."""
+
+    def asked(self, move: str, seconds: float) -> None:
+        """The ledger answered."""
+
+    def not_answered(self, move: str) -> None:
+        """It was :class:`LedgerUnavailable`."""
+
+
+class TimedLedger:
+    """A :class:`~worker.ledger.base.Ledger` over another."""
+
+    def __init__(self, ledger: Ledger, stopwatch: Stopwatch, *, on_disk: bool) -> None:
+        """``on_disk``: a withdrawal's begin waits for the server's disk and is told apart."""
+        self._ledger = ledger
+        self._stopwatch = stopwatch
+        self._on_disk = on_disk
+
+    def _timed(self, move: str, call: Callable[..., T], *arguments: object) -> T:
+        started = perf_counter()
+        try:
+            answer = call(*arguments)
+        except LedgerUnavailable:
+            self._stopwatch.not_answered(move)
+            raise
+        self._stopwatch.asked(move, perf_counter() - started)
+        return answer
+
+    def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
+        """See :class:`~worker.ledger.base.Ledger`, here and below."""
+        move = "begin_on_disk" if self._on_disk and claim.command == "withdraw" else "begin"
+        return self._timed(move, self._ledger.begin, claim, attempt)
+
+    def renew(self, claim: Claim) -> bool:  # noqa: D102
+        return self._timed("renew", self._ledger.renew, claim)
+
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:  # noqa: D102
+        return self._timed("pause", self._ledger.pause, claim, progress, lease_ms)
+
+    def settle(self, claim: Claim, report: Report) -> Report | None:  # noqa: D102
+        return self._timed("settle", self._ledger.settle, claim, report)
+
+    def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:  # noqa: D102
+        return self._timed("refuse", self._ledger.refuse, claim, report)
+
+    def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:  # noqa: D102
+        return self._timed("abandon", self._ledger.abandon, claim, orphan, report)
+
+    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:  # noqa: D102
+        return self._timed("resolve", lambda: self._ledger.resolve(report, who=who, why=why))
+
+    def read(self, command_id: str) -> Record | None:  # noqa: D102
+        return self._timed("read", self._ledger.read, command_id)
+
+    def halted(self, account: str, command: str) -> Halted | None:  # noqa: D102
+        return self._timed("halted", self._ledger.halted, account, command)

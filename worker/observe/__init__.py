@@ -1,5 +1,0 @@
-"""What can be seen of a worker from outside: log lines, metrics, traces.
-
-The executor tells :class:`worker.execution.observer.Observer` what happens; what is made of it is here, and is put
-together in :mod:`worker.app`.
-"""

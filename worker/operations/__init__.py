@@ -1,0 +1,1 @@
+"""What an operator sees and does, whatever it is shown on."""

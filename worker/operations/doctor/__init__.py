@@ -1,0 +1,1 @@
+"""Checks of everything that a worker depends on; nothing is changed."""

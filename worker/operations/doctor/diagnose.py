@@ -1,0 +1,77 @@
+"""`orders doctor`: looks at everything a worker depends on, changes nothing, and never hangs.
+
+Three rounds, each bounded: settings; are the servers there; and what needs them. A server that is down is one finding,
+not a dozen.
+"""
+
+from producers.cli.settings import check_urls
+from worker.operations.doctor import queues as doctor_queues
+from worker.operations.doctor import servers as doctor_servers
+from worker.operations.doctor.accounts import key_checks
+from worker.operations.doctor.findings import Check, Examiner, Finding, run_checks
+from worker.operations.doctor.ledger import check_ledger, check_replicas
+from worker.operations.doctor.settings import check_settings
+from worker.operations.doctor.venues import venue_checks
+from worker.settings import LedgerSettings, WorkerSettings, load
+
+_NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
+"""Groups that can't be checked without a server of this role."""
+
+
+def diagnose(*, venues: bool = False) -> list[Finding]:
+    """Every finding, in groups; in about 10 s at the latest. With ``venues`` each account's key is tried as well."""
+    settings, queues, findings = check_settings()
+    if queues is None:
+        return findings
+    servers = doctor_servers.servers(queues)
+    pings = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
+    findings += run_checks(pings)
+    reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
+    asked = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
+    findings += run_checks(_server_checks(reachable) + asked)
+    findings += run_checks(_role_checks(reachable, settings))
+    skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
+    return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
+
+
+def _server_checks(reachable: dict[str, doctor_servers.Server]) -> list[Check]:
+    """One check for each server, however many roles it plays."""
+    places: dict[str, list[doctor_servers.Server]] = {}
+    for server in reachable.values():
+        places.setdefault(server.place, []).append(server)
+    checks = []
+    for shared in places.values():
+        roles = [server.role for server in shared]
+        checks.append(Check("servers", "+".join(roles), lambda r=roles, s=shared[0]: doctor_servers.check_server(r, s)))  # type: ignore[misc]
+    return checks
+
+
+def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSettings | None) -> list[Check]:
+    checks = []
+    if broker := reachable.get("broker"):
+        checks += [
+            Check("queues", "queues", lambda: doctor_queues.check_queues(broker)),
+            Check("queues", "held by workers", lambda: doctor_queues.check_unacked(broker, settings)),
+            Check("workers", "workers", lambda: doctor_queues.check_workers(broker)),
+        ]
+        if settings:
+            checks.append(Check("workers", "redelivery", lambda: doctor_queues.check_visibility(broker, settings)))
+    if ledger := reachable.get("ledger"):
+        own = settings.ledger if settings else LedgerSettings()
+        checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
+        checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
+    return checks
+
+
+def preflight() -> list[str]:
+    """What a worker that starts now would stumble over, one sentence each; in about 5 s at the latest.
+
+    Raises:
+        SettingsError: the settings can't be used; a worker would not start.
+    """
+    settings = load()
+    check_urls(settings)
+    servers = doctor_servers.servers(settings)
+    checks = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
+    found = run_checks(checks)
+    return [f"{f.name} {f.message}. Starting all the same: Celery keeps trying" for f in found if f.level != "ok"]

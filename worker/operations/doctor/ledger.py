@@ -1,0 +1,81 @@
+"""The doctor's look into the ledger: what is still unknown, what is halted, what was enqueued and never began."""
+
+import json
+import time
+from typing import Any, cast
+
+from producers.intents import INTENTS_KEY
+from producers.redis.url import is_sentinel
+from worker.execution.policy.ledger_server import KINDS, online_replicas, replicas_setting
+from worker.ledger.redis import HALTS_KEY, UNKNOWN_KEY, halt_of
+from worker.operations.doctor.findings import Examiner, Finding, duration
+from worker.operations.doctor.servers import Server, open_client
+from worker.operations.operator import Scope
+from worker.settings import LedgerSettings
+
+EXAMINER = Examiner("ledger")
+_LATE_SECONDS = 60.0
+"""How much later than its time an intent may still be on its way."""
+
+
+def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
+    """Open unknowns, halts and overdue intents."""
+    with open_client(ledger.url) as client:
+        count = cast("int", client.zcard(UNKNOWN_KEY))
+        oldest = cast("list[tuple[str, float]]", client.zrange(UNKNOWN_KEY, 0, 0, withscores=True))
+        halts = cast("dict[str, str]", client.hgetall(HALTS_KEY))
+        overdue_ms = (time.time() - settings.intent_seconds - _LATE_SECONDS) * 1000
+        overdue = cast("int", client.zcount(INTENTS_KEY, "-inf", overdue_ms))
+    return [_unknowns(count, oldest), *_halts(halts), _intents(overdue)]
+
+
+def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
+    """Whether those are there that withdrawals and closes wait for; and whether something should wait, and does not."""
+    with open_client(ledger.url) as client:
+        online = online_replicas(cast("dict[str, Any]", client.info("replication")))
+    found = []
+    for command, needed in settings.replicas.items():
+        what, setting = KINDS[command], replicas_setting(command)
+        name = f"replicas for {what}"
+        if needed > online:
+            advice = f"bring replicas back, or lower {setting}"
+            found.append(EXAMINER.fault(name, f"{online} of {needed}: {what} are refused", advice))
+        elif needed:
+            found.append(EXAMINER.ok(name, f"{online}, {needed} needed"))
+        elif is_sentinel(ledger.url):
+            advice = f"{setting}=1: a record that no replica has is lost in a failover, and with it what was sent"
+            found.append(EXAMINER.warning(name, f"{what} don't wait for one", advice))
+    return found
+
+
+def _unknowns(count: int, oldest: list[tuple[str, float]]) -> Finding:
+    if not count or not oldest:
+        return EXAMINER.ok("open unknowns", "none")
+    command_id, since_ms = oldest[0]
+    said = f"{count}, the oldest for {duration(max(0.0, time.time() - since_ms / 1000))}"
+    advice = f"look at the venue whether it was executed; begin with: orders show {command_id}"
+    return EXAMINER.warning("open unknowns", said, advice)
+
+
+def _halts(halts: dict[str, str]) -> list[Finding]:
+    if not halts:
+        return [EXAMINER.ok("halts", "none")]
+    return [_halt(what, stored) for what, stored in sorted(halts.items())]
+
+
+def _halt(what: str, stored: str) -> Finding:
+    name, scope = f"halt {what}", Scope(*what.rpartition("/")[::2]).in_words()
+    try:
+        halt = halt_of(stored)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        return EXAMINER.warning(name, f"{scope}: halted, by a record that can't be read")
+    age = duration(max(0.0, time.time() - halt.at / 1000))
+    return EXAMINER.warning(name, f"{scope}: halted by {halt.who} for {age}: {halt.why}", "meant to be?")
+
+
+def _intents(overdue: int) -> Finding:
+    name = "enqueued, not begun"
+    if not overdue:
+        return EXAMINER.ok(name, "none overdue")
+    advice = "workers publish again what was lost; is one running, and long enough? see workers and queues"
+    return EXAMINER.warning(name, f"{overdue} overdue", advice)

@@ -1,0 +1,245 @@
+"""The operator's desk: what is unknown, what is halted, what happened, and settling an unknown by a person's word.
+
+Over the ledger's client; every method may raise :class:`~worker.ledger.base.LedgerUnavailable`. Halts are read by
+``transitions.lua`` in the same step in which a send begins, so every worker sees one before its next send.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+
+from producers.arguments import ALIAS
+from producers.commands import COMMANDS as TASKS
+from producers.printable import printable
+from producers.report import Outcome, Report
+from worker.clock import Clock
+from worker.ledger.base import Halted, Ledger, Record, State
+from worker.ledger.redis import HALTS_KEY, JOURNAL_KEY, guarded, halt_of
+from worker.reconciliation.reconciler import NoSuchCommand, StillOpen, settled
+from worker.reconciliation.store import Casebook
+
+COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
+"""What can be halted by name."""
+ANY = "*"
+PASSING = ("cancel", "close", "positions")
+"""What a halt of :data:`ANY` command lets pass: what reduces risk, and what changes nothing."""
+FOLLOW_SECONDS = 1.0
+PAGE = 500
+LONGEST_WHO, LONGEST_WHY = 100, 500
+"""Characters."""
+
+
+class NotUnknown(Exception):
+    """The command is settled already; its report stands."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(f"{report.command_id} is not unknown: it is {report.outcome.value} ({report.message})")
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An open unknown."""
+
+    command_id: str
+    since: int
+    """UNIX ms on the ledger's clock."""
+    record: Record | None
+    """None when someone removed it."""
+    first_look: int | None
+    """When a reconcile found nothing for the first time, UNIX ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a halt applies to."""
+
+    account: str = ANY
+    command: str = ANY
+
+    @property
+    def field(self) -> str:
+        """Its field in the hash of halts."""
+        return f"{self.account}/{self.command}"
+
+    def in_words(self) -> str:
+        """For people."""
+        what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
+        return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal."""
+
+    position: str
+    """Its place in the stream, ``<UNIX ms on the ledger's clock>-<number>``."""
+    fields: dict[str, str]
+    """``event``, ``id``, ``token``, ``outcome``, and what the event adds."""
+
+    @property
+    def at(self) -> int:
+        """UNIX ms."""
+        return int(self.position.partition("-")[0])
+
+
+def scope(account: str | None, command: str | None) -> Scope:
+    """The scope that these name; None is any.
+
+    Raises:
+        ValueError: for what can't be an alias, or is no command that can be halted.
+    """
+    if account is not None and not re.fullmatch(ALIAS, account):
+        raise ValueError("--account must be an alias: letters, digits, - and _")
+    if command is not None and command not in COMMANDS:
+        raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
+    # Aliases know no case, see producers.commands.Account.
+    return Scope(account.lower() if account else ANY, command or ANY)
+
+
+def every_command(account: str) -> list[Scope]:
+    """The scopes that together halt everything of an account, or of every one."""
+    return [Scope(account, command) for command in (ANY, *PASSING)]
+
+
+def passing(halts: Sequence[Scope]) -> dict[str, list[str]]:
+    """What is still sent beside these halts: each command, with the accounts for which it is halted."""
+    found = {}
+    for command in COMMANDS:
+        names = {command} if command in PASSING else {command, ANY}
+        accounts = sorted({halt.account for halt in halts if halt.command in names})
+        if ANY not in accounts:
+            found[command] = accounts
+    return found
+
+
+class OperatorDesk:
+    """What a person may see and do."""
+
+    def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._clock = clock
+        self._casebook = Casebook(client)
+
+    # -- unknowns ----------------------------------------------------------------------------------------------------
+
+    def unknowns(self) -> list[Unknown]:
+        """Open unknowns, oldest first."""
+        return [
+            Unknown(command_id, since, self._ledger.read(command_id), self._casebook.first_look(command_id))
+            for command_id, since in self._casebook.unknowns()
+        ]
+
+    def unknown(self, command_id: str) -> Report:
+        """The report of a command that is unknown.
+
+        Raises:
+            NoSuchCommand, StillOpen, NotUnknown: it is not.
+        """
+        record = self._ledger.read(command_id)
+        if record is None:
+            raise NoSuchCommand(f"the ledger has no command {command_id}")
+        if record.report is None:
+            raise StillOpen(f"{command_id} is being executed ({record.state.value}): nothing is unknown yet")
+        if record.state is not State.UNKNOWN:
+            raise NotUnknown(record.report)
+        return record.report
+
+    def resolve(self, command_id: str, *, reference: str | None, who: str, why: str) -> Report:
+        """Settle an unknown by a person's word: executed under the venue's ``reference``, or not executed for None.
+
+        Who and why go into the record, the journal and the report. Returns the report that stands.
+
+        Raises:
+            NoSuchCommand, StillOpen, NotUnknown: there is nothing to resolve.
+        """
+        report = self.unknown(command_id)
+        who, why = _on_record(who, why)
+        outcome = Outcome.NOT_SENT if reference is None else Outcome.ACCEPTED
+        named = None if reference is None else printable(reference, LONGEST_WHY)
+        said = "not executed" if named is None else f"executed as {named}"
+        result = None if named is None else {"id": named}
+        words = f"{said}, by the word of {who}: {why}"
+        made = settled(report, outcome, words, result, self._clock.now_ms())
+        stands = self._ledger.resolve(made, who=who, why=why)
+        self._casebook.forget_look(command_id)
+        if stands is None:
+            raise NoSuchCommand(f"the ledger has no command {command_id} any more")
+        if stands != made:
+            raise NotUnknown(stands)
+        return stands
+
+    # -- halts ---------------------------------------------------------------------------------------------------------
+
+    def halt(self, *scopes: Scope, who: str, why: str) -> Halted:
+        """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
+        :meth:`resume`, over every restart."""
+        who, why = _on_record(who, why)
+        halt = Halted(who, why, self._clock.now_ms())
+        stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
+        fields = {each.field: stored for each in scopes}
+        self._with_journal("halt", scopes, who, why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
+        return halt
+
+    def resume(self, halted: Scope, *, who: str, why: str = "") -> bool:
+        """End the halt of exactly this scope; False when there is none."""
+        if not guarded(self._client.hexists, HALTS_KEY, halted.field):
+            return False
+        self._with_journal("resume", [halted], *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
+        return True
+
+    def halts(self) -> list[tuple[Scope, Halted]]:
+        """Every halt that holds."""
+        stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
+        return [(Scope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
+
+    def _with_journal(
+        self, event: str, scopes: Sequence[Scope], who: str, why: str, change: Callable[[Any], object]
+    ) -> None:
+        """The change and its lines of the journal, all or none."""
+        fields = {"event": event, "id": "", "token": "", "outcome": ""}
+        with self._client.pipeline(transaction=True) as pipe:
+            change(pipe)
+            for each in scopes:
+                pipe.xadd(JOURNAL_KEY, cast("Any", {**fields, "scope": each.field, "who": who, "why": why}))
+            guarded(pipe.execute)
+
+    # -- journal -------------------------------------------------------------------------------------------------------
+
+    def journal(self, command_id: str | None = None, last: int | None = None) -> list[Entry]:
+        """Entries, oldest first; of one command, or the ``last`` of all."""
+        found: list[Entry] = []
+        end = "+"
+        while last is None or len(found) < last:
+            page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE))
+            found += [entry for entry in page if command_id in (None, entry.fields.get("id"))]
+            if len(page) < PAGE:
+                break
+            end = f"({page[-1].position}"
+        return list(reversed(found[:last]))
+
+    def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[Entry | None]:
+        """Entries behind the position ``after``, for ever; None about once a second while there are none."""
+        while True:
+            told = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE, block=int(FOLLOW_SECONDS * 1000))
+            page = _entries(told[0][1]) if told else []
+            if not page:
+                yield None
+            for entry in page:
+                after = entry.position
+                if command_id in (None, entry.fields.get("id")):
+                    yield entry
+
+
+def _on_record(who: str, why: str) -> tuple[str, str]:
+    """Who and why as everybody will read them: on one line, with nothing in it that nobody sees."""
+    return printable(who, LONGEST_WHO), printable(why, LONGEST_WHY)
+
+
+def _entries(rows: Any) -> list[Entry]:
+    return [Entry(position, dict(fields)) for position, fields in rows]

@@ -1,0 +1,48 @@
+"""Running a reconcile for a person: here, or by a worker."""
+
+from celery.exceptions import TimeoutError as NoAnswer
+from kombu.exceptions import KombuError
+
+from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
+from worker.celery_app.reconcile_task import RECONCILE, build_reconciler, desk_app, result_publisher
+from worker.reconciliation.reconciler import NoSuchCommand, Reconciled, StillOpen
+from worker.settings import WorkerSettings
+
+
+def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
+    """Look from this process, with this environment's keys.
+
+    Raises:
+        NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
+    """
+    with desk_app(settings, settings.ledger.keep_days) as app:
+        reconciler = build_reconciler(settings, result_publisher(app))
+        return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
+
+
+def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: float) -> list[Reconciled]:
+    """Let a worker look, and wait for its answer for ``timeout`` seconds.
+
+    Raises:
+        NoSuchCommand, StillOpen: as the worker says.
+        ReportPending: no answer in time.
+        BrokerUnavailable: broker or results can't be reached, or the worker can't reach the ledger.
+    """
+    name = command_id or "all"
+    with desk_app(settings) as app:
+        try:
+            kwargs = {} if command_id is None else {"command_id": command_id}
+            asked = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
+            return [Reconciled(**row) for row in asked.get(timeout=timeout)]
+        except NoAnswer:
+            raise ReportPending(name, timeout, f"does a worker serve {RECONCILE}?") from None
+        except LookupError as error:
+            raise NoSuchCommand(str(error)) from None
+        except RuntimeError as error:
+            if error.__cause__ is not None:
+                # Celery's own, which advises to restart: results can't be reached. The worker's comes without a cause.
+                why = f"{UNREACHABLE}: {type(error.__cause__).__name__}"
+                raise BrokerUnavailable([name], why) from None
+            raise StillOpen(str(error)) from None
+        except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger
+            raise BrokerUnavailable([name], str(error)[:120]) from None

@@ -1,0 +1,1 @@
+"""Settling commands of unknown fate by evidence from the venue."""

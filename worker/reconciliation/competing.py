@@ -1,0 +1,171 @@
+"""When a command's record can have been made, and which other commands could have made it."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from producers.commands import Command, parse_command
+from producers.errors import InvalidCommand
+from producers.report import Outcome, Reason
+from worker.ledger.base import Ledger, Record, State
+from worker.reconciliation.matching import Rival
+from worker.reconciliation.store import Casebook
+from worker.venues.base import Account
+from worker.venues.records import Window
+
+LEASES_MS = 600_000
+"""How much longer ago than its arrival a rival's send may have been begun: more than the longest lease that the
+settings of timeouts allow."""
+
+BegunBetween = Callable[[int, int, str, Collection[str]], list[str] | None]
+"""As :meth:`worker.reconciliation.store.Begun.between`."""
+
+EVER = Window(0, 10**15, 10**15)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
+    that passed before the venue looked, nobody tells."""
+
+    least: int
+    most: int
+
+    @property
+    def size(self) -> int:
+        """In whichever direction."""
+        return max(abs(self.least), abs(self.most))
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileLimits:
+    """When a look counts. All in seconds."""
+
+    settle: float = 60.0
+    """How long after the last possible arrival the venue has time to show a command everywhere."""
+    apart: float = 30.0
+    """Between the two looks that find nothing."""
+    arrival: float = 15.0
+    """How long after its signature the venue may still take a request."""
+    clock_margin: float = 2.0
+    """By how much clocks may differ beyond what the venue's own clock shows."""
+
+    def window(self, record: Record, offset: Offset) -> Window | None:
+        """When the record can have been made, on the venue's clock, which is ``offset`` ahead of ours now; None when
+        nothing says when it was sent."""
+        report = record.report
+        first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
+        if not first:
+            return None
+        margin = int(self.clock_margin * 1000)
+        end = self.last_arrival(record) + margin + max(0, offset.most)
+        return Window(min(first) - margin + min(0, offset.least), end, end + int(self.settle * 1000))
+
+    def last_arrival(self, record: Record) -> int:
+        """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
+        report = record.report
+        signed = (report.last_signed_at or report.first_sent_at) if report else None
+        # Of a command that was taken over, a dead owner's last signature is on no record, whatever the first doubt was.
+        if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
+            signed = max(signed or 0, record.lease_until, record.first_begun_at)
+        return signed + int(self.arrival * 1000)
+
+
+class Rivals:
+    """Finds the commands that could have made the same record as another."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        casebook: Casebook,
+        limits: ReconcileLimits,
+        accounts: Mapping[str, Account],
+        begun_between: BegunBetween | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._casebook = casebook
+        self._limits = limits
+        self._accounts = accounts
+        self._begun_between = begun_between or casebook.begun_between
+        self._known: dict[str, tuple[Record, Command | None]] = {}
+        self._made: dict[str, tuple[Offset, Rival | None]] = {}
+
+    def for_a_run(self) -> Self:
+        """The same, remembering the journal and the records that it has read: what has ended sends nothing any more."""
+        begun = self._casebook.begun()
+        return type(self)(self._ledger, self._casebook, self._limits, self._accounts, begun.between)
+
+    def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
+        """Every command of the same kind and place that is not proven not executed, begun when it could have made a
+        record in the window; None when the journal does not reach back so far.
+
+        Raises:
+            LedgerUnavailable: the ledger can't be asked.
+        """
+        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
+        start, end = window.start - before, window.late + offset.size
+        same_place = self._same_place(record.account)
+        ids = self._begun_between(start, end, record.command, same_place)
+        if ids is None:
+            return None
+        found = [self._rival(each, record, command, same_place, offset) for each in ids if each != record.command_id]
+        return [rival for rival in found if rival is not None]
+
+    def _same_place(self, alias: str) -> set[str]:
+        """The aliases that may be this one's account as well: two keys of one account look like two accounts here."""
+        mine = self._accounts.get(alias)
+        place = (mine.venue, mine.base_url) if mine else None
+        return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == place)}
+
+    def _rival(
+        self, command_id: str, record: Record, command: Command, same_place: set[str], offset: Offset
+    ) -> Rival | None:
+        known = self._known.get(command_id) or self._read(command_id)
+        # What does not say its arguments or times may have been anything: it is taken for this one's double. So is one
+        # whose record has expired.
+        if known is None:
+            return Rival(command_id, command, EVER)
+        other, asked = known
+        if other.command != record.command or other.account not in same_place:
+            return None
+        if asked is None or command_id not in self._known:
+            return self._as_rival(other, asked or command, offset)
+        made = self._made.get(command_id)
+        if made is None or made[0] != offset:
+            made = self._made[command_id] = offset, self._as_rival(other, asked, offset)
+        return made[1]
+
+    def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
+        record = self._ledger.read(command_id)
+        if record is None:
+            return None
+        known = record, command_of(record)
+        if record.state in (State.SETTLED, State.UNKNOWN):
+            self._known[command_id] = known
+        return known
+
+    def _as_rival(self, other: Record, asked: Command, offset: Offset) -> Rival | None:
+        if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
+            return None
+        accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
+        # After an attempt of unknown fate there may be a second record, which the answer to a later one does not name.
+        # What was settled without an answer, by evidence or by a person's word, had one.
+        second = bool(other.progress.tainted and other.report and other.report.http_status)
+        reference = reference_of(other.report.result) if accepted and other.report and not second else ""
+        return Rival(other.command_id, asked, self._limits.window(other, offset) or EVER, reference)
+
+
+def reference_of(result: Any) -> str:
+    """The venue's id in what it answered to an accepted command; an order may be nested (``docs/venues.md``)."""
+    inner = result.get("order", result) if isinstance(result, Mapping) else None
+    found = inner.get("id") if isinstance(inner, Mapping) else None
+    return str(found) if isinstance(found, str | int) else ""
+
+
+def command_of(record: Record) -> Command | None:
+    """The command of a record; None when the record does not have its arguments."""
+    try:
+        return parse_command(f"orders.{record.command}", json.loads(record.arguments))
+    except (ValueError, TypeError, InvalidCommand):
+        return None

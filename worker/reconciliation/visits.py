@@ -1,0 +1,97 @@
+"""Visiting the venues in one run of a reconcile: each account once, for all of its commands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from producers.commands import Command
+from worker.clock import Clock
+from worker.ledger.base import Record
+from worker.reconciliation.competing import Offset, ReconcileLimits, command_of
+from worker.venues.base import Account
+from worker.venues.records import Look, Window
+
+
+class Visit(Protocol):
+    """One run's look at one account, read once for all of its commands. No method raises for what the venue answers."""
+
+    def time(self) -> int | None:
+        """The venue's clock, UNIX ms; None when it can't be read."""
+
+    def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
+        """Read everything that is there of these commands' kinds and times."""
+
+    def look(self, command: Command, window: Window) -> Look:
+        """What was read that could be this command's, which is one of the wanted."""
+
+
+class Reads(Protocol):
+    """Looking at one venue."""
+
+    def visit(self, account: Account) -> Visit:
+        """A look that begins now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An account, as one visit showed it."""
+
+    visit: Visit
+    offset: Offset
+    wanted: Mapping[str, tuple[Command, Window]]
+    """By command id: what was looked for. Without those of which nothing says what they asked for, or when."""
+
+
+class Visits:
+    """Those of one run, made when the first command of an account asks for its own."""
+
+    def __init__(
+        self, reads: Mapping[str, Reads], clock: Clock, limits: ReconcileLimits, records: Sequence[Record]
+    ) -> None:
+        """``reads`` by venue; ``records`` are all that the run looks for."""
+        self._reads = reads
+        self._clock = clock
+        self._limits = limits
+        self._records = records
+        self._made: dict[str, Seen | str] = {}
+
+    def of(self, account: Account) -> Seen | str:
+        """The visit to an account; or why it says nothing, as a sentence."""
+        if account.alias not in self._made:
+            self._made[account.alias] = self._visited(account)
+        return self._made[account.alias]
+
+    def behind(self, alias: str) -> int:
+        """By how much the clock of a venue that was visited is behind ours at most, ms; 0 when it is ahead."""
+        seen = self._made[alias]
+        return 0 if isinstance(seen, str) else max(0, -seen.offset.least)
+
+    def _visited(self, account: Account) -> Seen | str:
+        reads = self._reads.get(account.venue)
+        if reads is None:
+            return f"{account.venue} has no reads that would show it"
+        visit = reads.visit(account)
+        before = self._offset(visit)
+        if isinstance(before, str):
+            return before
+        wanted = {}
+        for record in self._records:
+            command, window = command_of(record), self._limits.window(record, before)
+            if record.account == account.alias and record.place in ("", account.place) and command and window:
+                wanted[record.command_id] = command, window
+        visit.read([*wanted.values()])
+        after = self._offset(visit)
+        if isinstance(after, str):
+            return after
+        if max(after.least - before.most, before.least - after.most) > int(self._limits.clock_margin * 1000):
+            return "the venue's clock, or this machine's, jumped while the venue was read"
+        return Seen(visit, before, wanted)
+
+    def _offset(self, visit: Visit) -> Offset | str:
+        asked, venue_time, answered = self._clock.now_ms(), visit.time(), self._clock.now_ms()
+        if venue_time is None:
+            return "the venue's clock can't be read"
+        offset = Offset(venue_time - max(asked, answered), venue_time - min(asked, answered))
+        if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
+            return "the venue took too long to tell its time: its records' times can't be compared by it"
+        return offset

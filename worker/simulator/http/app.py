@@ -1,0 +1,171 @@
+"""The ASGI application: venue requests by the shortest way, `/_control/` by a Starlette application beside it."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from worker.simulator.http.control_api import control_app
+from worker.simulator.http.fault_effects import misbehave
+from worker.simulator.http.messages import Examined, Reply, Request
+from worker.simulator.http.pending_reply import Exchange
+from worker.simulator.http.wire import WIRE, Wire, WireServer
+from worker.simulator.records import Arrival
+from worker.simulator.simulator import Simulator
+
+logger = logging.getLogger("worker.simulator")
+
+CONTROL_PREFIX = "/_control/"
+MAX_BODY = 65_536
+"""Bytes; the longest command is far below a kilobyte."""
+
+_NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
+_TOO_LARGE = Reply(413, b"Content Too Large", ((b"content-type", b"text/plain"), (b"connection", b"close")))
+
+
+class Application:
+    """Both venues and the control API, on one port."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._control = control_app(simulator, self.close_idle, self.keep_alive_for)
+        self.server: WireServer | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            if scope["path"].startswith(CONTROL_PREFIX):
+                await self._control(scope, receive, send)
+            else:
+                await self._venue(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only a stopping server cancels, and it has ended the connection: this is the task's last line anyway.
+            return
+
+    async def close_idle(self, rst: bool) -> int:
+        """Close the idle connections; see `WireServer.close_idle`."""
+        return await self.server.close_idle(rst=rst) if self.server else 0
+
+    def keep_alive_for(self, seconds: int) -> None:
+        """Change how long a connection may be idle."""
+        if self.server:
+            self.server.keep_alive_for(seconds)
+
+    async def _venue(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read(receive)
+        if body is None:
+            return  # the client left before its request was complete: no request
+        simulator = self._simulator
+        request = Request(
+            scope["method"], scope["path"], dict(scope["headers"]), scope["query_string"], body, simulator.now_ms()
+        )
+        examined = _unserved(_TOO_LARGE) if len(body) > MAX_BODY else simulator.examine(request)
+        examined = examined or _unserved(_NOT_FOUND)
+        armed = simulator.board.take(request.path, examined.api_key, examined.fields or {})
+        wire: Wire = scope["extensions"][WIRE]
+        arrival = _arrival(request, examined, wire.peer_port)
+        if armed is not None:
+            arrival.fault = armed.fault.kind.value
+        simulator.book.arrive(arrival)
+        exchange = Exchange(
+            wire, receive, send, arrival, examined.run, simulator.latency, simulator.book, _echoes(request, examined)
+        )
+        if armed is None:
+            await exchange.answer(exchange.execute())
+        else:
+            await misbehave(exchange, armed, simulator.holds)
+        _log(arrival, scope)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The request's body, or a byte more than allowed of it; None when the client left."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body") and len(body) <= MAX_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+    return None if message["type"] == "http.disconnect" else body
+
+
+def _unserved(reply: Reply) -> Examined:
+    return Examined(lambda: reply)
+
+
+def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
+    """Everstrike signs in a header, Bit-Z in the form."""
+    signature = request.headers.get(b"x-signature") or (examined.fields or {}).get("sign", "").encode()
+    return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
+
+
+def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:
+    stamp = examined.timestamp_ms
+    return Arrival(
+        seq=0,
+        time_ms=request.time_ms,
+        method=request.method,
+        path=request.path,
+        api_key=examined.api_key,
+        timestamp_ms=stamp,
+        age_ms=None if stamp is None else request.time_ms - stamp,
+        signature_ok=examined.signature_ok,
+        peer_port=peer_port,
+    )
+
+
+def _log(arrival: Arrival, scope: Scope) -> None:
+    """One line a request: never a header, a field or a body. The raw path cannot hold a line break."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    path = scope["raw_path"][:200].decode("latin-1")
+    answer = "no answer" if arrival.status is None else str(arrival.status)
+    verdict = ", executed" if arrival.executed else ""
+    fault = f" (fault: {arrival.fault})" if arrival.fault else ""
+    logger.info("%s %s -> %s%s%s", arrival.method, path, answer, verdict, fault)
+
+
+def run(host: str, port: int, *, demo: bool, on_ready: Callable[[str], None] | None, stop_with_stdin: bool) -> None:
+    """Serve until a signal, or until standard input ends if so told; see `server.serve`."""
+    simulator = Simulator(demo=demo)
+    application = Application(simulator)
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        http=Wire,
+        loop="asyncio",  # `Wire.reset` wants real sockets, which uvloop hides
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=simulator.settings.keep_alive_seconds,
+    )
+    server = WireServer(config, lambda actual: ready(actual))
+    application.server = server
+
+    def ready(actual: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{actual}"
+        logger.info("serving Everstrike and Bit-Z on %s", url)
+        if stop_with_stdin:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), partial(_stop_at_eof, server))
+        if on_ready:
+            on_ready(url)
+
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        logger.info("stopped")
+
+
+def _stop_at_eof(server: WireServer) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        server.should_exit = True

@@ -1,0 +1,259 @@
+"""The control API under `/_control/`: JSON in, JSON out; `control.SimulatorControl` is its client.
+
+A request that cannot be read is answered with 400 and the reason as text. There is no password: who reaches the port
+owns the book, and so the server listens on loopback unless told otherwise.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from typing import Literal, TypeVar
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from worker.simulator.accounts import Holdings, ages_of
+from worker.simulator.faults import ArmedFault, Fault
+from worker.simulator.records import Arrival, Change, Execution, Record, Settings, VenueName
+from worker.simulator.simulator import Simulator
+
+MAX_WAIT_SECONDS = 600.0
+
+_JSON: TypeAdapter[object] = TypeAdapter(object)
+_CHANGES = TypeAdapter(dict[str, JsonValue])
+_HOLDINGS = TypeAdapter(Holdings)
+
+
+class _AccountBody(Record):
+    venue: VenueName
+    api_key: str = Field(min_length=1)
+    secret: str = Field(min_length=1)
+
+
+class _Visibility(Record):
+    path: str
+    ms: int = Field(ge=0)
+
+
+class _Release(Record):
+    action: Literal["proceed", "drop"] = "proceed"
+    fault_id: int | None = None
+
+
+class _Reset(Record):
+    demo: bool | None = None
+
+
+class _IdleReset(Record):
+    rst: bool = False
+
+
+class _Filter(Record):
+    """Which arrivals or executions are meant."""
+
+    path: str | None = None
+    api_key: str | None = None
+    since: int = 0
+    limit: int | None = Field(default=None, ge=0)
+
+    def keeps(self, record: Arrival | Execution) -> bool:
+        return record.seq > self.since and self.path in (None, record.path) and self.api_key in (None, record.api_key)
+
+
+class _Wait(_Filter):
+    arrivals: int | None = Field(default=None, ge=1)
+    executions: int | None = Field(default=None, ge=1)
+    timeout: float = Field(default=10.0, ge=0, le=MAX_WAIT_SECONDS)
+
+
+class _Whose(Record):
+    api_key: str
+    venue: VenueName = "everstrike"
+
+
+_B = TypeVar("_B", bound=Record)
+_K = TypeVar("_K", Arrival, Execution)
+
+
+class ControlApi:
+    """The endpoints; each returns what becomes the JSON of a 200."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        close_idle: Callable[[bool], Awaitable[int]],
+        keep_alive_for: Callable[[int], None],
+    ) -> None:
+        self._simulator = simulator
+        self._close_idle = close_idle
+        self._keep_alive_for = keep_alive_for
+
+    async def health(self, _request: Request) -> object:
+        """Whether it is there, and the venues' clock."""
+        return {"time_ms": self._simulator.now_ms()}
+
+    async def accounts(self, request: Request) -> object:
+        """Make an API key known."""
+        body = await _body(request, _AccountBody)
+        self._simulator.book.add_account(body.venue, body.api_key, body.secret)
+        return {}
+
+    async def put_holdings(self, request: Request) -> object:
+        """Put records into an account."""
+        self._simulator.put(await _body(request, Change))
+        return {}
+
+    async def holdings(self, request: Request) -> object:
+        """One account's side of the book."""
+        whose = _Whose.model_validate(dict(request.query_params))
+        account = self._simulator.book.account(whose.venue, whose.api_key)
+        if account is None:
+            raise LookupError(f"no {whose.venue} account has this key")
+        return _HOLDINGS.dump_python(account.holdings, mode="json")
+
+    async def settings(self, request: Request) -> object:
+        """Change the named settings; answers with all of them."""
+        changes = _CHANGES.validate_json(await request.body())
+        self._simulator.settings = Settings.model_validate({**self._simulator.settings.model_dump(), **changes})
+        self._keep_alive_for(self._simulator.settings.keep_alive_seconds)
+        return self._simulator.settings.model_dump()
+
+    async def visibility(self, request: Request) -> object:
+        """Delay what reads at a path see."""
+        body = await _body(request, _Visibility)
+        self._simulator.book.set_delay(body.path, body.ms)
+        return {}
+
+    async def reset(self, request: Request) -> object:
+        """Begin anew."""
+        self._simulator.reset((await _body(request, _Reset)).demo)
+        self._keep_alive_for(self._simulator.settings.keep_alive_seconds)
+        return {}
+
+    async def arm(self, request: Request) -> object:
+        """Arm a fault."""
+        return {"id": self._simulator.arm(await _body(request, Fault)).id}
+
+    async def faults(self, _request: Request) -> object:
+        """List the faults and their counts."""
+        return {"faults": [_listed(armed) for armed in self._simulator.board.list()]}
+
+    async def clear_faults(self, request: Request) -> object:
+        """Disarm one fault or all."""
+        return {"cleared": self._simulator.board.clear(request.path_params.get("fault_id"))}
+
+    async def release(self, request: Request) -> object:
+        """Let held requests go on, or drop them."""
+        body = await _body(request, _Release)
+        proceed = body.action == "proceed"
+        return {"released": self._simulator.holds.release(proceed=proceed, fault_id=body.fault_id)}
+
+    async def reset_idle(self, request: Request) -> object:
+        """Close idle connections."""
+        return {"closed": await self._close_idle((await _body(request, _IdleReset)).rst)}
+
+    async def arrivals(self, request: Request) -> object:
+        """Requests received."""
+        wanted = _Filter.model_validate(dict(request.query_params))
+        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.book.arrivals, wanted)]}
+
+    async def executions(self, request: Request) -> object:
+        """Mutating requests that took effect."""
+        wanted = _Filter.model_validate(dict(request.query_params))
+        return {"executions": [asdict(row) for row in _chosen(self._simulator.book.executions, wanted)]}
+
+    async def ages(self, request: Request) -> object:
+        """How old requests were on arrival."""
+        wanted = _Filter.model_validate(dict(request.query_params))
+        return ages_of(_chosen(self._simulator.book.arrivals, wanted))
+
+    async def wait(self, request: Request) -> object:
+        """Answer once enough records match, or when the time is up."""
+        wanted = _Wait.model_validate(dict(request.query_params))
+        kind, needed = (Arrival, wanted.arrivals) if wanted.arrivals else (Execution, wanted.executions)
+        if needed is None:
+            raise ValueError("say how many arrivals or executions to wait for")
+        book = self._simulator.book
+        known: Iterable[Arrival | Execution] = book.arrivals if kind is Arrival else book.executions
+        seen = sum(map(wanted.keeps, known))
+        reached = asyncio.Event()
+
+        def count(record: Arrival | Execution) -> None:
+            nonlocal seen
+            seen += isinstance(record, kind) and wanted.keeps(record)
+            if seen >= needed:
+                reached.set()
+
+        unwatch = book.watch(count)
+        try:
+            async with asyncio.timeout(wanted.timeout):
+                if seen < needed:
+                    await reached.wait()
+        except TimeoutError:
+            return {"reached": False, "seen": seen}
+        finally:
+            unwatch()
+        return {"reached": True, "seen": seen}
+
+
+def _chosen(records: Iterable[_K], wanted: _Filter) -> list[_K]:
+    chosen = [record for record in records if wanted.keeps(record)]
+    return chosen if wanted.limit is None else chosen[max(0, len(chosen) - wanted.limit) :]
+
+
+def _listed(armed: ArmedFault) -> dict[str, object]:
+    fault = armed.fault.model_dump(mode="json")
+    return {"id": armed.id, "matched": armed.matched, "applied": armed.applied, "fault": fault}
+
+
+async def _body(request: Request, model: type[_B]) -> _B:
+    return model.model_validate_json(await request.body() or b"{}")
+
+
+def _in_words(refusal: ValidationError) -> str:
+    """Which field is wrong and why, a line each; pydantic's own text also repeats the whole input."""
+    wrong = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in refusal.errors())
+    return "\n".join(f"{field}: {why}" if field else why for field, why in wrong)
+
+
+def _endpoint(handler: Callable[[Request], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            answer = await handler(request)
+        except ValidationError as refusal:
+            return PlainTextResponse(_in_words(refusal), 400)
+        except (LookupError, ValueError) as refusal:
+            return PlainTextResponse(str(refusal), 400)
+        return Response(_JSON.dump_json(answer), media_type="application/json")
+
+    return endpoint
+
+
+def control_app(
+    simulator: Simulator, close_idle: Callable[[bool], Awaitable[int]], keep_alive_for: Callable[[int], None]
+) -> Starlette:
+    """The application behind `/_control/`."""
+    api = ControlApi(simulator, close_idle, keep_alive_for)
+    table: tuple[tuple[str, str, Callable[[Request], Awaitable[object]]], ...] = (
+        ("GET", "health", api.health),
+        ("PUT", "accounts", api.accounts),
+        ("PUT", "holdings", api.put_holdings),
+        ("GET", "holdings", api.holdings),
+        ("PUT", "settings", api.settings),
+        ("PUT", "visibility", api.visibility),
+        ("POST", "reset", api.reset),
+        ("POST", "faults", api.arm),
+        ("GET", "faults", api.faults),
+        ("DELETE", "faults", api.clear_faults),
+        ("DELETE", "faults/{fault_id:int}", api.clear_faults),
+        ("POST", "release", api.release),
+        ("POST", "reset-idle", api.reset_idle),
+        ("GET", "arrivals", api.arrivals),
+        ("GET", "executions", api.executions),
+        ("GET", "ages", api.ages),
+        ("GET", "wait", api.wait),
+    )
+    return Starlette(routes=[Route(f"/_control/{path}", _endpoint(handler), methods=[m]) for m, path, handler in table])

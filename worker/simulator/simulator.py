@@ -1,0 +1,87 @@
+"""The whole simulator without its HTTP: clock, book, faults, settings and the two venues."""
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+from worker.simulator.accounts import Book
+from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
+from worker.simulator.http.fault_effects import Holds
+from worker.simulator.http.messages import Examined, Request
+from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
+from worker.simulator.venues.bitz import BitZ
+from worker.simulator.venues.everstrike import Everstrike
+from worker.simulator.venues.everstrike_trading import Trading
+
+DEMO_EVERSTRIKE_KEY = "demo-everstrike-key"
+DEMO_EVERSTRIKE_SECRET = "demo-everstrike-secret"  # noqa: S105 - documented, opens nothing but the simulator
+DEMO_BITZ_KEY = "demo-bitz-key"
+DEMO_BITZ_SECRET = "demo-bitz-secret"  # noqa: S105
+
+
+def real_clock() -> int:
+    """UNIX milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Simulator:
+    """All of the simulator's state. For one event loop; nothing here awaits."""
+
+    def __init__(self, *, demo: bool = True, clock: Callable[[], int] = real_clock) -> None:
+        self._clock = clock
+        self._demo = demo
+        self.book = Book(self.now_ms)
+        self.board = FaultBoard()
+        self.holds = Holds()
+        self.reset()
+
+    def reset(self, demo: bool | None = None) -> None:
+        """Forget everything, drop what is held, and begin as at the start; `demo` as then unless said."""
+        self.settings = Settings()
+        self.holds.release(proceed=False)
+        self.board.clear()
+        self.book.forget()
+        trading = Trading(self.book, self.now_ms, lambda: self.settings)
+        self._everstrike = Everstrike(self.book, trading.command, trading.read)
+        self._bitz = BitZ(self.book)
+        if self._demo if demo is None else demo:
+            self._add_demo()
+
+    def now_ms(self) -> int:
+        """The venues' clock: the real one plus the set offset."""
+        return self._clock() + self.settings.clock_offset_ms
+
+    def latency(self) -> float:
+        """Seconds before an answer."""
+        return self.settings.latency_ms / 1000
+
+    def arm(self, fault: Fault) -> ArmedFault:
+        """Arm a fault behind those already armed; a stale one remembers what there is now."""
+        return self.board.arm(fault, self.book.snapshot() if fault.kind is Kind.STALE else {})
+
+    def examine(self, request: Request) -> Examined | None:
+        """Let the venue that serves the path check a request; None when neither does."""
+        return self._everstrike.examine(request) or self._bitz.examine(request)
+
+    def put(self, change: Change) -> None:
+        """Put records into an account; LookupError when the account is not known."""
+        account = self.book.account(change.venue, change.api_key)
+        if account is None:
+            raise LookupError(f"no {change.venue} account has this key")
+        self.book.changing(account).apply(change)
+
+    def _add_demo(self) -> None:
+        self.book.add_account("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET)
+        self.book.add_account("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET)
+        self.put(
+            Change(
+                api_key=DEMO_EVERSTRIKE_KEY,
+                positions=(
+                    Position(pair="USD_BTC_PERP", size=Decimal(1)),
+                    Position(pair="USD_ETH_PERP", size=Decimal(2), direction="SELL"),
+                ),
+                orders=(Order(id="order-1", pair="USD_BTC_PERP", time=self.now_ms()),),
+                balances={"ETH": Decimal(10), "BTC": Decimal(1)},
+            )
+        )
+        self.put(Change(venue="bitz", api_key=DEMO_BITZ_KEY, contracts=(ContractPosition(),)))

@@ -1,0 +1,1 @@
+"""The venues that the simulator plays."""

@@ -1,0 +1,283 @@
+"""Everstrike: close, cancel, withdraw and positions.
+
+Facts and their sources are in ``docs/venues.md``. The ones that shape this file: the signature covers exactly the bytes
+of the body; ``timestamp`` is integer milliseconds; amounts are plain decimals; a refusal of a bad request looks like an
+outage (503 with the venue's own envelope); there is no client order id, so a lost reply can't be looked up by one.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from requests.auth import AuthBase
+
+from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
+from producers.report import Direction, Position, Reason
+from worker.venues.base import (
+    FRONT_STATUSES,
+    UNREADABLE,
+    Account,
+    Answer,
+    Credentials,
+    Proof,
+    Verdict,
+    one_line,
+    post,
+    read_json,
+    retry_after_seconds,
+    untouched,
+    whole_number,
+)
+from worker.venues.contradictions import (
+    contradiction,
+    denies,
+    names_another,
+    says_no,
+    says_yes,
+    shows_record,
+    texts_beside,
+)
+from worker.venues.freshness import NO_CACHE
+from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
+from worker.venues.positions import read_position
+
+FORM = "application/x-www-form-urlencoded"
+
+_CLIENT = "github.com/everstrikeio/market_maker"
+LISTED = (
+    words("Invalid request", Proof.REFUSED, "the API pages' example of a 503, on every page"),
+    words("The order was not found", Proof.REFUSED, f"{_CLIENT}, index.js, should_log"),
+    words(
+        "Your request was rejected due to insufficient balance",
+        Proof.REFUSED,
+        f"{_CLIENT}, index.js, is_insufficient_balance",
+    ),
+    # RFC 9110, 15.5.2: not applied, for lack of valid credentials.
+    Listed(Proof.REFUSED, f"{_CLIENT}, js/Everstrike.js, exceptions: '401'", code=401),
+)
+"""Answers in the whole envelope that refuse for good (``docs/venues.md``). None in words is known to be transient."""
+
+SAFE = re.compile(r"[A-Za-z0-9_.~-]*")
+"""What a form leaves as it is (RFC 3986, 2.3)."""
+
+DIRECTIONS = {"BUY": Direction.LONG, "SELL": Direction.SHORT}
+
+BREAKDOWNS = frozenset({500, 502, 504})
+"""Statuses that say that something broke on the way: what the envelope says beside them proves nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EverstrikeAuth(AuthBase):
+    """``x-signature`` = base64(HMAC-SHA256(secret, body bytes)), over the bytes that are about to be sent."""
+
+    credentials: Credentials
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the key, and for a request with a body its signature."""
+        request.headers["x-api-key"] = self.credentials.api_key
+        if request.body is not None:
+            body = request.body if isinstance(request.body, bytes) else request.body.encode("ascii")
+            digest = hmac.digest(self.credentials.secret_key.encode(), body, hashlib.sha256)
+            request.headers["x-signature"] = base64.b64encode(digest).decode("ascii")
+        return request
+
+
+class Everstrike:
+    """The venue ``everstrike``."""
+
+    name = "everstrike"
+    base_url = "https://api.everstrike.io"
+    commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
+
+    def __init__(self, refusals: Iterable[str] = ()) -> None:
+        """``refusals``: patterns of further messages that refuse for good, see :func:`listed.from_settings`.
+
+        Raises:
+            ValueError: when one of them can't be used.
+        """
+        self._listed = (*LISTED, *from_settings(self.name, refusals))
+
+    def unsupported(self, command: Command) -> str | None:
+        """Everything is supported but Bit-Z's contract ids."""
+        if isinstance(command, Positions) and command.contract_id is not None:
+            return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"
+        return None
+
+    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+        """A signed POST, or for positions a GET with the key alone."""
+        auth = EverstrikeAuth(account.credentials)
+        if isinstance(command, Positions):
+            path, query = ("/position", {"pair": command.pair}) if command.pair else ("/active_positions", None)
+            url = account.base_url + path
+            return requests.Request("GET", url, params=query, headers=NO_CACHE, auth=auth).prepare()
+        path, fields = _mutation(command, now_ms)
+        body = form(fields)
+        return post(account.base_url + path, body, {"content-type": FORM}, auth)
+
+    def judge(self, command: Command, answer: Answer) -> Verdict:
+        """The contract's rows, by status, envelope and message."""
+        payload = read_json(answer.body)
+        envelope = payload if isinstance(payload, Mapping) else {}
+        code, message = envelope.get("code"), envelope.get("msg")
+        said = _Said(
+            http_status=answer.status,
+            venue_code=one_line(code, 64) if isinstance(code, str) else whole_number(code),
+            venue_message=one_line(message) if isinstance(message, str) else None,
+            result=untouched(envelope.get("result")),
+            retry_after=retry_after_seconds(answer.headers),
+        )
+        if answer.status == 429 and code != 200 and not shows_record(envelope.get("result")):
+            return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
+        if answer.status == 200:
+            return _judge_success(command, payload, envelope, said)
+        if answer.status in BREAKDOWNS:
+            return said.verdict(Proof.UNKNOWN, f"an error {answer.status}, which says nothing of the command")
+        if said.venue_code == answer.status and isinstance(message, str) and "result" in envelope:
+            return self._judge_refusal(message, envelope, said)
+        why = f"the answer {answer.status} is not the venue's own reply"
+        lost = answer.status in FRONT_STATUSES
+        return said.verdict(Proof.UNKNOWN, why, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
+
+    def _judge_refusal(self, message: str, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+        """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
+        that shows a record contradicts itself; the documented ones show none."""
+        contradicts = shows_record(envelope["result"]) or says_yes(envelope)
+        counts = (
+            may_refuse(said.http_status) and not contradicts and not any(map(denies_knowledge, texts_beside(envelope)))
+        )
+        listed = find(self._listed, said.http_status, message) if counts else None
+        if listed is not None:
+            return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
+        why = f"the venue answered {said.http_status} with an unlisted message: {said.words}"
+        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, own_refusal=True)
+
+
+def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+    if payload is UNREADABLE or not isinstance(payload, Mapping):
+        return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
+    # msg is "string", "null" or null on success: no yes is decided by it.
+    whole = "result" in envelope and "msg" in envelope and isinstance(envelope["msg"], str | None)
+    if said.venue_code != 200 or not whole:
+        why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
+        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+    result = envelope["result"]
+    wrong = says_no({**envelope, "result": None}) or denies(envelope["msg"])
+    if wrong:
+        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
+    if isinstance(command, Positions):
+        positions = read_positions(command, result)
+        if positions is None:
+            return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
+        return said.verdict(Proof.EXECUTED, f"{len(positions)} open", positions=positions)
+    wrong = contradiction(command, result) if isinstance(result, Mapping) else "it has no record"
+    if wrong:
+        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
+    return said.verdict(Proof.EXECUTED, "the venue took it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the venue said, kept apart from what it proves."""
+
+    http_status: int
+    venue_code: int | str | None
+    venue_message: str | None
+    result: Any
+    retry_after: float | None
+
+    @property
+    def words(self) -> str:
+        return self.venue_message or "no message"
+
+    def verdict(
+        self,
+        proof: Proof,
+        message: str,
+        unknown_reason: Reason = Reason.LOST_REPLY,
+        positions: tuple[Position, ...] | None = None,
+        *,
+        own_refusal: bool = False,
+    ) -> Verdict:
+        return Verdict(
+            proof,
+            message,
+            unknown_reason,
+            self.http_status,
+            self.venue_code,
+            self.venue_message,
+            self.result,
+            positions,
+            self.retry_after,
+            own_refusal,
+        )
+
+
+def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]]:
+    """Path and form fields, in the order of the venue's pages. Every value is already the text that is sent."""
+    if isinstance(command, Close):
+        optional = {
+            "qty": plain(command.qty) if command.qty is not None else None,
+            "price": plain(command.price) if command.price is not None else None,
+            "trigger_price": plain(command.trigger_price) if command.trigger_price is not None else None,
+            "trigger_event": command.trigger_event,
+            "close_on_trigger": str(command.close_on_trigger).lower() if command.close_on_trigger is not None else None,
+        }
+        fields = [("pair", command.pair), *((k, v) for k, v in optional.items() if v is not None)]
+        window = [("recv_window", str(command.recv_window))] if command.recv_window is not None else []
+        return "/auth/close", [*fields, ("timestamp", str(now_ms)), *window]
+    if isinstance(command, Cancel):
+        # The documented form is the id alone.
+        return "/auth/cancel", [("id", command.order_id)]
+    if isinstance(command, Withdraw):
+        fields = [("asset", command.asset), ("qty", plain(command.qty)), ("address", command.address)]
+        return "/auth/withdraw", [*fields, ("timestamp", str(now_ms))]
+    raise TypeError(f"Everstrike has no request for {command.task}")
+
+
+def form(fields: Sequence[tuple[str, str]]) -> bytes:
+    """As :func:`urllib.parse.urlencode`, which takes half of the time of building a request and is asked only where
+    there is something to quote."""
+    if SAFE.fullmatch("".join([value for _, value in fields])):
+        return "&".join([f"{name}={value}" for name, value in fields]).encode("ascii")
+    return urlencode(fields).encode("ascii")
+
+
+def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | None:
+    """Positions from ``/position`` (one object) or ``/active_positions`` (the same objects by pair).
+
+    None when the reply can't be read or is about another pair, which is never taken for "flat".
+    """
+    if not isinstance(result, Mapping):
+        return None
+    by_pair = {command.pair: result} if command.pair else result
+    try:
+        positions = [_position(str(pair), entry) for pair, entry in by_pair.items()]
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    return tuple(position for position in positions if position is not None)
+
+
+def _position(pair: str, entry: Any) -> Position | None:
+    stats = entry["stats"]
+    if not isinstance(stats, Mapping):
+        raise TypeError("no position")
+    if names_another(entry, "pair", pair) or names_another(stats, "pair", pair):
+        raise ValueError("it is about another pair")
+    return read_position(
+        pair,
+        stats["size"],
+        stats.get("direction"),
+        DIRECTIONS,
+        entry_price=stats.get("avg_entry"),
+        liquidation_price=stats.get("lp"),
+        leverage=stats.get("leverage"),
+        margin=stats.get("margin"),
+        realized_pnl=stats.get("rpnl"),
+        unrealized_pnl=stats.get("upnl"),
+    )

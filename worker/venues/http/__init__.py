@@ -1,0 +1,1 @@
+"""HTTP to the venues: connections, grammar, bounds."""
