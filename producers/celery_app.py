@@ -1,10 +1,14 @@
 """A Celery app that listens to its own settings alone."""
 
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
 
-from producers.redis.url import for_celery
+from producers.redis.url import TLS, is_redis, is_sentinel, sentinels_of, tls_options
 
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
@@ -39,3 +43,53 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
     def _with_server(self, options: dict[str, Any]) -> dict[str, Any]:
         given = options.get("transport_options") or {}
         return {**options, "transport_options": {**self._own_broker.options, **given}}
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryUrl:
+    """A server as Celery wants to be told of it."""
+
+    url: str
+    options: Mapping[str, Any]
+    """For ``broker_transport_options`` and ``result_backend_transport_options``."""
+    tls: Mapping[str, Any] | None
+    """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None without TLS."""
+
+
+def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
+    """How Celery and kombu write a URL of ours.
+
+    Raises:
+        ValueError: as :func:`sentinels_of`.
+    """
+    tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
+    if not is_redis(url):
+        return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
+    if not is_sentinel(url):
+        return CeleryUrl(url, {}, _without_ssl(tls))
+    found = sentinels_of(url)
+    name, password = found.server.get("username", ""), found.server.get("password", "")
+    user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
+    places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
+    urls = [f"sentinel://{user}{place}/{found.database}" for place in places]
+    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
+    options = {"master_name": found.master, "sentinel_kwargs": asking}
+    return CeleryUrl(
+        ";".join(urls), options, _without_ssl({**tls, "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls else None)
+    )
+
+
+def _without_ssl(tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Celery and kombu choose the connection's class themselves."""
+    return {key: value for key, value in tls.items() if key != "ssl"} if tls else None
+
+
+def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """py-amqp's names; it checks the host's name only where it is told it."""
+    if tls is None:
+        return None
+    given = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
+    if tls.get("ssl_check_hostname") is False:
+        del given["server_hostname"]
+    names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+    return {**given, **{theirs: tls[ours] for ours, theirs in names.items() if ours in tls}}

@@ -29,8 +29,9 @@ from producers.intents import Intent, intended, was_sent
 from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.redaction import shown_arguments
+from producers.redis.client import connect
 from producers.redis.direct import Direct
-from producers.redis.url import connect, unquoted
+from producers.redis.url import unquoted
 from producers.report import Report
 from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
 from producers.settings import QueueSettings

@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from producers.report import Report
-
 
 UNREACHABLE = "results can't be reached"
 """How the cause of a :class:`ReportPending` begins when the result backend does not answer."""
@@ -161,16 +159,3 @@ class OrderNotSent(OrderError):
 
 class OrderUnknown(OrderError):
     """The command may or may not have been executed. Look at the venue before anything else."""
-
-
-_BY_OUTCOME: dict[str, type[OrderError]] = {
-    "rejected": OrderRejected,
-    "not_sent": OrderNotSent,
-    "unknown": OrderUnknown,
-}
-
-
-def error_for(report: Report) -> OrderError | None:
-    """The error that tells this report's outcome, or None for ``accepted``."""
-    error = _BY_OUTCOME.get(report.outcome.value)
-    return error(report.to_json()) if error else None

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from producers.errors import OrderError, OrderNotSent, OrderRejected, OrderUnknown
 from producers.printable import printable
 
 
@@ -130,7 +131,6 @@ class Report(BaseModel):
         Raises:
             OrderRejected, OrderNotSent, OrderUnknown: for the other three outcomes.
         """
-        from producers.errors import error_for
 
         error = error_for(self)
         if error is not None:
@@ -160,3 +160,16 @@ def report_in(meta: Any) -> Report | None:
     except (ValidationError, RecursionError):
         return None
     return report if report is not None and report.outcome.value == told else None
+
+
+_BY_OUTCOME: dict[str, type[OrderError]] = {
+    "rejected": OrderRejected,
+    "not_sent": OrderNotSent,
+    "unknown": OrderUnknown,
+}
+
+
+def error_for(report: Report) -> OrderError | None:
+    """The error that tells this report's outcome, or None for ``accepted``."""
+    error = _BY_OUTCOME.get(report.outcome.value)
+    return error(report.to_json()) if error else None

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import requests
 
-from worker.venues.base import Answer
-from worker.venues.http.transport import NoAnswer, Transport
+from worker.venues.http.base import Answer, NoAnswer
+from worker.venues.http.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 

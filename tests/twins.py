@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from worker.venues.base import Answer
-from worker.venues.http.connections import HttpLimits
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer
 
 START_MS = 1_800_000_000_000
 

@@ -19,27 +19,35 @@ from kombu.transport import TRANSPORT_ALIASES
 from producers import message_json
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent, was_sent
+from producers.report import Report
 from worker import settings as worker_settings
+from worker.broker.stats import oldest_queued
 from worker.celery_app import heartbeat_file as alive
 from worker.celery_app.callbacks import address_anywhere
-from worker.celery_app.config import SERVED, celery_config
+from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower
-from worker.celery_app.lost_messages import oldest_queued, publisher
+from worker.celery_app.lost_messages import publisher
 from worker.celery_app.periodic import Housekeeper
-from worker.celery_app.reconcile_task import build_reconciler, register_reconcile, result_publisher
+from worker.celery_app.queues import SERVED
+from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import LookingControl, guard_worker
 from worker.celery_app.request import guard_options
 from worker.celery_app.restart import restart_properly
-from worker.celery_app.results import use_report_backends
+from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.tasks import register
 from worker.clock import SystemClock
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import Sweeper
 from worker.execution.policy.ledger_server import ServerPolicy
-from worker.ledger.redis import RedisLedger, connect
+from worker.ledger.connection import connect
+from worker.ledger.redis import RedisLedger
 from worker.library_logs import bound_library_logs
 from worker.observability.setup import Watch
+from worker.reconciliation.reconciler import Reconciler
+from worker.reconciliation.store import Casebook
 from worker.settings import WorkerSettings
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.everstrike.queries import EverstrikeReads
 from worker.venues.http.transport import Transport
 
 logger = logging.getLogger("orders.app")
@@ -200,3 +208,21 @@ def _told(publish: Callable[[Intent], None], watch: Watch) -> Callable[[Intent],
         watch.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
     return publish_and_tell
+
+
+def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
+    """A reconciler over the real ledger and the real venues."""
+    client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
+    ledger = RedisLedger(
+        client, keep_ms=int(settings.ledger.keep_days * 86_400_000), journal_lines=settings.ledger.journal_lines
+    )
+    transport = Transport(settings.http_limits(), settings.http.ca_file or None)
+    return Reconciler(
+        ledger=ledger,
+        casebook=Casebook(client),
+        accounts=settings.account_map(),
+        reads={Everstrike.name: EverstrikeReads(transport.exchange)},
+        clock=SystemClock(),
+        limits=settings.reconcile_limits(),
+        publish=publish,
+    )

@@ -19,11 +19,12 @@ from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
 from worker.execution.backoff import RetryLimits
-from worker.reconciliation.competing import ReconcileLimits
-from worker.venues.base import Account, Credentials, Venue
+from worker.reconciliation.window import ReconcileLimits
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.connections import HttpLimits
+from worker.venues.http.base import HttpLimits
 from worker.venues.listed_answers import from_settings
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")

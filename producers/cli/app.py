@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from producers.cli import options as values
-from producers.cli.output import ExitCode, emit, failure, output_taken
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import emit, failure, output_taken
 from producers.cli.plugins import add_commands
 from producers.cli.send import How, built, send
 from producers.cli.send import show as show_command

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.output import ExitCode, failure, when
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import failure, when
 from producers.printable import printable
 
 _DURATION = re.compile(r"\+?(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)

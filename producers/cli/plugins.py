@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.output import ExitCode, failure
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import failure
 
 GROUP = "orders.commands"
 

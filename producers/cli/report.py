@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import typer
 from rich.text import Text
 
-from producers.cli.output import OUTCOMES, console, emit, outcome_code, print_record, print_table, when
+from producers.cli.exit_codes import OUTCOMES, outcome_code
+from producers.cli.output import console, emit, print_record, print_table, when
 from producers.report import Outcome, Position, Report
 
 

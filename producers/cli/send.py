@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from producers.cli.exit_codes import ExitCode
 from producers.cli.ledger import LedgerAnswer, look_up
-from producers.cli.output import ExitCode, emit, explained, failure, note, output_taken
+from producers.cli.output import emit, explained, failure, note, output_taken
 from producers.cli.report import finish
 from producers.cli.settings import queue_settings
 from producers.commands import Command, parse_command

@@ -3,7 +3,7 @@
 from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
-from producers.redis.url import connect
+from producers.redis.client import connect
 from producers.settings import QueueSettings, SettingsError
 
 _BROKERS = ("redis+socket://", "amqp://", "amqps://")

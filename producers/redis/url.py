@@ -12,23 +12,16 @@ User and password are the server's; the Sentinels' own are ``sentinel_username``
 certificate is always checked; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname`` say how.
 """
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
 SENTINEL_PORT = 26379
-MOST_CONNECTIONS = 10_000
-"""Of one client: as many as it has threads, two for one that waits. redis-py's own limit is 100, and whoever comes then
-is told that the server can't be reached."""
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 
 
@@ -151,85 +144,3 @@ def verified_tls(url: str) -> str:
     if query.setdefault("ssl_cert_reqs", "required") not in ("required", "CERT_REQUIRED"):
         raise ValueError("asks not to check the server's certificate; name its CA instead: ?ssl_ca_certs=/path/ca.pem")
     return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
-
-
-def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redis.Redis:
-    """A client that gives up a step after ``timeout`` seconds, and a call after ``tries`` connections.
-
-    Raises:
-        ValueError: no client can be made of the URL.
-    """
-    given = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), tries - 1),
-        "protocol": 2,
-        "max_connections": MOST_CONNECTIONS,
-        **options,
-    }
-    if not is_sentinel(url):
-        if url.startswith("unix://"):
-            del given["socket_keepalive"]
-        made = redis.Redis.from_url(url, **given)
-        try:
-            # What stands after the "?" is looked at when a connection is made, and not before.
-            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
-        except TypeError:
-            raise ValueError("has an option after its ? that no connection knows") from None
-        return made
-    found = sentinels_of(url)
-    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
-    guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap
-    client: redis.Redis = guide.master_for(found.master, db=found.database)
-    return client
-
-
-@dataclass(frozen=True, slots=True)
-class CeleryUrl:
-    """A server as Celery wants to be told of it."""
-
-    url: str
-    options: Mapping[str, Any]
-    """For ``broker_transport_options`` and ``result_backend_transport_options``."""
-    tls: Mapping[str, Any] | None
-    """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None without TLS."""
-
-
-def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
-    """How Celery and kombu write a URL of ours.
-
-    Raises:
-        ValueError: as :func:`sentinels_of`.
-    """
-    tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
-    if not is_redis(url):
-        return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
-    if not is_sentinel(url):
-        return CeleryUrl(url, {}, _without_ssl(tls))
-    found = sentinels_of(url)
-    name, password = found.server.get("username", ""), found.server.get("password", "")
-    user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
-    places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
-    urls = [f"sentinel://{user}{place}/{found.database}" for place in places]
-    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
-    options = {"master_name": found.master, "sentinel_kwargs": asking}
-    return CeleryUrl(
-        ";".join(urls), options, _without_ssl({**tls, "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls else None)
-    )
-
-
-def _without_ssl(tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Celery and kombu choose the connection's class themselves."""
-    return {key: value for key, value in tls.items() if key != "ssl"} if tls else None
-
-
-def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """py-amqp's names; it checks the host's name only where it is told it."""
-    if tls is None:
-        return None
-    given = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
-    if tls.get("ssl_check_hostname") is False:
-        del given["server_hostname"]
-    names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
-    return {**given, **{theirs: tls[ours] for ours, theirs in names.items() if ours in tls}}

@@ -4,8 +4,9 @@ from typing import Any
 
 from producers.commands import Cancel, Command
 from worker.bootstrap import build_app
-from worker.venues.base import Answer, Verdict
+from worker.venues.base import Verdict
 from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.http.base import Answer
 
 _judge = Everstrike.judge
 

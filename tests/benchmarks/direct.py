@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from producers.redis.direct import Direct
 from tests.servers import Server
-from worker.ledger.redis import connect
+from worker.ledger.connection import connect
 
 SOURCE = "return {'begun', '1', '1', '0', '', '', ''}"
 KEYS = ["orders:command:1", "orders:journal", "orders:unknown", "orders:halts", "orders:intents", "orders:messages"]

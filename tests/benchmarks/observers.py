@@ -18,7 +18,8 @@ from worker.execution.events import Observer, Observers, Subject, end_of, subjec
 from worker.execution.retry_policy import Decision
 from worker.observability.log_lines import Lines
 from worker.observability.metrics import Metrics
-from worker.venues.base import Answer, Proof, Timing, Verdict
+from worker.venues.base import Proof, Verdict
+from worker.venues.http.base import Answer, Timing
 
 ROUNDS, COMMANDS = 9, 5000
 HEADERS = {"date": "Fri, 20 Nov 2026 19:00:00 GMT"}

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from producers.commands import Close
 from tests.benchmarks.timing import microseconds
-from worker.venues.base import Account, Credentials
+from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
 
 COMMAND = Close(account="main", pair="USD_BTC_PERP", qty=Decimal("0.001"), price=Decimal("64000.5"))

@@ -16,13 +16,15 @@ from tests.servers import Server
 from tests.twins import TurnedClock
 from worker.broker.dead_letters import dead_letters
 from worker.execution.intake import stored_arguments
-from worker.ledger.base import Begun, Claim, Halted
-from worker.ledger.redis import RedisLedger, connect
-from worker.operations.operator import NotUnknown, OperatorDesk, Scope, every_command, passing, scope
-from worker.reconciliation.competing import ReconcileLimits
-from worker.reconciliation.reconciler import NoSuchCommand, Reconciled, Reconciler, StillOpen
+from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen
+from worker.ledger.connection import connect
+from worker.ledger.halts import Scope, scope
+from worker.ledger.redis import RedisLedger
+from worker.operations.operator import NotUnknown, OperatorDesk, every_command, passing
+from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.reconciliation.store import Casebook
-from worker.venues.base import Account, Credentials
+from worker.reconciliation.window import ReconcileLimits
+from worker.venues.accounts import Account, Credentials
 from worker.venues.records import Look, SeenOrder, SeenWithdrawal, Window
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))

@@ -13,8 +13,8 @@ import pytest
 import redis
 from redis.connection import Connection
 
+from producers.redis.client import connect
 from producers.redis.direct import Direct
-from producers.redis.url import connect
 from tests.servers import Server
 
 ECHO = "return {KEYS[1], ARGV[1]}"
@@ -140,7 +140,7 @@ def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Serv
 FORKS = """
 import os, sys
 from producers.redis.direct import Direct
-from producers.redis.url import connect
+from producers.redis.client import connect
 direct = Direct(connect(sys.argv[1], timeout=5))
 print(direct.call("CLIENT", "ID"), flush=True)
 child = os.fork()

@@ -28,8 +28,9 @@ from worker.ledger.base import (
     Reused,
     State,
 )
+from worker.ledger.connection import connect
 from worker.ledger.memory import MemoryLedger
-from worker.ledger.redis import RedisLedger, connect
+from worker.ledger.redis import RedisLedger
 
 
 def claim(command_id: str, token: str = "a", **changes: object) -> Claim:

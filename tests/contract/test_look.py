@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from producers.redis.server_info import server_state
 from tests.servers import Server, binary, free_port
+from worker.broker.stats import BrokerLook
 from worker.ledger.base import Claim
 from worker.ledger.redis import RedisLedger
-from worker.observability.probes import BrokerLook, Kept, LedgerLook, server_state
+from worker.ledger.stats import LedgerLook
+from worker.observability.probes import Kept
 
 ROOM = 400_000
 """Bytes that a server may write to one file."""

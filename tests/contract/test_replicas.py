@@ -14,7 +14,9 @@ from tests.nodes import until
 from tests.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import Begun, LedgerUnavailable, Progress
-from worker.ledger.redis import RECORD_KEY, RedisLedger, connect
+from worker.ledger.connection import connect
+from worker.ledger.keys import RECORD_KEY
+from worker.ledger.redis import RedisLedger
 from worker.operations.doctor.findings import Level
 from worker.operations.doctor.ledger import check_replicas
 from worker.operations.doctor.servers import Server as LedgerServer

@@ -10,8 +10,8 @@ from celery import Celery, chain, group, signature
 from celery.app.task import Context
 from celery.exceptions import ChordError
 
-from producers.errors import ChainBroken, error_for
-from producers.report import Outcome, Reason, Report
+from producers.errors import ChainBroken
+from producers.report import Outcome, Reason, Report, error_for
 from producers.results import NeverSent, read_result
 from tests.servers import Server
 from worker.celery_app.results import ReportBackend

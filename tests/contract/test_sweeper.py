@@ -14,7 +14,8 @@ from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
 from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, Sweeper
 from worker.ledger.base import Begun, Busy, Claim, Ended, Progress
-from worker.ledger.redis import RedisLedger, connect
+from worker.ledger.connection import connect
+from worker.ledger.redis import RedisLedger
 
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
 

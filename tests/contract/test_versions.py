@@ -12,7 +12,9 @@ from producers.report import Outcome, Reason, Report, report_in
 from tests.servers import Server
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Claim, Ended, Orphaned, State
-from worker.ledger.redis import JOURNAL_KEY, RECORD_KEY, RedisLedger, connect
+from worker.ledger.connection import connect
+from worker.ledger.keys import JOURNAL_KEY, RECORD_KEY
+from worker.ledger.redis import RedisLedger
 from worker.operations.operator import OperatorDesk
 from worker.reconciliation.store import Casebook
 

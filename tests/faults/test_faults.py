@@ -20,7 +20,9 @@ from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.schedule import LIES_ABOUT, tell
 from tests.faults.traffic import Mix, raw_copies
-from worker.celery_app.reconcile_task import build_reconciler, desk_app, result_publisher
+from worker.bootstrap import build_reconciler
+from worker.celery_app.results import result_publisher
+from worker.operations.reconcile import desk_app
 from worker.settings import load
 from worker.simulator.false_answers import LIES
 

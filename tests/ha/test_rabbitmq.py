@@ -22,7 +22,7 @@ from tests.nodes.bed import foreign_app
 from tests.servers import Server, free_port
 from worker.bootstrap import build_app
 from worker.broker.dead_letters import SUFFIX
-from worker.celery_app.config import QUEUES
+from worker.celery_app.queues import QUEUES
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 

@@ -21,12 +21,12 @@ import requests
 from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Withdraw
 from producers.errors import BrokerUnavailable, ReportPending
+from producers.redis.server_info import online_replicas
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
 from tests.nodes import until
 from tests.servers import free_port
-from worker.execution.policy.ledger_server import online_replicas
 from worker.simulator.server import SimulatorServer
 
 REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}

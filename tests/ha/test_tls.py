@@ -16,7 +16,7 @@ import pytest
 from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Withdraw
 from producers.errors import BrokerUnavailable
-from producers.redis.url import connect
+from producers.redis.client import connect
 from producers.settings import QueueSettings
 from tests.ha.certificates import PrivateCa, Signed
 from tests.ha.conftest import MakeWorker

@@ -18,7 +18,7 @@ import pytest
 from tests.nodes import Bed, WorkerNode, demo_accounts, until
 from tests.nodes.flower import FlowerNode, Page
 from tests.nodes.worker import QUICK
-from worker.celery_app.config import SERVED
+from worker.celery_app.queues import SERVED
 
 pytestmark = pytest.mark.integration
 

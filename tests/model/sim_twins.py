@@ -11,9 +11,7 @@ from tests.model.scheduler import Process, Scheduler
 from tests.model.sim_venue import Chances, Venue, fields_of, id_of
 from worker.ledger.base import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
 from worker.ledger.memory import MemoryLedger
-from worker.venues.base import Answer
-from worker.venues.http.connections import HttpLimits
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from tests.model.scheduler import Scheduler
-from worker.venues.base import Answer
+from worker.venues.http.base import Answer
 
 WINDOW_MS = 15_000
 SECRET = "secret-of-main"

@@ -11,13 +11,13 @@ from tests.model.scheduler import Process, Scheduler, Weather
 from tests.model.sim_twins import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
 from tests.model.sim_venue import KEY, SECRET, Chances, Venue
 from worker.execution.backoff import RetryLimits
+from worker.execution.context import Envelope
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope
 from worker.execution.lease import GaveUpWaiting
 from worker.ledger.base import Halted, State
-from worker.reconciliation.competing import ReconcileLimits
 from worker.reconciliation.reconciler import Reconciler
-from worker.venues.base import Account, Credentials
+from worker.reconciliation.window import ReconcileLimits
+from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.everstrike.queries import EverstrikeReads
 

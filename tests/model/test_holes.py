@@ -9,12 +9,13 @@ import pytest
 from producers.report import Outcome, Reason, Report
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
+from worker.execution.context import Envelope
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope
 from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable
 from worker.ledger.memory import MemoryLedger
-from worker.venues.base import Account, Answer, Credentials
+from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.http.base import Answer
 
 ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
 BUSY = Answer(429, b"")

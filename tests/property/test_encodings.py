@@ -18,10 +18,14 @@ from producers.exact_json import loads
 from producers.printable import invisible
 from producers.report import Report
 from worker.clock import SystemClock
-from worker.execution.intake import Envelope, Intake
-from worker.venues.base import Account, Answer, Credentials, Proof, read_json, untouched
+from worker.execution.context import Envelope
+from worker.execution.intake import Intake
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof
 from worker.venues.bitz import Bitz, sign
 from worker.venues.everstrike.adapter import Everstrike, form
+from worker.venues.http.base import Answer
+from worker.venues.json_values import read_json, untouched
 
 amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
 # What a newer Python's Unicode has added is refused all the same, so that every Python and every schema agrees.

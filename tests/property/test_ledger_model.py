@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from worker.ledger.base import Begun, Claim, Ledger, Orphaned, Progress, State
+from worker.ledger.connection import connect
 from worker.ledger.memory import MemoryLedger
-from worker.ledger.redis import RedisLedger, connect
+from worker.ledger.redis import RedisLedger
 
 workers = st.sampled_from(["a", "b", "c"])
 endings = st.sampled_from(

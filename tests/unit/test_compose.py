@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.celery_app.config import SERVED
+from worker.celery_app.queues import SERVED
 from worker.settings import WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,9 @@ import requests
 
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
-from worker.venues.base import Answer
-from worker.venues.http.connections import HttpLimits
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
-from worker.venues.http.transport import NoAnswer, Transport
+from worker.venues.http.transport import Transport
 
 STRAY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray"
 EARLY = (

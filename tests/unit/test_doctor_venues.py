@@ -11,7 +11,7 @@ from worker.operations.doctor.venues import date_clock, everstrike_clock, venue_
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
-from worker.venues.base import Account, Credentials
+from worker.venues.accounts import Account, Credentials
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,12 @@ import requests
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
-from worker.venues.base import Account, Answer, Credentials, Proof, Verdict, post
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike.adapter import LISTED as LISTED_ANSWERS
-from worker.venues.everstrike.adapter import Everstrike, EverstrikeAuth
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.everstrike.auth import EverstrikeAuth
+from worker.venues.http.base import Answer, post
 
 VENUE = Everstrike()
 ACCOUNT = Account("main", "everstrike", "https://api.everstrike.io", Credentials("the-key", "the-secret"))

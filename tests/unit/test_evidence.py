@@ -15,12 +15,13 @@ import pytest
 from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
 from worker.ledger.base import Progress, Record, State
-from worker.reconciliation.competing import Offset, ReconcileLimits, reference_of
+from worker.reconciliation.competing import reference_of
 from worker.reconciliation.matching import Evidence, Finding, Rival, weigh
-from worker.venues.base import Account, Answer, Credentials, Timing
+from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.lists import LIMIT
 from worker.venues.everstrike.queries import EverstrikeReads
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, NoAnswer, Timing
 from worker.venues.records import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
+from worker.execution.context import Envelope
 from worker.execution.events import End, Observer, Observers, Subject
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope
 from worker.execution.lease import GaveUpWaiting
 from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.ledger.memory import MemoryLedger
 from worker.observability.log_lines import Lines
-from worker.venues.base import Account, Answer, Credentials
+from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, NoAnswer
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 

@@ -9,10 +9,12 @@ import pytest
 
 from producers.commands import Command, Positions
 from producers.report import Reason
-from worker.venues.base import Account, Answer, Credentials, Proof, Timing, Venue, Verdict
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.freshness import as_of, dated_ms, older_than_asked
+from worker.venues.http.base import Answer, Timing
 
 T0 = 1_800_000_000_000
 

@@ -16,9 +16,8 @@ import requests
 
 from tests.unit import http_oracle
 from tests.unit.http_answers import KINDS
-from worker.venues.base import Answer
-from worker.venues.http.connections import HttpLimits
-from worker.venues.http.transport import NoAnswer, Transport
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer
+from worker.venues.http.transport import Transport
 
 PATIENCE = 0.01
 """Seconds that the server waits for the client to have enough before it ends a connection; a longer wait shows more

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.celery_app.config import QUEUES, SERVED
+from worker.celery_app.queues import QUEUES, SERVED
 from worker.observability import catalogue
 from worker.observability.metrics import Metrics
 from worker.settings import WorkerSettings

@@ -12,7 +12,8 @@ from worker.cli.output import print_unknowns, unknown_json
 from worker.ledger.base import Progress, Record, State
 from worker.operations.operator import Unknown
 from worker.settings import load
-from worker.venues.base import Answer, Proof, Verdict
+from worker.venues.base import Proof, Verdict
+from worker.venues.http.base import Answer
 from worker.venues.listed_answers import line_to_list
 
 CANCEL = Cancel(account="main", order_id="7")

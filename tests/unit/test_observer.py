@@ -28,7 +28,7 @@ from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import VENUES
-from worker.venues.base import Answer, Timing
+from worker.venues.http.base import Answer, Timing
 
 DATE = "Thu, 01 Jan 1970 00:16:40 GMT"
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.venues.base import LONGEST_DIGITS, MOST_ITEMS, UNREADABLE, read_json
+from worker.venues.json_values import LONGEST_DIGITS, MOST_ITEMS, UNREADABLE, read_json
 
 MIB = 1024 * 1024
 
@@ -44,7 +44,7 @@ BEYOND = {
 @pytest.mark.parametrize("name", BEYOND)
 def test_more_than_any_venue_sends_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that is found out before anything is made of it."""
-    monkeypatch.setattr("worker.venues.base._JSON", None)
+    monkeypatch.setattr("worker.venues.json_values._JSON", None)
     assert read_json(BEYOND[name]) is UNREADABLE
 
 

@@ -10,8 +10,8 @@ from celery import Celery
 
 from producers.errors import BrokerUnavailable
 from worker.celery_app.reconcile_task import RECONCILE, register_reconcile
+from worker.ledger.base import StillOpen
 from worker.operations import reconcile as reconcile_run
-from worker.reconciliation.reconciler import StillOpen
 from worker.settings import WorkerSettings
 
 

@@ -12,9 +12,10 @@ from producers.commands import Close
 from producers.report import Outcome, Reason, Report
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Progress, Record, State
-from worker.reconciliation.competing import Offset, ReconcileLimits, Rivals
+from worker.reconciliation.competing import Rivals
 from worker.reconciliation.reconciler import Reconciled, Reconciler
-from worker.venues.base import Account, Credentials
+from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.venues.accounts import Account, Credentials
 from worker.venues.records import Look, SeenOrder, Window
 
 T0 = 1_800_000_000_000

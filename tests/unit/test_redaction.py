@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.commands import Positions, Withdraw
-from worker.venues.base import UNREADABLE, Account, Answer, Credentials, read_json, secrets_of
+from worker.venues.accounts import Account, Credentials
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.redaction import SHORTEST, Secrets, secrets_among
+from worker.venues.http.base import Answer
+from worker.venues.json_values import UNREADABLE, read_json
+from worker.venues.redaction import SHORTEST, Secrets, secrets_among, secrets_of
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])

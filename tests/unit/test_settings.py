@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from producers.celery_app import for_celery
 from producers.client import OrderClient
-from producers.redis.url import connect, for_celery, sentinels_of, verified_tls
+from producers.redis.client import connect
+from producers.redis.url import sentinels_of, verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
-from worker.celery_app.config import QUEUES, SERVED, celery_config, visibility_timeout
+from worker.celery_app.config import celery_config, visibility_timeout
+from worker.celery_app.queues import QUEUES, SERVED
 from worker.settings import WorkerSettings, load
 
 

@@ -15,9 +15,10 @@ from flower.events import EventsState
 from producers.commands import COMMANDS
 from producers.redaction import HIDDEN, hidden_values, shown_arguments, without
 from producers.settings import SettingsError
+from worker.broker.base import Refused
 from worker.celery_app import flower as flower_guard
 from worker.celery_app.flower import _list_the_gone, shown_result
-from worker.celery_app.remote_control import APPLY, NEVER, PERMITTED, LookingControl, Refused, refusal
+from worker.celery_app.remote_control import APPLY, NEVER, PERMITTED, LookingControl, refusal
 from worker.celery_app.results import ReportBackend
 from worker.settings import REMOTE_CONTROLS, WorkerSettings
 

@@ -12,9 +12,9 @@ import requests
 
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
-from worker.venues.base import Answer
-from worker.venues.http.connections import FRESH_SECONDS, SIGN_AT_MOST, HttpLimits, WatchedPool
-from worker.venues.http.transport import NoAnswer, Transport
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer
+from worker.venues.http.connections import FRESH_SECONDS, SIGN_AT_MOST, WatchedPool
+from worker.venues.http.transport import Transport
 
 LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_answer_bytes=1000)
 

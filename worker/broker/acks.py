@@ -21,11 +21,11 @@ from kombu.utils.encoding import bytes_to_str
 
 from producers.redis.direct import Direct
 from producers.redis.url import unquoted
+from worker.broker.base import PURGE, Refused
 from worker.broker.envelope_check import MOST_BYTES
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK, ACK_SHA
 from worker.broker.take import TakingChannel
-from worker.celery_app.remote_control import PURGE, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

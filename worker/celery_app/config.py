@@ -12,17 +12,10 @@ from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
 
-from producers.redis.url import for_celery, is_redis, is_sentinel
-from worker.broker.envelope_check import DEFAULT_QUEUE
+from producers.celery_app import for_celery
+from producers.redis.url import is_redis, is_sentinel
+from worker.celery_app.queues import QUEUES, SERVED
 from worker.settings import WorkerSettings
-
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
-"""One a command, in the order they are served: what reduces risk first, queries next, money out after them, and last
-the looking for unknowns, which asks a venue many questions."""
-
-SERVED = (*QUEUES, DEFAULT_QUEUE)
-"""Those that a worker takes from unless it is told otherwise: also where a sender's commands go who named no queue, to
-answer them. Nothing is executed from there, so it comes last."""
 
 CONCURRENCY = 16
 """Threads a process: enough to wait for venues in, few enough that they don't fight for the interpreter."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from producers.redaction import STARS
-from worker.celery_app.remote_control import APPLY, Refused
+from worker.broker.base import Refused
+from worker.celery_app.remote_control import APPLY
 
 logger = logging.getLogger("flower.command")
 

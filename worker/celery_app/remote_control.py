@@ -13,14 +13,13 @@ from typing import Any
 
 from celery.app.control import Control
 from celery.worker.control import Panel
-from click import ClickException
 from kombu import matcher
 
 from producers.redaction import STARS
+from worker.broker.base import HALT, PURGE, Refused
 
 logger = logging.getLogger("orders.remote")
 
-HALT = "`orders halt` keeps what has not begun from being sent"
 NEVER = {
     "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
     "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
@@ -41,16 +40,10 @@ PERMITTED = {
     "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT}",
 }
 """What ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
-PURGE = f"refused: purging a queue would throw commands away without a report; {HALT}"
 APPLY = "apply"
 """Also for ``ORDERS_REMOTE_CONTROL``: sending commands from Flower."""
 
 _STOCK: dict[str, Callable[..., Any]] = dict(Panel.data)
-
-
-class Refused(ClickException):
-    """This is not done by remote control; the message says what to do instead. Celery's command line, which Click
-    runs, shows it in one line."""
 
 
 def refusal(command: str, allowed: frozenset[str]) -> str | None:

@@ -31,9 +31,10 @@ from celery.exceptions import BackendStoreError
 from producers.commands import COMMANDS, Positions
 from producers.errors import ChainBroken, OrderError
 from producers.publishing import Unsubscribed
+from producers.report import Report, error_for
 from producers.results import in_words
+from worker.broker.base import Refused
 from worker.celery_app.callbacks import passes
-from worker.celery_app.remote_control import Refused
 
 logger = logging.getLogger("orders.results")
 
@@ -341,3 +342,22 @@ def _patient(backend: Any, request: Any) -> Iterator[None]:
     finally:
         if isinstance(request, Context):
             request.chord = chord
+
+
+def result_publisher(app: Celery) -> Callable[[Report], None]:
+    """Stores a settled report as its task would have: SUCCESS, or FAILURE with the outcome's error.
+
+    An ``unknown`` becomes anything, and nothing takes the place of a better word (:mod:`worker.celery_app.results`).
+
+    Raises, when called:
+        redis.RedisError, OSError, kombu.exceptions.KombuError: the backend is away.
+    """
+
+    def publish(report: Report) -> None:
+        error = error_for(report)
+        if error is None:
+            app.backend.store_result(report.command_id, report.to_json(), states.SUCCESS)
+        else:
+            app.backend.mark_as_failure(report.command_id, error)
+
+    return publish

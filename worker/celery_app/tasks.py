@@ -8,14 +8,16 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
 from producers.commands import COMMANDS, Positions
-from producers.errors import OrderError, error_for
+from producers.errors import OrderError
 from producers.redaction import HIDDEN, hidden_values, without
-from producers.report import Report
+from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
+from worker.broker.messages import enqueued_at
 from worker.celery_app.callbacks import give_up_next, send_errbacks, send_next
 from worker.celery_app.request import REFUSAL, REQUEST, utc
+from worker.execution.context import Envelope
 from worker.execution.executor import Executor
-from worker.execution.intake import Envelope, enqueued_at, fingerprint_of
+from worker.execution.intake import fingerprint_of
 from worker.execution.lease import GaveUpWaiting
 
 

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from producers.cli.output import ExitCode, emit, failure, note
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.cli.settings import shown
+from producers.redis.client import in_words, open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
 from worker.cli.options import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.ledger.base import Halted
-from worker.operations.doctor.servers import in_words, open_client
-from worker.operations.operator import Scope, every_command, passing
+from worker.ledger.halts import Scope
+from worker.operations.operator import every_command, passing
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 

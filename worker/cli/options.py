@@ -9,15 +9,16 @@ from typing import Annotated
 import redis
 import typer
 
-from producers.cli.output import ExitCode, explained, failure
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import explained, failure
 from producers.cli.settings import check_urls, shown
+from producers.redis.client import in_words, open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
-from worker.ledger.base import LedgerUnavailable
+from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
+from worker.ledger.halts import Scope, scope
 from worker.ledger.redis import RedisLedger
-from worker.operations.doctor.servers import in_words, open_client
-from worker.operations.operator import NotUnknown, OperatorDesk, Scope, scope
-from worker.reconciliation.reconciler import NoSuchCommand, StillOpen
+from worker.operations.operator import NotUnknown, OperatorDesk
 from worker.settings import WorkerSettings
 
 CODES: dict[type[Exception], ExitCode] = {

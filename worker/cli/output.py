@@ -11,7 +11,9 @@ from producers.cli.output import print_table, when
 from producers.printable import printable
 from worker.broker.dead_letters import DeadLetter
 from worker.ledger.base import Halted
-from worker.operations.operator import Entry, Scope, Unknown
+from worker.ledger.halts import Scope
+from worker.ledger.journal import Entry
+from worker.operations.operator import Unknown
 from worker.reconciliation.reconciler import Reconciled
 from worker.venues.contradictions import shows_record
 from worker.venues.everstrike.adapter import LISTED, Everstrike

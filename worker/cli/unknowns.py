@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from producers.cli.exit_codes import ExitCode, error_code, outcome_code
 from producers.cli.options import confirm
-from producers.cli.output import ExitCode, emit, error_code, failure, note, outcome_code
+from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.cli.report import finish
 from producers.errors import BrokerUnavailable, ReportPending
@@ -124,7 +125,8 @@ def _resolve(
 
 
 def _publish(settings: WorkerSettings, report: Report) -> None:
-    from worker.celery_app.reconcile_task import desk_app, result_publisher
+    from worker.celery_app.results import result_publisher
+    from worker.operations.reconcile import desk_app
 
     try:
         with desk_app(settings, settings.ledger.keep_days) as app:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.output import ExitCode, emit, explained, failure, note
+from producers.cli.exit_codes import ExitCode
+from producers.cli.output import emit, explained, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.cli.settings import queue_settings, shown
 
@@ -73,7 +74,7 @@ def _worker(
 
 def _unfit(pool: str | None, queues: str | None, level: str) -> Iterator[str]:
     """What Celery would end at with a traceback."""
-    from worker.celery_app.config import SERVED
+    from worker.celery_app.queues import SERVED
 
     if pool not in (None, *POOLS):
         yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
@@ -204,9 +205,9 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     import redis
 
     from producers.intents import MESSAGES_KEY
+    from producers.redis.client import in_words, open_client
     from worker.ledger.base import LedgerUnavailable
     from worker.ledger.redis import RedisLedger
-    from worker.operations.doctor.servers import in_words, open_client
 
     url = queue_settings().ledger_url
     try:

@@ -14,7 +14,7 @@ from producers.errors import IdReused, ProducersError, ReportPending
 from producers.report import Report
 from producers.settings import QueueSettings
 from worker.demo.scenarios import ID_REUSED, Effect, Raw, Scene, Way, properties
-from worker.ledger.redis import JOURNAL_KEY
+from worker.ledger.keys import JOURNAL_KEY
 from worker.simulator.control import SimulatorControl
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from producers.report import Report
 from worker.execution.retry_policy import Decision
-from worker.venues.base import Answer, Verdict
+from worker.venues.base import Verdict
 from worker.venues.freshness import older_than_asked
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, NoAnswer
 
 logger = logging.getLogger("orders.observer")
 

@@ -21,15 +21,18 @@ from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
 from worker.execution.backoff import Attempt, RetryLimits, retrying
+from worker.execution.context import CannotSend, Envelope
 from worker.execution.events import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
-from worker.execution.intake import CannotSend, Envelope, Intake, fingerprint_of, stored_arguments
+from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
 from worker.execution.retry_policy import Decision, decide
 from worker.ledger.base import Claim, Halted, Ledger, Progress
-from worker.venues.base import Account, Answer, Proof, Venue, Verdict, secrets_of
+from worker.venues.accounts import Account
+from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.freshness import as_of
+from worker.venues.http.base import Answer
 from worker.venues.http.transport import Transport
-from worker.venues.redaction import Secrets
+from worker.venues.redaction import Secrets, secrets_of
 
 LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""

@@ -1,8 +1,6 @@
 """From a message to a command that can be executed, or to the report that it can't."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from producers.commands import Command, canonical_json, fingerprint, parse_command
@@ -11,34 +9,9 @@ from producers.exact_json import as_written
 from producers.report import Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
-from worker.venues.base import Account, Venue
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A command as its message brings it."""
-
-    command_id: str
-    task: str
-    arguments: Mapping[str, Any]
-    positional: int = 0
-    """How many positional arguments came along; the contract takes none."""
-    enqueued_at: int | None = None
-    redelivered: bool = False
-    """Whether the broker says that it delivered the message before."""
-    expires_at: int | None = None
-    """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
-    refusal: str | None = None
-    """Why its message, whatever the command is, asks for what can't be done; in words."""
-
-
-class CannotSend(Exception):
-    """Raised where a request would be signed: it must not be, for this reason."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
+from worker.execution.context import CannotSend, Envelope
+from worker.venues.accounts import Account
+from worker.venues.base import Venue
 
 
 def stored_arguments(command: Command) -> str:
@@ -114,19 +87,4 @@ def _command(task: str, arguments: Mapping[str, Any]) -> Command | None:
     try:
         return _parsed(task, arguments)
     except InvalidCommand:
-        return None
-
-
-def enqueued_at(headers: Any) -> int | None:
-    """When a message was enqueued by its headers, UNIX ms; None when they do not say, or say no time."""
-    value = headers.get("enqueued_at") if isinstance(headers, dict) else None
-    # Bounded: a number of hundreds of digits is no float, and would break whatever tells a time of it.
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
-
-
-def queued_since(message: Any) -> int | None:
-    """The same of a message as it lies in a queue on Redis; None also when it can't be read."""
-    try:
-        return enqueued_at(json.loads(message)["headers"])
-    except (ValueError, KeyError, TypeError, RecursionError):
         return None

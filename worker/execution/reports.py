@@ -8,7 +8,8 @@ from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
 from worker.ledger.base import Orphaned, Progress
-from worker.venues.base import Account, Verdict
+from worker.venues.accounts import Account
+from worker.venues.base import Verdict
 
 LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000
 """Characters: of an alias as it was sent, whatever it was, and of the line for people."""
@@ -96,5 +97,22 @@ def orphaned(orphan: Orphaned, refused: Report) -> Report:
             "attempts": progress.sent,
             "first_sent_at": progress.first_sent_at or orphan.begun_at,
             "last_signed_at": progress.last_signed_at,
+        }
+    )
+
+
+def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: int) -> Report:
+    """An unknown's report with its new end; what the venue answered to the attempt itself is no longer its answer."""
+    return report.model_copy(
+        update={
+            "outcome": outcome,
+            "reason": Reason.OK if outcome is Outcome.ACCEPTED else Reason.UNAVAILABLE,
+            "message": printable(words, LONGEST_MESSAGE),
+            "http_status": None,
+            "venue_code": None,
+            "venue_message": None,
+            "result": result,
+            "finished_at": now_ms,
+            "replayed": False,
         }
     )

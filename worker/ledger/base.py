@@ -48,7 +48,7 @@ class Claim:
     """The normalised arguments as canonical JSON: what a reconcile looks for at the venue. Empty when they make no
     command. They hold addresses: the ledger keeps them, no log line does."""
     place: str = ""
-    """Where it is sent (:attr:`~worker.venues.base.Account.place`); an alias may mean another account tomorrow."""
+    """Where it is sent (:attr:`~worker.venues.accounts.Account.place`); an alias may mean another account tomorrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,3 +199,11 @@ class Ledger(Protocol):
 
     def halted(self, account: str, command: str) -> Halted | None:
         """The halt that names this command, of this account or of every one: for a query, which begins nothing."""
+
+
+class NoSuchCommand(LookupError):
+    """The ledger has no record of this id."""
+
+
+class StillOpen(Exception):
+    """The command is being executed; there is nothing to reconcile yet."""

@@ -5,17 +5,15 @@ move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash)
 :mod:`producers.intents`. The server must persist and must not evict.
 """
 
-import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
-from producers.redis import url as servers
 from producers.redis.direct import Direct
 from producers.report import Outcome, Report
 from worker.ledger.base import (
@@ -32,22 +30,14 @@ from worker.ledger.base import (
     Reused,
     State,
 )
-
-RECORD_KEY = "orders:command:{}"
-JOURNAL_KEY = "orders:journal"
-UNKNOWN_KEY = "orders:unknown"
-HALTS_KEY = "orders:halts"
+from worker.ledger.connection import guarded, never_waits
+from worker.ledger.halts import halt_of
+from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
 
 DISK_AGAIN_SECONDS = 30.0
 """How long a server that can't confirm its disk isn't asked again."""
 
 logger = logging.getLogger("orders.ledger")
-
-
-def connect(url: str, timeout: float = 5.0) -> redis.Redis:
-    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
-    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
-    return servers.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
 
 
 class RedisLedger:
@@ -214,27 +204,6 @@ class RedisLedger:
         return keys, [move, command_id, token, self._journal_lines, *arguments]
 
 
-def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call the ledger's server.
-
-    Raises:
-        LedgerUnavailable: it can't be reached, or refuses: full, no disk, a replica, still loading, no permission;
-            whatever it is, nothing can be written down.
-    """
-    try:
-        return call(*arguments, **named)
-    except redis.ResponseError as error:
-        raise LedgerUnavailable(f"the ledger's server refuses: {str(servers.unquoted(error))[:120]}") from error
-    except (redis.RedisError, OSError) as error:
-        raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
-
-
-def never_waits(refusal: Exception) -> bool:
-    """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
-    told = str(refusal).lower()
-    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
-
-
 def _demand(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
     if reached < replicas:
         raise LedgerUnavailable(
@@ -266,12 +235,6 @@ def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
     if kind == "halted":
         return halt_of(rest[0])
     return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
-
-
-def halt_of(text: str) -> Halted:
-    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms)."""
-    stored = json.loads(text)
-    return Halted(str(stored["who"]), str(stored["why"]), int(stored["at"]))
 
 
 def _progress(values: Sequence[str]) -> Progress:

@@ -8,8 +8,11 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from producers.redis.server_info import ServerState
+from worker.broker.stats import UNACKED, BrokerState
+from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
-from worker.observability.probes import UNACKED, BrokerState, Kept, LedgerState, ServerState
+from worker.observability.probes import Kept
 
 
 @dataclass(frozen=True, slots=True)

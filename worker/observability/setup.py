@@ -17,22 +17,18 @@ from celery.concurrency import get_implementation
 from celery.worker import state as worker_state
 
 from producers.commands import COMMANDS
-from producers.redis.url import connect, is_sentinel, sentinels_of
+from producers.redis.client import connect
+from producers.redis.server_info import ServerState, server_state
+from producers.redis.url import is_sentinel, sentinels_of
 from producers.tracing import check_installed
+from worker.broker.stats import BrokerLook, BrokerState
 from worker.execution.events import Observer, Observers, place
 from worker.ledger.base import Ledger
+from worker.ledger.stats import LedgerLook, LedgerState
 from worker.observability import endpoint
 from worker.observability.json_format import write_json
 from worker.observability.log_lines import Lines
-from worker.observability.probes import (
-    BrokerLook,
-    BrokerState,
-    Kept,
-    LedgerLook,
-    LedgerState,
-    ServerState,
-    server_state,
-)
+from worker.observability.probes import Kept
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import VENUES, WorkerSettings
 

@@ -5,30 +5,25 @@ Over the ledger's client; every method may raise :class:`~worker.ledger.base.Led
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
 
-from producers.arguments import ALIAS
-from producers.commands import COMMANDS as TASKS
 from producers.printable import printable
 from producers.report import Outcome, Report
 from worker.clock import Clock
-from worker.ledger.base import Halted, Ledger, Record, State
-from worker.ledger.redis import HALTS_KEY, JOURNAL_KEY, guarded, halt_of
-from worker.reconciliation.reconciler import NoSuchCommand, StillOpen, settled
+from worker.execution.reports import settled
+from worker.ledger.base import Halted, Ledger, NoSuchCommand, Record, State, StillOpen
+from worker.ledger.connection import guarded
+from worker.ledger.halts import ANY, COMMANDS, Scope, halt_of
+from worker.ledger.journal import FOLLOW_SECONDS, PAGE, Entry, _entries
+from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY
 from worker.reconciliation.store import Casebook
 
-COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
-"""What can be halted by name."""
-ANY = "*"
 PASSING = ("cancel", "close", "positions")
 """What a halt of :data:`ANY` command lets pass: what reduces risk, and what changes nothing."""
-FOLLOW_SECONDS = 1.0
-PAGE = 500
 LONGEST_WHO, LONGEST_WHY = 100, 500
 """Characters."""
 
@@ -52,53 +47,6 @@ class Unknown:
     """None when someone removed it."""
     first_look: int | None
     """When a reconcile found nothing for the first time, UNIX ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a halt applies to."""
-
-    account: str = ANY
-    command: str = ANY
-
-    @property
-    def field(self) -> str:
-        """Its field in the hash of halts."""
-        return f"{self.account}/{self.command}"
-
-    def in_words(self) -> str:
-        """For people."""
-        what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
-        return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the journal."""
-
-    position: str
-    """Its place in the stream, ``<UNIX ms on the ledger's clock>-<number>``."""
-    fields: dict[str, str]
-    """``event``, ``id``, ``token``, ``outcome``, and what the event adds."""
-
-    @property
-    def at(self) -> int:
-        """UNIX ms."""
-        return int(self.position.partition("-")[0])
-
-
-def scope(account: str | None, command: str | None) -> Scope:
-    """The scope that these name; None is any.
-
-    Raises:
-        ValueError: for what can't be an alias, or is no command that can be halted.
-    """
-    if account is not None and not re.fullmatch(ALIAS, account):
-        raise ValueError("--account must be an alias: letters, digits, - and _")
-    if command is not None and command not in COMMANDS:
-        raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
-    # Aliases know no case, see producers.commands.Account.
-    return Scope(account.lower() if account else ANY, command or ANY)
 
 
 def every_command(account: str) -> list[Scope]:
@@ -239,7 +187,3 @@ class OperatorDesk:
 def _on_record(who: str, why: str) -> tuple[str, str]:
     """Who and why as everybody will read them: on one line, with nothing in it that nobody sees."""
     return printable(who, LONGEST_WHO), printable(why, LONGEST_WHY)
-
-
-def _entries(rows: Any) -> list[Entry]:
-    return [Entry(position, dict(fields)) for position, fields in rows]

@@ -1,11 +1,18 @@
 """Running a reconcile for a person: here, or by a worker."""
 
+from celery import Celery
 from celery.exceptions import TimeoutError as NoAnswer
 from kombu.exceptions import KombuError
 
+from producers.celery_app import OwnSettingsCelery
+from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
-from worker.celery_app.reconcile_task import RECONCILE, build_reconciler, desk_app, result_publisher
-from worker.reconciliation.reconciler import NoSuchCommand, Reconciled, StillOpen
+from producers.settings import QueueSettings
+from worker.bootstrap import build_reconciler
+from worker.celery_app.reconcile_task import RECONCILE
+from worker.celery_app.results import result_publisher, use_report_backends
+from worker.ledger.base import NoSuchCommand, StillOpen
+from worker.reconciliation.reconciler import Reconciled
 from worker.settings import WorkerSettings
 
 
@@ -46,3 +53,28 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
             raise StillOpen(str(error)) from None
         except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger
             raise BrokerUnavailable([name], str(error)[:120]) from None
+
+
+BACKEND_SECONDS = 2.0
+
+
+def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
+    """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
+    app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
+    use_report_backends(app)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_expires=keep_days * 86_400,
+        redis_socket_timeout=BACKEND_SECONDS,
+        redis_socket_connect_timeout=BACKEND_SECONDS,
+        result_backend_transport_options={
+            **app.conf.result_backend_transport_options,
+            "retry_policy": {"max_retries": 1, "timeout": BACKEND_SECONDS},
+        },
+        broker_connection_timeout=BACKEND_SECONDS,
+        broker_connection_max_retries=0,
+        broker_transport_options=publisher_options(settings.broker_url),
+    )
+    return app

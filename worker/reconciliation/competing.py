@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 from producers.commands import Command, parse_command
 from producers.errors import InvalidCommand
-from producers.report import Outcome, Reason
+from producers.report import Outcome
 from worker.ledger.base import Ledger, Record, State
 from worker.reconciliation.matching import Rival
 from worker.reconciliation.store import Casebook
-from worker.venues.base import Account
+from worker.reconciliation.window import EVER, Offset, ReconcileLimits
+from worker.venues.accounts import Account
 from worker.venues.records import Window
 
 LEASES_MS = 600_000
@@ -20,56 +20,6 @@ settings of timeouts allow."""
 
 BegunBetween = Callable[[int, int, str, Collection[str]], list[str] | None]
 """As :meth:`worker.reconciliation.store.Begun.between`."""
-
-EVER = Window(0, 10**15, 10**15)
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
-    that passed before the venue looked, nobody tells."""
-
-    least: int
-    most: int
-
-    @property
-    def size(self) -> int:
-        """In whichever direction."""
-        return max(abs(self.least), abs(self.most))
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileLimits:
-    """When a look counts. All in seconds."""
-
-    settle: float = 60.0
-    """How long after the last possible arrival the venue has time to show a command everywhere."""
-    apart: float = 30.0
-    """Between the two looks that find nothing."""
-    arrival: float = 15.0
-    """How long after its signature the venue may still take a request."""
-    clock_margin: float = 2.0
-    """By how much clocks may differ beyond what the venue's own clock shows."""
-
-    def window(self, record: Record, offset: Offset) -> Window | None:
-        """When the record can have been made, on the venue's clock, which is ``offset`` ahead of ours now; None when
-        nothing says when it was sent."""
-        report = record.report
-        first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
-        if not first:
-            return None
-        margin = int(self.clock_margin * 1000)
-        end = self.last_arrival(record) + margin + max(0, offset.most)
-        return Window(min(first) - margin + min(0, offset.least), end, end + int(self.settle * 1000))
-
-    def last_arrival(self, record: Record) -> int:
-        """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""
-        report = record.report
-        signed = (report.last_signed_at or report.first_sent_at) if report else None
-        # Of a command that was taken over, a dead owner's last signature is on no record, whatever the first doubt was.
-        if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
-            signed = max(signed or 0, record.lease_until, record.first_begun_at)
-        return signed + int(self.arrival * 1000)
 
 
 class Rivals:

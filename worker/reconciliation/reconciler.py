@@ -17,16 +17,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from producers.printable import printable
-from producers.report import Outcome, Reason, Report
+from producers.report import Outcome, Report
 from worker.clock import Clock
-from worker.execution.reports import LONGEST_MESSAGE
-from worker.ledger.base import Ledger, Record, State
-from worker.reconciliation.competing import ReconcileLimits, Rivals, command_of
+from worker.execution.reports import settled
+from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
+from worker.reconciliation.competing import Rivals, command_of
 from worker.reconciliation.matching import Evidence, Finding, weigh
 from worker.reconciliation.store import Casebook
-from worker.reconciliation.visits import Reads, Visits
-from worker.venues.base import Account
+from worker.reconciliation.visits import Visits
+from worker.reconciliation.window import ReconcileLimits
+from worker.venues.accounts import Account
+from worker.venues.base import Reads
 
 logger = logging.getLogger("orders.reconcile")
 
@@ -50,14 +51,6 @@ class Reconciled:
     def to_json(self) -> dict[str, Any]:
         """As the task's result tells it."""
         return asdict(self)
-
-
-class NoSuchCommand(LookupError):
-    """The ledger has no record of this id."""
-
-
-class StillOpen(Exception):
-    """The command is being executed; there is nothing to reconcile yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +200,6 @@ class Reconciler:
             self._publish(report)
         except Exception as error:  # noqa: BLE001 - whatever the backend raises, what is settled is settled
             logger.warning("the report of %s could not be published: %s", report.command_id, type(error).__name__)
-
-
-def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: int) -> Report:
-    """An unknown's report with its new end; what the venue answered to the attempt itself is no longer its answer."""
-    return report.model_copy(
-        update={
-            "outcome": outcome,
-            "reason": Reason.OK if outcome is Outcome.ACCEPTED else Reason.UNAVAILABLE,
-            "message": printable(words, LONGEST_MESSAGE),
-            "http_status": None,
-            "venue_code": None,
-            "venue_message": None,
-            "result": result,
-            "finished_at": now_ms,
-            "replayed": False,
-        }
-    )
 
 
 def _unreadable(words: str) -> Evidence:

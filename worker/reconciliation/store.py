@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import redis
 
-from worker.ledger.redis import JOURNAL_KEY, UNKNOWN_KEY, guarded
+from worker.ledger.connection import guarded
+from worker.ledger.keys import JOURNAL_KEY, LOOKS_KEY, UNKNOWN_KEY
 
-LOOKS_KEY = "orders:looks"
 PAGE = 1000
 KEPT_MS = 3_600_000
 """How far back before what was asked for last the journal is remembered in a run."""

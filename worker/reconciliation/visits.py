@@ -2,34 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from producers.commands import Command
 from worker.clock import Clock
 from worker.ledger.base import Record
-from worker.reconciliation.competing import Offset, ReconcileLimits, command_of
-from worker.venues.base import Account
-from worker.venues.records import Look, Window
-
-
-class Visit(Protocol):
-    """One run's look at one account, read once for all of its commands. No method raises for what the venue answers."""
-
-    def time(self) -> int | None:
-        """The venue's clock, UNIX ms; None when it can't be read."""
-
-    def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
-        """Read everything that is there of these commands' kinds and times."""
-
-    def look(self, command: Command, window: Window) -> Look:
-        """What was read that could be this command's, which is one of the wanted."""
-
-
-class Reads(Protocol):
-    """Looking at one venue."""
-
-    def visit(self, account: Account) -> Visit:
-        """A look that begins now."""
+from worker.reconciliation.competing import command_of
+from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.venues.accounts import Account
+from worker.venues.base import Reads, Visit
+from worker.venues.records import Window
 
 
 @dataclass(frozen=True, slots=True)

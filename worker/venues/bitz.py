@@ -16,20 +16,12 @@ from requests.auth import AuthBase
 
 from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
-from worker.venues.base import (
-    Account,
-    Answer,
-    Credentials,
-    Proof,
-    Verdict,
-    one_line,
-    read_json,
-    retry_after_seconds,
-    untouched,
-    whole_number,
-)
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof, Verdict
 from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
+from worker.venues.http.base import Answer, retry_after_seconds
+from worker.venues.json_values import one_line, read_json, untouched, whole_number
 from worker.venues.listed_answers import find, from_settings
 from worker.venues.positions import read_position
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from producers.report import Reason
-from worker.venues.base import Answer, Proof, Verdict
+from worker.venues.base import Proof, Verdict
+from worker.venues.http.base import Answer
 
 NO_CACHE = {"cache-control": "no-cache"}
 """Headers of a read that proves something."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from producers.report import Direction, Position
-from worker.venues.base import decimal_text
+from worker.venues.json_values import decimal_text
 
 
 def read_position(

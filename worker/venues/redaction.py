@@ -14,11 +14,15 @@ import binascii
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
+
+import requests
+
+from worker.venues.accounts import Account, Credentials
 
 STARS = "***"
 SHORTEST = 8
@@ -286,3 +290,18 @@ def _base64_of(raw: bytes) -> Iterator[str]:
 def secret_fields(text: str) -> list[str]:
     """The values of a form or a query that are a key or a signature by their name."""
     return [unquote_plus(value) for value in SECRET_FIELDS.findall(text)]
+
+
+def secrets_of(request: requests.PreparedRequest, account: Account) -> Secrets:
+    """The keys of an account, and the signature and the signed body of a request."""
+    body = request.body.decode("utf-8", "replace") if isinstance(request.body, bytes) else request.body or ""
+    keys = _keys_of(account.credentials)
+    headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
+    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url or "").query)]
+    return secrets_among(keys, [each for each in signatures if each not in keys], [body])
+
+
+@lru_cache(maxsize=256)
+def _keys_of(credentials: Credentials) -> tuple[str, ...]:
+    told = (getattr(credentials, each.name) for each in fields(credentials))
+    return tuple(key for key in told if isinstance(key, str))

@@ -3,12 +3,12 @@
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 import redis
 
 from producers.commands import Command, Withdraw
-from worker.ledger.redis import never_waits
+from producers.redis.server_info import online_replicas
+from worker.ledger.connection import never_waits
 
 logger = logging.getLogger("orders.policy")
 
@@ -119,9 +119,3 @@ class ServerPolicy:
 def replicas_setting(command: str) -> str:
     """The setting that says how many replicas its begin waits for."""
     return f"ORDERS_LEDGER__{command.upper()}_REPLICAS"
-
-
-def online_replicas(info: Mapping[str, Any]) -> int:
-    """How many replicas follow the server, by its ``INFO replication``."""
-    rows = [info.get(f"slave{number}") for number in range(int(info.get("connected_slaves", 0)))]
-    return sum(isinstance(row, dict) and row.get("state") == "online" for row in rows)

@@ -13,10 +13,12 @@ from producers.commands import Positions
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.operations.doctor.venues import closed
 from worker.settings import VENUES, WorkerSettings
-from worker.venues.base import Account, Credentials, Proof, Venue, secrets_of
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Proof, Venue
 from worker.venues.freshness import as_of
-from worker.venues.http.connections import HttpLimits
-from worker.venues.http.transport import NoAnswer, Transport
+from worker.venues.http.base import HttpLimits, NoAnswer
+from worker.venues.http.transport import Transport
+from worker.venues.redaction import secrets_of
 
 EXAMINER = Examiner("venues")
 LIMITS = HttpLimits(1.5, 2.5)

@@ -5,12 +5,14 @@ import time
 from typing import Any, cast
 
 from producers.intents import INTENTS_KEY
+from producers.redis.client import open_client
+from producers.redis.server_info import online_replicas
 from producers.redis.url import is_sentinel
-from worker.execution.policy.ledger_server import KINDS, online_replicas, replicas_setting
-from worker.ledger.redis import HALTS_KEY, UNKNOWN_KEY, halt_of
+from worker.execution.policy.ledger_server import KINDS, replicas_setting
+from worker.ledger.halts import Scope, halt_of
+from worker.ledger.keys import HALTS_KEY, UNKNOWN_KEY
 from worker.operations.doctor.findings import Examiner, Finding, duration
-from worker.operations.doctor.servers import Server, open_client
-from worker.operations.operator import Scope
+from worker.operations.doctor.servers import Server
 from worker.settings import LedgerSettings
 
 EXAMINER = Examiner("ledger")

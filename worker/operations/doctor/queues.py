@@ -7,13 +7,15 @@ import redis
 from kombu.exceptions import KombuError
 
 from producers.client import publisher_app
+from producers.redis.client import open_client
 from producers.redis.url import unquoted
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, OLDEST
-from worker.celery_app.config import QUEUES, SERVED, SWEEP_SECONDS, visibility_timeout
-from worker.observability.probes import SEPARATOR, enqueued_at, lists_of
+from worker.broker.stats import SEPARATOR, enqueued_at, lists_of
+from worker.celery_app.config import SWEEP_SECONDS, visibility_timeout
+from worker.celery_app.queues import QUEUES, SERVED
 from worker.operations.doctor.findings import Examiner, Finding, duration
-from worker.operations.doctor.servers import Server, open_client
+from worker.operations.doctor.servers import Server
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")

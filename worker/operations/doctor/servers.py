@@ -1,21 +1,20 @@
 """The doctor's look at the servers behind broker, results and ledger: there, durable, not evicting, on time."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 
 from producers.cli.settings import shown
-from producers.redis.url import connect, is_redis
+from producers.redis.client import in_words, open_client
+from producers.redis.server_info import clock_offset
+from producers.redis.url import is_redis
 from producers.settings import QueueSettings
 from worker.operations.doctor.findings import Examiner, Finding
 
 EXAMINER = Examiner("servers")
-STEP_SECONDS = 2.0
-"""How long one step of talking to a server may take."""
 
 _ROLES = {"broker": "broker_url", "results": "result_backend", "ledger": "ledger_url"}
 _LIMIT_ADVICE = "free memory or raise maxmemory: a full server refuses commands"
@@ -54,15 +53,6 @@ def servers(settings: QueueSettings) -> list[Server]:
     return [Server(role, getattr(settings, name)) for role, name in _ROLES.items()]
 
 
-def open_client(url: str, **options: Any) -> redis.Redis:
-    """A client that gives up soon and tries once. ValueError when redis-py can't read the URL."""
-    parts = urlsplit(url)
-    if parts.scheme == "redis+socket":  # kombu's name for it
-        query = {"db": dict(parse_qsl(parts.query)).get("virtual_host", "0")}
-        url = urlunsplit(parts._replace(scheme="unix", query=urlencode(query)))
-    return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
-
-
 def unreachable(server: Server) -> str | None:
     """Why the server can't be reached, in few words; None when it answers."""
     try:
@@ -73,16 +63,6 @@ def unreachable(server: Server) -> str | None:
     except (redis.RedisError, OSError) as error:
         return in_words(error)
     return None
-
-
-def in_words(error: BaseException) -> str:
-    """A server's error without the URL and its password."""
-    if isinstance(error, redis.TimeoutError | TimeoutError):
-        return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
-        return "user or password refused"
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.rstrip(".")[:120]
 
 
 def check_reachable(server: Server) -> list[Finding]:
@@ -226,21 +206,3 @@ def _clock(name: str, client: redis.Redis) -> Finding:
         advice = "deadlines and timestamps go by the workers' clocks: let NTP set both machines' clocks"
         return EXAMINER.warning(f"{name} clock", said, advice)
     return EXAMINER.ok(f"{name} clock", said)
-
-
-def clock_offset(ask: Callable[[], float], samples: int) -> tuple[float, float]:
-    """How far another clock is ahead of this one, and the round trip it was measured over, both in ms.
-
-    The best of several samples, the one with the shortest round trip: the other clock is taken to have been read in
-    the middle of it.
-    """
-    best: tuple[float, float] | None = None
-    for _ in range(samples):
-        began, started = time.time(), time.perf_counter()
-        theirs = ask()
-        trip = (time.perf_counter() - started) * 1000
-        if best is None or trip < best[1]:
-            best = theirs - (began * 1000 + trip / 2), trip
-    if best is None:
-        raise ValueError("samples must be 1 or more")
-    return best

@@ -8,8 +8,8 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
+from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
-from worker.operations.doctor.servers import clock_offset
 from worker.settings import VENUES, WorkerSettings
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike

@@ -5,9 +5,6 @@ of the body; ``timestamp`` is integer milliseconds; amounts are plain decimals; 
 outage (503 with the venue's own envelope); there is no client order id, so a lost reply can't be looked up by one.
 """
 
-import base64
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,25 +12,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
-from requests.auth import AuthBase
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
 from producers.report import Direction, Position, Reason
-from worker.venues.base import (
-    FRONT_STATUSES,
-    UNREADABLE,
-    Account,
-    Answer,
-    Credentials,
-    Proof,
-    Verdict,
-    one_line,
-    post,
-    read_json,
-    retry_after_seconds,
-    untouched,
-    whole_number,
-)
+from worker.venues.accounts import Account
+from worker.venues.base import FRONT_STATUSES, Proof, Verdict
 from worker.venues.contradictions import (
     contradiction,
     denies,
@@ -43,7 +26,10 @@ from worker.venues.contradictions import (
     shows_record,
     texts_beside,
 )
+from worker.venues.everstrike.auth import EverstrikeAuth
 from worker.venues.freshness import NO_CACHE
+from worker.venues.http.base import Answer, post, retry_after_seconds
+from worker.venues.json_values import UNREADABLE, one_line, read_json, untouched, whole_number
 from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
 
@@ -70,22 +56,6 @@ DIRECTIONS = {"BUY": Direction.LONG, "SELL": Direction.SHORT}
 
 BREAKDOWNS = frozenset({500, 502, 504})
 """Statuses that say that something broke on the way: what the envelope says beside them proves nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class EverstrikeAuth(AuthBase):
-    """``x-signature`` = base64(HMAC-SHA256(secret, body bytes)), over the bytes that are about to be sent."""
-
-    credentials: Credentials
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the key, and for a request with a body its signature."""
-        request.headers["x-api-key"] = self.credentials.api_key
-        if request.body is not None:
-            body = request.body if isinstance(request.body, bytes) else request.body.encode("ascii")
-            digest = hmac.digest(self.credentials.secret_key.encode(), body, hashlib.sha256)
-            request.headers["x-signature"] = base64.b64encode(digest).decode("ascii")
-        return request
 
 
 class Everstrike:

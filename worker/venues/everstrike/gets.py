@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import requests
 
-from worker.venues.base import Account, Answer, Timing, one_line, read_json, retry_after_seconds, secrets_of
+from worker.venues.accounts import Account
 from worker.venues.contradictions import denies, says_no
-from worker.venues.everstrike.adapter import EverstrikeAuth
+from worker.venues.everstrike.auth import EverstrikeAuth
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
-from worker.venues.http.transport import NoAnswer
+from worker.venues.http.base import Answer, NoAnswer, Timing, retry_after_seconds
+from worker.venues.json_values import one_line, read_json
+from worker.venues.redaction import secrets_of
 
 FAILURES = 6
 """Reads one after the other that may fail before no more are made: a venue in trouble is not asked for everything."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
-from worker.venues.base import Account
+from worker.venues.accounts import Account
 from worker.venues.everstrike.gets import EverstrikeGets, Exchange, Unreadable, readable
 from worker.venues.everstrike.lists import PAIRS, EverstrikeLists, Spans
 from worker.venues.everstrike.records import (

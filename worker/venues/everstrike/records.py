@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from worker.venues.base import decimal_text, one_line, untouched
+from worker.venues.json_values import decimal_text, one_line, untouched
 from worker.venues.records import SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal
 
 UNREADABLE_RECORD = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)

@@ -24,25 +24,12 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 from urllib3.util.wait import wait_for_socket
 
+from worker.venues.http.base import HttpLimits
 from worker.venues.http.grammar import UnreadableAnswer
 from worker.venues.http.reader import read_answer
 from worker.venues.http.socket_probe import is_silent
 
 USER_AGENT = "order-execution-worker"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds of one exchange; seconds and bytes."""
-
-    connect_timeout: float = 3.0
-    read_timeout: float = 10.0
-    """For the whole answer, from the last byte sent to the last byte read."""
-    max_idle: float = 4.0
-    """A pooled connection idle for longer is closed, not used. Shorter than any venue's keep-alive: common front ends
-    close after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
-    max_answer_bytes: int = 1024 * 1024
-    pool_size: int = 64
 
 
 FRESH_SECONDS = 0.001

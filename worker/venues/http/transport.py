@@ -19,28 +19,15 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.library_logs import bound_library_logs
-from worker.venues.base import Answer, Timing
-from worker.venues.http.connections import Handed, HttpLimits, NotPrepared, Prepare, WatchedAdapter
+from worker.venues.http.base import Answer, HttpLimits, NoAnswer, Timing
+from worker.venues.http.connections import Handed, NotPrepared, Prepare, WatchedAdapter
 from worker.venues.http.grammar import AnswerTooLarge, UnreadableAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """An exchange that brought no answer that can be judged."""
-
-    left: bool
-    """Whether any byte of the request was handed to the network. False is a proof that nothing was executed."""
-    message: str
-    """One line for a person; names no address, key or body."""
-    timing: Timing | None = field(default=None, compare=False)
-    """None when nothing left."""
 
 
 class Transport:

@@ -1,0 +1,70 @@
+"""Clients for a server by its URL, and their errors in words."""
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from producers.redis.url import is_sentinel, sentinels_of
+
+MOST_CONNECTIONS = 10_000
+"""Of one client: as many as it has threads, two for one that waits. redis-py's own limit is 100, and whoever comes then
+is told that the server can't be reached."""
+
+
+def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redis.Redis:
+    """A client that gives up a step after ``timeout`` seconds, and a call after ``tries`` connections.
+
+    Raises:
+        ValueError: no client can be made of the URL.
+    """
+    given = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), tries - 1),
+        "protocol": 2,
+        "max_connections": MOST_CONNECTIONS,
+        **options,
+    }
+    if not is_sentinel(url):
+        if url.startswith("unix://"):
+            del given["socket_keepalive"]
+        made = redis.Redis.from_url(url, **given)
+        try:
+            # What stands after the "?" is looked at when a connection is made, and not before.
+            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
+        except TypeError:
+            raise ValueError("has an option after its ? that no connection knows") from None
+        return made
+    found = sentinels_of(url)
+    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+    guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap
+    client: redis.Redis = guide.master_for(found.master, db=found.database)
+    return client
+
+
+STEP_SECONDS = 2.0
+"""How long one step of talking to a server may take."""
+
+
+def open_client(url: str, **options: Any) -> redis.Redis:
+    """A client that gives up soon and tries once. ValueError when redis-py can't read the URL."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis+socket":  # kombu's name for it
+        query = {"db": dict(parse_qsl(parts.query)).get("virtual_host", "0")}
+        url = urlunsplit(parts._replace(scheme="unix", query=urlencode(query)))
+    return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
+
+
+def in_words(error: BaseException) -> str:
+    """A server's error without the URL and its password."""
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
+        return "user or password refused"
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.rstrip(".")[:120]

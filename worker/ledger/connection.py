@@ -1,0 +1,39 @@
+"""Connecting to the ledger's server, and calling it so that every failure has one type."""
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from producers.redis import client
+from producers.redis.url import unquoted
+from worker.ledger.base import (
+    LedgerUnavailable,
+)
+
+
+def connect(url: str, timeout: float = 5.0) -> redis.Redis:
+    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
+    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+    return client.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
+
+
+def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call the ledger's server.
+
+    Raises:
+        LedgerUnavailable: it can't be reached, or refuses: full, no disk, a replica, still loading, no permission;
+            whatever it is, nothing can be written down.
+    """
+    try:
+        return call(*arguments, **named)
+    except redis.ResponseError as error:
+        raise LedgerUnavailable(f"the ledger's server refuses: {str(unquoted(error))[:120]}") from error
+    except (redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
+
+
+def never_waits(refusal: Exception) -> bool:
+    """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
+    told = str(refusal).lower()
+    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told

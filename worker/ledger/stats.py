@@ -1,0 +1,84 @@
+"""How many commands are unknown or halted, and since when."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import redis
+
+from producers.intents import INTENTS_KEY
+from producers.redis.server_info import ServerState, server_state
+from worker.ledger.halts import halt_of
+from worker.ledger.keys import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
+
+UNKNOWNS_COUNTED = 10_000
+"""Open unknowns that are told by account; there may be more, which are ``other``."""
+
+
+OTHER = "other"
+
+
+_BEGUN_AHEAD_MS = 60_000
+"""Less than by how much the intents of begun commands stand ahead of the clock, more than clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """The ledger's database. Times are UNIX seconds on the ledger's clock."""
+
+    server: ServerState
+    unknown: Mapping[str, int]
+    """Open unknowns by account."""
+    unknown_since: Mapping[str, float]
+    halts: Mapping[tuple[str, str], float]
+    """Account and command, ``*`` for any: since when."""
+    intents: int
+
+
+@dataclass(slots=True)
+class LedgerLook:
+    """Reads the ledger's database."""
+
+    client: redis.Redis
+    _accounts: dict[str, str] = field(default_factory=dict)
+    """Of open unknowns, by command id: a record's account never changes."""
+
+    def __call__(self) -> LedgerState:
+        """Look.
+
+        Raises:
+            redis.RedisError, OSError: it does not answer.
+        """
+        server = server_state(self.client)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.zrange(UNKNOWN_KEY, 0, UNKNOWNS_COUNTED - 1, withscores=True)
+            pipe.zcard(UNKNOWN_KEY)
+            pipe.hgetall(HALTS_KEY)
+            # Those that have begun stand under a time to come.
+            pipe.zcount(INTENTS_KEY, "-inf", int(time.time() * 1000) + _BEGUN_AHEAD_MS)
+            rows, total, halts, intents = pipe.execute()
+        counts, since = self._by_account(rows)
+        if total > len(rows):
+            counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
+        held = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
+        return LedgerState(server, counts, since, held, int(intents))
+
+    def _by_account(self, rows: Sequence[tuple[str, float]]) -> tuple[dict[str, int], dict[str, float]]:
+        new = [command_id for command_id, _ in rows if command_id not in self._accounts]
+        with self.client.pipeline(transaction=False) as pipe:
+            for command_id in new:
+                pipe.hget(RECORD_KEY.format(command_id), "account")
+            found = dict(zip(new, pipe.execute(), strict=True))
+        self._accounts = {cid: self._accounts.get(cid) or found.get(cid) or OTHER for cid, _ in rows}
+        counts: dict[str, int] = {}
+        since: dict[str, float] = {}
+        for command_id, score in rows:
+            account = self._accounts[command_id]
+            counts[account] = counts.get(account, 0) + 1
+            since.setdefault(account, score / 1000)  # oldest first
+        return counts, since
+
+
+def _scope(name: str) -> tuple[str, str]:
+    account, _, command = name.partition("/")
+    return account, command
