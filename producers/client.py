@@ -30,7 +30,7 @@ from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.redaction import shown_arguments
 from producers.redis.client import connect
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.redis.url import unquoted
 from producers.report import Report
 from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
@@ -71,8 +71,8 @@ class OrderClient:
             check_installed()
         self._app = publisher_app(self._settings.broker_url)
         self._results = _connect(self._settings.result_backend)
-        self._asked = Direct(self._results)
-        self._ledger = Direct(_connect(self._settings.ledger_url)) if self._settings.intents else None
+        self._asked = DirectClient(self._results)
+        self._ledger = DirectClient(_connect(self._settings.ledger_url)) if self._settings.intents else None
 
     # -- sending -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import redis
 
 from producers import exact_json
 from producers.commands import COMMANDS
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
 
 INTENTS_KEY = "orders:intents"
@@ -90,7 +90,7 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
 
 
 @contextmanager
-def intended(ledger: Direct, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
+def intended(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
     """Have them written down by the end of the block in which they are published, at the cost of no round trip: they
     are on their way to the ledger before the block begins. With ``replicas`` they are there before it begins.
 
@@ -102,7 +102,7 @@ def intended(ledger: Direct, intents: Sequence[Intent], *, replicas: int = 0) ->
         write_intents(ledger.client, intents, replicas=replicas)
         yield
         return
-    with ledger.meanwhile(_commands(intents), lambda: write_intents(ledger.client, intents)):
+    with ledger.pipelined(_commands(intents), lambda: write_intents(ledger.client, intents)):
         yield
 
 

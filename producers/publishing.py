@@ -13,7 +13,7 @@ from celery import Celery
 from celery.backends.redis import RedisBackend, SentinelBackend
 
 from producers.celery_app import OwnSettingsCelery
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.redis.url import is_redis
 from producers.results import forget_never_sent
 
@@ -28,7 +28,7 @@ AMQP_SECONDS = 1.5
 class Unsubscribed:
     """Over Celery's Redis backends: what is sent is not waited for, and no longer told as never sent."""
 
-    _direct: Direct | None = None
+    _direct: DirectClient | None = None
 
     def on_task_call(self: Any, producer: Any, task_id: str) -> None:  # noqa: ARG002 - Celery's signature
         """In the place of subscribing to its result, which is done when somebody asks for it."""
@@ -38,11 +38,11 @@ class Unsubscribed:
         """Drop the word that these were never sent."""
         forget_never_sent(self.directly(), [self.get_key_for_task(task_id) for task_id in task_ids])
 
-    def directly(self: Any) -> Direct:
+    def directly(self: Any) -> DirectClient:
         """Commands to its server."""
-        direct: Direct | None = self._direct
+        direct: DirectClient | None = self._direct
         if direct is None or direct.client is not self.client:
-            direct = self._direct = Direct(self.client)
+            direct = self._direct = DirectClient(self.client)
         return direct
 
 

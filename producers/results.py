@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from producers.printable import printable
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.report import REPORTED, Report, report_in
 
 logger = logging.getLogger("orders.results")
@@ -82,7 +82,7 @@ def in_words(kind: str, text: str) -> str:
     return printable(f"{kind}: {text}", LONGEST_WORDS)
 
 
-def forget_never_sent(results: Direct, keys: list[Any]) -> None:
+def forget_never_sent(results: DirectClient, keys: list[Any]) -> None:
     """Drop the word that these were never sent, for they are being sent. A report stays.
 
     It keeps nothing from being sent, and a login may have no right to it: the worker that takes a command does it, too.

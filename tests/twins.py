@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from worker.venues.http.base import Answer, HttpLimits, NoAnswer
+from worker.venues.http.base import HttpLimits, NoResponse, Response
 
 START_MS = 1_800_000_000_000
 
@@ -44,7 +44,7 @@ class TurnedClock:
         self.unseen_ms += round(seconds * 1000)
 
 
-Step = Answer | NoAnswer | Exception | Callable[[], "Step"]
+Step = Response | NoResponse | Exception | Callable[[], "Step"]
 
 
 class ScriptedTransport:
@@ -56,10 +56,10 @@ class ScriptedTransport:
         self.requests: list[requests.PreparedRequest] = []
         self.before_prepare: Callable[[], None] = lambda: None
 
-    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer | NoAnswer:
+    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Response | NoResponse:
         """The next step, for a request that was prepared like any other; nothing is prepared without a connection."""
         step = self.steps.pop(0)
-        if isinstance(step, NoAnswer) and not step.left:
+        if isinstance(step, NoResponse) and not step.left:
             return step
         self.before_prepare()
         self.requests.append(prepare())

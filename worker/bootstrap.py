@@ -27,7 +27,7 @@ from worker.celery_app.callbacks import address_anywhere
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower
 from worker.celery_app.lost_messages import publisher
-from worker.celery_app.periodic import Housekeeper
+from worker.celery_app.periodic import PeriodicWork
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import LookingControl, guard_worker
@@ -37,14 +37,14 @@ from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.tasks import register
 from worker.clock import SystemClock
 from worker.execution.executor import Executor
-from worker.execution.lost_commands import Sweeper
+from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.connection import connect
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import bound_library_logs
-from worker.observability.setup import Watch
+from worker.observability.setup import Instrumentation
 from worker.reconciliation.reconciler import Reconciler
-from worker.reconciliation.store import Casebook
+from worker.reconciliation.store import ReconcileStore
 from worker.settings import WorkerSettings
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.everstrike.queries import EverstrikeReads
@@ -84,7 +84,7 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
     )
 
 
-def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> Executor:
+def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> Executor:
     """An executor over the real ledger and the real venues."""
     return Executor(
         ledger=watch.timed(build_ledger(settings)),
@@ -122,7 +122,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     _guard(app, loaded)
     lock = threading.Lock()
     policy = build_policy(loaded)
-    watch = Watch(app, loaded, SERVED)
+    watch = Instrumentation(app, loaded, SERVED)
     build = cache(lambda: build_executor(loaded, policy, watch))
 
     def executor() -> Executor:
@@ -176,9 +176,9 @@ def _take_stock_name(app: Celery) -> None:
         app.conf.broker_transport = None
 
 
-def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Watch) -> None:
+def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> None:
     """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
-    sweeper = Sweeper(
+    sweeper = LostCommandPublisher(
         ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
@@ -186,7 +186,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
         patience_seconds=settings.ledger.intent_seconds,
     )
     every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
-    housekeeper = Housekeeper([policy.look, sweeper.sweep], every)
+    housekeeper = PeriodicWork([policy.look, sweeper.sweep], every)
 
     def start(**_: object) -> None:
         warn_without_accounts(settings)
@@ -200,7 +200,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
     signals.worker_shutting_down.connect(stop, weak=False)
 
 
-def _told(publish: Callable[[Intent], None], watch: Watch) -> Callable[[Intent], None]:
+def _told(publish: Callable[[Intent], None], watch: Instrumentation) -> Callable[[Intent], None]:
     """Publishes, and tells whoever watches."""
 
     def publish_and_tell(intent: Intent) -> None:
@@ -219,7 +219,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     transport = Transport(settings.http_limits(), settings.http.ca_file or None)
     return Reconciler(
         ledger=ledger,
-        casebook=Casebook(client),
+        casebook=ReconcileStore(client),
         accounts=settings.account_map(),
         reads={Everstrike.name: EverstrikeReads(transport.exchange)},
         clock=SystemClock(),

@@ -8,8 +8,8 @@ server pushes, which is reports. One table says which of them are not heard, wha
 import logging
 
 SILENT = ("urllib3", "requests", "charset_normalizer", "chardet", "http.client", "push_response")
-"""Not heard at all, nor any logger below them: what they could tell of an exchange, its ``NoAnswer`` tells. The last is
-redis-py's, for what the server pushes."""
+"""Not heard at all, nor any logger below them: what they could tell of an exchange, its ``NoResponse`` tells. The last
+is redis-py's, for what the server pushes."""
 NOT_IN_DETAIL = ("celery.pool", "amqp", "kombu", "redis")
 """Heard from INFO on: in their details they quote arguments and messages."""
 

@@ -16,7 +16,7 @@ from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, output_taken
 from producers.cli.plugins import add_commands
-from producers.cli.send import How, built, send
+from producers.cli.send import SendOptions, built, send
 from producers.cli.send import show as show_command
 
 _ABOUT = """
@@ -117,7 +117,7 @@ def close(
         "recv_window": recv_window,
         "deadline": values.given_deadline(deadline),
     }
-    how = How(command_id, wait, timeout, as_json)
+    how = SendOptions(command_id, wait, timeout, as_json)
     raise send(built("orders.close", arguments, as_json=as_json), how)
 
 
@@ -136,7 +136,7 @@ def cancel(
     Example: `orders cancel -a main --order-id 7d2f… --wait`
     """
     arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
-    how = How(command_id, wait, timeout, as_json)
+    how = SendOptions(command_id, wait, timeout, as_json)
     raise send(built("orders.cancel", arguments, as_json=as_json), how)
 
 
@@ -164,7 +164,7 @@ def withdraw(
     command = built("orders.withdraw", arguments, as_json=as_json)
     question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
     values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
-    raise send(command, How(command_id, wait, timeout, as_json))
+    raise send(command, SendOptions(command_id, wait, timeout, as_json))
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -186,7 +186,7 @@ def positions(
     """
     arguments = {"account": account, "pair": pair, "contract_id": contract_id}
     arguments["deadline"] = values.given_deadline(deadline)
-    how = How(command_id, wait, timeout, as_json)
+    how = SendOptions(command_id, wait, timeout, as_json)
     raise send(built("orders.positions", arguments, as_json=as_json), how)
 
 
@@ -203,7 +203,7 @@ def show(
 
     Looks for its result, and then in the ledger, which also knows what is being sent and what was settled later.
     """
-    raise show_command(command_id, How(command_id, wait, timeout, as_json))
+    raise show_command(command_id, SendOptions(command_id, wait, timeout, as_json))
 
 
 add_commands(app)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class SendOptions:
     """How a command is sent and its report read."""
 
     command_id: str | None = None
@@ -41,7 +41,7 @@ def built(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
         return parse_command(task, given)
 
 
-def send(command: Command, how: How) -> typer.Exit:
+def send(command: Command, how: SendOptions) -> typer.Exit:
     """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
     where = _typed(command.task)
     # Made here, so that whatever happens from now on can name it.
@@ -67,7 +67,7 @@ def _again(command: Command, command_id: str) -> str:
     return f"To repeat it: the same command with --id {command_id}{deadline}, which can't be executed twice"
 
 
-def show(command_id: str, how: How) -> typer.Exit:
+def show(command_id: str, how: SendOptions) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
     _checked(command_id, "ID")
     try:
@@ -112,7 +112,7 @@ def _checked(command_id: str, hint: str) -> str:
     return command_id
 
 
-def _announce(sent: "Sent", how: How) -> typer.Exit:
+def _announce(sent: "Sent", how: SendOptions) -> typer.Exit:
     command = sent.command
     if how.as_json:
         told = {"command_id": sent.command_id, "command": command.name, "task": command.task}
@@ -124,7 +124,7 @@ def _announce(sent: "Sent", how: How) -> typer.Exit:
     return typer.Exit(ExitCode.ACCEPTED)
 
 
-def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
+def _awaited(client: "OrderClient", command: "Sent | str", how: SendOptions) -> Report:
     if not sys.stderr.isatty():
         return client.wait(command, how.timeout)
     from rich.console import Console
@@ -136,7 +136,7 @@ def _awaited(client: "OrderClient", command: "Sent | str", how: How) -> Report:
         return client.wait(command, how.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, how: How) -> tuple[Report | None, ReportPending | None]:
+def _stored(client: "OrderClient", command_id: str, how: SendOptions) -> tuple[Report | None, ReportPending | None]:
     """The report in the result backend, and why there is none where that is known."""
     try:
         return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None

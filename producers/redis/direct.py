@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 
-class Direct:
+class DirectClient:
     """Commands over a client's connections; safe to share among threads."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -53,7 +53,7 @@ class Direct:
             return self.call("EVAL", source, len(keys), *keys, *arguments)
 
     @contextmanager
-    def meanwhile(self, commands: Sequence[Sequence[Any]], otherwise: Callable[[], object]) -> Iterator[None]:
+    def pipelined(self, commands: Sequence[Sequence[Any]], otherwise: Callable[[], object]) -> Iterator[None]:
         """Send commands that the server carries out all or none (``MULTI``); wait for its word only after the block.
 
         Where that goes wrong ``otherwise`` is asked to do the same, and to find out what is wrong: before the block

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from tests.servers import Server
 from worker.ledger.connection import connect
 
@@ -42,7 +42,7 @@ def main() -> None:
     """Measure and print."""
     with Server() as server:
         client = connect(server.url(0))
-        script, direct = client.register_script(SOURCE), Direct(client)
+        script, direct = client.register_script(SOURCE), DirectClient(client)
         ways: dict[str, Callable[[], object]] = {
             "client": lambda: script(KEYS, ARGUMENTS),
             "direct": lambda: direct.script(SOURCE, script.sha, KEYS, ARGUMENTS),

@@ -14,16 +14,16 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from producers.report import Outcome, Reason, Report
-from worker.execution.events import Observer, Observers, Subject, end_of, subject_of, tried_of
+from worker.execution.events import CommandRef, Observer, Observers, attempt_event, command_ref, end_event
 from worker.execution.retry_policy import Decision
-from worker.observability.log_lines import Lines
+from worker.observability.log_lines import LogObserver
 from worker.observability.metrics import Metrics
 from worker.venues.base import Proof, Verdict
-from worker.venues.http.base import Answer, Timing
+from worker.venues.http.base import Response, Timing
 
 ROUNDS, COMMANDS = 9, 5000
 HEADERS = {"date": "Fri, 20 Nov 2026 19:00:00 GMT"}
-ANSWER = Answer(200, b"{}", HEADERS, Timing(1.0, 1.002))
+ANSWER = Response(200, b"{}", HEADERS, Timing(1.0, 1.002))
 VERDICT = Verdict(Proof.EXECUTED, "the venue took it", http_status=200)
 
 
@@ -52,15 +52,15 @@ def one_command(observer: Observer, metrics: Metrics | None) -> Callable[[], Non
         started = time.perf_counter()
         if metrics is not None:
             metrics.asked("begin", time.perf_counter() - started)
-        subject = Subject(made.command_id, made.command, "main", "everstrike")
+        subject = CommandRef(made.command_id, made.command, "main", "everstrike")
         observer.began(subject, 0.003, 1, 1)
-        subject = Subject(made.command_id, made.command, "main", "everstrike")
-        tried = tried_of(ANSWER, VERDICT, Decision.ACCEPT, 1, 0.9998, 1_700_000_000_005)
+        subject = CommandRef(made.command_id, made.command, "main", "everstrike")
+        tried = attempt_event(ANSWER, VERDICT, Decision.ACCEPT, 1, 0.9998, 1_700_000_000_005)
         observer.attempted(subject, tried)
         started = time.perf_counter()
         if metrics is not None:
             metrics.asked("settle", time.perf_counter() - started)
-        observer.ended(subject_of(made), end_of(made))
+        observer.ended(command_ref(made), end_event(made))
 
     return run
 
@@ -94,11 +94,11 @@ def main() -> None:
         lines.setFormatter(JsonFormatter())
         rows: list[tuple[str, logging.Handler, int, Observer, Metrics | None]] = [
             ("nobody watches", console, logging.WARNING, Observer(), None),
-            ("log lines, level WARNING", console, logging.WARNING, Observers(Lines()), None),
-            ("log lines, level INFO, console", console, logging.INFO, Observers(Lines()), None),
-            ("log lines, level INFO, JSON", lines, logging.INFO, Observers(Lines()), None),
+            ("log lines, level WARNING", console, logging.WARNING, Observers(LogObserver()), None),
+            ("log lines, level INFO, console", console, logging.INFO, Observers(LogObserver()), None),
+            ("log lines, level INFO, JSON", lines, logging.INFO, Observers(LogObserver()), None),
             ("metrics alone", console, logging.WARNING, Observers(metrics), metrics),
-            ("metrics, and JSON lines at INFO", lines, logging.INFO, Observers(Lines(), metrics), metrics),
+            ("metrics, and JSON lines at INFO", lines, logging.INFO, Observers(LogObserver(), metrics), metrics),
         ]
         print(f"{'µs a command':>40}")
         for name, handler, level, observer, counted in rows:

@@ -18,14 +18,14 @@ from worker.broker.dead_letters import dead_letters
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.connection import connect
-from worker.ledger.halts import Scope, scope
+from worker.ledger.halts import HaltScope, scope
 from worker.ledger.redis import RedisLedger
-from worker.operations.operator import NotUnknown, OperatorDesk, every_command, passing
+from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
 from worker.reconciliation.reconciler import Reconciled, Reconciler
-from worker.reconciliation.store import Casebook
+from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials
-from worker.venues.records import Look, SeenOrder, SeenWithdrawal, Window
+from worker.venues.records import VenueOrder, VenueSnapshot, VenueWithdrawal, Window
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 CLOSE = {"account": "main", "pair": "P", "qty": "0.5"}
@@ -37,7 +37,7 @@ class ScriptedReads:
     """A venue that shows what the test puts there."""
 
     clock: TurnedClock
-    look_now: Look = field(default_factory=Look)
+    look_now: VenueSnapshot = field(default_factory=VenueSnapshot)
     offset: int | None = 0
     windows: list[Window] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class ScriptedReads:
         """Our clock, and the offset."""
         return None if self.offset is None else self.clock.now_ms() + self.offset
 
-    def look(self, command: Command, window: Window) -> Look:
+    def look(self, command: Command, window: Window) -> VenueSnapshot:
         """What is there."""
         self.windows.append(window)
         return self.look_now
@@ -66,7 +66,7 @@ class Bench:
         self.client = connect(server.url(2))
         self.clock = TurnedClock(ms=time.time_ns() // 1_000_000)
         self.ledger = RedisLedger(self.client)
-        self.desk = OperatorDesk(self.client, self.ledger, self.clock)
+        self.desk = OperatorService(self.client, self.ledger, self.clock)
         self.reads = ScriptedReads(self.clock)
         self.published: list[Report] = []
 
@@ -74,7 +74,7 @@ class Bench:
         """A fresh one, as another process would have."""
         parts: dict[str, Any] = {
             "ledger": self.ledger,
-            "casebook": Casebook(self.client),
+            "casebook": ReconcileStore(self.client),
             "accounts": {"main": ACCOUNT},
             "reads": {"everstrike": self.reads},
             "clock": self.clock,
@@ -117,11 +117,11 @@ class Bench:
         """An open unknown."""
         return self.end(self.begin(command_id, arguments, task))
 
-    def order(self, order_id: str = "o", **changes: Any) -> SeenOrder:
+    def order(self, order_id: str = "o", **changes: Any) -> VenueOrder:
         """An order such as the close makes, now."""
         close = Close.model_validate({**CLOSE, **changes})
         assert close.qty is not None
-        return SeenOrder(
+        return VenueOrder(
             order_id, "P", "SELL", "MARKET", None, close.qty, "COMPLETED", self.clock.now_ms(), True, {"id": order_id}
         )
 
@@ -149,7 +149,7 @@ def told(found: Reconciled) -> tuple[str, str]:
 def test_what_is_found_is_accepted_at_once(bench: Bench) -> None:
     """The report has the venue's record and none of the lost attempt's answer; it is on record and published."""
     before = bench.unknown("x", CLOSE)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("found", "accepted")
     (report,) = bench.published
     assert (report.outcome, report.reason, report.result, report.http_status) == (
@@ -184,7 +184,7 @@ def test_two_unknowns_alike_and_one_record(bench: Bench) -> None:
     """Both stay unknown, and each names the other."""
     bench.unknown("x", CLOSE)
     bench.unknown("y", CLOSE)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     found = list(bench.reconciler().all())
     assert [told(each) for each in found] == [("ambiguous", "unknown")] * 2
     assert ("y" in found[0].words, "x" in found[1].words) == (True, True)
@@ -195,7 +195,7 @@ def test_a_command_under_way_may_have_made_the_record(bench: Bench) -> None:
     """Though nobody has declared it unknown."""
     bench.unknown("x", CLOSE)
     bench.begin("y", CLOSE)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("ambiguous", "unknown")
 
 
@@ -203,9 +203,9 @@ def test_a_record_that_another_report_has_is_not_taken(bench: Bench) -> None:
     """The accepted command's own, nested or flat; what is left is this one's."""
     bench.unknown("x", CLOSE)
     bench.end(bench.begin("y", CLOSE), Outcome.ACCEPTED, result={"order": {"id": "o"}})
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("absent", "unknown")
-    bench.reads.look_now = Look(orders=(bench.order(), bench.order("p")))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(), bench.order("p")))
     assert bench.reconciler().one("x").reference == "p"
 
 
@@ -214,16 +214,16 @@ def test_a_command_that_is_proven_not_executed_made_nothing(bench: Bench, outcom
     """It stands in nobody's way."""
     bench.unknown("x", CLOSE)
     bench.end(bench.begin("y", CLOSE), outcome)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("found", "accepted")
 
 
 def test_a_halt_made_nothing(bench: Bench) -> None:
     """Whoever is woken halts first and reconciles afterwards; a halt's line of the journal is no command's."""
     bench.unknown("x", CLOSE)
-    bench.desk.halt(Scope(), who="ann", why="looking")
-    bench.desk.resume(Scope(), who="ann")
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.desk.halt(HaltScope(), who="ann", why="looking")
+    bench.desk.resume(HaltScope(), who="ann")
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("found", "accepted")
 
 
@@ -231,7 +231,7 @@ def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
     """The journal knows that it began, and nobody knows what it was."""
     bench.unknown("x", CLOSE)
     bench.begin("y", {**CLOSE, "pair": "Q"})
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     bench.client.delete("orders:command:y")
     assert told(bench.reconciler().one("x")) == ("ambiguous", "unknown")
 
@@ -239,7 +239,7 @@ def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
 def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> None:
     """Whichever times are asked for one after the other, and whatever is added between."""
     chance = random.Random(11)
-    casebook = Casebook(bench.client)
+    casebook = ReconcileStore(bench.client)
     begun = casebook.begun()
     now = 10**12
     for number in range(300):
@@ -257,7 +257,7 @@ def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> N
 def test_a_journal_that_was_trimmed_proves_nothing(bench: Bench) -> None:
     """Whoever else began then is forgotten."""
     bench.unknown("x", CLOSE)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     bench.client.xtrim("orders:journal", maxlen=1, approximate=False)
     found = bench.reconciler().one("x")
     assert told(found) == ("unreadable", "unknown")
@@ -308,30 +308,30 @@ def test_a_look_that_found_something_ends_the_row(bench: Bench) -> None:
     sent = bench.order()
     bench.clock.turn(76)
     bench.reconciler().one("x")
-    bench.reads.look_now = Look(orders=(sent, sent.__class__(**{**_fields(sent), "id": "p"})))
+    bench.reads.look_now = VenueSnapshot(orders=(sent, sent.__class__(**{**_fields(sent), "id": "p"})))
     assert told(bench.reconciler().one("x")) == ("ambiguous", "unknown")
-    bench.reads.look_now = Look()
+    bench.reads.look_now = VenueSnapshot()
     bench.clock.turn(31)
     assert "first of two looks" in bench.reconciler().one("x").words
 
 
-def _fields(order: SeenOrder) -> dict[str, Any]:
-    return {name: getattr(order, name) for name in SeenOrder.__slots__}
+def _fields(order: VenueOrder) -> dict[str, Any]:
+    return {name: getattr(order, name) for name in VenueOrder.__slots__}
 
 
 def test_a_look_that_could_not_read_everything_does_not_count(bench: Bench) -> None:
     """Neither as the first nor as the second."""
     bench.unknown("x", CLOSE)
     bench.clock.turn(76)
-    broken = Look(problems=("/fills: the venue answered 503",))
+    broken = VenueSnapshot(problems=("/fills: the venue answered 503",))
     bench.reads.look_now = broken
     assert told(bench.reconciler().one("x")) == ("unreadable", "unknown")
-    bench.reads.look_now = Look()
+    bench.reads.look_now = VenueSnapshot()
     assert "first of two looks" in bench.reconciler().one("x").words
     bench.clock.turn(31)
     bench.reads.look_now = broken
     assert told(bench.reconciler().one("x")) == ("unreadable", "unknown")
-    bench.reads.look_now = Look()
+    bench.reads.look_now = VenueSnapshot()
     assert told(bench.reconciler().one("x")) == ("absent", "not_sent")
 
 
@@ -343,8 +343,8 @@ def test_a_withdrawal_is_never_settled_by_absence(bench: Bench) -> None:
         bench.clock.turn(100_000)
         assert bench.reconciler().one("w").outcome == "unknown"
     withdraw = Withdraw.model_validate(WITHDRAW)
-    row = SeenWithdrawal("7", "ETH", withdraw.address, withdraw.qty, None, "pending", sent, {"id": "7"})
-    bench.reads.look_now = Look(withdrawals=(row,))
+    row = VenueWithdrawal("7", "ETH", withdraw.address, withdraw.qty, None, "pending", sent, {"id": "7"})
+    bench.reads.look_now = VenueSnapshot(withdrawals=(row,))
     assert told(bench.reconciler().one("w")) == ("found", "accepted")
 
 
@@ -368,7 +368,7 @@ def test_a_sender_that_was_faster_has_the_last_word(bench: Bench) -> None:
     """Its own evidence settled the command while the venue was looked at: its report stands and is published."""
     claim = bench.begin("x", CLOSE)
     bench.end(claim)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     reads = bench.reads
 
     class Meanwhile:
@@ -377,7 +377,7 @@ def test_a_sender_that_was_faster_has_the_last_word(bench: Bench) -> None:
         def visit(self, _: Account) -> Self:
             return self
 
-        def look(self, *arguments: Any) -> Look:
+        def look(self, *arguments: Any) -> VenueSnapshot:
             bench.end(claim, Outcome.REJECTED)
             return reads.look(*arguments)
 
@@ -392,7 +392,7 @@ def test_a_result_backend_that_is_away_keeps_nothing_from_being_settled(bench: B
         raise redis.ConnectionError("away")
 
     bench.unknown("x", CLOSE)
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler(publish=away).one("x")) == ("found", "accepted")
     assert told(bench.reconciler().one("x")) == ("settled", "accepted")
     assert [report.outcome for report in bench.published] == [Outcome.ACCEPTED]
@@ -471,11 +471,11 @@ def test_of_two_words_at_once_one_counts(bench: Bench) -> None:
         read = real.read
 
         def resolve(self, report: Report, **named: str) -> Report | None:
-            OperatorDesk(bench.client, real, bench.clock).resolve("x", reference="7", who="bob", why="saw it")
+            OperatorService(bench.client, real, bench.clock).resolve("x", reference="7", who="bob", why="saw it")
             return real.resolve(report, **named)
 
     with pytest.raises(NotUnknown, match="by the word of bob"):
-        OperatorDesk(bench.client, Slow(), bench.clock).resolve("x", reference=None, who="ann", why="?")  # type: ignore[arg-type]
+        OperatorService(bench.client, Slow(), bench.clock).resolve("x", reference=None, who="ann", why="?")  # type: ignore[arg-type]
     assert bench.events("x").count("resolve") == 1
 
 
@@ -484,7 +484,7 @@ def test_a_resolved_reference_is_taken(bench: Bench) -> None:
     bench.unknown("x", CLOSE)
     bench.unknown("y", CLOSE)
     bench.desk.resolve("y", reference="o", who="ann", why="by its time")
-    bench.reads.look_now = Look(orders=(bench.order(),))
+    bench.reads.look_now = VenueSnapshot(orders=(bench.order(),))
     assert told(bench.reconciler().one("x")) == ("absent", "unknown")
 
 
@@ -499,13 +499,13 @@ def begins(bench: Bench, command: str, account: str = "main") -> bool:
 
 def test_a_halt_is_seen_by_the_next_begin_and_ends(bench: Bench) -> None:
     """Everything but cancels and closes; those by name alone."""
-    bench.desk.halt(Scope(), who="ann", why="fire")
+    bench.desk.halt(HaltScope(), who="ann", why="fire")
     assert [begins(bench, name) for name in ("withdraw", "close", "cancel")] == [False, True, True]
     bench.desk.halt(scope("MAIN", "close"), who="ann", why="fire")
     assert [begins(bench, "close", account) for account in ("main", "other")] == [False, True]
     assert [each.field for each, _ in bench.desk.halts()] == ["*/*", "main/close"]
-    assert bench.desk.resume(Scope(), who="bob")
-    assert not bench.desk.resume(Scope(), who="bob")
+    assert bench.desk.resume(HaltScope(), who="bob")
+    assert not bench.desk.resume(HaltScope(), who="bob")
     assert [begins(bench, name) for name in ("withdraw", "close")] == [True, False]
 
 
@@ -527,9 +527,9 @@ def test_what_goes_on_record_is_one_line_that_everybody_can_see(bench: Bench) ->
     """A line break in who or why forged a line wherever it was read, and an escape sequence steered the terminal."""
     odd = "ann\n2026-01-01 bob \x1b[2J\u202e" + "x" * 10_000
     bench.unknown("x", CLOSE)
-    halt = bench.desk.halt(Scope(), who=odd, why=odd)
-    assert bench.desk.halts() == [(Scope(), halt)]
-    bench.desk.resume(Scope(), who=odd, why=odd)
+    halt = bench.desk.halt(HaltScope(), who=odd, why=odd)
+    assert bench.desk.halts() == [(HaltScope(), halt)]
+    bench.desk.resume(HaltScope(), who=odd, why=odd)
     report = bench.desk.resolve("x", reference=odd, who=odd, why=odd)
     entries = [entry.fields for entry in bench.desk.journal() if entry.fields.get("who")]
     assert [entry["event"] for entry in entries] == ["halt", "resume", "resolve"]
@@ -554,7 +554,7 @@ def test_everything_can_be_halted_at_once() -> None:
     assert passing(halts) == {}
     assert passing(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
     assert passing(every_command("main")) == {command.name: ["main"] for command in COMMANDS.values()}
-    assert passing([Scope("*", "withdraw"), Scope("main", "close")])["close"] == ["main"]
+    assert passing([HaltScope("*", "withdraw"), HaltScope("main", "close")])["close"] == ["main"]
 
 
 # -- journal -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import redis
 from redis.connection import Connection
 
 from producers.redis.client import connect
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from tests.servers import Server
 
 ECHO = "return {KEYS[1], ARGV[1]}"
@@ -28,12 +28,12 @@ def own_server() -> Iterator[Server]:
         yield started
 
 
-def direct_to(server: Server, timeout: float = 5.0) -> Direct:
+def direct_to(server: Server, timeout: float = 5.0) -> DirectClient:
     """Over a client like the ledger's."""
-    return Direct(connect(server.url(0), timeout=timeout, tries=2, decode_responses=True))
+    return DirectClient(connect(server.url(0), timeout=timeout, tries=2, decode_responses=True))
 
 
-def echo(direct: Direct, word: str) -> Any:
+def echo(direct: DirectClient, word: str) -> Any:
     """The script's answer."""
     return direct.script(ECHO, SHA, ["key"], [word])
 
@@ -193,7 +193,7 @@ def test_what_is_sent_meanwhile_is_done_after_the_block(server: Server) -> None:
     """All of it, in one step, and the connection is good for more."""
     direct, otherwise = direct_to(server), Otherwise()
     direct.client.delete("list")
-    with direct.meanwhile([("RPUSH", "list", "a"), ("RPUSH", "list", "b")], otherwise):
+    with direct.pipelined([("RPUSH", "list", "a"), ("RPUSH", "list", "b")], otherwise):
         pass
     assert direct.client.lrange("list", 0, -1) == ["a", "b"]
     assert otherwise.asked == 0
@@ -205,7 +205,7 @@ def test_what_is_refused_meanwhile_is_done_otherwise(server: Server, wrong: tupl
     """A refusal of one of them, when it is carried out or when it is read; the next answer is nobody else's."""
     direct, otherwise = direct_to(server), Otherwise()
     direct.call("SET", "text", "v")
-    with direct.meanwhile([wrong, ("SET", "other", "v")], otherwise):
+    with direct.pipelined([wrong, ("SET", "other", "v")], otherwise):
         pass
     assert otherwise.asked == 1
     assert echo(direct, "mine") == ["key", "mine"]
@@ -215,7 +215,7 @@ def test_a_block_that_raises_is_not_waited_for(server: Server) -> None:
     """Its error passes, of whatever kind; what was sent is done all the same."""
     direct, otherwise = direct_to(server), Otherwise()
     with pytest.raises(redis.ConnectionError, match="the block's own"):  # noqa: SIM117
-        with direct.meanwhile([("SET", "raised", "v")], otherwise):
+        with direct.pipelined([("SET", "raised", "v")], otherwise):
             raise redis.ConnectionError("the block's own")
     assert otherwise.asked == 0
     assert echo(direct, "mine") == ["key", "mine"]
@@ -225,10 +225,10 @@ def test_a_server_that_is_away_is_found_out_otherwise(own_server: Server) -> Non
     """Before the block when nobody is there; after it when it went away in the middle."""
     direct, order = direct_to(own_server), []
     echo(direct, "first")
-    with direct.meanwhile([("SET", "k", "v")], lambda: order.append("otherwise")):
+    with direct.pipelined([("SET", "k", "v")], lambda: order.append("otherwise")):
         own_server.kill()
         order.append("block")
-    with direct.meanwhile([("SET", "k", "v")], lambda: order.append("otherwise")):
+    with direct.pipelined([("SET", "k", "v")], lambda: order.append("otherwise")):
         order.append("block")
     assert order == ["block", "otherwise", "otherwise", "block"]
 
@@ -250,7 +250,7 @@ def test_an_interrupt_gives_no_connection_to_two(server: Server) -> None:
     """Two threads that hold the same one read each other's answers."""
     direct = direct_to(server)
     direct._idle = InterruptedOnce()
-    with pytest.raises(KeyboardInterrupt), direct.meanwhile([("SET", "k", "v")], lambda: None):
+    with pytest.raises(KeyboardInterrupt), direct.pipelined([("SET", "k", "v")], lambda: None):
         pass
     taken = [direct._ready() for _ in range(3)]
     assert len({id(each) for each in taken}) == 3

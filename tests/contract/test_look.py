@@ -12,11 +12,11 @@ import redis
 
 from producers.redis.server_info import server_state
 from tests.servers import Server, binary, free_port
-from worker.broker.stats import BrokerLook
+from worker.broker.stats import BrokerProbe
 from worker.ledger.base import Claim
 from worker.ledger.redis import RedisLedger
-from worker.ledger.stats import LedgerLook
-from worker.observability.probes import Kept
+from worker.ledger.stats import LedgerProbe
+from worker.observability.probes import CachedProbe
 
 ROOM = 400_000
 """Bytes that a server may write to one file."""
@@ -82,7 +82,7 @@ def test_unknowns_by_account_and_age(server: Server) -> None:
         for account, command_id in (("main", "a"), ("main", "b"), ("bz", "c")):
             ledger.begin(Claim(command_id, "f", "close", account, False, "t", 1000), 1)
         client.zadd("orders:unknown", {"a": 5000, "b": 2000, "c": 3000, "gone": 4000})
-        look = LedgerLook(client)
+        look = LedgerProbe(client)
         state = look()
         assert state.unknown == {"main": 2, "bz": 1, "other": 1}
         assert state.unknown_since == {"main": 2.0, "bz": 3.0, "other": 4.0}
@@ -97,7 +97,7 @@ def test_halts_and_intents(server: Server) -> None:
     with redis.Redis(port=server.port, decode_responses=True) as client:
         client.hset("orders:halts", "*/withdraw", '{"who": "ann", "why": "x", "at": 1700000000000}')
         client.zadd("orders:intents", {"a": 1, "b": 2})
-        state = LedgerLook(client)()
+        state = LedgerProbe(client)()
     assert state.halts == {("*", "withdraw"): 1.7e9}
     assert state.intents == 2
 
@@ -112,7 +112,7 @@ def test_queues(server: Server) -> None:
         client.lpush("p:orders.cancel.dead", b"x")
         client.hset("p:unacked", "tag", "message")
         client.lpush("p:unacked.dead", b"x", b"y")
-        state = BrokerLook(client, ["orders.close", "orders.cancel"], "p:")()
+        state = BrokerProbe(client, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
     assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
     assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
@@ -125,7 +125,7 @@ def test_a_queue_that_is_no_list_hides_no_other(server: Server) -> None:
     with redis.Redis(port=server.port) as client:
         client.set("orders.close", "x")
         client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
-        state = BrokerLook(client, ["orders.close", "orders.cancel"])()
+        state = BrokerProbe(client, ["orders.close", "orders.cancel"])()
     assert state.queues.keys() == {"orders.cancel"}
     assert (state.queues["orders.cancel"].waiting, state.queues["orders.cancel"].oldest) == (1, None)
 
@@ -136,7 +136,7 @@ def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes)
     server.flush()
     with redis.Redis(port=server.port) as client:
         client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
-        found = BrokerLook(client, ["orders.close"])().queues["orders.close"]
+        found = BrokerProbe(client, ["orders.close"])().queues["orders.close"]
     assert (found.waiting, found.oldest) == (1, None)
 
 
@@ -150,7 +150,7 @@ def test_a_look_is_kept_for_a_while() -> None:
             raise answer
         return answer
 
-    kept = Kept(look, seconds=60)
+    kept = CachedProbe(look, seconds=60)
     assert [kept.get(), kept.get()] == [1, 1]
-    hasty = Kept(look, seconds=0)
+    hasty = CachedProbe(look, seconds=0)
     assert [hasty.get(), hasty.get()] == [None, 3]

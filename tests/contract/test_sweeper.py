@@ -12,7 +12,7 @@ from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
-from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, Sweeper
+from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, LostCommandPublisher
 from worker.ledger.base import Begun, Busy, Claim, Ended, Progress
 from worker.ledger.connection import connect
 from worker.ledger.redis import RedisLedger
@@ -28,7 +28,7 @@ class Bench:
         self.clock = TurnedClock()
         self.oldest: int | None = None
         self.published: list[Intent] = []
-        self.sweeper = Sweeper(
+        self.sweeper = LostCommandPublisher(
             ledger=client,
             clock=self.clock,
             oldest_queued=lambda _: self.oldest,

@@ -9,7 +9,7 @@ import pytest
 from producers.report import Outcome
 from worker.execution import executor, reports
 from worker.execution.executor import Executor
-from worker.execution.lease import Held, Holder
+from worker.execution.lease import Lease, LeaseManager
 from worker.execution.retry_policy import Decision, decide
 from worker.ledger.base import Busy, Claim, Ended
 from worker.ledger.memory import MemoryLedger
@@ -31,17 +31,17 @@ class Break:
 
 
 def _begin_again_says_nothing(patch: Patch) -> None:
-    def begin_again(_: Holder, held: Held, attempt: int) -> None:
+    def begin_again(_: LeaseManager, held: Lease, attempt: int) -> None:
         held.paused = False
 
-    patch.setattr(Holder, "begin_again", begin_again)
+    patch.setattr(LeaseManager, "begin_again", begin_again)
 
 
 def _ledger_is_not_asked(patch: Patch) -> None:
-    def hold(self: Holder, claim: Claim, **_: Any) -> Held:
-        return Held(claim, executor.Progress(tries=1), recorded=True)
+    def hold(self: LeaseManager, claim: Claim, **_: Any) -> Lease:
+        return Lease(claim, executor.Progress(tries=1), recorded=True)
 
-    patch.setattr(Holder, "hold", hold)
+    patch.setattr(LeaseManager, "hold", hold)
 
 
 def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
@@ -136,7 +136,7 @@ def _settle_compares_nothing(patch: Patch) -> None:
 
 
 def _doubt_is_forgotten(patch: Patch) -> None:
-    remember = Executor._remember
+    remember = Executor._record_attempt
 
     def forgetful(self: Executor, run: Any, *more: Any, **named: Any) -> None:
         remember(self, run, *more, **named)
@@ -175,17 +175,17 @@ def _clock_is_read_once(patch: Patch) -> None:
 
 
 def _lease_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr(Holder, "lease_lasts", lambda *_args, **_named: True)
+    patch.setattr(LeaseManager, "lease_lasts", lambda *_args, **_named: True)
 
 
 def _own_report_over_any_other(patch: Patch) -> None:
-    settle = Holder.settle
+    settle = LeaseManager.settle
 
-    def proud(self: Holder, held: Held, report: Any) -> Any:
+    def proud(self: LeaseManager, held: Lease, report: Any) -> Any:
         settle(self, held, report)
         return report
 
-    patch.setattr(Holder, "settle", proud)
+    patch.setattr(LeaseManager, "settle", proud)
 
 
 def _dying_worker_tidies_up(patch: Patch) -> None:
@@ -206,7 +206,7 @@ def _dying_worker_tidies_up(patch: Patch) -> None:
 BREAKS = {
     "a second attempt is not begun in the ledger": Break(_begin_again_says_nothing, "left before"),
     "the ledger is not asked": Break(_ledger_is_not_asked, "left before"),
-    "a lost reply is sent again": Break(_matrix("unknown", Decision.AGAIN), "executed 2 times"),
+    "a lost reply is sent again": Break(_matrix("unknown", Decision.RETRY), "executed 2 times"),
     "a lost reply is called rejected": Break(_matrix("unknown", Decision.REJECT), "untrue: rejected"),
     "an unlisted refusal is sent again": Break(_judged(_own_words, Proof.NOT_EXECUTED), "executed 2 times"),
     "an unlisted refusal is called not sent": Break(_judged(_own_words, Proof.NOT_EXECUTED), "untrue: not_sent"),

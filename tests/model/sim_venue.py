@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from tests.model.scheduler import Scheduler
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 
 WINDOW_MS = 15_000
 SECRET = "secret-of-main"
@@ -67,7 +67,7 @@ class Venue:
     cached: bool = False
     """Whether reads are answered out of a cache now."""
 
-    def answer(self, request: requests.PreparedRequest) -> Answer:
+    def answer(self, request: requests.PreparedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""
         random = self.scheduler.random
         fields, path, command_id = fields_of(request), request.path_url, id_of(request)
@@ -89,7 +89,7 @@ class Venue:
             self._execute(command_id, path, record)
             return _envelope(200, None, record)
         if roll < 0.82:
-            return Answer(429, b"")
+            return Response(429, b"")
         return _envelope(503, "Your request was rejected due to insufficient balance", {})
 
     def _record(self, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -116,12 +116,12 @@ class Venue:
         row["status"] = "REJECTED"
         self.undone.setdefault(command_id, int(self.scheduler.now))
 
-    def _lie(self, path: str, record: dict[str, Any]) -> Answer:
+    def _lie(self, path: str, record: dict[str, Any]) -> Response:
         """Something that proves nothing, whether or not the request was executed."""
         contradictions = ({**record, **OTHER[path]}, {**record, "status": "REJECTED"}, None, [], "ok")
         lies = [
             *(_envelope(503, words, {}) for words in DOUBTS),
-            *(Answer(status, PAGE) for status in FRONTS),
+            *(Response(status, PAGE) for status in FRONTS),
             *(_envelope(200, "null", result) for result in contradictions),
         ]
         said = self.scheduler.random.choice(lies)
@@ -130,7 +130,7 @@ class Venue:
 
     # -- reads -------------------------------------------------------------------------------------------------------
 
-    def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Answer:
+    def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Response:
         """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -174,6 +174,6 @@ def sign(body: Any) -> str:
     return base64.b64encode(hmac.digest(SECRET.encode(), body, hashlib.sha256)).decode()
 
 
-def _envelope(status: int, message: str | None, result: Any, headers: Mapping[str, str] | None = None) -> Answer:
+def _envelope(status: int, message: str | None, result: Any, headers: Mapping[str, str] | None = None) -> Response:
     body = json.dumps({"code": status, "msg": message, "result": result}).encode()
-    return Answer(status, body, {"content-type": "application/json", **(headers or {})})
+    return Response(status, body, {"content-type": "application/json", **(headers or {})})

@@ -13,7 +13,7 @@ from tests.model.sim_venue import KEY, SECRET, Chances, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
-from worker.execution.lease import GaveUpWaiting
+from worker.execution.lease import RequeueMessage
 from worker.ledger.base import Halted, State
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.window import ReconcileLimits
@@ -165,7 +165,7 @@ class World:
         def work() -> bool:
             try:
                 report = executor.execute(self.envelopes[command_id])
-            except GaveUpWaiting:
+            except RequeueMessage:
                 scheduler.say("gives the message back")
                 return False
             scheduler.point(f"hands over {report.outcome.value if report else None}")

@@ -15,10 +15,10 @@ from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable
 from worker.ledger.memory import MemoryLedger
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 
-ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
-BUSY = Answer(429, b"")
+ACCEPTED = Response(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
+BUSY = Response(429, b"")
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
 CANCEL = {"account": "main", "order_id": "1"}
 HALT = Halted("ann", "stop", START_MS)

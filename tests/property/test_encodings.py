@@ -24,8 +24,8 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof
 from worker.venues.bitz import Bitz, sign
 from worker.venues.everstrike.adapter import Everstrike, form
-from worker.venues.http.base import Answer
-from worker.venues.json_values import read_json, untouched
+from worker.venues.http.base import Response
+from worker.venues.json_values import read_json, to_report_json
 
 amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
 # What a newer Python's Unicode has added is refused all the same, so that every Python and every schema agrees.
@@ -133,7 +133,7 @@ def test_judging_never_raises_and_proves_nothing_without_reason(status: int, bod
     """Whatever comes back there is a verdict that a report can hold, and a yes needs a 200."""
     for venue in (Everstrike(), Bitz()):
         for command in COMMANDS:
-            verdict = venue.judge(command, Answer(status, body, {"Retry-After": "x"}))
+            verdict = venue.judge(command, Response(status, body, {"Retry-After": "x"}))
             if verdict.proof is Proof.EXECUTED:
                 assert status == 200
                 assert isinstance(read_json(body), dict)
@@ -162,4 +162,4 @@ def test_a_result_stays_as_it_is(value: Any) -> None:
     read = read_json(text)
     if "NaN" in text.decode() or "Infinity" in text.decode():
         return
-    assert json.loads(json.dumps(untouched(read))) == json.loads(text)
+    assert json.loads(json.dumps(to_report_json(read))) == json.loads(text)

@@ -10,7 +10,7 @@ from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof
 from worker.venues.bitz import Bitz, new_nonce, sign
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 
 SECRET = "aQmE8U7bxj16KdJcSd3yX8F8Sakd8aO6LopnHXh27d4kWyb28PxcaTvGrajLDvAw"
 KEY = "376892265asdad5d12726d8bbfbd8912b3"
@@ -81,7 +81,7 @@ def test_a_nonce_is_six_letters_and_digits() -> None:
 
 def test_positions_are_normalised() -> None:
     """One shape for every venue."""
-    verdict = VENUE.judge(QUERY, Answer(200, body([ENTRY])))
+    verdict = VENUE.judge(QUERY, Response(200, body([ENTRY])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == (
         Position(
@@ -103,7 +103,7 @@ def test_positions_are_normalised() -> None:
 @pytest.mark.parametrize(("data", "count"), [([], 0), ({}, 0), ({"0": ENTRY}, 1), (ENTRY, 1), ([ENTRY, ENTRY], 2)])
 def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
     """``[]`` means flat."""
-    verdict = VENUE.judge(QUERY, Answer(200, body(data)))
+    verdict = VENUE.judge(QUERY, Response(200, body(data)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
     assert len(verdict.positions) == count
@@ -119,7 +119,7 @@ def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
 )
 def test_anything_else_in_data_is_never_flat(data: object) -> None:
     """An empty string, null, a number, a broken entry: nothing is known of positions."""
-    verdict = VENUE.judge(QUERY, Answer(200, body(data)))
+    verdict = VENUE.judge(QUERY, Response(200, body(data)))
     assert verdict.proof is not Proof.EXECUTED
     assert verdict.positions is None
 
@@ -138,7 +138,7 @@ def test_anything_else_in_data_is_never_flat(data: object) -> None:
 )
 def test_size_and_direction_decide(changes: dict[str, object], told: dict[str, object] | None) -> None:
     """Zero is no position, however it is written and wherever it points; an optional field hides nothing."""
-    verdict = VENUE.judge(QUERY, Answer(200, body([{**ENTRY, **changes}])))
+    verdict = VENUE.judge(QUERY, Response(200, body([{**ENTRY, **changes}])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
     assert len(verdict.positions) == (0 if told is None else 1)
@@ -170,7 +170,7 @@ def test_size_and_direction_decide(changes: dict[str, object], told: dict[str, o
 def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> None:
     """In ``status``, or in ``data`` beside a status of 200."""
     answer = body(None, status=code) if carried == "status" else body(code)
-    verdict = VENUE.judge(QUERY, Answer(200, answer))
+    verdict = VENUE.judge(QUERY, Response(200, answer))
     assert (verdict.proof, verdict.venue_code, verdict.positions) == (proof, code, None)
 
 
@@ -197,40 +197,40 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
 )
 def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:
     """A code counts in the whole envelope alone, and of the statuses 429."""
-    assert VENUE.judge(QUERY, Answer(status, text)).proof is proof
+    assert VENUE.judge(QUERY, Response(status, text)).proof is proof
 
 
 def test_an_operator_lists_further_codes() -> None:
     """A refusal's message is empty at Bit-Z, so its code is what a pattern must match."""
     venue = Bitz(refusals=["-2000(26|99)"])
-    verdict = venue.judge(QUERY, Answer(200, body(None, -200026)))
+    verdict = venue.judge(QUERY, Response(200, body(None, -200026)))
     assert verdict.proof is Proof.REFUSED
     assert verdict.message.endswith("(-200026) (listed in ORDERS_VENUES__BITZ__REFUSALS: -2000(26|99))")
-    assert venue.judge(QUERY, Answer(200, body(None, -2000261))).proof is Proof.UNKNOWN
+    assert venue.judge(QUERY, Response(200, body(None, -2000261))).proof is Proof.UNKNOWN
 
 
 def test_maintenance_is_waited_for_longer() -> None:
     """A halt does not end within milliseconds."""
-    assert VENUE.judge(QUERY, Answer(200, body(None, -112))).retry_after == 5.0
-    assert VENUE.judge(QUERY, Answer(200, body(None, -104))).retry_after is None
+    assert VENUE.judge(QUERY, Response(200, body(None, -112))).retry_after == 5.0
+    assert VENUE.judge(QUERY, Response(200, body(None, -104))).retry_after is None
 
 
 @pytest.mark.parametrize(("status", "text"), [(429, b""), (200, body(None, -110)), (200, body(None, -112)), (502, b"")])
 def test_retry_after_is_honoured(status: int, text: bytes) -> None:
     """Asked sooner, the venue would only refuse again."""
-    assert VENUE.judge(QUERY, Answer(status, text, {"Retry-After": "7"})).retry_after == 7.0
+    assert VENUE.judge(QUERY, Response(status, text, {"Retry-After": "7"})).retry_after == 7.0
 
 
 def test_a_position_without_a_size_is_not_one_of_size_zero() -> None:
     """It would be told as flat."""
     for amount in ("", None):
-        verdict = VENUE.judge(QUERY, Answer(200, body([{**ENTRY, "amount": amount}])))
+        verdict = VENUE.judge(QUERY, Response(200, body([{**ENTRY, "amount": amount}])))
         assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 
 def test_an_unlisted_code_is_called_so() -> None:
     """The reason an operator reads."""
-    assert VENUE.judge(QUERY, Answer(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
+    assert VENUE.judge(QUERY, Response(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
 
 
 def test_bitz_takes_positions_of_one_contract() -> None:
@@ -245,5 +245,5 @@ def test_bitz_takes_positions_of_one_contract() -> None:
 def test_a_position_of_another_contract_is_no_answer(name: str) -> None:
     """Told as the asked one's, it would be acted upon."""
     entry = {key: value for key, value in ENTRY.items() if key != "contractId"}
-    verdict = VENUE.judge(QUERY, Answer(200, body([{**entry, name: "999999"}])))
+    verdict = VENUE.judge(QUERY, Response(200, body([{**entry, name: "999999"}])))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)

@@ -13,7 +13,7 @@ from worker.broker.dead_letters import DeadLetter
 from worker.cli.doctor_output import print_findings
 from worker.cli.output import print_dead, print_halts, print_reconciled, print_unknowns
 from worker.ledger.base import Halted, Progress, Record, State
-from worker.ledger.halts import Scope
+from worker.ledger.halts import HaltScope
 from worker.operations.doctor.findings import Finding, Level
 from worker.operations.operator import Unknown
 from worker.reconciliation.reconciler import Reconciled
@@ -56,7 +56,7 @@ PRINTED: dict[str, tuple[Callable[[], None], set[str]]] = {
     "report and positions": (lambda: show_report(REPORT), {ID, PAIR, "284578000.00000004"}),
     "unknown": (lambda: print_unknowns([_unknown(ID), _unknown(LONG_ID)], {}), {ID, LONG_ID, f"address={ADDRESS}"}),
     "reconcile": (lambda: print_reconciled(FOUND), {ID, LONG_ID}),
-    "halt": (lambda: print_halts([(Scope(), Halted("ann@a-long-host-name", WORDS, 1))]), {"ann@a-long-host-name"}),
+    "halt": (lambda: print_halts([(HaltScope(), Halted("ann@a-long-host-name", WORDS, 1))]), {"ann@a-long-host-name"}),
     "dead": (lambda: print_dead(DEAD), {ID}),
     "doctor": (lambda: print_findings(FINDINGS), {ID, FINDINGS[1].name}),
 }

@@ -136,7 +136,7 @@ VALID = {
     "orders.positions": {"account": "main", "pair": "P"},
     "orders.withdraw": {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"},
 }
-UNSEEN = [
+NULL_OBSERVER = [
     "\n",
     " ",
     "\x00",
@@ -152,11 +152,23 @@ UNSEEN = [
     "\u200b",
     "\u200d",
 ]
-UNSEEN += ["\u2028", "\u202e", "\u2066", "\u2800", "\u3000", "\u3164", "\ue000", "\ufe0f", "\ufeff", "\uffa0", "\uffff"]
-UNSEEN += ["\U000e0041", "\U000e0100", "\U000f0000", "\U0010ffff", "\U0001d173"]
+NULL_OBSERVER += [
+    "\u2028",
+    "\u202e",
+    "\u2066",
+    "\u2800",
+    "\u3000",
+    "\u3164",
+    "\ue000",
+    "\ufe0f",
+    "\ufeff",
+    "\uffa0",
+    "\uffff",
+]
+NULL_OBSERVER += ["\U000e0041", "\U000e0100", "\U000f0000", "\U0010ffff", "\U0001d173"]
 
 
-@pytest.mark.parametrize("character", UNSEEN, ids=ascii)
+@pytest.mark.parametrize("character", NULL_OBSERVER, ids=ascii)
 @pytest.mark.parametrize(("task", "name"), WORDS)
 def test_a_character_that_nobody_sees_is_refused_in_every_word(task: str, name: str, character: str) -> None:
     """By the commands and by their schemas; wherever it stands in the word."""

@@ -12,7 +12,7 @@ import requests
 
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
-from worker.venues.http.base import Answer, HttpLimits, NoAnswer
+from worker.venues.http.base import HttpLimits, NoResponse, Response
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
 from worker.venues.http.transport import Transport
 
@@ -70,8 +70,8 @@ def test_what_follows_an_answer_ends_the_connection(
         assert came.wait(5)
         second = post(transport, server.url)
         assert server.accepted == 2
-    assert isinstance(first, Answer)
-    assert isinstance(second, Answer)
+    assert isinstance(first, Response)
+    assert isinstance(second, Response)
     assert first.body == second.body == b"{}"
 
 
@@ -94,7 +94,7 @@ def test_what_comes_while_a_request_is_signed_keeps_it_from_leaving(
         ended.set()
 
     with peer(serve, answer(OK), tls=tls) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
 
         def prepare() -> requests.PreparedRequest:
             signing.set()
@@ -104,10 +104,10 @@ def test_what_comes_while_a_request_is_signed_keeps_it_from_leaving(
         result = transport.exchange(server.url, prepare)
         again = post(transport, server.url)
         assert ended.wait(5)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.left
     assert result.message.startswith(EARLY)
-    assert isinstance(again, Answer)
+    assert isinstance(again, Response)
     assert again.body == b"{}"
     assert b"".join(seen) == b""
 
@@ -132,9 +132,9 @@ def test_what_comes_on_a_new_connection_keeps_a_request_from_leaving(
 
         result = transport.exchange(server.url, prepare)
         again = post(transport, server.url)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.left
-    assert isinstance(again, Answer)
+    assert isinstance(again, Response)
 
 
 def test_an_answer_that_begins_before_the_request_is_whole_is_none(
@@ -152,10 +152,10 @@ def test_an_answer_that_begins_before_the_request_is_whole_is_none(
     with peer(serve, answer(OK), tls=tls) as server:
         result = post(transport, server.url, b"a=" + b"1" * 30_000_000)
         again = post(transport, server.url)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert result.left
     assert result.message.endswith("before the request was sent")
-    assert isinstance(again, Answer)
+    assert isinstance(again, Response)
     assert again.body == b"{}"
 
 
@@ -180,9 +180,9 @@ def test_a_request_that_could_not_leave_has_no_answer(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
         result = transport.exchange(server.url, prepare)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.left
 
 
@@ -199,7 +199,7 @@ def test_what_left_over_tls_is_counted_record_by_record(server_tls: tuple[ssl.SS
     with peer(half, tls=context) as server:
         result = post(Transport(ca_file=trusted), server.url, b"a=" + b"1" * 30_000_000)
     assert read
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert result.left
 
 
@@ -220,9 +220,9 @@ def test_an_end_that_tls_did_not_announce_is_no_end_of_an_answer(server_tls: tup
 
     with peer(cut, announced, tls=context) as server:
         lost, whole = post(transport, server.url), post(transport, server.url)
-    assert isinstance(lost, NoAnswer)
+    assert isinstance(lost, NoResponse)
     assert lost.left
-    assert isinstance(whole, Answer)
+    assert isinstance(whole, Response)
     assert whole.body == b"{}"
 
 
@@ -282,7 +282,7 @@ def test_an_announced_end_of_a_connection_is_heeded(announced: str) -> None:
     said = b"HTTP/1.1 200 OK\r\nkeep-alive: " + announced.encode() + b"\r\ncontent-length: 2\r\n\r\n{}"
     transport = Transport(HttpLimits(max_idle=60))
     with peer(answer(said, times=2), answer(said)) as server:
-        assert [type(post(transport, server.url)) for _ in range(2)] == [Answer, Answer]
+        assert [type(post(transport, server.url)) for _ in range(2)] == [Response, Response]
         assert server.accepted == 2
 
 
@@ -299,7 +299,7 @@ def test_a_connection_is_idle_no_longer_than_was_announced(monkeypatch: pytest.M
             reserved = connections.reserve(lambda: pytest.fail("not asked"))  # type: ignore[attr-defined]
             connections.unreserve()
             reserved.last_used -= idle
-            assert isinstance(post(transport, url), Answer)
+            assert isinstance(post(transport, url), Response)
             assert server.accepted == accepted
 
 
@@ -334,6 +334,6 @@ def test_no_library_logs_anything_of_a_request_or_an_answer(
         result = transport.exchange(
             url, lambda: requests.Request("POST", url, data=f"key={KEY}", headers={"x-api-key": KEY}).prepare()
         )
-    told = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoAnswer) else "")
+    told = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoResponse) else "")
     assert "somebody" not in told
     assert "/order" not in told

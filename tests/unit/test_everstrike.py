@@ -20,7 +20,7 @@ from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike.adapter import LISTED as LISTED_ANSWERS
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.everstrike.auth import EverstrikeAuth
-from worker.venues.http.base import Answer, post
+from worker.venues.http.base import Response, post
 
 VENUE = Everstrike()
 ACCOUNT = Account("main", "everstrike", "https://api.everstrike.io", Credentials("the-key", "the-secret"))
@@ -203,7 +203,7 @@ DENYING = (
 )
 def test_what_an_answer_proves(status: int, body: bytes, proof: Proof) -> None:
     """What is not listed with its source proves nothing, a status alone least of all."""
-    verdict = VENUE.judge(CANCEL, Answer(status, body))
+    verdict = VENUE.judge(CANCEL, Response(status, body))
     assert verdict.proof is proof
     assert verdict.http_status == status
 
@@ -222,7 +222,7 @@ def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
     venue = Everstrike(refusals=["the [a-z]+ was not found", ".+unavailable"])
 
     def judged(message: str, status: int = 503) -> Verdict:
-        return venue.judge(CANCEL, Answer(status, envelope(status, message)))
+        return venue.judge(CANCEL, Response(status, envelope(status, message)))
 
     said = judged("The position was not found.")
     assert (said.proof, said.own_refusal) == (Proof.REFUSED, True)
@@ -240,7 +240,7 @@ def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
         ("Service unavailable", 500),
     ):
         assert judged(message, status).proof is Proof.UNKNOWN, message
-    assert venue.judge(CANCEL, Answer(503, b'{"code":503,"msg":"Service unavailable"}')).proof is Proof.UNKNOWN
+    assert venue.judge(CANCEL, Response(503, b'{"code":503,"msg":"Service unavailable"}')).proof is Proof.UNKNOWN
 
 
 OTHER_CLOSE = Close(account="a", pair="USD_BTC")
@@ -294,7 +294,7 @@ ORDER_ID = CANCEL.order_id
 )
 def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result: object) -> None:
     """About something else, or with a record that says no: it proves neither."""
-    verdict = VENUE.judge(command, Answer(200, envelope(result=result)))
+    verdict = VENUE.judge(command, Response(200, envelope(result=result)))
     assert (verdict.proof, verdict.unknown_reason) == (Proof.UNKNOWN, Reason.UNLISTED_ANSWER)
 
 
@@ -319,7 +319,7 @@ def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result
 )
 def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
     """Amounts may be rounded, an address be written in other letters, an id as a number."""
-    assert VENUE.judge(command, Answer(200, envelope(result=result))).proof is Proof.EXECUTED
+    assert VENUE.judge(command, Response(200, envelope(result=result))).proof is Proof.EXECUTED
 
 
 @pytest.mark.parametrize("command", [CANCEL, OTHER_CLOSE, OTHER_WITHDRAW, Positions(account="a")])
@@ -336,16 +336,16 @@ def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
 )
 def test_what_stands_beside_the_result_of_a_yes(command: Command, beside: dict[str, Any], agrees: bool) -> None:
     """A yes whose own envelope says no is none; of positions it would be told as "flat"."""
-    answer = Answer(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
+    answer = Response(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
     assert (VENUE.judge(command, answer).proof is Proof.EXECUTED) is agrees
 
 
 def test_an_unlisted_answer_is_called_so() -> None:
     """A lost reply and an answer that nobody knows are different things to an operator."""
-    assert VENUE.judge(CANCEL, Answer(404, b"<html>")).unknown_reason is Reason.LOST_REPLY
-    assert VENUE.judge(CANCEL, Answer(418, b"")).unknown_reason is Reason.UNLISTED_ANSWER
-    assert VENUE.judge(CANCEL, Answer(503, envelope(503, "?"))).unknown_reason is Reason.UNLISTED_ANSWER
-    assert VENUE.judge(CANCEL, Answer(502, b"")).unknown_reason is Reason.LOST_REPLY
+    assert VENUE.judge(CANCEL, Response(404, b"<html>")).unknown_reason is Reason.LOST_REPLY
+    assert VENUE.judge(CANCEL, Response(418, b"")).unknown_reason is Reason.UNLISTED_ANSWER
+    assert VENUE.judge(CANCEL, Response(503, envelope(503, "?"))).unknown_reason is Reason.UNLISTED_ANSWER
+    assert VENUE.judge(CANCEL, Response(502, b"")).unknown_reason is Reason.LOST_REPLY
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_an_unlisted_answer_is_called_so() -> None:
 )
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     """Decimal seconds, a fraction rounded up, or nothing; never more than eleven days."""
-    assert VENUE.judge(CANCEL, Answer(429, b"", {"retry-after": value})).retry_after == seconds
+    assert VENUE.judge(CANCEL, Response(429, b"", {"retry-after": value})).retry_after == seconds
 
 
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
@@ -382,13 +382,13 @@ DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 def test_retry_after_as_a_time(until: str, date: str, seconds: float | None) -> None:
     """By the venue's own clock (RFC 9110, 10.2.3)."""
     headers = {"Retry-After": until, "Date": date}
-    assert VENUE.judge(CANCEL, Answer(429, b"", headers)).retry_after == seconds
+    assert VENUE.judge(CANCEL, Response(429, b"", headers)).retry_after == seconds
 
 
 def test_the_result_is_untouched() -> None:
     """Numbers keep type and digits; one that a float can't hold keeps its digits as a string."""
     body = b'{"code":200,"msg":null,"result":{"qty":0.00001,"n":3,"long":0.1234567890123456789,"b":true,"z":null}}'
-    result = VENUE.judge(CANCEL, Answer(200, body)).result
+    result = VENUE.judge(CANCEL, Response(200, body)).result
     assert json.dumps(result) == '{"qty": 1e-05, "n": 3, "long": "0.1234567890123456789", "b": true, "z": null}'
 
 
@@ -456,7 +456,7 @@ NORMAL = Position(
 )
 def test_positions_are_normalised(command: Positions, result: object, positions: tuple[Position, ...]) -> None:
     """One shape for every venue, decimals as strings; a size of zero is no position."""
-    verdict = VENUE.judge(command, Answer(200, envelope(result=result)))
+    verdict = VENUE.judge(command, Response(200, envelope(result=result)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == positions
 
@@ -484,14 +484,14 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
 def test_positions_that_can_not_be_read_are_never_flat(result: object) -> None:
     """An unreadable reply says nothing about positions."""
     body = json.dumps({"code": 200, "msg": None, "result": result}).encode()
-    verdict = VENUE.judge(Positions(account="a"), Answer(200, body))
+    verdict = VENUE.judge(Positions(account="a"), Response(200, body))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 
 def test_a_position_of_another_pair_is_no_answer() -> None:
     """Told as the asked one's, it would be acted upon."""
     for entry in ({**POSITION, "pair": "Q"}, {"stats": {**STATS, "pair": "Q", "size": 0}}):
-        verdict = VENUE.judge(Positions(account="a", pair="P"), Answer(200, envelope(result=entry)))
+        verdict = VENUE.judge(Positions(account="a", pair="P"), Response(200, envelope(result=entry)))
         assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 

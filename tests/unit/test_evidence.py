@@ -16,13 +16,13 @@ from producers.commands import Cancel, Close, Command, Withdraw
 from producers.report import Outcome, Reason, Report
 from worker.ledger.base import Progress, Record, State
 from worker.reconciliation.competing import reference_of
-from worker.reconciliation.matching import Evidence, Finding, Rival, weigh
-from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.reconciliation.matching import CompetingCommand, Evidence, Finding, match
+from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.lists import LIMIT
 from worker.venues.everstrike.queries import EverstrikeReads
-from worker.venues.http.base import Answer, NoAnswer, Timing
-from worker.venues.records import Look, SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal, Window
+from worker.venues.http.base import NoResponse, Response, Timing
+from worker.venues.records import VenueFill, VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
 
 if TYPE_CHECKING:
     import requests
@@ -36,27 +36,27 @@ WHOLE = Close(account="main", pair=PAIR)
 STOP = Close(account="main", pair=PAIR, qty=Decimal("0.5"), trigger_price=Decimal(90))
 WITHDRAW = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xAbC")
 CANCEL = Cancel(account="main", order_id="o")
-ORDER = SeenOrder(
+ORDER = VenueOrder(
     "o", PAIR, "SELL", "MARKET", Decimal("2.1"), Decimal("0.5"), "COMPLETED", T0 + 100, True, {"id": "o", "x": 1}
 )
-TRIGGER = SeenTrigger("t", PAIR, Decimal("0.5"), None, Decimal(90), "MARK_PRICE", "UNTRIGGERED", "", T0 + 100)
-PAID = SeenWithdrawal("w", "ETH", "0xabc", Decimal(1), Decimal(1), "pending", T0 + 100)
+TRIGGER = VenueTrigger("t", PAIR, Decimal("0.5"), None, Decimal(90), "MARK_PRICE", "UNTRIGGERED", "", T0 + 100)
+PAID = VenueWithdrawal("w", "ETH", "0xabc", Decimal(1), Decimal(1), "pending", T0 + 100)
 OPEN = (Decimal("0.5"), "BUY")
 
 
-def order(**changes: Any) -> SeenOrder:
+def order(**changes: Any) -> VenueOrder:
     """An order as a close of 0.5 at market leaves it, with changes."""
     return replace(ORDER, **changes)
 
 
-def looked(*orders: SeenOrder, **more: Any) -> Look:
+def looked(*orders: VenueOrder, **more: Any) -> VenueSnapshot:
     """A look that saw these orders and an open position."""
-    return Look(orders=orders, **{"position": OPEN, **more})
+    return VenueSnapshot(orders=orders, **{"position": OPEN, **more})
 
 
-def of(command: Command, look: Look, *rivals: Rival) -> Evidence:
+def of(command: Command, look: VenueSnapshot, *rivals: CompetingCommand) -> Evidence:
     """The evidence over the usual window."""
-    return weigh(command, WINDOW, look, rivals)
+    return match(command, WINDOW, look, rivals)
 
 
 # -- closes ------------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_an_order_in_doubt_settles_nothing(case: str) -> None:
 
 def test_an_order_that_was_taken_and_cancelled_later_is_found() -> None:
     """What closed a part of the position before it was cancelled, or waited in the book until then."""
-    filled = (SeenFill("o", PAIR, T0 + 100),)
+    filled = (VenueFill("o", PAIR, T0 + 100),)
     assert of(CLOSE, looked(order(status="CANCELLED"), fills=filled)).finding is Finding.FOUND
     waited = order(status="Cancelled", type="LIMIT", price=Decimal(100))
     assert of(LIMIT_CLOSE, looked(waited)).finding is Finding.FOUND
@@ -178,9 +178,9 @@ def test_two_orders_alike_settle_nothing() -> None:
 
 def test_a_fill_without_its_order_settles_nothing() -> None:
     """It may be of the very order that no list shows yet."""
-    assert of(CLOSE, looked(fills=(SeenFill("p", PAIR, T0 + 5),))).finding is Finding.AMBIGUOUS
-    assert of(CLOSE, looked(ORDER, fills=(SeenFill("o", PAIR, T0 + 5),))).finding is Finding.FOUND
-    assert of(CLOSE, looked(fills=(SeenFill("p", "USD_ETH_PERP", T0 + 5),))).finding is Finding.ABSENT
+    assert of(CLOSE, looked(fills=(VenueFill("p", PAIR, T0 + 5),))).finding is Finding.AMBIGUOUS
+    assert of(CLOSE, looked(ORDER, fills=(VenueFill("o", PAIR, T0 + 5),))).finding is Finding.FOUND
+    assert of(CLOSE, looked(fills=(VenueFill("p", "USD_ETH_PERP", T0 + 5),))).finding is Finding.ABSENT
 
 
 def test_an_order_of_a_fired_trigger_looks_like_a_close() -> None:
@@ -262,9 +262,9 @@ def test_a_place_that_was_not_read_whole_says_nothing() -> None:
 # -- other commands ----------------------------------------------------------------------------------------------------
 
 
-def rival(command: Command = CLOSE, reference: str = "", window: Window = WINDOW) -> Rival:
+def rival(command: Command = CLOSE, reference: str = "", window: Window = WINDOW) -> CompetingCommand:
     """Another command of the same account."""
-    return Rival("other", command, window, reference)
+    return CompetingCommand("other", command, window, reference)
 
 
 def test_an_open_command_alike_keeps_it_unknown() -> None:
@@ -289,7 +289,7 @@ def test_what_belongs_to_another_command_is_not_it() -> None:
         rival(window=Window(T0 + 10_000, T0 + 30_000, T0 + 90_000)),
     ],
 )
-def test_a_command_that_can_not_have_made_it_does_no_harm(harmless: Rival) -> None:
+def test_a_command_that_can_not_have_made_it_does_no_harm(harmless: CompetingCommand) -> None:
     """Another amount, another market, another time, or a record of its own."""
     assert of(CLOSE, looked(ORDER), harmless).finding is Finding.FOUND
 
@@ -299,7 +299,7 @@ def test_a_record_that_is_not_there_is_nobodys() -> None:
     theirs = rival(reference="elsewhere")
     assert of(CLOSE, looked(ORDER), theirs).finding is Finding.AMBIGUOUS
     assert of(CLOSE, looked(ORDER, order(id="elsewhere", qty=Decimal(7))), theirs).finding is Finding.FOUND
-    assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW, "elsewhere")).finding is Finding.AMBIGUOUS
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(PAID,)), rival(WITHDRAW, "elsewhere")).finding is Finding.AMBIGUOUS
 
 
 def test_a_whole_close_and_one_of_an_amount_may_be_alike() -> None:
@@ -326,24 +326,24 @@ def test_commands_alike_of_which_nothing_is_there_are_both_absent() -> None:
 )
 def test_a_record_that_says_no_in_another_place_than_its_status(raw: dict[str, Any], finding: Finding) -> None:
     """It settles nothing, whatever its status is."""
-    assert of(WITHDRAW, Look(withdrawals=(replace(PAID, raw=raw),))).finding is finding
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(replace(PAID, raw=raw),))).finding is finding
     assert of(CLOSE, looked(order(raw=raw))).finding is finding
     assert of(CANCEL, looked(order(status="CANCELLED", raw=raw))).finding is finding
 
 
 def test_a_withdrawal_is_found_but_never_absent() -> None:
     """An address may be written with other capitals; absence proves nothing, whatever is listed."""
-    assert of(WITHDRAW, Look(withdrawals=(PAID,))).reference == "w"
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(PAID,))).reference == "w"
     for other in ((), (replace(PAID, address="0xdef"),), (replace(PAID, qty=Decimal(2), net=None),)):
-        assert of(WITHDRAW, Look(withdrawals=other)).finding is Finding.AMBIGUOUS
+        assert of(WITHDRAW, VenueSnapshot(withdrawals=other)).finding is Finding.AMBIGUOUS
 
 
 def test_withdrawals_in_doubt() -> None:
     """Two alike, one whose net amount alone fits, and a rival."""
-    assert of(WITHDRAW, Look(withdrawals=(PAID, replace(PAID, id="v")))).finding is Finding.AMBIGUOUS
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(PAID, replace(PAID, id="v")))).finding is Finding.AMBIGUOUS
     net = replace(PAID, qty=Decimal("1.01"))
-    assert "net amount" in of(WITHDRAW, Look(withdrawals=(net,))).words
-    assert of(WITHDRAW, Look(withdrawals=(PAID,)), rival(WITHDRAW)).finding is Finding.AMBIGUOUS
+    assert "net amount" in of(WITHDRAW, VenueSnapshot(withdrawals=(net,))).words
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(PAID,)), rival(WITHDRAW)).finding is Finding.AMBIGUOUS
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_withdrawals_in_doubt() -> None:
 )
 def test_a_withdrawal_that_came_to_nothing_is_not_accepted(status: str) -> None:
     """Or of which the venue says something that is not listed: it is shown, and a person decides."""
-    evidence = of(WITHDRAW, Look(withdrawals=(replace(PAID, status=status),)))
+    evidence = of(WITHDRAW, VenueSnapshot(withdrawals=(replace(PAID, status=status),)))
     assert evidence.finding is Finding.AMBIGUOUS
     assert f"its status {status} does not say that it was taken" in evidence.words
 
@@ -362,18 +362,22 @@ def test_a_withdrawal_that_came_to_nothing_is_not_accepted(status: str) -> None:
 )
 def test_a_withdrawal_that_waits_or_was_paid_is_found(status: str) -> None:
     """The words of the venue's own client, however they are written."""
-    assert of(WITHDRAW, Look(withdrawals=(replace(PAID, status=status),))).finding is Finding.FOUND
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(replace(PAID, status=status),))).finding is Finding.FOUND
 
 
 def test_a_withdrawal_that_failed_beside_one_that_was_paid_settles_nothing() -> None:
     """Somebody tried again by hand, or the venue did."""
     failed = replace(PAID, id="v", status="REJECTED")
-    assert of(WITHDRAW, Look(withdrawals=(PAID, failed))).finding is Finding.AMBIGUOUS
+    assert of(WITHDRAW, VenueSnapshot(withdrawals=(PAID, failed))).finding is Finding.AMBIGUOUS
 
 
 def test_no_words_hold_an_address() -> None:
     """Words go into logs."""
-    for look in (Look(withdrawals=(PAID,)), Look(), Look(withdrawals=(PAID, replace(PAID, id="v")))):
+    for look in (
+        VenueSnapshot(withdrawals=(PAID,)),
+        VenueSnapshot(),
+        VenueSnapshot(withdrawals=(PAID, replace(PAID, id="v"))),
+    ):
         assert "abc" not in of(WITHDRAW, look).words.lower()
 
 
@@ -398,17 +402,17 @@ def test_no_words_hold_an_address() -> None:
 )
 def test_a_cancel_by_its_order(status: str, finding: Finding) -> None:
     """Whenever the order was made."""
-    assert of(CANCEL, Look(orders=(order(status=status, time=5),))).finding is finding
+    assert of(CANCEL, VenueSnapshot(orders=(order(status=status, time=5),))).finding is finding
 
 
 def test_a_cancel_of_an_order_that_is_gone_stays_unknown() -> None:
     """It may be gone because it was cancelled."""
-    assert of(CANCEL, Look()).finding is Finding.AMBIGUOUS
+    assert of(CANCEL, VenueSnapshot()).finding is Finding.AMBIGUOUS
 
 
 def test_a_cancel_of_an_order_that_another_command_cancelled() -> None:
     """One record, two commands: neither is matched."""
-    gone = Look(orders=(order(status="CANCELLED"),))
+    gone = VenueSnapshot(orders=(order(status="CANCELLED"),))
     assert of(CANCEL, gone, rival(CANCEL, reference="o")).finding is Finding.AMBIGUOUS
     assert of(CANCEL, gone, rival(Cancel(account="main", order_id="p"))).finding is Finding.FOUND
 
@@ -416,7 +420,7 @@ def test_a_cancel_of_an_order_that_another_command_cancelled() -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 LIMITS = ReconcileLimits(settle=60, apart=30, arrival=15, clock_margin=2)
-EXACT = Offset(0, 0)
+EXACT = ClockOffset(0, 0)
 
 
 def unknown(reason: Reason = Reason.LOST_REPLY, **times: int | None) -> Record:
@@ -431,8 +435,8 @@ def test_the_window_has_a_margin_and_follows_the_venues_clock() -> None:
     """From 2 s before the first begin to 2 s after the last arrival; a venue's clock that is off moves one edge."""
     sent = unknown(first_sent_at=T0 + 10, last_signed_at=T0 + 5_000)
     assert LIMITS.window(sent, EXACT) == Window(T0 - 2_000, T0 + 22_000, T0 + 82_000)
-    assert LIMITS.window(sent, Offset(3_000, 3_000)) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
-    assert LIMITS.window(sent, Offset(-3_000, -3_000)) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
+    assert LIMITS.window(sent, ClockOffset(3_000, 3_000)) == Window(T0 - 2_000, T0 + 25_000, T0 + 85_000)
+    assert LIMITS.window(sent, ClockOffset(-3_000, -3_000)) == Window(T0 - 5_000, T0 + 22_000, T0 + 82_000)
 
 
 def test_a_worker_that_died_may_have_signed_until_its_lease_was_over() -> None:
@@ -502,24 +506,24 @@ class Shelf:
         self.requests: list[requests.PreparedRequest] = []
         self.waited: list[float] = []
 
-    def __call__(self, base_url: str, prepare: Any) -> Answer | NoAnswer:
+    def __call__(self, base_url: str, prepare: Any) -> Response | NoResponse:
         """As the transport."""
         request = prepare()
         self.requests.append(request)
         answer = self.answers.get(urlsplit(request.url).path)
         if callable(answer):
             answer = answer()
-        if isinstance(answer, Answer | NoAnswer):
+        if isinstance(answer, Response | NoResponse):
             return answer
         if answer is None:
-            return Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
-        return Answer(200, envelope(answer))
+            return Response(503, b'{"code":503,"msg":"The order was not found","result":{}}')
+        return Response(200, envelope(answer))
 
     def paths(self) -> list[str]:
         """What was asked for."""
         return [str(urlsplit(request.url).path) for request in self.requests]
 
-    def look(self, command: Command) -> Look:
+    def look(self, command: Command) -> VenueSnapshot:
         """Read for this command."""
         visit = EverstrikeReads(self, self.waited.append).visit(ACCOUNT)
         visit.read([(command, WINDOW)])
@@ -546,7 +550,7 @@ def test_reading_for_a_close() -> None:
 def test_amounts_never_become_binary_floats() -> None:
     """All digits of a number are there."""
     body = json.dumps([LISTED]).replace("0.5", "0.1000000000000000055511151231257827")
-    shelf = Shelf(orders=Answer(200, b'{"code":200,"msg":null,"result":' + body.encode() + b"}"))
+    shelf = Shelf(orders=Response(200, b'{"code":200,"msg":null,"result":' + body.encode() + b"}"))
     assert shelf.look(CLOSE).orders[0].qty == Decimal("0.1000000000000000055511151231257827")
 
 
@@ -563,10 +567,10 @@ def test_a_nested_order_is_read() -> None:
 
 
 UNREADABLE = {
-    "an error": Answer(503, b'{"code":503,"msg":"Invalid request","result":{}}'),
-    "an error of another's": Answer(502, b"<html>"),
-    "no answer": NoAnswer(left=True, message="no answer in time"),
-    "half an answer": Answer(200, b'{"code":200,"result":['),
+    "an error": Response(503, b'{"code":503,"msg":"Invalid request","result":{}}'),
+    "an error of another's": Response(502, b"<html>"),
+    "no answer": NoResponse(left=True, message="no answer in time"),
+    "half an answer": Response(200, b'{"code":200,"result":['),
     "no list": {"orders": []},
     "a full list": [LISTED] * LIMIT,
     "a record without a time": [{**LISTED, "time": None}],
@@ -574,16 +578,16 @@ UNREADABLE = {
     "a time in words": [{**LISTED, "time": "2027-01-15T08:00:00Z"}],
     "a quantity in words": [{**LISTED, "qty_orig": "much"}],
     "a record that is none": ["o"],
-    "no envelope": Answer(200, b"[]"),
-    "another code": Answer(200, b'{"code":503,"msg":"Invalid request","result":[]}'),
-    "a code in words": Answer(200, b'{"code":"200","msg":null,"result":[]}'),
-    "no result": Answer(200, b'{"code":200,"msg":null,"result":null}'),
-    "no result at all": Answer(200, b'{"code":200,"msg":null}'),
-    "no content": Answer(204, b""),
-    "too many requests": Answer(429, b""),
+    "no envelope": Response(200, b"[]"),
+    "another code": Response(200, b'{"code":503,"msg":"Invalid request","result":[]}'),
+    "a code in words": Response(200, b'{"code":"200","msg":null,"result":[]}'),
+    "no result": Response(200, b'{"code":200,"msg":null,"result":null}'),
+    "no result at all": Response(200, b'{"code":200,"msg":null}'),
+    "no content": Response(204, b""),
+    "too many requests": Response(429, b""),
     "another pair": [{**LISTED, "pair": "USD_ETH_PERP", "order_id": "o", "trigger_price": 90}],
     "the pair in another spelling": [{**LISTED, "pair": PAIR.lower(), "order_id": "o", "trigger_price": 90}],
-    "from a cache": Answer(200, b'{"code":200,"msg":null,"result":[]}', {"Age": "600"}),
+    "from a cache": Response(200, b'{"code":200,"msg":null,"result":[]}', {"Age": "600"}),
 }
 
 
@@ -605,23 +609,23 @@ def test_what_can_not_be_read_whole_is_told(case: str, place: str) -> None:
 @pytest.mark.parametrize("key", [b"key-of-main", b"key\\u002dof-main"])
 def test_no_key_is_in_a_problem(key: bytes) -> None:
     """Even when the venue echoes it, in whichever way JSON can write it."""
-    echo = Answer(503, b'{"code":503,"msg":"bad key ' + key + b'","result":{}}')
+    echo = Response(503, b'{"code":503,"msg":"bad key ' + key + b'","result":{}}')
     assert "key-of-main" not in Shelf(orders=echo).look(CLOSE).problems[0]
 
 
 def test_an_old_order_proves_nothing_of_a_cancel() -> None:
     """Active an hour ago, cancelled since: neither what a cache kept, nor what one says is not there."""
-    for kept in (Answer(200, envelope(LISTED), {"Age": "600"}), Answer(200, envelope(LISTED), {"X-Cache": "HIT"})):
+    for kept in (Response(200, envelope(LISTED), {"Age": "600"}), Response(200, envelope(LISTED), {"X-Cache": "HIT"})):
         assert "may be older than the question" in Shelf(order=kept).look(CANCEL).problems[0]
-    gone = Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}', {"Age": "600"})
+    gone = Response(503, b'{"code":503,"msg":"The order was not found","result":{}}', {"Age": "600"})
     assert Shelf(order=gone).look(CANCEL).problems
-    assert Shelf(order=replace(gone, headers={})).look(CANCEL) == Look()
+    assert Shelf(order=replace(gone, headers={})).look(CANCEL) == VenueSnapshot()
 
 
 @pytest.mark.parametrize("body", [b"The order was not found", b'{"code":404,"msg":"The order was not found"}'])
 def test_only_the_venue_says_that_there_is_no_such_order(body: bytes) -> None:
     """What stands before it knows no orders."""
-    assert Shelf(order=Answer(503, body)).look(CANCEL).problems
+    assert Shelf(order=Response(503, body)).look(CANCEL).problems
 
 
 DATED = Timing(50.0, 50.2)
@@ -633,8 +637,8 @@ DATED = Timing(50.0, 50.2)
 def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool) -> None:
     """A cache that tells no age leaves the date as it was, and a clock that jumps can't be compared by."""
 
-    def dated(result: Any, seconds: int, timing: Timing) -> Answer:
-        return Answer(200, envelope(result), {"Date": formatdate(T0 / 1000 + seconds, usegmt=True)}, timing)
+    def dated(result: Any, seconds: int, timing: Timing) -> Response:
+        return Response(200, envelope(result), {"Date": formatdate(T0 / 1000 + seconds, usegmt=True)}, timing)
 
     then = Timing(DATED.first_byte + later, DATED.ended + later)
     shelf = Shelf(time=dated(T0, 0, DATED), order=dated(LISTED, off, then))
@@ -646,16 +650,16 @@ def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool)
 
 def test_a_read_that_failed_is_tried_once_more() -> None:
     """All unknowns of an account depend on it."""
-    answers = iter([NoAnswer(left=True, message="no answer in time"), Answer(200, envelope([]))])
+    answers = iter([NoResponse(left=True, message="no answer in time"), Response(200, envelope([]))])
     assert Shelf(fills=lambda: next(answers)).look(CLOSE).problems == ()
 
 
 def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
     """A refusal by rate ends the visit at once, and so do failures one after the other."""
-    limited = Shelf(active_orders=Answer(429, b"", {"Retry-After": "21"}))
+    limited = Shelf(active_orders=Response(429, b"", {"Retry-After": "21"}))
     assert "429" in " ".join(limited.look(CLOSE).problems)
     assert (limited.paths(), limited.waited) == (["/active_orders"], [])
-    gone = NoAnswer(left=True, message="no answer in time")
+    gone = NoResponse(left=True, message="no answer in time")
     away = Shelf(**dict.fromkeys((*PLACES, "position"), gone))
     assert "after 6 reads that failed" in " ".join(away.look(CLOSE).problems)
     assert len(away.requests) == 6
@@ -664,7 +668,7 @@ def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
 def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
     """Some cached orders would else leave every unknown of their account without an answer."""
     cancels = [Cancel(account="main", order_id=f"order-{number}") for number in range(3)]
-    kept = Answer(200, envelope(LISTED), {"Age": "600"})
+    kept = Response(200, envelope(LISTED), {"Age": "600"})
     visit = EverstrikeReads(Shelf(order=kept, time=T0)).visit(ACCOUNT)
     visit.read([(each, WINDOW) for each in cancels])
     assert all("cache" in " ".join(visit.look(each, WINDOW).problems) for each in cancels)
@@ -673,11 +677,11 @@ def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
 
 def test_a_visit_waits_as_long_as_the_venue_asks_for() -> None:
     """A second where it does not say, and not for ever."""
-    answers = [Answer(429, b"", {"Retry-After": "2"}), Answer(429, b""), Answer(200, envelope([]))]
+    answers = [Response(429, b"", {"Retry-After": "2"}), Response(429, b""), Response(200, envelope([]))]
     patient = Shelf(active_orders=lambda: answers.pop(0))
     assert patient.look(CLOSE).problems == ()
     assert patient.waited == [2.0, 1.0]
-    endless = Shelf(active_orders=Answer(429, b""))
+    endless = Shelf(active_orders=Response(429, b""))
     assert "429" in " ".join(endless.look(CLOSE).problems)
     assert sum(endless.waited) == 20
 
@@ -696,11 +700,11 @@ def test_of_many_pairs_each_list_is_read_once() -> None:
     assert [look.position for look in looks] == [OPEN, *[(Decimal(0), "")] * 4]
 
 
-@pytest.mark.parametrize("refused", [Answer(503, b""), [{**LISTED, "pair": "usd-btc-perp"}]], ids=["", "spelling"])
+@pytest.mark.parametrize("refused", [Response(503, b""), [{**LISTED, "pair": "usd-btc-perp"}]], ids=["", "spelling"])
 def test_a_list_that_must_name_a_pair_is_read_pair_by_pair(refused: Any) -> None:
     """That it need not is what the venue's own client shows, and no page."""
     pairs = [f"USD_{name}_PERP" for name in ("BTC", "ETH", "SOL", "XRP", "ADA")]
-    shelf = Shelf(active_positions=Answer(503, b""))
+    shelf = Shelf(active_positions=Response(503, b""))
     shelf.answers["/orders"] = lambda: [] if "pair=" in str(shelf.requests[-1].url) else refused
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     wanted = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in pairs]
@@ -734,7 +738,7 @@ def test_of_many_orders_the_list_is_read_first() -> None:
 def test_a_list_that_can_not_be_read_costs_no_cancel_its_answer() -> None:
     """Each order is asked for by itself then."""
     numbers = count()
-    shelf = Shelf(orders=Answer(503, b""), order=lambda: {**LISTED, "id": str(next(numbers))})
+    shelf = Shelf(orders=Response(503, b""), order=lambda: {**LISTED, "id": str(next(numbers))})
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     cancels = [(Cancel(account="main", order_id=str(number)), WINDOW) for number in range(8)]
     visit.read(cancels)
@@ -759,13 +763,13 @@ def test_a_position_that_is_not_the_pairs_says_nothing(told: Any) -> None:
 def test_a_list_whose_own_envelope_says_no_is_not_read(beside: dict[str, Any]) -> None:
     """An empty one would be an absence."""
     empty = {"code": 200, "msg": None, "result": [], **beside}
-    assert Shelf(orders=Answer(200, json.dumps(empty).encode())).look(CLOSE).problems
+    assert Shelf(orders=Response(200, json.dumps(empty).encode())).look(CLOSE).problems
 
 
 def test_reading_for_a_cancel_and_a_withdrawal() -> None:
     """One read each; an order that is not there is no problem of the reading."""
     assert Shelf(order=LISTED).look(CANCEL).orders[0].status == "COMPLETED"
-    assert Shelf().look(CANCEL) == Look()
+    assert Shelf().look(CANCEL) == VenueSnapshot()
     assert Shelf(order={**LISTED, "id": "p"}).look(CANCEL).problems == ("/order answers with another order",)
     row = {"id": "w", "asset": "ETH", "address": "0xabc", "qty": 1, "net": 0.99, "status": "pending", "time": T0}
     shelf = Shelf(withdrawals=[row])
@@ -780,5 +784,5 @@ def test_reading_for_a_cancel_and_a_withdrawal() -> None:
 def test_the_venues_clock() -> None:
     """Milliseconds, or nothing."""
     assert EverstrikeReads(Shelf()).visit(ACCOUNT).time() == T0
-    for broken in (Answer(502, b""), NoAnswer(left=False, message="x"), {"now": T0}, T0 // 1000):
+    for broken in (Response(502, b""), NoResponse(left=False, message="x"), {"now": T0}, T0 // 1000):
         assert EverstrikeReads(Shelf(time=broken)).visit(ACCOUNT).time() is None

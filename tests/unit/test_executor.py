@@ -14,31 +14,31 @@ from producers.report import Outcome, Reason, Report
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
-from worker.execution.events import End, Observer, Observers, Subject
+from worker.execution.events import CommandRef, EndEvent, Observer, Observers
 from worker.execution.executor import Executor
-from worker.execution.lease import GaveUpWaiting
+from worker.execution.lease import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable, State
 from worker.ledger.memory import MemoryLedger
-from worker.observability.log_lines import Lines
+from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.base import Answer, NoAnswer
+from worker.venues.http.base import NoResponse, Response
 
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 
-ACCEPTED = Answer(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
-BUSY = Answer(429, b"")
-INVALID = Answer(503, b'{"code":503,"msg":"Invalid request","result":{}}')
-NOT_FOUND = Answer(503, b'{"code":503,"msg":"The order was not found","result":{}}')
+ACCEPTED = Response(200, b'{"code":200,"msg":null,"result":{"id":"1"}}')
+BUSY = Response(429, b"")
+INVALID = Response(503, b'{"code":503,"msg":"Invalid request","result":{}}')
+NOT_FOUND = Response(503, b'{"code":503,"msg":"The order was not found","result":{}}')
 
 
-def refusal(message: str) -> Answer:
+def refusal(message: str) -> Response:
     """The venue's whole error envelope."""
-    return Answer(503, json.dumps({"code": 503, "msg": message, "result": {}}).encode())
+    return Response(503, json.dumps({"code": 503, "msg": message, "result": {}}).encode())
 
 
-LOST = NoAnswer(left=True, message="the reply was lost")
-NEVER_LEFT = NoAnswer(left=False, message="no connection to the venue")
+LOST = NoResponse(left=True, message="the reply was lost")
+NEVER_LEFT = NoResponse(left=False, message="no connection to the venue")
 
 CANCEL = {"account": "main", "order_id": "1"}
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
@@ -71,7 +71,7 @@ class Bench:
             clock=self.clock,
             retry=retry or RetryLimits(attempts=3),
             stopping=lambda: self.stopping,
-            observer=Observers(Lines(), *self.observers),
+            observer=Observers(LogObserver(), *self.observers),
             hidden=hidden,
         )
 
@@ -106,7 +106,7 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
     """Rule 1: at the moment of the exchange the record is there."""
     bench = Bench()
 
-    def look() -> Answer:
+    def look() -> Response:
         record = bench.ledger.read("id")
         assert record is not None
         assert (record.state, record.place) == (State.SENDING, ACCOUNT.place)
@@ -118,7 +118,7 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
 
 def test_a_query_writes_nothing_into_the_ledger() -> None:
     """Not even when it has to be tried again. It is asked for a halt alone."""
-    bench = Bench(BUSY, LOST, Answer(200, b'{"code":200,"msg":null,"result":{}}'))
+    bench = Bench(BUSY, LOST, Response(200, b'{"code":200,"msg":null,"result":{}}'))
     report = bench.run("positions", {"account": "main"})
     assert ended(report) == ("accepted", "ok", 3)
     assert report.positions == ()
@@ -139,14 +139,14 @@ def test_every_attempt_signs_anew() -> None:
 
 def test_retry_after_is_a_floor() -> None:
     """The venue's wish is waited for, beyond our own longest wait."""
-    bench = Bench(Answer(429, b"", {"Retry-After": "7"}), ACCEPTED)
+    bench = Bench(Response(429, b"", {"Retry-After": "7"}), ACCEPTED)
     assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
     assert sum(bench.clock.slept) == 7.0
 
 
 def test_a_wait_beyond_the_budget_is_not_begun() -> None:
     """A Retry-After longer than the budget ends it at once."""
-    bench = Bench(Answer(429, b"", {"Retry-After": "60"}))
+    bench = Bench(Response(429, b"", {"Retry-After": "60"}))
     assert ended(bench.run("withdraw", WITHDRAW)) == ("not_sent", "unavailable", 1)
     assert bench.clock.slept == []
 
@@ -166,7 +166,7 @@ def test_attempts_that_never_left_are_not_counted_as_sent() -> None:
         ([BUSY, LOST], ("unknown", "lost_reply", 2)),
         ([INVALID], ("rejected", "refused", 1)),
         ([BUSY, BUSY, BUSY], ("not_sent", "unavailable", 3)),
-        ([Answer(418, b"")], ("unknown", "unlisted_answer", 1)),
+        ([Response(418, b"")], ("unknown", "unlisted_answer", 1)),
     ],
 )
 def test_a_withdrawal_is_sent_again_only_after_a_proof(steps: list[Step], expected: tuple[str, str, int]) -> None:
@@ -183,11 +183,11 @@ def test_a_refusal_after_a_lost_reply_proves_nothing() -> None:
 
 STATUS_UNKNOWN = refusal("Timeout waiting for response from backend server. Send status unknown")
 NO_POSITION = refusal("The position was not found")
-PROXY = Answer(404, b"<html>not found</html>", {"content-type": "text/html"})
-OWN_404 = Answer(404, b'{"code":404,"msg":"no such path","result":{}}')
-BROKEN = Answer(500, b'{"code":500,"msg":"Invalid request","result":{}}')
-OTHER_ORDER = Answer(200, b'{"code":200,"msg":null,"result":{"id":"another-order"}}')
-NO_RECORD = Answer(200, b'{"code":200,"msg":null,"result":null}')
+PROXY = Response(404, b"<html>not found</html>", {"content-type": "text/html"})
+OWN_404 = Response(404, b'{"code":404,"msg":"no such path","result":{}}')
+BROKEN = Response(500, b'{"code":500,"msg":"Invalid request","result":{}}')
+OTHER_ORDER = Response(200, b'{"code":200,"msg":null,"result":{"id":"another-order"}}')
+NO_RECORD = Response(200, b'{"code":200,"msg":null,"result":null}')
 
 DOUBTS = [
     pytest.param(step, reason, id=name)
@@ -197,7 +197,7 @@ DOUBTS = [
         ("unlisted", refusal("Service unavailable"), "unlisted_answer"),
         ("own 404", OWN_404, "unlisted_answer"),
         ("proxy's 404", PROXY, "lost_reply"),
-        ("challenge", Answer(403, b"<html>Just a moment</html>"), "lost_reply"),
+        ("challenge", Response(403, b"<html>Just a moment</html>"), "lost_reply"),
         ("own 500", BROKEN, "lost_reply"),
         ("another order", OTHER_ORDER, "unlisted_answer"),
         ("no record", NO_RECORD, "unlisted_answer"),
@@ -311,7 +311,7 @@ def test_another_command_under_a_running_id_gets_no_report() -> None:
     """There is none that could be told, and the first one's must not be overwritten."""
     bench = Bench()
 
-    def meanwhile() -> Answer:
+    def meanwhile() -> Response:
         other = Envelope("id", "orders.withdraw", {**WITHDRAW, "qty": "2"})
         assert bench.make().execute(other) is None
         return ACCEPTED
@@ -357,7 +357,7 @@ class Dead(BaseException):
     """A worker that is killed: nothing after this line of it is ever run."""
 
 
-def dies(*_: object) -> Answer:
+def dies(*_: object) -> Response:
     """A step at which the worker is killed."""
     raise Dead
 
@@ -415,7 +415,7 @@ def test_a_sender_taken_for_dead_brings_its_answer() -> None:
     """Declared unknown/crashed while it only slept: the venue's answer is evidence, and settles it."""
     bench = Bench()
 
-    def oversleep() -> Answer:
+    def oversleep() -> Response:
         bench.clock.turn(60)
         assert ended(bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))) == ("unknown", "crashed", 1)  # type: ignore[arg-type]
         return ACCEPTED
@@ -522,7 +522,7 @@ def test_a_ledger_that_has_forgotten_makes_no_doubt_go_away(when: str) -> None:
     ],
 )
 def test_what_a_sender_knows_is_not_found_out_by_sending_again(
-    command: str, arguments: dict[str, str], mine: Answer | NoAnswer, other: str, expected: tuple[str, str, int]
+    command: str, arguments: dict[str, str], mine: Response | NoResponse, other: str, expected: tuple[str, str, int]
 ) -> None:
     """The ledger has forgotten its send, and another owner that began anew died: it claimed the command, and sent a
     withdrawal that it knew to be executed once more."""
@@ -532,7 +532,7 @@ def test_what_a_sender_knows_is_not_found_out_by_sending_again(
         bench.clock.on_sleep = lambda _: None
         raise Dead
 
-    def forgotten() -> Answer | NoAnswer:
+    def forgotten() -> Response | NoResponse:
         bench.ledger.forget("id")
         bench.clock.on_sleep = die
         with pytest.raises(Dead):
@@ -551,7 +551,7 @@ def test_a_yes_beside_a_no_of_another_owner_is_shouted(caplog: pytest.LogCapture
     """It ended the command while this one waited for it: its report stands, and a person must look."""
     bench = Bench()
 
-    def forgotten() -> Answer:
+    def forgotten() -> Response:
         record = bench.ledger.read("id")
         assert record is not None
         other = Claim("id", record.fingerprint, "withdraw", "main", repeatable=False, token="other", lease_ms=60_000)
@@ -573,17 +573,17 @@ def test_a_stopping_worker_gives_back_what_it_has_not_begun() -> None:
     bench.ledger.fail = {"begin": 100}
     bench.executor = bench.make()
     bench.stopping = True
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("withdraw", WITHDRAW)
     assert bench.transport.requests == []
 
 
 def test_a_stopping_worker_gives_back_what_waits_for_its_next_attempt() -> None:
     """The next worker goes on when the venue's Retry-After is over, long before the lease of an attempt would be."""
-    bench = Bench(Answer(429, b"", {"Retry-After": "8"}), ACCEPTED)
+    bench = Bench(Response(429, b"", {"Retry-After": "8"}), ACCEPTED)
     started = bench.clock.monotonic()
     bench.clock.on_sleep = lambda _: setattr(bench, "stopping", bench.clock.monotonic() >= started + 2)
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("withdraw", WITHDRAW)
     assert 2 <= bench.clock.monotonic() - started < 2.5
     bench.stopping, bench.clock.on_sleep = False, lambda _: None
@@ -596,13 +596,13 @@ def test_a_stopping_worker_gives_back_a_query_too() -> None:
     """It has no record, and is executed anew."""
     bench = Bench(BUSY)
     bench.stopping = True
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("positions", {"account": "main"})
 
 
 def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> None:
     """Its lease ends by itself."""
-    bench = Bench(Answer(429, b"", {"Retry-After": "8"}))
+    bench = Bench(Response(429, b"", {"Retry-After": "8"}))
     bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
     bench.executor = bench.make()
 
@@ -610,7 +610,7 @@ def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> Non
         bench.stopping, ledger.fail = True, {"pause": 1}
 
     bench.clock.on_sleep = stop
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("withdraw", WITHDRAW)
     assert ledger.fail == {"pause": 0}
 
@@ -623,13 +623,13 @@ def test_a_stopping_worker_whose_ledger_comes_back_leaves_the_attempts_fate_on_r
     bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
     bench.executor = bench.make()
 
-    def meanwhile() -> Answer:
+    def meanwhile() -> Response:
         bench.stopping, ledger.fail = True, {step: 5}
         return BUSY if step == "pause" else ACCEPTED
 
     bench.transport.steps += [meanwhile, ACCEPTED]
     if step == "pause":
-        with pytest.raises(GaveUpWaiting):
+        with pytest.raises(RequeueMessage):
             bench.run("withdraw", WITHDRAW)
         bench.stopping = False
         assert ended(bench.run("withdraw", WITHDRAW)) == ("accepted", "ok", 2)
@@ -651,7 +651,7 @@ def test_a_report_is_tried_to_be_written_from_the_stop_on_however_long_the_ledge
     bench.transport.steps.append(ACCEPTED)
     stop_at = bench.clock.monotonic() + 30
     bench.stopping = False
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("withdraw", WITHDRAW, "another")
     assert 10 <= bench.clock.monotonic() - stop_at < 13
 
@@ -664,13 +664,13 @@ def test_a_stopping_worker_waits_no_longer_for_a_ledger_that_hangs() -> None:
     ledger.on_failure = lambda: bench.clock.turn(10)
     bench.executor = bench.make()
 
-    def meanwhile() -> Answer:
+    def meanwhile() -> Response:
         bench.stopping = True
         return BUSY
 
     bench.transport.steps.append(meanwhile)
     started = bench.clock.monotonic()
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("withdraw", WITHDRAW)
     assert bench.clock.monotonic() - started == 10
 
@@ -679,9 +679,9 @@ def test_a_stopping_worker_does_not_wait_for_another() -> None:
     """A duplicate of a command that another worker is at goes back to its queue."""
     bench = Bench()
 
-    def meanwhile() -> Answer:
+    def meanwhile() -> Response:
         bench.stopping = True
-        with pytest.raises(GaveUpWaiting):
+        with pytest.raises(RequeueMessage):
             bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))
         return ACCEPTED
 
@@ -709,10 +709,10 @@ def test_an_echo_of_the_keys_is_struck_out() -> None:
     """A venue that quotes the key or the signature in its answer does not get it into a report."""
     bench = Bench()
 
-    def echo() -> Answer:
+    def echo() -> Response:
         request = bench.transport.requests[-1]
         said = f"bad key key-of-main, secret-of-main, {request.headers['x-signature']}"
-        return Answer(401, json.dumps({"code": 401, "msg": said, "result": {"echo": said}}).encode())
+        return Response(401, json.dumps({"code": 401, "msg": said, "result": {"echo": said}}).encode())
 
     bench.transport.steps.append(echo)
     report = bench.run("withdraw", WITHDRAW)
@@ -731,7 +731,7 @@ def test_a_key_is_struck_out_before_the_venues_words_are_cut(place: str, kept: i
     room = {"msg": 199, "code": 63}[place]
     said = "x" * (room - kept) + " secret-of-main" + " and more" * 30
     answer = {"code": 401, "msg": "no", "result": {}, place: said}
-    report = Bench(*[Answer(401, json.dumps(answer).encode())] * 5).run("withdraw", WITHDRAW)
+    report = Bench(*[Response(401, json.dumps(answer).encode())] * 5).run("withdraw", WITHDRAW)
     kept_words = report.venue_message if place == "msg" else report.venue_code
     assert isinstance(kept_words, str)
     assert kept_words.startswith("x" * (room - kept))
@@ -747,7 +747,7 @@ def test_no_part_of_a_key_gets_into_a_report_however_it_is_cut(place: str, statu
     key = "mZ4qT9wLpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5OiQkEwPzMBxN7yC2s"
     odd = replace(ACCOUNT, credentials=Credentials(key, "secret-of-main"))
     answer = {"code": status, "msg": "x", "result": {}, place: f"{'Invalid API-key: ':>{before}}{key}"}
-    bench = Bench(*[Answer(status, json.dumps(answer).encode())] * 5)
+    bench = Bench(*[Response(status, json.dumps(answer).encode())] * 5)
     bench.executor = bench.make(accounts={"main": odd})
     text = bench.run("withdraw", WITHDRAW).model_dump_json()
     assert not [at for at in range(len(key) - 3) if key[at : at + 4] in text], text
@@ -780,10 +780,10 @@ def test_whatever_a_sender_writes_report_record_and_log_are_short(
     assert ended(report) == ("not_sent", "invalid", 0)
     record = bench.ledger.read("id")
     assert record is not None
-    again = bench.executor.answer_again(Envelope("id", "orders.cancel", arguments), report)
+    again = bench.executor.replay_report(Envelope("id", "orders.cancel", arguments), report)
     assert again.replayed
     bench.ledger.refuse = None  # type: ignore[assignment, method-assign] # a fault of the worker's own
-    with pytest.raises(GaveUpWaiting):
+    with pytest.raises(RequeueMessage):
         bench.run("cancel", arguments, command_id="other")
     texts = [report.model_dump_json(), str(record), *(str(entry) for entry in bench.ledger.journal)]
     for text in (*texts, *(line.getMessage() for line in caplog.records)):
@@ -817,7 +817,7 @@ def test_what_an_operator_wrote_is_one_short_line() -> None:
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_whatever_a_venue_says_the_report_is_short_and_printable(status: int, answer: Any) -> None:
     """But for its ``result``, which is the venue's own and bounded with the answer."""
-    said = Answer(status, json.dumps(answer).encode())
+    said = Response(status, json.dumps(answer).encode())
     report = Bench(*[said] * 5).run("positions", {"account": "main"}).model_copy(update={"result": None})
     assert len(report.model_dump_json()) < 6000
     words = [report.message, str(report.venue_code), str(report.venue_message)]
@@ -827,11 +827,11 @@ def test_whatever_a_venue_says_the_report_is_short_and_printable(status: int, an
 
 def test_an_earlier_attempts_signature_is_a_secret_as_well() -> None:
     """Each attempt is signed anew, and a venue may answer the second with the words of the first."""
-    bench = Bench(Answer(429, b""))
+    bench = Bench(Response(429, b""))
 
-    def echo() -> Answer:
+    def echo() -> Response:
         first = bench.transport.requests[0].headers["x-signature"]
-        return Answer(401, json.dumps({"code": 401, "msg": f"bad {first}", "result": {}}).encode())
+        return Response(401, json.dumps({"code": 401, "msg": f"bad {first}", "result": {}}).encode())
 
     bench.transport.steps.append(echo)
     report = bench.run("withdraw", WITHDRAW)
@@ -868,7 +868,7 @@ def test_a_query_is_halted_by_its_name() -> None:
     bench = Bench(BUSY)
     bench.clock.on_sleep = lambda _: bench.ledger.halts.update(halt)
     assert ended(bench.run("positions", {"account": "main"})) == ("not_sent", "halted", 1)
-    bench = Bench(Answer(200, b'{"code":200,"msg":null,"result":{}}'))
+    bench = Bench(Response(200, b'{"code":200,"msg":null,"result":{}}'))
     bench.ledger = ledger = FlakyLedger(bench.clock.now_ms)
     ledger.fail["halted"] = 1
     bench.executor = bench.make()
@@ -879,7 +879,7 @@ def test_a_query_is_halted_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("first", "expected"), [(BUSY, ("not_sent", "halted", 1)), (LOST, ("unknown", "lost_reply", 1))]
 )
-def test_a_halt_between_attempts_ends_it(first: Answer | NoAnswer, expected: tuple[str, str, int]) -> None:
+def test_a_halt_between_attempts_ends_it(first: Response | NoResponse, expected: tuple[str, str, int]) -> None:
     """Not sent when every attempt is proven not executed, else unknown."""
     bench = Bench(first, ACCEPTED)
     bench.clock.on_sleep = lambda _: bench.ledger.halts.update({"*/cancel": Halted("ann", "stop", START_MS)})
@@ -898,7 +898,7 @@ def test_a_halt_between_attempts_ends_it(first: Answer | NoAnswer, expected: tup
 def test_no_answer_leaves_a_command_without_a_report(command: str, said: str) -> None:
     """What no report could repeat is left out of it; that the request was put on the wire is not."""
     arguments = {"withdraw": WITHDRAW, "cancel": CANCEL, "positions": {"account": "main"}}[command]
-    bench = Bench(*[Answer(200, f'{{"code":200,"msg":"\\ud83d","result":{said}}}'.encode())] * 3)
+    bench = Bench(*[Response(200, f'{{"code":200,"msg":"\\ud83d","result":{said}}}'.encode())] * 3)
     report = bench.run(command, arguments)
     assert report.attempts == len(bench.transport.requests) > 0
     assert report.reason in (Reason.OK, Reason.LOST_REPLY, Reason.UNLISTED_ANSWER)
@@ -913,7 +913,7 @@ def test_a_fault_of_our_own_gives_the_message_back_once() -> None:
         raise ValueError("quotes the venue's words")
 
     bench.ledger.begin = fails  # type: ignore[method-assign]
-    with pytest.raises(GaveUpWaiting) as given_back:
+    with pytest.raises(RequeueMessage) as given_back:
         bench.run("withdraw", WITHDRAW)
     report = bench.run("withdraw", WITHDRAW, redelivered=True)
     assert ended(report) == ("unknown", "crashed", 0)
@@ -928,7 +928,7 @@ def test_a_yes_that_comes_after_a_no_is_shouted(caplog: pytest.LogCaptureFixture
     bench.observers = (Ends(ended_here),)
     bench.executor = bench.make()
 
-    def oversleep() -> Answer:
+    def oversleep() -> Response:
         bench.clock.turn(60)
         unknown = bench.make().execute(Envelope("id", "orders.withdraw", WITHDRAW))
         assert unknown is not None
@@ -949,6 +949,6 @@ class Ends(Observer):
     def __init__(self, seen: list[str]) -> None:
         self._seen = seen
 
-    def ended(self, subject: Subject, end: End) -> None:
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """One more."""
         self._seen.append(end.outcome)

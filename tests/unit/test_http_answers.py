@@ -16,7 +16,8 @@ import requests
 
 from tests.unit import http_oracle
 from tests.unit.http_answers import KINDS
-from worker.venues.http.base import Answer, HttpLimits, NoAnswer
+from worker.venues.http.base import HttpLimits, NoResponse
+from worker.venues.http.base import Response as Answer
 from worker.venues.http.transport import Transport
 
 PATIENCE = 0.01
@@ -70,7 +71,7 @@ def server() -> Iterator[OddServer]:
     running.close()
 
 
-def ask(transport: Transport, url: str) -> Answer | NoAnswer:
+def ask(transport: Transport, url: str) -> Answer | NoResponse:
     """One exchange; again while nothing left."""
     while True:
         found = transport.exchange(url, lambda: requests.Request("POST", url, data=b"a=1").prepare())
@@ -78,9 +79,11 @@ def ask(transport: Transport, url: str) -> Answer | NoAnswer:
             return found
 
 
-def what_is_wrong(found: Answer | NoAnswer, said: http_oracle.Said | None, after: Answer | NoAnswer, own: bytes) -> str:
+def what_is_wrong(
+    found: Answer | NoResponse, said: http_oracle.Said | None, after: Answer | NoResponse, own: bytes
+) -> str:
     """With the reading of one answer; empty when nothing is."""
-    if said is None and found != NoAnswer(left=True, message=found.message if isinstance(found, NoAnswer) else ""):
+    if said is None and found != NoResponse(left=True, message=found.message if isinstance(found, NoResponse) else ""):
         return f"read as {found}"
     if said is not None and not (isinstance(found, Answer) and (found.status, found.body) == (said.status, said.body)):
         return f"not read: {found}"

@@ -13,7 +13,7 @@ from worker.ledger.base import Progress, Record, State
 from worker.operations.operator import Unknown
 from worker.settings import load
 from worker.venues.base import Proof, Verdict
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 from worker.venues.listed_answers import line_to_list
 
 CANCEL = Cancel(account="main", order_id="7")
@@ -58,7 +58,7 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
     venue = load().venue_map()["everstrike"]
 
     def judged(said: str) -> Verdict:
-        return venue.judge(CANCEL, Answer(503, json.dumps({"code": 503, "msg": said, "result": {}}).encode()))
+        return venue.judge(CANCEL, Response(503, json.dumps({"code": 503, "msg": said, "result": {}}).encode()))
 
     assert judged(message).proof is Proof.REFUSED
     assert judged("Frozen, account 7").proof is Proof.REFUSED

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker.observability.json_format import JsonFormatter, LineFormatter, write_json
-from worker.observability.log_lines import Line
+from worker.observability.log_lines import LogEvent
 
 
 def written(message: object, *args: object, level: int = logging.INFO, **more: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def written(message: object, *args: object, level: int = logging.INFO, **more: A
 
 def test_a_line_of_ours_has_its_fields() -> None:
     """A field that can't be asked for is only text."""
-    told = written(Line("attempt", {"command_id": "1", "account": "main", "attempt": 2, "latency": None}, "why"))
+    told = written(LogEvent("attempt", {"command_id": "1", "account": "main", "attempt": 2, "latency": None}, "why"))
     assert told.pop("time").endswith("Z")
     assert told == {
         "level": "INFO",
@@ -67,8 +67,8 @@ FORGED = "no\n2026-01-01 INFO \x1b[2J\x9b1A\u202e\u2066\u200b\x00"
 def test_nothing_in_a_line_moves_a_cursor_or_forges_another() -> None:
     """What a sender, a venue or a server says, in whosever line."""
     assert shown("said %s", FORGED) == r"INFO said no 2026-01-01 INFO \x1b[2J\x9b1A\u202e\u2066\u200b\x00"
-    assert shown(Line("end", {"account": FORGED, "n": 1}, FORGED)).count("\n") == 0
-    assert shown(Line("end", {"account": 'x" id=2'}, "")) == r'INFO end account="x\" id=2"'
+    assert shown(LogEvent("end", {"account": FORGED, "n": 1}, FORGED)).count("\n") == 0
+    assert shown(LogEvent("end", {"account": 'x" id=2'}, "")) == r'INFO end account="x\" id=2"'
     assert written("said %s", FORGED)["message"] == f"said {FORGED}", "of JSON the reader makes what it likes"
 
 
@@ -89,7 +89,7 @@ def test_no_line_is_endless(message: str) -> None:
     record = logging.getLogger("a.b").makeRecord("a.b", logging.INFO, "file", 1, "said %s", (message,), None)
     assert len(JsonFormatter().format(record)) < 100_000
     assert len(LineFormatter(None).format(record)) < 100_000
-    assert len(str(Line("end", {"command_id": message, "account": message}, message))) < 2000
+    assert len(str(LogEvent("end", {"command_id": message, "account": message}, message))) < 2000
 
 
 def test_json_is_written_in_ascii() -> None:

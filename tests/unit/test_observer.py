@@ -20,19 +20,19 @@ from tests.unit.test_executor import (
     Dead,
     dies,
 )
-from worker.execution.events import Observer, Observers, Subject
+from worker.execution.events import CommandRef, Observer, Observers
 from worker.ledger.base import Halted
 from worker.observability import catalogue
-from worker.observability.log_lines import Line, Lines
+from worker.observability.log_lines import LogEvent, LogObserver
 from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import VENUES
-from worker.venues.http.base import Answer, Timing
+from worker.venues.http.base import Response, Timing
 
 DATE = "Thu, 01 Jan 1970 00:16:40 GMT"
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]
-SUBJECT = Subject("id", "close", "main", "everstrike")
+SUBJECT = CommandRef("id", "close", "main", "everstrike")
 
 
 class Recorder(Observer):
@@ -82,7 +82,7 @@ def test_a_command_is_told_from_begin_to_end() -> None:
     assert seen.names == ["began", "attempted", "waits", "attempted", "ended"]
     assert seen.told[0][2:] == (1.5, 1, 1)
     subject, end = seen.told[-1][1:]
-    assert subject == Subject("id", "withdraw", "main", "everstrike")
+    assert subject == CommandRef("id", "withdraw", "main", "everstrike")
     assert (end.outcome, end.reason, end.attempts) == ("accepted", "ok", 2)
 
 
@@ -168,7 +168,7 @@ def test_the_date_of_what_a_cache_kept_is_no_clock(age: str, told: str) -> None:
 
 def test_nothing_is_told_that_must_not_be_seen() -> None:
     """No argument, no answer, no key: whoever watches can't write down what it never had."""
-    echo = Answer(200, b'{"code":200,"msg":"0xabc","result":{"id":"secret-of-main","address":"0xabc"}}')
+    echo = Response(200, b'{"code":200,"msg":"0xabc","result":{"id":"secret-of-main","address":"0xabc"}}')
     bench, seen = watched(BUSY, echo)
     bench.run("withdraw", WITHDRAW)
     told = repr(seen.told)
@@ -207,18 +207,20 @@ def test_a_line_for_each_transition(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     bench, _ = watched(BUSY, LOST)
     bench.run("withdraw", WITHDRAW, enqueued_at=START_MS)
-    lines = [record.msg for record in caplog.records if isinstance(record.msg, Line)]
+    lines = [record.msg for record in caplog.records if isinstance(record.msg, LogEvent)]
     assert [line.event for line in lines] == ["begin", "attempt", "waiting", "attempt", "end"]
     for line in lines:
         assert {"command_id": "id", "command": "withdraw", "account": "main"}.items() <= line.fields.items()
     assert [line.fields["attempt"] for line in lines] == [1, 1, 1, 2, 2]
     assert str(lines[-1]) == "end id=id command=withdraw account=main attempt=2 outcome=unknown reason=lost_reply"
-    assert [r.levelname for r in caplog.records if isinstance(r.msg, Line)][-1] == "WARNING", "a person is asked for"
+    assert [r.levelname for r in caplog.records if isinstance(r.msg, LogEvent)][-1] == "WARNING", (
+        "a person is asked for"
+    )
 
 
 def test_a_worker_that_only_watches_lines_needs_nothing_else() -> None:
     """Every event has a line, or is one that another module writes."""
-    silent = {name for name in EVENTS if name not in vars(Lines)}
+    silent = {name for name in EVENTS if name not in vars(LogObserver)}
     assert silent == {"redelivered", "republished"}
 
 

@@ -12,11 +12,11 @@ from producers.commands import Close
 from producers.report import Outcome, Reason, Report
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Progress, Record, State
-from worker.reconciliation.competing import Rivals
+from worker.reconciliation.competing import CompetingCommands
 from worker.reconciliation.reconciler import Reconciled, Reconciler
-from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account, Credentials
-from worker.venues.records import Look, SeenOrder, Window
+from worker.venues.records import VenueOrder, VenueSnapshot, Window
 
 T0 = 1_800_000_000_000
 CLOSE = Close(account="main", pair="P", qty=Decimal("0.5"))
@@ -76,11 +76,13 @@ class _World:
         self.now += self.slow
         return self.now + self.venue_ahead
 
-    def look(self, command: Close, window: Any) -> Look:
-        order = SeenOrder(
+    def look(self, command: Close, window: Any) -> VenueSnapshot:
+        order = VenueOrder(
             "o", "P", "SELL", "MARKET", Decimal(1), Decimal("0.5"), "COMPLETED", T0 - 1_900 + self.venue_ahead, True
         )
-        return Look(orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY"))
+        return VenueSnapshot(
+            orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY")
+        )
 
     def reconciler(self, accounts: Mapping[str, Account] | None = None) -> Reconciler:
         """Over this world."""
@@ -165,7 +167,9 @@ def test_a_rival_whose_first_reply_was_lost_may_have_made_two_records(
     accepted = REPORT.model_copy(update={"outcome": Outcome.ACCEPTED, "result": {"id": "o2"}, "http_status": answered})
     other = replace(RECORD, command_id="y", state=State.SETTLED, report=accepted, progress=Progress(2, 2, tainted))
     played = cast("Any", SimpleNamespace(read=lambda _: other, begun_between=lambda *_: ["x", "y"]))
-    found = Rivals(played, played, ReconcileLimits(), {}).of(RECORD, CLOSE, Window(T0, T0, T0), Offset(0, 0))
+    found = CompetingCommands(played, played, ReconcileLimits(), {}).of(
+        RECORD, CLOSE, Window(T0, T0, T0), ClockOffset(0, 0)
+    )
     assert [(each.command_id, each.reference) for each in found or ()] == [("y", reference)]
 
 

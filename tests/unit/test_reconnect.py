@@ -41,7 +41,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return slept
 
 
-def broker(url: str, refusals: int, meanwhile: Callable[[], None] = lambda: None) -> Connection:
+def broker(url: str, refusals: int, pipelined: Callable[[], None] = lambda: None) -> Connection:
     """A connection that is refused so many times."""
     connection = Connection(url)
     connect, left = connection._connection_factory, [refusals]
@@ -49,7 +49,7 @@ def broker(url: str, refusals: int, meanwhile: Callable[[], None] = lambda: None
     def refuse_first() -> Any:
         if left[0]:
             left[0] -= 1
-            meanwhile()
+            pipelined()
             raise ConnectionRefusedError("Connection refused")
         return connect()
 
@@ -89,7 +89,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_broker(
 ) -> None:
     """It looks at every try."""
     monkeypatch.setattr(state, "should_stop", None)
-    connection = broker("memory://a", 100, meanwhile=lambda: setattr(state, "should_stop", 0))
+    connection = broker("memory://a", 100, pipelined=lambda: setattr(state, "should_stop", 0))
     with pytest.raises(WorkerShutdown):
         consumer.ensure_connected(connection)
     assert waits == []

@@ -12,8 +12,8 @@ import requests
 
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
-from worker.venues.http.base import Answer, HttpLimits, NoAnswer
-from worker.venues.http.connections import FRESH_SECONDS, SIGN_AT_MOST, WatchedPool
+from worker.venues.http.base import HttpLimits, NoResponse, Response
+from worker.venues.http.connections import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, WatchedPool
 from worker.venues.http.transport import Transport
 
 LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_answer_bytes=1000)
@@ -31,7 +31,7 @@ def test_an_answer_comes_whole(transport: Transport) -> None:
     """Status, headers and body of a plain exchange; the connection is kept for the next."""
     with peer(answer(OK, times=2)) as server:
         first, second = post(transport, server.url), post(transport, server.url)
-    assert isinstance(first, Answer)
+    assert isinstance(first, Response)
     assert (first.status, first.body) == (200, b"{}")
     assert second == first
     assert server.accepted == 1
@@ -63,8 +63,8 @@ def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
         port = unused.getsockname()[1]
     refused = transport.exchange(f"http://127.0.0.1:{port}", prepare)
     unresolved = transport.exchange("http://no-such-host.invalid", prepare)
-    assert refused == NoAnswer(left=False, message="no connection to the venue: connection refused")
-    assert unresolved == NoAnswer(left=False, message="no connection to the venue: its name can't be resolved")
+    assert refused == NoResponse(left=False, message="no connection to the venue: connection refused")
+    assert unresolved == NoResponse(left=False, message="no connection to the venue: its name can't be resolved")
     assert prepared == []
 
 
@@ -72,7 +72,7 @@ def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
 def test_an_address_that_is_none_never_left(transport: Transport, url: str) -> None:
     """As a slip in a setting makes it: that nothing has left is certain, and no fault hides it."""
     result = transport.exchange(url, lambda: pytest.fail("signed for nowhere"))
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.left
 
 
@@ -90,7 +90,7 @@ def test_a_connect_timeout_never_left() -> None:
         result = post(impatient, f"http://127.0.0.1:{port}")
         for each in waiting:
             each.close()
-    assert result == NoAnswer(left=False, message="no connection to the venue: connecting took too long")
+    assert result == NoResponse(left=False, message="no connection to the venue: connecting took too long")
 
 
 def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None
         spoken_plain = post(transport, plain.url.replace("http:", "https:"))
     with peer(answer(OK), tls=context) as unknown:
         unverified = post(transport, unknown.url)
-    assert spoken_plain == NoAnswer(left=False, message="no connection to the venue: TLS failed")
-    assert unverified == NoAnswer(left=False, message="no connection to the venue: TLS failed")
+    assert spoken_plain == NoResponse(left=False, message="no connection to the venue: TLS failed")
+    assert unverified == NoResponse(left=False, message="no connection to the venue: TLS failed")
 
 
 def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
     context.load_cert_chain(cert, key)
     trusting = Transport(LIMITS, ca_file=str(cert))
     with peer(answer(OK, times=2), tls=context) as server:
-        assert [type(post(trusting, server.url)) for _ in range(2)] == [Answer, Answer]
+        assert [type(post(trusting, server.url)) for _ in range(2)] == [Response, Response]
         assert server.accepted == 1
     with peer(lambda c: (read_request(c), reset(c))[1], tls=context) as server:
         lost = post(trusting, server.url)
-    assert isinstance(lost, NoAnswer)
+    assert isinstance(lost, NoResponse)
     assert lost.left
 
 
@@ -131,7 +131,7 @@ def test_the_environment_says_not_whom_to_trust(
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
     with peer(answer(OK), tls=context) as server:
         unverified = post(transport, server.url)
-    assert unverified == NoAnswer(left=False, message="no connection to the venue: TLS failed")
+    assert unverified == NoResponse(left=False, message="no connection to the venue: TLS failed")
 
 
 def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transport) -> None:
@@ -145,9 +145,9 @@ def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transpor
         closed.set()
 
     with peer(first, answer(OK)) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
         assert closed.wait(5)
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
     assert server.accepted == 2
 
 
@@ -167,7 +167,7 @@ def test_a_reset_before_the_first_byte_never_left(transport: Transport) -> None:
         was_reset.set()
 
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
 
         def prepare() -> requests.PreparedRequest:
             signing.set()
@@ -175,7 +175,7 @@ def test_a_reset_before_the_first_byte_never_left(transport: Transport) -> None:
             return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
 
         result = transport.exchange(server.url, prepare)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert not result.left
     assert result.message.startswith("the connection broke before anything was sent")
 
@@ -184,7 +184,7 @@ def test_a_reset_after_the_first_byte_is_lost(transport: Transport) -> None:
     """The same reset, a moment later: the peer has read the request, so it may have been executed."""
     with peer(lambda c: (read_request(c), reset(c))[1]) as server:
         result = post(transport, server.url)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert result.left
     assert result.message == "the reply was lost: connection reset"
 
@@ -204,7 +204,7 @@ def test_a_reply_that_can_not_be_had_whole_is_lost(transport: Transport, reply: 
     """Whatever is wrong with the reply, the request has left."""
     with peer(answer(reply)) as server:
         result = post(transport, server.url)
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert result.left
     assert result.message.startswith(words)
 
@@ -215,7 +215,7 @@ def test_silence_is_lost(transport: Transport) -> None:
     with peer(lambda c: (read_request(c), done.wait(10), None)[2]) as server:
         result = post(transport, server.url)
         done.set()
-    assert result == NoAnswer(left=True, message="the reply was lost: no answer in time")
+    assert result == NoResponse(left=True, message="the reply was lost: no answer in time")
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
@@ -232,7 +232,7 @@ def test_an_answer_that_trickles_is_bounded_as_a_whole(transport: Transport, par
     with peer(serve) as server:
         result = post(transport, server.url)
         done.set()
-    assert isinstance(result, NoAnswer)
+    assert isinstance(result, NoResponse)
     assert result.left
 
 
@@ -248,8 +248,8 @@ def test_a_short_remainder_of_an_old_limit_does_not_cut_the_next_request() -> No
         release.set()
 
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Answer)
-        assert isinstance(post(transport, server.url, b"a=" + b"1" * 3_000_000), Answer)
+        assert isinstance(post(transport, server.url), Response)
+        assert isinstance(post(transport, server.url, b"a=" + b"1" * 3_000_000), Response)
         assert release.wait(5)
 
 
@@ -266,7 +266,7 @@ def test_redirects_are_not_followed(transport: Transport) -> None:
     """A signed request goes where it was meant to go and nowhere else."""
     with peer(answer(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n")) as server:
         result = post(transport, server.url)
-    assert isinstance(result, Answer)
+    assert isinstance(result, Response)
     assert result.status == 302
 
 
@@ -285,7 +285,7 @@ def test_what_comes_before_an_answer_is_no_answer(transport: Transport) -> None:
     with peer(serve) as server:
         answers = [post(transport, server.url) for _ in range(2)]
         assert asked.wait(5)
-    assert [(each.status, each.body) for each in answers if isinstance(each, Answer)] == [(200, b"1"), (200, b"2")]
+    assert [(each.status, each.body) for each in answers if isinstance(each, Response)] == [(200, b"1"), (200, b"2")]
     assert server.accepted == 1
 
 
@@ -294,8 +294,8 @@ def test_a_connection_that_switches_protocols_is_not_used_again(transport: Trans
     switched = answer(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", times=2)
     with peer(switched, answer(OK)) as server:
         first, second = post(transport, server.url), post(transport, server.url)
-    assert isinstance(first, Answer)
-    assert isinstance(second, Answer)
+    assert isinstance(first, Response)
+    assert isinstance(second, Response)
     assert (first.status, second.status) == (101, 200)
 
 
@@ -315,7 +315,7 @@ def test_netrc_and_proxies_of_the_environment_are_ignored(
         connection.sendall(OK)
 
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
     assert b"authorization" not in seen[0].lower()
 
 
@@ -331,7 +331,7 @@ def test_what_prepare_raises_passes_and_the_connection_stays(transport: Transpor
     with peer(answer(OK)) as server:
         with pytest.raises(Late):
             transport.exchange(server.url, prepare)
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
         assert server.accepted == 1
 
 
@@ -345,13 +345,13 @@ class Numbered:
         """The next one."""
         self.made += 1
         request = requests.Request("POST", self.url + "/auth/close", data=b"n=" + b"1" * self.made).prepare()
-        ends_at = time.monotonic() + 2 * FRESH_SECONDS
+        ends_at = time.monotonic() + 2 * SIGNATURE_MAX_AGE_SECONDS
         while self.made <= self.slow and time.monotonic() < ends_at:
             pass
         return request
 
 
-@pytest.mark.parametrize(("slow", "least"), [(2, 3), (1000, SIGN_AT_MOST)])
+@pytest.mark.parametrize(("slow", "least"), [(2, 3), (1000, MAX_SIGNATURES)])
 def test_an_old_signature_is_made_anew(transport: Transport, slow: int, least: int) -> None:
     """A thread that was not let run between signing and sending signs again; one request leaves, the last, whole. On a
     machine that is always too slow it is sent all the same."""
@@ -363,11 +363,11 @@ def test_an_old_signature_is_made_anew(transport: Transport, slow: int, least: i
             connection.sendall(OK)
 
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
         prepare = Numbered(server.url, slow)
-        assert isinstance(transport.exchange(server.url, prepare), Answer)
+        assert isinstance(transport.exchange(server.url, prepare), Response)
         assert server.accepted == 1
-    assert least <= prepare.made <= SIGN_AT_MOST
+    assert least <= prepare.made <= MAX_SIGNATURES
     head, _, body = seen[1].partition(b"\r\n\r\n")
     assert body == b"n=" + b"1" * prepare.made
     assert head.count(b"POST ") == 1
@@ -390,7 +390,7 @@ def test_what_stops_the_second_signature_passes_and_nothing_leaves(transport: Tr
 
         with pytest.raises(BrokenPipeError, match="not the network's"):
             transport.exchange(server.url, prepare)
-        assert isinstance(post(transport, server.url), Answer)
+        assert isinstance(post(transport, server.url), Response)
     assert seen == [b""]
 
 
@@ -420,5 +420,5 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     with peer(half, half) as server:
         lost = post(transport, server.url)
     assert reserved, "a connection was reserved again before the exchange ended"
-    assert isinstance(lost, NoAnswer)
+    assert isinstance(lost, NoResponse)
     assert lost.left

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.utils.encoding import bytes_to_str
 
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.redis.url import unquoted
 from worker.broker.base import PURGE, Refused
 from worker.broker.envelope_check import MOST_BYTES
@@ -186,7 +186,7 @@ class Channel(TakingChannel):
             if name in spare:
                 spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
         self._spare = spare
-        self._own: tuple[Any, Direct] | None = None
+        self._own: tuple[Any, DirectClient] | None = None
         place = (spare.get(part) for part in ("host", "port", "path", "db"))
         self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
 
@@ -283,14 +283,14 @@ class Channel(TakingChannel):
             self._own = client, self._over(client)
         return self._own[0]
 
-    def directly(self, client: Any) -> Direct:
+    def directly(self, client: Any) -> DirectClient:
         """The shorter way of a client; keys are given with their prefix."""
         return self._own[1] if self._own is not None and self._own[0] is client else self._over(client)
 
     @staticmethod
-    def _over(client: Any) -> Direct:
+    def _over(client: Any) -> DirectClient:
         # Not over kombu's client, which would put a prefix before the first of a script's keys and not before the rest.
-        return Direct(redis.Redis(connection_pool=client.connection_pool))
+        return DirectClient(redis.Redis(connection_pool=client.connection_pool))
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:

@@ -27,7 +27,7 @@ from worker.broker.scripts import ACK, ACK_SHA, MOVE, MOVE_SHA
 from worker.broker.take import TakingQoS
 
 if TYPE_CHECKING:
-    from producers.redis.direct import Direct
+    from producers.redis.direct import DirectClient
 
 __all__ = ["RestoringQoS"]
 
@@ -85,7 +85,7 @@ class RestoringQoS(TakingQoS):
         for tag in direct.call("ZRANGE", *window):
             self.restore_by_tag(tag, client)
 
-    def _mend(self, direct: Direct, now: float) -> None:
+    def _mend(self, direct: DirectClient, now: float) -> None:
         """Have every unacked message swept some day: one that no index names, and one under a time to come."""
         index, held = self.books
         ahead = direct.call(
@@ -97,7 +97,7 @@ class RestoringQoS(TakingQoS):
         logger.error("%d unacked messages without a time, or with one to come, are swept as if taken now", len(astray))
         direct.call("ZADD", index, *(part for tag in astray for part in (repr(now), tag)))
 
-    def _unnamed(self, direct: Direct) -> list[bytes]:
+    def _unnamed(self, direct: DirectClient) -> list[bytes]:
         index, held = self.books
         cursor, names = b"0", list[bytes]()
         while len(names) < BATCH:
@@ -143,7 +143,7 @@ class RestoringQoS(TakingQoS):
         priority = self.channel._get_message_priority(payload, reverse=False)
         return [self.channel._q_for_pri(queue, priority) for queue in queues], dumps(payload)
 
-    def _bury(self, direct: Direct, tag: str | bytes, entry: bytes, fault: Exception) -> None:
+    def _bury(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
         """Move an entry as it is to the list of dead ones."""
         dead = self.unacked_key + SUFFIX
         why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__

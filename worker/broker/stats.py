@@ -46,7 +46,7 @@ class BrokerState:
 
 
 @dataclass(slots=True)
-class BrokerLook:
+class BrokerProbe:
     """Reads the broker's database."""
 
     client: redis.Redis

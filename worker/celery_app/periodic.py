@@ -9,7 +9,7 @@ import redis
 logger = logging.getLogger("orders.housekeeping")
 
 
-class Housekeeper(threading.Thread):
+class PeriodicWork(threading.Thread):
     """Runs its duties every so many seconds until it is stopped; a duty whose server is away is done next time."""
 
     def __init__(self, duties: Sequence[Callable[[], object]], every_seconds: float) -> None:

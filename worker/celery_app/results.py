@@ -134,7 +134,7 @@ class _Reports(Unsubscribed):
 
     def _was_sent(self: Any, task_id: str) -> bool:
         """Whether the ledger knows it, which may not have its report yet."""
-        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _nobody_knows)
+        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _unknown_after_fault)
         try:
             return asked(task_id)
         except (redis.RedisError, OSError):
@@ -254,7 +254,7 @@ class SentinelReportBackend(_Reports, SentinelBackend):
 def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
     """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app. ``was_sent`` tells of an id
     whether its command was begun, or is enqueued."""
-    setattr(app, WAS_SENT, was_sent or _nobody_knows)
+    setattr(app, WAS_SENT, was_sent or _unknown_after_fault)
     app.loader.override_backends = {
         **app.loader.override_backends,
         "redis": f"{__name__}:ReportBackend",
@@ -263,7 +263,7 @@ def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = No
     }
 
 
-def _nobody_knows(_: str) -> bool:
+def _unknown_after_fault(_: str) -> bool:
     return False
 
 

@@ -18,7 +18,7 @@ from worker.celery_app.request import REFUSAL, REQUEST, utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
-from worker.execution.lease import GaveUpWaiting
+from worker.execution.lease import RequeueMessage
 
 
 class OrderTask(Task):
@@ -72,8 +72,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
     )
     stored = _known_without_ledger(task)
     try:
-        return executor.execute(envelope) if stored is None else executor.answer_again(envelope, stored)
-    except GaveUpWaiting as reason:
+        return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
+    except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
 
 

@@ -17,7 +17,7 @@ from worker.broker.dead_letters import dead_letters
 from worker.cli.options import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.ledger.base import Halted
-from worker.ledger.halts import Scope
+from worker.ledger.halts import HaltScope
 from worker.operations.operator import every_command, passing
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
@@ -61,7 +61,7 @@ def _halt(
         note(f"{where}: no account {account} is configured here; there are {here}. To undo it: {undo}")
 
 
-def _show(halts: list[tuple[Scope, Halted]], *, as_json: bool, **more: Any) -> None:
+def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) -> None:
     """What is halted, and what is not."""
     passes = passing([each for each, _ in halts])
     if as_json:

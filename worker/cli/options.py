@@ -16,9 +16,9 @@ from producers.redis.client import in_words, open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
-from worker.ledger.halts import Scope, scope
+from worker.ledger.halts import HaltScope, scope
 from worker.ledger.redis import RedisLedger
-from worker.operations.operator import NotUnknown, OperatorDesk
+from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
 
 CODES: dict[type[Exception], ExitCode] = {
@@ -89,14 +89,14 @@ def _why(outage: LedgerUnavailable) -> str:
 
 
 @contextmanager
-def opened(settings: WorkerSettings) -> Iterator[OperatorDesk]:
+def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
     """The desk, over a client that tries once: a person waits."""
     with open_client(settings.ledger_url) as client:
         ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
-        yield OperatorDesk(client, ledger, SystemClock())
+        yield OperatorService(client, ledger, SystemClock())
 
 
-def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> Scope:
+def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
     """The scope that the options name, or the exit that says why there is none."""
     try:
         return scope(account, command)

@@ -11,8 +11,8 @@ from producers.cli.output import print_table, when
 from producers.printable import printable
 from worker.broker.dead_letters import DeadLetter
 from worker.ledger.base import Halted
-from worker.ledger.halts import Scope
-from worker.ledger.journal import Entry
+from worker.ledger.halts import HaltScope
+from worker.ledger.journal import JournalEntry
 from worker.operations.operator import Unknown
 from worker.reconciliation.reconciler import Reconciled
 from worker.venues.contradictions import shows_record
@@ -45,7 +45,7 @@ def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
     return {
         "command_id": each.command_id,
         "since": each.since,
-        "first_look": each.first_look,
+        "first_look": each.first_absence_at,
         "command": record.command if record else None,
         "account": record.account if record else None,
         "arguments": _arguments(each),
@@ -108,23 +108,23 @@ def print_reconciled(found: Sequence[Reconciled]) -> None:
     print_table(("id", "command", "outcome", "what the venue shows"), rows)
 
 
-def halt_json(scope: Scope, halt: Halted) -> dict[str, Any]:
+def halt_json(scope: HaltScope, halt: Halted) -> dict[str, Any]:
     """A halt."""
     return {"account": scope.account, "command": scope.command, "who": halt.who, "why": halt.why, "at": halt.at}
 
 
-def print_halts(halts: Sequence[tuple[Scope, Halted]]) -> None:
+def print_halts(halts: Sequence[tuple[HaltScope, Halted]]) -> None:
     """Every halt that holds."""
     rows = [(scope.in_words(), halt.who, when(halt.at), halt.why) for scope, halt in halts]
     print_table(("halted", "by", "since", "why"), rows)
 
 
-def entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: JournalEntry) -> dict[str, Any]:
     """A line of the journal; ``at`` is UNIX ms."""
     return {"at": entry.at, **entry.fields}
 
 
-def entry_line(entry: Entry) -> str:
+def entry_line(entry: JournalEntry) -> str:
     """A line of the journal for people."""
     fields = dict(entry.fields)
     event, command_id, outcome = fields.pop("event", "?"), fields.pop("id", ""), fields.pop("outcome", "")

@@ -35,7 +35,7 @@ class Attempt:
     """Why it was the last, although it may be made again."""
 
 
-def retrying(
+def backoff_policy(
     limits: RetryLimits,
     clock: Clock,
     *,

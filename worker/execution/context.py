@@ -25,7 +25,7 @@ class Envelope:
     """Why its message, whatever the command is, asks for what can't be done; in words."""
 
 
-class CannotSend(Exception):
+class CommandRefused(Exception):
     """Raised where a request would be signed: it must not be, for this reason."""
 
     def __init__(self, reason: Reason, message: str) -> None:

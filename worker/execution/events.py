@@ -13,13 +13,13 @@ from producers.report import Report
 from worker.execution.retry_policy import Decision
 from worker.venues.base import Verdict
 from worker.venues.freshness import older_than_asked
-from worker.venues.http.base import Answer, NoAnswer
+from worker.venues.http.base import NoResponse, Response
 
 logger = logging.getLogger("orders.observer")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CommandRef:
     """The command that an event is about."""
 
     command_id: str
@@ -31,7 +31,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class AttemptEvent:
     """One attempt, judged."""
 
     attempt: int
@@ -52,7 +52,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndEvent:
     """How a command ended, and when; UNIX milliseconds."""
 
     outcome: str
@@ -68,32 +68,32 @@ class Observer:
     Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
     """
 
-    def redelivered(self, subject: Subject) -> None:
+    def redelivered(self, subject: CommandRef) -> None:
         """The broker delivered the message a second time: a worker died with it, or lost its connection."""
 
-    def began(self, subject: Subject, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """The first attempt of this owner begins, and the ledger says so. ``wait`` is seconds since the command was
         enqueued, where it says when; a ``fence`` above 1 means that it was taken over from an owner who is gone."""
 
-    def attempted(self, subject: Subject, tried: Tried) -> None:
+    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
         """A request was made and judged, or could not be sent."""
 
-    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """The command waits before its next attempt; ``because`` is a line for people, without secrets."""
 
-    def ended(self, subject: Subject, end: End) -> None:
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
 
-    def replayed(self, subject: Subject, outcome: str) -> None:
+    def replayed(self, subject: CommandRef, outcome: str) -> None:
         """The id was sent again: it was answered with the stored report."""
 
-    def id_reused(self, subject: Subject) -> None:
+    def id_reused(self, subject: CommandRef) -> None:
         """The id was sent again with other arguments: refused."""
 
-    def orphaned(self, subject: Subject, outcome: str, message: str) -> None:
+    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
         """The command's owner is gone, and its end was declared here."""
 
-    def fault(self, subject: Subject, kind: str, place: str) -> None:
+    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
         """A fault of the worker's own: an exception's name, and ``file:line``."""
 
     def republished(self, command_id: str, command: str) -> None:
@@ -129,39 +129,39 @@ class Observers(Observer):
             place(error),
         )
 
-    def redelivered(self, subject: Subject) -> None:
+    def redelivered(self, subject: CommandRef) -> None:
         """See :class:`Observer`, here and below."""
         self._tell("redelivered", subject)
 
-    def began(self, subject: Subject, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
+    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
         self._tell("began", subject, wait, fence, attempt)
 
-    def attempted(self, subject: Subject, tried: Tried) -> None:  # noqa: D102
+    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:  # noqa: D102
         self._tell("attempted", subject, tried)
 
-    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
+    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
         self._tell("waits", subject, attempt, seconds, because)
 
-    def ended(self, subject: Subject, end: End) -> None:  # noqa: D102
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:  # noqa: D102
         self._tell("ended", subject, end)
 
-    def replayed(self, subject: Subject, outcome: str) -> None:  # noqa: D102
+    def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: D102
         self._tell("replayed", subject, outcome)
 
-    def id_reused(self, subject: Subject) -> None:  # noqa: D102
+    def id_reused(self, subject: CommandRef) -> None:  # noqa: D102
         self._tell("id_reused", subject)
 
-    def orphaned(self, subject: Subject, outcome: str, message: str) -> None:  # noqa: D102
+    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:  # noqa: D102
         self._tell("orphaned", subject, outcome, message)
 
-    def fault(self, subject: Subject, kind: str, place: str) -> None:  # noqa: D102
+    def fault(self, subject: CommandRef, kind: str, place: str) -> None:  # noqa: D102
         self._tell("fault", subject, kind, place)
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._tell("republished", command_id, command)
 
 
-UNSEEN = Observer()
+NULL_OBSERVER = Observer()
 """Nobody watches."""
 
 
@@ -173,14 +173,14 @@ def place(error: BaseException) -> str:
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
 
 
-def subject_of(report: Report) -> Subject:
+def command_ref(report: Report) -> CommandRef:
     """The command of a report."""
-    return Subject(report.command_id, report.command, report.account or "", report.venue or "")
+    return CommandRef(report.command_id, report.command, report.account or "", report.venue or "")
 
 
-def end_of(report: Report) -> End:
+def end_event(report: Report) -> EndEvent:
     """The end that a report tells, without what the venue said."""
-    return End(report.outcome.value, str(report.reason), report.attempts, report.enqueued_at, report.finished_at)
+    return EndEvent(report.outcome.value, str(report.reason), report.attempts, report.enqueued_at, report.finished_at)
 
 
 def waited(enqueued_at: int | None, now_ms: int) -> float | None:
@@ -188,22 +188,22 @@ def waited(enqueued_at: int | None, now_ms: int) -> float | None:
     return (now_ms - enqueued_at) / 1000 if enqueued_at else None
 
 
-def tried_of(
-    answer: Answer | NoAnswer, verdict: Verdict, decision: Decision, attempt: int, signed_at: float, now_ms: int
-) -> Tried:
+def attempt_event(
+    answer: Response | NoResponse, verdict: Verdict, decision: Decision, attempt: int, signed_at: float, now_ms: int
+) -> AttemptEvent:
     """What may be told of an attempt. ``signed_at`` is on the monotonic clock, as the answer's timing is."""
     timing = answer.timing
-    came = isinstance(answer, Answer)
+    came = isinstance(answer, Response)
     # What a cache kept is dated when it was made.
-    new = isinstance(answer, Answer) and not older_than_asked(answer)
-    return Tried(
+    new = isinstance(answer, Response) and not older_than_asked(answer)
+    return AttemptEvent(
         attempt=attempt,
         proof=verdict.proof.value,
         decision=decision.value,
-        http_status=answer.status if isinstance(answer, Answer) else None,
-        left=isinstance(answer, Answer) or answer.left,
+        http_status=answer.status if isinstance(answer, Response) else None,
+        left=isinstance(answer, Response) or answer.left,
         signature_age=timing.first_byte - signed_at if timing else None,
         latency=timing.ended - timing.first_byte if timing else None,
         answered_at=now_ms / 1000 if came else None,
-        venue_date=answer.date if isinstance(answer, Answer) and new else "",
+        venue_date=answer.date if isinstance(answer, Response) and new else "",
     )

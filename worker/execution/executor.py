@@ -20,17 +20,26 @@ from producers.redaction import HIDDEN, hidden_values, without
 from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
-from worker.execution.backoff import Attempt, RetryLimits, retrying
-from worker.execution.context import CannotSend, Envelope
-from worker.execution.events import UNSEEN, Observer, Subject, end_of, place, subject_of, tried_of, waited
+from worker.execution.backoff import Attempt, RetryLimits, backoff_policy
+from worker.execution.context import CommandRefused, Envelope
+from worker.execution.events import (
+    NULL_OBSERVER,
+    CommandRef,
+    Observer,
+    attempt_event,
+    command_ref,
+    end_event,
+    place,
+    waited,
+)
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import GaveUpWaiting, HaltedMidway, Held, Holder, NotMine, Stands
+from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, Lease, LeaseLost, LeaseManager, RequeueMessage
 from worker.execution.retry_policy import Decision, decide
 from worker.ledger.base import Claim, Halted, Ledger, Progress
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.freshness import as_of
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import Secrets, secrets_of
 
@@ -38,16 +47,16 @@ LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
 
 
-def _halted(halt: Halted) -> CannotSend:
+def _halted(halt: Halted) -> CommandRefused:
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
-    return CannotSend(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {halt.why}")
+    return CommandRefused(Reason.HALTED, f"halted by {printable(halt.who, 100)} since {since}: {halt.why}")
 
 
-def _sender_of(envelope: Envelope) -> Subject:
+def _sender_of(envelope: Envelope) -> CommandRef:
     """Of a command whose arguments nobody has looked at."""
     account = envelope.arguments.get("account")
     named = printable(account, reports.LONGEST_ALIAS).lower() if isinstance(account, str) else ""
-    return Subject(envelope.command_id, envelope.task.removeprefix("orders."), named)
+    return CommandRef(envelope.command_id, envelope.task.removeprefix("orders."), named)
 
 
 @dataclass(slots=True)
@@ -58,7 +67,7 @@ class _Run:
     command: Command
     account: Account
     venue: Venue
-    held: Held
+    held: Lease
     attempt: int = 1
     last: Verdict | None = None
     signed_at: int | None = None
@@ -77,8 +86,8 @@ class _Run:
         return self.held.progress
 
     @property
-    def subject(self) -> Subject:
-        return Subject(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)
+    def subject(self) -> CommandRef:
+        return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)
 
 
 class Executor:
@@ -95,7 +104,7 @@ class Executor:
         retry: RetryLimits,
         stopping: Callable[[], bool] = lambda: False,
         refusal: Callable[[Command], str | None] = lambda _: None,
-        observer: Observer = UNSEEN,
+        observer: Observer = NULL_OBSERVER,
         hidden: frozenset[str] = HIDDEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
@@ -108,7 +117,7 @@ class Executor:
         self._transport = transport
         self._clock = clock
         self._retry = retry
-        self._holder = Holder(ledger, clock, stopping, observer)
+        self._holder = LeaseManager(ledger, clock, stopping, observer)
         limits = transport.limits
         self._lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
         self._worker = f"{socket.gethostname()}:{getpid()}"
@@ -124,15 +133,15 @@ class Executor:
             self._observer.redelivered(_sender_of(envelope))
         try:
             report = self._execute(envelope, Progress())
-        except GaveUpWaiting:
+        except RequeueMessage:
             raise
         except Exception as error:  # noqa: BLE001 - its text may quote the venue, and a command ends in a report
-            report = self._nobody_knows(envelope, error)
+            report = self._unknown_after_fault(envelope, error)
         if report is not None and not report.replayed:
-            self._observer.ended(subject_of(report), end_of(report))
+            self._observer.ended(command_ref(report), end_event(report))
         return report
 
-    def answer_again(self, envelope: Envelope, stored: Report) -> Report:
+    def replay_report(self, envelope: Envelope, stored: Report) -> Report:
         """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments.
 
         Raises:
@@ -144,35 +153,35 @@ class Executor:
             self._observer.id_reused(_sender_of(envelope))
         if envelope.task != Positions.task_name():
             # It has its end, which its intent waits for; and a stored report is kept for some days only.
-            self._refuse(envelope, CannotSend(Reason.INVALID, "its id is a query's"))
+            self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
         return stored.as_replay()
 
-    def _nobody_knows(self, envelope: Envelope, error: Exception) -> Report:
+    def _unknown_after_fault(self, envelope: Envelope, error: Exception) -> Report:
         """The report after a fault outside of any attempt, when it has come twice."""
         self._observer.fault(_sender_of(envelope), type(error).__name__, place(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
-            raise GaveUpWaiting(words)
-        refused = self._intake.refusal(envelope, CannotSend(Reason.CRASHED, words))
+            raise RequeueMessage(words)
+        refused = self._intake.refusal(envelope, CommandRefused(Reason.CRASHED, words))
         message = f"{words}, and nothing says whether a send was begun; it may have been executed"
         return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})
 
     def _execute(self, envelope: Envelope, before: Progress) -> Report | None:
         taken = self._intake.read(envelope)
-        if isinstance(taken, CannotSend):
+        if isinstance(taken, CommandRefused):
             return self._refuse(envelope, taken)
         command, account, venue = taken
         denied = self._refusal(command)
         if denied:
-            return self._refuse(envelope, CannotSend(Reason.DENIED, denied))
+            return self._refuse(envelope, CommandRefused(Reason.DENIED, denied))
         claim = self._claim(envelope, command, account)
-        died = CannotSend(Reason.UNAVAILABLE, "its worker died")
+        died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         held = self._holder.hold(
             claim,
             mutating=command.mutating,
             orphan_report=lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, died)),
         )
-        if isinstance(held, Stands):
+        if isinstance(held, ExistingReport):
             return held.report
         if isinstance(held, Halted):
             return self._refuse(envelope, _halted(held))
@@ -183,11 +192,11 @@ class Executor:
         )
         try:
             report = self._send(run)
-        except NotMine:
+        except LeaseLost:
             # Another worker took over while this one was away, and its report is the one that counts; or the ledger
             # has lost the record, and what this worker knows is all there is.
             return self._execute(envelope, run.progress)
-        except GaveUpWaiting:
+        except RequeueMessage:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
             # The error's own text and traceback may quote a request: only its kind and place are logged.
@@ -198,10 +207,10 @@ class Executor:
             return settled
         # Another owner is at work: it took over, or the ledger has lost the record and it began anew.
         if report.outcome is Outcome.ACCEPTED or (report.outcome is Outcome.UNKNOWN and not command.repeatable):
-            return self._holder.settle_after(held, report)
+            return self._holder.settle_when_released(held, report)
         return self._execute(envelope, run.progress)
 
-    def _refuse(self, envelope: Envelope, problem: CannotSend) -> Report | None:
+    def _refuse(self, envelope: Envelope, problem: CommandRefused) -> Report | None:
         """End a command that can't be made: nothing is sent, and the id is taken."""
         report = self._intake.refusal(envelope, problem)
         if envelope.task == Positions.task_name():
@@ -249,16 +258,16 @@ class Executor:
             attempt = self._attempt(run)
             if attempt.decision.again:
                 attempt = self._retried(run, attempt, prior, started)
-        except CannotSend as problem:
+        except CommandRefused as problem:
             return self._report(run, *self._give_up(run, problem.reason, problem.message))
-        except HaltedMidway as midway:
+        except HaltedBetweenAttempts as midway:
             return self._report(run, *self._give_up(run, Reason.HALTED, _halted(midway.halt).message))
         return self._report(run, *self._conclude(run, attempt))
 
     def _retried(self, run: _Run, first: Attempt, prior: int, started: float) -> Attempt:
         """The last attempt; ``first`` has been made already, at ``started``."""
         made = iter([first])
-        policy = retrying(
+        policy = backoff_policy(
             self._retry,
             self._clock,
             started=started,
@@ -273,16 +282,16 @@ class Executor:
     def _attempt(self, run: _Run) -> Attempt:
         if run.held.paused:
             run.attempt += 1
-            self._holder.begin_again(run.held, run.attempt)
+            self._holder.begin_next_attempt(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
-        if isinstance(answer, Answer):
+        if isinstance(answer, Response):
             answer = answer.without(run.secrets)
             verdict = as_of(run.signed_at, run.venue.judge(run.command, answer), answer)
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)
-        self._remember(run, verdict, decision, left=isinstance(answer, Answer) or answer.left)
-        tried = tried_of(answer, verdict, decision, run.progress.tries, run.signed_tick, self._clock.now_ms())
+        self._record_attempt(run, verdict, decision, left=isinstance(answer, Response) or answer.left)
+        tried = attempt_event(answer, verdict, decision, run.progress.tries, run.signed_tick, self._clock.now_ms())
         self._observer.attempted(run.subject, tried)
         return Attempt(verdict, decision)
 
@@ -294,7 +303,7 @@ class Executor:
         """
         while True:
             request, now_ms = self._signed(run)
-            if self._holder.lease_lasts(run.held, now_ms, seconds=self._transport.limits.read_timeout + 1):
+            if self._holder.has_time_left(run.held, now_ms, seconds=self._transport.limits.read_timeout + 1):
                 return request
             self._holder.renew(run.held)
 
@@ -303,18 +312,18 @@ class Executor:
         now_ms, tick = self._clock.now_ms(), self._clock.monotonic()
         if run.command.deadline is not None and now_ms >= run.command.deadline:
             late = now_ms - run.command.deadline
-            raise CannotSend(Reason.EXPIRED, f"the deadline passed {late} ms before a request could be signed")
+            raise CommandRefused(Reason.EXPIRED, f"the deadline passed {late} ms before a request could be signed")
         try:
             request = run.venue.request(run.command, run.account, now_ms)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
-            raise CannotSend(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
+            raise CommandRefused(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_tick = now_ms, tick
         run.secrets |= secrets_of(request, run.account)
         return request, now_ms
 
-    def _remember(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:
+    def _record_attempt(self, run: _Run, verdict: Verdict, decision: Decision, *, left: bool) -> None:
         before = run.progress
-        unknown = decision in (Decision.AGAIN_TAINTED, Decision.UNKNOWN)
+        unknown = decision in (Decision.RETRY_IN_DOUBT, Decision.UNKNOWN)
         run.last = verdict
         run.refused_after_doubt = verdict.own_refusal and bool(before.tainted) and verdict.message != run.doubt
         if unknown and not before.tainted:

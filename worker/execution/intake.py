@@ -9,7 +9,7 @@ from producers.exact_json import as_written
 from producers.report import Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
-from worker.execution.context import CannotSend, Envelope
+from worker.execution.context import CommandRefused, Envelope
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 
@@ -27,28 +27,28 @@ class Intake:
         self._accounts = accounts
         self._clock = clock
 
-    def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CannotSend:
+    def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CommandRefused:
         """The command with its account and venue, or why it can't be one. Never raises."""
         if envelope.refusal:
-            return CannotSend(Reason.INVALID, envelope.refusal)
+            return CommandRefused(Reason.INVALID, envelope.refusal)
         if envelope.positional:
-            return CannotSend(Reason.INVALID, "arguments must be keywords; positional ones came")
+            return CommandRefused(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:
             command = _parsed(envelope.task, envelope.arguments)
         except InvalidCommand as error:
-            return CannotSend(Reason.INVALID, "; ".join(error.problems))
+            return CommandRefused(Reason.INVALID, "; ".join(error.problems))
         account = self._accounts.get(command.account)
         if account is None:
             known = ", ".join(sorted(self._accounts)) or "none"
             message = f"account {command.account!r} is not configured in this worker (configured: {known})"
-            return CannotSend(Reason.INVALID, message)
+            return CommandRefused(Reason.INVALID, message)
         venue = self._venues[account.venue]
         problem = venue.unsupported(command)
         if problem:
-            return CannotSend(Reason.INVALID, problem)
+            return CommandRefused(Reason.INVALID, problem)
         late = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
         if late > 0:
-            return CannotSend(Reason.EXPIRED, f"its message expired {late} ms before a worker took it")
+            return CommandRefused(Reason.EXPIRED, f"its message expired {late} ms before a worker took it")
         return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
@@ -56,7 +56,7 @@ class Intake:
         command = _command(envelope.task, envelope.arguments)
         return stored_arguments(command) if command else ""
 
-    def refusal(self, envelope: Envelope, problem: CannotSend) -> Report:
+    def refusal(self, envelope: Envelope, problem: CommandRefused) -> Report:
         """The report that nothing was sent, finished now."""
         command = _command(envelope.task, envelope.arguments)
         return reports.refusal(

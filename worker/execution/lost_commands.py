@@ -38,7 +38,7 @@ OldestQueued = Callable[[str], int | None]
 """When the oldest message of a queue was enqueued, UNIX ms; 0 when that can't be known, None when it is empty."""
 
 
-class Sweeper:
+class LostCommandPublisher:
     """Looks at the intents that are due, and publishes the lost ones again."""
 
     def __init__(

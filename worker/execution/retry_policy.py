@@ -17,9 +17,9 @@ class Decision(StrEnum):
 
     ACCEPT = "accept"
     REJECT = "reject"
-    AGAIN = "again"
+    RETRY = "again"
     """Send again: this attempt is proven not executed."""
-    AGAIN_TAINTED = "again_tainted"
+    RETRY_IN_DOUBT = "again_tainted"
     """Send again: executing twice has the effect of once. That this attempt may have been executed is remembered."""
     UNKNOWN = "unknown"
     """Never send again."""
@@ -27,7 +27,7 @@ class Decision(StrEnum):
     @property
     def again(self) -> bool:
         """Whether the command may be sent again."""
-        return self in (Decision.AGAIN, Decision.AGAIN_TAINTED)
+        return self in (Decision.RETRY, Decision.RETRY_IN_DOUBT)
 
 
 def decide(command: Command, proof: Proof) -> Decision:
@@ -37,5 +37,5 @@ def decide(command: Command, proof: Proof) -> Decision:
     if proof is Proof.REFUSED:
         return Decision.REJECT
     if proof is Proof.NOT_EXECUTED:
-        return Decision.AGAIN
-    return Decision.AGAIN_TAINTED if command.repeatable else Decision.UNKNOWN
+        return Decision.RETRY
+    return Decision.RETRY_IN_DOUBT if command.repeatable else Decision.UNKNOWN

@@ -26,7 +26,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class HaltScope:
     """What a halt applies to."""
 
     account: str = ANY
@@ -43,7 +43,7 @@ class Scope:
         return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
-def scope(account: str | None, command: str | None) -> Scope:
+def scope(account: str | None, command: str | None) -> HaltScope:
     """The scope that these name; None is any.
 
     Raises:
@@ -54,4 +54,4 @@ def scope(account: str | None, command: str | None) -> Scope:
     if command is not None and command not in COMMANDS:
         raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
     # Aliases know no case, see producers.commands.Account.
-    return Scope(account.lower() if account else ANY, command or ANY)
+    return HaltScope(account.lower() if account else ANY, command or ANY)

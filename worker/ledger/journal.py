@@ -10,7 +10,7 @@ PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One line of the journal."""
 
     position: str
@@ -24,5 +24,5 @@ class Entry:
         return int(self.position.partition("-")[0])
 
 
-def _entries(rows: Any) -> list[Entry]:
-    return [Entry(position, dict(fields)) for position, fields in rows]
+def _entries(rows: Any) -> list[JournalEntry]:
+    return [JournalEntry(position, dict(fields)) for position, fields in rows]

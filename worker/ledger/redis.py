@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
     BeginAnswer,
@@ -69,7 +69,7 @@ class RedisLedger:
         self._no_disk_until = 0.0
         source = files("worker.ledger").joinpath("transitions.lua").read_text(encoding="utf-8")
         self._script = client.register_script(source)
-        self._direct = Direct(client)
+        self._direct = DirectClient(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """One round trip, which for what can't be repeated ends when the record is where it can't be lost

@@ -36,7 +36,7 @@ class LedgerState:
 
 
 @dataclass(slots=True)
-class LedgerLook:
+class LedgerProbe:
     """Reads the ledger's database."""
 
     client: redis.Redis

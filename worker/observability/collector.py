@@ -12,7 +12,7 @@ from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
 from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
-from worker.observability.probes import Kept
+from worker.observability.probes import CachedProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class State(Collector):
         build: Mapping[str, str],
         accounts: Iterable[str],
         worker: Callable[[], WorkerState],
-        ledger: Kept[LedgerState] | None,
-        broker: Kept[BrokerState] | None,
-        results: Kept[ServerState] | None,
+        ledger: CachedProbe[LedgerState] | None,
+        broker: CachedProbe[BrokerState] | None,
+        results: CachedProbe[ServerState] | None,
     ) -> None:
         """``build`` by label; a server is None where it can't be looked at, being no Redis."""
         self._build = build

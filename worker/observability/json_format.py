@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from producers.printable import printable
-from worker.observability.log_lines import Line
+from worker.observability.log_lines import LogEvent
 
 LONGEST_TEXT = 10_000
 """Characters of a message, whoever made it, and of a traceback, of which the end tells most."""
@@ -79,7 +79,7 @@ def _second(seconds: int) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    if isinstance(record.msg, Line):
+    if isinstance(record.msg, LogEvent):
         return {"event": record.msg.event, **record.msg.fields}
     # celery/app/trace.py and celery/worker/strategy.py: id, name, args, kwargs, return_value and more of a task.
     data = getattr(record, "data", None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from producers.printable import printable
-from worker.execution.events import End, Observer, Subject, Tried
+from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
 
 executor_log = logging.getLogger("orders.executor")
 ledger_log = logging.getLogger("orders.ledger")
@@ -22,7 +22,7 @@ LONGEST_VALUE, LONGEST_WORDS = 255, 1000
 _PLAIN = re.compile(r"[!#-~]{1,%d}" % LONGEST_VALUE).fullmatch  # noqa: UP031
 
 
-class Line:
+class LogEvent:
     """A log message of an event and its fields: ``attempt id=… account=… attempt=1 …`` for people, the fields
     themselves for :class:`~worker.observability.json_format.JsonFormatter`. It is formatted when a handler asks."""
 
@@ -38,18 +38,18 @@ class Line:
         return f"{self.event} {told}{': ' if self.words else ''}{printable(self.words, LONGEST_WORDS)}"
 
 
-class Lines(Observer):
+class LogObserver(Observer):
     """Writes a line for each event. ``attempt`` is its number over all owners of the command."""
 
-    def began(self, subject: Subject, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """The one line of a command whose worker dies in the middle of it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         event = "begin" if fence == 1 else "taken_over"
         waited = None if wait is None else round(wait, 3)
-        executor_log.info(Line(event, {**_of(subject), "attempt": attempt, "fence": fence, "waited": waited}))
+        executor_log.info(LogEvent(event, {**_of(subject), "attempt": attempt, "fence": fence, "waited": waited}))
 
-    def attempted(self, subject: Subject, tried: Tried) -> None:
+    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
         """What came of a request."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
@@ -62,34 +62,36 @@ class Lines(Observer):
             "latency": None if tried.latency is None else round(tried.latency, 4),
             "signature_age": None if tried.signature_age is None else round(tried.signature_age, 4),
         }
-        executor_log.info(Line("attempt", fields))
+        executor_log.info(LogEvent("attempt", fields))
 
-    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """Before the next attempt."""
-        executor_log.info(Line("waiting", {**_of(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because))
+        executor_log.info(
+            LogEvent("waiting", {**_of(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
+        )
 
-    def ended(self, subject: Subject, end: End) -> None:
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """A warning where a person is asked for."""
         fields = {**_of(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
-        executor_log.log(level, Line("end", fields))
+        executor_log.log(level, LogEvent("end", fields))
 
-    def replayed(self, subject: Subject, outcome: str) -> None:
+    def replayed(self, subject: CommandRef, outcome: str) -> None:
         """Nothing was done."""
-        ledger_log.info(Line("replayed", {**_of(subject), "outcome": outcome}))
+        ledger_log.info(LogEvent("replayed", {**_of(subject), "outcome": outcome}))
 
-    def id_reused(self, subject: Subject) -> None:
+    def id_reused(self, subject: CommandRef) -> None:
         """Somebody must choose another id."""
         words = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
-        ledger_log.warning(Line("id_reused", _of(subject), words))
+        ledger_log.warning(LogEvent("id_reused", _of(subject), words))
 
-    def orphaned(self, subject: Subject, outcome: str, message: str) -> None:
+    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
         """Somebody else's command was ended."""
-        ledger_log.warning(Line("orphaned", {**_of(subject), "outcome": outcome}, message))
+        ledger_log.warning(LogEvent("orphaned", {**_of(subject), "outcome": outcome}, message))
 
-    def fault(self, subject: Subject, kind: str, place: str) -> None:
+    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
         """A bug of ours: to be reported."""
-        executor_log.error(Line("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
+        executor_log.error(LogEvent("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
 
 
 def _value(value: object) -> str:
@@ -102,5 +104,5 @@ def _value(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
-def _of(subject: Subject) -> dict[str, Any]:
+def _of(subject: CommandRef) -> dict[str, Any]:
     return {"command_id": subject.command_id, "command": subject.command, "account": subject.account}

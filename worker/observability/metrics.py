@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from worker.execution.events import End, Observer, Subject, Tried
+from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
 from worker.observability import catalogue
 from worker.observability.catalogue import Metric
 
@@ -99,18 +99,18 @@ class Metrics(Observer):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def redelivered(self, subject: Subject) -> None:
+    def redelivered(self, subject: CommandRef) -> None:
         """See the catalogue, here and below."""
         self._count(catalogue.REDELIVERED, subject.command)
 
-    def began(self, subject: Subject, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
+    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
         if fence > 1:
             # Its wait is the time that a dead worker cost, which says nothing of the queue.
             self._count(catalogue.TAKEN_OVER, subject.command, self._account(subject.account))
         elif wait is not None:
             self._queue_wait(subject.command).observe(max(0.0, wait))
 
-    def attempted(self, subject: Subject, tried: Tried) -> None:  # noqa: D102
+    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:  # noqa: D102
         command, venue = subject.command, subject.venue
         self._attempts(command, self._account(subject.account), venue, tried.proof, tried.decision).inc()
         status = str(tried.http_status) if tried.http_status is not None else "lost" if tried.left else "unsent"
@@ -122,26 +122,26 @@ class Metrics(Observer):
         if tried.venue_date and tried.answered_at is not None and took <= SLOWEST_CLOCK:
             self._compare_clocks(subject, tried.venue_date, tried.answered_at - took / 2)
 
-    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
+    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, subject.command, self._account(subject.account), subject.venue)
 
-    def ended(self, subject: Subject, end: End) -> None:  # noqa: D102
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:  # noqa: D102
         account = self._account(subject.account)
         self._commands(subject.command, account, subject.venue or OTHER, end.outcome, end.reason).inc()
         if end.enqueued_at and end.finished_at:
             took = max(0, end.finished_at - end.enqueued_at) / 1000
             self._report_time(subject.command, end.outcome).observe(took)
 
-    def replayed(self, subject: Subject, outcome: str) -> None:  # noqa: ARG002, D102
+    def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPLAYS, subject.command, self._account(subject.account))
 
-    def id_reused(self, subject: Subject) -> None:  # noqa: D102
+    def id_reused(self, subject: CommandRef) -> None:  # noqa: D102
         self._count(catalogue.IDS_REUSED, subject.command, self._account(subject.account))
 
-    def orphaned(self, subject: Subject, outcome: str, message: str) -> None:  # noqa: ARG002, D102
+    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.ORPHANED, subject.command, self._account(subject.account), outcome)
 
-    def fault(self, subject: Subject, kind: str, place: str) -> None:  # noqa: ARG002, D102
+    def fault(self, subject: CommandRef, kind: str, place: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.FAULTS, subject.command)
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
@@ -163,7 +163,7 @@ class Metrics(Observer):
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def _compare_clocks(self, subject: Subject, date: str, here: float) -> None:
+    def _compare_clocks(self, subject: CommandRef, date: str, here: float) -> None:
         """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off. By
         account, for two of them may reach a venue at two places."""
         now = time.monotonic()

@@ -13,7 +13,7 @@ import redis
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class CachedProbe(Generic[T]):
     """The last answer of a look, for so many seconds; None when the server did not answer."""
 
     def __init__(self, look: Callable[[], T], seconds: float = 5.0) -> None:

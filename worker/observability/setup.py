@@ -21,14 +21,14 @@ from producers.redis.client import connect
 from producers.redis.server_info import ServerState, server_state
 from producers.redis.url import is_sentinel, sentinels_of
 from producers.tracing import check_installed
-from worker.broker.stats import BrokerLook, BrokerState
+from worker.broker.stats import BrokerProbe, BrokerState
 from worker.execution.events import Observer, Observers, place
 from worker.ledger.base import Ledger
-from worker.ledger.stats import LedgerLook, LedgerState
+from worker.ledger.stats import LedgerProbe, LedgerState
 from worker.observability import endpoint
 from worker.observability.json_format import write_json
-from worker.observability.log_lines import Lines
-from worker.observability.probes import Kept
+from worker.observability.log_lines import LogObserver
+from worker.observability.probes import CachedProbe
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import VENUES, WorkerSettings
 
@@ -48,7 +48,7 @@ LOOK_SECONDS = 1.0
 within the 10 s that Prometheus waits."""
 
 
-class Watch:
+class Instrumentation:
     """Everything that watches one worker."""
 
     def __init__(self, app: Celery, settings: WorkerSettings, queues: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ class Watch:
         """What the executor and the sweeper of this process report to."""
         with self._lock:
             if self._observer is None:
-                parts: list[Observer] = [Lines()]
+                parts: list[Observer] = [LogObserver()]
                 if self._settings.metrics.port:
                     parts += self._counting()
                 if self._settings.traces:
@@ -202,19 +202,19 @@ class Watch:
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
         )
 
-    def _ledger(self) -> Kept[LedgerState] | None:
+    def _ledger(self) -> CachedProbe[LedgerState] | None:
         client = _client(self._settings.ledger_url, decode=True)
-        return Kept(LedgerLook(client)) if client else None
+        return CachedProbe(LedgerProbe(client)) if client else None
 
-    def _broker(self) -> Kept[BrokerState] | None:
+    def _broker(self) -> CachedProbe[BrokerState] | None:
         client = _client(self._settings.broker_url)
         prefix = (self._app.conf.broker_transport_options or {}).get("global_keyprefix", "")
-        return Kept(BrokerLook(client, self._queues, prefix)) if client else None
+        return CachedProbe(BrokerProbe(client, self._queues, prefix)) if client else None
 
-    def _results(self) -> Kept[ServerState] | None:
+    def _results(self) -> CachedProbe[ServerState] | None:
         client = _client(self._settings.result_backend)
         look: Callable[[], ServerState] = lambda: server_state(client)  # type: ignore[arg-type] # noqa: E731
-        return Kept(look) if client else None
+        return CachedProbe(look) if client else None
 
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from producers.tracing import NAME
-from worker.execution.events import End, Observer, Subject, Tried
+from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -58,7 +58,7 @@ class Traces(Observer):
         )
         return Execution(span, context.attach(trace.set_span_in_context(span)))
 
-    def attempted(self, subject: Subject, tried: Tried) -> None:
+    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
         """A span of the time between the request's first byte and its answer."""
         ended = time.time_ns()
         span = self._tracer.start_span(
@@ -81,18 +81,18 @@ class Traces(Observer):
             span.set_status(trace.StatusCode.ERROR, tried.proof)
         span.end(ended)
 
-    def waits(self, subject: Subject, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
+    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
         """An event of the execution."""
         trace.get_current_span().add_event("waiting", {"orders.attempt": attempt, "orders.seconds": seconds})
 
-    def ended(self, subject: Subject, end: End) -> None:
+    def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """How the execution ended."""
         span = trace.get_current_span()
         span.set_attributes({**_told(subject), "orders.outcome": end.outcome, "orders.reason": end.reason})
         if end.outcome == "unknown":
             span.set_status(trace.StatusCode.ERROR, end.reason)
 
-    def replayed(self, subject: Subject, outcome: str) -> None:
+    def replayed(self, subject: CommandRef, outcome: str) -> None:
         """Nothing was done."""
         trace.get_current_span().set_attributes({**_told(subject), "orders.outcome": outcome, "orders.replayed": True})
 
@@ -116,5 +116,5 @@ class Execution:
         self._span.end()
 
 
-def _told(subject: Subject) -> dict[str, str]:
+def _told(subject: CommandRef) -> dict[str, str]:
     return {"orders.command": subject.command, "orders.account": subject.account, "orders.venue": subject.venue}

@@ -17,10 +17,10 @@ from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Halted, Ledger, NoSuchCommand, Record, State, StillOpen
 from worker.ledger.connection import guarded
-from worker.ledger.halts import ANY, COMMANDS, Scope, halt_of
-from worker.ledger.journal import FOLLOW_SECONDS, PAGE, Entry, _entries
+from worker.ledger.halts import ANY, COMMANDS, HaltScope, halt_of
+from worker.ledger.journal import FOLLOW_SECONDS, PAGE, JournalEntry, _entries
 from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY
-from worker.reconciliation.store import Casebook
+from worker.reconciliation.store import ReconcileStore
 
 PASSING = ("cancel", "close", "positions")
 """What a halt of :data:`ANY` command lets pass: what reduces risk, and what changes nothing."""
@@ -45,16 +45,16 @@ class Unknown:
     """UNIX ms on the ledger's clock."""
     record: Record | None
     """None when someone removed it."""
-    first_look: int | None
+    first_absence_at: int | None
     """When a reconcile found nothing for the first time, UNIX ms."""
 
 
-def every_command(account: str) -> list[Scope]:
+def every_command(account: str) -> list[HaltScope]:
     """The scopes that together halt everything of an account, or of every one."""
-    return [Scope(account, command) for command in (ANY, *PASSING)]
+    return [HaltScope(account, command) for command in (ANY, *PASSING)]
 
 
-def passing(halts: Sequence[Scope]) -> dict[str, list[str]]:
+def passing(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
     """What is still sent beside these halts: each command, with the accounts for which it is halted."""
     found = {}
     for command in COMMANDS:
@@ -65,21 +65,21 @@ def passing(halts: Sequence[Scope]) -> dict[str, list[str]]:
     return found
 
 
-class OperatorDesk:
+class OperatorService:
     """What a person may see and do."""
 
     def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock) -> None:
         self._client = client
         self._ledger = ledger
         self._clock = clock
-        self._casebook = Casebook(client)
+        self._casebook = ReconcileStore(client)
 
     # -- unknowns ----------------------------------------------------------------------------------------------------
 
     def unknowns(self) -> list[Unknown]:
         """Open unknowns, oldest first."""
         return [
-            Unknown(command_id, since, self._ledger.read(command_id), self._casebook.first_look(command_id))
+            Unknown(command_id, since, self._ledger.read(command_id), self._casebook.first_absence_at(command_id))
             for command_id, since in self._casebook.unknowns()
         ]
 
@@ -124,7 +124,7 @@ class OperatorDesk:
 
     # -- halts ---------------------------------------------------------------------------------------------------------
 
-    def halt(self, *scopes: Scope, who: str, why: str) -> Halted:
+    def halt(self, *scopes: HaltScope, who: str, why: str) -> Halted:
         """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
         :meth:`resume`, over every restart."""
         who, why = _on_record(who, why)
@@ -134,20 +134,20 @@ class OperatorDesk:
         self._with_journal("halt", scopes, who, why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
         return halt
 
-    def resume(self, halted: Scope, *, who: str, why: str = "") -> bool:
+    def resume(self, halted: HaltScope, *, who: str, why: str = "") -> bool:
         """End the halt of exactly this scope; False when there is none."""
         if not guarded(self._client.hexists, HALTS_KEY, halted.field):
             return False
         self._with_journal("resume", [halted], *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
         return True
 
-    def halts(self) -> list[tuple[Scope, Halted]]:
+    def halts(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""
         stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
-        return [(Scope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
+        return [(HaltScope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
 
     def _with_journal(
-        self, event: str, scopes: Sequence[Scope], who: str, why: str, change: Callable[[Any], object]
+        self, event: str, scopes: Sequence[HaltScope], who: str, why: str, change: Callable[[Any], object]
     ) -> None:
         """The change and its lines of the journal, all or none."""
         fields = {"event": event, "id": "", "token": "", "outcome": ""}
@@ -159,9 +159,9 @@ class OperatorDesk:
 
     # -- journal -------------------------------------------------------------------------------------------------------
 
-    def journal(self, command_id: str | None = None, last: int | None = None) -> list[Entry]:
+    def journal(self, command_id: str | None = None, last: int | None = None) -> list[JournalEntry]:
         """Entries, oldest first; of one command, or the ``last`` of all."""
-        found: list[Entry] = []
+        found: list[JournalEntry] = []
         end = "+"
         while last is None or len(found) < last:
             page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE))
@@ -171,7 +171,7 @@ class OperatorDesk:
             end = f"({page[-1].position}"
         return list(reversed(found[:last]))
 
-    def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[Entry | None]:
+    def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[JournalEntry | None]:
         """Entries behind the position ``after``, for ever; None about once a second while there are none."""
         while True:
             told = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE, block=int(FOLLOW_SECONDS * 1000))

@@ -1,7 +1,7 @@
 """Running a reconcile for a person: here, or by a worker."""
 
 from celery import Celery
-from celery.exceptions import TimeoutError as NoAnswer
+from celery.exceptions import TimeoutError as NoResponse
 from kombu.exceptions import KombuError
 
 from producers.celery_app import OwnSettingsCelery
@@ -41,7 +41,7 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
             kwargs = {} if command_id is None else {"command_id": command_id}
             asked = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
             return [Reconciled(**row) for row in asked.get(timeout=timeout)]
-        except NoAnswer:
+        except NoResponse:
             raise ReportPending(name, timeout, f"does a worker serve {RECONCILE}?") from None
         except LookupError as error:
             raise NoSuchCommand(str(error)) from None

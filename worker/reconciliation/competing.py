@@ -8,9 +8,9 @@ from producers.commands import Command, parse_command
 from producers.errors import InvalidCommand
 from producers.report import Outcome
 from worker.ledger.base import Ledger, Record, State
-from worker.reconciliation.matching import Rival
-from worker.reconciliation.store import Casebook
-from worker.reconciliation.window import EVER, Offset, ReconcileLimits
+from worker.reconciliation.matching import CompetingCommand
+from worker.reconciliation.store import ReconcileStore
+from worker.reconciliation.window import EVER, ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account
 from worker.venues.records import Window
 
@@ -22,13 +22,13 @@ BegunBetween = Callable[[int, int, str, Collection[str]], list[str] | None]
 """As :meth:`worker.reconciliation.store.Begun.between`."""
 
 
-class Rivals:
+class CompetingCommands:
     """Finds the commands that could have made the same record as another."""
 
     def __init__(
         self,
         ledger: Ledger,
-        casebook: Casebook,
+        casebook: ReconcileStore,
         limits: ReconcileLimits,
         accounts: Mapping[str, Account],
         begun_between: BegunBetween | None = None,
@@ -39,14 +39,16 @@ class Rivals:
         self._accounts = accounts
         self._begun_between = begun_between or casebook.begun_between
         self._known: dict[str, tuple[Record, Command | None]] = {}
-        self._made: dict[str, tuple[Offset, Rival | None]] = {}
+        self._made: dict[str, tuple[ClockOffset, CompetingCommand | None]] = {}
 
     def for_a_run(self) -> Self:
         """The same, remembering the journal and the records that it has read: what has ended sends nothing any more."""
         begun = self._casebook.begun()
         return type(self)(self._ledger, self._casebook, self._limits, self._accounts, begun.between)
 
-    def of(self, record: Record, command: Command, window: Window, offset: Offset) -> list[Rival] | None:
+    def of(
+        self, record: Record, command: Command, window: Window, offset: ClockOffset
+    ) -> list[CompetingCommand] | None:
         """Every command of the same kind and place that is not proven not executed, begun when it could have made a
         record in the window; None when the journal does not reach back so far.
 
@@ -69,13 +71,13 @@ class Rivals:
         return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == place)}
 
     def _rival(
-        self, command_id: str, record: Record, command: Command, same_place: set[str], offset: Offset
-    ) -> Rival | None:
+        self, command_id: str, record: Record, command: Command, same_place: set[str], offset: ClockOffset
+    ) -> CompetingCommand | None:
         known = self._known.get(command_id) or self._read(command_id)
         # What does not say its arguments or times may have been anything: it is taken for this one's double. So is one
         # whose record has expired.
         if known is None:
-            return Rival(command_id, command, EVER)
+            return CompetingCommand(command_id, command, EVER)
         other, asked = known
         if other.command != record.command or other.account not in same_place:
             return None
@@ -95,7 +97,7 @@ class Rivals:
             self._known[command_id] = known
         return known
 
-    def _as_rival(self, other: Record, asked: Command, offset: Offset) -> Rival | None:
+    def _as_rival(self, other: Record, asked: Command, offset: ClockOffset) -> CompetingCommand | None:
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
@@ -103,7 +105,7 @@ class Rivals:
         # What was settled without an answer, by evidence or by a person's word, had one.
         second = bool(other.progress.tainted and other.report and other.report.http_status)
         reference = reference_of(other.report.result) if accepted and other.report and not second else ""
-        return Rival(other.command_id, asked, self._limits.window(other, offset) or EVER, reference)
+        return CompetingCommand(other.command_id, asked, self._limits.window(other, offset) or EVER, reference)
 
 
 def reference_of(result: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
 from worker.venues.contradictions import says_no_within
-from worker.venues.records import Look, SeenOrder, SeenTrigger, SeenWithdrawal, Window
+from worker.venues.records import VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
 
 OPEN = ("ACTIVE", "PENDING")
 """What an order or a withdrawal is before its end (``docs/venues.md``, also for the words below)."""
@@ -58,7 +58,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class CompetingCommand:
     """Another command that could have made the same record: any that is not proven not executed."""
 
     command_id: str
@@ -73,10 +73,10 @@ class _Candidate:
     id: str
     words: str
     doubt: str
-    record: SeenOrder | SeenTrigger | SeenWithdrawal
+    record: VenueOrder | VenueTrigger | VenueWithdrawal
 
 
-def weigh(command: Command, window: Window, look: Look, rivals: Sequence[Rival] = ()) -> Evidence:
+def match(command: Command, window: Window, look: VenueSnapshot, rivals: Sequence[CompetingCommand] = ()) -> Evidence:
     """What this look proves of ``command``, given every other command that could have made the same record."""
     if look.problems:
         return Evidence(Finding.UNREADABLE, f"could not be read whole: {'; '.join(look.problems)}")
@@ -94,7 +94,7 @@ def weigh(command: Command, window: Window, look: Look, rivals: Sequence[Rival] 
     return _verdict(candidates, able) if candidates else _nothing(command, window, look, rivals)
 
 
-def _is_missing(rival: Rival, window: Window, look: Look) -> bool:
+def _is_missing(rival: CompetingCommand, window: Window, look: VenueSnapshot) -> bool:
     """Whether a rival's record is not there, though every place was read for all of its time: the venue answered it
     with another's id, and any record may be its."""
     if not rival.reference or rival.window.start < window.start or rival.window.end > window.late:
@@ -104,7 +104,7 @@ def _is_missing(rival: Rival, window: Window, look: Look) -> bool:
     return rival.reference not in seen
 
 
-def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evidence:
+def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[CompetingCommand]) -> Evidence:
     if len(candidates) > 1:
         named = "; ".join(each.words for each in candidates[:4])
         return Evidence(Finding.AMBIGUOUS, f"{len(candidates)} records at the venue may be it: {named}")
@@ -120,7 +120,7 @@ def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[Rival]) -> Evide
     return Evidence(Finding.FOUND, only.words, only.id, only.record.raw)
 
 
-def _nothing(command: Command, window: Window, look: Look, rivals: Sequence[Rival]) -> Evidence:
+def _nothing(command: Command, window: Window, look: VenueSnapshot, rivals: Sequence[CompetingCommand]) -> Evidence:
     if isinstance(command, Withdraw):
         return Evidence(Finding.AMBIGUOUS, "no such withdrawal is listed, which for a withdrawal proves nothing")
     if isinstance(command, Close) and command.repeatable and not (look.position and look.position[0]):
@@ -133,14 +133,14 @@ def _nothing(command: Command, window: Window, look: Look, rivals: Sequence[Riva
     return Evidence(Finding.ABSENT, "no order, fill or trigger like it is listed")
 
 
-def _could_be(rival: Rival, record: SeenOrder | SeenTrigger | SeenWithdrawal) -> bool:
+def _could_be(rival: CompetingCommand, record: VenueOrder | VenueTrigger | VenueWithdrawal) -> bool:
     if isinstance(rival.command, Withdraw):
-        return isinstance(record, SeenWithdrawal) and _fits_withdrawal(rival.command, rival.window, record) is not None
+        return isinstance(record, VenueWithdrawal) and _fits_withdrawal(rival.command, rival.window, record) is not None
     if not isinstance(rival.command, Close):
         return False
-    if isinstance(record, SeenTrigger):
+    if isinstance(record, VenueTrigger):
         return _fits_trigger(rival.command, rival.window, record) is not None
-    return isinstance(record, SeenOrder) and _fits_order(rival.command, rival.window, record) is not None
+    return isinstance(record, VenueOrder) and _fits_order(rival.command, rival.window, record) is not None
 
 
 # -- what fits: None when it can't be the command's, else the doubts, empty when there are none ------------------------
@@ -167,7 +167,7 @@ def _not_taken(status: str, taken: Sequence[str]) -> str:
     return "" if _state(status) in taken else f"its status {status} does not say that it was taken"
 
 
-def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
+def _fits_order(close: Close, window: Window, order: VenueOrder) -> str | None:
     timely = _fits_time(window, order.time)
     if timely is None or order.pair != close.pair:
         return None
@@ -187,7 +187,7 @@ def _fits_order(close: Close, window: Window, order: SeenOrder) -> str | None:
     )
 
 
-def _fits_trigger(close: Close, window: Window, trigger: SeenTrigger) -> str | None:
+def _fits_trigger(close: Close, window: Window, trigger: VenueTrigger) -> str | None:
     timely = _fits_time(window, trigger.time)
     if timely is None or trigger.pair != close.pair or trigger.trigger_price != close.trigger_price:
         return None
@@ -205,10 +205,10 @@ def _fits_trigger(close: Close, window: Window, trigger: SeenTrigger) -> str | N
     )
 
 
-def _of_other_amounts(close: Close, window: Window, look: Look, rivals: Sequence[Rival]) -> str:
+def _of_other_amounts(close: Close, window: Window, look: VenueSnapshot, rivals: Sequence[CompetingCommand]) -> str:
     """The record that fits a close without a doubt but in its amounts, and that no other command explains. Whether the
     venue cuts an amount to the position, or rounds one to its steps, is not told (``docs/venues.md``)."""
-    strange: list[SeenOrder | SeenTrigger] = []
+    strange: list[VenueOrder | VenueTrigger] = []
     for order in look.orders:
         price = order.price if close.price is not None else None
         asked = close.model_copy(update={"qty": None, "price": price})
@@ -223,11 +223,11 @@ def _of_other_amounts(close: Close, window: Window, look: Look, rivals: Sequence
     owned = {rival.reference for rival in rivals}
     for each in strange:
         if each.id not in owned and not any(_could_be(rival, each) for rival in rivals if not rival.reference):
-            return f"{'order' if isinstance(each, SeenOrder) else 'trigger'} {each.id} ({each.status})"
+            return f"{'order' if isinstance(each, VenueOrder) else 'trigger'} {each.id} ({each.status})"
     return ""
 
 
-def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> str | None:
+def _fits_withdrawal(wanted: Withdraw, window: Window, seen: VenueWithdrawal) -> str | None:
     timely = _fits_time(window, seen.time)
     # Venues write hexadecimal addresses with or without their checksum's capitals.
     same = seen.asset.casefold() == wanted.asset.casefold() and seen.address.casefold() == wanted.address.casefold()
@@ -239,7 +239,7 @@ def _fits_withdrawal(wanted: Withdraw, window: Window, seen: SeenWithdrawal) -> 
 # -- candidates --------------------------------------------------------------------------------------------------------
 
 
-def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate]:
+def _closing_orders(close: Close, window: Window, look: VenueSnapshot) -> list[_Candidate]:
     found = []
     listed = {order.id: order for order in look.orders}
     filled = {fill.order_id for fill in look.fills}
@@ -255,23 +255,23 @@ def _closing_orders(close: Close, window: Window, look: Look) -> list[_Candidate
             found.append(_Candidate(order.id, f"order {order.id} ({order.status})", doubt, order))
     for fill in {fill.order_id: fill for fill in look.fills if fill.order_id not in listed}.values():
         if fill.pair == close.pair and _fits_time(window, fill.time) is not None:
-            order = SeenOrder(fill.order_id, fill.pair, "", "", None, Decimal(0), "", fill.time, None)
+            order = VenueOrder(fill.order_id, fill.pair, "", "", None, Decimal(0), "", fill.time, None)
             doubt = "only a fill of it is listed"
             found.append(_Candidate(fill.order_id, f"order {fill.order_id}", doubt, order))
     return found
 
 
-def _wrong_side(look: Look, order: SeenOrder) -> str:
+def _wrong_side(look: VenueSnapshot, order: VenueOrder) -> str:
     size, direction = look.position or (Decimal(0), "")
     return "its side is not the closing one" if size and order.side == direction else ""
 
 
-def _still_open(close: Close, look: Look) -> str:
+def _still_open(close: Close, look: VenueSnapshot) -> str:
     """What closes a whole position leaves none: an order beside one that is open may have closed a part of it."""
     return "the position is still open" if close.repeatable and look.position and look.position[0] else ""
 
 
-def _fired(close: Close, order: SeenOrder, triggers: Iterable[SeenTrigger]) -> str:
+def _fired(close: Close, order: VenueOrder, triggers: Iterable[VenueTrigger]) -> str:
     """An order of a trigger that has fired looks like a close, and the venue tells no connection."""
     fired = [
         trigger.id
@@ -285,7 +285,7 @@ def _fired(close: Close, order: SeenOrder, triggers: Iterable[SeenTrigger]) -> s
     return f"it may be that of trigger {fired[0]}, which has fired" if fired else ""
 
 
-def _stops(close: Close, window: Window, look: Look) -> list[_Candidate]:
+def _stops(close: Close, window: Window, look: VenueSnapshot) -> list[_Candidate]:
     if close.trigger_price is None:
         return []
     found = []
@@ -298,7 +298,7 @@ def _stops(close: Close, window: Window, look: Look) -> list[_Candidate]:
     return found
 
 
-def _withdrawals(wanted: Withdraw, window: Window, look: Look) -> list[_Candidate]:
+def _withdrawals(wanted: Withdraw, window: Window, look: VenueSnapshot) -> list[_Candidate]:
     found = []
     for seen in look.withdrawals:
         doubt = _fits_withdrawal(wanted, window, seen)
@@ -308,7 +308,7 @@ def _withdrawals(wanted: Withdraw, window: Window, look: Look) -> list[_Candidat
     return found
 
 
-def _weigh_cancel(cancel: Cancel, look: Look, rivals: Sequence[Rival]) -> Evidence:
+def _weigh_cancel(cancel: Cancel, look: VenueSnapshot, rivals: Sequence[CompetingCommand]) -> Evidence:
     order = next((each for each in look.orders if each.id == cancel.order_id), None)
     if order is None:
         words = "the venue knows no such order, which may be because it was cancelled"

@@ -21,9 +21,9 @@ from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
-from worker.reconciliation.competing import Rivals, command_of
-from worker.reconciliation.matching import Evidence, Finding, weigh
-from worker.reconciliation.store import Casebook
+from worker.reconciliation.competing import CompetingCommands, command_of
+from worker.reconciliation.matching import Evidence, Finding, match
+from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.visits import Visits
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account
@@ -60,7 +60,7 @@ class _Run:
     started: int
     records: Sequence[Record]
     visits: Visits
-    rivals: Rivals
+    rivals: CompetingCommands
 
 
 class Reconciler:
@@ -70,7 +70,7 @@ class Reconciler:
         self,
         *,
         ledger: Ledger,
-        casebook: Casebook,
+        casebook: ReconcileStore,
         accounts: Mapping[str, Account],
         reads: Mapping[str, Reads],
         clock: Clock,
@@ -80,7 +80,7 @@ class Reconciler:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
         self._casebook = casebook
-        self._rivals = Rivals(ledger, casebook, limits, accounts)
+        self._rivals = CompetingCommands(ledger, casebook, limits, accounts)
         self._accounts = accounts
         self._reads = reads
         self._clock = clock
@@ -165,7 +165,7 @@ class Reconciler:
         rivals = run.rivals.of(record, command, window, seen.offset)
         if rivals is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
-        return weigh(command, window, look, rivals)
+        return match(command, window, look, rivals)
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
@@ -174,10 +174,10 @@ class Reconciler:
         counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + behind
         if started < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
-        first = self._casebook.first_look(record.command_id)
+        first = self._casebook.first_absence_at(record.command_id)
         if first is None:
             first = self._clock.now_ms()
-            self._casebook.note_look(record.command_id, first)
+            self._casebook.record_absence(record.command_id, first)
             again = _at(first + int(self._limits.apart * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"the first of two looks; look again from {again} on")
         if started < first + int(self._limits.apart * 1000):

@@ -19,7 +19,7 @@ KEPT_MS = 3_600_000
 """How far back before what was asked for last the journal is remembered in a run."""
 
 
-class Casebook:
+class ReconcileStore:
     """Over the ledger's client. Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -30,12 +30,12 @@ class Casebook:
         rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, 0, -1, withscores=True))
         return [(command_id, int(since)) for command_id, since in rows]
 
-    def first_look(self, command_id: str) -> int | None:
+    def first_absence_at(self, command_id: str) -> int | None:
         """When nothing was found for the first time, and in every look since; UNIX ms."""
         at = cast("str | None", guarded(self._client.hget, LOOKS_KEY, command_id))
         return int(at) if at else None
 
-    def note_look(self, command_id: str, at_ms: int) -> None:
+    def record_absence(self, command_id: str, at_ms: int) -> None:
         """Nothing was found; the first look stands."""
         guarded(self._client.hsetnx, LOOKS_KEY, command_id, at_ms)
 

@@ -7,7 +7,7 @@ from producers.commands import Command
 from worker.clock import Clock
 from worker.ledger.base import Record
 from worker.reconciliation.competing import command_of
-from worker.reconciliation.window import Offset, ReconcileLimits
+from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account
 from worker.venues.base import Reads, Visit
 from worker.venues.records import Window
@@ -18,7 +18,7 @@ class Seen:
     """An account, as one visit showed it."""
 
     visit: Visit
-    offset: Offset
+    offset: ClockOffset
     wanted: Mapping[str, tuple[Command, Window]]
     """By command id: what was looked for. Without those of which nothing says what they asked for, or when."""
 
@@ -68,11 +68,11 @@ class Visits:
             return "the venue's clock, or this machine's, jumped while the venue was read"
         return Seen(visit, before, wanted)
 
-    def _offset(self, visit: Visit) -> Offset | str:
+    def _offset(self, visit: Visit) -> ClockOffset | str:
         asked, venue_time, answered = self._clock.now_ms(), visit.time(), self._clock.now_ms()
         if venue_time is None:
             return "the venue's clock can't be read"
-        offset = Offset(venue_time - max(asked, answered), venue_time - min(asked, answered))
+        offset = ClockOffset(venue_time - max(asked, answered), venue_time - min(asked, answered))
         if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
             return "the venue took too long to tell its time: its records' times can't be compared by it"
         return offset

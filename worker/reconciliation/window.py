@@ -10,7 +10,7 @@ EVER = Window(0, 10**15, 10**15)
 
 
 @dataclass(frozen=True, slots=True)
-class Offset:
+class ClockOffset:
     """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
     that passed before the venue looked, nobody tells."""
 
@@ -36,7 +36,7 @@ class ReconcileLimits:
     clock_margin: float = 2.0
     """By how much clocks may differ beyond what the venue's own clock shows."""
 
-    def window(self, record: Record, offset: Offset) -> Window | None:
+    def window(self, record: Record, offset: ClockOffset) -> Window | None:
         """When the record can have been made, on the venue's clock, which is ``offset`` ahead of ours now; None when
         nothing says when it was sent."""
         report = record.report

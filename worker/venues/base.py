@@ -13,8 +13,8 @@ import requests
 from producers.commands import Command
 from producers.report import Position, Reason
 from worker.venues.accounts import Account
-from worker.venues.http.base import Answer
-from worker.venues.records import Look, Window
+from worker.venues.http.base import Response
+from worker.venues.records import VenueSnapshot, Window
 
 FRONT_STATUSES = frozenset({400, 401, 403, 404, 422, 500, 502, 503, 504})
 """HTTP statuses that a proxy, a challenge page or a server's breakdown answers with: without the application's envelope
@@ -69,7 +69,7 @@ class Venue(Protocol):
     def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
         """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms)."""
 
-    def judge(self, command: Command, answer: Answer) -> Verdict:
+    def judge(self, command: Command, answer: Response) -> Verdict:
         """What this answer proves. Never raises: what can't be read is unknown."""
 
 
@@ -82,7 +82,7 @@ class Visit(Protocol):
     def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
         """Read everything that is there of these commands' kinds and times."""
 
-    def look(self, command: Command, window: Window) -> Look:
+    def look(self, command: Command, window: Window) -> VenueSnapshot:
         """What was read that could be this command's, which is one of the wanted."""
 
 

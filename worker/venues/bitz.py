@@ -20,8 +20,8 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Verdict
 from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
-from worker.venues.http.base import Answer, retry_after_seconds
-from worker.venues.json_values import one_line, read_json, untouched, whole_number
+from worker.venues.http.base import Response, retry_after_seconds
+from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import find, from_settings
 from worker.venues.positions import read_position
 
@@ -124,16 +124,16 @@ class Bitz:
         headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE}
         return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
 
-    def judge(self, command: Command, answer: Answer) -> Verdict:
+    def judge(self, command: Command, answer: Response) -> Verdict:
         """Errors arrive on HTTP 200 with a negative status and an empty message: decide by number."""
         payload = read_json(answer.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         status, data, message = envelope.get("status"), envelope.get("data"), envelope.get("msg")
         said: dict[str, Any] = {
             "http_status": answer.status,
-            "venue_code": whole_number(status),
+            "venue_code": int_or_none(status),
             "venue_message": one_line(message) if isinstance(message, str) else None,
-            "result": untouched(data),
+            "result": to_report_json(data),
             "retry_after": retry_after_seconds(answer.headers),
         }
         if answer.status == 429:
@@ -141,7 +141,7 @@ class Bitz:
         if said["venue_code"] is None or not isinstance(message, str | None) or not envelope.keys() >= {"msg", "data"}:
             return Verdict(Proof.UNKNOWN, f"a reply with status {answer.status} that can't be read", **said)
         # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
-        carried = whole_number(data) if status == 200 else None
+        carried = int_or_none(data) if status == 200 else None
         code: int = said["venue_code"] if carried is None else carried
         if code == 200 and answer.status == 200:
             wrong = says_no({**envelope, "data": None}) or denies(message)

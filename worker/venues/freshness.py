@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from producers.report import Reason
 from worker.venues.base import Proof, Verdict
-from worker.venues.http.base import Answer
+from worker.venues.http.base import Response
 
 NO_CACHE = {"cache-control": "no-cache"}
 """Headers of a read that proves something."""
@@ -44,7 +44,7 @@ _SIGNS = tuple(
 """By a header's name: what of its value says that the answer was kept."""
 
 
-def older_than_asked(answer: Answer) -> str:
+def older_than_asked(answer: Response) -> str:
     """Why an answer may be older than its question, in words without anything of its own; empty when nothing says so.
 
     An ``Age`` (RFC 9111, 5.1: whole seconds) may be as large as the time that the exchange took.
@@ -71,7 +71,7 @@ def kept_in_a_cache(headers: Mapping[str, str], took: float) -> str:
     return ""
 
 
-def dated_ms(answer: Answer) -> int | None:
+def dated_ms(answer: Response) -> int | None:
     """When the origin made an answer by its ``Date`` (RFC 9110, 6.6.1), UNIX ms in whole seconds; None when it does not
     tell. A cache leaves the ``Date`` of what it kept as it was; of several, the oldest counts."""
     try:
@@ -80,7 +80,7 @@ def dated_ms(answer: Answer) -> int | None:
         return None
 
 
-def as_of(asked_ms: int | None, verdict: Verdict, answer: Answer) -> Verdict:
+def as_of(asked_ms: int | None, verdict: Verdict, answer: Response) -> Verdict:
     """The same verdict; but an answer that may be older than its question (``asked_ms``, UNIX ms by our clock) proves
     nothing of it, whatever it says.
 

@@ -100,7 +100,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_object)
 
 
-def untouched(value: Any) -> Any:
+def to_report_json(value: Any) -> Any:
     """A value read by :func:`read_json` as the plain JSON types of a report.
 
     A number keeps its type where the JSON number written again says exactly the same and can be read; where a binary
@@ -108,26 +108,26 @@ def untouched(value: Any) -> Any:
     can write and no report can store, becomes a question mark.
     """
     if isinstance(value, str):
-        return whole_characters(value)
+        return replace_surrogates(value)
     if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
         return str(value)
     if isinstance(value, Decimal):
         as_float = float(value)
         return as_float if Decimal(repr(as_float)) == value else str(value)
     if isinstance(value, Mapping):
-        return {whole_characters(str(key)): untouched(item) for key, item in value.items()}
+        return {replace_surrogates(str(key)): to_report_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [untouched(item) for item in value]
+        return [to_report_json(item) for item in value]
     return value
 
 
-def whole_number(value: Any) -> int | None:
+def int_or_none(value: Any) -> int | None:
     """A venue's code, when it is an integer of any use."""
     whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= LONGEST_BITS
     return value if whole else None
 
 
-def whole_characters(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The same text, a question mark in the place of each lone surrogate: UTF-8 can't write one."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
@@ -157,4 +157,4 @@ def decimal_text(value: Any) -> str | None:
 
 def one_line(text: object, limit: int = 200) -> str:
     """A venue's words made fit for one line of a report or a log."""
-    return printable(whole_characters(str(text)), limit)
+    return printable(replace_surrogates(str(text)), limit)

@@ -20,7 +20,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenOrder:
+class VenueOrder:
     """An order as the venue shows it; None where it does not say."""
 
     id: str
@@ -41,7 +41,7 @@ class SeenOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenTrigger:
+class VenueTrigger:
     """A stop as the venue shows it; None, or an empty ``trigger_event``, where it does not say."""
 
     id: str
@@ -62,7 +62,7 @@ class SeenTrigger:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenFill:
+class VenueFill:
     """One execution of an order."""
 
     order_id: str
@@ -77,7 +77,7 @@ class SeenFill:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenWithdrawal:
+class VenueWithdrawal:
     """A withdrawal as the venue shows it."""
 
     id: str
@@ -96,13 +96,13 @@ class SeenWithdrawal:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class VenueSnapshot:
     """Everything that was read for one command, and what could not be."""
 
-    orders: tuple[SeenOrder, ...] = ()
-    triggers: tuple[SeenTrigger, ...] = ()
-    fills: tuple[SeenFill, ...] = ()
-    withdrawals: tuple[SeenWithdrawal, ...] = ()
+    orders: tuple[VenueOrder, ...] = ()
+    triggers: tuple[VenueTrigger, ...] = ()
+    fills: tuple[VenueFill, ...] = ()
+    withdrawals: tuple[VenueWithdrawal, ...] = ()
     position: tuple[Decimal, str] | None = None
     """Size, never negative, and the venue's word for the direction (BUY is long)."""
     problems: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from worker.settings import VENUES, WorkerSettings
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue
 from worker.venues.freshness import as_of
-from worker.venues.http.base import HttpLimits, NoAnswer
+from worker.venues.http.base import HttpLimits, NoResponse
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import secrets_of
 
@@ -56,7 +56,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
         return EXAMINER.warning(name, "can't be tried: ORDERS_HTTP__CA_FILE can't be read")
     finally:
         transport.close()
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return EXAMINER.warning(name, f"can't be tried: {answer.message}", "see whether the venue is reached")
     answer = answer.without(secrets_of(made[-1], account))
     verdict = as_of(None, venue.judge(command, answer), answer)

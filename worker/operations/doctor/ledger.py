@@ -9,7 +9,7 @@ from producers.redis.client import open_client
 from producers.redis.server_info import online_replicas
 from producers.redis.url import is_sentinel
 from worker.execution.policy.ledger_server import KINDS, replicas_setting
-from worker.ledger.halts import Scope, halt_of
+from worker.ledger.halts import HaltScope, halt_of
 from worker.ledger.keys import HALTS_KEY, UNKNOWN_KEY
 from worker.operations.doctor.findings import Examiner, Finding, duration
 from worker.operations.doctor.servers import Server
@@ -66,7 +66,7 @@ def _halts(halts: dict[str, str]) -> list[Finding]:
 
 
 def _halt(what: str, stored: str) -> Finding:
-    name, scope = f"halt {what}", Scope(*what.rpartition("/")[::2]).in_words()
+    name, scope = f"halt {what}", HaltScope(*what.rpartition("/")[::2]).in_words()
     try:
         halt = halt_of(stored)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):

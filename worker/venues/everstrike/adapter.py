@@ -28,8 +28,8 @@ from worker.venues.contradictions import (
 )
 from worker.venues.everstrike.auth import EverstrikeAuth
 from worker.venues.freshness import NO_CACHE
-from worker.venues.http.base import Answer, post, retry_after_seconds
-from worker.venues.json_values import UNREADABLE, one_line, read_json, untouched, whole_number
+from worker.venues.http.base import Response, post, retry_after_seconds
+from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
 
@@ -90,16 +90,16 @@ class Everstrike:
         body = form(fields)
         return post(account.base_url + path, body, {"content-type": FORM}, auth)
 
-    def judge(self, command: Command, answer: Answer) -> Verdict:
+    def judge(self, command: Command, answer: Response) -> Verdict:
         """The contract's rows, by status, envelope and message."""
         payload = read_json(answer.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")
         said = _Said(
             http_status=answer.status,
-            venue_code=one_line(code, 64) if isinstance(code, str) else whole_number(code),
+            venue_code=one_line(code, 64) if isinstance(code, str) else int_or_none(code),
             venue_message=one_line(message) if isinstance(message, str) else None,
-            result=untouched(envelope.get("result")),
+            result=to_report_json(envelope.get("result")),
             retry_after=retry_after_seconds(answer.headers),
         )
         if answer.status == 429 and code != 200 and not shows_record(envelope.get("result")):

@@ -14,7 +14,7 @@ from worker.venues.contradictions import denies, says_no
 from worker.venues.everstrike.auth import EverstrikeAuth
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
-from worker.venues.http.base import Answer, NoAnswer, Timing, retry_after_seconds
+from worker.venues.http.base import NoResponse, Response, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
 from worker.venues.redaction import secrets_of
 
@@ -26,7 +26,7 @@ CLOCKS_MS = 3_000
 """By how much ``Date`` headers of one venue may differ: whole seconds, of several machines."""
 
 T = TypeVar("T")
-Exchange = Callable[[str, Callable[[], requests.PreparedRequest]], Answer | NoAnswer]
+Exchange = Callable[[str, Callable[[], requests.PreparedRequest]], Response | NoResponse]
 """As :meth:`worker.venues.http.transport.Transport.exchange`."""
 
 
@@ -78,7 +78,7 @@ class EverstrikeGets:
         """
         return self._ask(path, query, none_when)[1]
 
-    def _ask(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Answer, Any]:
+    def _ask(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Response, Any]:
         """Ask, and when that fails once more."""
         failed: Unreadable | None = None
         while not self._stopped:
@@ -106,12 +106,12 @@ class EverstrikeGets:
             self._patience -= seconds
             self._pause(seconds)
 
-    def _asked(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Answer, Any]:
+    def _asked(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Response, Any]:
         auth = EverstrikeAuth(self._account.credentials)
         url = self._account.base_url + path
         request = requests.Request("GET", url, params=query or None, headers=NO_CACHE, auth=auth).prepare()
         answer = self._exchange(self._account.base_url, lambda: request)
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, Response):
             raise Unreadable(f"{path}: {answer.message}")
         if answer.status == 429:
             raise _Limited(retry_after_seconds(answer.headers))
@@ -129,7 +129,7 @@ class EverstrikeGets:
             raise _Stale(f"{path}: {STALE}: {doubt}")
         return answer, result if found else None
 
-    def _misdated(self, answer: Answer) -> str:
+    def _misdated(self, answer: Response) -> str:
         """Whether the ``Date`` of an answer does not go on from that of the venue's clock, in words; or empty."""
         dated = dated_ms(answer)
         if self._since is None or dated is None or answer.timing is None:

@@ -27,7 +27,7 @@ from worker.venues.everstrike.records import (
     unnested,
 )
 from worker.venues.paging import Span, whole
-from worker.venues.records import Look, SeenFill, SeenOrder, Window
+from worker.venues.records import VenueFill, VenueOrder, VenueSnapshot, Window
 
 FOLLOWED = 5
 """Orders looked up one by one for one command, for fills whose order no list shows."""
@@ -67,10 +67,10 @@ class EverstrikeVisit:
     def __init__(self, gets: EverstrikeGets) -> None:
         self._gets = gets
         self._lists = EverstrikeLists(gets)
-        self._known: dict[str, SeenOrder] = {}
+        self._known: dict[str, VenueOrder] = {}
         self._sizes: dict[str, tuple[Decimal, str] | Unreadable] = {}
-        self._states: dict[str, SeenOrder | Unreadable | None] = {}
-        self._followed: dict[str, SeenOrder | Unreadable | None] = {}
+        self._states: dict[str, VenueOrder | Unreadable | None] = {}
+        self._followed: dict[str, VenueOrder | Unreadable | None] = {}
 
     def time(self) -> int | None:
         """The venue's clock, UNIX ms; None when it can't be read."""
@@ -109,7 +109,7 @@ class EverstrikeVisit:
             for pair in spans:
                 self._sizes[pair] = self._size(pair)
 
-    def _read_order(self, row: Any) -> SeenOrder:
+    def _read_order(self, row: Any) -> VenueOrder:
         """Three lists show the same orders: what is the same is kept once."""
         order = read_order(row)
         known = self._known.setdefault(order.id, order)
@@ -144,7 +144,7 @@ class EverstrikeVisit:
                 self._followed[order_id] = self._order(order_id, read_order)
 
     def _unlisted(self, pair: str, window: Window) -> list[str]:
-        fills: list[SeenFill] = self._lists.seen("/fills", pair, window)[0]
+        fills: list[VenueFill] = self._lists.seen("/fills", pair, window)[0]
         known = self._orders(pair, window)
         return [*dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in known)]
 
@@ -169,7 +169,7 @@ class EverstrikeVisit:
         with suppress(Unreadable):  # each is asked for by itself then
             whole([(0, max(ids.values()))], between, len(ids) // 4)
 
-    def _order(self, order_id: str, read: Callable[[Any], SeenOrder]) -> SeenOrder | Unreadable | None:
+    def _order(self, order_id: str, read: Callable[[Any], VenueOrder]) -> VenueOrder | Unreadable | None:
         """One order; None when the venue says that it has none."""
         try:
             result = self._gets.result("/order", {"id": order_id}, none_when=NOT_FOUND)
@@ -182,20 +182,20 @@ class EverstrikeVisit:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
-    def look(self, command: Command, window: Window) -> Look:
+    def look(self, command: Command, window: Window) -> VenueSnapshot:
         """What was read that could be this command's: one of those that :meth:`read` was given, with its window. What
         could not be read is a problem of the look."""
         if isinstance(command, Cancel):
             state = self._states[command.order_id]
             if isinstance(state, Unreadable):
-                return Look(problems=(str(state),))
-            return Look(orders=(state,) if state else ())
+                return VenueSnapshot(problems=(str(state),))
+            return VenueSnapshot(orders=(state,) if state else ())
         if isinstance(command, Withdraw):
             rows, problems = self._lists.seen("/withdrawals", "", window)
-            return Look(withdrawals=tuple(rows), problems=tuple(problems))
-        return self._look_for_close(command.pair, window) if isinstance(command, Close) else Look()
+            return VenueSnapshot(withdrawals=tuple(rows), problems=tuple(problems))
+        return self._look_for_close(command.pair, window) if isinstance(command, Close) else VenueSnapshot()
 
-    def _look_for_close(self, pair: str, window: Window) -> Look:
+    def _look_for_close(self, pair: str, window: Window) -> VenueSnapshot:
         orders = self._orders(pair, window)
         fills, problems = self._lists.seen("/fills", pair, window)
         earlier = replace(window, start=max(0, window.start - EARLIER_MS))
@@ -209,10 +209,12 @@ class EverstrikeVisit:
                 orders[order.id] = order
         size = self._sizes[pair]
         if isinstance(size, Unreadable):
-            return Look(problems=(*problems, str(size)))
-        return Look(tuple(orders.values()), tuple(triggers), tuple(fills), (), size, tuple(dict.fromkeys(problems)))
+            return VenueSnapshot(problems=(*problems, str(size)))
+        return VenueSnapshot(
+            tuple(orders.values()), tuple(triggers), tuple(fills), (), size, tuple(dict.fromkeys(problems))
+        )
 
-    def _orders(self, pair: str, window: Window) -> dict[str, SeenOrder]:
+    def _orders(self, pair: str, window: Window) -> dict[str, VenueOrder]:
         return {order.id: order for path in ORDERS for order in self._lists.seen(path, pair, window)[0]}
 
 

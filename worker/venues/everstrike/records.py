@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from worker.venues.json_values import decimal_text, one_line, untouched
-from worker.venues.records import SeenFill, SeenOrder, SeenTrigger, SeenWithdrawal
+from worker.venues.json_values import decimal_text, one_line, to_report_json
+from worker.venues.records import VenueFill, VenueOrder, VenueTrigger, VenueWithdrawal
 
 UNREADABLE_RECORD = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)
 
@@ -19,10 +19,10 @@ def unnested(row: Any) -> Any:
     return inner if isinstance(inner, Mapping) else row
 
 
-def read_order(row: Any) -> SeenOrder:
+def read_order(row: Any) -> VenueOrder:
     """An order of a list."""
     flag = row.get("reduce_only")
-    return SeenOrder(
+    return VenueOrder(
         id=_word(row["id"]),
         pair=_word(row["pair"]),
         side=_word(row["side"]).upper(),
@@ -32,13 +32,13 @@ def read_order(row: Any) -> SeenOrder:
         status=_word(row["status"], 60),
         time=read_time(row["time"]),
         reduce_only=flag if isinstance(flag, bool) else None,
-        raw=untouched(row),
+        raw=to_report_json(row),
     )
 
 
-def read_state(row: Any) -> SeenOrder:
+def read_state(row: Any) -> VenueOrder:
     """An order of which nothing but its state is asked: how old it is does not matter, nor whether it tells."""
-    return SeenOrder(
+    return VenueOrder(
         id=_word(row["id"]),
         pair=_word(row["pair"]),
         side="",
@@ -48,13 +48,13 @@ def read_state(row: Any) -> SeenOrder:
         status=_word(row["status"], 60),
         time=0,
         reduce_only=None,
-        raw=untouched(row),
+        raw=to_report_json(row),
     )
 
 
-def read_trigger(row: Any) -> SeenTrigger:
+def read_trigger(row: Any) -> VenueTrigger:
     """A stop."""
-    return SeenTrigger(
+    return VenueTrigger(
         id=_word(row["id"]),
         pair=_word(row["pair"]),
         qty=_optional(row.get("qty")),
@@ -64,19 +64,19 @@ def read_trigger(row: Any) -> SeenTrigger:
         status=_word(row["status"], 60),
         message=one_line(row.get("msg") or "", 120),
         time=read_time(row["time"]),
-        raw=untouched(row),
+        raw=to_report_json(row),
     )
 
 
-def read_fill(row: Any) -> SeenFill:
+def read_fill(row: Any) -> VenueFill:
     """An execution of an order."""
     own = _word(row["id"]) if row.get("id") else ""
-    return SeenFill(_word(row["order_id"]), _word(row["pair"]), read_time(row["time"]), own)
+    return VenueFill(_word(row["order_id"]), _word(row["pair"]), read_time(row["time"]), own)
 
 
-def read_withdrawal(row: Any) -> SeenWithdrawal:
+def read_withdrawal(row: Any) -> VenueWithdrawal:
     """A withdrawal."""
-    return SeenWithdrawal(
+    return VenueWithdrawal(
         id=_word(row["id"]),
         asset=_word(row["asset"]),
         address=_word(row["address"]),
@@ -84,7 +84,7 @@ def read_withdrawal(row: Any) -> SeenWithdrawal:
         net=_optional(row.get("net")),
         status=one_line(row.get("status") or "no status", 60),
         time=read_time(row["time"]),
-        raw=untouched(row),
+        raw=to_report_json(row),
     )
 
 

@@ -28,7 +28,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back over HTTP, whole."""
 
     status: int
@@ -41,7 +41,7 @@ class Answer:
         """Its ``Date`` header (RFC 9110, 6.6.1: whole seconds), or empty."""
         return _header(self.headers, "date")
 
-    def without(self, secrets: Secrets) -> "Answer":
+    def without(self, secrets: Secrets) -> "Response":
         """The same answer with every echo of these secrets struck out, for whatever is read of it goes into reports and
         logs. In the whole of it, so that no cutting leaves the beginning of one."""
         body = self.body.decode(json.detect_encoding(self.body), "replace")
@@ -109,7 +109,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoResponse:
     """An exchange that brought no answer that can be judged."""
 
     left: bool

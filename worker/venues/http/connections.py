@@ -32,13 +32,13 @@ from worker.venues.http.socket_probe import is_silent
 USER_AGENT = "order-execution-worker"
 
 
-FRESH_SECONDS = 0.001
+SIGNATURE_MAX_AGE_SECONDS = 0.001
 """A signature older than this is not sent: it is made anew. Building and handing over a request takes a fifth of it."""
-SIGN_AT_MOST = 10
+MAX_SIGNATURES = 10
 """How often; on a machine that is too busy for it the last one is sent, some milliseconds old."""
 
 
-Prepare = Callable[[], requests.PreparedRequest]
+RequestFactory = Callable[[], requests.PreparedRequest]
 
 
 class NotPrepared(Exception):
@@ -46,11 +46,11 @@ class NotPrepared(Exception):
 
 
 @dataclass(slots=True)
-class Handed:
+class SentBytes:
     """What of one request the kernel took. One object for each request: urllib3 puts a connection back into the pool
     while the exchange that used it still asks, and the next one must not change the answer."""
 
-    prepare: Prepare
+    prepare: RequestFactory
     """Makes the signed request, as often as it is asked."""
     prepared_at: float = 0.0
     """When that was last begun, on the monotonic clock."""
@@ -77,7 +77,7 @@ class Handed:
 class WatchedConnection(HTTPConnection):
     """Counts what is handed to the kernel, and hands over head and body of a request together."""
 
-    handed: Handed
+    handed: SentBytes
     """Of the request that it is reserved for."""
     limits = HttpLimits()
     last_used = 0.0
@@ -107,7 +107,7 @@ class WatchedConnection(HTTPConnection):
         whole = self._built(*args, **kwargs)
         for signed in itertools.count(1):
             self._expect_silence()
-            if signed == SIGN_AT_MOST or time.monotonic() - self.handed.prepared_at < FRESH_SECONDS:
+            if signed == MAX_SIGNATURES or time.monotonic() - self.handed.prepared_at < SIGNATURE_MAX_AGE_SECONDS:
                 break
             fresh = self.handed.prepared()
             kwargs |= {"body": fresh.body, "headers": fresh.headers}
@@ -219,7 +219,7 @@ class WatchedPool:
     limits = HttpLimits()
     timeout: Timeout
 
-    def reserve(self, prepare: Prepare) -> WatchedConnection:
+    def reserve(self, prepare: RequestFactory) -> WatchedConnection:
         """An open connection for this thread's next request: a pooled one that is fresh and not closed, or a new one.
 
         Raises:
@@ -239,7 +239,7 @@ class WatchedPool:
             connection.close()
             super()._put_conn(connection)  # type: ignore[misc]
             raise
-        connection.handed, connection.limits = Handed(prepare), self.limits
+        connection.handed, connection.limits = SentBytes(prepare), self.limits
         self._mine.connection = connection
         return connection
 

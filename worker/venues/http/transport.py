@@ -25,8 +25,8 @@ import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.library_logs import bound_library_logs
-from worker.venues.http.base import Answer, HttpLimits, NoAnswer, Timing
-from worker.venues.http.connections import Handed, NotPrepared, Prepare, WatchedAdapter
+from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
+from worker.venues.http.connections import NotPrepared, RequestFactory, SentBytes, WatchedAdapter
 from worker.venues.http.grammar import AnswerTooLarge, UnreadableAnswer
 
 
@@ -40,7 +40,7 @@ class Transport:
         self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
-    def exchange(self, base_url: str, prepare: Prepare) -> Answer | NoAnswer:
+    def exchange(self, base_url: str, prepare: RequestFactory) -> Response | NoResponse:
         """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
 
         It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
@@ -50,7 +50,7 @@ class Transport:
             pool = self._adapter.pool(base_url)
             connection = pool.reserve(prepare)
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
-            return NoAnswer(left=False, message=f"no connection to the venue: {explain(error)}")
+            return NoResponse(left=False, message=f"no connection to the venue: {explain(error)}")
         # Kept here: the connection itself may be another thread's by the time that is asked what left.
         handed = connection.handed
         try:
@@ -59,27 +59,27 @@ class Transport:
             raise stopped.__cause__ or stopped from None
         except AnswerTooLarge:
             message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
-            return NoAnswer(left=True, message=message, timing=_timing(handed))
+            return NoResponse(left=True, message=message, timing=_timing(handed))
         except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
             left = handed.size > 0
             what = "the reply was lost" if left else "the connection broke before anything was sent"
-            return NoAnswer(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
+            return NoResponse(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
         finally:
             pool.unreserve()
 
-    def _send(self, request: requests.PreparedRequest, handed: Handed) -> Answer:
+    def _send(self, request: requests.PreparedRequest, handed: SentBytes) -> Response:
         response = self._adapter.send(request, timeout=self._timeout, verify=self._adapter.verify)
         # The connection has read it whole; this takes it out and gives the connection back.
         body = response.raw.read()
         response.raw.release_conn()
-        return Answer(response.status_code, body, dict(response.headers), _timing(handed))
+        return Response(response.status_code, body, dict(response.headers), _timing(handed))
 
     def close(self) -> None:
         """Close every pooled connection."""
         self._adapter.close()
 
 
-def _timing(handed: Handed) -> Timing | None:
+def _timing(handed: SentBytes) -> Timing | None:
     return Timing(handed.first_at, time.monotonic()) if handed.size else None
 
 
