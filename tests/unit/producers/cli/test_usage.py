@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import typer
-from test_cli_outcomes import Orders, only_setting, orders
 
 from producers.cli import app as cli
 from producers.cli import options as cli_values
 from producers.cli.plugins import COMMANDS
+from tests.unit.producers.cli.test_outcomes import Orders, only_setting, orders
 
 __all__ = ["orders"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 NOBODY = "redis://127.0.0.1:1"
 """Nothing listens on port 1: what gets that far ends in 1 and not in 2."""
 

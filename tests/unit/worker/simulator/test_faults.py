@@ -10,7 +10,17 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.test_simulator_signing import KEY, close, control, get, now_ms, post, server, signed_headers, withdraw
+from tests.unit.worker.simulator.test_signing import (
+    KEY,
+    close,
+    control,
+    get,
+    now_ms,
+    post,
+    server,
+    signed_headers,
+    withdraw,
+)
 from worker.simulator.control import SimulatorControl
 from worker.simulator.false_answers import LIES
 from worker.simulator.faults import Fault, Kind

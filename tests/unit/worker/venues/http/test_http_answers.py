@@ -14,8 +14,8 @@ import h11
 import pytest
 import requests
 
-from tests.unit import http_oracle
-from tests.unit.http_answers import KINDS
+from tests.unit.worker.venues.http import http_oracle
+from tests.unit.worker.venues.http.http_answers import KINDS
 from worker.venues.http.base import HttpLimits, NoResponse
 from worker.venues.http.base import Response as Answer
 from worker.venues.http.transport import Transport

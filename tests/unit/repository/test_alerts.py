@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from worker.celery_app.queues import QUEUES
 from worker.observability import catalogue
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "compose"
 RULES = COMPOSE / "prometheus" / "rules" / "orders.yaml"
 DASHBOARD = json.loads((COMPOSE / "grafana" / "dashboards" / "orders.json").read_text(encoding="utf-8"))

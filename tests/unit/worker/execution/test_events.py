@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.twins import START_MS
-from tests.unit.test_executor import (
+from tests.unit.worker.execution.test_executor import (
     ACCEPTED,
     BUSY,
     CANCEL,

@@ -24,7 +24,7 @@ from worker.observability import catalogue
 from worker.observability.metrics import Metrics
 from worker.settings import WorkerSettings
 
-FOLDER = Path(__file__).parents[2] / "compose" / "kubernetes"
+FOLDER = Path(__file__).parents[3] / "compose" / "kubernetes"
 CRDS: dict[str, Any] = json.loads((Path(__file__).parent / "crds.json").read_text(encoding="utf-8"))
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("kustomization.yaml", "secrets.yaml"))
 VERSIONS = ("1.30", "1.37")

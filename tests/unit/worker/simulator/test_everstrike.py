@@ -6,7 +6,17 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.test_simulator_signing import KEY, close, control, get, now_ms, post, server, signed_headers, withdraw
+from tests.unit.worker.simulator.test_signing import (
+    KEY,
+    close,
+    control,
+    get,
+    now_ms,
+    post,
+    server,
+    signed_headers,
+    withdraw,
+)
 from worker.simulator.control import ControlError, SimulatorControl
 from worker.simulator.records import Order, Withdrawal
 
