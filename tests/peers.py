@@ -7,9 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import requests
-
-from worker.venues.http.base import NoResponse, Response
+from worker.venues.http.base import NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -78,7 +76,7 @@ def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
 
 def post(transport: Transport, url: str, body: bytes = b"a=1") -> Response | NoResponse:
     """One exchange."""
-    return transport.exchange(url, lambda: requests.Request("POST", url + "/auth/close", data=body).prepare())
+    return transport.exchange(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
 
 
 def answer(reply: bytes, times: int = 1) -> Serve:

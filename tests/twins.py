@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import requests
-
-from worker.venues.http.base import HttpLimits, NoResponse, Response
+from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 
 START_MS = 1_800_000_000_000
 
@@ -53,10 +51,10 @@ class ScriptedTransport:
     def __init__(self, steps: Iterable[Step] = (), limits: HttpLimits | None = None) -> None:
         self.limits = limits or HttpLimits()
         self.steps = list(steps)
-        self.requests: list[requests.PreparedRequest] = []
+        self.requests: list[SignedRequest] = []
         self.before_prepare: Callable[[], None] = lambda: None
 
-    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Response | NoResponse:
+    def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
         """The next step, for a request that was prepared like any other; nothing is prepared without a connection."""
         step = self.steps.pop(0)
         if isinstance(step, NoResponse) and not step.left:

@@ -4,14 +4,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import requests
-
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
 from tests.model.sim_venue import Chances, Venue, fields_of, id_of
 from worker.ledger.base import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
 from worker.ledger.memory import MemoryLedger
-from worker.venues.http.base import HttpLimits, NoResponse, Response
+from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 
 T = TypeVar("T")
 
@@ -154,7 +152,7 @@ class SimTransport:
         self.limits = HttpLimits()
         self._scheduler, self._venue, self._log = scheduler, venue, log
 
-    def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Response | NoResponse:
+    def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
         """See :meth:`worker.venues.http.transport.Transport.exchange`."""
         scheduler, random, chances = self._scheduler, self._scheduler.random, self._venue.chances
         scheduler.point("connects")
@@ -179,7 +177,7 @@ class SimTransport:
         scheduler.point("reads the answer" if box and not back else "gets no answer")
         return box[0] if box and not back else NoResponse(left=True, message="the reply was lost")
 
-    def _note(self, request: requests.PreparedRequest, readings: tuple[int, ...]) -> None:
+    def _note(self, request: SignedRequest, readings: tuple[int, ...]) -> None:
         task = self._scheduler.current
         assert task is not None
         stamp = fields_of(request).get("timestamp")

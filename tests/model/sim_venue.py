@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import requests
-
 from tests.model.scheduler import Scheduler
-from worker.venues.http.base import Response
+from worker.venues.http.base import Response, SignedRequest
 
 WINDOW_MS = 15_000
 SECRET = "secret-of-main"
@@ -67,10 +65,10 @@ class Venue:
     cached: bool = False
     """Whether reads are answered out of a cache now."""
 
-    def answer(self, request: requests.PreparedRequest) -> Response:
+    def answer(self, request: SignedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""
         random = self.scheduler.random
-        fields, path, command_id = fields_of(request), request.path_url, id_of(request)
+        fields, path, command_id = fields_of(request), "/" + request.url.split("/", 3)[3], id_of(request)
         if request.headers["x-signature"] != sign(request.body):
             return _envelope(401, "Invalid signature", {})
         if "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS:
@@ -130,7 +128,7 @@ class Venue:
 
     # -- reads -------------------------------------------------------------------------------------------------------
 
-    def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Response:
+    def read(self, _: str, prepare: Callable[[], SignedRequest]) -> Response:
         """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -157,13 +155,13 @@ KINDS = {
 """Which command's records a list shows; the others are empty."""
 
 
-def fields_of(request: requests.PreparedRequest) -> dict[str, str]:
+def fields_of(request: SignedRequest) -> dict[str, str]:
     """The form."""
     body = request.body if isinstance(request.body, bytes) else b""
     return {name: values[0] for name, values in parse_qs(body.decode()).items()}
 
 
-def id_of(request: requests.PreparedRequest) -> str:
+def id_of(request: SignedRequest) -> str:
     """The command's id, which the simulation puts where the venue sees it."""
     fields = fields_of(request)
     return fields.get("address") or fields.get("id") or fields["pair"]

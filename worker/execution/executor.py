@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import getpid
 
-import requests
-
 from producers.commands import Command, Positions
 from producers.printable import printable
 from producers.redaction import HIDDEN, hidden_values, without
@@ -39,9 +37,9 @@ from worker.ledger.base import Claim, Halted, Ledger, Progress
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.freshness import as_of
-from worker.venues.http.base import Response
+from worker.venues.http.base import Response, SignedRequest
 from worker.venues.http.transport import Transport
-from worker.venues.redaction import Secrets, secrets_of
+from worker.venues.redaction import Secrets, redact_response, secrets_of
 
 LEASE_MARGIN_SECONDS = 4.0
 """For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
@@ -285,7 +283,7 @@ class Executor:
             self._holder.begin_next_attempt(run.held, run.attempt)
         answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Response):
-            answer = answer.without(run.secrets)
+            answer = redact_response(answer, run.secrets)
             verdict = as_of(run.signed_at, run.venue.judge(run.command, answer), answer)
         else:
             verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
@@ -295,7 +293,7 @@ class Executor:
         self._observer.attempted(run.subject, tried)
         return Attempt(verdict, decision)
 
-    def _sign(self, run: _Run) -> requests.PreparedRequest:
+    def _sign(self, run: _Run) -> SignedRequest:
         """The last step before the first byte: the connection is open, only now the clock is read.
 
         The lease is looked at after the signature: a process that is stopped in between, for whatever time, finds
@@ -307,7 +305,7 @@ class Executor:
                 return request
             self._holder.renew(run.held)
 
-    def _signed(self, run: _Run) -> tuple[requests.PreparedRequest, int]:
+    def _signed(self, run: _Run) -> tuple[SignedRequest, int]:
         """A request and the time in it."""
         now_ms, tick = self._clock.now_ms(), self._clock.monotonic()
         if run.command.deadline is not None and now_ms >= run.command.deadline:

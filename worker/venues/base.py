@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-import requests
-
 from producers.commands import Command
 from producers.report import Position, Reason
 from worker.venues.accounts import Account
-from worker.venues.http.base import Response
+from worker.venues.http.base import Response, SignedRequest
 from worker.venues.records import VenueSnapshot, Window
 
 FRONT_STATUSES = frozenset({400, 401, 403, 404, 422, 500, 502, 503, 504})
@@ -66,7 +64,7 @@ class Venue(Protocol):
     def unsupported(self, command: Command) -> str | None:
         """Why this venue can't take this command, as a sentence; None when it can."""
 
-    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
         """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms)."""
 
     def judge(self, command: Command, answer: Response) -> Verdict:

@@ -7,20 +7,16 @@ import hashlib
 import secrets
 import string
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
-from requests.auth import AuthBase
-
 from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
-from worker.venues.accounts import Account, Credentials
+from worker.venues.accounts import Account
 from worker.venues.base import Proof, Verdict
 from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
-from worker.venues.http.base import Response, retry_after_seconds
+from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import find, from_settings
 from worker.venues.positions import read_position
@@ -69,20 +65,6 @@ def sign(fields: Iterable[tuple[str, str]], secret_key: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class BitzAuth(AuthBase):
-    """Completes the form with ``sign``: at Bit-Z the signature is a field of the body, not a header."""
-
-    credentials: Credentials
-    fields: tuple[tuple[str, str], ...]
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Set the body to the signed form."""
-        signed = [*self.fields, ("sign", sign(self.fields, self.credentials.secret_key))]
-        request.prepare_body(urlencode(signed).encode("ascii"), None)
-        return request
-
-
 class Bitz:
     """The venue ``bitz``."""
 
@@ -110,8 +92,8 @@ class Bitz:
             return "contract_id is missing: Bit-Z asks for one contract at a time"
         return None
 
-    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
-        """A form whose fields are signed together; ``timeStamp`` is in seconds."""
+    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
+        """A form whose fields are signed together, the signature among them; ``timeStamp`` is in seconds."""
         if not isinstance(command, Positions):
             raise TypeError(f"Bit-Z has no request for {command.task}")
         fields = (
@@ -122,7 +104,8 @@ class Bitz:
         )
         url = account.base_url + "/Contract/getContractActivePositions"
         headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE}
-        return requests.Request("POST", url, headers=headers, auth=BitzAuth(account.credentials, fields)).prepare()
+        signed = [*fields, ("sign", sign(fields, account.credentials.secret_key))]
+        return SignedRequest("POST", url, headers, urlencode(signed).encode("ascii"))
 
     def judge(self, command: Command, answer: Response) -> Verdict:
         """Errors arrive on HTTP 200 with a negative status and an empty message: decide by number."""

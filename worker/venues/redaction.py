@@ -12,17 +12,19 @@ amount: of a signed body only the whole is struck out, and the fields that hold 
 import base64
 import binascii
 import html
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-import requests
-
+from producers import exact_json
 from worker.venues.accounts import Account, Credentials
+from worker.venues.http.base import Response, SignedRequest
+from worker.venues.json_values import UNREADABLE, read_json
 
 STARS = "***"
 SHORTEST = 8
@@ -292,12 +294,12 @@ def secret_fields(text: str) -> list[str]:
     return [unquote_plus(value) for value in SECRET_FIELDS.findall(text)]
 
 
-def secrets_of(request: requests.PreparedRequest, account: Account) -> Secrets:
+def secrets_of(request: SignedRequest, account: Account) -> Secrets:
     """The keys of an account, and the signature and the signed body of a request."""
-    body = request.body.decode("utf-8", "replace") if isinstance(request.body, bytes) else request.body or ""
+    body = (request.body or b"").decode("utf-8", "replace")
     keys = _keys_of(account.credentials)
     headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
-    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url or "").query)]
+    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url).query)]
     return secrets_among(keys, [each for each in signatures if each not in keys], [body])
 
 
@@ -305,3 +307,22 @@ def secrets_of(request: requests.PreparedRequest, account: Account) -> Secrets:
 def _keys_of(credentials: Credentials) -> tuple[str, ...]:
     told = (getattr(credentials, each.name) for each in fields(credentials))
     return tuple(key for key in told if isinstance(key, str))
+
+
+def redact_response(response: Response, secrets: Secrets) -> Response:
+    """The same response with every echo of these secrets redacted: what is read of it goes into reports and logs.
+
+    The whole of it is redacted before anything is cut out of it, so that no cut leaves the beginning of a secret.
+    """
+    body = response.body.decode(json.detect_encoding(response.body), "replace")
+    # All texts are searched at once, because this runs on every response. They are divided by a character at which
+    # a text may have been cut.
+    if not secrets.within('"'.join([body, *response.headers, *response.headers.values()])):
+        return response
+    headers = {secrets.text(name): secrets.text(value) for name, value in response.headers.items()}
+    if not secrets.within(body):
+        return replace(response, headers=headers)
+    value = read_json(response.body)
+    # A body that could not be read must not become readable by being redacted.
+    text = f"*** {secrets.text(body)}" if value is UNREADABLE else exact_json.dumps(secrets.struck_out(value))
+    return replace(response, headers=headers, body=text.encode("utf-8", "surrogatepass"))

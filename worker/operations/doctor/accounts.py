@@ -7,8 +7,6 @@ no more than it says, and a venue that wants no signature on a read tells nothin
 import time
 from dataclasses import replace
 
-from requests import PreparedRequest
-
 from producers.commands import Positions
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.operations.doctor.venues import closed
@@ -16,9 +14,9 @@ from worker.settings import VENUES, WorkerSettings
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue
 from worker.venues.freshness import as_of
-from worker.venues.http.base import HttpLimits, NoResponse
+from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
-from worker.venues.redaction import secrets_of
+from worker.venues.redaction import redact_response, secrets_of
 
 EXAMINER = Examiner("venues")
 LIMITS = HttpLimits(1.5, 2.5)
@@ -43,9 +41,9 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     command = _read(venue, account.alias)
     if command is None:
         return EXAMINER.warning(name, f"{account.venue} has no read that could be tried")
-    made: list[PreparedRequest] = []
+    made: list[SignedRequest] = []
 
-    def prepare() -> PreparedRequest:
+    def prepare() -> SignedRequest:
         made.append(venue.request(command, account, _now_ms()))
         return made[-1]
 
@@ -58,7 +56,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
         transport.close()
     if isinstance(answer, NoResponse):
         return EXAMINER.warning(name, f"can't be tried: {answer.message}", "see whether the venue is reached")
-    answer = answer.without(secrets_of(made[-1], account))
+    answer = redact_response(answer, secrets_of(made[-1], account))
     verdict = as_of(None, venue.judge(command, answer), answer)
     if verdict.proof is Proof.EXECUTED:
         return EXAMINER.ok(name, f"a read with it is answered: {_told_of_secret(venue, command, account)}")

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
-
 from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
 from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
@@ -26,9 +24,9 @@ from worker.venues.contradictions import (
     shows_record,
     texts_beside,
 )
-from worker.venues.everstrike.auth import EverstrikeAuth
+from worker.venues.everstrike.auth import auth_headers
 from worker.venues.freshness import NO_CACHE
-from worker.venues.http.base import Response, post, retry_after_seconds
+from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
 from worker.venues.positions import read_position
@@ -79,16 +77,15 @@ class Everstrike:
             return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"
         return None
 
-    def request(self, command: Command, account: Account, now_ms: int) -> requests.PreparedRequest:
+    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
         """A signed POST, or for positions a GET with the key alone."""
-        auth = EverstrikeAuth(account.credentials)
         if isinstance(command, Positions):
-            path, query = ("/position", {"pair": command.pair}) if command.pair else ("/active_positions", None)
-            url = account.base_url + path
-            return requests.Request("GET", url, params=query, headers=NO_CACHE, auth=auth).prepare()
+            path = f"/position?{urlencode({'pair': command.pair})}" if command.pair else "/active_positions"
+            return SignedRequest("GET", account.base_url + path, {**NO_CACHE, **auth_headers(account.credentials)})
         path, fields = _mutation(command, now_ms)
         body = form(fields)
-        return post(account.base_url + path, body, {"content-type": FORM}, auth)
+        headers = {"content-type": FORM, **auth_headers(account.credentials, body)}
+        return SignedRequest("POST", account.base_url + path, headers, body)
 
     def judge(self, command: Command, answer: Response) -> Verdict:
         """The contract's rows, by status, envelope and message."""

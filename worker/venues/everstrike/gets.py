@@ -6,17 +6,16 @@ They need the key alone (``docs/venues.md``).
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-
-import requests
+from urllib.parse import urlencode
 
 from worker.venues.accounts import Account
 from worker.venues.contradictions import denies, says_no
-from worker.venues.everstrike.auth import EverstrikeAuth
+from worker.venues.everstrike.auth import auth_headers
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
 from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
-from worker.venues.http.base import NoResponse, Response, Timing, retry_after_seconds
+from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
-from worker.venues.redaction import secrets_of
+from worker.venues.redaction import redact_response, secrets_of
 
 FAILURES = 6
 """Reads one after the other that may fail before no more are made: a venue in trouble is not asked for everything."""
@@ -26,7 +25,7 @@ CLOCKS_MS = 3_000
 """By how much ``Date`` headers of one venue may differ: whole seconds, of several machines."""
 
 T = TypeVar("T")
-Exchange = Callable[[str, Callable[[], requests.PreparedRequest]], Response | NoResponse]
+Exchange = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
 """As :meth:`worker.venues.http.transport.Transport.exchange`."""
 
 
@@ -107,15 +106,14 @@ class EverstrikeGets:
             self._pause(seconds)
 
     def _asked(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Response, Any]:
-        auth = EverstrikeAuth(self._account.credentials)
-        url = self._account.base_url + path
-        request = requests.Request("GET", url, params=query or None, headers=NO_CACHE, auth=auth).prepare()
+        url = self._account.base_url + path + (f"?{urlencode(query)}" if query else "")
+        request = SignedRequest("GET", url, {**NO_CACHE, **auth_headers(self._account.credentials)})
         answer = self._exchange(self._account.base_url, lambda: request)
         if not isinstance(answer, Response):
             raise Unreadable(f"{path}: {answer.message}")
         if answer.status == 429:
             raise _Limited(retry_after_seconds(answer.headers))
-        envelope = read_json(answer.without(secrets_of(request, self._account)).body)
+        envelope = read_json(redact_response(answer, secrets_of(request, self._account)).body)
         envelope = envelope if isinstance(envelope, Mapping) else {}
         code, result = envelope.get("code"), envelope.get("result")
         said = one_line(envelope.get("msg") or "nothing that can be read", 80)

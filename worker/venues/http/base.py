@@ -1,20 +1,21 @@
 """HTTP requests and responses as the venues and the transport see them."""
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import cast
 
-import requests
-from requests.auth import AuthBase
-from requests.structures import CaseInsensitiveDict
 
-from producers import exact_json
-from worker.venues.json_values import UNREADABLE, read_json
-from worker.venues.redaction import Secrets
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """One HTTP request as it is to be sent: the bytes of ``body`` are the bytes that were signed."""
+
+    method: str
+    url: str
+    """Whole, with its query."""
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    """None for a request without a body, such as a GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +41,6 @@ class Response:
     def date(self) -> str:
         """Its ``Date`` header (RFC 9110, 6.6.1: whole seconds), or empty."""
         return _header(self.headers, "date")
-
-    def without(self, secrets: Secrets) -> "Response":
-        """The same answer with every echo of these secrets struck out, for whatever is read of it goes into reports and
-        logs. In the whole of it, so that no cutting leaves the beginning of one."""
-        body = self.body.decode(json.detect_encoding(self.body), "replace")
-        # At once, apart by what a text may be cut at: it is looked through at every answer.
-        if not secrets.within('"'.join([body, *self.headers, *self.headers.values()])):
-            return self
-        headers = {secrets.text(name): secrets.text(value) for name, value in self.headers.items()}
-        if not secrets.within(body):
-            return replace(self, headers=headers)
-        value = read_json(self.body)
-        # What could not be read must not become readable by it.
-        text = f"*** {secrets.text(body)}" if value is UNREADABLE else exact_json.dumps(secrets.struck_out(value))
-        return replace(self, headers=headers, body=text.encode("utf-8", "surrogatepass"))
-
-
-@lru_cache(maxsize=256)
-def _prepared_url(url: str) -> str:
-    return cast("str", requests.Request("GET", url).prepare().url)
-
-
-def post(url: str, body: bytes, headers: Mapping[str, str], auth: AuthBase) -> requests.PreparedRequest:
-    """A signed POST of exactly this body, as ``requests.Request("POST", …).prepare()`` makes it, in a fraction of its
-    time: the URL is looked at once, and nothing has to be found out about bytes."""
-    request = requests.PreparedRequest()
-    request.method = "POST"
-    request.url = _prepared_url(url)
-    request.headers = CaseInsensitiveDict(headers)
-    request.headers["Content-Length"] = str(len(body))
-    request.body = body
-    return auth(request)
 
 
 def _header(headers: Mapping[str, str], wanted: str) -> str:

@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPConnection as HTTPClientConnection
 from typing import Any, cast
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout
 from urllib3.util.wait import wait_for_socket
 
-from worker.venues.http.base import HttpLimits
+from worker.venues.http.base import HttpLimits, SignedRequest
 from worker.venues.http.grammar import UnreadableAnswer
 from worker.venues.http.reader import read_answer
 from worker.venues.http.socket_probe import is_silent
@@ -38,7 +40,7 @@ MAX_SIGNATURES = 10
 """How often; on a machine that is too busy for it the last one is sent, some milliseconds old."""
 
 
-RequestFactory = Callable[[], requests.PreparedRequest]
+RequestFactory = Callable[[], SignedRequest]
 
 
 class NotPrepared(Exception):
@@ -67,11 +69,28 @@ class SentBytes:
         """
         self.prepared_at = time.monotonic()
         try:
-            request = self.prepare()
+            signed = self.prepare()
         except Exception as error:
             raise NotPrepared from error
-        request.headers.setdefault("user-agent", USER_AGENT)
-        return request
+        return _as_prepared(signed)
+
+
+def _as_prepared(signed: SignedRequest) -> requests.PreparedRequest:
+    """The request that requests' adapter sends, made in a fraction of the time of ``Request.prepare``: the URL is
+    parsed once, and nothing has to be found out about bytes."""
+    request = requests.PreparedRequest()
+    request.method, request.url = signed.method, _normalised_url(signed.url)
+    request.headers = CaseInsensitiveDict(signed.headers)
+    request.headers.setdefault("user-agent", USER_AGENT)
+    if signed.body is not None:
+        request.headers["Content-Length"] = str(len(signed.body))
+    request.body = signed.body
+    return request
+
+
+@lru_cache(maxsize=256)
+def _normalised_url(url: str) -> str:
+    return cast("str", requests.Request("GET", url).prepare().url)
 
 
 class WatchedConnection(HTTPConnection):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -21,11 +21,8 @@ from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.lists import LIMIT
 from worker.venues.everstrike.queries import EverstrikeReads
-from worker.venues.http.base import NoResponse, Response, Timing
+from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing
 from worker.venues.records import VenueFill, VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
-
-if TYPE_CHECKING:
-    import requests
 
 T0 = 1_800_000_000_000
 WINDOW = Window(T0, T0 + 20_000, T0 + 80_000)
@@ -503,7 +500,7 @@ class Shelf:
 
     def __init__(self, **answers: Any) -> None:
         self.answers: dict[str, Any] = {**EMPTY, **{f"/{path}": answer for path, answer in answers.items()}}
-        self.requests: list[requests.PreparedRequest] = []
+        self.requests: list[SignedRequest] = []
         self.waited: list[float] = []
 
     def __call__(self, base_url: str, prepare: Any) -> Response | NoResponse:

@@ -5,13 +5,11 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
@@ -19,8 +17,7 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike.adapter import LISTED as LISTED_ANSWERS
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.auth import EverstrikeAuth
-from worker.venues.http.base import Response, post
+from worker.venues.http.base import Response
 
 VENUE = Everstrike()
 ACCOUNT = Account("main", "everstrike", "https://api.everstrike.io", Credentials("the-key", "the-secret"))
@@ -505,17 +502,3 @@ def test_credentials_show_themselves_to_nobody() -> None:
     """Not in a repr, and so in no traceback with locals."""
     assert "the-secret" not in repr(ACCOUNT)
     assert "the-key" not in repr(ACCOUNT)
-
-
-@pytest.mark.parametrize(
-    "base_url", ["https://api.everstrike.io", "http://127.0.0.1:8080", "https://VENUE.test:443/v1"]
-)
-def test_a_post_is_what_requests_itself_prepares(base_url: str) -> None:
-    """It is put together by hand, for speed; on the wire nobody can tell."""
-    account = replace(ACCOUNT, base_url=base_url)
-    body, auth = b"pair=USD_BTC_PERP&qty=0.5", EverstrikeAuth(account.credentials)
-    theirs = requests.Request("POST", f"{base_url}/auth/close", data=body, headers={"a": "b"}, auth=auth).prepare()
-    ours = post(f"{base_url}/auth/close", body, {"a": "b"}, auth)
-    for name in ("method", "url", "body", "headers", "hooks"):
-        assert getattr(ours, name) == getattr(theirs, name), name
-    assert ours.copy().headers == theirs.headers

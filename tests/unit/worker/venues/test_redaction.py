@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +18,9 @@ from producers.commands import Positions, Withdraw
 from worker.venues.accounts import Account, Credentials
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.base import Response
+from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
-from worker.venues.redaction import SHORTEST, Secrets, secrets_among, secrets_of
+from worker.venues.redaction import SHORTEST, Secrets, redact_response, secrets_among, secrets_of
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])
@@ -86,7 +85,7 @@ def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
     pieces = [KEY[at : at + size] for at in range(0, len(KEY) - len(KEY) % size, size)]
     assert SECRETS.text(json.dumps(pieces)) == json.dumps(["***"] * len(pieces))
     assert SECRETS.struck_out(pieces) == ["***"] * len(pieces)
-    answer = Response(200, json.dumps({"code": 200, "result": pieces}).encode()).without(SECRETS)
+    answer = redact_response(Response(200, json.dumps({"code": 200, "result": pieces}).encode()), SECRETS)
     assert read_json(answer.body)["result"] == ["***"] * len(pieces)
 
 
@@ -155,7 +154,7 @@ ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, "
 BITZ = Account("bz", "bitz", "https://venue.test", Credentials("a+key of Bit-Z!", "s3cr3t-of-bz-0123456789"))
 
 
-def requests_made() -> list[tuple[requests.PreparedRequest, Account]]:
+def requests_made() -> list[tuple[SignedRequest, Account]]:
     """One of each kind."""
     withdraw = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xabc/é")
     return [
@@ -167,9 +166,9 @@ def requests_made() -> list[tuple[requests.PreparedRequest, Account]]:
 
 @pytest.mark.parametrize(("request_", "account"), requests_made(), ids=["withdraw", "positions", "Bit-Z"])
 @pytest.mark.parametrize("way", ["plain", "per cent", "code points", "hex", "halves"])
-def test_every_secret_of_a_request_is_known(request_: requests.PreparedRequest, account: Account, way: str) -> None:
+def test_every_secret_of_a_request_is_known(request_: SignedRequest, account: Account, way: str) -> None:
     """Keys, the signature in header or form, and the signed body."""
-    body = request_.body.decode() if isinstance(request_.body, bytes) else ""
+    body = (request_.body or b"").decode()
     form = dict(each.split("=", 1) for each in body.split("&")) if body else {}
     secrets = [account.credentials.api_key, account.credentials.secret_key]
     secrets += [request_.headers.get("x-signature", ""), form.get("sign", "")]
@@ -189,7 +188,7 @@ def said(value: Any) -> bytes:
 def test_an_answer_is_redacted_as_a_whole() -> None:
     """Body, names, numbers and headers; what else it says, digit by digit, stays."""
     body = b'{"code":"%s","qty":284578000.00000004,"big":1E+400,"%s":[1]}' % (KEY.encode(), KEY.encode())
-    answer = Response(200, body, {"Retry-After": KEY, KEY: "x", "Date": "now"}).without(SECRETS)
+    answer = redact_response(Response(200, body, {"Retry-After": KEY, KEY: "x", "Date": "now"}), SECRETS)
     expected = {"code": "***", "qty": Decimal("284578000.00000004"), "big": Decimal("1E+400"), "***": [1]}
     assert read_json(answer.body) == expected
     assert dict(answer.headers) == {"Retry-After": "***", "***": "x", "Date": "now"}
@@ -198,13 +197,13 @@ def test_an_answer_is_redacted_as_a_whole() -> None:
 def test_an_answer_without_a_secret_keeps_its_bytes() -> None:
     """The bytes are the evidence."""
     body = b' {"code" : 200, "x": 1.50, "u": "\\ud83d"}'
-    assert Response(200, body).without(SECRETS).body is body
+    assert redact_response(Response(200, body), SECRETS).body is body
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 def test_a_secret_in_another_encoding_is_struck_out(encoding: str) -> None:
     """JSON readers find out the encoding by themselves."""
-    answer = Response(200, json.dumps({"code": 200, "msg": KEY}).encode(encoding)).without(SECRETS)
+    answer = redact_response(Response(200, json.dumps({"code": 200, "msg": KEY}).encode(encoding)), SECRETS)
     assert read_json(answer.body) == {"code": 200, "msg": "***"}
 
 
@@ -220,7 +219,7 @@ def test_a_secret_in_another_encoding_is_struck_out(encoding: str) -> None:
 def test_what_can_not_be_read_stays_unreadable_and_loses_its_secret(body: bytes) -> None:
     """An object that contradicts itself by two writings of a key must not come to agree with itself."""
     assert read_json(body) is UNREADABLE
-    answer = Response(200, body).without(SECRETS)
+    answer = redact_response(Response(200, body), SECRETS)
     assert read_json(answer.body) is UNREADABLE
     assert KEY.lower().encode() not in answer.body.lower()
 
@@ -230,7 +229,7 @@ def test_a_form_that_comes_back_whole_is_struck_out() -> None:
     request, account = requests_made()[0]
     assert isinstance(request.body, bytes)
     echo = said({"code": 400, "msg": f"Bad request: {request.body.decode()}", "result": {"q": urlencode({"a": "b"})}})
-    assert read_json(Response(400, echo).without(secrets_of(request, account)).body) == {
+    assert read_json(redact_response(Response(400, echo), secrets_of(request, account)).body) == {
         "code": 400,
         "msg": "Bad request: ***",
         "result": {"q": "a=b"},

@@ -8,11 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.certificates import certificate
 from tests.peers import OK, answer, peer, post, read_request, reset
-from worker.venues.http.base import HttpLimits, NoResponse, Response
+from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
 from worker.venues.http.transport import Transport
 
@@ -96,10 +95,10 @@ def test_what_comes_while_a_request_is_signed_keeps_it_from_leaving(
     with peer(serve, answer(OK), tls=tls) as server:
         assert isinstance(post(transport, server.url), Response)
 
-        def prepare() -> requests.PreparedRequest:
+        def prepare() -> SignedRequest:
             signing.set()
             assert came.wait(5)
-            return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
+            return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
         result = transport.exchange(server.url, prepare)
         again = post(transport, server.url)
@@ -126,9 +125,9 @@ def test_what_comes_on_a_new_connection_keeps_a_request_from_leaving(
 
     with peer(serve, answer(OK), tls=tls) as server:
 
-        def prepare() -> requests.PreparedRequest:
+        def prepare() -> SignedRequest:
             assert came.wait(5)
-            return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
+            return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
         result = transport.exchange(server.url, prepare)
         again = post(transport, server.url)
@@ -173,10 +172,10 @@ def test_a_request_that_could_not_leave_has_no_answer(monkeypatch: pytest.Monkey
         reset(connection)
         was_reset.set()
 
-    def prepare() -> requests.PreparedRequest:
+    def prepare() -> SignedRequest:
         signing.set()
         assert was_reset.wait(5)
-        return requests.Request("POST", server.url + "/auth/withdraw", data=b"qty=1").prepare()
+        return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
     monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
@@ -331,9 +330,7 @@ def test_no_library_logs_anything_of_a_request_or_an_answer(
     transport = Transport()
     with peer(answer(reply)) as server:
         url = f"{server.url}/order?id=an-order-of-somebody&key={KEY}"
-        result = transport.exchange(
-            url, lambda: requests.Request("POST", url, data=f"key={KEY}", headers={"x-api-key": KEY}).prepare()
-        )
+        result = transport.exchange(url, lambda: SignedRequest("POST", url, {"x-api-key": KEY}, f"key={KEY}".encode()))
     told = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoResponse) else "")
     assert "somebody" not in told
     assert "/order" not in told

@@ -12,11 +12,10 @@ from select import select
 
 import h11
 import pytest
-import requests
 
 from tests.unit.worker.venues.http import http_oracle
 from tests.unit.worker.venues.http.http_answers import KINDS
-from worker.venues.http.base import HttpLimits, NoResponse
+from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.base import Response as Answer
 from worker.venues.http.transport import Transport
 
@@ -74,7 +73,7 @@ def server() -> Iterator[OddServer]:
 def ask(transport: Transport, url: str) -> Answer | NoResponse:
     """One exchange; again while nothing left."""
     while True:
-        found = transport.exchange(url, lambda: requests.Request("POST", url, data=b"a=1").prepare())
+        found = transport.exchange(url, lambda: SignedRequest("POST", url, {}, b"a=1"))
         if isinstance(found, Answer) or found.left:
             return found
 
