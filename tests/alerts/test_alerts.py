@@ -205,7 +205,7 @@ def test_an_alert_fires(story: Story, name: str) -> None:
     """An alert that has never fired is a hope."""
     alert = story.webhook.told(name)
     assert alert is not None, f"heard of: {sorted(story.heard_of)}"
-    assert alert["annotations"]["runbook"].startswith("docs/nights.md#")
+    assert alert["annotations"]["runbook"].startswith("docs/runbook.md#")
     for text in alert["annotations"].values():
         assert "<no value>" not in text
         assert "{{" not in text

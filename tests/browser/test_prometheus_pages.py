@@ -137,7 +137,7 @@ def test_an_alert_that_fires(watched: Watched, visitor: Visitor) -> None:
         )
         row.click()
         WebDriverWait(visitor.browser, SECONDS).until(
-            lambda _: "docs/nights.md#a-worker-is-gone" in visitor.text(), "the alert's runbook"
+            lambda _: "docs/runbook.md#a-worker-is-gone" in visitor.text(), "the alert's runbook"
         )
         visitor.browser.execute_script("arguments[0].scrollIntoView()", row)  # type: ignore[no-untyped-call]
         visitor.look("alert-firing")

@@ -111,7 +111,7 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
 def test_every_night_is_reached_by_an_alert_or_named_as_another() -> None:
     """A part of the page that no alert leads to any more."""
     used = {rule["annotations"]["runbook"].partition("#")[2] for rule in ALERTS}
-    nights = anchors(ROOT / "docs" / "nights.md") - {"what-do-i-do-when", "first"}
+    nights = anchors(ROOT / "docs" / "runbook.md") - {"runbook", "first"}
     assert nights - used == set()
 
 

@@ -1,30 +1,59 @@
-"""What the documents name is there: files, headings, settings, make targets, commands, metrics, modules."""
+"""The documents are true: links and anchors resolve, whatever they name exists, and their examples run."""
 
+import json
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from producers.cli.app import app
 from worker.observability.catalogue import EVENTS, STATE
+from worker.settings import load
+from worker.simulator.control import SimulatorControl
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "compose").rglob("*.md")])
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 MISSPELT = {"ORDERS_RETRY__ATEMPTS", "ORDERS_ACCOUNT__MAIN__VENUE"}
-"""Examples of what happens to settings that there are not."""
+"""Settings that examples misspell on purpose."""
+LANGUAGES = {"python", "js", "sh", "console", "json", "toml", "yaml", "mermaid", "text"}
+"""What a block of code may be in. ``text`` is for what nothing can check."""
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUN_SECONDS = 60.0
+"""Ten times what the slowest example takes on an idle machine."""
 
 
 def text(name: str) -> str:
-    """A document."""
+    """The text of a document."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def each_block(*languages: str) -> pytest.MarkDecorator:
+    """Run a test once for each block of code in one of these languages."""
+    found = [
+        pytest.param(block, id=f"{name}-{number}")
+        for name in NAMES
+        for number, (language, block) in enumerate(BLOCK.findall(text(name)))
+        if language in languages
+    ]
+    return pytest.mark.parametrize("block", found)
+
+
 def anchors(name: str) -> set[str]:
-    """What links to its headings end in, as GitHub makes it; blocks of code have none."""
-    prose = re.sub(r"^```.*?^```", "", text(name), flags=re.MULTILINE | re.DOTALL)
+    """The anchors that GitHub makes of a document's headings."""
+    prose = BLOCK.sub("", text(name))
     made: set[str] = set()
     for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower())
@@ -35,14 +64,14 @@ def anchors(name: str) -> set[str]:
 
 def quoted(name: str) -> Iterator[str]:
     """Everything between backticks, and each line of a block of code."""
-    for block in re.findall(r"^```[^\n]*\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL):
+    for _, block in BLOCK.findall(text(name)):
         yield from block.splitlines()
     yield from re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text(name))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name: str) -> None:
-    """A file that was moved, a heading that was reworded."""
+def test_links_and_anchors_resolve(name: str) -> None:
+    """A linked file was moved, or a linked heading was reworded."""
     for target in re.findall(r"\]\(([^)\s]+)\)", text(name)):
         if "://" in target:
             continue
@@ -54,8 +83,8 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_named_files_are_there(name: str) -> None:
-    """A path in the text that nobody will find."""
+def test_named_files_exist(name: str) -> None:
+    """A path in the text leads nowhere."""
     for said in quoted(name):
         for path in re.findall(
             r"(?<![\w/.~-])((?:worker|producers|tests|docs|compose|\.ci)/[\w./-]*\w)(?![\w*<{$])", said
@@ -65,17 +94,12 @@ def test_named_files_are_there(name: str) -> None:
             assert (ROOT / path).exists() or made or "*" in said, f"{name} names {path}"
 
 
-def defined_settings() -> set[str]:
-    """Every setting that docs/settings.md lists, its groups among them."""
-    found = set(re.findall(r"^\| `(ORDERS_[A-Z_<>]+)`", text("docs/settings.md"), re.MULTILINE))
-    return found | {name.split("__")[0] for name in found}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_named_settings_exist(name: str) -> None:
-    """A setting that was renamed, and is still promised somewhere."""
+    """A setting was renamed, and a document still has its old name."""
     places = "\n".join(map(text, ("Makefile", "compose/.env", "compose/build")))
-    known = defined_settings() | MISSPELT | set(re.findall(r"ORDERS_[A-Z_]+\w", places))
+    listed = set(re.findall(r"^\| `(ORDERS_[A-Z_<>]+)`", text("docs/settings.md"), re.MULTILINE))
+    known = listed | MISSPELT | set(re.findall(r"ORDERS_[A-Z_]+\w", places)) | {name.split("__")[0] for name in listed}
     tested = {
         variable
         for source in (ROOT / "tests").rglob("*.py")
@@ -87,31 +111,87 @@ def test_named_settings_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_named_targets_and_modules_exist(name: str) -> None:
-    """A command that a reader types, and nothing happens."""
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+def test_named_targets_modules_and_commands_exist(name: str) -> None:
+    """A reader types a command that was renamed."""
+    targets = set(re.findall(r"^([\w-]+):", text("Makefile"), re.MULTILINE))
+    commands = set(typer.main.get_group(app).commands)
     for said in quoted(name):
         for target in re.findall(r"(?:^|[;&|] *)make ([a-z][\w-]*)", said):
             assert target in targets, f"{name}: make {target}"
         for module in re.findall(r"python -m ((?:tests|worker|producers)[\w.]*)", said):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{name}: {module}"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_named_commands_exist(name: str) -> None:
-    """A command of the program that was renamed."""
-    known = set(typer.main.get_group(app).commands)
-    for said in quoted(name):
         for words in re.findall(r"(?:^|[$;&(] *)orders ([a-z]+(?:\|[a-z]+)*)", said):
-            assert set(words.split("|")) <= known, f"{name}: orders {words}"
+            assert set(words.split("|")) <= commands, f"{name}: orders {words}"
 
 
 @pytest.mark.parametrize("name", [*NAMES, "compose/prometheus/rules/orders.yaml"])
 def test_named_metrics_exist(name: str) -> None:
-    """A metric that was renamed."""
+    """A metric was renamed, and a document or an alert still has its old name."""
     known = {metric.name for metric in (*EVENTS, *STATE)}
     for metric in set(
         re.findall(r"\borders_[a-z_]+_(?:total|seconds|bytes|open|messages|busy|slots|ready)\b", text(name))
     ):
         assert metric in known, f"{name}: {metric}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_block_names_its_language(name: str) -> None:
+    """A block without a language is checked by nothing, and nobody sees that."""
+    assert {language for language, _ in BLOCK.findall(text(name))} <= LANGUAGES
+
+
+@each_block("json", "yaml")
+def test_data_can_be_parsed(block: str) -> None:
+    """A brace or an indent got lost."""
+    assert json.loads(block) if block.startswith("{") else yaml.safe_load(block)
+
+
+@each_block("toml")
+def test_toml_can_be_loaded_as_settings(block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An example names a setting that does not exist, or gives it a value that is refused."""
+    for name in [name for name in os.environ if name.startswith("ORDERS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "orders.toml").write_text(block, encoding="utf-8")
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(tmp_path / "orders.toml"))
+    assert load().accounts.keys() >= tomllib.loads(block).get("accounts", {}).keys()
+
+
+@each_block("sh", "console")
+def test_orders_can_parse_its_command_lines(block: str) -> None:
+    """An option was renamed. A line that is meant to be refused is followed by the refusal."""
+    plugins = {plugin.name: plugin for plugin in entry_points(group="orders.commands")}
+    for line, following in re.findall(r"^(?:\$ |.*exec worker )?(orders [a-z]+\b.*)\n?(.*)", block, re.MULTILINE):
+        command = line.partition(" | ")[0]
+        _, name, *arguments = [word for word in shlex.split(command, comments=True) if word != "--json"]
+        own = typer.main.get_group(app).commands.get(name)
+        parser = typer.main.get_command(plugins[name].load()) if name in plugins else own
+        refused = following.startswith((f"orders {name}: --", '{"error"'))
+        with suppress(typer.BadParameter.__base__) if refused else nullcontext():
+            parser.make_context(name, arguments)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[dict[str, str]]:
+    """The running demo, a server, the simulator and a worker: where they are."""
+    command = [sys.executable, "-m", "worker.demo", "--keep", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.integration
+@each_block("python", "js")
+def test_a_sender_runs(block: str, demo: dict[str, str], require_service: Callable[[str, object], None]) -> None:
+    """A name of the client was changed, or a message that is written by hand is not one that workers take."""
+    program = ["node", "--input-type=module", "--eval"] if "node:" in block else [sys.executable, "-c"]
+    require_service(program[0], shutil.which(program[0]))
+    SimulatorControl(demo["simulator"]).reset()
+    environment = {**os.environ, "ORDERS_REDIS_URL": demo["redis_url"]}
+    printed = subprocess.run(
+        [*program, block], env=environment, stdout=subprocess.PIPE, text=True, timeout=RUN_SECONDS, check=True
+    ).stdout
+    assert printed == ("accepted ok the venue took it\n" if "print(" in block or "console.log" in block else "")
