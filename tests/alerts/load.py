@@ -6,7 +6,7 @@ from typing import Self
 
 import redis
 
-from tests.nodes import Bed
+from tests.support.stack import Bed
 
 PAIR = "USD_BTC_PERP"
 

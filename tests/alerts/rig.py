@@ -16,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from tests.nodes import ROOT, ProcessNode
-from tests.servers import free_port
+from tests.support.node import ROOT
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
 
 COMPOSE = ROOT / "compose"
 RULES = COMPOSE / "prometheus" / "rules" / "orders.yaml"

@@ -28,7 +28,9 @@ from tests.alerts.rig import (
     program,
     read,
 )
-from tests.nodes import Bed, WorkerNode, accounts, until
+from tests.support.node import until
+from tests.support.stack import Bed, accounts
+from tests.support.workers import WorkerNode
 
 pytestmark = pytest.mark.integration
 

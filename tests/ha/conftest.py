@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from producers.commands import Withdraw
-from tests.nodes import WorkerNode, demo_accounts
-from tests.nodes.worker import QUICK
+from tests.support.stack import demo_accounts
+from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY as KEY
 

@@ -25,8 +25,8 @@ from tests.benchmarks.rig import Bench, Rig
 from tests.ha import failover
 from tests.ha.rabbit import PortMapper, RabbitNode, installed
 from tests.ha.tls_server import TlsServer
-from tests.nodes import WorkerNode
-from tests.servers import Server, free_port
+from tests.support.servers import Server, free_port
+from tests.support.workers import WorkerNode
 from worker.simulator.server import SimulatorServer
 
 KINDS = ("close", "cancel", "withdraw", "positions")

@@ -11,8 +11,8 @@ from uuid import uuid4
 import psutil
 from kombu import Connection, pools
 
-from tests.nodes import ProcessNode
-from tests.servers import free_port
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own wrapper around it changes the user and the folders."""

@@ -21,8 +21,8 @@ from producers.settings import QueueSettings
 from tests.ha.certificates import PrivateCa, Signed
 from tests.ha.conftest import MakeWorker
 from tests.ha.sentinels import PASSWORD, Quorum, RedisNode
-from tests.nodes.flower import FlowerNode
-from tests.servers import free_port
+from tests.support.flower import FlowerNode
+from tests.support.servers import free_port
 from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.ha.certificates import PrivateCa
-from tests.servers import Server, free_port
+from tests.support.servers import Server, free_port
 
 
 class TlsServer(Server):

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import Bed, Door, Ended, Shut, accounts, until
-from tests.nodes.doors import make_certificate
+from tests.support.node import until
+from tests.support.stack import Bed, Ended, accounts
+from tests.support.tcp_proxy import Door, Shut, make_certificate
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration

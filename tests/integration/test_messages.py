@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.nodes import Bed, until
-from tests.nodes.bed import foreign_app
+from tests.support.node import until
+from tests.support.stack import Bed, foreign_app
 
 pytestmark = pytest.mark.integration
 

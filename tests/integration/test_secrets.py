@@ -17,7 +17,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.nodes import Bed, Door, Monitor, Shut, accounts, until
+from tests.support.node import until
+from tests.support.redis_monitor import Monitor
+from tests.support.stack import Bed, accounts
+from tests.support.tcp_proxy import Door, Shut
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.nodes import Bed, Monitor
+from tests.support.redis_monitor import Monitor
+from tests.support.stack import Bed
 
 pytestmark = pytest.mark.integration
 

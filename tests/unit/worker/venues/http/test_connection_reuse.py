@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.certificates import certificate
-from tests.peers import OK, answer, peer, post, read_request, reset
+from tests.support.certificates import certificate
+from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from worker.venues.http.base import HttpLimits, NoResponse, Response
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
 from worker.venues.http.transport import Transport

@@ -7,8 +7,8 @@ from typing import Any
 import redis
 from pytest_celery import RedisTestBackend, RedisTestBroker
 
-from tests.nodes.kind import Kind
-from tests.servers import free_port
+from tests.support.backend import Kind
+from tests.support.servers import free_port
 
 
 class ServerNode(Kind):

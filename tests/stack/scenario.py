@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.stack.machine import ROOT, Stack, StackError, docker, need, run, until
-from tests.stack.told import Told
+from tests.stack.outcome import Told
 
 ACCOUNTS = {
     "main": "demo-everstrike-key",

@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from tests.stack.machine import SERVICES, Stack, docker, need, run, until
-from tests.stack.told import Told
+from tests.stack.outcome import Told
 
 METRICS_PORT = 9464
 UNWANTED = (

@@ -1,5 +1,5 @@
-"""The images of container-backed nodes: `python -m tests.nodes.images COMMAND...` builds them and runs the command with
-their names. `IMAGES`, the settings that compose/offline/build prints, uses those and builds none.
+"""The images of container-backed nodes: `python -m tests.support.images COMMAND...` builds them and runs the command
+with their names. `IMAGES`, the settings that compose/offline/build prints, uses those and builds none.
 """
 
 import os
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.nodes.node import ROOT
+from tests.support.node import ROOT
 
 
 def main(command: list[str]) -> int:

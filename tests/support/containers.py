@@ -19,7 +19,7 @@ import docker
 from docker.models.containers import Container
 from pytest_docker_tools.wrappers import Container as Wrapped
 
-from tests.nodes.node import START_SECONDS, Node
+from tests.support.node import START_SECONDS, Node
 
 IMAGES = {
     "worker": os.environ.get("ORDERS_TEST_WORKER_IMAGE", "order-execution-worker:local"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import celery
 
-from tests.nodes.kind import Kind
+from tests.support.backend import Kind
 
 READY = " ready."
 """Celery's last line of starting; the blank keeps it from matching a word inside another."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from tests.nodes.node import until
-from tests.nodes.process import ProcessNode
-from tests.servers import free_port
+from tests.support.node import until
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
 
 USER, PASSWORD = "night", "watch-0451"
 
