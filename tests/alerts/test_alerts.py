@@ -28,8 +28,8 @@ from tests.alerts.rig import (
     program,
     read,
 )
-from tests.support.node import until
 from tests.support.stack import Bed, accounts
+from tests.support.waiting import until
 from tests.support.workers import WorkerNode
 
 pytestmark = pytest.mark.integration

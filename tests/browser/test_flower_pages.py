@@ -19,9 +19,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.flower import PASSWORD, USER, FlowerNode
-from tests.support.node import until
 from tests.support.servers import Server
 from tests.support.stack import accounts, foreign_app
+from tests.support.waiting import until
 from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
 

@@ -19,8 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.alerts.load import Load
 from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.integration.conftest import make_bed, simulator
-from tests.support.node import until
 from tests.support.stack import Bed
+from tests.support.waiting import until
 
 __all__ = ["make_bed", "simulator"]
 

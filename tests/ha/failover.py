@@ -26,8 +26,8 @@ from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, withdrawal
 from tests.ha.sentinels import DOWN_MS, MASTER, Quorum, RedisNode
-from tests.support.node import until
 from tests.support.stack import demo_accounts
+from tests.support.waiting import until
 from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
 

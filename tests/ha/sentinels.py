@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import redis
 
-from tests.support.node import until
 from tests.support.processes import ProcessNode
 from tests.support.servers import binary, free_port
+from tests.support.waiting import until
 
 MASTER = "orders"
 PASSWORD, SENTINEL_PASSWORD = "server-pw-1f2e", "sentinel-pw-3d4c"

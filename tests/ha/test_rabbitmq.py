@@ -17,9 +17,9 @@ from producers.settings import QueueSettings
 from tests.ha.certificates import PrivateCa
 from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.rabbit import PortMapper, RabbitNode, installed
-from tests.support.node import until
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
+from tests.support.waiting import until
 from worker.bootstrap import build_app
 from worker.broker.dead_letters import SUFFIX
 from worker.celery_app.queues import QUEUES

@@ -25,8 +25,8 @@ from producers.redis.server_info import online_replicas
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, Quorum, RedisNode
-from tests.support.node import until
 from tests.support.servers import free_port
+from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}

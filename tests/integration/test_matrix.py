@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.node import until
 from tests.support.stack import Bed, Ended, accounts
 from tests.support.tcp_proxy import Door, Shut, make_certificate
+from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.node import until
 from tests.support.stack import Bed, foreign_app
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_celery import CeleryTestSetup
 
-from tests.support.node import until
 from tests.support.servers import free_port
 from tests.support.stack import Bed
+from tests.support.waiting import until
 from worker.observability import catalogue
 
 pytestmark = pytest.mark.integration

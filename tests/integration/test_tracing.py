@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from producers.client import OrderClient
 from producers.commands import Close, Withdraw
-from tests.support.node import until
 from tests.support.servers import free_port
 from tests.support.stack import Bed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

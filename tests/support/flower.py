@@ -9,9 +9,9 @@ from typing import Any
 
 import requests
 
-from tests.support.node import until
 from tests.support.processes import ProcessNode
 from tests.support.servers import free_port
+from tests.support.waiting import until
 
 USER, PASSWORD = "night", "watch-0451"
 

@@ -1,34 +1,16 @@
 """What processes and containers have in common as nodes of a test."""
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import pytest
 from pytest_celery import CeleryTestContainer
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 """How long a node may take until it is ready: far more than it needs, for machines that are busy."""
-
-T = TypeVar("T")
-
-
-def until(
-    condition: Callable[[], T],
-    what: str | Callable[[], str],
-    seconds: float = 30.0,
-    every: float = 0.02,
-) -> T:
-    """Return the first true value of `condition`; fail, saying `what` was waited for, after `seconds`."""
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() >= ends_at:
-            pytest.fail(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
-        time.sleep(every)
-    return found
 
 
 def outer_environment() -> dict[str, str]:
@@ -113,6 +95,3 @@ class Node(CeleryTestContainer):
     def tail(self, lines: int = 40) -> str:
         """The end of its log, for failure messages."""
         return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
-
-
-__all__ = ["ROOT", "START_SECONDS", "Node", "outer_environment", "until"]

@@ -15,7 +15,7 @@ from kombu.pools import producers
 from pytest_celery import CeleryTestSetup
 
 from producers.settings import QueueSettings
-from tests.support.node import until
+from tests.support.waiting import until
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
