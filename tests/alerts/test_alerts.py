@@ -28,7 +28,7 @@ from tests.alerts.rig import (
     program,
     read,
 )
-from tests.support.stack import Bed, accounts
+from tests.support.stack import Stack, accounts
 from tests.support.waiting import until
 from tests.support.workers import WorkerNode
 
@@ -52,7 +52,7 @@ class FaultyWorker(WorkerNode):
 class Story:
     """Everything of the story, and what came of it."""
 
-    bed: Bed
+    bed: Stack
     prometheus: Prometheus
     webhook: Webhook
     other: WorkerNode
@@ -88,7 +88,7 @@ def late_venue() -> Iterator[LateVenue]:
 
 @pytest.fixture(scope="module")
 def story(
-    make_bed: Callable[..., Bed],
+    make_bed: Callable[..., Stack],
     late_venue: LateVenue,
     tmp_path_factory: pytest.TempPathFactory,
     require_service: Callable[[str, object], None],
@@ -152,7 +152,7 @@ def tell(story: Story) -> None:
     servers_go_wrong(story)
 
 
-def commands_go_wrong(bed: Bed) -> None:
+def commands_go_wrong(bed: Stack) -> None:
     """A lost withdrawal, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that it refuses, a
     clock that is off."""
     long_ago = int(time.time() * 1000) - 7_200_000
@@ -172,7 +172,7 @@ def commands_go_wrong(bed: Bed) -> None:
         bed.ended(bed.send("orders.close", account="late", pair=PAIR, qty="0.001"))
 
 
-def queues_go_wrong(bed: Bed) -> None:
+def queues_go_wrong(bed: Stack) -> None:
     """Commands that waited, one that nobody takes, one that nobody can read, one that was lost on its way."""
     late = {"enqueued_at": int(time.time() * 1000) - 60_000}
     for _ in range(60):

@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project 
 from tests.integration.channel_rig import Broker  # noqa: E402
 from tests.support.backend import IN_CONTAINERS  # noqa: E402
 from tests.support.redis_node import BackendNode, BrokerNode, ServerNode  # noqa: E402
-from tests.support.stack import Bed, Setup, demo_accounts, ledger_url  # noqa: E402
+from tests.support.stack import Setup, demo_accounts, ledger_url  # noqa: E402
+from tests.support.stack import Stack as Bed  # noqa: E402
 from tests.support.workers import QUICK, WorkerNode  # noqa: E402
 from worker.simulator.server import SimulatorServer  # noqa: E402
 

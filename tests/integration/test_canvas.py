@@ -15,7 +15,7 @@ from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Positions, Withdraw
 from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome
-from tests.support.stack import Bed
+from tests.support.stack import Stack as Bed
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

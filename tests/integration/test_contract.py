@@ -15,7 +15,8 @@ from celery import Celery, chain, group
 
 from producers.client import OrderClient
 from producers.commands import Cancel, Close, Positions, Withdraw
-from tests.support.stack import Bed, foreign_app
+from tests.support.stack import Stack as Bed
+from tests.support.stack import foreign_app
 from tests.support.waiting import until
 from worker.simulator.records import ContractPosition
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from tests.support.flower import FlowerNode, Page
-from tests.support.stack import Bed, demo_accounts
+from tests.support.stack import Stack as Bed
+from tests.support.stack import demo_accounts
 from tests.support.waiting import until
 from tests.support.workers import QUICK, WorkerNode
 from worker.celery_app.queues import SERVED

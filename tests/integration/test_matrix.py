@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.stack import Bed, Ended, accounts
+from tests.support.stack import Ended, accounts
+from tests.support.stack import Stack as Bed
 from tests.support.tcp_proxy import Door, Shut, make_certificate
 from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.stack import Bed, foreign_app
+from tests.support.stack import Stack as Bed
+from tests.support.stack import foreign_app
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

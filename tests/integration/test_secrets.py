@@ -18,7 +18,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from tests.support.redis_monitor import Monitor
-from tests.support.stack import Bed, accounts
+from tests.support.stack import Stack as Bed
+from tests.support.stack import accounts
 from tests.support.tcp_proxy import Door, Shut
 from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.redis_monitor import Monitor
-from tests.support.stack import Bed
+from tests.support.stack import Stack as Bed
 
 pytestmark = pytest.mark.integration
 

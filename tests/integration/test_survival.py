@@ -18,7 +18,8 @@ from pytest_celery import CeleryTestSetup, CeleryTestWorker
 from tests.support.backend import IN_CONTAINERS
 from tests.support.processes import ProcessNode
 from tests.support.redis_node import BackendNode, ServerNode
-from tests.support.stack import Bed, Ended, foreign_app
+from tests.support.stack import Ended, foreign_app
+from tests.support.stack import Stack as Bed
 from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from producers.client import OrderClient
 from producers.commands import Close, Withdraw
 from tests.support.servers import free_port
-from tests.support.stack import Bed
+from tests.support.stack import Stack as Bed
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

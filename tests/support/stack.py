@@ -75,7 +75,7 @@ class Ended:
 
 
 @dataclass
-class Bed:
+class Stack:
     """Everything a test of the whole way needs."""
 
     setup: CeleryTestSetup
