@@ -20,7 +20,6 @@ from tests.alerts.rig import (
     DASHBOARD,
     RULES,
     Alertmanager,
-    Lag,
     LateVenue,
     Prometheus,
     Webhook,
@@ -29,6 +28,7 @@ from tests.alerts.rig import (
     read,
 )
 from tests.support.stack import Stack, accounts
+from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
 from tests.support.workers import WorkerNode
 
@@ -56,7 +56,7 @@ class Story:
     prometheus: Prometheus
     webhook: Webhook
     other: WorkerNode
-    lag: Lag
+    ledger_proxy: FaultyProxy
     unanswered: list[str]
 
     def heard(self, *names: str, seconds: float = 30.0) -> None:
@@ -105,8 +105,8 @@ def story(
         "ORDERS_LEDGER__INTENT_SECONDS": "1",
     }
     bed = make_bed(started=0, **settings)
-    lag = Lag(bed.setup.broker.container.port)
-    environment = bed.workers[0].container.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{lag.port}/2"}
+    proxy = FaultyProxy(bed.broker_url)
+    environment = bed.workers[0].container.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{proxy.port}/2"}
     workers = [FaultyWorker(folder / name, environment) for name in ("one", "two")]
     webhook = Webhook()
     alertmanager = Alertmanager(folder, webhook.url)
@@ -117,14 +117,14 @@ def story(
             node.start()
         for node in nodes:
             node.ready()
-        told = Story(bed, prometheus, webhook, workers[1], lag, [])
+        told = Story(bed, prometheus, webhook, workers[1], proxy, [])
         tell(told)
         yield told
     finally:
         for node in reversed(nodes):
             node.teardown()
         webhook.close()
-        lag.close()
+        proxy.close()
 
 
 def tell(story: Story) -> None:
@@ -146,9 +146,9 @@ def tell(story: Story) -> None:
         bed.venue.clear_faults()
         story.unanswered.extend(unanswered(story.prometheus))
         story.other.kill()
-        story.lag.seconds = 0.3
+        story.ledger_proxy.reply_delay_seconds = 0.3
         story.heard("OrdersLedgerSlow", "OrdersWorkerNotScraped")
-        story.lag.seconds = 0.0
+        story.ledger_proxy.reply_delay_seconds = 0.0
     servers_go_wrong(story)
 
 

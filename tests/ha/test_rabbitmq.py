@@ -14,9 +14,9 @@ from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
-from tests.ha.certificates import PrivateCa
 from tests.ha.conftest import KEY, MakeWorker, withdrawal
 from tests.ha.rabbit import PortMapper, RabbitNode, installed
+from tests.support.certificates import CertificateAuthority
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
@@ -28,22 +28,22 @@ from worker.simulator.server import SimulatorServer
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[PrivateCa, PrivateCa]:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[CertificateAuthority, CertificateAuthority]:
     """Who signed the broker's certificate, and who did not."""
     folder = tmp_path_factory.mktemp("certificates")
-    return PrivateCa(folder, "ours"), PrivateCa(folder, "theirs")
+    return CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs")
 
 
 @pytest.fixture(scope="module")
 def rabbit(
     require_service: Callable[[str, object], None],
     tmp_path_factory: pytest.TempPathFactory,
-    authority: tuple[PrivateCa, PrivateCa],
+    authority: tuple[CertificateAuthority, CertificateAuthority],
 ) -> Iterator[RabbitNode]:
     """A broker."""
     require_service("rabbitmq-server", installed())
     folder = tmp_path_factory.mktemp("rabbit")
-    own = authority[0].sign("rabbit", "IP:127.0.0.1")
+    own = authority[0].issue("rabbit", "IP:127.0.0.1")
     files = {"cacertfile": authority[0].certificate, "certfile": own.certificate, "keyfile": own.key}
     mapper = PortMapper(folder)
     node = RabbitNode(folder, mapper, [f"ssl_options.{name} = {path}" for name, path in files.items()])
@@ -246,7 +246,9 @@ def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str]) -
             client.enqueue(withdrawal(), "known-id")
 
 
-def test_tls_is_checked(rabbit: RabbitNode, server: Server, authority: tuple[PrivateCa, PrivateCa]) -> None:
+def test_tls_is_checked(
+    rabbit: RabbitNode, server: Server, authority: tuple[CertificateAuthority, CertificateAuthority]
+) -> None:
     """By CA and by name, for workers and for clients."""
     ours, theirs = (each.certificate for each in authority)
     base = f"amqps://guest:guest@127.0.0.1:{rabbit.tls_port}//"

@@ -18,9 +18,9 @@ from producers.commands import Cancel, Withdraw
 from producers.errors import BrokerUnavailable
 from producers.redis.client import connect
 from producers.settings import QueueSettings
-from tests.ha.certificates import PrivateCa, Signed
 from tests.ha.conftest import MakeWorker
 from tests.ha.sentinels import PASSWORD, Quorum, RedisNode
+from tests.support.certificates import Certificate, CertificateAuthority
 from tests.support.flower import FlowerNode
 from tests.support.servers import free_port
 from worker.bootstrap import build_app
@@ -31,14 +31,14 @@ from worker.settings import WorkerSettings
 class Chain:
     """Who is trusted, and who is not."""
 
-    ca: PrivateCa
-    other_ca: PrivateCa
-    server: Signed
-    elsewhere: Signed
+    ca: CertificateAuthority
+    other_ca: CertificateAuthority
+    server: Certificate
+    elsewhere: Certificate
     """The same CA's, for another host."""
-    client: Signed
+    client: Certificate
 
-    def options(self, own: Signed, clients: str) -> dict[str, str]:
+    def options(self, own: Certificate, clients: str) -> dict[str, str]:
         """A server's options; ``clients`` is yes or no: whether they must show a certificate."""
         return {
             "tls-cert-file": str(own.certificate),
@@ -52,10 +52,10 @@ class Chain:
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Certificates for this module."""
     folder = tmp_path_factory.mktemp("certificates")
-    ca, other = PrivateCa(folder, "ours"), PrivateCa(folder, "theirs")
+    ca, other = CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs")
     here = "IP:127.0.0.1"
     return Chain(
-        ca, other, ca.sign("server", here), ca.sign("elsewhere", "DNS:redis.elsewhere"), ca.sign("client", here)
+        ca, other, ca.issue("server", here), ca.issue("elsewhere", "DNS:redis.elsewhere"), ca.issue("client", here)
     )
 
 
@@ -70,11 +70,11 @@ def program(require_service: Callable[[str, object], None]) -> str:
 @pytest.fixture(scope="module")
 def serve(
     chain: Chain, program: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Signed, str], RedisNode]]:
+) -> Iterator[Callable[[Certificate, str], RedisNode]]:
     """Start a server that speaks TLS alone."""
     made: list[RedisNode] = []
 
-    def start(own: Signed, clients: str = "no") -> RedisNode:
+    def start(own: Certificate, clients: str = "no") -> RedisNode:
         port = free_port()
         tls = [f"{name} {value}" for name, value in chain.options(own, clients).items()]
         durable = ["appendonly yes", "appendfsync always", "save ''", "maxmemory-policy noeviction"]
@@ -92,7 +92,7 @@ def serve(
         node.teardown()
 
 
-def url_of(node: RedisNode, ca: Path | None, own: Signed | None = None) -> str:
+def url_of(node: RedisNode, ca: Path | None, own: Certificate | None = None) -> str:
     """The URL of a setting."""
     query = [f"ssl_ca_certs={ca}"] if ca else []
     query += [f"ssl_certfile={own.certificate}", f"ssl_keyfile={own.key}"] if own else []

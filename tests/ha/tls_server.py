@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.ha.certificates import PrivateCa
+from tests.support.certificates import CertificateAuthority
 from tests.support.servers import Server, free_port
 
 
@@ -13,8 +13,8 @@ class TlsServer(Server):
 
     def __init__(self, *options: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="orders-tls-"))
-        ca = PrivateCa(self._folder, "ca")
-        own = ca.sign("server", "IP:127.0.0.1")
+        ca = CertificateAuthority(self._folder, "ca")
+        own = ca.issue("server", "IP:127.0.0.1")
         self.tls_port, self._ca = free_port(), ca.certificate
         tls = {"port": self.tls_port, "cert-file": own.certificate, "key-file": own.key, "ca-cert-file": ca.certificate}
         words = [word for name, value in tls.items() for word in (f"--tls-{name}", str(value))]

@@ -1,95 +1,77 @@
-"""A TCP port in front of the simulator, shut in one of the ways in which a venue can't be reached, until it is opened.
-
-An open door passes bytes on in both directions, and can note what it passed.
-"""
+"""A TCP proxy in front of one server, with faults that a network can have; its words are toxiproxy's."""
 
 import contextlib
 import enum
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
-from pathlib import Path
+import time
 from urllib.parse import urlsplit
 
-CHUNK = 65_536
+from tests.support.certificates import Certificate
+
+CHUNK_BYTES = 65_536
 
 
-class Shut(enum.Enum):
-    """In which way a door is shut."""
+class ProxyFault(enum.Enum):
+    """Why nobody gets through a proxy until `FaultyProxy.remove_fault`."""
 
-    REFUSES = "nobody listens: the kernel refuses each connection"
-    IGNORES = "the queue of connections is full: the kernel drops each SYN, and connecting takes for ever"
+    NONE = "connections are forwarded from the start"
+    CONNECTION_REFUSED = "nobody listens: the kernel refuses each connection"
+    SYN_DROPPED = "the queue of connections is full: the kernel drops each SYN, and connecting takes for ever"
     NO_TLS = "what answers speaks no TLS"
-    NOT_AT_ALL = "open from the start"
 
 
-def make_certificate(folder: Path) -> Path:
-    """A fresh self-signed certificate for 127.0.0.1, with its key in the same file."""
-    openssl = shutil.which("openssl")
-    assert openssl, "openssl makes the certificate for the TLS tests and is not installed"
-    key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=venue.test"
-    subprocess.run(
-        [openssl, *words.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    both.write_bytes(key.read_bytes() + certificate.read_bytes())
-    return both
+class FaultyProxy:
+    """A port of 127.0.0.1 that forwards to a server, and keeps what clients sent through it."""
 
-
-class Door:
-    """One port. `url` is where a client knocks; `open` lets through those who knock from then on."""
-
-    def __init__(self, target: str, shut: Shut, certificate: Path | None = None) -> None:
-        """`target` is the simulator's URL; with a certificate the door speaks TLS once it is open."""
+    def __init__(
+        self, target: str, fault: ProxyFault = ProxyFault.NONE, certificate: Certificate | None = None
+    ) -> None:
+        """``target`` is the server's URL. With a certificate the proxy speaks TLS with its clients."""
         parts = urlsplit(target)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._shut = shut
+        self._fault = fault
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
         if self._tls and certificate:
-            self._tls.load_cert_chain(certificate)
-        self._open = threading.Event()
-        self._closed = False
+            self._tls.load_cert_chain(*certificate)
         self._fillers: list[socket.socket] = []
-        self._passing: set[socket.socket] = set()
-        self.sent = bytearray()
-        """Everything clients sent through this door."""
+        self._connections: set[socket.socket] = set()
+        self.received = bytearray()
+        """Everything that clients sent, decrypted."""
+        self.reply_delay_seconds = 0.0
+        """How long each piece of a reply is kept back."""
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
-        if shut is Shut.IGNORES:
-            self._listener.listen(0)
-            self._fill()
-        elif shut is Shut.NO_TLS:
+        self.port: int = self._listener.getsockname()[1]
+        if fault is ProxyFault.SYN_DROPPED:
+            self._fill_backlog()
+        elif fault is not ProxyFault.CONNECTION_REFUSED:
             self._listen()
-        elif shut is Shut.NOT_AT_ALL:
-            self.open()
 
     @property
     def url(self) -> str:
-        """Where it is, `https` when it speaks TLS."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
+        """An `https` URL when the proxy speaks TLS, else an `http` one."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
-    def open(self) -> None:
-        """Let everyone through from now on."""
-        self._open.set()
-        if self._shut is not Shut.NO_TLS:
+    def remove_fault(self) -> None:
+        """Forward connections that are made from now on."""
+        removed, self._fault = self._fault, ProxyFault.NONE
+        if removed in (ProxyFault.CONNECTION_REFUSED, ProxyFault.SYN_DROPPED):
             self._listen()
         for filler in self._fillers:
             filler.close()
 
     def close(self) -> None:
-        """End it and every connection through it."""
-        self._closed = True
-        for end in (self._listener, *self._fillers, *list(self._passing)):
+        """Close the port and every connection through it."""
+        for end in (self._listener, *self._fillers, *list(self._connections)):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def _fill(self) -> None:
+    def _fill_backlog(self) -> None:
         """Connect until the kernel takes no more."""
+        self._listener.listen(0)
         for _ in range(16):
             filler = socket.socket()
             filler.settimeout(0.1)
@@ -102,36 +84,36 @@ class Door:
 
     def _listen(self) -> None:
         self._listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True, name="door").start()
+        threading.Thread(target=self._accept, daemon=True, name="proxy").start()
 
     def _accept(self) -> None:
-        while not self._closed:
-            try:
+        with contextlib.suppress(OSError):  # closed
+            while True:
                 client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True, name="door-connection").start()
+                threading.Thread(target=self._serve, args=(client,), daemon=True, name="proxy-connection").start()
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            if not self._open.is_set():
-                client.recv(CHUNK)
+            if self._fault is ProxyFault.NO_TLS:
+                client.recv(CHUNK_BYTES)
                 client.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
                 return
-            inner = self._tls.wrap_socket(client, server_side=True) if self._tls else client
-            with inner, socket.create_connection(self._target) as venue:
-                self._passing |= {inner, venue}
-                back = threading.Thread(target=self._pump, args=(venue, inner, False), daemon=True)
-                back.start()
-                self._pump(inner, venue, True)
-                back.join()
-                self._passing -= {inner, venue}
+            near = self._tls.wrap_socket(client, server_side=True) if self._tls else client
+            with near, socket.create_connection(self._target) as far:
+                self._connections |= {near, far}
+                replies = threading.Thread(target=self._forward, args=(far, near, True), daemon=True)
+                replies.start()
+                self._forward(near, far, False)
+                replies.join()
+                self._connections -= {near, far}
 
-    def _pump(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(CHUNK):
-                if note:
-                    self.sent += data
+            while data := source.recv(CHUNK_BYTES):
+                if is_reply:
+                    time.sleep(self.reply_delay_seconds)
+                else:
+                    self.received += data
                 sink.sendall(data)
         for end in (source, sink):
             with contextlib.suppress(OSError):

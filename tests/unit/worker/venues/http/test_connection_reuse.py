@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.certificates import certificate
+from tests.support.certificates import self_signed
 from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from worker.venues.http.base import HttpLimits, NoResponse, Response
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
@@ -25,7 +25,7 @@ EARLY = (
 @pytest.fixture
 def server_tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     """A server's side of TLS, and the file that a client trusts it by."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context, str(cert)
