@@ -330,14 +330,14 @@ def databases(bed: Bed) -> str:
     }
     found = []
     for number in range(16):
-        with server.database(number) as db:
+        with server.client(number) as db:
             found += [f"{number} {key} {readers[db.type(key)](db, key)}" for key in db.scan_iter()]
     return "\n".join(found)
 
 
 def append_only_file(bed: Bed) -> str:
     """Everything that was ever written to the server, bodies of messages decoded too."""
-    raw = b"".join(bed.setup.broker.container.written(".aof")).decode("latin-1")
+    raw = b"".join(bed.setup.broker.container.written_files(".aof")).decode("latin-1")
     bodies = [base64.b64decode(body).decode("latin-1") for body in re.findall(r'"body": "([A-Za-z0-9+/=]+)"', raw)]
     assert bodies
     return raw + "\n".join(bodies)

