@@ -23,7 +23,7 @@ from tests.benchmarks.contenders import named
 from tests.benchmarks.machine import machine
 from tests.benchmarks.rig import Bench, Rig
 from tests.ha import failover
-from tests.ha.rabbit import PortMapper, RabbitNode, installed
+from tests.ha.rabbitmq import PortMapper, RabbitNode, installed
 from tests.ha.tls_server import TlsServer
 from tests.support.servers import Server, free_port
 from tests.support.workers import WorkerNode

@@ -15,7 +15,7 @@ from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker, withdrawal
-from tests.ha.rabbit import PortMapper, RabbitNode, installed
+from tests.ha.rabbitmq import PortMapper, RabbitNode, installed
 from tests.support.certificates import CertificateAuthority
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
