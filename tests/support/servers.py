@@ -35,6 +35,11 @@ def free_port() -> int:
             return port
 
 
+def option_words(options: Mapping[str, object]) -> list[str]:
+    """A server's options by name, as words of its command line."""
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
 class ServerRole:
     """What makes a node a server: every write is on disk before it is answered, and nothing is ever evicted.
 
@@ -65,9 +70,9 @@ class ServerRole:
 
     def arguments(self) -> Sequence[str]:
         """The command line; of an option that is given twice the server takes the last."""
-        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.data_folder]
-        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"]
-        return [self.server_program, *where, *durable, *self.options]
+        where = {"port": self.port, "bind": "127.0.0.1", "dir": self.data_folder}
+        durable = {"save": "", "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+        return [self.server_program, *option_words({**where, **durable}), *self.options]
 
     def is_up(self) -> bool:
         """Whether the server answers, its data loaded."""
