@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from tests.stack import checks, scenario
-from tests.stack.machine import ROOT, SERVICES, Stack, StackError, docker, need, run
+from tests.stack.compose_project import ROOT, SERVICES, Stack, StackError, docker, need, run
 from tests.stack.outcome import Told
 
 TOTAL_SECONDS = 9 * 60

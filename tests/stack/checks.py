@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tests.stack.machine import SERVICES, Stack, docker, need, run
+from tests.stack.compose_project import SERVICES, Stack, docker, need, run
 from tests.stack.outcome import Told
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.stack.machine import ROOT, Stack, StackError, docker, need, run
+from tests.stack.compose_project import ROOT, Stack, StackError, docker, need, run
 from tests.stack.outcome import Told
 from tests.support.waiting import until
 
