@@ -81,7 +81,7 @@ stack-test: $(VENV)/.installed ## the whole stack in containers: built without a
 	$(BIN)/python -m tests.stack
 
 test-docker: $(VENV)/.installed ## integration tests with server and workers in containers instead of local processes (4 minutes)
-	$(BIN)/python -m tests.nodes.images $(BIN)/python -m pytest $(DOCKER_TESTS) $(DOCKER_ARGS)
+	$(BIN)/python -m tests.support.images $(BIN)/python -m pytest $(DOCKER_TESTS) $(DOCKER_ARGS)
 
 lock: $(VENV)/.installed ## compile the lock files from pyproject.toml (versions already locked stay)
 	$(BIN)/python .ci/lock.py

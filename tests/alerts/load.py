@@ -6,7 +6,7 @@ from typing import Self
 
 import redis
 
-from tests.nodes import Bed
+from tests.support.stack import Stack
 
 PAIR = "USD_BTC_PERP"
 
@@ -14,7 +14,7 @@ PAIR = "USD_BTC_PERP"
 class Load:
     """Sends so many commands a second, of every kind, until it is stopped; a broker that is away gets none."""
 
-    def __init__(self, bed: Bed, rate: float = 20.0) -> None:
+    def __init__(self, bed: Stack, rate: float = 20.0) -> None:
         self._bed = bed
         self._pause = 1 / rate
         self._over = threading.Event()

@@ -1,10 +1,8 @@
 """Prometheus and Alertmanager as processes, with the configuration of ``compose/`` in a hurry."""
 
-import contextlib
 import json
 import re
 import shutil
-import socket
 import threading
 import time
 import urllib.parse
@@ -16,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from tests.nodes import ROOT, ProcessNode
-from tests.servers import free_port
+from tests.support.node import ROOT
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
 
 COMPOSE = ROOT / "compose"
 RULES = COMPOSE / "prometheus" / "rules" / "orders.yaml"
@@ -183,45 +182,6 @@ class Webhook:
         """Listen no more."""
         self._server.shutdown()
         self._server.server_close()
-
-
-class Lag:
-    """A TCP port before another one, which keeps back every reply for so many seconds."""
-
-    def __init__(self, port: int) -> None:
-        self.seconds = 0.0
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-            except ConnectionRefusedError:
-                near.close()
-                continue
-            except OSError:
-                return
-            for source, sink, late in ((near, far, False), (far, near, True)):
-                threading.Thread(target=self._pass, args=(source, sink, late), daemon=True).start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket, late: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                if late:
-                    time.sleep(self.seconds)
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        self._listener.close()
 
 
 class LateVenue:

@@ -20,7 +20,6 @@ from tests.alerts.rig import (
     DASHBOARD,
     RULES,
     Alertmanager,
-    Lag,
     LateVenue,
     Prometheus,
     Webhook,
@@ -28,7 +27,10 @@ from tests.alerts.rig import (
     program,
     read,
 )
-from tests.nodes import Bed, WorkerNode, accounts, until
+from tests.support.stack import Stack, accounts
+from tests.support.tcp_proxy import FaultyProxy
+from tests.support.waiting import until
+from tests.support.workers import WorkerNode
 
 pytestmark = pytest.mark.integration
 
@@ -50,11 +52,11 @@ class FaultyWorker(WorkerNode):
 class Story:
     """Everything of the story, and what came of it."""
 
-    bed: Bed
+    bed: Stack
     prometheus: Prometheus
     webhook: Webhook
     other: WorkerNode
-    lag: Lag
+    ledger_proxy: FaultyProxy
     unanswered: list[str]
 
     def heard(self, *names: str, seconds: float = 30.0) -> None:
@@ -86,7 +88,7 @@ def late_venue() -> Iterator[LateVenue]:
 
 @pytest.fixture(scope="module")
 def story(
-    make_bed: Callable[..., Bed],
+    make_bed: Callable[..., Stack],
     late_venue: LateVenue,
     tmp_path_factory: pytest.TempPathFactory,
     require_service: Callable[[str, object], None],
@@ -103,8 +105,8 @@ def story(
         "ORDERS_LEDGER__INTENT_SECONDS": "1",
     }
     bed = make_bed(started=0, **settings)
-    lag = Lag(bed.setup.broker.container.port)
-    environment = bed.workers[0].container.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{lag.port}/2"}
+    proxy = FaultyProxy(bed.broker_url)
+    environment = bed.workers[0].container.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{proxy.port}/2"}
     workers = [FaultyWorker(folder / name, environment) for name in ("one", "two")]
     webhook = Webhook()
     alertmanager = Alertmanager(folder, webhook.url)
@@ -115,14 +117,14 @@ def story(
             node.start()
         for node in nodes:
             node.ready()
-        told = Story(bed, prometheus, webhook, workers[1], lag, [])
+        told = Story(bed, prometheus, webhook, workers[1], proxy, [])
         tell(told)
         yield told
     finally:
         for node in reversed(nodes):
             node.teardown()
         webhook.close()
-        lag.close()
+        proxy.close()
 
 
 def tell(story: Story) -> None:
@@ -144,13 +146,13 @@ def tell(story: Story) -> None:
         bed.venue.clear_faults()
         story.unanswered.extend(unanswered(story.prometheus))
         story.other.kill()
-        story.lag.seconds = 0.3
+        story.ledger_proxy.reply_delay_seconds = 0.3
         story.heard("OrdersLedgerSlow", "OrdersWorkerNotScraped")
-        story.lag.seconds = 0.0
+        story.ledger_proxy.reply_delay_seconds = 0.0
     servers_go_wrong(story)
 
 
-def commands_go_wrong(bed: Bed) -> None:
+def commands_go_wrong(bed: Stack) -> None:
     """A lost withdrawal, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that it refuses, a
     clock that is off."""
     long_ago = int(time.time() * 1000) - 7_200_000
@@ -170,7 +172,7 @@ def commands_go_wrong(bed: Bed) -> None:
         bed.ended(bed.send("orders.close", account="late", pair=PAIR, qty="0.001"))
 
 
-def queues_go_wrong(bed: Bed) -> None:
+def queues_go_wrong(bed: Stack) -> None:
     """Commands that waited, one that nobody takes, one that nobody can read, one that was lost on its way."""
     late = {"enqueued_at": int(time.time() * 1000) - 60_000}
     for _ in range(60):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from producers.redis.direct import DirectClient
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.ledger.connection import connect
 
 SOURCE = "return {'begun', '1', '1', '0', '', '', ''}"

@@ -19,8 +19,10 @@ from typing import Any
 from celery import Celery
 
 from tests.alerts.rig import Prometheus, metrics_into, program
-from tests.nodes import ROOT, ServerNode, WorkerNode, demo_accounts
-from tests.nodes.bed import foreign_app
+from tests.support.node import ROOT
+from tests.support.redis_node import ServerNode
+from tests.support.stack import demo_accounts, foreign_app
+from tests.support.workers import WorkerNode
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 

@@ -23,7 +23,7 @@ import psutil
 from producers.client import OrderClient
 from producers.commands import Close
 from producers.settings import QueueSettings
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
 

@@ -16,7 +16,7 @@ import redis
 
 from tests.benchmarks.contenders import Contender, Place, environment
 from tests.benchmarks.processes import Family, Helper, stopped
-from tests.servers import Server
+from tests.support.servers import Server
 
 START_SECONDS = 60.0
 WARM = 64

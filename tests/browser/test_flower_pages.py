@@ -18,11 +18,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.nodes import WorkerNode, accounts, until
-from tests.nodes.bed import foreign_app
-from tests.nodes.flower import PASSWORD, USER, FlowerNode
-from tests.nodes.worker import QUICK
-from tests.servers import Server
+from tests.support.flower import PASSWORD, USER, FlowerNode
+from tests.support.servers import Server
+from tests.support.stack import accounts, foreign_app
+from tests.support.waiting import until
+from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
 
 SERVER_PASSWORD = "server-pw-77aa33cc"

@@ -19,7 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.alerts.load import Load
 from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.integration.conftest import make_bed, simulator
-from tests.nodes import Bed, until
+from tests.support.stack import Stack
+from tests.support.waiting import until
 
 __all__ = ["make_bed", "simulator"]
 
@@ -33,13 +34,13 @@ EXPRESSION = "sum by (command, outcome) (rate(orders_commands_total[20s]))"
 class Watched:
     """Two workers under load, and Prometheus over them."""
 
-    bed: Bed
+    bed: Stack
     prometheus: Prometheus
 
 
 @pytest.fixture(scope="module")
 def watched(
-    make_bed: Callable[..., Bed],
+    make_bed: Callable[..., Stack],
     tmp_path_factory: pytest.TempPathFactory,
     require_service: Callable[[str, object], None],
 ) -> Iterator[Watched]:

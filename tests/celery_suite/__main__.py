@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 FOLDER = Path(__file__).resolve().parents[2] / ".artefacts" / "celery-suite"
 KINDS = ("stock", "ours")

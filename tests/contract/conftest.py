@@ -1,5 +1,5 @@
 """What contract tests share."""
 
-from tests.servers import server
+from tests.support.servers import server
 
 __all__ = ["server"]

@@ -12,8 +12,8 @@ import redis
 
 from producers.commands import COMMANDS, Close, Command, Withdraw, parse_command
 from producers.report import Outcome, Reason, Report
-from tests.servers import Server
-from tests.twins import TurnedClock
+from tests.support.fakes import TurnedClock
+from tests.support.servers import Server
 from worker.broker.dead_letters import dead_letters
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen

@@ -15,7 +15,7 @@ from redis.connection import Connection
 
 from producers.redis.client import connect
 from producers.redis.direct import DirectClient
-from tests.servers import Server
+from tests.support.servers import Server
 
 ECHO = "return {KEYS[1], ARGV[1]}"
 SHA = sha1(ECHO.encode(), usedforsecurity=False).hexdigest()

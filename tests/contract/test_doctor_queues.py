@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.celery_app.queues import SERVED
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.queues import check_queues, check_unacked

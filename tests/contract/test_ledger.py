@@ -13,7 +13,7 @@ import redis
 from producers.commands import Close, Withdraw
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Reason, Report
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import (
     Begun,

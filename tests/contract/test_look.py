@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from producers.redis.server_info import server_state
-from tests.servers import Server, binary, free_port
+from tests.support.servers import Server, binary, free_port
 from worker.broker.stats import BrokerProbe
 from worker.ledger.base import Claim
 from worker.ledger.redis import RedisLedger

@@ -10,8 +10,8 @@ import redis
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from tests.contract.test_ledger import claim
-from tests.nodes import until
-from tests.servers import Server
+from tests.support.servers import Server
+from tests.support.waiting import until
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import Begun, LedgerUnavailable, Progress
 from worker.ledger.connection import connect

@@ -13,7 +13,7 @@ from celery.exceptions import ChordError
 from producers.errors import ChainBroken
 from producers.report import Outcome, Reason, Report, error_for
 from producers.results import NeverSent, read_result
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.celery_app.results import ReportBackend
 
 

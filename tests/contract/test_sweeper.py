@@ -10,8 +10,8 @@ import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
 from producers.report import Outcome, Reason, Report
-from tests.servers import Server
-from tests.twins import START_MS, TurnedClock
+from tests.support.fakes import START_MS, TurnedClock
+from tests.support.servers import Server
 from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, LostCommandPublisher
 from worker.ledger.base import Begun, Busy, Claim, Ended, Progress
 from worker.ledger.connection import connect

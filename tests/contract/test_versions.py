@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from producers.report import Outcome, Reason, Report, report_in
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Claim, Ended, Orphaned, State
 from worker.ledger.connection import connect

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (
@@ -37,19 +38,6 @@ NAMES = itertools.count(1)
 READY_FILE = "FAULTS_READY"
 """Environment variable: the file that a worker makes once it consumes."""
 START_SECONDS = 60.0
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30.0, every: float = 0.02) -> None:
-    """Wait until a condition holds.
-
-    Raises:
-        TimeoutError: it did not, in so many seconds.
-    """
-    ends_at = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= ends_at:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(every)
 
 
 @dataclass

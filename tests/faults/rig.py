@@ -23,7 +23,7 @@ from tests.faults.fleet import ROOT, Fleet, Worker, until
 from tests.faults.pace import Pace
 from tests.faults.steps import FOLDER, Control
 from tests.faults.traffic import KEYS
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET

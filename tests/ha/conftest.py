@@ -1,21 +1,48 @@
-"""What these tests share: the simulator, and workers that end with the test."""
+"""What these tests share: the simulator, workers that end with the test, and commands that the venue can tell apart."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from producers.client import OrderClient, Sent
 from producers.commands import Withdraw
-from tests.nodes import WorkerNode, demo_accounts
-from tests.nodes.worker import QUICK
+from producers.errors import BrokerUnavailable
+from tests.support.stack import demo_accounts
+from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY as KEY
 
+MakeWorker = Callable[..., WorkerNode]
+PATIENT = {**QUICK, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "30"}
+"""Settings of a worker that a test kills while it waits for the venue, which a busy machine must not end for it."""
+
 
 def withdrawal() -> Withdraw:
-    """One that is recognised at the venue by its address."""
+    """A withdrawal that is recognised at the venue by its address."""
     return Withdraw(account="main", asset="ETH", qty="0.001", address=f"0x{uuid4().hex}")
+
+
+def executed(simulator: SimulatorServer, field: str = "address") -> Counter[str]:
+    """How often each command took effect, by a field that is its own."""
+    return Counter(e.fields[field] for e in simulator.control.executions() if field in e.fields)
+
+
+def enqueue_persistently(client: OrderClient, commands: Sequence[Any]) -> list[Sent]:
+    """Enqueue under ids of their own, again while no server is there, as docs/deploying.md tells."""
+    batch = [(command, str(uuid4())) for command in commands]
+    ends_at = time.monotonic() + 120
+    while True:
+        try:
+            return client.enqueue_many(batch)
+        except BrokerUnavailable:
+            assert time.monotonic() < ends_at, "the broker did not come back"
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +61,16 @@ def simulator(venue: SimulatorServer) -> SimulatorServer:
     return venue
 
 
-MakeWorker = Callable[..., WorkerNode]
-
-
 @pytest.fixture
 def make_worker(simulator: SimulatorServer, tmp_path: Path) -> Iterator[MakeWorker]:
     """``make_worker(*options, **settings)``: a worker, started and ready; all end with the test."""
-    made: list[WorkerNode] = []
+    with ExitStack() as made:
 
-    def make(*options: str, wait: bool = True, **settings: str) -> WorkerNode:
-        node = WorkerNode(tmp_path / "nodes", {**QUICK, **demo_accounts(simulator.url), **settings}, options)
-        made.append(node)
-        node.start()
-        if wait:
+        def make(*options: str, **settings: str) -> WorkerNode:
+            node = WorkerNode(tmp_path / "nodes", {**PATIENT, **demo_accounts(simulator.url), **settings}, options)
+            made.callback(node.teardown)
+            node.start()
             node.ready()
-        return node
+            return node
 
-    yield make
-    for node in made:
-        node.teardown()
+        yield make

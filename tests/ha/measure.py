@@ -23,10 +23,11 @@ from tests.benchmarks.contenders import named
 from tests.benchmarks.machine import machine
 from tests.benchmarks.rig import Bench, Rig
 from tests.ha import failover
-from tests.ha.rabbit import PortMapper, RabbitNode, installed
-from tests.ha.tls_server import TlsServer
-from tests.nodes import WorkerNode
-from tests.servers import Server, free_port
+from tests.ha.rabbitmq import RabbitNode, installed
+from tests.ha.sentinels import DOWN_MS
+from tests.support.certificates import CertificateAuthority
+from tests.support.servers import Server, free_port, option_words
+from tests.support.workers import WorkerNode
 from worker.simulator.server import SimulatorServer
 
 KINDS = ("close", "cancel", "withdraw", "positions")
@@ -181,14 +182,32 @@ def queued() -> None:
     table(("waiting", "bytes a command"), rows)
 
 
-def failovers() -> None:
+def failovers(signal: str = "SIGKILL", times: int = 5) -> None:
     """From the master's death to the next execution."""
     with SimulatorServer() as simulator, tempfile.TemporaryDirectory() as folder:
-        simulator.control.balance(failover.KEY, "ETH", "100000")
-        rows = [failover.once(Path(folder) / str(number), simulator) for number in range(5)]
+        rows = [failover.measure(Path(folder) / str(number), simulator, signal) for number in range(times)]
     values = {name: [row[name] for row in rows] for name in rows[0]}
     shown = {name: f"{statistics.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for name, v in values.items()}
-    table(("5 times, median (least to most)", ""), list(shown.items()))
+    table((f"{times} times, down-after-milliseconds {DOWN_MS}: median (least to most)", ""), list(shown.items()))
+
+
+class TlsServer(Server):
+    """Debian's server, listening for TLS beside."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__()
+        self.tls_port = free_port()
+        authority = CertificateAuthority(self.folder)
+        own = authority.issue("server")
+        self._ca = authority.certificate
+        files = {"cert-file": own.certificate, "key-file": own.key, "ca-cert-file": self._ca}
+        tls = {"port": self.tls_port, "auth-clients": "no", **files}
+        self.options = [*options, *option_words({f"tls-{name}": value for name, value in tls.items()})]
+
+    def url(self, database: int | None = None) -> str:
+        """With TLS."""
+        path = "" if database is None else f"/{database}"
+        return f"rediss://127.0.0.1:{self.tls_port}{path}?ssl_ca_certs={self._ca}"
 
 
 def tls() -> None:
@@ -209,17 +228,14 @@ def tls() -> None:
 
 
 def rabbit() -> None:
-    """RabbitMQ as broker beside."""
+    """`close` again, with RabbitMQ as broker."""
     if not installed():
         print("no rabbitmq-server: nothing said of RabbitMQ\n")
         return
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        mapper = PortMapper(folder)
-        node = RabbitNode(folder, mapper)
-        for each in (mapper, node):
-            stack.callback(each.teardown)
-            each.start()
+        node = RabbitNode(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        stack.callback(node.teardown)
+        node.start()
         node.ready()
         bench = stack.enter_context(benches(more={"ORDERS_BROKER_URL": node.url}))
         before = node.cpu_seconds()
@@ -235,6 +251,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "records": records,
     "queued": queued,
     "failover": failovers,
+    "hang": lambda: failovers("SIGSTOP"),
     "tls": tls,
     "rabbit": rabbit,
 }
@@ -243,7 +260,8 @@ PARTS: Mapping[str, Callable[[], None]] = {
 def main() -> int:
     """All parts that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.ha.measure", description=__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    most = ",".join(name for name in PARTS if name != "hang")
+    parser.add_argument("--parts", default=most, help=f"some of {','.join(PARTS)}; hang: a master that is frozen")
     chosen = parser.parse_args().parts.split(",")
     told = machine("no peers here")
     print(f"{told['cores']} cores, {told['cpu']}, Python {told['python']}, {told['versions']}\n")

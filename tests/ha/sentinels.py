@@ -1,13 +1,13 @@
-"""A master, its replicas and three Sentinels, as processes with passwords of their own."""
+"""A master, its replicas and three Sentinels, with passwords of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import redis
-
-from tests.nodes import ProcessNode, until
-from tests.servers import binary, free_port
+from producers.redis.server_info import online_replicas
+from tests.support.processes import ProcessNode
+from tests.support.servers import Server, ServerRole, free_port, option_words
+from tests.support.waiting import until
 
 MASTER = "orders"
 PASSWORD, SENTINEL_PASSWORD = "server-pw-1f2e", "sentinel-pw-3d4c"
@@ -16,47 +16,24 @@ DOWN_MS = 1000
 SENTINELS = 3
 
 
-class RedisNode(ProcessNode):
-    """One server, or one Sentinel: the same program, told by a configuration file, which it rewrites itself."""
+class Sentinel(ProcessNode, ServerRole):
+    """One Sentinel: the server's program with a configuration file, which it rewrites itself."""
 
-    def __init__(
-        self, name: str, folder: Path, lines: Sequence[str], port: int, program: str = "", **connect: Any
-    ) -> None:
-        super().__init__(name, folder)
-        self.port = port
-        self._program = program or binary()
-        self.sentinel = name.startswith("sentinel")
-        self._connect = connect
-        home = self.folder / self.name
-        home.mkdir()
-        self.config = home / "node.conf"
-        common = [f"dir {home}", "daemonize no", "bind 127.0.0.1"]
-        self.config.write_text("\n".join([*common, *lines]) + "\n", encoding="utf-8")
+    def __init__(self, folder: Path, port: int, config: Mapping[str, Any], program: str) -> None:
+        super().__init__("sentinel", folder)
+        self.port, self.program = port, program
+        self._config = self.folder / f"{self.name}.conf"
+        where = {"dir": self.data_folder, "bind": "127.0.0.1"}
+        lines = [f"{name} {value}\n" for name, value in {**where, **config}.items()]
+        self._config.write_text("".join(lines), encoding="utf-8")
 
-    def arguments(self) -> Sequence[str]:
+    def arguments(self) -> list[str]:
         """The program with its file."""
-        return [self._program, str(self.config), *(["--sentinel"] if self.sentinel else [])]
-
-    def client(self, database: int = 0) -> Any:
-        """A client of it, decoding."""
-        return redis.Redis("127.0.0.1", self.port, database, socket_timeout=5, decode_responses=True, **self._connect)
-
-    def is_up(self) -> bool:
-        """Whether it answers."""
-        try:
-            with self.client() as client:
-                return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-    def info(self, section: str) -> dict[str, Any]:
-        """A section of its INFO."""
-        with self.client() as client:
-            return dict(client.info(section))
+        return [self.server_program, str(self._config), "--sentinel"]
 
 
-class Quorum:
-    """The servers and their Sentinels."""
+class SentinelCluster:
+    """The servers and their Sentinels, running for the time of a ``with`` block."""
 
     def __init__(
         self, folder: Path, replicas: int = 1, tls: Mapping[str, str] | None = None, program: str = ""
@@ -64,110 +41,117 @@ class Quorum:
         """``tls`` are the server's TLS options by name; then nothing listens without TLS, and ``program`` must be a
         server that was built with it."""
         self._folder, self._tls, self._program = folder, dict(tls or {}), program
-        folder.mkdir(parents=True, exist_ok=True)
-        self.servers = [self._server(None)]
-        self.servers += [self._server(self.servers[0].port) for _ in range(replicas)]
-        self.sentinels = [self._sentinel() for _ in range(SENTINELS)]
+        self.servers = [self._server()]
+        first = self.servers[0].port
+        self.servers += [self._server("--replicaof", "127.0.0.1", str(first)) for _ in range(replicas)]
+        self.sentinels = [self._sentinel(first) for _ in range(SENTINELS)]
 
-    def _listen(self, port: int) -> list[str]:
+    def _listen(self, port: int) -> dict[str, Any]:
+        """Where to listen, as options by name."""
         if not self._tls:
-            return [f"port {port}"]
-        return ["port 0", f"tls-port {port}", "tls-replication yes", *(f"{k} {v}" for k, v in self._tls.items())]
+            return {"port": port}
+        return {"port": 0, "tls-port": port, "tls-replication": "yes", **self._tls}
 
-    def _client_options(self, password: str) -> dict[str, Any]:
-        if not self._tls:
-            return {"password": password}
-        return {"password": password, "ssl": True, "ssl_ca_certs": self._tls["tls-ca-cert-file"]}
+    def _connection_options(self, password: str) -> dict[str, Any]:
+        tls = {"ssl": True, "ssl_ca_certs": self._tls["tls-ca-cert-file"]} if self._tls else {}
+        return {"password": password, **tls}
 
-    def _server(self, master_port: int | None) -> RedisNode:
+    def _server(self, *options: str) -> Server:
+        server = Server(program=self._program)
+        own = {"requirepass": PASSWORD, "masterauth": PASSWORD, "repl-diskless-sync-delay": 0}
+        server.options = [*option_words({**self._listen(server.port), **own}), *options]
+        server.connection_options = self._connection_options(PASSWORD)
+        return server
+
+    def _sentinel(self, master_port: int) -> Sentinel:
         port = free_port()
-        lines = [*self._listen(port), "save ''", "appendonly yes", "appendfsync always", "maxmemory-policy noeviction"]
-        lines += [f"requirepass {PASSWORD}", f"masterauth {PASSWORD}", "repl-diskless-sync-delay 0"]
-        if master_port:
-            lines.append(f"replicaof 127.0.0.1 {master_port}")
-        return RedisNode("server", self._folder, lines, port, self._program, **self._client_options(PASSWORD))
-
-    def _sentinel(self) -> RedisNode:
-        port = free_port()
-        lines = [*self._listen(port), f"requirepass {SENTINEL_PASSWORD}", f"sentinel sentinel-pass {SENTINEL_PASSWORD}"]
-        lines += [f"sentinel monitor {MASTER} 127.0.0.1 {self.servers[0].port} 2"]
-        lines += [f"sentinel auth-pass {MASTER} {PASSWORD}", f"sentinel down-after-milliseconds {MASTER} {DOWN_MS}"]
-        lines += [f"sentinel failover-timeout {MASTER} 5000"]
-        return RedisNode(
-            "sentinel", self._folder, lines, port, self._program, **self._client_options(SENTINEL_PASSWORD)
-        )
+        config = {
+            **self._listen(port),
+            "requirepass": SENTINEL_PASSWORD,
+            "sentinel sentinel-pass": SENTINEL_PASSWORD,
+            f"sentinel monitor {MASTER}": f"127.0.0.1 {master_port} 2",
+            f"sentinel auth-pass {MASTER}": PASSWORD,
+            f"sentinel down-after-milliseconds {MASTER}": DOWN_MS,
+            f"sentinel failover-timeout {MASTER}": 5000,
+        }
+        sentinel = Sentinel(self._folder, port, config, self._program)
+        sentinel.connection_options = self._connection_options(SENTINEL_PASSWORD)
+        return sentinel
 
     @property
     def url(self) -> str:
         """``ORDERS_REDIS_URL``."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.sentinels)
-        own = f"master={MASTER}&sentinel_password={SENTINEL_PASSWORD}"
+        query = f"master={MASTER}&sentinel_password={SENTINEL_PASSWORD}"
         if self._tls:
-            return f"sentinels://:{PASSWORD}@{hosts}?{own}&ssl_ca_certs={self._tls['tls-ca-cert-file']}"
-        return f"sentinel://:{PASSWORD}@{hosts}?{own}"
+            return f"sentinels://:{PASSWORD}@{hosts}?{query}&ssl_ca_certs={self._tls['tls-ca-cert-file']}"
+        return f"sentinel://:{PASSWORD}@{hosts}?{query}"
 
     @property
-    def master(self) -> RedisNode:
-        """Whom the Sentinels call master."""
+    def master(self) -> Server:
+        """The server that the Sentinels call master."""
         with self.sentinels[0].client() as client:
             _, port = client.sentinel_get_master_addr_by_name(MASTER)
         return next(server for server in self.servers if server.port == int(port))
 
-    def replicas(self) -> list[RedisNode]:
-        """The others that run."""
-        return [server for server in self.servers if server.port != self.master.port and server.status == "running"]
+    def replicas(self) -> list[Server]:
+        """The other servers that run."""
+        master = self.master
+        return [server for server in self.servers if server is not master and server.status == "running"]
 
     def never_fail_over(self) -> None:
-        """The master stays master, however long it is silent."""
+        """Let the master stay master, however long it is silent."""
         for sentinel in self.sentinels:
             with sentinel.client() as client:
                 client.sentinel_set(MASTER, "down-after-milliseconds", 3_600_000)
 
-    def until_master_is_not(self, gone: RedisNode) -> RedisNode:
-        """Wait for another master that takes writes, and return it."""
+    def until_master_is_not(self, gone: Server) -> None:
+        """Wait for another master that takes writes."""
 
         def promoted() -> bool:
             new = self.master
-            return new.port != gone.port and new.is_up() and new.info("replication")["role"] == "master"
+            return new is not gone and new.is_up() and replication(new)["role"] == "master"
 
         until(promoted, "another master", 30)
-        return self.master
 
-    def _followed(self) -> bool:
-        """Whether the servers that run are one master and those that follow it."""
-        running = [server.info("replication") for server in self.servers if server.status == "running"]
+    def until_replicated(self) -> None:
+        """Wait until every replica that runs follows the master, and every Sentinel knows all servers and Sentinels."""
+        until(self._is_replicated, "every replica online", 30)
+        until(self._is_known, "every Sentinel knowing all", 30)
+
+    def _is_replicated(self) -> bool:
+        running = [replication(server) for server in self.servers if server.status == "running"]
         masters = [info for info in running if info["role"] == "master"]
-        rows = [value for key, value in masters[0].items() if key.startswith("slave")] if masters else []
-        online = [row for row in rows if isinstance(row, dict) and row.get("state") == "online"]
-        return len(masters) == 1 and len(online) == len(running) - 1
+        return len(masters) == 1 and online_replicas(masters[0]) == len(running) - 1
 
-    def until_followed(self) -> None:
-        """Wait until every replica that runs follows the master and every Sentinel knows all."""
-
-        def known() -> bool:
-            rows = []
-            for sentinel in self.sentinels:
-                with sentinel.client() as client:
-                    rows.append(client.sentinel_master(MASTER))
-            return all(
-                int(row["num-other-sentinels"]) == SENTINELS - 1 and int(row["num-slaves"]) >= len(self.servers) - 1
-                for row in rows
-            )
-
-        until(self._followed, "every replica online", 30)
-        until(known, "every Sentinel knowing all", 30)
+    def _is_known(self) -> bool:
+        rows = []
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                rows.append(client.sentinel_master(MASTER))
+        others, replicas = SENTINELS - 1, len(self.servers) - 1
+        return all(int(row["num-other-sentinels"]) == others and int(row["num-slaves"]) >= replicas for row in rows)
 
     def __enter__(self) -> Self:
+        for server in self.servers:
+            server.start()
         # The Sentinels last: they ask a master for its replicas at once, and then every ten seconds.
-        for nodes in (self.servers, self.sentinels):
-            for node in nodes:
-                node.start()
-            for node in nodes:
-                node.ready()
-            until(self._followed, "every replica online", 30)
-        self.until_followed()
+        until(self._is_replicated, "every replica online", 30)
+        for sentinel in self.sentinels:
+            sentinel.start()
+        for sentinel in self.sentinels:
+            sentinel.ready()
+        self.until_replicated()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for node in (*self.sentinels, *self.servers):
-            node.teardown()
+        for sentinel in self.sentinels:
+            sentinel.teardown()
+        for server in self.servers:
+            server.remove()
+
+
+def replication(server: Server) -> dict[str, Any]:
+    """What a server says of its replication."""
+    with server.client() as client:
+        return dict(client.info("replication"))

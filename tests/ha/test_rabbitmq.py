@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,12 +14,12 @@ from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
-from tests.ha.certificates import PrivateCa
-from tests.ha.conftest import KEY, MakeWorker, withdrawal
-from tests.ha.rabbit import PortMapper, RabbitNode, installed
-from tests.nodes import until
-from tests.nodes.bed import foreign_app
-from tests.servers import Server, free_port
+from tests.ha.conftest import KEY, MakeWorker, executed, withdrawal
+from tests.ha.rabbitmq import RabbitNode, installed
+from tests.support.certificates import CertificateAuthority
+from tests.support.servers import Server, free_port
+from tests.support.stack import foreign_app
+from tests.support.waiting import until
 from worker.bootstrap import build_app
 from worker.broker.dead_letters import SUFFIX
 from worker.celery_app.queues import QUEUES
@@ -27,34 +27,39 @@ from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 
 
+@dataclass(frozen=True)
+class Authorities:
+    """The CA that signed the broker's certificate, and another one."""
+
+    ours: CertificateAuthority
+    theirs: CertificateAuthority
+
+
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[PrivateCa, PrivateCa]:
-    """Who signed the broker's certificate, and who did not."""
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """Two CAs for this module."""
     folder = tmp_path_factory.mktemp("certificates")
-    return PrivateCa(folder, "ours"), PrivateCa(folder, "theirs")
+    return Authorities(CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs"))
 
 
 @pytest.fixture(scope="module")
 def rabbit(
     require_service: Callable[[str, object], None],
     tmp_path_factory: pytest.TempPathFactory,
-    authority: tuple[PrivateCa, PrivateCa],
+    authorities: Authorities,
 ) -> Iterator[RabbitNode]:
     """A broker."""
     require_service("rabbitmq-server", installed())
-    folder = tmp_path_factory.mktemp("rabbit")
-    own = authority[0].sign("rabbit", "IP:127.0.0.1")
-    files = {"cacertfile": authority[0].certificate, "certfile": own.certificate, "keyfile": own.key}
-    mapper = PortMapper(folder)
-    node = RabbitNode(folder, mapper, [f"ssl_options.{name} = {path}" for name, path in files.items()])
-    mapper.start()
-    node.start()
+    own = authorities.ours.issue("rabbit")
+    files = {"cacertfile": authorities.ours.certificate, "certfile": own.certificate, "keyfile": own.key}
+    tls = [f"ssl_options.{name} = {path}" for name, path in files.items()]
+    node = RabbitNode(tmp_path_factory.mktemp("rabbit"), tls)
     try:
+        node.start()
         node.ready()
         yield node
     finally:
         node.teardown()
-        mapper.teardown()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def urls(rabbit: RabbitNode, server: Server) -> dict[str, str]:
     """A worker's addresses; no message outlives the ledger's records, without which it would be executed again."""
-    rabbit.forget(f"{name}{suffix}" for name in QUEUES for suffix in ("", SUFFIX))
+    rabbit.delete(f"{name}{suffix}" for name in QUEUES for suffix in ("", SUFFIX))
     server.flush()
     return {"ORDERS_REDIS_URL": server.url(), "ORDERS_BROKER_URL": rabbit.url}
 
@@ -78,11 +83,6 @@ def client(urls: dict[str, str]) -> Iterator[OrderClient]:
     settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
     with OrderClient(settings) as made:
         yield made
-
-
-def executed(simulator: SimulatorServer, field: str = "address") -> Counter[str]:
-    """How often each command took effect."""
-    return Counter(e.fields[field] for e in simulator.control.executions() if field in e.fields)
 
 
 def test_every_command(
@@ -106,8 +106,7 @@ def test_a_worker_is_killed(
     urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
 ) -> None:
     """With commands being sent: RabbitMQ gives them to the next at once, and the ledger decides as ever."""
-    patience = {"ORDERS_HTTP__READ_TIMEOUT_SECONDS": "30"}  # it is killed while it waits for its answers
-    doomed = make_worker(**urls, **patience)
+    doomed = make_worker(**urls)
     simulator.control.order(KEY, "order-k")
     withdraw, cancel = withdrawal(), Cancel(account="main", order_id="order-k")
     simulator.control.fault("hold", where={"address": withdraw.address}, execute=True)
@@ -129,7 +128,7 @@ def test_rabbitmq_is_killed(
 ) -> None:
     """While commands are being sent and others are queued: after its restart all end in reports, none is executed
     twice, and the worker lives on."""
-    worker = make_worker("--concurrency", "2", **urls, ORDERS_HTTP__READ_TIMEOUT_SECONDS="30")
+    worker = make_worker("--concurrency", "2", **urls)
     simulator.control.fault("hold", path="withdraw", times=2)
     commands = [withdrawal() for _ in range(10)]
     sent = client.enqueue_many(commands)
@@ -156,16 +155,9 @@ def test_what_can_not_be_executed_is_kept(
         producer = connection.Producer()
         headers = {"task": "orders.close", "lang": "py"}  # no id: it ends a stock worker
         producer.publish("[[], {}, {}]", exchange="", routing_key="orders.close", headers=headers, serializer="json")
-    until(lambda: _count(rabbit, "orders.close.dead") == 2, lambda: f"both kept\n{worker.tail()}")
+    until(lambda: rabbit.waiting("orders.close.dead") == 2, lambda: f"both kept\n{worker.tail()}")
     assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
     assert rabbit.waiting("orders.close") == 0
-
-
-def _count(rabbit: RabbitNode, queue: str) -> int:
-    try:
-        return rabbit.waiting(queue)
-    except Exception:  # noqa: BLE001 - there is no such queue yet
-        return 0
 
 
 def test_a_lost_message_is_published_again(
@@ -176,7 +168,7 @@ def test_a_lost_message_is_published_again(
     make_worker(**urls).stop()  # declares the queues
     lost = withdrawal()
     sent = client.enqueue(lost)
-    assert rabbit.empty("orders.withdraw") == 1
+    assert rabbit.purge("orders.withdraw") == 1
     busy = make_worker("--concurrency", "1", "--queues", "orders.cancel", **urls, **patience)
     waits = client.enqueue(Close(account="main", pair="USD_BTC_PERP", qty="0.0003"))
     until(lambda: rabbit.waiting("orders.withdraw") == 1, "the lost one published again", 20)
@@ -195,7 +187,7 @@ def test_its_own_plugin_tells_of_the_queues(
     port = free_port()
     make_worker("-Q", "orders.cancel", **urls, ORDERS_METRICS__PORT=str(port))
     client.enqueue(withdrawal())  # declares the queue
-    rabbit.empty("orders.withdraw")  # what earlier tests left there too
+    rabbit.purge("orders.withdraw")  # what earlier tests left there too
     client.enqueue(withdrawal())
     family = "family=queue_coarse_metrics&family=queue_consumer_count"
     plugin = f"http://127.0.0.1:{rabbit.metrics_port}/metrics/detailed?{family}"
@@ -218,14 +210,14 @@ def test_its_own_plugin_tells_of_the_queues(
 def test_a_client_is_told_in_time(rabbit: RabbitNode, client: OrderClient, how: str) -> None:
     """Within five seconds, as with Redis."""
     client.enqueue(withdrawal())  # its connection is there
-    rabbit.kill() if how == "gone" else rabbit.freeze()
+    rabbit.kill("SIGKILL" if how == "gone" else "SIGSTOP")
     try:
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             client.enqueue(withdrawal())
         assert time.monotonic() - began < 5.5
     finally:
-        rabbit.start() if how == "gone" else rabbit.thaw()
+        rabbit.start() if how == "gone" else rabbit.kill("SIGCONT")
         rabbit.ready()
 
 
@@ -246,9 +238,9 @@ def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str]) -
             client.enqueue(withdrawal(), "known-id")
 
 
-def test_tls_is_checked(rabbit: RabbitNode, server: Server, authority: tuple[PrivateCa, PrivateCa]) -> None:
+def test_tls_is_checked(rabbit: RabbitNode, server: Server, authorities: Authorities) -> None:
     """By CA and by name, for workers and for clients."""
-    ours, theirs = (each.certificate for each in authority)
+    ours, theirs = authorities.ours.certificate, authorities.theirs.certificate
     base = f"amqps://guest:guest@127.0.0.1:{rabbit.tls_port}//"
     by_name = base.replace("127.0.0.1", "localhost")
     ways = {

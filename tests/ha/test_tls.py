@@ -1,12 +1,13 @@
-"""TLS for broker, results and ledger: certificates are checked, everywhere, and what can't be checked is not spoken to.
+"""TLS for broker, results and ledger: every connection checks the server's certificate.
 
-The embedded server has no TLS: these need Debian's `redis-server`. It is older than `WAITAOF`, so that waiting for
-replicas is done here by `WAIT`.
+The embedded server has no TLS: these need Debian's `redis-server`. It is older than `WAITAOF`, so that replicas are
+waited for by `WAIT` here.
 """
 
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,31 +15,31 @@ from typing import Any
 import pytest
 
 from producers.client import OrderClient, publisher_app
-from producers.commands import Cancel, Withdraw
+from producers.commands import Cancel
 from producers.errors import BrokerUnavailable
 from producers.redis.client import connect
 from producers.settings import QueueSettings
-from tests.ha.certificates import PrivateCa, Signed
-from tests.ha.conftest import MakeWorker
-from tests.ha.sentinels import PASSWORD, Quorum, RedisNode
-from tests.nodes.flower import FlowerNode
-from tests.servers import free_port
+from tests.ha.conftest import MakeWorker, withdrawal
+from tests.ha.sentinels import PASSWORD, SentinelCluster
+from tests.support.certificates import Certificate, CertificateAuthority
+from tests.support.flower import FlowerNode
+from tests.support.servers import Server, option_words
 from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True)
-class Chain:
-    """Who is trusted, and who is not."""
+class Certificates:
+    """Two authorities, of which one is trusted, and what that one signed."""
 
-    ca: PrivateCa
-    other_ca: PrivateCa
-    server: Signed
-    elsewhere: Signed
-    """The same CA's, for another host."""
-    client: Signed
+    ca: CertificateAuthority
+    other_ca: CertificateAuthority
+    server: Certificate
+    elsewhere: Certificate
+    """For another host."""
+    client: Certificate
 
-    def options(self, own: Signed, clients: str) -> dict[str, str]:
+    def options(self, own: Certificate, clients: str) -> dict[str, str]:
         """A server's options; ``clients`` is yes or no: whether they must show a certificate."""
         return {
             "tls-cert-file": str(own.certificate),
@@ -49,14 +50,12 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """Certificates for this module."""
     folder = tmp_path_factory.mktemp("certificates")
-    ca, other = PrivateCa(folder, "ours"), PrivateCa(folder, "theirs")
-    here = "IP:127.0.0.1"
-    return Chain(
-        ca, other, ca.sign("server", here), ca.sign("elsewhere", "DNS:redis.elsewhere"), ca.sign("client", here)
-    )
+    ca, other = CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs")
+    elsewhere = ca.issue("elsewhere", "DNS:redis.elsewhere")
+    return Certificates(ca, other, ca.issue("server"), elsewhere, ca.issue("client"))
 
 
 @pytest.fixture(scope="module")
@@ -67,64 +66,57 @@ def program(require_service: Callable[[str, object], None]) -> str:
     return str(found)
 
 
+Serve = Callable[..., Server]
+
+
 @pytest.fixture(scope="module")
-def serve(
-    chain: Chain, program: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Signed, str], RedisNode]]:
-    """Start a server that speaks TLS alone."""
-    made: list[RedisNode] = []
+def serve(certificates: Certificates, program: str) -> Iterator[Serve]:
+    """``serve(certificate, clients="no")``: a server that speaks TLS alone."""
+    with ExitStack() as stack:
 
-    def start(own: Signed, clients: str = "no") -> RedisNode:
-        port = free_port()
-        tls = [f"{name} {value}" for name, value in chain.options(own, clients).items()]
-        durable = ["appendonly yes", "appendfsync always", "save ''", "maxmemory-policy noeviction"]
-        lines = ["port 0", f"tls-port {port}", f"requirepass {PASSWORD}", *durable, *tls]
-        shown = {"ssl_certfile": str(chain.client.certificate), "ssl_keyfile": str(chain.client.key)}
-        asking = {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False, "password": PASSWORD, **shown}
-        node = RedisNode("server", tmp_path_factory.mktemp("tls"), lines, port, program, **asking)
-        made.append(node)
-        node.start()
-        node.ready()
-        return node
+        def start(own: Certificate, clients: str = "no") -> Server:
+            server = Server(program=program)
+            listen = {"port": 0, "tls-port": server.port, "requirepass": PASSWORD}
+            server.options = option_words({**listen, **certificates.options(own, clients)})
+            client = certificates.client
+            server.connection_options = {
+                "password": PASSWORD,
+                "ssl": True,
+                "ssl_cert_reqs": "none",
+                "ssl_check_hostname": False,
+                "ssl_certfile": str(client.certificate),
+                "ssl_keyfile": str(client.key),
+            }
+            return stack.enter_context(server)
 
-    yield start
-    for node in made:
-        node.teardown()
+        yield start
 
 
-def url_of(node: RedisNode, ca: Path | None, own: Signed | None = None) -> str:
+def url_of(server: Server, ca: Path | None, own: Certificate | None = None) -> str:
     """The URL of a setting."""
     query = [f"ssl_ca_certs={ca}"] if ca else []
     query += [f"ssl_certfile={own.certificate}", f"ssl_keyfile={own.key}"] if own else []
-    return f"rediss://:{PASSWORD}@127.0.0.1:{node.port}?{'&'.join(query)}"
+    return f"rediss://:{PASSWORD}@127.0.0.1:{server.port}?{'&'.join(query)}"
 
 
-def test_the_whole_way(serve: Callable[..., RedisNode], chain: Chain, make_worker: MakeWorker, tmp_path: Path) -> None:
+def test_a_command_goes_the_whole_way(
+    serve: Serve, certificates: Certificates, make_worker: MakeWorker, tmp_path: Path
+) -> None:
     """Worker, client, doctor and Flower, with a server that wants to see a certificate of each."""
-    url = url_of(serve(chain.server, "yes"), chain.ca.certificate, chain.client)
+    url = url_of(serve(certificates.server, "yes"), certificates.ca.certificate, certificates.client)
     worker = make_worker(ORDERS_REDIS_URL=url)
     flower = FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})
     flower.start()
     try:
         with OrderClient(QueueSettings(redis_url=url)) as client:
-            withdraw = Withdraw(account="main", asset="ETH", qty="0.01", address="0xtls")
-            assert client.wait(client.enqueue(withdraw), 20).outcome.value == "accepted"
+            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
         code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
         assert "answers" in output.decode(), (code, output.decode())
         flower.ready()
-        flower.sees(f"w1@{worker.id[:12]}")
+        flower.sees(worker.node_name)
         assert "orders.withdraw" in flower.get("/api/queues/length").text
     finally:
         flower.teardown()
-
-
-ROLES: dict[str, Callable[[str], Any]] = {
-    "worker's broker": lambda url: _ping(build_app(WorkerSettings(redis_url=url)).connection_for_read()),
-    "client's broker": lambda url: _ping(publisher_app(QueueSettings(redis_url=url).broker_url).connection_for_write()),
-    "results": lambda url: build_app(WorkerSettings(redis_url=url)).backend.client.ping(),
-    "ledger": lambda url: connect(QueueSettings(redis_url=url).ledger_url, timeout=5).ping(),
-}
-"""How each connection of ours begins."""
 
 
 def _ping(connection: Any) -> bool:
@@ -132,42 +124,52 @@ def _ping(connection: Any) -> bool:
         return bool(connection.default_channel.client.ping())
 
 
+CONNECTIONS: dict[str, Callable[[str], Any]] = {
+    "worker's broker": lambda url: _ping(build_app(WorkerSettings(redis_url=url)).connection_for_read()),
+    "client's broker": lambda url: _ping(publisher_app(QueueSettings(redis_url=url).broker_url).connection_for_write()),
+    "results": lambda url: build_app(WorkerSettings(redis_url=url)).backend.client.ping(),
+    "ledger": lambda url: connect(QueueSettings(redis_url=url).ledger_url, timeout=5).ping(),
+}
+"""How each connection of ours is made."""
+TRUSTED = ("our CA", "a client's certificate", "another name, which is said not to matter")
+REFUSED = ("no CA named", "another CA", "the certificate of another host", "no client's certificate")
+
+
 @pytest.fixture(scope="module")
-def urls(serve: Callable[..., RedisNode], chain: Chain) -> dict[str, str]:
-    """What is right, and what is wrong in one way each."""
-    right, elsewhere, strict = serve(chain.server), serve(chain.elsewhere), serve(chain.server, "yes")
-    ca = chain.ca.certificate
+def urls(serve: Serve, certificates: Certificates) -> dict[str, str]:
+    """URLs that are right, and others that are wrong in one way each."""
+    right, elsewhere = serve(certificates.server), serve(certificates.elsewhere)
+    strict = serve(certificates.server, "yes")
+    ca = certificates.ca.certificate
     return {
-        "right": url_of(right, ca),
-        "with a client's certificate": url_of(strict, ca, chain.client),
+        "our CA": url_of(right, ca),
+        "a client's certificate": url_of(strict, ca, certificates.client),
         "another name, which is said not to matter": url_of(elsewhere, ca) + "&ssl_check_hostname=false",
         "no CA named": url_of(right, None),
-        "another CA": url_of(right, chain.other_ca.certificate),
+        "another CA": url_of(right, certificates.other_ca.certificate),
         "the certificate of another host": url_of(elsewhere, ca),
         "no client's certificate": url_of(strict, ca),
     }
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("way", ["right", "with a client's certificate", "another name, which is said not to matter"])
-def test_who_is_known_is_spoken_to(urls: dict[str, str], role: str, way: str) -> None:
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("url", TRUSTED)
+def test_a_server_that_is_trusted_is_connected_to(urls: dict[str, str], connection: str, url: str) -> None:
     """Otherwise the refusals below would prove nothing."""
-    assert ROLES[role](urls[way])
+    assert CONNECTIONS[connection](urls[url])
 
 
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(
-    "way", ["no CA named", "another CA", "the certificate of another host", "no client's certificate"]
-)
-def test_who_is_not_is_not(urls: dict[str, str], role: str, way: str) -> None:
+@pytest.mark.parametrize("connection", CONNECTIONS)
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_server_that_is_not_trusted_is_refused(urls: dict[str, str], connection: str, url: str) -> None:
     """A bare `rediss://` that checks nothing would hand every command, and the password, to whoever is in between."""
     with pytest.raises(Exception, match=r"(?i)certificate|closed|reset|EOF") as refused:
-        ROLES[role](urls[way])
+        CONNECTIONS[connection](urls[url])
     assert PASSWORD not in str(refused.value)
 
 
-def test_a_client_is_told(urls: dict[str, str]) -> None:
-    """In words that name the cause."""
+def test_a_client_is_told_that_the_certificate_is_wrong(urls: dict[str, str]) -> None:
+    """The error of `OrderClient` names the cause."""
     with (
         OrderClient(QueueSettings(redis_url=urls["another CA"])) as client,
         pytest.raises(BrokerUnavailable, match=r"(?i)certificate"),
@@ -175,17 +177,16 @@ def test_a_client_is_told(urls: dict[str, str]) -> None:
         client.enqueue(Cancel(account="main", order_id="1"))
 
 
-def test_sentinels_over_tls(program: str, chain: Chain, make_worker: MakeWorker, tmp_path: Path) -> None:
-    """Sentinels and servers, by name and password and CA; on this older server replicas are waited for by `WAIT`. The
-    same with another CA reaches nobody."""
-    with Quorum(tmp_path / "quorum", 1, chain.options(chain.server, "no"), program) as quorum:
-        worker = make_worker(ORDERS_REDIS_URL=quorum.url, ORDERS_LEDGER__WITHDRAW_REPLICAS="1")
-        with OrderClient(QueueSettings(redis_url=quorum.url, intent_replicas=1)) as client:
-            withdraw = Withdraw(account="main", asset="ETH", qty="0.01", address="0xsentinels")
-            assert client.wait(client.enqueue(withdraw), 20).outcome.value == "accepted"
+def test_sentinels_over_tls(program: str, certificates: Certificates, make_worker: MakeWorker, tmp_path: Path) -> None:
+    """Sentinels and servers, by name and password and CA; on this older server replicas are waited for by `WAIT`.
+    With another CA nobody is reached."""
+    with SentinelCluster(tmp_path, 1, certificates.options(certificates.server, "no"), program) as cluster:
+        worker = make_worker(ORDERS_REDIS_URL=cluster.url, ORDERS_LEDGER__WITHDRAW_REPLICAS="1")
+        with OrderClient(QueueSettings(redis_url=cluster.url, intent_replicas=1)) as client:
+            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
         assert "don't wait for the ledger's disk" in worker.logs()
-        wrong = quorum.url.replace(str(chain.ca.certificate), str(chain.other_ca.certificate))
-        for role, begin in ROLES.items():
-            assert begin(quorum.url), role
+        wrong = cluster.url.replace(str(certificates.ca.certificate), str(certificates.other_ca.certificate))
+        for name, make in CONNECTIONS.items():
+            assert make(cluster.url), name
             with pytest.raises(Exception, match=r"(?i)certificate|No master"):
-                begin(wrong)
+                make(wrong)

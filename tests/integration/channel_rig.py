@@ -18,7 +18,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.servers import Server
+from tests.support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

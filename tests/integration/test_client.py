@@ -11,7 +11,8 @@ from producers.client import OrderClient
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.errors import BrokerUnavailable, IdReused, OrderRejected, OrderUnknown, ReportPending
 from producers.report import Outcome, Reason
-from tests.nodes import Bed, until
+from tests.support.stack import Stack as Bed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

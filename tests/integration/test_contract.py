@@ -15,8 +15,9 @@ from celery import Celery, chain, group
 
 from producers.client import OrderClient
 from producers.commands import Cancel, Close, Positions, Withdraw
-from tests.nodes import Bed, until
-from tests.nodes.bed import foreign_app
+from tests.support.stack import Stack as Bed
+from tests.support.stack import foreign_app
+from tests.support.waiting import until
 from worker.simulator.records import ContractPosition
 
 pytestmark = pytest.mark.integration

@@ -15,9 +15,11 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from tests.nodes import Bed, WorkerNode, demo_accounts, until
-from tests.nodes.flower import FlowerNode, Page
-from tests.nodes.worker import QUICK
+from tests.support.flower import FlowerNode, Page
+from tests.support.stack import Stack as Bed
+from tests.support.stack import demo_accounts
+from tests.support.waiting import until
+from tests.support.workers import QUICK, WorkerNode
 from worker.celery_app.queues import SERVED
 
 pytestmark = pytest.mark.integration

@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import Bed, Door, Ended, Shut, accounts, until
-from tests.nodes.doors import make_certificate
+from tests.support.certificates import self_signed
+from tests.support.stack import Ended, accounts
+from tests.support.stack import Stack as Bed
+from tests.support.tcp_proxy import FaultyProxy, ProxyFault
+from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration
@@ -304,7 +307,7 @@ class Way:
     """How an account reaches the venue: its URL, and the door there when that can be opened."""
 
     url: str
-    door: Door | None = None
+    door: FaultyProxy | None = None
 
 
 @dataclass(frozen=True)
@@ -323,17 +326,20 @@ def key(door: str, column: Column) -> str:
 @pytest.fixture(scope="module")
 def ways(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     """Every way to the venue. A door that opens is one account's own, so that it can open at the right moment."""
-    certificate = make_certificate(tmp_path_factory.mktemp("certificate"))
-    other = make_certificate(tmp_path_factory.mktemp("other_certificate"))
-    refuses, ignores = Door(simulator.url, Shut.REFUSES), Door(simulator.url, Shut.IGNORES)
-    untrusted = Door(simulator.url, Shut.NOT_AT_ALL, other)
+    certificate = self_signed(tmp_path_factory.mktemp("certificate"))
+    other = self_signed(tmp_path_factory.mktemp("other_certificate"))
+    refuses, ignores = (
+        FaultyProxy(simulator.url, ProxyFault.CONNECTION_REFUSED),
+        FaultyProxy(simulator.url, ProxyFault.SYN_DROPPED),
+    )
+    untrusted = FaultyProxy(simulator.url, ProxyFault.NONE, other)
     made = [refuses, ignores, untrusted]
     found: dict[tuple[str, str], Way] = {}
     for column in COLUMNS:
         once = {
-            "refuses once": Door(simulator.url, Shut.REFUSES),
-            "ignores once": Door(simulator.url, Shut.IGNORES),
-            "no_tls once": Door(simulator.url, Shut.NO_TLS, certificate),
+            "refuses once": FaultyProxy(simulator.url, ProxyFault.CONNECTION_REFUSED),
+            "ignores once": FaultyProxy(simulator.url, ProxyFault.SYN_DROPPED),
+            "no_tls once": FaultyProxy(simulator.url, ProxyFault.NO_TLS, certificate),
         }
         made.extend(once.values())
         found |= {(name, column.name): Way(door.url, door) for name, door in once.items()}
@@ -346,7 +352,7 @@ def ways(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -
             "nowhere for ever": "https://venue.invalid",  # RFC 2606: a name that nobody can have
         }
         found |= {(name, column.name): Way(url) for name, url in for_ever.items()}
-    yield Ways(found, certificate)
+    yield Ways(found, certificate.certificate)
     for door in made:
         door.close()
 
@@ -423,7 +429,7 @@ class Runs:
             for name in [name for name, command_id in shut.items() if f"attempt id={command_id} " in log]:
                 way = self._ways.by_account[door, name]
                 assert way.door is not None
-                way.door.open()
+                way.door.remove_fault()
                 del shut[name]
             return not shut
 

@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.nodes import Bed, until
-from tests.nodes.bed import foreign_app
+from tests.support.stack import Stack as Bed
+from tests.support.stack import foreign_app
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

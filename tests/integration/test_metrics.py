@@ -12,8 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_celery import CeleryTestSetup
 
-from tests.nodes import Bed, until
-from tests.servers import free_port
+from tests.support.servers import free_port
+from tests.support.stack import Stack as Bed
+from tests.support.waiting import until
 from worker.observability import catalogue
 
 pytestmark = pytest.mark.integration

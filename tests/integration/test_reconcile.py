@@ -16,10 +16,11 @@ from celery import Celery
 from kombu import Connection, Exchange
 
 from producers.errors import OrderNotSent
-from tests.nodes import WorkerNode, demo_accounts
-from tests.nodes.node import outer_environment, until
-from tests.nodes.worker import QUICK
-from tests.servers import Server
+from tests.support.node import outer_environment
+from tests.support.servers import Server
+from tests.support.stack import demo_accounts
+from tests.support.waiting import until
+from tests.support.workers import QUICK, WorkerNode
 from worker.cli import halts as cli_halt
 from worker.cli import unknowns as cli_desk
 from worker.execution.lost_commands import LOCK_KEY as SWEEPING

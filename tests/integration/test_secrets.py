@@ -17,7 +17,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.nodes import Bed, Door, Monitor, Shut, accounts, until
+from tests.support.redis_monitor import Monitor
+from tests.support.stack import Stack as Bed
+from tests.support.stack import accounts
+from tests.support.tcp_proxy import FaultyProxy
+from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration
@@ -55,15 +59,15 @@ class Evidence:
 
 
 @pytest.fixture(scope="module")
-def door(simulator: SimulatorServer) -> Iterator[Door]:
+def door(simulator: SimulatorServer) -> Iterator[FaultyProxy]:
     """The way to the venue, with a record of what went through."""
-    opened = Door(simulator.url, Shut.NOT_AT_ALL)
+    opened = FaultyProxy(simulator.url)
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="module")
-def bed(make_bed: Callable[..., Bed], door: Door) -> Bed:
+def bed(make_bed: Callable[..., Bed], door: FaultyProxy) -> Bed:
     """A worker that logs all it can."""
     rows = {
         "main": ("everstrike", *KEYS["everstrike"], door.url),
@@ -105,7 +109,7 @@ FAULTS: dict[str, dict[str, Any] | None] = {
 
 
 @pytest.fixture(scope="module")
-def evidence(bed: Bed, door: Door) -> Evidence:
+def evidence(bed: Bed, door: FaultyProxy) -> Evidence:
     """Everything that this bed wrote down, after every command went through it well and badly."""
     furnish(bed)
     with Listener(bed) as listener, Monitor(bed.broker_url) as monitor:
@@ -171,9 +175,9 @@ def send_close(bed: Bed, alias: str) -> str:
     return bed.send("orders.close", account=alias, pair=PAIR, qty="0.001")
 
 
-def secrets_in(door: Door) -> dict[str, set[str]]:
+def secrets_in(door: FaultyProxy) -> dict[str, set[str]]:
     """Keys, and the signatures that went through the door, each in all spellings."""
-    sent = door.sent.decode("latin-1")
+    sent = door.received.decode("latin-1")
     made = set(re.findall(r"(?i)x-signature: (\S+)", sent)) | set(re.findall(r"sign=([0-9a-f]{32})", sent))
     assert len(made) > 2 * len(FAULTS), "the door saw the signatures of all those commands"
     assert KEYS["everstrike"][0] in sent
@@ -326,14 +330,14 @@ def databases(bed: Bed) -> str:
     }
     found = []
     for number in range(16):
-        with server.database(number) as db:
+        with server.client(number) as db:
             found += [f"{number} {key} {readers[db.type(key)](db, key)}" for key in db.scan_iter()]
     return "\n".join(found)
 
 
 def append_only_file(bed: Bed) -> str:
     """Everything that was ever written to the server, bodies of messages decoded too."""
-    raw = b"".join(bed.setup.broker.container.written(".aof")).decode("latin-1")
+    raw = b"".join(bed.setup.broker.container.written_files(".aof")).decode("latin-1")
     bodies = [base64.b64decode(body).decode("latin-1") for body in re.findall(r'"body": "([A-Za-z0-9+/=]+)"', raw)]
     assert bodies
     return raw + "\n".join(bodies)

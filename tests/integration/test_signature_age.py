@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.nodes import Bed, Monitor
+from tests.support.redis_monitor import Monitor
+from tests.support.stack import Stack as Bed
 
 pytestmark = pytest.mark.integration
 
@@ -116,5 +117,5 @@ def test_a_query_asks_the_ledger_only_whether_it_is_halted(warm: Bed) -> None:
         ends = warm.all_ended([warm.send("orders.positions", account="main") for _ in range(3)])
         assert {end.outcome for end in ends} == {("accepted", "ok")}
         warm.drained()
-    assert monitor.told, "the monitor works"
+    assert monitor.commands, "the monitor works"
     assert monitor.round_trips(LEDGER) == ["HMGET orders:halts main/positions */positions"] * 3

@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 from pytest_celery import CeleryTestSetup, CeleryTestWorker
 
-from tests.nodes import IN_CONTAINERS, BackendNode, Bed, Ended, ProcessNode, ServerNode, until
-from tests.nodes.bed import foreign_app
+from tests.support.backend import IN_CONTAINERS
+from tests.support.processes import ProcessNode
+from tests.support.redis_node import BackendNode, ServerNode
+from tests.support.stack import Ended, foreign_app
+from tests.support.stack import Stack as Bed
+from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 pytestmark = pytest.mark.integration

@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from producers.client import OrderClient
 from producers.commands import Close, Withdraw
-from tests.nodes import Bed, until
-from tests.servers import free_port
+from tests.support.servers import free_port
+from tests.support.stack import Stack as Bed
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from producers.report import Outcome, Reason, Report
-from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
+from tests.support.fakes import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from producers.report import Outcome, Reason, Report
-from tests.servers import Server
+from tests.support.servers import Server
 from worker.ledger.base import Begun, Claim, Ledger, Orphaned, Progress, State
 from worker.ledger.connection import connect
 from worker.ledger.memory import MemoryLedger

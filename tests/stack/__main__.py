@@ -13,9 +13,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from tests.stack import looks, story
-from tests.stack.machine import ROOT, SERVICES, Stack, StackError, docker, need, run
-from tests.stack.told import Told
+from tests.stack import checks, scenario
+from tests.stack.compose_project import ROOT, SERVICES, Stack, StackError, docker, need, run
+from tests.stack.outcome import Told
 
 TOTAL_SECONDS = 9 * 60
 BUILD_SECONDS = 8 * 60
@@ -74,7 +74,7 @@ def _images(told: Told) -> dict[str, str]:
 def _run(stack: Stack, told: Told) -> None:
     told.step(f"starting the stack with {stack.compose_version}")
     run([str(ROOT / "compose/prepare"), "--sandbox"], env={**os.environ, "SECRETS": str(stack.secrets)})
-    keys = story.Keys()
+    keys = scenario.Keys()
     keys.write(stack.secrets)
     stack.up(*SERVICES)
     for service in SERVICES:
@@ -89,32 +89,32 @@ def _run(stack: Stack, told: Told) -> None:
     )
 
     told.step("how it is locked up, and who reaches whom")
-    looks.locked_up(stack, told)
-    looks.networks(stack, told)
-    looks.server(stack, told)
+    checks.locked_up(stack, told)
+    checks.networks(stack, told)
+    checks.server(stack, told)
 
     told.step("commands from outside")
-    helper = story.Helper(stack)
+    helper = scenario.Helper(stack)
     known = [list(pair) for pair in (*keys.trade.values(), *keys.withdraw.values())]
     helper.ask("accounts", {"keys": known, "funds": [key for key, _ in keys.withdraw.values()]})
-    story.commands(stack, told)
-    looks.doctor(stack, told)
-    looks.flower(stack, told, workers=4)
-    looks.prometheus(stack, told, workers=4)
+    scenario.commands(stack, told)
+    checks.doctor(stack, told)
+    checks.flower(stack, told, workers=4)
+    checks.prometheus(stack, told, workers=4)
 
     told.step("under load: a worker is killed, the server is cut off")
-    story.under_load(stack, helper, told, keys)
+    scenario.under_load(stack, helper, told, keys)
     told.step("an upgrade under load, a graceful stop, and a server that is killed")
-    story.upgrade(stack, helper, told, keys)
-    story.graceful_stop(stack, helper, told)
-    story.server_restart(stack, told)
+    scenario.upgrade(stack, helper, told, keys)
+    scenario.graceful_stop(stack, helper, told)
+    scenario.server_restart(stack, told)
 
     told.step("afterwards")
-    looks.doctor(stack, told)
-    looks.flower(stack, told, workers=4)
-    looks.prometheus(stack, told, workers=4)
-    looks.refusals(stack, told)
-    looks.secrets(stack, told, keys.secrets)
+    checks.doctor(stack, told)
+    checks.flower(stack, told, workers=4)
+    checks.prometheus(stack, told, workers=4)
+    checks.refusals(stack, told)
+    checks.secrets(stack, told, keys.secrets)
 
 
 def _clean(stack: Stack | None, images: dict[str, str], scratch: Path, told: Told) -> None:

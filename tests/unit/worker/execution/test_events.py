@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.twins import START_MS
+from tests.support.fakes import START_MS
 from tests.unit.worker.execution.test_executor import (
     ACCEPTED,
     BUSY,

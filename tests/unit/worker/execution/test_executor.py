@@ -11,7 +11,7 @@ import pytest
 
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
-from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
+from tests.support.fakes import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.events import CommandRef, EndEvent, Observer, Observers

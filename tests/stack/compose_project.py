@@ -5,10 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "compose" / "compose.yaml"
@@ -66,16 +67,6 @@ def compose_program() -> list[str]:
     if run([need("docker"), "compose", "version"], check=False).returncode == 0:
         return [need("docker"), "compose"]
     return [need("docker-compose")]
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60.0, every: float = 0.5) -> Any:
-    """The first true value of ``condition``. StackError, saying ``what`` was waited for, after ``seconds``."""
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() >= ends_at:
-            raise StackError(f"not within {seconds:g} s: {what}")
-        time.sleep(every)
-    return found
 
 
 class Stack:
@@ -136,7 +127,7 @@ class Stack:
 
     def healthy(self, service: str, count: int = 1, seconds: float = 90.0) -> None:
         """Wait until so many containers of a service are healthy."""
-        until(lambda: self.health(service) == ["healthy"] * count, f"{service}: {count} healthy", seconds)
+        until(lambda: self.health(service) == ["healthy"] * count, f"{service}: {count} healthy", seconds, every=0.5)
 
     def port(self, service: str, inside: int) -> str:
         """Where a published port is on this machine: ``http://127.0.0.1:PORT``."""

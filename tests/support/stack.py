@@ -1,10 +1,11 @@
-"""A bed: server, workers and simulator together, and a sender that knows Celery and the contract, nothing else."""
+"""A stack: server, workers and simulator together, and a sender that knows Celery and the contract, nothing else."""
 
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -15,45 +16,47 @@ from kombu.pools import producers
 from pytest_celery import CeleryTestSetup
 
 from producers.settings import QueueSettings
-from tests.nodes.node import until
+from tests.support.waiting import until
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
-DEMO = {"main": ("everstrike", "demo-everstrike"), "bz": ("bitz", "demo-bitz")}
-"""Alias: venue, and the stem of the simulator's demo key and secret."""
-
-
+QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
 NOTHING_FOLLOWS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 
 
-class Setup(CeleryTestSetup):
-    """pytest-celery's setup with a client app of ours: a foreign one, which knows no task of the worker."""
-
-    @classmethod
-    def create_setup_app(cls, celery_setup_config: dict[str, Any], celery_setup_app_name: str) -> Celery:
-        """A plain Celery app, as any service in any language would be."""
-        return foreign_app(celery_setup_config["broker_url"], celery_setup_config["result_backend"])
-
-
 def foreign_app(broker: str, backend: str) -> Celery:
-    """A Celery client that shares nothing with the product."""
+    """A Celery client that knows no task of the worker, as any service in any language would be."""
     return Celery("foreign", broker=broker, backend=backend, set_as_current=False)
 
 
+class Setup(CeleryTestSetup):
+    """pytest-celery's setup with a foreign client app."""
+
+    @classmethod
+    def create_setup_app(cls, celery_setup_config: dict[str, Any], celery_setup_app_name: str) -> Celery:
+        """The client app; it has no name of pytest-celery's."""
+        return foreign_app(celery_setup_config["broker_url"], celery_setup_config["result_backend"])
+
+
 def accounts(rows: Mapping[str, tuple[str, str, str, str]]) -> dict[str, str]:
-    """Accounts as settings: alias to venue, API key, secret, URL."""
-    environment = {}
-    for alias, (venue, key, secret, url) in rows.items():
-        prefix = f"ORDERS_ACCOUNTS__{alias.upper()}__"
-        environment |= {prefix + "VENUE": venue, prefix + "API_KEY": key, prefix + "SECRET_KEY": secret}
-        environment[prefix + "BASE_URL"] = url
-        environment[prefix + "ALLOW_HTTP"] = "true"
-    return environment
+    """Accounts as settings: alias to venue, API key, secret key, URL."""
+    names = ("VENUE", "API_KEY", "SECRET_KEY", "BASE_URL", "ALLOW_HTTP")
+    return {
+        f"ORDERS_ACCOUNTS__{alias.upper()}__{name}": value
+        for alias, row in rows.items()
+        for name, value in zip(names, (*row, "true"), strict=True)
+    }
 
 
 def demo_accounts(url: str) -> dict[str, str]:
     """`main` (Everstrike) and `bz` (Bit-Z), which the simulator knows from the start."""
-    return accounts({alias: (venue, f"{stem}-key", f"{stem}-secret", url) for alias, (venue, stem) in DEMO.items()})
+    venues = {"main": "everstrike", "bz": "bitz"}
+    return accounts({alias: (v, f"demo-{v}-key", f"demo-{v}-secret", url) for alias, v in venues.items()})
+
+
+def ledger_url(broker_url: str) -> str:
+    """The ledger's database on the broker's server."""
+    return broker_url.rpartition("/")[0] + "/2"
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,12 @@ class Ended:
 
 
 @dataclass
-class Bed:
-    """Everything a test of the whole way needs."""
+class Stack:
+    """Everything that a test of the whole way needs."""
 
     setup: CeleryTestSetup
     simulator: SimulatorServer
-    _clients: dict[str, Any] = field(default_factory=dict)
+    _clients: list[Any] = field(default_factory=list)
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -103,17 +106,13 @@ class Bed:
         return command_id
 
     def send_json(self, task: str, kwargs: str, command_id: str | None = None, follows: str = NOTHING_FOLLOWS) -> str:
-        """Send a command whose keyword arguments are this text, which no JSON library needs to agree with; and so what
-        is to follow it."""
+        """Send a command whose keyword arguments, and what is to follow it, are these texts: no JSON library needs to
+        agree with them."""
         command_id = command_id or str(uuid4())
-        body = f"[[], {kwargs}, {follows}]"
         headers = {"lang": "other", "task": task, "id": command_id, "root_id": command_id, "parent_id": None}
-        with (
-            Connection(self.broker_url) as connection,
-            producers[connection].acquire(block=True) as producer,
-        ):
+        with Connection(self.broker_url) as connection, producers[connection].acquire(block=True) as producer:
             producer.publish(
-                body.encode(),
+                f"[[], {kwargs}, {follows}]".encode(),
                 content_type="application/json",
                 content_encoding="utf-8",
                 headers=headers,
@@ -153,14 +152,13 @@ class Bed:
             return [None] * len(command_ids)
         return [_ended(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
 
-    def is_drained(self) -> bool:
-        """Whether no command is queued or unacknowledged."""
-        queued = sum(self.broker.llen(queue) for queue in QUEUES)
-        return not queued and not self.broker.hlen("unacked")
-
     def drained(self, seconds: float = 30.0) -> None:
         """Wait until no command is queued or unacknowledged."""
-        until(self.is_drained, "nothing queued and nothing unacknowledged", seconds)
+
+        def is_drained() -> bool:
+            return not any(map(self.broker.llen, QUEUES)) and not self.broker.hlen("unacked")
+
+        until(is_drained, "nothing queued and nothing unacknowledged", seconds)
 
     def queued(self, task: str) -> int:
         """How many commands wait in a queue."""
@@ -200,48 +198,40 @@ class Bed:
             broker_url=self.broker_url, result_backend=self.backend_url, ledger_url=ledger_url(self.broker_url)
         )
 
-    @property
+    @cached_property
     def broker(self) -> Any:
         """A client of the broker's database."""
-        return self._client(self.broker_url)
+        return self._connect(self.broker_url)
 
-    @property
+    @cached_property
     def results(self) -> Any:
         """A client of the results' database."""
-        return self._client(self.backend_url)
+        return self._connect(self.backend_url)
 
-    @property
+    @cached_property
     def ledger(self) -> Any:
         """A client of the ledger's database."""
-        return self._client(ledger_url(self.broker_url))
+        return self._connect(ledger_url(self.broker_url))
 
-    def _client(self, url: str) -> Any:
-        if url not in self._clients:
-            self._clients[url] = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
-        return self._clients[url]
+    def _connect(self, url: str) -> Any:
+        client = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
+        self._clients.append(client)
+        return client
 
     def close(self) -> None:
         """Close this side's connections."""
-        for client in self._clients.values():
+        for client in self._clients:
             client.close()
         self.setup.app.close()
 
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
-
-
-def ledger_url(broker_url: str) -> str:
-    """The ledger's database on the broker's server."""
-    return broker_url.rpartition("/")[0] + "/2"
-
-
 def _ended(command_id: str, raw: str | None) -> Ended | None:
     meta = json.loads(raw) if raw else {}
-    result = meta.get("result")
+    state, report, error = meta.get("status"), meta.get("result"), None
+    if state not in ("SUCCESS", "FAILURE"):
+        return None
+    if state == "FAILURE":
+        error = f"{report['exc_module']}.{report['exc_type']}"
+        (report,) = report["exc_message"]
     stored_at = datetime.fromisoformat(meta["date_done"]) if meta.get("date_done") else datetime.now(UTC)
-    if meta.get("status") == "SUCCESS":
-        return Ended(command_id, "SUCCESS", result, None, stored_at)
-    if meta.get("status") == "FAILURE":
-        (report,) = result["exc_message"]
-        return Ended(command_id, "FAILURE", report, f"{result['exc_module']}.{result['exc_type']}", stored_at)
-    return None
+    return Ended(command_id, state, report, error, stored_at)

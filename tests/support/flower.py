@@ -1,7 +1,6 @@
-"""Flower as a process: `celery -A worker flower`, as an operator starts it."""
+"""Flower, started as an operator starts it: `celery -A worker flower`."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 import requests
 
-from tests.nodes.node import until
-from tests.nodes.process import ProcessNode
-from tests.servers import free_port
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
+from tests.support.waiting import until
 
 USER, PASSWORD = "night", "watch-0451"
 
@@ -40,8 +39,8 @@ class FlowerNode(ProcessNode):
     def arguments(self) -> Sequence[str]:
         """The command line of the documentation, with this test's port."""
         given = [f"--port={self.port}", "--address=127.0.0.1", f"--basic_auth={USER}:{PASSWORD}", *self.options]
-        given.append("--inspect_timeout=300")  # it always waits as long; workers here answer in milliseconds
-        return [sys.executable, "-m", "celery", "-A", "worker", "flower", *given]
+        # Flower always waits as long as this, and workers here answer in milliseconds.
+        return [*self.celery, "-A", "worker", "flower", *given, "--inspect_timeout=300"]
 
     def is_up(self) -> bool:
         """Whether its pages answer."""

@@ -1,7 +1,6 @@
-"""RabbitMQ as a process: a node of its own, with its own name, cookie, folders and port mapper."""
+"""RabbitMQ as a process: one broker with its own name, cookie, folders and port mapper."""
 
 import contextlib
-import os
 import shutil
 import signal as signals
 from collections.abc import Iterable, Sequence
@@ -11,12 +10,11 @@ from uuid import uuid4
 import psutil
 from kombu import Connection, pools
 
-from tests.nodes import ProcessNode
-from tests.servers import free_port
+from tests.support.processes import ProcessNode
+from tests.support.servers import free_port
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's own wrapper around it changes the user and the folders."""
-USER, PASSWORD = "guest", "guest"
 
 
 def installed() -> bool:
@@ -35,17 +33,14 @@ class PortMapper(ProcessNode):
         """In the foreground, for this machine alone."""
         return [str(shutil.which("epmd")), "-port", str(self.port), "-address", "127.0.0.1"]
 
-    def is_up(self) -> bool:
-        """It is at once, and who comes too early tries again."""
-        return self.status == "running"
-
 
 class RabbitNode(ProcessNode):
     """One broker. Data and port survive `kill` and `restart`; durable queues with them."""
 
-    def __init__(self, folder: Path, mapper: PortMapper, tls: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         """``tls`` are lines of its configuration; it then listens for TLS beside."""
         super().__init__("rabbit", folder)
+        self._mapper = PortMapper(folder)
         self._home = self.folder / f"{self.name}.home"
         for part in ("mnesia", "log"):
             (self._home / part).mkdir(parents=True)
@@ -71,18 +66,18 @@ class RabbitNode(ProcessNode):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self._home / "advanced.config"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": args,
             "ERL_CRASH_DUMP": str(self._home / "erl_crash.dump"),
-            "ERL_EPMD_PORT": str(mapper.port),
+            "ERL_EPMD_PORT": str(self._mapper.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
 
     def arguments(self) -> Sequence[str]:
-        """The program itself, which becomes the virtual machine."""
+        """The script, a shell that waits for Erlang's virtual machine."""
         return [str(SCRIPT)]
 
     @property
     def url(self) -> str:
         """``ORDERS_BROKER_URL``."""
-        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}//"
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def is_up(self) -> bool:
         """Whether it takes connections."""
@@ -93,58 +88,48 @@ class RabbitNode(ProcessNode):
         except (OSError, *Connection().connection_errors):
             return False
 
-    def waiting(self, queue: str) -> int:
-        """How many messages wait in a queue."""
-        with Connection(self.url) as connection:
-            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+    def start(self) -> None:
+        """Start the broker, and its port mapper before it."""
+        if self._mapper.status == "exited":
+            self._mapper.start()
+        super().start()
 
-    def empty(self, queue: str) -> int:
+    def kill(self, signal: str | int = signals.SIGKILL) -> None:
+        """Send a signal to the shell and to the virtual machine at once."""
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signals.Signals[signal] if isinstance(signal, str) else signal)
+        super().kill(signal)
+
+    def teardown(self) -> None:
+        """End the broker and its port mapper."""
+        self.kill()
+        self._mapper.teardown()
+
+    def cpu_seconds(self) -> float:
+        """The processor's time that the broker has used."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        if self.status == "exited":
+            return []
+        shell = psutil.Process(self.pid)
+        return [shell, *shell.children(recursive=True)]
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue; none in one that does not exist."""
+        with Connection(self.url) as connection, contextlib.suppress(*connection.channel_errors):
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        return 0
+
+    def purge(self, queue: str) -> int:
         """Throw away what waits in a queue."""
         with Connection(self.url) as connection:
             return int(connection.default_channel.queue_purge(queue))
 
-    def forget(self, queues: Iterable[str]) -> None:
+    def delete(self, queues: Iterable[str]) -> None:
         """Delete queues with everything in them, also what was given to a worker and not confirmed."""
         pools.reset()  # an open connection would take a queue for declared that is not there any more
         with Connection(self.url) as connection:
             for queue in queues:
                 connection.default_channel.queue_delete(queue)
-
-    def kill(self, signal: str | int | None = None) -> None:
-        """SIGKILL to all of it at once: the process that was started is a shell, which waits for the machine."""
-        self._signal(signals.SIGKILL)
-        super().kill()
-
-    def teardown(self) -> None:
-        """The same."""
-        self.kill()
-
-    def cpu_seconds(self) -> float:
-        """What it has used of the processor."""
-        mine = [psutil.Process(pid) for pid in _processes_with(self.environment["RABBITMQ_NODENAME"])]
-        return sum(each.cpu_times().user + each.cpu_times().system for each in mine)
-
-    def freeze(self) -> None:
-        """Stop it where it stands, as a machine that swaps or a network that is away."""
-        self._signal(signals.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self._signal(signals.SIGCONT)
-
-    def _signal(self, number: signals.Signals) -> None:
-        for pid in _processes_with(self.environment["RABBITMQ_NODENAME"]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-
-def _processes_with(mark: str) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if mark.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found

@@ -1,5 +1,6 @@
-"""The images of container-backed nodes: `python -m tests.nodes.images COMMAND...` builds them and runs the command with
-their names. `IMAGES`, the settings that compose/offline/build prints, uses those and builds none.
+"""`python -m tests.support.images COMMAND...` builds the images of container nodes and runs a command with their names.
+
+`IMAGES`, the settings that compose/offline/build prints, uses those images and builds none.
 """
 
 import os
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.nodes.node import ROOT
+from tests.support.node import ROOT
 
 
 def main(command: list[str]) -> int:
@@ -16,18 +17,12 @@ def main(command: list[str]) -> int:
     if docker is None or subprocess.run([docker, "version"], capture_output=True, check=False).returncode:
         sys.stderr.write("make test-docker needs docker, and nobody answers `docker version`\n")
         return 1
-    environment = {**os.environ, "TAG": os.environ.get("TAG", "stack-test")}
-    text = (
-        os.environ.get("IMAGES")
-        or subprocess.run(
-            [str(ROOT / "compose" / "offline" / "build")],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
-    )
-    images = dict(line.split("=", 1) for line in text.split() if "=" in line)
+    settings = os.environ.get("IMAGES")
+    if not settings:
+        environment = {"TAG": "stack-test", **os.environ}
+        build = ROOT / "compose" / "offline" / "build"
+        settings = subprocess.run([build], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    images = dict(line.split("=", 1) for line in settings.split() if "=" in line)
     names = {
         "ORDERS_TEST_NODES": "docker",
         "ORDERS_TEST_WORKER_IMAGE": images["ORDERS_IMAGE"],

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 IN_CONTAINERS = os.environ.get("ORDERS_TEST_NODES") == "docker"
 
 if TYPE_CHECKING or not IN_CONTAINERS:
-    from tests.nodes.process import ProcessNode as Kind
+    from tests.support.processes import ProcessNode as BaseNode
 else:
-    from tests.nodes.container import ContainerNode as Kind
+    from tests.support.containers import ContainerNode as BaseNode
 
-__all__ = ["IN_CONTAINERS", "Kind"]
+__all__ = ["IN_CONTAINERS", "BaseNode"]

@@ -6,8 +6,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from tests.stack.machine import SERVICES, Stack, docker, need, run, until
-from tests.stack.told import Told
+from tests.stack.compose_project import SERVICES, Stack, docker, need, run
+from tests.stack.outcome import Told
+from tests.support.waiting import until
 
 METRICS_PORT = 9464
 UNWANTED = (
@@ -149,9 +150,11 @@ def flower(stack: Stack, told: Told, workers: int) -> None:
         found = json.loads(get(f"{url}/api/workers?refresh=1", login)[1] or "{}")
         return {name: row for name, row in found.items() if name in names and row.get("active_queues")}
 
-    names = until(lambda: alive() if len(alive()) == workers else [], f"flower shows {workers} workers online", 60)
+    names = until(
+        lambda: alive() if len(alive()) == workers else [], f"flower shows {workers} workers online", 60, every=0.5
+    )
     told.check("flower", True, f"shows {workers} workers online to its login", names)
-    rows = until(lambda: known() if len(known()) == workers else {}, f"flower asked {workers} workers", 60)
+    rows = until(lambda: known() if len(known()) == workers else {}, f"flower asked {workers} workers", 60, every=0.5)
     queues = sorted({each["name"] for row in rows.values() for each in row["active_queues"]})
     told.check("flower", len(queues) == 5, "knows every queue, from the workers themselves", queues)
     name = names[0]
@@ -179,13 +182,13 @@ def prometheus(stack: Stack, told: Told, workers: int) -> None:
             else {}
         )
 
-    found = until(settled, f"prometheus finds {workers} workers and has asked each", 60)
+    found = until(settled, f"prometheus finds {workers} workers and has asked each", 60, every=0.5)
     told.check("prometheus", True, f"finds {workers} workers by their name", found)
     own = found["flower"] + found["prometheus"] + found["alertmanager"]
     told.check("prometheus", set(own) == {"up"}, "scrapes flower, alertmanager and itself", found)
     served = "yes" in docker("exec", stack.ids("worker")[0], "python3", "-c", CONNECT, "127.0.0.1", str(METRICS_PORT))
     if served:
-        until(lambda: set(targets()["orders"]) == {"up"}, "every worker scraped", 45)
+        until(lambda: set(targets()["orders"]) == {"up"}, "every worker scraped", 45, every=0.5)
         told.check("prometheus", set(targets()["orders"]) == {"up"}, "scrapes every worker")
     else:
         told.note("prometheus", f"workers serve no metrics on port {METRICS_PORT} in this build: not looked at")

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.stack.machine import ROOT, Stack, StackError, docker, need, run, until
-from tests.stack.told import Told
+from tests.stack.compose_project import ROOT, Stack, StackError, docker, need, run
+from tests.stack.outcome import Told
+from tests.support.waiting import until
 
 ACCOUNTS = {
     "main": "demo-everstrike-key",
@@ -130,7 +131,7 @@ class Load:
                 or len(self._helper.venue("arrivals", method="GET")["arrivals"]) > self._before + count
             )
 
-        until(enough, f"{count} requests of the load at the venue", 60)
+        until(enough, f"{count} requests of the load at the venue", 60, every=0.5)
 
     def ended(self) -> dict[str, Any]:
         """Everything sent and reported: what was sent, and ``outcomes`` and ``longest_ms`` of the reports."""
@@ -218,7 +219,10 @@ def graceful_stop(stack: Stack, helper: Helper, told: Told) -> None:
     sent = stack.run_client(*words.split())
     assert sent.returncode == 0, sent.stderr
     until(
-        lambda: len(helper.venue("arrivals?path=/auth/withdraw", method="GET")["arrivals"]) > before, "it arrives", 20
+        lambda: len(helper.venue("arrivals?path=/auth/withdraw", method="GET")["arrivals"]) > before,
+        "it arrives",
+        20,
+        every=0.5,
     )
     worker, started = stack.one("worker-withdraw"), time.monotonic()
     stack.compose("stop", "worker-withdraw", seconds=GRACE_SECONDS + 30)

@@ -1,0 +1,50 @@
+"""Every command that a server is sent, as its own MONITOR command shows it."""
+
+import threading
+from typing import Any, Self
+
+import redis
+
+HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND")
+"""What clients send for a connection's sake."""
+
+
+class Monitor:
+    """Collects every command that the server is sent while the block runs."""
+
+    def __init__(self, url: str) -> None:
+        self.commands: list[dict[str, Any]] = []
+        """As redis-py parses them."""
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+
+    def text(self) -> str:
+        """All of it, a command a line."""
+        return "\n".join(each["command"] for each in list(self.commands))
+
+    def round_trips(self, database: int) -> list[str]:
+        """What clients asked of a database beside housekeeping; what a script does there costs no round trip."""
+        return [
+            each["command"]
+            for each in list(self.commands)
+            if int(each["db"]) == database
+            and each["client_type"] != "lua"
+            and not each["command"].upper().startswith(HOUSEKEEPING)
+        ]
+
+    def _watch(self, monitor: Any) -> None:
+        try:
+            for entry in monitor.listen():
+                self.commands.append(entry)
+        except (redis.RedisError, OSError, ValueError, AttributeError):
+            return  # the connection is closed: the watch is over
+
+    def __enter__(self) -> Self:
+        self._monitor = self._client.monitor().__enter__()
+        self._thread = threading.Thread(target=self._watch, args=(self._monitor,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._monitor.connection.disconnect()
+        self._thread.join(5)
+        self._client.close()
