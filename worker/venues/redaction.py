@@ -1,20 +1,18 @@
-"""No key and no signature in what a venue says: struck out of a whole answer, before anything of it is read or cut.
+"""Redaction of keys and signatures in a venue's responses, before anything in them is read or cut.
 
-A venue may echo a request in any writing: percent-encoded, with the escapes of JSON or HTML, in base64 or hex, folded
-over lines, in groups, backwards, or cut off. What is looked for is therefore not a secret but any :data:`RUN`
-characters in a row that it has in common with the text, letter case, white space and what divides groups aside and
-every escape undone; at the ends of a text, where somebody may have cut it, :data:`SHORTEST` are enough.
+A venue may echo a request in any encoding, and cut it off anywhere. What is searched for is therefore not a secret but
+any :data:`RUN` characters in a row that the text shares with one, in any encoding of
+:mod:`worker.venues.secret_encodings`; at the ends of a text, where it may have been cut, :data:`SHORTEST_SECRET`
+characters are enough.
 
-What has less than eight characters is no secret: to strike it out would maim the answer. So would to strike out every
-amount: of a signed body only the whole is struck out, and the fields that hold a key or a signature.
+Secrets of fewer than eight characters are not redacted, because that would mutilate the response. For the same reason
+not every amount of a signed body is redacted, but only the body as a whole, and the fields that hold a key or a
+signature.
 """
 
-import base64
-import binascii
-import html
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -25,49 +23,45 @@ from producers import exact_json
 from worker.venues.accounts import Account, Credentials
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
+from worker.venues.secret_encodings import (
+    NESTED_ESCAPES,
+    RUN,
+    SHORTEST_SECRET,
+    encodings_of_keys,
+    encodings_of_signature,
+    normalise,
+    normalised_forms,
+    unescape,
+    without_separators,
+)
 
-STARS = "***"
-SHORTEST = 8
-"""Characters of the shortest secret, and of the shortest end of one."""
-RUN = 12
-"""Characters in a row that no text has in common with a secret by chance: of two hexadecimal ids one in 10^14 does."""
-STRIDE = RUN - SHORTEST + 1
-ROUNDS = 4
-"""How often an escape may itself be escaped."""
+REDACTED = "***"
+STRIDE = RUN - SHORTEST_SECRET + 1
+"""Among the parts of :data:`SHORTEST_SECRET` characters at multiples of this, one lies within each run."""
 
 PLAIN_HEADERS = frozenset(
     {"accept", "accept-encoding", "cache-control", "connection", "content-length", "content-type", "host", "user-agent"}
 )
-"""Headers of a request that anybody may see; every other one may be a key, a signature or what was signed."""
+"""Request headers that hold no secret; every other one may be a key, a signature or signed text."""
 SECRET_FIELDS = re.compile(r"(?i)(?:^|&)[^=&]*(?:sign|key|token|secret|pass|auth)[^=&]*=([^&]+)")
 """The values of such fields in a body or a query, by their names (Bit-Z: ``apiKey`` and ``sign``)."""
 
-_ESCAPE = re.compile(
-    r"%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[^ux]|&#[0-9]{1,7};?|&#[xX][0-9A-Fa-f]{1,6};?|&[A-Za-z]{2,8};"
-)
-# White space, and what is drawn as nothing between two letters.
-_SQUEEZED = dict.fromkeys([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 0x2010), *range(0x2028, 0x2030)])
-_SQUEEZED |= dict.fromkeys([*range(0x205F, 0x2065), 0x3000, 0xFEFF])
-_AS_ONE: dict[int, int | None] = {**_SQUEEZED, **{code: code + 32 for code in range(ord("A"), ord("Z") + 1)}}
-_MARKS = dict.fromkeys(map(ord, "-._:,;|/+=~"))
-"""What a secret that is written in groups has between them."""
-_FOR_URLS = str.maketrans("+/", "-_")
 _CUTS = re.compile(r"""["']|…|\.{3,}|\*{2,}""")
-"""Where a text, or what is quoted in it, begins and ends."""
+"""Where a text, or a quotation in it, begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What must not be repeated; kept out of every representation."""
+    """The secrets of an account and of its requests. Its representation shows none."""
 
     keys: str = "\n"
-    """Every writing of every key, each as one (:data:`_AS_ONE`) and between line breaks, which no such text has."""
+    """Every encoding of every key, normalised and separated by line breaks, which no normalised text contains."""
     parts: frozenset[str] = frozenset()
-    """Every SHORTEST characters in a row of them."""
+    """All runs of :data:`SHORTEST_SECRET` characters in ``keys``."""
     signatures: str = "\n"
-    """The same of signatures, which are few and made anew each time: whatever is asked of them is searched for."""
+    """The same as ``keys`` for signatures. They have no ``parts``: each request has a new one, searched for once."""
     wholes: frozenset[str] = frozenset()
-    """What is secret as a whole only, or too short to have a part."""
+    """Texts that are secret only as a whole, or too short to have parts."""
 
     def __repr__(self) -> str:
         return "Secrets()"
@@ -75,67 +69,67 @@ class Secrets:
     def __or__(self, others: "Secrets") -> "Secrets":
         return Secrets(
             self.keys if others.keys in self.keys else self.keys + others.keys,
-            # An account's are the same object at each of its attempts, and some thousand.
+            # The thousands of parts of one account are the same object at each attempt.
             self.parts if others.parts is self.parts else self.parts | others.parts,
             self.signatures + others.signatures,
             self.wholes | others.wholes,
         )
 
-    def struck_out(self, value: Any) -> Any:
-        """A JSON value without them, in texts, numbers and names."""
+    def redact_json(self, value: Any) -> Any:
+        """A JSON value with the secrets redacted in texts, numbers and names."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            return STARS if self.within(str(value)) else value
+            return REDACTED if self.occur_in(str(value)) else value
         if isinstance(value, Mapping):
-            return dict(self._entries(value))
+            return dict(self._redacted_items(value))
         if isinstance(value, list):
-            return [self.struck_out(item) for item in value]
+            return [self.redact_json(item) for item in value]
         return value
 
-    def _entries(self, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    def _redacted_items(self, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         taken: set[str] = set()
         for name, item in value.items():
-            shown = self.text(name)
-            while shown in taken:  # none is dropped because two look the same now
+            shown = self.redact_text(name)
+            while shown in taken:  # Two names may look the same once redacted; neither is dropped.
                 shown += "*"
             taken.add(shown)
-            yield shown, self.struck_out(item)
+            yield shown, self.redact_json(item)
 
-    def text(self, text: str) -> str:
-        """A text without them, ``***`` in the place of each."""
-        if not self.within(text):
+    def redact_text(self, text: str) -> str:
+        """The text with ``***`` in place of each secret."""
+        if not self.occur_in(text):
             return text
         shown, done = [], 0
-        for start, end in _merged([span for level in _levels(text) for span in self._spans(level)]):
-            shown += [text[done:start], STARS]
+        spans = [
+            (form.starts[start], form.ends[end - 1])
+            for form in normalised_forms(text)
+            for start, end in self._found(form.text)
+        ]
+        for start, end in _merged(spans):
+            shown += [text[done:start], REDACTED]
             done = end
         return "".join([*shown, text[done:]])
 
-    def within(self, text: str) -> bool:
-        """Whether any of them is in a text, in whatever writing."""
-        for _ in range(ROUNDS + 1):
-            squeezed = text.translate(_AS_ONE)
-            if next(self._found(squeezed), None) or next(self._found(squeezed.translate(_MARKS)), None):
+    def occur_in(self, text: str) -> bool:
+        """Whether any of the secrets is in a text, in any encoding."""
+        for _ in range(NESTED_ESCAPES + 1):
+            normalised = normalise(text)
+            if next(self._found(normalised), None) or next(self._found(without_separators(normalised)), None):
                 return True
-            plainer = _ESCAPE.sub(_unescaped, text)
-            if plainer == text:
+            unescaped = unescape(text)
+            if unescaped == text:
                 return False
-            text = plainer
+            text = unescaped
         return False
 
-    def _spans(self, level: "_Level") -> Iterator[tuple[int, int]]:
-        for start, end in self._found(level.text):
-            yield level.starts[start], level.ends[end - 1]
-
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where they are in a text that is written as one."""
-        parts, signatures, last = self.parts, self.signatures, len(text) - SHORTEST
-        # Every run of twelve has eight in it that begin at a multiple of five.
-        places = [(at, text[at : at + SHORTEST]) for at in range(0, last + 1, STRIDE)]
-        for near in [at for at, part in places if part in parts or part in signatures]:
+        """Where the secrets are in a normalised text: start and end of each."""
+        parts, signatures, last = self.parts, self.signatures, len(text) - SHORTEST_SECRET
+        pieces = [(at, text[at : at + SHORTEST_SECRET]) for at in range(0, last + 1, STRIDE)]
+        for near in [at for at, piece in pieces if piece in parts or piece in signatures]:
             for at in range(max(0, near - STRIDE + 1), near + 1):
-                if len(text) >= at + RUN and self._holds(text[at : at + RUN]):
+                if len(text) >= at + RUN and self._contain(text[at : at + RUN]):
                     yield at, at + RUN
         for whole in self.wholes:
             at = text.find(whole)
@@ -145,78 +139,38 @@ class Secrets:
         start = 0
         for cut in (*_CUTS.finditer(text), None):
             end = cut.start() if cut else len(text)
-            # Nearly every piece is none: it is asked here, where that takes the least time.
-            if end - start >= SHORTEST and (
+            # Inlined, because almost no piece passes this and a call costs more than the test.
+            if end - start >= SHORTEST_SECRET and (
                 end - start < RUN
-                or self._has_part(text[end - SHORTEST : end])
-                or self._has_part(text[start : start + SHORTEST])
+                or self._has_part(text[end - SHORTEST_SECRET : end])
+                or self._has_part(text[start : start + SHORTEST_SECRET])
             ):
-                yield from self._at_ends(text, start, end)
+                yield from self._found_at_ends(text, start, end)
             start = cut.end() if cut else end
 
-    def _at_ends(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The beginning of one at the end of a text, the end of one at its beginning, or a piece that is all of it.
+    def _found_at_ends(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The beginning of a secret at the end of a piece, the end of one at its beginning, or a piece of one.
 
-        Of digits alone so few may be a number that has nothing to do with it, an order's, say.
+        Digits alone are passed over: so few of them may be an unrelated number, such as an order id.
         """
-        lengths = [each for each in range(SHORTEST, RUN) if each <= end - start]
-        if end - start < RUN and not text[start:end].isdigit() and self._holds(text[start:end]):
+        lengths = [each for each in range(SHORTEST_SECRET, RUN) if each <= end - start]
+        if end - start < RUN and not text[start:end].isdigit() and self._contain(text[start:end]):
             yield start, end
-        last, first = text[end - SHORTEST : end], text[start : start + SHORTEST]
+        last, first = text[end - SHORTEST_SECRET : end], text[start : start + SHORTEST_SECRET]
         if self._has_part(last):
-            yield from ((end - each, end) for each in lengths if self._holds("\n" + text[end - each : end]))
+            yield from ((end - each, end) for each in lengths if self._contain("\n" + text[end - each : end]))
         if self._has_part(first):
-            yield from ((start, start + each) for each in lengths if self._holds(text[start : start + each] + "\n"))
+            yield from ((start, start + each) for each in lengths if self._contain(text[start : start + each] + "\n"))
 
     def _has_part(self, part: str) -> bool:
         return (part in self.parts or part in self.signatures) and not part.isdigit()
 
-    def _holds(self, run: str) -> bool:
+    def _contain(self, run: str) -> bool:
         return run in self.keys or run in self.signatures
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """A text, some escapes undone and written as one, with the place of each character in the text as it came."""
-
-    text: str
-    starts: Sequence[int]
-    ends: Sequence[int]
-
-
-def _levels(text: str) -> Iterator[_Level]:
-    chars, starts, ends = text, list(range(len(text))), list(range(1, len(text) + 1))
-    for _ in range(ROUNDS + 1):
-        kept = [at for at, char in enumerate(chars) if ord(char) not in _SQUEEZED]
-        squeezed = "".join([chars[at] for at in kept]).translate(_AS_ONE)
-        for marks in ({}, _MARKS):
-            bare = [place for place, char in enumerate(squeezed) if ord(char) not in marks]
-            text = "".join([squeezed[place] for place in bare])
-            yield _Level(text, [starts[kept[place]] for place in bare], [ends[kept[place]] for place in bare])
-        plainer, starts_, ends_, done = [], [], [], 0
-        for escape in _ESCAPE.finditer(chars):
-            first, last = escape.span()
-            char = _unescaped(escape)
-            plainer += [chars[done:first], char]
-            starts_ += [*starts[done:first], *([starts[first]] * len(char))]
-            ends_ += [*ends[done:first], *([ends[last - 1]] * len(char))]
-            done = last
-        if not plainer:
-            return
-        chars, starts, ends = "".join([*plainer, chars[done:]]), [*starts_, *starts[done:]], [*ends_, *ends[done:]]
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    code = escape[0]
-    if code[0] == "&":
-        return html.unescape(code if code.endswith(";") else code + ";")
-    if code[0] == "%" or code[1] in "ux":
-        return chr(int(code.lstrip("%\\ux"), 16))
-    return {"n": "\n", "r": "\r", "t": "\t"}.get(code[1], code[1])
-
-
 def _merged(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Spans in their order, those that touch as one."""
+    """The spans in order, with those that touch or overlap merged."""
     merged: list[list[int]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -227,71 +181,28 @@ def _merged(spans: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def secrets_among(keys: Iterable[str], signatures: Iterable[str] = (), signed: Iterable[str] = ()) -> Secrets:
-    """The secrets of an account and of one request. Of ``keys`` and ``signatures`` no part may be told, of what is
-    ``signed`` not the whole."""
-    known, parts, shorts = _every_writing(tuple(keys))
-    fresh = [writing for signature in signatures for writing in _of_a_signature(signature)]
-    wholes = [writing.translate(_AS_ONE) for text in signed for writing in (text, _ESCAPE.sub(_unescaped, text))]
-    wholes += [writing for writing in fresh if len(writing) < RUN]
-    longer = frozenset([whole for whole in wholes if len(whole) >= SHORTEST])
-    return Secrets(known, parts, _lines(fresh), longer | shorts)
+    """The secrets of an account and of one request: any part of ``keys`` and ``signatures``, and ``signed`` texts as a
+    whole."""
+    known, parts, short = _searchable(tuple(keys))
+    signature_forms = [form for signature in signatures for form in encodings_of_signature(signature)]
+    wholes = [normalise(form) for text in signed for form in (text, unescape(text))]
+    wholes += [form for form in signature_forms if len(form) < RUN]
+    long_enough = frozenset([whole for whole in wholes if len(whole) >= SHORTEST_SECRET])
+    return Secrets(known, parts, _lines(signature_forms), long_enough | short)
 
 
 @lru_cache(maxsize=256)
-def _every_writing(keys: tuple[str, ...]) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Keys as they are, and in base64 and hex, also from within a longer text in base64; their parts, and the short
-    ones."""
-    found: list[str] = []
-    for key in keys:
-        written = [key, key.encode("utf-8", "replace").decode("latin-1")]
-        for raw in _bytes_of(key):
-            written += [raw.hex(), *_base64_of(raw)]
-        found += _as_one(key, [*written, *(each[::-1] for each in written if len(each) > 2 * RUN)])
-    found += [bare for each in found if len(bare := each.translate(_MARKS)) >= SHORTEST and bare != each]
-    parts = frozenset(text[at : at + SHORTEST] for text in found for at in range(len(text) - SHORTEST + 1))
-    return _lines(found), parts, frozenset(text for text in found if len(text) < RUN)
+def _searchable(keys: tuple[str, ...]) -> tuple[str, frozenset[str], frozenset[str]]:
+    """The encodings of keys as one text, their parts, and those too short to have a run."""
+    forms = encodings_of_keys(keys)
+    parts = frozenset(
+        form[at : at + SHORTEST_SECRET] for form in forms for at in range(len(form) - SHORTEST_SECRET + 1)
+    )
+    return _lines(forms), parts, frozenset(form for form in forms if len(form) < RUN)
 
 
-def _of_a_signature(signature: str) -> list[str]:
-    """It has to be quick, and nobody encodes a signature again but in hex."""
-    return _as_one(signature, [signature, signature.translate(_FOR_URLS), *(raw.hex() for raw in _bytes_of(signature))])
-
-
-def _as_one(secret: str, written: Iterable[str]) -> list[str]:
-    if len(secret.translate(_AS_ONE)) < SHORTEST:
-        return []
-    return [writing for writing in (each.translate(_AS_ONE) for each in written) if len(writing) >= SHORTEST]
-
-
-def _lines(written: Iterable[str]) -> str:
-    return "\n".join(["", *written, ""])
-
-
-def _bytes_of(key: str) -> Iterator[bytes]:
-    """The bytes of a key: its characters, and what they stand for where it is itself base64 or hex."""
-    yield key.encode("utf-8", "replace")
-    decoders: tuple[Callable[[str], bytes], ...] = (bytes.fromhex, lambda text: base64.b64decode(text, validate=True))
-    for decode in decoders:
-        try:
-            raw = decode(key)
-        except (ValueError, binascii.Error):
-            continue
-        if len(raw) >= SHORTEST:
-            yield raw
-
-
-def _base64_of(raw: bytes) -> Iterator[str]:
-    for ahead, mixed in ((0, 0), (1, 2), (2, 3)):
-        # Without the characters that other bytes have a part in.
-        text = base64.b64encode(b"\0" * ahead + raw).decode().rstrip("=")
-        text = text[mixed : len(text) - (1 if (ahead + len(raw)) % 3 else 0)]
-        yield text
-        yield text.translate(_FOR_URLS)
-
-
-def secret_fields(text: str) -> list[str]:
-    """The values of a form or a query that are a key or a signature by their name."""
-    return [unquote_plus(value) for value in SECRET_FIELDS.findall(text)]
+def _lines(forms: Iterable[str]) -> str:
+    return "\n".join(["", *forms, ""])
 
 
 def secrets_of(request: SignedRequest, account: Account) -> Secrets:
@@ -299,14 +210,18 @@ def secrets_of(request: SignedRequest, account: Account) -> Secrets:
     body = (request.body or b"").decode("utf-8", "replace")
     keys = _keys_of(account.credentials)
     headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
-    signatures = [*headers, *secret_fields(body), *secret_fields(urlsplit(request.url).query)]
+    signatures = [*headers, *_secret_fields(body), *_secret_fields(urlsplit(request.url).query)]
     return secrets_among(keys, [each for each in signatures if each not in keys], [body])
+
+
+def _secret_fields(text: str) -> list[str]:
+    return [unquote_plus(value) for value in SECRET_FIELDS.findall(text)]
 
 
 @lru_cache(maxsize=256)
 def _keys_of(credentials: Credentials) -> tuple[str, ...]:
-    told = (getattr(credentials, each.name) for each in fields(credentials))
-    return tuple(key for key in told if isinstance(key, str))
+    values = (getattr(credentials, each.name) for each in fields(credentials))
+    return tuple(key for key in values if isinstance(key, str))
 
 
 def redact_response(response: Response, secrets: Secrets) -> Response:
@@ -317,12 +232,16 @@ def redact_response(response: Response, secrets: Secrets) -> Response:
     body = response.body.decode(json.detect_encoding(response.body), "replace")
     # All texts are searched at once, because this runs on every response. They are divided by a character at which
     # a text may have been cut.
-    if not secrets.within('"'.join([body, *response.headers, *response.headers.values()])):
+    if not secrets.occur_in('"'.join([body, *response.headers, *response.headers.values()])):
         return response
-    headers = {secrets.text(name): secrets.text(value) for name, value in response.headers.items()}
-    if not secrets.within(body):
+    headers = {secrets.redact_text(name): secrets.redact_text(value) for name, value in response.headers.items()}
+    if not secrets.occur_in(body):
         return replace(response, headers=headers)
     value = read_json(response.body)
     # A body that could not be read must not become readable by being redacted.
-    text = f"*** {secrets.text(body)}" if value is UNREADABLE else exact_json.dumps(secrets.struck_out(value))
+    text = (
+        f"{REDACTED} {secrets.redact_text(body)}"
+        if value is UNREADABLE
+        else exact_json.dumps(secrets.redact_json(value))
+    )
     return replace(response, headers=headers, body=text.encode("utf-8", "surrogatepass"))

@@ -20,7 +20,7 @@ from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
-from worker.venues.redaction import SHORTEST, Secrets, redact_response, secrets_among, secrets_of
+from worker.venues.redaction import SHORTEST_SECRET, Secrets, redact_response, secrets_among, secrets_of
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])
@@ -62,7 +62,7 @@ WRITINGS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("way", WRITINGS)
 def test_a_secret_in_another_writing_is_the_same_secret(way: str) -> None:
     """A venue repeats what it got in the way in which it writes."""
-    told = SECRETS.text(f"unknown key {WRITINGS[way](KEY)} of yours")
+    told = SECRETS.redact_text(f"unknown key {WRITINGS[way](KEY)} of yours")
     assert told.startswith("unknown key ")
     assert told.endswith(" of yours")
     assert "***" in told
@@ -72,9 +72,9 @@ def test_a_secret_in_another_writing_is_the_same_secret(way: str) -> None:
 @given(st.text(st.characters(categories=("L", "N", "P", "S"), max_codepoint=0x2FF), max_size=30), st.integers(0, 40))
 def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> None:
     """Any twelve characters in a row, and eight where somebody has cut."""
-    assert KEY[at : at + 12] not in SECRETS.text(f"{before}{KEY[at : at + 12]}{before}")
+    assert KEY[at : at + 12] not in SECRETS.redact_text(f"{before}{KEY[at : at + 12]}{before}")
     for text in (f"{before} {KEY[:8]}", f"{KEY[-8:]} {before}", f"{before} {KEY[:8]}… {before}", f"no '{KEY[:8]}'"):
-        shown = SECRETS.text(text)
+        shown = SECRETS.redact_text(text)
         assert KEY[:8] not in shown
         assert KEY[-8:] not in shown
 
@@ -83,8 +83,8 @@ def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> No
 def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
     """As a list of its parts, each as long as can be told from chance."""
     pieces = [KEY[at : at + size] for at in range(0, len(KEY) - len(KEY) % size, size)]
-    assert SECRETS.text(json.dumps(pieces)) == json.dumps(["***"] * len(pieces))
-    assert SECRETS.struck_out(pieces) == ["***"] * len(pieces)
+    assert SECRETS.redact_text(json.dumps(pieces)) == json.dumps(["***"] * len(pieces))
+    assert SECRETS.redact_json(pieces) == ["***"] * len(pieces)
     answer = redact_response(Response(200, json.dumps({"code": 200, "result": pieces}).encode()), SECRETS)
     assert read_json(answer.body)["result"] == ["***"] * len(pieces)
 
@@ -108,14 +108,14 @@ def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
 )
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     """An answer that was maimed for nothing would prove less than it does."""
-    assert SECRETS.text(text) == text
+    assert SECRETS.redact_text(text) == text
 
 
-@given(st.text(), st.text(min_size=SHORTEST))
+@given(st.text(), st.text(min_size=SHORTEST_SECRET))
 def test_a_text_around_a_secret_stays(text: str, key: str) -> None:
     """Whatever the secret is, there is an end to it, and no error."""
     secrets = secrets_among([key])
-    shown = secrets.text(f"{text}|{key}|")
+    shown = secrets.redact_text(f"{text}|{key}|")
     assert isinstance(shown, str)
     if len("".join(key.split())) >= 40 and key.isascii() and key.isprintable():
         assert key not in shown
@@ -126,7 +126,7 @@ def test_names_and_numbers_are_struck_out_as_well() -> None:
     secrets = secrets_among([KEY, "1234567890123456", "98765432"])
     value = {KEY: 1, KEY.lower(): [KEY], "n": 1234567890123456, "d": Decimal("12345678901234.5"), "m": 98765432}
     value |= {"id": 12345678, "at": 1234567890}
-    told = secrets.struck_out({**value, "code": 200, "yes": True, "no": None})
+    told = secrets.redact_json({**value, "code": 200, "yes": True, "no": None})
     assert told == {
         "id": 12345678,
         "at": 1234567890,
@@ -175,9 +175,9 @@ def test_every_secret_of_a_request_is_known(request_: SignedRequest, account: Ac
     shown = secrets_of(request_, account)
     signature = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
     for written in (signature, signature.replace("+", "-").replace("/", "_")):
-        assert secrets_among([], [signature]).text(f"expected {written}") == "expected ***"
+        assert secrets_among([], [signature]).redact_text(f"expected {written}") == "expected ***"
     for secret in filter(None, [*secrets, body if way in ("plain", "per cent") else ""]):
-        assert shown.text(f"you said {WRITINGS[way](secret)}").count("*") >= 3, secret
+        assert shown.redact_text(f"you said {WRITINGS[way](secret)}").count("*") >= 3, secret
 
 
 def said(value: Any) -> bytes:
