@@ -40,8 +40,6 @@ class Contender:
     """It runs under the project's own interpreter instead of the peers'."""
     starts_processes: bool = False
     """One program starts all processes of the layout."""
-    sequential: bool = False
-    """A process executes one command at a time, whatever concurrency is asked for."""
 
     @property
     def label(self) -> str:
@@ -77,10 +75,8 @@ ALL = {
         Contender("celery", CELERY, own=True),
         Contender("once", CELERY),
         Contender("dramatiq", "dramatiq {app} --processes {processes} --threads {concurrency}", starts_processes=True),
-        # SimpleWorker does not fork for each job. It reads the server's address from RQ_REDIS_URL.
-        Contender(
-            "rq", "rq.cli worker --quiet --worker-class rq.SimpleWorker", layout=Layout("solo", 1), sequential=True
-        ),
+        # SimpleWorker does not fork for each job; it executes one at a time. RQ_REDIS_URL has the server's address.
+        Contender("rq", "rq.cli worker --quiet --worker-class rq.SimpleWorker", layout=Layout("solo", 1)),
         Contender("arq", "arq {app}.WorkerSettings", layout=ASYNCIO),
         Contender(
             "taskiq",
@@ -105,9 +101,6 @@ def named(text: str) -> Contender:
             f"no contender {text!r}; there are {', '.join(ALL)}, each with @POOL:CONCURRENCYxPROCESSES or not"
         )
     contender = ALL[match["name"]]
-    layout = contender.layout
-    if match["pool"]:
-        layout = Layout(match["pool"], int(match["concurrency"]), int(match["processes"]))
-    if contender.sequential:
-        layout = replace(layout, concurrency=1)
-    return replace(contender, layout=layout)
+    if match["pool"] is None:
+        return contender
+    return replace(contender, layout=Layout(match["pool"], int(match["concurrency"]), int(match["processes"])))

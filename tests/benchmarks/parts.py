@@ -149,6 +149,4 @@ PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
     ("signing",): signing,
     ("producers",): producing,
 }
-WITH_PEERS = frozenset({"throughput", "latency", "idle", "light", "producers"})
-"""Parts that need the interpreter of every contender."""
 ALL = tuple(name for names in PARTS for name in names)
