@@ -49,17 +49,10 @@ def over_rounds(records: Iterable[Record], figure: str) -> Span | None:
 
 
 def paired(over: Iterable[Record], under: Iterable[Record], figure: str) -> Span | None:
-    """The span of the ratios within each round, so that a machine that drifts drifts in both."""
-    top, bottom = _by_round(over, figure), _by_round(under, figure)
-    return span([top[number] / bottom[number] for number in top if bottom.get(number)])
-
-
-def _by_round(records: Iterable[Record], figure: str) -> dict[int, float]:
-    rounds: dict[int, list[float]] = {}
-    for each in records:
-        if each.get(figure) is not None:
-            rounds.setdefault(each["round"], []).append(each[figure])
-    return {number: statistics.median(values) for number, values in rounds.items()}
+    """The span of the ratios within each round, so that a machine that drifts drifts in both; each side has one record
+    a round."""
+    below = {each["round"]: each[figure] for each in under if each.get(figure)}
+    return span([each[figure] / below[each["round"]] for each in over if figure in each and each["round"] in below])
 
 
 def best(records: Sequence[Record], name: str, figure: str) -> str | None:

@@ -55,18 +55,18 @@ def beside_dramatiq(records: Sequence[Record]) -> Iterator[Target]:
     """Commands a second of our best layout beside Dramatiq's, with as many processes."""
     for latency, bound in ((0, None), (20, 1.0)):
         rows = chosen(records, part="throughput", latency_ms=latency)
-        theirs = [row for row in rows if row["contender"] in labels(rows, "dramatiq")]
-        counts = {row["contender"].rpartition("x")[2] for row in theirs}
-        label = best([row for row in rows if row["contender"].rpartition("x")[2] in counts], "ours", "rate") or ""
-        what = f"commands/s in the best layout ({label.partition('@')[2]}) beside Dramatiq, venue {latency} ms"
-        yield from judged(what, paired(chosen(rows, contender=label), theirs, "rate"), ">=", bound)
+        for label in labels(rows, "dramatiq"):
+            alike = [row for row in rows if row["contender"].rpartition("x")[2] == label.rpartition("x")[2]]
+            ours = best(alike, "ours", "rate") or ""
+            what = f"commands/s in the best layout ({ours.partition('@')[2]}) beside Dramatiq, venue {latency} ms"
+            ratio = paired(chosen(rows, contender=ours), chosen(rows, contender=label), "rate")
+            yield from judged(what, ratio, ">=", bound)
 
 
 def to_the_wire(records: Sequence[Record]) -> Iterator[Target]:
     """Time from enqueueing to the wire at a light load."""
     rows = chosen(records, part="latency")
-    ours = chosen(rows, contender=next(iter(labels(rows, "ours")), ""))
-    celery = [row for row in rows if row["contender"] in labels(rows, "celery")]
+    ours, celery = (chosen(rows, contender=next(iter(labels(rows, name)), "")) for name in ("ours", "celery"))
     yield from judged("enqueue-to-wire p50 beside bare Celery's", paired(ours, celery, "wire_p50_ms"), "<=", 1.2)
     own = over_rounds(ours, "wire_p99_ms")
     peers = [
