@@ -15,12 +15,13 @@ import redis
 
 from tests.benchmarks import measures
 from tests.benchmarks.contenders import Contender, named
+from tests.benchmarks.processes import Sender
 from tests.benchmarks.rig import Bench, Rig
 from tests.nodes import ROOT
 
 CONTENDERS = "ours,ours@threads:4x2,celery,once,dramatiq,rq,arq,taskiq,huey"
 PROCESS_COUNTS = (1, 2, 4, 8)
-TROUBLE = (RuntimeError, OSError, psutil.Error, redis.RedisError, subprocess.SubprocessError)
+TROUBLE = (RuntimeError, OSError, EOFError, psutil.Error, redis.RedisError, subprocess.SubprocessError)
 
 
 class Round:
@@ -115,17 +116,14 @@ def producing(this: Round) -> None:
     """How fast a sender is, with no worker beside it."""
     for name in dict.fromkeys(each.name for each in this.options.contenders):
         with this.rig.sending(named(name)) as sender:
+            _enqueue_rate(this, sender, 50, singly=True)
+            this.record("producers", f"{name}, one by one", _enqueue_rate(this, sender, 1000, singly=True))
+            if name == "ours":
+                this.record("producers", "ours, a thousand at once", _enqueue_rate(this, sender, 5000))
 
-            def rate(count: int, times: int = 1, sender: Any = sender, **order: object) -> dict[str, float]:
-                asked = [sender.ask(first=this.rig.numbers(count), count=count, **order) for _ in range(times)]
-                return {"rate": count * times / sum(each["seconds"] for each in asked)}
 
-            rate(50, singly=True)
-            if name != "ours":
-                this.record("producers", f"{name}, one by one", rate(1000, singly=True))
-                continue
-            this.record("producers", "ours, enqueue, one by one", rate(500, 2, singly=True))
-            this.record("producers", "ours, enqueue_many, a thousand at once", rate(1000, 5))
+def _enqueue_rate(this: Round, sender: Sender, count: int, **order: object) -> dict[str, float]:
+    return {"rate": count / sender.ask(first=this.rig.numbers(count), count=count, **order)["seconds"]}
 
 
 def _ours(this: Round) -> list[Contender]:

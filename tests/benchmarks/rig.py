@@ -128,7 +128,7 @@ class Bench:
             if connected >= self.contender.layout.processes and sent >= 4 * WARM_UP_COMMANDS:
                 self.settle()
                 return
-        raise TimeoutError(f"{self.contender.label} was not ready in {START_SECONDS:g} s; see {self.rig.folder}")
+        raise TimeoutError(f"{self.contender.label} was not ready in {START_SECONDS:g} s")
 
     def settle(self) -> None:
         """Give workers the time to store and acknowledge what the venue has answered."""
