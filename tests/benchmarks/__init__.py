@@ -1,1 +1,1 @@
-"""Measurements, run by hand: ``python -m tests.benchmarks.<name>``."""
+"""Measurements, run by hand: ``python -m tests.benchmarks`` and ``python -m tests.benchmarks.<name>``."""

@@ -1,7 +1,7 @@
 """All contenders, one after the other, round after round: ``python -m tests.benchmarks``.
 
-Prints a table and the targets, and writes every measurement to a JSON file, from which ``python -m
-tests.benchmarks.table`` prints them again. It ends by itself; Ctrl-C ends it, and nothing stays behind.
+Prints tables and targets, and writes every measurement to a JSON file, from which ``python -m tests.benchmarks.table``
+prints them again. It ends by itself; Ctrl-C ends it, and no process stays behind.
 """
 
 import argparse
@@ -11,109 +11,93 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from tests.benchmarks import parts
-from tests.benchmarks.contenders import default_peers, named
+from tests.benchmarks.contenders import named
 from tests.benchmarks.machine import machine
-from tests.benchmarks.processes import ROOT
-from tests.benchmarks.rig import Rig
+from tests.benchmarks.rig import PEERS_PYTHON, Rig
 from tests.benchmarks.table import report
+from tests.support.node import ROOT
 
-SHORT = {"rounds": 1, "seconds": 3.0, "backlog": 15.0}
 LONG = {"rounds": 5, "seconds": 5.0, "backlog": 60.0}
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def arguments() -> argparse.Namespace:
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--parts", default=",".join(parts.ALL), help=f"some of {','.join(parts.ALL)}")
-    parser.add_argument("--long", action="store_true", help="five rounds, longer queues, a backlog of a minute")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument(
-        "--contenders", default=parts.CONTENDERS, help="names, each with @POOL:CONCURRENCYxPROCESSES or not"
-    )
-    parser.add_argument("--latencies", default="0,20,100", help="of the venue, ms")
-    parser.add_argument("--seconds", type=float, help="about how long one filled queue lasts")
-    parser.add_argument("--backlog", type=float, help="how long the deep backlog lasts, s")
-    parser.add_argument("--light-seconds", type=float, default=10.0, help="how long the light load lasts")
-    parser.add_argument("--queries", type=int, default=10_000, help="how many queries cancels are enqueued behind")
-    parser.add_argument(
-        "--fsync", default="always", choices=("always", "everysec", "no"), help="the server's appendfsync"
-    )
-    parser.add_argument("--peers", default=default_peers(), help="the interpreter with the peers' libraries")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"))
-    chosen = parser.parse_args()
-    for name, value in (LONG if chosen.long else SHORT).items():
-        if getattr(chosen, name) is None:
-            setattr(chosen, name, value)
-    chosen.parts = chosen.parts.split(",")
-    unknown = [name for name in chosen.parts if name not in parts.ALL]
+    add = parser.add_argument
+    add("--parts", default=",".join(parts.ALL), help=f"some of {','.join(parts.ALL)}")
+    add("--long", action="store_true", help="five rounds, longer queues, a backlog of a minute")
+    add("--rounds", type=int, default=1)
+    add("--contenders", default=parts.CONTENDERS, help="names, each with @POOL:CONCURRENCYxPROCESSES or not")
+    add("--latencies", default="0,20,100", help="of the venue, ms")
+    add("--seconds", type=float, default=3.0, help="about how long one filled queue lasts")
+    add("--backlog", type=float, default=15.0, help="how long the deep backlog lasts, s")
+    add("--light-seconds", type=float, default=10.0, help="how long the light load lasts")
+    add("--queries", type=int, default=10_000, help="how many queries cancels are enqueued behind")
+    add("--fsync", default="always", choices=("always", "everysec", "no"), help="the server's appendfsync")
+    add("--peers", default=str(PEERS_PYTHON), help="the interpreter with the peers' libraries")
+    add("--json", type=Path, default=Path("benchmarks.json"))
+    if parser.parse_args(words).long:
+        parser.set_defaults(**LONG)
+    options = parser.parse_args(words)
+    options.parts = options.parts.split(",")
+    unknown = [name for name in options.parts if name not in parts.ALL]
     if unknown:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(parts.ALL)}")
     try:
-        chosen.contenders = [named(name) for name in chosen.contenders.split(",")]
+        options.contenders = [named(name) for name in options.contenders.split(",")]
     except ValueError as error:
         parser.error(str(error))
-    chosen.latencies = [float(each) for each in chosen.latencies.split(",")]
-    foreign = parts.WITH_PEERS & set(chosen.parts) and not all(each.own for each in chosen.contenders)
-    if foreign and not Path(chosen.peers).exists():
-        parser.error(f"{chosen.peers} is not there: make .venv-bench/.installed, or --contenders ours,celery")
-    return chosen
+    options.latencies = [float(each) for each in options.latencies.split(",")]
+    return options
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, save; 130 when it was interrupted."""
-    chosen = arguments()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    options = parse(words)
+    for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
-    started = time.time()
-    found: list[dict[str, object]] = []
-    code = 0
+    started, code = time.time(), 0
+    records: list[dict[str, object]] = []
     try:
-        with Rig(chosen.peers, chosen.fsync) as rig:
-            for number in range(1, chosen.rounds + 1):
-                parts.Round(rig, chosen, number, found).run()
+        with Rig(options.peers, options.fsync) as rig:
+            for number in range(1, options.rounds + 1):
+                parts.Round(rig, options, number, records).run()
     except KeyboardInterrupt:
         print("interrupted; what was measured so far:", file=sys.stderr, flush=True)
         code = 130
     finally:
-        end_children()
-    told = {
-        "machine": machine(chosen.peers),
-        "asked": {"rounds": chosen.rounds, "fsync": chosen.fsync, "seconds": chosen.seconds, "backlog": chosen.backlog},
+        # An interruption may come between the start of a process and its being remembered.
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+    run = {
+        "machine": machine(options.peers),
+        "asked": {name: getattr(options, name) for name in ("rounds", "fsync", "seconds", "backlog")},
         "started": started,
         "took_seconds": time.time() - started,
-        "records": found,
+        "records": records,
     }
-    chosen.json = chosen.json.resolve()
-    chosen.json.write_text(json.dumps(told, indent=1) + "\n")
-    print(report(told), flush=True)
-    draw(chosen.peers, chosen.json)
+    found = options.json.resolve()
+    found.write_text(json.dumps(run, indent=1) + "\n")
+    print(report(run), flush=True)
+    if Path(options.peers).exists():  # matplotlib is there
+        picture = found.with_suffix(".svg")
+        command = [options.peers, "-m", "tests.benchmarks.plot", str(found), str(picture)]
+        drawn = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
+        print(f"\n{found} and {picture}" if drawn.returncode == 0 else f"\n{found}; the picture failed", flush=True)
     return code
 
 
-def end_children() -> None:
-    """End what is still there: an interruption may come between the start of a process and its being remembered."""
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-
-
-def draw(python: str, found: Path) -> None:
-    """Have the peers' interpreter, which has matplotlib, draw the picture; without it there is none."""
-    if Path(python).exists():
-        picture = found.with_suffix(".svg")
-        command = [python, "-m", "tests.benchmarks.plot", str(found), str(picture)]
-        done = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
-        print(f"\n{found} and {picture}" if done.returncode == 0 else f"\n{found}; the picture failed", flush=True)
-
-
 def _interrupt(*_: object) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # once: what follows is the clean-up, and it is bounded
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # what follows is the clean-up, and it is bounded
     raise KeyboardInterrupt
 
 

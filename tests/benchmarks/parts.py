@@ -1,13 +1,12 @@
-"""What a round consists of."""
+"""The parts of a round: which contenders are visited, and what is measured of each one."""
 
 import argparse
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from http.client import HTTPException
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,154 +14,137 @@ import psutil
 import redis
 
 from tests.benchmarks import measures
-from tests.benchmarks.contenders import ALL as KNOWN
 from tests.benchmarks.contenders import Contender, named
-from tests.benchmarks.processes import ROOT
-from tests.benchmarks.rig import Rig
+from tests.benchmarks.processes import Sender
+from tests.benchmarks.rig import Bench, Rig
+from tests.support.node import ROOT
 
 CONTENDERS = "ours,ours@threads:4x2,celery,once,dramatiq,rq,arq,taskiq,huey"
-SCALE = (1, 2, 4, 8)
-TROUBLE = (RuntimeError, OSError, HTTPException, psutil.Error, redis.RedisError, subprocess.SubprocessError)
-Figures = dict[str, Any]
-
-
-def say(words: str) -> None:
-    """Progress, for people."""
-    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
+PROCESS_COUNTS = (1, 2, 4, 8)
+TROUBLE = (RuntimeError, OSError, EOFError, psutil.Error, redis.RedisError, subprocess.SubprocessError)
 
 
 class Round:
     """One round: every part that was asked for, once for every contender."""
 
-    def __init__(self, rig: Rig, chosen: argparse.Namespace, number: int, found: list[Figures]) -> None:
-        self.rig, self.chosen, self.number, self._found = rig, chosen, number, found
+    def __init__(self, rig: Rig, options: argparse.Namespace, number: int, records: list[dict[str, Any]]) -> None:
+        self.rig, self.options, self._number, self._records = rig, options, number, records
 
     def run(self) -> None:
-        """All parts, in their order. A part that fails is told, and the others go on."""
+        """All parts in their order; one that fails does not keep the others from running."""
         for names, part in PARTS.items():
-            if set(names) & set(self.chosen.parts):
-                try:
+            if set(names) & set(self.options.parts):
+                with self._recording_trouble("/".join(names)):
                     part(self)
-                except TROUBLE as trouble:
-                    self.note("trouble", "/".join(names), {"words": str(trouble)})
 
-    def note(self, part: str, who: str, figures: Figures) -> None:
-        """Keep a measurement and say it."""
-        self._found.append({"part": part, "round": self.number, "contender": who, **figures})
+    def record(self, part: str, who: str, figures: Mapping[str, Any]) -> None:
+        """Keep a measurement and print it as progress."""
+        self._records.append({"part": part, "round": self._number, "contender": who, **figures})
         short = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
-        say(f"round {self.number} {who} {part}: {short}")
+        now = time.strftime("%H:%M:%S")
+        print(f"{now} round {self._number} {who} {part}: {short}", file=sys.stderr, flush=True)
 
-    def turn(self, contenders: list[Contender]) -> list[Contender]:
-        """The same ones, each round beginning with another."""
-        start = (self.number - 1) % len(contenders)
-        return [*contenders[start:], *contenders[:start]]
+    def visit(self, contenders: Sequence[Contender], measure: Callable[["Round", Bench], None]) -> None:
+        """Start and measure one contender after the other, each round beginning with another."""
+        start = (self._number - 1) % len(contenders)
+        for contender in [*contenders[start:], *contenders[:start]]:
+            with self._recording_trouble(contender.label), self.rig.working(contender) as bench:
+                measure(self, bench)
 
-    def each(self, contenders: list[Contender], visit: Callable[["Round", Contender], None]) -> None:
-        """One after the other; what fails is told, and the others go on."""
-        for contender in self.turn(contenders):
-            try:
-                visit(self, contender)
-            except TROUBLE as trouble:
-                self.note("trouble", contender.label, {"words": str(trouble)})
-
-
-def visit(this: Round, contender: Contender) -> None:
-    """Throughput at each latency, time to the wire at a light load, memory: all from one start of the workers."""
-    chosen = this.chosen
-    with this.rig.working(contender) as bench:
-        if "latency" in chosen.parts:
-            this.note("latency", contender.label, measures.light(bench, chosen.seconds * 2))
-        if "throughput" in chosen.parts:
-            for latency_ms in chosen.latencies:
-                this.note("throughput", contender.label, measures.throughput(bench, latency_ms, chosen.seconds))
-            this.note("memory", contender.label, measures.memory(bench))
+    @contextmanager
+    def _recording_trouble(self, who: str) -> Iterator[None]:
+        try:
+            yield
+        except TROUBLE as trouble:
+            self.record("trouble", who, {"words": str(trouble)})
 
 
-def light(this: Round, contender: Contender) -> None:
+def filled_queue(this: Round, bench: Bench) -> None:
+    """Throughput at each latency, time to the wire, memory, idle CPU: all from one start of the workers."""
+    options, label = this.options, bench.contender.label
+    if "latency" in options.parts:
+        this.record("latency", label, measures.light(bench, options.seconds * 2))
+    if "throughput" in options.parts:
+        for latency_ms in options.latencies:
+            this.record("throughput", label, measures.throughput(bench, latency_ms, options.seconds))
+        this.record("memory", label, measures.memory(bench))
+    if "idle" in options.parts:
+        this.record("idle", label, measures.idle(bench))
+
+
+def light(this: Round, bench: Bench) -> None:
     """Time to the wire at a light load, while programs of the lowest priority keep every core busy."""
     spin = ["nice", "-n", "19", sys.executable, "-c", "while True: pass"]
-    with this.rig.working(contender) as bench, ExitStack() as stack:
+    with ExitStack() as stack:
         for _ in range(psutil.cpu_count() or 1):
-            program = stack.enter_context(subprocess.Popen(spin))
-            stack.callback(program.kill)
-        this.note("light", contender.label, measures.light(bench, this.chosen.light_seconds))
+            stack.callback(stack.enter_context(subprocess.Popen(spin)).kill)
+        this.record("light", bench.contender.label, measures.light(bench, this.options.light_seconds))
 
 
-def age(this: Round, contender: Contender) -> None:
-    """Signatures at a light load, with a deep backlog, and in a storm of 429."""
-    chosen = this.chosen
-    with this.rig.working(contender) as bench:
-        this.note("age", contender.label, measures.light_age(bench, chosen.seconds * 2))
-        for latency_ms in (0, 20):
-            this.note("age", contender.label, measures.backlog_age(bench, latency_ms, chosen.backlog))
-        this.note("age", contender.label, measures.storm_age(bench, int(200 * chosen.seconds)))
+def age(this: Round, bench: Bench) -> None:
+    """Signatures with a deep backlog and in a storm of 429; those of a light load are in the part ``latency``."""
+    options, label = this.options, bench.contender.label
+    for latency_ms in (0, 20):
+        this.record("age", label, measures.backlog_age(bench, latency_ms, options.backlog))
+    this.record("age", label, measures.storm_age(bench, int(200 * options.seconds)))
 
 
-def behind(this: Round, contender: Contender) -> None:
+def behind(this: Round, bench: Bench) -> None:
     """Cancels enqueued behind queries."""
-    with this.rig.working(contender) as bench:
-        this.note("behind", contender.label, measures.behind(bench, this.chosen.queries))
+    this.record("behind", bench.contender.label, measures.behind(bench, this.options.queries))
 
 
-def scale(this: Round, contender: Contender) -> None:
-    """Throughput with so many processes."""
-    with this.rig.working(contender) as bench:
-        for latency_ms in (20.0, 100.0):
-            figures = measures.throughput(bench, latency_ms, this.chosen.seconds)
-            this.note("scaling", contender.label, {"processes": contender.layout.processes, **figures})
+def scale(this: Round, bench: Bench) -> None:
+    """Throughput with this number of processes."""
+    contender = bench.contender
+    for latency_ms in (20.0, 100.0):
+        figures = measures.throughput(bench, latency_ms, this.options.seconds)
+        this.record("scaling", contender.label, {"processes": contender.layout.processes, **figures})
 
 
 def signing(this: Round) -> None:
-    """Each in an interpreter of its own, one after the other."""
-    programs = [(sys.executable, "tests.benchmarks.signing"), (this.chosen.peers, "tests.benchmarks.peers.ccxt_sign")]
-    for python, module in programs:
-        if not Path(python).exists():
-            continue
-        done = subprocess.run(
-            [python, "-m", module], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=120
-        )
-        told: Mapping[str, float] = json.loads(done.stdout)
-        for who, us in told.items():
-            this.note("signing", who, {"us": us})
+    """Ours and ccxt's, each in an interpreter of its own."""
+    peers = this.options.peers
+    for python, module in ((sys.executable, "tests.benchmarks.signing"), (peers, "tests.benchmarks.peers.ccxt_sign")):
+        if Path(python).exists():
+            printed = subprocess.check_output([python, "-m", module], cwd=ROOT, timeout=120)
+            for who, us in json.loads(printed).items():
+                this.record("signing", who, {"us": us})
 
 
 def producing(this: Round) -> None:
     """How fast a sender is, with no worker beside it."""
-    names = dict.fromkeys(each.name for each in this.chosen.contenders)
-    for name in names:
-        with this.rig.sending(KNOWN[name]) as sender:
-            sender.ask(first=this.rig.numbers(50), count=50, singly=True)
-            if name != "ours":
-                seconds = sender.ask(first=this.rig.numbers(1000), count=1000, singly=True)["seconds"]
-                this.note("producers", f"{name}, one by one", {"rate": 1000 / seconds})
-                continue
-            singly = [sender.ask(first=this.rig.numbers(500), count=500, singly=True)["seconds"] for _ in range(2)]
-            this.note("producers", "ours, enqueue, one by one", {"rate": 1000 / sum(singly)})
-            together = [sender.ask(first=this.rig.numbers(1000), count=1000)["seconds"] for _ in range(5)]
-            this.note("producers", "ours, enqueue_many, a thousand at once", {"rate": 5000 / sum(together)})
+    for name in dict.fromkeys(each.name for each in this.options.contenders):
+        with this.rig.sending(named(name)) as sender:
+            _enqueue_rate(this, sender, 50, singly=True)
+            this.record("producers", f"{name}, one by one", _enqueue_rate(this, sender, 1000, singly=True))
+            if name == "ours":
+                this.record("producers", "ours, a thousand at once", _enqueue_rate(this, sender, 5000))
+
+
+def _enqueue_rate(this: Round, sender: Sender, count: int, **order: object) -> dict[str, float]:
+    return {"rate": count / sender.ask(first=this.rig.numbers(count), count=count, **order)["seconds"]}
 
 
 def _ours(this: Round) -> list[Contender]:
     """This worker in the first layout that was asked for."""
-    return next(([each] for each in this.chosen.contenders if each.name == "ours"), [named("ours")])
+    return [next((each for each in this.options.contenders if each.name == "ours"), named("ours"))]
 
 
 def _scaled(this: Round) -> list[Contender]:
-    """With half of the threads too: so many processes more fit into this machine before it is full."""
+    """With half of the threads too: more such processes fit into this machine before it is full."""
     layout = _ours(this)[0].layout
-    at_once = dict.fromkeys((layout.concurrency, max(1, layout.concurrency // 2)))
-    return [named(f"ours@{layout.pool}:{each}x{count}") for each in at_once for count in SCALE]
+    threads = dict.fromkeys((layout.concurrency, max(1, layout.concurrency // 2)))
+    return [named(f"ours@{layout.pool}:{each}x{count}") for each in threads for count in PROCESS_COUNTS]
 
 
 PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
-    ("throughput", "latency"): lambda this: this.each(this.chosen.contenders, visit),
-    ("light",): lambda this: this.each(this.chosen.contenders, light),
-    ("age",): lambda this: this.each(_ours(this), age),
-    ("behind",): lambda this: this.each(_ours(this), behind),
-    ("scaling",): lambda this: this.each(_scaled(this), scale),
+    ("throughput", "latency", "idle"): lambda this: this.visit(this.options.contenders, filled_queue),
+    ("light",): lambda this: this.visit(this.options.contenders, light),
+    ("age",): lambda this: this.visit(_ours(this), age),
+    ("behind",): lambda this: this.visit(_ours(this), behind),
+    ("scaling",): lambda this: this.visit(_scaled(this), scale),
     ("signing",): signing,
     ("producers",): producing,
 }
-WITH_PEERS = frozenset({"throughput", "latency", "light", "producers"})
-"""Parts that need the interpreter of every contender."""
 ALL = tuple(name for names in PARTS for name in names)

@@ -5,251 +5,159 @@ half minutes: a steady load, a venue that becomes slow, a storm of 429, a worker
 ``prometheus``. Everything runs on this machine and ends by itself.
 """
 
-import contextlib
 import random
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
-
+from producers.client import OrderClient
+from producers.commands import Close, Positions, Withdraw
+from producers.settings import QueueSettings
 from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.support.node import ROOT
-from tests.support.redis_node import ServerNode
-from tests.support.stack import demo_accounts, foreign_app
+from tests.support.servers import Server
+from tests.support.stack import demo_accounts
 from tests.support.workers import WorkerNode
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
 PICTURE = ROOT / "docs" / "pictures" / "load.png"
-RATE = 50
-"""Commands a second."""
-PAIR = "USD_BTC_PERP"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Some seconds, and what is done at their beginning."""
-
-    seconds: float
-    words: str
-    begin: Callable[["Stage"], None]
-
-
-@dataclass
-class Stage:
-    """What runs."""
-
-    venue: SimulatorControl
-    workers: list[WorkerNode]
-
-
-def calm(stage: Stage) -> None:
-    """A venue that answers."""
-    stage.venue.clear_faults()
-
-
-def slow(stage: Stage) -> None:
-    """A venue that takes 400 ms."""
-    stage.venue.fault("slow", delay_ms=400, times=None)
-
-
-def storm(stage: Stage) -> None:
-    """Every close is answered with the venue's own 429, which says that it was not executed."""
-    stage.venue.clear_faults()
-    stage.venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
-
-
-def kill(stage: Stage) -> None:
-    """One of the two workers is gone."""
-    stage.venue.clear_faults()
-    stage.workers[1].kill()
-
-
-def back(stage: Stage) -> None:
-    """And another one comes."""
-    stage.workers[1].start()
-
-
-SCENES = (
-    Scene(30, "steady load", calm),
-    Scene(25, "the venue takes 400 ms", slow),
-    Scene(20, "it answers again", calm),
-    Scene(25, "closes get 429", storm),
-    Scene(20, "kill -9 of one worker", kill),
-    Scene(25, "another comes", back),
+COMMANDS_PER_SECOND = 50
+PAIR, QUANTITY = "USD_BTC_PERP", Decimal("0.0001")
+COMMANDS = (
+    Close(account="main", pair=PAIR, qty=QUANTITY),
+    Positions(account="main"),
+    Withdraw(account="main", asset="ETH", qty=QUANTITY, address="0xabc"),
 )
+SHARES = (0.7, 0.2, 0.1)
+"""What is sent, and how much of each."""
+Series = list[dict[str, Any]]
 
 
-class Sender(threading.Thread):
-    """A service that sends commands of every kind, evenly."""
-
-    def __init__(self, app: Celery) -> None:
-        super().__init__(daemon=True)
-        self._app = app
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        """Send until it is over."""
-        due = time.monotonic()
-        with self._app.producer_pool.acquire(block=True) as producer:
-            while not self.over.is_set():
-                task, arguments = self._next()
-                stamp = {"enqueued_at": int(time.time() * 1000)}
-                self._app.send_task(task, kwargs=arguments, queue=task, headers=stamp, producer=producer)
-                due += 1 / RATE
-                time.sleep(max(0.0, due - time.monotonic()))
-
-    def _next(self) -> tuple[str, dict[str, Any]]:
-        drawn = random.random()
-        if drawn < 0.7:
-            return "orders.close", {"account": "main", "pair": PAIR, "qty": "0.0001"}
-        if drawn < 0.9:
-            return "orders.positions", {"account": "main"}
-        return "orders.withdraw", {"account": "main", "asset": "ETH", "qty": "0.0001", "address": "0xabc"}
+def scenes(venue: SimulatorControl, other_worker: WorkerNode) -> Iterator[tuple[str, float]]:
+    """Do what each scene begins with; its title, and its length in seconds."""
+    yield "steady load", 30
+    venue.fault("slow", delay_ms=400, times=None)
+    yield "the venue takes 400 ms", 25
+    venue.clear_faults()
+    yield "it answers again", 20
+    venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
+    yield "closes get 429", 25
+    venue.clear_faults()
+    other_worker.kill()
+    yield "kill -9 of one worker", 20
+    other_worker.start()
+    yield "another comes", 25
 
 
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[tuple[Stage, Prometheus, Celery]]:
-    """Server, venue, two workers and Prometheus."""
-    with SimulatorServer() as simulator:
-        server = ServerNode(folder)
+def quantile(number: float, metric: str) -> str:
+    """A PromQL quantile of a histogram."""
+    return f"histogram_quantile({number}, sum by (le) (rate({metric}_bucket[5s])))"
+
+
+PANELS: Mapping[str, Mapping[str, str]] = {
+    "commands ended a second, by outcome": {"{outcome}": "sum by (outcome) (rate(orders_commands_total[5s]))"},
+    "requests a second, by the venue's answer": {"{status}": "sum by (status) (rate(orders_answers_total[5s]))"},
+    "seconds": {
+        "to the report, p50": quantile(0.5, "orders_report_seconds"),
+        "p99": quantile(0.99, "orders_report_seconds"),
+        "in the queue, p99": quantile(0.99, "orders_queue_wait_seconds"),
+        "at the venue, p99": quantile(0.99, "orders_venue_latency_seconds"),
+        "age of signature, p99": quantile(0.99, "orders_signature_age_seconds"),
+    },
+    "commands waiting and under way": {
+        "in queues": "sum(max by (queue) (orders_queue_messages))",
+        "taken, not acknowledged": "max(orders_unacked_messages)",
+        "in workers": "sum(orders_worker_busy)",
+    },
+}
+"""Title of each panel: legend and query of its series."""
+
+
+def record(folder: Path) -> tuple[dict[str, Series], list[str], list[float]]:
+    """Play every scene with a server, a venue, two workers, Prometheus, and a service that sends.
+
+    Returns the series of each query, the titles, and when each scene began and the last one ended.
+    """
+    with SimulatorServer() as simulator, Server() as server, ExitStack() as stack:
         targets = folder / "targets"
-        settings = {
-            **demo_accounts(simulator.url),
-            **metrics_into(targets),
-        }
-        nodes: list[Any] = [server]
-        try:
-            server.start()
-            server.ready()
-            settings["ORDERS_REDIS_URL"] = f"redis://127.0.0.1:{server.port}"
-            workers = [WorkerNode(folder, settings) for _ in range(2)]
-            prometheus = Prometheus(folder, targets, None)
-            nodes += [*workers, prometheus]
-            for node in nodes[1:]:
-                node.start()
-            for node in nodes[1:]:
-                node.ready()
-            base = f"redis://127.0.0.1:{server.port}"
-            yield Stage(simulator.control, workers), prometheus, foreign_app(f"{base}/0", f"{base}/1")
-        finally:
-            for node in reversed(nodes):
-                node.teardown()
-
-
-def play(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], list[tuple[float, str]], float]:
-    """Play every scene; the series of each panel, when each scene began, and the end."""
-    with running(folder) as (stage, prometheus, app):
-        stage.venue.balance("demo-everstrike-key", "ETH", "1000")
-        stage.venue.position("demo-everstrike-key", PAIR, "1000")
-        sender = Sender(app)
+        settings = {**demo_accounts(simulator.url), **metrics_into(targets), "ORDERS_REDIS_URL": server.url()}
+        workers = [WorkerNode(folder, settings) for _ in range(2)]
+        prometheus = Prometheus(folder, targets, None)
+        for node in (*workers, prometheus):
+            stack.callback(node.teardown)
+            node.start()
+        for node in (*workers, prometheus):
+            node.ready()
+        simulator.control.balance("demo-everstrike-key", "ETH", "1000")
+        simulator.control.position("demo-everstrike-key", PAIR, "1000")
+        client = stack.enter_context(OrderClient(QueueSettings(redis_url=server.url())))
+        over = threading.Event()
+        sender = threading.Thread(target=send, args=(client, over))
         sender.start()
+        stack.callback(sender.join)
+        stack.callback(over.set)
         time.sleep(8)  # until rates have something to compare with
-        marks = []
-        for scene in SCENES:
-            marks.append((time.time(), scene.words))
-            print(scene.words, flush=True)
-            scene.begin(stage)
-            time.sleep(scene.seconds)
-        ended = time.time()
-        found = {q: prometheus.series(q, ended - marks[0][0]) for panel in PANELS for q, _ in panel.queries}
-        sender.over.set()
-        sender.join()
-        return found, marks, ended
+        titles, times = [], [time.time()]
+        for title, seconds in scenes(simulator.control, workers[1]):
+            print(title, flush=True)
+            time.sleep(seconds)
+            titles.append(title)
+            times.append(time.time())
+        queries = [query for panel in PANELS.values() for query in panel.values()]
+        return {query: prometheus.series(query, times[-1] - times[0]) for query in queries}, titles, times
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One of the drawings: queries, each with how its series are called."""
-
-    title: str
-    queries: tuple[tuple[str, str], ...]
-    log: bool = False
-
-
-def quantile(number: float, metric: str, by: str) -> str:
-    """A quantile of a histogram."""
-    return f"histogram_quantile({number}, sum by ({by}le) (rate({metric}_bucket[5s])))"
+def send(client: OrderClient, over: threading.Event) -> None:
+    """Send commands evenly until it is over."""
+    due = time.monotonic()
+    while not over.wait(max(0.0, due - time.monotonic())):
+        client.enqueue(*random.choices(COMMANDS, SHARES))
+        due += 1 / COMMANDS_PER_SECOND
 
 
-PANELS = (
-    Panel(
-        "commands ended a second, by outcome",
-        (("sum by (outcome) (rate(orders_commands_total[5s]))", "{outcome}"),),
-    ),
-    Panel(
-        "requests a second, by the venue's answer",
-        (("sum by (status) (rate(orders_answers_total[5s]))", "{status}"),),
-    ),
-    Panel(
-        "seconds",
-        (
-            (quantile(0.5, "orders_report_seconds", ""), "to the report, p50"),
-            (quantile(0.99, "orders_report_seconds", ""), "p99"),
-            (quantile(0.99, "orders_queue_wait_seconds", ""), "in the queue, p99"),
-            (quantile(0.99, "orders_venue_latency_seconds", ""), "at the venue, p99"),
-            (quantile(0.99, "orders_signature_age_seconds", ""), "age of signature, p99"),
-        ),
-        log=True,
-    ),
-    Panel(
-        "commands waiting and under way",
-        (
-            ("sum(max by (queue) (orders_queue_messages))", "in queues"),
-            ("max(orders_unacked_messages)", "taken, not acknowledged"),
-            ("sum(orders_worker_busy)", "in workers"),
-        ),
-    ),
-)
+def draw(found: Mapping[str, Series], titles: Sequence[str], times: Sequence[float]) -> None:
+    """One panel below the other over the same time, with the scenes marked."""
+    from matplotlib import pyplot as plt
 
-
-def draw(found: dict[str, list[dict[str, Any]]], marks: list[tuple[float, str]], ended: float) -> None:
-    """Four drawings over one time, with the scenes marked."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    start = marks[0][0]
     figure, axes = plt.subplots(len(PANELS), 1, figsize=(10, 11), sharex=True, dpi=80)
-    for axis, panel in zip(axes, PANELS, strict=True):
-        for query, name in panel.queries:
+    for axis, (title, queries) in zip(axes, PANELS.items(), strict=True):
+        for legend, query in queries.items():
             for series in found[query]:
-                points = [(float(at) - start, float(value)) for at, value in series["values"] if value != "NaN"]
-                axis.plot(*zip(*points, strict=True), label=name.format(**series["metric"]), linewidth=1.3)
-        if panel.log:
+                points = [(float(at) - times[0], float(value)) for at, value in series["values"] if value != "NaN"]
+                if any(value for _, value in points):  # some counters are there before anything is counted
+                    axis.plot(*zip(*points, strict=True), label=legend.format(**series["metric"]), linewidth=1.3)
+        if title == "seconds":
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
-        axis.set_title(panel.title, loc="left", fontsize=10)
+        axis.set_title(title, loc="left", fontsize=10)
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.98), ncol=5, frameon=False, columnspacing=1)
-        for at, _ in marks[1:]:
-            axis.axvline(at - start, color="black", linewidth=0.8, linestyle=":")
-    ends = [at for at, _ in marks[1:]] + [ended]
-    for (at, words), end in zip(marks, ends, strict=True):
-        middle = (at + end) / 2 - start
-        axes[0].text(middle, 1.2, words, transform=axes[0].get_xaxis_transform(), fontsize=8, ha="center")
+        for at in times[1:-1]:
+            axis.axvline(at - times[0], color="black", linewidth=0.8, linestyle=":")
+    for title, begins, ends in zip(titles, times, times[1:], strict=False):
+        middle = (begins + ends) / 2 - times[0]
+        axes[0].text(middle, 1.2, title, transform=axes[0].get_xaxis_transform(), fontsize=8, ha="center")
     axes[-1].set_xlabel("seconds")
-    axes[-1].set_xlim(0, ended - start)
+    axes[-1].set_xlim(0, times[-1] - times[0])
     figure.tight_layout()
-    PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE)
 
 
 def main() -> int:
-    """Play and draw."""
+    """Record and draw."""
     if not program("prometheus"):
         print("prometheus is missing: apt-get install prometheus", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        draw(*play(Path(folder)))
+        draw(*record(Path(folder)))
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size // 1024} KiB")
     return 0
 

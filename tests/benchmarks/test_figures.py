@@ -9,27 +9,17 @@ from tests.benchmarks.figures import best, over_rounds, paired, percentile, spre
 from tests.benchmarks.table import BEGINS, ENDS, put_into, report
 from tests.benchmarks.targets import targets
 
-
-def rate(contender: str, number: int, value: float, latency_ms: float = 20.0) -> dict[str, Any]:
-    """One made-up measurement of throughput."""
-    return {"part": "throughput", "round": number, "contender": contender, "latency_ms": latency_ms, "rate": value}
-
-
-RATES = [
-    # A machine that runs at half speed in the second round: the ratios don't see it, medians of rates would.
-    rate("ours@threads:16x2", 1, 900.0),
-    rate("celery@threads:16x2", 1, 1000.0),
-    rate("ours@threads:16x2", 2, 500.0),
-    rate("celery@threads:16x2", 2, 500.0),
-    rate("ours@threads:16x2", 3, 960.0),
-    rate("celery@threads:16x2", 3, 1000.0),
-    rate("ours@threads:4x2", 1, 1200.0),
-    rate("ours@threads:4x2", 2, 700.0),
-    rate("ours@threads:4x2", 3, 1210.0),
-    rate("ours@threads:16x8", 1, 5000.0),
-    rate("dramatiq@threads:16x2", 1, 1000.0),
-    rate("dramatiq@threads:16x2", 2, 500.0),
-    rate("dramatiq@threads:16x2", 3, 1000.0),
+RATES: list[dict[str, Any]] = [
+    {"part": "throughput", "round": number, "contender": contender, "latency_ms": 20.0, "rate": rate}
+    for contender, rates in {
+        # The machine runs at half speed in the second round: ratios don't see it, medians of rates would.
+        "ours@threads:16x2": (900.0, 500.0, 960.0),
+        "celery@threads:16x2": (1000.0, 500.0, 1000.0),
+        "ours@threads:4x2": (1200.0, 700.0, 1210.0),
+        "ours@threads:16x8": (5000.0,),
+        "dramatiq@threads:16x2": (1000.0, 500.0, 1000.0),
+    }.items()
+    for number, rate in enumerate(rates, 1)
 ]
 
 
@@ -39,22 +29,21 @@ def found(records: list[dict[str, Any]], words: str) -> tuple[str, bool | None]:
     return target.found, target.met
 
 
-@pytest.mark.parametrize(("part", "value"), [(50, 50.0), (99, 99.0), (100, 100.0), (0.5, 1.0)])
-def test_percentiles_are_of_the_nearest_rank(part: float, value: float) -> None:
+@pytest.mark.parametrize(("percent", "value"), [(50, 50.0), (99, 99.0), (100, 100.0), (0.5, 1.0)])
+def test_percentiles_are_of_the_nearest_rank(percent: float, value: float) -> None:
     """Off by one, the p99 of a hundred commands would be the slowest of them, or miss it always."""
-    assert percentile([float(each) for each in range(100, 0, -1)], part) == value
+    assert percentile([float(each) for each in range(100, 0, -1)], percent) == value
 
 
 def test_a_spread_of_nothing_is_nothing() -> None:
     """A zero would look like a measurement."""
-    assert spread([]) == {}
-    assert spread([3.0, 1.0, 2.0], "wire_") == {"wire_p50": 2.0, "wire_p99": 3.0, "wire_max": 3.0}
+    assert spread([], "wire") == {}
+    assert spread([3.0, 1.0, 2.0], "wire") == {"wire_p50_ms": 2.0, "wire_p99_ms": 3.0, "wire_max_ms": 3.0}
 
 
 def test_ratios_are_of_one_round() -> None:
     """Were the medians divided by each other, a slow round of one contender would count against the other."""
-    ours = [each for each in RATES if each["contender"] == "ours@threads:16x2"]
-    celery = [each for each in RATES if each["contender"] == "celery@threads:16x2"]
+    ours, celery = RATES[:3], RATES[3:6]
     assert paired(ours, celery, "rate") == (0.9, 0.96, 1.0)
     assert over_rounds(ours, "rate") == (500.0, 900.0, 960.0)
     assert paired(ours, [], "rate") is None
@@ -73,13 +62,13 @@ def test_targets_tell_met_from_not_met() -> None:
     assert found(slower, "beside bare Celery, threads:16x2, venue 20 ms")[1] is False
     # Eight processes would be faster than Dramatiq's two, and are no fair comparison.
     assert found(RATES, "(threads:4x2) beside Dramatiq, venue 20 ms") == ("1.21 (1.2 to 1.4)", True)
-    assert found(RATES, "beside bare Celery, threads:16x2, venue 0 ms") == ("not measured", None)
+    assert not [each for each in targets(RATES) if "venue 0 ms" in each.what], "it was not measured"
 
 
 def test_ages_are_judged_by_their_worst_round() -> None:
     """The largest age of a run is the largest of all rounds, not the median of the largest."""
-    age = {"part": "age", "contender": "ours", "case": "backlog, venue 0 ms", "waited_s": 60.0, "age_p99": 2.0}
-    records = [{**age, "round": 1, "age_max": 5.0}, {**age, "round": 2, "age_max": 120.0}]
+    age = {"part": "age", "contender": "ours", "case": "backlog, venue 0 ms", "waited_s": 60.0, "age_p99_ms": 2.0}
+    records = [{**age, "round": 1, "age_max_ms": 5.0}, {**age, "round": 2, "age_max_ms": 120.0}]
     assert found(records, "of 60 s: p99") == ("2 ms", True)
     assert found(records, "of 60 s: max") == ("120 ms", False)
 
@@ -88,31 +77,19 @@ def test_ages_are_judged_by_their_worst_round() -> None:
 def test_growth_counts_until_a_core_is_full(busy: float, met: bool | None) -> None:
     """A machine without a free core can't show how the worker grows."""
     row = {"part": "scaling", "round": 1, "latency_ms": 100.0, "busiest_process": 0.1}
-    records = []
-    for threads, four in ((16, 300.0), (8, 190.0)):
-        layout = f"ours@threads:{threads}"
-        one = {"contender": f"{layout}x1", "processes": 1, "rate": 100.0 if threads == 16 else 50.0}
-        records += [
-            {**row, **one, "machine_busy": 0.2},
-            {**row, "contender": f"{layout}x4", "processes": 4, "rate": four, "machine_busy": busy},
-        ]
+    records = [
+        {**row, "contender": f"ours@threads:{threads}x{count}", "processes": count, "rate": rate, "machine_busy": busy}
+        for threads, count, rate in ((16, 1, 100.0), (16, 4, 300.0), (8, 1, 50.0), (8, 4, 190.0))
+    ]
     assert found(records, "4 processes of threads:16 beside 1, venue 100 ms") == ("3", met)
     assert found(records, "4 processes of threads:8 beside 1, venue 100 ms")[0] == "3.8"
 
 
 def test_a_report_says_where_and_how_often() -> None:
     """A table without its machine and its rounds would be believed too much."""
-    machine = {
-        "cores": 2,
-        "cpu": "X",
-        "memory_gb": 4,
-        "system": "S",
-        "python": "3",
-        "versions": {"a": "1"},
-        "peers": {},
-    }
-    told = {"machine": machine, "asked": {"rounds": 1, "fsync": "always"}, "took_seconds": 61, "records": RATES}
-    words = report(told)
+    machine = {"cores": 2, "cpu": "X", "memory_gb": 4, "system": "S", "python": "3", "versions": {}, "peers": {}}
+    asked = {"rounds": 1, "fsync": "always"}
+    words = report({"machine": machine, "asked": asked, "took_seconds": 61, "records": RATES})
     assert "TOO FEW" in words
     assert "2 cores (X), 4 GB" in words
     assert "| ours@threads:16x2 | 900 (500-960) |" in words
@@ -123,7 +100,7 @@ def test_a_contender_is_named_with_its_layout() -> None:
     """A layout that is read wrong would be measured under another's name."""
     contender = named("ours@solo:1x3")
     assert (contender.layout.pool, contender.layout.at_once, contender.label) == ("solo", 3, "ours@solo:1x3")
-    assert named("rq@threads:16x2").layout.at_once == 2, "RQ does one at a time"
+    assert named("rq").layout.at_once == 2, "RQ does one at a time"
     with pytest.raises(ValueError, match="no contender 'nobody'"):
         named("nobody")
 

@@ -1,18 +1,14 @@
-"""How long a call takes; the standard library alone."""
+"""How long a call takes; with the standard library alone."""
 
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 
-BATCHES, CALLS = 7, 1000
 
-
-def microseconds(call: Callable[[], object], batches: int = BATCHES, calls: int = CALLS) -> float:
-    """Of one call, the median over batches, after one to warm up."""
-    found = []
-    for _ in range(batches + 1):
-        started = time.perf_counter()
-        for _ in range(calls):
-            call()
-        found.append((time.perf_counter() - started) / calls * 1e6)
-    return statistics.median(found[1:])
+def microseconds(
+    call: Callable[[], object], calls: int = 1000, timer: Callable[[], float] = time.perf_counter
+) -> float:
+    """The median of one call over seven batches, after one batch to warm up."""
+    batches = timeit.repeat(call, number=calls, repeat=8, timer=timer)
+    return statistics.median(batches[1:]) / calls * 1e6

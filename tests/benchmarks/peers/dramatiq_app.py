@@ -1,4 +1,4 @@
-"""Dramatiq, with its Results middleware."""
+"""Dramatiq with its Results middleware."""
 
 from typing import Any
 
@@ -16,10 +16,8 @@ dramatiq.set_broker(broker)
 
 @dramatiq.actor(store_results=True, max_retries=0)
 def close(number: int) -> Any:
-    """Post a close."""
+    """Send a close."""
     return post(number)
 
 
-def enqueue(number: int) -> None:
-    """Enqueue one."""
-    close.send(number)
+enqueue = close.send

@@ -1,4 +1,4 @@
-"""Huey on Redis, results kept."""
+"""Huey on Redis, which keeps results by default."""
 
 from typing import Any
 
@@ -11,10 +11,8 @@ huey = RedisHuey("bench", url=BROKER)
 
 @huey.task()
 def close(number: int) -> Any:
-    """Post a close."""
+    """Send a close."""
     return post(number)
 
 
-def enqueue(number: int) -> None:
-    """Enqueue one."""
-    close(number)
+enqueue = close

@@ -1,4 +1,4 @@
-"""The naive safe way: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/naive/once_app.py``."""
+"""The usual safe way with Celery: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/naive``."""
 
 from typing import Any
 
@@ -27,10 +27,8 @@ app.conf.update(
     max_retries=4,
 )
 def close(number: int) -> Any:
-    """Post a close, and again when that fails."""
+    """Send a close, and again when that fails."""
     return post(number)
 
 
-def enqueue(number: int) -> None:
-    """Enqueue one; celery-once takes its lock here."""
-    close.apply_async((number,))
+enqueue = close.delay

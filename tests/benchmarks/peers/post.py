@@ -1,6 +1,7 @@
-"""The work that all do: sign a close and post it over pooled connections."""
+"""The work of every peer: sign a close and post it over pooled connections."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import os
@@ -10,15 +11,13 @@ from urllib.parse import urlencode
 
 import requests
 
-VENUE = os.environ["BENCH_VENUE"]
+URL = f"{os.environ['BENCH_VENUE']}/auth/close"
 BROKER = os.environ["BENCH_BROKER"]
 RESULTS = os.environ["BENCH_RESULTS"]
 # The sender of a Celery app has no result backend: with one, Celery subscribes to each result as it sends.
 CELERY_RESULTS = "disabled://" if os.environ["BENCH_SENDING"] else RESULTS
-KEY = os.environ["BENCH_KEY"]
-SECRET = os.environ["BENCH_SECRET"]
-PAIR = "USD_BTC_PERP"
-TIMEOUT = 10.0
+CONCURRENCY = int(os.environ["BENCH_CONCURRENCY"])
+TIMEOUT_SECONDS = 10.0
 
 session = requests.Session()
 session.trust_env = False
@@ -27,26 +26,33 @@ session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=1, pool_
 
 def signed(number: int) -> tuple[str, dict[str, str]]:
     """Body and headers of one close, as the venue wants them."""
-    body = urlencode({"pair": PAIR, "qty": number, "timestamp": int(time.time() * 1000)})
-    digest = hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).digest()
+    body = urlencode({"pair": "USD_BTC_PERP", "qty": number, "timestamp": int(time.time() * 1000)})
+    digest = hmac.new(os.environ["BENCH_SECRET"].encode(), body.encode(), hashlib.sha256).digest()
     return body, {
         "content-type": "application/x-www-form-urlencoded",
-        "x-api-key": KEY,
+        "x-api-key": os.environ["BENCH_KEY"],
         "x-signature": base64.b64encode(digest).decode(),
     }
 
 
 def post(number: int) -> Any:
-    """Post it; the venue's envelope."""
+    """Send one close; the venue's envelope."""
     body, headers = signed(number)
-    answer = session.post(f"{VENUE}/auth/close", data=body, headers=headers, timeout=TIMEOUT)
-    answer.raise_for_status()
-    return answer.json()
+    response = session.post(URL, data=body, headers=headers, timeout=TIMEOUT_SECONDS)
+    response.raise_for_status()
+    return response.json()
 
 
-async def post_async(number: int, client: Any) -> Any:
-    """The same over an aiohttp session."""
+@functools.cache
+def _async_session() -> Any:
+    import aiohttp
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENCY))
+
+
+async def post_async(number: int) -> Any:
+    """Send one close over a session that lives as long as the process."""
     body, headers = signed(number)
-    async with client.post(f"{VENUE}/auth/close", data=body, headers=headers) as answer:
-        answer.raise_for_status()
-        return await answer.json()
+    async with _async_session().post(URL, data=body, headers=headers) as response:
+        response.raise_for_status()
+        return await response.json()
