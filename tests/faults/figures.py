@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from sys import argv
 
-from tests.faults.judge import Findings
+from tests.support.checker.processes import Findings
 
 
 @dataclass

@@ -131,7 +131,7 @@ class Fleet:
         names = ",".join((*PRELOAD, *preload))
         with (folder / "nursery.log").open("ab") as log:
             self._nursery = subprocess.Popen(
-                [python, "-m", "tests.faults.nursery", "--preload", names],
+                [python, "-m", "tests.faults.fork_server", "--preload", names],
                 cwd=checkout,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -22,13 +22,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.faults.after import empty_broker, reconciled, restarts
-from tests.faults.court import Trial
+from tests.faults.evidence import Trial
 from tests.faults.figures import Figures, markdown, save, waits_after_kills
 from tests.faults.fleet import ROOT, until
-from tests.faults.pace import Pace
+from tests.faults.long_phases import empty_broker, reconciled, restarts
 from tests.faults.rig import QUIET, Rig
 from tests.faults.schedule import Mayhem, draw
+from tests.faults.timings import Pace
 from tests.faults.traffic import Sent, stage
 
 BATCH = 500

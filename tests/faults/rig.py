@@ -20,8 +20,8 @@ import requests
 
 from producers.settings import QueueSettings
 from tests.faults.fleet import ROOT, Fleet, Worker, until
-from tests.faults.pace import Pace
 from tests.faults.steps import FOLDER, Control
+from tests.faults.timings import Pace
 from tests.faults.traffic import KEYS
 from tests.servers import Server
 from worker.simulator.control import SimulatorControl

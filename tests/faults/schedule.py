@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.claims import STALE_MARK
 from tests.faults.rig import Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order
+from tests.support.checker.checks import STALE_MARK
 from worker.simulator.false_answers import LIES
 
 EVERY = {

@@ -13,13 +13,13 @@ import pytest
 
 from producers.client import OrderClient
 from producers.commands import parse_command
-from tests.faults.after import environment
-from tests.faults.court import Trial
-from tests.faults.judge import Findings
-from tests.faults.pace import Pace
+from tests.faults.evidence import Trial
+from tests.faults.long_phases import environment
 from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.schedule import LIES_ABOUT, tell
+from tests.faults.timings import Pace
 from tests.faults.traffic import Mix, raw_copies
+from tests.support.checker.processes import Findings
 from worker.bootstrap import build_reconciler
 from worker.celery_app.results import result_publisher
 from worker.operations.reconcile import desk_app

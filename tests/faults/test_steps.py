@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults.court import Trial
+from tests.faults.evidence import Trial
 from tests.faults.fleet import Fleet, until
 from tests.faults.rig import QUIET, Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order

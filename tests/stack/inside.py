@@ -16,8 +16,8 @@ import redis
 from producers.client import OrderClient
 from producers.commands import parse_command
 from producers.errors import BrokerUnavailable
-from tests.faults.judge import Evidence, judge
 from tests.faults.traffic import Mix, Sent, stage
+from tests.support.checker.processes import Evidence, judge
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import Change
 

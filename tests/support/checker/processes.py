@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.claims import number, repeatable, wrong_count, wrong_form, wrong_journal, wrong_outcome
 from tests.faults.traffic import KEYS, Sent
+from tests.support.checker.checks import number, repeatable, wrong_count, wrong_form, wrong_journal, wrong_outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from typing import Any
 from producers.client import OrderClient
 from producers.commands import parse_command
 from producers.errors import BrokerUnavailable
-from tests.faults.court import Trial
+from tests.faults.evidence import Trial
 from tests.faults.fleet import Fleet, until
-from tests.faults.judge import Findings
-from tests.faults.pace import Pace
 from tests.faults.rig import Rig
+from tests.faults.timings import Pace
 from tests.faults.traffic import KEYS, Sent
+from tests.support.checker.processes import Findings
 from worker.simulator.records import Withdrawal
 
 Say = Callable[[str], None]

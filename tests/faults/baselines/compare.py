@@ -1,6 +1,6 @@
 """The same faults for this worker and for two usual ways, on withdrawals: who loses some, who pays some twice?
 
-``python -m tests.faults.naive.compare --python /path/to/venv/bin/python --minutes 2`` prints a table and writes JSON.
+``python -m tests.faults.baselines.compare --python V/bin/python --minutes 2`` prints a table and writes JSON.
 The interpreter needs what the product does not: ``python -m venv V && V/bin/pip install 'celery[redis]>=5.7,<5.8'
 celery-once ccxt requests``. Commands, kills and all other faults are drawn from one seed.
 """
@@ -17,22 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults.court import Trial
+from tests.faults.evidence import Trial
 from tests.faults.figures import Figures, markdown, save
 from tests.faults.fleet import ROOT, until
-from tests.faults.judge import Findings
 from tests.faults.long import lied
-from tests.faults.pace import Pace
 from tests.faults.rig import QUIET, THREADS, Rig
 from tests.faults.schedule import Mayhem, draw
+from tests.faults.timings import Pace
 from tests.faults.traffic import Sent, stage
+from tests.support.checker.processes import Findings
 
 EVERY = {"server killed and restarted": 20.0, "storm of 429": 20.0, "replies spoilt": 5.0, "the venue lies": 5.0}
 PACE = Pace(visibility=8)
 DRAIN_SECONDS = 90.0
 NAIVE = {
-    "autoretry, acks_late, celery-once": "tests.faults.naive.once_app",
-    "ccxt, maxRetriesOnFailure": "tests.faults.naive.ccxt_app",
+    "autoretry, acks_late, celery-once": "tests.faults.baselines.once_app",
+    "ccxt, maxRetriesOnFailure": "tests.faults.baselines.ccxt_app",
 }
 
 Send = Callable[[Sent], None]
@@ -49,7 +49,7 @@ class Helper:
     def __init__(self, python: str, app: str, environment: Mapping[str, str]) -> None:
         told = {**os.environ, **environment, "ORDERS_RESULT_BACKEND": "disabled://"}
         self._process = subprocess.Popen(
-            [python, "-m", "tests.faults.naive.sender", app],
+            [python, "-m", "tests.faults.baselines.sender", app],
             cwd=ROOT,
             env=told,
             stdin=subprocess.PIPE,

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from tests.faults.claims import SECRETS
 from tests.faults.fleet import until
-from tests.faults.judge import Evidence, Findings, judge
 from tests.faults.rig import Rig
 from tests.faults.traffic import Mix, Sender, Sent, stage
+from tests.support.checker.checks import SECRETS
+from tests.support.checker.processes import Evidence, Findings, judge
 
 PAGE = 5000
 

@@ -4,7 +4,7 @@ A Celery worker spends most of a second on imports before it does anything. Whoe
 would measure little else. What is forked here is the ordinary ``celery`` program in a process of its own; no
 connection, thread or app exists before the fork.
 
-``python -m tests.faults.nursery --preload a,b`` reads one JSON object a line from its standard input, ``{"name",
+``python -m tests.faults.fork_server --preload a,b`` reads one JSON object a line from its standard input, ``{"name",
 "argv", "env", "log", "cwd"}``, and writes one a line: ``{"name", "pid"}`` for each start and ``{"pid", "ended":
 code}`` for each end. When its standard input ends, it kills its children and ends. Uses the standard library alone, so
 that it runs under any interpreter.

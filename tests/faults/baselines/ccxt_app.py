@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import ccxt
 
-from tests.faults.naive.common import TIMEOUT, VENUE, make_app, signed
+from tests.faults.baselines.common import TIMEOUT, VENUE, make_app, signed
 
 app = make_app()
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from producers.commands import parse_command
-from tests.faults.judge import Evidence, judge
 from tests.faults.schedule import EVERY, LIES_ABOUT, draw
 from tests.faults.traffic import KEYS, Mix, Sent
+from tests.support.checker.processes import Evidence, judge
 
 WITHDRAW = Sent(
     "w-1", "orders.withdraw", {"account": "Main", "asset": "ETH", "qty": "0.50", "address": "0xa", "deadline": 1500}

@@ -1,6 +1,6 @@
 """Sends what it reads: one JSON object a line, ``{"id", "kwargs"}``; answers each with a line, once it is enqueued.
 
-``python -m tests.faults.naive.sender tests.faults.naive.once_app``
+``python -m tests.faults.baselines.sender tests.faults.baselines.once_app``
 """
 
 import importlib

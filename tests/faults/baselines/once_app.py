@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import requests
 from celery_once import QueueOnce
 
-from tests.faults.naive.common import TIMEOUT, VENUE, make_app, signed
+from tests.faults.baselines.common import TIMEOUT, VENUE, make_app, signed
 
 app = make_app()
 session = requests.Session()
