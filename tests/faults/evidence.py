@@ -7,8 +7,7 @@ from typing import Any
 from tests.faults.fleet import until
 from tests.faults.rig import Rig
 from tests.faults.traffic import Mix, Sender, Sent, stage
-from tests.support.checker.checks import SECRETS
-from tests.support.checker.processes import Evidence, Findings, judge
+from tests.support.checker.processes import SECRETS, Evidence, Findings, check
 
 PAGE = 5000
 
@@ -30,7 +29,7 @@ def evidence(rig: Rig, sent: Mapping[str, Sent], since: int = 0) -> Evidence:
         journal=entries,
         executions=rig.venue.executions(since=since),
         arrivals=rig.venue.arrivals(since=since),
-        left=left,
+        requests=left,
         undone=rig.undone,
         leaks=_leaks(rig),
         disturbed=frozenset(each for each in sent if len(owners[each]) > 1 or len(tokens[each]) > 1),
@@ -90,15 +89,15 @@ class Trial:
         """What took effect since it began."""
         return list(self.rig.venue.executions(since=self._since))
 
-    def judge(self) -> Findings:
-        """What the judge says."""
-        return judge(evidence(self.rig, self.sender.sent, self._since))
+    def check(self) -> Findings:
+        """What the checker finds."""
+        return check(evidence(self.rig, self.sender.sent, self._since))
 
     def finish(self, seconds: float = 40.0) -> Findings:
         """Wait until each command has its report and nothing is under way, and judge."""
         self.rig.wait_reports(list(self.sender.sent), seconds)
         until(self.rig.is_drained, "nothing is queued or unacknowledged", seconds)
-        return self.judge()
+        return self.check()
 
     def close(self) -> None:
         """Close its connections."""

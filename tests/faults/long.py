@@ -112,7 +112,7 @@ def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
     settle(lambda: not watch.missing() and rig.is_drained())
     watch.stop()
     trial.sender.close()
-    findings = trial.judge()
+    findings = trial.check()
     figures.take(findings)
     figures.kills, figures.workers_started = len(mayhem.kills), rig.fleet.started
     figures.faults = {**dict(sorted(mayhem.done.items())), "the same command sent twice": figures.commands // 50}

@@ -53,7 +53,7 @@ def reconciled(rig: Rig, trial: Trial, say: Say) -> Findings:
         such = next(each for each in found.values() if kind == f"{each['command']} {each['finding']} {each['outcome']}")
         say(f"reconcile: {count} x {kind}, such as {such['command_id']} {such['words']}")
     rig.venue.clear_faults()
-    return trial.judge()
+    return trial.check()
 
 
 def _reconcile(rig: Rig, say: Say) -> list[dict[str, str]]:
@@ -157,7 +157,7 @@ def _finished(trial: Trial) -> Findings:
     try:
         return trial.finish(90)
     except TimeoutError:
-        return trial.judge()
+        return trial.check()
 
 
 def restarts(say: Say) -> list[str]:

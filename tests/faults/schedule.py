@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.faults.rig import Rig
 from tests.faults.steps import RETRY_STEPS, STEPS, Order
-from tests.support.checker.checks import STALE_MARK
+from tests.support.checker.processes import STALE_MARK
 from worker.simulator.false_answers import LIES
 
 EVERY = {

@@ -16,7 +16,7 @@ from producers.commands import parse_command
 from tests.faults.evidence import Trial
 from tests.faults.long_phases import environment
 from tests.faults.rig import QUIET, THREADS, Rig
-from tests.faults.schedule import LIES_ABOUT, tell
+from tests.faults.schedule import EVERY, LIES_ABOUT, draw, tell
 from tests.faults.timings import Pace
 from tests.faults.traffic import Mix, raw_copies
 from tests.support.checker.processes import Findings
@@ -77,6 +77,17 @@ def test_nothing_is_broken(trial: Trial) -> None:
     trial.send(COUNT)
     findings = clean(trial)
     assert {outcome for _, outcome, _ in findings.outcomes} == {"accepted"}
+
+
+def test_a_seed_draws_the_same_commands_and_faults_again() -> None:
+    """A run that found something can be repeated."""
+    assert draw(7, 600) == draw(7, 600) != draw(8, 600)
+    assert {event.kind for event in draw(7, 600)} == set(EVERY)
+    assert all(LIES_ABOUT[command] for command in ("close", "cancel", "withdraw", "positions"))
+    first, second = Mix(7, deadlines=0), Mix(7, deadlines=0)
+    assert first.take(100) == second.take(100)
+    ids = [command.command_id for command in (*first.take(500), *Mix(8, deadlines=0).take(500))]
+    assert len(set(ids)) == len(ids)
 
 
 # -- the server --------------------------------------------------------------------------------------------------------

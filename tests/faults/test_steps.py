@@ -135,7 +135,7 @@ def test_standing_still_at_every_step(rig: Rig, solo: Callable[[int], Fleet], tr
     orders = ordered(trial, steps, "stop")
     rig.wait_reports(list(orders))
     until(lambda: carried_out(rig, orders) == set(steps), "everyone who shall sleep does")
-    asleep = trial.judge()
+    asleep = trial.check()
     assert asleep.clean, asleep.first()
     for worker in fleet.workers:
         worker.signal(signal.SIGCONT)

@@ -12,34 +12,14 @@ from uuid import UUID
 
 from celery import Celery
 
+from tests.support.checker.processes import KEYS, Sent
 from worker.simulator.records import Change, Order, Position
-from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
 
-KEYS = {
-    "main": DEMO_EVERSTRIKE_KEY,
-    **{f"desk-{number}": f"faults-key-{number}-{'k' * 39}" for number in range(1, 4)},
-}
-"""Accounts at Everstrike by their API keys: several, as where a hundred commands a second come from. Most keys are as
-long as real ones, so that an answer that echoes one is cut within it where somebody cuts before striking out."""
 PAIR = "USD_BTC_PERP"
 """Where positions are closed in part: each close by a quantity of its own."""
 WEIGHTS = {"withdraw": 30, "close_part": 15, "close_limit": 5, "close_whole": 15, "cancel": 15, "positions": 20}
 DEADLINES = 0.05
 """Share of commands that carry one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A command as it was sent."""
-
-    command_id: str
-    task: str
-    kwargs: Mapping[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """The command's name."""
-        return self.task.removeprefix("orders.")
 
 
 class Mix:

@@ -160,7 +160,7 @@ def ours(chosen: argparse.Namespace) -> Figures:
         figures = broken(rig, trial, trial.sender.send, chosen)
         trial.close()
         figures.name = "this worker"
-        findings = trial.judge()
+        findings = trial.check()
         figures.take(findings)
         figures.notes += findings.first(10).splitlines()
     return figures
