@@ -32,7 +32,7 @@ PACE = Pace(visibility=8)
 DRAIN_SECONDS = 90.0
 NAIVE = {
     "autoretry, acks_late, celery-once": "tests.faults.baselines.once_app",
-    "ccxt, maxRetriesOnFailure": "tests.faults.baselines.ccxt_app",
+    "ccxt, maxRetriesOnFailure": "tests.faults.baselines.tasks",
 }
 
 Send = Callable[[Sent], None]
@@ -124,7 +124,7 @@ def plain_judge(sent: Mapping[str, Sent], results: Mapping[str, Mapping[str, Any
 
 def naive(name: str, app: str, chosen: argparse.Namespace) -> Figures:
     """One of the usual ways."""
-    preload = ["requests", "celery_once", *(["ccxt"] if "ccxt" in app else [])]
+    preload = ["requests", "celery_once", *(["ccxt"] if "tasks" in app else [])]
     with Rig(
         PACE,
         app=app,
