@@ -1,4 +1,4 @@
-"""The naive safe way: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/baselines/once_app.py``."""
+"""The naive safe way: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/baselines/tasks.py``."""
 
 from typing import Any
 

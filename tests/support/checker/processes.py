@@ -100,9 +100,9 @@ class Findings:
     def unknown(self) -> dict[str, int]:
         """How many reports are unknown, by reason."""
         found: Counter[str] = Counter()
-        for (_, outcome, reason), count in sorted(self.outcomes.items()):
+        for (_, outcome, reason), count in self.outcomes.items():
             found[reason] += count * (outcome == "unknown")
-        return dict(+found)
+        return dict(sorted((+found).items()))
 
     def first(self, count: int = 10) -> str:
         """The first few of everything that is wrong, a line each."""
