@@ -3,7 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 from tests.faults.fleet import until
 from tests.faults.rig import Rig
@@ -15,7 +15,7 @@ PAGE = 5000
 
 
 class Trial:
-    """Commands sent on a rig, and what became of them; several may follow one another. A context manager."""
+    """Commands sent on a rig, and what became of them; several may follow one another."""
 
     def __init__(self, rig: Rig, seed: int, **mix: Any) -> None:
         self.rig = rig
@@ -72,6 +72,7 @@ class Trial:
                 requests=requests,
                 undone=self.undone,
                 leaks=[*_leaks(self.rig)],
+                ended_workers=self.rig.ended_workers,
                 disturbed=frozenset(each for each in self.sent if max(len(owners[each]), len(tokens[each])) > 1),
             )
         )
@@ -88,16 +89,16 @@ class Trial:
         until(lambda: not self.missing(), lambda: f"without a report: {self.missing()[:5]}", seconds)
 
     def finish(self, seconds: float = 40.0) -> Findings:
-        """Wait until each command has its result and nothing is queued or unacknowledged, and check."""
+        """Wait until each command has its result and nothing is queued or unacknowledged; nothing may be wrong then."""
         self.wait_reports(seconds)
         until(self.rig.is_drained, lambda: "nothing is queued or unacknowledged", seconds)
-        return self.check()
+        return self.check_clean()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sender.close()
+    def check_clean(self) -> Findings:
+        """What the checker finds, which must be nothing wrong."""
+        findings = self.check()
+        assert findings.clean, findings.first()
+        return findings
 
 
 def _journal(rig: Rig) -> Iterator[JournalEntry]:

@@ -16,12 +16,9 @@ from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (
-    *(
-        "celery." + name
-        for name in ("__main__", "bin.celery", "apps.worker", "app.log", "app.events", "backends.redis")
-    ),
-    *("celery.concurrency." + name for name in ("thread", "prefork", "solo")),
-    *("celery.worker." + name for name in ("components", "consumer", "autoscale", "pidbox")),
+    *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.app.log", "celery.app.events"),
+    *("celery.backends.redis", "celery.concurrency.thread", "celery.concurrency.prefork", "celery.concurrency.solo"),
+    *("celery.worker.components", "celery.worker.consumer", "celery.worker.autoscale", "celery.worker.pidbox"),
     "kombu.transport.redis",
 )
 """What every Celery worker imports, and nothing that builds an app."""
@@ -73,9 +70,10 @@ class Worker:
 
 
 class ForkServer:
-    """The process that workers are forked from; ``checkout`` is where it and they import from."""
+    """The process that workers are forked from, and that takes them along when it ends; a context manager."""
 
     def __init__(self, folder: Path, preload: Sequence[str], python: str, checkout: Path) -> None:
+        """``checkout`` is where it and the workers import from."""
         self._address = str(folder / "fork-server.sock")
         outer = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
         with socket.socket(socket.AF_UNIX) as listening, (folder / "fork-server.log").open("ab") as log:
@@ -97,8 +95,10 @@ class ForkServer:
             answers = connection.makefile()
         return int(answers.readline()), answers
 
-    def close(self) -> None:
-        """Kill it, and with it all its workers."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -106,15 +106,22 @@ class ForkServer:
 class Fleet:
     """Workers of one kind, one a slot; a context manager."""
 
-    def __init__(self, server: ForkServer, folder: Path, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added."""
+    def __init__(
+        self,
+        server: ForkServer,
+        folder: Path,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        surprises: list[str],
+    ) -> None:
+        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added. ``surprises`` gets the ends of kept
+        workers that nobody ordered: everything but SIGKILL."""
         self._server, self._folder, self._argv, self._environment = server, folder, argv, environment
+        self._surprises = surprises
         self._lock = threading.Lock()
         self._kept = False
         self.workers: list[Worker] = []
         """The present ones, by slot."""
-        self.surprises: list[str] = []
-        """Ends of kept workers that nobody ordered: everything but SIGKILL."""
 
     def start(self, count: int = 1, *, keep: bool = False, wait: bool = True) -> list[Worker]:
         """Start workers, and unless told otherwise return once they consume; ``keep`` replaces each that dies."""
@@ -150,7 +157,7 @@ class Fleet:
         with self._lock:
             if self._kept:
                 if worker.exit_code != -SIGKILL:
-                    self.surprises.append(f"ended by itself: {worker}")
+                    self._surprises.append(str(worker))
                 self.workers[worker.slot] = self._start(worker.slot)
 
     def living(self) -> list[Worker]:

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from signal import SIGCONT
 from typing import Any, Self
@@ -27,7 +26,6 @@ from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
 POOLS: Mapping[str, tuple[str, ...]] = {
     "threads": ("-P", "threads", "-c", "8"),
     "prefork": ("-P", "prefork", "-c", "2"),
@@ -54,21 +52,22 @@ class PatientControl(SimulatorControl):
 class Rig:
     """One server for broker and ledger, one for results, one simulator, and a fleet of workers; a context manager."""
 
+    app = "tests.faults.app"
+    queues = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+    preload: Sequence[str] = ("worker.bootstrap", "worker.broker.transport", "tests.faults.steps")
+    """What the workers import besides Celery."""
+    python = sys.executable
+
     def __init__(
         self,
         timings: Timings | None = None,
         *,
-        options: Sequence[str] = (*POOLS["threads"], *QUIET),
         log_level: str = "INFO",
         one_server: bool = False,
         worker_from: Path = ROOT,
-        app: str = "tests.faults.app",
-        queues: Sequence[str] = QUEUES,
-        preload: Sequence[str] = ("worker.bootstrap", "worker.broker.transport", "tests.faults.steps"),
-        python: str = sys.executable,
     ) -> None:
-        """``one_server``: results are stored there too. ``worker_from``: the checkout whose workers are tried, with
-        its own hook. ``app`` and what follows serve to try other workers than the product's."""
+        """With ``one_server`` that of the broker stores the results too; the workers are those of the checkout
+        ``worker_from``, with its own hook."""
         self.timings = timings or Timings()
         self.folder = Path(tempfile.mkdtemp(prefix="orders-faults-"))
         self.control = Control(self.folder)
@@ -76,18 +75,17 @@ class Rig:
         self.backend = self.server if one_server else Server()
         self.simulator = SimulatorServer()
         self.worker_from = worker_from
-        self._argv, self._options, self._queues = ["-A", app, "worker", "-l", log_level], options, queues
-        self._fork_server = preload, python
-        self._stack = ExitStack()
+        self.ended_workers: list[str] = []
+        """Workers that ended by themselves."""
+        self._argv = ["-A", self.app, "worker", "-l", log_level]
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
     @property
-    def queues(self) -> QueueSettings:
+    def queue_settings(self) -> QueueSettings:
         """What the product's client needs to know."""
-        return QueueSettings(
-            broker_url=self.server.url(0), result_backend=self.backend.url(1), ledger_url=self.server.url(2)
-        )
+        urls = {"broker_url": self.server.url(0), "result_backend": self.backend.url(1)}
+        return QueueSettings(**urls, ledger_url=self.server.url(2))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,23 +104,10 @@ class Rig:
             variables |= {f"ORDERS_ACCOUNTS__{alias}__{name}": value for name, value in account.items()}
         return variables
 
-    @cached_property
-    def fork_server(self) -> ForkServer:
-        """What all fleets are forked from."""
-        preload, python = self._fork_server
-        server = ForkServer(self.folder, preload, python, self.worker_from)
-        self._stack.callback(server.close)
-        return server
-
-    @cached_property
-    def fleet(self) -> Fleet:
-        """The workers that are there for all of the rig's life."""
-        return self._stack.enter_context(self.new_fleet(*self._options))
-
     def new_fleet(self, *options: str, timings: Timings | None = None) -> Fleet:
         """Workers with other options or timings; a context manager."""
         environment = self.environment | (timings.environment() if timings else {})
-        return Fleet(self.fork_server, self.folder, [*self._argv, *options], environment)
+        return Fleet(self._fork_server, self.folder, [*self._argv, *options], environment, self.ended_workers)
 
     @property
     def venue(self) -> SimulatorControl:
@@ -182,7 +167,7 @@ class Rig:
     def is_drained(self) -> bool:
         """Whether nothing is queued or unacknowledged."""
         with suppress(redis.RedisError):
-            return not self.broker.exists(*self._queues, "unacked")
+            return not self.broker.exists(*self.queues, "unacked")
         return False
 
     # -- its life -----------------------------------------------------------------------------------------------------
@@ -200,6 +185,10 @@ class Rig:
             stack.enter_context(self.simulator)
             for key in KEYS.values():
                 self.venue.account("everstrike", key, DEMO_EVERSTRIKE_SECRET)
+            fork_server = ForkServer(self.folder, self.preload, self.python, self.worker_from)
+            self._fork_server = stack.enter_context(fork_server)
+            self.fleet = stack.enter_context(self.new_fleet(*POOLS["threads"], *QUIET))
+            """The workers that are there for all of the rig's life; none until they are started."""
             self._stack = stack.pop_all()
         return self
 

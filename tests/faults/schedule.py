@@ -11,8 +11,10 @@ from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any, Self
 
+import redis
+
 from tests.faults.rig import Rig
-from tests.faults.steps import RETRY_STEPS, STEPS, Order
+from tests.faults.steps import RETRY_STEPS, STEPS
 from tests.servers import Server
 from tests.support.checker.processes import STALE_MARK
 from worker.simulator.false_answers import LIES
@@ -111,7 +113,7 @@ class Schedule:
         trouble = ""
         try:
             cause(self, Random(event.seed))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, redis.RedisError) as error:
             trouble = f": {type(error).__name__}"
         self.done[event.kind + trouble] += 1
 
@@ -141,12 +143,12 @@ class Schedule:
         if not self._killed(order):
             self._kill_one()
 
-    def _killed(self, order: Order) -> bool:
-        marks = self.rig.control.marks(order)
+    def _killed(self, order: int) -> bool:
+        marks = self.rig.control.marks([order])
         self.kills.update((mark.pid, mark.at) for mark in marks)
         return bool(marks)
 
-    def break_server(self, fault: Callable[[Server], AbstractContextManager[None]], seconds: float) -> None:
+    def hold(self, fault: Callable[[Server], AbstractContextManager[None]], seconds: float) -> None:
         """Let a fault of the broker's and ledger's server last so long; one at a time."""
         with self.server_lock, fault(self.rig.server):
             self.stopping.wait(seconds)
@@ -194,9 +196,9 @@ def _lie(schedule: Schedule, dice: Random) -> None:
 
 
 KINDS: Mapping[str, tuple[float, Callable[[Schedule, Random], object]]] = {
-    "server killed and restarted": (60, lambda it, dice: it.break_server(it.rig.killed, dice.uniform(0, 2))),
-    "server frozen": (45, lambda it, dice: it.break_server(it.rig.frozen, dice.uniform(1, 4))),
-    "server full": (70, lambda it, dice: it.break_server(it.rig.refusing, dice.uniform(0.5, 2))),
+    "server killed and restarted": (60, lambda it, dice: it.hold(it.rig.killed, dice.uniform(0, 2))),
+    "server frozen": (45, lambda it, dice: it.hold(it.rig.frozen, dice.uniform(1, 4))),
+    "server full": (70, lambda it, dice: it.hold(it.rig.refusing, dice.uniform(0.5, 2))),
     "connections to the server cut": (15, _cut),
     "result backend killed and restarted": (50, _restart_backend),
     "worker frozen": (12, _freeze_worker),

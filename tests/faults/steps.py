@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP
@@ -26,20 +26,6 @@ RETRY_STEPS = ("pause.before", "pause.after", "waiting")
 """Between two attempts."""
 TRACED = frozenset({"received", "left", "ack.after"})
 """Steps that leave a line in the worker's trace."""
-
-
-class Order(NamedTuple):
-    """What shall go wrong, once, in the worker that first reaches the step.
-
-    ``do`` is ``kill`` (SIGKILL of the worker), ``stop`` (SIGSTOP), ``outage`` (the ledger can't be reached; at a step
-    after a move the move has been made and its answer is lost) or ``cut`` (the hook's ``cut`` is called).
-    ``command_id`` is empty for any command.
-    """
-
-    number: int
-    step: str
-    do: str
-    command_id: str
 
 
 class Mark(NamedTuple):
@@ -68,22 +54,26 @@ class Control:
         with self._lock:
             yield
             path = self._folder / "control.new"
-            orders = [order._asdict() for order in self._orders]
+            orders = [{"number": number, **order} for number, order in self._orders.items()]
             path.write_text(json.dumps({"clock_ms": self._clock_ms, "orders": orders}))
             path.replace(self._folder / "control.json")
 
-    def order(self, step: str, do: str, command_id: str = "") -> Order:
-        """Give an order."""
+    def order(self, step: str, do: str, command_id: str = "") -> int:
+        """Say what shall go wrong, once, in the worker that first reaches the step of this command, or of any; the
+        order's number.
+
+        ``do`` is ``kill`` (SIGKILL of the worker), ``stop`` (SIGSTOP), ``outage`` (the ledger can't be reached; at a
+        step after a move the move has been made and its answer is lost) or ``cut`` (the hook's ``cut`` is called).
+        """
         with self._changing():
             self._given += 1
-            order = Order(self._given, step, do, command_id)
-            self._orders.append(order)
-        return order
+            self._orders[self._given] = {"step": step, "do": do, "command_id": command_id}
+        return self._given
 
-    def withdraw(self, order: Order) -> None:
+    def withdraw(self, number: int) -> None:
         """Take an order back."""
         with self._changing():
-            self._orders.remove(order)
+            del self._orders[number]
 
     def step_clock(self, milliseconds: int) -> None:
         """Let the workers' wall clocks be wrong by so much."""
@@ -93,12 +83,12 @@ class Control:
     def clear(self) -> None:
         """Take all orders back, and set the clock right."""
         with self._changing():
-            self._orders: list[Order] = []
+            self._orders: dict[int, dict[str, str]] = {}
             self._clock_ms = 0
 
-    def marks(self, *orders: Order) -> list[Mark]:
+    def marks(self, numbers: Iterable[int]) -> list[Mark]:
         """Which of these orders were carried out."""
-        paths = [path for order in orders for path in self._folder.glob(f"marks/{order.number}-*.done")]
+        paths = [path for number in numbers for path in self._folder.glob(f"marks/{number}-*.done")]
         return [Mark(**json.loads(path.read_text())) for path in paths]
 
     def traces(self) -> Iterator[tuple[int, int, str, str]]:
@@ -122,14 +112,12 @@ class Hook(threading.local):
     def __init__(self, folder: Path, cut: Callable[[], None]) -> None:
         self._folder, self._cut = folder, cut
         self._version = (0, 0)
-        self._orders: list[Order] = []
-        self._clock_ms = 0
+        self._control: dict[str, Any] = {}
 
     @property
     def clock_ms(self) -> int:
         """By how much this worker's wall clock is wrong."""
-        self._read()
-        return self._clock_ms
+        return int(self._read()["clock_ms"])
 
     def at(self, step: str, command_id: str = "") -> None:
         """A step is reached.
@@ -141,27 +129,26 @@ class Hook(threading.local):
         if step in TRACED:
             with (self._folder / f"trace-{os.getpid()}.log").open("a") as trace:
                 trace.write(f"{time.time_ns() // 1_000_000} {os.getpid()} {step} {command_id}\n")
-        self._read()
-        for order in self._orders:
-            if order.step == step and order.command_id in ("", command_id) and self._is_first(order, command_id):
-                self._obey(order.do)
+        for order in self._read()["orders"]:
+            if order["step"] == step and order["command_id"] in ("", command_id):
+                mark = Mark(order["number"], os.getpid(), step, command_id, time.time())
+                if self._is_first(mark):
+                    self._obey(order["do"])
 
-    def _read(self) -> None:
+    def _read(self) -> dict[str, Any]:
         path = self._folder / "control.json"
         status = path.stat()
         if (status.st_ino, status.st_mtime_ns) != self._version:
-            control: dict[str, Any] = json.loads(path.read_text())
+            self._control = json.loads(path.read_text())
             self._version = (status.st_ino, status.st_mtime_ns)
-            self._clock_ms = control["clock_ms"]
-            self._orders = [Order(**each) for each in control["orders"]]
+        return self._control
 
-    def _is_first(self, order: Order, command_id: str) -> bool:
+    def _is_first(self, mark: Mark) -> bool:
         """Whether this thread carries the order out: a file can be linked to a name only once."""
-        mark = Mark(order.number, os.getpid(), order.step, command_id, time.time())
         draft = self._folder / f"mark-{os.getpid()}-{threading.get_ident()}"
         draft.write_text(json.dumps(mark._asdict()))
         try:
-            (self._folder / f"marks/{order.number}-0.done").hardlink_to(draft)
+            (self._folder / f"marks/{mark.order}-0.done").hardlink_to(draft)
         except FileExistsError:
             return False
         finally:

@@ -118,7 +118,3 @@ class Sender:
         except Exception:  # noqa: BLE001 - refused, cut off, no server: the publication may have happened, or not
             return False
         return True
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._app.close()

@@ -27,6 +27,14 @@ BASELINES = {"autoretry, acks_late, celery-once": "once", "ccxt, maxRetriesOnFai
 TASKS = "tests.faults.baselines.tasks"
 
 
+class BaselineRig(Rig):
+    """A rig whose workers run the tasks of the usual ways."""
+
+    app = TASKS
+    queues = ("celery",)
+    preload = ("requests", "celery_once", "ccxt")
+
+
 class OtherSender:
     """A process that enqueues under the other interpreter; a context manager."""
 
@@ -76,12 +84,10 @@ def check_task_states(trial: Trial) -> Findings:
 
 def run_column(chosen: argparse.Namespace, task: str = "") -> Figures:
     """This worker, or one of the usual ways, by the name of its task."""
-    preload = ("requests", "celery_once", "ccxt")
-    other = {"app": TASKS, "queues": ("celery",), "preload": preload, "python": chosen.python} if task else {}
     with ExitStack() as stack:
-        rig = stack.enter_context(Rig(TIMINGS, log_level="WARNING", one_server=True, **other))
-        trial = stack.enter_context(Trial(rig, chosen.seed, weights={"withdraw": 1}, deadlines=0, accounts=("main",)))
-        rig.fleet.start(chosen.workers, keep=True)
+        rig = stack.enter_context((BaselineRig if task else Rig)(TIMINGS, log_level="WARNING", one_server=True))
+        trial = Trial(rig, chosen.seed, weights={"withdraw": 1}, deadlines=0, accounts=("main",))
+        rig.fleet.start(3, keep=True)
         sender = stack.enter_context(OtherSender(chosen.python, task, rig.environment)) if task else trial.sender
         only = {"commands": ("withdraw",), "kill_at_steps": False}
         figures = run_under_faults(trial, chosen, lambda command, _: sender.send(command), EVERY, 90, **only)
@@ -101,7 +107,8 @@ def main() -> int:
     """All three; 1 when this worker lost something, executed it twice, or told wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="interpreter with celery, celery-once and ccxt")
-    chosen = parse_options(parser, minutes=2, rate=50, workers=3, json=Path("faults-naive.json"))
+    chosen = parse_options(parser, minutes=2, rate=50, json=Path("faults-naive.json"))
+    BaselineRig.python = chosen.python
     columns = []
     for name, task in {"this worker": "", **BASELINES}.items():
         logger.info(name)

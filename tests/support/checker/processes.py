@@ -76,13 +76,15 @@ class Evidence:
     """Withdrawals that the venue executed and rejected later."""
     leaks: Sequence[str] = ()
     """Places where a key was found that must not be there."""
+    ended_workers: Sequence[str] = ()
+    """Workers that ended by themselves."""
     disturbed: frozenset[str] = frozenset()
     """Commands that a worker may have died or stood still with: their attempts may exceed their requests."""
 
 
 @dataclass
 class Findings:
-    """What was found. ``lost``, ``twice`` and ``untrue`` must be empty."""
+    """What was found. ``lost``, ``twice``, ``untrue`` and ``ended_workers`` must be empty."""
 
     commands: int = 0
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -90,11 +92,12 @@ class Findings:
     lost: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
     untrue: list[str] = field(default_factory=list)
+    ended_workers: Sequence[str] = ()
 
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.lost or self.twice or self.untrue)
+        return not (self.lost or self.twice or self.untrue or self.ended_workers)
 
     @property
     def unknown(self) -> dict[str, int]:
@@ -106,13 +109,13 @@ class Findings:
 
     def first(self, count: int = 10) -> str:
         """The first few of everything that is wrong, a line each."""
-        kinds = {"lost": self.lost, "executed twice": self.twice, "untrue": self.untrue}
+        kinds = {"lost": self.lost, "executed twice": self.twice, "untrue": self.untrue, "ended": self.ended_workers}
         return "\n".join(f"{kind}: {each}" for kind, found in kinds.items() for each in found[:count])
 
 
 def check(evidence: Evidence) -> Findings:
     """Compare what each command's report says with everything else that is known of it."""
-    findings = Findings(commands=len(evidence.sent))
+    findings = Findings(commands=len(evidence.sent), ended_workers=evidence.ended_workers)
     executions = _executions_by_command(evidence, findings)
     journal: dict[str, list[JournalEntry]] = defaultdict(list)
     for entry in evidence.journal:

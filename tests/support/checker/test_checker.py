@@ -162,6 +162,11 @@ def test_positions_from_a_stale_answer_are_seen(leverage: str) -> None:
     assert bool(findings.untrue) is (leverage == "7777"), findings.first()
 
 
+def test_a_worker_that_ended_by_itself_is_seen() -> None:
+    """Even if every report is true."""
+    assert not check(replace(TRUE, ended_workers=["worker 7"])).clean
+
+
 @pytest.mark.parametrize("executed", [True, False])
 def test_a_command_without_a_result_is_lost(executed: bool) -> None:
     """Whatever happened at the venue."""
