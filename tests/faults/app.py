@@ -1,8 +1,8 @@
 """The worker under test: the product's app, with a hook between its parts (``celery -A tests.faults.app worker``).
 
-The real composition root builds it. What it builds with, ledger, transport and clock, is replaced by proxies that do
-the same and tell the hook of each step; what has no seam, the bytes leaving, the result and the ack, is wrapped where
-Celery and the transport do it. The product itself knows nothing of this.
+The real composition root builds it. Its transport and clock are replaced by subclasses that tell the hook of each step;
+the ledger's moves, the bytes leaving, the result and the ack are wrapped where they happen. The product itself knows
+nothing of this.
 """
 
 import functools
@@ -15,29 +15,32 @@ from typing import Any
 
 import celery.backends.redis
 import kombu.message
-import kombu.transport.redis as stock
+import kombu.transport.redis
 import redis
 from celery import signals
 
 import worker.bootstrap as product
 import worker.broker.take
 from tests.faults.fleet import READY_FILE
-from tests.faults.steps import FOLDER, Hook, Ordered
+from tests.faults.steps import FOLDER, Hook, Outage
 from worker.clock import SystemClock
-from worker.ledger.base import Claim, LedgerUnavailable
+from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
-from worker.settings import WorkerSettings
 from worker.venues.http.connections import WatchedConnection
 from worker.venues.http.transport import Transport
 
-CHANGES = "FAULTS_CELERY"
-"""Environment variable: a JSON object of ``broker_transport_options`` to change; recovery must not take a minute
-here."""
 
-hook = Hook(Path(os.environ[FOLDER]))
+def cut() -> None:
+    """Cut every client off the broker's server, this worker too; another that cuts at the same time does the same."""
+    with suppress(redis.RedisError), redis.Redis.from_url(app.conf.broker_url, socket_timeout=2) as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal")
 
 
-class Clock(SystemClock):
+hook = Hook(Path(os.environ[FOLDER]), cut)
+
+
+class OffsetClock(SystemClock):
     """The machine's clock, wrong by as much as the rig wants."""
 
     def now_ms(self) -> int:
@@ -50,37 +53,7 @@ class Clock(SystemClock):
         super().sleep(seconds)
 
 
-class Ledger:
-    """The real ledger, with steps around its moves."""
-
-    def __init__(self, real: RedisLedger) -> None:
-        self._real = real
-
-    def begin(self, claim: Claim, *more: Any) -> Any:
-        """A step before and after."""
-        return _step("begin", claim, lambda: self._real.begin(claim, *more))
-
-    def pause(self, claim: Claim, *more: Any) -> Any:
-        """A step before and after."""
-        return _step("pause", claim, lambda: self._real.pause(claim, *more))
-
-    def settle(self, claim: Claim, *more: Any) -> Any:
-        """A step before and after."""
-        return _step("settle", claim, lambda: self._real.settle(claim, *more))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
-def _step(name: str, claim: Claim, move: Callable[[], Any]) -> Any:
-    try:
-        with hook.around(name, claim.command_id):
-            return move()
-    except Ordered as outage:
-        raise LedgerUnavailable(f"ordered: {outage}") from None
-
-
-class Steps(Transport):
+class SteppedTransport(Transport):
     """The real transport, with steps inside an exchange."""
 
     def exchange(self, base_url: str, prepare: Callable[[], Any]) -> Any:
@@ -97,65 +70,50 @@ class Steps(Transport):
         return answer
 
 
-def _wrap(owner: Any, name: str, steps: Callable[..., tuple[str, str]], *, before: bool = True) -> None:
-    """Put steps around a method."""
-    real = getattr(owner, name)
+def add_steps(owner: Any, name: str, before: str, after: str, command_id: Callable[..., str]) -> None:
+    """Put steps around a method; ``command_id`` finds the command in its arguments, or says that it is the thread's."""
+    method = getattr(owner, name)
 
-    @functools.wraps(real)
+    @functools.wraps(method)
     def stepped(*args: Any, **kwargs: Any) -> Any:
-        step, command_id = steps(*args, **kwargs)
-        if before:
-            hook.at(f"{step}.before", command_id)
-        answer = real(*args, **kwargs)
-        hook.at(f"{step}.after" if before else step, command_id)
+        try:
+            hook.at(before, command_id(*args, **kwargs))
+            answer = method(*args, **kwargs)
+            hook.at(after, command_id(*args, **kwargs))
+        except Outage:
+            raise LedgerUnavailable("ordered") from None
         return answer
 
     setattr(owner, name, stepped)
 
 
-def _cut() -> None:
-    """Cut every client off the broker's server, this worker too; another that cuts at the same time does the same."""
-    with suppress(redis.RedisError), redis.Redis.from_url(app.conf.broker_url, socket_timeout=2) as client:
-        client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+def shift_clock(module: Any) -> None:
+    """Let a module's ``time()`` be as wrong as the workers' clocks."""
+    real_time = module.time
+    module.time = lambda: real_time() + hook.clock_ms / 1000
 
 
-def _ready(**_: object) -> None:
-    Path(os.environ[READY_FILE]).touch()
-
-
+@signals.task_received.connect
 def _received(request: Any = None, **_: object) -> None:
     hook.at("received", request.id)
 
 
+@signals.task_prerun.connect
 def _taken(task_id: str = "", **_: object) -> None:
     hook.command_id = task_id
-    hook.at("taken", task_id)
+    hook.at("taken")
 
 
-def build() -> Any:
-    """The product's app, hooked."""
-    real_ledger = product.build_ledger
-
-    def build_ledger(settings: WorkerSettings) -> Any:
-        return Ledger(real_ledger(settings))
-
-    product.build_ledger = build_ledger
-    product.Transport = Steps  # type: ignore[misc]
-    product.SystemClock = Clock  # type: ignore[misc]
-    for module in (stock, worker.broker.take):
-        real_time = module.time
-        module.time = lambda real_time=real_time: real_time() + hook.clock_ms / 1000
-    _wrap(WatchedConnection, "request", lambda *_, **__: ("left", ""), before=False)
-    _wrap(celery.backends.redis.RedisBackend, "store_result", lambda _, task_id, *__, **___: ("store", task_id))
-    _wrap(kombu.message.Message, "ack", lambda message, *_, **__: ("ack", str((message.headers or {}).get("id", ""))))
-    signals.worker_ready.connect(_ready)
-    signals.task_received.connect(_received)
-    signals.task_prerun.connect(_taken)
-    hook.cut = _cut
-    built = product.build_app()
-    built.conf.broker_transport_options.update(json.loads(os.environ.get(CHANGES, "{}")))
-    return built
-
-
-app = build()
+for move in ("begin", "pause", "settle"):
+    add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
+add_steps(WatchedConnection, "request", "", "left", lambda *_, **__: "")
+backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
+add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
+add_steps(message, "ack", "ack.before", "ack.after", lambda it, *_, **__: str((it.headers or {}).get("id", "")))
+shift_clock(kombu.transport.redis)
+shift_clock(worker.broker.take)
+signals.worker_ready.connect(lambda **_: Path(os.environ[READY_FILE]).touch(), weak=False)
+product.Transport = SteppedTransport  # type: ignore[misc]
+product.SystemClock = OffsetClock  # type: ignore[misc]
+app = product.build_app()
+app.conf.broker_transport_options.update(json.loads(os.environ.get("FAULTS_CELERY", "{}")))

@@ -5,85 +5,61 @@
 
 import json
 import statistics
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from sys import argv
+from typing import Any
 
-from tests.faults.judge import Findings
+from tests.support.checker.processes import Findings
 
 
 @dataclass
 class Figures:
-    """One run's, or one way's."""
+    """One column of the table: a run of one worker."""
 
     name: str
     seconds: float = 0.0
-    commands: int = 0
     kills: int = 0
-    workers_started: int = 0
     faults: dict[str, int] = field(default_factory=dict)
-    lost: int = 0
-    twice: int = 0
-    untrue: int = 0
-    worker_deaths: int = 0
-    """Workers that ended by themselves."""
-    outcomes: dict[str, int] = field(default_factory=dict)
-    unknown: dict[str, int] = field(default_factory=dict)
     lies: dict[str, int] = field(default_factory=dict)
     """Answers of the venue that were not true of what it did, by name."""
-    unknown_after: dict[str, int] | None = None
-    """After a reconcile; None when there was none."""
-    lost_after: int = 0
-    twice_after: int = 0
-    untrue_after: int = 0
-    hit_by_kills: int = 0
-    """Commands that a killed worker had taken and not acknowledged, and that had no report yet."""
-    after_kill_p50: float | None = None
-    after_kill_p99: float | None = None
-    after_kill_max: float | None = None
+    worker_deaths: int = 0
+    """Workers that ended by themselves."""
+    found: dict[str, Any] = field(default_factory=dict)
+    """What the checker found, see :func:`summary`."""
+    found_after_reconcile: dict[str, Any] | None = None
+    waits: list[float] = field(default_factory=list)
+    """Seconds from a kill to the report of each command that the killed worker had taken and not acknowledged."""
     notes: list[str] = field(default_factory=list)
-
-    def take(self, findings: Findings) -> None:
-        """The judge's first word."""
-        self.commands = findings.commands
-        self.lost, self.twice, self.untrue = len(findings.lost), len(findings.twice), len(findings.untrue)
-        self.unknown = findings.unknown
-        totals: Counter[str] = Counter()
-        for (_, outcome, _), count in findings.outcomes.items():
-            totals[outcome] += count
-        self.outcomes = dict(sorted(totals.items()))
-
-    def take_after(self, findings: Findings) -> None:
-        """The judge's word after a reconcile."""
-        self.unknown_after = findings.unknown
-        self.lost_after, self.twice_after = len(findings.lost), len(findings.twice)
-        self.untrue_after = len(findings.untrue)
-
-    def take_waits(self, waits: Sequence[float]) -> None:
-        """Seconds from a kill to the report of a command that the killed worker had."""
-        ordered = sorted(waits)
-        self.hit_by_kills = len(ordered)
-        if ordered:
-            self.after_kill_p50 = round(statistics.median(ordered), 2)
-            self.after_kill_p99 = round(ordered[max(0, -(-len(ordered) * 99 // 100) - 1)], 2)
-            self.after_kill_max = round(ordered[-1], 2)
 
     @property
     def clean(self) -> bool:
         """Whether nothing was lost, executed twice or told wrong."""
-        first = self.lost + self.twice + self.untrue
-        return not (first + self.lost_after + self.twice_after + self.untrue_after)
+        found = [self.found, self.found_after_reconcile or {}]
+        return not any(each.get(kind) for each in found for kind in ("lost", "twice", "untrue"))
+
+
+def summary(findings: Findings) -> dict[str, Any]:
+    """The checker's findings as numbers."""
+    outcomes: Counter[str] = Counter()
+    for (_, outcome, _), count in sorted(findings.outcomes.items()):
+        outcomes[outcome] += count
+    return {
+        "commands": findings.commands,
+        "lost": len(findings.lost),
+        "twice": len(findings.twice),
+        "untrue": len(findings.untrue),
+        "outcomes": dict(sorted(outcomes.items())),
+        "unknown": findings.unknown,
+    }
 
 
 def waits_after_kills(
-    traces: Iterable[tuple[int, int, str, str]],
-    kills: Sequence[tuple[int, float]],
-    reported_at: Mapping[str, float],
+    traces: Iterable[tuple[int, int, str, str]], killed_at: Mapping[int, float], reported_at: Mapping[str, float]
 ) -> list[float]:
-    """Seconds from each kill to the report of each command that the worker had taken and not acknowledged."""
-    killed_at = dict(kills)
+    """Seconds from each kill, by pid, to the report of each command that the worker had taken and not acknowledged."""
     held: dict[int, set[str]] = defaultdict(set)
     for at, pid, step, command_id in traces:
         if pid in killed_at and at / 1000 <= killed_at[pid]:
@@ -91,37 +67,53 @@ def waits_after_kills(
                 held[pid].add(command_id)
             elif step == "ack.after":
                 held[pid].discard(command_id)
-    waits = []
-    for pid, command_ids in held.items():
-        ends = [reported_at.get(each, 0.0) for each in command_ids]
-        waits += [end - killed_at[pid] for end in ends if end > killed_at[pid]]
-    return waits
+    waits = [reported_at.get(each, 0.0) - killed_at[pid] for pid, ids in held.items() for each in ids]
+    return [round(wait, 2) for wait in waits if wait > 0]
+
+
+def _counts(counts: Mapping[str, int], *, total: bool = False) -> str:
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
+    return f"**{sum(counts.values()):,}**: {told}" if total and counts else told
+
+
+def _after(column: Figures, tell: Callable[[dict[str, Any]], str]) -> str:
+    return "not run" if column.found_after_reconcile is None else tell(column.found_after_reconcile)
+
+
+def _waits(column: Figures) -> str:
+    if len(column.waits) < 2:
+        return "none"
+    percentiles = statistics.quantiles(column.waits, n=100, method="inclusive")
+    return f"{percentiles[49]:.1f} s / {percentiles[98]:.1f} s / {max(column.waits):.1f} s"
 
 
 def markdown(columns: Sequence[Figures]) -> str:
     """A table with a column for each."""
-    rows: list[tuple[str, list[str]]] = [
-        ("commands", [f"{each.commands:,}" for each in columns]),
-        ("seconds", [f"{each.seconds:.0f}" for each in columns]),
-        ("workers killed with `kill -9`", [f"{each.kills:,}" for each in columns]),
-    ]
     kinds = dict.fromkeys(kind for each in columns for kind in each.faults)
-    rows += [(kind, [str(each.faults.get(kind, 0)) for each in columns]) for kind in kinds]
-    rows += [
-        ("answers that lied", [f"{sum(each.lies.values()):,}" for each in columns]),
-        ("**lost**", [f"**{each.lost}**" for each in columns]),
-        ("**executed twice**", [f"**{each.twice}**" for each in columns]),
-        ("**untrue reports**", [f"**{each.untrue}**" for each in columns]),
-        ("outcomes", [_counts(each.outcomes) for each in columns]),
-        ("unknown before reconcile, by reason", [_sum(each.unknown) for each in columns]),
-        ("unknown after reconcile, by reason", [_after(each) for each in columns]),
-        ("lost, twice, untrue after reconcile", [_wrong_after(each) for each in columns]),
-        ("workers that ended by themselves", [str(each.worker_deaths) for each in columns]),
-        ("commands under way in a killed worker", [str(each.hit_by_kills) for each in columns]),
-        ("from the kill to their report: p50 / p99 / max", [_waits(each) for each in columns]),
-    ]
+    rows: dict[str, Callable[[Figures], str]] = {
+        "commands": lambda it: f"{it.found['commands']:,}",
+        "seconds": lambda it: f"{it.seconds:.0f}",
+        "workers killed with `kill -9`": lambda it: f"{it.kills:,}",
+        **{kind: lambda it, kind=kind: str(it.faults.get(kind, 0)) for kind in kinds},  # type: ignore[misc]
+        "answers that lied": lambda it: f"{sum(it.lies.values()):,}",
+        "**lost**": lambda it: f"**{it.found['lost']}**",
+        "**executed twice**": lambda it: f"**{it.found['twice']}**",
+        "**untrue reports**": lambda it: f"**{it.found['untrue']}**",
+        "outcomes": lambda it: _counts(it.found["outcomes"]),
+        "unknown before reconcile, by reason": lambda it: _counts(it.found["unknown"], total=True),
+        "unknown after reconcile, by reason": lambda it: _after(
+            it, lambda found: _counts(found["unknown"], total=True)
+        ),
+        "lost, twice, untrue after reconcile": lambda it: _after(it, "{0[lost]}, {0[twice]}, {0[untrue]}".format),
+        "workers that ended by themselves": lambda it: str(it.worker_deaths),
+        "commands under way in a killed worker": lambda it: str(len(it.waits)),
+        "from the kill to their report: p50 / p99 / max": _waits,
+    }
     lines = ["| | " + " | ".join(each.name for each in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows if {*cells} - {"none", "not run"}]
+    for name, tell in rows.items():
+        cells = [tell(each) for each in columns]
+        if {*cells} - {"none", "not run"}:
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -130,33 +122,5 @@ def save(path: Path, columns: Sequence[Figures]) -> None:
     path.write_text(json.dumps([asdict(each) for each in columns], indent=2) + "\n")
 
 
-def load(path: Path) -> list[Figures]:
-    """As they were saved."""
-    return [Figures(**each) for each in json.loads(path.read_text())]
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
-
-
-def _sum(counts: Mapping[str, int]) -> str:
-    return f"**{sum(counts.values()):,}**: {_counts(counts)}" if counts else "none"
-
-
-def _after(figures: Figures) -> str:
-    return "not run" if figures.unknown_after is None else _sum(figures.unknown_after)
-
-
-def _wrong_after(figures: Figures) -> str:
-    if figures.unknown_after is None:
-        return "not run"
-    return f"{figures.lost_after}, {figures.twice_after}, {figures.untrue_after}"
-
-
-def _waits(figures: Figures) -> str:
-    waits = (figures.after_kill_p50, figures.after_kill_p99, figures.after_kill_max)
-    return "none" if None in waits else " / ".join(f"{wait:.1f} s" for wait in waits)
-
-
 if __name__ == "__main__":
-    print(markdown([each for path in argv[1:] for each in load(Path(path))]))
+    print(markdown([Figures(**each) for path in sys.argv[1:] for each in json.loads(Path(path).read_text())]))

@@ -1,222 +1,168 @@
-"""Worker processes out of the nursery: started, killed, stopped, continued, and replaced when they die."""
+"""Worker processes: forked, signalled, killed, and replaced when they die."""
 
-import contextlib
 import itertools
 import json
 import os
-import signal
+import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
+from signal import SIGKILL, Signals
+from typing import IO, Self
 
 from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOAD = (
-    "celery.__main__",
-    "celery.bin.celery",
-    "celery.apps.worker",
-    "celery.app.log",
-    "celery.app.events",
-    "celery.backends.redis",
-    "celery.concurrency.thread",
-    "celery.concurrency.prefork",
-    "celery.concurrency.solo",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "celery.worker.autoscale",
-    "celery.worker.pidbox",
+    *("celery.__main__", "celery.bin.celery", "celery.apps.worker", "celery.app.log", "celery.app.events"),
+    *("celery.backends.redis", "celery.concurrency.thread", "celery.concurrency.prefork", "celery.concurrency.solo"),
+    *("celery.worker.components", "celery.worker.consumer", "celery.worker.autoscale", "celery.worker.pidbox"),
     "kombu.transport.redis",
 )
 """What every Celery worker imports, and nothing that builds an app."""
-NAMES = itertools.count(1)
 READY_FILE = "FAULTS_READY"
 """Environment variable: the file that a worker makes once it consumes."""
-START_SECONDS = 60.0
+NUMBERS = itertools.count(1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
-    """One worker process."""
+    """One worker process, which leads its own process group."""
 
     slot: int
     log: Path
     ready_file: Path
     pid: int = 0
     exit_code: int | None = None
-    began: threading.Event = field(default_factory=threading.Event)
-    over: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def alive(self) -> bool:
-        """Whether its process exists."""
-        return not self.over.is_set()
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def ready(self) -> bool:
         """Whether it consumes."""
         return self.ready_file.exists()
 
-    def signal(self, number: signal.Signals) -> bool:
-        """Send it a signal; False when it has ended."""
-        if self.over.is_set() or not self.pid:
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-            return True
+    def signal(self, number: Signals) -> bool:
+        """Send a signal to it and what it forked, as when a machine dies or stands still; False when it has ended."""
+        with suppress(ProcessLookupError):
+            if not self.ended.is_set():
+                os.killpg(self.pid, number)
+                return True
         return False
 
-    def kill(self, children: bool = False) -> bool:
-        """SIGKILL; with ``children`` also what it forked, as a machine that dies would."""
-        forked = self._children() if children else []
-        done = self.signal(signal.SIGKILL)
-        for child in forked:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        return done
+    def __str__(self) -> str:
+        written = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return f"worker {self.pid}, exit code {self.exit_code}: {written[-3000:]}"
 
-    def _children(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process(self.pid).children(recursive=True)
-        return []
+
+class ForkServer:
+    """The process that workers are forked from, and that takes them along when it ends; a context manager."""
+
+    def __init__(self, folder: Path, preload: Sequence[str], python: str, checkout: Path) -> None:
+        """``checkout`` is where it and the workers import from."""
+        self._address = str(folder / "fork-server.sock")
+        outer = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
+        with socket.socket(socket.AF_UNIX) as listening, (folder / "fork-server.log").open("ab") as log:
+            listening.bind(self._address)
+            listening.listen(100)
+            self._process = subprocess.Popen(
+                [python, "-P", str(ROOT / "tests/faults/fork_server.py"), *PRELOAD, *preload],
+                cwd=checkout,
+                env={**outer, "PYTHONPATH": str(checkout)},
+                stdin=listening,
+                stderr=log,
+            )
+
+    def fork(self, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> tuple[int, IO[str]]:
+        """Fork a worker: its pid, and the file in which its exit code will be."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self._address)
+            connection.sendall(json.dumps({"argv": argv, "env": environment, "log": str(log)}).encode() + b"\n")
+            answers = connection.makefile()
+        return int(answers.readline()), answers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 class Fleet:
-    """Workers of one kind; ``keep`` replaces each that dies."""
+    """Workers of one kind, one a slot; a context manager."""
 
     def __init__(
         self,
+        server: ForkServer,
         folder: Path,
         argv: Sequence[str],
         environment: Mapping[str, str],
-        *,
-        preload: Sequence[str] = (),
-        python: str = sys.executable,
-        checkout: Path = ROOT,
+        surprises: list[str],
     ) -> None:
-        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added. ``checkout`` is where everything is
-        imported from."""
-        self._folder = folder
-        self._checkout = checkout
-        self._argv = list(argv)
-        self._environment = dict(environment)
+        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added. ``surprises`` gets the ends of kept
+        workers that nobody ordered: everything but SIGKILL."""
+        self._server, self._folder, self._argv, self._environment = server, folder, argv, environment
+        self._surprises = surprises
         self._lock = threading.Lock()
-        self._waiting: dict[str, Worker] = {}
-        self._by_pid: dict[int, Worker] = {}
         self._kept = False
-        self._ended: list[tuple[int, int, float]] = []
-        self.started = 0
         self.workers: list[Worker] = []
-        """The present ones, one a slot."""
-        self.surprises: list[str] = []
-        """Ends that nobody ordered: everything but SIGKILL."""
-        self.on_end: Callable[[Worker], None] = lambda worker: None
-        names = ",".join((*PRELOAD, *preload))
-        with (folder / "nursery.log").open("ab") as log:
-            self._nursery = subprocess.Popen(
-                [python, "-m", "tests.faults.nursery", "--preload", names],
-                cwd=checkout,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        self._listener = threading.Thread(target=self._listen, name="fleet", daemon=True)
-        self._nursery_ready = threading.Event()
-        self._listener.start()
+        """The present ones, by slot."""
 
     def start(self, count: int = 1, *, keep: bool = False, wait: bool = True) -> list[Worker]:
-        """Start workers; with ``keep`` they are replaced when they die. Returns once they consume, unless told not
-        to."""
+        """Start workers, and unless told otherwise return once they consume; ``keep`` replaces each that dies."""
         self._kept = keep
-        begun = [self._start(len(self.workers) + number) for number in range(count)]
-        self.workers += begun
+        with self._lock:
+            started = [self._start(len(self.workers) + number) for number in range(count)]
+            self.workers += started
         if wait:
             self.wait_ready()
-        return begun
+        return started
 
-    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+    def wait_ready(self) -> None:
         """Wait until every slot has a worker that consumes."""
-        try:
-            until(lambda: all(each.ready for each in list(self.workers)), "", seconds)
-        except TimeoutError:
-            late = [f"{each.pid} {each.exit_code}: {tail(each.log)}" for each in self.workers if not each.ready]
-            raise TimeoutError(f"not consuming within {seconds:g} s: {late}") from None
+        until(
+            lambda: all(each.ready for each in self.workers),
+            lambda: f"consuming: {[str(each) for each in self.workers if not each.ready]}",
+            60,
+        )
 
     def _start(self, slot: int) -> Worker:
-        with self._lock:
-            self.started += 1
-            name = f"w{slot}-{next(NAMES)}"
-            worker = Worker(slot, self._folder / f"{name}.log", self._folder / f"{name}.ready")
-            self._waiting[name] = worker
-            environment = {**self._environment, READY_FILE: str(worker.ready_file)}
-            order = {"name": name, "argv": [*self._argv, "-n", f"{name}@faults"], "cwd": str(self._checkout)}
-            line = json.dumps({**order, "env": environment, "log": str(worker.log)})
-            assert self._nursery.stdin is not None
-            self._nursery.stdin.write(line.encode() + b"\n")
-            self._nursery.stdin.flush()
+        name = f"w{slot}-{next(NUMBERS)}"
+        worker = Worker(slot, self._folder / f"{name}.log", self._folder / f"{name}.ready")
+        environment = {**self._environment, READY_FILE: str(worker.ready_file)}
+        worker.pid, answers = self._server.fork([*self._argv, "-n", f"{name}@faults"], environment, worker.log)
+        threading.Thread(target=self._follow, args=(worker, answers), daemon=True).start()
         return worker
 
-    def _listen(self) -> None:
-        assert self._nursery.stdout is not None
-        for line in self._nursery.stdout:
-            said = json.loads(line)
-            if "name" in said:
-                worker = self._waiting.pop(said["name"])
-                worker.pid = said["pid"]
-                self._by_pid[worker.pid] = worker
-                worker.began.set()
-            elif "ended" in said:
-                self._over(self._by_pid.pop(said["pid"]), said["ended"])
-
-    def _over(self, worker: Worker, code: int) -> None:
-        worker.exit_code = code
-        worker.over.set()
-        self.on_end(worker)
-        if not self._kept:
-            return
-        if code != -signal.SIGKILL:
-            self.surprises.append(f"worker {worker.pid} ended by itself with {code}: {tail(worker.log)}")
-        self.workers[worker.slot] = self._start(worker.slot)
+    def _follow(self, worker: Worker, answers: IO[str]) -> None:
+        """Wait for a worker's end, and replace it."""
+        with answers:
+            worker.exit_code = int(answers.readline() or -SIGKILL)
+        worker.ended.set()
+        with self._lock:
+            if self._kept:
+                if worker.exit_code != -SIGKILL:
+                    self._surprises.append(str(worker))
+                self.workers[worker.slot] = self._start(worker.slot)
 
     def living(self) -> list[Worker]:
-        """The workers that have a process and consume."""
-        return [each for each in list(self.workers) if each.alive and each.pid and each.ready]
+        """The workers that consume and have not ended."""
+        return [each for each in self.workers if each.ready and not each.ended.is_set()]
 
-    def release(self) -> None:
-        """Replace no more workers."""
-        self._kept = False
+    def signal(self, number: Signals) -> None:
+        """Send every worker a signal."""
+        for worker in self.workers:
+            worker.signal(number)
 
-    def stop(self, seconds: float = 60.0) -> list[int | None]:
-        """SIGTERM for all; their exit codes."""
-        self.release()
-        for each in self.workers:
-            each.signal(signal.SIGTERM)
-        for each in self.workers:
-            if not each.over.wait(seconds):
-                each.kill(children=True)
-        return [each.exit_code for each in self.workers]
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self) -> None:
-        """Kill everything, and the nursery."""
-        self.release()
-        for each in self.workers:
-            each.began.wait(5)
-            each.kill(children=True)
-        if self._nursery.stdin is not None:
-            self._nursery.stdin.close()
-        try:
-            self._nursery.wait(20)
-        except subprocess.TimeoutExpired:
-            self._nursery.kill()
-            self._nursery.wait()
-        self._listener.join(5)
-
-
-def tail(log: Path, characters: int = 3000) -> str:
-    """The end of a log."""
-    return log.read_text(errors="replace")[-characters:] if log.exists() else ""
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._kept = False
+        self.signal(SIGKILL)
+        for worker in self.workers:
+            worker.ended.wait(20)

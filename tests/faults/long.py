@@ -2,176 +2,135 @@
 
 ``python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1`` prints its progress, then a Markdown table,
 writes the same as JSON, and ends with 1 if anything was lost, executed twice or told wrong. Everything runs on this
-machine and stops by itself.
-
-``--worker-from DIR`` tries the workers of another checkout, with its own hook (``tests/faults/app.py``) and its own
-``orders reconcile``, under the same commands, schedule, venue and judge:
-
-    git worktree add ../before c3442b3
-    python -m tests.faults.long --worker-from ../before --no-parts --json before.json
-    python -m tests.faults.long --no-parts --json after.json
-    python -m tests.faults.figures before.json after.json
+machine and stops by itself. ``--worker-from DIR`` tries the workers of another checkout, with its own hook
+(``tests/faults/app.py``) and its own ``orders reconcile``; docs/faults.md has an example.
 """
 
 import argparse
-import json
+import logging
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
-from tests.faults.after import empty_broker, reconciled, restarts
-from tests.faults.court import Trial
-from tests.faults.figures import Figures, markdown, save, waits_after_kills
+from tests.faults.evidence import Trial
+from tests.faults.figures import Figures, markdown, save, summary, waits_after_kills
 from tests.faults.fleet import ROOT, until
-from tests.faults.pace import Pace
-from tests.faults.rig import QUIET, Rig
-from tests.faults.schedule import Mayhem, draw
-from tests.faults.traffic import Sent, stage
+from tests.faults.long_phases import check_after_reconcile, empty_broker, logger, restart_each_pool
+from tests.faults.rig import Rig
+from tests.faults.schedule import EVERY, Schedule, draw
+from tests.faults.timings import Timings
+from tests.support.checker.processes import Sent
 
 BATCH = 500
-PACE = Pace(visibility=8)
-DRAIN_SECONDS = 180.0
+"""Commands that are staged at the venue at once."""
+TIMINGS = Timings(visibility=8)
 
 
-def say(words: str) -> None:
-    """Progress, for people."""
-    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
+def parse_options(parser: argparse.ArgumentParser, **defaults: object) -> argparse.Namespace:
+    """The options of every long run; messages of progress go to standard error."""
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rate", type=float, default=100, help="commands a second")
+    parser.add_argument("--kill-every", type=float, default=1, help="seconds")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=Path("faults.json"), help="file for the figures")
+    parser.set_defaults(**defaults)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logger.setLevel(logging.INFO)
+    return parser.parse_args()
 
 
-class Watch:
-    """Sees each report as soon as it is there."""
-
-    def __init__(self, rig: Rig, sent: dict[str, Sent]) -> None:
-        self._rig = rig
-        self._sent = sent
-        self._stopping = threading.Event()
-        self.seen: dict[str, float] = {}
-        """Command id to when its report was first there, UNIX seconds."""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End."""
-        self._stopping.set()
-        self._thread.join(30)
-
-    def missing(self) -> list[str]:
-        """Commands without a report."""
-        return [each for each in list(self._sent) if each not in self.seen]
-
-    def _run(self) -> None:
-        while not self._stopping.wait(0.2):
-            for command_id in self._rig.results(self.missing()):
-                self.seen[command_id] = time.time()
+def _watch(trial: Trial, faults: Schedule) -> None:
+    """See each report as soon as it is there, and tell every ten seconds how it goes."""
+    for number in count(1):
+        if faults.stopping.wait(0.2):
+            return
+        missing = len(trial.missing())
+        if number % 50 == 0:
+            told = f"{number / 5:.0f} s: {len(trial.sent):,} sent, {missing:,} without a report yet"
+            logger.info("%s, %s kills, %s other faults", told, len(faults.kills), faults.done.total())
 
 
-def endless(trial: Trial) -> Iterator[Sent]:
-    """Commands without end, staged at the venue before they are sent."""
-    while True:
-        commands = trial.mix.take(BATCH)
-        stage(trial.rig.venue, commands)
-        yield from commands
-
-
-def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
-    """The main part."""
-    seconds = chosen.minutes * 60
-    trial = Trial(rig, chosen.seed)
-    watch = Watch(rig, trial.sender.sent)
-    mayhem = Mayhem(rig, draw(chosen.seed, seconds), chosen.kill_every, chosen.seed)
-    copies = threading.local()
-
-    def sometimes_twice() -> int:
-        copies.count = getattr(copies, "count", 0) + 1
-        return 2 if copies.count % 50 == 0 else 1
-
-    sending = threading.Thread(
-        target=trial.sender.at_rate, args=(endless(trial), chosen.rate, seconds, sometimes_twice), daemon=True
-    )
+def run_under_faults(
+    trial: Trial,
+    chosen: argparse.Namespace,
+    send: Callable[[Sent, int], object],
+    every: Mapping[str, float] = EVERY,
+    drain_seconds: float = 180.0,
+    **schedule: Any,
+) -> Figures:
+    """Send commands at the rate while the schedule goes on, wait for their ends, and check nothing yet."""
+    rig, seconds = trial.rig, chosen.minutes * 60
     started = time.monotonic()
-    watch.start()
-    mayhem.start()
-    sending.start()
-    while sending.is_alive():
-        sending.join(10)
-        told = (
-            f"{time.monotonic() - started:.0f} s: {len(trial.sender.sent):,} sent, {len(watch.missing()):,} without a"
-        )
-        say(f"{told} report yet, {len(mayhem.kills)} kills, {sum(mayhem.done.values())} other faults")
-    mayhem.stop()
-    figures = Figures(chosen.name, seconds=time.monotonic() - started)
-    figures.lies = lied(rig)
-    rig.fresh()
-    say("everything is whole again; waiting for the last reports")
-    settle(lambda: not watch.missing() and rig.is_drained())
-    watch.stop()
-    trial.sender.close()
-    findings = trial.judge()
-    figures.take(findings)
-    figures.kills, figures.workers_started = len(mayhem.kills), rig.fleet.started
-    figures.faults = {**dict(sorted(mayhem.done.items())), "the same command sent twice": figures.commands // 50}
-    figures.worker_deaths = len(rig.fleet.surprises)
-    figures.take_waits(waits_after_kills(rig.control.traces(), mayhem.kills, watch.seen))
-    figures.notes += [*findings.first(20).splitlines(), *rig.fleet.surprises[:5]]
-    say(f"{figures.commands:,} commands judged: {json.dumps(figures.outcomes)}")
-    if chosen.reconcile:
-        after = reconciled(rig, trial, say)
-        figures.take_after(after)
-        figures.notes += after.first(20).splitlines()
+    with Schedule(rig, draw(chosen.seed, seconds, every), chosen.kill_every, chosen.seed, **schedule) as faults:
+        watch = threading.Thread(target=_watch, args=(trial, faults), daemon=True)
+        watch.start()
+        for number, command in enumerate(chain.from_iterable(trial.take(BATCH) for _ in count())):
+            time.sleep(max(0.0, started + number / chosen.rate - time.monotonic()))
+            if time.monotonic() - started >= seconds:
+                break
+            trial.sent[command.command_id] = command
+            send(command, number)
+    watch.join()
+    figures = Figures(chosen.name, time.monotonic() - started, len(faults.kills), dict(sorted(faults.done.items())))
+    for each in rig.venue.faults():
+        if lie := each["fault"]["lie"]:
+            name = lie + ("" if each["fault"]["execute"] else ", nothing executed")
+            figures.lies[name] = figures.lies.get(name, 0) + each["applied"]
+    rig.mend()
+    logger.info("everything is whole again; waiting for the last reports")
+    try:
+        trial.wait_reports(drain_seconds)
+        until(rig.is_drained, lambda: "nothing is queued or unacknowledged", drain_seconds)
+    except TimeoutError as late:
+        logger.info(late)
+    figures.worker_deaths = len(rig.ended_workers)
+    figures.waits = waits_after_kills(rig.control.traces(), faults.kills, trial.reported_at)
     return figures
 
 
-def lied(rig: Rig) -> dict[str, int]:
-    """How many answers were which lie, and whether the venue had executed what they were about."""
-    told: Counter[str] = Counter()
-    for each in rig.venue.faults():
-        if each["fault"]["lie"]:
-            executed = "" if each["fault"]["execute"] else ", nothing executed"
-            told[each["fault"]["lie"] + executed] += each["applied"]
-    return dict(sorted(told.items()))
+def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
+    """The main part: all commands, all faults, and every 50th command twice."""
+    trial = Trial(rig, chosen.seed)
 
+    def send(command: Sent, number: int) -> None:
+        trial.sender.send(command, copies=2 if number % 50 == 49 else 1)
 
-def settle(condition: Callable[[], bool]) -> None:
-    """Wait for an end that the judge will miss if it does not come."""
-    try:
-        until(condition, "", DRAIN_SECONDS, every=0.2)
-    except TimeoutError:
-        say(f"not everything has ended after {DRAIN_SECONDS:g} s")
+    figures = run_under_faults(trial, chosen, send)
+    findings = trial.check()
+    figures.found = summary(findings)
+    figures.faults["the same command sent twice"] = findings.commands // 50
+    figures.notes += findings.first(20).splitlines()
+    logger.info("%s commands checked: %s", f"{findings.commands:,}", figures.found["outcomes"])
+    if chosen.reconcile:
+        findings = check_after_reconcile(trial)
+        figures.found_after_reconcile = summary(findings)
+        figures.notes += findings.first(20).splitlines()
+    return figures
 
 
 def main() -> int:
     """Run all parts; 1 when anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=100, help="commands a second")
-    parser.add_argument("--kill-every", type=float, default=1, help="seconds")
-    parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-reconcile", dest="reconcile", action="store_false")
     parser.add_argument("--no-parts", dest="parts", action="store_false", help="the main part alone")
-    parser.add_argument("--json", type=Path, default=Path("faults.json"), help="file for the figures")
     parser.add_argument("--worker-from", type=Path, default=ROOT, metavar="DIR", help="another checkout's workers")
     parser.add_argument("--name", default="this worker", help="what the table calls it")
-    chosen = parser.parse_args()
-    options = ("-P", "threads", "-c", str(chosen.threads), *QUIET)
-    with Rig(PACE, options=options, log_level="WARNING", worker_from=chosen.worker_from.resolve()) as rig:
-        rig.fleet.start(chosen.workers, keep=True)
-        columns = [run(rig, chosen)]
-    problems = [] if columns[0].clean and not columns[0].worker_deaths else columns[0].notes
-    print(markdown(columns), flush=True)
+    chosen = parse_options(parser)
+    with Rig(TIMINGS, log_level="WARNING", worker_from=chosen.worker_from.resolve()) as rig:
+        rig.fleet.start(4, keep=True)
+        figures = run(rig, chosen)
+    problems = [] if figures.clean and not figures.worker_deaths else figures.notes
+    print(markdown([figures]), flush=True)
     if chosen.parts:
-        problems += empty_broker(chosen.seed, say)
-        problems += restarts(say)
-    save(chosen.json, columns)
+        problems += empty_broker(chosen.seed)
+        problems += restart_each_pool()
+    save(chosen.json, [figures])
     for problem in problems:
-        say(problem if len(problem) < 2000 else f"{problem[:400]} … {problem[-1500:]}")
+        logger.info("%s", problem if len(problem) < 2000 else f"{problem[:400]} … {problem[-1500:]}")
     return 1 if problems else 0
 
 

@@ -16,8 +16,8 @@ import redis
 from producers.client import OrderClient
 from producers.commands import parse_command
 from producers.errors import BrokerUnavailable
-from tests.faults.judge import Evidence, judge
 from tests.faults.traffic import Mix, Sent, stage
+from tests.support.checker.processes import Evidence, check
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import Change
 
@@ -108,7 +108,7 @@ def verdict(asked: dict[str, Any]) -> dict[str, Any]:
         SimpleNamespace(path=e.path, api_key=keys.get(e.api_key, e.api_key), fields=e.fields, time_ms=e.time_ms)
         for e in executions
     ]
-    found = judge(
+    found = check(
         Evidence(sent=sent, results=metas, journal=[e for e in journal if e[1]["id"] in sent], executions=known)
     )
     return {

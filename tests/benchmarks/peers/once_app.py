@@ -1,4 +1,4 @@
-"""The usual safe way with Celery: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/naive``."""
+"""The naive safe way: `acks_late`, `autoretry_for` and celery-once, as in ``tests/faults/baselines/tasks.py``."""
 
 from typing import Any
 

@@ -1,0 +1,117 @@
+"""Collecting the evidence of a run from its rig."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tests.faults.fleet import until
+from tests.faults.rig import Rig
+from tests.faults.traffic import Mix, Sender, stage
+from tests.support.checker.checks import JournalEntry
+from tests.support.checker.processes import SECRETS, Evidence, Findings, Sent, check
+
+PAGE = 5000
+
+
+class Trial:
+    """Commands sent on a rig, and what became of them; several may follow one another."""
+
+    def __init__(self, rig: Rig, seed: int, **mix: Any) -> None:
+        self.rig = rig
+        self.mix = Mix(seed, **mix)
+        self.sender = Sender(rig.server.url(0))
+        self.sent: dict[str, Sent] = {}
+        self.reported_at: dict[str, float] = {}
+        """When the result of a command was first seen, UNIX seconds."""
+        self.undone: frozenset[str] = frozenset()
+        """Withdrawals that the venue executed and was made to reject later."""
+        last = rig.venue.arrivals(limit=1) + rig.venue.executions(limit=1)
+        self._since = max((each.seq for each in last), default=0)
+
+    def take(self, count: int) -> list[Sent]:
+        """The next commands, staged at the venue and not sent."""
+        commands = self.mix.take(count)
+        stage(self.rig.venue, commands)
+        return commands
+
+    def send(self, commands: int | Iterable[Sent]) -> list[str]:
+        """Send these commands, or so many new ones; their ids."""
+        chosen = self.take(commands) if isinstance(commands, int) else [*commands]
+        for command in chosen:
+            self.sent[command.command_id] = command
+            self.sender.send(command)
+        return [command.command_id for command in chosen]
+
+    def wait_arrivals(self, count: int) -> None:
+        """Wait until so many of its requests have reached the venue."""
+        self.rig.venue.wait(arrivals=count, since=self._since, timeout=20)
+
+    def executions(self) -> list[Any]:
+        """What took effect since it began."""
+        return [*self.rig.venue.executions(since=self._since)]
+
+    def check(self) -> Findings:
+        """What the checker finds."""
+        requests: Counter[str] = Counter()
+        owners: dict[str, set[object]] = defaultdict(set)
+        for _, pid, step, command_id in self.rig.control.traces():
+            requests[command_id] += step == "left"
+            owners[command_id].add(pid)
+        journal = [entry for entry in _journal(self.rig) if entry[1]["id"] in self.sent]
+        tokens: dict[str, set[str]] = defaultdict(set)
+        for _, fields in journal:
+            tokens[fields["id"]].add(fields["token"])
+        return check(
+            Evidence(
+                sent=self.sent,
+                results=self.rig.results([*self.sent]),
+                journal=journal,
+                executions=self.executions(),
+                arrivals=self.rig.venue.arrivals(since=self._since),
+                requests=requests,
+                undone=self.undone,
+                leaks=[*_leaks(self.rig)],
+                ended_workers=self.rig.ended_workers,
+                disturbed=frozenset(each for each in self.sent if max(len(owners[each]), len(tokens[each])) > 1),
+            )
+        )
+
+    def missing(self) -> list[str]:
+        """Commands without a result."""
+        unseen = [each for each in [*self.sent] if each not in self.reported_at]
+        found = self.rig.results(unseen)
+        self.reported_at |= dict.fromkeys(found, time.time())
+        return [each for each in unseen if each not in found]
+
+    def wait_reports(self, seconds: float = 40.0) -> None:
+        """Wait until every command has a result."""
+        until(lambda: not self.missing(), lambda: f"without a report: {self.missing()[:5]}", seconds)
+
+    def finish(self, seconds: float = 40.0) -> Findings:
+        """Wait until each command has its result and nothing is queued or unacknowledged; nothing may be wrong then."""
+        self.wait_reports(seconds)
+        until(self.rig.is_drained, lambda: "nothing is queued or unacknowledged", seconds)
+        return self.check_clean()
+
+    def check_clean(self) -> Findings:
+        """What the checker finds, which must be nothing wrong."""
+        findings = self.check()
+        assert findings.clean, findings.first()
+        return findings
+
+
+def _journal(rig: Rig) -> Iterator[JournalEntry]:
+    """The ledger's journal, a page at a time."""
+    start = "-"
+    while page := rig.ledger.xrange("orders:journal", start, "+", count=PAGE):
+        yield from ((int(entry.partition("-")[0]), fields) for entry, fields in page)
+        start = f"({page[-1][0]}"
+
+
+def _leaks(rig: Rig) -> Iterator[str]:
+    """Logs of workers with a key in them."""
+    for log in rig.folder.glob("*.log"):
+        written = log.read_bytes()
+        if any(secret.encode() in written for secret in SECRETS):
+            yield f"a key is in the log {log.name}"

@@ -1,0 +1,1 @@
+"""One checker of the contract, over what commands left behind: in the result backend, the journal and the venue."""
