@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from producers.report import Report
-from tests.model.sim_twins import Sent
-from tests.model.sim_venue import KEY, SECRET
+from tests.model.simulated_parts import Sent
+from tests.model.simulated_venue import KEY, SECRET
 
 LEASE_MS = 17_000
 """The shortest lease: what one attempt may take (3 s to connect, 10 s to read), and 4 s more."""

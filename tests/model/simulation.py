@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.model.judge import judge
-from tests.model.sim_world import World
+from tests.model.simulated_world import World
 
 
 @contextmanager

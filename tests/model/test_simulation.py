@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.model.sim_breaks import BREAKS
-from tests.model.sim_world import World
+from tests.model.simulated_world import World
 from tests.model.simulation import quiet, simulate
+from tests.model.simulation_breaks import BREAKS
 
 SEEDS = 4_000
 LONG_LOOK = 5_000

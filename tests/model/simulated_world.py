@@ -8,8 +8,8 @@ from typing import Any
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
 from tests.model.scheduler import Process, Scheduler, Weather
-from tests.model.sim_twins import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
-from tests.model.sim_venue import KEY, SECRET, Chances, Venue
+from tests.model.simulated_parts import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
+from tests.model.simulated_venue import KEY, SECRET, Chances, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor

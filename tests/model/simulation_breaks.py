@@ -27,7 +27,7 @@ class Break:
     apply: Callable[[Patch], None]
     finds: str
     people: str = ""
-    """Who settles unknowns then: see :class:`tests.model.sim_world.World`."""
+    """Who settles unknowns then: see :class:`tests.model.simulated_world.World`."""
 
 
 def _begin_again_says_nothing(patch: Patch) -> None:
