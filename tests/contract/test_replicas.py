@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
-from tests.contract.test_ledger import claim
+from tests.model.conformance import claim
 from tests.nodes import until
 from tests.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy

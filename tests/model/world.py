@@ -1,27 +1,30 @@
 """The model's state: one command, its record, its workers, the venue, and what time and operators have done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.transition_table import TABLE, Rec, Row, Table
+from tests.model.transition_table import TABLE, Rec, Row
 
-IDLE, BEGIN, REFUSE, ABANDON, CONNECT, LEASE, SIGN, SEND, AWAIT = range(9)
-PAUSE, AGAIN, SETTLE, DONE, DEAD = range(9, 14)
 HALT_NEVER, HALT_NOW, HALT_LIFTED = range(3)
 OUTCOMES = {"accepted": 1, "rejected": 2, "not_sent": 4, "unknown": 8}
 """Bits of :attr:`State.delivered`."""
+MAX_TRIES = 3
+"""Tries are counted up to here, so that there are finitely many states."""
 
 
 class Worker(NamedTuple):
-    """One delivery of the message in one worker. A worker that is not scheduled is a frozen one: no step says so."""
+    """One delivery of the message in one worker. No step says that a worker is frozen: it is one that takes none."""
 
-    at: int = IDLE
+    at: str = "idle"
+    """What it does next: a method of :class:`tests.model.steps.Steps`; or ``idle``, ``done``, ``dead``."""
     epoch: int = 0
     """Each execution has a token of its own."""
     refusing: bool = False
     """Whether it ends the command without executing it: not permitted, account unknown, halted."""
     attempt: int = 0
     left: int = 0
+    """How many attempts it may still make."""
     tainted: bool = False
     """What it believes of earlier attempts; the record has its own word."""
     request: str = ""
@@ -54,6 +57,19 @@ class State(NamedTuple):
     """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
 
 
+class Step(NamedTuple):
+    """One step from a state to another."""
+
+    label: str
+    state: State
+    row: str = ""
+    """The row of the table that moved the ledger, if one did."""
+    by: int = -1
+    """The worker, or -1 for time, the venue and operators."""
+    act: str = ""
+    """``sign`` or ``send``, which rules look at."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A bounded world. ``broken`` names what is done wrong on purpose (:mod:`tests.model.breaks`)."""
@@ -74,21 +90,15 @@ class Config:
     """Whether the lists that an operator reads lie: some come out of a cache, and a withdrawal may be rejected after it
     was taken."""
     sign_first: bool = True
-    """Whether the lease is looked at after signing. The executor does it before: see docs/model.md."""
+    """Whether the lease is looked at after signing, as the executor does it: see docs/model.md."""
     not_a_byte_late: bool = False
     """Whether to demand that nothing leaves after the deadline, and not only that nothing is signed."""
     broken: frozenset[str] = frozenset()
-    rows: dict[str, Row] = field(default_factory=lambda: TABLE)
+    rows: Mapping[str, Row] = field(default_factory=lambda: TABLE)
 
     @property
     def repeatable(self) -> bool:
-        """The contract's second column."""
         return self.kind == "cancel"
-
-    @property
-    def table(self) -> Table:
-        """The ledger."""
-        return Table(self.rows)
 
     def start(self) -> State:
         """Nothing has happened; the message is queued."""
@@ -101,15 +111,13 @@ def token(index: int, worker: Worker) -> int:
 
 
 def canonical(state: State) -> State:
-    """The same state without what no rule looks at, and with epochs numbered from 0 again.
-
-    So going round makes no new states.
-    """
+    """The same state without what no rule looks at, and with epochs numbered from 0 again, so that going round makes no
+    new states."""
     rec = state.rec
     if rec.report:
         rec = Rec(rec.state, rec.token, report=rec.report)
     elif rec.fence or rec.sent:
-        rec = rec._replace(fence=0, sent=0)
+        rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:
         state = state._replace(rec=rec)
     if not any(worker.epoch for worker in state.workers):
@@ -122,18 +130,5 @@ def canonical(state: State) -> State:
         names.update({old: index + 1 + 10 * epoch for epoch, old in enumerate(own)})
         names[token(index, worker)] = index + 1 + 10 * len(own)
         workers.append(worker._replace(epoch=len(own)))
-    workers = [w._replace(dead=w.dead._replace(token=names[w.dead.token])) for w in workers]
+    workers = [each._replace(dead=each.dead._replace(token=names[each.dead.token])) for each in workers]
     return state._replace(rec=state.rec._replace(token=names[state.rec.token]), workers=tuple(workers))
-
-
-class Step(NamedTuple):
-    """One step from a state to another."""
-
-    label: str
-    state: State
-    row: str = ""
-    """The row of the table that moved the ledger, if one did."""
-    by: int = -1
-    """The worker, or -1 for time, the venue and operators."""
-    act: str = ""
-    """``sign`` or ``send``, which rules look at."""
