@@ -8,39 +8,17 @@ import heapq
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 END_MS = 4 * 3_600_000
 """Virtual time after which a run counts as stuck."""
+THREADS = ThreadPoolExecutor(1000)
+"""Used again: starting a thread costs more than all that a run hands over."""
 
 
 class Killed(BaseException):
     """The process was killed: nothing after this point is ever run."""
-
-
-class _Carrier(threading.Thread):
-    """A thread that is used again: starting one costs more than a whole run's handing over."""
-
-    idle: list["_Carrier"] = []  # noqa: RUF012 # shared on purpose, and only the bearer of the baton touches it
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.go = threading.Lock()
-        self.go.acquire()
-        self.job: Callable[[], None] = lambda: None
-        self.start()
-
-    @classmethod
-    def get(cls, job: Callable[[], None]) -> "_Carrier":
-        """One that will run this job when it gets the baton."""
-        carrier = cls.idle.pop() if cls.idle else cls()
-        carrier.job = job
-        return carrier
-
-    def run(self) -> None:
-        while True:
-            self.go.acquire()
-            self.job()
 
 
 @dataclass
@@ -65,12 +43,17 @@ class Task:
     again: Callable[[], None]
     """Delivers it again some time."""
     wake: float = 0.0
-    done: bool = False
-    carrier: _Carrier | None = None
     begun: str = ""
     """The command whose next send the ledger has confirmed to have begun."""
     readings: list[int] = field(default_factory=list)
     """What the clock said since the present request was asked for."""
+    baton: threading.Semaphore | None = None
+    """What it waits for, once it has started."""
+
+    @property
+    def ready_at(self) -> float:
+        # A dead process's task gets the baton once more, to unwind.
+        return 0.0 if self.process.dead else max(self.wake, self.process.frozen_until)
 
 
 @dataclass
@@ -113,8 +96,7 @@ class Scheduler:
         self.moved_after_death: list[str] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = 0
-        self._main = threading.Lock()
-        self._main.acquire()
+        self._all_done = threading.Semaphore(0)
         self._trace = trace
 
     def at(self, when: float, do: Callable[[], None]) -> None:
@@ -123,24 +105,18 @@ class Scheduler:
         heapq.heappush(self._events, (when, self._counter, do))
 
     def spawn(self, name: str, process: Process, run: Callable[[], bool], again: Callable[[], None]) -> None:
-        """One more task."""
         self.tasks.append(Task(name, process, run, again, wake=self.now))
 
     def say(self, text: str) -> None:
         """One line of the trace."""
         if self._trace:
-            who = self.current.name if self.current else "-"
-            self._trace(f"{self.now:.0f} {who:12} {text}")
+            self._trace(f"{self.now:.0f} {self.current.name if self.current else '-':12} {text}")
 
     def run(self) -> None:
         """Run until nothing is left to do."""
-        following = self._pick()
-        if following is not None:
-            self._hand_to(following)
-            self._main.acquire()
+        self._hand_to(self._pick())
+        self._all_done.acquire()
         self.current = None
-
-    # -- called by tasks -----------------------------------------------------------------------------------------
 
     def point(self, label: str, wait_ms: float = 0.0) -> None:
         """A place where anything may happen to the task that is running: others go on, time passes, it dies.
@@ -169,50 +145,42 @@ class Scheduler:
         following = self._pick()
         if following is not task:
             self._hand_to(following)
-            assert task.carrier is not None
-            task.carrier.go.acquire()
+            assert task.baton is not None
+            task.baton.acquire()
             self.current = task
         if task.process.dead or self.stuck:
             raise Killed
-
-    # -- the baton -----------------------------------------------------------------------------------------------
 
     def _pick(self) -> Task | None:
         while True:
             while self._events and self._events[0][0] <= self.now:
                 heapq.heappop(self._events)[2]()
-            left = [task for task in self.tasks if not task.done]
-            ready = [task for task in left if self._ready_at(task) <= self.now]
+            ready = [task for task in self.tasks if task.ready_at <= self.now]
             if ready:
                 if self.current in ready and self.random.random() < self.weather.stay:
                     return self.current
                 return ready[0] if len(ready) == 1 else self.random.choice(ready)
-            times = [self._ready_at(task) for task in left]
-            if self._events:
-                times.append(self._events[0][0])
+            times = [task.ready_at for task in self.tasks] + [event[0] for event in self._events[:1]]
             if not times:
                 return None
             self.now = min(times)
             if self.now > self._end and not self.stuck:
                 self.stuck = True
                 self._events.clear()
-                for task in left:
+                for task in self.tasks:
                     task.wake = task.process.frozen_until = 0
-
-    def _ready_at(self, task: Task) -> float:
-        # A dead process's task gets the baton once more, to unwind.
-        return 0.0 if task.process.dead else max(task.wake, task.process.frozen_until)
 
     def _hand_to(self, task: Task | None) -> None:
         if task is None:
-            self._main.release()
-            return
-        if task.carrier is None:
-            task.carrier = _Carrier.get(lambda: self._carry(task))
-        task.carrier.go.release()
+            self._all_done.release()
+        elif task.baton:
+            task.baton.release()
+        else:
+            task.baton = threading.Semaphore(0)
+            THREADS.submit(self._carry, task)
 
     def _carry(self, task: Task) -> None:
-        """A task from its first step to its last, in its carrier."""
+        """A task from its first step to its last."""
         self.current = task
         acknowledged = False
         try:
@@ -220,10 +188,7 @@ class Scheduler:
                 acknowledged = task.run()
         except Killed:
             pass
-        task.done = True
         if not acknowledged and not self.stuck:
             task.again()
         self.tasks.remove(task)
-        assert task.carrier is not None
-        _Carrier.idle.append(task.carrier)
         self._hand_to(self._pick())

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -27,13 +27,14 @@ DOUBTS = (
 """Messages of a 503 in the venue's own envelope that nobody listed with a source."""
 FRONTS = (400, 401, 403, 404, 422, 500, 502, 503, 504)
 """Statuses of a page that something in front of the venue answers with."""
-PAGE = b"<html><h1>Nothing to see here</h1></html>"
 OTHER = {
     "/auth/cancel": {"id": "another-order"},
     "/auth/close": {"pair": "ANOTHER"},
     "/auth/withdraw": {"address": "0xother"},
 }
 """What makes a record that of another command."""
+LISTS = {"/withdrawals": "/auth/withdraw"} | dict.fromkeys(("/orders", "/completed_orders", "/fills"), "/auth/close")
+"""Which command's records a list shows; the others are empty."""
 
 
 @dataclass
@@ -71,7 +72,8 @@ class Venue:
         """Check signature and clock, then execute, refuse or fail."""
         random = self.scheduler.random
         fields, path, command_id = fields_of(request), request.path_url, id_of(request)
-        if request.headers["x-signature"] != sign(request.body):
+        expected = base64.b64encode(hmac.digest(SECRET.encode(), request.body, hashlib.sha256))
+        if request.headers["x-signature"] != expected.decode():
             return _envelope(401, "Invalid signature", {})
         if "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS:
             self.scheduler.say("venue: too old")
@@ -121,57 +123,39 @@ class Venue:
         contradictions = ({**record, **OTHER[path]}, {**record, "status": "REJECTED"}, None, [], "ok")
         lies = [
             *(_envelope(503, words, {}) for words in DOUBTS),
-            *(Response(status, PAGE) for status in FRONTS),
+            *(Response(status, b"<html><h1>Nothing to see here</h1></html>") for status in FRONTS),
             *(_envelope(200, "null", result) for result in contradictions),
         ]
         said = self.scheduler.random.choice(lies)
         self.scheduler.say(f"venue: LIES {said.status} {said.body.decode()[:60]}")
         return said
 
-    # -- reads -------------------------------------------------------------------------------------------------------
-
     def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Response:
         """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        query = dict(parse_qsl(url.query))
+        rows = [] if self.cached else self.rows
         if url.path == "/time":
             return _envelope(200, None, int(self.scheduler.now))
-        rows = [] if self.cached else self.rows
-        start, end = int(query.get("start", 0)), int(query.get("end", 10**15))
-        listed = [row for row in rows if row["path"] == KINDS.get(url.path) and start <= row["time"] <= end]
-        if "pair" in query:
-            listed = [row for row in listed if row["pair"] == query["pair"]]
-        result: Any = [{**row, "order_id": row["id"]} for row in listed]
         if url.path == "/position":
             closed = any(row.get("pair") == query["pair"] and row["qty_orig"] == "100" for row in rows)
-            result = {"stats": {"size": "0" if closed else "100", "direction": "BUY"}}
+            result: Any = {"stats": {"size": "0" if closed else "100", "direction": "BUY"}}
+        else:
+            start, end = int(query.get("start", 0)), int(query.get("end", 10**15))
+            listed = [row for row in rows if row["path"] == LISTS.get(url.path) and start <= row["time"] <= end]
+            result = [{**row, "order_id": row["id"]} for row in listed if query.get("pair") in (None, row.get("pair"))]
         return _envelope(200, None, result, {"Age": "600"} if self.cached else {})
-
-
-KINDS = {
-    "/withdrawals": "/auth/withdraw",
-    "/orders": "/auth/close",
-    "/completed_orders": "/auth/close",
-    "/fills": "/auth/close",
-}
-"""Which command's records a list shows; the others are empty."""
 
 
 def fields_of(request: requests.PreparedRequest) -> dict[str, str]:
     """The form."""
-    body = request.body if isinstance(request.body, bytes) else b""
-    return {name: values[0] for name, values in parse_qs(body.decode()).items()}
+    return dict(parse_qsl(request.body.decode() if isinstance(request.body, bytes) else ""))
 
 
 def id_of(request: requests.PreparedRequest) -> str:
     """The command's id, which the simulation puts where the venue sees it."""
     fields = fields_of(request)
     return fields.get("address") or fields.get("id") or fields["pair"]
-
-
-def sign(body: Any) -> str:
-    """The signature that the venue expects."""
-    return base64.b64encode(hmac.digest(SECRET.encode(), body, hashlib.sha256)).decode()
 
 
 def _envelope(status: int, message: str | None, result: Any, headers: Mapping[str, str] | None = None) -> Response:

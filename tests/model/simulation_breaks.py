@@ -6,227 +6,207 @@ from typing import Any
 
 import pytest
 
-from producers.report import Outcome
+from producers.report import Outcome, Reason
 from worker.execution import executor, reports
 from worker.execution.executor import Executor
 from worker.execution.lease import Lease, LeaseManager
-from worker.execution.retry_policy import Decision, decide
-from worker.ledger.base import Busy, Claim, Ended
+from worker.execution.retry_policy import Decision
+from worker.ledger.base import Busy, Ended, Progress
 from worker.ledger.memory import MemoryLedger
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
+from worker.venues.everstrike import gets as everstrike_gets
 from worker.venues.everstrike.adapter import Everstrike
 
-Patch = pytest.MonkeyPatch
+Change = Callable[[Any], Callable[..., Any]]
+"""Takes the real function, and gives what stands in its place."""
 
 
 @dataclass(frozen=True)
 class Break:
-    """What is done to the code, and a part of the sentence that the judge finds."""
+    """A part of the sentence that the judge finds, and what is done to the code."""
 
-    apply: Callable[[Patch], None]
     finds: str
+    owner: Any
+    name: str
+    change: Change
     people: str = ""
     """Who settles unknowns then: see :class:`tests.model.simulated_world.World`."""
+    also: str = ""
+    """Another function of the same owner that is changed alike."""
+    first_seed: int = 0
+    """Where the search begins: above 0 for what is rare."""
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        for name in filter(None, (self.name, self.also)):
+            patch.setattr(self.owner, name, self.change(getattr(self.owner, name)))
 
 
-def _begin_again_says_nothing(patch: Patch) -> None:
-    def begin_again(_: LeaseManager, held: Lease, attempt: int) -> None:
-        held.paused = False
-
-    patch.setattr(LeaseManager, "begin_again", begin_again)
+def _says(answer: Any) -> Change:
+    return lambda _: lambda *_args, **_named: answer
 
 
-def _ledger_is_not_asked(patch: Patch) -> None:
-    def hold(self: LeaseManager, claim: Claim, **_: Any) -> Lease:
-        return Lease(claim, executor.Progress(tries=1), recorded=True)
-
-    patch.setattr(LeaseManager, "hold", hold)
+def _decides(unknown: Decision) -> Change:
+    return lambda decide: lambda command, proof: unknown if proof is Proof.UNKNOWN else decide(command, proof)
 
 
-def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
-    def apply(patch: Patch) -> None:
-        patch.setattr(executor, "decide", lambda command, said: decision if said == proof else decide(command, said))
+def _takes_for(proof: Proof, believes: Callable[[Verdict], bool]) -> Change:
+    """What proves nothing is taken for this proof, where ``believes`` says so of the verdict."""
 
-    return apply
-
-
-def _judged(believes: Callable[[Verdict, Any], bool], proof: Proof) -> Callable[[Patch], None]:
-    """What proves nothing is taken for this proof, where ``believes`` says so of the verdict and its result."""
-
-    def apply(patch: Patch) -> None:
-        judge = Everstrike.judge
-
+    def change(judge: Any) -> Callable[..., Verdict]:
         def credulous(self: Everstrike, command: Any, answer: Any) -> Verdict:
-            verdict = judge(self, command, answer)
-            wrong = verdict.proof is Proof.UNKNOWN and believes(verdict, verdict.result)
-            return replace(verdict, proof=proof) if wrong else verdict
+            verdict: Verdict = judge(self, command, answer)
+            return replace(verdict, proof=proof) if verdict.proof is Proof.UNKNOWN and believes(verdict) else verdict
 
-        patch.setattr(Everstrike, "judge", credulous)
+        return credulous
 
-    return apply
-
-
-def _own_words(verdict: Verdict, result: Any) -> bool:
-    return verdict.http_status == 503 and verdict.venue_code == 503
+    return change
 
 
-def _a_page(verdict: Verdict, result: Any) -> bool:
+def _own_words(verdict: Verdict) -> bool:
+    return verdict.http_status == verdict.venue_code == 503
+
+
+def _a_page(verdict: Verdict) -> bool:
     return verdict.http_status in (400, 401, 403, 404, 422) and verdict.venue_code is None
 
 
-def _a_yes(verdict: Verdict, result: Any) -> bool:
-    return verdict.http_status == 200 and verdict.venue_code == 200
+def _a_yes(verdict: Verdict) -> bool:
+    return verdict.http_status == verdict.venue_code == 200
 
 
-def _age_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr("worker.venues.everstrike.gets.older_than_asked", lambda _: "")
+def _ignores(kept_out: type) -> Change:
+    """Nothing that stands in a record keeps a claim out by this answer."""
+
+    def change(stands: Any) -> Callable[..., Any]:
+        return lambda *asked: None if isinstance(answer := stands(*asked), kept_out) else answer
+
+    return change
 
 
-def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr(evidence, "_not_taken", lambda *_: "")
-    patch.setattr(evidence, "says_no_within", lambda _: None)
-
-
-def _any_token_will_do(patch: Patch) -> None:
-    def owned(self: MemoryLedger, claim: Claim) -> Any:
+def _any_token_will_do(_: Any) -> Callable[..., Any]:
+    def owned(self: MemoryLedger, claim: Any) -> Any:
         entry = self._entries.get(claim.command_id)
         return entry if entry is not None and entry.record.report is None else None
 
-    patch.setattr(MemoryLedger, "_owned", owned)
+    return owned
 
 
-def _nobody_is_busy(patch: Patch) -> None:
-    stands = MemoryLedger._stands
-
-    def careless(self: MemoryLedger, claim: Claim, entry: Any) -> Any:
-        answer = stands(self, claim, entry)
-        return None if isinstance(answer, Busy) else answer
-
-    patch.setattr(MemoryLedger, "_stands", careless)
-
-
-def _an_end_is_no_end(patch: Patch) -> None:
-    stands = MemoryLedger._stands
-
-    def careless(self: MemoryLedger, claim: Claim, entry: Any) -> Any:
-        answer = stands(self, claim, entry)
-        return None if isinstance(answer, Ended) else answer
-
-    patch.setattr(MemoryLedger, "_stands", careless)
-
-
-def _everything_may_be_taken_over(patch: Patch) -> None:
-    begin = MemoryLedger.begin
-    patch.setattr(
-        MemoryLedger, "begin", lambda self, claim, attempt: begin(self, replace(claim, repeatable=True), attempt)
-    )
-
-
-def _settle_compares_nothing(patch: Patch) -> None:
-    settle = MemoryLedger.settle
-
-    def careless(self: MemoryLedger, claim: Claim, report: Any) -> Any:
+def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, claim: Any, report: Any) -> Any:
         entry = self._entries.get(claim.command_id)
         if entry is not None:
             entry.token, entry.record = claim.token, replace(entry.record, report=None)
         return settle(self, claim, report)
 
-    patch.setattr(MemoryLedger, "settle", careless)
+    return careless
 
 
-def _doubt_is_forgotten(patch: Patch) -> None:
-    remember = Executor._record_attempt
-
+def _forgets_doubt(remember: Any) -> Callable[..., Any]:
     def forgetful(self: Executor, run: Any, *more: Any, **named: Any) -> None:
         remember(self, run, *more, **named)
         run.held.progress = replace(run.held.progress, tainted="")
 
-    patch.setattr(Executor, "_remember", forgetful)
+    return forgetful
 
 
-def _orphans_were_not_sent(patch: Patch) -> None:
-    patch.setattr(reports, "orphaned", lambda _orphan, refused: refused)
-
-
-def _deadline_is_not_looked_at(patch: Patch) -> None:
-    sign = Executor._sign
-
+def _without_deadline(sign: Any) -> Callable[..., Any]:
     def careless(self: Executor, run: Any) -> Any:
-        command = run.command
-        run.command = command.model_copy(update={"deadline": None})
+        command, run.command = run.command, run.command.model_copy(update={"deadline": None})
         try:
             return sign(self, run)
         finally:
             run.command = command
 
-    patch.setattr(Executor, "_sign", careless)
+    return careless
 
 
-def _clock_is_read_once(patch: Patch) -> None:
-    request = Everstrike.request
+def _at_the_first_time(request: Any) -> Callable[..., Any]:
+    seen: dict[int, tuple[int, object]] = {}
 
     def stale(self: Everstrike, command: Any, account: Any, now_ms: int) -> Any:
-        first = seen.setdefault(id(command), (now_ms, command))[0]
-        return request(self, command, account, first)
+        return request(self, command, account, seen.setdefault(id(command), (now_ms, command))[0])
 
-    seen: dict[int, tuple[int, object]] = {}
-    patch.setattr(Everstrike, "request", stale)
+    return stale
 
 
-def _lease_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr(LeaseManager, "lease_lasts", lambda *_args, **_named: True)
+def _own_report(settle: Any) -> Callable[..., Any]:
+    return lambda self, held, report: (settle(self, held, report), report)[1]
 
 
-def _own_report_over_any_other(patch: Patch) -> None:
-    settle = LeaseManager.settle
-
-    def proud(self: LeaseManager, held: Lease, report: Any) -> Any:
-        settle(self, held, report)
-        return report
-
-    patch.setattr(LeaseManager, "settle", proud)
-
-
-def _dying_worker_tidies_up(patch: Patch) -> None:
-    send = Executor._send
-
+def _tidies_up_when_killed(send: Any) -> Callable[..., Any]:
     def tidy(self: Executor, run: Any) -> Any:
         try:
             return send(self, run)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                report = self._report(run, Outcome.NOT_SENT, executor.Reason.UNAVAILABLE, "cut short")
-                self._holder.settle(run.held, report)
+        except Exception:
+            raise
+        except BaseException:
+            report = self._report(run, Outcome.NOT_SENT, Reason.UNAVAILABLE, "cut short")
+            self._holder.settle(run.held, report)
             raise
 
-    patch.setattr(Executor, "_send", tidy)
+    return tidy
+
+
+def _looks_at_the_lease_first(_: Any) -> Callable[..., Any]:
+    def sign(self: Executor, run: Any) -> Any:
+        seconds = self._transport.limits.read_timeout + 1
+        while not self._holder.has_time_left(run.held, self._clock.now_ms(), seconds=seconds):
+            self._holder.renew(run.held)
+        return self._signed(run)[0]
+
+    return sign
+
+
+def _begins_nothing(_: Any) -> Callable[..., Any]:
+    return lambda _self, held, _attempt: setattr(held, "paused", False)
+
+
+def _holds_at_once(_: Any) -> Callable[..., Any]:
+    return lambda _self, claim, **_named: Lease(claim, Progress(tries=1), recorded=True)
+
+
+def _repeats_everything(begin: Any) -> Callable[..., Any]:
+    return lambda self, claim, attempt: begin(self, replace(claim, repeatable=True), attempt)
+
+
+def _judge(finds: str, proof: Proof, believes: Callable[[Verdict], bool]) -> Break:
+    return Break(finds, Everstrike, "judge", _takes_for(proof, believes))
 
 
 BREAKS = {
-    "a second attempt is not begun in the ledger": Break(_begin_again_says_nothing, "left before"),
-    "the ledger is not asked": Break(_ledger_is_not_asked, "left before"),
-    "a lost reply is sent again": Break(_matrix("unknown", Decision.RETRY), "executed 2 times"),
-    "a lost reply is called rejected": Break(_matrix("unknown", Decision.REJECT), "untrue: rejected"),
-    "an unlisted refusal is sent again": Break(_judged(_own_words, Proof.NOT_EXECUTED), "executed 2 times"),
-    "an unlisted refusal is called not sent": Break(_judged(_own_words, Proof.NOT_EXECUTED), "untrue: not_sent"),
-    "an unlisted refusal is believed": Break(_judged(_own_words, Proof.REFUSED), "untrue: rejected"),
-    "a page of something in front is believed": Break(_judged(_a_page, Proof.REFUSED), "untrue: rejected"),
-    "a yes that contradicts is believed": Break(_judged(_a_yes, Proof.EXECUTED), "untrue: accepted"),
-    "a list out of a cache is evidence": Break(_age_is_not_looked_at, "untrue: not_sent", people="reconcile"),
-    "a record that says no is a yes": Break(
-        _status_of_a_record_is_not_looked_at, "untrue: accepted by a record", people="reconcile"
+    "a second attempt is not begun in the ledger": Break("left before", LeaseManager, "begin_again", _begins_nothing),
+    "the ledger is not asked": Break("left before", LeaseManager, "hold", _holds_at_once),
+    "a lost reply is sent again": Break("executed 2 times", executor, "decide", _decides(Decision.RETRY)),
+    "a lost reply is called rejected": Break("untrue: rejected", executor, "decide", _decides(Decision.REJECT)),
+    "an unlisted refusal is sent again": _judge("executed 2 times", Proof.NOT_EXECUTED, _own_words),
+    "an unlisted refusal is called not sent": _judge("untrue: not_sent", Proof.NOT_EXECUTED, _own_words),
+    "an unlisted refusal is believed": _judge("untrue: rejected", Proof.REFUSED, _own_words),
+    "a page of something in front is believed": _judge("untrue: rejected", Proof.REFUSED, _a_page),
+    "a yes that contradicts is believed": _judge("untrue: accepted", Proof.EXECUTED, _a_yes),
+    "a list out of a cache is evidence": Break(
+        "untrue: not_sent", everstrike_gets, "older_than_asked", _says(""), "reconcile"
     ),
-    "any token moves a record": Break(_any_token_will_do, "by one that does not own it"),
-    "a living owner keeps nobody out": Break(_nobody_is_busy, "lease lasts"),
-    "an ended command begins again": Break(_an_end_is_no_end, "begin after the end"),
-    "a withdrawal is taken over in mid-send": Break(_everything_may_be_taken_over, "executed 2 times"),
-    "settle compares nothing": Break(_settle_compares_nothing, "journal: settle"),
-    "a doubt is forgotten": Break(_doubt_is_forgotten, "untrue"),
-    "an orphaned send is called not sent": Break(_orphans_were_not_sent, "untrue: not_sent"),
-    "the deadline is not looked at": Break(_deadline_is_not_looked_at, "after its deadline"),
-    "the clock is read once": Break(_clock_is_read_once, "time that was not read for it"),
-    "the lease is not looked at before signing": Break(_lease_is_not_looked_at, "untrue: not_sent", people="operator"),
-    "a worker hands over its own report whatever stands": Break(_own_report_over_any_other, "untrue"),
-    "a dying worker tidies up": Break(_dying_worker_tidies_up, "moved after its death"),
+    "a record that says no is a yes": Break(
+        "untrue: accepted by a record", evidence, "_not_taken", _says(""), "reconcile", also="says_no_within"
+    ),
+    "any token moves a record": Break("by one that does not own it", MemoryLedger, "_owned", _any_token_will_do),
+    "a living owner keeps nobody out": Break("lease lasts", MemoryLedger, "_stands", _ignores(Busy)),
+    "an ended command begins again": Break("begin after the end", MemoryLedger, "_stands", _ignores(Ended)),
+    "a withdrawal is taken over in mid-send": Break("executed 2 times", MemoryLedger, "begin", _repeats_everything),
+    "settle compares nothing": Break("journal: settle", MemoryLedger, "settle", _settles_whatever_stands),
+    "a doubt is forgotten": Break("untrue", Executor, "_remember", _forgets_doubt),
+    "an orphaned send is called not sent": Break(
+        "untrue: not_sent", reports, "orphaned", lambda _: lambda _orphan, refused: refused
+    ),
+    "the deadline is not looked at": Break("after its deadline", Executor, "_sign", _without_deadline),
+    "the clock is read once": Break("time that was not read for it", Everstrike, "request", _at_the_first_time),
+    "the lease is not looked at before signing": Break(
+        "untrue: not_sent", LeaseManager, "lease_lasts", _says(True), "operator"
+    ),
+    "the lease is looked at before the clock is read": Break(
+        "untrue: not_sent", Executor, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
+    ),
+    "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
+    "a dying worker tidies up": Break("moved after its death", Executor, "_send", _tidies_up_when_killed),
 }
