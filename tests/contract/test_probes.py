@@ -11,10 +11,11 @@ import pytest
 import redis
 
 from producers.redis.server_info import server_state
+from tests.contract.conftest import OperatorFixture
+from tests.model.conformance import claim
 from tests.servers import Server, binary, free_port
 from worker.broker.stats import BrokerProbe
-from worker.ledger.base import Claim
-from worker.ledger.redis import RedisLedger
+from worker.ledger.halts import HaltScope
 from worker.ledger.stats import LedgerProbe
 from worker.observability.probes import CachedProbe
 
@@ -66,77 +67,70 @@ def test_a_replica_takes_no_writes() -> None:
         assert server_state(client).writable is False
 
 
-def test_limits_of_memory(server: Server) -> None:
-    """Its own limit where it has one."""
-    with redis.Redis(port=server.port) as client:
-        client.config_set("maxmemory", 123_456_789)
-        assert server_state(client).memory_max == 123_456_789
-        client.config_set("maxmemory", 0)
+@pytest.fixture
+def client(server: Server) -> Iterator[redis.Redis]:
+    server.flush()
+    with redis.Redis(port=server.port) as made:
+        yield made
 
 
-def test_unknowns_by_account_and_age(server: Server) -> None:
+def test_a_server_that_limits_its_memory_says_so(client: redis.Redis) -> None:
+    client.config_set("maxmemory", 123_456_789)
+    assert server_state(client).memory_max == 123_456_789
+    client.config_set("maxmemory", 0)
+
+
+def test_unknowns_by_account_and_age(operator: OperatorFixture) -> None:
     """Whose they are is read once for each; one whose record was removed is still open."""
-    server.flush()
-    with redis.Redis(port=server.port, decode_responses=True) as client:
-        ledger = RedisLedger(client)
-        for account, command_id in (("main", "a"), ("main", "b"), ("bz", "c")):
-            ledger.begin(Claim(command_id, "f", "close", account, False, "t", 1000), 1)
-        client.zadd("orders:unknown", {"a": 5000, "b": 2000, "c": 3000, "gone": 4000})
-        look = LedgerProbe(client)
-        state = look()
-        assert state.unknown == {"main": 2, "bz": 1, "other": 1}
-        assert state.unknown_since == {"main": 2.0, "bz": 3.0, "other": 4.0}
-        client.zrem("orders:unknown", "b", "c")
-        client.hset("orders:command:a", "account", "changed")
-        assert look().unknown == {"main": 1, "other": 1}
+    client = operator.client
+    for account, command_id in (("main", "a"), ("main", "b"), ("bz", "c")):
+        operator.ledger.begin(claim(command_id, command="close", account=account), 1)
+    client.zadd("orders:unknown", {"a": 5000, "b": 2000, "c": 3000, "gone": 4000})
+    look = LedgerProbe(client)
+    state = look()
+    assert state.unknown == {"main": 2, "bz": 1, "other": 1}
+    assert state.unknown_since == {"main": 2.0, "bz": 3.0, "other": 4.0}
+    client.zrem("orders:unknown", "b", "c")
+    client.hset("orders:command:a", "account", "changed")
+    assert look().unknown == {"main": 1, "other": 1}
 
 
-def test_halts_and_intents(server: Server) -> None:
-    """Scopes as an operator names them."""
-    server.flush()
-    with redis.Redis(port=server.port, decode_responses=True) as client:
-        client.hset("orders:halts", "*/withdraw", '{"who": "ann", "why": "x", "at": 1700000000000}')
-        client.zadd("orders:intents", {"a": 1, "b": 2})
-        state = LedgerProbe(client)()
-    assert state.halts == {("*", "withdraw"): 1.7e9}
+def test_halts_by_scope_and_the_number_of_intents(operator: OperatorFixture) -> None:
+    halt = operator.desk.halt(HaltScope(command="withdraw"), who="ann", why="x")
+    operator.client.zadd("orders:intents", {"a": 1, "b": 2})
+    state = LedgerProbe(operator.client)()
+    assert state.halts == {("*", "withdraw"): halt.at / 1000}
     assert state.intents == 2
 
 
-def test_queues(server: Server) -> None:
+def test_queues(client: redis.Redis) -> None:
     """Lengths, and the age of what will be taken next, of every priority; bytes that are no text break nothing."""
-    server.flush()
-    with redis.Redis(port=server.port) as client:
-        client.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
-        client.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
-        client.lpush("p:orders.cancel", b"\xff\xfe")
-        client.lpush("p:orders.cancel.dead", b"x")
-        client.hset("p:unacked", "tag", "message")
-        client.lpush("p:unacked.dead", b"x", b"y")
-        state = BrokerProbe(client, ["orders.close", "orders.cancel"], "p:")()
+    client.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
+    client.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
+    client.lpush("p:orders.cancel", b"\xff\xfe")
+    client.lpush("p:orders.cancel.dead", b"x")
+    client.hset("p:unacked", "tag", "message")
+    client.lpush("p:unacked.dead", b"x", b"y")
+    state = BrokerProbe(client, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
     assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
     assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
-def test_a_queue_that_is_no_list_hides_no_other(server: Server) -> None:
+def test_a_queue_that_is_no_list_hides_no_other(client: redis.Redis) -> None:
     """Nor does a message that is longer than any command: its length is not asked for."""
-    server.flush()
-    with redis.Redis(port=server.port) as client:
-        client.set("orders.close", "x")
-        client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
-        state = BrokerProbe(client, ["orders.close", "orders.cancel"])()
-    assert state.queues.keys() == {"orders.cancel"}
-    assert (state.queues["orders.cancel"].waiting, state.queues["orders.cancel"].oldest) == (1, None)
+    client.set("orders.close", "x")
+    client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
+    queues = BrokerProbe(client, ["orders.close", "orders.cancel"])().queues
+    assert {name: (queue.waiting, queue.oldest) for name, queue in queues.items()} == {"orders.cancel": (1, None)}
 
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
-def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes) -> None:
+def test_a_time_that_is_none_takes_no_metrics_along(client: redis.Redis, said: bytes) -> None:
     """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""
-    server.flush()
-    with redis.Redis(port=server.port) as client:
-        client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
-        found = BrokerProbe(client, ["orders.close"])().queues["orders.close"]
+    client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
+    found = BrokerProbe(client, ["orders.close"])().queues["orders.close"]
     assert (found.waiting, found.oldest) == (1, None)
 
 

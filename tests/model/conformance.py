@@ -26,10 +26,14 @@ RECORD = RECORD_KEY.format("id")
 
 
 @cache
-def report(text: str = "accepted") -> Report:
-    """The report that the table calls so."""
+def _report(text: str) -> Report:
     of, reason = Outcome(outcome(text)), REASONS.get(outcome(text), Reason.LOST_REPLY)
     return Report(command_id="id", command="withdraw", outcome=of, reason=reason, message=text, fingerprint="f" * 64)
+
+
+def report(text: str = "accepted", **changes: Any) -> Report:
+    """The report that the table calls so; of a withdrawal, unless told otherwise."""
+    return _report(text).model_copy(update=changes)
 
 
 def claim(command_id: str = "id", token: str = "1", **changes: Any) -> Claim:

@@ -2,22 +2,26 @@
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.model.conformance import LEASE_ENDS, InMemory, OnServer, UnderTest, do, expected, record_of
-from tests.model.transition_table import ABSENT, SENDING, TABLE, UNKNOWN, Ask, Rec, Table
+from tests.model.transition_table import ABSENT, SENDING, TABLE, UNKNOWN, WAITING, Ask, Rec, Table
 from tests.servers import Server
 from worker.ledger.connection import connect
 
-workers = st.integers(1, 3)
+workers, counts, flags = st.integers(1, 3), st.integers(1, 4), st.booleans()
 reports = st.sampled_from(["accepted", "rejected", "not_sent", "unknown", "unknown/2"])
+found = st.builds(Rec, st.sampled_from([SENDING, WAITING]), workers, tries=counts)
+MOVES = {
+    "begin": {"attempt": counts, "halted": flags, "same_arguments": st.sampled_from([True, True, True, False])},
+    "renew": {},
+    "pause": {"tainted": flags},
+    "settle": {"report": reports},
+    "abandon": {"report": st.just("unknown"), "dead": found},
+    "refuse": {"report": st.just("not_sent"), "same_arguments": flags},
+    "resolve": {"report": reports},
+}
+asks = st.one_of(*(st.builds(Ask, st.just(move), workers, **more) for move, more in MOVES.items()))
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -25,79 +29,50 @@ class LedgerMachine(RuleBasedStateMachine):
 
     server: Server
 
-    def __init__(self) -> None:
-        super().__init__()
+    @initialize(repeatable=flags)
+    def start(self, repeatable: bool) -> None:
         self.client = connect(self.server.url(2))
         self.client.flushdb()
         self.ledgers: list[UnderTest] = [InMemory(), OnServer(self.client, disk_ms=0)]
-        self.table, self.rec, self.before, self.ask, self.repeatable = Table(TABLE), Rec(), Rec(), LEASE_ENDS, False
+        self.table, self.rec, self.repeatable = Table(TABLE), Rec(), repeatable
 
-    @initialize(repeatable=st.booleans())
-    def choose(self, repeatable: bool) -> None:
-        self.repeatable = repeatable
-
+    @rule(ask=asks)
     def move(self, ask: Ask) -> None:
-        """The move on the table and on both ledgers."""
-        self.before, self.ask = self.rec, ask
-        _, row, self.rec = self.table.ask(self.rec, ask)
+        """The move on the table and on both ledgers. An owner that pauses forgets no doubt, and has a new one only
+        about what may be repeated."""
+        before = self.rec
+        ask = ask._replace(repeatable=self.repeatable, tries=before.tries, sent=before.sent + 1)
+        ask = ask._replace(tainted=before.tainted or (ask.tainted and self.repeatable))
+        if before.state == ABSENT:
+            ask = ask._replace(same_arguments=True)
+        _, row, self.rec = self.table.ask(before, ask)
         for ledger in self.ledgers:
             assert (do(ledger, ask), record_of(ledger)) == (expected(row, ask, self.rec), self.rec)
-
-    @rule(token=workers, attempt=st.integers(1, 3), halted=st.booleans(), same=st.integers(0, 5))
-    def begin(self, token: int, attempt: int, halted: bool, same: int) -> None:
-        self.move(Ask("begin", token, attempt, self.repeatable, halted, bool(same) or self.rec.state == ABSENT))
-
-    @rule(token=workers)
-    def renew(self, token: int) -> None:
-        self.move(Ask("renew", token))
-
-    @rule(token=workers, doubt=st.booleans())
-    def pause(self, token: int, doubt: bool) -> None:
-        """As an owner does it: it forgets no doubt."""
-        tainted = self.rec.tainted or (doubt and self.repeatable)
-        self.move(Ask("pause", token, tries=self.rec.tries, sent=self.rec.sent + 1, tainted=tainted))
-
-    @precondition(lambda self: self.rec.state != ABSENT)
-    @rule(token=workers, report=reports)
-    def settle(self, token: int, report: str) -> None:
-        self.move(Ask("settle", token, report=report))
-
-    @rule(token=workers, dead=workers, state=st.sampled_from([SENDING, "WAITING"]), tries=st.integers(1, 4))
-    def abandon(self, token: int, dead: int, state: str, tries: int) -> None:
-        self.move(Ask("abandon", token, report="unknown", dead=Rec(state, dead, tries=tries)))
-
-    @rule(token=workers, same=st.booleans())
-    def refuse(self, token: int, same: bool) -> None:
-        self.move(Ask("refuse", token, same_arguments=same or self.rec.state == ABSENT, report="not_sent"))
-
-    @rule(report=reports)
-    def resolve(self, report: str) -> None:
-        self.move(Ask("resolve", report=report))
+        self.holds(before, ask, self.rec)
 
     @rule()
     def lease_ends(self) -> None:
-        self.before, self.ask, self.rec = self.rec, LEASE_ENDS, self.rec._replace(lease=False)
+        self.rec = self.rec._replace(lease=False)
         for ledger in self.ledgers:
             do(ledger, LEASE_ENDS)
 
-    @invariant()
-    def holds(self) -> None:
-        """Fences only grow, doubt is never forgotten, an end stays an end, and a send is taken over only where it may
-        be repeated, in doubt."""
-        before, after, ask = self.before, self.rec, self.ask
+    def holds(self, before: Rec, ask: Ask, after: Rec) -> None:
+        """Fences only grow, doubt is never forgotten, an end stays an end, only an owner or, after its lease, another
+        moves what is open, and a send is taken over only where it may be repeated, in doubt."""
         assert after.fence - before.fence in (0, 1)
         assert after.tainted >= before.tainted
-        if before.report != after.report and before.report:
+        if before.report and before.report != after.report:
             assert before.state == UNKNOWN
             assert ask.move == "resolve" or (ask.move == "settle" and ask.token == before.token)
+        if after != before and before.lease:
+            assert ask.token == before.token
         if before.state == SENDING and after.token != before.token:
             assert self.repeatable
             assert after.tainted
-        if after != before and ask.token != before.token and before.state != ABSENT and ask.move != "resolve":
-            assert not before.lease or ask is LEASE_ENDS
 
     def teardown(self) -> None:
-        self.client.close()
+        if hasattr(self, "client"):
+            self.client.close()
 
 
 def test_any_sequence_of_moves() -> None:
