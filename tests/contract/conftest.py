@@ -35,8 +35,7 @@ class ScriptedReads:
 
     clock: TurnedClock
     shown: VenueSnapshot = field(default_factory=VenueSnapshot)
-    offset: int | None = 0
-    """How far its clock is ahead of ours, ms; None when it does not tell its time."""
+    offset: int | None = 0  # how far its clock is ahead of ours, ms; None when it does not tell its time
     windows: list[Window] = field(default_factory=list)
 
     def visit(self, account: Account) -> Self:

@@ -70,12 +70,14 @@ def read(ledger: Ledger, command_id: str = "id") -> Record:
 
 
 @pytest.mark.parametrize("repeatable", [False, True], ids=["withdraw", "cancel"])
-def test_every_call_answers_and_does_what_the_table_says(under_test: UnderTest, repeatable: bool) -> None:
+def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed(
+    under_test: UnderTest, repeatable: bool
+) -> None:
     """Begins, repeated ones, takeovers, renewals, pauses, ends, late ends, refusals, abandoned and resolved ones: by
-    the owner and by another, while the lease lasts and after."""
-    agreement = compare(TABLE, repeatable, under_test, briefly=True)
-    assert not agreement.difference
-    assert len(TABLE.keys() - agreement.rows) == 1, "a send is orphaned, or it is taken over"
+    the owner and by another, while the lease lasts and after. On a server the counters are not tried in every way."""
+    used = compare(TABLE, repeatable, under_test, briefly=isinstance(under_test, OnServer))
+    other = "begin: orphaned send" if repeatable else "begin: take over a send"
+    assert TABLE.keys() - used == {other}
 
 
 def test_a_record_keeps_the_arguments_and_the_first_begin(ledger: Ledger) -> None:

@@ -18,10 +18,8 @@ class Break:
     """One thing done wrong."""
 
     config: Config
-    finds: str
-    """How the rule begins that the search then finds broken."""
-    steps: str = ""
-    """What the worker, or the world, does wrong."""
+    finds: str  # how the rule begins that the search then finds broken
+    steps: str = ""  # what the worker, or the world, does wrong
     rows: Mapping[str, Row] = field(default_factory=lambda: TABLE)
 
     def world(self) -> Config:

@@ -24,11 +24,9 @@ class Result:
 
     states: int
     steps: int
-    broken: str = ""
-    """The rule, or nothing when all hold everywhere."""
+    broken: str = ""  # the rule, or nothing when all hold everywhere
     trace: tuple[str, ...] = ()
-    stuck: int = 0
-    """States from which no end can be reached any more."""
+    stuck: int = 0  # states from which no end can be reached any more
 
 
 def search(config: Config) -> Result:

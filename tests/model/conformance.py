@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -224,23 +224,16 @@ def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
         yield Ask("resolve", report=text)
 
 
-@dataclass
-class Agreement:
-    """What was compared."""
+def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, briefly: bool = False) -> set[str]:
+    """Make every call in every record that is reached with three tries, two owners and two sends; ``briefly``: each
+    call once for all records that differ in their counters alone. The names of the rows that were used.
 
-    records: int = 1
-    calls: int = 0
-    rows: frozenset[str] = frozenset()
-    """The rows that were used."""
-    difference: str = ""
-
-
-def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, briefly: bool = False) -> Agreement:
-    """Every call in every record that is reached with three tries, two owners and two sends; stops at a difference.
-    ``briefly``: each call once for all records that differ in their counters alone."""
-    table, found = Table(rows), Agreement()
+    Raises:
+        AssertionError: the table and the ledger say or do something else.
+    """
+    table, used, seen = Table(rows), set(), set()
     saved = {Rec(): under.save()}
-    queue, seen = deque(saved), set()
+    queue = deque(saved)
     while queue:
         rec = queue.popleft()
         for ask in (LEASE_ENDS, *asks(rec, repeatable)):
@@ -252,15 +245,11 @@ def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, brie
             if briefly and kind in seen:
                 continue
             seen.add(kind)
-            found.rows |= {name}
+            used.add(name)
             under.restore(saved[rec])
             said = do(under, ask), record_of(under)
-            found.calls += 1
-            if said != (wanted, after):
-                found.difference = f"{ask}\n  in {rec}\n  table:  {wanted} {after}\n  ledger: {said}"
-                return found
+            assert said == (wanted, after), f"{ask}\n  in {rec}\n  ledger: {said}\n  table:  {wanted} {after}"
             if after not in saved and after.tries <= 3 and after.fence <= 2 and after.sent <= 2:
                 saved[after] = under.save()
                 queue.append(after)
-    found.records = len(saved)
-    return found
+    return used

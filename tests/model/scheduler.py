@@ -38,17 +38,12 @@ class Task:
 
     name: str
     process: Process
-    run: Callable[[], bool]
-    """Says whether the message may be acknowledged."""
-    again: Callable[[], None]
-    """Delivers it again some time."""
+    run: Callable[[], bool]  # says whether the message may be acknowledged
+    again: Callable[[], None]  # delivers it again some time
     wake: float = 0.0
-    begun: str = ""
-    """The command whose next send the ledger has confirmed to have begun."""
-    readings: list[int] = field(default_factory=list)
-    """What the clock said since the present request was asked for."""
-    baton: threading.Semaphore | None = None
-    """What it waits for, once it has started."""
+    begun: str = ""  # the command whose next send the ledger has confirmed to have begun
+    readings: list[int] = field(default_factory=list)  # what the clock said since the present request was asked for
+    baton: threading.Semaphore | None = None  # what it waits for, once it has started
 
     @property
     def ready_at(self) -> float:
@@ -64,8 +59,7 @@ class Weather:
     kills: int = 0
     freeze: float = 0.0
     slow: float = 0.3
-    stay: float = 0.6
-    """How often the same task goes on."""
+    stay: float = 0.6  # how often the same task goes on
     ambush: list[tuple[str, str]] = field(default_factory=list)
     """Where the next process to come by is killed or frozen: a part of the point's label, and which of the two."""
 

@@ -116,10 +116,8 @@ class Sent:
     """One request as it left, for the judge."""
 
     command_id: str
-    confirmed: bool
-    """Whether the ledger had confirmed a begin to this task since its last send."""
-    readings: tuple[int, ...]
-    """What the clock said since the connection was open."""
+    confirmed: bool  # whether the ledger had confirmed a begin to this task since its last send
+    readings: tuple[int, ...]  # what the clock said since the connection was open
     timestamp: int | None
     signature: str
 

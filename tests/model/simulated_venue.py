@@ -47,10 +47,8 @@ class Chances:
     lost: float = 0.1
     late: float = 0.05
     lies: float = 0.1
-    cached: float = 0.0
-    """Of a reconcile's runs: those that a cache answers, as of before the first command."""
-    undone: float = 0.0
-    """Of withdrawals: those that the venue rejects after it took them."""
+    cached: float = 0.0  # of a reconcile's runs: those that a cache answers, as of before the first command
+    undone: float = 0.0  # of withdrawals: those that the venue rejects after it took them
 
 
 @dataclass
@@ -59,14 +57,11 @@ class Venue:
 
     scheduler: Scheduler
     chances: Chances
-    book: list[str] = field(default_factory=list)
-    """Ids of commands, one for each execution."""
+    book: list[str] = field(default_factory=list)  # ids of commands, one for each execution
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The records of what was executed, as the lists show them."""
-    undone: dict[str, int] = field(default_factory=dict)
-    """Ids of withdrawals that were rejected later, and when."""
-    cached: bool = False
-    """Whether reads are answered out of a cache now."""
+    undone: dict[str, int] = field(default_factory=dict)  # ids of withdrawals that were rejected later, and when
+    cached: bool = False  # whether reads are answered out of a cache now
 
     def answer(self, request: requests.PreparedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""

@@ -30,12 +30,9 @@ class Break:
     owner: Any
     name: str
     change: Change
-    people: str = ""
-    """Who settles unknowns then: see :class:`tests.model.simulated_world.World`."""
-    also: str = ""
-    """Another function of the same owner that is changed alike."""
-    first_seed: int = 0
-    """Where the search begins: above 0 for what is rare."""
+    people: str = ""  # who settles unknowns then: see :class:`tests.model.simulated_world.World`
+    also: str = ""  # another function of the same owner that is changed alike
+    first_seed: int = 0  # where the search begins: above 0 for what is rare
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
         for name in filter(None, (self.name, self.also)):

@@ -12,15 +12,6 @@ from tests.model.transition_table import TABLE, Row, always
 from tests.model.worlds import BY_TOKEN_ALONE, CANNOT_HOLD, HALTED_FIRST, HOLD, HOLES
 
 
-@pytest.mark.parametrize("repeatable", [False, True], ids=["withdraw", "cancel"])
-def test_the_table_is_what_the_ledger_does_in_every_reachable_record_and_every_row_is_needed(repeatable: bool) -> None:
-    """Else the search would prove something about another ledger."""
-    agreement = compare(TABLE, repeatable, InMemory())
-    assert not agreement.difference
-    other = "begin: take over a send" if not repeatable else "begin: orphaned send"
-    assert TABLE.keys() - agreement.rows == {other}
-
-
 @pytest.mark.parametrize(
     ("rows", "asked"),
     [
@@ -29,9 +20,11 @@ def test_the_table_is_what_the_ledger_does_in_every_reachable_record_and_every_r
         (HALTED_FIRST, "begin"),
     ],
 )
-def test_another_table_is_told_apart(rows: Mapping[str, Row], asked: str) -> None:
-    """Among them those of the ledger as it once was, with the holes that the search found."""
-    assert f"move='{asked}'" in compare(rows, False, InMemory()).difference
+def test_another_table_is_told_apart_from_the_ledger(rows: Mapping[str, Row], asked: str) -> None:
+    """Among them those of the ledger as it once was, with the holes that the search found. That this table is the
+    ledger's, the contract suite tests; else the search would prove something about another ledger."""
+    with pytest.raises(AssertionError, match=f"move='{asked}'"):
+        compare(rows, False, InMemory())
 
 
 @pytest.mark.parametrize("name", HOLD)

@@ -26,8 +26,7 @@ class Rec(NamedTuple):
     tries: int = 0
     sent: int = 0
     tainted: bool = False
-    report: str = ""
-    """An outcome; ``unknown/2`` is another report with the outcome ``unknown``."""
+    report: str = ""  # an outcome; ``unknown/2`` is another report with the outcome ``unknown``
 
 
 class Ask(NamedTuple):
@@ -40,8 +39,7 @@ class Ask(NamedTuple):
     halted: bool = False
     same_arguments: bool = True
     report: str = ""
-    dead: Rec = Rec()
-    """For ``abandon``: the record as it was when it was found orphaned."""
+    dead: Rec = Rec()  # for ``abandon``: the record as it was when it was found orphaned
     tries: int = 0
     sent: int = 0
     tainted: bool = False
@@ -122,8 +120,7 @@ class Row:
     move: str
     states: tuple[str, ...]
     answer: str
-    event: str = ""
-    """The line that the journal gets, if any."""
+    event: str = ""  # the line that the journal gets, if any
     guard: Guard = always
     effect: Effect = lambda rec, _: rec
 

@@ -18,24 +18,16 @@ class Worker(NamedTuple):
 
     at: str = "idle"
     """What it does next: a method of :class:`tests.model.steps.Steps`; or ``idle``, ``done``, ``dead``."""
-    epoch: int = 0
-    """Each execution has a token of its own."""
-    refusing: bool = False
-    """Whether it ends the command without executing it: not permitted, account unknown, halted."""
+    epoch: int = 0  # each execution has a token of its own
+    refusing: bool = False  # whether it ends the command without executing it: not permitted, account unknown, halted
     attempt: int = 0
-    left: int = 0
-    """How many attempts it may still make."""
-    tainted: bool = False
-    """What it believes of earlier attempts; the record has its own word."""
-    request: str = ""
-    """Of the present attempt: ``fresh`` or ``stale`` once signed, then what the venue answered."""
-    signed: int = 0
-    """The attempt the signature was made for."""
-    begun: int = 0
-    """The attempt that the ledger has confirmed to this worker."""
+    left: int = 0  # how many attempts it may still make
+    tainted: bool = False  # what it believes of earlier attempts; the record has its own word
+    request: str = ""  # of the present attempt: ``fresh`` or ``stale`` once signed, then what the venue answered
+    signed: int = 0  # the attempt the signature was made for
+    begun: int = 0  # the attempt that the ledger has confirmed to this worker
     report: str = ""
-    dead: Rec = Rec()
-    """The record as it was found orphaned."""
+    dead: Rec = Rec()  # the record as it was found orphaned
 
 
 class State(NamedTuple):
@@ -44,14 +36,11 @@ class State(NamedTuple):
     rec: Rec
     workers: tuple[Worker, ...]
     executed: int = 0
-    late: int = 0
-    """Requests on the wire that nobody waits for any more and the venue would still take."""
-    doubts: int = 0
-    """Requests that left and whose fate was never proven to anybody."""
+    late: int = 0  # requests on the wire that nobody waits for any more and the venue would still take
+    doubts: int = 0  # requests that left and whose fate was never proven to anybody
     past_deadline: bool = False
     halt: int = HALT_NEVER
-    delivered: int = 0
-    """Which reports were handed to the result backend, as bits."""
+    delivered: int = 0  # which reports were handed to the result backend, as bits
     resolved: bool = False
     denied: bool = False
     """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
@@ -62,12 +51,9 @@ class Step(NamedTuple):
 
     label: str
     state: State
-    row: str = ""
-    """The row of the table that moved the ledger, if one did."""
-    by: int = -1
-    """The worker, or -1 for time, the venue and operators."""
-    act: str = ""
-    """``sign`` or ``send``, which rules look at."""
+    row: str = ""  # the row of the table that moved the ledger, if one did
+    by: int = -1  # the worker, or -1 for time, the venue and operators
+    act: str = ""  # ``sign`` or ``send``, which rules look at
 
 
 @dataclass(frozen=True)
@@ -79,8 +65,7 @@ class Config:
     workers: tuple[str, ...] = ("able", "able")
     """``unable`` ones can't execute the command: their account is not configured."""
     attempts: int = 2
-    window: bool = True
-    """Whether the venue refuses signatures that are too old; a cancel has no timestamp."""
+    window: bool = True  # whether the venue refuses signatures that are too old; a cancel has no timestamp
     deadline: bool = False
     halts: bool = False
     operator: str = ""
@@ -89,8 +74,7 @@ class Config:
     lists: bool = False
     """Whether the lists that an operator reads lie: some come out of a cache, and a withdrawal may be rejected after it
     was taken."""
-    sign_first: bool = True
-    """Whether the lease is looked at after signing, as the executor does it: see docs/model.md."""
+    sign_first: bool = True  # whether the lease is looked at after signing, as the executor does it: see docs/model.md
     not_a_byte_late: bool = False
     """Whether to demand that nothing leaves after the deadline, and not only that nothing is signed."""
     broken: frozenset[str] = frozenset()
