@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import pytest
+import redis
 
 from producers.commands import Close, Command, parse_command
 from producers.report import Outcome, Report
@@ -55,9 +56,8 @@ class ScriptedReads:
 class OperatorFixture:
     """An operator and a reconciler over one empty server."""
 
-    def __init__(self, server: Server) -> None:
-        server.flush()
-        self.client = connect(server.url(2))
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
         self.clock = TurnedClock(ms=time.time_ns() // 1_000_000)
         self.ledger = RedisLedger(self.client)
         self.desk = OperatorService(self.client, self.ledger, self.clock)
@@ -118,7 +118,21 @@ class OperatorFixture:
 
 
 @pytest.fixture
-def operator(server: Server) -> Iterator[OperatorFixture]:
-    made = OperatorFixture(server)
-    yield made
-    made.client.close()
+def client(server: Server) -> Iterator[redis.Redis]:
+    """A client of an empty ledger."""
+    server.flush()
+    with connect(server.url(2)) as made:
+        yield made
+
+
+@pytest.fixture
+def broker(server: Server) -> Iterator[redis.Redis]:
+    """A client of an empty broker."""
+    server.flush()
+    with redis.Redis(port=server.port) as made:
+        yield made
+
+
+@pytest.fixture
+def operator(client: redis.Redis) -> OperatorFixture:
+    return OperatorFixture(client)

@@ -27,13 +27,6 @@ from worker.ledger.redis import RedisLedger
 UNKNOWN = report("unknown")
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[redis.Redis]:
-    server.flush()
-    with connect(server.url(2)) as made:
-        yield made
-
-
 @contextmanager
 def configured(client: redis.Redis, **settings: str) -> Iterator[None]:
     """The server, with these settings for a while."""

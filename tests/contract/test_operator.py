@@ -10,7 +10,6 @@ import redis
 from producers.commands import COMMANDS
 from producers.report import Outcome, Report
 from tests.contract.conftest import CLOSE, OperatorFixture
-from tests.servers import Server
 from worker.broker.dead_letters import dead_letters
 from worker.ledger.base import Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, scope
@@ -168,15 +167,13 @@ def test_who_follows_the_journal_from_a_place_on_is_told_what_came_behind_it_and
 # -- dead messages -----------------------------------------------------------------------------------------------------
 
 
-def test_dead_messages_are_listed_without_what_is_in_them(server: Server) -> None:
+def test_dead_messages_are_listed_without_what_is_in_them(broker: redis.Redis) -> None:
     """Task and id where they can be read; of the rest how it begins."""
-    server.flush()
     message = {"headers": {"task": "orders.nonsense", "id": "7"}, "body": "c2VjcmV0"}
-    with redis.Redis(port=server.port) as broker:
-        for raw in (json.dumps(message).encode(), b"\x80\x04pickled", b"hello", b'{"secret": "s3cret"}'):
-            broker.lpush("orders.close.dead", raw)
-        broker.set("not.a.list.dead", "x")
-        ((queue, count, letters),) = list(dead_letters(broker))
+    for raw in (json.dumps(message).encode(), b"\x80\x04pickled", b"hello", b'{"secret": "s3cret"}'):
+        broker.lpush("orders.close.dead", raw)
+    broker.set("not.a.list.dead", "x")
+    ((queue, count, letters),) = list(dead_letters(broker))
     assert (queue, count) == ("orders.close", 4)
     assert [letter.index for letter in letters] == [0, 1, 2, 3]
     fields, text, binary, task = letters
@@ -201,12 +198,10 @@ def test_dead_messages_are_listed_without_what_is_in_them(server: Server) -> Non
     ],
 )
 def test_why_a_message_is_dead_is_told_where_its_envelope_says(
-    server: Server, queue: str, changes: dict[str, Any], why: str
+    broker: redis.Redis, queue: str, changes: dict[str, Any], why: str
 ) -> None:
     """By the rules by which the server put it there; what stood among the unacked is read through its brackets."""
-    server.flush()
     message: Any = {"headers": {"task": "orders.close", "id": "7"}, "content-encoding": "utf-8", "body": "", **changes}
-    with redis.Redis(port=server.port) as broker:
-        broker.lpush(f"{queue}.dead", json.dumps([message, "", "orders.close"] if queue == "unacked" else message))
-        ((_, _, (letter,)),) = dead_letters(broker)
+    broker.lpush(f"{queue}.dead", json.dumps([message, "", "orders.close"] if queue == "unacked" else message))
+    ((_, _, (letter,)),) = dead_letters(broker)
     assert letter.why == why

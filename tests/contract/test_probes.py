@@ -67,17 +67,10 @@ def test_a_replica_takes_no_writes() -> None:
         assert server_state(client).writable is False
 
 
-@pytest.fixture
-def client(server: Server) -> Iterator[redis.Redis]:
-    server.flush()
-    with redis.Redis(port=server.port) as made:
-        yield made
-
-
-def test_a_server_that_limits_its_memory_says_so(client: redis.Redis) -> None:
-    client.config_set("maxmemory", 123_456_789)
-    assert server_state(client).memory_max == 123_456_789
-    client.config_set("maxmemory", 0)
+def test_a_server_that_limits_its_memory_says_so(broker: redis.Redis) -> None:
+    broker.config_set("maxmemory", 123_456_789)
+    assert server_state(broker).memory_max == 123_456_789
+    broker.config_set("maxmemory", 0)
 
 
 def test_unknowns_by_account_and_age(operator: OperatorFixture) -> None:
@@ -103,34 +96,34 @@ def test_halts_by_scope_and_the_number_of_intents(operator: OperatorFixture) -> 
     assert state.intents == 2
 
 
-def test_queues(client: redis.Redis) -> None:
+def test_queues(broker: redis.Redis) -> None:
     """Lengths, and the age of what will be taken next, of every priority; bytes that are no text break nothing."""
-    client.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
-    client.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
-    client.lpush("p:orders.cancel", b"\xff\xfe")
-    client.lpush("p:orders.cancel.dead", b"x")
-    client.hset("p:unacked", "tag", "message")
-    client.lpush("p:unacked.dead", b"x", b"y")
-    state = BrokerProbe(client, ["orders.close", "orders.cancel"], "p:")()
+    broker.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
+    broker.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
+    broker.lpush("p:orders.cancel", b"\xff\xfe")
+    broker.lpush("p:orders.cancel.dead", b"x")
+    broker.hset("p:unacked", "tag", "message")
+    broker.lpush("p:unacked.dead", b"x", b"y")
+    state = BrokerProbe(broker, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
     assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
     assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
-def test_a_queue_that_is_no_list_hides_no_other(client: redis.Redis) -> None:
+def test_a_queue_that_is_no_list_hides_no_other(broker: redis.Redis) -> None:
     """Nor does a message that is longer than any command: its length is not asked for."""
-    client.set("orders.close", "x")
-    client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
-    queues = BrokerProbe(client, ["orders.close", "orders.cancel"])().queues
+    broker.set("orders.close", "x")
+    broker.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
+    queues = BrokerProbe(broker, ["orders.close", "orders.cancel"])().queues
     assert {name: (queue.waiting, queue.oldest) for name, queue in queues.items()} == {"orders.cancel": (1, None)}
 
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
-def test_a_time_that_is_none_takes_no_metrics_along(client: redis.Redis, said: bytes) -> None:
+def test_a_time_that_is_none_takes_no_metrics_along(broker: redis.Redis, said: bytes) -> None:
     """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""
-    client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
-    found = BrokerProbe(client, ["orders.close"])().queues["orders.close"]
+    broker.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
+    found = BrokerProbe(broker, ["orders.close"])().queues["orders.close"]
     assert (found.waiting, found.oldest) == (1, None)
 
 

@@ -52,21 +52,15 @@ def servers() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def pair(servers: Pair) -> Pair:
-    """The same, empty, and followed."""
+def alone(servers: Pair) -> Pair:
+    """The same, empty, after the replica was killed."""
     servers.primary.flush()
     if servers.replica.process is None:
         servers.replica.start()
     servers.until_followed(1)
+    servers.replica.kill()
+    servers.until_followed(0)
     return servers
-
-
-@pytest.fixture
-def alone(pair: Pair) -> Pair:
-    """The replica is away."""
-    pair.replica.kill()
-    pair.until_followed(0)
-    return pair
 
 
 def ledger(pair: Pair, within_ms: int = 100, **replicas: int) -> RedisLedger:

@@ -2,18 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis
 
 from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
 from tests.model.conformance import claim, report
-from tests.servers import Server
 from tests.twins import START_MS, TurnedClock
 from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, LostCommandPublisher
 from worker.ledger.base import Begun, Busy, Ended, Progress
-from worker.ledger.connection import connect
 from worker.ledger.redis import RedisLedger
 
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
@@ -51,12 +48,10 @@ class SweeperFixture:
 
 
 @pytest.fixture
-def sweeping(server: Server) -> Iterator[SweeperFixture]:
+def sweeping(client: redis.Redis) -> SweeperFixture:
     """A sweeper, and one intent."""
-    server.flush()
-    with connect(server.url(2)) as client:
-        write_intents(client, [INTENT])
-        yield SweeperFixture(client)
+    write_intents(client, [INTENT])
+    return SweeperFixture(client)
 
 
 EMPTY = None

@@ -1,18 +1,16 @@
 """A newer and an older worker side by side: each reads what the other has written, as in a rolling deploy."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from producers.report import Reason, Report, report_in
 from tests.model.conformance import claim, report
-from tests.servers import Server
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Ended, Orphaned, State
-from worker.ledger.connection import connect
 from worker.ledger.keys import JOURNAL_KEY, RECORD_KEY
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import OperatorService
@@ -46,24 +44,23 @@ RECORD = RECORD_KEY.format("x")
 
 
 @pytest.fixture
-def ledger(server: Server) -> Iterator[RedisLedger]:
-    """An empty one."""
-    server.flush()
-    with connect(server.url(2)) as client:
-        yield RedisLedger(client, disk_ms=0)
+def ledger(client: redis.Redis) -> RedisLedger:
+    return RedisLedger(client, disk_ms=0)
 
 
-def write(ledger: RedisLedger, **fields: str) -> None:
+def write(client: redis.Redis, **fields: str) -> None:
     """A record as the first version wrote it, and these fields."""
-    ledger._client.hset(RECORD, mapping={**FIRST_VERSION, "lease_until": "1", **fields})
+    client.hset(RECORD, mapping={**FIRST_VERSION, "lease_until": "1", **fields})
 
 
 @pytest.mark.parametrize("more", [{}, FROM_THE_FUTURE], ids=["older", "newer"])
-def test_a_record_of_another_version_is_respected(ledger: RedisLedger, more: dict[str, str]) -> None:
+def test_a_record_of_another_version_is_respected(
+    client: redis.Redis, ledger: RedisLedger, more: dict[str, str]
+) -> None:
     """Its lease keeps us out; after it, its send is an orphan; and what it says is never sent again."""
-    write(ledger, **more, state="SENDING", lease_until="99999999999999")
+    write(client, **more, state="SENDING", lease_until="99999999999999")
     assert isinstance(ledger.begin(CLAIM, 1), Busy)
-    write(ledger)
+    write(client)
     found = ledger.begin(CLAIM, 1)
     assert isinstance(found, Orphaned)
     assert ledger.abandon(CLAIM, found, REPORT)
@@ -71,21 +68,21 @@ def test_a_record_of_another_version_is_respected(ledger: RedisLedger, more: dic
     record = ledger.read("x")
     assert record is not None
     assert (record.state, record.report) == (State.UNKNOWN, REPORT)
-    assert ledger._client.hgetall(RECORD).items() >= more.items()
+    assert client.hgetall(RECORD).items() >= more.items()
 
 
-def test_where_an_older_worker_sent_it_nobody_knows(ledger: RedisLedger) -> None:
+def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis, ledger: RedisLedger) -> None:
     """Taken over by this one, it may have been sent to both places."""
-    write(ledger, state="WAITING")
+    write(client, state="WAITING")
     assert isinstance(ledger.begin(replace(CLAIM, place="here"), 1), Begun)
     record = ledger.read("x")
     assert record is not None
     assert record.place == ""
 
 
-def test_a_report_of_a_newer_version_is_read_and_handed_on(ledger: RedisLedger) -> None:
+def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis, ledger: RedisLedger) -> None:
     """Fields and words that were added since: a sender that is older still learns the outcome."""
-    write(ledger, state="UNKNOWN", report=json.dumps(NEWER_REPORT))
+    write(client, state="UNKNOWN", report=json.dumps(NEWER_REPORT))
     answer = ledger.begin(CLAIM, 1)
     assert isinstance(answer, Ended)
     assert (answer.report.outcome, answer.report.reason) == ("unknown", "struck_by_lightning")
@@ -121,10 +118,9 @@ def test_a_known_reason_is_still_the_word_that_programs_compare() -> None:
     assert Report.model_validate_json(REPORT.model_dump_json()).reason is Reason.CRASHED
 
 
-def test_a_journal_of_a_newer_version_is_read(ledger: RedisLedger) -> None:
+def test_a_journal_of_a_newer_version_is_read(client: redis.Redis, ledger: RedisLedger) -> None:
     """Events and fields that are not known yet are shown, and none of them hides a rival from a reconcile."""
     assert isinstance(ledger.begin(CLAIM, 1), Begun)
-    client = ledger._client
     client.xadd(JOURNAL_KEY, {"event": "teleport", "id": "y", "token": "t", "outcome": "", "to": "elsewhere"})
     events = [entry.fields["event"] for entry in OperatorService(client, ledger, SystemClock()).journal()]
     assert events == ["begin", "teleport"]
