@@ -52,36 +52,32 @@ class Task:
 
 
 @dataclass
-class Weather:
-    """How often what goes wrong; chances at each point."""
+class Chances:
+    """How often what goes wrong."""
 
-    kill: float = 0.0
-    kills: int = 0
-    freeze: float = 0.0
-    slow: float = 0.3
-    stay: float = 0.6  # how often the same task goes on
-    ambush: list[tuple[str, str]] = field(default_factory=list)
+    kill: float
+    kills: int  # at most
+    freeze: float
+    slow: float
+    stay: float  # of the same task, to go on
+    ambush: list[tuple[str, str]]
     """Where the next process to come by is killed or frozen: a part of the point's label, and which of the two."""
-
-    def at(self, label: str, random: random.Random) -> str:
-        """What happens here: ``kill``, ``freeze`` or nothing."""
-        for trap in self.ambush:
-            if trap[0] in label and random.random() < 0.7:
-                self.ambush.remove(trap)
-                return trap[1]
-        roll = random.random()
-        if roll < self.kill and self.kills > 0:
-            self.kills -= 1
-            return "kill"
-        return "freeze" if roll > 1 - self.freeze else ""
+    ledger_away: float
+    ledger_reply_lost: float
+    never_left: float
+    lost: float
+    late: float
+    lies: float
+    cached: float  # of a reconcile's runs: those that a cache answers, as of before the first command
+    undone: float  # of withdrawals: those that the venue rejects after it took them
 
 
 class Scheduler:
     """See the module."""
 
-    def __init__(self, seed: int, weather: Weather, start_ms: int, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, chances: Chances, start_ms: int, trace: Callable[[str], None] | None = None) -> None:
         self.random = random.Random(seed)
-        self.weather = weather
+        self.chances = chances
         self.now = float(start_ms)
         self._end = start_ms + END_MS
         self.tasks: list[Task] = []
@@ -124,7 +120,7 @@ class Scheduler:
             self.moved_after_death.append(f"{task.name}: {label}")
             raise Killed
         self.say(label)
-        happens = self.weather.at(label, self.random)
+        happens = self._happens(label)
         if happens == "kill":
             task.process.dead = True
             self.say(f"KILLED at {label}")
@@ -133,7 +129,7 @@ class Scheduler:
             seconds = self.random.choice((3, 12, 20, 40, 60, 120))
             task.process.frozen_until = self.now + seconds * 1000
             self.say(f"FROZEN for {seconds} s at {label}")
-        if not wait_ms and self.random.random() < self.weather.slow:
+        if not wait_ms and self.random.random() < self.chances.slow:
             wait_ms = self.random.choice((1, 5, 30, 400))
         task.wake = self.now + wait_ms
         following = self._pick()
@@ -145,13 +141,26 @@ class Scheduler:
         if task.process.dead or self.stuck:
             raise Killed
 
+    def _happens(self, label: str) -> str:
+        """What happens to a process here: ``kill``, ``freeze`` or nothing."""
+        random, chances = self.random, self.chances
+        for trap in chances.ambush:
+            if trap[0] in label and random.random() < 0.7:
+                chances.ambush.remove(trap)
+                return trap[1]
+        roll = random.random()
+        if roll < chances.kill and chances.kills > 0:
+            chances.kills -= 1
+            return "kill"
+        return "freeze" if roll > 1 - chances.freeze else ""
+
     def _pick(self) -> Task | None:
         while True:
             while self._events and self._events[0][0] <= self.now:
                 heapq.heappop(self._events)[2]()
             ready = [task for task in self.tasks if task.ready_at <= self.now]
             if ready:
-                if self.current in ready and self.random.random() < self.weather.stay:
+                if self.current in ready and self.random.random() < self.chances.stay:
                     return self.current
                 return ready[0] if len(ready) == 1 else self.random.choice(ready)
             times = [task.ready_at for task in self.tasks] + [event[0] for event in self._events[:1]]

@@ -1,14 +1,15 @@
 """Fakes around the real executor: clock, ledger, casebook and transport, with the scheduler's points in them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import requests
 
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
-from tests.model.simulated_venue import Chances, Venue, fields_of, id_of
+from tests.model.simulated_venue import Venue, fields_of, id_of
 from worker.ledger.base import Begun, Claim, LedgerUnavailable, State
 from worker.ledger.memory import MemoryLedger
 from worker.venues.http.base import HttpLimits, NoResponse, Response
@@ -46,14 +47,14 @@ def _over_network(move: str) -> Callable[..., Any]:
             label = f"{move} {rest[-1].outcome.value}"
         scheduler.point(f"{label}: asks")
         roll = scheduler.random.random()
-        if roll < self._chances.ledger_away:
+        if roll < scheduler.chances.ledger_away:
             scheduler.say(f"{label}: the ledger is away")
             raise LedgerUnavailable("the ledger can't be reached")
         answer = getattr(MemoryLedger, move)(self, claim, *rest)
         if scheduler.current is None or scheduler.current.process.dead:
             scheduler.moved_after_death.append(label)
         scheduler.point(f"{label}: {answer if isinstance(answer, bool) else type(answer).__name__}")
-        if roll > 1 - self._chances.ledger_reply_lost:
+        if roll > 1 - scheduler.chances.ledger_reply_lost:
             scheduler.say(f"{label}: the reply is lost")
             raise LedgerUnavailable("the reply was lost")
         if isinstance(answer, Begun):
@@ -70,45 +71,36 @@ class SimulatedLedger(MemoryLedger):
         _over_network(move) for move in ("begin", "renew", "pause", "settle", "refuse", "abandon")
     )
 
-    def __init__(self, scheduler: Scheduler, chances: Chances) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(lambda: int(scheduler.now))
-        self._scheduler, self._chances = scheduler, chances
+        self._scheduler = scheduler
 
     def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
         """The real journal, a stream, has the time of each line as well."""
         super()._write(event, command_id, token, outcome, at=str(int(self._scheduler.now)), **more)
 
 
-@dataclass
-class SimulatedCasebook:
+def casebook(ledger: SimulatedLedger) -> Any:
     """What a reconcile keeps and finds beside the records: see :class:`worker.reconciliation.store.ReconcileStore`."""
+    looks: dict[str, int] = {}
 
-    ledger: SimulatedLedger
-    looks: dict[str, int] = field(default_factory=dict)
+    def unknowns() -> list[tuple[str, int]]:
+        """Oldest first; since when, nobody asks here."""
+        return [(each, 0) for each, entry in ledger._entries.items() if entry.record.state is State.UNKNOWN]
 
-    def unknowns(self) -> list[tuple[str, int]]:
-        """Open unknowns, oldest first; since when, nobody asks here."""
-        entries = self.ledger._entries.items()
-        return [(command_id, 0) for command_id, entry in entries if entry.record.state is State.UNKNOWN]
-
-    def first_look(self, command_id: str) -> int | None:
-        return self.looks.get(command_id)
-
-    def note_look(self, command_id: str, at_ms: int) -> None:
-        self.looks.setdefault(command_id, at_ms)
-
-    def forget_look(self, command_id: str) -> None:
-        self.looks.pop(command_id, None)
-
-    def begun(self) -> "SimulatedCasebook":
-        return self
-
-    def begun_between(self, start_ms: int, end_ms: int, *_: Any) -> list[str]:
+    def begun_between(start_ms: int, end_ms: int, *_: Any) -> list[str]:
         """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
-        begun = (line for line in self.ledger.journal if line["event"] == "begin")
+        begun = (line for line in ledger.journal if line["event"] == "begin")
         return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
 
-    between = begun_between
+    return SimpleNamespace(
+        unknowns=unknowns,
+        first_absence_at=looks.get,
+        record_absence=looks.setdefault,
+        forget_look=lambda command_id: looks.pop(command_id, None),
+        begun=lambda: SimpleNamespace(between=begun_between),
+        begun_between=begun_between,
+    )
 
 
 @dataclass
@@ -131,7 +123,7 @@ class SimulatedTransport:
 
     def exchange(self, base_url: str, prepare: Callable[[], requests.PreparedRequest]) -> Response | NoResponse:
         """See :meth:`worker.venues.http.transport.Transport.exchange`."""
-        scheduler, random, chances = self._scheduler, self._scheduler.random, self._venue.chances
+        scheduler, random, chances = self._scheduler, self._scheduler.random, self._scheduler.chances
         scheduler.point("connects")
         if random.random() < chances.never_left:
             return NoResponse(left=False, message="no connection")

@@ -38,25 +38,10 @@ LISTS = {"/withdrawals": "/auth/withdraw"} | dict.fromkeys(("/orders", "/complet
 
 
 @dataclass
-class Chances:
-    """How often the ledger and the venue fail."""
-
-    ledger_away: float = 0.0
-    ledger_reply_lost: float = 0.0
-    never_left: float = 0.05
-    lost: float = 0.1
-    late: float = 0.05
-    lies: float = 0.1
-    cached: float = 0.0  # of a reconcile's runs: those that a cache answers, as of before the first command
-    undone: float = 0.0  # of withdrawals: those that the venue rejects after it took them
-
-
-@dataclass
 class Venue:
     """An exchange with a book. What it says is up to the seed; what it executes is written down."""
 
     scheduler: Scheduler
-    chances: Chances
     book: list[str] = field(default_factory=list)  # ids of commands, one for each execution
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The records of what was executed, as the lists show them."""
@@ -77,7 +62,7 @@ class Venue:
         if again and random.random() < 0.8:
             return _envelope(503, "The order was not found", {})
         record = self._record(path, fields)
-        if random.random() < self.chances.lies:
+        if random.random() < self.scheduler.chances.lies:
             if random.random() < 0.6:
                 self._execute(command_id, path, record)
             return self._lie(path, record)
@@ -104,7 +89,7 @@ class Venue:
         self.book.append(command_id)
         row = {**record, "path": path}
         self.rows.append(row)
-        if path == "/auth/withdraw" and self.scheduler.random.random() < self.chances.undone:
+        if path == "/auth/withdraw" and self.scheduler.random.random() < self.scheduler.chances.undone:
             delay = self.scheduler.random.choice((5_000, 100_000))
             self.scheduler.at(self.scheduler.now + delay, lambda: self._undo(command_id, row))
 

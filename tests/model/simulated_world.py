@@ -8,9 +8,9 @@ from typing import Any
 
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
-from tests.model.scheduler import Process, Scheduler, Weather
-from tests.model.simulated_parts import ProcessClock, SimulatedCasebook, SimulatedLedger, SimulatedTransport
-from tests.model.simulated_venue import KEY, SECRET, Chances, Venue
+from tests.model.scheduler import Chances, Process, Scheduler
+from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, casebook
+from tests.model.simulated_venue import KEY, SECRET, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
@@ -43,15 +43,13 @@ class World:
         pick = self.pick = random.Random(seed ^ 0x5EED)
         self.seed, self.people = seed, people
         # Storms of one kind find more than a little of everything.
-        weather = Weather(
+        chances = Chances(
             kill=pick.choice((0, 0.01, 0.05)),
             kills=pick.choice((1, 2, 3)),
             freeze=pick.choice((0, 0, 0.02, 0.1)),
             slow=pick.choice((0.1, 0.5)),
             stay=pick.choice((0.3, 0.8)),
             ambush=[(pick.choice(POINTS), pick.choice(("kill", "freeze"))) for _ in range(pick.choice((0, 1, 2, 3)))],
-        )
-        self.chances = Chances(
             ledger_away=pick.choice((0, 0, 0.1)),
             ledger_reply_lost=pick.choice((0, 0.02, 0.2)),
             never_left=pick.choice((0.02, 0.2)),
@@ -62,9 +60,9 @@ class World:
             undone=pick.choice((0, 0.5)),
         )
         self.processes: list[Process] = []
-        self.scheduler = Scheduler(seed, weather, START_MS, trace)
-        self.ledger = SimulatedLedger(self.scheduler, self.chances)
-        self.venue = Venue(self.scheduler, self.chances)
+        self.scheduler = Scheduler(seed, chances, START_MS, trace)
+        self.ledger = SimulatedLedger(self.scheduler)
+        self.venue = Venue(self.scheduler)
         self.envelopes: dict[str, Envelope] = {}
         self.run = Run([], self.ledger.journal)
 
@@ -183,7 +181,7 @@ class World:
         scheduler = self.scheduler
         return Reconciler(
             ledger=self.ledger,
-            casebook=SimulatedCasebook(self.ledger),
+            casebook=casebook(self.ledger),
             accounts={"main": ACCOUNT},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
             clock=SimpleNamespace(now_ms=lambda: int(scheduler.now), monotonic=lambda: scheduler.now / 1000),
@@ -194,7 +192,7 @@ class World:
     def _reconcile(self, reconciler: Reconciler, until: float) -> None:
         """A run over all unknowns, now and every other while. It takes no time: what comes between two reads is tried
         in tests/unit and tests/contract."""
-        self.venue.cached = self.scheduler.random.random() < self.chances.cached
+        self.venue.cached = self.scheduler.random.random() < self.scheduler.chances.cached
         for found in reconciler.all():
             self.scheduler.say(f"RECONCILE {found.command_id}: {found.finding}, {found.outcome}: {found.words[:80]}")
         if self.scheduler.now < until:
