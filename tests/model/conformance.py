@@ -1,4 +1,4 @@
-"""Both ledgers, asked in the table's words, and the table held against each of them."""
+"""Both ledgers, called in the words of the transition table, and a comparison of each with the table."""
 
 import json
 from collections import deque
@@ -21,7 +21,6 @@ LEASE_MS = 600_000
 """Longer than any test takes: leases end when a test says so."""
 HALT = Halted("ann", "venue on fire", 5)
 REASONS = {"accepted": Reason.OK, "rejected": Reason.REFUSED, "not_sent": Reason.UNAVAILABLE}
-LEASE_ENDS = Ask("the lease ends")
 RECORD = RECORD_KEY.format("id")
 
 
@@ -43,28 +42,27 @@ def claim(command_id: str = "id", token: str = "1", **changes: Any) -> Claim:
 
 
 class InMemory:
-    """The in-memory ledger, its command ``id`` saved and restored, and its leases ended, without waiting."""
+    """The in-memory ledger, and what tests do to its command ``id`` behind its back."""
 
     def __init__(self) -> None:
         self.now = 1_000_000
         self.ledger = MemoryLedger(lambda: self.now)
 
     def halt(self, *scopes: str) -> None:
-        """Halt these and no others."""
+        """Halt these scopes and no others."""
         self.ledger.halts = dict.fromkeys(scopes, HALT)
 
     def end_lease(self) -> None:
-        """Whoever owns the record has owned it for long enough."""
         self.now += LEASE_MS
 
     def new_events(self) -> list[str]:
-        """The journal's lines since the last call."""
+        """The events that were added to the journal since the last call."""
         events = [line["event"] for line in self.ledger.journal]
         self.ledger.journal.clear()
         return events
 
     def owner(self) -> tuple[str, int]:
-        """The record's token and attempt."""
+        """The token and the attempt in the record."""
         entry = self.ledger._entries["id"]
         return entry.token, entry.attempt
 
@@ -73,16 +71,15 @@ class InMemory:
         return self.now, copy(self.ledger._entries.get("id"))
 
     def restore(self, saved: Any) -> None:
-        """Put it back."""
+        """Put a saved record back, or the absence of one."""
         self.now, entry = saved
         self.ledger._entries = {"id": copy(entry)} if entry else {}
 
 
 class OnServer:
-    """The same of the ledger on a Redis-compatible server."""
+    """The ledger on a Redis-compatible server, with the methods of :class:`InMemory`."""
 
-    now = 1
-    """When leases are over that were ended here: long ago."""
+    now = 1  # leases that were ended here ended long ago
 
     def __init__(self, client: redis.Redis, **options: Any) -> None:
         self.client, self.ledger = client, RedisLedger(client, **options)
@@ -119,8 +116,24 @@ class OnServer:
 UnderTest = InMemory | OnServer
 
 
-def record_of(under: UnderTest) -> Rec:
-    """The record in the table's words."""
+def do(under: UnderTest, ask: Ask) -> tuple[str, str, Rec]:
+    """Call a ledger: its answer, the new event in its journal, and the record after the call."""
+    if ask.halted:
+        under.halt("*/*")
+    answer = _answer(under, ask)
+    if ask.halted:
+        under.halt()
+    return answer, "+".join(under.new_events()), _record(under)
+
+
+def expected(row: Row, ask: Ask, after: Rec) -> tuple[str, str, Rec]:
+    """What :func:`do` must return. After a settle or a resolve the ledger answers with the report that stands."""
+    if ask.move in ("settle", "resolve"):
+        return after.report if after.state in (*ENDED, ABSENT) else "", row.event, after
+    return row.answer, row.event, after
+
+
+def _record(under: UnderTest) -> Rec:
     record = under.ledger.read("id")
     if record is None:
         return Rec()
@@ -136,19 +149,6 @@ def record_of(under: UnderTest) -> Rec:
         tainted=bool(record.progress.tainted),
         report=record.report.message if record.report else "",
     )
-
-
-def do(under: UnderTest, ask: Ask) -> tuple[str, str]:
-    """Call the ledger: its answer, and the journal's new line."""
-    if ask is LEASE_ENDS:
-        under.end_lease()
-        return "", ""
-    if ask.halted:
-        under.halt("*/*")
-    answer = _answer(under, ask)
-    if ask.halted:
-        under.halt()
-    return answer, "+".join(under.new_events())
 
 
 def _answer(under: UnderTest, ask: Ask) -> str:
@@ -167,6 +167,9 @@ def _answer(under: UnderTest, ask: Ask) -> str:
         case "abandon":
             found = Orphaned(str(ask.dead.token), 0, ask.dead.state == SENDING, Progress(tries=ask.dead.tries))
             return "done" if ledger.abandon(mine, found, report(ask.report)) else "lost"
+        case "lease ends":
+            under.end_lease()
+            return ""
         case "settle":
             stands = ledger.settle(mine, report(ask.report))
         case _:
@@ -175,7 +178,7 @@ def _answer(under: UnderTest, ask: Ask) -> str:
 
 
 def _word(under: UnderTest, answer: object) -> str:
-    """The table's word for an answer, which must tell what the record says."""
+    """The table's word for an answer. The answer's values must be those of the record."""
     record = under.ledger.read("id")
     match answer:
         case None:
@@ -198,15 +201,9 @@ def _word(under: UnderTest, answer: object) -> str:
     return type(answer).__name__.lower()
 
 
-def expected(row: Row, ask: Ask, after: Rec) -> tuple[str, str]:
-    """What :func:`do` must return: after a settle or a resolve the ledger answers with the report that stands."""
-    if ask.move in ("settle", "resolve"):
-        return (after.report if after.state in (*ENDED, ABSENT) else ""), row.event
-    return row.answer, row.event
-
-
 def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
     """Every way of asking: by the owner and by another, the same attempt and the next, halted or not, and so on."""
+    yield Ask("lease ends")
     for token in (1, 2):
         for attempt in (1, 2):
             for halted, same in ((False, True), (True, True), (False, False)):
@@ -225,30 +222,27 @@ def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
 
 
 def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, briefly: bool = False) -> set[str]:
-    """Make every call in every record that is reached with three tries, two owners and two sends; ``briefly``: each
-    call once for all records that differ in their counters alone. The names of the rows that were used.
+    """Make every call in every record that three tries, two owners and two sends can reach, and return the names of the
+    rows that were used. ``briefly`` makes each call once for all records that differ only in their counters.
 
     Raises:
-        AssertionError: the table and the ledger say or do something else.
+        AssertionError: the ledger does not do what the table says.
     """
     table, used, seen = Table(rows), set(), set()
     saved = {Rec(): under.save()}
     queue = deque(saved)
     while queue:
         rec = queue.popleft()
-        for ask in (LEASE_ENDS, *asks(rec, repeatable)):
-            name, wanted, after = "", ("", ""), rec._replace(lease=False)
-            if ask is not LEASE_ENDS:
-                name, row, after = table.ask(rec, ask)
-                wanted = expected(row, ask, after)
+        for ask in asks(rec, repeatable):
+            name, row, after = table.ask(rec, ask)
             kind = name, rec._replace(attempt=0, fence=0, tries=0, sent=0), ask._replace(dead=Rec(), tries=0, sent=0)
             if briefly and kind in seen:
                 continue
             seen.add(kind)
             used.add(name)
             under.restore(saved[rec])
-            said = do(under, ask), record_of(under)
-            assert said == (wanted, after), f"{ask}\n  in {rec}\n  ledger: {said}\n  table:  {wanted} {after}"
+            said, wanted = do(under, ask), expected(row, ask, after)
+            assert said == wanted, f"{ask}\n  in {rec}\n  ledger: {said}\n  table:  {wanted}"
             if after not in saved and after.tries <= 3 and after.fence <= 2 and after.sent <= 2:
                 saved[after] = under.save()
                 queue.append(after)

@@ -62,7 +62,8 @@ class Steps:
 
     def _time(self, state: State) -> Iterator[Step]:
         if state.rec.lease:
-            yield Step("the owner's lease ends", state._replace(rec=state.rec._replace(lease=False)))
+            _, _, rec = self.table.ask(state.rec, Ask("lease ends"))
+            yield Step("the owner's lease ends", state._replace(rec=rec))
         for index, worker in enumerate(state.workers):
             if self.config.window and worker.request == "fresh":
                 step = self._put(state, index, worker._replace(request="stale"), "'s signature gets too old")

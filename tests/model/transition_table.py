@@ -1,8 +1,7 @@
-"""The ledger's state machine, described once: for each move, state and guard the new record and the answer.
+"""The ledger's state machine, described once: for each move, state and guard, the new record and the answer.
 
-The model checker searches over this table. The contract suite holds it against both ledgers, and the property test
-holds all three beside each other. A row applies when its move and states fit and its guard holds; the first that
-applies counts.
+The model checker searches over this table, and the contract suite and the property test compare both ledgers with it. A
+row applies when its move and states fit and its guard holds; the first row that applies counts.
 """
 
 from collections.abc import Callable, Mapping
@@ -168,6 +167,8 @@ TABLE: Mapping[str, Row] = {
     "abandon: lost": Row("abandon", (ABSENT, *ANY), "lost"),
     "resolve": Row("resolve", (UNKNOWN,), "done", "resolve", effect=_end),
     "resolve: stands": Row("resolve", (ABSENT, *OPEN, SETTLED), "stands"),
+    # No call of the ledger, but time that passes.
+    "lease ends": Row("lease ends", (ABSENT, *ANY), "", effect=lambda rec, _: rec._replace(lease=False)),
 }
 
 
