@@ -24,13 +24,13 @@ SHA = sha1(ECHO.encode(), usedforsecurity=False).hexdigest()
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """One that a test may kill."""
+    """A server that a test may kill."""
     with Server() as started:
         yield started
 
 
 def direct_to(server: Server, timeout: float = 5.0) -> DirectClient:
-    """Over a client like the ledger's."""
+    """A direct client over a client like the ledger's."""
     return DirectClient(connect(server.url(0), timeout=timeout, tries=2, decode_responses=True))
 
 
@@ -40,12 +40,12 @@ def direct(server: Server) -> DirectClient:
 
 
 def echoes(direct: DirectClient, *words: str) -> bool:
-    """Whether each is answered by itself."""
+    """Whether each word is answered by itself."""
     return [direct.script(ECHO, SHA, ["key"], [word]) for word in words] == [["key", word] for word in words]
 
 
 def test_answers_are_the_clients(direct: DirectClient) -> None:
-    """Decoded as the client decodes; a script that the server doesn't know is brought along."""
+    """They are decoded as the client decodes them, and a script that the server does not know is loaded."""
     direct.client.script_flush()
     assert echoes(direct, "né")
     assert direct.call("SET", "k", "v") == "OK"
@@ -54,7 +54,7 @@ def test_answers_are_the_clients(direct: DirectClient) -> None:
 
 
 def test_a_refusal_is_raised_and_the_connection_stays(direct: DirectClient) -> None:
-    """A server that is full answers so to every command: no reason to connect anew for each."""
+    """A full server refuses every command, which is no reason to open a new connection for each."""
     direct.call("SET", "text", "v")
     before = direct.call("CLIENT", "ID")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
@@ -63,7 +63,7 @@ def test_a_refusal_is_raised_and_the_connection_stays(direct: DirectClient) -> N
 
 
 def test_threads_get_their_own_answers(direct: DirectClient) -> None:
-    """Many at once, more than there are connections at the start."""
+    """There are more threads than connections at the start."""
 
     def ask(number: int) -> bool:
         return echoes(direct, *(f"{number}.{turn}" for turn in range(200)))
@@ -75,7 +75,7 @@ def test_threads_get_their_own_answers(direct: DirectClient) -> None:
 def test_an_interrupted_call_leaves_no_answer_to_the_next(
     direct: DirectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted between command and answer, whatever by: that connection is not used again."""
+    """A connection that was interrupted between a command and its answer is not used again."""
     assert echoes(direct, "first")
 
     def interrupted(*_: object, **__: object) -> None:
@@ -89,13 +89,13 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next(
 
 
 def connections_taken(server: Server) -> int:
-    """How many the server has taken, with the one of this look."""
+    """How many connections the server has accepted, including the one that asks for it."""
     with connect(server.url(0), timeout=5) as other:
         return int(other.info("stats")["total_connections_received"])
 
 
 def test_silence_is_an_error_at_once_and_a_late_answer_nobodys(own_server: Server) -> None:
-    """A time limit is not doubled by a second try; what comes after it is thrown away with its connection."""
+    """A second try must not double the time limit, and an answer that comes later is discarded with its connection."""
     direct = direct_to(own_server, timeout=0.3)
     assert echoes(direct, "first")
     assert own_server.process is not None
@@ -112,7 +112,7 @@ def test_silence_is_an_error_at_once_and_a_late_answer_nobodys(own_server: Serve
 
 
 def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Server) -> None:
-    """The server was restarted: every connection is dead, and no caller hears of it."""
+    """After a restart of the server every connection is dead, and no caller sees an error."""
     direct, both = direct_to(own_server), threading.Barrier(2)
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(lambda _: both.wait() < 2 and echoes(direct, *["before"] * 20), range(2)))
@@ -140,7 +140,7 @@ print(direct.call("CLIENT", "ID"), flush=True)
 
 
 def test_a_child_process_has_connections_of_its_own(server: Server) -> None:
-    """Celery's prefork: parent and child on one socket would read each other's answers."""
+    """In Celery's prefork pool a parent and a child on one socket would read each other's answers."""
     command = [sys.executable, "-c", FORKS, server.url(0)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.split()
     assert len(said) == 4
@@ -167,7 +167,7 @@ def test_a_connection_to_a_former_master_is_not_used(direct: DirectClient, monke
 def beside(
     direct: DirectClient, *commands: tuple[str, ...], block: Callable[[], object] = lambda: None, order: list[str]
 ) -> None:
-    """Note in which order the block ended and the caller was told to find another way."""
+    """Record in which order the block ended and the fallback was called."""
     with direct.pipelined(list(commands), lambda: order.append("otherwise")):
         block()
         order.append("block")
@@ -190,7 +190,7 @@ def test_what_is_sent_meanwhile_is_done_after_the_block_in_one_step(direct: Dire
 def test_what_is_refused_meanwhile_is_done_otherwise(
     direct: DirectClient, wrong: tuple[str, ...], order: list[str]
 ) -> None:
-    """A refusal of one of them, when it is carried out or when it is read; the next answer is nobody else's."""
+    """The server refuses one of the commands when it runs it, or already when it reads it."""
     direct.call("SET", "text", "v")
     beside(direct, wrong, ("SET", "other", "v"), order=order)
     assert order == ["block", "otherwise"]
@@ -198,7 +198,7 @@ def test_what_is_refused_meanwhile_is_done_otherwise(
 
 
 def test_a_block_that_raises_is_not_waited_for(direct: DirectClient, order: list[str]) -> None:
-    """Its error passes, of whatever kind; what was sent is done all the same."""
+    """The block's error is raised, and the server runs what was sent all the same."""
 
     def raises() -> None:
         raise redis.ConnectionError("the block's own")
@@ -210,7 +210,7 @@ def test_a_block_that_raises_is_not_waited_for(direct: DirectClient, order: list
 
 
 def test_a_server_that_is_away_is_found_out_otherwise(own_server: Server, order: list[str]) -> None:
-    """Before the block when nobody is there; after it when it went away in the middle."""
+    """A server that dies during the block is noticed after it, one that is down before it is noticed first."""
     direct = direct_to(own_server)
     assert echoes(direct, "first")
     beside(direct, ("SET", "k", "v"), block=own_server.kill, order=order)
@@ -219,7 +219,7 @@ def test_a_server_that_is_away_is_found_out_otherwise(own_server: Server, order:
 
 
 class InterruptedOnce(deque[Any]):
-    """Ctrl-C comes in the moment in which the first connection has been put here."""
+    """Ctrl-C comes right after the first connection has been put here."""
 
     struck = False
 
@@ -231,7 +231,7 @@ class InterruptedOnce(deque[Any]):
 
 
 def test_an_interrupt_gives_no_connection_to_two(direct: DirectClient, order: list[str]) -> None:
-    """Two threads that hold the same one read each other's answers."""
+    """Two threads with the same connection would read each other's answers."""
     direct._idle = InterruptedOnce()
     with pytest.raises(KeyboardInterrupt):
         beside(direct, ("SET", "k", "v"), order=order)

@@ -12,14 +12,14 @@ from worker.operations.doctor.queues import check_queues, check_unacked
 
 
 def look(server: Server) -> dict[str, str]:
-    """Level and message of every finding, by its name."""
+    """The level and the message of every finding, by its name."""
     broker = doctor_servers.Server("broker", server.url(0))
     found = [*check_queues(broker), *check_unacked(broker, None)]
     return {finding.name: f"{finding.level.value}: {finding.message}" for finding in found}
 
 
 def test_an_empty_broker_is_well(server: Server, broker: redis.Redis) -> None:
-    """The default queue is looked at like every other."""
+    """Celery's default queue is checked like every other."""
     wells = {"dead letters": "ok: none", "held by workers": "ok: none"}
     assert look(server) == {**dict.fromkeys(SERVED, "ok: empty"), **wells}
 
@@ -50,7 +50,7 @@ ODD: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
 
 @pytest.mark.parametrize("case", ODD)
 def test_what_others_wrote_is_told_and_breaks_nothing(server: Server, broker: redis.Redis, case: str) -> None:
-    """Whatever it is, every other finding is as on an empty broker."""
+    """Every other finding is the same as on an empty broker."""
     write, name, told = ODD[case]
     before = look(server)
     write(broker)

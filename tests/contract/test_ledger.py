@@ -29,7 +29,7 @@ UNKNOWN = report("unknown")
 
 @contextmanager
 def configured(client: redis.Redis, **settings: str) -> Iterator[None]:
-    """The server, with these settings for a while."""
+    """Change settings of the server for a while."""
     names = {name.replace("_", "-"): value for name, value in settings.items()}
     before = client.config_get(*names)
     client.config_set(*(each for pair in names.items() for each in pair))
@@ -41,7 +41,7 @@ def configured(client: redis.Redis, **settings: str) -> Iterator[None]:
 
 @pytest.fixture(params=["memory", "redis"])
 def under_test(request: pytest.FixtureRequest) -> Iterator[UnderTest]:
-    """Each of the ledgers, empty."""
+    """Each of the two ledgers, empty."""
     if request.param == "memory":
         yield InMemory()
         return
@@ -56,7 +56,7 @@ def ledger(under_test: UnderTest) -> Ledger:
 
 
 def read(ledger: Ledger, command_id: str = "id") -> Record:
-    """A record that is there."""
+    """A record that must exist."""
     record = ledger.read(command_id)
     assert record is not None
     return record
@@ -74,7 +74,7 @@ def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed
 
 
 def test_a_record_keeps_the_arguments_and_the_first_begin(ledger: Ledger) -> None:
-    """What a reconcile looks for, and from when on: also after another owner took over, and after the end."""
+    """A reconcile needs both, also after another owner has taken over and after the end."""
     ledger.begin(claim(repeatable=True, lease_ms=0), 1)
     first = read(ledger)
     ledger.begin(claim(token="2", repeatable=True), 1)
@@ -109,7 +109,7 @@ def test_a_send_that_is_taken_over_is_a_doubt_about_a_crash(ledger: Ledger) -> N
     [(["here"], "here"), (["here", "here"], "here"), (["here", "there"], "*"), (["here", "there", "here"], "*")],
 )
 def test_a_record_says_where_it_was_sent_by_each_of_its_owners(ledger: Ledger, places: list[str], told: str) -> None:
-    """They may have been configured differently."""
+    """Owners may have been configured for different places."""
     for number, place in enumerate(places):
         owner = claim(token=str(number), lease_ms=0, repeatable=True, place=place)
         assert isinstance(ledger.begin(owner, 1), Begun)
@@ -117,7 +117,7 @@ def test_a_record_says_where_it_was_sent_by_each_of_its_owners(ledger: Ledger, p
 
 
 def test_a_record_that_is_put_back_says_where_it_was_sent(ledger: Ledger) -> None:
-    """The ledger lost it: a reconcile looked at whatever account its alias means by then, and settled it by absence."""
+    """Without the place, a reconcile looked at what the alias meant by then, and settled the command by absence."""
     ledger.settle(claim(place="here"), UNKNOWN)
     assert (read(ledger).state, read(ledger).place) == (State.UNKNOWN, "here")
 
@@ -135,7 +135,7 @@ def test_a_record_that_is_put_back_says_where_it_was_sent(ledger: Ledger) -> Non
 def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
     under_test: UnderTest, scope: str, stopped: set[str]
 ) -> None:
-    """Cancels and closes reduce risk: they pass unless halted by name."""
+    """Cancels and closes reduce risk, so they pass unless they are halted by name."""
     under_test.halt(scope)
     seen, ledger = set(), under_test.ledger
     for name in (
@@ -152,7 +152,7 @@ def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
     ("scope", "stopped"), [("*/positions", True), ("main/positions", True), ("other/positions", False), ("*/*", False)]
 )
 def test_a_query_is_halted_by_its_name_alone(under_test: UnderTest, scope: str, stopped: bool) -> None:
-    """It begins nothing, so the ledger is asked."""
+    """A query begins nothing in the ledger, so the ledger is asked for a halt."""
     under_test.halt(scope)
     assert under_test.ledger.halted("main", "positions") == (HALT if stopped else None)
 
@@ -174,7 +174,7 @@ def test_of_twelve_at_once_one_begins_and_the_others_wait(ledger: Ledger) -> Non
 
 @pytest.mark.parametrize("key", [INTENTS_KEY, MESSAGES_KEY])
 def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: redis.Redis, key: str) -> None:
-    """Senders write them; what is made of them is a search for lost commands and nothing else."""
+    """Senders write the intents, which serve only the search for lost commands."""
     client.zadd(INTENTS_KEY, {"id": 1})
     client.delete(key)
     client.set(key, "x")
@@ -184,7 +184,7 @@ def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: r
 
 
 def test_withdrawals_and_unknowns_stay_and_others_expire(client: redis.Redis) -> None:
-    """Ended records are kept for days, but what may be money out for ever."""
+    """Ended records are kept for days, but those that may mean money paid out are kept for ever."""
     ledger = RedisLedger(client, keep_ms=60_000)
     for command_id, command, end in (("w", "withdraw", report()), ("c", "close", report()), ("u", "close", UNKNOWN)):
         ledger.begin(claim(command_id, command=command), 1)
@@ -198,7 +198,7 @@ def test_withdrawals_and_unknowns_stay_and_others_expire(client: redis.Redis) ->
 
 
 def test_a_server_that_is_away_or_refuses_is_unavailable(server: Server, client: redis.Redis) -> None:
-    """Down, full or without permission: one error, and nothing of the server's password in it."""
+    """A server that is down or full raises the same error, which does not contain the server's password."""
     with pytest.raises(LedgerUnavailable) as raised:
         RedisLedger(connect("redis://:hunter2@127.0.0.1:1/2", timeout=0.5)).begin(claim(), 1)
     assert "hunter2" not in str(raised.value)
@@ -217,7 +217,7 @@ def can_wait_for_disk(client: redis.Redis) -> bool:
 
 
 def test_a_withdrawal_begins_when_it_is_on_disk(server: Server, client: redis.Redis) -> None:
-    """One round trip, that ends with the disk's word, where the server can; no other command waits for it."""
+    """The begin and the wait for the disk are one round trip, where the server can wait; no other command waits."""
     ledger = RedisLedger(connect(server.url(2)))
     ledger.begin(claim("0", command="close"), 1)  # the server knows the script from here on
     with client.monitor() as monitor:
@@ -235,7 +235,7 @@ def test_a_withdrawal_begins_when_it_is_on_disk(server: Server, client: redis.Re
 def test_a_server_without_append_only_file_is_told_about_once(
     client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The withdrawal goes on, with a plain warning."""
+    """The withdrawal begins, with a warning."""
     ledger = RedisLedger(client)
     with configured(client, appendonly="no"):
         assert isinstance(ledger.begin(claim("1"), 1), Begun)
@@ -244,7 +244,7 @@ def test_a_server_without_append_only_file_is_told_about_once(
 
 
 def test_a_disk_that_must_confirm_and_can_not(server: Server, client: redis.Redis) -> None:
-    """By a server before 7.2, or a user who may not ask: refused beforehand, and begun for nothing when that is new."""
+    """It is a server before 7.2, or a user who may not call ``WAITAOF``: withdrawals are refused, and a begin fails."""
     can = can_wait_for_disk(client)
     may = ["~*", "&*", "+@all", *(["-waitaof"] if can else [])]
     client.execute_command("ACL", "SETUSER", "clerk", "on", ">word", *may)
@@ -262,7 +262,7 @@ def test_a_disk_that_must_confirm_and_can_not(server: Server, client: redis.Redi
 
 
 def test_a_wait_for_the_disk_that_is_broken_off_is_no_confirmation(server: Server, client: redis.Redis) -> None:
-    """As a server does that is made a replica meanwhile: the withdrawal must not be sent on its word."""
+    """A server that becomes a replica breaks the wait off, and the withdrawal must not be sent then."""
     if not can_wait_for_disk(client):
         pytest.skip("Redis before 7.2 has no WAITAOF")
     ledger, ended = RedisLedger(connect(server.url(2)), disk_ms=4000), threading.Event()

@@ -40,7 +40,7 @@ def test_who_settles_an_unknown_and_why_is_in_the_report_and_the_journal(
 
 
 def test_only_an_unknown_is_resolved(operator: OperatorFixture) -> None:
-    """What is settled keeps its report, what is open its owner, and what isn't there isn't made."""
+    """A settled command keeps its report, an open one its owner, and a missing record is not created."""
     operator.end(operator.begin("x"), Outcome.ACCEPTED)
     operator.begin("y")
     for command_id, error in (("x", NotUnknown), ("y", StillOpen), ("z", NoSuchCommand)):
@@ -50,7 +50,7 @@ def test_only_an_unknown_is_resolved(operator: OperatorFixture) -> None:
 
 
 def test_of_two_words_at_once_one_counts(operator: OperatorFixture) -> None:
-    """The slower one is told what stands, and not that it was heard."""
+    """The slower operator is told which report stands."""
     operator.unknown("x")
     real = operator.ledger
 
@@ -78,7 +78,7 @@ def begins(operator: OperatorFixture, command: str, account: str = "main") -> bo
 
 
 def test_a_halt_is_seen_by_the_next_begin_and_ends(operator: OperatorFixture) -> None:
-    """Everything but cancels and closes; those by name alone."""
+    """A halt of everything lets cancels and closes pass, which are halted only by name."""
     desk = operator.desk
     desk.halt(HaltScope(), who="ann", why="fire")
     assert [begins(operator, name) for name in ("withdraw", "close", "cancel")] == [False, True, True]
@@ -97,7 +97,7 @@ def test_who_halted_and_resumed_what_and_why_is_in_the_journal(operator: Operato
 
 
 def test_what_goes_on_record_is_one_line_that_everybody_can_see(operator: OperatorFixture) -> None:
-    """A line break in who or why forged a line wherever it was read, and an escape sequence steered the terminal."""
+    """A line break in a name or a reason forged a line of output, and an escape sequence controlled the terminal."""
     odd = "ann\n2026-01-01 bob \x1b[2J\u202e" + "x" * 10_000
     operator.unknown("x")
     halt = operator.desk.halt(HaltScope(), who=odd, why=odd)
@@ -116,13 +116,13 @@ def test_what_goes_on_record_is_one_line_that_everybody_can_see(operator: Operat
     ("account", "command"), [("a/b", None), ("*", None), (None, "trades"), (None, "*"), ("", None)]
 )
 def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str | None) -> None:
-    """A halt that halts nothing would be a lie."""
+    """Such a halt would stop nothing."""
     with pytest.raises(ValueError, match="must be"):
         scope(account, command)
 
 
 def test_everything_can_be_halted_at_once() -> None:
-    """A command that is added later must not be forgotten here: whatever a halt of all lets pass is halted by name."""
+    """Every command that passes a halt of everything is halted by name, also one that is added later."""
     halts = every_command("*")
     assert passing(halts) == {}
     assert passing(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
@@ -168,7 +168,7 @@ def test_who_follows_the_journal_from_a_place_on_is_told_what_came_behind_it_and
 
 
 def test_dead_messages_are_listed_without_what_is_in_them(broker: redis.Redis) -> None:
-    """Task and id where they can be read; of the rest how it begins."""
+    """They are listed by task and id where these can be read, and else by how they begin."""
     message = {"headers": {"task": "orders.nonsense", "id": "7"}, "body": "c2VjcmV0"}
     for raw in (json.dumps(message).encode(), b"\x80\x04pickled", b"hello", b'{"secret": "s3cret"}'):
         broker.lpush("orders.close.dead", raw)
@@ -200,7 +200,7 @@ def test_dead_messages_are_listed_without_what_is_in_them(broker: redis.Redis) -
 def test_why_a_message_is_dead_is_told_where_its_envelope_says(
     broker: redis.Redis, queue: str, changes: dict[str, Any], why: str
 ) -> None:
-    """By the rules by which the server put it there; what stood among the unacked is read through its brackets."""
+    """The reasons are those of the take script, which put it there; an entry of ``unacked`` is a list around it."""
     message: Any = {"headers": {"task": "orders.close", "id": "7"}, "content-encoding": "utf-8", "body": "", **changes}
     broker.lpush(f"{queue}.dead", json.dumps([message, "", "orders.close"] if queue == "unacked" else message))
     ((_, _, (letter,)),) = dead_letters(broker)

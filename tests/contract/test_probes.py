@@ -25,7 +25,7 @@ ROOM = 400_000
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[redis.Redis]:
-    """A server that finds no room on its disk after a while."""
+    """A server whose disk is soon full."""
     port = free_port()
     options = ["--port", str(port), "--dir", str(tmp_path), "--appendonly", "yes", "--appendfsync", "everysec"]
     # Inherited ignored, or the kernel would end the process instead of refusing the write.
@@ -41,7 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[redis.Redis]:
 
 
 def test_a_full_disk_is_no_server_that_is_gone(small_disk: redis.Redis) -> None:
-    """It refuses even PING; whoever is told that it is gone looks in the wrong place."""
+    """Such a server refuses even PING, and must not be reported as down."""
     ends_at = time.monotonic() + 20
     while True:
         try:
@@ -57,7 +57,7 @@ def test_a_full_disk_is_no_server_that_is_gone(small_disk: redis.Redis) -> None:
 
 
 def test_a_replica_takes_no_writes() -> None:
-    """After a failover, workers that still ask the old primary."""
+    """After a failover, workers may still ask the old primary."""
     with Server() as server, redis.Redis(port=server.port) as client:
         state = server_state(client)
         assert state.writable
@@ -73,8 +73,8 @@ def test_a_server_that_limits_its_memory_says_so(broker: redis.Redis) -> None:
     broker.config_set("maxmemory", 0)
 
 
-def test_unknowns_by_account_and_age(operator: OperatorFixture) -> None:
-    """Whose they are is read once for each; one whose record was removed is still open."""
+def test_unknowns_are_counted_by_account_and_age(operator: OperatorFixture) -> None:
+    """The account of each is read only once, and one whose record was removed still counts."""
     client = operator.client
     for account, command_id in (("main", "a"), ("main", "b"), ("bz", "c")):
         operator.ledger.begin(claim(command_id, command="close", account=account), 1)
@@ -96,8 +96,8 @@ def test_halts_by_scope_and_the_number_of_intents(operator: OperatorFixture) -> 
     assert state.intents == 2
 
 
-def test_queues(broker: redis.Redis) -> None:
-    """Lengths, and the age of what will be taken next, of every priority; bytes that are no text break nothing."""
+def test_queues_are_told_by_length_and_age(broker: redis.Redis) -> None:
+    """The age is that of the next message, over all priorities; bytes that are no text do no harm."""
     broker.lpush("p:orders.close", b'{"headers": {"enqueued_at": 1700000000000}}', b'{"headers": {}}')
     broker.lpush("p:orders.close\x06\x166", b'{"headers": {"enqueued_at": 1600000000000}}')
     broker.lpush("p:orders.cancel", b"\xff\xfe")
@@ -112,7 +112,7 @@ def test_queues(broker: redis.Redis) -> None:
 
 
 def test_a_queue_that_is_no_list_hides_no_other(broker: redis.Redis) -> None:
-    """Nor does a message that is longer than any command: its length is not asked for."""
+    """Nor does a message that is longer than any command hide one."""
     broker.set("orders.close", "x")
     broker.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
     queues = BrokerProbe(broker, ["orders.close", "orders.cancel"])().queues
@@ -121,14 +121,14 @@ def test_a_queue_that_is_no_list_hides_no_other(broker: redis.Redis) -> None:
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
 def test_a_time_that_is_none_takes_no_metrics_along(broker: redis.Redis, said: bytes) -> None:
-    """Any Celery client writes that header; while such a message is the next one, no worker would tell anything."""
+    """Any Celery client may write this header; a bad one kept every worker from reporting metrics."""
     broker.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
     found = BrokerProbe(broker, ["orders.close"])().queues["orders.close"]
     assert (found.waiting, found.oldest) == (1, None)
 
 
-def test_a_look_is_kept_for_a_while() -> None:
-    """However many ask, a server is asked once in five seconds; and a failure is not told as the last success."""
+def test_a_probe_is_cached_for_a_while() -> None:
+    """A server is asked once in a while however many ask, and a failure is not hidden by the last success."""
     answers: list[object] = [1, redis.ConnectionError(), 3]
 
     def look() -> object:

@@ -20,7 +20,7 @@ BROKEN = VenueSnapshot(problems=("/fills: the venue answered 503",))
 
 
 def test_what_is_found_is_accepted_at_once_on_record_and_published(operator: OperatorFixture) -> None:
-    """The report has the venue's record and none of the lost attempt's answer."""
+    """The report has the venue's record, and nothing of the lost attempt's answer."""
     before = operator.unknown("x")
     operator.show("o")
     assert operator.reconcile().startswith("found, accepted")
@@ -93,7 +93,9 @@ BESIDE: dict[str, tuple[Callable[[OperatorFixture], Any], str]] = {
 
 
 @pytest.mark.parametrize("beside", BESIDE)
-def test_what_one_record_proves_beside(operator: OperatorFixture, beside: str) -> None:
+def test_a_record_settles_an_unknown_only_if_nothing_else_can_have_made_it(
+    operator: OperatorFixture, beside: str
+) -> None:
     operator.unknown("x")
     happens, found = BESIDE[beside]
     happens(operator)
@@ -119,7 +121,7 @@ def test_two_unknowns_alike_and_one_record_stay_unknown_and_name_each_other(oper
 
 
 def test_what_a_run_remembers_of_the_journal_is_what_is_there(operator: OperatorFixture) -> None:
-    """Whichever times are asked for one after the other, and whatever is added between."""
+    """Windows are asked for in any order, while the journal grows."""
     chance = random.Random(11)
     casebook = ReconcileStore(operator.client)
     begun = casebook.begun()
@@ -163,8 +165,8 @@ LOOKS: dict[str, list[tuple[float, str, str]]] = {
 
 
 @pytest.mark.parametrize("absence", LOOKS)
-def test_absence(operator: OperatorFixture, absence: str) -> None:
-    """Seconds that pass, what the venue then shows, and what a reconcile in another process says."""
+def test_absence_settles_only_late_and_when_it_was_seen_twice(operator: OperatorFixture, absence: str) -> None:
+    """Each step lets seconds pass, sets what the venue shows, and reconciles as another process would."""
     operator.unknown("x")
     operator.show("o", "p")
     shown = {"nothing": VenueSnapshot(), "two orders": operator.reads.shown, "a part": BROKEN}
@@ -182,7 +184,7 @@ def test_absence(operator: OperatorFixture, absence: str) -> None:
 
 
 def test_what_a_venue_shows_of_an_hour_ago_proves_no_absence(operator: OperatorFixture) -> None:
-    """All that it tells, its time too, may be from a cache that says nothing of it: the command came later."""
+    """Everything that it shows, including its time, may come from a cache that does not say so."""
     operator.unknown("x")
     operator.reads.offset = -3_600_000
     for seconds, said in ((80, "counts only from"), (1_000, "counts only from"), (2_600, "first of two looks")):
@@ -206,7 +208,7 @@ def test_a_withdrawal_is_never_settled_by_absence_but_by_what_is_found(operator:
 
 
 def test_what_can_not_be_asked_for_says_why(operator: OperatorFixture) -> None:
-    """An account that is not here, a venue without reads, a record of an earlier version."""
+    """The account is not configured, the venue has no reads, or an earlier version wrote the record."""
     operator.unknown("x")
     assert "not configured" in operator.reconcile(accounts={})
     assert "no reads" in operator.reconcile(reads={})
@@ -215,7 +217,7 @@ def test_what_can_not_be_asked_for_says_why(operator: OperatorFixture) -> None:
 
 
 def test_a_sender_that_was_faster_has_the_last_word(operator: OperatorFixture) -> None:
-    """Its own evidence settled the command while the venue was looked at: its report stands and is published."""
+    """The sender's own evidence settled the command while the venue was read: that report stands and is published."""
     claim = operator.begin("x")
     operator.end(claim)
     operator.show("o")
@@ -236,7 +238,7 @@ def test_a_sender_that_was_faster_has_the_last_word(operator: OperatorFixture) -
 
 
 def test_a_result_backend_that_is_away_keeps_nothing_from_being_settled(operator: OperatorFixture) -> None:
-    """And the next run publishes what stands."""
+    """The next run publishes the report that stands."""
 
     def away(report: Report) -> None:
         raise redis.ConnectionError("away")
@@ -259,7 +261,7 @@ def test_there_is_nothing_to_reconcile_for_an_id_that_nobody_knows_or_a_command_
 
 
 def test_no_argument_is_in_the_log(operator: OperatorFixture, caplog: pytest.LogCaptureFixture) -> None:
-    """A withdrawal's address is the ledger's business."""
+    """A withdrawal's address stays in the ledger."""
     caplog.set_level("DEBUG")
     operator.unknown("w", **WITHDRAW)
     operator.reconcile("w")

@@ -22,7 +22,7 @@ KEY = "celery-task-meta-id"
 
 @pytest.fixture
 def backend(server: Server) -> Any:
-    """The worker's backend on an empty server."""
+    """The worker's result backend on an empty server."""
     server.flush()
     app = Celery("test", broker="memory://", set_as_current=False)
     app.conf.update(result_serializer="json", accept_content=["json"])
@@ -31,13 +31,13 @@ def backend(server: Server) -> Any:
 
 @pytest.fixture
 def results(server: Server) -> Iterator[redis.Redis]:
-    """What the backend has stored, byte by byte."""
+    """A client of the server, to read what the backend has stored."""
     with redis.Redis.from_url(server.url(1)) as client:
         yield client
 
 
 def store(backend: Any, told: Report) -> None:
-    """As a task ends in it, under the id ``id``."""
+    """Store a report as the end of a task with the id ``id``."""
     error = error_for(told)
     if error is None:
         backend.store_result("id", told.to_json(), "SUCCESS")
@@ -46,7 +46,7 @@ def store(backend: Any, told: Report) -> None:
 
 
 def told(results: redis.Redis) -> Report | NeverSent | None:
-    """What a client reads."""
+    """What an ``OrderClient`` reads."""
     return read_result(results.get(KEY), "id")
 
 
@@ -58,7 +58,7 @@ WORST_TO_BEST = ["unknown", "not_sent", "rejected", "accepted"]
 def test_only_a_better_report_takes_the_place_of_a_report(
     backend: Any, results: redis.Redis, first: str, then: str
 ) -> None:
-    """Who declared it unknown may be slower to store that than its sender, who came back with the venue's answer."""
+    """The worker that declared a send unknown may store that after the sender has stored the venue's answer."""
     store(backend, report(first))
     store(backend, report(then))
     assert told(results) == report(max(first, then, key=WORST_TO_BEST.index))
@@ -69,7 +69,7 @@ def test_only_a_better_report_takes_the_place_of_a_report(
 def test_a_query_leaves_the_report_of_its_id_alone(
     backend: Any, results: redis.Redis, outcome: str, query_first: bool
 ) -> None:
-    """What changes something has the last word on its id, whichever is stored first."""
+    """A command that changes something has the last word on its id, whichever report is stored first."""
     reports = [report("unknown"), report(outcome, command="positions")]
     for each in reversed(reports) if query_first else reports:
         store(backend, each)
@@ -86,13 +86,13 @@ assert REFUSED is not None
 
 
 def broken(*links: Any, error: Exception = REFUSED) -> Callable[[Any], None]:
-    """The end of a command with these behind it, last first as in a message."""
+    """The failure of a command that these links follow, the last one first as in a message."""
     request = Context(id="the link before", task="orders.cancel", chain=list(links), delivery_info={})
     return lambda backend: backend.mark_as_failure("the link before", error, request=request)
 
 
 def no_body(body: Any, cause: Exception | None) -> Callable[[Any], None]:
-    """A chord with this body, a part of which failed."""
+    """The failure of a part of a chord with this body."""
 
     def told(backend: Any) -> None:
         try:
@@ -104,7 +104,7 @@ def no_body(body: Any, cause: Exception | None) -> Callable[[Any], None]:
 
 
 def state(name: str, value: Any = None) -> Callable[[Any], None]:
-    """A state, stored as whoever likes to may."""
+    """A state that any Celery client may store."""
     return lambda backend: backend.store_result("id", value, name)
 
 
@@ -137,7 +137,7 @@ NEVER_SENT = [name for name in BY_ITSELF if "link" in name or "body" in name]
 @pytest.mark.parametrize("way", BY_ITSELF)
 @pytest.mark.parametrize("outcome", WORST_TO_BEST)
 def test_a_report_stands_whatever_celery_stores(backend: Any, results: redis.Redis, outcome: str, way: str) -> None:
-    """An `unknown` withdrawal, executed, was told as another command's refusal, or as revoked."""
+    """A withdrawal of unknown fate was shown as another command's refusal, or as revoked."""
     store(backend, report(outcome))
     BY_ITSELF[way](backend)
     assert told(results) == report(outcome)
@@ -148,7 +148,7 @@ def test_a_report_stands_whatever_celery_stores(backend: Any, results: redis.Red
 def test_a_report_takes_the_place_of_whatever_celery_stored(
     backend: Any, results: redis.Redis, outcome: str, way: str
 ) -> None:
-    """It never answers for a command that is sent later under that id."""
+    """What Celery stored never answers for a command that is sent later with the same id."""
     BY_ITSELF[way](backend)
     store(backend, report(outcome))
     assert told(results) == report(outcome)
@@ -156,7 +156,7 @@ def test_a_report_takes_the_place_of_whatever_celery_stored(
 
 @pytest.mark.parametrize("way", NEVER_SENT)
 def test_what_was_never_sent_is_no_report(backend: Any, results: redis.Redis, way: str) -> None:
-    """A client that looks for a report finds none, and why; every Celery client sees a FAILURE that names itself."""
+    """An ``OrderClient`` finds the reason in place of a report, and every Celery client a FAILURE that names it."""
     BY_ITSELF[way](backend)
     found = told(results)
     assert isinstance(found, NeverSent)
@@ -168,7 +168,7 @@ def test_what_was_never_sent_is_no_report(backend: Any, results: redis.Redis, wa
 
 @pytest.mark.parametrize("way", ["revoked", "own fault"])
 def test_celery_ends_no_command(backend: Any, results: redis.Redis, way: str) -> None:
-    """Raised, the first ended the worker that stored it. Nothing is stored, and its report may still come."""
+    """Nothing is stored, so that a report may still come; an error here ended the worker."""
     BY_ITSELF[way](backend)
     assert told(results) is None
     assert results.get(KEY) is None
@@ -189,7 +189,7 @@ def test_another_services_task_in_the_same_chain_or_chord_ends_as_celery_ends_it
 
 
 def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backend: Any, results: redis.Redis) -> None:
-    """Neither by a link that is sent, nor by a worker that takes it; a report stays."""
+    """Neither after its link was sent, nor after a worker took it; a report stays."""
     BY_ITSELF["link of a chain"](backend)
     backend.on_task_call(None, "id")
     assert told(results) is None
@@ -202,7 +202,7 @@ def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backen
 
 
 def deep(levels: int = 3000) -> str:
-    """A result of a venue that goes deeper than most readers."""
+    """JSON that is nested deeper than most readers can follow."""
     return "[" * levels + "]" * levels
 
 
@@ -210,7 +210,7 @@ def deep(levels: int = 3000) -> str:
 def test_a_report_stands_however_strange_the_venues_answer_in_it(
     backend: Any, results: redis.Redis, outcome: str
 ) -> None:
-    """The server's JSON ends at a thousand levels, and what it could not read was no report to it."""
+    """The server's JSON reader stops at a thousand levels, and must not take what it can't read for no report."""
     store(backend, report(outcome))
     whole = results.get(KEY).replace(b'"result": null', b'"result": ' + deep().encode())
     results.set(KEY, whole)
@@ -220,7 +220,7 @@ def test_a_report_stands_however_strange_the_venues_answer_in_it(
 
 
 def test_a_report_stands_in_whichever_way_it_is_written(backend: Any, results: redis.Redis) -> None:
-    """By another program, with other blanks and another order."""
+    """Another program may write it with other blanks and in another order."""
     meta = {"result": {"exc_message": [report("unknown").to_json()], "exc_type": "OrderUnknown"}, "status": "FAILURE"}
     written = json.dumps(meta, separators=(",", ":")).encode()
     results.set(KEY, written)

@@ -67,15 +67,16 @@ SWEEPS: dict[str, list[tuple[float, int | None, int]]] = {
 
 
 @pytest.mark.parametrize("published", SWEEPS)
-def test_what_is_published_again(sweeping: SweeperFixture, published: str) -> None:
-    """With its own id and arguments: after so many seconds, with this oldest message in its queue, so many."""
+def test_only_what_is_lost_is_published_again(sweeping: SweeperFixture, published: str) -> None:
+    """It is published with its own id and arguments. A step has the seconds that pass, the oldest message of the queue,
+    and how many are published then."""
     for seconds, sweeping.oldest, expected in SWEEPS[published]:
         assert sweeping.sweep(seconds) == expected
     assert sweeping.published == [INTENT] * sum(expected for _, _, expected in SWEEPS[published])
 
 
 def test_what_has_begun_is_published_when_it_is_long_overdue(sweeping: SweeperFixture) -> None:
-    """Its worker may have died, and the broker have lost its message too: then nothing else would end it."""
+    """Its worker may have died and the broker may have lost its message: nothing else would end it then."""
     sweeping.clock.ms = time.time_ns() // 1_000_000  # the server's
     assert isinstance(sweeping.ledger.begin(CLAIM, 1), Begun)
     assert sweeping.sweep(31) == 0
@@ -86,7 +87,7 @@ def test_what_has_begun_is_published_when_it_is_long_overdue(sweeping: SweeperFi
 
 @pytest.mark.parametrize("paused", [False, True])
 def test_an_end_takes_the_intent_away(sweeping: SweeperFixture, paused: bool) -> None:
-    """And so does whoever finds the end when the id is sent again."""
+    """So does a begin that finds the end when the id is sent again."""
     ledger = sweeping.ledger
     assert isinstance(ledger.begin(CLAIM, 1), Begun)
     if paused:
@@ -105,14 +106,14 @@ def test_a_refusal_takes_the_intent_away_too(sweeping: SweeperFixture) -> None:
 
 
 def test_one_worker_sweeps_at_a_time(sweeping: SweeperFixture) -> None:
-    """Ten workers need not look at the same."""
+    """Ten workers need not search for the same."""
     sweeping.clock.turn(31)
     sweeping.client.set(LOCK_KEY, "1")
     assert sweeping.sweeper.sweep() == 0
 
 
 def test_the_first_intent_of_an_id_stands(sweeping: SweeperFixture) -> None:
-    """A second command under the same id is a reused id; the first one must not disappear for it."""
+    """A second command with the same id must not make the first one disappear."""
     write_intents(sweeping.client, [Intent("1", "orders.withdraw", {}, START_MS + 5)])
     sweeping.sweep(31)
     assert sweeping.published == [INTENT]
@@ -133,7 +134,7 @@ BAD_INTENTS: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("case", BAD_INTENTS)
 def test_a_bad_intent_costs_itself(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture, case: str) -> None:
-    """It is kept with the dead and told of once; every other is published."""
+    """It is moved to the dead intents and logged once, and every other intent is published."""
     bad, client = BAD_INTENTS[case], sweeping.client
     if bad is not None:
         client.hset(MESSAGES_KEY, "0", bad)
@@ -150,7 +151,7 @@ def test_a_bad_intent_costs_itself(sweeping: SweeperFixture, caplog: pytest.LogC
 
 @pytest.mark.parametrize("name", [b"\xff", b"a\nb", b""])
 def test_an_intent_of_an_id_that_is_no_word_costs_itself(sweeping: SweeperFixture, name: bytes) -> None:
-    """No message of it would be executed, and nobody else's waits for it."""
+    """Its message could not be executed, and no other intent waits for it."""
     sweeping.client.hset(MESSAGES_KEY, name, INTENT.to_json())
     sweeping.client.zadd(INTENTS_KEY, {name: START_MS - 1})
     assert sweeping.sweep(31) == 1
@@ -158,7 +159,7 @@ def test_an_intent_of_an_id_that_is_no_word_costs_itself(sweeping: SweeperFixtur
 
 
 def test_thousands_of_bad_intents_are_a_few_lines(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture) -> None:
-    """And they stand before the good one for some sweeps only."""
+    """They delay the good one for a few sweeps only."""
     sweeping.client.zadd(INTENTS_KEY, {f"bad-{number}": START_MS - 1 for number in range(2 * BATCH)})
     sweeping.clock.turn(31)
     assert [sweeping.sweep() for _ in range(3)] == [0, 0, 1]
@@ -166,13 +167,13 @@ def test_thousands_of_bad_intents_are_a_few_lines(sweeping: SweeperFixture, capl
 
 
 def test_nobody_postpones_an_intent_for_ever(sweeping: SweeperFixture) -> None:
-    """A time to come that no command needs counts from now."""
+    """A time that is too far ahead counts from now."""
     sweeping.client.zadd(INTENTS_KEY, {"1": 9e15})
     assert [sweeping.sweep(), sweeping.sweep(31)] == [0, 1]
 
 
 def test_an_intent_that_can_not_be_published_costs_itself(sweeping: SweeperFixture) -> None:
-    """Whatever it is that goes wrong with it; a broker that is away is another matter."""
+    """Any error but that of a broker that is away counts against the intent."""
     sweeping.sweeper._publish = lambda _: int("no number")
     assert sweeping.sweep(31) == 0
     assert not sweeping.intended()

@@ -49,7 +49,7 @@ def ledger(client: redis.Redis) -> RedisLedger:
 
 
 def write(client: redis.Redis, **fields: str) -> None:
-    """A record as the first version wrote it, and these fields."""
+    """Write a record as the first version wrote it, with these fields in it."""
     client.hset(RECORD, mapping={**FIRST_VERSION, "lease_until": "1", **fields})
 
 
@@ -57,7 +57,7 @@ def write(client: redis.Redis, **fields: str) -> None:
 def test_a_record_of_another_version_is_respected(
     client: redis.Redis, ledger: RedisLedger, more: dict[str, str]
 ) -> None:
-    """Its lease keeps us out; after it, its send is an orphan; and what it says is never sent again."""
+    """Its lease is respected, its send is an orphan after that, and its end is final."""
     write(client, **more, state="SENDING", lease_until="99999999999999")
     assert isinstance(ledger.begin(CLAIM, 1), Busy)
     write(client)
@@ -72,7 +72,7 @@ def test_a_record_of_another_version_is_respected(
 
 
 def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis, ledger: RedisLedger) -> None:
-    """Taken over by this one, it may have been sent to both places."""
+    """After a takeover it may have been sent to both places."""
     write(client, state="WAITING")
     assert isinstance(ledger.begin(replace(CLAIM, place="here"), 1), Begun)
     record = ledger.read("x")
@@ -81,7 +81,7 @@ def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis, ledger:
 
 
 def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis, ledger: RedisLedger) -> None:
-    """Fields and words that were added since: a sender that is older still learns the outcome."""
+    """It has fields and words that were added later, and an older sender still learns the outcome."""
     write(client, state="UNKNOWN", report=json.dumps(NEWER_REPORT))
     answer = ledger.begin(CLAIM, 1)
     assert isinstance(answer, Ended)
@@ -107,19 +107,19 @@ def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis, 
     ],
 )
 def test_a_report_that_contradicts_what_it_is_stored_as_is_none(status: str, kind: Any, outcome: str) -> None:
-    """No worker writes one; and of two outcomes nobody knows which is true."""
+    """No worker writes such a report, and nobody can know which of two outcomes is true."""
     told = {**NEWER_REPORT, "outcome": outcome}
     result = {"exc_type": kind, "exc_message": [told]} if kind else told
     assert report_in({"status": status, "result": result}) is None
 
 
 def test_a_known_reason_is_still_the_word_that_programs_compare() -> None:
-    """Not just a text that looks like it."""
+    """It is the enum member, not only a text that is equal to it."""
     assert Report.model_validate_json(REPORT.model_dump_json()).reason is Reason.CRASHED
 
 
 def test_a_journal_of_a_newer_version_is_read(client: redis.Redis, ledger: RedisLedger) -> None:
-    """Events and fields that are not known yet are shown, and none of them hides a rival from a reconcile."""
+    """Unknown events and fields are shown, and none of them hides a competing command from a reconcile."""
     assert isinstance(ledger.begin(CLAIM, 1), Begun)
     client.xadd(JOURNAL_KEY, {"event": "teleport", "id": "y", "token": "t", "outcome": "", "to": "elsewhere"})
     events = [entry.fields["event"] for entry in OperatorService(client, ledger, SystemClock()).journal()]

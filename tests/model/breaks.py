@@ -1,4 +1,4 @@
-"""The rules broken once each, on purpose: what a search that finds nothing in the table must find here."""
+"""Each rule broken on purpose. The search, which finds nothing in the real table, must find each of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

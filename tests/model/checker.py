@@ -20,7 +20,7 @@ Parents = dict[State, tuple[State | None, str]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found."""
+    """The result of a search."""
 
     states: int
     steps: int
@@ -61,7 +61,7 @@ def search(config: Config) -> Result:
 
 
 def _count_leading_to(ends: list[State], before: dict[State, list[State]]) -> int:
-    """From how many states one of these can be reached."""
+    """The number of states from which one of these can be reached."""
     found, waiting = set(ends), list(ends)
     while waiting:
         new = set(before.get(waiting.pop(), ())) - found
@@ -80,7 +80,7 @@ def _trace(parents: Parents, state: State) -> list[str]:
 
 
 def main() -> None:
-    """Print what was looked at; exit 1 when a rule is broken that should hold, or holds where it can't."""
+    """Print every search; exit with 1 if a rule is broken that should hold, or holds where it can't."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="larger worlds too")
     hold = HOLD | LONG if parser.parse_args().long else HOLD

@@ -1,7 +1,7 @@
-"""One thread at a time, chosen by a seed, over a time that only the scheduler turns.
+"""A scheduler that runs one thread at a time, in an order that a seed decides, on a clock of its own.
 
-Each task runs in a thread of its own, because the executor is ordinary synchronous code; a baton goes from one to the
-next at named points, so that a seed says everything: who goes on, how long each step takes, who is frozen and who dies.
+Each task runs in its own thread, because the executor is ordinary synchronous code. Threads hand a baton to each other
+at named points, so that the seed decides everything: who goes on, how long a step takes, which process freezes or dies.
 """
 
 import heapq
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 END_MS = 4 * 3_600_000
 """Virtual time after which a run counts as stuck."""
 THREADS = ThreadPoolExecutor(1000)
-"""Used again: starting a thread costs more than all that a run hands over."""
+"""They are reused, because starting a thread costs more than the rest of a run."""
 
 
 class Killed(BaseException):
-    """The process was killed: nothing after this point is ever run."""
+    """Raised at the point at which the process of a task was killed."""
 
 
 @dataclass
 class Process:
-    """What dies, freezes and has clocks: one worker process."""
+    """A worker process, which can die and freeze, and whose wall clock may be wrong."""
 
     name: str
     skew_ms: int = 0
@@ -34,16 +34,16 @@ class Process:
 
 @dataclass(eq=False)
 class Task:
-    """One delivery in one process."""
+    """The execution of one delivered message in one process."""
 
     name: str
     process: Process
-    run: Callable[[], bool]  # says whether the message may be acknowledged
-    again: Callable[[], None]  # delivers it again some time
+    run: Callable[[], bool]  # returns whether the message may be acknowledged
+    again: Callable[[], None]  # has the message delivered again
     wake: float = 0.0
     begun: str = ""  # the command whose next send the ledger has confirmed to have begun
-    readings: list[int] = field(default_factory=list)  # what the clock said since the present request was asked for
-    baton: threading.Semaphore | None = None  # what it waits for, once it has started
+    readings: list[int] = field(default_factory=list)  # of the clock, since the present request was asked for
+    baton: threading.Semaphore | None = None  # what the task waits for, once it has started
 
     @property
     def ready_at(self) -> float:
@@ -53,27 +53,27 @@ class Task:
 
 @dataclass
 class Chances:
-    """How often what goes wrong."""
+    """How often each thing goes wrong, as probabilities where nothing else is said."""
 
     kill: float
-    kills: int  # at most
+    kills: int  # how many processes are killed at most
     freeze: float
     slow: float
-    stay: float  # of the same task, to go on
+    stay: float  # that the same task goes on
     ambush: list[tuple[str, str]]
-    """Where the next process to come by is killed or frozen: a part of the point's label, and which of the two."""
+    """Points at which the next process is killed or frozen: a part of the label, and ``kill`` or ``freeze``."""
     ledger_away: float
     ledger_reply_lost: float
     never_left: float
     lost: float
     late: float
     lies: float
-    cached: float  # of a reconcile's runs: those that a cache answers, as of before the first command
-    undone: float  # of withdrawals: those that the venue rejects after it took them
+    cached: float  # that a reconcile reads from a cache, as of before the first command
+    undone: float  # that the venue rejects a withdrawal after it took it
 
 
 class Scheduler:
-    """See the module."""
+    """Runs tasks and timed events until nothing is left to do."""
 
     def __init__(self, seed: int, chances: Chances, start_ms: int, trace: Callable[[str], None] | None = None) -> None:
         self.random = random.Random(seed)
@@ -90,7 +90,7 @@ class Scheduler:
         self._trace = trace
 
     def at(self, when: float, do: Callable[[], None]) -> None:
-        """Let something happen at a time; it must not wait for anything."""
+        """Call a function at a time; it must not wait for anything."""
         self._counter += 1
         heapq.heappush(self._events, (when, self._counter, do))
 
@@ -98,7 +98,7 @@ class Scheduler:
         self.tasks.append(Task(name, process, run, again, wake=self.now))
 
     def say(self, text: str) -> None:
-        """One line of the trace."""
+        """Write a line of the trace."""
         if self._trace:
             self._trace(f"{self.now:.0f} {self.current.name if self.current else '-':12} {text}")
 
@@ -109,10 +109,10 @@ class Scheduler:
         self.current = None
 
     def point(self, label: str, wait_ms: float = 0.0) -> None:
-        """A place where anything may happen to the task that is running: others go on, time passes, it dies.
+        """A point of the running task at which others may run, time may pass, and its process may freeze or die.
 
         Raises:
-            Killed: it died.
+            Killed: its process is dead.
         """
         task = self.current
         assert task is not None
@@ -142,7 +142,7 @@ class Scheduler:
             raise Killed
 
     def _happens(self, label: str) -> str:
-        """What happens to a process here: ``kill``, ``freeze`` or nothing."""
+        """What happens to the process at this point: ``kill``, ``freeze`` or nothing."""
         random, chances = self.random, self.chances
         for trap in chances.ambush:
             if trap[0] in label and random.random() < 0.7:
@@ -183,7 +183,7 @@ class Scheduler:
             THREADS.submit(self._carry, task)
 
     def _carry(self, task: Task) -> None:
-        """A task from its first step to its last."""
+        """Run a task from its first step to its last."""
         self.current = task
         acknowledged = False
         try:

@@ -1,4 +1,4 @@
-"""Fakes around the real executor: clock, ledger, casebook and transport, with the scheduler's points in them."""
+"""Fakes around the real executor: clock, ledger, reconcile store and transport, with the scheduler's points in them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from worker.venues.http.base import HttpLimits, NoResponse, Response
 
 
 class ProcessClock:
-    """A process's clocks: its wall clock may be off, and stepped; its monotonic one never is."""
+    """The clocks of a process: the wall clock may be wrong and may be stepped, the monotonic one is always right."""
 
     def __init__(self, scheduler: Scheduler, process: Process) -> None:
         self._scheduler, self._process = scheduler, process
@@ -38,7 +38,7 @@ class ProcessClock:
 
 
 def _over_network(move: str) -> Callable[..., Any]:
-    """This move of the in-memory ledger behind a network: calls and replies get lost, and take time."""
+    """A move of the in-memory ledger, of which the network may lose or delay the call or the reply."""
 
     def call(self: "SimulatedLedger", claim: Claim, *rest: Any) -> Any:
         scheduler = self._scheduler
@@ -76,20 +76,20 @@ class SimulatedLedger(MemoryLedger):
         self._scheduler = scheduler
 
     def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
-        """The real journal, a stream, has the time of each line as well."""
+        """Add the time, which the real journal has because it is a stream."""
         super()._write(event, command_id, token, outcome, at=str(int(self._scheduler.now)), **more)
 
 
 def casebook(ledger: SimulatedLedger) -> Any:
-    """What a reconcile keeps and finds beside the records: see :class:`worker.reconciliation.store.ReconcileStore`."""
+    """Stands for :class:`worker.reconciliation.store.ReconcileStore` over the simulated ledger."""
     looks: dict[str, int] = {}
 
     def unknowns() -> list[tuple[str, int]]:
-        """Oldest first; since when, nobody asks here."""
+        """Oldest first; the times are not used here."""
         return [(each, 0) for each, entry in ledger._entries.items() if entry.record.state is State.UNKNOWN]
 
     def begun_between(start_ms: int, end_ms: int, *_: Any) -> list[str]:
-        """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
+        """Ids of everything that began a send in this time, of any command and account."""
         begun = (line for line in ledger.journal if line["event"] == "begin")
         return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
 
@@ -105,7 +105,7 @@ def casebook(ledger: SimulatedLedger) -> Any:
 
 @dataclass
 class Sent:
-    """One request as it left, for the judge."""
+    """A request as it was sent, for the judge."""
 
     command_id: str
     confirmed: bool  # whether the ledger had confirmed a begin to this task since its last send
@@ -115,7 +115,7 @@ class Sent:
 
 
 class SimulatedTransport:
-    """The network to the venue: requests may be late, and answers lost."""
+    """The network to the venue, on which requests may be late and answers lost."""
 
     def __init__(self, scheduler: Scheduler, venue: Venue, log: list[Sent]) -> None:
         self.limits = HttpLimits()

@@ -1,4 +1,4 @@
-"""The simulated exchange: a book, answers of which some lie, and the lists that a reconcile reads."""
+"""The simulated venue: what it executes, answers of which some are untrue, and the lists that a reconcile reads."""
 
 import base64
 import hashlib
@@ -24,22 +24,22 @@ DOUBTS = (
     "Something odd",
     "",
 )
-"""Messages of a 503 in the venue's own envelope that nobody listed with a source."""
+"""Messages of a 503 in the venue's own envelope that are not listed as refusals."""
 FRONTS = (400, 401, 403, 404, 422, 500, 502, 503, 504)
-"""Statuses of a page that something in front of the venue answers with."""
+"""Statuses of a page from something in front of the venue."""
 OTHER = {
     "/auth/cancel": {"id": "another-order"},
     "/auth/close": {"pair": "ANOTHER"},
     "/auth/withdraw": {"address": "0xother"},
 }
-"""What makes a record that of another command."""
+"""Changes to a record by which it contradicts the command."""
 LISTS = {"/withdrawals": "/auth/withdraw"} | dict.fromkeys(("/orders", "/completed_orders", "/fills"), "/auth/close")
-"""Which command's records a list shows; the others are empty."""
+"""The path of the command whose records a list shows; other lists are empty."""
 
 
 @dataclass
 class Venue:
-    """An exchange with a book. What it says is up to the seed; what it executes is written down."""
+    """A venue. The seed decides what it answers, and its book tells what it executed."""
 
     scheduler: Scheduler
     book: list[str] = field(default_factory=list)  # ids of commands, one for each execution
@@ -99,7 +99,7 @@ class Venue:
         self.undone.setdefault(command_id, int(self.scheduler.now))
 
     def _lie(self, path: str, record: dict[str, Any]) -> Response:
-        """Something that proves nothing, whether or not the request was executed."""
+        """An answer that proves nothing, whether or not the request was executed."""
         contradictions = ({**record, **OTHER[path]}, {**record, "status": "REJECTED"}, None, [], "ok")
         lies = [
             *(_envelope(503, words, {}) for words in DOUBTS),
@@ -111,7 +111,7 @@ class Venue:
         return said
 
     def read(self, _: str, prepare: Callable[[], requests.PreparedRequest]) -> Response:
-        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
+        """Answer a read of a reconcile; stands for :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
         query = dict(parse_qsl(url.query))
         rows = [] if self.cached else self.rows
@@ -128,12 +128,12 @@ class Venue:
 
 
 def fields_of(request: requests.PreparedRequest) -> dict[str, str]:
-    """The form."""
+    """The form fields of a request."""
     return dict(parse_qsl(request.body.decode() if isinstance(request.body, bytes) else ""))
 
 
 def id_of(request: requests.PreparedRequest) -> str:
-    """The command's id, which the simulation puts where the venue sees it."""
+    """The id of the command, which the simulation uses as address, order id or pair."""
     fields = fields_of(request)
     return fields.get("address") or fields.get("id") or fields["pair"]
 

@@ -1,4 +1,4 @@
-"""One seed's world: commands, workers, a broker that delivers until a report is stored, and people."""
+"""The world of one seed: commands, workers, a broker that delivers until a report is stored, and operators."""
 
 import logging
 import random
@@ -32,17 +32,17 @@ BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", 
 ENDS = ("Orphaned", "Halted", "refuse not_sent: asks", "abandon", "True", "hands over")
 SENDS = ("sleeps", "connects", "reads the clock", "about to send", "sends", "the answer", "no answer")
 POINTS = (*BEGINS, *ENDS, *SENDS)
-"""Parts of points' labels: where an ambush may lie."""
+"""Parts of the labels of points, for ambushes."""
 
 
 class World:
-    """One seed's world. Unknowns are settled by ``people``: an ``operator`` by the venue's book, after a patient wait;
-    the real ``reconcile`` by what the venue's lists show, again and again; nobody."""
+    """The world of one seed. ``people`` says who settles unknowns: an ``operator`` who knows the venue's book and waits
+    long enough, the real ``reconcile`` by the venue's lists, again and again, or nobody."""
 
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None, people: str = "") -> None:
         pick = self.pick = random.Random(seed ^ 0x5EED)
         self.seed, self.people = seed, people
-        # Storms of one kind find more than a little of everything.
+        # Much of one kind of trouble finds more than a little of each.
         chances = Chances(
             kill=pick.choice((0, 0.01, 0.05)),
             kills=pick.choice((1, 2, 3)),
@@ -67,7 +67,7 @@ class World:
         self.run = Run([], self.ledger.journal)
 
     def play(self) -> Run:
-        """Everything this seed holds, to the end."""
+        """Run this seed to the end."""
         pick, run, scheduler = self.pick, self.run, self.scheduler
         for number in range(pick.choice((1, 1, 2))):
             self._produce(f"id{number}")
@@ -106,7 +106,7 @@ class World:
         self.run.commands.append(Command(command_id, "qty" not in arguments, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
-        # A cancel has no timestamp: waiting proves nothing.
+        # A cancel has no timestamp, so that waiting proves nothing.
         if self.people == "operator" and kind != "cancel":
             self._resolve(command_id, START_MS + 400_000)
         for _ in range(pick.choice((0, 1, 2))):
@@ -122,7 +122,7 @@ class World:
         return self.pick.choice(alive)
 
     def _deliver(self, command_id: str) -> None:
-        """One delivery: it ends in a report that is stored, or the message comes again."""
+        """Deliver the message, and again until a report is stored."""
         process, scheduler = self._process(), self.scheduler
         able = self.pick.random() > 0.1
         executor = Executor(
@@ -152,7 +152,7 @@ class World:
         scheduler.spawn(f"{process.name}{'' if able else '?'}/{command_id}", process, work, again)
 
     def _halts(self) -> None:
-        """An operator halts sending for a while."""
+        """Let an operator halt sending for a while."""
         pick, halts = self.pick, self.ledger.halts
         scopes = pick.choice((["*/*"], ["*/cancel", "*/close", "*/withdraw"]))
         begins = START_MS + pick.choice((0, 20, 1_000, 20_000))
@@ -162,9 +162,9 @@ class World:
         self.scheduler.at(ends, lambda: (halts.clear(), self.scheduler.say("HALT LIFTED"))[1])
 
     def _resolve(self, command_id: str, until: float) -> None:
-        """Waits for longer than any signature made under the lease is taken, clocks that are off included."""
+        """Resolve an unknown by the book, once no signature made under its lease can be accepted any more."""
         if command_id in self.venue.undone:
-            return  # the record says no: neither word would be true
+            return  # the venue rejected it later: neither outcome would be true
         record, now = self.ledger.read(command_id), self.scheduler.now
         if record is not None and record.state is State.UNKNOWN and now > record.lease_until + PATIENCE_MS:
             assert record.report is not None
@@ -177,7 +177,7 @@ class World:
             self.scheduler.at(now + 20_000, lambda: self._resolve(command_id, until))
 
     def _reconciler(self) -> Reconciler:
-        """On a machine whose clock is right."""
+        """A reconciler on a machine whose clock is right."""
         scheduler = self.scheduler
         return Reconciler(
             ledger=self.ledger,
@@ -190,8 +190,8 @@ class World:
         )
 
     def _reconcile(self, reconciler: Reconciler, until: float) -> None:
-        """A run over all unknowns, now and every other while. It takes no time: what comes between two reads is tried
-        in tests/unit and tests/contract."""
+        """Reconcile all unknowns, now and repeatedly. A run takes no time: unit and contract tests cover what happens
+        between two reads."""
         self.venue.cached = self.scheduler.random.random() < self.scheduler.chances.cached
         for found in reconciler.all():
             self.scheduler.say(f"RECONCILE {found.command_id}: {found.finding}, {found.outcome}: {found.words[:80]}")
@@ -200,7 +200,7 @@ class World:
             self.scheduler.at(self.scheduler.now + delay, lambda: self._reconcile(reconciler, until))
 
     def _stop(self) -> None:
-        """A worker is told to stop, and another machine's clock is stepped."""
+        """Tell one worker to stop, and step the clocks of the others."""
         for process in self.processes[:1]:
             process.stopping = True
         for process in self.processes[1:]:

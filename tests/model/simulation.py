@@ -19,7 +19,7 @@ from tests.model.simulated_world import World
 
 @dataclass
 class Tally:
-    """What many seeds came to."""
+    """The results of many seeds."""
 
     seeds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ def _one(seed: int, people: str, tally: Tally) -> None:
 
 
 def main() -> None:
-    """Play seeds and print what came of them; exit 1 when the judge found something."""
+    """Play seeds and print a summary; exit with 1 if the judge found something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2_000, help="how many, from 0 or --seed on")
     parser.add_argument("--seed", type=int, default=0, help="the first one, or with --trace the one")

@@ -1,4 +1,4 @@
-"""The real code broken on purpose, one thing at a time: what the judge must find."""
+"""The real code broken on purpose, one thing at a time. The judge must find each of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ from worker.venues.everstrike import gets as everstrike_gets
 from worker.venues.everstrike.adapter import Everstrike
 
 Change = Callable[[Any], Callable[..., Any]]
-"""Takes the real function, and gives what stands in its place."""
+"""Takes the real function and returns its replacement."""
 
 
 @dataclass(frozen=True)
 class Break:
-    """A part of the sentence that the judge finds, and what is done to the code."""
+    """A change of the code, and a part of the sentence by which the judge must find it."""
 
     finds: str
     owner: Any
@@ -48,7 +48,7 @@ def _decides(unknown: Decision) -> Change:
 
 
 def _takes_for(proof: Proof, believes: Callable[[Verdict], bool]) -> Change:
-    """What proves nothing is taken for this proof, where ``believes`` says so of the verdict."""
+    """Take a verdict of unknown fate for this proof where ``believes`` is true of it."""
 
     def change(judge: Any) -> Callable[..., Verdict]:
         def credulous(self: Everstrike, command: Any, answer: Any) -> Verdict:
@@ -73,7 +73,7 @@ def _a_yes(verdict: Verdict) -> bool:
 
 
 def _ignores(kept_out: type) -> Change:
-    """Nothing that stands in a record keeps a claim out by this answer."""
+    """Let a claim pass where the ledger would answer with this type."""
 
     def change(stands: Any) -> Callable[..., Any]:
         return lambda *asked: None if isinstance(answer := stands(*asked), kept_out) else answer

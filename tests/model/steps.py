@@ -1,8 +1,8 @@
-"""What can happen next: the workers' steps, the venue, time and operators.
+"""The steps that are possible in a state: of the workers, the venue, time and operators.
 
 A worker follows :mod:`worker.execution.executor` and :mod:`worker.execution.lease` step by step. Each call of the
-ledger is one step, whose reply may be lost (the call is then repeated), and between any two steps anything else may
-happen: that is what a slow, stopped or frozen worker is.
+ledger is one step, whose reply may be lost (the call is then repeated). Anything else may happen between any two steps,
+which models a slow, stopped or frozen worker.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ BELIEVED = {
     "a contradiction is a yes": ("contradiction", "executed"),
     "a contradiction is a refusal": ("contradiction", "refused"),
 }
-"""What a worker may wrongly take them for."""
+"""What a broken worker takes such an answer for."""
 
 
 class Steps:
@@ -113,29 +113,29 @@ class Steps:
         yield from getattr(self, f"_{worker.at}")(state, index, worker)
 
     def _fresh(self, worker: Worker) -> Worker:
-        """The start of an execution, with a token of its own."""
+        """The worker at the start of an execution, which has its own token."""
         epoch = worker.epoch + (worker.at != "idle")
         if "send before begin" in self.broken and not worker.refusing:
             return Worker("connect", epoch, attempt=1, left=self.config.attempts)
         return Worker("refuse" if worker.refusing else "begin", epoch, worker.refusing)
 
     def _on_the_wire(self, worker: Worker) -> bool:
-        """Whether its request is under way and may still be executed."""
+        """Whether the request of this worker is under way and may still be executed."""
         takes = ("fresh",) if self.config.window else ("fresh", "stale")
         return worker.at == "await_answer" and worker.request in takes
 
     def _left_behind(self, state: State, worker: Worker) -> State:
-        """Nobody waits any more for this worker's request."""
+        """The state in which nobody waits for the request of this worker any more."""
         return state._replace(late=min(state.late + self._on_the_wire(worker), 2))
 
     def _put(self, state: State, index: int, worker: Worker, label: str, row: str = "", act: str = "") -> Step:
-        """The step that leaves this worker so."""
+        """The step after which the worker at this index is ``worker``."""
         workers = (*state.workers[:index], worker, *state.workers[index + 1 :])
         name = "ABC"[index] + ("" if label.startswith("'") else " ")
         return Step(name + label, canonical(state._replace(workers=workers)), row, index, act)
 
     def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
-        """A call of the ledger: the row and the answer, the state after it, and the step that loses its reply."""
+        """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
         ask = Ask(move, token(index, state.workers[index]), repeatable=self.config.repeatable, **more)
         name, row, rec = self.table.ask(state.rec, ask)
         after = state._replace(rec=rec)

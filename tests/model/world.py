@@ -1,4 +1,4 @@
-"""The model's state: one command, its record, its workers, the venue, and what time and operators have done."""
+"""The state of the model: one command, its record, its workers, the venue, and what time and operators have done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Worker(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything."""
+    """A state of the model."""
 
     rec: Rec
     workers: tuple[Worker, ...]
@@ -85,7 +85,7 @@ class Config:
         return self.kind == "cancel"
 
     def start(self) -> State:
-        """Nothing has happened; the message is queued."""
+        """The state in which the message is queued and nothing has happened."""
         return State(Rec(), tuple(Worker(refusing=able == "unable") for able in self.workers))
 
 
@@ -100,7 +100,7 @@ def canonical(state: State) -> State:
     rec = state.rec
     if rec.report:
         rec = Rec(rec.state, rec.token, report=rec.report)
-    elif rec.fence or rec.sent:
+    elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
         rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:
         state = state._replace(rec=rec)

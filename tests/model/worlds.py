@@ -1,4 +1,4 @@
-"""The bounded worlds that are searched, and what each of them must come to."""
+"""The bounded worlds that are searched, and the expected result of each."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ LONG: dict[str, Config] = {
     "long: cancel, three workers": replace(CANCEL, workers=THREE),
     "long: cancel, three attempts": replace(CANCEL, attempts=3),
 }
-"""The same; minutes."""
+"""Larger worlds in which every rule holds too; they take minutes."""
 
 BY_TOKEN_ALONE = {
     **TABLE,
@@ -53,7 +53,7 @@ HOLES: dict[str, tuple[Config, str]] = {
     "hole: a granted begin is halted": (replace(CANCEL, halts=True, rows=HALTED_FIRST), UNTRUE),
     "hole: signed after the lease": (replace(OPERATED, sign_first=False), UNTRUE),
 }
-"""What the search found in the code as it once was."""
+"""Faults that the search found in earlier versions of the code, with the rows of that time."""
 
 CANNOT_HOLD: dict[str, tuple[Config, str]] = {
     "can't hold: an operator who does not wait": (replace(EVERYTHING, operator="hasty"), UNTRUE),
@@ -67,5 +67,5 @@ CANNOT_HOLD: dict[str, tuple[Config, str]] = {
         "rule 4: it sends after the deadline",
     ),
 }
-"""What nobody can promise, whatever the code: a process may be stopped between its last look at the clock and its first
-byte, and a network may deliver late."""
+"""What no code can promise: a process may be stopped between its last look at the clock and its first byte, and a
+network may deliver late."""

@@ -94,7 +94,7 @@ def test_a_float_of_a_program_is_taken_for_what_was_written_or_refused(number: f
     )
 )
 def test_any_arguments_make_a_command_or_a_refusal(arguments: dict[str, Any]) -> None:
-    """Never another error, and what is taken is taken again as the same."""
+    """No other error is raised, and a command that is parsed again is the same."""
     for task in ("orders.withdraw", "orders.close", "orders.cancel", "orders.positions"):
         try:
             command = parse_command(task, arguments)
