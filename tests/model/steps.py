@@ -136,7 +136,8 @@ class Steps:
 
     def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
         """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
-        ask = Ask(move, token(index, state.workers[index]), repeatable=self.config.repeatable, **more)
+        asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
+        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, **more)
         name, row, rec = self.table.ask(state.rec, ask)
         after = state._replace(rec=rec)
         if rec == state.rec:
@@ -145,8 +146,7 @@ class Steps:
         return name, row.answer, after, [lost]
 
     def _begin(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        halted = state.halt == HALT_NOW
-        row, answer, after, lost = self._ask(state, index, "begin", attempt=1, halted=halted)
+        row, answer, after, lost = self._ask(state, index, "begin", attempt=1)
         yield from lost
         rec, label = after.rec, f"[{row}] {answer}"
         if answer == "begun":
@@ -253,8 +253,8 @@ class Steps:
         yield self._put(state, index, self._give_up(worker), "has no time for another attempt")
 
     def _begin_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        attempt, halted = worker.attempt + 1, state.halt == HALT_NOW
-        row, answer, after, lost = self._ask(state, index, "begin", attempt=attempt, halted=halted)
+        attempt = worker.attempt + 1
+        row, answer, after, lost = self._ask(state, index, "begin", attempt=attempt)
         yield from lost
         going_on = self._fresh(worker)
         if answer == "begun":
