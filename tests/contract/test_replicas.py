@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
-from tests.contract.test_ledger import claim
+from tests.model.conformance import claim
 from tests.support.servers import Server
 from tests.support.waiting import until
 from worker.execution.policy.ledger_server import ServerPolicy
@@ -42,7 +42,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Pair]:
-    """Both running."""
+    """A server and its replica, both running."""
     with Server("--repl-diskless-sync-delay", "0") as primary:
         replica = Server("--replicaof", "127.0.0.1", str(primary.port))
         try:
@@ -52,31 +52,25 @@ def servers() -> Iterator[Pair]:
 
 
 @pytest.fixture
-def pair(servers: Pair) -> Pair:
-    """The same, empty, and followed."""
+def alone(servers: Pair) -> Pair:
+    """An empty server whose replica was killed."""
     servers.primary.flush()
     if servers.replica.process is None:
         servers.replica.start()
     servers.until_followed(1)
+    servers.replica.kill()
+    servers.until_followed(0)
     return servers
 
 
-@pytest.fixture
-def alone(pair: Pair) -> Pair:
-    """The replica is away."""
-    pair.replica.kill()
-    pair.until_followed(0)
-    return pair
-
-
 def ledger(pair: Pair, within_ms: int = 100, **replicas: int) -> RedisLedger:
-    """One that waits for so many replicas, by command."""
+    """A ledger that waits for so many replicas, by command."""
     return RedisLedger(pair.client(), disk_ms=0, replicas=replicas, replicas_ms=within_ms)
 
 
 @pytest.mark.parametrize("command", ["withdraw", "close"])
-def test_it_is_not_begun_without_its_replica(alone: Pair, command: str) -> None:
-    """Were it sent, a failover would forget that; asked again when the replica is back, it is the same attempt."""
+def test_a_command_that_needs_a_replica_does_not_begin_without_it(alone: Pair, command: str) -> None:
+    """A failover would forget a send. Asked again when the replica is back, the begin is the same attempt."""
     waiting, patient = ledger(alone, **{command: 1}), ledger(alone, 4000, **{command: 1})
     with pytest.raises(LedgerUnavailable, match=f"0 of 1 replicas of the ledger confirmed a {command} within 100 ms"):
         waiting.begin(claim("1", command=command), 1)
@@ -90,8 +84,8 @@ def test_it_is_not_begun_without_its_replica(alone: Pair, command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "repeatable"), [("close", True), ("cancel", True), ("close", False), ("withdraw", False)]
 )
-def test_what_does_not_wait(alone: Pair, command: str, repeatable: bool) -> None:
-    """What may be executed twice never does, and nothing does by default or for another command's sake."""
+def test_other_commands_do_not_wait_for_replicas(alone: Pair, command: str, repeatable: bool) -> None:
+    """Repeatable commands never wait for replicas, and others only where it is configured for them."""
     other = {"close": "withdraw", "withdraw": "close"}.get(command, "close")
     waiting = ledger(alone, **({"close": 1, "withdraw": 1} if repeatable else {other: 1}))
     assert isinstance(waiting.begin(claim("1", command=command, repeatable=repeatable), 1), Begun)
@@ -103,8 +97,10 @@ MONEY = Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x")
 OTHERS: list[Command] = [WHOLE, Cancel(account="a", order_id="1"), Positions(account="a")]
 
 
-def test_they_are_refused_while_replicas_are_away(alone: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    """Each would hold a slot until then, and what reduces risk would wait behind it. The log says it once, by kind."""
+def test_commands_that_need_replicas_are_refused_while_replicas_are_away(
+    alone: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each would hold a slot, and what reduces risk would wait behind it. The log tells it once for each kind."""
     policy = ServerPolicy(alone.client(), replicas={"withdraw": 0, "close": 1})
     for _ in range(2):
         assert "0 of the 1 replicas" in (policy.refusal(PART) or "")
@@ -121,8 +117,8 @@ def test_they_are_refused_while_replicas_are_away(alone: Pair, caplog: pytest.Lo
     assert "withdrawals" not in caplog.text
 
 
-def test_the_doctor_says_so(alone: Pair) -> None:
-    """A fault while they are refused; nothing where one server is meant to be alone."""
+def test_the_doctor_tells_that_replicas_are_missing(alone: Pair) -> None:
+    """The doctor reports a fault while commands are refused, and nothing where no replica is wanted."""
     server = LedgerServer("ledger", alone.primary.url(2))
     assert check_replicas(server, LedgerSettings()) == []
     (found,) = check_replicas(server, LedgerSettings(close_replicas=1))

@@ -1,7 +1,7 @@
 """What stands in the result backend when several workers store their word on one command."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,36 +11,33 @@ from celery.app.task import Context
 from celery.exceptions import ChordError
 
 from producers.errors import ChainBroken
-from producers.report import Outcome, Reason, Report, error_for
+from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
+from tests.model.conformance import report
 from tests.support.servers import Server
 from worker.celery_app.results import ReportBackend
 
-
-def report(outcome: str, command_id: str = "id", command: str = "withdraw", **more: Any) -> Report:
-    """A report with this end."""
-    return Report(
-        command_id=command_id,
-        command=command,
-        outcome=Outcome(outcome),
-        reason=Reason.OK,
-        message="as said",
-        fingerprint="f",
-        **more,
-    )
+KEY = "celery-task-meta-id"
 
 
 @pytest.fixture
 def backend(server: Server) -> Any:
-    """The worker's backend on an empty server."""
+    """The worker's result backend on an empty server."""
     server.flush()
     app = Celery("test", broker="memory://", set_as_current=False)
     app.conf.update(result_serializer="json", accept_content=["json"])
     return ReportBackend(app=app, url=server.url(1))
 
 
+@pytest.fixture
+def results(server: Server) -> Iterator[redis.Redis]:
+    """A client of the server, to read what the backend has stored."""
+    with redis.Redis.from_url(server.url(1)) as client:
+        yield client
+
+
 def store(backend: Any, told: Report) -> None:
-    """As a task ends in it, under the id ``id``."""
+    """Store a report as the end of a task with the id ``id``."""
     error = error_for(told)
     if error is None:
         backend.store_result("id", told.to_json(), "SUCCESS")
@@ -48,40 +45,35 @@ def store(backend: Any, told: Report) -> None:
         backend.mark_as_failure("id", error)
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "stands"),
-    [
-        ("unknown", "accepted", "accepted"),
-        ("unknown", "rejected", "rejected"),
-        ("unknown", "not_sent", "not_sent"),
-        ("accepted", "unknown", "accepted"),
-        ("rejected", "unknown", "rejected"),
-        ("not_sent", "unknown", "not_sent"),
-        ("unknown", "unknown", "unknown"),
-        ("not_sent", "rejected", "rejected"),
-        ("rejected", "not_sent", "rejected"),
-        ("accepted", "rejected", "accepted"),
-        ("rejected", "accepted", "accepted"),
-    ],
-)
+def told(results: redis.Redis) -> Report | NeverSent | None:
+    """What an ``OrderClient`` reads."""
+    return read_result(results.get(KEY), "id")
+
+
+WORST_TO_BEST = ["unknown", "not_sent", "rejected", "accepted"]
+
+
+@pytest.mark.parametrize("then", WORST_TO_BEST)
+@pytest.mark.parametrize("first", WORST_TO_BEST)
 def test_only_a_better_report_takes_the_place_of_a_report(
-    backend: Any, server: Server, first: str, then: str, stands: str
+    backend: Any, results: redis.Redis, first: str, then: str
 ) -> None:
-    """Who declared it unknown may be slower to store that than its sender, who came back with the venue's answer."""
+    """The worker that declared a send unknown may store that after the sender has stored the venue's answer."""
     store(backend, report(first))
     store(backend, report(then))
-    assert stored(server).outcome.value == stands
+    assert told(results) == report(max(first, then, key=WORST_TO_BEST.index))
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "accepted"])
-def test_a_query_leaves_the_report_of_its_id_alone(backend: Any, server: Server, outcome: str) -> None:
-    """What changes something has the last word on its id, whichever is stored first."""
-    for reports in ([report("unknown"), report(outcome, command="positions")],) * 2:
-        for each in reports:
-            store(backend, each)
-        assert stored(server).command == "withdraw"
-        reports.reverse()
-        server.flush()
+@pytest.mark.parametrize("query_first", [False, True])
+def test_a_query_leaves_the_report_of_its_id_alone(
+    backend: Any, results: redis.Redis, outcome: str, query_first: bool
+) -> None:
+    """A command that changes something has the last word on its id, whichever report is stored first."""
+    reports = [report("unknown"), report(outcome, command="positions")]
+    for each in reversed(reports) if query_first else reports:
+        store(backend, each)
+    assert told(results) == report("unknown")
 
 
 # -- what Celery stores by itself --------------------------------------------------------------------------------------
@@ -94,13 +86,13 @@ assert REFUSED is not None
 
 
 def broken(*links: Any, error: Exception = REFUSED) -> Callable[[Any], None]:
-    """The end of a command with these behind it, last first as in a message."""
+    """The failure of a command that these links follow, the last one first as in a message."""
     request = Context(id="the link before", task="orders.cancel", chain=list(links), delivery_info={})
     return lambda backend: backend.mark_as_failure("the link before", error, request=request)
 
 
 def no_body(body: Any, cause: Exception | None) -> Callable[[Any], None]:
-    """A chord with this body, a part of which failed."""
+    """The failure of a part of a chord with this body."""
 
     def told(backend: Any) -> None:
         try:
@@ -112,7 +104,7 @@ def no_body(body: Any, cause: Exception | None) -> Callable[[Any], None]:
 
 
 def state(name: str, value: Any = None) -> Callable[[Any], None]:
-    """A state, stored as whoever likes to may."""
+    """A state that any Celery client may store."""
     return lambda backend: backend.store_result("id", value, name)
 
 
@@ -143,31 +135,30 @@ NEVER_SENT = [name for name in BY_ITSELF if "link" in name or "body" in name]
 
 
 @pytest.mark.parametrize("way", BY_ITSELF)
-@pytest.mark.parametrize("outcome", ["unknown", "not_sent", "rejected", "accepted"])
-def test_a_report_stands_whatever_celery_stores(backend: Any, server: Server, outcome: str, way: str) -> None:
-    """An `unknown` withdrawal, executed, was told as another command's refusal, or as revoked."""
-    first = report(outcome)
-    store(backend, first)
+@pytest.mark.parametrize("outcome", WORST_TO_BEST)
+def test_a_report_stands_whatever_celery_stores(backend: Any, results: redis.Redis, outcome: str, way: str) -> None:
+    """A withdrawal of unknown fate was shown as another command's refusal, or as revoked."""
+    store(backend, report(outcome))
     BY_ITSELF[way](backend)
-    assert stored(server) == first
+    assert told(results) == report(outcome)
 
 
 @pytest.mark.parametrize("way", BY_ITSELF)
 @pytest.mark.parametrize("outcome", ["unknown", "accepted"])
 def test_a_report_takes_the_place_of_whatever_celery_stored(
-    backend: Any, server: Server, outcome: str, way: str
+    backend: Any, results: redis.Redis, outcome: str, way: str
 ) -> None:
-    """It never answers for a command that is sent later under that id."""
+    """What Celery stored never answers for a command that is sent later with the same id."""
     BY_ITSELF[way](backend)
     store(backend, report(outcome))
-    assert stored(server) == report(outcome)
+    assert told(results) == report(outcome)
 
 
 @pytest.mark.parametrize("way", NEVER_SENT)
-def test_what_was_never_sent_is_no_report(backend: Any, server: Server, way: str) -> None:
-    """A client that looks for a report finds none, and why; every Celery client sees a FAILURE that names itself."""
+def test_what_was_never_sent_is_no_report(backend: Any, results: redis.Redis, way: str) -> None:
+    """An ``OrderClient`` finds the reason in place of a report, and every Celery client a FAILURE that names it."""
     BY_ITSELF[way](backend)
-    found = told(server)
+    found = told(results)
     assert isinstance(found, NeverSent)
     known = found.report.get("command_id") == "the link before"
     assert known or found.report["message"].split(":")[0] in ("RuntimeError", "ChordError")
@@ -176,16 +167,15 @@ def test_what_was_never_sent_is_no_report(backend: Any, server: Server, way: str
 
 
 @pytest.mark.parametrize("way", ["revoked", "own fault"])
-def test_celery_ends_no_command(backend: Any, server: Server, way: str) -> None:
-    """Raised, the first ended the worker that stored it. Nothing is stored, and its report may still come."""
+def test_celery_ends_no_command(backend: Any, results: redis.Redis, way: str) -> None:
+    """Nothing is stored, so that a report may still come; an error here ended the worker."""
     BY_ITSELF[way](backend)
-    assert told(server) is None
-    assert backend.get("celery-task-meta-id") is None
+    assert told(results) is None
+    assert results.get(KEY) is None
 
 
 @pytest.mark.parametrize("task", ["notify.done", "orders.reconcile"])
-def test_another_task_ends_as_celery_ends_it(backend: Any, task: str) -> None:
-    """Other services' tasks in the same chain or chord are theirs."""
+def test_another_services_task_in_the_same_chain_or_chord_ends_as_celery_ends_it(backend: Any, task: str) -> None:
     link = dict(signature(task, task_id="id"))
     broken(link)(backend)
     assert type(backend.get_task_meta("id")["result"]).__name__ == "OrderRejected"
@@ -198,47 +188,47 @@ def test_another_task_ends_as_celery_ends_it(backend: Any, task: str) -> None:
     assert backend.get_task_meta("id")["result"] == "done"
 
 
-def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backend: Any, server: Server) -> None:
-    """Neither by a link that is sent, nor by a worker that takes it; a report stays."""
+def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backend: Any, results: redis.Redis) -> None:
+    """Neither after its link was sent, nor after a worker took it; a report stays."""
     BY_ITSELF["link of a chain"](backend)
     backend.on_task_call(None, "id")
-    assert told(server) is None
+    assert told(results) is None
     store(backend, report("rejected"))
     backend.on_task_call(None, "id")
-    assert stored(server) == report("rejected")
+    assert told(results) == report("rejected")
 
 
 # -- what else may stand there -----------------------------------------------------------------------------------------
 
 
 def deep(levels: int = 3000) -> str:
-    """A result of a venue that goes deeper than most readers."""
+    """JSON that is nested deeper than most readers can follow."""
     return "[" * levels + "]" * levels
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "accepted"])
-def test_a_report_stands_however_strange_the_venues_answer_in_it(backend: Any, server: Server, outcome: str) -> None:
-    """The server's JSON ends at a thousand levels, and what it could not read was no report to it."""
+def test_a_report_stands_however_strange_the_venues_answer_in_it(
+    backend: Any, results: redis.Redis, outcome: str
+) -> None:
+    """The server's JSON reader stops at a thousand levels, and must not take what it can't read for no report."""
     store(backend, report(outcome))
-    with redis.Redis.from_url(server.url(1)) as client:
-        whole = client.get("celery-task-meta-id").replace(b'"result": null', b'"result": ' + deep().encode())
-        client.set("celery-task-meta-id", whole)
-        for way in BY_ITSELF.values():
-            way(backend)
-        assert client.get("celery-task-meta-id") == whole
+    whole = results.get(KEY).replace(b'"result": null', b'"result": ' + deep().encode())
+    results.set(KEY, whole)
+    for way in BY_ITSELF.values():
+        way(backend)
+    assert results.get(KEY) == whole
 
 
-def test_a_report_stands_in_whichever_way_it_is_written(backend: Any, server: Server) -> None:
-    """By another program, with other blanks and another order."""
+def test_a_report_stands_in_whichever_way_it_is_written(backend: Any, results: redis.Redis) -> None:
+    """Another program may write it with other blanks and in another order."""
     meta = {"result": {"exc_message": [report("unknown").to_json()], "exc_type": "OrderUnknown"}, "status": "FAILURE"}
-    written = json.dumps(meta, separators=(",", ":"))
-    with redis.Redis.from_url(server.url(1), decode_responses=True) as client:
-        client.set("celery-task-meta-id", written)
-        for way in BY_ITSELF.values():
-            way(backend)
-        assert client.get("celery-task-meta-id") == written
+    written = json.dumps(meta, separators=(",", ":")).encode()
+    results.set(KEY, written)
+    for way in BY_ITSELF.values():
+        way(backend)
+    assert results.get(KEY) == written
     store(backend, report("accepted"))
-    assert stored(server) == report("accepted")
+    assert told(results) == report("accepted")
 
 
 RUBBISH = {
@@ -256,25 +246,10 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("what", [*RUBBISH, "another type"])
-def test_rubbish_gives_way_to_a_report(backend: Any, server: Server, what: str) -> None:
-    """Whatever somebody has stored there."""
-    with redis.Redis.from_url(server.url(1)) as client:
-        if what in RUBBISH:
-            client.set("celery-task-meta-id", RUBBISH[what])
-        else:
-            client.rpush("celery-task-meta-id", "x")
+def test_rubbish_that_somebody_has_stored_gives_way_to_a_report(backend: Any, results: redis.Redis, what: str) -> None:
+    if what in RUBBISH:
+        results.set(KEY, RUBBISH[what])
+    else:
+        results.rpush(KEY, "x")
     store(backend, report("rejected"))
-    assert stored(server) == report("rejected")
-
-
-def told(server: Server) -> Report | NeverSent | None:
-    """What a client reads."""
-    with redis.Redis.from_url(server.url(1)) as client:
-        return read_result(client.get("celery-task-meta-id"), "id")
-
-
-def stored(server: Server) -> Report:
-    """The report that a client reads."""
-    found = told(server)
-    assert isinstance(found, Report)
-    return found
+    assert told(results) == report("rejected")

@@ -15,31 +15,23 @@ from tests.model.steps import Steps
 from tests.model.world import Config, State
 from tests.model.worlds import CANNOT_HOLD, HOLD, HOLES, LONG
 
-
-@dataclass(frozen=True)
-class Result:
-    """What a search found."""
-
-    states: int
-    steps: int
-    broken: str = ""
-    """The rule, or nothing when all hold everywhere."""
-    trace: tuple[str, ...] = ()
-    stuck: int = 0
-    """States from which no end can be reached any more."""
-
-
 Parents = dict[State, tuple[State | None, str]]
 
 
-def search(config: Config, most: int = 10_000_000) -> Result:
-    """Look at every reachable state, up to ``most``.
+@dataclass(frozen=True)
+class Result:
+    """The result of a search."""
 
-    Raises:
-        RuntimeError: there are more, so that nothing is proven.
-    """
-    steps = Steps(config)
-    start = config.start()
+    states: int
+    steps: int
+    broken: str = ""  # the rule, or nothing when all hold everywhere
+    trace: tuple[str, ...] = ()
+    stuck: int = 0  # states from which no end can be reached any more
+
+
+def search(config: Config) -> Result:
+    """Look at every reachable state."""
+    steps, start = Steps(config), config.start()
     parents: Parents = {start: (None, "")}
     queue = deque([start])
     before: dict[State, list[State]] = {}
@@ -62,25 +54,20 @@ def search(config: Config, most: int = 10_000_000) -> Result:
                 parents[step.state] = (state, step.label)
                 queue.append(step.state)
         if not moves:
-            broken = broken_at_end(state)
-            if broken:
-                return Result(len(parents), taken, broken, tuple(_trace(parents, state)))
             ends.append(state)
-        if len(parents) > most:
-            raise RuntimeError(f"more than {most} states")
-    return Result(len(parents), taken, stuck=len(parents) - len(_lead_to(ends, before)))
+            if broken := broken_at_end(state):
+                return Result(len(parents), taken, broken, tuple(_trace(parents, state)))
+    return Result(len(parents), taken, stuck=len(parents) - _count_leading_to(ends, before))
 
 
-def _lead_to(ends: list[State], before: dict[State, list[State]]) -> set[State]:
-    """The states from which one of these can be reached."""
-    found = set(ends)
-    waiting = list(ends)
+def _count_leading_to(ends: list[State], before: dict[State, list[State]]) -> int:
+    """The number of states from which one of these can be reached."""
+    found, waiting = set(ends), list(ends)
     while waiting:
-        for state in before.get(waiting.pop(), ()):
-            if state not in found:
-                found.add(state)
-                waiting.append(state)
-    return found
+        new = set(before.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return len(found)
 
 
 def _trace(parents: Parents, state: State) -> list[str]:
@@ -93,21 +80,19 @@ def _trace(parents: Parents, state: State) -> list[str]:
 
 
 def main() -> None:
-    """Print what was looked at; exit 1 when a rule is broken that should hold, or holds where it can't."""
+    """Print every search; exit with 1 if a rule is broken that should hold, or holds where it can't."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="larger worlds too")
-    worlds = {name: (config, "") for name, config in HOLD.items()} | HOLES | CANNOT_HOLD
-    if parser.parse_args().long:
-        worlds |= {name: (config, "") for name, config in LONG.items()}
+    hold = HOLD | LONG if parser.parse_args().long else HOLD
     wrong = 0
-    for name, (config, expected) in worlds.items():
+    for name, (config, expected) in (
+        {name: (config, "") for name, config in hold.items()} | HOLES | CANNOT_HOLD
+    ).items():
         started = time.monotonic()
         result = search(config)
-        seconds = time.monotonic() - started
-        sys.stdout.write(f"{name}: {result.states} states, {result.steps} steps, {seconds:.1f} s\n")
-        lines = [result.broken, *result.trace] if result.broken else []
-        sys.stdout.write("".join(f"    {line}\n" for line in lines))
-        sys.stdout.flush()
+        print(f"{name}: {result.states} states, {result.steps} steps, {time.monotonic() - started:.1f} s")
+        for line in (result.broken, *result.trace) if result.broken else ():
+            print(f"    {line}", flush=True)
         wrong += not result.broken.startswith(expected) or bool(result.broken) != bool(expected) or bool(result.stuck)
     sys.exit(bool(wrong))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from producers.report import Report
-from tests.model.sim_twins import Sent
-from tests.model.sim_venue import KEY, SECRET
+from tests.model.simulated_parts import Sent
+from tests.model.simulated_venue import KEY, SECRET
 from tests.support.checker.checks import History, untrue_claims
 
 LEASE_MS = 17_000

@@ -1,6 +1,8 @@
-"""The rules in the model's terms: what must hold of every step, of every state, and where nothing more can happen."""
+"""The rules in the model's terms: what must hold of every step, of every state, and where nothing more can happen.
 
-from tests.model import world as w
+Each function returns the rule that does not hold, or nothing.
+"""
+
 from tests.model.transition_table import ABSENT, OPEN, UNKNOWN
 from tests.model.world import OUTCOMES, Config, State, Step, token
 
@@ -8,9 +10,8 @@ ACCEPTED, REJECTED, NOT_SENT = (OUTCOMES[name] for name in ("accepted", "rejecte
 
 
 def broken_by_step(config: Config, before: State, step: Step) -> str:
-    """The rule that this step breaks, or nothing."""
-    worker = before.workers[step.by] if step.by >= 0 else None
-    if worker is not None and step.act == "send":
+    if step.act == "send":
+        worker = before.workers[step.by]
         if worker.begun != worker.attempt:
             return "rule 1: it sends, and the ledger has not confirmed that this attempt has begun"
         if before.doubts and not config.repeatable:
@@ -21,32 +22,29 @@ def broken_by_step(config: Config, before: State, step: Step) -> str:
             return "rule 4: it sends after the deadline"
     if step.act == "sign" and before.past_deadline:
         return "rule 4: it signs after the deadline"
-    if step.state.rec == before.rec:
-        return ""
-    return _broken_by_move(before, step)
+    return _broken_by_move(before, step) if step.state.rec != before.rec else ""
 
 
 def _broken_by_move(before: State, step: Step) -> str:
-    rec = before.rec
+    rec, report = before.rec, step.state.rec.report
     owner = step.by >= 0 and rec.token == token(step.by, before.workers[step.by])
     move = step.row.partition(":")[0]
     if rec.state == UNKNOWN and not (move == "resolve" or (owner and move == "settle")):
         return "rule 3: an unknown is moved, and neither by its sender's evidence nor by an operator"
-    if move == "resolve" and before.denied and step.state.rec.report == "accepted":
+    if move == "resolve" and before.denied and report == "accepted":
         return "truth: accepted, and the venue's record says no"
-    if rec.report and step.state.rec.report != rec.report and rec.state != UNKNOWN:
+    if rec.report and report != rec.report and rec.state != UNKNOWN:
         return "truth: an end is overwritten by another"
-    if step.by >= 0 and rec.state != ABSENT and not owner:
-        orphan = rec.state in OPEN and not rec.lease
-        if not (orphan and move in ("begin", "abandon")):
-            return "rule 5: a record is moved by one that does not own it"
+    orphan = rec.state in OPEN and not rec.lease
+    takes_over = orphan and move in ("begin", "abandon")
+    if step.by >= 0 and rec.state != ABSENT and not owner and not takes_over:
+        return "rule 5: a record is moved by one that does not own it"
     if move == "resolve" and rec.state != UNKNOWN:
         return "rule 5: an operator moves what is not unknown"
     return ""
 
 
 def broken_by_state(config: Config, state: State) -> str:
-    """The rule that does not hold here, or nothing."""
     if state.executed > 1 and not config.repeatable:
         return "rule 2: executed twice"
     said = state.delivered | (OUTCOMES[state.rec.report] if state.rec.report else 0)
@@ -55,15 +53,12 @@ def broken_by_state(config: Config, state: State) -> str:
     if said & (REJECTED | NOT_SENT) and state.executed:
         return "truth: rejected or not sent, and it was executed"
     final = said & (ACCEPTED | REJECTED | NOT_SENT)
-    if final & (final - 1):
-        return "truth: two reports that contradict each other"
-    return ""
+    return "truth: two reports that contradict each other" if final & (final - 1) else ""
 
 
 def broken_at_end(state: State) -> str:
-    """The rule that does not hold where nothing more can happen."""
     if not state.rec.report:
         return "lost: no report, and nothing more can happen"
-    if not any(worker.at == w.DONE for worker in state.workers):
+    if not any(worker.at == "done" for worker in state.workers):
         return "lost: nobody handed the report to the result backend"
     return ""

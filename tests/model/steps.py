@@ -1,82 +1,284 @@
-"""What can happen next: the workers' steps, the venue, time and operators."""
+"""The steps that are possible in a state: of the workers, the venue, time and operators.
+
+A worker follows :mod:`worker.execution.executor` and :mod:`worker.execution.lease` step by step. Each call of the
+ledger is one step, whose reply may be lost (the call is then repeated). Anything else may happen between any two steps,
+which models a slow, stopped or frozen worker.
+"""
 
 from collections.abc import Iterator
 
-from tests.model import world as w
-from tests.model.transition_table import SENDING, UNKNOWN, WAITING, Ask, lease_over
-from tests.model.worker_steps import LIES, WorkerSteps
-from tests.model.world import State, Step, Worker
+from tests.model.transition_table import OPEN, SENDING, UNKNOWN, Ask, Rec, Table, outcome
+from tests.model.world import HALT_LIFTED, HALT_NOW, OUTCOMES, Config, State, Step, Worker, canonical, token
+
+LIES = ("unlisted", "contradiction")
+"""Answers that prove nothing: a refusal that is not listed for the venue (also a page of something in front of it), and
+a yes that is about something else or whose record says no. The venue may have executed the request or not."""
+
+BELIEVED = {
+    "an unlisted refusal is believed": ("unlisted", "refused"),
+    "an unlisted refusal is transient": ("unlisted", "not_executed"),
+    "a contradiction is a yes": ("contradiction", "executed"),
+    "a contradiction is a refusal": ("contradiction", "refused"),
+}
+"""What a broken worker takes such an answer for."""
 
 
-class Steps(WorkerSteps):
+class Steps:
     """The steps of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.broken = config.broken
+        self.table = Table(config.rows)
 
     def next(self, state: State) -> Iterator[Step]:
         """Every step that can be taken now."""
-        for index in range(len(state.workers)):
-            yield from self.worker(state, index)
+        for index, worker in enumerate(state.workers):
+            yield from self._worker(state, index, worker)
+            if worker.at == "await_answer" and worker.request in ("fresh", "stale"):
+                yield from self._venue_answers(state, index, worker)
         yield from self._venue(state)
-        yield from self._time_and_people(state)
+        yield from self._time(state)
+        yield from self._operator(state)
+
+    # -- the venue, time and people ------------------------------------------------------------------------------------
 
     def _venue(self, state: State) -> Iterator[Step]:
-        for index, worker in enumerate(state.workers):
-            if worker.at == w.AWAIT and worker.request in ("fresh", "stale"):
-                yield from self._answer(state, index, worker)
         if self.config.lists and state.executed and not state.denied and self.config.kind == "withdraw":
             yield Step("the venue rejects what it had taken", state._replace(denied=True))
         if state.late:
             arrived = state._replace(late=state.late - 1)
-            yield Step("a late request arrives and is executed", arrived._replace(executed=_more(state)))
+            yield Step("a late request arrives and is executed", _executes(arrived))
             yield Step("a late request is refused or lost", arrived)
 
-    def _answer(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        executed = state._replace(executed=_more(state))
-        # A venue that lies, or what stands in front of it: a refusal that is not listed, and a yes that contradicts.
+    def _venue_answers(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         answers = [("refused", state), *((lie, state) for lie in LIES)]
-        if self.on_the_wire(worker):
+        if self._on_the_wire(worker):
+            executed = _executes(state)
             answers += [("executed", executed), ("not_executed", state), *((lie, executed) for lie in LIES)]
         for answer, after in answers:
-            step = self.put(after, index, worker._replace(request=answer), f"'s request: the venue says {answer}")
+            step = self._put(after, index, worker._replace(request=answer), f"'s request: the venue says {answer}")
             yield step._replace(by=-1)
 
-    def _time_and_people(self, state: State) -> Iterator[Step]:
-        rec, config = state.rec, self.config
-        if rec.lease:
-            yield Step("the owner's lease ends", state._replace(rec=lease_over(rec)))
+    def _time(self, state: State) -> Iterator[Step]:
+        if state.rec.lease:
+            _, _, rec = self.table.ask(state.rec, Ask("lease ends"))
+            yield Step("the owner's lease ends", state._replace(rec=rec))
         for index, worker in enumerate(state.workers):
-            if config.window and worker.request == "fresh":
-                step = self.put(state, index, worker._replace(request="stale"), "'s signature gets too old")
+            if self.config.window and worker.request == "fresh":
+                step = self._put(state, index, worker._replace(request="stale"), "'s signature gets too old")
                 yield step._replace(by=-1)
-        if config.deadline and not state.past_deadline:
+        if self.config.deadline and not state.past_deadline:
             yield Step("the deadline passes", state._replace(past_deadline=True))
-        if config.halts and state.halt != w.HALT_LIFTED:
+        if "resolve by timer" in self.broken and state.rec.state == UNKNOWN:
+            ended = state.rec._replace(state="SETTLED", report="not_sent")
+            yield Step("a timer ends the unknown", state._replace(rec=ended))
+
+    def _operator(self, state: State) -> Iterator[Step]:
+        config = self.config
+        if config.halts and state.halt != HALT_LIFTED:
             said = ("halts", "lifts the halt")[state.halt]
             yield Step(f"the operator {said}", state._replace(halt=state.halt + 1))
-        if "resolve by timer" in self.broken and rec.state == UNKNOWN:
-            yield Step("a timer ends the unknown", state._replace(rec=rec._replace(state="SETTLED", report="not_sent")))
-        open_states = (SENDING, WAITING) if "resolve what is open" in self.broken else ()
-        if config.operator and rec.state in (UNKNOWN, *open_states) and not state.resolved:
-            yield from self._resolve(state)
-
-    def _resolve(self, state: State) -> Iterator[Step]:
-        """An operator or a reconcile says what the venue shows now."""
+        may_resolve = (UNKNOWN, *(OPEN if "resolve what is open" in self.broken else ()))
+        if not config.operator or state.rec.state not in may_resolve or state.resolved:
+            return
         # A patient one has waited for longer than the window since the lease ended. Where there is none, waiting proves
         # nothing.
-        patient = self.config.operator == "patient" and self.config.window
+        patient = config.operator == "patient" and config.window
         if patient and (state.late or any(worker.request == "fresh" for worker in state.workers)):
             return
-        if self.config.lists and "stale read" in self.broken:
+        if config.lists and "stale read" in self.broken:
             yield self._resolved(state, "not_sent")
-        if state.denied and "record says no" not in self.broken:
-            return
-        yield self._resolved(state, "accepted" if state.executed else "not_sent")
+        if not state.denied or "record says no" in self.broken:
+            yield self._resolved(state, "accepted" if state.executed else "not_sent")
 
     def _resolved(self, state: State, report: str) -> Step:
-        ask = Ask("resolve", report=report)
-        row, _ = self.table.row(state.rec, ask)
-        rec, _ = self.table.apply(state.rec, ask)
-        return Step(f"the operator resolves: {report}", state._replace(rec=rec, resolved=True), row)
+        name, _, rec = self.table.ask(state.rec, Ask("resolve", report=report))
+        return Step(f"the operator resolves: {report}", state._replace(rec=rec, resolved=True), name)
+
+    # -- a worker ------------------------------------------------------------------------------------------------------
+
+    def _worker(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        if worker.at in ("done", "dead"):
+            return
+        if worker.at == "idle":
+            # Deliveries are alike, so they are numbered in the order in which they come.
+            first = index == 0 or state.workers[index - 1].at != "idle"
+            if first and not ("acknowledge early" in self.broken and index):
+                yield self._put(state, index, self._fresh(worker), "gets the message")
+            return
+        if sum(other.at == "dead" for other in state.workers) < len(state.workers) - 1:
+            gone = Worker("dead", worker.epoch)
+            yield self._put(self._left_behind(state, worker), index, gone, "dies")
+        yield from getattr(self, f"_{worker.at}")(state, index, worker)
+
+    def _fresh(self, worker: Worker) -> Worker:
+        """The worker at the start of an execution, which has its own token."""
+        epoch = worker.epoch + (worker.at != "idle")
+        if "send before begin" in self.broken and not worker.refusing:
+            return Worker("connect", epoch, attempt=1, left=self.config.attempts)
+        return Worker("refuse" if worker.refusing else "begin", epoch, worker.refusing)
+
+    def _on_the_wire(self, worker: Worker) -> bool:
+        """Whether the request of this worker is under way and may still be executed."""
+        takes = ("fresh",) if self.config.window else ("fresh", "stale")
+        return worker.at == "await_answer" and worker.request in takes
+
+    def _left_behind(self, state: State, worker: Worker) -> State:
+        """The state in which nobody waits for the request of this worker any more."""
+        return state._replace(late=min(state.late + self._on_the_wire(worker), 2))
+
+    def _put(self, state: State, index: int, worker: Worker, label: str, row: str = "", act: str = "") -> Step:
+        """The step after which the worker at this index is ``worker``."""
+        workers = (*state.workers[:index], worker, *state.workers[index + 1 :])
+        name = "ABC"[index] + ("" if label.startswith("'") else " ")
+        return Step(name + label, canonical(state._replace(workers=workers)), row, index, act)
+
+    def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
+        """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
+        asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
+        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, **more)
+        name, row, rec = self.table.ask(state.rec, ask)
+        after = state._replace(rec=rec)
+        if rec == state.rec:
+            return name, row.answer, after, []
+        lost = self._put(after, index, state.workers[index], f"[{name}], the reply is lost", name)
+        return name, row.answer, after, [lost]
+
+    def _begin(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "begin", attempt=1)
+        yield from lost
+        rec, label = after.rec, f"[{row}] {answer}"
+        if answer == "begun":
+            left = max(0, self.config.attempts - (rec.tries - 1))
+            begun = worker._replace(at="connect", attempt=1, left=left, tainted=rec.tainted, begun=1)
+            yield self._put(after, index, begun if left else self._give_up(begun), label, row)
+        elif answer == "ended":
+            yield self._deliver(after, index, rec.report, label)
+        elif answer == "halted":
+            yield self._put(after, index, Worker("refuse", worker.epoch + 1, refusing=True), label)
+        elif answer == "orphaned":
+            yield self._put(after, index, self._orphaned(worker, rec), label)
+
+    def _orphaned(self, worker: Worker, rec: Rec) -> Worker:
+        doubt = (rec.state == SENDING or rec.tainted) and "an orphan was not sent" not in self.broken
+        return worker._replace(at="abandon", dead=rec, report="unknown" if doubt else "not_sent")
+
+    def _refuse(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "refuse", report="not_sent")
+        yield from lost
+        label = f"[{row}] {answer}"
+        if answer in ("done", "ended"):
+            yield self._deliver(after, index, after.rec.report, label, row)
+        elif answer == "orphaned":
+            yield self._put(after, index, self._orphaned(worker, after.rec), label)
+
+    def _abandon(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "abandon", dead=worker.dead, report=worker.report)
+        yield from lost
+        label = f"[{row}] {worker.report}"
+        if answer == "done":
+            yield self._deliver(after, index, worker.report, label, row)
+        else:
+            back = "refuse" if worker.refusing else "begin"
+            yield self._put(after, index, worker._replace(at=back, dead=Rec(), report=""), label)
+
+    def _connect(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        at = "sign" if self.config.sign_first or "send before begin" in self.broken else "look_at_lease"
+        late = "deadline before connecting" in self.broken and state.past_deadline
+        yield self._put(state, index, self._give_up(worker) if late else worker._replace(at=at), "connects")
+        yield self._judged(state, index, worker, "not_executed", "finds no connection")
+
+    def _look_at_lease(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        mine = state.rec.token == token(index, worker) and state.rec.state == SENDING
+        if (mine and state.rec.lease) or "no lease" in self.broken:
+            after = worker._replace(at="send" if self.config.sign_first else "sign")
+            yield self._put(state, index, after, "finds its lease long enough")
+        row, answer, renewed, lost = self._ask(state, index, "renew")
+        yield from lost
+        # The clock may have run on during the call: it is read, and signed, and the lease looked at once more.
+        again = worker._replace(at="sign") if answer == "done" else self._fresh(worker)
+        yield self._put(renewed, index, again, f"[{row}]", row)
+
+    def _sign(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        late = state.past_deadline and "deadline before connecting" not in self.broken
+        if late and not ("clock read once" in self.broken and worker.attempt > 1):
+            yield self._put(state, index, self._give_up(worker), "finds the deadline passed")
+            return
+        at = "look_at_lease" if self.config.sign_first else "send"
+        signed = worker._replace(at=at, request="fresh", signed=worker.attempt)
+        yield self._put(state, index, signed, "reads the clock and signs", act="sign")
+
+    def _send(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        sent = state._replace(doubts=min(state.doubts + 1, 3))
+        yield self._put(sent, index, worker._replace(at="await_answer"), "sends", act="send")
+        yield self._judged(state, index, worker, "not_executed", "loses the connection before anything is sent")
+
+    def _await_answer(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        yield self._judged(self._left_behind(state, worker), index, worker, "unknown", "loses the reply")
+        if worker.request not in ("fresh", "stale"):
+            proven = worker.request not in LIES
+            heard = state._replace(doubts=state.doubts - 1) if proven else state
+            yield self._judged(heard, index, worker, worker.request, f"reads: {worker.request}")
+
+    def _judged(self, state: State, index: int, worker: Worker, proof: str, label: str) -> Step:
+        """What an answer leads to: :mod:`worker.execution.retry_policy` and ``Executor._conclude``."""
+        worker = worker._replace(request=worker.request if "signature kept" in self.broken else "")
+        if proof in LIES:
+            believed = (to for name, (lie, to) in BELIEVED.items() if name in self.broken and lie == proof)
+            proof = next(believed, "unknown")
+        elif proof == "unknown" and "lost is never left" in self.broken:
+            proof = "not_executed"
+        doubt = worker.tainted and "refusal after doubt" not in self.broken
+        ends = {"executed": "accepted", "refused": "unknown" if doubt else "rejected"}
+        may_repeat = self.config.repeatable or "resend after unknown" in self.broken
+        if proof in ends or (proof == "unknown" and not may_repeat):
+            return self._put(state, index, self._to_settle(worker, ends.get(proof, "unknown")), label)
+        worker = worker._replace(left=worker.left - 1, tainted=worker.tainted or proof == "unknown")
+        return self._put(state, index, worker._replace(at="pause") if worker.left else self._give_up(worker), label)
+
+    def _give_up(self, worker: Worker) -> Worker:
+        doubt = worker.tainted and "giving up forgets" not in self.broken
+        return self._to_settle(worker, "unknown" if doubt else "not_sent")
+
+    def _to_settle(self, worker: Worker, report: str) -> Worker:
+        return worker._replace(at="settle", report=report, request="")
+
+    def _pause(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "pause", tries=state.rec.tries, tainted=worker.tainted)
+        yield from lost
+        paused = worker._replace(at="begin_again") if answer == "done" else self._fresh(worker)
+        yield self._put(after, index, paused, f"[{row}]", row)
+        # Out of time or budget: decided before anything is written.
+        yield self._put(state, index, self._give_up(worker), "has no time for another attempt")
+
+    def _begin_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        attempt = worker.attempt + 1
+        row, answer, after, lost = self._ask(state, index, "begin", attempt=attempt)
+        yield from lost
+        going_on = self._fresh(worker)
+        if answer == "begun":
+            at = "send" if "signature kept" in self.broken and worker.request else "connect"
+            going_on = worker._replace(at=at, attempt=attempt, begun=attempt, tainted=after.rec.tainted)
+        elif answer == "halted":
+            going_on = self._give_up(worker)
+        yield self._put(after, index, going_on, f"[{row}] {answer}", row)
+
+    def _settle(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "settle", report=worker.report)
+        yield from lost
+        label, stands = f"[{row}] {worker.report}", after.rec.report
+        if answer == "stands" and not stands:
+            yield self._put(after, index, self._fresh(worker), label)
+        else:
+            own = answer == "done" or "own report over another" in self.broken
+            yield self._deliver(after, index, worker.report if own else stands, label, row)
+
+    def _deliver(self, state: State, index: int, report: str, label: str, row: str = "") -> Step:
+        told = state._replace(delivered=state.delivered | OUTCOMES[outcome(report)])
+        done = Worker("done", state.workers[index].epoch)
+        return self._put(told, index, done, f"{label}, and reports {report}", row)
 
 
-def _more(state: State) -> int:
-    return min(state.executed + 1, 2)
+def _executes(state: State) -> State:
+    return state._replace(executed=min(state.executed + 1, 2))

@@ -1,57 +1,59 @@
-"""The model's state: one command, its record, its workers, the venue, and what time and operators have done."""
+"""The state of the model: one command, its record, its workers, the venue, and what time and operators have done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.transition_table import TABLE, Rec, Row, Table
+from tests.model.transition_table import TABLE, Rec, Row
 
-IDLE, BEGIN, REFUSE, ABANDON, CONNECT, LEASE, SIGN, SEND, AWAIT = range(9)
-PAUSE, AGAIN, SETTLE, DONE, DEAD = range(9, 14)
 HALT_NEVER, HALT_NOW, HALT_LIFTED = range(3)
 OUTCOMES = {"accepted": 1, "rejected": 2, "not_sent": 4, "unknown": 8}
 """Bits of :attr:`State.delivered`."""
+MAX_TRIES = 3
+"""Tries are counted up to here, so that there are finitely many states."""
 
 
 class Worker(NamedTuple):
-    """One delivery of the message in one worker. A worker that is not scheduled is a frozen one: no step says so."""
+    """One delivery of the message in one worker. No step says that a worker is frozen: it is one that takes none."""
 
-    at: int = IDLE
-    epoch: int = 0
-    """Each execution has a token of its own."""
-    refusing: bool = False
-    """Whether it ends the command without executing it: not permitted, account unknown, halted."""
+    at: str = "idle"
+    """What it does next: a method of :class:`tests.model.steps.Steps`; or ``idle``, ``done``, ``dead``."""
+    epoch: int = 0  # each execution has a token of its own
+    refusing: bool = False  # whether it ends the command without executing it: not permitted, account unknown, halted
     attempt: int = 0
-    left: int = 0
-    tainted: bool = False
-    """What it believes of earlier attempts; the record has its own word."""
-    request: str = ""
-    """Of the present attempt: ``fresh`` or ``stale`` once signed, then what the venue answered."""
-    signed: int = 0
-    """The attempt the signature was made for."""
-    begun: int = 0
-    """The attempt that the ledger has confirmed to this worker."""
+    left: int = 0  # how many attempts it may still make
+    tainted: bool = False  # what it believes of earlier attempts; the record has its own word
+    request: str = ""  # of the present attempt: ``fresh`` or ``stale`` once signed, then what the venue answered
+    signed: int = 0  # the attempt the signature was made for
+    begun: int = 0  # the attempt that the ledger has confirmed to this worker
     report: str = ""
-    dead: Rec = Rec()
-    """The record as it was found orphaned."""
+    dead: Rec = Rec()  # the record as it was found orphaned
 
 
 class State(NamedTuple):
-    """Everything."""
+    """A state of the model."""
 
     rec: Rec
     workers: tuple[Worker, ...]
     executed: int = 0
-    late: int = 0
-    """Requests on the wire that nobody waits for any more and the venue would still take."""
-    doubts: int = 0
-    """Requests that left and whose fate was never proven to anybody."""
+    late: int = 0  # requests on the wire that nobody waits for any more and the venue would still take
+    doubts: int = 0  # requests that left and whose fate was never proven to anybody
     past_deadline: bool = False
     halt: int = HALT_NEVER
-    delivered: int = 0
-    """Which reports were handed to the result backend, as bits."""
+    delivered: int = 0  # which reports were handed to the result backend, as bits
     resolved: bool = False
     denied: bool = False
     """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
+
+
+class Step(NamedTuple):
+    """One step from a state to another."""
+
+    label: str
+    state: State
+    row: str = ""  # the row of the table that moved the ledger, if one did
+    by: int = -1  # the worker, or -1 for time, the venue and operators
+    act: str = ""  # ``sign`` or ``send``, which rules look at
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ class Config:
     workers: tuple[str, ...] = ("able", "able")
     """``unable`` ones can't execute the command: their account is not configured."""
     attempts: int = 2
-    window: bool = True
-    """Whether the venue refuses signatures that are too old; a cancel has no timestamp."""
+    window: bool = True  # whether the venue refuses signatures that are too old; a cancel has no timestamp
     deadline: bool = False
     halts: bool = False
     operator: str = ""
@@ -73,25 +74,18 @@ class Config:
     lists: bool = False
     """Whether the lists that an operator reads lie: some come out of a cache, and a withdrawal may be rejected after it
     was taken."""
-    sign_first: bool = True
-    """Whether the lease is looked at after signing. The executor does it before: see docs/model.md."""
+    sign_first: bool = True  # whether the lease is looked at after signing, as the executor does it: see docs/model.md
     not_a_byte_late: bool = False
     """Whether to demand that nothing leaves after the deadline, and not only that nothing is signed."""
     broken: frozenset[str] = frozenset()
-    rows: dict[str, Row] = field(default_factory=lambda: TABLE)
+    rows: Mapping[str, Row] = field(default_factory=lambda: TABLE)
 
     @property
     def repeatable(self) -> bool:
-        """The contract's second column."""
         return self.kind == "cancel"
 
-    @property
-    def table(self) -> Table:
-        """The ledger."""
-        return Table(self.rows)
-
     def start(self) -> State:
-        """Nothing has happened; the message is queued."""
+        """The state in which the message is queued and nothing has happened."""
         return State(Rec(), tuple(Worker(refusing=able == "unable") for able in self.workers))
 
 
@@ -101,15 +95,13 @@ def token(index: int, worker: Worker) -> int:
 
 
 def canonical(state: State) -> State:
-    """The same state without what no rule looks at, and with epochs numbered from 0 again.
-
-    So going round makes no new states.
-    """
+    """The same state without what no rule looks at, and with epochs numbered from 0 again, so that going round makes no
+    new states."""
     rec = state.rec
     if rec.report:
         rec = Rec(rec.state, rec.token, report=rec.report)
-    elif rec.fence or rec.sent:
-        rec = rec._replace(fence=0, sent=0)
+    elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
+        rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:
         state = state._replace(rec=rec)
     if not any(worker.epoch for worker in state.workers):
@@ -122,18 +114,5 @@ def canonical(state: State) -> State:
         names.update({old: index + 1 + 10 * epoch for epoch, old in enumerate(own)})
         names[token(index, worker)] = index + 1 + 10 * len(own)
         workers.append(worker._replace(epoch=len(own)))
-    workers = [w._replace(dead=w.dead._replace(token=names[w.dead.token])) for w in workers]
+    workers = [each._replace(dead=each.dead._replace(token=names[each.dead.token])) for each in workers]
     return state._replace(rec=state.rec._replace(token=names[state.rec.token]), workers=tuple(workers))
-
-
-class Step(NamedTuple):
-    """One step from a state to another."""
-
-    label: str
-    state: State
-    row: str = ""
-    """The row of the table that moved the ledger, if one did."""
-    by: int = -1
-    """The worker, or -1 for time, the venue and operators."""
-    act: str = ""
-    """``sign`` or ``send``, which rules look at."""

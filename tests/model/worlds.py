@@ -1,78 +1,71 @@
-"""The bounded worlds that are searched, and what each of them must come to."""
+"""The bounded worlds that are searched, and the expected result of each."""
 
 from dataclasses import replace
 
-from tests.model.transition_table import SENDING, TABLE, Ask, Rec
+from tests.model.transition_table import SENDING, TABLE
 from tests.model.world import Config
 
-THREE = ("able",) * 3
+CANCEL = Config("cancel", window=False)
 EVERYTHING = Config(deadline=True, halts=True)
+OPERATED = Config(operator="patient")
+LISTED = Config(operator="patient", lists=True)
+THREE = ("able",) * 3
 
 HOLD: dict[str, Config] = {
     "withdraw": Config(),
     "withdraw, a deadline": Config(deadline=True),
     "withdraw, a venue that looks at no clock": Config(window=False, deadline=True),
     "close, a deadline": Config("close", deadline=True),
-    "cancel": Config("cancel", window=False),
+    "cancel": CANCEL,
     "withdraw, a deadline and halts": EVERYTHING,
     "withdraw, a worker without the account": replace(EVERYTHING, workers=("able", "unable")),
     "withdraw, a patient operator": replace(EVERYTHING, operator="patient"),
-    "withdraw, a patient operator and lists that lie": Config(operator="patient", lists=True),
-    "close, a patient operator and lists that lie": Config("close", operator="patient", lists=True),
-    "cancel, halts": Config("cancel", window=False, halts=True),
+    "withdraw, a patient operator and lists that lie": LISTED,
+    "close, a patient operator and lists that lie": replace(LISTED, kind="close"),
+    "cancel, halts": replace(CANCEL, halts=True),
 }
 """Every rule holds in every state, and an end is always within reach."""
 
+LONG: dict[str, Config] = {
+    "long: withdraw, three workers": Config(workers=THREE),
+    "long: withdraw, three workers, everything": replace(
+        EVERYTHING, workers=("able", "able", "unable"), operator="patient"
+    ),
+    "long: close, three attempts": Config("close", attempts=3, deadline=True),
+    "long: cancel, three workers": replace(CANCEL, workers=THREE),
+    "long: cancel, three attempts": replace(CANCEL, attempts=3),
+}
+"""Larger worlds in which every rule holds too; they take minutes."""
 
-def _by_token_alone(rec: Rec, ask: Ask) -> bool:
-    return rec.token == ask.dead.token and not rec.lease
-
-
-_BY_TOKEN = {**TABLE, "abandon": replace(TABLE["abandon"], guard=_by_token_alone)}
-_HALTED_FIRST = {
+BY_TOKEN_ALONE = {
+    **TABLE,
+    "abandon": replace(TABLE["abandon"], guard=lambda rec, ask: rec.token == ask.dead.token and not rec.lease),
+}
+HALTED_FIRST = {
     "begin: halted": replace(TABLE["begin: halted"], states=(SENDING,)),
     **{name: row for name, row in TABLE.items() if name != "begin: halted"},
     "begin: halted, else": TABLE["begin: halted"],
 }
+UNTRUE = "truth: rejected"
 HOLES: dict[str, tuple[Config, str]] = {
-    "hole: ended by what was found long ago": (Config(halts=True, rows=_BY_TOKEN), "truth: rejected"),
-    "hole: the same without a halt": (Config(workers=("able", "unable"), rows=_BY_TOKEN), "truth: rejected"),
-    "hole: a granted begin is halted": (
-        Config("cancel", window=False, halts=True, rows=_HALTED_FIRST),
-        "truth: rejected",
-    ),
-    "hole: signed after the lease": (Config(operator="patient", sign_first=False), "truth: rejected"),
+    "hole: ended by what was found long ago": (Config(halts=True, rows=BY_TOKEN_ALONE), UNTRUE),
+    "hole: the same without a halt": (Config(workers=("able", "unable"), rows=BY_TOKEN_ALONE), UNTRUE),
+    "hole: a granted begin is halted": (replace(CANCEL, halts=True, rows=HALTED_FIRST), UNTRUE),
+    "hole: signed after the lease": (replace(OPERATED, sign_first=False), UNTRUE),
 }
-"""What the search found in the code as it once was; tests/model/test_holes.py plays them on the real one."""
+"""Faults that the search found in earlier versions of the code, with the rows of that time."""
 
 CANNOT_HOLD: dict[str, tuple[Config, str]] = {
-    "can't hold: an operator who does not wait": (
-        replace(EVERYTHING, operator="hasty"),
-        "truth: rejected",
-    ),
+    "can't hold: an operator who does not wait": (replace(EVERYTHING, operator="hasty"), UNTRUE),
     "can't hold: a patient one, and a venue that looks at no clock": (
         replace(EVERYTHING, operator="patient", window=False),
-        "truth: rejected",
+        UNTRUE,
     ),
-    "can't hold: a patient one, and a cancel, which has no timestamp": (
-        Config("cancel", window=False, operator="patient"),
-        "truth: rejected",
-    ),
+    "can't hold: a patient one, and a cancel, which has no timestamp": (replace(CANCEL, operator="patient"), UNTRUE),
     "can't hold: not a byte after the deadline": (
         replace(EVERYTHING, not_a_byte_late=True),
         "rule 4: it sends after the deadline",
     ),
 }
-"""What nobody can promise, whatever the code: a process may be stopped between its last look at the clock and its first
-byte, and a network may deliver late."""
-
-LONG: dict[str, Config] = {
-    "long: withdraw, three workers": Config(workers=THREE),
-    "long: withdraw, three workers, everything": replace(
-        EVERYTHING, workers=(*THREE[:2], "unable"), operator="patient"
-    ),
-    "long: close, three attempts": Config("close", attempts=3, deadline=True),
-    "long: cancel, three workers": Config("cancel", window=False, workers=THREE),
-    "long: cancel, three attempts": Config("cancel", window=False, attempts=3),
-}
-"""Minutes."""
+"""What no code can promise: a process may be stopped between its last look at the clock and its first byte, and a
+network may deliver late."""

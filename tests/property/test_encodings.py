@@ -16,7 +16,7 @@ from producers.commands import Cancel, Close, Command, Positions, Withdraw, pars
 from producers.errors import InvalidCommand
 from producers.exact_json import loads
 from producers.printable import invisible
-from producers.report import Report
+from producers.report import Outcome, Reason, Report
 from worker.clock import SystemClock
 from worker.execution.context import Envelope
 from worker.execution.intake import Intake
@@ -56,8 +56,7 @@ COMMANDS: list[Command] = [
 
 
 @given(amounts)
-def test_an_amount_survives_its_writing(amount: Decimal) -> None:
-    """Plain notation is exact, and taking it again gives the same."""
+def test_an_amount_survives_its_writing_in_plain_notation(amount: Decimal) -> None:
     text = plain(amount)
     assert Decimal(text) == amount
     assert "e" not in text.lower()
@@ -95,7 +94,7 @@ def test_a_float_of_a_program_is_taken_for_what_was_written_or_refused(number: f
     )
 )
 def test_any_arguments_make_a_command_or_a_refusal(arguments: dict[str, Any]) -> None:
-    """Never another error, and what is taken is taken again as the same."""
+    """No other error is raised, and a command that is parsed again is the same."""
     for task in ("orders.withdraw", "orders.close", "orders.cancel", "orders.positions"):
         try:
             command = parse_command(task, arguments)
@@ -107,8 +106,9 @@ def test_any_arguments_make_a_command_or_a_refusal(arguments: dict[str, Any]) ->
 
 
 @given(asset=words, address=words, amount=amounts, now=st.integers(0, 10**14))
-def test_a_signature_is_over_the_bytes_that_are_sent(asset: str, address: str, amount: Decimal, now: int) -> None:
-    """And the bytes decode to the command."""
+def test_a_signature_is_over_the_bytes_that_are_sent_which_decode_to_the_command(
+    asset: str, address: str, amount: Decimal, now: int
+) -> None:
     command = Withdraw(account="main", asset=asset, qty=amount, address=address)
     request = Everstrike().request(command, ACCOUNT, now)
     assert isinstance(request.body, bytes)
@@ -124,7 +124,6 @@ def test_a_signature_is_over_the_bytes_that_are_sent(asset: str, address: str, a
 
 @given(st.permutations([("apiKey", "k"), ("contractId", "1"), ("nonce", "abcdef"), ("timeStamp", "2")]))
 def test_the_order_of_fields_does_not_change_the_sign(fields: list[tuple[str, str]]) -> None:
-    """They are sorted."""
     assert sign(fields, "s") == hashlib.md5(b"apiKey=k&contractId=1&nonce=abcdef&timeStamp=2s").hexdigest()  # noqa: S324
 
 
@@ -139,18 +138,10 @@ def test_judging_never_raises_and_proves_nothing_without_reason(status: int, bod
                 assert isinstance(read_json(body), dict)
             if isinstance(command, Positions):
                 assert (verdict.positions is not None) == (verdict.proof is Proof.EXECUTED)
-            report = Report(
-                command_id="x",
-                command=command.name,
-                outcome="unknown",  # type: ignore[arg-type] # read by name
-                reason="lost_reply",  # type: ignore[arg-type]
-                message=verdict.message,
-                result=verdict.result,
-                venue_code=verdict.venue_code,
-                venue_message=verdict.venue_message,
-                positions=verdict.positions,
-                fingerprint=command.fingerprint,
-            )
+            told = ("message", "result", "venue_code", "venue_message", "positions")
+            of = {"command_id": "x", "command": command.name, "fingerprint": command.fingerprint}
+            verdicts = {name: getattr(verdict, name) for name in told}
+            report = Report(outcome=Outcome.UNKNOWN, reason=Reason.LOST_REPLY, **of, **verdicts)
             assert Report.model_validate_json(report.model_dump_json()) == report
             assert "\n" not in verdict.message
 

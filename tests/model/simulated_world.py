@@ -1,15 +1,16 @@
-"""One seed's world: commands, workers, a broker that delivers until a report is stored, and people."""
+"""The world of one seed: commands, workers, a broker that delivers until a report is stored, and operators."""
 
+import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
-from tests.model.scheduler import Process, Scheduler, Weather
-from tests.model.sim_twins import ProcessClock, Sent, SimCasebook, SimLedger, SimTransport
-from tests.model.sim_venue import KEY, SECRET, Chances, Venue
+from tests.model.scheduler import Chances, Process, Scheduler
+from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, casebook
+from tests.model.simulated_venue import KEY, SECRET, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
@@ -28,55 +29,27 @@ RETRY = RetryLimits(attempts=3)
 PATIENCE_MS = 60_000
 REDELIVERY_MS = (20_000, 50_000, 65_000)
 BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", "pause: True", "renew", "settle")
-ENDS = ("Orphaned", "Halted", "refuse: asks", "abandon as", "True", "hands over")
+ENDS = ("Orphaned", "Halted", "refuse not_sent: asks", "abandon", "True", "hands over")
 SENDS = ("sleeps", "connects", "reads the clock", "about to send", "sends", "the answer", "no answer")
 POINTS = (*BEGINS, *ENDS, *SENDS)
-"""Parts of points' labels: where an ambush may lie."""
+"""Parts of the labels of points, for ambushes."""
 
 
-@dataclass
-class _DeskClock:
-    """The clock of the machine that reconciles, which is right."""
-
-    scheduler: Scheduler
-
-    def now_ms(self) -> int:
-        """UNIX milliseconds."""
-        return int(self.scheduler.now)
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.scheduler.now / 1000
-
-    def sleep(self, seconds: float) -> None:
-        """Nobody waits in a run."""
-        raise NotImplementedError
-
-
-@dataclass
 class World:
-    """One seed's world."""
+    """The world of one seed. ``people`` says who settles unknowns: an ``operator`` who knows the venue's book and waits
+    long enough, the real ``reconcile`` by the venue's lists, again and again, or nobody."""
 
-    seed: int
-    trace: Callable[[str], None] | None = None
-    people: str = ""
-    """Who settles unknowns: an ``operator`` by the venue's book, after a patient wait; the real ``reconcile`` by what
-    the venue's lists show, again and again; nobody."""
-    processes: list[Process] = field(default_factory=list)
-    sent: list[Sent] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        pick = self.pick = random.Random(self.seed ^ 0x5EED)
-        # Storms of one kind find more than a little of everything.
-        self.weather = Weather(
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None, people: str = "") -> None:
+        pick = self.pick = random.Random(seed ^ 0x5EED)
+        self.seed, self.people = seed, people
+        # Much of one kind of trouble finds more than a little of each.
+        chances = Chances(
             kill=pick.choice((0, 0.01, 0.05)),
             kills=pick.choice((1, 2, 3)),
             freeze=pick.choice((0, 0, 0.02, 0.1)),
             slow=pick.choice((0.1, 0.5)),
             stay=pick.choice((0.3, 0.8)),
             ambush=[(pick.choice(POINTS), pick.choice(("kill", "freeze"))) for _ in range(pick.choice((0, 1, 2, 3)))],
-        )
-        self.chances = Chances(
             ledger_away=pick.choice((0, 0, 0.1)),
             ledger_reply_lost=pick.choice((0, 0.02, 0.2)),
             never_left=pick.choice((0.02, 0.2)),
@@ -86,15 +59,16 @@ class World:
             cached=pick.choice((0, 0.3, 0.9)),
             undone=pick.choice((0, 0.5)),
         )
-        self.scheduler = Scheduler(self.seed, self.weather, START_MS, self.trace)
-        self.ledger = SimLedger(self.scheduler, self.chances)
-        self.venue = Venue(self.scheduler, self.chances)
+        self.processes: list[Process] = []
+        self.scheduler = Scheduler(seed, chances, START_MS, trace)
+        self.ledger = SimulatedLedger(self.scheduler)
+        self.venue = Venue(self.scheduler)
         self.envelopes: dict[str, Envelope] = {}
         self.run = Run([], self.ledger.journal)
 
     def play(self) -> Run:
-        """Everything this seed holds, to the end."""
-        pick, run = self.pick, self.run
+        """Run this seed to the end."""
+        pick, run, scheduler = self.pick, self.run, self.scheduler
         for number in range(pick.choice((1, 1, 2))):
             self._produce(f"id{number}")
         if pick.random() < 0.3:
@@ -102,25 +76,25 @@ class World:
         if self.people == "reconcile":
             self._reconcile(self._reconciler(), START_MS + 900_000)
         if pick.random() < 0.1:
-            self.scheduler.at(START_MS + pick.randrange(10_000), self._stop)
-        before = random.getstate()
+            scheduler.at(START_MS + pick.randrange(10_000), self._stop)
+        logger = logging.getLogger("orders")
+        before, level = random.getstate(), logger.level
         random.seed(self.seed)  # tenacity's jitter
-        self.scheduler.run()
+        logger.setLevel(logging.CRITICAL + 1)  # the executor's lines are many, and none is looked at here
+        scheduler.run()
         random.setstate(before)
-        run.stored = {command.command_id: self._stored(command) for command in run.commands}
-        run.book, run.sent, run.stuck = self.venue.book, self.sent, self.scheduler.stuck
-        run.undone = self.venue.undone
-        run.moved_after_death = self.scheduler.moved_after_death
+        logger.setLevel(level)
+        for command in run.commands:
+            record = self.ledger.read(command.command_id)
+            run.stored[command.command_id] = record.report if record else None
+        run.book, run.undone, run.stuck = self.venue.book, self.venue.undone, scheduler.stuck
+        run.moved_after_death = scheduler.moved_after_death
         return run
-
-    def _stored(self, command: Command) -> Any:
-        record = self.ledger.read(command.command_id)
-        return record.report if record else None
 
     def _produce(self, command_id: str) -> None:
         pick = self.pick
-        arguments: dict[str, Any] = {"account": "main"}
         kind = pick.choice(("withdraw", "withdraw", "close", "close", "cancel", "cancel"))
+        arguments: dict[str, Any] = {"account": "main"}
         if kind == "withdraw":
             arguments |= {"asset": "ETH", "qty": "1", "address": command_id}
         elif kind == "cancel":
@@ -129,12 +103,11 @@ class World:
             arguments |= {"pair": command_id, **({"qty": "1"} if pick.random() < 0.6 else {})}
         if pick.random() < 0.3:
             arguments["deadline"] = START_MS + pick.choice((1, 300, 2_000, 20_000, 40_000))
-        repeatable = kind == "cancel" or (kind == "close" and "qty" not in arguments)
-        self.run.commands.append(Command(command_id, repeatable, arguments.get("deadline")))
+        self.run.commands.append(Command(command_id, "qty" not in arguments, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
-        # A cancel has no timestamp: waiting proves nothing.
-        if self.people == "operator" and "order_id" not in arguments:
+        # A cancel has no timestamp, so that waiting proves nothing.
+        if self.people == "operator" and kind != "cancel":
             self._resolve(command_id, START_MS + 400_000)
         for _ in range(pick.choice((0, 1, 2))):
             delay = pick.choice((0, 10, 500, 18_000, 60_000, 200_000))
@@ -149,14 +122,14 @@ class World:
         return self.pick.choice(alive)
 
     def _deliver(self, command_id: str) -> None:
-        """One delivery: it ends in a report that is stored, or the message comes again."""
+        """Deliver the message, and again until a report is stored."""
         process, scheduler = self._process(), self.scheduler
         able = self.pick.random() > 0.1
         executor = Executor(
             ledger=self.ledger,
             venues=VENUES,
             accounts={"main": ACCOUNT} if able else {},
-            transport=SimTransport(scheduler, self.venue, self.sent),  # type: ignore[arg-type] # the twin
+            transport=SimulatedTransport(scheduler, self.venue, self.run.sent),
             clock=ProcessClock(scheduler, process),
             retry=RETRY,
             stopping=lambda: process.stopping,
@@ -179,25 +152,24 @@ class World:
         scheduler.spawn(f"{process.name}{'' if able else '?'}/{command_id}", process, work, again)
 
     def _halts(self) -> None:
-        """An operator halts sending for a while."""
+        """Let an operator halt sending for a while."""
         pick, halts = self.pick, self.ledger.halts
         scopes = pick.choice((["*/*"], ["*/cancel", "*/close", "*/withdraw"]))
         begins = START_MS + pick.choice((0, 20, 1_000, 20_000))
         ends = begins + pick.choice((50, 5_000, 60_000))
-        halt = {scope: Halted("ann", "stop", START_MS) for scope in scopes}
+        halt = dict.fromkeys(scopes, Halted("ann", "stop", START_MS))
         self.scheduler.at(begins, lambda: (halts.update(halt), self.scheduler.say("HALT"))[1])
         self.scheduler.at(ends, lambda: (halts.clear(), self.scheduler.say("HALT LIFTED"))[1])
 
     def _resolve(self, command_id: str, until: float) -> None:
-        """Waits for longer than any signature made under the lease is taken, clocks that are off included."""
+        """Resolve an unknown by the book, once no signature made under its lease can be accepted any more."""
         if command_id in self.venue.undone:
-            return  # the record says no: neither word would be true
+            return  # the venue rejected it later: neither outcome would be true
         record, now = self.ledger.read(command_id), self.scheduler.now
         if record is not None and record.state is State.UNKNOWN and now > record.lease_until + PATIENCE_MS:
             assert record.report is not None
-            outcome, reason = Outcome.NOT_SENT, Reason.UNAVAILABLE
-            if command_id in self.venue.book:
-                outcome, reason = Outcome.ACCEPTED, Reason.OK
+            executed = command_id in self.venue.book
+            outcome, reason = (Outcome.ACCEPTED, Reason.OK) if executed else (Outcome.NOT_SENT, Reason.UNAVAILABLE)
             said = record.report.model_copy(update={"outcome": outcome, "reason": reason})
             self.scheduler.say(f"RESOLVED as {outcome.value}")
             self.ledger.resolve(said, who="ann", why="the venue's book")
@@ -205,20 +177,22 @@ class World:
             self.scheduler.at(now + 20_000, lambda: self._resolve(command_id, until))
 
     def _reconciler(self) -> Reconciler:
+        """A reconciler on a machine whose clock is right."""
+        scheduler = self.scheduler
         return Reconciler(
             ledger=self.ledger,
-            casebook=SimCasebook(self.ledger),  # type: ignore[arg-type] # the twin
+            casebook=casebook(self.ledger),
             accounts={"main": ACCOUNT},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
-            clock=_DeskClock(self.scheduler),
+            clock=SimpleNamespace(now_ms=lambda: int(scheduler.now), monotonic=lambda: scheduler.now / 1000),
             limits=ReconcileLimits(),
             publish=self.run.delivered.append,
         )
 
     def _reconcile(self, reconciler: Reconciler, until: float) -> None:
-        """A run over all unknowns, now and every other while. It takes no time: what comes between two reads is tried
-        in tests/unit and tests/contract."""
-        self.venue.cached = self.scheduler.random.random() < self.chances.cached
+        """Reconcile all unknowns, now and repeatedly. A run takes no time: unit and contract tests cover what happens
+        between two reads."""
+        self.venue.cached = self.scheduler.random.random() < self.scheduler.chances.cached
         for found in reconciler.all():
             self.scheduler.say(f"RECONCILE {found.command_id}: {found.finding}, {found.outcome}: {found.words[:80]}")
         if self.scheduler.now < until:
@@ -226,7 +200,7 @@ class World:
             self.scheduler.at(self.scheduler.now + delay, lambda: self._reconcile(reconciler, until))
 
     def _stop(self) -> None:
-        """A worker is told to stop, and another machine's clock is stepped."""
+        """Tell one worker to stop, and step the clocks of the others."""
         for process in self.processes[:1]:
             process.stopping = True
         for process in self.processes[1:]:

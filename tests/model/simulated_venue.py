@@ -1,4 +1,4 @@
-"""The simulated exchange: a book, answers of which some lie, and the lists that a reconcile reads."""
+"""The simulated venue: what it executes, answers of which some are untrue, and the lists that a reconcile reads."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from tests.model.scheduler import Scheduler
 from worker.venues.http.base import Response, SignedRequest
@@ -22,54 +22,36 @@ DOUBTS = (
     "Something odd",
     "",
 )
-"""Messages of a 503 in the venue's own envelope that nobody listed with a source."""
+"""Messages of a 503 in the venue's own envelope that are not listed as refusals."""
 FRONTS = (400, 401, 403, 404, 422, 500, 502, 503, 504)
-"""Statuses of a page that something in front of the venue answers with."""
-PAGE = b"<html><h1>Nothing to see here</h1></html>"
+"""Statuses of a page from something in front of the venue."""
 OTHER = {
     "/auth/cancel": {"id": "another-order"},
     "/auth/close": {"pair": "ANOTHER"},
     "/auth/withdraw": {"address": "0xother"},
 }
-"""What makes a record that of another command."""
-
-
-@dataclass
-class Chances:
-    """How often the ledger and the venue fail."""
-
-    ledger_away: float = 0.0
-    ledger_reply_lost: float = 0.0
-    never_left: float = 0.05
-    lost: float = 0.1
-    late: float = 0.05
-    lies: float = 0.1
-    cached: float = 0.0
-    """Of a reconcile's runs: those that a cache answers, as of before the first command."""
-    undone: float = 0.0
-    """Of withdrawals: those that the venue rejects after it took them."""
+"""Changes to a record by which it contradicts the command."""
+LISTS = {"/withdrawals": "/auth/withdraw"} | dict.fromkeys(("/orders", "/completed_orders", "/fills"), "/auth/close")
+"""The path of the command whose records a list shows; other lists are empty."""
 
 
 @dataclass
 class Venue:
-    """An exchange with a book. What it says is up to the seed; what it executes is written down."""
+    """A venue. The seed decides what it answers, and its book tells what it executed."""
 
     scheduler: Scheduler
-    chances: Chances
-    book: list[str] = field(default_factory=list)
-    """Ids of commands, one for each execution."""
+    book: list[str] = field(default_factory=list)  # ids of commands, one for each execution
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The records of what was executed, as the lists show them."""
-    undone: dict[str, int] = field(default_factory=dict)
-    """Ids of withdrawals that were rejected later, and when."""
-    cached: bool = False
-    """Whether reads are answered out of a cache now."""
+    undone: dict[str, int] = field(default_factory=dict)  # ids of withdrawals that were rejected later, and when
+    cached: bool = False  # whether reads are answered out of a cache now
 
     def answer(self, request: SignedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""
         random = self.scheduler.random
         fields, path, command_id = fields_of(request), "/" + request.url.split("/", 3)[3], id_of(request)
-        if request.headers["x-signature"] != sign(request.body):
+        expected = base64.b64encode(hmac.digest(SECRET.encode(), request.body, hashlib.sha256))
+        if request.headers["x-signature"] != expected.decode():
             return _envelope(401, "Invalid signature", {})
         if "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS:
             self.scheduler.say("venue: too old")
@@ -78,7 +60,7 @@ class Venue:
         if again and random.random() < 0.8:
             return _envelope(503, "The order was not found", {})
         record = self._record(path, fields)
-        if random.random() < self.chances.lies:
+        if random.random() < self.scheduler.chances.lies:
             if random.random() < 0.6:
                 self._execute(command_id, path, record)
             return self._lie(path, record)
@@ -105,7 +87,7 @@ class Venue:
         self.book.append(command_id)
         row = {**record, "path": path}
         self.rows.append(row)
-        if path == "/auth/withdraw" and self.scheduler.random.random() < self.chances.undone:
+        if path == "/auth/withdraw" and self.scheduler.random.random() < self.scheduler.chances.undone:
             delay = self.scheduler.random.choice((5_000, 100_000))
             self.scheduler.at(self.scheduler.now + delay, lambda: self._undo(command_id, row))
 
@@ -115,61 +97,43 @@ class Venue:
         self.undone.setdefault(command_id, int(self.scheduler.now))
 
     def _lie(self, path: str, record: dict[str, Any]) -> Response:
-        """Something that proves nothing, whether or not the request was executed."""
+        """An answer that proves nothing, whether or not the request was executed."""
         contradictions = ({**record, **OTHER[path]}, {**record, "status": "REJECTED"}, None, [], "ok")
         lies = [
             *(_envelope(503, words, {}) for words in DOUBTS),
-            *(Response(status, PAGE) for status in FRONTS),
+            *(Response(status, b"<html><h1>Nothing to see here</h1></html>") for status in FRONTS),
             *(_envelope(200, "null", result) for result in contradictions),
         ]
         said = self.scheduler.random.choice(lies)
         self.scheduler.say(f"venue: LIES {said.status} {said.body.decode()[:60]}")
         return said
 
-    # -- reads -------------------------------------------------------------------------------------------------------
-
     def read(self, _: str, prepare: Callable[[], SignedRequest]) -> Response:
-        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
+        """Answer a read of a reconcile; stands for :meth:`worker.venues.http.transport.Transport.exchange`."""
         url = urlsplit(str(prepare().url))
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        query = dict(parse_qsl(url.query))
+        rows = [] if self.cached else self.rows
         if url.path == "/time":
             return _envelope(200, None, int(self.scheduler.now))
-        rows = [] if self.cached else self.rows
-        start, end = int(query.get("start", 0)), int(query.get("end", 10**15))
-        listed = [row for row in rows if row["path"] == KINDS.get(url.path) and start <= row["time"] <= end]
-        if "pair" in query:
-            listed = [row for row in listed if row["pair"] == query["pair"]]
-        result: Any = [{**row, "order_id": row["id"]} for row in listed]
         if url.path == "/position":
             closed = any(row.get("pair") == query["pair"] and row["qty_orig"] == "100" for row in rows)
-            result = {"stats": {"size": "0" if closed else "100", "direction": "BUY"}}
+            result: Any = {"stats": {"size": "0" if closed else "100", "direction": "BUY"}}
+        else:
+            start, end = int(query.get("start", 0)), int(query.get("end", 10**15))
+            listed = [row for row in rows if row["path"] == LISTS.get(url.path) and start <= row["time"] <= end]
+            result = [{**row, "order_id": row["id"]} for row in listed if query.get("pair") in (None, row.get("pair"))]
         return _envelope(200, None, result, {"Age": "600"} if self.cached else {})
 
 
-KINDS = {
-    "/withdrawals": "/auth/withdraw",
-    "/orders": "/auth/close",
-    "/completed_orders": "/auth/close",
-    "/fills": "/auth/close",
-}
-"""Which command's records a list shows; the others are empty."""
-
-
 def fields_of(request: SignedRequest) -> dict[str, str]:
-    """The form."""
-    body = request.body if isinstance(request.body, bytes) else b""
-    return {name: values[0] for name, values in parse_qs(body.decode()).items()}
+    """The form fields of a request."""
+    return dict(parse_qsl(request.body.decode() if isinstance(request.body, bytes) else ""))
 
 
 def id_of(request: SignedRequest) -> str:
-    """The command's id, which the simulation puts where the venue sees it."""
+    """The id of the command, which the simulation uses as address, order id or pair."""
     fields = fields_of(request)
     return fields.get("address") or fields.get("id") or fields["pair"]
-
-
-def sign(body: Any) -> str:
-    """The signature that the venue expects."""
-    return base64.b64encode(hmac.digest(SECRET.encode(), body, hashlib.sha256)).decode()
 
 
 def _envelope(status: int, message: str | None, result: Any, headers: Mapping[str, str] | None = None) -> Response:

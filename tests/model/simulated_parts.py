@@ -1,0 +1,152 @@
+"""Fakes around the real executor: clock, ledger, reconcile store and transport, with the scheduler's points in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from producers.report import Report
+from tests.model.scheduler import Process, Scheduler
+from tests.model.simulated_venue import Venue, fields_of, id_of
+from worker.ledger.base import Begun, Claim, LedgerUnavailable, State
+from worker.ledger.memory import MemoryLedger
+from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
+
+
+class ProcessClock:
+    """The clocks of a process: the wall clock may be wrong and may be stepped, the monotonic one is always right."""
+
+    def __init__(self, scheduler: Scheduler, process: Process) -> None:
+        self._scheduler, self._process = scheduler, process
+
+    def now_ms(self) -> int:
+        task = self._scheduler.current
+        if task is not None and self._scheduler.random.random() < 0.1:
+            self._scheduler.point("reads the clock")
+        reading = int(self._scheduler.now) + self._process.skew_ms
+        if task is not None:
+            task.readings.append(reading)
+        return reading
+
+    def monotonic(self) -> float:
+        return self._scheduler.now / 1000
+
+    def sleep(self, seconds: float) -> None:
+        self._scheduler.point(f"sleeps {seconds:.2f} s", max(seconds * 1000, 0.001))
+
+
+def _over_network(move: str) -> Callable[..., Any]:
+    """A move of the in-memory ledger, of which the network may lose or delay the call or the reply."""
+
+    def call(self: "SimulatedLedger", claim: Claim, *rest: Any) -> Any:
+        scheduler = self._scheduler
+        label = f"{move} {rest[-1]}" if move == "begin" else move
+        if rest and isinstance(rest[-1], Report):
+            label = f"{move} {rest[-1].outcome.value}"
+        scheduler.point(f"{label}: asks")
+        roll = scheduler.random.random()
+        if roll < scheduler.chances.ledger_away:
+            scheduler.say(f"{label}: the ledger is away")
+            raise LedgerUnavailable("the ledger can't be reached")
+        answer = getattr(MemoryLedger, move)(self, claim, *rest)
+        if scheduler.current is None or scheduler.current.process.dead:
+            scheduler.moved_after_death.append(label)
+        scheduler.point(f"{label}: {answer if isinstance(answer, bool) else type(answer).__name__}")
+        if roll > 1 - scheduler.chances.ledger_reply_lost:
+            scheduler.say(f"{label}: the reply is lost")
+            raise LedgerUnavailable("the reply was lost")
+        if isinstance(answer, Begun):
+            scheduler.current.begun = claim.command_id
+        return answer
+
+    return call
+
+
+class SimulatedLedger(MemoryLedger):
+    """The in-memory ledger behind a network."""
+
+    begin, renew, pause, settle, refuse, abandon = (
+        _over_network(move) for move in ("begin", "renew", "pause", "settle", "refuse", "abandon")
+    )
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(lambda: int(scheduler.now))
+        self._scheduler = scheduler
+
+    def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
+        """Add the time, which the real journal has because it is a stream."""
+        super()._write(event, command_id, token, outcome, at=str(int(self._scheduler.now)), **more)
+
+
+def casebook(ledger: SimulatedLedger) -> Any:
+    """Stands for :class:`worker.reconciliation.store.ReconcileStore` over the simulated ledger."""
+    looks: dict[str, int] = {}
+
+    def unknowns() -> list[tuple[str, int]]:
+        """Oldest first; the times are not used here."""
+        return [(each, 0) for each, entry in ledger._entries.items() if entry.record.state is State.UNKNOWN]
+
+    def begun_between(start_ms: int, end_ms: int, *_: Any) -> list[str]:
+        """Ids of everything that began a send in this time, of any command and account."""
+        begun = (line for line in ledger.journal if line["event"] == "begin")
+        return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
+
+    return SimpleNamespace(
+        unknowns=unknowns,
+        first_absence_at=looks.get,
+        record_absence=looks.setdefault,
+        forget_look=lambda command_id: looks.pop(command_id, None),
+        begun=lambda: SimpleNamespace(between=begun_between),
+        begun_between=begun_between,
+    )
+
+
+@dataclass
+class Sent:
+    """A request as it was sent, for the judge."""
+
+    command_id: str
+    confirmed: bool  # whether the ledger had confirmed a begin to this task since its last send
+    readings: tuple[int, ...]  # what the clock said since the connection was open
+    timestamp: int | None
+    signature: str
+
+
+class SimulatedTransport:
+    """The network to the venue, on which requests may be late and answers lost."""
+
+    def __init__(self, scheduler: Scheduler, venue: Venue, log: list[Sent]) -> None:
+        self.limits = HttpLimits()
+        self._scheduler, self._venue, self._log = scheduler, venue, log
+
+    def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
+        """See :meth:`worker.venues.http.transport.Transport.exchange`."""
+        scheduler, random, chances = self._scheduler, self._scheduler.random, self._scheduler.chances
+        scheduler.point("connects")
+        if random.random() < chances.never_left:
+            return NoResponse(left=False, message="no connection")
+        assert scheduler.current is not None
+        scheduler.current.readings.clear()
+        request = prepare()
+        readings = tuple(scheduler.current.readings)
+        scheduler.point("is about to send")
+        if random.random() < chances.never_left:
+            return NoResponse(left=False, message="the connection broke before anything was sent")
+        self._note(request, readings)
+        box: list[Response] = []
+        on_the_way = random.choice((4_000, 12_000, 20_000, 90_000)) if random.random() < chances.late else 5
+        lost = random.random()
+        if lost > chances.lost / 2:
+            scheduler.at(scheduler.now + on_the_way, lambda: box.append(self._venue.answer(request)))
+        back = chances.lost / 2 < lost < chances.lost
+        timeout = self.limits.read_timeout * 1000
+        scheduler.point("sends", 20 if back else min(on_the_way + 5, timeout))
+        scheduler.point("reads the answer" if box and not back else "gets no answer")
+        return box[0] if box and not back else NoResponse(left=True, message="the reply was lost")
+
+    def _note(self, request: SignedRequest, readings: tuple[int, ...]) -> None:
+        task, stamp = self._scheduler.current, fields_of(request).get("timestamp")
+        assert task is not None
+        confirmed, task.begun = task.begun == id_of(request), ""
+        signature = request.headers["x-signature"]
+        self._log.append(Sent(id_of(request), confirmed, readings, int(stamp) if stamp else None, signature))

@@ -1,0 +1,209 @@
+"""The real code broken on purpose, one thing at a time. The judge must find each of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from producers.report import Outcome, Reason
+from worker.execution import executor, reports
+from worker.execution.executor import Executor
+from worker.execution.lease import Lease, LeaseManager
+from worker.execution.retry_policy import Decision
+from worker.ledger.base import Busy, Ended, Progress
+from worker.ledger.memory import MemoryLedger
+from worker.reconciliation import matching as evidence
+from worker.venues.base import Proof, Verdict
+from worker.venues.everstrike import gets as everstrike_gets
+from worker.venues.everstrike.adapter import Everstrike
+
+Change = Callable[[Any], Callable[..., Any]]
+"""Takes the real function and returns its replacement."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A change of the code, and a part of the sentence by which the judge must find it."""
+
+    finds: str
+    owner: Any
+    name: str
+    change: Change
+    people: str = ""  # who settles unknowns then: see :class:`tests.model.simulated_world.World`
+    also: str = ""  # another function of the same owner that is changed alike
+    first_seed: int = 0  # where the search begins: above 0 for what is rare
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        for name in filter(None, (self.name, self.also)):
+            patch.setattr(self.owner, name, self.change(getattr(self.owner, name)))
+
+
+def _says(answer: Any) -> Change:
+    return lambda _: lambda *_args, **_named: answer
+
+
+def _decides(unknown: Decision) -> Change:
+    return lambda decide: lambda command, proof: unknown if proof is Proof.UNKNOWN else decide(command, proof)
+
+
+def _takes_for(proof: Proof, believes: Callable[[Verdict], bool]) -> Change:
+    """Take a verdict of unknown fate for this proof where ``believes`` is true of it."""
+
+    def change(judge: Any) -> Callable[..., Verdict]:
+        def credulous(self: Everstrike, command: Any, answer: Any) -> Verdict:
+            verdict: Verdict = judge(self, command, answer)
+            return replace(verdict, proof=proof) if verdict.proof is Proof.UNKNOWN and believes(verdict) else verdict
+
+        return credulous
+
+    return change
+
+
+def _own_words(verdict: Verdict) -> bool:
+    return verdict.http_status == verdict.venue_code == 503
+
+
+def _a_page(verdict: Verdict) -> bool:
+    return verdict.http_status in (400, 401, 403, 404, 422) and verdict.venue_code is None
+
+
+def _a_yes(verdict: Verdict) -> bool:
+    return verdict.http_status == verdict.venue_code == 200
+
+
+def _ignores(kept_out: type) -> Change:
+    """Let a claim pass where the ledger would answer with this type."""
+
+    def change(stands: Any) -> Callable[..., Any]:
+        return lambda *asked: None if isinstance(answer := stands(*asked), kept_out) else answer
+
+    return change
+
+
+def _any_token_will_do(_: Any) -> Callable[..., Any]:
+    def owned(self: MemoryLedger, claim: Any) -> Any:
+        entry = self._entries.get(claim.command_id)
+        return entry if entry is not None and entry.record.report is None else None
+
+    return owned
+
+
+def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, claim: Any, report: Any) -> Any:
+        entry = self._entries.get(claim.command_id)
+        if entry is not None:
+            entry.token, entry.record = claim.token, replace(entry.record, report=None)
+        return settle(self, claim, report)
+
+    return careless
+
+
+def _forgets_doubt(remember: Any) -> Callable[..., Any]:
+    def forgetful(self: Executor, run: Any, *more: Any, **named: Any) -> None:
+        remember(self, run, *more, **named)
+        run.held.progress = replace(run.held.progress, tainted="")
+
+    return forgetful
+
+
+def _without_deadline(sign: Any) -> Callable[..., Any]:
+    def careless(self: Executor, run: Any) -> Any:
+        command, run.command = run.command, run.command.model_copy(update={"deadline": None})
+        try:
+            return sign(self, run)
+        finally:
+            run.command = command
+
+    return careless
+
+
+def _at_the_first_time(request: Any) -> Callable[..., Any]:
+    seen: dict[int, tuple[int, object]] = {}
+
+    def stale(self: Everstrike, command: Any, account: Any, now_ms: int) -> Any:
+        return request(self, command, account, seen.setdefault(id(command), (now_ms, command))[0])
+
+    return stale
+
+
+def _own_report(settle: Any) -> Callable[..., Any]:
+    return lambda self, held, report: (settle(self, held, report), report)[1]
+
+
+def _tidies_up_when_killed(send: Any) -> Callable[..., Any]:
+    def tidy(self: Executor, run: Any) -> Any:
+        try:
+            return send(self, run)
+        except Exception:
+            raise
+        except BaseException:
+            report = self._report(run, Outcome.NOT_SENT, Reason.UNAVAILABLE, "cut short")
+            self._holder.settle(run.held, report)
+            raise
+
+    return tidy
+
+
+def _looks_at_the_lease_first(_: Any) -> Callable[..., Any]:
+    def sign(self: Executor, run: Any) -> Any:
+        seconds = self._transport.limits.read_timeout + 1
+        while not self._holder.has_time_left(run.held, self._clock.now_ms(), seconds=seconds):
+            self._holder.renew(run.held)
+        return self._signed(run)[0]
+
+    return sign
+
+
+def _begins_nothing(_: Any) -> Callable[..., Any]:
+    return lambda _self, held, _attempt: setattr(held, "paused", False)
+
+
+def _holds_at_once(_: Any) -> Callable[..., Any]:
+    return lambda _self, claim, **_named: Lease(claim, Progress(tries=1), recorded=True)
+
+
+def _repeats_everything(begin: Any) -> Callable[..., Any]:
+    return lambda self, claim, attempt: begin(self, replace(claim, repeatable=True), attempt)
+
+
+def _judge(finds: str, proof: Proof, believes: Callable[[Verdict], bool]) -> Break:
+    return Break(finds, Everstrike, "judge", _takes_for(proof, believes))
+
+
+BREAKS = {
+    "a second attempt is not begun in the ledger": Break("left before", LeaseManager, "begin_next_attempt", _begins_nothing),
+    "the ledger is not asked": Break("left before", LeaseManager, "hold", _holds_at_once),
+    "a lost reply is sent again": Break("executed 2 times", executor, "decide", _decides(Decision.RETRY)),
+    "a lost reply is called rejected": Break("untrue: rejected", executor, "decide", _decides(Decision.REJECT)),
+    "an unlisted refusal is sent again": _judge("executed 2 times", Proof.NOT_EXECUTED, _own_words),
+    "an unlisted refusal is called not sent": _judge("untrue: not_sent", Proof.NOT_EXECUTED, _own_words),
+    "an unlisted refusal is believed": _judge("untrue: rejected", Proof.REFUSED, _own_words),
+    "a page of something in front is believed": _judge("untrue: rejected", Proof.REFUSED, _a_page),
+    "a yes that contradicts is believed": _judge("untrue: accepted", Proof.EXECUTED, _a_yes),
+    "a list out of a cache is evidence": Break(
+        "untrue: not_sent", everstrike_gets, "older_than_asked", _says(""), "reconcile"
+    ),
+    "a record that says no is a yes": Break(
+        "untrue: accepted by a record", evidence, "_not_taken", _says(""), "reconcile", also="says_no_within"
+    ),
+    "any token moves a record": Break("by one that does not own it", MemoryLedger, "_owned", _any_token_will_do),
+    "a living owner keeps nobody out": Break("lease lasts", MemoryLedger, "_stands", _ignores(Busy)),
+    "an ended command begins again": Break("begin after the end", MemoryLedger, "_stands", _ignores(Ended)),
+    "a withdrawal is taken over in mid-send": Break("executed 2 times", MemoryLedger, "begin", _repeats_everything),
+    "settle compares nothing": Break("journal: settle", MemoryLedger, "settle", _settles_whatever_stands),
+    "a doubt is forgotten": Break("untrue", Executor, "_record_attempt", _forgets_doubt),
+    "an orphaned send is called not sent": Break(
+        "untrue: not_sent", reports, "orphaned", lambda _: lambda _orphan, refused: refused
+    ),
+    "the deadline is not looked at": Break("after its deadline", Executor, "_sign", _without_deadline),
+    "the clock is read once": Break("time that was not read for it", Everstrike, "request", _at_the_first_time),
+    "the lease is not looked at before signing": Break(
+        "untrue: not_sent", LeaseManager, "has_time_left", _says(True), "operator"
+    ),
+    "the lease is looked at before the clock is read": Break(
+        "untrue: not_sent", Executor, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
+    ),
+    "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
+    "a dying worker tidies up": Break("moved after its death", Executor, "_send", _tidies_up_when_killed),
+}

@@ -1,5 +1,0 @@
-"""What property tests share."""
-
-from tests.support.servers import server
-
-__all__ = ["server"]
