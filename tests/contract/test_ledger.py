@@ -14,6 +14,7 @@ from producers.commands import Close, Withdraw
 from producers.intents import INTENTS_KEY, MESSAGES_KEY
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
+from tests.support.memory_ledger import MemoryLedger
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import (
     Begun,
@@ -29,7 +30,6 @@ from worker.ledger.base import (
     State,
 )
 from worker.ledger.connection import connect
-from worker.ledger.memory import MemoryLedger
 from worker.ledger.redis import RedisLedger
 
 

@@ -7,8 +7,8 @@ from functools import cache
 
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, CAP, ENDED, FEW, SENDING, Ask, Rec, Row, Table, lease_over, outcome
+from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Reused
-from worker.ledger.memory import MemoryLedger
 
 REASONS = {
     Outcome.ACCEPTED: Reason.OK,

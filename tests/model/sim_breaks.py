@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from producers.report import Outcome
+from tests.support.memory_ledger import MemoryLedger
 from worker.execution import executor, reports
 from worker.execution.executor import Executor
 from worker.execution.lease import Lease, LeaseManager
 from worker.execution.retry_policy import Decision, decide
 from worker.ledger.base import Busy, Claim, Ended
-from worker.ledger.memory import MemoryLedger
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike.adapter import Everstrike

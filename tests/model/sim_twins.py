@@ -9,8 +9,8 @@ import requests
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
 from tests.model.sim_venue import Chances, Venue, fields_of, id_of
+from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import BeginAnswer, Begun, Claim, LedgerUnavailable, Progress, State
-from worker.ledger.memory import MemoryLedger
 from worker.venues.http.base import HttpLimits, NoResponse, Response
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from producers.report import Outcome, Reason, Report
+from tests.support.memory_ledger import MemoryLedger
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable
-from worker.ledger.memory import MemoryLedger
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from producers.report import Outcome, Reason, Report
 from tests.servers import Server
+from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import Begun, Claim, Ledger, Orphaned, Progress, State
 from worker.ledger.connection import connect
-from worker.ledger.memory import MemoryLedger
 from worker.ledger.redis import RedisLedger
 
 workers = st.sampled_from(["a", "b", "c"])

@@ -12,7 +12,7 @@
 
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
 module holds the words and the protocol; :mod:`worker.ledger.redis` is the real one and
-:mod:`worker.ledger.memory` its twin. Both pass the same contract tests.
+the one in tests/support/memory_ledger.py its twin. Both pass the same contract tests.
 """
 
 from dataclasses import dataclass

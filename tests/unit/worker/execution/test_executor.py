@@ -11,6 +11,7 @@ import pytest
 
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
+from tests.support.memory_ledger import MemoryLedger
 from tests.twins import START_MS, ScriptedTransport, Step, TurnedClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
@@ -18,7 +19,6 @@ from worker.execution.events import CommandRef, EndEvent, Observer, Observers
 from worker.execution.executor import Executor
 from worker.execution.lease import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, LedgerUnavailable, State
-from worker.ledger.memory import MemoryLedger
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
