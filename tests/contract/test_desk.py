@@ -18,7 +18,7 @@ from worker.broker.dead_letters import dead_letters
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.connection import connect
-from worker.ledger.halts import HaltScope, scope
+from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
 from worker.reconciliation.reconciler import Reconciled, Reconciler
@@ -501,7 +501,7 @@ def test_a_halt_is_seen_by_the_next_begin_and_ends(bench: Bench) -> None:
     """Everything but cancels and closes; those by name alone."""
     bench.desk.halt(HaltScope(), who="ann", why="fire")
     assert [begins(bench, name) for name in ("withdraw", "close", "cancel")] == [False, True, True]
-    bench.desk.halt(scope("MAIN", "close"), who="ann", why="fire")
+    bench.desk.halt(parse_halt_scope("MAIN", "close"), who="ann", why="fire")
     assert [begins(bench, "close", account) for account in ("main", "other")] == [False, True]
     assert [each.field for each, _ in bench.desk.halts()] == ["*/*", "main/close"]
     assert bench.desk.resume(HaltScope(), who="bob")
@@ -511,8 +511,8 @@ def test_a_halt_is_seen_by_the_next_begin_and_ends(bench: Bench) -> None:
 
 def test_halts_are_in_the_journal(bench: Bench) -> None:
     """Who halted and resumed what, and why."""
-    bench.desk.halt(scope(None, "withdraw"), who="ann", why="fire")
-    bench.desk.resume(scope(None, "withdraw"), who="bob", why="out")
+    bench.desk.halt(parse_halt_scope(None, "withdraw"), who="ann", why="fire")
+    bench.desk.resume(parse_halt_scope(None, "withdraw"), who="bob", why="out")
     halted, resumed = (entry.fields for entry in bench.desk.journal())
     assert (halted["event"], halted["scope"], halted["who"], halted["why"]) == ("halt", "*/withdraw", "ann", "fire")
     assert (resumed["event"], resumed["scope"], resumed["who"], resumed["why"]) == (
@@ -545,7 +545,7 @@ def test_what_goes_on_record_is_one_line_that_everybody_can_see(bench: Bench) ->
 def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str | None) -> None:
     """A halt that halts nothing would be a lie."""
     with pytest.raises(ValueError, match="must be"):
-        scope(account, command)
+        parse_halt_scope(account, command)
 
 
 def test_everything_can_be_halted_at_once() -> None:

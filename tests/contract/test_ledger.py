@@ -289,17 +289,17 @@ def test_a_renewed_lease_is_in_the_journal(bench: Bench) -> None:
 def test_a_record_says_where_it_was_sent(bench: Bench, places: list[str], told: str) -> None:
     """By each of its owners; they may have been configured differently."""
     for number, place in enumerate(places):
-        owner = claim("1", f"owner-{number}", lease_ms=0, repeatable=True, place=place)
+        owner = claim("1", f"owner-{number}", lease_ms=0, repeatable=True, account_digest=place)
         assert isinstance(bench.ledger.begin(owner, 1), Begun)
-    assert bench.ledger.read("1").place == told  # type: ignore[union-attr]
+    assert bench.ledger.read("1").account_digest == told  # type: ignore[union-attr]
 
 
 def test_a_record_that_is_put_back_says_where_it_was_sent(bench: Bench) -> None:
     """The ledger lost it: a reconcile looked at whatever account its alias means by then, and settled it by absence."""
-    bench.ledger.settle(claim("1", place="here"), UNKNOWN)
+    bench.ledger.settle(claim("1", account_digest="here"), UNKNOWN)
     record = bench.ledger.read("1")
     assert record is not None
-    assert (record.state, record.place) == (State.UNKNOWN, "here")
+    assert (record.state, record.account_digest) == (State.UNKNOWN, "here")
 
 
 def test_its_own_sender_settles_an_unknown_by_evidence(bench: Bench) -> None:

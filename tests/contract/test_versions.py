@@ -80,8 +80,8 @@ def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis) -> None
     """Taken over by this one, it may have been sent to both places."""
     ledger = RedisLedger(client, disk_ms=0)
     client.hset(RECORD_KEY.format("x"), mapping={**FIRST_VERSION, "state": "WAITING", "lease_until": "1"})
-    assert isinstance(ledger.begin(replace(CLAIM, place="here"), 1), Begun)
-    assert ledger.read("x").place == ""  # type: ignore[union-attr]
+    assert isinstance(ledger.begin(replace(CLAIM, account_digest="here"), 1), Begun)
+    assert ledger.read("x").account_digest == ""  # type: ignore[union-attr]
 
 
 def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis) -> None:

@@ -16,7 +16,7 @@ from producers.redis.client import in_words, open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
-from worker.ledger.halts import HaltScope, scope
+from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
@@ -99,6 +99,6 @@ def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
     """The scope that the options name, or the exit that says why there is none."""
     try:
-        return scope(account, command)
+        return parse_halt_scope(account, command)
     except ValueError as error:
         raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None

@@ -126,7 +126,7 @@ class Observers(Observer):
             kind.__name__,
             event,
             type(error).__name__,
-            place(error),
+            raised_at(error),
         )
 
     def redelivered(self, subject: CommandRef) -> None:
@@ -165,7 +165,7 @@ NULL_OBSERVER = Observer()
 """Nobody watches."""
 
 
-def place(error: BaseException) -> str:
+def raised_at(error: BaseException) -> str:
     """Where an error was raised, as ``file:line``, without a word of what was being done to what."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -183,7 +183,7 @@ def end_event(report: Report) -> EndEvent:
     return EndEvent(report.outcome.value, str(report.reason), report.attempts, report.enqueued_at, report.finished_at)
 
 
-def waited(enqueued_at: int | None, now_ms: int) -> float | None:
+def queue_wait_seconds(enqueued_at: int | None, now_ms: int) -> float | None:
     """Seconds from enqueueing to now, by two clocks; None where the message does not say when that was."""
     return (now_ms - enqueued_at) / 1000 if enqueued_at else None
 

@@ -29,8 +29,8 @@ from worker.execution.events import (
     attempt_event,
     command_ref,
     end_event,
-    place,
-    waited,
+    queue_wait_seconds,
+    raised_at,
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, Lease, LeaseLost, LeaseManager, RequeueMessage
@@ -158,7 +158,7 @@ class Executor:
 
     def _unknown_after_fault(self, envelope: Envelope, error: Exception) -> Report:
         """The report after a fault outside of any attempt, when it has come twice."""
-        self._observer.fault(_sender_of(envelope), type(error).__name__, place(error))
+        self._observer.fault(_sender_of(envelope), type(error).__name__, raised_at(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
             raise RequeueMessage(words)
@@ -188,7 +188,7 @@ class Executor:
         held.progress = held.progress.after(before)
         run = _Run(envelope, command, account, venue, held)
         self._observer.began(
-            run.subject, waited(envelope.enqueued_at, self._clock.now_ms()), held.fence, held.progress.tries
+            run.subject, queue_wait_seconds(envelope.enqueued_at, self._clock.now_ms()), held.fence, held.progress.tries
         )
         try:
             report = self._send(run)
@@ -200,7 +200,7 @@ class Executor:
             raise
         except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
             # The error's own text and traceback may quote a request: only its kind and place are logged.
-            self._observer.fault(run.subject, type(error).__name__, place(error))
+            self._observer.fault(run.subject, type(error).__name__, raised_at(error))
             report = self._after_fault(run, error)
         settled = self._holder.settle(held, report)
         if settled is not None:
@@ -241,7 +241,7 @@ class Executor:
             self._token(),
             self._lease_ms,
             stored_arguments(command),
-            account.place,
+            account.digest,
         )
 
     def _token(self) -> str:

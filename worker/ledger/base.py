@@ -47,8 +47,8 @@ class Claim:
     arguments: str = ""
     """The normalised arguments as canonical JSON: what a reconcile looks for at the venue. Empty when they make no
     command. They hold addresses: the ledger keeps them, no log line does."""
-    place: str = ""
-    """Where it is sent (:attr:`~worker.venues.accounts.Account.place`); an alias may mean another account tomorrow."""
+    account_digest: str = ""
+    """Where it is sent (:attr:`~worker.venues.accounts.Account.digest`); an alias may mean another account tomorrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Record:
     """When the first send was begun, by whichever owner, UNIX ms on the ledger's clock; 0 when none was."""
     lease_until: int = 0
     """Until when the last owner could sign, UNIX ms on the ledger's clock."""
-    place: str = ""
+    account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different places, empty when nobody knows: in
     records that an earlier version began."""
 

@@ -43,7 +43,7 @@ class HaltScope:
         return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
-def scope(account: str | None, command: str | None) -> HaltScope:
+def parse_halt_scope(account: str | None, command: str | None) -> HaltScope:
     """The scope that these name; None is any.
 
     Raises:

@@ -75,7 +75,7 @@ class RedisLedger:
         """One round trip, which for what can't be repeated ends when the record is where it can't be lost
         (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.place)
+        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -134,14 +134,14 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -181,7 +181,7 @@ class RedisLedger:
             arguments=fields.get("arguments", ""),
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
-            place=fields.get("place", ""),
+            account_digest=fields.get("place", ""),
         )
 
     def halted(self, account: str, command: str) -> Halted | None:

@@ -55,8 +55,8 @@ class CompetingCommands:
         Raises:
             LedgerUnavailable: the ledger can't be asked.
         """
-        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.size
-        start, end = window.start - before, window.late + offset.size
+        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.largest_ms
+        start, end = window.start - before, window.suspect_until + offset.largest_ms
         same_place = self._same_place(record.account)
         ids = self._begun_between(start, end, record.command, same_place)
         if ids is None:

@@ -97,7 +97,7 @@ def match(command: Command, window: Window, look: VenueSnapshot, rivals: Sequenc
 def _is_missing(rival: CompetingCommand, window: Window, look: VenueSnapshot) -> bool:
     """Whether a rival's record is not there, though every place was read for all of its time: the venue answered it
     with another's id, and any record may be its."""
-    if not rival.reference or rival.window.start < window.start or rival.window.end > window.late:
+    if not rival.reference or rival.window.start < window.start or rival.window.end > window.suspect_until:
         return False
     seen = {each.id for each in look.orders} | {each.id for each in look.triggers}
     seen |= {each.id for each in look.withdrawals} | {fill.order_id for fill in look.fills}
@@ -147,7 +147,7 @@ def _could_be(rival: CompetingCommand, record: VenueOrder | VenueTrigger | Venue
 
 
 def _fits_time(window: Window, time: int) -> str | None:
-    if not window.start <= time <= window.late:
+    if not window.start <= time <= window.suspect_until:
         return None
     return "" if time <= window.end else "it is later than the command can have arrived"
 

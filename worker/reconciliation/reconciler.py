@@ -147,7 +147,7 @@ class Reconciler:
         account, command = self._accounts.get(record.account), command_of(record)
         if account is None:
             return _unreadable(f"account {record.account!r} is not configured here")
-        if record.place not in ("", account.place):
+        if record.account_digest not in ("", account.digest):
             return _unreadable(
                 f"it was sent to another address or with another key than account {record.account!r} has here; "
                 "reconcile it where it has those still, or look at the venue by hand"

@@ -45,7 +45,7 @@ class Visits:
     def behind(self, alias: str) -> int:
         """By how much the clock of a venue that was visited is behind ours at most, ms; 0 when it is ahead."""
         seen = self._made[alias]
-        return 0 if isinstance(seen, str) else max(0, -seen.offset.least)
+        return 0 if isinstance(seen, str) else max(0, -seen.offset.min_ms)
 
     def _visited(self, account: Account) -> Seen | str:
         reads = self._reads.get(account.venue)
@@ -58,13 +58,13 @@ class Visits:
         wanted = {}
         for record in self._records:
             command, window = command_of(record), self._limits.window(record, before)
-            if record.account == account.alias and record.place in ("", account.place) and command and window:
+            if record.account == account.alias and record.account_digest in ("", account.digest) and command and window:
                 wanted[record.command_id] = command, window
         visit.read([*wanted.values()])
         after = self._offset(visit)
         if isinstance(after, str):
             return after
-        if max(after.least - before.most, before.least - after.most) > int(self._limits.clock_margin * 1000):
+        if max(after.min_ms - before.max_ms, before.min_ms - after.max_ms) > int(self._limits.clock_margin * 1000):
             return "the venue's clock, or this machine's, jumped while the venue was read"
         return Seen(visit, before, wanted)
 
@@ -73,6 +73,6 @@ class Visits:
         if venue_time is None:
             return "the venue's clock can't be read"
         offset = ClockOffset(venue_time - max(asked, answered), venue_time - min(asked, answered))
-        if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
+        if offset.max_ms - offset.min_ms > max(1000, int(self._limits.clock_margin * 1000)):
             return "the venue took too long to tell its time: its records' times can't be compared by it"
         return offset

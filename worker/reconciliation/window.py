@@ -14,13 +14,13 @@ class ClockOffset:
     """By how much the venue's clock is ahead of ours, ms. Not known better than the time its reading took: how much of
     that passed before the venue looked, nobody tells."""
 
-    least: int
-    most: int
+    min_ms: int
+    max_ms: int
 
     @property
-    def size(self) -> int:
+    def largest_ms(self) -> int:
         """In whichever direction."""
-        return max(abs(self.least), abs(self.most))
+        return max(abs(self.min_ms), abs(self.max_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class ReconcileLimits:
         if not first:
             return None
         margin = int(self.clock_margin * 1000)
-        end = self.last_arrival(record) + margin + max(0, offset.most)
-        return Window(min(first) - margin + min(0, offset.least), end, end + int(self.settle * 1000))
+        end = self.last_arrival(record) + margin + max(0, offset.max_ms)
+        return Window(min(first) - margin + min(0, offset.min_ms), end, end + int(self.settle * 1000))
 
     def last_arrival(self, record: Record) -> int:
         """Until when a request of this command can have arrived, on our clock: nobody signs after his lease."""

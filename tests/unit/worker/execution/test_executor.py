@@ -109,7 +109,7 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
     def look() -> Response:
         record = bench.ledger.read("id")
         assert record is not None
-        assert (record.state, record.place) == (State.SENDING, ACCOUNT.place)
+        assert (record.state, record.account_digest) == (State.SENDING, ACCOUNT.digest)
         return ACCEPTED
 
     bench.transport.steps.append(look)

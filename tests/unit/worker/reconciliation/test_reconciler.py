@@ -81,7 +81,7 @@ class _World:
             "o", "P", "SELL", "MARKET", Decimal(1), Decimal("0.5"), "COMPLETED", T0 - 1_900 + self.venue_ahead, True
         )
         return VenueSnapshot(
-            orders=(order,) if window.start <= order.time <= window.late else (), position=(Decimal(1), "BUY")
+            orders=(order,) if window.start <= order.time <= window.suspect_until else (), position=(Decimal(1), "BUY")
         )
 
     def reconciler(self, accounts: Mapping[str, Account] | None = None) -> Reconciler:
@@ -197,23 +197,23 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("place", [*(each.place for each in ELSEWHERE.values()), "*"], ids=[*ELSEWHERE, "several"])
-def test_what_was_sent_elsewhere_is_not_looked_for_here(place: str) -> None:
+@pytest.mark.parametrize("digest", [*(each.digest for each in ELSEWHERE.values()), "*"], ids=[*ELSEWHERE, "several"])
+def test_what_was_sent_elsewhere_is_not_looked_for_here(digest: str) -> None:
     """An alias that means another account by now, or on this machine: what is there, or is not, says nothing."""
-    world = _World(0, 0, record=replace(RECORD, place=place))
+    world = _World(0, 0, record=replace(RECORD, account_digest=digest))
     assert [each.finding for each in world.reconcile_twice()] == ["unreadable", "unreadable"]
     assert world.told == []
 
 
-@pytest.mark.parametrize("place", [MAIN.place, ""], ids=["here", "begun by an earlier version"])
-def test_what_was_sent_here_is_looked_for(place: str) -> None:
+@pytest.mark.parametrize("digest", [MAIN.digest, ""], ids=["here", "begun by an earlier version"])
+def test_what_was_sent_here_is_looked_for(digest: str) -> None:
     """Or may have been."""
-    world = _World(0, 0, record=replace(RECORD, place=place))
+    world = _World(0, 0, record=replace(RECORD, account_digest=digest))
     assert {each.finding for each in world.reconcile_twice()} == {"found"}
 
 
 def test_a_place_tells_nothing_of_the_key() -> None:
     """It stands in the ledger, which holds no secrets."""
-    assert MAIN.place == replace(MAIN, alias="second", credentials=Credentials("key", "rotated")).place
-    assert len(MAIN.place) == 16
-    assert "key" not in MAIN.place
+    assert MAIN.digest == replace(MAIN, alias="second", credentials=Credentials("key", "rotated")).digest
+    assert len(MAIN.digest) == 16
+    assert "key" not in MAIN.digest
