@@ -178,7 +178,7 @@ def _take_stock_name(app: Celery) -> None:
 
 def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> None:
     """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
-    sweeper = LostCommandPublisher(
+    lost_commands = LostCommandPublisher(
         ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
@@ -186,7 +186,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
         patience_seconds=settings.ledger.intent_seconds,
     )
     every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
-    housekeeper = PeriodicWork([policy.look, sweeper.sweep], every)
+    housekeeper = PeriodicWork([policy.refresh, lost_commands.publish_lost], every)
 
     def start(**_: object) -> None:
         warn_without_accounts(settings)
@@ -219,7 +219,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     transport = Transport(settings.http_limits(), settings.http.ca_file or None)
     return Reconciler(
         ledger=ledger,
-        casebook=ReconcileStore(client),
+        store=ReconcileStore(client),
         accounts=settings.account_map(),
         reads={Everstrike.name: EverstrikeReads(transport.exchange)},
         clock=SystemClock(),

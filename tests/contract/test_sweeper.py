@@ -39,7 +39,7 @@ class Bench:
     def sweep(self) -> int:
         """Sweep, with the lock of the last sweep gone."""
         self.client.delete(LOCK_KEY)
-        return self.sweeper.sweep()
+        return self.sweeper.publish_lost()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_one_worker_sweeps_at_a_time(bench: Bench) -> None:
     """Ten workers need not look at the same."""
     bench.clock.turn(31)
     bench.client.set(LOCK_KEY, "1")
-    assert bench.sweeper.sweep() == 0
+    assert bench.sweeper.publish_lost() == 0
 
 
 def test_the_first_intent_of_an_id_stands(bench: Bench) -> None:

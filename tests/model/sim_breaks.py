@@ -31,17 +31,17 @@ class Break:
 
 
 def _begin_again_says_nothing(patch: Patch) -> None:
-    def begin_again(_: LeaseManager, held: Lease, attempt: int) -> None:
+    def begin_next_attempt(_: LeaseManager, held: Lease, attempt: int) -> None:
         held.paused = False
 
-    patch.setattr(LeaseManager, "begin_again", begin_again)
+    patch.setattr(LeaseManager, "begin_next_attempt", begin_next_attempt)
 
 
 def _ledger_is_not_asked(patch: Patch) -> None:
-    def hold(self: LeaseManager, claim: Claim, **_: Any) -> Lease:
+    def acquire(self: LeaseManager, claim: Claim, **_: Any) -> Lease:
         return Lease(claim, executor.Progress(tries=1), recorded=True)
 
-    patch.setattr(LeaseManager, "hold", hold)
+    patch.setattr(LeaseManager, "acquire", acquire)
 
 
 def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
@@ -142,7 +142,7 @@ def _doubt_is_forgotten(patch: Patch) -> None:
         remember(self, run, *more, **named)
         run.held.progress = replace(run.held.progress, tainted="")
 
-    patch.setattr(Executor, "_remember", forgetful)
+    patch.setattr(Executor, "_record_attempt", forgetful)
 
 
 def _orphans_were_not_sent(patch: Patch) -> None:
@@ -175,7 +175,7 @@ def _clock_is_read_once(patch: Patch) -> None:
 
 
 def _lease_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr(LeaseManager, "lease_lasts", lambda *_args, **_named: True)
+    patch.setattr(LeaseManager, "has_time_left", lambda *_args, **_named: True)
 
 
 def _own_report_over_any_other(patch: Patch) -> None:

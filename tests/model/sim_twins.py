@@ -110,15 +110,15 @@ class SimCasebook:
         entries = self.ledger._entries.items()
         return [(command_id, 0) for command_id, entry in entries if entry.record.state is State.UNKNOWN]
 
-    def first_look(self, command_id: str) -> int | None:
+    def first_absence_at(self, command_id: str) -> int | None:
         """When nothing was found for the first time."""
         return self.looks.get(command_id)
 
-    def note_look(self, command_id: str, at_ms: int) -> None:
+    def record_absence(self, command_id: str, at_ms: int) -> None:
         """Nothing was found; the first look stands."""
         self.looks.setdefault(command_id, at_ms)
 
-    def forget_look(self, command_id: str) -> None:
+    def forget_absence(self, command_id: str) -> None:
         """Something was found, or the command is settled."""
         self.looks.pop(command_id, None)
 

@@ -207,7 +207,7 @@ class World:
     def _reconciler(self) -> Reconciler:
         return Reconciler(
             ledger=self.ledger,
-            casebook=SimCasebook(self.ledger),  # type: ignore[arg-type] # the twin
+            store=SimCasebook(self.ledger),  # type: ignore[arg-type] # the twin
             accounts={"main": ACCOUNT},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
             clock=_DeskClock(self.scheduler),

@@ -70,7 +70,7 @@ def backoff_policy(
         return max(min(backoff(state), limits.maximum), _attempt(state).verdict.retry_after or 0.0)
 
     return Retrying(
-        retry=retry_if_result(lambda attempt: attempt.decision.again),
+        retry=retry_if_result(lambda attempt: attempt.decision.may_retry),
         stop=lambda state: used_up(state) or out_of_time(state) or past_deadline(state),
         wait=patience,
         sleep=wait,

@@ -167,7 +167,7 @@ class Executor:
         return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})
 
     def _execute(self, envelope: Envelope, before: Progress) -> Report | None:
-        taken = self._intake.read(envelope)
+        taken = self._intake.parse(envelope)
         if isinstance(taken, CommandRefused):
             return self._refuse(envelope, taken)
         command, account, venue = taken
@@ -176,7 +176,7 @@ class Executor:
             return self._refuse(envelope, CommandRefused(Reason.DENIED, denied))
         claim = self._claim(envelope, command, account)
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
-        held = self._holder.hold(
+        held = self._holder.acquire(
             claim,
             mutating=command.mutating,
             orphan_report=lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, died)),
@@ -256,7 +256,7 @@ class Executor:
         started = self._clock.monotonic()
         try:
             attempt = self._attempt(run)
-            if attempt.decision.again:
+            if attempt.decision.may_retry:
                 attempt = self._retried(run, attempt, prior, started)
         except CommandRefused as problem:
             return self._report(run, *self._give_up(run, problem.reason, problem.message))
@@ -274,7 +274,7 @@ class Executor:
             attempts_left=self._retry.attempts - prior,
             deadline_ms=run.command.deadline,
             before_wait=lambda attempt, wait: self._pause(run, attempt, wait),
-            wait=lambda seconds: self._holder.rest(run.held, seconds),
+            wait=lambda seconds: self._holder.sleep_between_attempts(run.held, seconds),
         )
         attempt: Attempt = policy(lambda: next(made, None) or self._attempt(run))
         return attempt

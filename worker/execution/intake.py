@@ -27,7 +27,7 @@ class Intake:
         self._accounts = accounts
         self._clock = clock
 
-    def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CommandRefused:
+    def parse(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CommandRefused:
         """The command with its account and venue, or why it can't be one. Never raises."""
         if envelope.refusal:
             return CommandRefused(Reason.INVALID, envelope.refusal)

@@ -108,7 +108,7 @@ class LeaseManager:
         self._stopping = stopping
         self._observer = observer
 
-    def hold(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Lease | ExistingReport | Halted:
+    def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Lease | ExistingReport | Halted:
         """Begin the first attempt, or find out why not.
 
         Raises:
@@ -219,7 +219,7 @@ class LeaseManager:
         if held.recorded and not self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
             raise LeaseLost(held.claim.command_id)
 
-    def rest(self, held: Lease, seconds: float) -> None:
+    def sleep_between_attempts(self, held: Lease, seconds: float) -> None:
         """Wait between two attempts. A worker that is told to stop leaves the rest of the wait to the next one.
 
         Raises:

@@ -56,7 +56,7 @@ class LostCommandPublisher:
         self._publish = publish
         self._patience_ms = int(patience_seconds * 1000)
 
-    def sweep(self) -> int:
+    def publish_lost(self) -> int:
         """Publish again what is lost and return how many; nothing while another worker sweeps.
 
         Raises:

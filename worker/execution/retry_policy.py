@@ -25,7 +25,7 @@ class Decision(StrEnum):
     """Never send again."""
 
     @property
-    def again(self) -> bool:
+    def may_retry(self) -> bool:
         """Whether the command may be sent again."""
         return self in (Decision.RETRY, Decision.RETRY_IN_DOUBT)
 

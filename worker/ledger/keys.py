@@ -12,4 +12,4 @@ UNKNOWN_KEY = "orders:unknown"
 HALTS_KEY = "orders:halts"
 
 
-LOOKS_KEY = "orders:looks"
+ABSENCES_KEY = "orders:looks"

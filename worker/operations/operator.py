@@ -72,15 +72,15 @@ class OperatorService:
         self._client = client
         self._ledger = ledger
         self._clock = clock
-        self._casebook = ReconcileStore(client)
+        self._store = ReconcileStore(client)
 
     # -- unknowns ----------------------------------------------------------------------------------------------------
 
     def unknowns(self) -> list[Unknown]:
         """Open unknowns, oldest first."""
         return [
-            Unknown(command_id, since, self._ledger.read(command_id), self._casebook.first_absence_at(command_id))
-            for command_id, since in self._casebook.unknowns()
+            Unknown(command_id, since, self._ledger.read(command_id), self._store.first_absence_at(command_id))
+            for command_id, since in self._store.unknowns()
         ]
 
     def unknown(self, command_id: str) -> Report:
@@ -115,7 +115,7 @@ class OperatorService:
         words = f"{said}, by the word of {who}: {why}"
         made = settled(report, outcome, words, result, self._clock.now_ms())
         stands = self._ledger.resolve(made, who=who, why=why)
-        self._casebook.forget_look(command_id)
+        self._store.forget_absence(command_id)
         if stands is None:
             raise NoSuchCommand(f"the ledger has no command {command_id} any more")
         if stands != made:

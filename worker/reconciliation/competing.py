@@ -28,23 +28,23 @@ class CompetingCommands:
     def __init__(
         self,
         ledger: Ledger,
-        casebook: ReconcileStore,
+        store: ReconcileStore,
         limits: ReconcileLimits,
         accounts: Mapping[str, Account],
         begun_between: BegunBetween | None = None,
     ) -> None:
         self._ledger = ledger
-        self._casebook = casebook
+        self._store = store
         self._limits = limits
         self._accounts = accounts
-        self._begun_between = begun_between or casebook.begun_between
+        self._begun_between = begun_between or store.begun_between
         self._known: dict[str, tuple[Record, Command | None]] = {}
         self._made: dict[str, tuple[ClockOffset, CompetingCommand | None]] = {}
 
     def for_a_run(self) -> Self:
         """The same, remembering the journal and the records that it has read: what has ended sends nothing any more."""
-        begun = self._casebook.begun()
-        return type(self)(self._ledger, self._casebook, self._limits, self._accounts, begun.between)
+        begun = self._store.begun()
+        return type(self)(self._ledger, self._store, self._limits, self._accounts, begun.between)
 
     def of(
         self, record: Record, command: Command, window: Window, offset: ClockOffset

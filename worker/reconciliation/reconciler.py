@@ -70,7 +70,7 @@ class Reconciler:
         self,
         *,
         ledger: Ledger,
-        casebook: ReconcileStore,
+        store: ReconcileStore,
         accounts: Mapping[str, Account],
         reads: Mapping[str, Reads],
         clock: Clock,
@@ -79,8 +79,8 @@ class Reconciler:
     ) -> None:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
-        self._casebook = casebook
-        self._rivals = CompetingCommands(ledger, casebook, limits, accounts)
+        self._store = store
+        self._rivals = CompetingCommands(ledger, store, limits, accounts)
         self._accounts = accounts
         self._reads = reads
         self._clock = clock
@@ -93,7 +93,7 @@ class Reconciler:
         Raises:
             LedgerUnavailable: what was settled before stays so.
         """
-        found = [self._ledger.read(command_id) for command_id, _ in self._casebook.unknowns()]
+        found = [self._ledger.read(command_id) for command_id, _ in self._store.unknowns()]
         run = self._run([record for record in found if record is not None and record.state is State.UNKNOWN])
         for known in run.records:
             record = self._ledger.read(known.command_id)
@@ -131,7 +131,7 @@ class Reconciler:
         elif evidence.finding is Finding.ABSENT:
             outcome, evidence = self._absent(record, evidence, run.started, run.visits.behind(record.account))
         elif evidence.finding is Finding.AMBIGUOUS:
-            self._casebook.forget_look(record.command_id)
+            self._store.forget_absence(record.command_id)
         logger.info(
             "reconcile id=%s command=%s account=%s finding=%s outcome=%s: %s",
             record.command_id,
@@ -174,10 +174,10 @@ class Reconciler:
         counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + behind
         if started < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
-        first = self._casebook.first_absence_at(record.command_id)
+        first = self._store.first_absence_at(record.command_id)
         if first is None:
             first = self._clock.now_ms()
-            self._casebook.record_absence(record.command_id, first)
+            self._store.record_absence(record.command_id, first)
             again = _at(first + int(self._limits.apart * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"the first of two looks; look again from {again} on")
         if started < first + int(self._limits.apart * 1000):
@@ -190,7 +190,7 @@ class Reconciler:
         assert record.report is not None  # noqa: S101 - an UNKNOWN record has its report
         report = settled(record.report, outcome, words, evidence.record, self._clock.now_ms())
         stands = self._ledger.resolve(report, who=WHO, why=words) or report
-        self._casebook.forget_look(record.command_id)
+        self._store.forget_absence(record.command_id)
         self._tell(stands)
         return stands.outcome
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import redis
 
 from worker.ledger.connection import guarded
-from worker.ledger.keys import JOURNAL_KEY, LOOKS_KEY, UNKNOWN_KEY
+from worker.ledger.keys import ABSENCES_KEY, JOURNAL_KEY, UNKNOWN_KEY
 
 PAGE = 1000
 KEPT_MS = 3_600_000
@@ -32,16 +32,16 @@ class ReconcileStore:
 
     def first_absence_at(self, command_id: str) -> int | None:
         """When nothing was found for the first time, and in every look since; UNIX ms."""
-        at = cast("str | None", guarded(self._client.hget, LOOKS_KEY, command_id))
+        at = cast("str | None", guarded(self._client.hget, ABSENCES_KEY, command_id))
         return int(at) if at else None
 
     def record_absence(self, command_id: str, at_ms: int) -> None:
         """Nothing was found; the first look stands."""
-        guarded(self._client.hsetnx, LOOKS_KEY, command_id, at_ms)
+        guarded(self._client.hsetnx, ABSENCES_KEY, command_id, at_ms)
 
-    def forget_look(self, command_id: str) -> None:
+    def forget_absence(self, command_id: str) -> None:
         """Something was found, or the command is settled."""
-        guarded(self._client.hdel, LOOKS_KEY, command_id)
+        guarded(self._client.hdel, ABSENCES_KEY, command_id)
 
     def begun(self) -> "Begun":
         """The sends that the journal knows of, for one run."""

@@ -36,7 +36,7 @@ class ServerPolicy:
         self._forgets = False
         self._confirms = True
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the server's settings. ``INFO`` tells them also where ``CONFIG`` is not permitted.
 
         Raises:
@@ -89,7 +89,7 @@ class ServerPolicy:
             return None
         if not self._looked:
             try:
-                self.look()
+                self.refresh()
             except (redis.RedisError, OSError):
                 return None  # the ledger is away: it will be waited for before anything is sent
         words = self._no_withdrawal() if isinstance(command, Withdraw) else None

@@ -57,13 +57,13 @@ class _World:
     def begun(self) -> Any:
         return SimpleNamespace(between=lambda *asked: self.begun_between(*asked))
 
-    def first_look(self, _: str) -> int | None:
+    def first_absence_at(self, _: str) -> int | None:
         return self.first
 
-    def note_look(self, _: str, at_ms: int) -> None:
+    def record_absence(self, _: str, at_ms: int) -> None:
         self.first = at_ms
 
-    def forget_look(self, _: str) -> None:
+    def forget_absence(self, _: str) -> None:
         self.first = None
 
     def visit(self, _: Account) -> "_World":
@@ -89,7 +89,7 @@ class _World:
         played = cast("Any", self)
         return Reconciler(
             ledger=played,
-            casebook=played,
+            store=played,
             accounts=accounts or {"main": MAIN},
             reads={"venue": played},
             clock=played,
