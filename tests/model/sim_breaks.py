@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from producers.report import Outcome
+from producers.report import Outcome, Reason
 from tests.support.memory_ledger import MemoryLedger
-from worker.execution import executor, reports
-from worker.execution.executor import Executor
+from worker.execution import attempt, reports
+from worker.execution.attempt import AttemptRunner
 from worker.execution.lease import Lease, LeaseManager
 from worker.execution.retry_policy import Decision, decide
-from worker.ledger.base import Busy, Claim, Ended
+from worker.ledger.base import Busy, Claim, Ended, Progress
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike.adapter import Everstrike
@@ -39,14 +39,14 @@ def _begin_again_says_nothing(patch: Patch) -> None:
 
 def _ledger_is_not_asked(patch: Patch) -> None:
     def acquire(self: LeaseManager, claim: Claim, **_: Any) -> Lease:
-        return Lease(claim, executor.Progress(tries=1), recorded=True)
+        return Lease(claim, Progress(tries=1), recorded=True)
 
     patch.setattr(LeaseManager, "acquire", acquire)
 
 
 def _matrix(proof: str, decision: Decision) -> Callable[[Patch], None]:
     def apply(patch: Patch) -> None:
-        patch.setattr(executor, "decide", lambda command, said: decision if said == proof else decide(command, said))
+        patch.setattr(attempt, "decide", lambda command, said: decision if said == proof else decide(command, said))
 
     return apply
 
@@ -136,13 +136,13 @@ def _settle_compares_nothing(patch: Patch) -> None:
 
 
 def _doubt_is_forgotten(patch: Patch) -> None:
-    remember = Executor._record_attempt
+    remember = AttemptRunner._record_attempt
 
-    def forgetful(self: Executor, run: Any, *more: Any, **named: Any) -> None:
+    def forgetful(self: AttemptRunner, run: Any, *more: Any, **named: Any) -> None:
         remember(self, run, *more, **named)
-        run.held.progress = replace(run.held.progress, tainted="")
+        run.lease.progress = replace(run.lease.progress, tainted="")
 
-    patch.setattr(Executor, "_record_attempt", forgetful)
+    patch.setattr(AttemptRunner, "_record_attempt", forgetful)
 
 
 def _orphans_were_not_sent(patch: Patch) -> None:
@@ -150,9 +150,9 @@ def _orphans_were_not_sent(patch: Patch) -> None:
 
 
 def _deadline_is_not_looked_at(patch: Patch) -> None:
-    sign = Executor._sign
+    sign = AttemptRunner._sign
 
-    def careless(self: Executor, run: Any) -> Any:
+    def careless(self: AttemptRunner, run: Any) -> Any:
         command = run.command
         run.command = command.model_copy(update={"deadline": None})
         try:
@@ -160,7 +160,7 @@ def _deadline_is_not_looked_at(patch: Patch) -> None:
         finally:
             run.command = command
 
-    patch.setattr(Executor, "_sign", careless)
+    patch.setattr(AttemptRunner, "_sign", careless)
 
 
 def _clock_is_read_once(patch: Patch) -> None:
@@ -189,18 +189,18 @@ def _own_report_over_any_other(patch: Patch) -> None:
 
 
 def _dying_worker_tidies_up(patch: Patch) -> None:
-    send = Executor._send
+    send = AttemptRunner.last_attempt
 
-    def tidy(self: Executor, run: Any) -> Any:
+    def tidy(self: AttemptRunner, run: Any) -> Any:
         try:
             return send(self, run)
         except BaseException as error:
             if not isinstance(error, Exception):
-                report = self._report(run, Outcome.NOT_SENT, executor.Reason.UNAVAILABLE, "cut short")
-                self._holder.settle(run.held, report)
+                cut_short = reports.Conclusion(Outcome.NOT_SENT, Reason.UNAVAILABLE, "cut short")
+                self._leases.settle(run.lease, reports.of_run(run, cut_short, self._clock.now_ms()))
             raise
 
-    patch.setattr(Executor, "_send", tidy)
+    patch.setattr(AttemptRunner, "last_attempt", tidy)
 
 
 BREAKS = {

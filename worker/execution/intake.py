@@ -27,28 +27,32 @@ class Intake:
         self._accounts = accounts
         self._clock = clock
 
-    def parse(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CommandRefused:
-        """The command with its account and venue, or why it can't be one. Never raises."""
+    def parse(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
+        """The command with its account and venue.
+
+        Raises:
+            CommandRefused: the message makes no command that this worker can execute.
+        """
         if envelope.refusal:
-            return CommandRefused(Reason.INVALID, envelope.refusal)
+            raise CommandRefused(Reason.INVALID, envelope.refusal)
         if envelope.positional:
-            return CommandRefused(Reason.INVALID, "arguments must be keywords; positional ones came")
+            raise CommandRefused(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:
             command = _parsed(envelope.task, envelope.arguments)
         except InvalidCommand as error:
-            return CommandRefused(Reason.INVALID, "; ".join(error.problems))
+            raise CommandRefused(Reason.INVALID, "; ".join(error.problems)) from None
         account = self._accounts.get(command.account)
         if account is None:
             known = ", ".join(sorted(self._accounts)) or "none"
             message = f"account {command.account!r} is not configured in this worker (configured: {known})"
-            return CommandRefused(Reason.INVALID, message)
+            raise CommandRefused(Reason.INVALID, message)
         venue = self._venues[account.venue]
         problem = venue.unsupported(command)
         if problem:
-            return CommandRefused(Reason.INVALID, problem)
-        late = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
-        if late > 0:
-            return CommandRefused(Reason.EXPIRED, f"its message expired {late} ms before a worker took it")
+            raise CommandRefused(Reason.INVALID, problem)
+        late_ms = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
+        if late_ms > 0:
+            raise CommandRefused(Reason.EXPIRED, f"its message expired {late_ms} ms before a worker took it")
         return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
