@@ -31,8 +31,8 @@ class Break:
 
 
 def _begin_again_says_nothing(patch: Patch) -> None:
-    def begin_next_attempt(_: LeaseManager, held: Lease, attempt: int) -> None:
-        held.paused = False
+    def begin_next_attempt(_: LeaseManager, lease: Lease, attempt: int) -> None:
+        lease.paused = False
 
     patch.setattr(LeaseManager, "begin_next_attempt", begin_next_attempt)
 
@@ -181,8 +181,8 @@ def _lease_is_not_looked_at(patch: Patch) -> None:
 def _own_report_over_any_other(patch: Patch) -> None:
     settle = LeaseManager.settle
 
-    def proud(self: LeaseManager, held: Lease, report: Any) -> Any:
-        settle(self, held, report)
+    def proud(self: LeaseManager, lease: Lease, report: Any) -> Any:
+        settle(self, lease, report)
         return report
 
     patch.setattr(LeaseManager, "settle", proud)
