@@ -40,6 +40,7 @@ from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.connection import connect
+from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import bound_library_logs
 from worker.observability.setup import Instrumentation
@@ -220,6 +221,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     return Reconciler(
         ledger=ledger,
         store=ReconcileStore(client),
+        journal=Journal(client),
         accounts=settings.account_map(),
         reads={Everstrike.name: EverstrikeReads(transport.exchange)},
         clock=SystemClock(),

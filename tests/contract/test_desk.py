@@ -19,6 +19,7 @@ from worker.execution.intake import stored_arguments
 from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.connection import connect
 from worker.ledger.halts import HaltScope, parse_halt_scope
+from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
 from worker.reconciliation.reconciler import Reconciled, Reconciler
@@ -75,6 +76,7 @@ class Bench:
         parts: dict[str, Any] = {
             "ledger": self.ledger,
             "store": ReconcileStore(self.client),
+            "journal": Journal(self.client),
             "accounts": {"main": ACCOUNT},
             "reads": {"everstrike": self.reads},
             "clock": self.clock,
@@ -239,8 +241,8 @@ def test_a_rival_whose_record_has_expired_is_remembered(bench: Bench) -> None:
 def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> None:
     """Whichever times are asked for one after the other, and whatever is added between."""
     chance = random.Random(11)
-    store = ReconcileStore(bench.client)
-    begun = store.begun()
+    journal = Journal(bench.client)
+    begun = journal.begun_sends()
     now = 10**12
     for number in range(300):
         now += chance.randrange(0, 2 * 3_600_000 if number % 50 == 0 else 5_000)
@@ -251,7 +253,7 @@ def test_what_a_run_remembers_of_the_journal_is_what_is_there(bench: Bench) -> N
         bench.client.xadd("orders:journal", entry, id=f"{now}-*")
         start = now - chance.choice([0, 1_000, 60_000, 5_000_000, 20_000_000])
         asked = (start, start + chance.choice([0, 20_000, 10**9]), "close", {"main"})
-        assert begun.between(*asked) == store.begun_between(*asked), number
+        assert begun.between(*asked) == journal.begun_sends().between(*asked), number
 
 
 def test_a_journal_that_was_trimmed_proves_nothing(bench: Bench) -> None:

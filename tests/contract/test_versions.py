@@ -13,10 +13,10 @@ from tests.servers import Server
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Claim, Ended, Orphaned, State
 from worker.ledger.connection import connect
+from worker.ledger.journal import Journal
 from worker.ledger.keys import JOURNAL_KEY, RECORD_KEY
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import OperatorService
-from worker.reconciliation.store import ReconcileStore
 
 CLAIM = Claim("x", "f" * 64, "withdraw", "main", False, "mine", 60_000, '{"qty":"1"}')
 REPORT = Report(
@@ -137,4 +137,4 @@ def test_a_journal_of_a_newer_version_is_read(client: redis.Redis) -> None:
     client.xadd(JOURNAL_KEY, {"event": "teleport", "id": "y", "token": "t", "outcome": "", "to": "elsewhere"})
     events = [entry.fields["event"] for entry in OperatorService(client, ledger, SystemClock()).journal()]
     assert events == ["begin", "teleport"]
-    assert ReconcileStore(client).begun_between(0, 10**15, "withdraw", {"main"}) == ["x", "y"]
+    assert Journal(client).begun_sends().between(0, 10**15, "withdraw", {"main"}) == ["x", "y"]

@@ -100,7 +100,7 @@ class SimLedger(MemoryLedger):
 
 @dataclass
 class SimCasebook:
-    """What a reconcile keeps and finds beside the records, over the ledger's twin."""
+    """What a reconcile keeps beside the records, and the journal, over the ledger's twin."""
 
     ledger: SimLedger
     looks: dict[str, int] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class SimCasebook:
         """Something was found, or the command is settled."""
         self.looks.pop(command_id, None)
 
-    def begun(self) -> "SimCasebook":
+    def begun_sends(self) -> "SimCasebook":
         """The sends that the journal knows of; read anew each time."""
         return self
 
@@ -130,8 +130,6 @@ class SimCasebook:
         """Ids of everything that began a send in this time; whoever asks reads the records anyway."""
         begun = (line for line in self.ledger.journal if line["event"] == "begin")
         return [*dict.fromkeys(line["id"] for line in begun if start_ms <= int(line["at"]) <= end_ms)]
-
-    begun_between = between
 
 
 @dataclass

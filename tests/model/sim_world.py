@@ -205,9 +205,11 @@ class World:
             self.scheduler.at(now + 20_000, lambda: self._resolve(command_id, until))
 
     def _reconciler(self) -> Reconciler:
+        store: Any = SimCasebook(self.ledger)
         return Reconciler(
             ledger=self.ledger,
-            store=SimCasebook(self.ledger),  # type: ignore[arg-type] # the twin
+            store=store,
+            journal=store,
             accounts={"main": ACCOUNT},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
             clock=_DeskClock(self.scheduler),

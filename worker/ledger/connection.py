@@ -7,9 +7,7 @@ import redis
 
 from producers.redis import client
 from producers.redis.url import unquoted
-from worker.ledger.base import (
-    LedgerUnavailable,
-)
+from worker.ledger.base import LedgerUnavailable
 
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
@@ -35,5 +33,6 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 def never_waits(refusal: Exception) -> bool:
     """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
-    told = str(refusal).lower()
-    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
+    message = str(refusal).lower()
+    permanent = "unknown command" in message or "appendonly" in message
+    return permanent or isinstance(refusal, redis.exceptions.NoPermissionError)

@@ -1,15 +1,15 @@
 """When a command's record can have been made, and which other commands could have made it."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 from producers.commands import Command, parse_command
 from producers.errors import InvalidCommand
 from producers.report import Outcome
 from worker.ledger.base import Ledger, Record, State
+from worker.ledger.journal import BegunSends
 from worker.reconciliation.matching import CompetingCommand
-from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.window import EVER, ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account
 from worker.venues.records import Window
@@ -18,33 +18,20 @@ LEASES_MS = 600_000
 """How much longer ago than its arrival a rival's send may have been begun: more than the longest lease that the
 settings of timeouts allow."""
 
-BegunBetween = Callable[[int, int, str, Collection[str]], list[str] | None]
-"""As :meth:`worker.reconciliation.store.Begun.between`."""
-
 
 class CompetingCommands:
-    """Finds the commands that could have made the same record as another."""
+    """Finds the commands that could have made the same record as another. For one run: it remembers the records of
+    commands that have ended, which send nothing any more."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        store: ReconcileStore,
-        limits: ReconcileLimits,
-        accounts: Mapping[str, Account],
-        begun_between: BegunBetween | None = None,
+        self, ledger: Ledger, begun: BegunSends, limits: ReconcileLimits, accounts: Mapping[str, Account]
     ) -> None:
         self._ledger = ledger
-        self._store = store
+        self._begun = begun
         self._limits = limits
         self._accounts = accounts
-        self._begun_between = begun_between or store.begun_between
         self._known: dict[str, tuple[Record, Command | None]] = {}
         self._made: dict[str, tuple[ClockOffset, CompetingCommand | None]] = {}
-
-    def for_a_run(self) -> Self:
-        """The same, remembering the journal and the records that it has read: what has ended sends nothing any more."""
-        begun = self._store.begun()
-        return type(self)(self._ledger, self._store, self._limits, self._accounts, begun.between)
 
     def of(
         self, record: Record, command: Command, window: Window, offset: ClockOffset
@@ -58,7 +45,7 @@ class CompetingCommands:
         before = int(self._limits.arrival * 1000) + LEASES_MS + offset.largest_ms
         start, end = window.start - before, window.suspect_until + offset.largest_ms
         same_place = self._same_place(record.account)
-        ids = self._begun_between(start, end, record.command, same_place)
+        ids = self._begun.between(start, end, record.command, same_place)
         if ids is None:
             return None
         found = [self._rival(each, record, command, same_place, offset) for each in ids if each != record.command_id]

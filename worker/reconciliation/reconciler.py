@@ -21,6 +21,7 @@ from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
+from worker.ledger.journal import Journal
 from worker.reconciliation.competing import CompetingCommands, command_of
 from worker.reconciliation.matching import Evidence, Finding, match
 from worker.reconciliation.store import ReconcileStore
@@ -71,6 +72,7 @@ class Reconciler:
         *,
         ledger: Ledger,
         store: ReconcileStore,
+        journal: Journal,
         accounts: Mapping[str, Account],
         reads: Mapping[str, Reads],
         clock: Clock,
@@ -80,7 +82,7 @@ class Reconciler:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
         self._store = store
-        self._rivals = CompetingCommands(ledger, store, limits, accounts)
+        self._journal = journal
         self._accounts = accounts
         self._reads = reads
         self._clock = clock
@@ -102,7 +104,8 @@ class Reconciler:
 
     def _run(self, records: Sequence[Record]) -> _Run:
         visits = Visits(self._reads, self._clock, self._limits, records)
-        return _Run(self._clock.now_ms(), records, visits, self._rivals.for_a_run())
+        rivals = CompetingCommands(self._ledger, self._journal.begun_sends(), self._limits, self._accounts)
+        return _Run(self._clock.now_ms(), records, visits, rivals)
 
     def one(self, command_id: str) -> Reconciled:
         """Look for one command. One that is settled is only published again, should its result have been lost.

@@ -51,11 +51,11 @@ class _World:
     def resolve(self, report: Report, **_: str) -> Report:
         return report
 
-    def begun_between(self, *_: object) -> list[str]:
+    def between(self, *_: object) -> list[str]:
         return ["x"]
 
-    def begun(self) -> Any:
-        return SimpleNamespace(between=lambda *asked: self.begun_between(*asked))
+    def begun_sends(self) -> Any:
+        return self
 
     def first_absence_at(self, _: str) -> int | None:
         return self.first
@@ -90,6 +90,7 @@ class _World:
         return Reconciler(
             ledger=played,
             store=played,
+            journal=played,
             accounts=accounts or {"main": MAIN},
             reads={"venue": played},
             clock=played,
@@ -166,7 +167,7 @@ def test_a_rival_whose_first_reply_was_lost_may_have_made_two_records(
     """The answer that it was accepted by names the second alone: the first looks like anybody's."""
     accepted = REPORT.model_copy(update={"outcome": Outcome.ACCEPTED, "result": {"id": "o2"}, "http_status": answered})
     other = replace(RECORD, command_id="y", state=State.SETTLED, report=accepted, progress=Progress(2, 2, tainted))
-    played = cast("Any", SimpleNamespace(read=lambda _: other, begun_between=lambda *_: ["x", "y"]))
+    played = cast("Any", SimpleNamespace(read=lambda _: other, between=lambda *_: ["x", "y"]))
     found = CompetingCommands(played, played, ReconcileLimits(), {}).of(
         RECORD, CLOSE, Window(T0, T0, T0), ClockOffset(0, 0)
     )
@@ -183,7 +184,7 @@ def test_another_alias_may_be_of_the_same_account(url: str, finding: str) -> Non
     world = _World(0, 0)
     played = cast("Any", world)
     played.read = lambda given: records.get(given) if isinstance(given, str) else None
-    played.begun_between = lambda start, end, command, accounts: [
+    played.between = lambda start, end, command, accounts: [
         each.command_id for each in records.values() if each.account in accounts
     ]
     accounts = {"main": MAIN, "second": replace(MAIN, alias="second", base_url=url)}
