@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
 from celery import Celery, signals
 from celery.worker import state as worker_state
 from kombu.transport import TRANSPORT_ALIASES
@@ -60,11 +61,11 @@ HOUSEKEEPING_SECONDS = 10.0
 """How often the ledger's server and the intents are looked at."""
 
 
-def build_ledger(settings: WorkerSettings) -> RedisLedger:
-    """The real ledger."""
+def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
+    """The ledger on its server, for every program; over ``client``, where the program has its own."""
     timeout = settings.ledger.timeout_seconds
     return RedisLedger(
-        connect(settings.ledger_url, timeout),
+        client or connect(settings.ledger_url, timeout),
         keep_ms=int(settings.ledger.keep_days * 86_400_000),
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
@@ -214,12 +215,9 @@ def _told(publish: Callable[[Intent], None], watch: Instrumentation) -> Callable
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
     """A reconciler over the real ledger and the real venues."""
     client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    ledger = RedisLedger(
-        client, keep_ms=int(settings.ledger.keep_days * 86_400_000), journal_lines=settings.ledger.journal_lines
-    )
     transport = Transport(settings.http_limits(), settings.http.ca_file or None)
     return Reconciler(
-        ledger=ledger,
+        ledger=build_ledger(settings, client),
         store=ReconcileStore(client),
         journal=Journal(client),
         accounts=settings.account_map(),
