@@ -84,7 +84,7 @@ def _age_is_not_looked_at(patch: Patch) -> None:
 
 
 def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr(evidence, "_not_taken", lambda *_: "")
+    patch.setattr(evidence, "not_taken", lambda *_: "")
     patch.setattr(evidence, "says_no_within", lambda _: None)
 
 

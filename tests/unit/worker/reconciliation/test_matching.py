@@ -140,7 +140,7 @@ IN_OTHER_AMOUNTS = {
 
 @pytest.mark.parametrize("case", IN_OTHER_AMOUNTS)
 def test_what_fits_but_in_its_amounts_is_not_absent(case: str) -> None:
-    """Whether the venue cuts or rounds amounts is not told: a close that it executed so was settled as not sent."""
+    """Whether the venue cuts or rounds amounts is not shown: a close that it executed so was settled as not sent."""
     command, look = IN_OTHER_AMOUNTS[case]
     evidence = of(command, look)
     assert evidence.finding is Finding.AMBIGUOUS
@@ -238,7 +238,7 @@ def test_what_a_trigger_does_not_tell_is_no_difference(asked: Close, untold: Map
     """The venue's pages don't show a trigger: a stop that stands must not pass for one that was never taken."""
     evidence = of(asked, looked(triggers=(replace(TRIGGER, **untold),)))
     assert evidence.finding is Finding.AMBIGUOUS
-    assert f"its {word} is not told" in evidence.words
+    assert f"its {word} is not shown" in evidence.words
 
 
 def test_a_price_of_nothing_is_none() -> None:
@@ -250,7 +250,7 @@ def test_an_order_that_does_not_tell_its_price() -> None:
     """It may be the limit close, and it may not."""
     evidence = of(LIMIT_CLOSE, looked(order(type="LIMIT", status="ACTIVE", price=None)))
     assert evidence.finding is Finding.AMBIGUOUS
-    assert "its price is not told" in evidence.words
+    assert "its price is not shown" in evidence.words
 
 
 def test_a_place_that_was_not_read_whole_says_nothing() -> None:
