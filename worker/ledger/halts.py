@@ -34,24 +34,24 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class HaltScope:
-    """What a halt applies to."""
+    """The account and the command that a halt applies to."""
 
     account: str = ANY
     command: str = ANY
 
     @property
     def field(self) -> str:
-        """Its field in the hash of halts."""
+        """The field of this scope in the hash of halts."""
         return f"{self.account}/{self.command}"
 
     def in_words(self) -> str:
-        """For people."""
+        """This scope for people."""
         what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
         return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
 def parse_halt_scope(account: str | None, command: str | None) -> HaltScope:
-    """The scope that these name; None is any.
+    """The scope of an account and a command; None is any.
 
     Raises:
         ValueError: for what can't be an alias, or is no command that can be halted.
