@@ -39,11 +39,11 @@ class AttemptEvent:
     proof: str
     decision: str
     http_status: int | None
-    left: bool
+    bytes_left: bool
     """Whether any byte of it left."""
-    signature_age: float | None
+    signature_age_seconds: float | None
     """Seconds from reading the clock for the signature to the first byte; None when nothing left."""
-    latency: float | None
+    latency_seconds: float | None
     """Seconds from the first byte to the whole answer, or to giving up on it; None when nothing left."""
     answered_at: float | None
     """When the answer was whole, UNIX seconds by this worker's clock; None without an answer."""
@@ -68,32 +68,32 @@ class Observer:
     Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
     """
 
-    def redelivered(self, subject: CommandRef) -> None:
+    def redelivered(self, ref: CommandRef) -> None:
         """The broker delivered the message a second time: a worker died with it, or lost its connection."""
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """The first attempt of this owner begins, and the ledger says so. ``wait`` is seconds since the command was
         enqueued, where it says when; a ``fence`` above 1 means that it was taken over from an owner who is gone."""
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """A request was made and judged, or could not be sent."""
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """The command waits before its next attempt; ``because`` is a line for people, without secrets."""
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
         """The id was sent again: it was answered with the stored report."""
 
-    def id_reused(self, subject: CommandRef) -> None:
+    def id_reused(self, ref: CommandRef) -> None:
         """The id was sent again with other arguments: refused."""
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:
         """The command's owner is gone, and its end was declared here."""
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
         """A fault of the worker's own: an exception's name, and ``file:line``."""
 
     def republished(self, command_id: str, command: str) -> None:
@@ -129,33 +129,33 @@ class Observers(Observer):
             raised_at(error),
         )
 
-    def redelivered(self, subject: CommandRef) -> None:
+    def redelivered(self, ref: CommandRef) -> None:
         """See :class:`Observer`, here and below."""
-        self._tell("redelivered", subject)
+        self._tell("redelivered", ref)
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
-        self._tell("began", subject, wait, fence, attempt)
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
+        self._tell("began", ref, wait, fence, attempt)
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:  # noqa: D102
-        self._tell("attempted", subject, tried)
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:  # noqa: D102
+        self._tell("attempted", ref, event)
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
-        self._tell("waits", subject, attempt, seconds, because)
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
+        self._tell("waits", ref, attempt, seconds, because)
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:  # noqa: D102
-        self._tell("ended", subject, end)
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
+        self._tell("ended", ref, end)
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: D102
-        self._tell("replayed", subject, outcome)
+    def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102
+        self._tell("replayed", ref, outcome)
 
-    def id_reused(self, subject: CommandRef) -> None:  # noqa: D102
-        self._tell("id_reused", subject)
+    def id_reused(self, ref: CommandRef) -> None:  # noqa: D102
+        self._tell("id_reused", ref)
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:  # noqa: D102
-        self._tell("orphaned", subject, outcome, message)
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:  # noqa: D102
+        self._tell("orphaned", ref, outcome, message)
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:  # noqa: D102
-        self._tell("fault", subject, kind, place)
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:  # noqa: D102
+        self._tell("fault", ref, kind, raised_at)
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._tell("republished", command_id, command)
@@ -201,9 +201,9 @@ def attempt_event(
         proof=verdict.proof.value,
         decision=decision.value,
         http_status=answer.status if isinstance(answer, Response) else None,
-        left=isinstance(answer, Response) or answer.left,
-        signature_age=timing.first_byte - signed_at if timing else None,
-        latency=timing.ended - timing.first_byte if timing else None,
+        bytes_left=isinstance(answer, Response) or answer.left,
+        signature_age_seconds=timing.first_byte - signed_at if timing else None,
+        latency_seconds=timing.ended - timing.first_byte if timing else None,
         answered_at=now_ms / 1000 if came else None,
         venue_date=answer.date if isinstance(answer, Response) and new else "",
     )

@@ -154,8 +154,8 @@ def test_an_attempt_says_what_left_and_when(step: Any, expected: tuple[Any, ...]
     bench, seen = watched(step, ACCEPTED)
     bench.run("withdraw", WITHDRAW)
     tried = seen.told[1][2]
-    assert (tried.http_status, tried.left, tried.proof, tried.latency) == expected
-    assert (tried.signature_age is None) == (expected[3] is None)
+    assert (tried.http_status, tried.bytes_left, tried.proof, tried.latency_seconds) == expected
+    assert (tried.signature_age_seconds is None) == (expected[3] is None)
 
 
 @pytest.mark.parametrize(("age", "told"), [("0", DATE), ("600", "")])
@@ -317,7 +317,7 @@ def test_a_slow_answer_tells_no_time(
     off, for as long as no other answer comes."""
     bench, seen = watched(dataclasses.replace(ACCEPTED, headers={"date": DATE}))
     bench.run("withdraw", WITHDRAW)
-    metrics.attempted(SUBJECT, dataclasses.replace(seen.told[1][2], latency=took, answered_at=1001.0))
+    metrics.attempted(SUBJECT, dataclasses.replace(seen.told[1][2], latency_seconds=took, answered_at=1001.0))
     assert value(registry, "orders_venue_clock_offset_seconds", account="main", venue="everstrike") == offset
 
 

@@ -949,6 +949,6 @@ class Ends(Observer):
     def __init__(self, seen: list[str]) -> None:
         self._seen = seen
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """One more."""
         self._seen.append(end.outcome)
