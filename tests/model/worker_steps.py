@@ -171,7 +171,7 @@ class WorkerSteps:
             heard = state._replace(doubts=state.doubts - 1) if proven else state
             yield self._judged(heard, index, worker, worker.request, f"reads: {worker.request}")
 
-    # -- what an answer leads to (worker.execution.retry_policy and Executor._conclude) ---------------------
+    # -- what an answer leads to (worker.execution.retry_policy and reports.conclude) ---------------------
 
     def _judged(self, state: State, index: int, worker: Worker, proof: str, label: str) -> Step:
         worker = worker._replace(request="" if "signature kept" not in self.broken else worker.request)

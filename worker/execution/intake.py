@@ -15,12 +15,12 @@ from worker.venues.base import Venue
 
 
 def stored_arguments(command: Command) -> str:
-    """A command's arguments as the ledger keeps them, to look for the command at the venue by."""
+    """A command's arguments as the ledger keeps them, so that a reconcile can look for the command at the venue."""
     return canonical_json(command.arguments()).decode()
 
 
 class Intake:
-    """Knows which commands this worker can execute."""
+    """Finds out of each message whether it makes a command that this worker can execute."""
 
     def __init__(self, venues: Mapping[str, Venue], accounts: Mapping[str, Account], clock: Clock) -> None:
         self._venues = venues
@@ -56,7 +56,8 @@ class Intake:
         return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
-        """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""
+        """The arguments for the ledger; empty when they make no command, for then a secret may be in the wrong
+        place."""
         command = _command(envelope.task, envelope.arguments)
         return stored_arguments(command) if command else ""
 
@@ -77,13 +78,13 @@ class Intake:
 
 
 def fingerprint_of(task: str, arguments: Mapping[str, Any]) -> str:
-    """What tells whether two messages ask for the same, be it a command or none."""
+    """The fingerprint of a message's request, whether it makes a command or not."""
     command = _command(task, arguments)
     return command.fingerprint if command else fingerprint(task, arguments)
 
 
 def _parsed(task: str, arguments: Mapping[str, Any]) -> Command:
-    # A message is read by `exact_json`, whose floats are what was written; of any other float nobody knows.
+    # Messages are read by `exact_json`, whose floats keep the digits as they were written.
     return parse_command(task, {name: as_written(value) for name, value in arguments.items()})
 
 

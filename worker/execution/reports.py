@@ -1,4 +1,4 @@
-"""Building reports: the one place where what happened becomes the contract's words."""
+"""Building reports: only here does what happened become an outcome, a reason and a message of the contract."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from worker.ledger.base import Halted, Orphaned
 from worker.venues.accounts import Account
 
 LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000
-"""Characters: of an alias as it was sent, whatever it was, and of the line for people."""
+"""Characters of the account as it was sent, which may be anything, and of the line for people."""
 
 
 def refusal(
@@ -90,7 +90,7 @@ def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
 
 
 def after_fault(error: Exception) -> Conclusion:
-    """Of a fault of the worker's own: a send was begun and the truth about it is lost, and no more can be said."""
+    """The end by a fault of the worker's own: a send was begun, and nobody knows what came of it."""
     message = f"a fault in the worker ({type(error).__name__}) after a send was begun; it may have been executed"
     return Conclusion(Outcome.UNKNOWN, Reason.CRASHED, message)
 
@@ -121,10 +121,10 @@ def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
 
 
 def orphaned(orphan: Orphaned, refused: Report) -> Report:
-    """The report of a command whose worker died, made by one that must not, or can't, carry on.
+    """The report of a command whose worker died, made by a worker that must not, or can't, carry on.
 
     ``refused`` has the command's fields, and is the whole truth when nothing of unknown fate was sent. Otherwise the
-    time at which the send was begun stands for the time of a sending that nobody saw.
+    time at which the send was begun is taken for the time at which it was sent, which nobody knows.
     """
     progress = orphan.progress
     if not orphan.sending and not progress.tainted:
@@ -143,7 +143,7 @@ def orphaned(orphan: Orphaned, refused: Report) -> Report:
 
 
 def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: int) -> Report:
-    """An unknown's report with its new end; what the venue answered to the attempt itself is no longer its answer."""
+    """An unknown's report with its new end, without the venue's response to the attempt itself."""
     return report.model_copy(
         update={
             "outcome": outcome,
