@@ -1,6 +1,7 @@
 """Executors over the in-memory ledger, a clock that tests move, and a transport that answers from a script."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -116,6 +117,12 @@ class ExecutorFixture:
     def ends(self, command: str, arguments: Mapping[str, Any], **more: Any) -> Ended:
         """Execute and return how it ended."""
         return ended(self.run(command, arguments, **more))
+
+    def run_by_any_worker(self, command: str, arguments: Mapping[str, Any]) -> Report:
+        """Execute by one worker after the other until one is not killed."""
+        while True:
+            with suppress(Dead):
+                return self.run(command, arguments)
 
     def is_killed(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Execute by a worker that is killed at a step."""
