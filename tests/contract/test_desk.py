@@ -80,7 +80,7 @@ class Bench:
             "accounts": {"main": ACCOUNT},
             "reads": {"everstrike": self.reads},
             "clock": self.clock,
-            "limits": ReconcileLimits(settle=60, apart=30, arrival=15),
+            "limits": ReconcileLimits(settle_seconds=60, apart_seconds=30, arrival_seconds=15),
             "publish": self.published.append,
         }
         return Reconciler(**{**parts, **changes})

@@ -16,12 +16,12 @@ from worker.venues.base import Verdict
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The contract's ``ORDERS_RETRY__*`` settings; times in seconds."""
+    """The contract's ``ORDERS_RETRY__*`` settings."""
 
     attempts: int = 5
-    initial: float = 0.2
-    maximum: float = 5.0
-    budget: float = 30.0
+    initial_seconds: float = 0.2
+    max_seconds: float = 5.0
+    budget_seconds: float = 30.0
     """Counted from the first attempt; no wait begins that would end after it."""
 
 
@@ -52,7 +52,7 @@ def backoff_policy(
     ``wait`` waits, and ends everything when it raises.
     """
     used_up = stop_after_attempt(attempts_left)
-    ends_at = started + limits.budget
+    ends_at = started + limits.budget_seconds
 
     def past_deadline(state: RetryCallState) -> bool:
         return deadline_ms is not None and clock.now_ms() + state.upcoming_sleep * 1000 >= deadline_ms
@@ -63,11 +63,13 @@ def backoff_policy(
     def give_up(state: RetryCallState) -> Attempt:
         return replace(_attempt(state), gave_up=Reason.EXPIRED if past_deadline(state) else Reason.UNAVAILABLE)
 
-    backoff = wait_exponential_jitter(multiplier=limits.initial, max=limits.maximum, jitter=limits.initial)
+    backoff = wait_exponential_jitter(
+        multiplier=limits.initial_seconds, max=limits.max_seconds, jitter=limits.initial_seconds
+    )
 
     def wait_seconds(state: RetryCallState) -> float:
         # The venue's Retry-After is a floor: an earlier request would only be refused again.
-        return max(min(backoff(state), limits.maximum), _attempt(state).verdict.retry_after or 0.0)
+        return max(min(backoff(state), limits.max_seconds), _attempt(state).verdict.retry_after or 0.0)
 
     return Retrying(
         retry=retry_if_result(lambda attempt: attempt.decision.may_retry),

@@ -42,7 +42,7 @@ class CompetingCommands:
         Raises:
             LedgerUnavailable: the ledger can't be asked.
         """
-        before = int(self._limits.arrival * 1000) + LEASES_MS + offset.largest_ms
+        before = int(self._limits.arrival_seconds * 1000) + LEASES_MS + offset.largest_ms
         start, end = window.start - before, window.suspect_until + offset.largest_ms
         same_account = self._same_account(record.account)
         ids = self._begun.between(start, end, record.command, same_account)

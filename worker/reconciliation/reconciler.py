@@ -177,17 +177,17 @@ class Reconciler:
         started_at, clock_behind_ms = run.started_at, run.visits.clock_behind_ms(record.account)
         # Late enough by the venue's clock as well: where that shows an old time, every list may come from a cache and
         # show the state of that time.
-        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + clock_behind_ms
+        counts_from = self._limits.last_arrival(record) + int(self._limits.settle_seconds * 1000) + clock_behind_ms
         if started_at < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
         first = self._store.first_absence_at(record.command_id)
         if first is None:
             first = self._clock.now_ms()
             self._store.record_absence(record.command_id, first)
-            again = _at(first + int(self._limits.apart * 1000))
+            again = _at(first + int(self._limits.apart_seconds * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"the first of two looks; look again from {again} on")
-        if started_at < first + int(self._limits.apart * 1000):
-            again = _at(first + int(self._limits.apart * 1000))
+        if started_at < first + int(self._limits.apart_seconds * 1000):
+            again = _at(first + int(self._limits.apart_seconds * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"too soon after the first look; look again from {again} on")
         words = f"not executed: {evidence.words}, looked at {_at(first)} and {_at(started_at)}"
         return self._settle(record, Outcome.NOT_SENT, words, evidence), evidence

@@ -25,15 +25,15 @@ class ClockOffset:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileLimits:
-    """When a look at the venue counts. All in seconds."""
+    """When a look at the venue counts."""
 
-    settle: float = 60.0
+    settle_seconds: float = 60.0
     """How long after the last possible arrival the venue has time to show a command everywhere."""
-    apart: float = 30.0
+    apart_seconds: float = 30.0
     """Between the two looks that find nothing."""
-    arrival: float = 15.0
+    arrival_seconds: float = 15.0
     """How long after its signature the venue may still take a request."""
-    clock_margin: float = 2.0
+    clock_margin_seconds: float = 2.0
     """By how much clocks may differ beyond what the venue's own clock shows."""
 
     def window(self, record: Record, offset: ClockOffset) -> Window | None:
@@ -43,9 +43,9 @@ class ReconcileLimits:
         first = [at for at in (record.first_begun_at, report.first_sent_at if report else None) if at]
         if not first:
             return None
-        margin = int(self.clock_margin * 1000)
+        margin = int(self.clock_margin_seconds * 1000)
         end = self.last_arrival(record) + margin + max(0, offset.max_ms)
-        return Window(min(first) - margin + min(0, offset.min_ms), end, end + int(self.settle * 1000))
+        return Window(min(first) - margin + min(0, offset.min_ms), end, end + int(self.settle_seconds * 1000))
 
     def last_arrival(self, record: Record) -> int:
         """Until when a request of this command can have arrived, by this machine's clock in UNIX ms: nobody signs after
@@ -56,4 +56,4 @@ class ReconcileLimits:
         # doubt.
         if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
-        return signed + int(self.arrival * 1000)
+        return signed + int(self.arrival_seconds * 1000)

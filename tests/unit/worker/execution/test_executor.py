@@ -209,7 +209,7 @@ def test_a_deadline_is_checked_last_right_before_the_signature() -> None:
 
 def test_a_deadline_too_near_for_another_attempt() -> None:
     """No wait is begun that would end after it."""
-    fixture = ExecutorFixture(BUSY, ACCEPTED, retry=RetryLimits(initial=5, maximum=5))
+    fixture = ExecutorFixture(BUSY, ACCEPTED, retry=RetryLimits(initial_seconds=5, max_seconds=5))
     assert fixture.ends("close", {**CLOSE, "deadline": START_MS + 1000}) == ("not_sent", "expired", 1)
     assert fixture.clock.slept == []
 

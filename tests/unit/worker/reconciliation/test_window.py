@@ -8,7 +8,7 @@ from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.records import Window
 
 T0 = 1_800_000_000_000
-LIMITS = ReconcileLimits(settle=60, apart=30, arrival=15, clock_margin=2)
+LIMITS = ReconcileLimits(settle_seconds=60, apart_seconds=30, arrival_seconds=15, clock_margin_seconds=2)
 EXACT = ClockOffset(0, 0)
 
 
