@@ -34,6 +34,7 @@ class Visits:
         self._reads = reads
         self._clock = clock
         self._limits = limits
+        self._clock_margin_ms = int(limits.clock_margin_seconds * 1000)
         self._records = records
         self._made: dict[str, AccountVisit | str] = {}
 
@@ -65,9 +66,7 @@ class Visits:
         after = self._offset(visit)
         if isinstance(after, str):
             return after
-        if max(after.min_ms - before.max_ms, before.min_ms - after.max_ms) > int(
-            self._limits.clock_margin_seconds * 1000
-        ):
+        if max(after.min_ms - before.max_ms, before.min_ms - after.max_ms) > self._clock_margin_ms:
             return "the venue's clock, or this machine's, jumped while the venue was read"
         return AccountVisit(visit, before, wanted)
 
@@ -76,6 +75,6 @@ class Visits:
         if venue_time is None:
             return "the venue's clock can't be read"
         offset = ClockOffset(venue_time - max(asked, answered), venue_time - min(asked, answered))
-        if offset.max_ms - offset.min_ms > max(1000, int(self._limits.clock_margin_seconds * 1000)):
+        if offset.max_ms - offset.min_ms > max(1000, self._clock_margin_ms):
             return "the venue took too long to tell its time: its records' times can't be compared by it"
         return offset
