@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
+from worker.execution.lease import RequeueMessage
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
@@ -80,15 +82,14 @@ class FlakyLedger(MemoryLedger):
 class ExecutorFixture:
     """Workers with everything around them in reach; each command is executed by a new one."""
 
-    def __init__(self, *steps: Step, retry: RetryLimits | None = None) -> None:
+    def __init__(self, *steps: Step) -> None:
         self.clock = TurnedClock()
         self.ledger = FlakyLedger(self.clock.now_ms)
         self.transport = ScriptedTransport(steps)
-        self.retry = retry or RetryLimits(attempts=3)
         self.accounts: Mapping[str, Account] = {"main": ACCOUNT}
         self.hidden = HIDDEN
         self.observers: tuple[Observer, ...] = ()
-        self.stopping = False
+        self.stop_at = inf
 
     def executor(self) -> Executor:
         """One more worker."""
@@ -98,8 +99,8 @@ class ExecutorFixture:
             accounts=self.accounts,
             transport=self.transport,  # type: ignore[arg-type] # the scripted one
             clock=self.clock,
-            retry=self.retry,
-            stopping=lambda: self.stopping,
+            retry=RetryLimits(attempts=3),
+            stopping=lambda: self.clock.monotonic() >= self.stop_at,
             observer=Observers(LogObserver(), *self.observers),
             hidden=self.hidden,
         )
@@ -123,6 +124,17 @@ class ExecutorFixture:
         while True:
             with suppress(Dead):
                 return self.run(command, arguments)
+
+    def requeues(
+        self, command: str, arguments: Mapping[str, Any], command_id: str = "id", match: str | None = None
+    ) -> None:
+        """Execute, and see the message go back to its queue."""
+        with pytest.raises(RequeueMessage, match=match):
+            self.run(command, arguments, command_id)
+
+    def stop_in(self, seconds: float = 0.0) -> None:
+        """Every worker is told to stop then."""
+        self.stop_at = self.clock.monotonic() + seconds
 
     def is_killed(self, command: str, arguments: Mapping[str, Any]) -> None:
         """Execute by a worker that is killed at a step."""

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -30,7 +31,6 @@ from tests.unit.worker.execution.executor_fixture import (
     dies,
     ended,
 )
-from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.events import CommandRef, EndEvent, Observer
 from worker.execution.executor import MAX_LEASES
@@ -77,9 +77,13 @@ def test_the_ledger_says_begun_before_the_first_byte() -> None:
 
 
 def test_a_query_writes_nothing_into_the_ledger() -> None:
-    """Not even when it has to be tried again. It is asked for a halt alone."""
-    fixture = ExecutorFixture(BUSY, LOST, NOTHING)
+    """Not even when it has to be tried again. The ledger is asked for a halt, and halts nobody while it is away."""
+    fixture = ExecutorFixture(BUSY, LOST, NOTHING, NOTHING)
     assert fixture.ends("positions", POSITIONS) == ("accepted", "ok", 3)
+    slept = len(fixture.clock.slept)
+    fixture.ledger.fail["halted"] = 1
+    assert fixture.ends("positions", POSITIONS) == ACCEPTED_AT_ONCE
+    assert (len(fixture.clock.slept), fixture.ledger.fail["halted"]) == (slept, 0)
     assert fixture.events == []
 
 
@@ -198,20 +202,17 @@ def test_a_crash_between_attempts_loses_nothing() -> None:
 
 
 def test_a_deadline_is_checked_last_right_before_the_signature() -> None:
-    """One in the past, and one that passes while connecting: nothing is signed."""
+    """One in the past, and one that passes while connecting: nothing is signed. No wait is begun that would end after
+    it."""
     fixture = ExecutorFixture(ACCEPTED)
     assert fixture.ends("withdraw", {**WITHDRAW, "deadline": START_MS}) == ("not_sent", "expired", 0)
     assert fixture.transport.requests == []
     slow = ExecutorFixture(ACCEPTED)
     slow.transport.before_prepare = lambda: slow.clock.turn(2)
     assert slow.ends("withdraw", {**WITHDRAW, "deadline": START_MS + 1000}) == ("not_sent", "expired", 0)
-
-
-def test_a_deadline_too_near_for_another_attempt() -> None:
-    """No wait is begun that would end after it."""
-    fixture = ExecutorFixture(BUSY, ACCEPTED, retry=RetryLimits(initial_seconds=5, max_seconds=5))
-    assert fixture.ends("close", {**CLOSE, "deadline": START_MS + 1000}) == ("not_sent", "expired", 1)
-    assert fixture.clock.slept == []
+    busy = ExecutorFixture(BUSY_FOR_8_SECONDS, ACCEPTED)
+    assert busy.ends("close", {**CLOSE, "deadline": START_MS + 1000}) == ("not_sent", "expired", 1)
+    assert busy.clock.slept == []
 
 
 def test_an_id_is_executed_once() -> None:
@@ -346,7 +347,7 @@ def test_a_ledger_that_has_forgotten_makes_no_doubt_go_away(when: str) -> None:
     else:
         fixture.clock.on_sleep = lambda _: fixture.ledger.forget("id")
     report = fixture.run("cancel", CANCEL)
-    assert (report.outcome, report.reason, report.attempts) == (Outcome.UNKNOWN, Reason.REFUSED_AFTER_LOST, 2)
+    assert ended(report) == ("unknown", "refused_after_lost", 2)
     assert report.first_sent_at == START_MS
 
 
@@ -402,8 +403,7 @@ def test_a_ledger_that_loses_every_record_is_not_asked_for_ever() -> None:
     """Each lost lease costs an attempt, and after the last of them the message goes back to its queue."""
     fixture = ExecutorFixture(BUSY, BUSY, BUSY)
     fixture.ledger.settle = lambda claim, report: fixture.ledger.forget("id")  # type: ignore[method-assign]
-    with pytest.raises(RequeueMessage, match="LeaseLost"):
-        fixture.run("cancel", CANCEL)
+    fixture.requeues("cancel", CANCEL, match="LeaseLost")
     assert len(fixture.transport.requests) == 3
     assert fixture.events.count("begin") == 2 + MAX_LEASES
 
@@ -411,22 +411,21 @@ def test_a_ledger_that_loses_every_record_is_not_asked_for_ever() -> None:
 def test_a_stopping_worker_gives_back_what_has_not_begun() -> None:
     """The ledger being away; and a query, which has no record and is executed anew."""
     fixture = ExecutorFixture(BUSY)
-    fixture.ledger.fail, fixture.stopping = {"begin": 100}, True
-    for command, arguments, sent in (("withdraw", WITHDRAW, 0), ("positions", POSITIONS, 1)):
-        with pytest.raises(RequeueMessage):
-            fixture.run(command, arguments)
-        assert len(fixture.transport.requests) == sent
+    fixture.ledger.fail = {"begin": 100}
+    fixture.stop_in()
+    fixture.requeues("withdraw", WITHDRAW)
+    assert fixture.transport.requests == []
+    fixture.requeues("positions", POSITIONS)
 
 
 def test_a_stopping_worker_gives_back_what_waits_for_its_next_attempt() -> None:
     """The next worker goes on when the venue's Retry-After is over, long before the lease of an attempt would be."""
     fixture = ExecutorFixture(BUSY_FOR_8_SECONDS, ACCEPTED)
     started = fixture.clock.monotonic()
-    fixture.clock.on_sleep = lambda _: setattr(fixture, "stopping", fixture.clock.monotonic() >= started + 2)
-    with pytest.raises(RequeueMessage):
-        fixture.run("withdraw", WITHDRAW)
+    fixture.stop_in(2)
+    fixture.requeues("withdraw", WITHDRAW)
     assert 2 <= fixture.clock.monotonic() - started < 2.5
-    fixture.stopping, fixture.clock.on_sleep = False, lambda _: None
+    fixture.stop_at = inf
     assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_LAST
     assert 8 <= fixture.clock.monotonic() - started < 9
     assert fixture.events == ["begin", "pause", "pause", "begin", "settle"]
@@ -435,68 +434,53 @@ def test_a_stopping_worker_gives_back_what_waits_for_its_next_attempt() -> None:
 def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> None:
     """Its lease ends by itself."""
     fixture = ExecutorFixture(BUSY_FOR_8_SECONDS)
-
-    def stop(_: float) -> None:
-        fixture.stopping, fixture.ledger.fail = True, {"pause": 1}
-
-    fixture.clock.on_sleep = stop
-    with pytest.raises(RequeueMessage):
-        fixture.run("withdraw", WITHDRAW)
+    fixture.clock.on_sleep = lambda _: fixture.ledger.fail.update(pause=1)
+    fixture.stop_in(0.1)
+    fixture.requeues("withdraw", WITHDRAW)
     assert fixture.ledger.fail == {"pause": 0}
 
 
-@pytest.mark.parametrize("step", ["pause", "settle"])
-def test_a_stopping_worker_whose_ledger_comes_back_leaves_the_attempts_fate_on_record(step: str) -> None:
+@pytest.mark.parametrize(("move", "answer"), [("pause", BUSY), ("settle", ACCEPTED)])
+def test_a_stopping_worker_whose_ledger_comes_back_leaves_the_attempts_fate_on_record(
+    move: str, answer: Response
+) -> None:
     """What the venue proved is not given up at the first try: the next worker would find a send begun, and nothing
     else, and call a withdrawal unknown that was refused for the moment, or accepted."""
     fixture = ExecutorFixture()
 
     @fixture.step
     def meanwhile() -> Response:
-        fixture.stopping, fixture.ledger.fail = True, {step: 5}
-        return BUSY if step == "pause" else ACCEPTED
+        fixture.stop_in()
+        fixture.ledger.fail = {move: 5}
+        return answer
 
     fixture.transport.steps.append(ACCEPTED)
-    if step == "settle":
-        assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_ONCE
-        return
-    with pytest.raises(RequeueMessage):
-        fixture.run("withdraw", WITHDRAW)
-    fixture.stopping = False
-    assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_LAST
+    if move == "pause":
+        fixture.requeues("withdraw", WITHDRAW)
+        fixture.stop_at = inf
+    assert fixture.ends("withdraw", WITHDRAW) == (ACCEPTED_AT_LAST if move == "pause" else ACCEPTED_AT_ONCE)
 
 
 def test_a_report_is_tried_to_be_written_from_the_stop_on_however_long_the_ledger_was_away_before() -> None:
     """Whoever mends an outage stops the workers and starts the server, in this order."""
     fixture = ExecutorFixture(ACCEPTED, ACCEPTED)
-
-    def stop_in_30_seconds() -> float:
-        stop_at = fixture.clock.monotonic() + 30
-        fixture.stopping = False
-        fixture.clock.on_sleep = lambda _: setattr(fixture, "stopping", fixture.clock.monotonic() >= stop_at)
-        return stop_at
-
     fixture.ledger.fail = {"settle": 40}
-    stop_in_30_seconds()
+    fixture.stop_in(30)
     assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_ONCE
-    assert fixture.stopping
+    assert fixture.clock.monotonic() > fixture.stop_at
     fixture.ledger.fail = {"settle": 1000}
-    stop_at = stop_in_30_seconds()
-    with pytest.raises(RequeueMessage):
-        fixture.run("withdraw", WITHDRAW, "another")
-    assert 10 <= fixture.clock.monotonic() - stop_at < 13
+    fixture.stop_in(30)
+    fixture.requeues("withdraw", WITHDRAW, "another")
+    assert 10 <= fixture.clock.monotonic() - fixture.stop_at < 13
 
 
 def test_a_stopping_worker_waits_no_longer_for_a_ledger_that_hangs() -> None:
     """The time in which a call hangs counts, or a stop would take longer than its grace."""
-    fixture = ExecutorFixture()
+    fixture = ExecutorFixture(lambda: fixture.stop_in() or BUSY)  # type: ignore[func-returns-value]
     fixture.ledger.fail = {"pause": 100}
     fixture.ledger.on_failure = lambda: fixture.clock.turn(10)
-    fixture.step(lambda: setattr(fixture, "stopping", True) or BUSY)  # type: ignore[func-returns-value]
-    started = fixture.clock.monotonic()
-    with pytest.raises(RequeueMessage):
-        fixture.run("withdraw", WITHDRAW)
-    assert fixture.clock.monotonic() - started == 10
+    fixture.requeues("withdraw", WITHDRAW)
+    assert fixture.clock.monotonic() - fixture.stop_at == 10
 
 
 def test_a_stopping_worker_does_not_wait_for_another() -> None:
@@ -505,9 +489,8 @@ def test_a_stopping_worker_does_not_wait_for_another() -> None:
 
     @fixture.step
     def meanwhile() -> Response:
-        fixture.stopping = True
-        with pytest.raises(RequeueMessage):
-            fixture.run("withdraw", WITHDRAW)
+        fixture.stop_in()
+        fixture.requeues("withdraw", WITHDRAW)
         return ACCEPTED
 
     assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_ONCE
@@ -535,16 +518,9 @@ def test_a_halt_ends_it(
         fixture.ledger.halts[scope] = HALT
     report = fixture.run(command, arguments)
     assert ended(report) == expected
-    assert "halted by ann since 2027-01-15T08:00:00+00:00: venue on fire" in report.message
+    words = "halted by ann since 2027-01-15T08:00:00+00:00: venue on fire"
+    assert words in report.message if steps else report.message == f"not sent: {words}"
     assert len(fixture.transport.requests) == len(steps)
-
-
-def test_a_ledger_that_is_away_halts_no_query() -> None:
-    """Nor keeps it waiting."""
-    fixture = ExecutorFixture(NOTHING)
-    fixture.ledger.fail["halted"] = 1
-    assert fixture.ends("positions", POSITIONS) == ACCEPTED_AT_ONCE
-    assert (fixture.clock.slept, fixture.ledger.fail["halted"]) == ([], 0)
 
 
 def test_a_fault_of_our_own_is_unknown_and_quotes_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -566,7 +542,7 @@ def test_a_fault_of_our_own_gives_the_message_back_once() -> None:
     with pytest.raises(RequeueMessage) as given_back:
         fixture.run("withdraw", WITHDRAW)
     report = fixture.run("withdraw", WITHDRAW, redelivered=True)
-    assert (report.outcome, report.reason, report.attempts) == (Outcome.UNKNOWN, Reason.CRASHED, 0)
+    assert ended(report) == ("unknown", "crashed", 0)
     assert "quotes" not in report.message + str(given_back.value)
     assert fixture.transport.requests == []
 
@@ -654,8 +630,7 @@ def test_whatever_a_sender_writes_report_record_and_log_are_short(
     assert record is not None
     assert fixture.executor().replay_report(Envelope("id", "orders.cancel", arguments), report).replayed
     fixture.ledger.refuse = None  # type: ignore[assignment, method-assign] # a fault of the worker's own
-    with pytest.raises(RequeueMessage):
-        fixture.run("cancel", arguments, command_id="other")
+    fixture.requeues("cancel", arguments, "other")
     lines = [line.getMessage() for line in caplog.records]
     texts = [report.model_dump_json(), str(record), *(str(entry) for entry in fixture.ledger.journal), *lines]
     assert all(len(text) < 4000 for text in texts)
@@ -669,7 +644,7 @@ def test_what_an_operator_wrote_is_one_short_line() -> None:
     fixture = ExecutorFixture()
     fixture.ledger.halts["*/*"] = Halted(ODD * 100, ODD + LONG, START_MS)
     report = fixture.run("withdraw", WITHDRAW)
-    assert (report.outcome, report.reason, report.attempts) == (Outcome.NOT_SENT, Reason.HALTED, 0)
+    assert ended(report) == ("not_sent", "halted", 0)
     assert report.message.isprintable()
     assert len(report.message) <= 1000
 
