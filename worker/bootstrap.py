@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
 from celery import Celery, signals
 from celery.worker import state as worker_state
 from kombu.transport import TRANSPORT_ALIASES
@@ -40,6 +41,7 @@ from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.connection import connect
+from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import bound_library_logs
 from worker.observability.setup import Instrumentation
@@ -59,11 +61,11 @@ HOUSEKEEPING_SECONDS = 10.0
 """How often the ledger's server and the intents are looked at."""
 
 
-def build_ledger(settings: WorkerSettings) -> RedisLedger:
-    """The real ledger."""
+def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
+    """The ledger on its server, for every program; over ``client``, where the program has its own."""
     timeout = settings.ledger.timeout_seconds
     return RedisLedger(
-        connect(settings.ledger_url, timeout),
+        client or connect(settings.ledger_url, timeout),
         keep_ms=int(settings.ledger.keep_days * 86_400_000),
         journal_lines=settings.ledger.journal_lines,
         # Inside the socket's own limit, so that the server answers before the connection is given up.
@@ -178,7 +180,7 @@ def _take_stock_name(app: Celery) -> None:
 
 def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> None:
     """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
-    sweeper = LostCommandPublisher(
+    lost_commands = LostCommandPublisher(
         ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
@@ -186,7 +188,7 @@ def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, wat
         patience_seconds=settings.ledger.intent_seconds,
     )
     every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
-    housekeeper = PeriodicWork([policy.look, sweeper.sweep], every)
+    housekeeper = PeriodicWork([policy.refresh, lost_commands.publish_lost], every)
 
     def start(**_: object) -> None:
         warn_without_accounts(settings)
@@ -213,13 +215,11 @@ def _told(publish: Callable[[Intent], None], watch: Instrumentation) -> Callable
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
     """A reconciler over the real ledger and the real venues."""
     client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    ledger = RedisLedger(
-        client, keep_ms=int(settings.ledger.keep_days * 86_400_000), journal_lines=settings.ledger.journal_lines
-    )
     transport = Transport(settings.http_limits(), settings.http.ca_file or None)
     return Reconciler(
-        ledger=ledger,
-        casebook=ReconcileStore(client),
+        ledger=build_ledger(settings, client),
+        store=ReconcileStore(client),
+        journal=Journal(client),
         accounts=settings.account_map(),
         reads={Everstrike.name: EverstrikeReads(transport.exchange)},
         clock=SystemClock(),

@@ -1,4 +1,4 @@
-"""Time as the executor sees it, passed in so that tests can turn it."""
+"""The clocks, passed in as an object so that tests can move them."""
 
 import threading
 import time
@@ -9,10 +9,10 @@ class Clock(Protocol):
     """Wall clock, monotonic clock, and waiting."""
 
     def now_ms(self) -> int:
-        """UNIX milliseconds: what signatures, deadlines and reports say."""
+        """UNIX milliseconds, as in signatures, deadlines and reports."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow: what budgets and leases are measured by."""
+        """Seconds that only grow, for budgets and leases."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -30,5 +30,5 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait; an event and not ``time.sleep``, so that signal handlers run in the main thread meanwhile."""
+        """Wait on an event and not in ``time.sleep``, so that signal handlers run in the main thread meanwhile."""
         threading.Event().wait(seconds)

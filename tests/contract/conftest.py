@@ -16,6 +16,7 @@ from tests.support.servers import Server, server
 from worker.execution.intake import stored_arguments
 from worker.ledger.base import Begun, Claim
 from worker.ledger.connection import connect
+from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import OperatorService
 from worker.reconciliation.reconciler import Reconciler
@@ -72,11 +73,12 @@ class OperatorFixture:
     def reconciler(self, **changes: Any) -> Reconciler:
         parts: dict[str, Any] = {
             "ledger": self.ledger,
-            "casebook": ReconcileStore(self.client),
+            "store": ReconcileStore(self.client),
+            "journal": Journal(self.client),
             "accounts": {"main": ACCOUNT},
             "reads": {"everstrike": self.reads},
             "clock": self.clock,
-            "limits": ReconcileLimits(settle=60, apart=30, arrival=15),
+            "limits": ReconcileLimits(settle_seconds=60, apart_seconds=30, arrival_seconds=15),
             "publish": self.published.append,
         }
         return Reconciler(**{**parts, **changes})

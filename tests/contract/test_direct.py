@@ -126,9 +126,9 @@ def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Serv
 
 FORKS = """
 import os, sys
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.redis.client import connect
-direct = Direct(connect(sys.argv[1], timeout=5))
+direct = DirectClient(connect(sys.argv[1], timeout=5))
 print(direct.call("CLIENT", "ID"), flush=True)
 child = os.fork()
 print(direct.call("CLIENT", "ID"), flush=True)

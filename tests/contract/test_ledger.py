@@ -111,15 +111,15 @@ def test_a_send_that_is_taken_over_is_a_doubt_about_a_crash(ledger: Ledger) -> N
 def test_a_record_says_where_it_was_sent_by_each_of_its_owners(ledger: Ledger, places: list[str], told: str) -> None:
     """Owners may have been configured for different places."""
     for number, place in enumerate(places):
-        owner = claim(token=str(number), lease_ms=0, repeatable=True, place=place)
+        owner = claim(token=str(number), lease_ms=0, repeatable=True, account_digest=place)
         assert isinstance(ledger.begin(owner, 1), Begun)
-    assert read(ledger).place == told
+    assert read(ledger).account_digest == told
 
 
 def test_a_record_that_is_put_back_says_where_it_was_sent(ledger: Ledger) -> None:
     """Without the place, a reconcile looked at what the alias meant by then, and settled the command by absence."""
-    ledger.settle(claim(place="here"), UNKNOWN)
-    assert (read(ledger).state, read(ledger).place) == (State.UNKNOWN, "here")
+    ledger.settle(claim(account_digest="here"), UNKNOWN)
+    assert (read(ledger).state, read(ledger).account_digest) == (State.UNKNOWN, "here")
 
 
 @pytest.mark.parametrize(

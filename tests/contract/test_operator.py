@@ -12,7 +12,7 @@ from producers.report import Outcome, Report
 from tests.contract.conftest import CLOSE, OperatorFixture
 from worker.broker.dead_letters import dead_letters
 from worker.ledger.base import Claim, Halted, NoSuchCommand, StillOpen
-from worker.ledger.halts import HaltScope, scope
+from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
 
 
@@ -82,7 +82,7 @@ def test_a_halt_is_seen_by_the_next_begin_and_ends(operator: OperatorFixture) ->
     desk = operator.desk
     desk.halt(HaltScope(), who="ann", why="fire")
     assert [begins(operator, name) for name in ("withdraw", "close", "cancel")] == [False, True, True]
-    desk.halt(scope("MAIN", "close"), who="ann", why="fire")
+    desk.halt(parse_halt_scope("MAIN", "close"), who="ann", why="fire")
     assert [begins(operator, "close", account) for account in ("main", "other")] == [False, True]
     assert [each.field for each, _ in desk.halts()] == ["*/*", "main/close"]
     assert [desk.resume(HaltScope(), who="bob"), desk.resume(HaltScope(), who="bob")] == [True, False]
@@ -90,8 +90,8 @@ def test_a_halt_is_seen_by_the_next_begin_and_ends(operator: OperatorFixture) ->
 
 
 def test_who_halted_and_resumed_what_and_why_is_in_the_journal(operator: OperatorFixture) -> None:
-    operator.desk.halt(scope(None, "withdraw"), who="ann", why="fire")
-    operator.desk.resume(scope(None, "withdraw"), who="bob", why="out")
+    operator.desk.halt(parse_halt_scope(None, "withdraw"), who="ann", why="fire")
+    operator.desk.resume(parse_halt_scope(None, "withdraw"), who="bob", why="out")
     said = [[each[name] for name in ("event", "scope", "who", "why")] for each in operator.journal()]
     assert said == [["halt", "*/withdraw", "ann", "fire"], ["resume", "*/withdraw", "bob", "out"]]
 
@@ -118,7 +118,7 @@ def test_what_goes_on_record_is_one_line_that_everybody_can_see(operator: Operat
 def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str | None) -> None:
     """Such a halt would stop nothing."""
     with pytest.raises(ValueError, match="must be"):
-        scope(account, command)
+        parse_halt_scope(account, command)
 
 
 def test_everything_can_be_halted_at_once() -> None:

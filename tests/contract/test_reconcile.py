@@ -12,7 +12,7 @@ from producers.report import Outcome, Reason, Report
 from tests.contract.conftest import CLOSE, WITHDRAW, OperatorFixture
 from worker.ledger.base import NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope
-from worker.reconciliation.store import ReconcileStore
+from worker.ledger.journal import Journal
 from worker.venues.accounts import Account
 from worker.venues.records import VenueSnapshot, VenueWithdrawal
 
@@ -123,8 +123,8 @@ def test_two_unknowns_alike_and_one_record_stay_unknown_and_name_each_other(oper
 def test_what_a_run_remembers_of_the_journal_is_what_is_there(operator: OperatorFixture) -> None:
     """Windows are asked for in any order, while the journal grows."""
     chance = random.Random(11)
-    casebook = ReconcileStore(operator.client)
-    begun = casebook.begun()
+    journal = Journal(operator.client)
+    begun = journal.begun_sends()
     now = 10**12
     for number in range(300):
         now += chance.randrange(0, 2 * 3_600_000 if number % 50 == 0 else 5_000)
@@ -135,7 +135,7 @@ def test_what_a_run_remembers_of_the_journal_is_what_is_there(operator: Operator
         operator.client.xadd("orders:journal", entry, id=f"{now}-*")
         start = now - chance.choice([0, 1_000, 60_000, 5_000_000, 20_000_000])
         asked = (start, start + chance.choice([0, 20_000, 10**9]), "close", {"main"})
-        assert begun.between(*asked) == casebook.begun_between(*asked), number
+        assert begun.between(*asked) == journal.begun_sends().between(*asked), number
 
 
 # -- nothing is found --------------------------------------------------------------------------------------------------

@@ -106,12 +106,12 @@ def test_commands_that_need_replicas_are_refused_while_replicas_are_away(
         assert "0 of the 1 replicas" in (policy.refusal(PART) or "")
         assert "ORDERS_LEDGER__CLOSE_REPLICAS" in (policy.refusal(PRICED) or "")
         assert [policy.refusal(each) for each in (MONEY, *OTHERS)] == [None] * 4
-        policy.look()
+        policy.refresh()
     assert caplog.text.count("the ledger has 0 of 1 replicas: partial and priced closes are refused") == 1
     alone.replica.start()
     alone.until_followed(1)
     with caplog.at_level(logging.INFO, "orders.policy"):
-        policy.look()
+        policy.refresh()
     assert policy.refusal(PART) is None
     assert caplog.text.count("partial and priced closes are sent again") == 1
     assert "withdrawals" not in caplog.text

@@ -38,7 +38,7 @@ class SweeperFixture:
         """Sweep, with the lock of the last sweep gone."""
         self.clock.turn(after_seconds)
         self.client.delete(LOCK_KEY)
-        return self.sweeper.sweep()
+        return self.sweeper.publish_lost()
 
     def intended(self) -> bool:
         """Whether an intent and its message are there; not one without the other."""
@@ -109,7 +109,7 @@ def test_one_worker_sweeps_at_a_time(sweeping: SweeperFixture) -> None:
     """Ten workers need not search for the same."""
     sweeping.clock.turn(31)
     sweeping.client.set(LOCK_KEY, "1")
-    assert sweeping.sweeper.sweep() == 0
+    assert sweeping.sweeper.publish_lost() == 0
 
 
 def test_the_first_intent_of_an_id_stands(sweeping: SweeperFixture) -> None:

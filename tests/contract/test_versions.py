@@ -11,10 +11,10 @@ from producers.report import Reason, Report, report_in
 from tests.model.conformance import claim, report
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Ended, Orphaned, State
+from worker.ledger.journal import Journal
 from worker.ledger.keys import JOURNAL_KEY, RECORD_KEY
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import OperatorService
-from worker.reconciliation.store import ReconcileStore
 
 CLAIM = claim("x")
 REPORT = report("unknown", command_id="x", reason=Reason.CRASHED)
@@ -74,10 +74,10 @@ def test_a_record_of_another_version_is_respected(
 def test_where_an_older_worker_sent_it_nobody_knows(client: redis.Redis, ledger: RedisLedger) -> None:
     """After a takeover it may have been sent to both places."""
     write(client, state="WAITING")
-    assert isinstance(ledger.begin(replace(CLAIM, place="here"), 1), Begun)
+    assert isinstance(ledger.begin(replace(CLAIM, account_digest="here"), 1), Begun)
     record = ledger.read("x")
     assert record is not None
-    assert record.place == ""
+    assert record.account_digest == ""
 
 
 def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis, ledger: RedisLedger) -> None:
@@ -124,4 +124,4 @@ def test_a_journal_of_a_newer_version_is_read(client: redis.Redis, ledger: Redis
     client.xadd(JOURNAL_KEY, {"event": "teleport", "id": "y", "token": "t", "outcome": "", "to": "elsewhere"})
     events = [entry.fields["event"] for entry in OperatorService(client, ledger, SystemClock()).journal()]
     assert events == ["begin", "teleport"]
-    assert ReconcileStore(client).begun_between(0, 10**15, "withdraw", {"main"}) == ["x", "y"]
+    assert Journal(client).begun_sends().between(0, 10**15, "withdraw", {"main"}) == ["x", "y"]

@@ -12,9 +12,9 @@ import redis
 
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, Table, outcome
+from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Reused, State
 from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY
-from worker.ledger.memory import MemoryLedger
 from worker.ledger.redis import RedisLedger
 
 LEASE_MS = 600_000

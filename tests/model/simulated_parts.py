@@ -8,8 +8,8 @@ from typing import Any
 from producers.report import Report
 from tests.model.scheduler import Process, Scheduler
 from tests.model.simulated_venue import Venue, fields_of, id_of
+from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import Begun, Claim, LedgerUnavailable, State
-from worker.ledger.memory import MemoryLedger
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 
 
@@ -78,9 +78,9 @@ class SimulatedLedger(MemoryLedger):
         super()._write(event, command_id, token, outcome, at=str(int(self._scheduler.now)), **more)
 
 
-def casebook(ledger: SimulatedLedger) -> Any:
-    """Stands for :class:`worker.reconciliation.store.ReconcileStore` over the simulated ledger."""
-    looks: dict[str, int] = {}
+def reconcile_store(ledger: SimulatedLedger) -> Any:
+    """Stands for the reconcile store and the journal, over the simulated ledger."""
+    absences: dict[str, int] = {}
 
     def unknowns() -> list[tuple[str, int]]:
         """Oldest first; the times are not used here."""
@@ -93,11 +93,10 @@ def casebook(ledger: SimulatedLedger) -> Any:
 
     return SimpleNamespace(
         unknowns=unknowns,
-        first_absence_at=looks.get,
-        record_absence=looks.setdefault,
-        forget_look=lambda command_id: looks.pop(command_id, None),
-        begun=lambda: SimpleNamespace(between=begun_between),
-        begun_between=begun_between,
+        first_absence_at=absences.get,
+        record_absence=absences.setdefault,
+        forget_absence=lambda command_id: absences.pop(command_id, None),
+        begun_sends=lambda: SimpleNamespace(between=begun_between),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
 from tests.model.scheduler import Chances, Process, Scheduler
-from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, casebook
+from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, reconcile_store
 from tests.model.simulated_venue import KEY, SECRET, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
@@ -179,9 +179,11 @@ class World:
     def _reconciler(self) -> Reconciler:
         """A reconciler on a machine whose clock is right."""
         scheduler = self.scheduler
+        store = reconcile_store(self.ledger)
         return Reconciler(
             ledger=self.ledger,
-            casebook=casebook(self.ledger),
+            store=store,
+            journal=store,
             accounts={"main": ACCOUNT},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
             clock=SimpleNamespace(now_ms=lambda: int(scheduler.now), monotonic=lambda: scheduler.now / 1000),

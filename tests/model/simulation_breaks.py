@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from producers.report import Outcome, Reason
-from worker.execution import executor, reports
-from worker.execution.executor import Executor
+from tests.support.memory_ledger import MemoryLedger
+from worker.execution import attempt, reports
+from worker.execution.attempt import AttemptRunner
 from worker.execution.lease import Lease, LeaseManager
 from worker.execution.retry_policy import Decision
 from worker.ledger.base import Busy, Ended, Progress
-from worker.ledger.memory import MemoryLedger
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike import gets as everstrike_gets
@@ -100,15 +100,15 @@ def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
 
 
 def _forgets_doubt(remember: Any) -> Callable[..., Any]:
-    def forgetful(self: Executor, run: Any, *more: Any, **named: Any) -> None:
+    def forgetful(self: AttemptRunner, run: Any, *more: Any, **named: Any) -> None:
         remember(self, run, *more, **named)
-        run.held.progress = replace(run.held.progress, tainted="")
+        run.lease.progress = replace(run.lease.progress, tainted="")
 
     return forgetful
 
 
 def _without_deadline(sign: Any) -> Callable[..., Any]:
-    def careless(self: Executor, run: Any) -> Any:
+    def careless(self: AttemptRunner, run: Any) -> Any:
         command, run.command = run.command, run.command.model_copy(update={"deadline": None})
         try:
             return sign(self, run)
@@ -132,24 +132,24 @@ def _own_report(settle: Any) -> Callable[..., Any]:
 
 
 def _tidies_up_when_killed(send: Any) -> Callable[..., Any]:
-    def tidy(self: Executor, run: Any) -> Any:
+    def tidy(self: AttemptRunner, run: Any) -> Any:
         try:
             return send(self, run)
         except Exception:
             raise
         except BaseException:
-            report = self._report(run, Outcome.NOT_SENT, Reason.UNAVAILABLE, "cut short")
-            self._holder.settle(run.held, report)
+            cut_short = reports.Conclusion(Outcome.NOT_SENT, Reason.UNAVAILABLE, "cut short")
+            self._leases.settle(run.lease, reports.of_run(run, cut_short, self._clock.now_ms()))
             raise
 
     return tidy
 
 
 def _looks_at_the_lease_first(_: Any) -> Callable[..., Any]:
-    def sign(self: Executor, run: Any) -> Any:
+    def sign(self: AttemptRunner, run: Any) -> Any:
         seconds = self._transport.limits.read_timeout + 1
-        while not self._holder.has_time_left(run.held, self._clock.now_ms(), seconds=seconds):
-            self._holder.renew(run.held)
+        while not self._leases.has_time_left(run.lease, self._clock.now_ms(), seconds=seconds):
+            self._leases.renew(run.lease)
         return self._signed(run)[0]
 
     return sign
@@ -172,10 +172,12 @@ def _judge(finds: str, proof: Proof, believes: Callable[[Verdict], bool]) -> Bre
 
 
 BREAKS = {
-    "a second attempt is not begun in the ledger": Break("left before", LeaseManager, "begin_next_attempt", _begins_nothing),
-    "the ledger is not asked": Break("left before", LeaseManager, "hold", _holds_at_once),
-    "a lost reply is sent again": Break("executed 2 times", executor, "decide", _decides(Decision.RETRY)),
-    "a lost reply is called rejected": Break("untrue: rejected", executor, "decide", _decides(Decision.REJECT)),
+    "a second attempt is not begun in the ledger": Break(
+        "left before", LeaseManager, "begin_next_attempt", _begins_nothing
+    ),
+    "the ledger is not asked": Break("left before", LeaseManager, "acquire", _holds_at_once),
+    "a lost reply is sent again": Break("executed 2 times", attempt, "decide", _decides(Decision.RETRY)),
+    "a lost reply is called rejected": Break("untrue: rejected", attempt, "decide", _decides(Decision.REJECT)),
     "an unlisted refusal is sent again": _judge("executed 2 times", Proof.NOT_EXECUTED, _own_words),
     "an unlisted refusal is called not sent": _judge("untrue: not_sent", Proof.NOT_EXECUTED, _own_words),
     "an unlisted refusal is believed": _judge("untrue: rejected", Proof.REFUSED, _own_words),
@@ -185,25 +187,25 @@ BREAKS = {
         "untrue: not_sent", everstrike_gets, "older_than_asked", _says(""), "reconcile"
     ),
     "a record that says no is a yes": Break(
-        "untrue: accepted by a record", evidence, "_not_taken", _says(""), "reconcile", also="says_no_within"
+        "untrue: accepted by a record", evidence, "not_taken", _says(""), "reconcile", also="says_no_within"
     ),
     "any token moves a record": Break("by one that does not own it", MemoryLedger, "_owned", _any_token_will_do),
     "a living owner keeps nobody out": Break("lease lasts", MemoryLedger, "_stands", _ignores(Busy)),
     "an ended command begins again": Break("begin after the end", MemoryLedger, "_stands", _ignores(Ended)),
     "a withdrawal is taken over in mid-send": Break("executed 2 times", MemoryLedger, "begin", _repeats_everything),
     "settle compares nothing": Break("journal: settle", MemoryLedger, "settle", _settles_whatever_stands),
-    "a doubt is forgotten": Break("untrue", Executor, "_record_attempt", _forgets_doubt),
+    "a doubt is forgotten": Break("untrue", AttemptRunner, "_record_attempt", _forgets_doubt),
     "an orphaned send is called not sent": Break(
         "untrue: not_sent", reports, "orphaned", lambda _: lambda _orphan, refused: refused
     ),
-    "the deadline is not looked at": Break("after its deadline", Executor, "_sign", _without_deadline),
+    "the deadline is not looked at": Break("after its deadline", AttemptRunner, "_sign", _without_deadline),
     "the clock is read once": Break("time that was not read for it", Everstrike, "request", _at_the_first_time),
     "the lease is not looked at before signing": Break(
         "untrue: not_sent", LeaseManager, "has_time_left", _says(True), "operator"
     ),
     "the lease is looked at before the clock is read": Break(
-        "untrue: not_sent", Executor, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
+        "untrue: not_sent", AttemptRunner, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
     ),
     "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
-    "a dying worker tidies up": Break("moved after its death", Executor, "_send", _tidies_up_when_killed),
+    "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

@@ -16,8 +16,7 @@ from producers.redis.client import in_words, open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
-from worker.ledger.halts import HaltScope, scope
-from worker.ledger.redis import RedisLedger
+from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
 
@@ -91,14 +90,15 @@ def _why(outage: LedgerUnavailable) -> str:
 @contextmanager
 def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
     """The desk, over a client that tries once: a person waits."""
+    from worker.bootstrap import build_ledger
+
     with open_client(settings.ledger_url) as client:
-        ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
-        yield OperatorService(client, ledger, SystemClock())
+        yield OperatorService(client, build_ledger(settings, client), SystemClock())
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
     """The scope that the options name, or the exit that says why there is none."""
     try:
-        return scope(account, command)
+        return parse_halt_scope(account, command)
     except ValueError as error:
         raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None

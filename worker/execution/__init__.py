@@ -1,1 +1,1 @@
-"""Executing a command: claim, permit, send, judge, settle."""
+"""Executing a command: admit, acquire, attempt, settle."""

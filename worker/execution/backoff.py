@@ -1,6 +1,6 @@
-"""How often, how long and how patiently: tenacity around the sending step alone.
+"""When a command is sent again, and how often: tenacity around its attempts.
 
-What may be sent again is decided by :mod:`worker.execution.retry_policy`; here is only when.
+Whether it may be sent again is decided by :mod:`worker.execution.retry_policy`.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from worker.venues.base import Verdict
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The contract's ``ORDERS_RETRY__*`` settings; seconds."""
+    """The contract's ``ORDERS_RETRY__*`` settings."""
 
     attempts: int = 5
-    initial: float = 0.2
-    maximum: float = 5.0
-    budget: float = 30.0
-    """From the first attempt; no wait begins that would end after it."""
+    initial_seconds: float = 0.2
+    max_seconds: float = 5.0
+    budget_seconds: float = 30.0
+    """Counted from the first attempt; no wait begins that would end after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt and what follows from it."""
+    """One attempt and the decision that follows from it."""
 
     verdict: Verdict
     decision: Decision
     gave_up: Reason | None = None
-    """Why it was the last, although it may be made again."""
+    """Why it was the last one, although the command may be sent again."""
 
 
 def backoff_policy(
@@ -45,14 +45,14 @@ def backoff_policy(
     before_wait: Callable[[Attempt, float], None],
     wait: Callable[[float], None],
 ) -> Retrying:
-    """A tenacity policy whose call returns the last :class:`Attempt`, also when it would have to be made again.
+    """A tenacity policy whose call returns the last :class:`Attempt`, also when the command could be sent again.
 
-    Retries on results alone: an exception is never a reason to send again. ``started`` is when the first was begun, on
-    the monotonic clock. ``before_wait`` is told the attempt and the seconds that will be waited after it; ``wait``
-    waits, and may end the whole by raising.
+    It retries on results alone: an exception is never a reason to send again. ``started`` is when the first attempt
+    began, on the monotonic clock. ``before_wait`` is called with an attempt and the seconds of the wait after it;
+    ``wait`` waits, and ends everything when it raises.
     """
     used_up = stop_after_attempt(attempts_left)
-    ends_at = started + limits.budget
+    ends_at = started + limits.budget_seconds
 
     def past_deadline(state: RetryCallState) -> bool:
         return deadline_ms is not None and clock.now_ms() + state.upcoming_sleep * 1000 >= deadline_ms
@@ -63,16 +63,18 @@ def backoff_policy(
     def give_up(state: RetryCallState) -> Attempt:
         return replace(_attempt(state), gave_up=Reason.EXPIRED if past_deadline(state) else Reason.UNAVAILABLE)
 
-    backoff = wait_exponential_jitter(multiplier=limits.initial, max=limits.maximum, jitter=limits.initial)
+    backoff = wait_exponential_jitter(
+        multiplier=limits.initial_seconds, max=limits.max_seconds, jitter=limits.initial_seconds
+    )
 
-    def patience(state: RetryCallState) -> float:
-        # The venue's Retry-After is a floor: asking sooner would only be refused again.
-        return max(min(backoff(state), limits.maximum), _attempt(state).verdict.retry_after or 0.0)
+    def wait_seconds(state: RetryCallState) -> float:
+        # The venue's Retry-After is a floor: an earlier request would only be refused again.
+        return max(min(backoff(state), limits.max_seconds), _attempt(state).verdict.retry_after or 0.0)
 
     return Retrying(
-        retry=retry_if_result(lambda attempt: attempt.decision.again),
+        retry=retry_if_result(lambda attempt: attempt.decision.may_retry),
         stop=lambda state: used_up(state) or out_of_time(state) or past_deadline(state),
-        wait=patience,
+        wait=wait_seconds,
         sleep=wait,
         before_sleep=lambda state: before_wait(_attempt(state), state.upcoming_sleep),
         retry_error_callback=give_up,

@@ -1,10 +1,17 @@
 """What one execution knows of its command, and the refusal of a command that must not be sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from producers.commands import Command
 from producers.report import Reason
+from worker.execution.events import CommandRef
+from worker.execution.lease import Lease
+from worker.ledger.base import Progress
+from worker.venues.accounts import Account
+from worker.venues.base import Venue, Verdict
+from worker.venues.redaction import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +33,44 @@ class Envelope:
 
 
 class CommandRefused(Exception):
-    """Raised where a request would be signed: it must not be, for this reason."""
+    """Raised when a command must not be sent, for this reason."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+@dataclass(slots=True)
+class Run:
+    """What one worker knows while it executes one command."""
+
+    envelope: Envelope
+    command: Command
+    account: Account
+    venue: Venue
+    lease: Lease
+    attempt: int = 1
+    """The number of the attempt under way, counted over this run alone."""
+    last_verdict: Verdict | None = None
+    signed_at: int | None = None
+    """The time in the last signature, UNIX ms."""
+    signed_monotonic: float = 0.0
+    """When the wall clock was read for the last signature, in seconds on the monotonic clock."""
+    first_doubt: str = ""
+    """The verdict's message of the first attempt of unknown fate in this run."""
+    refused_after_doubt: bool = False
+    """The venue itself refused the last attempt, in other words than those that raised the first doubt: the refusal may
+    be the echo of what the doubtful attempt did."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """What the requests of this run, each signed anew, must not have in common with any report or log line."""
+
+    @property
+    def progress(self) -> Progress:
+        """What is known of the command's attempts so far, over all of its owners."""
+        return self.lease.progress
+
+    @property
+    def command_ref(self) -> CommandRef:
+        """The command as observers are told of it."""
+        return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)

@@ -1,8 +1,8 @@
-"""What the executor tells of a command while it executes it, to whoever watches: metrics, log lines, traces.
+"""The events of a command while it is executed, for those who watch: metrics, log lines, traces.
 
-One seam and no more: this module knows none of them, and is told nothing that must not be seen: command id, command,
-account and venue of a command, never its arguments, a request or an answer's body. An observer can't break a command:
-:class:`Observers` logs what one raises, once for each kind of event, and goes on.
+This module knows none of them, and events hold nothing that must not be seen: command id, command, account and venue of
+a command, never its arguments, a request or a response's body. An observer can't break a command: :class:`Observers`
+logs what one raises, once for each kind of event, and goes on.
 """
 
 import logging
@@ -32,23 +32,23 @@ class CommandRef:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEvent:
-    """One attempt, judged."""
+    """One attempt and what its response proved."""
 
     attempt: int
     """Its number, counted over all owners of the command."""
     proof: str
     decision: str
     http_status: int | None
-    left: bool
-    """Whether any byte of it left."""
-    signature_age: float | None
-    """Seconds from reading the clock for the signature to the first byte; None when nothing left."""
-    latency: float | None
-    """Seconds from the first byte to the whole answer, or to giving up on it; None when nothing left."""
+    bytes_left: bool
+    """Whether any byte of the request left this machine."""
+    signature_age_seconds: float | None
+    """From reading the clock for the signature to the first byte; None when nothing left."""
+    latency_seconds: float | None
+    """From the first byte to the whole response, or to giving up on it; None when nothing left."""
     answered_at: float | None
-    """When the answer was whole, UNIX seconds by this worker's clock; None without an answer."""
+    """When the response was whole, UNIX seconds by this worker's clock; None without a response."""
     venue_date: str
-    """The answer's ``Date`` header, or empty."""
+    """The response's ``Date`` header, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +63,38 @@ class EndEvent:
 
 
 class Observer:
-    """Watches. Does nothing by itself: an observer overrides what it wants to see.
+    """Base of those who watch. Its methods do nothing: an observer overrides those of the events that it wants to see.
 
     Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
     """
 
-    def redelivered(self, subject: CommandRef) -> None:
+    def redelivered(self, ref: CommandRef) -> None:
         """The broker delivered the message a second time: a worker died with it, or lost its connection."""
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """The first attempt of this owner begins, and the ledger says so. ``wait`` is seconds since the command was
         enqueued, where it says when; a ``fence`` above 1 means that it was taken over from an owner who is gone."""
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
-        """A request was made and judged, or could not be sent."""
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
+        """A request was made and its response judged, or it could not be sent."""
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """The command waits before its next attempt; ``because`` is a line for people, without secrets."""
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
-        """The id was sent again: it was answered with the stored report."""
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
+        """The id was sent again and answered with the stored report."""
 
-    def id_reused(self, subject: CommandRef) -> None:
-        """The id was sent again with other arguments: refused."""
+    def id_reused(self, ref: CommandRef) -> None:
+        """The id was sent again with other arguments, which was refused."""
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:
         """The command's owner is gone, and its end was declared here."""
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
-        """A fault of the worker's own: an exception's name, and ``file:line``."""
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
+        """A fault of the worker's own: ``kind`` is an exception's name, ``raised_at`` a ``file:line``."""
 
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
@@ -105,68 +105,68 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
-        self._complained: set[tuple[type, str]] = set()
+        self._failed: set[tuple[type, str]] = set()
 
-    def _tell(self, event: str, *told: object) -> None:
+    def _notify(self, event: str, *arguments: object) -> None:
         for observer in self._observers:
             try:
-                getattr(observer, event)(*told)
+                getattr(observer, event)(*arguments)
             except Exception as error:  # noqa: BLE001 - see the class
-                self._complain(observer, event, error)
+                self._log_failure(observer, event, error)
 
-    def _complain(self, observer: Observer, event: str, error: Exception) -> None:
-        """Once for each kind of event: what fails once fails thousands of times a minute."""
+    def _log_failure(self, observer: Observer, event: str, error: Exception) -> None:
+        """Log once for each kind of event: an observer that fails once fails thousands of times a minute."""
         kind = type(observer)
-        if (kind, event) in self._complained:
+        if (kind, event) in self._failed:
             return
-        self._complained.add((kind, event))
-        # Its kind and place alone, as everywhere: an error's text may quote what it was told.
+        self._failed.add((kind, event))
+        # Only its kind and where it was raised: an error's text may quote the event.
         logger.error(
-            "%s fails at %r: %s at %s; commands go on, and this is not told again",
+            "%s fails at %r: %s at %s; commands go on, and this is not logged again",
             kind.__name__,
             event,
             type(error).__name__,
-            place(error),
+            raised_at(error),
         )
 
-    def redelivered(self, subject: CommandRef) -> None:
+    def redelivered(self, ref: CommandRef) -> None:
         """See :class:`Observer`, here and below."""
-        self._tell("redelivered", subject)
+        self._notify("redelivered", ref)
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
-        self._tell("began", subject, wait, fence, attempt)
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: D102
+        self._notify("began", ref, wait, fence, attempt)
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:  # noqa: D102
-        self._tell("attempted", subject, tried)
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:  # noqa: D102
+        self._notify("attempted", ref, event)
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
-        self._tell("waits", subject, attempt, seconds, because)
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
+        self._notify("waits", ref, attempt, seconds, because)
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:  # noqa: D102
-        self._tell("ended", subject, end)
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
+        self._notify("ended", ref, end)
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: D102
-        self._tell("replayed", subject, outcome)
+    def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102
+        self._notify("replayed", ref, outcome)
 
-    def id_reused(self, subject: CommandRef) -> None:  # noqa: D102
-        self._tell("id_reused", subject)
+    def id_reused(self, ref: CommandRef) -> None:  # noqa: D102
+        self._notify("id_reused", ref)
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:  # noqa: D102
-        self._tell("orphaned", subject, outcome, message)
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:  # noqa: D102
+        self._notify("orphaned", ref, outcome, message)
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:  # noqa: D102
-        self._tell("fault", subject, kind, place)
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:  # noqa: D102
+        self._notify("fault", ref, kind, raised_at)
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
-        self._tell("republished", command_id, command)
+        self._notify("republished", command_id, command)
 
 
 NULL_OBSERVER = Observer()
-"""Nobody watches."""
+"""The observer where nobody watches."""
 
 
-def place(error: BaseException) -> str:
-    """Where an error was raised, as ``file:line``, without a word of what was being done to what."""
+def raised_at(error: BaseException) -> str:
+    """Where an error was raised, as ``file:line``, which quotes nothing of what was being done."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -174,36 +174,36 @@ def place(error: BaseException) -> str:
 
 
 def command_ref(report: Report) -> CommandRef:
-    """The command of a report."""
+    """The command that a report is about."""
     return CommandRef(report.command_id, report.command, report.account or "", report.venue or "")
 
 
 def end_event(report: Report) -> EndEvent:
-    """The end that a report tells, without what the venue said."""
+    """The end in a report, without the venue's own words."""
     return EndEvent(report.outcome.value, str(report.reason), report.attempts, report.enqueued_at, report.finished_at)
 
 
-def waited(enqueued_at: int | None, now_ms: int) -> float | None:
-    """Seconds from enqueueing to now, by two clocks; None where the message does not say when that was."""
+def queue_wait_seconds(enqueued_at: int | None, now_ms: int) -> float | None:
+    """From enqueueing to now, by two machines' clocks; None where the message does not say when it was enqueued."""
     return (now_ms - enqueued_at) / 1000 if enqueued_at else None
 
 
 def attempt_event(
-    answer: Response | NoResponse, verdict: Verdict, decision: Decision, attempt: int, signed_at: float, now_ms: int
+    response: Response | NoResponse, verdict: Verdict, decision: Decision, attempt: int, signed_at: float, now_ms: int
 ) -> AttemptEvent:
-    """What may be told of an attempt. ``signed_at`` is on the monotonic clock, as the answer's timing is."""
-    timing = answer.timing
-    came = isinstance(answer, Response)
-    # What a cache kept is dated when it was made.
-    new = isinstance(answer, Response) and not older_than_asked(answer)
+    """What observers see of an attempt. ``signed_at`` is on the monotonic clock, as the response's timing is."""
+    timing = response.timing
+    answered = isinstance(response, Response)
+    # A response out of a cache has the date at which it was made.
+    fresh = isinstance(response, Response) and not older_than_asked(response)
     return AttemptEvent(
         attempt=attempt,
         proof=verdict.proof.value,
         decision=decision.value,
-        http_status=answer.status if isinstance(answer, Response) else None,
-        left=isinstance(answer, Response) or answer.left,
-        signature_age=timing.first_byte - signed_at if timing else None,
-        latency=timing.ended - timing.first_byte if timing else None,
-        answered_at=now_ms / 1000 if came else None,
-        venue_date=answer.date if isinstance(answer, Response) and new else "",
+        http_status=response.status if isinstance(response, Response) else None,
+        bytes_left=isinstance(response, Response) or response.left,
+        signature_age_seconds=timing.first_byte - signed_at if timing else None,
+        latency_seconds=timing.ended - timing.first_byte if timing else None,
+        answered_at=now_ms / 1000 if answered else None,
+        venue_date=response.date if isinstance(response, Response) and fresh else "",
     )

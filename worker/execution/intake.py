@@ -15,44 +15,49 @@ from worker.venues.base import Venue
 
 
 def stored_arguments(command: Command) -> str:
-    """A command's arguments as the ledger keeps them, to look for the command at the venue by."""
+    """A command's arguments as the ledger keeps them, so that a reconcile can look for the command at the venue."""
     return canonical_json(command.arguments()).decode()
 
 
 class Intake:
-    """Knows which commands this worker can execute."""
+    """Finds out of each message whether it makes a command that this worker can execute."""
 
     def __init__(self, venues: Mapping[str, Venue], accounts: Mapping[str, Account], clock: Clock) -> None:
         self._venues = venues
         self._accounts = accounts
         self._clock = clock
 
-    def read(self, envelope: Envelope) -> tuple[Command, Account, Venue] | CommandRefused:
-        """The command with its account and venue, or why it can't be one. Never raises."""
+    def parse(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
+        """The command with its account and venue.
+
+        Raises:
+            CommandRefused: the message makes no command that this worker can execute.
+        """
         if envelope.refusal:
-            return CommandRefused(Reason.INVALID, envelope.refusal)
+            raise CommandRefused(Reason.INVALID, envelope.refusal)
         if envelope.positional:
-            return CommandRefused(Reason.INVALID, "arguments must be keywords; positional ones came")
+            raise CommandRefused(Reason.INVALID, "arguments must be keywords; positional ones came")
         try:
             command = _parsed(envelope.task, envelope.arguments)
         except InvalidCommand as error:
-            return CommandRefused(Reason.INVALID, "; ".join(error.problems))
+            raise CommandRefused(Reason.INVALID, "; ".join(error.problems)) from None
         account = self._accounts.get(command.account)
         if account is None:
             known = ", ".join(sorted(self._accounts)) or "none"
             message = f"account {command.account!r} is not configured in this worker (configured: {known})"
-            return CommandRefused(Reason.INVALID, message)
+            raise CommandRefused(Reason.INVALID, message)
         venue = self._venues[account.venue]
         problem = venue.unsupported(command)
         if problem:
-            return CommandRefused(Reason.INVALID, problem)
-        late = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
-        if late > 0:
-            return CommandRefused(Reason.EXPIRED, f"its message expired {late} ms before a worker took it")
+            raise CommandRefused(Reason.INVALID, problem)
+        late_ms = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
+        if late_ms > 0:
+            raise CommandRefused(Reason.EXPIRED, f"its message expired {late_ms} ms before a worker took it")
         return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
-        """The arguments to keep; none of what makes no command, which may hold a secret in the wrong place."""
+        """The arguments for the ledger; empty when they make no command, for then a secret may be in the wrong
+        place."""
         command = _command(envelope.task, envelope.arguments)
         return stored_arguments(command) if command else ""
 
@@ -73,13 +78,13 @@ class Intake:
 
 
 def fingerprint_of(task: str, arguments: Mapping[str, Any]) -> str:
-    """What tells whether two messages ask for the same, be it a command or none."""
+    """The fingerprint of a message's request, whether it makes a command or not."""
     command = _command(task, arguments)
     return command.fingerprint if command else fingerprint(task, arguments)
 
 
 def _parsed(task: str, arguments: Mapping[str, Any]) -> Command:
-    # A message is read by `exact_json`, whose floats are what was written; of any other float nobody knows.
+    # Messages are read by `exact_json`, whose floats keep the digits as they were written.
     return parse_command(task, {name: as_written(value) for name, value in arguments.items()})
 
 

@@ -1,9 +1,9 @@
 """Publishing again what was enqueued and never arrived, or whose worker died and whose message is gone as well.
 
-Every worker sweeps, one at a time. A bad intent costs itself and nothing else: it is moved to the list
-``orders:intents.dead``, and one under a time that no command needs is looked at as if it were written now. An intent
-counts as lost when it is older than a setting and its queue holds nothing that old any more: queues are served first
-in, first out, so what is behind a backlog is not taken for lost. What has begun counts only minutes after its lease
+Every worker searches, one at a time. A bad intent stops no other: it is moved to the list ``orders:intents.dead``, and
+one with a time that no command needs counts as written now. A command counts as lost when its intent is older than a
+setting and its queue holds nothing that old any more: queues are served first in, first out, so a command behind a
+backlog is not taken for lost. A command that has begun can count as lost only minutes after its lease
 (``transitions.lua``).
 """
 
@@ -25,12 +25,12 @@ logger = logging.getLogger("orders.sweeper")
 
 LOCK_KEY = "orders:sweeping"
 BATCH = 500
-"""Intents looked at in one sweep."""
+"""Intents that one search checks."""
 OVERTAKING_MS = 10_000
-"""By how much messages may overtake one another: redelivered ones, clocks of producers that disagree."""
+"""By how much messages may overtake one another, because some are redelivered and clocks of producers disagree."""
 
 FARTHEST_MS = 86_400_000
-"""How far ahead of the clock an intent may stand: one that has begun stands minutes ahead."""
+"""How far ahead of the clock the time of an intent may be; that of a command that has begun is minutes ahead."""
 DEAD_KEY = INTENTS_KEY + SUFFIX
 """List: JSON objects ``{"id", "intent"}``."""
 
@@ -39,7 +39,7 @@ OldestQueued = Callable[[str], int | None]
 
 
 class LostCommandPublisher:
-    """Looks at the intents that are due, and publishes the lost ones again."""
+    """Checks the intents that are due, and publishes the lost commands again."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class LostCommandPublisher:
         self._publish = publish
         self._patience_ms = int(patience_seconds * 1000)
 
-    def sweep(self) -> int:
-        """Publish again what is lost and return how many; nothing while another worker sweeps.
+    def publish_lost(self) -> int:
+        """Publish lost commands again and return how many; none while another worker searches.
 
         Raises:
-            redis.RedisError, OSError: the ledger is away; the next sweep will find the same.
+            redis.RedisError, OSError: the ledger is away; the next search finds what this one did not.
         """
         if not self._ledger.set(LOCK_KEY, "1", nx=True, px=max(1000, self._patience_ms // 2)):
             return 0
@@ -69,46 +69,47 @@ class LostCommandPublisher:
         published = 0
         bad: list[str] = []
         oldest: dict[str, int | None] = {}
-        for name in self._named("-inf", now - self._patience_ms):
+        for name in self._names("-inf", now - self._patience_ms):
             try:
-                published += self._look(name, now, oldest)
+                published += self._publish_if_lost(name, now, oldest)
             except (redis.RedisError, OSError):
                 raise
             except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this intent and nothing else
-                if self._bury(name):
+                if self._move_to_dead(name):
                     bad.append(f"{name[:100]!r} ({type(fault).__name__})")
         if bad:
             logger.error("%d intents can't be published again and went to %s: %s", len(bad), DEAD_KEY, _few(bad))
         return published
 
     def _ask(self, *command: Any) -> Any:
-        """The server's answer as bytes: what stands there may be no text."""
+        """The server's reply as bytes: what others have written may be no text."""
         return self._ledger.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call] # redis-py's gap
 
-    def _named(self, first: str, last: Any) -> Sequence[bytes]:
-        named: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
-        return named
+    def _names(self, first: str, last: Any) -> Sequence[bytes]:
+        names: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
+        return names
 
     def _bring_back(self, now: int) -> None:
-        far = self._named(f"({now + FARTHEST_MS}", "+inf")
+        """Give intents whose time is too far ahead the time of now, so that they are checked at all."""
+        far = self._names(f"({now + FARTHEST_MS}", "+inf")
         if far:
             self._ask("ZADD", INTENTS_KEY, "XX", *(part for name in far for part in (now, name)))
-            logger.error("%d intents stood more than a day ahead, and are looked at as if written now", len(far))
+            logger.error("%d intents had a time more than a day ahead, and count as written now", len(far))
 
-    def _look(self, name: bytes, now: int, oldest: dict[str, int | None]) -> int:
-        """Publish this intent again if it is lost; 1 when it was.
+    def _publish_if_lost(self, name: bytes, now: int, oldest: dict[str, int | None]) -> int:
+        """Publish the command of this intent again if it is lost; 1 when it was.
 
         Raises:
-            Exception: of whatever kind, when it is none.
+            Exception: of whatever kind, when the intent is none.
         """
         intent = self._intent(name)
         queue = intent.task
         if queue not in oldest:
             oldest[queue] = self._oldest_queued(queue)
         first = oldest[queue]
-        # Looked at again after the same patience, whether it is lost or only waits its turn.
+        # Due again after the same time, whether it is lost or only waits its turn.
         if not self._ledger.zadd(INTENTS_KEY, {intent.command_id: now}, xx=True, ch=True):
-            return 0  # it has ended meanwhile
+            return 0  # the command has ended meanwhile
         if first is not None and intent.enqueued_at + OVERTAKING_MS >= first:
             return 0
         self._publish(intent)
@@ -121,7 +122,7 @@ class LostCommandPublisher:
         return 1
 
     def _intent(self, name: bytes) -> Intent:
-        """Raises ValueError, among others, for what would only come to lie among the dead messages each time."""
+        """Raises ValueError, among others, for what would end among the dead messages each time it is published."""
         command_id = name.decode()
         stored = self._ask("HGET", MESSAGES_KEY, name)
         if stored is None:
@@ -133,8 +134,8 @@ class LostCommandPublisher:
             raise ValueError("it is no command")
         return intent
 
-    def _bury(self, name: bytes) -> bool:
-        """Move an intent to the dead; False when it has ended meanwhile."""
+    def _move_to_dead(self, name: bytes) -> bool:
+        """Move an intent to the list of dead ones; False when its command has ended meanwhile."""
         stored = self._ask("HGET", MESSAGES_KEY, name)
         shown = {"id": name.decode("utf-8", "backslashreplace")}
         if stored is not None:

@@ -1,18 +1,21 @@
-"""Building reports: the one place where what happened becomes the contract's words."""
+"""Building reports: only here does what happened become an outcome, a reason and a message of the contract."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
-from worker.ledger.base import Orphaned, Progress
+from worker.execution.backoff import Attempt
+from worker.execution.context import Run
+from worker.execution.retry_policy import Decision
+from worker.ledger.base import Halted, Orphaned
 from worker.venues.accounts import Account
-from worker.venues.base import Verdict
 
 LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000
-"""Characters: of an alias as it was sent, whatever it was, and of the line for people."""
+"""Characters of the account as it was sent, which may be anything, and of the line for people."""
 
 
 def refusal(
@@ -43,36 +46,74 @@ def refusal(
     )
 
 
-def conclusion(
-    *,
-    command_id: str,
-    enqueued_at: int | None,
-    command: Command,
-    account: Account,
-    progress: Progress,
-    verdict: Verdict | None,
-    outcome: Outcome,
-    reason: Reason,
-    message: str,
-    now_ms: int,
-) -> Report:
-    """The report of a command that was executed, or tried. ``verdict`` is the last attempt's."""
+def halt_message(halt: Halted) -> str:
+    """Who halted the command, since when and why."""
+    since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
+    return f"halted by {printable(halt.who, 100)} since {since}: {halt.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How a command ended, and why."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str
+
+
+def conclude(run: Run, attempt: Attempt) -> Conclusion:
+    """What follows from the last attempt of a command."""
+    verdict, decision = attempt.verdict, attempt.decision
+    if decision is Decision.ACCEPT:
+        return Conclusion(Outcome.ACCEPTED, Reason.OK, verdict.message)
+    if decision is Decision.UNKNOWN:
+        return Conclusion(Outcome.UNKNOWN, verdict.unknown_reason, f"{verdict.message}; it may have been executed")
+    if decision is Decision.REJECT:
+        if not run.progress.tainted:
+            return Conclusion(Outcome.REJECTED, Reason.REFUSED, verdict.message)
+        # The refusal may be the echo of an earlier attempt that worked: "not found" after a cancel whose reply was
+        # lost.
+        message = f"{verdict.message}; an earlier attempt of unknown fate may be why"
+        return Conclusion(Outcome.UNKNOWN, Reason.REFUSED_AFTER_LOST, message)
+    if attempt.gave_up is Reason.EXPIRED:
+        return give_up(run, Reason.EXPIRED, f"no time to try again before the deadline: {verdict.message}")
+    return give_up(run, Reason.UNAVAILABLE, f"gave up after {run.progress.tries} attempts: {verdict.message}")
+
+
+def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
+    """Not sent when every attempt is proven not executed, else unknown for the reason the first doubt arose; or for the
+    venue's refusal afterwards, where it ended with one, listed or not."""
+    if not run.progress.tainted:
+        return Conclusion(Outcome.NOT_SENT, reason, message)
+    why = Reason.REFUSED_AFTER_LOST if run.refused_after_doubt else Reason(run.progress.tainted)
+    return Conclusion(Outcome.UNKNOWN, why, f"{message}; an attempt may have been executed")
+
+
+def after_fault(error: Exception) -> Conclusion:
+    """The end by a fault of the worker's own: a send was begun, and nobody knows what came of it."""
+    message = f"a fault in the worker ({type(error).__name__}) after a send was begun; it may have been executed"
+    return Conclusion(Outcome.UNKNOWN, Reason.CRASHED, message)
+
+
+def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
+    """The report of a command that was executed, or tried."""
+    verdict, progress = run.last_verdict, run.progress
     return Report(
-        command_id=command_id,
-        command=command.name,
-        account=account.alias,
-        venue=account.venue,
-        outcome=outcome,
-        reason=reason,
-        message=printable(message, LONGEST_MESSAGE),
+        command_id=run.envelope.command_id,
+        command=run.command.name,
+        account=run.account.alias,
+        venue=run.account.venue,
+        outcome=conclusion.outcome,
+        reason=conclusion.reason,
+        message=printable(conclusion.message, LONGEST_MESSAGE),
         http_status=verdict.http_status if verdict else None,
         venue_code=verdict.venue_code if verdict else None,
         venue_message=verdict.venue_message if verdict else None,
         result=verdict.result if verdict else None,
-        positions=verdict.positions if verdict and outcome is Outcome.ACCEPTED else None,
-        fingerprint=command.fingerprint,
+        positions=verdict.positions if verdict and conclusion.outcome is Outcome.ACCEPTED else None,
+        fingerprint=run.command.fingerprint,
         attempts=progress.sent,
-        enqueued_at=enqueued_at,
+        enqueued_at=run.envelope.enqueued_at,
         first_sent_at=progress.first_sent_at,
         last_signed_at=progress.last_signed_at,
         finished_at=now_ms,
@@ -80,10 +121,10 @@ def conclusion(
 
 
 def orphaned(orphan: Orphaned, refused: Report) -> Report:
-    """The report of a command whose worker died, made by one that must not, or can't, carry on.
+    """The report of a command whose worker died, made by a worker that must not, or can't, carry on.
 
     ``refused`` has the command's fields, and is the whole truth when nothing of unknown fate was sent. Otherwise the
-    time at which the send was begun stands for the time of a sending that nobody saw.
+    time at which the send was begun is taken for the time at which it was sent, which nobody knows.
     """
     progress = orphan.progress
     if not orphan.sending and not progress.tainted:
@@ -102,7 +143,7 @@ def orphaned(orphan: Orphaned, refused: Report) -> Report:
 
 
 def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: int) -> Report:
-    """An unknown's report with its new end; what the venue answered to the attempt itself is no longer its answer."""
+    """An unknown's report with its new end, without the venue's response to the attempt itself."""
     return report.model_copy(
         update={
             "outcome": outcome,

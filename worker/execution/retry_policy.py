@@ -1,8 +1,8 @@
-"""The contract's matrix: command and verdict -> may it be sent again, or how does it end?
+"""The contract's table of retries: from a command and a verdict to whether it may be sent again, or how it ends.
 
-One function and nothing else decides this after an attempt. The rows of the contract are the venue's part: an attempt
-that never left, a listed answer and all that is not listed become a :class:`Proof` there. Here the columns are applied.
-The last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``
+Nothing else decides this after an attempt. The rows of the table are the venue's part: an attempt that never left, a
+listed response and every other response become a :class:`Proof` there. The columns, by command, are applied here. The
+last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``
 (``transitions.lua``).
 """
 
@@ -13,25 +13,26 @@ from worker.venues.base import Proof
 
 
 class Decision(StrEnum):
-    """What to do after an attempt."""
+    """What to do after an attempt. The values are labels of a metric."""
 
     ACCEPT = "accept"
     REJECT = "reject"
     RETRY = "again"
     """Send again: this attempt is proven not executed."""
     RETRY_IN_DOUBT = "again_tainted"
-    """Send again: executing twice has the effect of once. That this attempt may have been executed is remembered."""
+    """Send again, because executing twice has the effect of once. The command stays in doubt: this attempt may have
+    been executed."""
     UNKNOWN = "unknown"
     """Never send again."""
 
     @property
-    def again(self) -> bool:
+    def may_retry(self) -> bool:
         """Whether the command may be sent again."""
         return self in (Decision.RETRY, Decision.RETRY_IN_DOUBT)
 
 
 def decide(command: Command, proof: Proof) -> Decision:
-    """The cell of the matrix for this command and what its attempt proves."""
+    """The cell of the table for this command and what its attempt proves."""
     if proof is Proof.EXECUTED:
         return Decision.ACCEPT
     if proof is Proof.REFUSED:

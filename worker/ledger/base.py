@@ -11,8 +11,8 @@
     SENDING of any other command is abandoned: UNKNOWN/crashed
 
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
-module holds the words and the protocol; :mod:`worker.ledger.redis` is the real one and
-:mod:`worker.ledger.memory` its twin. Both pass the same contract tests.
+module holds the states and the protocol; :mod:`worker.ledger.redis` is the real ledger. Tests have one in memory
+(``tests/support/memory_ledger.py``), which passes the same contract tests.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from producers.report import Report
 
 
 class State(StrEnum):
-    """Where a command stands."""
+    """The states of a command's record."""
 
     SENDING = "SENDING"
     WAITING = "WAITING"
@@ -41,14 +41,15 @@ class Claim:
     account: str
     repeatable: bool
     token: str
-    """Unique to one run of one command in one worker; only its bearer moves the record."""
+    """Unique to one run of one command in one worker; only the run that has it may move the record."""
     lease_ms: int
-    """How long one attempt may take; while it lasts nobody else touches the record. Milliseconds."""
+    """How long one attempt may take; until then no other run touches the record."""
     arguments: str = ""
     """The normalised arguments as canonical JSON: what a reconcile looks for at the venue. Empty when they make no
     command. They hold addresses: the ledger keeps them, no log line does."""
-    place: str = ""
-    """Where it is sent (:attr:`~worker.venues.accounts.Account.place`); an alias may mean another account tomorrow."""
+    account_digest: str = ""
+    """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
+    tomorrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,15 @@ class Progress:
     tries: int = 0
     """How many attempts were begun."""
     sent: int = 0
-    """How many requests were put on the wire; one of a dead worker counts, because it may have been."""
+    """How many requests were put on the wire. That of a worker that died while it sent counts: it may have been one."""
     tainted: str = ""
     """Why an earlier attempt is of unknown fate (a :class:`~producers.report.Reason`), or empty."""
     first_sent_at: int | None = None
     last_signed_at: int | None = None
 
     def after(self, before: "Progress") -> "Progress":
-        """The same, with what its owner remembers of earlier attempts: a server that was restarted without its last
-        writes may have forgotten them, and a doubt that has arisen stays."""
+        """This progress with what the command's owner remembers of attempts ``before``: a server that was restarted
+        without its last writes may have forgotten them, and a doubt that has arisen stays."""
         return Progress(
             tries=max(self.tries, before.tries),
             sent=max(self.sent, before.sent),
@@ -78,7 +79,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The claim holds: a send may begin, and the ledger says so."""
+    """The answer to a claim that was granted: the ledger says that a send begins."""
 
     fence: int
     progress: Progress
@@ -86,28 +87,29 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Another owner is alive; ask again when its lease is over."""
+    """The answer while another owner is alive: ask again when its lease is over."""
 
     lease_left_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The command has its report already."""
+    """The answer when the command has its report already."""
 
     report: Report
 
 
 @dataclass(frozen=True, slots=True)
 class Reused:
-    """The id belongs to a command with other arguments. Its report, when it has one."""
+    """The answer when the id belongs to a command with other arguments."""
 
     report: Report | None
+    """That command's report, when it has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orphaned:
-    """The owner is gone, and this claim must not or can't carry on."""
+    """The answer when the owner is gone, and this claim must not or can't carry on."""
 
     token: str
     """The dead owner's."""
@@ -120,7 +122,7 @@ class Orphaned:
 
 @dataclass(frozen=True, slots=True)
 class Halted:
-    """An operator halted sending; nothing was begun."""
+    """The answer when an operator halted sending: nothing was begun."""
 
     who: str
     why: str
@@ -133,7 +135,7 @@ BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One command's record, as a reader sees it."""
+    """One command's record, for readers."""
 
     command_id: str
     state: State
@@ -149,13 +151,13 @@ class Record:
     """When the first send was begun, by whichever owner, UNIX ms on the ledger's clock; 0 when none was."""
     lease_until: int = 0
     """Until when the last owner could sign, UNIX ms on the ledger's clock."""
-    place: str = ""
-    """As in :class:`Claim`; ``*`` when its owners would have sent it to different places, empty when nobody knows: in
+    account_digest: str = ""
+    """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
 
 
 class LedgerUnavailable(Exception):
-    """The ledger can't be reached or refuses writes: nothing may be sent, and nothing settled, until it is back."""
+    """Raised when the ledger can't be reached or refuses writes: nothing may be sent or settled until it is back."""
 
 
 class Ledger(Protocol):
@@ -163,47 +165,47 @@ class Ledger(Protocol):
     reply was lost is safe."""
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
-        """Say durably that attempt number ``attempt`` (1 for the first of this owner) begins, and take the lease."""
+        """Record durably that attempt number ``attempt`` (1 for the first of this owner) begins, and take the lease."""
 
     def renew(self, claim: Claim) -> bool:
-        """Take a fresh lease for the attempt under way; False when the record is not this claim's any more."""
+        """Take a fresh lease for the attempt under way; False when the record no longer belongs to this claim."""
 
     def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
         """Record the last attempt's fate before waiting for the next; False when the record has another owner."""
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
-        """End the command with this report and return the report that stands.
+        """End the command with this report and return the report that the record has now.
 
-        It is another one when the record was ended without this owner, and None while another owner is at work. A
-        command that was declared ``unknown/crashed`` while its sender lived is still settled by that sender: its
-        answer is evidence.
+        It is another report when the record was ended without this owner, and None while another owner is at work. A
+        command that was declared ``unknown/crashed`` while its sender lived is still settled by that sender: the
+        venue's response is evidence.
         """
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
-        """End a command that was never begun with this report; None when that is done, else what stands there.
+        """End a command that was never begun with this report; None when that is done, else what keeps it from that.
 
         For a worker that can't execute the command at all: a record that another worker left open is ``Busy`` while
         its owner lives and ``Orphaned`` after.
         """
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
-        """End an orphaned command with this report, made for what was found; False when that is not so any more: its
-        owner came back, if only for one more attempt, or another was faster."""
+        """End an orphaned command with a report that was made for this ``orphan``; False when the record has changed
+        since: its owner came back, if only for one more attempt, or another worker was faster."""
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
-        """Settle an unknown by evidence or by an operator's word, and return the report that stands: another one when
-        the command was not unknown. None when there is no record, or it is still open."""
+        """Settle an unknown by evidence or by an operator's word, and return the report that the record has now:
+        another one when the command was not unknown. None when there is no record, or it is still open."""
 
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""
 
     def halted(self, account: str, command: str) -> Halted | None:
-        """The halt that names this command, of this account or of every one: for a query, which begins nothing."""
+        """The halt that names this command, of this account or of every account: for a query, which begins nothing."""
 
 
 class NoSuchCommand(LookupError):
-    """The ledger has no record of this id."""
+    """Raised when the ledger has no record of an id."""
 
 
 class StillOpen(Exception):
-    """The command is being executed; there is nothing to reconcile yet."""
+    """Raised when a command is still being executed, so that there is nothing to reconcile."""

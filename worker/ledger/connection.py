@@ -7,13 +7,11 @@ import redis
 
 from producers.redis import client
 from producers.redis.url import unquoted
-from worker.ledger.base import (
-    LedgerUnavailable,
-)
+from worker.ledger.base import LedgerUnavailable
 
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
-    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what then."""
+    """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what to do then."""
     # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
     return client.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
 
@@ -22,8 +20,8 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call the ledger's server.
 
     Raises:
-        LedgerUnavailable: it can't be reached, or refuses: full, no disk, a replica, still loading, no permission;
-            whatever it is, nothing can be written down.
+        LedgerUnavailable: it can't be reached, or refuses because it is full, has no disk, is a replica, is still
+            loading or gives no permission; whatever it is, nothing can be written down.
     """
     try:
         return call(*arguments, **named)
@@ -34,6 +32,7 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 
 def never_waits(refusal: Exception) -> bool:
-    """Whether a server that refuses ``WAITAOF`` so would refuse it every time."""
-    told = str(refusal).lower()
-    return isinstance(refusal, redis.exceptions.NoPermissionError) or "unknown command" in told or "appendonly" in told
+    """Whether a server that refuses ``WAITAOF`` with this error will refuse it every time."""
+    message = str(refusal).lower()
+    permanent = "unknown command" in message or "appendonly" in message
+    return permanent or isinstance(refusal, redis.exceptions.NoPermissionError)

@@ -1,15 +1,23 @@
-"""Halts: what of the commands is not sent for the time being."""
+"""Halts: what of the commands is not sent for the time being.
+
+They are read by ``transitions.lua`` in the same step in which a send begins, so every worker sees one before its next
+send.
+"""
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS as TASKS
 from producers.printable import printable
-from worker.ledger.base import (
-    Halted,
-)
+from worker.ledger.base import Halted
+from worker.ledger.connection import guarded
+from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY
 
 
 def halt_of(text: str) -> Halted:
@@ -20,31 +28,30 @@ def halt_of(text: str) -> Halted:
 
 COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
 """What can be halted by name."""
-
-
 ANY = "*"
+"""Every account, or every command but those that reduce risk or change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class HaltScope:
-    """What a halt applies to."""
+    """The account and the command that a halt applies to."""
 
     account: str = ANY
     command: str = ANY
 
     @property
     def field(self) -> str:
-        """Its field in the hash of halts."""
+        """The field of this scope in the hash of halts."""
         return f"{self.account}/{self.command}"
 
     def in_words(self) -> str:
-        """For people."""
+        """This scope for people."""
         what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
         return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
 
-def scope(account: str | None, command: str | None) -> HaltScope:
-    """The scope that these name; None is any.
+def parse_halt_scope(account: str | None, command: str | None) -> HaltScope:
+    """The scope of an account and a command; None is any.
 
     Raises:
         ValueError: for what can't be an alias, or is no command that can be halted.
@@ -55,3 +62,39 @@ def scope(account: str | None, command: str | None) -> HaltScope:
         raise ValueError(f"--command must be one of {', '.join(COMMANDS)}")
     # Aliases know no case, see producers.commands.Account.
     return HaltScope(account.lower() if account else ANY, command or ANY)
+
+
+class Halts:
+    """The halts at the ledger's server. Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def add(self, scopes: Sequence[HaltScope], halt: Halted) -> None:
+        """Halt all these scopes at once; a halt of the same scope is replaced."""
+        stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
+        fields = {each.field: stored for each in scopes}
+        self._change("halt", scopes, halt.who, halt.why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
+
+    def remove(self, scope: HaltScope, *, who: str, why: str) -> bool:
+        """End the halt of exactly this scope; False when there is none."""
+        if not guarded(self._client.hexists, HALTS_KEY, scope.field):
+            return False
+        self._change("resume", [scope], who, why, lambda pipe: pipe.hdel(HALTS_KEY, scope.field))
+        return True
+
+    def all(self) -> list[tuple[HaltScope, Halted]]:
+        """Every halt that holds."""
+        stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
+        return [(HaltScope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
+
+    def _change(
+        self, event: str, scopes: Sequence[HaltScope], who: str, why: str, change: Callable[[Any], object]
+    ) -> None:
+        """The change and its lines of the journal, all or none."""
+        fields = {"event": event, "id": "", "token": "", "outcome": ""}
+        with self._client.pipeline(transaction=True) as pipe:
+            change(pipe)
+            for each in scopes:
+                pipe.xadd(JOURNAL_KEY, cast("Any", {**fields, "scope": each.field, "who": who, "why": why}))
+            guarded(pipe.execute)

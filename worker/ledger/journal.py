@@ -1,12 +1,24 @@
-"""The ledger's journal: every move of every command."""
+"""The ledger's journal: every move of every command, and what operators did, in a stream that is only ever added to."""
 
+import sys
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import redis
+
+from worker.ledger.connection import guarded
+from worker.ledger.keys import JOURNAL_KEY
 
 FOLLOW_SECONDS = 1.0
-
-
+"""How long one call waits for new entries."""
 PAGE = 500
+"""Entries of one call for a reader."""
+BEGUN_PAGE = 1000
+"""Entries of one call in a search for sends."""
+REMEMBERED_MS = 3_600_000
+"""How far back before what was asked for last :class:`BegunSends` remembers the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +33,121 @@ class JournalEntry:
     @property
     def at(self) -> int:
         """UNIX ms."""
-        return int(self.position.partition("-")[0])
+        return _ms(self.position)
+
+
+class Journal:
+    """Reads the journal. Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def entries(self, command_id: str | None = None, last: int | None = None) -> list[JournalEntry]:
+        """Entries, oldest first; of one command, or the ``last`` of all."""
+        found: list[JournalEntry] = []
+        end = "+"
+        while last is None or len(found) < last:
+            page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE))
+            found += [entry for entry in page if command_id in (None, entry.fields.get("id"))]
+            if len(page) < PAGE:
+                break
+            end = f"({page[-1].position}"
+        return list(reversed(found[:last]))
+
+    def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[JournalEntry | None]:
+        """Entries behind the position ``after``, for ever; None about once a second while there are none."""
+        while True:
+            reply = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE, block=int(FOLLOW_SECONDS * 1000))
+            page = _entries(reply[0][1]) if reply else []
+            if not page:
+                yield None
+            for entry in page:
+                after = entry.position
+                if command_id in (None, entry.fields.get("id")):
+                    yield entry
+
+    def begun_sends(self) -> "BegunSends":
+        """The sends that have begun, to be asked for again and again in one run."""
+        return BegunSends(self._client)
+
+
+class BegunSends:
+    """Sends that have begun, by the journal, which remembers what it has read of it."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._start_ms = 0
+        self._read_to = ""
+        """The position of the last entry that was read."""
+        self._begun: list[tuple[int, str, tuple[str, str] | None]] = []
+        """By time: when, the command's id, and which command of which account where the entry names them."""
+
+    def between(self, start_ms: int, end_ms: int, command: str, accounts: Collection[str]) -> list[str] | None:
+        """Ids of commands of these accounts that may have begun a send in this time; None when the journal does not
+        reach back so far any more.
+
+        Every attempt writes its begin. An entry that names neither command nor account (a record that was lost and put
+        back) counts too: whoever asks reads the records anyway.
+
+        Raises:
+            LedgerUnavailable: the journal can't be asked.
+        """
+        if not self._reaches(start_ms):
+            return None
+        self._read(start_ms, end_ms)
+        first, behind = bisect_left(self._begun, (start_ms,)), bisect_left(self._begun, (end_ms + 1,))
+        wanted = {(command, account) for account in accounts}
+        ids: dict[str, None] = {}
+        unnamed: dict[str, None] = {}
+        others: set[str] = set()
+        for _, command_id, named in self._begun[first:behind]:
+            if named in wanted:
+                ids[command_id] = None
+            elif named is None:
+                unnamed[command_id] = None
+            else:
+                others.add(command_id)
+        return [*ids, *(each for each in unnamed if each not in ids and each not in others)]
+
+    def _read(self, start_ms: int, end_ms: int) -> None:
+        """Read what of this time has not been read. What is long before is forgotten: a run begins with the oldest."""
+        read_to_ms = _ms(self._read_to)
+        if not self._start_ms <= start_ms <= read_to_ms:
+            self._start_ms, self._read_to, self._begun, read_to_ms = start_ms, "", [], 0
+        begin = f"({self._read_to}" if self._read_to else str(max(0, start_ms))
+        oldest_ms = start_ms - REMEMBERED_MS
+        self._begun = self._begun[bisect_left(self._begun, (oldest_ms,)) :]
+        self._start_ms = max(self._start_ms, oldest_ms)
+        while read_to_ms <= end_ms:
+            page = cast(
+                "list[tuple[str, dict[str, str]]]",
+                guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=BEGUN_PAGE),
+            )
+            for position, fields in page:
+                if fields["id"]:  # else it is a halt or its end, which is of no command
+                    named = (sys.intern(fields["command"]), fields["account"]) if "command" in fields else None
+                    self._begun.append((_ms(position), fields["id"], named))
+            if page:
+                self._read_to = page[-1][0]
+            if len(page) < BEGUN_PAGE:
+                return
+            begin = f"({self._read_to}"
+
+    def _reaches(self, start_ms: int) -> bool:
+        """Whether nothing of that time has been trimmed from the journal."""
+        if not guarded(self._client.exists, JOURNAL_KEY):
+            return True
+        stream = cast("dict[str, Any]", guarded(self._client.xinfo_stream, JOURNAL_KEY))
+        if stream.get("entries-added") == stream["length"]:  # Redis 7 and later: nothing was ever trimmed
+            return True
+        first = stream.get("first-entry")
+        return first is not None and _ms(str(first[0])) <= start_ms
 
 
 def _entries(rows: Any) -> list[JournalEntry]:
     return [JournalEntry(position, dict(fields)) for position, fields in rows]
+
+
+def _ms(position: str) -> int:
+    """The time in a position of the stream, UNIX ms; 0 for none."""
+    return int(position.partition("-")[0] or 0)

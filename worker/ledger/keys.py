@@ -1,15 +1,12 @@
-"""The ledger's keys at the server."""
+"""The ledger's keys at the server, all in the ledger's database."""
 
 RECORD_KEY = "orders:command:{}"
-
-
+"""Hash: one command's record."""
 JOURNAL_KEY = "orders:journal"
-
-
+"""Stream: an entry for each move, and for each halt and its end."""
 UNKNOWN_KEY = "orders:unknown"
-
-
+"""Sorted set: ids of open unknowns by when they became unknown, UNIX ms."""
 HALTS_KEY = "orders:halts"
-
-
-LOOKS_KEY = "orders:looks"
+"""Hash: scope of a halt to who, why and when as JSON."""
+ABSENCES_KEY = "orders:looks"
+"""Hash: id of an unknown to when a reconcile found nothing at the venue for the first time, UNIX ms."""

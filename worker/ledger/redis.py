@@ -1,8 +1,7 @@
 """The ledger on a Redis-compatible server: each move is one call of ``transitions.lua``, one round trip.
 
-Keys, all in the ledger's database: ``orders:command:<id>`` (hash, one record), ``orders:journal`` (stream, one entry a
-move), ``orders:unknown`` (sorted set of open unknowns), ``orders:halts`` (hash), and the intents of
-:mod:`producers.intents`. The server must persist and must not evict.
+Its keys are those of :mod:`worker.ledger.keys` and :mod:`producers.intents`. The server must persist and must not
+evict.
 """
 
 import logging
@@ -35,7 +34,7 @@ from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
 
 DISK_AGAIN_SECONDS = 30.0
-"""How long a server that can't confirm its disk isn't asked again."""
+"""How long a server that can't confirm that a record is on its disk is not asked to."""
 
 logger = logging.getLogger("orders.ledger")
 
@@ -56,10 +55,10 @@ class RedisLedger:
     ) -> None:
         """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
 
-        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. On a server
-        that can't say so it goes on, or with ``need_disk`` fails until one can. ``replicas`` says by command how many
-        replicas a begin waits for, up to ``replicas_ms``, when it can't be repeated: a withdrawal until they have it on
-        their disks, where the server can say so, a close until they have it.
+        A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. Where the server
+        can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says
+        by command how many replicas a begin waits for, up to ``replicas_ms``, when the command can't be repeated: a
+        withdrawal until they have it on their disks, where the server can confirm that, a close until they have it.
         """
         self._client = client
         self._keep_ms = keep_ms
@@ -75,7 +74,7 @@ class RedisLedger:
         """One round trip, which for what can't be repeated ends when the record is where it can't be lost
         (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.place)
+        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -91,7 +90,7 @@ class RedisLedger:
             if self._need_disk or not never_waits(on_disk):
                 # A wait that was broken off, by a failover say, confirms nothing.
                 guarded(_raised, on_disk)
-            # Too old (Redis before 7.2), not appending, or not permitted: looked at again in a while.
+            # Too old (Redis before 7.2), not appending, or not permitted: the server is asked again in a while.
             self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
             logger.warning(
                 "withdrawals don't wait for the ledger's disk (%s): what its server has not written yet is lost with "
@@ -117,9 +116,9 @@ class RedisLedger:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.evalsha(self._script.sha, len(keys), *keys, *args)
                 pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
-                reply, waited = guarded(pipe.execute, False)
+                reply, confirmed = guarded(pipe.execute, False)
             if not isinstance(reply, redis.exceptions.NoScriptError):
-                return _begin_answer(guarded(_raised, reply)), waited
+                return _begin_answer(guarded(_raised, reply)), confirmed
             guarded(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
@@ -134,14 +133,14 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.place)
+        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -181,7 +180,7 @@ class RedisLedger:
             arguments=fields.get("arguments", ""),
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
-            place=fields.get("place", ""),
+            account_digest=fields.get("place", ""),
         )
 
     def halted(self, account: str, command: str) -> Halted | None:

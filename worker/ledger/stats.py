@@ -12,14 +12,14 @@ from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
 
 UNKNOWNS_COUNTED = 10_000
-"""Open unknowns that are told by account; there may be more, which are ``other``."""
+"""Open unknowns that are counted by account; any more are counted as ``other``."""
 
 
 OTHER = "other"
 
 
 _BEGUN_AHEAD_MS = 60_000
-"""Less than by how much the intents of begun commands stand ahead of the clock, more than clocks differ."""
+"""The intent of a command that has begun has a time further ahead of the clock than this; clocks differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,27 @@ class LedgerProbe:
 
     client: redis.Redis
     _accounts: dict[str, str] = field(default_factory=dict)
-    """Of open unknowns, by command id: a record's account never changes."""
+    """Account of each open unknown by command id, kept because a record's account never changes."""
 
     def __call__(self) -> LedgerState:
-        """Look.
+        """Read the database.
 
         Raises:
-            redis.RedisError, OSError: it does not answer.
+            redis.RedisError, OSError: the server does not answer.
         """
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
             pipe.zrange(UNKNOWN_KEY, 0, UNKNOWNS_COUNTED - 1, withscores=True)
             pipe.zcard(UNKNOWN_KEY)
             pipe.hgetall(HALTS_KEY)
-            # Those that have begun stand under a time to come.
+            # The intents of commands that have begun have a time to come, and are not counted.
             pipe.zcount(INTENTS_KEY, "-inf", int(time.time() * 1000) + _BEGUN_AHEAD_MS)
             rows, total, halts, intents = pipe.execute()
         counts, since = self._by_account(rows)
         if total > len(rows):
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
-        held = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
-        return LedgerState(server, counts, since, held, int(intents))
+        halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
+        return LedgerState(server, counts, since, halted_since, int(intents))
 
     def _by_account(self, rows: Sequence[tuple[str, float]]) -> tuple[dict[str, int], dict[str, float]]:
         new = [command_id for command_id, _ in rows if command_id not in self._accounts]

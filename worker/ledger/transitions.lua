@@ -1,4 +1,4 @@
--- Every move of the ledger, atomically. The protocol and the words: ledger.py.
+-- Every move of the ledger, atomically. The protocol and the states: base.py.
 --
 -- KEYS[1]  the command's record, a hash
 -- KEYS[2]  the journal, a stream
@@ -9,7 +9,7 @@
 -- KEYS[6]  the messages of the intents, a hash by command id
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
--- ARGV[3]  token of whoever asks
+-- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
 -- ARGV[5…] the move's own arguments, named where they are read
 --
@@ -31,9 +31,9 @@ local function write(event, outcome, ...)
     'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...)
 end
 
--- The command has its end, so it can't be lost on its way any more. Senders write the intents too: where one has made
--- another type of them, nothing but the search for lost commands ends.
-local function arrived()
+-- The command has its end, so it can't be lost on its way any more. Senders write the intents too: pcall, because one
+-- that has changed their type must stop nothing but the search for lost commands.
+local function end_intent()
   if redis.pcall('ZREM', intents, id) == 1 then
     redis.pcall('HDEL', messages, id)
   end
@@ -42,7 +42,7 @@ end
 -- A begun command without its end counts as lost only so long after its lease: by then the broker has delivered it again,
 -- if it still has it. Should both its worker and its message be gone, nothing else would ever end it.
 local REDELIVERED_MS = 120000
-local function under_way(lease_until)
+local function postpone_intent(lease_until)
   redis.pcall('ZADD', intents, 'XX', lease_until + REDELIVERED_MS, id)
 end
 
@@ -58,8 +58,8 @@ local function progress(tries, sent, tainted)
   return tostring(tries), tostring(sent), tainted, times[1] or '', times[2] or ''
 end
 
--- What keeps a claim with this fingerprint from the record; nil when it may be taken.
-local function stands(fingerprint, r)
+-- The reply to a claim with this fingerprint that may not take the record; nil when it may.
+local function obstacle(fingerprint, r)
   if r.fingerprint ~= fingerprint then
     write('id_reused')
     return {'reused', r.report or ''}
@@ -103,19 +103,19 @@ local function finish(event, state, outcome, report, keep_ms, ...)
       redis.call('PEXPIRE', record, keep_ms)
     end
   end
-  arrived()
+  end_intent()
   write(event, outcome, ...)
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
-  local kept = r and stands(fingerprint, r)
-  if kept then
+  local denied = r and obstacle(fingerprint, r)
+  if denied then
     if r.report then
-      arrived()
+      end_intent()
     end
-    return kept
+    return denied
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
   local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
@@ -150,7 +150,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
   redis.call('HSETNX', record, 'first_begun_at', now)
-  under_way(now + tonumber(lease_ms))
+  postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
 end
@@ -161,7 +161,7 @@ local function renew(lease_ms)
     return {'lost'}
   end
   redis.call('HSET', record, 'lease_until', now + tonumber(lease_ms))
-  -- What is signed under it may arrive long after its begin.
+  -- A request that is signed under this lease may arrive long after the attempt's begin.
   write('renew')
   return {'done'}
 end
@@ -173,12 +173,12 @@ local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_
   end
   redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
     'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
-  under_way(now + tonumber(lease_ms))
+  postpone_intent(now + tonumber(lease_ms))
   write('pause')
   return {'done'}
 end
 
--- A record that never was: it is made ended.
+-- Makes a record that has its end from the start.
 local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
@@ -193,7 +193,7 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
     return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   end
-  -- A sender that was taken for dead brings its answer: evidence settles an unknown of its own making.
+  -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
   if r.token == token and (not r.report or evidence) then
     finish('settle', state, outcome, report, keep_ms)
@@ -211,15 +211,15 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
   local r = load()
   if r then
     if r.report then
-      arrived()
+      end_intent()
     end
-    return stands(fingerprint, r) or orphan(r)
+    return obstacle(fingerprint, r) or orphan(r)
   end
   return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
 end
 
--- The report was made for what was found orphaned: an owner who has come back meanwhile and begun another attempt, even
--- if its lease is over again, makes it untrue.
+-- The report was made for the orphan that was found. It is untrue once the owner has come back and begun another attempt,
+-- even if the lease of that is over again.
 local function abandon(dead_token, sending, tries, state, outcome, report, keep_ms)
   local r = load()
   if not r or r.token ~= dead_token or r.report or tonumber(r.lease_until) > now then

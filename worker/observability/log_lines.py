@@ -41,57 +41,55 @@ class LogEvent:
 class LogObserver(Observer):
     """Writes a line for each event. ``attempt`` is its number over all owners of the command."""
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """The one line of a command whose worker dies in the middle of it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         event = "begin" if fence == 1 else "taken_over"
         waited = None if wait is None else round(wait, 3)
-        executor_log.info(LogEvent(event, {**_of(subject), "attempt": attempt, "fence": fence, "waited": waited}))
+        executor_log.info(LogEvent(event, {**_of(ref), "attempt": attempt, "fence": fence, "waited": waited}))
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """What came of a request."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         fields = {
-            **_of(subject),
-            "attempt": tried.attempt,
-            "http_status": tried.http_status,
-            "proof": tried.proof,
-            "decision": tried.decision,
-            "latency": None if tried.latency is None else round(tried.latency, 4),
-            "signature_age": None if tried.signature_age is None else round(tried.signature_age, 4),
+            **_of(ref),
+            "attempt": event.attempt,
+            "http_status": event.http_status,
+            "proof": event.proof,
+            "decision": event.decision,
+            "latency": None if event.latency_seconds is None else round(event.latency_seconds, 4),
+            "signature_age": None if event.signature_age_seconds is None else round(event.signature_age_seconds, 4),
         }
         executor_log.info(LogEvent("attempt", fields))
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """Before the next attempt."""
-        executor_log.info(
-            LogEvent("waiting", {**_of(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
-        )
+        executor_log.info(LogEvent("waiting", {**_of(ref), "attempt": attempt, "seconds": round(seconds, 3)}, because))
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """A warning where a person is asked for."""
-        fields = {**_of(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
+        fields = {**_of(ref), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
         executor_log.log(level, LogEvent("end", fields))
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Nothing was done."""
-        ledger_log.info(LogEvent("replayed", {**_of(subject), "outcome": outcome}))
+        ledger_log.info(LogEvent("replayed", {**_of(ref), "outcome": outcome}))
 
-    def id_reused(self, subject: CommandRef) -> None:
+    def id_reused(self, ref: CommandRef) -> None:
         """Somebody must choose another id."""
         words = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
-        ledger_log.warning(LogEvent("id_reused", _of(subject), words))
+        ledger_log.warning(LogEvent("id_reused", _of(ref), words))
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:
         """Somebody else's command was ended."""
-        ledger_log.warning(LogEvent("orphaned", {**_of(subject), "outcome": outcome}, message))
+        ledger_log.warning(LogEvent("orphaned", {**_of(ref), "outcome": outcome}, message))
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
         """A bug of ours: to be reported."""
-        executor_log.error(LogEvent("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
+        executor_log.error(LogEvent("fault", {**_of(ref), "error": kind, "place": raised_at}, "a fault in the worker"))
 
 
 def _value(value: object) -> str:
@@ -104,5 +102,5 @@ def _value(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
-def _of(subject: CommandRef) -> dict[str, Any]:
-    return {"command_id": subject.command_id, "command": subject.command, "account": subject.account}
+def _of(ref: CommandRef) -> dict[str, Any]:
+    return {"command_id": ref.command_id, "command": ref.command, "account": ref.account}

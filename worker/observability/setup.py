@@ -22,7 +22,7 @@ from producers.redis.server_info import ServerState, server_state
 from producers.redis.url import is_sentinel, sentinels_of
 from producers.tracing import check_installed
 from worker.broker.stats import BrokerProbe, BrokerState
-from worker.execution.events import Observer, Observers, place
+from worker.execution.events import Observer, Observers, raised_at
 from worker.ledger.base import Ledger
 from worker.ledger.stats import LedgerProbe, LedgerState
 from worker.observability import endpoint
@@ -86,7 +86,7 @@ class Instrumentation:
         try:
             return [self._metrics or self._count()[0]]
         except Exception as error:  # noqa: BLE001 - a full disk under the shared files, say: commands matter more
-            logger.error("no metrics of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
+            logger.error("no metrics of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
     def _count(self) -> tuple["Metrics", "CollectorRegistry"]:
@@ -162,7 +162,7 @@ class Instrumentation:
         try:
             return [self._traced()]
         except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
-            logger.error("no traces of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
+            logger.error("no traces of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
     def _traced(self) -> "Traces":

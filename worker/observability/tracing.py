@@ -58,43 +58,43 @@ class Traces(Observer):
         )
         return Execution(span, context.attach(trace.set_span_in_context(span)))
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """A span of the time between the request's first byte and its answer."""
         ended = time.time_ns()
         span = self._tracer.start_span(
-            f"attempt {subject.venue}",
+            f"attempt {ref.venue}",
             kind=trace.SpanKind.CLIENT,
-            start_time=ended - int((tried.latency or 0.0) * 1e9),
+            start_time=ended - int((event.latency_seconds or 0.0) * 1e9),
             attributes={
-                **_told(subject),
-                "orders.attempt": tried.attempt,
-                "orders.proof": tried.proof,
-                "orders.decision": tried.decision,
-                "orders.left": tried.left,
+                **_told(ref),
+                "orders.attempt": event.attempt,
+                "orders.proof": event.proof,
+                "orders.decision": event.decision,
+                "orders.left": event.bytes_left,
             },
         )
-        if tried.http_status is not None:
-            span.set_attribute("http.response.status_code", tried.http_status)
-        if tried.signature_age is not None:
-            span.set_attribute("orders.signature_age", tried.signature_age)
-        if tried.proof not in ("executed", "refused"):
-            span.set_status(trace.StatusCode.ERROR, tried.proof)
+        if event.http_status is not None:
+            span.set_attribute("http.response.status_code", event.http_status)
+        if event.signature_age_seconds is not None:
+            span.set_attribute("orders.signature_age", event.signature_age_seconds)
+        if event.proof not in ("executed", "refused"):
+            span.set_status(trace.StatusCode.ERROR, event.proof)
         span.end(ended)
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
         """An event of the execution."""
         trace.get_current_span().add_event("waiting", {"orders.attempt": attempt, "orders.seconds": seconds})
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """How the execution ended."""
         span = trace.get_current_span()
-        span.set_attributes({**_told(subject), "orders.outcome": end.outcome, "orders.reason": end.reason})
+        span.set_attributes({**_told(ref), "orders.outcome": end.outcome, "orders.reason": end.reason})
         if end.outcome == "unknown":
             span.set_status(trace.StatusCode.ERROR, end.reason)
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Nothing was done."""
-        trace.get_current_span().set_attributes({**_told(subject), "orders.outcome": outcome, "orders.replayed": True})
+        trace.get_current_span().set_attributes({**_told(ref), "orders.outcome": outcome, "orders.replayed": True})
 
     def close(self) -> None:
         """Hand over the last spans, or give up on them after a while."""
@@ -116,5 +116,5 @@ class Execution:
         self._span.end()
 
 
-def _told(subject: CommandRef) -> dict[str, str]:
-    return {"orders.command": subject.command, "orders.account": subject.account, "orders.venue": subject.venue}
+def _told(ref: CommandRef) -> dict[str, str]:
+    return {"orders.command": ref.command, "orders.account": ref.account, "orders.venue": ref.venue}

@@ -1,13 +1,10 @@
 """The operator's desk: what is unknown, what is halted, what happened, and settling an unknown by a person's word.
 
-Over the ledger's client; every method may raise :class:`~worker.ledger.base.LedgerUnavailable`. Halts are read by
-``transitions.lua`` in the same step in which a send begins, so every worker sees one before its next send.
+Over the ledger's client; every method may raise :class:`~worker.ledger.base.LedgerUnavailable`.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import redis
 
@@ -16,10 +13,8 @@ from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Halted, Ledger, NoSuchCommand, Record, State, StillOpen
-from worker.ledger.connection import guarded
-from worker.ledger.halts import ANY, COMMANDS, HaltScope, halt_of
-from worker.ledger.journal import FOLLOW_SECONDS, PAGE, JournalEntry, _entries
-from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY
+from worker.ledger.halts import ANY, COMMANDS, Halts, HaltScope
+from worker.ledger.journal import Journal, JournalEntry
 from worker.reconciliation.store import ReconcileStore
 
 PASSING = ("cancel", "close", "positions")
@@ -69,18 +64,19 @@ class OperatorService:
     """What a person may see and do."""
 
     def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock) -> None:
-        self._client = client
         self._ledger = ledger
         self._clock = clock
-        self._casebook = ReconcileStore(client)
+        self._store = ReconcileStore(client)
+        self._halts = Halts(client)
+        self._journal = Journal(client)
 
     # -- unknowns ----------------------------------------------------------------------------------------------------
 
     def unknowns(self) -> list[Unknown]:
         """Open unknowns, oldest first."""
         return [
-            Unknown(command_id, since, self._ledger.read(command_id), self._casebook.first_absence_at(command_id))
-            for command_id, since in self._casebook.unknowns()
+            Unknown(command_id, since, self._ledger.read(command_id), self._store.first_absence_at(command_id))
+            for command_id, since in self._store.unknowns()
         ]
 
     def unknown(self, command_id: str) -> Report:
@@ -115,7 +111,7 @@ class OperatorService:
         words = f"{said}, by the word of {who}: {why}"
         made = settled(report, outcome, words, result, self._clock.now_ms())
         stands = self._ledger.resolve(made, who=who, why=why)
-        self._casebook.forget_look(command_id)
+        self._store.forget_absence(command_id)
         if stands is None:
             raise NoSuchCommand(f"the ledger has no command {command_id} any more")
         if stands != made:
@@ -127,61 +123,28 @@ class OperatorService:
     def halt(self, *scopes: HaltScope, who: str, why: str) -> Halted:
         """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
         :meth:`resume`, over every restart."""
-        who, why = _on_record(who, why)
-        halt = Halted(who, why, self._clock.now_ms())
-        stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
-        fields = {each.field: stored for each in scopes}
-        self._with_journal("halt", scopes, who, why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
+        halt = Halted(*_on_record(who, why), self._clock.now_ms())
+        self._halts.add(scopes, halt)
         return halt
 
     def resume(self, halted: HaltScope, *, who: str, why: str = "") -> bool:
         """End the halt of exactly this scope; False when there is none."""
-        if not guarded(self._client.hexists, HALTS_KEY, halted.field):
-            return False
-        self._with_journal("resume", [halted], *_on_record(who, why), lambda pipe: pipe.hdel(HALTS_KEY, halted.field))
-        return True
+        who, why = _on_record(who, why)
+        return self._halts.remove(halted, who=who, why=why)
 
     def halts(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""
-        stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
-        return [(HaltScope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
-
-    def _with_journal(
-        self, event: str, scopes: Sequence[HaltScope], who: str, why: str, change: Callable[[Any], object]
-    ) -> None:
-        """The change and its lines of the journal, all or none."""
-        fields = {"event": event, "id": "", "token": "", "outcome": ""}
-        with self._client.pipeline(transaction=True) as pipe:
-            change(pipe)
-            for each in scopes:
-                pipe.xadd(JOURNAL_KEY, cast("Any", {**fields, "scope": each.field, "who": who, "why": why}))
-            guarded(pipe.execute)
+        return self._halts.all()
 
     # -- journal -------------------------------------------------------------------------------------------------------
 
     def journal(self, command_id: str | None = None, last: int | None = None) -> list[JournalEntry]:
         """Entries, oldest first; of one command, or the ``last`` of all."""
-        found: list[JournalEntry] = []
-        end = "+"
-        while last is None or len(found) < last:
-            page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE))
-            found += [entry for entry in page if command_id in (None, entry.fields.get("id"))]
-            if len(page) < PAGE:
-                break
-            end = f"({page[-1].position}"
-        return list(reversed(found[:last]))
+        return self._journal.entries(command_id, last)
 
     def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[JournalEntry | None]:
         """Entries behind the position ``after``, for ever; None about once a second while there are none."""
-        while True:
-            told = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE, block=int(FOLLOW_SECONDS * 1000))
-            page = _entries(told[0][1]) if told else []
-            if not page:
-                yield None
-            for entry in page:
-                after = entry.position
-                if command_id in (None, entry.fields.get("id")):
-                    yield entry
+        return self._journal.follow(after, command_id)
 
 
 def _on_record(who: str, why: str) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 """A way out of ``unknown``: looking at the venue.
 
-Nothing but what the venue shows settles a command here, and each rule leans to one side:
+Nothing but what the venue shows settles a command here, and each rule errs on the side of ``unknown``:
 
 * found (one record, and no other command that could have made it) is ``accepted``, at once;
 * not found counts only when the last request can't be on its way any more and the venue had time to show it, twice,
   with a pause between; then it is ``not_sent``. A withdrawal is never settled by absence;
 * everything else leaves the command ``unknown``, and says why.
 
-The first look without a find is kept in the ledger, so that looks of separate runs count. A sender that is still alive
-may settle its command meanwhile: the report that stands is the one that is told and published.
+The time of the first look that found nothing is kept in the ledger, so that looks of separate runs count. A sender that
+is still alive may settle its command meanwhile: then its report is returned and published.
 """
 
 import logging
@@ -21,6 +21,7 @@ from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
+from worker.ledger.journal import Journal
 from worker.reconciliation.competing import CompetingCommands, command_of
 from worker.reconciliation.matching import Evidence, Finding, match
 from worker.reconciliation.store import ReconcileStore
@@ -36,7 +37,7 @@ WHO = "reconcile"
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What came of looking for one command."""
+    """What a look at the venue for one command came to."""
 
     command_id: str
     command: str
@@ -46,21 +47,22 @@ class Reconciled:
     words: str
     reference: str
     outcome: str
-    """As it stands now."""
+    """The outcome that the command has now."""
 
     def to_json(self) -> dict[str, Any]:
-        """As the task's result tells it."""
+        """This as a part of the task's result."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Looks that share what they read. None of it is older than ``started``, and so late does each of them count."""
+    """Looks that share what they read. Each counts as made at ``started_at``, for nothing was read before."""
 
-    started: int
+    started_at: int
+    """UNIX ms."""
     records: Sequence[Record]
     visits: Visits
-    rivals: CompetingCommands
+    competing: CompetingCommands
 
 
 class Reconciler:
@@ -70,7 +72,8 @@ class Reconciler:
         self,
         *,
         ledger: Ledger,
-        casebook: ReconcileStore,
+        store: ReconcileStore,
+        journal: Journal,
         accounts: Mapping[str, Account],
         reads: Mapping[str, Reads],
         clock: Clock,
@@ -79,8 +82,8 @@ class Reconciler:
     ) -> None:
         """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
         self._ledger = ledger
-        self._casebook = casebook
-        self._rivals = CompetingCommands(ledger, casebook, limits, accounts)
+        self._store = store
+        self._journal = journal
         self._accounts = accounts
         self._reads = reads
         self._clock = clock
@@ -93,7 +96,7 @@ class Reconciler:
         Raises:
             LedgerUnavailable: what was settled before stays so.
         """
-        found = [self._ledger.read(command_id) for command_id, _ in self._casebook.unknowns()]
+        found = [self._ledger.read(command_id) for command_id, _ in self._store.unknowns()]
         run = self._run([record for record in found if record is not None and record.state is State.UNKNOWN])
         for known in run.records:
             record = self._ledger.read(known.command_id)
@@ -102,7 +105,8 @@ class Reconciler:
 
     def _run(self, records: Sequence[Record]) -> _Run:
         visits = Visits(self._reads, self._clock, self._limits, records)
-        return _Run(self._clock.now_ms(), records, visits, self._rivals.for_a_run())
+        competing = CompetingCommands(self._ledger, self._journal.begun_sends(), self._limits, self._accounts)
+        return _Run(self._clock.now_ms(), records, visits, competing)
 
     def one(self, command_id: str) -> Reconciled:
         """Look for one command. One that is settled is only published again, should its result have been lost.
@@ -117,7 +121,7 @@ class Reconciler:
         if record.report is None:
             raise StillOpen(f"{command_id} is being executed ({record.state.value}); nothing is unknown yet")
         if record.state is not State.UNKNOWN:
-            self._tell(record.report)
+            self._publish_report(record.report)
             return _reconciled(record, "settled", f"it is settled: {record.report.message}", "", record.report.outcome)
         return self._reconcile(record, self._run([record]))
 
@@ -129,9 +133,9 @@ class Reconciler:
         elif evidence.finding is Finding.REFUTED:
             outcome = self._settle(record, Outcome.NOT_SENT, f"not executed: {evidence.words}", evidence)
         elif evidence.finding is Finding.ABSENT:
-            outcome, evidence = self._absent(record, evidence, run.started, run.visits.behind(record.account))
+            outcome, evidence = self._absent(record, evidence, run)
         elif evidence.finding is Finding.AMBIGUOUS:
-            self._casebook.forget_look(record.command_id)
+            self._store.forget_absence(record.command_id)
         logger.info(
             "reconcile id=%s command=%s account=%s finding=%s outcome=%s: %s",
             record.command_id,
@@ -147,58 +151,61 @@ class Reconciler:
         account, command = self._accounts.get(record.account), command_of(record)
         if account is None:
             return _unreadable(f"account {record.account!r} is not configured here")
-        if record.place not in ("", account.place):
+        if record.account_digest not in ("", account.digest):
             return _unreadable(
                 f"it was sent to another address or with another key than account {record.account!r} has here; "
                 "reconcile it where it has those still, or look at the venue by hand"
             )
         if command is None:
             return _unreadable("the ledger does not have its arguments")
-        seen = run.visits.of(account)
-        if isinstance(seen, str):
-            return _unreadable(seen)
-        if record.command_id not in seen.wanted:
+        visited = run.visits.of(account)
+        if isinstance(visited, str):
+            return _unreadable(visited)
+        if record.command_id not in visited.wanted:
             return _unreadable("the ledger does not say when it was sent")
-        command, window = seen.wanted[record.command_id]
-        look = seen.visit.look(command, window)
-        # After the look, so that whatever made a record that was seen is in the journal by now.
-        rivals = run.rivals.of(record, command, window, seen.offset)
-        if rivals is None:
+        command, window = visited.wanted[record.command_id]
+        snapshot = visited.visit.look(command, window)
+        # Read after the venue, so that the command of every record that the venue showed is in the journal by now.
+        competing = run.competing.of(record, command, window, visited.offset)
+        if competing is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
-        return match(command, window, look, rivals)
+        return match(command, window, snapshot, competing)
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
-    def _absent(self, record: Record, evidence: Evidence, started: int, behind: int) -> tuple[Outcome, Evidence]:
-        # By the venue's clock as well: what tells an old time, all of it may be from a cache, shows what was then.
-        counts_from = self._limits.last_arrival(record) + int(self._limits.settle * 1000) + behind
-        if started < counts_from:
+    def _absent(self, record: Record, evidence: Evidence, run: _Run) -> tuple[Outcome, Evidence]:
+        started_at, clock_behind_ms = run.started_at, run.visits.clock_behind_ms(record.account)
+        # Late enough by the venue's clock as well: where that shows an old time, every list may come from a cache and
+        # show the state of that time.
+        counts_from = self._limits.last_arrival(record) + int(self._limits.settle_seconds * 1000) + clock_behind_ms
+        if started_at < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
-        first = self._casebook.first_absence_at(record.command_id)
+        first = self._store.first_absence_at(record.command_id)
         if first is None:
             first = self._clock.now_ms()
-            self._casebook.record_absence(record.command_id, first)
-            again = _at(first + int(self._limits.apart * 1000))
+            self._store.record_absence(record.command_id, first)
+            again = _at(first + int(self._limits.apart_seconds * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"the first of two looks; look again from {again} on")
-        if started < first + int(self._limits.apart * 1000):
-            again = _at(first + int(self._limits.apart * 1000))
+        if started_at < first + int(self._limits.apart_seconds * 1000):
+            again = _at(first + int(self._limits.apart_seconds * 1000))
             return Outcome.UNKNOWN, _more(evidence, f"too soon after the first look; look again from {again} on")
-        words = f"not executed: {evidence.words}, looked at {_at(first)} and {_at(started)}"
+        words = f"not executed: {evidence.words}, looked at {_at(first)} and {_at(started_at)}"
         return self._settle(record, Outcome.NOT_SENT, words, evidence), evidence
 
     def _settle(self, record: Record, outcome: Outcome, words: str, evidence: Evidence) -> Outcome:
         assert record.report is not None  # noqa: S101 - an UNKNOWN record has its report
         report = settled(record.report, outcome, words, evidence.record, self._clock.now_ms())
-        stands = self._ledger.resolve(report, who=WHO, why=words) or report
-        self._casebook.forget_look(record.command_id)
-        self._tell(stands)
-        return stands.outcome
+        stored = self._ledger.resolve(report, who=WHO, why=words) or report
+        self._store.forget_absence(record.command_id)
+        self._publish_report(stored)
+        return stored.outcome
 
-    def _tell(self, report: Report) -> None:
-        """Publish; the ledger has the truth already, and another run publishes again."""
+    def _publish_report(self, report: Report) -> None:
+        """Publish a report. A failure is logged alone: the ledger has the report, and another run publishes it
+        again."""
         try:
             self._publish(report)
-        except Exception as error:  # noqa: BLE001 - whatever the backend raises, what is settled is settled
+        except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
             logger.warning("the report of %s could not be published: %s", report.command_id, type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Visiting the venues in one run of a reconcile: each account once, for all of its commands."""
+"""Reading the venues in one run of a reconcile: each account once, for all of its commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from worker.venues.records import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """An account, as one visit showed it."""
+class AccountVisit:
+    """What one visit to an account read."""
 
     visit: Visit
     offset: ClockOffset
     wanted: Mapping[str, tuple[Command, Window]]
-    """By command id: what was looked for. Without those of which nothing says what they asked for, or when."""
+    """By command id: what was looked for, and when its record can have been made. Commands are missing whose record
+    does not have their arguments, or the time of a send."""
 
 
 class Visits:
-    """Those of one run, made when the first command of an account asks for its own."""
+    """The visits of one run, each made when the first command of its account needs it."""
 
     def __init__(
         self, reads: Mapping[str, Reads], clock: Clock, limits: ReconcileLimits, records: Sequence[Record]
@@ -33,21 +34,22 @@ class Visits:
         self._reads = reads
         self._clock = clock
         self._limits = limits
+        self._clock_margin_ms = int(limits.clock_margin_seconds * 1000)
         self._records = records
-        self._made: dict[str, Seen | str] = {}
+        self._made: dict[str, AccountVisit | str] = {}
 
-    def of(self, account: Account) -> Seen | str:
-        """The visit to an account; or why it says nothing, as a sentence."""
+    def of(self, account: Account) -> AccountVisit | str:
+        """The visit to an account; or why it proves nothing, as a sentence."""
         if account.alias not in self._made:
             self._made[account.alias] = self._visited(account)
         return self._made[account.alias]
 
-    def behind(self, alias: str) -> int:
-        """By how much the clock of a venue that was visited is behind ours at most, ms; 0 when it is ahead."""
-        seen = self._made[alias]
-        return 0 if isinstance(seen, str) else max(0, -seen.offset.least)
+    def clock_behind_ms(self, alias: str) -> int:
+        """By how much at most the clock of a venue that was visited is behind this machine's; 0 when it is ahead."""
+        visited = self._made[alias]
+        return 0 if isinstance(visited, str) else max(0, -visited.offset.min_ms)
 
-    def _visited(self, account: Account) -> Seen | str:
+    def _visited(self, account: Account) -> AccountVisit | str:
         reads = self._reads.get(account.venue)
         if reads is None:
             return f"{account.venue} has no reads that would show it"
@@ -58,21 +60,21 @@ class Visits:
         wanted = {}
         for record in self._records:
             command, window = command_of(record), self._limits.window(record, before)
-            if record.account == account.alias and record.place in ("", account.place) and command and window:
+            if record.account == account.alias and record.account_digest in ("", account.digest) and command and window:
                 wanted[record.command_id] = command, window
         visit.read([*wanted.values()])
         after = self._offset(visit)
         if isinstance(after, str):
             return after
-        if max(after.least - before.most, before.least - after.most) > int(self._limits.clock_margin * 1000):
+        if max(after.min_ms - before.max_ms, before.min_ms - after.max_ms) > self._clock_margin_ms:
             return "the venue's clock, or this machine's, jumped while the venue was read"
-        return Seen(visit, before, wanted)
+        return AccountVisit(visit, before, wanted)
 
     def _offset(self, visit: Visit) -> ClockOffset | str:
         asked, venue_time, answered = self._clock.now_ms(), visit.time(), self._clock.now_ms()
         if venue_time is None:
             return "the venue's clock can't be read"
         offset = ClockOffset(venue_time - max(asked, answered), venue_time - min(asked, answered))
-        if offset.most - offset.least > max(1000, int(self._limits.clock_margin * 1000)):
+        if offset.max_ms - offset.min_ms > max(1000, self._clock_margin_ms):
             return "the venue took too long to tell its time: its records' times can't be compared by it"
         return offset

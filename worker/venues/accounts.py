@@ -22,7 +22,7 @@ class Account:
     credentials: Credentials
 
     @property
-    def place(self) -> str:
+    def digest(self) -> str:
         """Which account of which venue this is, as a digest: by it the ledger knows where a command was sent."""
         told = "\n".join((self.venue, self.base_url, self.credentials.api_key))
         return hashlib.sha256(told.encode()).hexdigest()[:16]

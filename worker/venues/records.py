@@ -15,7 +15,7 @@ class Window:
 
     start: int
     end: int
-    late: int
+    suspect_until: int
     """Until when something like it is still suspicious, though later than the command can have arrived."""
 
 

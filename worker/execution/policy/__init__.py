@@ -1,1 +1,1 @@
-"""Rules that forbid an execution whatever the command says."""
+"""Rules by which a worker refuses a command that is valid in itself."""

@@ -1,4 +1,4 @@
-"""What this worker must not do, whatever it is asked: send over a ledger that may forget it what must be sent once."""
+"""Refuses what must be sent once over a ledger that may forget that it was sent."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from worker.ledger.connection import never_waits
 logger = logging.getLogger("orders.policy")
 
 KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes"}
-"""What may have to wait for replicas, in words."""
+"""The commands that may have to wait for replicas, in words."""
 
 
 class ServerPolicy:
@@ -23,24 +23,23 @@ class ServerPolicy:
         self, client: redis.Redis, *, need_disk: bool = False, replicas: Mapping[str, int] | None = None
     ) -> None:
         """``need_disk`` refuses withdrawals on a server that does not append to a file, or can't confirm that it has;
-        else that is only told.
-        ``replicas``, by command, refuses those that can't be repeated while fewer are connected: each would hold a
-        slot until they are."""
+        otherwise that is only logged. ``replicas``, by command, refuses those that can't be repeated while fewer
+        replicas are connected: each would occupy a slot of the pool until they are."""
         self._client = client
         self._need_disk = need_disk
         self._need_replicas = {name: count for name, count in (replicas or {}).items() if count}
         self._replicas = max(self._need_replicas.values(), default=0)
         self._lock = threading.Lock()
-        self._looked = False
+        self._was_read = False
         self._evicts = ""
         self._forgets = False
         self._confirms = True
 
-    def look(self) -> None:
-        """Read the server's settings. ``INFO`` tells them also where ``CONFIG`` is not permitted.
+    def refresh(self) -> None:
+        """Read the server's settings, from ``INFO``, which is permitted also where ``CONFIG`` is not.
 
         Raises:
-            redis.RedisError, OSError: it can't be asked now.
+            redis.RedisError, OSError: the server can't be asked now.
         """
         memory, persistence = self._client.info("memory"), self._client.info("persistence")
         policy = str(memory.get("maxmemory_policy", "noeviction"))
@@ -50,13 +49,13 @@ class ServerPolicy:
         replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
         with self._lock:
             before, self._replicas = self._replicas, replicas
-            news = not self._looked or (evicts, forgets) != (self._evicts, self._forgets)
-            self._looked, self._evicts, self._forgets, self._confirms = True, evicts, forgets, confirms
-        if news and evicts:
+            changed = not self._was_read or (evicts, forgets) != (self._evicts, self._forgets)
+            self._was_read, self._evicts, self._forgets, self._confirms = True, evicts, forgets, confirms
+        if changed and evicts:
             logger.error(
                 "the ledger's server evicts (maxmemory-policy %s): withdrawals are refused. Set noeviction.", evicts
             )
-        if news and forgets:
+        if changed and forgets:
             logger.warning(
                 "the ledger's server does not persist (appendonly no): a restart forgets what was sent, and commands "
                 "that are sent again may be executed twice. Set appendonly yes."
@@ -87,9 +86,9 @@ class ServerPolicy:
         needed = 0 if command.repeatable else self._need_replicas.get(command.name, 0)
         if not (isinstance(command, Withdraw) or needed):
             return None
-        if not self._looked:
+        if not self._was_read:
             try:
-                self.look()
+                self.refresh()
             except (redis.RedisError, OSError):
                 return None  # the ledger is away: it will be waited for before anything is sent
         words = self._no_withdrawal() if isinstance(command, Withdraw) else None

@@ -74,8 +74,10 @@ class EverstrikeLists:
     def seen(self, path: str, pair: str, window: Window) -> tuple[list[Any], list[str]]:
         """The records of a pair and a time, and what could not be read of it."""
         rows, gaps = self._lists[(path, pair) if (path, pair) in self._lists else (path, "")]
-        inside = rows[bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.late, key=_time_of)]
-        missing = [gap for gap in gaps if gap.span[0] <= window.late and gap.span[1] >= window.start]
+        inside = rows[
+            bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.suspect_until, key=_time_of)
+        ]
+        missing = [gap for gap in gaps if gap.span[0] <= window.suspect_until and gap.span[1] >= window.start]
         found = [row for row in inside if getattr(row, "pair", pair) == pair]
         return found, [gap.why if gap.why.startswith(path) else f"{path} {gap.why}" for gap in missing]
 

@@ -85,11 +85,11 @@ class EverstrikeVisit:
         cancelled: dict[str, int] = {}
         for command, window in wanted:
             if isinstance(command, Close):
-                spans.setdefault(command.pair, []).append((window.start, window.late))
+                spans.setdefault(command.pair, []).append((window.start, window.suspect_until))
             elif isinstance(command, Withdraw):
-                withdrawn.append((window.start, window.late))
+                withdrawn.append((window.start, window.suspect_until))
             elif isinstance(command, Cancel):
-                cancelled[command.order_id] = window.late
+                cancelled[command.order_id] = window.suspect_until
         if spans:
             self._read_for_closes(spans)
         for command, window in wanted:

@@ -41,11 +41,11 @@ def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
     return entry.token == claim.token and entry.record.state is State.SENDING and entry.attempt == attempt
 
 
-def _place(claim: Claim, known: _Entry | None) -> str:
+def _account_digest(claim: Claim, known: _Entry | None) -> str:
     """Where it is sent, by this owner and those before."""
-    if known is None or known.record.place == claim.place:
-        return claim.place
-    return "*" if known.record.place else ""
+    if known is None or known.record.account_digest == claim.account_digest:
+        return claim.account_digest
+    return "*" if known.record.account_digest else ""
 
 
 def _end_state(report: Report) -> State:
@@ -132,7 +132,7 @@ class MemoryLedger:
             arguments=claim.arguments,
             first_begun_at=known.record.first_begun_at if known else now,
             lease_until=now + claim.lease_ms,
-            place=_place(claim, known),
+            account_digest=_account_digest(claim, known),
         )
         self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
         self._write("begin", claim.command_id, claim.token)
@@ -202,7 +202,7 @@ class MemoryLedger:
             progress=Progress(),
             report=report,
             arguments=claim.arguments,
-            place=claim.place,
+            account_digest=claim.account_digest,
         )
         self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)

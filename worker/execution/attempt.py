@@ -1,0 +1,147 @@
+"""The attempts of a command: begin, connect, sign, send, judge, and send again what is proven safe to send again.
+
+Rules that hold here, whatever happens: the ledger says durably that a send has begun before the first byte leaves; the
+deadline is checked last, right before each signature; only a proof of "not executed" lets a command be sent again
+unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
+"""
+
+from dataclasses import replace
+
+from producers.redaction import hidden_values, without
+from producers.report import Reason
+from worker.clock import Clock
+from worker.execution.backoff import Attempt, RetryLimits, backoff_policy
+from worker.execution.context import CommandRefused, Run
+from worker.execution.events import Observer, attempt_event
+from worker.execution.lease import LeaseManager
+from worker.execution.retry_policy import Decision, decide
+from worker.venues.base import Proof, Verdict
+from worker.venues.freshness import as_of
+from worker.venues.http.base import Response, SignedRequest
+from worker.venues.http.transport import Transport
+from worker.venues.redaction import redact_response, secrets_of
+
+LEASE_MARGIN_SECONDS = 4.0
+"""For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
+
+
+class AttemptRunner:
+    """Makes the attempts of commands; one for a worker process, safe to share among threads."""
+
+    def __init__(
+        self,
+        *,
+        leases: LeaseManager,
+        transport: Transport,
+        clock: Clock,
+        retry: RetryLimits,
+        observer: Observer,
+        hidden: frozenset[str],
+    ) -> None:
+        """``observer`` is told no value of the ``hidden`` arguments."""
+        self._leases = leases
+        self._transport = transport
+        self._clock = clock
+        self._retry = retry
+        self._observer = observer
+        self._hidden = hidden
+        limits = transport.limits
+        self.lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
+
+    def last_attempt(self, run: Run) -> Attempt:
+        """Send the command, again as long as its verdicts and the retry limits allow it; return the last attempt.
+
+        Raises:
+            CommandRefused: a request must not be signed, or earlier owners have used the attempts up.
+            HaltedBetweenAttempts: an operator halted sending between two attempts.
+            LeaseLost: another worker has taken the lease over.
+            RequeueMessage: the worker is stopping; the last attempt's fate is on record.
+        """
+        earlier_attempts = run.progress.tries - 1
+        if earlier_attempts >= self._retry.attempts:
+            raise CommandRefused(Reason.UNAVAILABLE, "the attempts are used up")
+        started = self._clock.monotonic()
+        attempt = self._attempt(run)
+        # Most commands need one attempt, and no policy is built for them.
+        return self._retried(run, attempt, earlier_attempts, started) if attempt.decision.may_retry else attempt
+
+    def _retried(self, run: Run, first: Attempt, earlier_attempts: int, started: float) -> Attempt:
+        """The last attempt; ``first`` has been made already, at ``started``."""
+        made = iter([first])
+        policy = backoff_policy(
+            self._retry,
+            self._clock,
+            started=started,
+            attempts_left=self._retry.attempts - earlier_attempts,
+            deadline_ms=run.command.deadline,
+            before_wait=lambda attempt, seconds: self._pause(run, attempt, seconds),
+            wait=lambda seconds: self._leases.sleep_between_attempts(run.lease, seconds),
+        )
+        attempt: Attempt = policy(lambda: next(made, None) or self._attempt(run))
+        return attempt
+
+    def _attempt(self, run: Run) -> Attempt:
+        if run.lease.paused:
+            run.attempt += 1
+            self._leases.begin_next_attempt(run.lease, run.attempt)
+        response = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
+        if isinstance(response, Response):
+            response = redact_response(response, run.secrets)
+            verdict = as_of(run.signed_at, run.venue.judge(run.command, response), response)
+        else:
+            verdict = Verdict(Proof.UNKNOWN if response.left else Proof.NOT_EXECUTED, response.message)
+        decision = decide(run.command, verdict.proof)
+        self._record_attempt(run, verdict, decision, sent=isinstance(response, Response) or response.left)
+        event = attempt_event(
+            response, verdict, decision, run.progress.tries, run.signed_monotonic, self._clock.now_ms()
+        )
+        self._observer.attempted(run.command_ref, event)
+        return Attempt(verdict, decision)
+
+    def _sign(self, run: Run) -> SignedRequest:
+        """The last step before the first byte: the connection is open, only now the clock is read.
+
+        The lease is looked at after the signature: a process that is stopped in between, for whatever time, finds
+        either its lease over or its signature old, and never sends a fresh signature without a lease.
+        """
+        while True:
+            request, now_ms = self._signed(run)
+            if self._leases.has_time_left(run.lease, now_ms, seconds=self._transport.limits.read_timeout + 1):
+                return request
+            self._leases.renew(run.lease)
+
+    def _signed(self, run: Run) -> tuple[SignedRequest, int]:
+        """A request and the time in its signature, UNIX ms."""
+        now_ms, monotonic = self._clock.now_ms(), self._clock.monotonic()
+        if run.command.deadline is not None and now_ms >= run.command.deadline:
+            late_ms = now_ms - run.command.deadline
+            raise CommandRefused(Reason.EXPIRED, f"the deadline passed {late_ms} ms before a request could be signed")
+        try:
+            request = run.venue.request(run.command, run.account, now_ms)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
+            raise CommandRefused(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
+        run.signed_at, run.signed_monotonic = now_ms, monotonic
+        run.secrets |= secrets_of(request, run.account)
+        return request, now_ms
+
+    def _record_attempt(self, run: Run, verdict: Verdict, decision: Decision, *, sent: bool) -> None:
+        """Add an attempt to what this worker knows; ``sent`` says whether any byte of its request left."""
+        before = run.progress
+        in_doubt = decision in (Decision.RETRY_IN_DOUBT, Decision.UNKNOWN)
+        run.last_verdict = verdict
+        run.refused_after_doubt = verdict.own_refusal and bool(before.tainted) and verdict.message != run.first_doubt
+        if in_doubt and not before.tainted:
+            run.first_doubt = verdict.message
+        run.lease.progress = replace(
+            before,
+            sent=before.sent + int(sent),
+            tainted=before.tainted or (verdict.unknown_reason.value if in_doubt else ""),
+            first_sent_at=before.first_sent_at or (run.signed_at if sent else None),
+            last_signed_at=run.signed_at or before.last_signed_at,
+        )
+
+    def _pause(self, run: Run, attempt: Attempt, seconds: float) -> None:
+        # The verdict may quote the venue, and the venue the command.
+        because = without(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+        self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
+        self._leases.pause(run.lease, lease_ms=int(seconds * 1000) + self.lease_ms)
