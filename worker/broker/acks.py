@@ -24,7 +24,7 @@ from producers.redis.url import unquoted
 from worker.broker.base import PURGE, Refused
 from worker.broker.envelope_check import MOST_BYTES
 from worker.broker.restore import RestoringQoS
-from worker.broker.scripts import ACK, ACK_SHA
+from worker.broker.scripts import ACK
 from worker.broker.take import TakingChannel
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class QoS(RestoringQoS):
 
     def _remove(self, tags: list[str], *, spare: bool = False) -> None:
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
-            self.channel.directly(client).script(ACK, ACK_SHA, self.books, tags)
+            self.channel.directly(client).script(*ACK, self.books, tags)
 
 
 def _command_id(message: Any) -> str:

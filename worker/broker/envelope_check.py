@@ -1,6 +1,6 @@
 """Which messages a worker takes up, decided by the envelope alone, before a body is read.
 
-The same rules are in ``worker/broker/scripts.py``, for the server to apply while it hands a message out; here they are
+The same rules are in ``worker/broker/take.lua``, for the server to apply while it hands a message out; here they are
 for RabbitMQ, for what only Python can read, and for whoever looks at dead messages.
 """
 
@@ -15,14 +15,6 @@ MOST_BYTES = 64 * 1024
 """Of a message as it lies in its queue, body and envelope."""
 ENCODINGS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 """Of content. Python would take others for compressed (``bz2``, ``zlib``)."""
-
-OLDEST = """
--- KEYS[1]  a list
--- Returns the message at its end, the next to be taken; nil when there is none, or when it is longer than a message is.
-local message = redis.pcall('LINDEX', KEYS[1], -1)
-if type(message) == 'string' and #message <= 65536 then return message end
-"""
-"""A script, for whoever looks at queues: what lies there has passed no gate yet, and may be of any size."""
 
 
 def barred(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:

@@ -23,7 +23,7 @@ from kombu.utils.json import dumps, loads
 
 from producers.redis.url import unquoted
 from worker.broker.dead_letters import SUFFIX
-from worker.broker.scripts import ACK, ACK_SHA, MOVE, MOVE_SHA
+from worker.broker.scripts import ACK, MOVE
 from worker.broker.take import TakingQoS
 
 if TYPE_CHECKING:
@@ -118,12 +118,12 @@ class RestoringQoS(TakingQoS):
             direct, books = self.channel.directly(usable), self.books
             entry = direct.call("HGET", books[1], tag)
             if entry is None:
-                direct.script(ACK, ACK_SHA, books, [tag])
+                direct.script(*ACK, books, [tag])
                 return
             try:
                 lists, message = self._addressed(entry)
                 keys = (*books, *map(self._key, lists))
-                direct.script(MOVE, MOVE_SHA, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
+                direct.script(*MOVE, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
             except Exception as fault:
                 # Whatever it is, it costs this entry and nothing else, unless it is the server that is in trouble.
                 passing = isinstance(fault, redis.RedisError | OSError)
@@ -149,7 +149,7 @@ class RestoringQoS(TakingQoS):
         why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
         shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
-            moved = direct.script(MOVE, MOVE_SHA, (*self.books, self._key(dead)), (tag, entry, entry, "LPUSH"))
+            moved = direct.script(*MOVE, (*self.books, self._key(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the server's word is all there is to know
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",

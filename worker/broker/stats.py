@@ -9,8 +9,8 @@ from celery import Celery
 
 from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import OLDEST
 from worker.broker.messages import queued_since
+from worker.broker.scripts import OLDEST
 from worker.execution.lost_commands import OldestQueued
 
 UNACKED = "unacked"
@@ -66,7 +66,7 @@ class BrokerProbe:
                 pipe.llen(self.prefix + queue + SUFFIX)
                 for each in lists_of(queue):
                     pipe.llen(self.prefix + each)
-                    pipe.eval(OLDEST, 1, self.prefix + each)
+                    pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
             pipe.llen(self.prefix + UNACKED + SUFFIX)
             *told, unacked, dead_unacked = pipe.execute(raise_on_error=False)
@@ -114,7 +114,7 @@ def oldest_queued(app: Celery) -> OldestQueued:
             kind = client.type(queue)
             if kind == b"none":
                 return None
-            return queued_since(client.eval(OLDEST, 1, queue)) or 0
+            return queued_since(client.eval(OLDEST.source, 1, queue)) or 0
 
     return ask
 

@@ -33,7 +33,7 @@ from kombu.utils.json import loads
 from producers.commands import COMMANDS
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, barred
-from worker.broker.scripts import SHA, TAKE
+from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +131,7 @@ class TakingChannel(stock.Channel):
         pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
         self._asked = tuple(queue for queue, _ in pairs)
         keys = [self.global_keyprefix + key for _, key in pairs]
-        script = ("EVALSHA", SHA) if self._script_loaded else ("EVAL", TAKE)
+        script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
         rules = "".join(map(self._rule, self._asked))
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)

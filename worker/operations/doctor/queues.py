@@ -10,7 +10,8 @@ from producers.client import publisher_app
 from producers.redis.client import open_client
 from producers.redis.url import unquoted
 from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import DEFAULT_QUEUE, OLDEST
+from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.scripts import OLDEST
 from worker.broker.stats import SEPARATOR, enqueued_at, lists_of
 from worker.celery_app.config import SWEEP_SECONDS, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
@@ -52,7 +53,7 @@ def _queue(client: redis.Redis, name: str) -> Finding:
     with client.pipeline(transaction=False) as pipe:
         for each in lists_of(name):
             pipe.llen(each)
-            pipe.eval(OLDEST, 1, each)  # the next to be taken, so the oldest
+            pipe.eval(OLDEST.source, 1, each)  # the next to be taken, so the oldest
         replies = pipe.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
