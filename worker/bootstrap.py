@@ -36,6 +36,7 @@ from worker.celery_app.restart import restart_properly
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.tasks import register
 from worker.clock import SystemClock
+from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
@@ -45,10 +46,13 @@ from worker.library_logs import bound_library_logs
 from worker.observability.setup import Instrumentation
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.store import ReconcileStore
+from worker.reconciliation.window import ReconcileLimits
 from worker.settings import WorkerSettings
-from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.queries import EverstrikeReads
+from worker.venues.accounts import Account
+from worker.venues.base import Venue
+from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
+from worker.venues.registry import REGISTRY, account_of
 
 logger = logging.getLogger("orders.app")
 
@@ -84,15 +88,57 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
     )
 
 
+def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
+    """The configured accounts by alias."""
+    return {alias: account_of(alias, config) for alias, config in settings.accounts.items()}
+
+
+def build_venues(settings: WorkerSettings) -> dict[str, Venue]:
+    """The venues by name, with what the operator lists of their refusals."""
+    return {name: entry.build(settings.venues.refusals_of(name)) for name, entry in REGISTRY.items()}
+
+
+def build_transport(settings: WorkerSettings) -> Transport:
+    """HTTP to the venues."""
+    http = settings.http
+    limits = HttpLimits(
+        connect_timeout=http.connect_timeout_seconds,
+        read_timeout=http.read_timeout_seconds,
+        max_idle=http.max_idle_seconds,
+        max_answer_bytes=http.max_answer_bytes,
+    )
+    return Transport(limits, http.ca_file or None)
+
+
+def _retry_limits(settings: WorkerSettings) -> RetryLimits:
+    retry = settings.retry
+    return RetryLimits(
+        attempts=retry.attempts,
+        initial=retry.initial_seconds,
+        maximum=retry.max_seconds,
+        budget=retry.budget_seconds,
+    )
+
+
+def _reconcile_limits(settings: WorkerSettings) -> ReconcileLimits:
+    reconcile = settings.reconcile
+    return ReconcileLimits(
+        settle=reconcile.settle_seconds,
+        apart=reconcile.apart_seconds,
+        arrival=reconcile.arrival_seconds,
+        clock_margin=reconcile.clock_margin_seconds,
+    )
+
+
 def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> Executor:
     """An executor over the real ledger and the real venues."""
     return Executor(
         ledger=watch.timed(build_ledger(settings)),
-        venues=settings.venue_map(),
-        accounts=settings.account_map(),
-        transport=Transport(settings.http_limits(), settings.http.ca_file or None),
+        venues=build_venues(settings),
+        accounts=build_accounts(settings),
+        transport=build_transport(settings),
         clock=SystemClock(),
-        retry=settings.retry_limits(),
+        retry=_retry_limits(settings),
         stopping=_stopping,
         refusal=policy.refusal,
         observer=watch.observer,
@@ -216,13 +262,13 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     ledger = RedisLedger(
         client, keep_ms=int(settings.ledger.keep_days * 86_400_000), journal_lines=settings.ledger.journal_lines
     )
-    transport = Transport(settings.http_limits(), settings.http.ca_file or None)
+    exchange = build_transport(settings).exchange
     return Reconciler(
         ledger=ledger,
         casebook=ReconcileStore(client),
-        accounts=settings.account_map(),
-        reads={Everstrike.name: EverstrikeReads(transport.exchange)},
+        accounts=build_accounts(settings),
+        reads={name: entry.reads(exchange) for name, entry in REGISTRY.items() if entry.reads},
         clock=SystemClock(),
-        limits=settings.reconcile_limits(),
+        limits=_reconcile_limits(settings),
         publish=publish,
     )

@@ -6,7 +6,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -18,19 +18,10 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
-from worker.execution.backoff import RetryLimits
-from worker.reconciliation.window import ReconcileLimits
-from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Venue
-from worker.venues.bitz import Bitz
-from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.base import HttpLimits
-from worker.venues.listed_answers import from_settings
+from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What remote control may be allowed to do, see ``worker/celery_app/remote_control.py``."""
-
-VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
 
 
 class _Part(TextsAreQuoted):
@@ -90,7 +81,7 @@ class VenueSettings(_Part):
 
     refusals: str = "[]"
     """Further messages (at Bit-Z: codes) that refuse for good: a JSON list of regular expressions, see
-    :func:`worker.venues.listed_answers.from_settings`."""
+    :mod:`worker.refusal_patterns`."""
 
     @field_validator("refusals", mode="before")
     @classmethod
@@ -101,7 +92,7 @@ class VenueSettings(_Part):
             patterns = None
         if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
             raise ValueError("""must be a JSON list of regular expressions, such as ["the position was not found"]""")
-        from_settings("", patterns)
+        compile_refusals(patterns)
         return json.dumps(patterns, ensure_ascii=False)
 
     @property
@@ -254,39 +245,6 @@ class WorkerSettings(QueueSettings):
         """How long one execution can take: the budget, and the last attempt begun inside it."""
         return self.retry.budget_seconds + self.http.connect_timeout_seconds + self.http.read_timeout_seconds
 
-    def account_map(self) -> dict[str, Account]:
-        """The accounts as the executor knows them."""
-        return {alias: _account(alias, account) for alias, account in self.accounts.items()}
-
-    def venue_map(self) -> dict[str, Venue]:
-        """The venues as the executor knows them, with what the operator lists of their answers."""
-        of = self.venues.refusals_of
-        return {
-            Everstrike.name: Everstrike(refusals=of(Everstrike.name)),
-            Bitz.name: Bitz(refusals=of(Bitz.name)),
-        }
-
-    def retry_limits(self) -> RetryLimits:
-        """The retry settings as the executor knows them."""
-        retry = self.retry
-        return RetryLimits(retry.attempts, retry.initial_seconds, retry.max_seconds, retry.budget_seconds)
-
-    def reconcile_limits(self) -> ReconcileLimits:
-        """The reconcile settings as the reconciler knows them."""
-        part = self.reconcile
-        return ReconcileLimits(part.settle_seconds, part.apart_seconds, part.arrival_seconds, part.clock_margin_seconds)
-
-    def http_limits(self, pool_size: int = 64) -> HttpLimits:
-        """The HTTP settings as the transport knows them."""
-        http = self.http
-        return HttpLimits(
-            http.connect_timeout_seconds,
-            http.read_timeout_seconds,
-            http.max_idle_seconds,
-            http.max_answer_bytes,
-            pool_size,
-        )
-
 
 def _words(value: str, known: Collection[str]) -> str:
     """A list with commas (or of TOML), blanks removed; refused when a word is not known."""
@@ -296,12 +254,6 @@ def _words(value: str, known: Collection[str]) -> str:
     if strange:
         raise ValueError(f"knows no {', '.join(word[:32] for word in strange)}; there are {', '.join(sorted(known))}")
     return ",".join(words)
-
-
-def _account(alias: str, settings: AccountSettings) -> Account:
-    url = settings.base_url or VENUES[settings.venue].base_url
-    keys = Credentials(settings.api_key.get_secret_value(), settings.secret_key.get_secret_value())
-    return Account(alias, settings.venue, url.rstrip("/"), keys)
 
 
 def load() -> WorkerSettings:

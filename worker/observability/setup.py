@@ -30,7 +30,8 @@ from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
 from worker.observability.probes import CachedProbe
 from worker.observability.timed_ledger import TimedLedger
-from worker.settings import VENUES, WorkerSettings
+from worker.settings import WorkerSettings
+from worker.venues.registry import VENUES
 
 if TYPE_CHECKING:
     from pathlib import Path

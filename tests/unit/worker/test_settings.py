@@ -11,6 +11,7 @@ from producers.client import OrderClient
 from producers.redis.client import connect
 from producers.redis.url import sentinels_of, verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
+from worker.bootstrap import build_accounts
 from worker.celery_app.config import celery_config, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.settings import WorkerSettings, load
@@ -49,7 +50,7 @@ def test_the_defaults_are_the_contracts() -> None:
 def test_accounts_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """An alias knows no case; the venue's own address is the default."""
     account(monkeypatch)
-    main = load().account_map()["main"]
+    main = build_accounts(load())["main"]
     assert (main.venue, main.base_url) == ("everstrike", "https://api.everstrike.io")
     assert (main.credentials.api_key, main.credentials.secret_key) == ("the-key", "the-secret")
 
@@ -113,7 +114,7 @@ def test_the_environment_beats_secrets_beat_toml(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("ORDERS_CONFIG_FILE", str(toml))
     monkeypatch.setenv("ORDERS_SECRETS_DIR", str(secrets))
     monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__SECRET_KEY", "environment")
-    main = load().account_map()["main"]
+    main = build_accounts(load())["main"]
     assert (main.credentials.api_key, main.credentials.secret_key, main.base_url) == (
         "file",
         "environment",
@@ -199,7 +200,7 @@ def test_lists_of_a_toml_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_plain_http_to_this_machine(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulator on a loopback address needs no leave."""
     account(monkeypatch, BASE_URL=url)
-    assert load().account_map()["main"].base_url == url
+    assert build_accounts(load())["main"].base_url == url
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_bounds_that_the_ledger_needs(monkeypatch: pytest.MonkeyPatch, name: str
 def test_plain_http_elsewhere_by_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has to say so."""
     account(monkeypatch, BASE_URL="http://simulator:9100/", ALLOW_HTTP="true")
-    assert load().account_map()["main"].base_url == "http://simulator:9100"
+    assert build_accounts(load())["main"].base_url == "http://simulator:9100"
 
 
 @pytest.mark.parametrize("name", ["ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR"])

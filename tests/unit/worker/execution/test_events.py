@@ -27,8 +27,8 @@ from worker.observability.log_lines import LogEvent, LogObserver
 from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
 from worker.observability.timed_ledger import TimedLedger
-from worker.settings import VENUES
 from worker.venues.http.base import Response, Timing
+from worker.venues.registry import VENUES
 
 DATE = "Thu, 01 Jan 1970 00:16:40 GMT"
 EVENTS = [name for name in vars(Observer) if not name.startswith("_")]
