@@ -17,8 +17,8 @@ from redis._parsers import _HiredisParser, _RESP3Parser
 from tests.integration.channel_proxy import Proxy
 from tests.integration.channel_rig import Broker, until
 from tests.integration.test_channel_take import OURS, drain, send
-from worker.broker import acks as channel_loss
 from worker.broker import take as channel_take
+from worker.broker.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_a_word_that_comes_with_an_answer_is_heard(
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **{**named, "parser_class": parser})
 
-    monkeypatch.setattr(channel_loss.Channel, "connection_class", Parsed)
+    monkeypatch.setattr(Channel, "connection_class", Parsed)
     messages: list[Any] = []
     with consumer(proxy.port, messages) as connection:
         take_and_hold(proxy, broker, connection)

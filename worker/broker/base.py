@@ -1,13 +1,19 @@
-"""What a broker refuses to do with commands, and why."""
+"""What a broker refuses to do with commands, and why; and a server's refusals in words."""
 
+import redis
 from click import ClickException
 
+from producers.redis.url import unquoted
+
 HALT = "`orders halt` keeps what has not begun from being sent"
-
-
 PURGE = f"refused: purging a queue would throw commands away without a report; {HALT}"
 
 
 class Refused(ClickException):
     """This is not done by remote control; the message says what to do instead. Celery's command line, which Click
     runs, shows it in one line."""
+
+
+def error_text(error: Exception) -> str:
+    """The server's own words, without the command that redis-py quotes: it may hold a whole message."""
+    return str(unquoted(error)) if isinstance(error, redis.ResponseError) else str(error)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
+from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from producers.redis.url import unquoted
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.scripts import ACK, MOVE
-from worker.broker.take import TakingQoS
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
@@ -42,8 +42,21 @@ def _of_the_entry(refusal: redis.ResponseError) -> bool:
     return isinstance(refusal, redis.exceptions.NoPermissionError) or str(refusal).startswith("WRONGTYPE")
 
 
-class RestoringQoS(TakingQoS):
+class RestoringQoS(stock.QoS):
     """Puts messages back in one step each, which either happens or leaves everything as it was."""
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Count the message as delivered; record it on the server only if it came by another way than the take.
+
+        One that was taken knows its queue, `taken_from`, which is more than its sender's word for it, and itself as it
+        came, `as_it_came`.
+        """
+        taken = self.channel.just_taken
+        if taken and delivery_tag == taken[0]:
+            _, message.taken_from, message.as_it_came = taken
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
 
     @property
     def books(self) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kombu.transport import redis as stock
 from redis.sentinel import Sentinel
 
-from worker.broker.acks import SPARE_TIMEOUT, Channel
+from worker.broker.channel import SPARE_TIMEOUT, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """How much waits in the queues, since when, and how many messages could not be read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.messages import queued_since
 from worker.broker.scripts import OLDEST
-from worker.execution.lost_commands import OldestQueued
 
 UNACKED = "unacked"
 """kombu's key for messages taken and not acknowledged."""
@@ -98,7 +97,7 @@ def enqueued_at(message: Any) -> float | None:
     return None if since is None else since / 1000
 
 
-def oldest_queued(app: Celery) -> OldestQueued:
+def oldest_queued(app: Celery) -> Callable[[str], int | None]:
     """Asks the broker how old the oldest message of a queue is.
 
     Commands have one priority, so a queue is one list on Redis, taken from its right end (kombu

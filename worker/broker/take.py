@@ -19,14 +19,12 @@ same script and before anybody reads it (`worker/broker/envelope_check.py`).
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from queue import Empty
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
-from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
@@ -36,9 +34,9 @@ from worker.broker.envelope_check import DEFAULT_QUEUE, barred
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FOUND_LATE", "TakingChannel", "TakingQoS"]
+__all__ = ["FOUND_LATE", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,38 +46,9 @@ PUSH, NOTHING = object(), object()
 FOUND_LATE: list[Callable[[], object]] = []
 
 
-@contextmanager
-def _passing_over(what: str) -> Iterator[None]:
-    """Let a key of another type than kombu's, which any sender may have made, keep no worker from starting."""
-    try:
-        yield
-    except redis.ResponseError as refusal:
-        if "WRONGTYPE" not in str(refusal):
-            raise
-        logger.error("%s is of another type on the server: delete its key", what)  # noqa: TRY400
-
-
-class TakingQoS(stock.QoS):
-    """Does not record again what the script has recorded."""
-
-    def append(self, message: Any, delivery_tag: Any) -> None:
-        """Count the message as delivered; record it on the server only if it came by another way than the take.
-
-        One that was taken knows its queue, `taken_from`, which is more than its sender's word for it, and itself as it
-        came, `as_it_came`.
-        """
-        taken = self.channel.just_taken
-        if taken and delivery_tag == taken[0]:
-            _, message.taken_from, message.as_it_came = taken
-            virtual.QoS.append(self, message, delivery_tag)
-        else:
-            super().append(message, delivery_tag)
-
-
 class TakingChannel(stock.Channel):
     """A consuming channel whose take is atomic. `_in_poll` means, as in kombu, that a reply is on its way."""
 
-    QoS = TakingQoS
     from_transport_options = (*stock.Channel.from_transport_options, "gated_queues")
     #: Queues of commands, which hand out nothing else.
     gated_queues: Sequence[str] = ()
@@ -104,17 +73,6 @@ class TakingChannel(stock.Channel):
             self._unrecorded |= {queue}
         self._stirred = True
         return super().basic_consume(queue, *args, **kwargs)
-
-    def _size(self, queue: str) -> int:
-        """How many messages wait; 0 where the server calls the queue's key no list."""
-        with _passing_over(f"queue {queue}"):
-            return int(super()._size(queue))
-        return 0
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """As kombu's, for senders who go by an exchange: a worker takes from its queues all the same."""
-        with _passing_over(f"the binding of exchange {exchange}"):
-            super()._queue_bind(exchange, routing_key, pattern, queue)
 
     def due(self) -> bool:
         """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""

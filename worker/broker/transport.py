@@ -103,14 +103,14 @@ if os.environ.get("ORDERS_STOCK_TRANSPORT") == "1":
 else:
     check_kombu(kombu.__version__, stock)
     # Only now, because these are built on what was just checked.
-    from worker.broker.acks import Channel as SafeChannel
+    from worker.broker import channel
     from worker.broker.poller import Poller
     from worker.broker.sentinel import SentinelChannel
 
     class Transport(stock.Transport):  # type: ignore[no-redef]
         """The transport to name in `broker_transport`."""
 
-        Channel = SafeChannel
+        Channel = channel.Channel
 
         def __init__(self, client: Any, **kwargs: Any) -> None:
             if "master_name" in client.transport_options and not isinstance(self, SentinelTransport):
@@ -120,8 +120,8 @@ else:
 
         def _collect(self, connection: Any) -> None:
             """Let go of a lost connection: kombu's `Connection.collect` calls this when the server has gone."""
-            for channel in (*self._avail_channels, *self.channels):
-                channel.abandon()
+            for lost in (*self._avail_channels, *self.channels):
+                lost.abandon()
             self.close_connection(connection)
 
     class SentinelTransport(Transport):  # type: ignore[no-redef, misc, valid-type]
