@@ -114,8 +114,8 @@ def test_queues(server: Server) -> None:
         client.lpush("p:unacked.dead", b"x", b"y")
         state = BrokerProbe(client, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
-    assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
-    assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
+    assert (close.waiting, close.dead, close.oldest_enqueued_at_ms) == (3, 0, 1_600_000_000_000)
+    assert (cancel.waiting, cancel.dead, cancel.oldest_enqueued_at_ms) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
@@ -127,7 +127,7 @@ def test_a_queue_that_is_no_list_hides_no_other(server: Server) -> None:
         client.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
         state = BrokerProbe(client, ["orders.close", "orders.cancel"])()
     assert state.queues.keys() == {"orders.cancel"}
-    assert (state.queues["orders.cancel"].waiting, state.queues["orders.cancel"].oldest) == (1, None)
+    assert (state.queues["orders.cancel"].waiting, state.queues["orders.cancel"].oldest_enqueued_at_ms) == (1, None)
 
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
@@ -137,7 +137,7 @@ def test_a_time_that_is_none_takes_no_metrics_along(server: Server, said: bytes)
     with redis.Redis(port=server.port) as client:
         client.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
         found = BrokerProbe(client, ["orders.close"])().queues["orders.close"]
-    assert (found.waiting, found.oldest) == (1, None)
+    assert (found.waiting, found.oldest_enqueued_at_ms) == (1, None)
 
 
 def test_a_look_is_kept_for_a_while() -> None:

@@ -9,7 +9,7 @@ from celery import Celery
 
 from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import SUFFIX
-from worker.broker.messages import queued_since
+from worker.broker.messages import message_enqueued_at_ms
 from worker.broker.scripts import OLDEST
 
 UNACKED = "unacked"
@@ -29,8 +29,8 @@ class QueueState:
 
     waiting: int
     dead: int
-    oldest: float | None
-    """When its oldest message was enqueued, UNIX seconds; None when it is empty or does not say."""
+    oldest_enqueued_at_ms: int | None
+    """When its oldest message was enqueued, UNIX ms; None when it is empty or does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,8 @@ def lists_of(queue: str) -> list[str]:
 
 
 def _queue_state(dead: int, *told: Any) -> QueueState:
-    times = [at for at in map(enqueued_at, told[1::2]) if at is not None]
+    times = [at for at in map(message_enqueued_at_ms, told[1::2]) if at is not None]
     return QueueState(sum(told[0::2]), dead, min(times, default=None))
-
-
-def enqueued_at(message: Any) -> float | None:
-    """When a queued message was enqueued, UNIX seconds; None when it does not say, or can't be read."""
-    since = queued_since(message)
-    return None if since is None else since / 1000
 
 
 def oldest_queued(app: Celery) -> Callable[[str], int | None]:
@@ -113,7 +107,7 @@ def oldest_queued(app: Celery) -> Callable[[str], int | None]:
             kind = client.type(queue)
             if kind == b"none":
                 return None
-            return queued_since(client.eval(OLDEST.source, 1, queue)) or 0
+            return message_enqueued_at_ms(client.eval(OLDEST.source, 1, queue)) or 0
 
     return ask
 

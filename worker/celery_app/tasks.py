@@ -12,7 +12,7 @@ from producers.errors import OrderError
 from producers.redaction import HIDDEN, hidden_values, without
 from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
-from worker.broker.messages import enqueued_at
+from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import give_up_next, send_errbacks, send_next
 from worker.celery_app.request import REFUSAL, REQUEST, utc
 from worker.execution.context import Envelope
@@ -65,7 +65,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         task=task.name,
         arguments=kwargs,
         positional=len(args),
-        enqueued_at=enqueued_at(task.request.headers),
+        enqueued_at=enqueued_at_ms(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_milliseconds(task.request.expires),
         refusal=task.request.get(REFUSAL),

@@ -94,8 +94,8 @@ class State(Collector):
         for queue, found in state.queues.items():
             gauges.set(catalogue.QUEUED, found.waiting, queue)
             gauges.set(catalogue.DEAD, found.dead, queue)
-            if found.oldest is not None:
-                gauges.set(catalogue.QUEUED_SINCE, found.oldest, queue)
+            if found.oldest_enqueued_at_ms is not None:
+                gauges.set(catalogue.QUEUED_SINCE, found.oldest_enqueued_at_ms / 1000, queue)
         gauges.set(catalogue.UNACKED, state.unacked)
         gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
 

@@ -11,8 +11,9 @@ from producers.redis.client import open_client
 from producers.redis.url import unquoted
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.messages import message_enqueued_at_ms
 from worker.broker.scripts import OLDEST
-from worker.broker.stats import SEPARATOR, enqueued_at, lists_of
+from worker.broker.stats import SEPARATOR, lists_of
 from worker.celery_app.config import SWEEP_SECONDS, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.operations.doctor.findings import Examiner, Finding, duration
@@ -88,8 +89,8 @@ def _dead(client: redis.Redis) -> list[Finding]:
 
 def _age_seconds(message: bytes | None) -> float | None:
     """How long ago a message was enqueued, where it says so."""
-    since = enqueued_at(message)
-    return None if since is None else max(0.0, time.time() - since)
+    since_ms = message_enqueued_at_ms(message)
+    return None if since_ms is None else max(0.0, time.time() - since_ms / 1000)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:
