@@ -15,7 +15,9 @@ It is sent wherever it is addressed, to other services' queues as well, as JSON.
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -24,13 +26,16 @@ import redis
 from celery import Celery, Task, states
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
-from celery.canvas import signature
+from celery.app.task import Context
+from celery.canvas import maybe_signature, signature
 from celery.exceptions import QueueNotFound, Reject
 from kombu import Exchange, Queue
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - AMQP's
 from kombu.transport.virtual import Channel as VirtualChannel
 
+from producers.commands import COMMANDS
 from producers.redis.url import is_redis
+from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.following")
 
@@ -43,8 +48,8 @@ PASSING = (
 
 NEVER = frozenset({403, 404, 406})
 """What RabbitMQ says of a queue or exchange that is not ours, not there, or not as it was asked for."""
-STOCK_QUEUE = "celery"
-"""Where Celery sends a task that names no queue. Ours has commands of its own for its default."""
+RESEND_SECONDS = 1.0
+"""Between two tries to send the body of a chord while the broker takes nothing."""
 
 
 def send_next(task: Task, result: Any) -> None:
@@ -117,6 +122,48 @@ def _listed(links: Any) -> list[Any]:
     return list(links) if isinstance(links, list | tuple) else [links] if links else []
 
 
+def commands_in(link: Any) -> Iterator[str]:
+    """Ids of the commands in a signature, however deep."""
+    if not isinstance(link, Mapping):
+        return
+    arguments, options = link.get("kwargs") or {}, link.get("options") or {}
+    if link.get("task") in COMMANDS and isinstance(options.get("task_id"), str):
+        yield options["task_id"]
+    if link.get("subtask_type") not in ("chain", "group", "chord"):
+        return
+    for part in ("tasks", "header", "body"):
+        inner = arguments.get(part)
+        for each in inner if isinstance(inner, list | tuple) else [inner]:
+            yield from commands_in(each)
+
+
+@contextmanager
+def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
+    """Let the body of a chord be sent again while the broker takes nothing. Celery gives it up after some tries, though
+    one of them may have come through, and every part is done."""
+    chord = request.chord
+    if isinstance(chord, Mapping) and isinstance(request, Context):
+        request.chord = body = maybe_signature(dict(chord), app=backend.app)
+        send = body.delay
+
+        def delay(*args: Any, **named: Any) -> Any:
+            while True:
+                try:
+                    return send(*args, **named)
+                except Exception as error:
+                    if not passes(error):
+                        raise
+                    logger.warning("the body of a chord is sent later (%s)", type(error).__name__)
+                    time.sleep(RESEND_SECONDS)
+
+        body.delay = delay
+    try:
+        yield
+    finally:
+        if isinstance(request, Context):
+            request.chord = chord
+
+
 def passes(error: Exception) -> bool:
     """Whether the same may be sent in a while. kombu calls whatever a broker refuses operational, what it always will
     refuse as well."""
@@ -172,7 +219,7 @@ class _AnyQueue(Router):
             made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
             options = {**options, "declare": [made]}
         known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
-        return super().route(options if known else {**options, "queue": STOCK_QUEUE}, name, *args, **named)
+        return super().route(options if known else {**options, "queue": DEFAULT_QUEUE}, name, *args, **named)
 
     def expand_destination(self, route: Any) -> Any:
         """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""

@@ -14,7 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from producers.celery_app import for_celery
 from producers.redis.url import is_redis, is_sentinel
-from worker.celery_app.queues import QUEUES, SERVED
+from worker.celery_app.queues import POSITIONS, QUEUES, SERVED
 from worker.settings import WorkerSettings
 
 CONCURRENCY = 16
@@ -91,12 +91,12 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # Declared as Celery declares a queue that a sender names, so that both bind the same.
         "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in SERVED],
         # For Celery's own helper tasks; commands are routed by name.
-        "task_default_queue": "orders.positions",
+        "task_default_queue": POSITIONS,
         "task_routes": {name: {"queue": name} for name in QUEUES},
         "task_create_missing_queues": False,
         # Tries to connect twice a second, where stock Celery waits up to 30 s (m). And what can't be executed
         # is kept on `<queue>.dead`; stock Celery logs it whole and drops it, or ends of it.
-        "worker_consumer": "worker.celery_app.reconnect:SteadyConsumer",
+        "worker_consumer": "worker.celery_app.consumer:OrderConsumer",
         # JSON alone: nothing that arrives is ever unpickled.
         "accept_content": ["json"],
         "result_accept_content": ["json"],

@@ -1,13 +1,17 @@
-"""A consumer that keeps what it can't execute: stock Celery logs such a message with its whole body, and drops it.
+"""The consumer of a worker (``worker_consumer``): it keeps messages that can't be executed, and reconnects steadily.
 
-And some end the stock worker, each worker that takes them: a command without an id is enough.
-
-Use it with ``worker_consumer = "worker.celery_app.consumer:KeepingConsumer"``. What is no command
-(``worker/broker/envelope_check.py``), what is malformed, and content that can't be decoded (or is pickled) ends here,
-and so does whatever raises while it is taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is
-acknowledged; when it can't be kept, it stays unacknowledged and comes again. Nothing is stored as a result: the id is
-one of the sender's choice, and may be another's. The log names id and task, and nothing of the body, which may hold a
+Stock Celery logs a message that it can't execute with its whole body, and drops it. Some such messages end the stock
+worker, and each worker that takes them next: a command without an id is enough. Here what is no command
+(``worker/broker/envelope_check.py``), what is malformed, content that can't be decoded (or is pickled), and a message
+that raises while it is taken up go to the list ``<queue>.dead`` as they came. A message is acknowledged only after
+that; one that can't be kept stays unacknowledged and is delivered again. Nothing is stored as a result: the id is of
+the sender's choice, and may be another command's. The log names id and task, and nothing of the body, which may hold a
 secret.
+
+Stock Celery waits 2, 4, 6 … 30 s between two tries to connect, and has no setting for it. A failover behind Sentinels
+is over after two or three seconds; a worker that sleeps by then takes no command for as long as it sleeps (measured:
+``docs/celery.md``). Then it spends a second on asking other workers which tasks were revoked (``mingle``): here none
+ever is, see :mod:`worker.celery_app.remote_control`.
 """
 
 # Celery and kombu publish no types.
@@ -15,6 +19,7 @@ secret.
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import redis
@@ -31,14 +36,27 @@ from worker.celery_app.request import REQUEST
 logger = logging.getLogger("orders.dead")
 
 
+RETRY_SECONDS = 0.5
+"""Between two tries to connect to the broker: little work for a server that comes back, and a short time for a close to
+wait."""
+TELL_SECONDS = 10.0
+"""How often the log says that the broker is away."""
+
+
 class Handing(Exception):
     """The pool did not take a command that it was handed: no fault of the message's."""
 
 
-class KeepingConsumer(Consumer):
-    """Celery's consumer with another end for what can't be executed."""
+class OrderConsumer(Consumer):
+    """Celery's consumer with another end for messages that can't be executed, and other waits for its broker."""
 
-    def __init__(self, on_task_request: Callable[[Any], Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        on_task_request: Callable[[Any], Any],
+        *args: Any,
+        worker_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         def hand(request: Any) -> Any:
             try:
                 return on_task_request(request)
@@ -47,7 +65,12 @@ class KeepingConsumer(Consumer):
             except Exception as error:
                 raise Handing from error
 
-        super().__init__(hand, *args, **kwargs)
+        super().__init__(hand, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's own, with other waits: it hands the rest of the work to this method of the connection."""
+        conn.ensure_connection = evenly(conn.ensure_connection)
+        return super().ensure_connected(conn)
 
     def update_strategies(self) -> None:
         """Celery's own, for commands alone. Its built-in tasks (``celery.map``, ``celery.accumulate`` and their like)
@@ -167,3 +190,21 @@ def _named(message: Any) -> tuple[str | None, str | None]:
     headers = message.headers if isinstance(message.headers, dict) else {}
     task, command_id = headers.get("task"), headers.get("id")
     return (task if isinstance(task, str) else None), (command_id if isinstance(command_id, str) else None)
+
+
+def evenly(ensure: Callable[..., Any]) -> Callable[..., Any]:
+    """kombu's ``ensure_connection`` with a try every half second, of which the log is told now and then."""
+
+    def ensure_connection(errback: Callable[[Exception, float], None], *limits: Any, **options: Any) -> Any:
+        told = float("-inf")
+
+        def tell(error: Exception, interval: float) -> None:
+            nonlocal told
+            if monotonic() - told >= TELL_SECONDS:
+                told = monotonic()
+                errback(error, interval)
+
+        waits = {"interval_start": RETRY_SECONDS, "interval_step": 0, "interval_max": RETRY_SECONDS}
+        return ensure(tell, *limits, **{**options, **waits})
+
+    return ensure_connection

@@ -2,7 +2,12 @@
 
 from worker.broker.envelope_check import DEFAULT_QUEUE
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
+RECONCILE = "orders.reconcile"
+"""The task that reconciles, and its queue."""
+POSITIONS = "orders.positions"
+"""The task of position queries, and its queue; also the queue of Celery's own helper tasks."""
+
+QUEUES = ("orders.cancel", "orders.close", POSITIONS, "orders.withdraw", RECONCILE)
 """One a command, in the order they are served: what reduces risk first, queries next, money out after them, and last
 the looking for unknowns, which asks a venue many questions."""
 

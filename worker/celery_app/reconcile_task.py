@@ -6,13 +6,10 @@ from typing import Any
 from celery import Celery
 
 from producers.printable import is_command_id
+from worker.celery_app.queues import RECONCILE
 from worker.celery_app.request import REQUEST
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.reconciliation.reconciler import Reconciler, as_json
-
-RECONCILE = "orders.reconcile"
-"""Task and queue. Its own queue, served last: a run asks the venue a dozen questions and more, one after the other, and
-must keep no command waiting."""
 
 
 def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> None:

@@ -15,15 +15,12 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 from celery import Celery, states
-from celery.app.task import Context
 from celery.backends.redis import RedisBackend, SentinelBackend
-from celery.canvas import maybe_signature
 from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 
@@ -34,7 +31,7 @@ from producers.report import Report, error_for
 from producers.results import in_words
 from worker.broker.base import Refused
 from worker.broker.scripts import read_script
-from worker.celery_app.callbacks import passes
+from worker.celery_app.callbacks import commands_in, resend_chord_body
 
 logger = logging.getLogger("orders.results")
 
@@ -82,7 +79,7 @@ class _Reports(Unsubscribed):
 
     def _was_sent(self: Any, task_id: str) -> bool:
         """Whether the ledger knows it, which may not have its report yet."""
-        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _unknown_after_fault)
+        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _never_sent_before)
         try:
             return asked(task_id)
         except (redis.RedisError, OSError):
@@ -155,7 +152,7 @@ class _Reports(Unsubscribed):
         if isinstance(exc, Exception) and exc.__cause__ is None and isinstance(raised, OrderError):
             # Celery tells a nested header's failure in words alone.
             exc.__cause__ = raised
-        before, self._unsent = self._unsent, frozenset(_commands_in(callback))
+        before, self._unsent = self._unsent, frozenset(commands_in(callback))
         try:
             for command_id in self._unsent:
                 # Celery tells the first of a chain at most.
@@ -168,7 +165,7 @@ class _Reports(Unsubscribed):
         """As Celery's, and never raises, for the same reason. A part is counted once, however often it is told."""
         while True:
             try:
-                with _patient(self, request):
+                with resend_chord_body(self, request):
                     super().on_chord_part_return(request, state, result, *args, **named)  # type: ignore[misc]
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
                 logger.warning("the chord of id=%s is told of its end later (%s)", request.id, type(error).__name__)
@@ -202,7 +199,7 @@ class SentinelReportBackend(_Reports, SentinelBackend):
 def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
     """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app. ``was_sent`` tells of an id
     whether its command was begun, or is enqueued."""
-    setattr(app, WAS_SENT, was_sent or _unknown_after_fault)
+    setattr(app, WAS_SENT, was_sent or _never_sent_before)
     app.loader.override_backends = {
         **app.loader.override_backends,
         "redis": f"{__name__}:ReportBackend",
@@ -211,7 +208,7 @@ def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = No
     }
 
 
-def _unknown_after_fault(_: str) -> bool:
+def _never_sent_before(_: str) -> bool:
     return False
 
 
@@ -248,48 +245,6 @@ def _task_name(request: Any) -> str:
     task = getattr(request, "task", None)
     name = task if isinstance(task, str) else getattr(task, "name", None)
     return name if isinstance(name, str) else ""
-
-
-def _commands_in(link: Any) -> Iterator[str]:
-    """Ids of the commands in a signature, however deep."""
-    if not isinstance(link, Mapping):
-        return
-    arguments, options = link.get("kwargs") or {}, link.get("options") or {}
-    if link.get("task") in COMMANDS and isinstance(options.get("task_id"), str):
-        yield options["task_id"]
-    if link.get("subtask_type") not in ("chain", "group", "chord"):
-        return
-    for part in ("tasks", "header", "body"):
-        inner = arguments.get(part)
-        for each in inner if isinstance(inner, list | tuple) else [inner]:
-            yield from _commands_in(each)
-
-
-@contextmanager
-def _patient(backend: Any, request: Any) -> Iterator[None]:
-    """Let the body of a chord be sent again while the broker takes nothing. Celery gives it up after some tries, though
-    one of them may have come through, and every part is done."""
-    chord = request.chord
-    if isinstance(chord, Mapping) and isinstance(request, Context):
-        request.chord = body = maybe_signature(dict(chord), app=backend.app)
-        send = body.delay
-
-        def delay(*args: Any, **named: Any) -> Any:
-            while True:
-                try:
-                    return send(*args, **named)
-                except Exception as error:
-                    if not passes(error):
-                        raise
-                    logger.warning("the body of a chord is sent later (%s)", type(error).__name__)
-                    time.sleep(AGAIN_SECONDS)
-
-        body.delay = delay
-    try:
-        yield
-    finally:
-        if isinstance(request, Context):
-            request.chord = chord
 
 
 def result_publisher(app: Celery) -> Callable[[Report], None]:

@@ -9,7 +9,7 @@ from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
 from producers.settings import QueueSettings
 from worker.bootstrap import build_reconciler
-from worker.celery_app.reconcile_task import RECONCILE
+from worker.celery_app.queues import RECONCILE
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.ledger.base import NoSuchCommand, StillOpen
 from worker.reconciliation.reconciler import Reconciled

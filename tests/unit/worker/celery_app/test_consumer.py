@@ -13,7 +13,7 @@ from tests.unit.worker.celery_app.test_reconnect import consumer  # noqa: F401 -
 from worker.broker import amqp as ours
 from worker.broker.envelope_check import barred
 from worker.celery_app.config import broker_transport
-from worker.celery_app.reconnect import SteadyConsumer
+from worker.celery_app.consumer import OrderConsumer
 from worker.settings import WorkerSettings
 
 HEADERS = {"task": "orders.cancel", "id": "1"}
@@ -38,7 +38,7 @@ def message(**changes: Any) -> Any:
 
 
 @pytest.fixture
-def kept(consumer: SteadyConsumer, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+def kept(consumer: OrderConsumer, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
     """The queues on whose lists of dead messages something was put."""
     queues: list[str] = []
     monkeypatch.setattr(consumer, "_put_aside", lambda _, queue: queues.append(queue))
@@ -56,7 +56,7 @@ def strategy(error: Exception) -> Any:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_whatever_a_message_raises_costs_that_message(
-    consumer: SteadyConsumer,  # noqa: F811
+    consumer: OrderConsumer,  # noqa: F811
     kept: list[str],
     fault: Exception,
 ) -> None:
@@ -68,7 +68,7 @@ def test_whatever_a_message_raises_costs_that_message(
 
 @pytest.mark.parametrize("trouble", [redis.ConnectionError(), OSError(), OperationalError()], ids=repr)
 def test_a_server_in_trouble_costs_no_message(
-    consumer: SteadyConsumer,  # noqa: F811
+    consumer: OrderConsumer,  # noqa: F811
     kept: list[str],
     trouble: Exception,
 ) -> None:
@@ -79,13 +79,13 @@ def test_a_server_in_trouble_costs_no_message(
     assert kept == []
 
 
-def test_a_pool_that_takes_nothing_costs_no_message(consumer: SteadyConsumer, kept: list[str]) -> None:  # noqa: F811
+def test_a_pool_that_takes_nothing_costs_no_message(consumer: OrderConsumer, kept: list[str]) -> None:  # noqa: F811
     """No thread can be started, say: that is no fault of the message's."""
 
     def full(_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    made = SteadyConsumer(full, app=consumer.app, timer=consumer.timer, controller=consumer.controller)
+    made = OrderConsumer(full, app=consumer.app, timer=consumer.timer, controller=consumer.controller)
     made.strategies["orders.cancel"] = lambda *_: made.on_task_request(None)
     with pytest.raises(RuntimeError, match="new thread"):
         made.create_task_handler()(message())
@@ -105,7 +105,7 @@ def test_a_pool_that_takes_nothing_costs_no_message(consumer: SteadyConsumer, ke
     ids=str,
 )
 def test_what_no_server_has_looked_at_goes_through_the_gate_here(
-    consumer: SteadyConsumer,  # noqa: F811
+    consumer: OrderConsumer,  # noqa: F811
     kept: list[str],
     changes: dict[str, Any],
 ) -> None:
@@ -118,7 +118,7 @@ def test_what_no_server_has_looked_at_goes_through_the_gate_here(
 
 
 def test_no_strategy_but_a_commands(
-    consumer: SteadyConsumer,  # noqa: F811
+    consumer: OrderConsumer,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Celery's built-in tasks are in every app, for canvas; no message reaches one."""

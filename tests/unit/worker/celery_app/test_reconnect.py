@@ -14,22 +14,22 @@ from celery.worker import state
 from celery.worker.consumer.mingle import Mingle
 from kombu import Connection
 
-from worker.celery_app import reconnect
+from worker.celery_app import consumer as consumer_module
 from worker.celery_app.config import HUNG_SECONDS, broker_options, celery_config
-from worker.celery_app.reconnect import RETRY_SECONDS, SteadyConsumer
+from worker.celery_app.consumer import RETRY_SECONDS, OrderConsumer
 from worker.settings import WorkerSettings
 
 Waits = list[float]
 
 
 @pytest.fixture
-def consumer() -> SteadyConsumer:
+def consumer() -> OrderConsumer:
     """The one that a worker would use."""
     app = Celery("reconnecting", set_as_current=False)
     app.conf.update(celery_config(WorkerSettings(redis_url="redis://127.0.0.1:1")))
     controller = SimpleNamespace(use_eventloop=False, state=None, semaphore=None)
     made = instantiate(app.conf.worker_consumer, print, app=app, timer=Timer(), controller=controller)
-    assert isinstance(made, SteadyConsumer)
+    assert isinstance(made, OrderConsumer)
     return made
 
 
@@ -64,7 +64,7 @@ def refused_is_an_error_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory://a", "memory://a;memory://b;memory://c"], ids=["one server", "Sentinels"])
-def test_tries_come_at_an_even_pace(consumer: SteadyConsumer, waits: Waits, url: str) -> None:
+def test_tries_come_at_an_even_pace(consumer: OrderConsumer, waits: Waits, url: str) -> None:
     """Stock Celery would wait for 2, 4, 6 … s, and sleep on when the server is back. Of several Sentinels each is asked
     before there is a wait."""
     hosts = url.count("memory")
@@ -74,10 +74,10 @@ def test_tries_come_at_an_even_pace(consumer: SteadyConsumer, waits: Waits, url:
 
 
 def test_the_log_is_told_now_and_then(
-    consumer: SteadyConsumer, waits: Waits, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    consumer: OrderConsumer, waits: Waits, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two lines a second for a whole night would bury what matters."""
-    monkeypatch.setattr(reconnect, "monotonic", lambda: sum(waits))
+    monkeypatch.setattr(consumer_module, "monotonic", lambda: sum(waits))
     with caplog.at_level(logging.ERROR, "celery.worker.consumer.consumer"):
         consumer.ensure_connected(broker("memory://a", 121))  # a minute
     assert [record.message.count("Connection refused") for record in caplog.records] == [1] * 7
@@ -85,7 +85,7 @@ def test_the_log_is_told_now_and_then(
 
 
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_broker(
-    consumer: SteadyConsumer, waits: Waits, monkeypatch: pytest.MonkeyPatch
+    consumer: OrderConsumer, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looks at every try."""
     monkeypatch.setattr(state, "should_stop", None)
@@ -95,7 +95,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_broker(
     assert waits == []
 
 
-def test_no_second_is_spent_on_asking_for_revoked_tasks(consumer: SteadyConsumer) -> None:
+def test_no_second_is_spent_on_asking_for_revoked_tasks(consumer: OrderConsumer) -> None:
     """Stock Celery asks the other workers at every connect, and waits for their answers."""
     assert consumer.steps
     assert not [step for step in consumer.steps if isinstance(step, Mingle)]

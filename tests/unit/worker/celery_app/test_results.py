@@ -9,6 +9,7 @@ from celery.app.task import Context
 from celery.canvas import Signature
 from kombu.exceptions import OperationalError
 
+from worker.celery_app import callbacks
 from worker.celery_app import results as report_backend
 from worker.celery_app.results import _Reports
 
@@ -63,7 +64,7 @@ def test_a_chords_body_is_sent_when_the_broker_is_back(monkeypatch: pytest.Monke
         if len(tries) < 8:
             raise OperationalError("away")
 
-    monkeypatch.setattr(report_backend, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(callbacks, "RESEND_SECONDS", 0)
     monkeypatch.setattr(Signature, "apply_async", away_at_first)
     body = {"task": "orders.close", "args": [], "kwargs": {}, "options": {"task_id": "body"}}
     request = Context(id="part", chord=body)
