@@ -26,12 +26,12 @@ from worker.celery_app import heartbeat_file as alive
 from worker.celery_app.callbacks import address_anywhere
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower
+from worker.celery_app.lifecycle import restart_properly
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import LookingControl, guard_worker
 from worker.celery_app.request import guard_options
-from worker.celery_app.restart import restart_properly
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.tasks import register
 from worker.clock import SystemClock
