@@ -8,6 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 from producers.redaction import STARS
 from worker.broker.base import Refused
@@ -53,6 +57,18 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
     if events is not None:
         _list_the_gone(events.EventsState)
         events.time = ShortSleeps()
+
+
+def use_stock_transport_name(app: Celery) -> None:
+    """Register our transport under the stock name of the broker's URL scheme.
+
+    Flower's page of queues knows transports by their stock names alone. The stock transport itself would put back what
+    workers have not acknowledged, in a program that only looks.
+    """
+    ours = app.conf.broker_transport
+    if ours:
+        TRANSPORT_ALIASES[urlsplit(app.conf.broker_url).scheme] = ours
+        app.conf.broker_transport = None
 
 
 def _keep_to_loopback(command: Any) -> None:

@@ -17,7 +17,6 @@ from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, scope
-from worker.ledger.redis import RedisLedger
 from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
 
@@ -91,9 +90,10 @@ def _why(outage: LedgerUnavailable) -> str:
 @contextmanager
 def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
     """The desk, over a client that tries once: a person waits."""
+    from worker.bootstrap import ledger_over
+
     with open_client(settings.ledger_url) as client:
-        ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
-        yield OperatorService(client, ledger, SystemClock())
+        yield OperatorService(client, ledger_over(client, settings), SystemClock())
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
