@@ -16,7 +16,7 @@ from worker.broker.stats import BrokerProbe
 from worker.ledger.base import Claim
 from worker.ledger.redis import RedisLedger
 from worker.ledger.stats import LedgerProbe
-from worker.observability.probes import CachedProbe
+from worker.observability.collector import CachedProbe
 
 ROOM = 400_000
 """Bytes that a server may write to one file."""

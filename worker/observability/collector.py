@@ -1,10 +1,17 @@
-"""Gauges that are looked up at a scrape: this worker, its servers, and what they hold."""
+"""Gauges that are looked up at a scrape: this worker, its servers, and what they hold.
+
+Every worker reports what all workers share, so that it is known as long as one worker runs. A look costs each server
+two or three round trips and its result is kept for some seconds; it has connections of its own, with short timeouts, so
+that it delays no command.
+"""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import redis
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,7 +19,28 @@ from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
 from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
-from worker.observability.probes import CachedProbe
+
+T = TypeVar("T")
+
+
+class CachedProbe(Generic[T]):
+    """The last answer of a look, for so many seconds; None when the server did not answer."""
+
+    def __init__(self, look: Callable[[], T], seconds: float = 5.0) -> None:
+        self._look = look
+        self._seconds = seconds
+        self._until = float("-inf")
+        self._last: T | None = None
+
+    def get(self) -> T | None:
+        """The state, at most so old. Its callers take turns."""
+        if time.monotonic() >= self._until:
+            try:
+                self._last = self._look()
+            except (redis.RedisError, OSError):
+                self._last = None
+            self._until = time.monotonic() + self._seconds
+        return self._last
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +63,17 @@ class State(Collector):
         build: Mapping[str, str],
         accounts: Iterable[str],
         worker: Callable[[], WorkerState],
-        ledger: CachedProbe[LedgerState] | None,
-        broker: CachedProbe[BrokerState] | None,
-        results: CachedProbe[ServerState] | None,
+        ledger: Callable[[], LedgerState] | None,
+        broker: Callable[[], BrokerState] | None,
+        results: Callable[[], ServerState] | None,
     ) -> None:
         """``build`` by label; a server is None where it can't be looked at, being no Redis."""
         self._build = build
         self._accounts = tuple(accounts)
         self._worker = worker
-        self._ledger = ledger
-        self._broker = broker
-        self._results = results
+        self._ledger = CachedProbe(ledger) if ledger else None
+        self._broker = CachedProbe(broker) if broker else None
+        self._results = CachedProbe(results) if results else None
         self._lock = threading.Lock()
 
     def describe(self) -> Iterator[Metric]:

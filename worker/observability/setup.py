@@ -8,6 +8,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,13 @@ from producers.redis.client import connect
 from producers.redis.server_info import ServerState, server_state
 from producers.redis.url import is_sentinel, sentinels_of
 from producers.tracing import check_installed
-from worker.broker.stats import BrokerProbe, BrokerState
+from worker.broker.stats import BrokerProbe
 from worker.execution.events import Observer, Observers, place
 from worker.ledger.base import Ledger
-from worker.ledger.stats import LedgerProbe, LedgerState
+from worker.ledger.stats import LedgerProbe
 from worker.observability import endpoint
 from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
-from worker.observability.probes import CachedProbe
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import WorkerSettings
 from worker.venues.registry import VENUES
@@ -203,19 +203,18 @@ class Instrumentation:
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
         )
 
-    def _ledger(self) -> CachedProbe[LedgerState] | None:
+    def _ledger(self) -> LedgerProbe | None:
         client = _client(self._settings.ledger_url, decode=True)
-        return CachedProbe(LedgerProbe(client)) if client else None
+        return LedgerProbe(client) if client else None
 
-    def _broker(self) -> CachedProbe[BrokerState] | None:
+    def _broker(self) -> BrokerProbe | None:
         client = _client(self._settings.broker_url)
         prefix = (self._app.conf.broker_transport_options or {}).get("global_keyprefix", "")
-        return CachedProbe(BrokerProbe(client, self._queues, prefix)) if client else None
+        return BrokerProbe(client, self._queues, prefix) if client else None
 
-    def _results(self) -> CachedProbe[ServerState] | None:
+    def _results(self) -> Callable[[], ServerState] | None:
         client = _client(self._settings.result_backend)
-        look: Callable[[], ServerState] = lambda: server_state(client)  # type: ignore[arg-type] # noqa: E731
-        return CachedProbe(look) if client else None
+        return partial(server_state, client) if client else None
 
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
