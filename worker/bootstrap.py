@@ -162,7 +162,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     client = _connect_ledger(settings)
     exchange = build_transport(settings).exchange
     return Reconciler(
-        ledger=ledger_over(client, settings),
+        ledger=build_ledger(settings, client),
         casebook=ReconcileStore(client),
         accounts=build_accounts(settings),
         reads={name: entry.reads(exchange) for name, entry in REGISTRY.items() if entry.reads},
@@ -172,18 +172,13 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     )
 
 
-def build_ledger(settings: WorkerSettings) -> RedisLedger:
-    """The ledger, over a client of its own."""
-    return ledger_over(_connect_ledger(settings), settings)
-
-
-def ledger_over(client: redis.Redis, settings: WorkerSettings) -> RedisLedger:
-    """The ledger as it is configured, over this client."""
+def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
+    """The ledger on its server, for every program; over ``client``, where the program has its own."""
     part = settings.ledger
     # Inside the socket's own limit, so that the server answers before the connection is given up.
     wait_ms = int(part.timeout_seconds * 800)
     return RedisLedger(
-        client,
+        client or _connect_ledger(settings),
         keep_ms=int(part.keep_days * 86_400_000),
         journal_lines=part.journal_lines,
         disk_ms=0 if part.withdraw_disk == "off" else wait_ms,

@@ -137,8 +137,8 @@ def build() -> Any:
     """The product's app, hooked."""
     real_ledger = product.build_ledger
 
-    def build_ledger(settings: WorkerSettings) -> Any:
-        return Ledger(real_ledger(settings))
+    def build_ledger(settings: WorkerSettings, *client: Any) -> Any:
+        return Ledger(real_ledger(settings, *client))
 
     product.build_ledger = build_ledger
     product.Transport = Steps  # type: ignore[misc]

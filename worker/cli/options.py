@@ -90,10 +90,10 @@ def _why(outage: LedgerUnavailable) -> str:
 @contextmanager
 def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
     """The desk, over a client that tries once: a person waits."""
-    from worker.bootstrap import ledger_over
+    from worker.bootstrap import build_ledger
 
     with open_client(settings.ledger_url) as client:
-        yield OperatorService(client, ledger_over(client, settings), SystemClock())
+        yield OperatorService(client, build_ledger(settings, client), SystemClock())
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
