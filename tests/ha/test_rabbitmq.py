@@ -21,7 +21,7 @@ from tests.nodes import until
 from tests.nodes.bed import foreign_app
 from tests.servers import Server, free_port
 from worker.bootstrap import build_app
-from worker.broker.dead_letters import SUFFIX
+from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.celery_app.queues import QUEUES
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def urls(rabbit: RabbitNode, server: Server) -> dict[str, str]:
     """A worker's addresses; no message outlives the ledger's records, without which it would be executed again."""
-    rabbit.forget(f"{name}{suffix}" for name in QUEUES for suffix in ("", SUFFIX))
+    rabbit.forget(f"{name}{suffix}" for name in QUEUES for suffix in ("", DEAD_SUFFIX))
     server.flush()
     return {"ORDERS_REDIS_URL": server.url(), "ORDERS_BROKER_URL": rabbit.url}
 

@@ -37,7 +37,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
 def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with each message that only the fallback found."""
     found: list[int] = []
-    monkeypatch.setattr(channel_take, "FOUND_LATE", [lambda: found.append(1)])
+    monkeypatch.setattr(channel_take, "FALLBACK_TAKE_LISTENERS", [lambda: found.append(1)])
     return found
 
 
@@ -201,7 +201,7 @@ def test_a_take_that_a_slow_server_carries_out_later_is_found(broker: Broker) ->
     with Connection(broker.url(0), transport=OURS, transport_options={"visibility_timeout": NEVER}) as connection:
         channel = connection.default_channel
         channel._in_poll, channel._taken_at = object(), 1764118813.1234567
-        channel.lose_take()
+        channel.forget_take()
         channel.qos.restore_visible()
         db.hset("unacked", mapping={"mine": entry, "other": entry})
         db.zadd("unacked_index", {"mine": 1764118813.1234567, "other": 1764118813.1234569})

@@ -5,8 +5,8 @@ from click import ClickException
 
 from producers.redis.url import unquoted
 
-HALT = "`orders halt` keeps what has not begun from being sent"
-PURGE = f"refused: purging a queue would throw commands away without a report; {HALT}"
+HALT_ADVICE = "`orders halt` keeps what has not begun from being sent"
+PURGE_REFUSAL = f"refused: purging a queue would throw commands away without a report; {HALT_ADVICE}"
 
 
 class Refused(ClickException):

@@ -19,8 +19,8 @@ import redis
 
 from producers.redis.direct import DirectClient
 from worker.broker.acks import LOST_TAKES, SERVER_TROUBLE, QoS
-from worker.broker.base import PURGE, Refused, error_text
-from worker.broker.envelope_check import MOST_BYTES
+from worker.broker.base import PURGE_REFUSAL, Refused, error_text
+from worker.broker.envelope_check import MAX_MESSAGE_BYTES
 from worker.broker.take import TakingChannel
 
 if TYPE_CHECKING:
@@ -73,18 +73,18 @@ class Channel(TakingChannel):
     def abandon(self) -> None:
         """Note that the connection is lost; `close` then talks to no server."""
         self.lost = True
-        self.lose_take()
+        self.forget_take()
         self.auto_delete_queues.clear()
 
     def connected_anew(self) -> None:
         """Settle what an earlier connection has left."""
         self.qos.pay()
 
-    def lose_take(self) -> None:
+    def forget_take(self) -> None:
         """Remember the take under way: the server may have carried it out."""
         if self._in_poll:
             LOST_TAKES[self.broker][self._taken_at] = monotonic() + self.visibility_timeout
-        super().lose_take()
+        super().forget_take()
 
     def _size(self, queue: str) -> int:
         """How many messages wait; 0 where the server calls the queue's key no list."""
@@ -122,7 +122,7 @@ class Channel(TakingChannel):
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
         """Deliver a broadcast that is no longer than a command may be, and not compressed."""
         headers = message.get("headers") or {}
-        if headers.get("compression") or len(message.get("body") or "") > MOST_BYTES:
+        if headers.get("compression") or len(message.get("body") or "") > MAX_MESSAGE_BYTES:
             raise ValueError("a broadcast is compressed or too long")
         return super()._deliver_fanout_message(message, exchange)
 
@@ -148,7 +148,7 @@ class Channel(TakingChannel):
         Raises:
             Refused: always.
         """
-        raise Refused(PURGE)
+        raise Refused(PURGE_REFUSAL)
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:

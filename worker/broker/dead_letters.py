@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import redis
 
-from worker.broker.envelope_check import barred
+from worker.broker.envelope_check import rejection_reason
 
-SUFFIX = ".dead"
+DEAD_SUFFIX = ".dead"
 SHOWN_CHARS = 48
 """Of what can't be read at all: enough to recognise its kind."""
 
@@ -49,9 +49,9 @@ def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, i
     Raises:
         redis.RedisError, OSError: the broker can't be asked.
     """
-    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{SUFFIX}", count=1000, _type="LIST")))
+    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
     for key in keys:
-        queue = key.decode("utf-8", "replace").removesuffix(SUFFIX)
+        queue = key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX)
         rows = cast("list[bytes]", broker.lrange(cast("str", key), 0, limit - 1))
         count = broker.llen(cast("str", key))
         yield queue, count, [describe(queue, index, raw) for index, raw in enumerate(rows)]
@@ -78,10 +78,10 @@ def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
         if isinstance(message, list):  # as it stands among the unacked messages
             message, _, queue = message
         headers = message["headers"]
-        why = barred(queue, headers, message.get("content-encoding"), len(raw)) or ""
+        why = rejection_reason(queue, headers, message.get("content-encoding"), len(raw)) or ""
         return headers.get("task"), headers.get("id"), why
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None, None, barred(queue, {"task": queue}, None, len(raw)) or "it can't be read"
+        return None, None, rejection_reason(queue, {"task": queue}, None, len(raw)) or "it can't be read"
 
 
 def _beginning(raw: bytes) -> str:

@@ -11,21 +11,21 @@ from producers.commands import COMMANDS
 
 DEFAULT_QUEUE = "celery"
 """Where a Celery client sends what it names no queue for. A command that arrives there is answered, not executed."""
-MOST_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
 """Of a message as it lies in its queue, body and envelope."""
 ENCODINGS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 """Of content. Python would take others for compressed (``bz2``, ``zlib``)."""
 
 
-def barred(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:
+def rejection_reason(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:
     """Why a message on this queue is not taken up, in words that quote nothing of it; None when it is.
 
     ``headers`` and ``content_encoding`` are the envelope's, of whatever type they came as; ``size`` is in bytes.
     """
     named = headers if isinstance(headers, Mapping) else {}
     task = named.get("task")
-    if size > MOST_BYTES:
-        return f"it is longer than {MOST_BYTES} bytes"
+    if size > MAX_MESSAGE_BYTES:
+        return f"it is longer than {MAX_MESSAGE_BYTES} bytes"
     if named.get("compression") not in (None, ""):
         return "it is compressed"
     if content_encoding is not None and (

@@ -27,7 +27,7 @@ class Poller(stock.MultiChannelPoller):
             if not channel.due():
                 return
             if channel._in_poll:
-                channel.lose_take()
+                channel.forget_take()
             self._register(channel, channel.client, "BRPOP")
         if not channel._in_poll and channel.due():
             channel._brpop_start()

@@ -23,7 +23,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
 from producers.redis.url import unquoted
-from worker.broker.dead_letters import SUFFIX
+from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.scripts import ACK, MOVE
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class RestoringQoS(stock.QoS):
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count the message as delivered; record it on the server only if it came by another way than the take.
 
-        One that was taken knows its queue, `taken_from`, which is more than its sender's word for it, and itself as it
-        came, `as_it_came`.
+        One that was taken knows its queue, `source_queue`, which is more than its sender's word for it, and its raw
+        bytes, `raw_bytes`.
         """
         taken = self.channel.just_taken
         if taken and delivery_tag == taken[0]:
-            _, message.taken_from, message.as_it_came = taken
+            _, message.source_queue, message.raw_bytes = taken
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -158,7 +158,7 @@ class RestoringQoS(stock.QoS):
 
     def _bury(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
         """Move an entry as it is to the list of dead ones."""
-        dead = self.unacked_key + SUFFIX
+        dead = self.unacked_key + DEAD_SUFFIX
         why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
         shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:

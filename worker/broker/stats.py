@@ -8,7 +8,7 @@ import redis
 from celery import Celery
 
 from producers.redis.server_info import ServerState, server_state
-from worker.broker.dead_letters import SUFFIX
+from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.messages import message_enqueued_at_ms
 from worker.broker.scripts import OLDEST
 
@@ -20,7 +20,7 @@ _PRIORITIES = (0, 3, 6, 9)
 """kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
 
 
-SEPARATOR = "\x06\x16"
+PRIORITY_SEPARATOR = "\x06\x16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class BrokerProbe:
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
             for queue in self.queues:
-                pipe.llen(self.prefix + queue + SUFFIX)
-                for each in lists_of(queue):
+                pipe.llen(self.prefix + queue + DEAD_SUFFIX)
+                for each in priority_lists(queue):
                     pipe.llen(self.prefix + each)
                     pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
-            pipe.llen(self.prefix + UNACKED + SUFFIX)
+            pipe.llen(self.prefix + UNACKED + DEAD_SUFFIX)
             *told, unacked, dead_unacked = pipe.execute(raise_on_error=False)
         width = len(told) // max(1, len(self.queues))
         rows = [told[start : start + width] for start in range(0, len(told), width or 1)]
@@ -81,9 +81,9 @@ def _refused(answers: Sequence[Any]) -> bool:
     return any(isinstance(answer, Exception) for answer in answers)
 
 
-def lists_of(queue: str) -> list[str]:
+def priority_lists(queue: str) -> list[str]:
     """The lists in which a queue's messages wait: senders may give theirs a priority."""
-    return [queue if step == 0 else f"{queue}{SEPARATOR}{step}" for step in _PRIORITIES]
+    return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in _PRIORITIES]
 
 
 def _queue_state(dead: int, *told: Any) -> QueueState:

@@ -33,7 +33,7 @@ end
 
 -- Why a message is not taken up. The rules, and these words, are those of worker/broker/envelope_check.py.
 local encodings = {[''] = true, ['utf-8'] = true, ['utf8'] = true, ['us-ascii'] = true, ['ascii'] = true}
-local function barred(rule, name, message)
+local function rejection_reason(rule, name, message)
   local headers = type(message.headers) == 'table' and message.headers or {}
   local task, compression, encoding = headers.task, headers.compression, message['content-encoding']
   if compression ~= nil and compression ~= cjson.null and compression ~= '' then return 'it is compressed' end
@@ -118,7 +118,7 @@ for i, key in ipairs(KEYS) do
     else
       local read, found = pcall(cjson.decode, raw)
       message = read and found or nil
-      why = rule ~= '+' and type(message) == 'table' and barred(rule, name, message)
+      why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
       if not why then
         tag, entry = addressed(name, raw, message)
         why = not tag and 'it has no delivery tag'

@@ -5,7 +5,7 @@ script does both. What BRPOP did besides, waiting for a message, is done by the 
 (`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the same script, makes the server
 send one invalidation message when any of them is next written to. It looks and watches in one step, so that nothing can
 arrive unseen between the look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s)
-finds the message, and is counted (`FOUND_LATE`).
+finds the message, and is counted (`FALLBACK_TAKE_LISTENERS`).
 
 The option `gated_queues` names queues of commands: what is no command of theirs goes to `<queue>.dead` as it is, by the
 same script and before anybody reads it (`worker/broker/envelope_check.py`).
@@ -29,21 +29,21 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from producers.commands import COMMANDS
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import DEFAULT_QUEUE, barred
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["FOUND_LATE", "TakingChannel"]
+__all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
 #: Stand for a message from the server that answers no command, and for no message at all.
 PUSH, NOTHING = object(), object()
 #: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
-FOUND_LATE: list[Callable[[], object]] = []
+FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
 
 
 class TakingChannel(stock.Channel):
@@ -58,7 +58,7 @@ class TakingChannel(stock.Channel):
     _script_loaded = False
     _tracked: Any = None
     _asked: tuple[str, ...] = ()
-    _stirred = True
+    _take_wanted = True
     _next_take = 0.0
     #: When the take under way was sent, UNIX seconds: also what the server records of it.
     _taken_at = 0.0
@@ -71,12 +71,12 @@ class TakingChannel(stock.Channel):
         """Consume as kombu does; a queue consumed without acks is taken from without a record."""
         if kwargs.get("no_ack", args[0] if args else False):
             self._unrecorded |= {queue}
-        self._stirred = True
+        self._take_wanted = True
         return super().basic_consume(queue, *args, **kwargs)
 
     def due(self) -> bool:
         """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""
-        return self._stirred or monotonic() >= self._next_take
+        return self._take_wanted or monotonic() >= self._next_take
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send a take; `_brpop_read` gets the answer."""
@@ -93,7 +93,7 @@ class TakingChannel(stock.Channel):
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
         rules = "".join(map(self._rule, self._asked))
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._unasked, self._stirred = self._watching and not self._stirred, False
+        self._unasked, self._take_wanted = self._watching and not self._take_wanted, False
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
         arguments = (*unacked, self._taken_at, rules, self.sep, self.global_keyprefix, *COMMANDS)
@@ -126,13 +126,13 @@ class TakingChannel(stock.Channel):
     def connected_anew(self) -> None:
         """Called before the first take on a connection."""
 
-    def lose_take(self) -> None:
+    def forget_take(self) -> None:
         """Forget the take under way, whose answer can no longer be had."""
         self._in_poll = None
 
     def _on_connection_disconnect(self, connection: Any) -> None:
         if self._in_poll is connection:
-            self.lose_take()
+            self.forget_take()
         super()._on_connection_disconnect(connection)
 
     def _read(self, connection: Any, timeout: float = 0) -> Any:
@@ -146,7 +146,7 @@ class TakingChannel(stock.Channel):
         except self.connection_errors:
             # Disconnected, it is connected again and watched by the next turn of the poller.
             connection.disconnect()
-            self._stirred = True
+            self._take_wanted = True
             raise
         return PUSH if answer is None else answer
 
@@ -166,14 +166,14 @@ class TakingChannel(stock.Channel):
                     # This speaks of an earlier watch; the take under way sees what was written.
                     self._unasked = False
                 else:
-                    self._stirred = True
+                    self._take_wanted = True
         except self.connection_errors:
             # A message that came before the farewell is delivered; the next turn of the poller connects again.
             if taken is None:
                 raise
         if taken is None:
             raise Empty
-        self._hand_over(*taken)
+        self._deliver_taken(*taken)
         return True
 
     def listen(self) -> None:
@@ -197,9 +197,9 @@ class TakingChannel(stock.Channel):
             self._watching = True
             return None
         index, message, tag, left, *named = answer
-        self._stirred, self._watching = left > 0, left == 0
+        self._take_wanted, self._watching = left > 0, left == 0
         if self._unasked:
-            for tell in FOUND_LATE:
+            for tell in FALLBACK_TAKE_LISTENERS:
                 tell()
         return [index, message, tag, *named]
 
@@ -210,20 +210,20 @@ class TakingChannel(stock.Channel):
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
 
-    def _hand_over(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
+    def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
         """Deliver the message as kombu would, or set it aside if it can't be read."""
         queue = self._asked[index - 1]
         self._queue_cycle.rotate(queue)
         if tag == b"":
             logger.error(
                 "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
-                *(queue, queue, SUFFIX, bytes_to_str(raw)),
+                *(queue, queue, DEAD_SUFFIX, bytes_to_str(raw)),
                 *(name.decode("utf-8", "replace") or None for name in named),
             )
             return
         try:
             payload = loads(bytes_to_str(raw))
-            why = queue in self.gated_queues and barred(
+            why = queue in self.gated_queues and rejection_reason(
                 queue, payload.get("headers"), payload.get("content-encoding"), len(raw)
             )
             if tag:
@@ -247,7 +247,7 @@ class TakingChannel(stock.Channel):
         try:
             with self.conn_or_acquire() as client:
                 # One after the other: a transaction would go on to the removal although the push was refused.
-                client.lpush(queue + SUFFIX, raw)
+                client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:

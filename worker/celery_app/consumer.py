@@ -29,8 +29,8 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import barred
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import rejection_reason
 from worker.celery_app.request import REQUEST
 
 logger = logging.getLogger("orders.dead")
@@ -86,7 +86,7 @@ class OrderConsumer(Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
-            message.taken_from = self._queue_of(message)
+            message.source_queue = self._queue_of(message)
             why = self._barred(message)
             if why:
                 self._keep(message, why)
@@ -105,7 +105,7 @@ class OrderConsumer(Consumer):
 
     def _queue_of(self, message: Any) -> str:
         """The queue that it was taken from. What the message itself says is the sender's word."""
-        known = getattr(message, "taken_from", None)
+        known = getattr(message, "source_queue", None)
         info = message.delivery_info or {}
         if known is None and "consumer_tag" in info:
             tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
@@ -115,8 +115,8 @@ class OrderConsumer(Consumer):
     @staticmethod
     def _barred(message: Any) -> str | None:
         # On Redis the server has looked at it already, and knows its size; kombu's body is decoded from base64.
-        size = len(getattr(message, "as_it_came", None) or message.body or "")
-        return barred(message.taken_from, message.headers, message.content_encoding, size)
+        size = len(getattr(message, "raw_bytes", None) or message.body or "")
+        return rejection_reason(message.source_queue, message.headers, message.content_encoding, size)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """No task is named in it."""
@@ -143,7 +143,7 @@ class OrderConsumer(Consumer):
         queue = self._queue_of(message)
         name, command_id = _named(message)
         try:
-            self._put_aside(message, queue + SUFFIX)
+            self._put_aside(message, queue + DEAD_SUFFIX)
         except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
             # Unacknowledged it comes again, to this worker or another.
             logger.error(  # noqa: TRY400 - the error's text may quote the message
@@ -157,7 +157,7 @@ class OrderConsumer(Consumer):
             "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
             queue,
             queue,
-            SUFFIX,
+            DEAD_SUFFIX,
             why,
             name,
             command_id,
@@ -168,7 +168,7 @@ class OrderConsumer(Consumer):
     def _put_aside(self, message: Any, queue: str) -> None:
         """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
         if hasattr(message.channel, "conn_or_acquire"):
-            raw = getattr(message, "as_it_came", None) or dumps(message.serializable())
+            raw = getattr(message, "raw_bytes", None) or dumps(message.serializable())
             with message.channel.conn_or_acquire() as client:
                 client.lpush(queue, raw)
             return

@@ -16,15 +16,15 @@ from celery.worker.control import Panel
 from kombu import matcher
 
 from producers.redaction import STARS
-from worker.broker.base import HALT, PURGE, Refused
+from worker.broker.base import HALT_ADVICE, PURGE_REFUSAL, Refused
 
 logger = logging.getLogger("orders.remote")
 
 NEVER = {
-    "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
-    "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
-    "terminate": f"what is being sent can't be stopped without making it unknown; {HALT}",
-    "rate_limit": f"commands held back in a worker's memory are sent late, or by another worker; {HALT}",
+    "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
+    "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
+    "terminate": f"what is being sent can't be stopped without making it unknown; {HALT_ADVICE}",
+    "rate_limit": f"commands held back in a worker's memory are sent late, or by another worker; {HALT_ADVICE}",
     "time_limit": "a limit from outside would end a command in the middle of a send; see ORDERS_RETRY__BUDGET_SECONDS "
     "and ORDERS_HTTP__READ_TIMEOUT_SECONDS",
     "pool_restart": "it would end commands in the middle of a send; stop the worker with SIGTERM and start it again",
@@ -37,7 +37,7 @@ PERMITTED = {
     "pool_grow": "the number of slots is `--concurrency`; start more workers for more",
     "pool_shrink": "the number of slots is `--concurrency`; stop workers with SIGTERM for less",
     "add_consumer": "a worker's queues are given by `--queues` at its start",
-    "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT}",
+    "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT_ADVICE}",
 }
 """What ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
 APPLY = "apply"
@@ -126,6 +126,6 @@ class LookingControl(Control):
         Raises:
             Refused: always.
         """
-        raise Refused(PURGE)
+        raise Refused(PURGE_REFUSAL)
 
     discard_all = purge

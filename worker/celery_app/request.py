@@ -101,7 +101,7 @@ class OrderRequest(Request):
         asked = dict(message.headers if headers is None else headers)
         asked.pop(REFUSAL, None)
         refusal = heeded(asked, datetime.now(UTC))
-        if getattr(message, "taken_from", None) == DEFAULT_QUEUE:
+        if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
             refusal = f"name the queue: it came by Celery's default queue, and belongs on {asked.get('task')}"
             asked["eta"] = None
         super().__init__(message, *args, headers=asked, **kwargs)

@@ -125,12 +125,12 @@ class Instrumentation:
         pool = get_implementation(sender.pool_cls)
         if pool.__module__ == "celery.concurrency.prefork":
             self._shared = endpoint.share_among_processes()
-        from worker.broker.take import FOUND_LATE
+        from worker.broker.take import FALLBACK_TAKE_LISTENERS
         from worker.observability.collector import State
 
         with self._lock:
             metrics, served = self._count()
-        FOUND_LATE.append(metrics.found_late)
+        FALLBACK_TAKE_LISTENERS.append(metrics.found_late)
         wanted = self._settings.metrics
         served.register(
             State(

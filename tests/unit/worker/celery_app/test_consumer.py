@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from tests.unit.worker.celery_app.test_reconnect import consumer  # noqa: F401 - a fixture
 from worker.broker import amqp as ours
-from worker.broker.envelope_check import barred
+from worker.broker.envelope_check import rejection_reason
 from worker.celery_app.config import broker_transport
 from worker.celery_app.consumer import OrderConsumer
 from worker.settings import WorkerSettings
@@ -136,7 +136,7 @@ def test_rabbitmqs_messages_are_not_opened_before_they_are_looked_at() -> None:
     made = ours.Message(raw)
     assert made.body == small
     assert made.errors == []
-    assert barred("orders.cancel", made.headers, made.content_encoding, len(made.body)) == "it is compressed"
+    assert rejection_reason("orders.cancel", made.headers, made.content_encoding, len(made.body)) == "it is compressed"
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("amqp", "Transport"), ("amqps", "SSLTransport")])
