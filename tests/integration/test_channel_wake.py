@@ -205,5 +205,5 @@ def test_a_take_that_a_slow_server_carries_out_later_is_found(broker: Broker) ->
         channel.qos.restore_visible()
         db.hset("unacked", mapping={"mine": entry, "other": entry})
         db.zadd("unacked_index", {"mine": 1764118813.1234567, "other": 1764118813.1234569})
-        channel.qos.pay()
+        channel.qos.settle_pending()
         assert (db.hkeys("unacked"), db.llen("orders.close")) == (["other"], 1)

@@ -24,17 +24,17 @@ from worker.broker.scripts import ACK
 if TYPE_CHECKING:
     from worker.broker.channel import Channel
 
-__all__ = ["LOST_TAKES", "SERVER_TROUBLE", "QoS"]
+__all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
 
 logger = logging.getLogger(__name__)
 
 #: What an ack may end in while the server is away, loading, read-only or full.
-SERVER_TROUBLE = (redis.RedisError, OSError)
+SERVER_ERRORS = (redis.RedisError, OSError)
 
 
 #: Delivery tags whose acks found no server, by broker, until a live channel delivers them. Of the process, because a
 #: connection that is replaced shares no object with its successor.
-OWED: defaultdict[str, set[str]] = defaultdict(set)
+PENDING_ACKS: defaultdict[str, set[str]] = defaultdict(set)
 #: When takes were sent whose answers were lost, UNIX seconds, by broker; and until when each is looked for, on the
 #: monotonic clock. What such a take recorded as unacked nobody has, and it carries this time.
 LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
@@ -47,7 +47,7 @@ class QoS(RestoringQoS):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._left: dict[str, Any] = {}
+        self._undelivered_ids: dict[str, Any] = {}
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.
@@ -55,36 +55,36 @@ class QoS(RestoringQoS):
         After a loss the commands are still running and will be acked, so that requeueing them now would run them twice
         at the same time. Those that nobody runs any more stay in `unacked` until the visibility timeout.
         """
-        self._left.update((tag, _command_id(message)) for tag, message in self._delivered.items())
+        self._undelivered_ids.update((tag, _command_id(message)) for tag, message in self._delivered.items())
         try:
             if not self.channel.lost:
                 super().restore_unacked(client)
-        except SERVER_TROUBLE as trouble:
+        except SERVER_ERRORS as error:
             logger.warning(
                 "%d messages could not be put back on their queues (%s); they stay unacked and are delivered again "
                 "when their visibility timeout has passed",
                 len(self._delivered),
-                error_text(trouble),
+                error_text(error),
             )
         finally:
             self._delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
         """Take the message off the server's books; never raises while the server is away."""
-        self._settle(delivery_tag)
+        self._ack_or_defer(delivery_tag)
         self._quick_ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop the message, or put it back; one that can't be put back is left to the visibility timeout."""
         if not requeue:
-            self._settle(delivery_tag)
+            self._ack_or_defer(delivery_tag)
         elif self.channel.usable:
             # A closed channel no longer knows its exchanges, and kombu would drop the message for want of a queue.
             try:
                 self.restore_by_tag(delivery_tag, leftmost=True)
-            except SERVER_TROUBLE as trouble:
+            except SERVER_ERRORS as error:
                 logger.warning(
-                    "message %s is put back only by its visibility timeout (%s)", delivery_tag, error_text(trouble)
+                    "message %s is put back only by its visibility timeout (%s)", delivery_tag, error_text(error)
                 )
         self._quick_ack(delivery_tag)
 
@@ -94,7 +94,7 @@ class QoS(RestoringQoS):
         A server that refuses the sweep, being full or read-only, must not end the worker, as it would with kombu: an
         error that is no connection error leaves Celery's event loop for good.
         """
-        self.pay()
+        self.settle_pending()
         try:
             super().restore_visible(start=start, num=num, interval=interval)
         except redis.ResponseError as refusal:
@@ -102,57 +102,57 @@ class QoS(RestoringQoS):
                 "messages of dead workers are not put back for now, the server says: %s", error_text(refusal)
             )
 
-    def pay(self) -> None:
+    def settle_pending(self) -> None:
         """Deliver the acks that earlier found no server, and put back what lost takes recorded; what fails again stays
         owed."""
         try:
-            self._pay_acks()
-            self._put_back_lost()
-        except SERVER_TROUBLE:
+            self._send_pending_acks()
+            self._requeue_lost_takes()
+        except SERVER_ERRORS:
             return
 
-    def _pay_acks(self) -> None:
-        tags = list(OWED[self.channel.broker])
+    def _send_pending_acks(self) -> None:
+        tags = list(PENDING_ACKS[self.channel.broker_id])
         if not tags:
             return
         self._remove(tags)
-        OWED[self.channel.broker].difference_update(tags)
+        PENDING_ACKS[self.channel.broker_id].difference_update(tags)
         logger.info("%d late acks were delivered", len(tags))
 
-    def _put_back_lost(self) -> None:
+    def _requeue_lost_takes(self) -> None:
         """Put the messages of lost takes back on their queues, and not only after their visibility timeout.
 
         A server that was slow, or hung, may carry out a take after its sender has given it up: it is looked for as long
         as the visibility timeout would take.
         """
-        lost = LOST_TAKES[self.channel.broker]
+        lost = LOST_TAKES[self.channel.broker_id]
         for taken_at in list(lost):
-            for tag in self.taken_at(taken_at):
+            for tag in self.tags_taken_at(taken_at):
                 self.restore_by_tag(bytes_to_str(tag))
                 lost[taken_at] = 0.0
                 logger.warning("a message whose delivery was lost with its connection is back on its queue")
             if monotonic() > lost[taken_at]:
                 del lost[taken_at]
 
-    def _settle(self, tag: str) -> None:
+    def _ack_or_defer(self, tag: str) -> None:
         """Remove `tag` from `unacked`, through a second connection if the first is dead, or owe it."""
         try:
             try:
                 self._remove([tag])
             except self.channel.connection_errors:
                 self._remove([tag], spare=True)
-        except SERVER_TROUBLE as trouble:
-            OWED[self.channel.broker].add(tag)
+        except SERVER_ERRORS as error:
+            PENDING_ACKS[self.channel.broker_id].add(tag)
             logger.warning(
                 "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
                 "because its id is known and the stored report is the answer",
-                _command_id(self._delivered[tag]) if tag in self._delivered else self._left.get(tag, tag),
-                error_text(trouble),
+                _command_id(self._delivered[tag]) if tag in self._delivered else self._undelivered_ids.get(tag, tag),
+                error_text(error),
             )
 
     def _remove(self, tags: list[str], *, spare: bool = False) -> None:
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
-            self.channel.directly(client).script(*ACK, self.books, tags)
+            self.channel.direct_client(client).script(*ACK, self.unacked_keys, tags)
 
 
 def _command_id(message: Any) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from producers.redis.direct import DirectClient
-from worker.broker.acks import LOST_TAKES, SERVER_TROUBLE, QoS
+from worker.broker.acks import LOST_TAKES, SERVER_ERRORS, QoS
 from worker.broker.base import PURGE_REFUSAL, Refused, error_text
 from worker.broker.envelope_check import MAX_MESSAGE_BYTES
 from worker.broker.take import TakingChannel
@@ -26,17 +26,17 @@ from worker.broker.take import TakingChannel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SPARE_TIMEOUT", "Channel"]
+__all__ = ["SPARE_TIMEOUT_SECONDS", "Channel"]
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that a spare connection, opened to deliver one late ack, may take to connect and to answer. Acks are sent
 #: from the worker's event loop, which stands still meanwhile.
-SPARE_TIMEOUT = 2.0
+SPARE_TIMEOUT_SECONDS = 2.0
 
 
 @contextmanager
-def _passing_over(what: str) -> Iterator[None]:
+def _ignoring_wrong_type(what: str) -> Iterator[None]:
     """Let a key of another type than kombu's, which any sender may have made, keep no worker from starting."""
     try:
         yield
@@ -59,42 +59,42 @@ class Channel(TakingChannel):
         spare = self._connparams()
         for name in ("socket_timeout", "socket_connect_timeout"):
             if name in spare:
-                spare[name] = min(spare[name] or SPARE_TIMEOUT, SPARE_TIMEOUT)
+                spare[name] = min(spare[name] or SPARE_TIMEOUT_SECONDS, SPARE_TIMEOUT_SECONDS)
         self._spare = spare
         self._own: tuple[Any, DirectClient] | None = None
-        place = (spare.get(part) for part in ("host", "port", "path", "db"))
-        self.broker = "|".join(map(str, (*place, self.global_keyprefix, self.unacked_key)))
+        address = (spare.get(part) for part in ("host", "port", "path", "db"))
+        self.broker_id = "|".join(map(str, (*address, self.global_keyprefix, self.unacked_key)))
 
     @property
     def usable(self) -> bool:
         """Whether the channel can still speak to the server by itself."""
         return not (self.lost or self.closed)
 
-    def abandon(self) -> None:
+    def mark_lost(self) -> None:
         """Note that the connection is lost; `close` then talks to no server."""
         self.lost = True
         self.forget_take()
         self.auto_delete_queues.clear()
 
-    def connected_anew(self) -> None:
+    def on_new_connection(self) -> None:
         """Settle what an earlier connection has left."""
-        self.qos.pay()
+        self.qos.settle_pending()
 
     def forget_take(self) -> None:
         """Remember the take under way: the server may have carried it out."""
         if self._in_poll:
-            LOST_TAKES[self.broker][self._taken_at] = monotonic() + self.visibility_timeout
+            LOST_TAKES[self.broker_id][self._taken_at] = monotonic() + self.visibility_timeout
         super().forget_take()
 
     def _size(self, queue: str) -> int:
         """How many messages wait; 0 where the server calls the queue's key no list."""
-        with _passing_over(f"queue {queue}"):
+        with _ignoring_wrong_type(f"queue {queue}"):
             return int(super()._size(queue))
         return 0
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         """As kombu's, for senders who go by an exchange: a worker takes from its queues all the same."""
-        with _passing_over(f"the binding of exchange {exchange}"):
+        with _ignoring_wrong_type(f"the binding of exchange {exchange}"):
             super()._queue_bind(exchange, routing_key, pattern, queue)
 
     def _receive(self) -> bool:
@@ -102,8 +102,8 @@ class Channel(TakingChannel):
         take that has a message in its answer."""
         try:
             return bool(super()._receive())
-        except SERVER_TROUBLE as trouble:
-            logger.warning("the connection for remote control was lost (%s) and is made anew", error_text(trouble))
+        except SERVER_ERRORS as error:
+            logger.warning("the connection for remote control was lost (%s) and is made anew", error_text(error))
             self._in_listen = None
             if self.subclient.connection is not None:
                 self.subclient.connection.disconnect()
@@ -113,7 +113,7 @@ class Channel(TakingChannel):
         """Receive a broadcast; whatever is wrong with it costs this one and nothing else."""
         try:
             return super()._receive_one(c)
-        except (Empty, *SERVER_TROUBLE):
+        except (Empty, *SERVER_ERRORS):
             raise
         except Exception as fault:  # noqa: BLE001 - see above
             logger.error("a broadcast can't be read and is dropped (%s)", type(fault).__name__)  # noqa: TRY400
@@ -135,11 +135,11 @@ class Channel(TakingChannel):
         if self.closed:
             return
         try:
-            self.put_back()
+            self.return_pending_message()
             super().close()
-        except (*SERVER_TROUBLE, *self.connection_errors, AttributeError) as trouble:
-            logger.warning("the channel is closed without a word to the server: %s", trouble)
-            self.abandon()
+        except (*SERVER_ERRORS, *self.connection_errors, AttributeError) as error:
+            logger.warning("the channel is closed without a word to the server: %s", error)
+            self.mark_lost()
             super().close()
 
     def queue_purge(self, queue: str, **_options: Any) -> int:  # noqa: ARG002 - kombu's signature
@@ -166,15 +166,15 @@ class Channel(TakingChannel):
         """One client for all acks of this channel: kombu makes a new one each time, which takes longer than the ack."""
         if self._own is None or self._own[0].connection_pool is not self.pool:
             client = self._create_client()
-            self._own = client, self._over(client)
+            self._own = client, self._direct_client(client)
         return self._own[0]
 
-    def directly(self, client: Any) -> DirectClient:
+    def direct_client(self, client: Any) -> DirectClient:
         """The shorter way of a client; keys are given with their prefix."""
-        return self._own[1] if self._own is not None and self._own[0] is client else self._over(client)
+        return self._own[1] if self._own is not None and self._own[0] is client else self._direct_client(client)
 
     @staticmethod
-    def _over(client: Any) -> DirectClient:
+    def _direct_client(client: Any) -> DirectClient:
         # Not over kombu's client, which would put a prefix before the first of a script's keys and not before the rest.
         return DirectClient(redis.Redis(connection_pool=client.connection_pool))
 

@@ -24,26 +24,26 @@ class Poller(stock.MultiChannelPoller):
     def _register_BRPOP(self, channel: TakingChannel) -> None:  # noqa: N802 - kombu's name
         """Keep the channel's connection under watch and send a take when one is due."""
         if not self._client_registered(channel, channel.client, "BRPOP"):
-            if not channel.due():
+            if not channel.is_take_due():
                 return
             if channel._in_poll:
                 channel.forget_take()
             self._register(channel, channel.client, "BRPOP")
-        if not channel._in_poll and channel.due():
+        if not channel._in_poll and channel.is_take_due():
             channel._brpop_start()
 
     def on_readable(self, fileno: int) -> Any:
         """Hand what has come to its channel."""
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
         if kind == "BRPOP" and not channel._in_poll:
-            channel.listen()
+            channel.read_push()
             raise Empty
         return super().on_readable(fileno)
 
     def maybe_restore_messages(self) -> None:
         """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed
         to write to the queues."""
-        if any(set(channel.active_queues) - channel._unrecorded for channel in self._channels):
+        if any(set(channel.active_queues) - channel._no_ack_queues for channel in self._channels):
             super().maybe_restore_messages()
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:

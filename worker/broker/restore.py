@@ -34,10 +34,10 @@ __all__ = ["RestoringQoS"]
 logger = logging.getLogger(__name__)
 
 #: Entries looked at in one sweep.
-BATCH = 1000
+BATCH_SIZE = 1000
 
 
-def _of_the_entry(refusal: redis.ResponseError) -> bool:
+def _is_permanent(refusal: redis.ResponseError) -> bool:
     """Whether the server refuses a list for good, and not whatever it is asked to write just now."""
     return isinstance(refusal, redis.exceptions.NoPermissionError) or str(refusal).startswith("WRONGTYPE")
 
@@ -51,7 +51,7 @@ class RestoringQoS(stock.QoS):
         One that was taken knows its queue, `source_queue`, which is more than its sender's word for it, and its raw
         bytes, `raw_bytes`.
         """
-        taken = self.channel.just_taken
+        taken = self.channel.message_in_delivery
         if taken and delivery_tag == taken[0]:
             _, message.source_queue, message.raw_bytes = taken
             virtual.QoS.append(self, message, delivery_tag)
@@ -59,18 +59,18 @@ class RestoringQoS(stock.QoS):
             super().append(message, delivery_tag)
 
     @property
-    def books(self) -> tuple[str, str]:
+    def unacked_keys(self) -> tuple[str, str]:
         """Keys of the index and of the hash of unacked messages, with their prefix."""
-        return self._key(self.unacked_index_key), self._key(self.unacked_key)
+        return self._prefixed(self.unacked_index_key), self._prefixed(self.unacked_key)
 
-    def _key(self, name: str) -> str:
+    def _prefixed(self, name: str) -> str:
         return f"{self.channel.global_keyprefix}{name}"
 
-    def taken_at(self, moment: float) -> list[bytes]:
+    def tags_taken_at(self, moment: float) -> list[bytes]:
         """Tags of the messages that are recorded as taken at exactly this time, UNIX seconds."""
         with self.channel.conn_or_acquire() as client:
-            direct = self.channel.directly(client)
-            found: list[bytes] = direct.call("ZRANGE", self.books[0], repr(moment), repr(moment), "BYSCORE")
+            direct = self.channel.direct_client(client)
+            found: list[bytes] = direct.call("ZRANGE", self.unacked_keys[0], repr(moment), repr(moment), "BYSCORE")
         return found
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:  # noqa: ARG002
@@ -85,36 +85,41 @@ class RestoringQoS(stock.QoS):
         with self.channel.conn_or_acquire() as client:
             try:
                 with stock.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
-                    self._sweep(client, num or BATCH)
+                    self._restore_expired(client, num or BATCH_SIZE)
             except stock.MutexHeld:
                 return
 
-    def _sweep(self, client: Any, most: int) -> None:
-        direct, index = self.channel.directly(client), self.books[0]
+    def _restore_expired(self, client: Any, limit: int) -> None:
+        direct, index = self.channel.direct_client(client), self.unacked_keys[0]
         now = time()
-        self._mend(direct, now)
+        self._repair_index(direct, now)
         # The newest first, so that the oldest is the next to be taken.
-        window = (index, repr(now - self.visibility_timeout), "-inf", "BYSCORE", "REV", "LIMIT", 0, most)
+        window = (index, repr(now - self.visibility_timeout), "-inf", "BYSCORE", "REV", "LIMIT", 0, limit)
         for tag in direct.call("ZRANGE", *window):
             self.restore_by_tag(tag, client)
 
-    def _mend(self, direct: DirectClient, now: float) -> None:
+    def _repair_index(self, direct: DirectClient, now: float) -> None:
         """Have every unacked message swept some day: one that no index names, and one under a time to come."""
-        index, held = self.books
+        index, held = self.unacked_keys
         ahead = direct.call(
-            "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH
+            "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE
         )
-        astray = [*ahead, *(self._unnamed(direct) if direct.call("HLEN", held) > direct.call("ZCARD", index) else ())]
-        if not astray:
+        misplaced = [
+            *ahead,
+            *(self._tags_without_time(direct) if direct.call("HLEN", held) > direct.call("ZCARD", index) else ()),
+        ]
+        if not misplaced:
             return
-        logger.error("%d unacked messages without a time, or with one to come, are swept as if taken now", len(astray))
-        direct.call("ZADD", index, *(part for tag in astray for part in (repr(now), tag)))
+        logger.error(
+            "%d unacked messages without a time, or with one to come, are swept as if taken now", len(misplaced)
+        )
+        direct.call("ZADD", index, *(part for tag in misplaced for part in (repr(now), tag)))
 
-    def _unnamed(self, direct: DirectClient) -> list[bytes]:
-        index, held = self.books
+    def _tags_without_time(self, direct: DirectClient) -> list[bytes]:
+        index, held = self.unacked_keys
         cursor, names = b"0", list[bytes]()
-        while len(names) < BATCH:
-            cursor, rows = direct.call("HSCAN", held, cursor, "COUNT", BATCH)
+        while len(names) < BATCH_SIZE:
+            cursor, rows = direct.call("HSCAN", held, cursor, "COUNT", BATCH_SIZE)
             names += rows[0::2]
             if int(cursor) == 0:
                 break
@@ -128,23 +133,23 @@ class RestoringQoS(stock.QoS):
             redis.ResponseError: the server refuses it for now, or the books are spoilt; nothing was moved.
         """
         with self.channel.conn_or_acquire(client) as usable:
-            direct, books = self.channel.directly(usable), self.books
-            entry = direct.call("HGET", books[1], tag)
+            direct, unacked_keys = self.channel.direct_client(usable), self.unacked_keys
+            entry = direct.call("HGET", unacked_keys[1], tag)
             if entry is None:
-                direct.script(*ACK, books, [tag])
+                direct.script(*ACK, unacked_keys, [tag])
                 return
             try:
-                lists, message = self._addressed(entry)
-                keys = (*books, *map(self._key, lists))
+                lists, message = self._destination(entry)
+                keys = (*unacked_keys, *map(self._prefixed, lists))
                 direct.script(*MOVE, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
             except Exception as fault:
                 # Whatever it is, it costs this entry and nothing else, unless it is the server that is in trouble.
                 passing = isinstance(fault, redis.RedisError | OSError)
-                if passing and not (isinstance(fault, redis.ResponseError) and _of_the_entry(fault)):
+                if passing and not (isinstance(fault, redis.ResponseError) and _is_permanent(fault)):
                     raise
-                self._bury(direct, tag, entry, fault)
+                self._move_to_dead(direct, tag, entry, fault)
 
-    def _addressed(self, entry: bytes) -> tuple[list[str], str]:
+    def _destination(self, entry: bytes) -> tuple[list[str], str]:
         """The lists for a message that was unacked, and the message as it goes there."""
         payload, exchange, routing_key = loads(bytes_to_str(entry))
         for part in (payload.get("headers"), payload["properties"].get("delivery_info")):
@@ -156,13 +161,13 @@ class RestoringQoS(stock.QoS):
         priority = self.channel._get_message_priority(payload, reverse=False)
         return [self.channel._q_for_pri(queue, priority) for queue in queues], dumps(payload)
 
-    def _bury(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
+    def _move_to_dead(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
         """Move an entry as it is to the list of dead ones."""
         dead = self.unacked_key + DEAD_SUFFIX
         why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
         shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
-            moved = direct.script(*MOVE, (*self.books, self._key(dead)), (tag, entry, entry, "LPUSH"))
+            moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the server's word is all there is to know
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",

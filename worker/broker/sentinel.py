@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kombu.transport import redis as stock
 from redis.sentinel import Sentinel
 
-from worker.broker.channel import SPARE_TIMEOUT, Channel
+from worker.broker.channel import SPARE_TIMEOUT_SECONDS, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,12 @@ class SentinelChannel(Channel, stock.SentinelChannel):
         self._sentinels = [(part.hostname, part.port or self.connection.default_port) for part in parts]
         self._spare = {name: value for name, value in self._spare.items() if name not in ("host", "port")}
         # Which Sentinel is asked changes with every connection; whom they speak of does not.
-        self.broker = f"{self.master_name}|{self._spare['db']}|{self.global_keyprefix}|{self.unacked_key}"
+        self.broker_id = f"{self.master_name}|{self._spare['db']}|{self.global_keyprefix}|{self.unacked_key}"
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:
         """Yield a client over a connection of its own to whoever is master now, closed afterwards."""
-        asking = {**(self.sentinel_kwargs or {}), "socket_timeout": SPARE_TIMEOUT}
+        asking = {**(self.sentinel_kwargs or {}), "socket_timeout": SPARE_TIMEOUT_SECONDS}
         guide: Any = Sentinel(self._sentinels, sentinel_kwargs=asking, **self._spare)  # type: ignore[no-untyped-call]
         pool = guide.master_for(self.master_name).connection_pool
         try:

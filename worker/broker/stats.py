@@ -68,16 +68,18 @@ class BrokerProbe:
                     pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
             pipe.llen(self.prefix + UNACKED + DEAD_SUFFIX)
-            *told, unacked, dead_unacked = pipe.execute(raise_on_error=False)
-        width = len(told) // max(1, len(self.queues))
-        rows = [told[start : start + width] for start in range(0, len(told), width or 1)]
+            *replies, unacked, dead_unacked = pipe.execute(raise_on_error=False)
+        width = len(replies) // max(1, len(self.queues))
+        rows = [replies[start : start + width] for start in range(0, len(replies), width or 1)]
         # A key that is no list, or may not be looked at, hides its own queue and no other.
-        readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _refused(row)]
+        readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _has_error(row)]
         states = {queue: _queue_state(*row) for queue, row in readable}
-        return BrokerState(server, states, *(0 if _refused([each]) else int(each) for each in (unacked, dead_unacked)))
+        return BrokerState(
+            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, dead_unacked))
+        )
 
 
-def _refused(answers: Sequence[Any]) -> bool:
+def _has_error(answers: Sequence[Any]) -> bool:
     return any(isinstance(answer, Exception) for answer in answers)
 
 
@@ -86,9 +88,9 @@ def priority_lists(queue: str) -> list[str]:
     return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in _PRIORITIES]
 
 
-def _queue_state(dead: int, *told: Any) -> QueueState:
-    times = [at for at in map(message_enqueued_at_ms, told[1::2]) if at is not None]
-    return QueueState(sum(told[0::2]), dead, min(times, default=None))
+def _queue_state(dead: int, *replies: Any) -> QueueState:
+    times = [at for at in map(message_enqueued_at_ms, replies[1::2]) if at is not None]
+    return QueueState(sum(replies[0::2]), dead, min(times, default=None))
 
 
 def oldest_queued(app: Celery) -> Callable[[str], int | None]:

@@ -41,7 +41,7 @@ __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 logger = logging.getLogger(__name__)
 
 #: Stand for a message from the server that answers no command, and for no message at all.
-PUSH, NOTHING = object(), object()
+PUSH, NO_REPLY = object(), object()
 #: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
 FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
 
@@ -53,28 +53,28 @@ class TakingChannel(stock.Channel):
     #: Queues of commands, which hand out nothing else.
     gated_queues: Sequence[str] = ()
     #: Delivery tag, queue and bytes of the message that is being delivered.
-    just_taken: tuple[str, str, bytes] | None = None
-    _unrecorded: frozenset[str] = frozenset()
+    message_in_delivery: tuple[str, str, bytes] | None = None
+    _no_ack_queues: frozenset[str] = frozenset()
     _script_loaded = False
-    _tracked: Any = None
-    _asked: tuple[str, ...] = ()
+    _tracked_socket: Any = None
+    _take_queues: tuple[str, ...] = ()
     _take_wanted = True
     _next_take = 0.0
     #: When the take under way was sent, UNIX seconds: also what the server records of it.
     _taken_at = 0.0
     #: Whether every queue was found empty, so that the server is to say when that changes; and whether the take under
     #: way was sent although it has not said so.
-    _watching = _unasked = False
-    _trouble: str | None = None
+    _notified_when_written = _take_by_clock = False
+    _last_refusal: str | None = None
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
         """Consume as kombu does; a queue consumed without acks is taken from without a record."""
         if kwargs.get("no_ack", args[0] if args else False):
-            self._unrecorded |= {queue}
+            self._no_ack_queues |= {queue}
         self._take_wanted = True
         return super().basic_consume(queue, *args, **kwargs)
 
-    def due(self) -> bool:
+    def is_take_due(self) -> bool:
         """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""
         return self._take_wanted or monotonic() >= self._next_take
 
@@ -84,32 +84,32 @@ class TakingChannel(stock.Channel):
         if not queues:
             return
         connection = self.client.connection
-        if self._tracked is not connection._sock:
-            self._track(connection)
+        if self._tracked_socket is not connection._sock:
+            self._enable_tracking(connection)
         pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
-        self._asked = tuple(queue for queue, _ in pairs)
+        self._take_queues = tuple(queue for queue, _ in pairs)
         keys = [self.global_keyprefix + key for _, key in pairs]
         script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
-        rules = "".join(map(self._rule, self._asked))
+        rules = "".join(map(self._take_rule, self._take_queues))
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._unasked, self._take_wanted = self._watching and not self._take_wanted, False
+        self._take_by_clock, self._take_wanted = self._notified_when_written and not self._take_wanted, False
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
         arguments = (*unacked, self._taken_at, rules, self.sep, self.global_keyprefix, *COMMANDS)
         connection.send_command(*script, len(keys), *keys, *arguments)
 
-    def _rule(self, queue: str) -> str:
+    def _take_rule(self, queue: str) -> str:
         """How the script is to hand out a queue's messages."""
-        if not self.ack_emulation or queue in self._unrecorded:
+        if not self.ack_emulation or queue in self._no_ack_queues:
             return "-"
         return "+" if queue not in self.gated_queues else "?" if queue == DEFAULT_QUEUE else "="
 
-    def _track(self, connection: Any) -> None:
+    def _enable_tracking(self, connection: Any) -> None:
         """Switch key tracking on for a fresh connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
             getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
-        self._script_loaded = self._watching = False  # a new server may not know the script yet
+        self._script_loaded = self._notified_when_written = False  # a new server may not know the script yet
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
             connection.read_response()
@@ -120,10 +120,10 @@ class TakingChannel(stock.Channel):
                 refusal,
                 self.brpop_timeout,
             )
-        self._tracked = connection._sock
-        self.connected_anew()
+        self._tracked_socket = connection._sock
+        self.on_new_connection()
 
-    def connected_anew(self) -> None:
+    def on_new_connection(self) -> None:
         """Called before the first take on a connection."""
 
     def forget_take(self) -> None:
@@ -136,11 +136,11 @@ class TakingChannel(stock.Channel):
         super()._on_connection_disconnect(connection)
 
     def _read(self, connection: Any, timeout: float = 0) -> Any:
-        """Return the next answer or error, `PUSH`, or `NOTHING` if none is complete after `timeout` seconds."""
+        """Return the next answer or error, `PUSH`, or `NO_REPLY` if none is complete after `timeout` seconds."""
         try:
             answer = connection.read_response(push_request=True, timeout=timeout, disconnect_on_error=False)
         except redis.TimeoutError:
-            return NOTHING
+            return NO_REPLY
         except redis.ResponseError as refusal:
             return refusal
         except self.connection_errors:
@@ -159,12 +159,12 @@ class TakingChannel(stock.Channel):
         connection = self.client.connection
         taken = None
         try:
-            while (answer := self._read(connection)) is not NOTHING:
+            while (answer := self._read(connection)) is not NO_REPLY:
                 if answer is not PUSH:
-                    taken = self._answered(connection, answer) or taken
+                    taken = self._take_reply(connection, answer) or taken
                 elif self._in_poll:
                     # This speaks of an earlier watch; the take under way sees what was written.
-                    self._unasked = False
+                    self._take_by_clock = False
                 else:
                     self._take_wanted = True
         except self.connection_errors:
@@ -176,7 +176,7 @@ class TakingChannel(stock.Channel):
         self._deliver_taken(*taken)
         return True
 
-    def listen(self) -> None:
+    def read_push(self) -> None:
         """Read what the server sends unasked: that a queue was written to, or its farewell."""
         try:
             self._brpop_read()
@@ -185,34 +185,34 @@ class TakingChannel(stock.Channel):
             if self.qos.can_consume():
                 raise
 
-    def _answered(self, connection: Any, answer: Any) -> list[Any] | None:
+    def _take_reply(self, connection: Any, answer: Any) -> list[Any] | None:
         """Take note of the answer to a take; return the message in it, if there is one."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
-            self._refused(connection, answer)
+            self._take_refused(connection, answer)
             raise Empty
-        self._script_loaded, self._trouble = True, None
+        self._script_loaded, self._last_refusal = True, None
         self._flush_brpop_reauth()
         if not isinstance(answer, list):
-            self._watching = True
+            self._notified_when_written = True
             return None
         index, message, tag, left, *named = answer
-        self._take_wanted, self._watching = left > 0, left == 0
-        if self._unasked:
+        self._take_wanted, self._notified_when_written = left > 0, left == 0
+        if self._take_by_clock:
             for tell in FALLBACK_TAKE_LISTENERS:
                 tell()
         return [index, message, tag, *named]
 
-    def _refused(self, connection: Any, refusal: redis.ResponseError) -> None:
+    def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Take a rest after an error from the server, then try on a fresh connection; nothing was taken."""
-        if not isinstance(refusal, redis.exceptions.NoScriptError) and str(refusal) != self._trouble:
-            self._trouble = str(refusal)
+        if not isinstance(refusal, redis.exceptions.NoScriptError) and str(refusal) != self._last_refusal:
+            self._last_refusal = str(refusal)
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
 
     def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
         """Deliver the message as kombu would, or set it aside if it can't be read."""
-        queue = self._asked[index - 1]
+        queue = self._take_queues[index - 1]
         self._queue_cycle.rotate(queue)
         if tag == b"":
             logger.error(
@@ -233,15 +233,15 @@ class TakingChannel(stock.Channel):
         except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
             why = f"it can't be read ({type(fault).__name__})"
         if why:
-            self._set_aside(queue, raw, tag, why)
+            self._move_to_dead(queue, raw, tag, why)
             return
-        self.just_taken = (bytes_to_str(tag), queue, raw) if tag else None
+        self.message_in_delivery = (bytes_to_str(tag), queue, raw) if tag else None
         try:
             self.connection._deliver(payload, queue)
         finally:
-            self.just_taken = None
+            self.message_in_delivery = None
 
-    def _set_aside(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
+    def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
         """Move an unreadable message from `unacked` to `<queue>.dead`, where a person can look at it."""
         logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
         try:
@@ -253,14 +253,14 @@ class TakingChannel(stock.Channel):
         except redis.ResponseError as refusal:
             logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - the server's word is all there is to know
 
-    def put_back(self, timeout: float = 1.0) -> None:
+    def return_pending_message(self, timeout: float = 1.0) -> None:
         """Wait for the answer that is on its way, and put its message back: the channel is closing."""
         connection = self._in_poll
         if not connection:
             return
         while (answer := self._read(connection, timeout)) is PUSH:
             pass
-        if answer is NOTHING:
+        if answer is NO_REPLY:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")
         self._in_poll = None
         if isinstance(answer, list) and answer[2]:

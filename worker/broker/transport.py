@@ -121,7 +121,7 @@ else:
         def _collect(self, connection: Any) -> None:
             """Let go of a lost connection: kombu's `Connection.collect` calls this when the server has gone."""
             for lost in (*self._avail_channels, *self.channels):
-                lost.abandon()
+                lost.mark_lost()
             self.close_connection(connection)
 
     class SentinelTransport(Transport):  # type: ignore[no-redef, misc, valid-type]
