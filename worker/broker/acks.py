@@ -1,7 +1,8 @@
-"""Outliving the loss of the server: channels that close for good, and acks that find their way afterwards.
+"""Acks that find their way although the connection on which the message came is lost.
 
-Stock Celery with a message unacked and a take under way ends with `AttributeError: 'NoneType' object has no attribute
-'hostname'` when the server goes: kombu's channel closes halfway, and whoever touches it next finds no address.
+What could not be acked while the server was away is remembered in this process, and acked on the next connection. A
+take whose answer was lost is remembered as well, because the server may have carried it out: its message is put back on
+its queue.
 """
 
 # What is subclassed here is kombu's, which publishes no types.
@@ -28,34 +29,34 @@ __all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
 
 logger = logging.getLogger(__name__)
 
-#: What an ack may end in while the server is away, loading, read-only or full.
+#: What an ack may raise while the server is away, loading, read-only or full.
 SERVER_ERRORS = (redis.RedisError, OSError)
 
-
-#: Delivery tags whose acks found no server, by broker, until a live channel delivers them. Of the process, because a
-#: connection that is replaced shares no object with its successor.
+#: Delivery tags that could not be acked, by broker, until a connected channel acks them. Global in the process, because
+#: a connection that is replaced shares no object with its successor.
 PENDING_ACKS: defaultdict[str, set[str]] = defaultdict(set)
-#: When takes were sent whose answers were lost, UNIX seconds, by broker; and until when each is looked for, on the
-#: monotonic clock. What such a take recorded as unacked nobody has, and it carries this time.
+#: Takes whose answers were lost, by broker: when each was sent (UNIX seconds), and until when it is looked for (seconds
+#: on the monotonic clock). No worker has the message of such a take, and the server recorded it under that time.
 LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
 
 
 class QoS(RestoringQoS):
-    """Acks that arrive although the connection on which the message came is gone."""
+    """kombu's QoS, whose acks outlive the connection on which the message came."""
 
     channel: Channel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._undelivered_ids: dict[str, Any] = {}
+        #: Command ids of messages that were delivered on a lost connection, by delivery tag; for the log.
+        self._command_ids: dict[str, str] = {}
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.
 
         After a loss the commands are still running and will be acked, so that requeueing them now would run them twice
-        at the same time. Those that nobody runs any more stay in `unacked` until the visibility timeout.
+        at the same time. Messages that no worker executes any more stay in `unacked` until the visibility timeout.
         """
-        self._undelivered_ids.update((tag, _command_id(message)) for tag, message in self._delivered.items())
+        self._command_ids.update((tag, _command_id(message)) for tag, message in self._delivered.items())
         try:
             if not self.channel.lost:
                 super().restore_unacked(client)
@@ -70,12 +71,12 @@ class QoS(RestoringQoS):
             self._delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
-        """Take the message off the server's books; never raises while the server is away."""
+        """Remove the message from `unacked`; never raises while the server is away."""
         self._ack_or_defer(delivery_tag)
         self._quick_ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Drop the message, or put it back; one that can't be put back is left to the visibility timeout."""
+        """Drop the message, or put it back on its queue; if that fails, the visibility timeout puts it back."""
         if not requeue:
             self._ack_or_defer(delivery_tag)
         elif self.channel.usable:
@@ -89,10 +90,10 @@ class QoS(RestoringQoS):
         self._quick_ack(delivery_tag)
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Deliver the acks that are owed and put back what was taken and never came, then sweep.
+        """Settle what lost connections have left, then put back messages whose visibility timeout has passed.
 
-        A server that refuses the sweep, being full or read-only, must not end the worker, as it would with kombu: an
-        error that is no connection error leaves Celery's event loop for good.
+        A server that refuses this, being full or read-only, must not end the worker, as it would with kombu: an error
+        that is no connection error ends Celery's event loop.
         """
         self.settle_pending()
         try:
@@ -103,8 +104,8 @@ class QoS(RestoringQoS):
             )
 
     def settle_pending(self) -> None:
-        """Deliver the acks that earlier found no server, and put back what lost takes recorded; what fails again stays
-        owed."""
+        """Send the acks that could not be sent earlier, and put back the messages of lost takes; what fails again is
+        tried again later."""
         try:
             self._send_pending_acks()
             self._requeue_lost_takes()
@@ -120,10 +121,10 @@ class QoS(RestoringQoS):
         logger.info("%d late acks were delivered", len(tags))
 
     def _requeue_lost_takes(self) -> None:
-        """Put the messages of lost takes back on their queues, and not only after their visibility timeout.
+        """Put the messages of lost takes back on their queues without waiting for their visibility timeout.
 
-        A server that was slow, or hung, may carry out a take after its sender has given it up: it is looked for as long
-        as the visibility timeout would take.
+        A server that was slow, or hung, may carry out a take after its sender has given it up, so each is looked for
+        until its visibility timeout has passed.
         """
         lost = LOST_TAKES[self.channel.broker_id]
         for taken_at in list(lost):
@@ -135,7 +136,7 @@ class QoS(RestoringQoS):
                 del lost[taken_at]
 
     def _ack_or_defer(self, tag: str) -> None:
-        """Remove `tag` from `unacked`, through a second connection if the first is dead, or owe it."""
+        """Remove `tag` from `unacked`, through a second connection if the first is dead; remember it if both fail."""
         try:
             try:
                 self._remove([tag])
@@ -146,7 +147,7 @@ class QoS(RestoringQoS):
             logger.warning(
                 "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
                 "because its id is known and the stored report is the answer",
-                _command_id(self._delivered[tag]) if tag in self._delivered else self._undelivered_ids.get(tag, tag),
+                _command_id(self._delivered[tag]) if tag in self._delivered else self._command_ids.get(tag, tag),
                 error_text(error),
             )
 

@@ -1,4 +1,4 @@
-"""What a broker refuses to do with commands, and why; and a server's refusals in words."""
+"""What is refused because it would lose commands, and the text of a server's errors."""
 
 import redis
 from click import ClickException
@@ -10,10 +10,10 @@ PURGE_REFUSAL = f"refused: purging a queue would throw commands away without a r
 
 
 class Refused(ClickException):
-    """This is not done by remote control; the message says what to do instead. Celery's command line, which Click
-    runs, shows it in one line."""
+    """Raised for a request that would end or lose commands; the message says what to do instead. Celery's command line,
+    which is built with Click, shows it in one line."""
 
 
 def error_text(error: Exception) -> str:
-    """The server's own words, without the command that redis-py quotes: it may hold a whole message."""
+    """The text of an error, without the command that redis-py quotes in it: that may hold a whole message."""
     return str(unquoted(error)) if isinstance(error, redis.ResponseError) else str(error)

@@ -1,14 +1,14 @@
-"""Taking a message off its queue and recording it as unacked in one step, so that no crash can come between.
+"""Taking a message off its queue and recording it as unacked in one step, so that no crash can come between the two.
 
-kombu pops with BRPOP and writes `unacked` afterwards: a worker that dies in between takes the message along. Here one
-script does both. What BRPOP did besides, waiting for a message, is done by the server's key tracking
-(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the same script, makes the server
-send one invalidation message when any of them is next written to. It looks and watches in one step, so that nothing can
-arrive unseen between the look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s)
-finds the message, and is counted (`FALLBACK_TAKE_LISTENERS`).
+kombu pops a message with BRPOP and writes `unacked` afterwards: a worker that dies in between loses the message. Here
+one script does both (`take.lua`). BRPOP also waits for a message; in its place the server's key tracking does that
+(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the script, makes the server send one
+invalidation message when any of them is next written to. The script checks the queues and starts the tracking in one
+step, so that no message can arrive unnoticed in between. Should an invalidation be lost all the same, a take every
+`brpop_timeout` (1 s) finds the message and is counted (`FALLBACK_TAKE_LISTENERS`).
 
-The option `gated_queues` names queues of commands: what is no command of theirs goes to `<queue>.dead` as it is, by the
-same script and before anybody reads it (`worker/broker/envelope_check.py`).
+The option `gated_queues` names the queues of commands: the same script moves a message that is no command of its queue
+to `<queue>.dead` unchanged, before anybody reads it (`worker/broker/envelope_check.py`).
 """
 
 # What is subclassed here is kombu's, which publishes no types.
@@ -40,9 +40,10 @@ __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
-#: Stand for a message from the server that answers no command, and for no message at all.
+#: Read from a connection: a message that the server sent unasked, and nothing yet.
 PUSH, NO_REPLY = object(), object()
-#: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
+#: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
+#: invalidation for it.
 FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
 
 
@@ -50,36 +51,42 @@ class TakingChannel(stock.Channel):
     """A consuming channel whose take is atomic. `_in_poll` means, as in kombu, that a reply is on its way."""
 
     from_transport_options = (*stock.Channel.from_transport_options, "gated_queues")
-    #: Queues of commands, which hand out nothing else.
+    #: Queues from which only commands are delivered.
     gated_queues: Sequence[str] = ()
-    #: Delivery tag, queue and bytes of the message that is being delivered.
+    #: Delivery tag, queue and raw bytes of the message that is being delivered.
     message_in_delivery: tuple[str, str, bytes] | None = None
+    #: Queues consumed without acks, whose messages are not recorded as unacked.
     _no_ack_queues: frozenset[str] = frozenset()
     _script_loaded = False
     _tracked_socket: Any = None
+    #: The queue of each key that the last take named.
     _take_queues: tuple[str, ...] = ()
+    #: Whether a queue may hold a message, so that a take is to be sent at once.
     _take_wanted = True
+    #: When the next take is sent in any case, seconds on the monotonic clock.
     _next_take = 0.0
-    #: When the take under way was sent, UNIX seconds: also what the server records of it.
+    #: When the take in progress was sent, UNIX seconds; the server records its message under this time.
     _taken_at = 0.0
-    #: Whether every queue was found empty, so that the server is to say when that changes; and whether the take under
-    #: way was sent although it has not said so.
-    _notified_when_written = _take_by_clock = False
+    #: Whether every queue was found empty, so that the server will send an invalidation when one is written to.
+    _notified_when_written = False
+    #: Whether the take in progress was sent although no invalidation had come.
+    _take_by_clock = False
+    #: The server's last refusal of a take, so that it is logged once.
     _last_refusal: str | None = None
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
-        """Consume as kombu does; a queue consumed without acks is taken from without a record."""
+        """Consume as kombu does; messages of a queue that is consumed without acks are not recorded as unacked."""
         if kwargs.get("no_ack", args[0] if args else False):
             self._no_ack_queues |= {queue}
         self._take_wanted = True
         return super().basic_consume(queue, *args, **kwargs)
 
     def is_take_due(self) -> bool:
-        """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""
+        """Whether a take is worth sending: a queue was written to, or `brpop_timeout` has passed since the last one."""
         return self._take_wanted or monotonic() >= self._next_take
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Send a take; `_brpop_read` gets the answer."""
+        """Send a take, whose answer `_brpop_read` reads."""
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
@@ -100,13 +107,13 @@ class TakingChannel(stock.Channel):
         connection.send_command(*script, len(keys), *keys, *arguments)
 
     def _take_rule(self, queue: str) -> str:
-        """How the script is to hand out a queue's messages."""
+        """The character that tells the script how to treat a queue's messages, see `take.lua`."""
         if not self.ack_emulation or queue in self._no_ack_queues:
             return "-"
         return "+" if queue not in self.gated_queues else "?" if queue == DEFAULT_QUEUE else "="
 
     def _enable_tracking(self, connection: Any) -> None:
-        """Switch key tracking on for a fresh connection; without it a message may wait for up to `brpop_timeout`."""
+        """Switch key tracking on for a new connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
             getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
         self._script_loaded = self._notified_when_written = False  # a new server may not know the script yet
@@ -124,10 +131,10 @@ class TakingChannel(stock.Channel):
         self.on_new_connection()
 
     def on_new_connection(self) -> None:
-        """Called before the first take on a connection."""
+        """Hook for subclasses, called before the first take on a connection."""
 
     def forget_take(self) -> None:
-        """Forget the take under way, whose answer can no longer be had."""
+        """Forget the take in progress: its connection is lost, and with it the answer."""
         self._in_poll = None
 
     def _on_connection_disconnect(self, connection: Any) -> None:
@@ -144,17 +151,18 @@ class TakingChannel(stock.Channel):
         except redis.ResponseError as refusal:
             return refusal
         except self.connection_errors:
-            # Disconnected, it is connected again and watched by the next turn of the poller.
+            # The next turn of the poller connects it again and registers it.
             connection.disconnect()
             self._take_wanted = True
             raise
         return PUSH if answer is None else answer
 
     def _brpop_read(self, **_options: Any) -> bool:
-        """Read what has come; deliver a message if it is one, else raise `Empty`, as kombu's pollers want it.
+        """Read the replies that have come and deliver the message in them; raise `Empty`, as kombu's pollers expect,
+        when there is none.
 
-        Whatever the parser holds is read before the message is delivered: the socket, which the poller looks at, does
-        not tell of what was read from it together with an answer.
+        Everything that the parser holds is read before the message is delivered: the poller watches the socket, which
+        does not become readable again for data that was read from it together with an answer.
         """
         connection = self.client.connection
         taken = None
@@ -163,12 +171,12 @@ class TakingChannel(stock.Channel):
                 if answer is not PUSH:
                     taken = self._take_reply(connection, answer) or taken
                 elif self._in_poll:
-                    # This speaks of an earlier watch; the take under way sees what was written.
+                    # An invalidation of an earlier take; the take in progress sees what was written.
                     self._take_by_clock = False
                 else:
                     self._take_wanted = True
         except self.connection_errors:
-            # A message that came before the farewell is delivered; the next turn of the poller connects again.
+            # A message that came before the connection was lost is delivered; the poller's next turn connects again.
             if taken is None:
                 raise
         if taken is None:
@@ -177,16 +185,16 @@ class TakingChannel(stock.Channel):
         return True
 
     def read_push(self) -> None:
-        """Read what the server sends unasked: that a queue was written to, or its farewell."""
+        """Read what the server sends unasked: an invalidation, or the end of the connection."""
         try:
             self._brpop_read()
         except self.connection_errors:
-            # kombu's rule: a worker that wants nothing now reconnects when it does.
+            # As in kombu: a worker that can take no message now reconnects when it can.
             if self.qos.can_consume():
                 raise
 
     def _take_reply(self, connection: Any, answer: Any) -> list[Any] | None:
-        """Take note of the answer to a take; return the message in it, if there is one."""
+        """Process the answer to a take; return the message in it, if there is one."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
             self._take_refused(connection, answer)
@@ -196,29 +204,33 @@ class TakingChannel(stock.Channel):
         if not isinstance(answer, list):
             self._notified_when_written = True
             return None
-        index, message, tag, left, *named = answer
-        self._take_wanted, self._notified_when_written = left > 0, left == 0
+        index, message, tag, nonempty_lists, *task_and_id = answer
+        self._take_wanted, self._notified_when_written = nonempty_lists > 0, nonempty_lists == 0
         if self._take_by_clock:
-            for tell in FALLBACK_TAKE_LISTENERS:
-                tell()
-        return [index, message, tag, *named]
+            for listener in FALLBACK_TAKE_LISTENERS:
+                listener()
+        return [index, message, tag, *task_and_id]
 
     def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
-        """Take a rest after an error from the server, then try on a fresh connection; nothing was taken."""
+        """Log an error with which the server answered a take, and disconnect. Nothing was taken; the next take, after
+        `brpop_timeout`, uses a new connection."""
         if not isinstance(refusal, redis.exceptions.NoScriptError) and str(refusal) != self._last_refusal:
             self._last_refusal = str(refusal)
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
 
-    def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
-        """Deliver the message as kombu would, or set it aside if it can't be read."""
+    def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *task_and_id: bytes) -> None:
+        """Deliver a message as kombu would, or move it to the dead messages if it can't be read.
+
+        With an empty ``tag`` the script has moved it there already, and ``raw`` is the reason.
+        """
         queue = self._take_queues[index - 1]
         self._queue_cycle.rotate(queue)
         if tag == b"":
             logger.error(
                 "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
                 *(queue, queue, DEAD_SUFFIX, bytes_to_str(raw)),
-                *(name.decode("utf-8", "replace") or None for name in named),
+                *(name.decode("utf-8", "replace") or None for name in task_and_id),
             )
             return
         try:
@@ -230,8 +242,8 @@ class TakingChannel(stock.Channel):
                 payload["properties"]["delivery_tag"] = bytes_to_str(tag)
             if not why:
                 self.Message(payload, channel=self)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
-            why = f"it can't be read ({type(fault).__name__})"
+        except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
+            why = f"it can't be read ({type(error).__name__})"
         if why:
             self._move_to_dead(queue, raw, tag, why)
             return
@@ -242,19 +254,23 @@ class TakingChannel(stock.Channel):
             self.message_in_delivery = None
 
     def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
-        """Move an unreadable message from `unacked` to `<queue>.dead`, where a person can look at it."""
+        """Move an unreadable message from `unacked` to `<queue>.dead`, where an operator can look at it."""
         logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
         try:
             with self.conn_or_acquire() as client:
-                # One after the other: a transaction would go on to the removal although the push was refused.
+                # Not in one transaction, which would remove the message although the push was refused.
                 client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:
-            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - the server's word is all there is to know
+            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - a traceback adds nothing to the server's answer
 
     def return_pending_message(self, timeout: float = 1.0) -> None:
-        """Wait for the answer that is on its way, and put its message back: the channel is closing."""
+        """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.
+
+        Raises:
+            redis.TimeoutError: no answer came within ``timeout`` seconds.
+        """
         connection = self._in_poll
         if not connection:
             return
