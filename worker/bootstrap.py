@@ -21,17 +21,17 @@ from producers.report import Report
 from worker import settings as worker_settings
 from worker.broker.stats import oldest_queued
 from worker.celery_app import heartbeat_file
-from worker.celery_app.callbacks import address_anywhere
+from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
 from worker.celery_app.lifecycle import freeze_startup_objects, restart_on_sighup, run_with_worker
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
-from worker.celery_app.remote_control import LookingControl, guard_worker
-from worker.celery_app.request import guard_options
+from worker.celery_app.remote_control import RestrictedControl, restrict_worker
+from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
-from worker.celery_app.tasks import register
+from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
@@ -69,18 +69,18 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app = OwnSettingsCelery("worker", broker_url=settings.broker_url, result_backend=settings.result_backend)
     app.set_current()
     app.conf.update(celery_config(settings))
-    address_anywhere(app)
+    allow_foreign_queues(app)
     _guard(app, settings)
     policy = build_policy(settings)
     instrumentation = Instrumentation(app, settings, SERVED)
     executor = _built_once(lambda: build_executor(settings, policy, instrumentation))
-    register(app, executor, settings.hidden_arguments)
+    register_commands(app, executor, settings.hidden_arguments)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
     periodic = _periodic_work(app, settings, policy, instrumentation)
     run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
     instrumentation.follow_worker()
     if settings.alive_file:
-        heartbeat_file.show(Path(settings.alive_file))
+        heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
     return app
 
 
@@ -89,9 +89,9 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     allowed = settings.allowed_remote_controls
     ledger = cache(lambda: _connect_ledger(settings))
     use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
-    app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
-    guard_worker(allowed, SERVED)
-    signals.worker_init.connect(guard_options, weak=False)
+    app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
+    restrict_worker(allowed, SERVED)
+    signals.worker_init.connect(ignore_unsafe_options, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)

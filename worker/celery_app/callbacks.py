@@ -39,20 +39,20 @@ from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.following")
 
-PASSING = (
+TRANSIENT_ERRORS = (
     *(OperationalError, ConnectionError, OSError, redis.ConnectionError, redis.TimeoutError),
     *(redis.OutOfMemoryError, redis.ReadOnlyError),
 )
 """The broker is away, full, or a replica for now. Not what kombu's transports call errors of the connection: for Redis
 ``KeyError`` is among them, as for a queue that there isn't, and the message would go round without a rest."""
 
-NEVER = frozenset({403, 404, 406})
+PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
 """What RabbitMQ says of a queue or exchange that is not ours, not there, or not as it was asked for."""
 RESEND_SECONDS = 1.0
 """Between two tries to send the body of a chord while the broker takes nothing."""
 
 
-def send_next(task: Task, result: Any) -> None:
+def send_callbacks(task: Task, result: Any) -> None:
     """Send what follows an accepted command, in Celery's place.
 
     Raises:
@@ -61,22 +61,22 @@ def send_next(task: Task, result: Any) -> None:
     request = task.request
     ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
 
-    def send(link: Any, place: str, **more: Any) -> None:
-        signature(named(link, f"{request.id}/{place}"), app=task.app).apply_async((result,), **more, **ids)
+    def send(link: Any, index: str, **more: Any) -> None:
+        signature(with_stable_ids(link, f"{request.id}/{index}"), app=task.app).apply_async((result,), **more, **ids)
 
-    for place, link in enumerate(_listed(request.callbacks)):
-        _send(task, partial(send, link, f"link/{place}"), [link])
+    for index, link in enumerate(_as_list(request.callbacks)):
+        _send_or_log(task, partial(send, link, f"link/{index}"), [link])
     if request.chain:
-        _send(task, lambda: send(request.chain[-1], "chain", chain=request.chain[:-1]), request.chain)
+        _send_or_log(task, lambda: send(request.chain[-1], "chain", chain=request.chain[:-1]), request.chain)
     request.callbacks = request.chain = None
 
 
-def give_up_next(task: Task, why: str) -> None:
+def discard_callbacks(task: Task, reason: str) -> None:
     """Tell the rest of the chain, and the chord, of a message that was not executed though its id has an end: it was
     another command's. Nothing follows it."""
     request = task.request
-    error = LookupError(why)
-    _never_sent(task, request.chain, error)
+    error = LookupError(reason)
+    _fail_links(task, request.chain, error)
     if request.chord:
         task.backend.on_chord_part_return(request, states.FAILURE, error)
     request.callbacks = request.chain = request.chord = None
@@ -86,16 +86,16 @@ def send_errbacks(task: Task, error: Exception) -> None:
     """The same for a command that was not accepted. The rest of its chain is told of it by Celery."""
     request = task.request
 
-    def send(link: Any, place: str) -> None:
-        request.errbacks = [named(link, f"{request.id}/{place}")]
+    def send(link: Any, index: str) -> None:
+        request.errbacks = [with_stable_ids(link, f"{request.id}/{index}")]
         task.backend._call_task_errbacks(request, error, None)  # noqa: SLF001 - no other way
 
-    for place, link in enumerate(_listed(request.errbacks)):
-        _send(task, partial(send, link, f"link_error/{place}"), [link])
+    for index, link in enumerate(_as_list(request.errbacks)):
+        _send_or_log(task, partial(send, link, f"link_error/{index}"), [link])
     request.errbacks = None
 
 
-def named(link: Any, seed: str) -> Any:
+def with_stable_ids(link: Any, seed: str) -> Any:
     """The same signature with an id for each task in it that has none, made of ``seed`` and of what it asks for.
 
     Celery would make a new one each time that it sends it: a command that is delivered twice, or sent again by a sender
@@ -104,21 +104,21 @@ def named(link: Any, seed: str) -> Any:
     if not isinstance(link, Mapping):
         return link
     arguments, options = link.get("kwargs") or {}, link.get("options") or {}
-    parts = ("tasks", "header", "body") if link.get("subtask_type") in ("chain", "group", "chord") else ()
-    inner = {name: _all_named(arguments[name], f"{seed}/{name}") for name in parts if name in arguments}
-    if inner:
-        return {**link, "kwargs": {**arguments, **inner}}
+    part_names = ("tasks", "header", "body") if link.get("subtask_type") in ("chain", "group", "chord") else ()
+    parts = {name: _all_with_stable_ids(arguments[name], f"{seed}/{name}") for name in part_names if name in arguments}
+    if parts:
+        return {**link, "kwargs": {**arguments, **parts}}
     asked = json.dumps([seed, link.get("task"), link.get("args"), arguments], sort_keys=True, default=str)
     return {**link, "options": {"task_id": str(uuid5(NAMESPACE_OID, asked)), **options}}
 
 
-def _all_named(links: Any, seed: str) -> Any:
+def _all_with_stable_ids(links: Any, seed: str) -> Any:
     if isinstance(links, list | tuple):
-        return [named(each, f"{seed}/{place}") for place, each in enumerate(links)]
-    return named(links, seed)
+        return [with_stable_ids(each, f"{seed}/{index}") for index, each in enumerate(links)]
+    return with_stable_ids(links, seed)
 
 
-def _listed(links: Any) -> list[Any]:
+def _as_list(links: Any) -> list[Any]:
     return list(links) if isinstance(links, list | tuple) else [links] if links else []
 
 
@@ -132,8 +132,8 @@ def commands_in(link: Any) -> Iterator[str]:
     if link.get("subtask_type") not in ("chain", "group", "chord"):
         return
     for part in ("tasks", "header", "body"):
-        inner = arguments.get(part)
-        for each in inner if isinstance(inner, list | tuple) else [inner]:
+        links = arguments.get(part)
+        for each in links if isinstance(links, list | tuple) else [links]:
             yield from commands_in(each)
 
 
@@ -146,12 +146,12 @@ def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
         request.chord = body = maybe_signature(dict(chord), app=backend.app)
         send = body.delay
 
-        def delay(*args: Any, **named: Any) -> Any:
+        def delay(*args: Any, **kwargs: Any) -> Any:
             while True:
                 try:
-                    return send(*args, **named)
+                    return send(*args, **kwargs)
                 except Exception as error:
-                    if not passes(error):
+                    if not is_transient(error):
                         raise
                     logger.warning("the body of a chord is sent later (%s)", type(error).__name__)
                     time.sleep(RESEND_SECONDS)
@@ -164,19 +164,19 @@ def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
             request.chord = chord
 
 
-def passes(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same may be sent in a while. kombu calls whatever a broker refuses operational, what it always will
     refuse as well."""
-    why = error.__cause__
-    refused = isinstance(why, ChannelError) and why.code in NEVER
-    never = refused or isinstance(why, redis.exceptions.NoPermissionError) or str(why).startswith("WRONGTYPE")
-    return isinstance(error, PASSING) and not never
+    cause = error.__cause__
+    refused = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
+    never = refused or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+    return isinstance(error, TRANSIENT_ERRORS) and not never
 
 
-def _never_sent(task: Task, links: Any, error: Exception) -> None:
+def _fail_links(task: Task, links: Any, error: Exception) -> None:
     """Tell it as the result of each command among these, and the chords that they are parts of."""
     try:
-        task.backend._fail_chain(_listed(links), error)  # noqa: SLF001 - no other way
+        task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
     except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
         logger.error(  # noqa: TRY400 - its text may quote the message
             "what was to follow id=%s is malformed (%s), and not told that it is not sent",
@@ -185,11 +185,11 @@ def _never_sent(task: Task, links: Any, error: Exception) -> None:
         )
 
 
-def _send(task: Task, send: Callable[[], None], links: Any) -> None:
+def _send_or_log(task: Task, send: Callable[[], None], links: Any) -> None:
     try:
         send()
     except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
-        if passes(error):
+        if is_transient(error):
             raise Reject(f"what follows can't be sent for now ({type(error).__name__})", requeue=True) from None
         # Its text may quote arguments.
         logger.error(  # noqa: TRY400
@@ -198,19 +198,19 @@ def _send(task: Task, send: Callable[[], None], links: Any) -> None:
             task.name,
             type(error).__name__,
         )
-        _never_sent(task, links, LookupError(f"it can't be sent ({type(error).__name__})"))
+        _fail_links(task, links, LookupError(f"it can't be sent ({type(error).__name__})"))
 
 
-class Addresses(AMQP):
+class ForeignQueuesAMQP(AMQP):
     """Celery's messages, sent wherever they are addressed. Which queues are consumed from is another thing."""
 
     def Router(self, queues: Any = None, create_missing: bool | None = None) -> Router:  # noqa: ARG002, N802 - Celery's
         """As Celery's."""
-        return _AnyQueue(self.routes, queues or self.queues, app=self.app)
+        return _AnyQueueRouter(self.routes, queues or self.queues, app=self.app)
 
 
-class _AnyQueue(Router):
-    def route(self, options: Any, name: str, *args: Any, **named: Any) -> Any:
+class _AnyQueueRouter(Router):
+    def route(self, options: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         """As Celery's."""
         if options.get("serializer") not in (None, "json"):
             raise ValueError("what follows is sent as JSON alone")
@@ -219,7 +219,7 @@ class _AnyQueue(Router):
             made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
             options = {**options, "declare": [made]}
         known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
-        return super().route(options if known else {**options, "queue": DEFAULT_QUEUE}, name, *args, **named)
+        return super().route(options if known else {**options, "queue": DEFAULT_QUEUE}, name, *args, **kwargs)
 
     def expand_destination(self, route: Any) -> Any:
         """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""
@@ -230,22 +230,22 @@ class _AnyQueue(Router):
             made = self.queues.new_missing(name)
             return {
                 **({} if isinstance(route, str) else route),
-                "queue": _Others(name, made.exchange, made.routing_key),
+                "queue": _ForeignQueue(name, made.exchange, made.routing_key),
             }
 
 
-class _Others(Queue):
+class _ForeignQueue(Queue):
     """Another service's queue: taken as it is, and made as Celery makes it only where there is none."""
 
     def declare(self, nowait: bool = False, channel: Any = None) -> str:
         """Without asking for arguments that it may have been made without: RabbitMQ would refuse the message too."""
         channel = channel or self.channel
-        if not isinstance(channel, VirtualChannel) and _is_there(self.name, channel):
+        if not isinstance(channel, VirtualChannel) and _queue_exists(self.name, channel):
             return str(self.name)
         return str(super().declare(nowait=nowait, channel=channel))
 
 
-def _is_there(name: str, channel: Any) -> bool:
+def _queue_exists(name: str, channel: Any) -> bool:
     # A broker closes the channel on which it is asked for what it has not.
     asking = channel.connection.channel()
     try:
@@ -257,6 +257,6 @@ def _is_there(name: str, channel: Any) -> bool:
     return True
 
 
-def address_anywhere(app: Celery) -> None:
+def allow_foreign_queues(app: Celery) -> None:
     """Let this app send to queues that it does not consume from."""
-    app.amqp_cls = f"{__name__}:{Addresses.__name__}"
+    app.amqp_cls = f"{__name__}:{ForeignQueuesAMQP.__name__}"

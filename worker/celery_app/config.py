@@ -22,7 +22,7 @@ CONCURRENCY = 16
 
 SWEEP_SECONDS = 5
 
-HUNG_SECONDS = 3
+SENTINEL_SILENCE_SECONDS = 3
 """How long a broker behind Sentinels may be silent: the loop that takes commands stands still meanwhile."""
 
 
@@ -55,7 +55,7 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     if not is_redis(settings.broker_url):
         return {"confirm_publish": True, "connect_timeout": 5}
     # Behind Sentinels a server that hangs has a successor after seconds: it is not worth waiting for (m).
-    patience = HUNG_SECONDS if is_sentinel(settings.broker_url) else 10
+    timeout = SENTINEL_SILENCE_SECONDS if is_sentinel(settings.broker_url) else 10
     return {
         **for_celery(settings.broker_url).options,
         "visibility_timeout": visibility_timeout(settings),
@@ -68,9 +68,9 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
         # Nothing but commands comes out of them; the stock transport does not know the word.
         **({} if settings.stock_transport else {"gated_queues": SERVED}),
         "socket_keepalive": True,
-        "socket_connect_timeout": min(5, patience),
-        "socket_timeout": patience,
-        "health_check_interval": patience,
+        "socket_connect_timeout": min(5, timeout),
+        "socket_timeout": timeout,
+        "health_check_interval": timeout,
     }
 
 

@@ -36,14 +36,14 @@ from worker.celery_app.request import REQUEST
 logger = logging.getLogger("orders.dead")
 
 
-RETRY_SECONDS = 0.5
+RECONNECT_SECONDS = 0.5
 """Between two tries to connect to the broker: little work for a server that comes back, and a short time for a close to
 wait."""
-TELL_SECONDS = 10.0
+LOG_EVERY_SECONDS = 10.0
 """How often the log says that the broker is away."""
 
 
-class Handing(Exception):
+class PoolRefusedTask(Exception):
     """The pool did not take a command that it was handed: no fault of the message's."""
 
 
@@ -57,19 +57,19 @@ class OrderConsumer(Consumer):
         worker_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        def hand(request: Any) -> Any:
+        def submit(request: Any) -> Any:
             try:
                 return on_task_request(request)
             except RecursionError:  # of headers that are too deep for the pipe to a child
                 raise
             except Exception as error:
-                raise Handing from error
+                raise PoolRefusedTask from error
 
-        super().__init__(hand, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
+        super().__init__(submit, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's own, with other waits: it hands the rest of the work to this method of the connection."""
-        conn.ensure_connection = evenly(conn.ensure_connection)
+        conn.ensure_connection = at_even_intervals(conn.ensure_connection)
         return super().ensure_connected(conn)
 
     def update_strategies(self) -> None:
@@ -86,14 +86,14 @@ class OrderConsumer(Consumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
-            message.source_queue = self._queue_of(message)
-            why = self._barred(message)
+            message.source_queue = self._source_queue(message)
+            why = self._rejection_reason(message)
             if why:
-                self._keep(message, why)
+                self._move_to_dead(message, why)
                 return
             try:
                 handle(message)
-            except Handing as error:
+            except PoolRefusedTask as error:
                 raise error.__cause__ or error from None
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message comes again.
@@ -103,7 +103,7 @@ class OrderConsumer(Consumer):
 
         return on_task_received
 
-    def _queue_of(self, message: Any) -> str:
+    def _source_queue(self, message: Any) -> str:
         """The queue that it was taken from. What the message itself says is the sender's word."""
         known = getattr(message, "source_queue", None)
         info = message.delivery_info or {}
@@ -113,37 +113,37 @@ class OrderConsumer(Consumer):
         return str(known or info.get("routing_key") or "unknown")
 
     @staticmethod
-    def _barred(message: Any) -> str | None:
+    def _rejection_reason(message: Any) -> str | None:
         # On Redis the server has looked at it already, and knows its size; kombu's body is decoded from base64.
         size = len(getattr(message, "raw_bytes", None) or message.body or "")
         return rejection_reason(message.source_queue, message.headers, message.content_encoding, size)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
         """No task is named in it."""
-        if self._keep(message, "it names no task"):
+        if self._move_to_dead(message, "it names no task"):
             signals.task_rejected.send(sender=self, message=message, exc=None)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """It names a task, and is no message for one."""
-        if self._keep(message, f"it is no task message ({type(exc).__name__})"):
+        if self._move_to_dead(message, f"it is no task message ({type(exc).__name__})"):
             signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Its content is not JSON."""
-        self._keep(message, f"its content can't be decoded ({type(exc).__name__})")
+        self._move_to_dead(message, f"its content can't be decoded ({type(exc).__name__})")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """It is the task of a queue that only looks like one of ours."""
-        if self._keep(message, "no worker has this task"):
-            name, command_id = _named(message)
+        if self._move_to_dead(message, "no worker has this task"):
+            name, command_id = _task_and_id(message)
             signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=command_id)
 
-    def _keep(self, message: Any, why: str) -> bool:
+    def _move_to_dead(self, message: Any, why: str) -> bool:
         """Put it on its queue's list of dead messages, then acknowledge it; False when it could not be kept."""
-        queue = self._queue_of(message)
-        name, command_id = _named(message)
+        queue = self._source_queue(message)
+        name, command_id = _task_and_id(message)
         try:
-            self._put_aside(message, queue + DEAD_SUFFIX)
+            self._push_to_dead(message, queue + DEAD_SUFFIX)
         except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
             # Unacknowledged it comes again, to this worker or another.
             logger.error(  # noqa: TRY400 - the error's text may quote the message
@@ -165,7 +165,7 @@ class OrderConsumer(Consumer):
         message.ack_log_error(logger, self.connection_errors)
         return True
 
-    def _put_aside(self, message: Any, queue: str) -> None:
+    def _push_to_dead(self, message: Any, queue: str) -> None:
         """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
         if hasattr(message.channel, "conn_or_acquire"):
             raw = getattr(message, "raw_bytes", None) or dumps(message.serializable())
@@ -185,26 +185,26 @@ class OrderConsumer(Consumer):
             )
 
 
-def _named(message: Any) -> tuple[str | None, str | None]:
+def _task_and_id(message: Any) -> tuple[str | None, str | None]:
     """Task and id by the headers, where they are words."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     task, command_id = headers.get("task"), headers.get("id")
     return (task if isinstance(task, str) else None), (command_id if isinstance(command_id, str) else None)
 
 
-def evenly(ensure: Callable[..., Any]) -> Callable[..., Any]:
+def at_even_intervals(ensure: Callable[..., Any]) -> Callable[..., Any]:
     """kombu's ``ensure_connection`` with a try every half second, of which the log is told now and then."""
 
     def ensure_connection(errback: Callable[[Exception, float], None], *limits: Any, **options: Any) -> Any:
-        told = float("-inf")
+        logged_at = float("-inf")
 
-        def tell(error: Exception, interval: float) -> None:
-            nonlocal told
-            if monotonic() - told >= TELL_SECONDS:
-                told = monotonic()
+        def log_sometimes(error: Exception, interval: float) -> None:
+            nonlocal logged_at
+            if monotonic() - logged_at >= LOG_EVERY_SECONDS:
+                logged_at = monotonic()
                 errback(error, interval)
 
-        waits = {"interval_start": RETRY_SECONDS, "interval_step": 0, "interval_max": RETRY_SECONDS}
-        return ensure(tell, *limits, **{**options, **waits})
+        waits = {"interval_start": RECONNECT_SECONDS, "interval_step": 0, "interval_max": RECONNECT_SECONDS}
+        return ensure(log_sometimes, *limits, **{**options, **waits})
 
     return ensure_connection

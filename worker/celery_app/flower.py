@@ -27,15 +27,15 @@ DEFAULTS = {
 
 LOOPBACK = "127.0.0.1"
 
-RESULTS = ("task.result", "task.result_wait")
+RESULT_OPERATIONS = ("task.result", "task.result_wait")
 """Flower's operations that end in a task's result."""
 HEARTBEAT_SECONDS = 2.0
 """A worker's own, unless its command line says otherwise; every heartbeat tells it."""
-LONGEST_SLEEP = 5.0
+MAX_SLEEP_SECONDS = 5.0
 """Seconds between tries to listen again."""
-TOLD_BY_VENUE = ("venue_message", "result", "positions")
+VENUE_FIELDS = ("venue_message", "result", "positions")
 """Fields of a report that hold the venue's own words."""
-ERROR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
+ORDER_ERROR_REPR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
 
 
 def is_flower() -> bool:
@@ -52,10 +52,10 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
         _guard(blocking.BlockingOperationRunner, allowed, hidden)
     command: Any = sys.modules.get("flower.command")
     if command is not None:
-        _keep_to_loopback(command)
+        _listen_on_loopback(command)
     events: Any = sys.modules.get("flower.events")
     if events is not None:
-        _list_the_gone(events.EventsState)
+        _list_offline_workers(events.EventsState)
         events.time = ShortSleeps()
 
 
@@ -71,7 +71,7 @@ def use_stock_transport_name(app: Celery) -> None:
         app.conf.broker_transport = None
 
 
-def _keep_to_loopback(command: Any) -> None:
+def _listen_on_loopback(command: Any) -> None:
     """Without a login Flower listens on this machine alone, unless told an address: stock listens on every one, and
     shows everybody who is sending what. A login (``basic_auth``, ``auth``) leaves it at stock's."""
     stock = command.apply_options
@@ -100,10 +100,10 @@ class ShortSleeps:
     @staticmethod
     def sleep(seconds: float) -> None:
         """Sleep, but not for long."""
-        time.sleep(min(seconds, LONGEST_SLEEP))
+        time.sleep(min(seconds, MAX_SLEEP_SECONDS))
 
 
-def _list_the_gone(state: Any) -> None:
+def _list_offline_workers(state: Any) -> None:
     """A worker is listed whatever was first heard of it, also if that was its end; and as online for no longer than its
     next heartbeat may take. Stock Flower leaves out one whose end alone it heard, and when a command of it ends after
     that word, shows it online for two minutes."""
@@ -143,19 +143,19 @@ def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None
         answer = await stock(self, operation, target, guarded, *args, **options)
         if isinstance(answer, Refused):
             raise HTTPError(403, "%s", str(answer))
-        return shown_result(answer) if operation in RESULTS and hidden else answer
+        return redacted_result(answer) if operation in RESULT_OPERATIONS and hidden else answer
 
     runner.run = run
 
 
-def shown_result(answer: Any) -> Any:
+def redacted_result(answer: Any) -> Any:
     """Flower's answer about a task's result, fit to be seen: a report without what the venue told, and of an error its
     kind, outcome and reason."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, Mapping):
-        told = {name: STARS if name in TOLD_BY_VENUE and value else value for name, value in result.items()}
+        told = {name: STARS if name in VENUE_FIELDS and value else value for name, value in result.items()}
         return {**answer, "result": told}
     if isinstance(result, str):
-        error = ERROR.match(result)
+        error = ORDER_ERROR_REPR.match(result)
         return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}
     return answer

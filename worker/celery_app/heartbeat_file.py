@@ -13,17 +13,17 @@ from celery import signals
 logger = logging.getLogger("orders.alive")
 
 
-def show(path: Path) -> None:
+def touch_on_heartbeat(path: Path) -> None:
     """Touch ``path`` with every heartbeat that a worker of this process sends. A disk that refuses ends no worker."""
-    trouble: list[str] = []
+    last_error: list[str] = []
 
     def touch(**_: object) -> None:
         try:
             path.touch()
-            trouble.clear()
+            last_error.clear()
         except OSError as error:
-            if not trouble:
+            if not last_error:
                 logger.warning("%s can't be touched (%s): a health check will find it too old", path, error.strerror)
-            trouble[:] = [str(error)]
+            last_error[:] = [str(error)]
 
     signals.heartbeat_sent.connect(touch, weak=False)

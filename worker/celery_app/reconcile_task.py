@@ -21,7 +21,7 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     """
 
     def run(*arguments: Any, **named: Any) -> list[dict[str, Any]]:
-        command_id = _asked(*arguments, **named)
+        command_id = _command_id_of(*arguments, **named)
         try:
             return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])
         except NoSuchCommand as error:
@@ -42,7 +42,7 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     )
 
 
-def _asked(*arguments: Any, **named: Any) -> str | None:
+def _command_id_of(*arguments: Any, **named: Any) -> str | None:
     """Which command's reconcile a message asks for. Python's own refusal of arguments would quote them in the log."""
     if len(arguments) + len(named) > 1 or named.keys() - {"command_id"}:
         raise LookupError("it takes command_id, and nothing else")

@@ -20,7 +20,7 @@ from worker.broker.base import HALT_ADVICE, PURGE_REFUSAL, Refused
 
 logger = logging.getLogger("orders.remote")
 
-NEVER = {
+ALWAYS_REFUSED = {
     "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
     "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
     "terminate": f"what is being sent can't be stopped without making it unknown; {HALT_ADVICE}",
@@ -32,7 +32,7 @@ NEVER = {
     "election": "no worker needs it here, and it makes workers send tasks",
 }
 """What no setting allows, and why."""
-PERMITTED = {
+REFUSED_UNLESS_ALLOWED = {
     "shutdown": "stop a worker with SIGTERM where it runs",
     "pool_grow": "the number of slots is `--concurrency`; start more workers for more",
     "pool_shrink": "the number of slots is `--concurrency`; stop workers with SIGTERM for less",
@@ -43,29 +43,29 @@ PERMITTED = {
 APPLY = "apply"
 """Also for ``ORDERS_REMOTE_CONTROL``: sending commands from Flower."""
 
-_STOCK: dict[str, Callable[..., Any]] = dict(Panel.data)
+_STOCK_HANDLERS: dict[str, Callable[..., Any]] = dict(Panel.data)
 
 
 def refusal(command: str, allowed: frozenset[str]) -> str | None:
     """Why a remote control command is refused, as a sentence; None when it is not."""
-    why = NEVER.get(command) or (None if command in allowed else PERMITTED.get(command))
+    why = ALWAYS_REFUSED.get(command) or (None if command in allowed else REFUSED_UNLESS_ALLOWED.get(command))
     if why is None:
         return None
-    setting = f" (allowed by ORDERS_REMOTE_CONTROL={command})" if command in PERMITTED else ""
+    setting = f" (allowed by ORDERS_REMOTE_CONTROL={command})" if command in REFUSED_UNLESS_ALLOWED else ""
     return f"refused: {command} is not done by remote control{setting}: {why}"
 
 
-def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
+def restrict_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
     """Replace this process's handlers of remote control commands by ones that refuse what is not allowed."""
     # Workers can be addressed by a pattern. Matching a regular expression can take for ever, and the loop that takes
     # messages with it; no program of Celery's sends one.
     matcher.register("pcre", _matches_nothing)
-    for command in (*NEVER, *PERMITTED):
+    for command in (*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED):
         why = refusal(command, allowed)
-        Panel.data[command] = _refuser(command, why) if why else _STOCK[command]
-    Panel.data["stats"] = _stats
+        Panel.data[command] = _refusing_handler(command, why) if why else _STOCK_HANDLERS[command]
+    Panel.data["stats"] = _stats_without_passwords
     if "add_consumer" in allowed:
-        Panel.data["add_consumer"] = _adder(queues)
+        Panel.data["add_consumer"] = _add_consumer_handler(queues)
 
 
 def _matches_nothing(*_: Any) -> bool:
@@ -73,7 +73,7 @@ def _matches_nothing(*_: Any) -> bool:
     return False
 
 
-def _refuser(command: str, why: str) -> Callable[..., dict[str, str]]:
+def _refusing_handler(command: str, why: str) -> Callable[..., dict[str, str]]:
     def refuse(state: Any, **_: Any) -> dict[str, str]:  # noqa: ARG001 - Celery's signature
         logger.warning("remote control: %s %s", command, why)
         return {"error": why}
@@ -81,30 +81,32 @@ def _refuser(command: str, why: str) -> Callable[..., dict[str, str]]:
     return refuse
 
 
-def _adder(queues: tuple[str, ...]) -> Callable[..., Any]:
+def _add_consumer_handler(queues: tuple[str, ...]) -> Callable[..., Any]:
     """Consuming from a foreign queue would take its messages, and set them aside as unreadable."""
 
     def add_consumer(state: Any, queue: str = "", **_: Any) -> Any:
         if queue not in queues:
             return {"error": f"refused: {str(queue)[:64]!r} is no queue of commands; there are {', '.join(queues)}"}
-        return _STOCK["add_consumer"](state, queue=queue)
+        return _STOCK_HANDLERS["add_consumer"](state, queue=queue)
 
     return add_consumer
 
 
-def _stats(state: Any, **options: Any) -> Any:
+def _stats_without_passwords(state: Any, **options: Any) -> Any:
     """The stock answer repeats the broker's options, the Sentinels' password among them."""
-    return censored(_STOCK["stats"](state, **options))
+    return without_passwords(_STOCK_HANDLERS["stats"](state, **options))
 
 
-def censored(value: Any) -> Any:
+def without_passwords(value: Any) -> Any:
     """The same with every password in it, however deep, struck out."""
     if not isinstance(value, dict):
         return value
-    return {key: STARS if "password" in str(key) and found else censored(found) for key, found in value.items()}
+    return {
+        key: STARS if "password" in str(key) and found else without_passwords(found) for key, found in value.items()
+    }
 
 
-class LookingControl(Control):
+class RestrictedControl(Control):
     """The sender's side of remote control: refuses before anything is broadcast."""
 
     allowed: frozenset[str] = frozenset()

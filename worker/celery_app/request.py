@@ -25,16 +25,16 @@ logger = logging.getLogger("orders.request")
 
 REQUEST = f"{__name__}:OrderRequest"
 """What a task names as its ``Request`` to be a command's."""
-LATEST = timedelta(days=1)
+MAX_ETA_DELAY = timedelta(days=1)
 """How far from now a command may be due: a worker holds it in its memory until then."""
-DEEPEST = 100
+MAX_NESTING = 100
 """Of lists and objects within one another in a message. Pickle takes some hundreds, a command is flat."""
-REFUSAL = "orders_refusal"
+REFUSAL_KEY = "orders_refusal"
 """In a task's request: why its envelope lets it end in a refusal, in words; else absent."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
-NOT_HEEDED = {
+IGNORED_OPTIONS = {
     "time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
     "soft_time_limit": f"it would end a command in the middle of a send; {BOUNDS}",
     "autoscale": "it may end a command in the middle of a send, and threads can't be scaled; the number of slots is "
@@ -43,16 +43,16 @@ NOT_HEEDED = {
 """Options of Celery's worker that no worker of commands may follow, and why."""
 
 
-def guard_options(sender: Any, **_: Any) -> None:
+def ignore_unsafe_options(sender: Any, **_: Any) -> None:
     """For the signal ``worker_init``, which comes before the pool is made."""
-    for name, why in NOT_HEEDED.items():
+    for name, why in IGNORED_OPTIONS.items():
         if getattr(sender, name, None) or sender.options.get(name):
             logger.warning("--%s is not heeded: %s", name.replace("_", "-"), why)
             setattr(sender, name, None)
             sender.options[name] = None
 
 
-def heeded(headers: dict[str, Any], now: datetime) -> str | None:
+def normalize_dates(headers: dict[str, Any], now: datetime) -> str | None:
     """Change ``eta`` and ``expires`` in a message's headers into what Celery can read, or into nothing.
 
     Returns why they can't be heeded, None when they can. Dates are ISO 8601; without a zone they are UTC.
@@ -63,19 +63,19 @@ def heeded(headers: dict[str, Any], now: datetime) -> str | None:
         if given is None:
             continue
         try:
-            at = utc(given)
+            at = parse_utc(given)
         except (ValueError, OverflowError):
             headers[name], refusal = None, refusal or f"its {name} is no date in ISO 8601 that UTC knows"
             continue
         headers[name] = at.isoformat()
         if name == "eta" and at <= now:
             headers[name] = None
-        elif name == "eta" and at > now + LATEST:
-            headers[name], refusal = None, f"its eta is more than {LATEST.days * 24} h from now; send it later"
+        elif name == "eta" and at > now + MAX_ETA_DELAY:
+            headers[name], refusal = None, f"its eta is more than {MAX_ETA_DELAY.days * 24} h from now; send it later"
     return refusal
 
 
-def utc(given: Any) -> datetime:
+def parse_utc(given: Any) -> datetime:
     """A date as Celery writes it.
 
     Raises:
@@ -87,11 +87,13 @@ def utc(given: Any) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _nested(value: Any, left: int) -> bool:
+def _is_nested_deeper(value: Any, left: int) -> bool:
     """Whether lists and objects are more than so many deep."""
     if not isinstance(value, dict | list | tuple):
         return False
-    return left == 0 or any(_nested(each, left - 1) for each in (value.values() if isinstance(value, dict) else value))
+    return left == 0 or any(
+        _is_nested_deeper(each, left - 1) for each in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 class OrderRequest(Request):
@@ -99,14 +101,14 @@ class OrderRequest(Request):
 
     def __init__(self, message: Any, *args: Any, headers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         asked = dict(message.headers if headers is None else headers)
-        asked.pop(REFUSAL, None)
-        refusal = heeded(asked, datetime.now(UTC))
+        asked.pop(REFUSAL_KEY, None)
+        refusal = normalize_dates(asked, datetime.now(UTC))
         if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
             refusal = f"name the queue: it came by Celery's default queue, and belongs on {asked.get('task')}"
             asked["eta"] = None
         super().__init__(message, *args, headers=asked, **kwargs)
         if refusal:
-            self._request_dict[REFUSAL] = refusal
+            self._request_dict[REFUSAL_KEY] = refusal
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under it: Celery would never acknowledge it, and lose a slot each time it comes.
             raise ValueError("its id is no word")
@@ -114,7 +116,7 @@ class OrderRequest(Request):
         if not (isinstance(arguments, list) and isinstance(named, dict) and isinstance(follows or {}, dict)):
             # The pool would fail at it outside of the task: the message would be gone without an end, or its slot lost.
             raise TypeError("its parts are no list, object and object")
-        if _nested(self._request_dict, DEEPEST) or _nested(follows, DEEPEST):
+        if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(follows, MAX_NESTING):
             # The pipe to a child of a pool of processes takes nothing so deep, and its slot would be lost.
             raise ValueError("it is nested too deeply")
         # A sender may call its task anything; whoever watches should see what it is.

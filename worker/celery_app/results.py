@@ -38,27 +38,27 @@ logger = logging.getLogger("orders.results")
 STORE = read_script("worker.celery_app", "store_result.lua")
 
 RANKS = {"unknown": 1, "not_sent": 2, "rejected": 3, "accepted": 4}
-OF_A_COMMAND = 10
+MUTATING_RANK_BONUS = 10
 """More than any report of a query: a command that changes something has the last word on its id."""
 
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+MALFORMED_CHAIN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What Celery ends in that takes for granted that a chain is well made."""
-WAS_SENT = "was_sent"
+WAS_SENT_ATTRIBUTE = "was_sent"
 """The app's attribute that :func:`use_report_backends` sets."""
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """Between two tries while the server is away."""
 
 
-class _Reports(Unsubscribed):
+class _ReportStore(Unsubscribed):
     """Over Celery's Redis backends."""
 
-    _ending: Any = None
+    _ending_request: Any = None
     """The request whose own end is being stored, as opposed to that of what was to follow it."""
-    _unsent: frozenset[str] = frozenset()
+    _unsent_ids: frozenset[str] = frozenset()
     """Ids of the commands in a chord's body that is given up."""
 
     def store_result(
-        self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **named: Any
+        self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         """As Celery's. What it would store by itself under a command's id is told as never sent, or not at all."""
         if state == states.REVOKED and _task_name(request) in ("", *COMMANDS):
@@ -66,20 +66,20 @@ class _Reports(Unsubscribed):
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
         if isinstance(result, Exception) and state in states.PROPAGATE_STATES and not _is_report(result, task_id):
-            if request is not None and request is self._ending:
+            if request is not None and request is self._ending_request:
                 if _task_name(request) in COMMANDS:
                     logger.error("%s is no report of id=%s, and not stored", type(result).__name__, task_id)
                     return self.encode_result(result, state)
-            elif task_id in self._unsent or _task_name(request) in COMMANDS:
-                result = _never_sent(result)
+            elif task_id in self._unsent_ids or _task_name(request) in COMMANDS:
+                result = _chain_broken(result)
             if isinstance(result, ChainBroken) and self._was_sent(task_id):
                 logger.info("id=%s is not told as never sent: it was, in another way", task_id)
                 return self.encode_result(result, state)
-        return super().store_result(task_id, result, state, traceback, request, **named)  # type: ignore[misc]
+        return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
     def _was_sent(self: Any, task_id: str) -> bool:
         """Whether the ledger knows it, which may not have its report yet."""
-        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT, _never_sent_before)
+        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT_ATTRIBUTE, _no_ledger)
         try:
             return asked(task_id)
         except (redis.RedisError, OSError):
@@ -104,7 +104,7 @@ class _Reports(Unsubscribed):
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        arguments = (value, int(expires or 0), _worth(result, state, task_id), json.dumps(task_id))
+        arguments = (value, int(expires or 0), _rank(result, state, task_id), json.dumps(task_id))
         if not self.ensure(self._store, (self.get_key_for_task(task_id), *arguments)):
             logger.info("%s is not stored for id=%s: what stands there is the better word", state, task_id)
         return result
@@ -116,12 +116,12 @@ class _Reports(Unsubscribed):
         return isinstance(exc, redis.RedisError | OSError)
 
     def mark_as_done(
-        self: Any, task_id: str, result: Any, request: Any = None, store_result: bool = True, **named: Any
+        self: Any, task_id: str, result: Any, request: Any = None, store_result: bool = True, **kwargs: Any
     ) -> None:
         """As Celery's. A command's report is stored although its sender means to ignore it."""
-        if request is not None and _worth(result, states.SUCCESS, task_id):
+        if request is not None and _rank(result, states.SUCCESS, task_id):
             request.ignore_result, store_result = False, True
-        super().mark_as_done(task_id, result, request, store_result, **named)  # type: ignore[misc] # of Celery's
+        super().mark_as_done(task_id, result, request, store_result, **kwargs)  # type: ignore[misc] # of Celery's
 
     def mark_as_failure(
         self: Any,
@@ -130,21 +130,21 @@ class _Reports(Unsubscribed):
         traceback: Any = None,
         request: Any = None,
         store_result: bool = True,
-        **named: Any,
+        **kwargs: Any,
     ) -> None:
         """As Celery's, which also tells the rest of a chain. A malformed one must not raise here: the message would
         stay unacknowledged, and its slot taken for as long as the worker lives."""
-        before, self._ending = self._ending, request
+        previous, self._ending_request = self._ending_request, request
         try:
             super().mark_as_failure(  # type: ignore[misc] # of Celery's backends
-                task_id, exc, traceback, request, store_result or _is_report(exc, task_id), **named
+                task_id, exc, traceback, request, store_result or _is_report(exc, task_id), **kwargs
             )
-        except MALFORMED as error:
+        except MALFORMED_CHAIN_ERRORS as error:
             logger.error(  # noqa: TRY400 - its text may quote the message
                 "what was to follow id=%s is malformed (%s), and not told that it failed", task_id, type(error).__name__
             )
         finally:
-            self._ending = before
+            self._ending_request = previous
 
     def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
         """As Celery's, for a chord whose body is not sent."""
@@ -152,24 +152,24 @@ class _Reports(Unsubscribed):
         if isinstance(exc, Exception) and exc.__cause__ is None and isinstance(raised, OrderError):
             # Celery tells a nested header's failure in words alone.
             exc.__cause__ = raised
-        before, self._unsent = self._unsent, frozenset(commands_in(callback))
+        previous, self._unsent_ids = self._unsent_ids, frozenset(commands_in(callback))
         try:
-            for command_id in self._unsent:
+            for command_id in self._unsent_ids:
                 # Celery tells the first of a chain at most.
                 self.store_result(command_id, exc or raised, states.FAILURE)
             return super().chord_error_from_stack(callback, exc)  # type: ignore[misc] # of Celery's backends
         finally:
-            self._unsent = before
+            self._unsent_ids = previous
 
-    def on_chord_part_return(self: Any, request: Any, state: str, result: Any, *args: Any, **named: Any) -> None:
+    def on_chord_part_return(self: Any, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
         """As Celery's, and never raises, for the same reason. A part is counted once, however often it is told."""
         while True:
             try:
                 with resend_chord_body(self, request):
-                    super().on_chord_part_return(request, state, result, *args, **named)  # type: ignore[misc]
+                    super().on_chord_part_return(request, state, result, *args, **kwargs)  # type: ignore[misc]
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
                 logger.warning("the chord of id=%s is told of its end later (%s)", request.id, type(error).__name__)
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
                 logger.error(  # noqa: TRY400 - its text may quote the message
                     "the chord of id=%s can't be told of its end (%s); its report stands",
@@ -188,18 +188,18 @@ class _Reports(Unsubscribed):
         return self.directly().call("GET", key)
 
 
-class ReportBackend(_Reports, RedisBackend):
+class ReportBackend(_ReportStore, RedisBackend):
     """Celery's Redis backend."""
 
 
-class SentinelReportBackend(_Reports, SentinelBackend):
+class SentinelReportBackend(_ReportStore, SentinelBackend):
     """Celery's Redis backend behind Sentinels."""
 
 
 def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
     """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app. ``was_sent`` tells of an id
     whether its command was begun, or is enqueued."""
-    setattr(app, WAS_SENT, was_sent or _never_sent_before)
+    setattr(app, WAS_SENT_ATTRIBUTE, was_sent or _no_ledger)
     app.loader.override_backends = {
         **app.loader.override_backends,
         "redis": f"{__name__}:ReportBackend",
@@ -208,11 +208,11 @@ def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = No
     }
 
 
-def _never_sent_before(_: str) -> bool:
+def _no_ledger(_: str) -> bool:
     return False
 
 
-def _worth(result: Any, state: str, task_id: str) -> int:
+def _rank(result: Any, state: str, task_id: str) -> int:
     """How good a word on this command a result is; 0: none. As `worth` in the script."""
     report = result
     if state == states.FAILURE and isinstance(result, Mapping):
@@ -223,14 +223,14 @@ def _worth(result: Any, state: str, task_id: str) -> int:
     outcome = report.get("outcome")
     if (outcome == "accepted") is not (state == states.SUCCESS) or outcome not in RANKS:
         return 0
-    return RANKS[outcome] + (0 if report.get("command") == Positions.name else OF_A_COMMAND)
+    return RANKS[outcome] + (0 if report.get("command") == Positions.name else MUTATING_RANK_BONUS)
 
 
 def _is_report(error: Exception, task_id: str) -> bool:
     return isinstance(error, OrderError) and error.report.get("command_id") == task_id
 
 
-def _never_sent(error: Exception) -> ChainBroken:
+def _chain_broken(error: Exception) -> ChainBroken:
     """What is stored under the id of a command that is not sent because of this."""
     if isinstance(error, ChainBroken):
         return error

@@ -13,8 +13,8 @@ from producers.redaction import HIDDEN, hidden_values, without
 from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
-from worker.celery_app.callbacks import give_up_next, send_errbacks, send_next
-from worker.celery_app.request import REFUSAL, REQUEST, utc
+from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
+from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
@@ -39,20 +39,20 @@ class OrderTask(Task):
         return self.run(*args, **kwargs)
 
 
-def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
+def register_commands(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
     """Register the task of every command; ``executor`` is asked for at the first execution. ``hidden`` names the
     arguments whose values are not shown."""
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         report = _execute(task, executor(), args, kwargs)
         if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
-            give_up_next(task, f"id {task.request.id} belongs to another command, so this one was not executed")
+            discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
-            result = finish(report, hidden_values(kwargs, task.hidden))
+            result = result_or_error(report, hidden_values(kwargs, task.hidden))
         except OrderError as error:
             send_errbacks(task, error)
             raise
-        send_next(task, result)
+        send_callbacks(task, result)
         return result
 
     for name in COMMANDS:
@@ -67,17 +67,17 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         positional=len(args),
         enqueued_at=enqueued_at_ms(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
-        expires_at=_milliseconds(task.request.expires),
-        refusal=task.request.get(REFUSAL),
+        expires_at=_unix_ms(task.request.expires),
+        refusal=task.request.get(REFUSAL_KEY),
     )
-    stored = _known_without_ledger(task)
+    stored = _report_of_query(task)
     try:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
 
 
-def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
+def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:
     """The report as Celery's result, or raised as its error, whose text shows none of the ``unseen`` values.
 
     Raises:
@@ -89,12 +89,12 @@ def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
     error = error_for(report)
     if error is not None:
         # The report itself, the error's argument, stays whole.
-        error.report["message"] = without(report.message, unseen)
+        error.report["message"] = without(report.message, hidden_texts)
         raise error
     return report.to_json()
 
 
-def _known_without_ledger(task: OrderTask) -> Report | None:
+def _report_of_query(task: OrderTask) -> Report | None:
     """The stored report of this id where a query has to do with it: queries leave nothing in the ledger, so results
     are their memory.
 
@@ -114,6 +114,6 @@ def _known_without_ledger(task: OrderTask) -> Report | None:
     return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
 
 
-def _milliseconds(expires: Any) -> int | None:
+def _unix_ms(expires: Any) -> int | None:
     """When a message expires, UNIX ms; None when it does not say."""
-    return int(utc(expires).timestamp() * 1000) if isinstance(expires, str) else None
+    return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None

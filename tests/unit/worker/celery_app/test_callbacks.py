@@ -13,8 +13,8 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from producers.report import Outcome, Reason, Report
-from worker.celery_app.callbacks import address_anywhere, named
-from worker.celery_app.tasks import register
+from worker.celery_app.callbacks import allow_foreign_queues, with_stable_ids
+from worker.celery_app.tasks import register_commands
 
 ENDS = {Outcome.ACCEPTED: "SUCCESS", Outcome.REJECTED: "FAILURE"}
 
@@ -46,7 +46,7 @@ def traced(outcome: Outcome, broker: str, **follows: Any) -> tuple[str | None, s
         broker_connection_max_retries=0,
         broker_transport_options={"max_retries": 0},
     )
-    register(app, lambda: Ended(outcome))  # type: ignore[arg-type, return-value]
+    register_commands(app, lambda: Ended(outcome))  # type: ignore[arg-type, return-value]
     task = app.tasks["orders.cancel"]
     command_id = f"{outcome}-{'-'.join(follows)}-{broker}"
     request = {"id": command_id, "delivery_info": {}, "is_eager": False, **follows}
@@ -146,7 +146,7 @@ def test_every_task_of_a_chord_is_named() -> None:
     whole = dict(chord([dict(each) for each in TWO], dict(NEXT)))
     ids = [
         [part["options"]["task_id"] for part in (*made["kwargs"]["header"], made["kwargs"]["body"])]
-        for made in (named(whole, "x"), named(whole, "x"), named(whole, "y"))
+        for made in (with_stable_ids(whole, "x"), with_stable_ids(whole, "x"), with_stable_ids(whole, "y"))
     ]
     assert ids[0] == ids[1]
     assert len({*ids[0], *ids[2]}) == 6
@@ -220,7 +220,7 @@ def test_another_services_queue_is_taken_as_it_is(there: bool, asked: list[tuple
     """Declared as ours is, a queue with priorities refused the message; one that is not there is made."""
     app = Celery("test", broker="memory://", set_as_current=False)
     app.conf.task_create_missing_queues = False
-    address_anywhere(app)
+    allow_foreign_queues(app)
     queue = app.amqp.router.route({"queue": "q"}, "notify.done")["queue"]
     channel = Channel(there)
     queue.declare(channel=channel)
@@ -232,7 +232,7 @@ def test_a_task_that_names_no_queue_goes_where_celery_sends_it() -> None:
     """And ours where they are served."""
     app = Celery("test", broker="memory://", set_as_current=False)
     app.conf.update(task_default_queue="orders.positions", task_routes={"orders.close": {"queue": "orders.close"}})
-    address_anywhere(app)
+    allow_foreign_queues(app)
     route = app.amqp.router.route
     assert route({}, "notify.done")["queue"].name == "celery"
     assert route({}, "orders.close")["queue"].name == "orders.close"

@@ -41,7 +41,7 @@ def message(**changes: Any) -> Any:
 def kept(consumer: OrderConsumer, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
     """The queues on whose lists of dead messages something was put."""
     queues: list[str] = []
-    monkeypatch.setattr(consumer, "_put_aside", lambda _, queue: queues.append(queue))
+    monkeypatch.setattr(consumer, "_push_to_dead", lambda _, queue: queues.append(queue))
     return queues
 
 

@@ -23,7 +23,7 @@ def receivers() -> Iterator[None]:
 def test_a_heartbeat_makes_the_file_young(tmp_path: Path) -> None:
     """A worker that works, and whose container is called unhealthy."""
     file = tmp_path / "alive"
-    alive.show(file)
+    alive.touch_on_heartbeat(file)
     assert not file.exists()
     signals.heartbeat_sent.send(sender=None)
     os.utime(file, (0, 0))
@@ -34,7 +34,7 @@ def test_a_heartbeat_makes_the_file_young(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("receivers")
 def test_a_disk_that_refuses_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A heartbeat that fails, or a line in the log every two seconds, for the sake of a health check."""
-    alive.show(tmp_path / "no-such-folder" / "alive")
+    alive.touch_on_heartbeat(tmp_path / "no-such-folder" / "alive")
     with caplog.at_level(logging.WARNING):
         signals.heartbeat_sent.send(sender=None)
         signals.heartbeat_sent.send(sender=None)

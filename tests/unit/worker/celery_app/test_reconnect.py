@@ -15,8 +15,8 @@ from celery.worker.consumer.mingle import Mingle
 from kombu import Connection
 
 from worker.celery_app import consumer as consumer_module
-from worker.celery_app.config import HUNG_SECONDS, broker_options, celery_config
-from worker.celery_app.consumer import RETRY_SECONDS, OrderConsumer
+from worker.celery_app.config import SENTINEL_SILENCE_SECONDS, broker_options, celery_config
+from worker.celery_app.consumer import RECONNECT_SECONDS, OrderConsumer
 from worker.settings import WorkerSettings
 
 Waits = list[float]
@@ -69,8 +69,8 @@ def test_tries_come_at_an_even_pace(consumer: OrderConsumer, waits: Waits, url: 
     before there is a wait."""
     hosts = url.count("memory")
     assert consumer.ensure_connected(broker(url, 40 * hosts)).connected
-    assert [wait for wait in waits if wait] == [RETRY_SECONDS] * 40
-    assert RETRY_SECONDS <= 1
+    assert [wait for wait in waits if wait] == [RECONNECT_SECONDS] * 40
+    assert RECONNECT_SECONDS <= 1
 
 
 def test_the_log_is_told_now_and_then(
@@ -107,5 +107,5 @@ def test_a_broker_that_hangs_is_given_up_sooner_when_it_has_a_successor() -> Non
     behind = broker_options(WorkerSettings(redis_url="sentinel://h1:1,h2:2?master=orders"))
     alone = broker_options(WorkerSettings(redis_url="redis://h1:1"))
     names = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
-    assert [behind[name] for name in names] == [HUNG_SECONDS] * 3
-    assert all(alone[name] > HUNG_SECONDS for name in names)
+    assert [behind[name] for name in names] == [SENTINEL_SILENCE_SECONDS] * 3
+    assert all(alone[name] > SENTINEL_SILENCE_SECONDS for name in names)

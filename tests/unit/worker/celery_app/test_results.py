@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from worker.celery_app import callbacks
 from worker.celery_app import results as report_backend
-from worker.celery_app.results import _Reports
+from worker.celery_app.results import _ReportStore
 
 
 class Server:
@@ -29,13 +29,13 @@ class Server:
             raise error
 
 
-class Backend(_Reports, Server):
+class Backend(_ReportStore, Server):
     """Ours over it."""
 
 
 def test_a_chord_is_told_when_the_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A raised error left the message unacknowledged, and its slot taken for as long as the worker lived."""
-    monkeypatch.setattr(report_backend, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(report_backend, "RETRY_SECONDS", 0)
     backend = Backend()
     backend.on_chord_part_return(Context(id="id"), "SUCCESS", {})
     assert backend.asked == 3
@@ -51,7 +51,7 @@ class Publishing:
         request.chord.delay([])
 
 
-class Complete(_Reports, Publishing):
+class Complete(_ReportStore, Publishing):
     """Ours over it."""
 
 
