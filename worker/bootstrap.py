@@ -131,8 +131,8 @@ def _periodic_work(
         publish=publish_and_count,
         patience_seconds=settings.ledger.intent_seconds,
     )
-    every_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
-    return PeriodicWork([policy.look, lost_commands.sweep], every_seconds)
+    interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
+    return PeriodicWork([policy.look, lost_commands.sweep], interval_seconds)
 
 
 def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation) -> Executor:

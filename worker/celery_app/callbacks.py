@@ -1,13 +1,14 @@
-"""What a sender wants sent after a command: its ``link``, the rest of its ``chain``, its ``link_error``.
+"""Callbacks of a command: its ``link``, the rest of its ``chain``, its ``link_error``, the body of its chord.
 
-Stock Celery sends it while it ends the task, and what goes wrong with that becomes the task's end: ``OperationalError``
-in the place of the report of an order that was executed, and the rest of the chain is gone. A ``link_error`` that can't
-be sent even keeps the message unacknowledged and its slot taken for as long as the worker lives. Here it is sent before
-the end. While the broker takes nothing, the message goes back: the ledger knows the command's report, and what follows
-has the same id each time, so that sending it twice does no harm. What can never be sent is told in the log, and a
-command as the result of its id; the report stands, and whatever else was to follow is sent.
+Stock Celery sends callbacks while it ends the task, and a failure to send becomes the task's result: an
+``OperationalError`` in place of the report of an order that was executed, with the rest of the chain lost. A
+``link_error`` that can't be sent even keeps the message unacknowledged and its slot taken for as long as the worker
+lives. Here callbacks are sent before the task ends. While the broker accepts nothing, the command's message is
+requeued: the ledger knows its report, and each callback has the same id every time, so that sending it twice does no
+harm. A callback that can never be sent is logged and, if it is a command, recorded as the result of its id; the report
+is stored all the same, and the other callbacks are sent.
 
-It is sent wherever it is addressed, to other services' queues as well, as JSON.
+Callbacks are sent as JSON to any queue that they name, other services' queues included.
 """
 
 # Celery publishes no types.
@@ -43,20 +44,20 @@ TRANSIENT_ERRORS = (
     *(OperationalError, ConnectionError, OSError, redis.ConnectionError, redis.TimeoutError),
     *(redis.OutOfMemoryError, redis.ReadOnlyError),
 )
-"""The broker is away, full, or a replica for now. Not what kombu's transports call errors of the connection: for Redis
-``KeyError`` is among them, as for a queue that there isn't, and the message would go round without a rest."""
+"""Errors of a broker that is away, full, or a replica for now. Not the ``connection_errors`` of kombu's transports: for
+Redis ``KeyError`` is among them, which a missing queue raises, and the message would be requeued again and again."""
 
 PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
-"""What RabbitMQ says of a queue or exchange that is not ours, not there, or not as it was asked for."""
+"""RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
 RESEND_SECONDS = 1.0
 """Between two tries to send the body of a chord while the broker takes nothing."""
 
 
 def send_callbacks(task: Task, result: Any) -> None:
-    """Send what follows an accepted command, in Celery's place.
+    """Send the callbacks of an accepted command, in place of Celery.
 
     Raises:
-        Reject: the broker takes nothing for now.
+        Reject: the broker accepts nothing for now; the command's message is to be requeued.
     """
     request = task.request
     ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
@@ -72,8 +73,7 @@ def send_callbacks(task: Task, result: Any) -> None:
 
 
 def discard_callbacks(task: Task, reason: str) -> None:
-    """Tell the rest of the chain, and the chord, of a message that was not executed though its id has an end: it was
-    another command's. Nothing follows it."""
+    """Fail the chain and the chord of a message that was not executed because its id belongs to another command."""
     request = task.request
     error = LookupError(reason)
     _fail_links(task, request.chain, error)
@@ -83,7 +83,11 @@ def discard_callbacks(task: Task, reason: str) -> None:
 
 
 def send_errbacks(task: Task, error: Exception) -> None:
-    """The same for a command that was not accepted. The rest of its chain is told of it by Celery."""
+    """Send the error callbacks of a command that was not accepted. Celery itself fails the rest of its chain.
+
+    Raises:
+        Reject: the broker accepts nothing for now; the command's message is to be requeued.
+    """
     request = task.request
 
     def send(link: Any, index: str) -> None:
@@ -96,10 +100,10 @@ def send_errbacks(task: Task, error: Exception) -> None:
 
 
 def with_stable_ids(link: Any, seed: str) -> Any:
-    """The same signature with an id for each task in it that has none, made of ``seed`` and of what it asks for.
+    """The same signature with an id for each task in it that has none, derived from ``seed``, task and arguments.
 
-    Celery would make a new one each time that it sends it: a command that is delivered twice, or sent again by a sender
-    who wants to be sure, would have what follows it executed twice.
+    Celery would generate a new id each time that it sends the signature: the callbacks of a command that is delivered
+    twice, or sent again by a cautious sender, would be executed twice.
     """
     if not isinstance(link, Mapping):
         return link
@@ -123,7 +127,7 @@ def _as_list(links: Any) -> list[Any]:
 
 
 def commands_in(link: Any) -> Iterator[str]:
-    """Ids of the commands in a signature, however deep."""
+    """The ids of the commands in a signature, at any depth."""
     if not isinstance(link, Mapping):
         return
     arguments, options = link.get("kwargs") or {}, link.get("options") or {}
@@ -139,8 +143,8 @@ def commands_in(link: Any) -> Iterator[str]:
 
 @contextmanager
 def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
-    """Let the body of a chord be sent again while the broker takes nothing. Celery gives it up after some tries, though
-    one of them may have come through, and every part is done."""
+    """Have the body of a chord sent again and again while the broker accepts nothing. Celery gives up after some tries,
+    although every part is done, and one of the tries may have succeeded."""
     chord = request.chord
     if isinstance(chord, Mapping) and isinstance(request, Context):
         request.chord = body = maybe_signature(dict(chord), app=backend.app)
@@ -165,16 +169,18 @@ def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same may be sent in a while. kombu calls whatever a broker refuses operational, what it always will
-    refuse as well."""
+    """Whether sending may succeed later. kombu raises ``OperationalError`` for every refusal of a broker, also for one
+    that will not change."""
     cause = error.__cause__
     refused = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
-    never = refused or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
-    return isinstance(error, TRANSIENT_ERRORS) and not never
+    is_permanent = (
+        refused or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+    )
+    return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
 
 
 def _fail_links(task: Task, links: Any, error: Exception) -> None:
-    """Tell it as the result of each command among these, and the chords that they are parts of."""
+    """Store the failure as the result of each command among these links, and of the chords that they belong to."""
     try:
         task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
     except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
@@ -202,27 +208,32 @@ def _send_or_log(task: Task, send: Callable[[], None], links: Any) -> None:
 
 
 class ForeignQueuesAMQP(AMQP):
-    """Celery's messages, sent wherever they are addressed. Which queues are consumed from is another thing."""
+    """Celery's AMQP, which sends to any queue. The queues that a worker consumes from are not affected."""
 
     def Router(self, queues: Any = None, create_missing: bool | None = None) -> Router:  # noqa: ARG002, N802 - Celery's
-        """As Celery's."""
+        """Celery's method, with another router."""
         return _AnyQueueRouter(self.routes, queues or self.queues, app=self.app)
 
 
 class _AnyQueueRouter(Router):
     def route(self, options: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        """As Celery's."""
+        """Celery's method, for JSON alone and for exchanges that this app does not know.
+
+        Raises:
+            ValueError: the callback asks for another serializer.
+        """
         if options.get("serializer") not in (None, "json"):
             raise ValueError("what follows is sent as JSON alone")
         if options.get("exchange") and is_redis(self.app.conf.broker_url):
-            # Its type is known to nobody there but to whoever declares it.
-            made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
-            options = {**options, "declare": [made]}
+            # On Redis an exchange's type is known only to the connection that declares it.
+            exchange = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
+            options = {**options, "declare": [exchange]}
         known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
         return super().route(options if known else {**options, "queue": DEFAULT_QUEUE}, name, *args, **kwargs)
 
     def expand_destination(self, route: Any) -> Any:
-        """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""
+        """Celery's method as with `task_create_missing_queues`, but nothing is added to the queues of this app, so that
+        `-Q` knows no further names."""
         name = route if isinstance(route, str) else route.get("queue")
         try:
             return super().expand_destination(route)
@@ -235,10 +246,11 @@ class _AnyQueueRouter(Router):
 
 
 class _ForeignQueue(Queue):
-    """Another service's queue: taken as it is, and made as Celery makes it only where there is none."""
+    """Another service's queue: used as it is, and declared as Celery would only where it does not exist."""
 
     def declare(self, nowait: bool = False, channel: Any = None) -> str:
-        """Without asking for arguments that it may have been made without: RabbitMQ would refuse the message too."""
+        """Declare the queue unless it exists: RabbitMQ refuses a declaration with other arguments, and the message with
+        it."""
         channel = channel or self.channel
         if not isinstance(channel, VirtualChannel) and _queue_exists(self.name, channel):
             return str(self.name)
@@ -246,17 +258,17 @@ class _ForeignQueue(Queue):
 
 
 def _queue_exists(name: str, channel: Any) -> bool:
-    # A broker closes the channel on which it is asked for what it has not.
-    asking = channel.connection.channel()
+    # The broker closes a channel on which a missing queue is asked for.
+    probe = channel.connection.channel()
     try:
-        asking.queue_declare(name, passive=True)
+        probe.queue_declare(name, passive=True)
     except ChannelError:
         return False
     finally:
-        asking.close()
+        probe.close()
     return True
 
 
 def allow_foreign_queues(app: Celery) -> None:
-    """Let this app send to queues that it does not consume from."""
+    """Let this app send to queues that it does not consume from, other services' queues among them."""
     app.amqp_cls = f"{__name__}:{ForeignQueuesAMQP.__name__}"

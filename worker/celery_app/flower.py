@@ -1,5 +1,5 @@
-"""``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused or a worker
-is gone, and without what a venue says of addresses and amounts."""
+"""``celery -A worker flower``: read-only by default, with true answers for a refused button and for a worker that is
+gone, and without the venues' texts, which may hold addresses and amounts."""
 
 import logging
 import os
@@ -23,18 +23,18 @@ DEFAULTS = {
     "FLOWER_READ_ONLY": "true",
     "FLOWER_TASKS_COLUMNS": "name,state,exception,uuid,kwargs,received,runtime,worker",
 }
-"""Flower's own settings where nobody gave them; its command line and its configuration file win."""
+"""Defaults for Flower's own settings; its command line and its configuration file override them."""
 
 LOOPBACK = "127.0.0.1"
 
 RESULT_OPERATIONS = ("task.result", "task.result_wait")
-"""Flower's operations that end in a task's result."""
+"""Flower's operations that return a task's result."""
 HEARTBEAT_SECONDS = 2.0
-"""A worker's own, unless its command line says otherwise; every heartbeat tells it."""
+"""A worker's default interval, until one of its heartbeats says another."""
 MAX_SLEEP_SECONDS = 5.0
-"""Seconds between tries to listen again."""
+"""The longest wait between two tries to reach the broker for events."""
 VENUE_FIELDS = ("venue_message", "result", "positions")
-"""Fields of a report that hold the venue's own words."""
+"""Fields of a report that hold the venue's own texts and values."""
 ORDER_ERROR_REPR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
 
 
@@ -44,7 +44,7 @@ def is_flower() -> bool:
 
 
 def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
-    """Set Flower's defaults, and put a guard before everything that its pages and its API ask for."""
+    """Set Flower's defaults, and guard everything that its pages and its API do."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     blocking = sys.modules.get("flower.utils.blocking")
@@ -72,8 +72,8 @@ def use_stock_transport_name(app: Celery) -> None:
 
 
 def _listen_on_loopback(command: Any) -> None:
-    """Without a login Flower listens on this machine alone, unless told an address: stock listens on every one, and
-    shows everybody who is sending what. A login (``basic_auth``, ``auth``) leaves it at stock's."""
+    """Let Flower listen on this machine alone where neither a login (``basic_auth``, ``auth``) nor an address is set.
+    Stock Flower then listens on every address and shows anybody who sends which commands."""
     stock = command.apply_options
 
     def apply_options(prog_name: str, argv: Any) -> None:
@@ -91,36 +91,37 @@ def _listen_on_loopback(command: Any) -> None:
 
 
 class ShortSleeps:
-    """The module ``time`` for Flower's listening: stock doubles its wait with each try for a lost broker, without end,
-    and is blind for an hour after an outage of one. (Its log still tells the time that it meant to wait.)"""
+    """In place of the module ``time`` in ``flower.events``: stock Flower doubles its wait with each try to reach a lost
+    broker, without a limit, and shows nothing for an hour after an outage of an hour. Its log still says the wait that
+    it asked for."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     @staticmethod
     def sleep(seconds: float) -> None:
-        """Sleep, but not for long."""
+        """Sleep for at most :data:`MAX_SLEEP_SECONDS`."""
         time.sleep(min(seconds, MAX_SLEEP_SECONDS))
 
 
 def _list_offline_workers(state: Any) -> None:
-    """A worker is listed whatever was first heard of it, also if that was its end; and as online for no longer than its
-    next heartbeat may take. Stock Flower leaves out one whose end alone it heard, and when a command of it ends after
-    that word, shows it online for two minutes."""
+    """List a worker whatever its first event was, also if that was its end, and show it as online for no longer than
+    its next heartbeat may take. Stock Flower does not list a worker of which it received only the end, and shows it as
+    online for two minutes when a command of it ends after that event."""
     stock = state.event
 
-    def event(self: Any, told: Mapping[str, Any]) -> None:
-        name = told["hostname"]
-        if told["type"] != "task-sent" and name not in self.workers:
+    def event(self: Any, fields: Mapping[str, Any]) -> None:
+        name = fields["hostname"]
+        if fields["type"] != "task-sent" and name not in self.workers:
             self.workers[name] = self.Worker(name, freq=HEARTBEAT_SECONDS)
-        stock(self, told)
+        stock(self, fields)
 
     state.event = event
 
 
 def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None:
-    """Flower says "Revoked" whatever became of it, and shows nothing of an error but its number: 403 with the reason
-    is what its pages and its API know to show."""
+    """Turn refusals into HTTP 403 with the reason, which Flower's pages and its API show. Stock Flower says "Revoked"
+    whatever the answer is, and of another error shows only its number. Results are redacted."""
     from tornado.web import HTTPError
 
     stock = runner.run
@@ -149,12 +150,12 @@ def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None
 
 
 def redacted_result(answer: Any) -> Any:
-    """Flower's answer about a task's result, fit to be seen: a report without what the venue told, and of an error its
-    kind, outcome and reason."""
+    """Flower's answer about a task's result: a report without the venue's texts and values; of an error only its class,
+    outcome and reason."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, Mapping):
-        told = {name: STARS if name in VENUE_FIELDS and value else value for name, value in result.items()}
-        return {**answer, "result": told}
+        redacted = {name: STARS if name in VENUE_FIELDS and value else value for name, value in result.items()}
+        return {**answer, "result": redacted}
     if isinstance(result, str):
         error = ORDER_ERROR_REPR.match(result)
         return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}

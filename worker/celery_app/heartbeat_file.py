@@ -1,8 +1,8 @@
-"""A file that is young while the worker consumes: a health check for the price of looking at it.
+"""A file that is touched while the worker consumes, so that a health check need only look at its age.
 
 Celery sends a heartbeat every 2 s from the same loop that takes messages, and none while it is not connected to the
-broker. A loop that hangs, a lost server and an ended process therefore all let the file grow old. Asking through the
-broker (``celery inspect ping``) would tell the same, and start a Python with all of Celery for each look.
+broker. A loop that hangs, a lost server and an ended process therefore all let the file grow old. ``celery inspect
+ping`` would show the same, but starts a Python with all of Celery for each check.
 """
 
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger("orders.alive")
 
 
 def touch_on_heartbeat(path: Path) -> None:
-    """Touch ``path`` with every heartbeat that a worker of this process sends. A disk that refuses ends no worker."""
+    """Touch ``path`` with every heartbeat that a worker of this process sends. An error of the disk is logged once."""
     last_error: list[str] = []
 
     def touch(**_: object) -> None:

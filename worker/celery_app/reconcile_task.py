@@ -1,4 +1,4 @@
-"""Reconciling as a Celery task, and how a settled report reaches those who wait for it."""
+"""The Celery task that reconciles commands of unknown outcome."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,12 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
 
 
 def _command_id_of(*arguments: Any, **named: Any) -> str | None:
-    """Which command's reconcile a message asks for. Python's own refusal of arguments would quote them in the log."""
+    """The command id in a message's arguments, None for every unknown. Python's own error for wrong arguments would
+    quote them in the log.
+
+    Raises:
+        LookupError: there are other arguments, or no command can have that id.
+    """
     if len(arguments) + len(named) > 1 or named.keys() - {"command_id"}:
         raise LookupError("it takes command_id, and nothing else")
     command_id = next(iter((*arguments, *named.values())), None)

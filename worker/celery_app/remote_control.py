@@ -1,7 +1,7 @@
-"""Remote control is for looking. What would touch commands, queues or pools is refused, with what to do instead.
+"""Remote control for inspection alone: what would change commands, queues or pools is refused with advice.
 
-The worker refuses, whoever asks: Flower, ``celery control``, any Celery client. Our own app refuses already where it is
-asked, so that Flower and the command line say so at once.
+The worker refuses every sender: Flower, ``celery control``, any Celery client. Our own app refuses before it sends, so
+that Flower and the command line show the reason at once.
 """
 
 # Celery publishes no types.
@@ -31,7 +31,7 @@ ALWAYS_REFUSED = {
     "autoscale": "the number of slots is `--concurrency`; start more workers for more",
     "election": "no worker needs it here, and it makes workers send tasks",
 }
-"""What no setting allows, and why."""
+"""Remote control commands that no setting allows, and why."""
 REFUSED_UNLESS_ALLOWED = {
     "shutdown": "stop a worker with SIGTERM where it runs",
     "pool_grow": "the number of slots is `--concurrency`; start more workers for more",
@@ -39,15 +39,15 @@ REFUSED_UNLESS_ALLOWED = {
     "add_consumer": "a worker's queues are given by `--queues` at its start",
     "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT_ADVICE}",
 }
-"""What ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
+"""Remote control commands that ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
 APPLY = "apply"
-"""Also for ``ORDERS_REMOTE_CONTROL``: sending commands from Flower."""
+"""The word of ``ORDERS_REMOTE_CONTROL`` that allows sending commands from Flower."""
 
 _STOCK_HANDLERS: dict[str, Callable[..., Any]] = dict(Panel.data)
 
 
 def refusal(command: str, allowed: frozenset[str]) -> str | None:
-    """Why a remote control command is refused, as a sentence; None when it is not."""
+    """Why a remote control command is refused, as a sentence; None when it is allowed."""
     why = ALWAYS_REFUSED.get(command) or (None if command in allowed else REFUSED_UNLESS_ALLOWED.get(command))
     if why is None:
         return None
@@ -56,9 +56,9 @@ def refusal(command: str, allowed: frozenset[str]) -> str | None:
 
 
 def restrict_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
-    """Replace this process's handlers of remote control commands by ones that refuse what is not allowed."""
-    # Workers can be addressed by a pattern. Matching a regular expression can take for ever, and the loop that takes
-    # messages with it; no program of Celery's sends one.
+    """Replace this process's handlers of remote control commands with ones that refuse what is not allowed."""
+    # Workers can be addressed by a pattern. Matching a regular expression can block the loop that takes messages for
+    # ever; no program of Celery's sends one.
     matcher.register("pcre", _matches_nothing)
     for command in (*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED):
         why = refusal(command, allowed)
@@ -82,7 +82,7 @@ def _refusing_handler(command: str, why: str) -> Callable[..., dict[str, str]]:
 
 
 def _add_consumer_handler(queues: tuple[str, ...]) -> Callable[..., Any]:
-    """Consuming from a foreign queue would take its messages, and set them aside as unreadable."""
+    """A handler that adds only queues of commands: the messages of any other would be moved to its dead letters."""
 
     def add_consumer(state: Any, queue: str = "", **_: Any) -> Any:
         if queue not in queues:
@@ -93,12 +93,12 @@ def _add_consumer_handler(queues: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _stats_without_passwords(state: Any, **options: Any) -> Any:
-    """The stock answer repeats the broker's options, the Sentinels' password among them."""
+    """The stock answer without passwords: it repeats the broker's options, the Sentinels' password among them."""
     return without_passwords(_STOCK_HANDLERS["stats"](state, **options))
 
 
 def without_passwords(value: Any) -> Any:
-    """The same with every password in it, however deep, struck out."""
+    """The same value with every password in it, at any depth, redacted."""
     if not isinstance(value, dict):
         return value
     return {
@@ -107,15 +107,15 @@ def without_passwords(value: Any) -> Any:
 
 
 class RestrictedControl(Control):
-    """The sender's side of remote control: refuses before anything is broadcast."""
+    """The sender's side of remote control, which refuses before it broadcasts."""
 
     allowed: frozenset[str] = frozenset()
 
     def broadcast(self, command: str, *args: Any, **kwargs: Any) -> Any:
-        """Celery's own.
+        """Broadcast as Celery does.
 
         Raises:
-            Refused: when workers would refuse it.
+            Refused: workers would refuse the command.
         """
         why = refusal(command, self.allowed)
         if why:
@@ -123,7 +123,7 @@ class RestrictedControl(Control):
         return super().broadcast(command, *args, **kwargs)
 
     def purge(self, connection: Any = None) -> int:  # noqa: ARG002 - Celery's signature
-        """Not done: it would throw away commands without a report.
+        """Refuse to purge: commands would be lost without a report.
 
         Raises:
             Refused: always.

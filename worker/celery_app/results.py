@@ -1,11 +1,12 @@
-"""Result backends in which a command's result is its report, and nothing takes a report's place but a better one.
+"""Result backends in which a command's result is its report, and only a report that is more certain replaces it.
 
-Celery stores results by itself: the failure of a chain's link under every link after it, ``ChordError`` under a chord's
-body, ``REVOKED``, a state that somebody made up. Of those a command's id gets one: that it was never sent
-(:class:`producers.errors.ChainBroken`), and that only while no report stands there. And Celery reads what is stored
-before it writes, unless that is a SUCCESS: three commands in two round trips, between which another worker may write.
-Here one script does it, in one round trip: a worker that declares another dead may be slower to store it than that one
-its report. What is stored and published is the same, so every Celery client reads it; so are results of other tasks.
+Celery stores other results by itself: the failure of a chain's link under every later link, ``ChordError`` under a
+chord's body, ``REVOKED``, custom states. Of these, only one is stored under a command's id: that it was never sent
+(:class:`producers.errors.ChainBroken`), and only while no report is stored there. Stock Celery reads the stored result
+before it writes one that is no SUCCESS: three commands in two round trips, between which another worker may write. Here
+one script does it in one round trip, because a worker that gives up another one's command may store its report after
+the other has stored the true one. What is stored and published has Celery's format, so that every Celery client reads
+it. Results of other tasks are stored as ever.
 """
 
 # Celery publishes no types.
@@ -38,31 +39,33 @@ logger = logging.getLogger("orders.results")
 STORE = read_script("worker.celery_app", "store_result.lua")
 
 RANKS = {"unknown": 1, "not_sent": 2, "rejected": 3, "accepted": 4}
+"""By outcome: a report of a higher rank replaces one of a lower rank. Also in ``store_result.lua``."""
 MUTATING_RANK_BONUS = 10
-"""More than any report of a query: a command that changes something has the last word on its id."""
+"""Added for every command but queries, whose reports never replace those of the others."""
 
 MALFORMED_CHAIN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What Celery ends in that takes for granted that a chain is well made."""
+"""Errors that Celery raises for a malformed chain in a message."""
 WAS_SENT_ATTRIBUTE = "was_sent"
 """The app's attribute that :func:`use_report_backends` sets."""
 RETRY_SECONDS = 1.0
-"""Between two tries while the server is away."""
+"""Between two tries to tell a chord of a part's end while the server is away."""
 
 
 class _ReportStore(Unsubscribed):
-    """Over Celery's Redis backends."""
+    """A mixin for Celery's Redis backends."""
 
     _ending_request: Any = None
-    """The request whose own end is being stored, as opposed to that of what was to follow it."""
+    """The request whose own failure is being stored, as opposed to that of its callbacks."""
     _unsent_ids: frozenset[str] = frozenset()
-    """Ids of the commands in a chord's body that is given up."""
+    """Ids of the commands in the body of a chord that has failed."""
 
     def store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        """As Celery's. What it would store by itself under a command's id is told as never sent, or not at all."""
+        """Store a result as Celery does. Of what Celery stores by itself under a command's id, a failure becomes
+        ``ChainBroken``, and everything else is dropped."""
         if state == states.REVOKED and _task_name(request) in ("", *COMMANDS):
-            # Raised into the loop that takes messages, it would end the worker, and the next one.
+            # Not an error: raised into the loop that takes messages, it would end this worker, and then the next.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
         if isinstance(result, Exception) and state in states.PROPAGATE_STATES and not _is_report(result, task_id):
@@ -78,20 +81,21 @@ class _ReportStore(Unsubscribed):
         return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
     def _was_sent(self: Any, task_id: str) -> bool:
-        """Whether the ledger knows it, which may not have its report yet."""
-        asked: Callable[[str], bool] = getattr(self.app, WAS_SENT_ATTRIBUTE, _no_ledger)
+        """Whether the ledger knows the command, although its report may not be stored yet."""
+        was_sent: Callable[[str], bool] = getattr(self.app, WAS_SENT_ATTRIBUTE, _no_ledger)
         try:
-            return asked(task_id)
+            return was_sent(task_id)
         except (redis.RedisError, OSError):
             return False
 
     def _store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        """As Celery's: raises what it raises, so that `result_backend_always_retry` stores it again.
+        """Store a result by the script. It raises what Celery's own method raises, so that
+        `result_backend_always_retry` stores it again.
 
         Raises:
-            Refused: a person wants the command aborted.
+            Refused: the state is ``ABORTED``, which ``AbortableAsyncResult.abort`` stores.
         """
         if state == ABORTED:
             raise Refused(
@@ -110,15 +114,16 @@ class _ReportStore(Unsubscribed):
         return result
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
-        """Whatever the server says or does not say: a report that it can't take now, be it full, a replica or without
-        the right to, is stored when it can. Storing twice does no harm. Celery tries again only where it is not
-        reached, and acknowledges the message of any other report, which would be lost."""
+        """Whether to store a result again after this error: after every error of the server, so that a report is stored
+        once the server can take it, be it full, a replica or without permission now. Storing twice does no harm. Celery
+        itself tries again only after a failed connection; any other error loses the report, whose message it
+        acknowledges."""
         return isinstance(exc, redis.RedisError | OSError)
 
     def mark_as_done(
         self: Any, task_id: str, result: Any, request: Any = None, store_result: bool = True, **kwargs: Any
     ) -> None:
-        """As Celery's. A command's report is stored although its sender means to ignore it."""
+        """Celery's own, but a command's report is stored even if its sender has set ``ignore_result``."""
         if request is not None and _rank(result, states.SUCCESS, task_id):
             request.ignore_result, store_result = False, True
         super().mark_as_done(task_id, result, request, store_result, **kwargs)  # type: ignore[misc] # of Celery's
@@ -132,7 +137,7 @@ class _ReportStore(Unsubscribed):
         store_result: bool = True,
         **kwargs: Any,
     ) -> None:
-        """As Celery's, which also tells the rest of a chain. A malformed one must not raise here: the message would
+        """Celery's own, which also fails the rest of a chain. A malformed chain must not raise here: the message would
         stay unacknowledged, and its slot taken for as long as the worker lives."""
         previous, self._ending_request = self._ending_request, request
         try:
@@ -147,22 +152,23 @@ class _ReportStore(Unsubscribed):
             self._ending_request = previous
 
     def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
-        """As Celery's, for a chord whose body is not sent."""
+        """Celery's own, called for a chord whose body is not sent; every command in the body gets a result."""
         raised = sys.exc_info()[1]
         if isinstance(exc, Exception) and exc.__cause__ is None and isinstance(raised, OrderError):
-            # Celery tells a nested header's failure in words alone.
+            # Celery passes on only the text of a nested header's failure.
             exc.__cause__ = raised
         previous, self._unsent_ids = self._unsent_ids, frozenset(commands_in(callback))
         try:
             for command_id in self._unsent_ids:
-                # Celery tells the first of a chain at most.
+                # Celery stores a result only for the first task of a chain.
                 self.store_result(command_id, exc or raised, states.FAILURE)
             return super().chord_error_from_stack(callback, exc)  # type: ignore[misc] # of Celery's backends
         finally:
             self._unsent_ids = previous
 
     def on_chord_part_return(self: Any, request: Any, state: str, result: Any, *args: Any, **kwargs: Any) -> None:
-        """As Celery's, and never raises, for the same reason. A part is counted once, however often it is told."""
+        """Celery's own, but it never raises, because the message would stay unacknowledged and its slot taken. A part
+        is counted once, however often it is reported."""
         while True:
             try:
                 with resend_chord_body(self, request):
@@ -184,7 +190,7 @@ class _ReportStore(Unsubscribed):
         return self.directly().script(*STORE, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
-        """What is stored."""
+        """The stored result as bytes, None when there is none."""
         return self.directly().call("GET", key)
 
 
@@ -197,8 +203,8 @@ class SentinelReportBackend(_ReportStore, SentinelBackend):
 
 
 def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
-    """Let ``redis://``, ``rediss://`` and ``sentinel://`` mean the ones above in this app. ``was_sent`` tells of an id
-    whether its command was begun, or is enqueued."""
+    """Use these backends for ``redis://``, ``rediss://`` and ``sentinel://`` in this app. ``was_sent`` says whether the
+    command of an id was begun or is enqueued."""
     setattr(app, WAS_SENT_ATTRIBUTE, was_sent or _no_ledger)
     app.loader.override_backends = {
         **app.loader.override_backends,
@@ -213,7 +219,7 @@ def _no_ledger(_: str) -> bool:
 
 
 def _rank(result: Any, state: str, task_id: str) -> int:
-    """How good a word on this command a result is; 0: none. As `worth` in the script."""
+    """The rank of a result; 0 when it is no report of this command. ``rank`` in the script does the same."""
     report = result
     if state == states.FAILURE and isinstance(result, Mapping):
         arguments = result.get("exc_message")
@@ -231,7 +237,7 @@ def _is_report(error: Exception, task_id: str) -> bool:
 
 
 def _chain_broken(error: Exception) -> ChainBroken:
-    """What is stored under the id of a command that is not sent because of this."""
+    """The result of a command that is not sent because of this error."""
     if isinstance(error, ChainBroken):
         return error
     cause = error if isinstance(error, OrderError) else error.__cause__
@@ -241,18 +247,17 @@ def _chain_broken(error: Exception) -> ChainBroken:
 
 
 def _task_name(request: Any) -> str:
-    """Of a request in Celery's loop, in its tracer, or made of a signature."""
+    """The task's name, of a request in Celery's loop, in its tracer, or made from a signature."""
     task = getattr(request, "task", None)
     name = task if isinstance(task, str) else getattr(task, "name", None)
     return name if isinstance(name, str) else ""
 
 
 def result_publisher(app: Celery) -> Callable[[Report], None]:
-    """Stores a settled report as its task would have: SUCCESS, or FAILURE with the outcome's error.
+    """A function that stores a settled report as its task would have done: as SUCCESS, or as FAILURE with the outcome's
+    error. It replaces an ``unknown``, and no report of a higher rank.
 
-    An ``unknown`` becomes anything, and nothing takes the place of a better word (:mod:`worker.celery_app.results`).
-
-    Raises, when called:
+    The function raises:
         redis.RedisError, OSError, kombu.exceptions.KombuError: the backend is away.
     """
 

@@ -1,4 +1,4 @@
-"""Four thin tasks: decode the message, execute, hand the report to Celery."""
+"""The tasks of the commands: decode the message, execute it, hand the report to Celery."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,23 +25,23 @@ class OrderTask(Task):
     """A command's task. A report that is not ``accepted`` is raised as its :class:`OrderError`."""
 
     abstract = True
-    # An expected end of a command, not a fault: logged in one line, without a traceback.
+    # Expected ends of a command, not faults: logged in one line, without a traceback.
     throws = (OrderError,)
-    # What logs and Flower show of a report: its first fields, and never as far as the venue's own words and amounts.
+    # Logs and Flower show only the first fields of a report, and none of the venue's texts and amounts.
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
-    # Arguments are checked by the command's model, whose refusal becomes a report.
+    # Arguments are validated by the command's model, whose refusal becomes a report.
     typing = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As the worker calls it. Celery's own would take an argument called ``self`` for another thing."""
+        """Run the task. Celery's own ``__call__`` can't pass an argument that is called ``self``."""
         return self.run(*args, **kwargs)
 
 
 def register_commands(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
-    """Register the task of every command; ``executor`` is asked for at the first execution. ``hidden`` names the
-    arguments whose values are not shown."""
+    """Register the task of every command. ``executor`` is called at each execution; ``hidden`` names the arguments
+    whose values are not shown."""
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         report = _execute(task, executor(), args, kwargs)
@@ -78,28 +78,28 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
 
 
 def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:
-    """The report as Celery's result, or raised as its error, whose text shows none of the ``unseen`` values.
+    """The report as Celery's result, or raised as its error, with ``hidden_texts`` redacted in the error's text.
 
     Raises:
         OrderError: ``rejected``, ``not_sent`` and ``unknown``.
-        Ignore: the id belongs to another command that has no report yet; nothing is stored over its answer.
+        Ignore: the id belongs to another command that has no report yet, so that no result may be stored.
     """
     if report is None:
         raise Ignore
     error = error_for(report)
     if error is not None:
-        # The report itself, the error's argument, stays whole.
+        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
         error.report["message"] = without(report.message, hidden_texts)
         raise error
     return report.to_json()
 
 
 def _report_of_query(task: OrderTask) -> Report | None:
-    """The stored report of this id where a query has to do with it: queries leave nothing in the ledger, so results
-    are their memory.
+    """The stored report of this id, if it or this task is a query: queries are not in the ledger, so only the result
+    backend knows them.
 
-    It answers the same query again, keeps a mutating command from taking a query's id, and a query from writing over
-    the report of a mutating command. A result backend that is away is no reason not to go on.
+    It answers a repeated query, keeps a mutating command from taking a query's id, and keeps a query from replacing the
+    report of a mutating command. A result backend that is away does not stop the execution.
     """
     try:
         raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
@@ -107,7 +107,7 @@ def _report_of_query(task: OrderTask) -> Report | None:
         return None
     report = read_result(raw, task.request.id)
     if isinstance(report, NeverSent):
-        # It was: whoever waits for it must not be told otherwise meanwhile.
+        # A result says that this command was never sent, which is not true any more.
         task.backend.forget_never_sent(task.request.id)
     if not isinstance(report, Report):
         return None
@@ -115,5 +115,5 @@ def _report_of_query(task: OrderTask) -> Report | None:
 
 
 def _unix_ms(expires: Any) -> int | None:
-    """When a message expires, UNIX ms; None when it does not say."""
+    """When a message expires (UNIX ms); None when it does not say."""
     return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None
