@@ -78,7 +78,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
     periodic = _periodic_work(app, settings, policy, instrumentation)
     run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
-    instrumentation.follow_worker()
+    instrumentation.connect_signals()
     if settings.alive_file:
         heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
     return app
@@ -138,7 +138,7 @@ def _periodic_work(
 def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation) -> Executor:
     """An executor over the real ledger and the real venues."""
     return Executor(
-        ledger=instrumentation.timed(build_ledger(settings)),
+        ledger=instrumentation.time_ledger(build_ledger(settings)),
         venues=build_venues(settings),
         accounts=build_accounts(settings),
         transport=build_transport(settings),

@@ -51,7 +51,7 @@ def one_command(observer: Observer, metrics: Metrics | None) -> Callable[[], Non
     def run() -> None:
         started = time.perf_counter()
         if metrics is not None:
-            metrics.asked("begin", time.perf_counter() - started)
+            metrics.answered("begin", time.perf_counter() - started)
         subject = CommandRef(made.command_id, made.command, "main", "everstrike")
         observer.began(subject, 0.003, 1, 1)
         subject = CommandRef(made.command_id, made.command, "main", "everstrike")
@@ -59,7 +59,7 @@ def one_command(observer: Observer, metrics: Metrics | None) -> Callable[[], Non
         observer.attempted(subject, tried)
         started = time.perf_counter()
         if metrics is not None:
-            metrics.asked("settle", time.perf_counter() - started)
+            metrics.answered("settle", time.perf_counter() - started)
         observer.ended(command_ref(made), end_event(made))
 
     return run

@@ -26,8 +26,8 @@ T = TypeVar("T")
 class CachedProbe(Generic[T]):
     """The last answer of a look, for so many seconds; None when the server did not answer."""
 
-    def __init__(self, look: Callable[[], T], seconds: float = 5.0) -> None:
-        self._look = look
+    def __init__(self, probe: Callable[[], T], seconds: float = 5.0) -> None:
+        self._probe = probe
         self._seconds = seconds
         self._until = float("-inf")
         self._last: T | None = None
@@ -36,7 +36,7 @@ class CachedProbe(Generic[T]):
         """The state, at most so old. Its callers take turns."""
         if time.monotonic() >= self._until:
             try:
-                self._last = self._look()
+                self._last = self._probe()
             except (redis.RedisError, OSError):
                 self._last = None
             self._until = time.monotonic() + self._seconds
@@ -54,7 +54,7 @@ class WorkerState:
     slots: int
 
 
-class State(Collector):
+class StateCollector(Collector):
     """A collector for prometheus_client's registry; scrapes take turns."""
 
     def __init__(
@@ -86,24 +86,24 @@ class State(Collector):
         with self._lock:
             gauges = _Gauges()
             gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
-            self._tell_worker(gauges, self._worker())
+            self._set_worker(gauges, self._worker())
             if self._ledger is not None:
-                self._tell_ledger(gauges, self._ledger.get())
+                self._set_ledger(gauges, self._ledger.get())
             if self._broker is not None:
-                self._tell_broker(gauges, self._broker.get())
+                self._set_broker(gauges, self._broker.get())
             if self._results is not None:
-                _tell_server(gauges, "results", self._results.get())
+                _set_server(gauges, "results", self._results.get())
         yield from gauges.families()
 
-    def _tell_worker(self, gauges: "_Gauges", worker: WorkerState) -> None:
+    def _set_worker(self, gauges: "_Gauges", worker: WorkerState) -> None:
         gauges.set(catalogue.READY, int(worker.ready))
         gauges.set(catalogue.BUSY, worker.busy)
         gauges.set(catalogue.SLOTS, worker.slots)
         for queue in worker.queues if worker.ready else ():
             gauges.set(catalogue.CONSUMES, 1, queue)
 
-    def _tell_ledger(self, gauges: "_Gauges", state: LedgerState | None) -> None:
-        _tell_server(gauges, "ledger", state.server if state else None)
+    def _set_ledger(self, gauges: "_Gauges", state: LedgerState | None) -> None:
+        _set_server(gauges, "ledger", state.server if state else None)
         if state is None:
             return
         for account in {*self._accounts, *state.unknown}:
@@ -115,8 +115,8 @@ class State(Collector):
             gauges.set(catalogue.HALTED_SINCE, since, *scope)
         gauges.set(catalogue.INTENTS, state.intents)
 
-    def _tell_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
-        _tell_server(gauges, "broker", state.server if state else None)
+    def _set_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
+        _set_server(gauges, "broker", state.server if state else None)
         if state is None:
             return
         for queue, found in state.queues.items():
@@ -128,7 +128,7 @@ class State(Collector):
         gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
 
 
-def _tell_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None:
+def _set_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None:
     gauges.set(catalogue.SERVER_UP, int(state is not None), name)
     if state is None:
         return

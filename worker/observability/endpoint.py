@@ -45,13 +45,13 @@ def registries() -> tuple["CollectorRegistry", "CollectorRegistry"]:
     from prometheus_client.multiprocess import MultiProcessCollector
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    kept = CollectorRegistry()
-    served = kept
+    own = CollectorRegistry()
+    served = own
     if os.environ.get(SHARED_DIR):
         served = CollectorRegistry()
         MultiProcessCollector(served)  # type: ignore[no-untyped-call]
     ProcessCollector(registry=served)
-    return kept, served
+    return own, served
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, t
         except OSError as error:
             reason = error.strerror or type(error).__name__
             continue
-        endpoint = Endpoint(address, port, server, _announce(targets_dir, address, port), os.getpid())
+        endpoint = Endpoint(address, port, server, _write_target(targets_dir, address, port), os.getpid())
         logger.info("metrics are served on http://%s:%d/metrics", address, port)
         return endpoint
     logger.error(
@@ -100,19 +100,19 @@ def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, t
     return None
 
 
-def _announce(folder: str, address: str, port: int) -> Path | None:
+def _write_target(folder: str, address: str, port: int) -> Path | None:
     """Name this worker to Prometheus (``file_sd_configs``). A worker that was killed leaves its file behind; whoever
     takes its port writes it anew."""
     if not folder:
         return None
     host = socket.gethostname() if address in ("0.0.0.0", "::") else address  # noqa: S104 - compared, not bound
     target = Path(folder) / f"{host}_{port}.json"
-    told = [{"targets": [f"{host}:{port}"], "labels": {"pid": str(os.getpid())}}]
+    targets = [{"targets": [f"{host}:{port}"], "labels": {"pid": str(os.getpid())}}]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and moved: Prometheus reads it whenever it changes.
         written = target.with_suffix(f".{os.getpid()}.new")
-        written.write_text(json.dumps(told), encoding="utf-8")
+        written.write_text(json.dumps(targets), encoding="utf-8")
         written.replace(target)
     except OSError as error:
         logger.error("ORDERS_METRICS__TARGETS_DIR: %s can't be written: %s", target, error.strerror)  # noqa: TRY400

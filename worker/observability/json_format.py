@@ -15,7 +15,7 @@ from typing import Any
 from producers.printable import printable
 from worker.observability.log_lines import LogEvent
 
-LONGEST_TEXT = 10_000
+MAX_TEXT_CHARACTERS = 10_000
 """Characters of a message, whoever made it, and of a traceback, of which the end tells most."""
 
 
@@ -40,12 +40,12 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and a traceback's below it."""
-        told = copy.copy(record)
-        told.msg, told.args = printable(record.getMessage(), LONGEST_TEXT), ()
+        shown = copy.copy(record)
+        shown.msg, shown.args = printable(record.getMessage(), MAX_TEXT_CHARACTERS), ()
         if record.exc_info:
-            lines = self._inner.formatException(record.exc_info)[-LONGEST_TEXT:].splitlines()
-            told.exc_text = "\n".join(" " * (len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
-        return self._inner.format(told)
+            lines = self._inner.formatException(record.exc_info)[-MAX_TEXT_CHARACTERS:].splitlines()
+            shown.exc_text = "\n".join(" " * (len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
+        return self._inner.format(shown)
 
 
 class JsonFormatter(logging.Formatter):
@@ -57,16 +57,16 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever the record holds."""
-        told: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage()[:LONGEST_TEXT],
+            "message": record.getMessage()[:MAX_TEXT_CHARACTERS],
             **_fields(record),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)[-LONGEST_TEXT:]
-        return _encode(told)
+            shown["traceback"] = self.formatException(record.exc_info)[-MAX_TEXT_CHARACTERS:]
+        return _encode(shown)
 
 
 # Made once: `json.dumps` makes an encoder for each call that wants anything but its defaults.

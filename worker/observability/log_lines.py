@@ -13,29 +13,31 @@ executor_log = logging.getLogger("orders.executor")
 ledger_log = logging.getLogger("orders.ledger")
 
 
-SHORT = {"command_id": "id"}
+SHORT_NAMES = {"command_id": "id"}
 """Names as people have always read them in these lines."""
 
-LONGEST_VALUE, LONGEST_WORDS = 255, 1000
+MAX_VALUE_CHARACTERS, MAX_TEXT_CHARACTERS = 255, 1000
 """Characters of a field, and of the words for people."""
 
-_PLAIN = re.compile(r"[!#-~]{1,%d}" % LONGEST_VALUE).fullmatch  # noqa: UP031
+_PLAIN = re.compile(r"[!#-~]{1,%d}" % MAX_VALUE_CHARACTERS).fullmatch  # noqa: UP031
 
 
 class LogEvent:
     """A log message of an event and its fields: ``attempt id=… account=… attempt=1 …`` for people, the fields
     themselves for :class:`~worker.observability.json_format.JsonFormatter`. It is formatted when a handler asks."""
 
-    __slots__ = ("event", "fields", "words")
+    __slots__ = ("event", "fields", "text")
 
-    def __init__(self, event: str, fields: Mapping[str, Any], words: str = "") -> None:
+    def __init__(self, event: str, fields: Mapping[str, Any], text: str = "") -> None:
         self.event = event
         self.fields = fields
-        self.words = words
+        self.text = text
 
     def __str__(self) -> str:
-        told = " ".join([f"{SHORT.get(name, name)}={_value(value)}" for name, value in self.fields.items()])
-        return f"{self.event} {told}{': ' if self.words else ''}{printable(self.words, LONGEST_WORDS)}"
+        fields = " ".join(
+            [f"{SHORT_NAMES.get(name, name)}={_format_value(value)}" for name, value in self.fields.items()]
+        )
+        return f"{self.event} {fields}{': ' if self.text else ''}{printable(self.text, MAX_TEXT_CHARACTERS)}"
 
 
 class LogObserver(Observer):
@@ -46,15 +48,17 @@ class LogObserver(Observer):
         if not executor_log.isEnabledFor(logging.INFO):
             return
         event = "begin" if fence == 1 else "taken_over"
-        waited = None if wait is None else round(wait, 3)
-        executor_log.info(LogEvent(event, {**_of(subject), "attempt": attempt, "fence": fence, "waited": waited}))
+        wait_seconds = None if wait is None else round(wait, 3)
+        executor_log.info(
+            LogEvent(event, {**_command_fields(subject), "attempt": attempt, "fence": fence, "waited": wait_seconds})
+        )
 
     def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
         """What came of a request."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         fields = {
-            **_of(subject),
+            **_command_fields(subject),
             "attempt": tried.attempt,
             "http_status": tried.http_status,
             "proof": tried.proof,
@@ -67,42 +71,44 @@ class LogObserver(Observer):
     def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """Before the next attempt."""
         executor_log.info(
-            LogEvent("waiting", {**_of(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
+            LogEvent("waiting", {**_command_fields(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
         )
 
     def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """A warning where a person is asked for."""
-        fields = {**_of(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
+        fields = {**_command_fields(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
         executor_log.log(level, LogEvent("end", fields))
 
     def replayed(self, subject: CommandRef, outcome: str) -> None:
         """Nothing was done."""
-        ledger_log.info(LogEvent("replayed", {**_of(subject), "outcome": outcome}))
+        ledger_log.info(LogEvent("replayed", {**_command_fields(subject), "outcome": outcome}))
 
     def id_reused(self, subject: CommandRef) -> None:
         """Somebody must choose another id."""
-        words = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
-        ledger_log.warning(LogEvent("id_reused", _of(subject), words))
+        text = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
+        ledger_log.warning(LogEvent("id_reused", _command_fields(subject), text))
 
     def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
         """Somebody else's command was ended."""
-        ledger_log.warning(LogEvent("orphaned", {**_of(subject), "outcome": outcome}, message))
+        ledger_log.warning(LogEvent("orphaned", {**_command_fields(subject), "outcome": outcome}, message))
 
     def fault(self, subject: CommandRef, kind: str, place: str) -> None:
         """A bug of ours: to be reported."""
-        executor_log.error(LogEvent("fault", {**_of(subject), "error": kind, "place": place}, "a fault in the worker"))
+        executor_log.error(
+            LogEvent("fault", {**_command_fields(subject), "error": kind, "place": place}, "a fault in the worker")
+        )
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     """One word, so that a value can't be read as another field."""
     if value is None or isinstance(value, int | float):
         return str(value)
     if isinstance(value, str) and _PLAIN(value):
         return value
-    text = printable(value, LONGEST_VALUE)
+    text = printable(value, MAX_VALUE_CHARACTERS)
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
-def _of(subject: CommandRef) -> dict[str, Any]:
+def _command_fields(subject: CommandRef) -> dict[str, Any]:
     return {"command_id": subject.command_id, "command": subject.command, "account": subject.account}

@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 """Stands for an alias that is not configured here: a sender can make up any number of them."""
-KEY_REFUSED = ("401", "403")
+KEY_REFUSED_STATUSES = ("401", "403")
 """HTTP statuses that say that a venue does not take a key."""
-CLOCK_SECONDS = 5.0
+CLOCK_INTERVAL_SECONDS = 5.0
 """How often a venue's clock is compared: an answer's date is not worth parsing each time."""
-SLOWEST_CLOCK = 1.0
+MAX_CLOCK_LATENCY_SECONDS = 1.0
 """Seconds that an answer may take whose date is compared: when in between it was written is not known, so half of them
 is what the comparison is wrong by."""
 
 
-class Family:
+class LabelledMetric:
     """A metric and its children. prometheus_client looks a child up under a lock and checks its labels each time; here
     that is done once for each set of labels."""
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
-        self._family = _make(metric, registry)
+        self._metric = _make(metric, registry)
         self._children: dict[tuple[str, ...], Any] = {}
         if not metric.labels:
-            self._children[()] = self._family
+            self._children[()] = self._metric
 
-    def of(self, *labels: str) -> Any:
+    def child(self, *labels: str) -> Any:
         """The child with these labels, in the order of the catalogue."""
         try:
             return self._children[labels]
         except KeyError:
-            return self._children.setdefault(labels, self._family.labels(*labels))
+            return self._children.setdefault(labels, self._metric.labels(*labels))
 
 
 def _make(metric: Metric, registry: CollectorRegistry) -> Any:
@@ -62,16 +62,16 @@ class Metrics(Observer):
     def __init__(self, registry: CollectorRegistry, accounts: Iterable[str], venues: Iterable["Venue"] = ()) -> None:
         """``accounts`` are the aliases that may be named, ``venues`` those that these accounts are at."""
         self._accounts = frozenset(accounts)
-        made = {metric.name: Family(metric, registry) for metric in catalogue.EVENTS}
-        self._of = {name: family.of for name, family in made.items()}
-        self._commands = made[catalogue.COMMANDS.name].of
-        self._attempts = made[catalogue.ATTEMPTS.name].of
-        self._answers = made[catalogue.ANSWERS.name].of
-        self._queue_wait = made[catalogue.QUEUE_WAIT.name].of
-        self._signature_age = made[catalogue.SIGNATURE_AGE.name].of
-        self._latency = made[catalogue.VENUE_LATENCY.name].of
-        self._report_time = made[catalogue.REPORT_TIME.name].of
-        self._ledger_time = made[catalogue.LEDGER_TIME.name].of
+        metrics = {metric.name: LabelledMetric(metric, registry) for metric in catalogue.EVENTS}
+        self._child_of = {name: metric.child for name, metric in metrics.items()}
+        self._commands = metrics[catalogue.COMMANDS.name].child
+        self._attempts = metrics[catalogue.ATTEMPTS.name].child
+        self._answers = metrics[catalogue.ANSWERS.name].child
+        self._queue_wait = metrics[catalogue.QUEUE_WAIT.name].child
+        self._signature_age = metrics[catalogue.SIGNATURE_AGE.name].child
+        self._latency = metrics[catalogue.VENUE_LATENCY.name].child
+        self._report_time = metrics[catalogue.REPORT_TIME.name].child
+        self._ledger_time = metrics[catalogue.LEDGER_TIME.name].child
         self._next_clock: dict[str, float] = {}
         self._start_at_zero(venues)
 
@@ -79,23 +79,23 @@ class Metrics(Observer):
         """What should never happen is there from the start: ``increase()`` does not see a counter's first step."""
         for command in ("cancel", "close", "positions", "withdraw"):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
-                self._of[metric.name](command)
+                self._child_of[metric.name](command)
             for account in (*self._accounts, OTHER):
                 for metric in (catalogue.IDS_REUSED, catalogue.REPLAYS, catalogue.TAKEN_OVER):
-                    self._of[metric.name](command, account)
-                self._of[catalogue.ORPHANED.name](command, account, "unknown")
+                    self._child_of[metric.name](command, account)
+                self._child_of[catalogue.ORPHANED.name](command, account, "unknown")
         for move in ("begin", "settle"):
-            self._of[catalogue.LEDGER_FAILURES.name](move)
+            self._child_of[catalogue.LEDGER_FAILURES.name](move)
         for venue in venues:
             for command in venue.commands:
-                for status in KEY_REFUSED:
+                for status in KEY_REFUSED_STATUSES:
                     self._answers(command, venue.name, status)
 
     def _account(self, alias: str) -> str:
         return alias if alias in self._accounts else OTHER
 
     def _count(self, metric: Metric, *labels: str) -> None:
-        self._of[metric.name](*labels).inc()
+        self._child_of[metric.name](*labels).inc()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -118,9 +118,9 @@ class Metrics(Observer):
         if tried.signature_age is not None and tried.latency is not None:
             self._signature_age(venue).observe(tried.signature_age)
             self._latency(command, venue).observe(tried.latency)
-        took = tried.latency or 0.0
-        if tried.venue_date and tried.answered_at is not None and took <= SLOWEST_CLOCK:
-            self._compare_clocks(subject, tried.venue_date, tried.answered_at - took / 2)
+        latency_seconds = tried.latency or 0.0
+        if tried.venue_date and tried.answered_at is not None and latency_seconds <= MAX_CLOCK_LATENCY_SECONDS:
+            self._compare_clocks(subject, tried.venue_date, tried.answered_at - latency_seconds / 2)
 
     def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, subject.command, self._account(subject.account), subject.venue)
@@ -129,8 +129,8 @@ class Metrics(Observer):
         account = self._account(subject.account)
         self._commands(subject.command, account, subject.venue or OTHER, end.outcome, end.reason).inc()
         if end.enqueued_at and end.finished_at:
-            took = max(0, end.finished_at - end.enqueued_at) / 1000
-            self._report_time(subject.command, end.outcome).observe(took)
+            seconds = max(0, end.finished_at - end.enqueued_at) / 1000
+            self._report_time(subject.command, end.outcome).observe(seconds)
 
     def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPLAYS, subject.command, self._account(subject.account))
@@ -147,13 +147,13 @@ class Metrics(Observer):
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
 
-    def found_late(self) -> None:
+    def take_fallback(self) -> None:
         """A message waited for the look that only the clock asks for."""
         self._count(catalogue.TAKE_FALLBACK)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
-    def asked(self, move: str, seconds: float) -> None:
+    def answered(self, move: str, seconds: float) -> None:
         """The ledger answered a call."""
         self._ledger_time(move).observe(seconds)
 
@@ -163,15 +163,17 @@ class Metrics(Observer):
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def _compare_clocks(self, subject: CommandRef, date: str, here: float) -> None:
+    def _compare_clocks(self, subject: CommandRef, date: str, local_time: float) -> None:
         """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off. By
         account, for two of them may reach a venue at two places."""
         now = time.monotonic()
         if now < self._next_clock.get(subject.account, 0.0):
             return
-        self._next_clock[subject.account] = now + CLOCK_SECONDS
+        self._next_clock[subject.account] = now + CLOCK_INTERVAL_SECONDS
         try:
-            there = parsedate_to_datetime(date).timestamp() + 0.5
+            venue_time = parsedate_to_datetime(date).timestamp() + 0.5
         except (ValueError, TypeError):
             return
-        self._of[catalogue.VENUE_OFFSET.name](self._account(subject.account), subject.venue).set(here - there)
+        self._child_of[catalogue.VENUE_OFFSET.name](self._account(subject.account), subject.venue).set(
+            local_time - venue_time
+        )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("orders.metrics")
 
-LOOK_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 1.0
 """How long a server may take for one answer at a scrape: of three servers, and asked twice each, all of it is well
 within the 10 s that Prometheus waits."""
 
@@ -71,37 +71,37 @@ class Instrumentation:
             if self._observer is None:
                 parts: list[Observer] = [LogObserver()]
                 if self._settings.metrics.port:
-                    parts += self._counting()
+                    parts += self._metrics_observers()
                 if self._settings.traces:
-                    parts += self._tracing()
+                    parts += self._trace_observers()
                 self._observer = Observers(*parts)
             return self._observer
 
-    def timed(self, ledger: Ledger) -> Ledger:
+    def time_ledger(self, ledger: Ledger) -> Ledger:
         """The ledger, timed where somebody wants to know."""
         assert self.observer is not None  # noqa: S101 - builds the metrics
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
-    def _counting(self) -> list[Observer]:
+    def _metrics_observers(self) -> list[Observer]:
         try:
-            return [self._metrics or self._count()[0]]
+            return [self._metrics or self._create_metrics()[0]]
         except Exception as error:  # noqa: BLE001 - a full disk under the shared files, say: commands matter more
             logger.error("no metrics of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
             return []
 
-    def _count(self) -> tuple["Metrics", "CollectorRegistry"]:
+    def _create_metrics(self) -> tuple["Metrics", "CollectorRegistry"]:
         """The metrics of this process, and what is to be served of them."""
         from worker.observability.metrics import Metrics
 
-        kept, served = endpoint.registries()
+        own, served = endpoint.registries()
         accounts = self._settings.accounts
-        self._metrics = Metrics(kept, accounts, {VENUES[account.venue] for account in accounts.values()})
+        self._metrics = Metrics(own, accounts, {VENUES[account.venue] for account in accounts.values()})
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------
 
-    def follow_worker(self) -> None:
+    def connect_signals(self) -> None:
         """Write its log as wanted and serve its metrics; a client that only imports the app does neither."""
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
@@ -126,23 +126,23 @@ class Instrumentation:
         if pool.__module__ == "celery.concurrency.prefork":
             self._shared = endpoint.share_among_processes()
         from worker.broker.take import FALLBACK_TAKE_LISTENERS
-        from worker.observability.collector import State
+        from worker.observability.collector import StateCollector
 
         with self._lock:
-            metrics, served = self._count()
-        FALLBACK_TAKE_LISTENERS.append(metrics.found_late)
-        wanted = self._settings.metrics
+            metrics, served = self._create_metrics()
+        FALLBACK_TAKE_LISTENERS.append(metrics.take_fallback)
+        settings = self._settings.metrics
         served.register(
-            State(
+            StateCollector(
                 build=build(),
                 accounts=self._settings.accounts,
-                worker=self._state,
+                worker=self._worker_state,
                 ledger=self._ledger(),
                 broker=self._broker(),
                 results=self._results(),
             )
         )
-        self._endpoint = endpoint.serve(served, wanted.address, wanted.port, wanted.ports, wanted.targets_dir)
+        self._endpoint = endpoint.serve(served, settings.address, settings.port, settings.ports, settings.targets_dir)
 
     def _ready(self, sender: Any = None, **_: object) -> None:
         self._consumer = sender
@@ -159,14 +159,14 @@ class Instrumentation:
 
     # -- traces --------------------------------------------------------------------------------------------------------
 
-    def _tracing(self) -> list[Observer]:
+    def _trace_observers(self) -> list[Observer]:
         try:
-            return [self._traced()]
+            return [self._traces_of_process()]
         except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
             logger.error("no traces of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
             return []
 
-    def _traced(self) -> "Traces":
+    def _traces_of_process(self) -> "Traces":
         """Of this process: a pool's processes are forked from one that may have made its own."""
         from worker.observability.tracing import Traces
 
@@ -177,7 +177,7 @@ class Instrumentation:
     def _begin_span(self, task_id: str, task: Any, **_: object) -> None:
         if task.name in COMMANDS:
             with self._lock:
-                traces = self._traced()
+                traces = self._traces_of_process()
             task.request.orders_execution = traces.begin(task.name, task_id, task.request.headers or {})
 
     def _end_span(self, task: Any, **_: object) -> None:
@@ -191,7 +191,7 @@ class Instrumentation:
 
     # -- what is looked at ---------------------------------------------------------------------------------------------
 
-    def _state(self) -> "WorkerState":
+    def _worker_state(self) -> "WorkerState":
         from worker.observability.collector import WorkerState
 
         consumer = self._consumer
@@ -222,7 +222,7 @@ def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
     if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
     # Each Sentinel may have to be asked until one answers.
-    timeout = LOOK_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else LOOK_SECONDS
+    timeout = PROBE_TIMEOUT_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else PROBE_TIMEOUT_SECONDS
     # Without health checks: those are PINGs, see server_state.
     return connect(url, timeout=timeout, decode_responses=decode)
 

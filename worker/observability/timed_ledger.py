@@ -13,7 +13,7 @@ T = TypeVar("T")
 class Stopwatch(Protocol):
     """Whoever wants to know. Neither method may raise."""
 
-    def asked(self, move: str, seconds: float) -> None:
+    def answered(self, move: str, seconds: float) -> None:
         """The ledger answered."""
 
     def not_answered(self, move: str) -> None:
@@ -36,7 +36,7 @@ class TimedLedger:
         except LedgerUnavailable:
             self._stopwatch.not_answered(move)
             raise
-        self._stopwatch.asked(move, perf_counter() - started)
+        self._stopwatch.answered(move, perf_counter() - started)
         return answer
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:

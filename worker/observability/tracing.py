@@ -66,7 +66,7 @@ class Traces(Observer):
             kind=trace.SpanKind.CLIENT,
             start_time=ended - int((tried.latency or 0.0) * 1e9),
             attributes={
-                **_told(subject),
+                **_attributes(subject),
                 "orders.attempt": tried.attempt,
                 "orders.proof": tried.proof,
                 "orders.decision": tried.decision,
@@ -88,13 +88,15 @@ class Traces(Observer):
     def ended(self, subject: CommandRef, end: EndEvent) -> None:
         """How the execution ended."""
         span = trace.get_current_span()
-        span.set_attributes({**_told(subject), "orders.outcome": end.outcome, "orders.reason": end.reason})
+        span.set_attributes({**_attributes(subject), "orders.outcome": end.outcome, "orders.reason": end.reason})
         if end.outcome == "unknown":
             span.set_status(trace.StatusCode.ERROR, end.reason)
 
     def replayed(self, subject: CommandRef, outcome: str) -> None:
         """Nothing was done."""
-        trace.get_current_span().set_attributes({**_told(subject), "orders.outcome": outcome, "orders.replayed": True})
+        trace.get_current_span().set_attributes(
+            {**_attributes(subject), "orders.outcome": outcome, "orders.replayed": True}
+        )
 
     def close(self) -> None:
         """Hand over the last spans, or give up on them after a while."""
@@ -116,5 +118,5 @@ class Execution:
         self._span.end()
 
 
-def _told(subject: CommandRef) -> dict[str, str]:
+def _attributes(subject: CommandRef) -> dict[str, str]:
     return {"orders.command": subject.command, "orders.account": subject.account, "orders.venue": subject.venue}
