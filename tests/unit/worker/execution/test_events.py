@@ -185,7 +185,7 @@ def test_an_observer_that_fails_is_told_once_and_breaks_nothing(caplog: pytest.L
     assert seen.names == ["began", "attempted", "waits", "attempted", "ended"] * 2
     complaints = [r.getMessage() for r in caplog.records if "Broken fails" in r.getMessage()]
     assert len(complaints) == 4, complaints
-    assert all("ZeroDivisionError at test_observer.py:" in line for line in complaints)
+    assert all("ZeroDivisionError at test_events.py:" in line for line in complaints)
     assert "quotes" not in caplog.text
 
 
