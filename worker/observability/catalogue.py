@@ -1,17 +1,17 @@
-"""Every metric by name: what it counts, in which unit, with which labels. ``docs/metrics.md`` lists them for people.
+"""Every metric with its name, unit, labels and help text. ``docs/metrics.md`` lists them for people.
 
-No label takes a value that a sender chooses: aliases that are not configured here are ``other``, and there is no
-command id, pair or address anywhere. Names and units follow Prometheus' conventions: seconds, bytes, ``_total`` for
-what only grows, times as UNIX seconds.
+No label has a value that a sender chooses: an alias that is not configured here becomes ``other``, and no label holds a
+command id, pair or address. Names and units follow Prometheus' conventions: seconds, bytes, ``_total`` for counters,
+times as UNIX seconds.
 """
 
 from dataclasses import dataclass
 
 FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds: what takes milliseconds when all is well, and is bounded by a timeout."""
+"""Buckets in seconds, for what takes milliseconds when all is well and is bounded by a timeout."""
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0)
-"""Seconds: what waits for a venue or in a queue. 7.5 and 15 are half and whole of the time in which Everstrike takes a
-signed order (``docs/venues.md``)."""
+"""Buckets in seconds, for waiting at a venue or in a queue. 15 is how long Everstrike accepts a signed order
+(``docs/venues.md``), 7.5 half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Metric:
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
-    """A histogram's, in seconds."""
+    """Upper bounds of a histogram's buckets, in seconds."""
 
 
 def _counter(name: str, labels: str, text: str) -> Metric:
@@ -175,7 +175,7 @@ EVENTS = (
     LEDGER_TIME,
     VENUE_OFFSET,
 )
-"""Those that the executing process keeps."""
+"""Metrics that the executing process counts."""
 STATE = (
     BUILD,
     READY,
@@ -197,4 +197,4 @@ STATE = (
     MEMORY_MAX,
     SERVER_OFFSET,
 )
-"""Those that are looked up at a scrape."""
+"""Metrics that are read at each scrape."""

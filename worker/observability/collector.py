@@ -1,8 +1,8 @@
-"""Gauges that are looked up at a scrape: this worker, its servers, and what they hold.
+"""Gauges that are read at each scrape: this worker, its servers, and what they hold.
 
-Every worker reports what all workers share, so that it is known as long as one worker runs. A look costs each server
-two or three round trips and its result is kept for some seconds; it has connections of its own, with short timeouts, so
-that it delays no command.
+Every worker reports the state that all workers share, so that it is known as long as one worker runs. A probe takes two
+or three round trips to a server, and its result is kept for some seconds. Probes have connections of their own with
+short timeouts, so that they delay no command.
 """
 
 import threading
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class CachedProbe(Generic[T]):
-    """The last answer of a look, for so many seconds; None when the server did not answer."""
+    """A probe whose last result is kept for some seconds; None when the server did not answer."""
 
     def __init__(self, probe: Callable[[], T], seconds: float = 5.0) -> None:
         self._probe = probe
@@ -33,7 +33,7 @@ class CachedProbe(Generic[T]):
         self._last: T | None = None
 
     def get(self) -> T | None:
-        """The state, at most so old. Its callers take turns."""
+        """The state, read anew when the last result is too old. Not safe to call from two threads at once."""
         if time.monotonic() >= self._until:
             try:
                 self._last = self._probe()
@@ -45,17 +45,17 @@ class CachedProbe(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """This worker, now."""
+    """The present state of this worker."""
 
     ready: bool
     queues: tuple[str, ...]
-    """Those that it takes from."""
+    """The queues that it consumes."""
     busy: int
     slots: int
 
 
 class StateCollector(Collector):
-    """A collector for prometheus_client's registry; scrapes take turns."""
+    """A collector for prometheus_client's registry; concurrent scrapes are served one after the other."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class StateCollector(Collector):
         broker: Callable[[], BrokerState] | None,
         results: Callable[[], ServerState] | None,
     ) -> None:
-        """``build`` by label; a server is None where it can't be looked at, being no Redis."""
+        """``build`` has versions by label. A probe is None where the server is no Redis."""
         self._build = build
         self._accounts = tuple(accounts)
         self._worker = worker
@@ -77,12 +77,12 @@ class StateCollector(Collector):
         self._lock = threading.Lock()
 
     def describe(self) -> Iterator[Metric]:
-        """Names alone, so that registering asks no server."""
+        """The gauges without values, so that registering asks no server."""
         for metric in catalogue.STATE:
             yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges. What is not known is left out: a server that does not answer has no queues of length 0."""
+        """All gauges whose value is known: those of a server that does not answer are left out, and not 0."""
         with self._lock:
             gauges = _Gauges()
             gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
@@ -139,7 +139,7 @@ def _set_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None
 
 
 class _Gauges:
-    """Gauges of one scrape."""
+    """The gauges of one scrape."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Log lines: one for each transition of a command, with its id, account and attempt, and nothing of its arguments."""
+"""Log lines of commands: one for each event, with the command's id, account and attempt, without its arguments."""
 
 import json
 import logging
@@ -14,17 +14,18 @@ ledger_log = logging.getLogger("orders.ledger")
 
 
 SHORT_NAMES = {"command_id": "id"}
-"""Names as people have always read them in these lines."""
+"""Shorter names of fields in the lines for people."""
 
 MAX_VALUE_CHARACTERS, MAX_TEXT_CHARACTERS = 255, 1000
-"""Characters of a field, and of the words for people."""
+"""How many characters are written of a field, and of the text after the fields."""
 
 _PLAIN = re.compile(r"[!#-~]{1,%d}" % MAX_VALUE_CHARACTERS).fullmatch  # noqa: UP031
 
 
 class LogEvent:
-    """A log message of an event and its fields: ``attempt id=… account=… attempt=1 …`` for people, the fields
-    themselves for :class:`~worker.observability.json_format.JsonFormatter`. It is formatted when a handler asks."""
+    """The message of a log record: an event with its fields. As text it is ``attempt id=… account=… attempt=1 …``;
+    :class:`~worker.observability.json_format.JsonFormatter` writes the fields. It is formatted when a handler needs
+    it."""
 
     __slots__ = ("event", "fields", "text")
 
@@ -41,10 +42,10 @@ class LogEvent:
 
 
 class LogObserver(Observer):
-    """Writes a line for each event. ``attempt`` is its number over all owners of the command."""
+    """Writes a line for each event. ``attempt`` counts the attempts of all workers that have had the command."""
 
     def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
-        """The one line of a command whose worker dies in the middle of it."""
+        """Log the begin, which is the only line of a command whose worker dies in the middle of it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         event = "begin" if fence == 1 else "taken_over"
@@ -54,7 +55,7 @@ class LogObserver(Observer):
         )
 
     def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
-        """What came of a request."""
+        """Log what an attempt proved and what follows from it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         fields = {
@@ -69,39 +70,39 @@ class LogObserver(Observer):
         executor_log.info(LogEvent("attempt", fields))
 
     def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
-        """Before the next attempt."""
+        """Log the wait before the next attempt."""
         executor_log.info(
             LogEvent("waiting", {**_command_fields(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
         )
 
     def ended(self, subject: CommandRef, end: EndEvent) -> None:
-        """A warning where a person is asked for."""
+        """Log the end, as a warning where an operator has to act."""
         fields = {**_command_fields(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
         executor_log.log(level, LogEvent("end", fields))
 
     def replayed(self, subject: CommandRef, outcome: str) -> None:
-        """Nothing was done."""
+        """Log that the stored report was the answer and nothing was sent."""
         ledger_log.info(LogEvent("replayed", {**_command_fields(subject), "outcome": outcome}))
 
     def id_reused(self, subject: CommandRef) -> None:
-        """Somebody must choose another id."""
+        """Warn that the sender has to choose another id."""
         text = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
         ledger_log.warning(LogEvent("id_reused", _command_fields(subject), text))
 
     def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
-        """Somebody else's command was ended."""
+        """Warn that the command of a dead worker was ended."""
         ledger_log.warning(LogEvent("orphaned", {**_command_fields(subject), "outcome": outcome}, message))
 
     def fault(self, subject: CommandRef, kind: str, place: str) -> None:
-        """A bug of ours: to be reported."""
+        """Log a bug in the worker."""
         executor_log.error(
             LogEvent("fault", {**_command_fields(subject), "error": kind, "place": place}, "a fault in the worker")
         )
 
 
 def _format_value(value: object) -> str:
-    """One word, so that a value can't be read as another field."""
+    """A value as one word, or in quotes, so that it can't be read as another field."""
     if value is None or isinstance(value, int | float):
         return str(value)
     if isinstance(value, str) and _PLAIN(value):

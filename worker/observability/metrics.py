@@ -1,7 +1,7 @@
-"""The metrics that grow with each command, kept by prometheus_client.
+"""The metrics that are counted with each command, kept by prometheus_client.
 
-Imported only where ``ORDERS_METRICS__PORT`` is set. Values are in this process or, with a pool of processes, in files:
-:mod:`worker.observability.endpoint`.
+Imported only where ``ORDERS_METRICS__PORT`` is set. Values are in this process or, with a pool of processes, in files,
+see :mod:`worker.observability.endpoint`.
 """
 
 import time
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from worker.venues.base import Venue
 
 OTHER = "other"
-"""Stands for an alias that is not configured here: a sender can make up any number of them."""
+"""In place of an alias that is not configured here: a sender can invent any number of them."""
 KEY_REFUSED_STATUSES = ("401", "403")
-"""HTTP statuses that say that a venue does not take a key."""
+"""HTTP statuses by which a venue refuses a key."""
 CLOCK_INTERVAL_SECONDS = 5.0
-"""How often a venue's clock is compared: an answer's date is not worth parsing each time."""
+"""How often a venue's clock is compared with ours: parsing the date of every answer would cost too much."""
 MAX_CLOCK_LATENCY_SECONDS = 1.0
-"""Seconds that an answer may take whose date is compared: when in between it was written is not known, so half of them
-is what the comparison is wrong by."""
+"""How long an answer may take whose date is compared. When the date was written in that time is not known, so that the
+comparison may be wrong by half of it."""
 
 
 class LabelledMetric:
-    """A metric and its children. prometheus_client looks a child up under a lock and checks its labels each time; here
-    that is done once for each set of labels."""
+    """A metric and its children. prometheus_client takes a lock and checks the labels each time that a child is used;
+    here that happens once for each set of labels."""
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
         self._metric = _make(metric, registry)
@@ -52,15 +52,15 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Any:
         return Counter(metric.name, metric.help, metric.labels, registry=registry)
     if metric.kind == "histogram":
         return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
-    # Among processes the latest word counts: they share a machine, and so a clock.
+    # Of several processes the latest value counts: they share a machine, and so a clock.
     return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode="mostrecent")
 
 
 class Metrics(Observer):
-    """Counts what happens. One for a process, safe to share among threads."""
+    """Counts events. One for each process, safe to share among threads."""
 
     def __init__(self, registry: CollectorRegistry, accounts: Iterable[str], venues: Iterable["Venue"] = ()) -> None:
-        """``accounts`` are the aliases that may be named, ``venues`` those that these accounts are at."""
+        """``accounts`` are the aliases that may be labels, ``venues`` the venues of these accounts."""
         self._accounts = frozenset(accounts)
         metrics = {metric.name: LabelledMetric(metric, registry) for metric in catalogue.EVENTS}
         self._child_of = {name: metric.child for name, metric in metrics.items()}
@@ -76,7 +76,7 @@ class Metrics(Observer):
         self._start_at_zero(venues)
 
     def _start_at_zero(self, venues: Iterable["Venue"]) -> None:
-        """What should never happen is there from the start: ``increase()`` does not see a counter's first step."""
+        """Create the counters of what should never happen: ``increase()`` does not see the step from absent to 1."""
         for command in ("cancel", "close", "positions", "withdraw"):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
                 self._child_of[metric.name](command)
@@ -100,12 +100,12 @@ class Metrics(Observer):
     # -- events ------------------------------------------------------------------------------------------------------
 
     def redelivered(self, subject: CommandRef) -> None:
-        """See the catalogue, here and below."""
+        """Count the event; the catalogue describes each metric, here and below."""
         self._count(catalogue.REDELIVERED, subject.command)
 
     def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
         if fence > 1:
-            # Its wait is the time that a dead worker cost, which says nothing of the queue.
+            # Its wait is the time lost by a dead worker, and not that in the queue.
             self._count(catalogue.TAKEN_OVER, subject.command, self._account(subject.account))
         elif wait is not None:
             self._queue_wait(subject.command).observe(max(0.0, wait))
@@ -148,24 +148,28 @@ class Metrics(Observer):
         self._count(catalogue.REPUBLISHED, command)
 
     def take_fallback(self) -> None:
-        """A message waited for the look that only the clock asks for."""
+        """Count a message that was found without a notification of the broker."""
         self._count(catalogue.TAKE_FALLBACK)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
     def answered(self, move: str, seconds: float) -> None:
-        """The ledger answered a call."""
+        """Time a call that the ledger answered."""
         self._ledger_time(move).observe(seconds)
 
     def not_answered(self, move: str) -> None:
-        """It did not, or refused."""
+        """Count a call that the ledger did not answer, or refused."""
         self._count(catalogue.LEDGER_FAILURES, move)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
     def _compare_clocks(self, subject: CommandRef, date: str, local_time: float) -> None:
-        """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off. By
-        account, for two of them may reach a venue at two places."""
+        """Set the offset of this machine's clock from the venue's.
+
+        ``local_time`` is our time (UNIX seconds) at about the moment when the venue wrote ``date``, which has whole
+        seconds, rounded down: half a second is added. There is one gauge for each account, because two accounts may
+        reach a venue at two addresses.
+        """
         now = time.monotonic()
         if now < self._next_clock.get(subject.account, 0.0):
             return

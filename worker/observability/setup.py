@@ -1,6 +1,7 @@
-"""Puts together what watches a worker, and starts and ends it with the worker.
+"""Creates the observers of a worker, and starts and stops metrics and traces with it.
 
-Built in each process that executes commands, at its first one; the HTTP port is the parent's alone.
+Observers are created in each process that executes commands, at its first command; the HTTP port belongs to the parent
+process alone.
 """
 
 import logging
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("orders.metrics")
 
 PROBE_TIMEOUT_SECONDS = 1.0
-"""How long a server may take for one answer at a scrape: of three servers, and asked twice each, all of it is well
-within the 10 s that Prometheus waits."""
+"""How long a server may take for one answer at a scrape: two answers of each of three servers take much less than the
+10 s that Prometheus waits."""
 
 
 class Instrumentation:
-    """Everything that watches one worker."""
+    """Log lines, metrics and traces of one worker."""
 
     def __init__(self, app: Celery, settings: WorkerSettings, queues: Sequence[str]) -> None:
         self._app = app
@@ -66,7 +67,7 @@ class Instrumentation:
 
     @property
     def observer(self) -> Observer:
-        """What the executor and the sweeper of this process report to."""
+        """The observer to which this process reports all events."""
         with self._lock:
             if self._observer is None:
                 parts: list[Observer] = [LogObserver()]
@@ -78,20 +79,20 @@ class Instrumentation:
             return self._observer
 
     def time_ledger(self, ledger: Ledger) -> Ledger:
-        """The ledger, timed where somebody wants to know."""
-        assert self.observer is not None  # noqa: S101 - builds the metrics
+        """The ledger, timed where metrics are kept."""
+        assert self.observer is not None  # noqa: S101 - creates the metrics
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
     def _metrics_observers(self) -> list[Observer]:
         try:
             return [self._metrics or self._create_metrics()[0]]
-        except Exception as error:  # noqa: BLE001 - a full disk under the shared files, say: commands matter more
+        except Exception as error:  # noqa: BLE001 - the disk of the shared files may be full; commands matter more
             logger.error("no metrics of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
             return []
 
     def _create_metrics(self) -> tuple["Metrics", "CollectorRegistry"]:
-        """The metrics of this process, and what is to be served of them."""
+        """The metrics of this process, and the registry to serve."""
         from worker.observability.metrics import Metrics
 
         own, served = endpoint.registries()
@@ -102,7 +103,8 @@ class Instrumentation:
     # -- with the worker ---------------------------------------------------------------------------------------------
 
     def connect_signals(self) -> None:
-        """Write its log as wanted and serve its metrics; a client that only imports the app does neither."""
+        """Have the worker's signals set the log format, begin and end spans, and serve metrics. In a client that only
+        imports the app these signals are not sent."""
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
         if self._settings.traces:
@@ -148,7 +150,7 @@ class Instrumentation:
         self._consumer = sender
 
     def _forked(self, **_: object) -> None:
-        """A process of the pool inherits the port, and would keep it when its parent is gone."""
+        """Close the port in a process of the pool, which inherits it and would keep it open after its parent's end."""
         if self._endpoint is not None and os.getpid() != self._endpoint.pid:
             self._endpoint.close()
 
@@ -162,12 +164,12 @@ class Instrumentation:
     def _trace_observers(self) -> list[Observer]:
         try:
             return [self._traces_of_process()]
-        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
+        except Exception as error:  # noqa: BLE001 - OpenTelemetry's variables may be wrong; commands matter more
             logger.error("no traces of this process: %s at %s", type(error).__name__, place(error))  # noqa: TRY400
             return []
 
     def _traces_of_process(self) -> "Traces":
-        """Of this process: a pool's processes are forked from one that may have made its own."""
+        """The traces of this process, which may be forked from one that has its own."""
         from worker.observability.tracing import Traces
 
         if self._traces is None or self._traces.pid != os.getpid():
@@ -189,7 +191,7 @@ class Instrumentation:
         if self._traces is not None and self._traces.pid == os.getpid():
             self._traces.close()
 
-    # -- what is looked at ---------------------------------------------------------------------------------------------
+    # -- what is probed ------------------------------------------------------------------------------------------------
 
     def _worker_state(self) -> "WorkerState":
         from worker.observability.collector import WorkerState
@@ -218,17 +220,18 @@ class Instrumentation:
 
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
-    """A client for looking, None for what is no Redis. Without ``decode``, for a message may hold any bytes."""
+    """A client for probes, None for a server that is no Redis. Replies are decoded on request only, because a message
+    may hold any bytes."""
     if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
-    # Each Sentinel may have to be asked until one answers.
+    # Every Sentinel may have to be asked before one answers.
     timeout = PROBE_TIMEOUT_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else PROBE_TIMEOUT_SECONDS
-    # Without health checks: those are PINGs, see server_state.
+    # Without health checks, which send PING; see server_state.
     return connect(url, timeout=timeout, decode_responses=decode)
 
 
 def build() -> dict[str, str]:
-    """What this worker is made of: versions by name."""
+    """The versions of this worker and of its libraries, by label of the metric."""
     return {
         "version": _version("order-execution-worker"),
         "python": platform.python_version(),
