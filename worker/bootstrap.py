@@ -39,7 +39,7 @@ from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.connection import connect
 from worker.ledger.redis import RedisLedger
-from worker.library_logs import bound_library_logs
+from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.store import ReconcileStore
@@ -65,7 +65,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     """
     settings = settings or worker_settings.load()
     message_json.use()
-    bound_library_logs()
+    limit_library_logs()
     app = OwnSettingsCelery("worker", broker_url=settings.broker_url, result_backend=settings.result_backend)
     app.set_current()
     app.conf.update(celery_config(settings))

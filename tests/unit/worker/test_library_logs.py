@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from worker.library_logs import NOT_IN_DETAIL, SILENT, bound_library_logs
+from worker.library_logs import NO_DEBUG, SILENT, limit_library_logs
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -22,15 +22,15 @@ def heard(name: str, caplog: pytest.LogCaptureFixture) -> list[int]:
 )
 def test_what_quotes_requests_and_answers_is_not_heard(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nor a module below it, also one that is imported later."""
-    bound_library_logs()
+    limit_library_logs()
     with caplog.at_level(logging.DEBUG):
         assert heard(name, caplog) == []
 
 
-@pytest.mark.parametrize("name", [*NOT_IN_DETAIL, "kombu.connection", "redis.connection"])
+@pytest.mark.parametrize("name", [*NO_DEBUG, "kombu.connection", "redis.connection"])
 def test_what_quotes_messages_in_its_details_is_heard_without_them(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A lost connection is worth a line; what was in a message is not."""
-    bound_library_logs()
+    limit_library_logs()
     with caplog.at_level(logging.DEBUG):
         assert heard(name, caplog) == list(LEVELS[1:])
 
@@ -38,6 +38,6 @@ def test_what_quotes_messages_in_its_details_is_heard_without_them(name: str, ca
 @pytest.mark.parametrize("name", ["orders.executor", "celery.worker.consumer", "a.library.of.somebody"])
 def test_others_are_heard_as_ever(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """The table names those that are bound, and no more."""
-    bound_library_logs()
+    limit_library_logs()
     with caplog.at_level(logging.DEBUG):
         assert heard(name, caplog) == list(LEVELS)
