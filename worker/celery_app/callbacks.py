@@ -185,7 +185,7 @@ def _fail_links(task: Task, links: Any, error: Exception) -> None:
         task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
     except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
         logger.error(  # noqa: TRY400 - its text may quote the message
-            "what was to follow id=%s is malformed (%s), and not told that it is not sent",
+            "a callback of id=%s is malformed (%s), so no result says that it was not sent",
             task.request.id,
             type(fault).__name__,
         )
@@ -196,10 +196,10 @@ def _send_or_log(task: Task, send: Callable[[], None], links: Any) -> None:
         send()
     except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
         if is_transient(error):
-            raise Reject(f"what follows can't be sent for now ({type(error).__name__})", requeue=True) from None
+            raise Reject(f"a callback can't be sent for now ({type(error).__name__})", requeue=True) from None
         # Its text may quote arguments.
         logger.error(  # noqa: TRY400
-            "what was to follow id=%s task=%s can't be sent (%s); its report stands",
+            "a callback of id=%s task=%s can't be sent (%s); the command's report is stored all the same",
             task.request.id,
             task.name,
             type(error).__name__,
@@ -223,7 +223,7 @@ class _AnyQueueRouter(Router):
             ValueError: the callback asks for another serializer.
         """
         if options.get("serializer") not in (None, "json"):
-            raise ValueError("what follows is sent as JSON alone")
+            raise ValueError("callbacks are sent as JSON alone")
         if options.get("exchange") and is_redis(self.app.conf.broker_url):
             # On Redis an exchange's type is known only to the connection that declares it.
             exchange = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")

@@ -76,7 +76,7 @@ class _ReportStore(Unsubscribed):
             elif task_id in self._unsent_ids or _task_name(request) in COMMANDS:
                 result = _chain_broken(result)
             if isinstance(result, ChainBroken) and self._was_sent(task_id):
-                logger.info("id=%s is not told as never sent: it was, in another way", task_id)
+                logger.info("id=%s gets no result that it was never sent: it was sent in another way", task_id)
                 return self.encode_result(result, state)
         return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
@@ -110,7 +110,7 @@ class _ReportStore(Unsubscribed):
         expires = self.failure_expires if state == states.FAILURE else self.expires
         arguments = (value, int(expires or 0), _rank(result, state, task_id), json.dumps(task_id))
         if not self.ensure(self._store, (self.get_key_for_task(task_id), *arguments)):
-            logger.info("%s is not stored for id=%s: what stands there is the better word", state, task_id)
+            logger.info("%s is not stored for id=%s: a report of a higher rank is stored already", state, task_id)
         return result
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
@@ -146,7 +146,7 @@ class _ReportStore(Unsubscribed):
             )
         except MALFORMED_CHAIN_ERRORS as error:
             logger.error(  # noqa: TRY400 - its text may quote the message
-                "what was to follow id=%s is malformed (%s), and not told that it failed", task_id, type(error).__name__
+                "a callback of id=%s is malformed (%s), so no result says that it failed", task_id, type(error).__name__
             )
         finally:
             self._ending_request = previous
@@ -174,11 +174,11 @@ class _ReportStore(Unsubscribed):
                 with resend_chord_body(self, request):
                     super().on_chord_part_return(request, state, result, *args, **kwargs)  # type: ignore[misc]
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                logger.warning("the chord of id=%s is told of its end later (%s)", request.id, type(error).__name__)
+                logger.warning("the chord of id=%s is notified of its end later (%s)", request.id, type(error).__name__)
                 time.sleep(RETRY_SECONDS)
             except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
                 logger.error(  # noqa: TRY400 - its text may quote the message
-                    "the chord of id=%s can't be told of its end (%s); its report stands",
+                    "the chord of id=%s can't be notified of its end (%s); its report is stored all the same",
                     request.id,
                     type(error).__name__,
                 )
