@@ -1,24 +1,19 @@
 """Settings: three places, one meaning, and secrets that stay hidden."""
 
 import os
-import ssl
-import traceback
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from producers.celery_app import for_celery
-from producers.client import OrderClient
-from producers.redis.client import connect
-from producers.redis.url import sentinels_of, verified_tls
-from producers.settings import QueueSettings, SettingsError, database_url
+from producers.settings import SettingsError
 from worker.bootstrap import build_accounts
 from worker.settings import AccountSettings, VenuesSettings, load
 from worker.venues.accounts import Account
 from worker.venues.registry import REGISTRY
 
 ACCOUNT = {"VENUE": "everstrike", "API_KEY": "the-key", "SECRET_KEY": "the-secret"}
+REFUSALS = "VENUES__EVERSTRIKE__REFUSALS"
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +28,14 @@ def set_account(monkeypatch: pytest.MonkeyPatch, alias: str = "MAIN", **changes:
     """One account in the environment."""
     for name, value in {**ACCOUNT, **changes}.items():
         monkeypatch.setenv(f"ORDERS_ACCOUNTS__{alias}__{name}", value)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TOML file that the settings name."""
+    path = tmp_path / "orders.toml"
+    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
+    return path
 
 
 def main_account() -> Account:
@@ -89,42 +92,39 @@ accounts.main = {venue = "bitz", api_key = "k", secret_key = "s", allow_http = t
 
 
 @pytest.mark.parametrize("text", [FLAT, TABLES], ids=["the same names", "tables"])
-def test_a_toml_file(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_toml_file(text: str, config_file: Path) -> None:
     """Flat names or tables."""
-    path = tmp_path / "orders.toml"
-    path.write_text(text)
-    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
+    config_file.write_text(text)
     settings = load()
     main = settings.accounts["main"]
     assert (settings.broker_url, main.venue, main.allow_http) == ("redis://toml:1/0", "bitz", True)
     assert settings.retry.attempts == 7
 
 
-def test_lists_of_a_toml_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_a_toml_file(config_file: Path) -> None:
     """A pattern may hold commas and quotes; a list of words is one as the text with commas is."""
-    path = tmp_path / "orders.toml"
-    path.write_text(
+    config_file.write_text(
         'hide_arguments = ["qty", "price"]\n[venues.everstrike]\n'
         'refusals = ["no, \\"such\\" pair", \'the \\w+ is gone\']'
     )
-    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
     settings = load()
     assert settings.venues.refusals_of("everstrike") == ('no, "such" pair', r"the \w+ is gone")
     assert (settings.venues.refusals_of("bitz"), settings.venues.refusals_of("kraken")) == ((), ())
     assert settings.hidden_arguments == {"qty", "price"}
 
 
-def test_the_environment_beats_secrets_beat_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_beats_secrets_beat_toml(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One file each in the secrets folder, without the newline that an editor leaves."""
-    toml, secrets = tmp_path / "orders.toml", tmp_path / "secrets"
+    secrets = tmp_path / "secrets"
     secrets.mkdir()
-    toml.write_text(
+    config_file.write_text(
         '[accounts.main]\nvenue = "everstrike"\napi_key = "toml"\nsecret_key = "toml"\nbase_url = "https://t"'
     )
     (secrets / "ORDERS_ACCOUNTS__MAIN__API_KEY").write_text("file\n")
     (secrets / "orders_accounts__main__secret_key").write_text("file\n")
     (secrets / "unrelated").write_text("x")
-    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(toml))
     monkeypatch.setenv("ORDERS_SECRETS_DIR", str(secrets))
     monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__SECRET_KEY", "environment")
     main = main_account()
@@ -146,22 +146,14 @@ def test_the_environment_beats_secrets_beat_toml(tmp_path: Path, monkeypatch: py
         ("ACCOUNTS__MAIN__COLOUR", "red", "ORDERS_ACCOUNTS__MAIN__COLOUR: there is no such setting"),
         ("ACCOUNTS__MAIN__ALLOW_HTTP", "hunter2", "ORDERS_ACCOUNTS__MAIN__ALLOW_HTTP: must be a valid boolean"),
         ("ACCOUNTS", "hunter2", "ORDERS_ACCOUNTS"),
-        ("VENUES__EVERSTRIKE__REFUSALS", "hunter2 was refused", "REFUSALS: must be a JSON list of regular expressions"),
-        ("VENUES__EVERSTRIKE__REFUSALS", '{"hunter2": 1}', "must be a JSON list"),
-        ("VENUES__EVERSTRIKE__REFUSALS", "[1]", "must be a JSON list"),
-        (
-            "VENUES__EVERSTRIKE__REFUSALS",
-            '["fine", "hunter2("]',
-            "REFUSALS: pattern 2 is no regular expression: missing )",
-        ),
-        ("VENUES__EVERSTRIKE__REFUSALS", '["(hunter2.*)?"]', "pattern 1 matches a message without words"),
-        ("VENUES__EVERSTRIKE__REFUSALS", '["(?!hunter2).+"]', "pattern 1 matches just any message"),
-        ("VENUES__EVERSTRIKE__REFUSALS", '["(a+)+hunter2"]', "pattern 1 repeats a group"),
-        (
-            "VENUES__BITZ__REFUSALS",
-            f'["{"hunter2" * 50}"]',
-            "BITZ__REFUSALS: pattern 1 has more than 300 characters",
-        ),
+        (REFUSALS, "hunter2 was refused", "REFUSALS: must be a JSON list of regular expressions"),
+        (REFUSALS, '{"hunter2": 1}', "must be a JSON list"),
+        (REFUSALS, "[1]", "must be a JSON list"),
+        (REFUSALS, '["fine", "hunter2("]', "REFUSALS: pattern 2 is no regular expression: missing )"),
+        (REFUSALS, '["(hunter2.*)?"]', "pattern 1 matches a message without words"),
+        (REFUSALS, '["(?!hunter2).+"]', "pattern 1 matches just any message"),
+        (REFUSALS, '["(a+)+hunter2"]', "pattern 1 repeats a group"),
+        ("VENUES__BITZ__REFUSALS", f'["{"hunter2" * 50}"]', "BITZ__REFUSALS: pattern 1 has more than 300 characters"),
         ("VENUES__KRAKEN__REFUSALS", "[]", "ORDERS_VENUES__KRAKEN: there is no such setting"),
         ("VENUES__BITZ__REFUSAL", "[]", "ORDERS_VENUES__BITZ__REFUSAL: there is no such setting"),
         # A server refuses a number beyond its own, and so would the end of a command that was executed; a record that
@@ -222,116 +214,7 @@ def test_a_place_that_can_not_be_read_is_an_error(name: str, monkeypatch: pytest
         (b'secret = "hunter2\xff"', "it is not UTF-8"),
     ],
 )
-def test_a_file_that_can_not_be_read_says_where(
-    content: bytes, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_file_that_can_not_be_read_says_where(content: bytes, words: str, config_file: Path) -> None:
     """Where to mend it, and not a word of what it holds."""
-    path = tmp_path / "orders.toml"
-    path.write_bytes(content)
-    monkeypatch.setenv("ORDERS_CONFIG_FILE", str(path))
-    assert refusal() == f"ORDERS_CONFIG_FILE: {path} can't be read: {words}"
-
-
-# -- URLs of the servers -----------------------------------------------------------------------------------------------
-
-
-def test_databases_of_one_server() -> None:
-    """0, 1 and 2 of it, whatever its URL holds besides."""
-    assert database_url("redis://:pw@h:1/9?x=y", 2) == "redis://:pw@h:1/2?x=y"
-    with pytest.raises(SettingsError, match=r"ORDERS_REDIS_URL: .* ORDERS_BROKER_URL"):
-        QueueSettings.load(redis_url="unix:///run/redis.sock")
-
-
-def test_tls_is_verified() -> None:
-    """A bare rediss URL would check no certificate."""
-    assert verified_tls("rediss://h/0") == "rediss://h/0?ssl_cert_reqs=required"
-    verified = verified_tls("rediss://h/0?ssl_ca_certs=/ca.pem")
-    assert verified == "rediss://h/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"
-    assert QueueSettings(redis_url="rediss://h").broker_url.endswith("ssl_cert_reqs=required")
-
-
-def test_sentinels_are_one_url() -> None:
-    """Taken apart as it is meant, for redis-py, kombu and Celery alike; the TLS options reach Sentinels and servers."""
-    url = "sentinels://ann:p%40ss@h1,h2:1,[::1]:2/3?master=orders&sentinel_password=s%3Bx&ssl_ca_certs=/ca.pem"
-    found = sentinels_of(url)
-    assert found.hosts == (("h1", 26379), ("h2", 1), ("::1", 2))
-    assert (found.master, found.database) == ("orders", 3)
-    tls = {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"}
-    assert found.server == {"username": "ann", "password": "p@ss", **tls}
-    assert found.sentinel == {"password": "s;x", **tls}
-    assert "p@ss" not in repr(found)
-    for_kombu = for_celery(url)
-    assert for_kombu.url.split(";")[1] == "sentinel://ann:p%40ss@h2:1/3"
-    assert for_kombu.options["master_name"] == "orders"
-    assert for_kombu.tls == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem"}
-    settings = QueueSettings(redis_url="sentinel://:pw@h1,h2?master=orders")
-    assert settings.ledger_url == "sentinel://:pw@h1,h2/2?master=orders"
-
-
-ALL_URLS = ("REDIS_URL", "BROKER_URL", "RESULT_BACKEND", "LEDGER_URL")
-UNVERIFIED = [
-    f"{scheme}://:hunter2@h/0?master=m&ssl_cert_reqs={word}"
-    for scheme in ("rediss", "sentinels")
-    for word in ("none", "optional", "CERT_NONE")
-]
-NO_SENTINELS = [
-    "sentinel://h1:26379",
-    "sentinel://h1:26379;sentinel://h2:26379/0?master=m",
-    "sentinel://?master=m",
-    "sentinel://h1/x?master=m",
-    "sentinel://h1?master=m&mastr=n",
-    "sentinel://h1:port?master=m",
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "url", "words"),
-    [
-        # Anybody on the way could read every command, and send some.
-        *((name, url, "asks not to check") for name in ALL_URLS for url in UNVERIFIED),
-        # kombu's own form, for one, names no master.
-        *(("BROKER_URL", url, "") for url in NO_SENTINELS),
-        # kombu takes each option for an argument of its own, and ends in a TypeError at the first message.
-        *(
-            (name, f"redis://h:1?{option}=1", "ssl_ca_certs")
-            for name in ALL_URLS[:2]
-            for option in ("db=7", "socket_timeout=5", "hunter2")
-        ),
-    ],
-)
-def test_a_url_that_must_not_be_used_is_refused(
-    name: str, url: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In words that say how to write it, without the password."""
-    monkeypatch.setenv(f"ORDERS_{name}", url)
-    with pytest.raises(SettingsError, match=f"ORDERS_{name}: .*{words}") as refused:
-        QueueSettings.load()
-    assert "hunter2" not in str(refused.value)
-
-
-@pytest.mark.parametrize("name", ALL_URLS)
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://:hunter2#x@redis.internal:6379",
-        "redis://:1#hunter2@redis.internal:6379",
-        "redis://:hunter2/x@redis.internal:6379",
-        "redis://:hunter2\N{ACCOUNT OF}@redis.internal:6379",
-        "redis://:hunter2@redis.internal:99999",
-        "sentinel://user:hunter2?master=m",
-    ],
-)
-def test_a_password_that_breaks_its_url_is_not_quoted(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
-    """Python's own words for such a URL hold the piece of it that is no port, which is a piece of the password."""
-    monkeypatch.setenv(f"ORDERS_{name}", url)
-    with pytest.raises(SettingsError, match=f"ORDERS_{name}: ") as refused:
-        OrderClient()
-    shown = "".join(traceback.format_exception(refused.value))
-    assert "hunter2" not in shown.replace(url, "")
-
-
-def test_options_that_no_connection_knows_are_refused() -> None:
-    """When the client is made, not at its first command."""
-    connect("redis://h:1?client_name=desk", timeout=1).close()
-    with pytest.raises(ValueError, match="option"):
-        connect("redis://h:1?colour=red", timeout=1)
+    config_file.write_bytes(content)
+    assert refusal() == f"ORDERS_CONFIG_FILE: {config_file} can't be read: {words}"
