@@ -27,3 +27,13 @@ def test_what_quotes_a_message_is_not_heard(name: str, heard: list[int], caplog:
         for level in LEVELS:
             logging.getLogger(name).log(level, "said")
     assert [record.levelno for record in caplog.records] == heard
+
+
+def test_a_level_of_its_own_does_not_make_a_silent_logger_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """A library may set one, for a module of its own."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.setLevel(logging.DEBUG)
+    limit_library_logs()
+    logger.error("said")
+    logger.setLevel(logging.NOTSET)
+    assert not caplog.records
