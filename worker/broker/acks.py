@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 from kombu.utils.encoding import bytes_to_str
@@ -21,9 +21,6 @@ from kombu.utils.encoding import bytes_to_str
 from worker.broker.base import error_text
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK
-
-if TYPE_CHECKING:
-    from worker.broker.channel import Channel
 
 __all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
 
@@ -43,7 +40,8 @@ LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
 class QoS(RestoringQoS):
     """kombu's QoS, whose acks outlive the connection on which the message came."""
 
-    channel: Channel
+    #: A :class:`worker.broker.channel.Channel`, whose module imports this one.
+    channel: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
