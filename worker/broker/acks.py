@@ -5,9 +5,6 @@ take whose answer was lost is remembered as well, because the server may have ca
 its queue.
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
-
 from __future__ import annotations
 
 import logging

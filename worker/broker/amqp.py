@@ -5,9 +5,6 @@ kombu decompresses a body while it creates the message object, before its envelo
 ``"worker.broker.amqp:SSLTransport"`` for TLS.
 """
 
-# kombu publishes no types.
-# mypy: disallow-subclassing-any=False
-
 from typing import Any
 
 from kombu.transport import pyamqp

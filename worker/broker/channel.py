@@ -5,9 +5,6 @@ When its server goes away, a stock worker with a message unacked and a take in p
 address.
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
-
 from __future__ import annotations
 
 import logging

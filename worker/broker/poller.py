@@ -1,7 +1,5 @@
 """The poller of connections that wait for an invalidation, with no command in progress."""
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 

@@ -5,8 +5,6 @@ queue's key is of another type, its transaction removes the message all the same
 is moved to the list ``unacked.dead``, byte for byte as it was among the unacked messages, and the others are restored.
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 

@@ -1,8 +1,5 @@
 """The channel for a broker behind Sentinels: each new connection asks them for the master."""
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
-
 from __future__ import annotations
 
 from contextlib import contextmanager

@@ -11,8 +11,6 @@ The option `gated_queues` names the queues of commands: the same script moves a 
 to `<queue>.dead` unchanged, before anybody reads it (`worker/broker/envelope_check.py`).
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 

@@ -11,9 +11,6 @@ is stored all the same, and the other callbacks are sent.
 Callbacks are sent as JSON to any queue that they name, other services' queues included.
 """
 
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
-
 import json
 import logging
 import time

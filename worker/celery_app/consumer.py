@@ -14,9 +14,6 @@ is over after two or three seconds; a worker that sleeps by then takes no comman
 ever is, see :mod:`worker.celery_app.remote_control`.
 """
 
-# Celery and kombu publish no types.
-# mypy: disallow-subclassing-any=False
-
 import logging
 from collections.abc import Callable
 from time import monotonic

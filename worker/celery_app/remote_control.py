@@ -4,9 +4,6 @@ The worker refuses every sender: Flower, ``celery control``, any Celery client. 
 that Flower and the command line show the reason at once.
 """
 
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
-
 import logging
 from collections.abc import Callable
 from typing import Any

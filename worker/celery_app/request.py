@@ -7,9 +7,6 @@ whose envelope can't be honoured ends in ``not_sent/invalid``: its ``eta`` can't
 or it was sent to Celery's default queue.
 """
 
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
-
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -9,9 +9,6 @@ the other has stored the true one. What is stored and published has Celery's for
 it. Results of other tasks are stored as ever.
 """
 
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
-
 import json
 import logging
 import sys
