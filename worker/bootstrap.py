@@ -54,7 +54,7 @@ from worker.venues.registry import REGISTRY, account_of
 logger = logging.getLogger("orders.app")
 
 PERIODIC_SECONDS = 10.0
-"""How often the ledger's server and the intents are looked at."""
+"""How often the ledger's server is checked and lost commands are published again."""
 
 
 def build_app(settings: WorkerSettings | None = None) -> Celery:

@@ -142,7 +142,7 @@ class Channel(TakingChannel):
             self.return_pending_message()
             super().close()
         except (*SERVER_ERRORS, *self.connection_errors, AttributeError) as error:
-            logger.warning("the channel is closed without a word to the server: %s", error)
+            logger.warning("the channel is closed without contacting the server: %s", error)
             self.mark_lost()
             super().close()
 

@@ -110,7 +110,7 @@ class RestoringQoS(stock.QoS):
         if not misplaced:
             return
         logger.error(
-            "%d unacked messages without a time, or with one to come, are swept as if taken now", len(misplaced)
+            "%d unacked messages without a time, or with one to come, are restored as if taken now", len(misplaced)
         )
         direct.call("ZADD", index, *(part for tag in misplaced for part in (repr(now), tag)))
 

@@ -32,7 +32,7 @@ def visibility_timeout(settings: WorkerSettings) -> int:
 
     Longer than one execution can take, or commands would run twice at the same time as a rule (the ledger stops the
     second, at the cost of a waiting slot); with the default settings short enough that a killed worker's command is
-    redelivered within 60 s: 50 s and a sweep every 5 s.
+    redelivered within 60 s: after 50 s, checked every 5 s.
     """
     return max(50, math.ceil(settings.longest_run_seconds) + 5)
 
