@@ -85,19 +85,17 @@ def chosen_pool(argv: Sequence[str]) -> str:
 
 def celery_config(settings: WorkerSettings) -> dict[str, Any]:
     """The configuration as Celery takes it."""
+    return {**_tasks(), **_broker(settings), **_results(settings), **_worker()}
+
+
+def _tasks() -> dict[str, Any]:
     return {
-        "broker_url": for_celery(settings.broker_url).url,
-        "broker_transport": broker_transport(settings),
-        "result_backend": for_celery(settings.result_backend).url,
         # Declared as Celery declares a queue that a sender names, so that both have the same binding.
         "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in SERVED],
         # For Celery's own helper tasks; commands are routed by name.
         "task_default_queue": POSITIONS,
         "task_routes": {name: {"queue": name} for name in QUEUES},
         "task_create_missing_queues": False,
-        # Tries to connect twice a second, where stock Celery waits up to 30 s (m); and keeps messages that can't be
-        # executed on `<queue>.dead`, where stock Celery logs and drops them, or exits.
-        "worker_consumer": "worker.celery_app.consumer:OrderConsumer",
         # JSON alone: nothing that arrives is ever unpickled.
         "accept_content": ["json"],
         "result_accept_content": ["json"],
@@ -107,13 +105,19 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "task_acks_late": True,
         # With a pool of processes, a killed child's message is requeued at once; the ledger limits the repeats.
         "task_reject_on_worker_lost": True,
-        # A worker takes only commands that it starts at once: none waits there while another worker is free.
-        "worker_prefetch_multiplier": 1,
         # A STARTED state would overwrite the report of an id that is sent again.
         "task_track_started": False,
-        # Threads, because the work is waiting for a venue. Compared with prefork, solo and gevent in docs/celery.md.
-        "worker_pool": chosen_pool(sys.argv),
-        "worker_concurrency": CONCURRENCY,
+        "task_send_sent_event": False,
+        # Dates in reports are UNIX milliseconds; Celery's own are UTC.
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def _broker(settings: WorkerSettings) -> dict[str, Any]:
+    return {
+        "broker_url": for_celery(settings.broker_url).url,
+        "broker_transport": broker_transport(settings),
         "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -124,26 +128,39 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         # broker from the pool's thread that ended the last, while the loop reads the same connection. On AMQP one of
         # them then waits for ever for an answer that the other has read, and the worker takes no message any more (m).
         "worker_enable_prefetch_count_reduction": is_redis(settings.broker_url),
+    }
+
+
+def _results(settings: WorkerSettings) -> dict[str, Any]:
+    backend = for_celery(settings.result_backend)
+    return {
+        "result_backend": backend.url,
         # A result is stored again and again until the backend is back; the message stays unacknowledged meanwhile.
         "result_backend_always_retry": True,
         "result_backend_max_sleep_between_retries_ms": 1000,
-        "result_backend_transport_options": {
-            "retry_policy": {"timeout": 5.0},
-            **for_celery(settings.result_backend).options,
-        },
+        "result_backend_transport_options": {"retry_policy": {"timeout": 5.0}, **backend.options},
         "redis_socket_timeout": 10,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,
         "redis_retry_on_timeout": True,
         "redis_backend_health_check_interval": 10,
         "result_expires": settings.ledger.keep_days * 86_400,
+    }
+
+
+def _worker() -> dict[str, Any]:
+    return {
+        # Tries to connect twice a second, where stock Celery waits up to 30 s (m); and keeps messages that can't be
+        # executed on `<queue>.dead`, where stock Celery logs and drops them, or exits.
+        "worker_consumer": "worker.celery_app.consumer:OrderConsumer",
+        # A worker takes only commands that it starts at once: none waits there while another worker is free.
+        "worker_prefetch_multiplier": 1,
+        # Threads, because the work is waiting for a venue. Compared with prefork, solo and gevent in docs/celery.md.
+        "worker_pool": chosen_pool(sys.argv),
+        "worker_concurrency": CONCURRENCY,
         # Flower switches events on while it runs (`enable_events`, its default): they take a quarter of a worker's
         # time.
         "worker_send_task_events": False,
-        "task_send_sent_event": False,
-        # Dates in reports are UNIX milliseconds; Celery's own are UTC.
-        "enable_utc": True,
-        "timezone": "UTC",
         # Flower and `celery inspect` reach workers through remote control, which can't start a command.
         "worker_enable_remote_control": True,
         "worker_hijack_root_logger": True,
