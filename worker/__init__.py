@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _root = str(Path(__file__).resolve().parents[1])
-# Celery puts the working directory first on sys.path to find the app, and takes it off before it asks for it: this is
-# the moment in which the package beside this one can be found, and it alone, whatever else lies in that directory.
+# Celery puts the working directory first on sys.path while it imports this package, and removes it before it gets the
+# app. So `producers` is imported now, from beside this package, whose folder is on the path for that import alone: no
+# other module of that folder may take the place of an installed one.
 sys.path.insert(0, _root)
 import producers  # noqa: E402, F401
 
@@ -29,6 +30,6 @@ def __getattr__(name: str) -> Any:
         try:
             _app.append(build_app())
         except SettingsError as error:
-            # A person started this: one line that says what to mend, and no traceback.
+            # Somebody at a terminal reads this: one line that says what to correct, and no traceback.
             raise SystemExit(f"the settings can't be used: {error}") from None
     return _app[0]

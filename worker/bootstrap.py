@@ -1,21 +1,18 @@
-"""The composition root: settings -> ledger, venues, transport, executor, Celery app.
+"""The composition root: from the settings to ledger, venues, transport, executor, reconciler and Celery app.
 
-``celery -A worker worker`` finds the app through :mod:`worker`. Importing this module reads the settings; the executor,
-and with it the accounts' secrets, is built at the first command, so that Flower and ``celery inspect`` never hold them.
+``celery -A worker worker`` finds the app through :mod:`worker`. The executor, and with it the accounts' secrets, is
+built at the first command, so that Flower and ``celery inspect`` never hold them.
 """
 
-import gc
 import logging
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import redis
 from celery import Celery, signals
 from celery.worker import state as worker_state
-from kombu.transport import TRANSPORT_ALIASES
 
 from producers import message_json
 from producers.celery_app import OwnSettingsCelery
@@ -23,89 +20,42 @@ from producers.intents import Intent, was_sent
 from producers.report import Report
 from worker import settings as worker_settings
 from worker.broker.stats import oldest_queued
-from worker.celery_app import heartbeat_file as alive
-from worker.celery_app.callbacks import address_anywhere
+from worker.celery_app import heartbeat_file
+from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
-from worker.celery_app.flower import is_flower, prepare_flower
-from worker.celery_app.lost_messages import publisher
-from worker.celery_app.periodic import PeriodicWork
+from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
+from worker.celery_app.lifecycle import freeze_startup_objects, restart_on_sighup, run_with_worker
+from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
-from worker.celery_app.remote_control import LookingControl, guard_worker
-from worker.celery_app.request import guard_options
-from worker.celery_app.restart import restart_properly
+from worker.celery_app.remote_control import RestrictedControl, restrict_worker
+from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
-from worker.celery_app.tasks import register
+from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
+from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.connection import connect
 from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
-from worker.library_logs import bound_library_logs
+from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.store import ReconcileStore
+from worker.reconciliation.window import ReconcileLimits
 from worker.settings import WorkerSettings
-from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.queries import EverstrikeReads
+from worker.venues.accounts import Account
+from worker.venues.base import Venue
+from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
+from worker.venues.registry import REGISTRY, account_of
 
 logger = logging.getLogger("orders.app")
 
-
-GARBAGE_THRESHOLD = 20_000
-"""Objects made before Python looks for cycles; its default is 700 (``gc.set_threshold``)."""
-HOUSEKEEPING_SECONDS = 10.0
-"""How often the ledger's server and the intents are looked at."""
-
-
-def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
-    """The ledger on its server, for every program; over ``client``, where the program has its own."""
-    timeout = settings.ledger.timeout_seconds
-    return RedisLedger(
-        client or connect(settings.ledger_url, timeout),
-        keep_ms=int(settings.ledger.keep_days * 86_400_000),
-        journal_lines=settings.ledger.journal_lines,
-        # Inside the socket's own limit, so that the server answers before the connection is given up.
-        disk_ms=0 if settings.ledger.withdraw_disk == "off" else int(timeout * 800),
-        need_disk=settings.ledger.withdraw_disk == "require",
-        replicas=settings.ledger.replicas,
-        replicas_ms=int(timeout * 800),
-    )
-
-
-def build_policy(settings: WorkerSettings) -> ServerPolicy:
-    """The watch over the ledger's server."""
-    client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    return ServerPolicy(
-        client,
-        need_disk=settings.ledger.withdraw_disk == "require",
-        replicas=settings.ledger.replicas,
-    )
-
-
-def build_executor(settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> Executor:
-    """An executor over the real ledger and the real venues."""
-    return Executor(
-        ledger=watch.timed(build_ledger(settings)),
-        venues=settings.venue_map(),
-        accounts=settings.account_map(),
-        transport=Transport(settings.http_limits(), settings.http.ca_file or None),
-        clock=SystemClock(),
-        retry=settings.retry_limits(),
-        stopping=_stopping,
-        refusal=policy.refusal,
-        observer=watch.observer,
-        hidden=settings.hidden_arguments,
-    )
-
-
-def _stopping() -> bool:
-    # Celery sets these on SIGTERM and on SIGQUIT to an exit code, which may be 0; None and False mean that it goes on.
-    flags = (worker_state.should_stop, worker_state.should_terminate)
-    return any(flag is not None and flag is not False for flag in flags)
+PERIODIC_SECONDS = 10.0
+"""How often the ledger's server is checked and lost commands are published again."""
 
 
 def build_app(settings: WorkerSettings | None = None) -> Celery:
@@ -114,115 +64,182 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     Raises:
         SettingsError: naming each setting that is wrong.
     """
-    loaded = settings or worker_settings.load()
+    settings = settings or worker_settings.load()
     message_json.use()
-    bound_library_logs()
-    app = OwnSettingsCelery("worker", broker_url=loaded.broker_url, result_backend=loaded.result_backend)
+    limit_library_logs()
+    app = OwnSettingsCelery("worker", broker_url=settings.broker_url, result_backend=settings.result_backend)
     app.set_current()
-    app.conf.update(celery_config(loaded))
-    address_anywhere(app)
-    _guard(app, loaded)
-    lock = threading.Lock()
-    policy = build_policy(loaded)
-    watch = Instrumentation(app, loaded, SERVED)
-    build = cache(lambda: build_executor(loaded, policy, watch))
-
-    def executor() -> Executor:
-        # Threads of a fresh worker may all ask at once; there is one pool of connections.
-        with lock:
-            return build()
-
-    register(app, executor, loaded.hidden_arguments)
-    register_reconcile(app, cache(lambda: build_reconciler(loaded, result_publisher(app))))
-    _keep_house(app, loaded, policy, watch)
-    watch.follow_worker()
-    if loaded.alive_file:
-        alive.show(Path(loaded.alive_file))
+    app.conf.update(celery_config(settings))
+    allow_foreign_queues(app)
+    _guard(app, settings)
+    policy = build_policy(settings)
+    instrumentation = Instrumentation(app, settings, SERVED)
+    executor = _built_once(lambda: build_executor(settings, policy, instrumentation))
+    register_commands(app, executor, settings.hidden_arguments)
+    register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
+    periodic = _periodic_work(app, settings, policy, instrumentation)
+    run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
+    instrumentation.connect_signals()
+    if settings.alive_file:
+        heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
     return app
 
 
-def _settle_garbage() -> None:
-    """What is there when a worker starts stays: the collector need not look at it again and again. Its youngest
-    generation is made larger, because a command leaves some thousand short-lived objects and no cycle worth a stop."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
-
-
 def _guard(app: Celery, settings: WorkerSettings) -> None:
-    """Remote control, Flower and the result backend let nobody end a command but by its report."""
+    """Let remote control, Flower, Celery's options and the result backend end no command but by its report."""
     allowed = settings.allowed_remote_controls
-    ledger = cache(lambda: connect(settings.ledger_url, settings.ledger.timeout_seconds))
+    ledger = cache(lambda: _connect_ledger(settings))
     use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
-    app.control_cls = type("LookingControl", (LookingControl,), {"allowed": allowed})
-    guard_worker(allowed, SERVED)
-    signals.worker_init.connect(guard_options, weak=False)
-    restart_properly()
+    app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
+    restrict_worker(allowed, SERVED)
+    signals.worker_init.connect(ignore_unsafe_options, weak=False)
+    restart_on_sighup()
     if is_flower():
-        _take_stock_name(app)
+        use_stock_transport_name(app)
         prepare_flower(allowed, settings.hidden_arguments)
 
 
+def _built_once(build: Callable[[], Executor]) -> Callable[[], Executor]:
+    """One executor for all threads of a fresh worker, which may all ask at once: it has one pool of connections."""
+    lock, built = threading.Lock(), cache(build)
+
+    def executor() -> Executor:
+        with lock:
+            return built()
+
+    return executor
+
+
 def warn_without_accounts(settings: WorkerSettings) -> None:
-    """A worker that can execute nothing looks as healthy as any other."""
+    """Warn that a worker without accounts executes nothing: it looks as healthy as any other."""
     if not settings.accounts:
         logger.warning("no account is configured: every command is refused. `orders doctor` tells what to set")
 
 
-def _take_stock_name(app: Celery) -> None:
-    """Flower's page of queues knows transports by their stock names alone. Ours goes by one of them there: the stock
-    transport would sweep what workers have not acknowledged, in a program that only looks."""
-    ours = app.conf.broker_transport
-    if ours:
-        TRANSPORT_ALIASES[urlsplit(app.conf.broker_url).scheme] = ours
-        app.conf.broker_transport = None
+def _periodic_work(
+    app: Celery, settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation
+) -> PeriodicWork:
+    publish = publisher(app)
 
+    def publish_and_count(intent: Intent) -> None:
+        publish(intent)
+        instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
-def _keep_house(app: Celery, settings: WorkerSettings, policy: ServerPolicy, watch: Instrumentation) -> None:
-    """Start and stop the housekeeper with the worker; a client that only imports the app starts none."""
     lost_commands = LostCommandPublisher(
-        ledger=connect(settings.ledger_url, settings.ledger.timeout_seconds),
+        ledger=_connect_ledger(settings),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
-        publish=_told(publisher(app), watch),
+        publish=publish_and_count,
         patience_seconds=settings.ledger.intent_seconds,
     )
-    every = min(HOUSEKEEPING_SECONDS, settings.ledger.intent_seconds / 2)
-    housekeeper = PeriodicWork([policy.refresh, lost_commands.publish_lost], every)
-
-    def start(**_: object) -> None:
-        warn_without_accounts(settings)
-        _settle_garbage()
-        housekeeper.start()
-
-    def stop(**_: object) -> None:
-        housekeeper.stop()
-
-    signals.worker_ready.connect(start, weak=False)
-    signals.worker_shutting_down.connect(stop, weak=False)
+    interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
+    return PeriodicWork([policy.refresh, lost_commands.publish_lost], interval_seconds)
 
 
-def _told(publish: Callable[[Intent], None], watch: Instrumentation) -> Callable[[Intent], None]:
-    """Publishes, and tells whoever watches."""
+def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation) -> Executor:
+    """An executor over the real ledger and the real venues."""
+    return Executor(
+        ledger=instrumentation.time_ledger(build_ledger(settings)),
+        venues=build_venues(settings),
+        accounts=build_accounts(settings),
+        transport=build_transport(settings),
+        clock=SystemClock(),
+        retry=_retry_limits(settings),
+        stopping=_is_stopping,
+        refusal=policy.refusal,
+        observer=instrumentation.observer,
+        hidden=settings.hidden_arguments,
+    )
 
-    def publish_and_tell(intent: Intent) -> None:
-        publish(intent)
-        watch.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
-    return publish_and_tell
+def _is_stopping() -> bool:
+    # Celery sets these on SIGTERM and on SIGQUIT to an exit code, which may be 0; None and False mean that it goes on.
+    flags = (worker_state.should_stop, worker_state.should_terminate)
+    return any(flag is not None and flag is not False for flag in flags)
 
 
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
-    """A reconciler over the real ledger and the real venues."""
-    client = connect(settings.ledger_url, settings.ledger.timeout_seconds)
-    transport = Transport(settings.http_limits(), settings.http.ca_file or None)
+    """A reconciler over the real ledger and the real venues; ``publish`` is given each settled report."""
+    client = _connect_ledger(settings)
+    exchange = build_transport(settings).exchange
     return Reconciler(
         ledger=build_ledger(settings, client),
         store=ReconcileStore(client),
         journal=Journal(client),
-        accounts=settings.account_map(),
-        reads={Everstrike.name: EverstrikeReads(transport.exchange)},
+        accounts=build_accounts(settings),
+        reads={name: entry.reads(exchange) for name, entry in REGISTRY.items() if entry.reads},
         clock=SystemClock(),
-        limits=settings.reconcile_limits(),
+        limits=_reconcile_limits(settings),
         publish=publish,
+    )
+
+
+def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
+    """The ledger on its server, for every program; over ``client``, where the program has its own."""
+    part = settings.ledger
+    # Inside the socket's own limit, so that the server answers before the connection is given up.
+    wait_ms = int(part.timeout_seconds * 800)
+    return RedisLedger(
+        client or _connect_ledger(settings),
+        keep_ms=int(part.keep_days * 86_400_000),
+        journal_lines=part.journal_lines,
+        disk_ms=0 if part.withdraw_disk == "off" else wait_ms,
+        need_disk=part.withdraw_disk == "require",
+        replicas=part.replicas,
+        replicas_ms=wait_ms,
+    )
+
+
+def build_policy(settings: WorkerSettings) -> ServerPolicy:
+    """The policy that refuses commands while the ledger's server can't be trusted with them."""
+    return ServerPolicy(
+        _connect_ledger(settings),
+        need_disk=settings.ledger.withdraw_disk == "require",
+        replicas=settings.ledger.replicas,
+    )
+
+
+def _connect_ledger(settings: WorkerSettings) -> redis.Redis:
+    return connect(settings.ledger_url, settings.ledger.timeout_seconds)
+
+
+def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
+    """The configured accounts by alias."""
+    return {alias: account_of(alias, config) for alias, config in settings.accounts.items()}
+
+
+def build_venues(settings: WorkerSettings) -> dict[str, Venue]:
+    """The venues by name, with what the operator lists of their refusals."""
+    return {name: entry.build(settings.venues.refusals_of(name)) for name, entry in REGISTRY.items()}
+
+
+def build_transport(settings: WorkerSettings) -> Transport:
+    """HTTP to the venues."""
+    http = settings.http
+    limits = HttpLimits(
+        connect_timeout=http.connect_timeout_seconds,
+        read_timeout=http.read_timeout_seconds,
+        max_idle=http.max_idle_seconds,
+        max_answer_bytes=http.max_answer_bytes,
+    )
+    return Transport(limits, http.ca_file or None)
+
+
+def _retry_limits(settings: WorkerSettings) -> RetryLimits:
+    retry = settings.retry
+    return RetryLimits(
+        attempts=retry.attempts,
+        initial_seconds=retry.initial_seconds,
+        max_seconds=retry.max_seconds,
+        budget_seconds=retry.budget_seconds,
+    )
+
+
+def _reconcile_limits(settings: WorkerSettings) -> ReconcileLimits:
+    part = settings.reconcile
+    return ReconcileLimits(
+        settle_seconds=part.settle_seconds,
+        apart_seconds=part.apart_seconds,
+        arrival_seconds=part.arrival_seconds,
+        clock_margin_seconds=part.clock_margin_seconds,
     )

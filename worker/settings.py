@@ -1,4 +1,4 @@
-"""The worker's settings: everything from outside, read once, secrets masked.
+"""The worker's settings, read once from the environment, a TOML file and a secrets folder; secrets are masked.
 
 Names and defaults are the public contract; ``docs/settings.md`` lists them for people.
 """
@@ -6,7 +6,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -18,35 +18,26 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
-from worker.execution.backoff import RetryLimits
-from worker.reconciliation.window import ReconcileLimits
-from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Venue
-from worker.venues.bitz import Bitz
-from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.http.base import HttpLimits
-from worker.venues.listed_answers import from_settings
+from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
-"""What remote control may be allowed to do, see ``worker/celery_app/remote_control.py``."""
-
-VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
+"""What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
 
 
-class _Part(TextsAreQuoted):
+class _SettingsGroup(TextsAreQuoted):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class AccountSettings(_Part):
+class AccountSettings(_SettingsGroup):
     """``ORDERS_ACCOUNTS__<ALIAS>__…``"""
 
     venue: Literal["everstrike", "bitz"]
     api_key: SecretStr
     secret_key: SecretStr
     base_url: str = ""
-    """The venue's own when empty."""
+    """Empty for the venue's own address."""
     allow_http: bool = False
-    """Lets ``base_url`` be plain http to more than a loopback address."""
+    """Allows plain http in ``base_url`` also to other than loopback addresses."""
 
     @field_validator("api_key", "secret_key")
     @classmethod
@@ -60,7 +51,7 @@ class AccountSettings(_Part):
     def _safe_url(self) -> "AccountSettings":
         if self.base_url:
             parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or not _can_be_asked(self.base_url):
+            if parts.scheme not in ("http", "https") or not parts.hostname or not _is_requestable(self.base_url):
                 raise ValueError("base_url must be an http(s) URL")
             if parts.username or parts.query or parts.fragment:
                 raise ValueError("base_url must hold no user, query or fragment")
@@ -69,8 +60,8 @@ class AccountSettings(_Part):
         return self
 
 
-def _can_be_asked(url: str) -> bool:
-    """Whether a request can be made of it: a host or a port that is none shows only there."""
+def _is_requestable(url: str) -> bool:
+    """Whether a request can be built for the URL: an invalid host or port is found only there."""
     try:
         requests.Request("GET", url).prepare()
     except (requests.RequestException, ValueError):
@@ -85,12 +76,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class VenueSettings(_Part):
+class VenueSettings(_SettingsGroup):
     """``ORDERS_VENUES__<VENUE>__…``"""
 
     refusals: str = "[]"
-    """Further messages (at Bit-Z: codes) that refuse for good: a JSON list of regular expressions, see
-    :func:`worker.venues.listed_answers.from_settings`."""
+    """Further messages (at Bit-Z: codes) that are final refusals: a JSON list of regular expressions, see
+    :mod:`worker.refusal_patterns`."""
 
     @field_validator("refusals", mode="before")
     @classmethod
@@ -101,28 +92,28 @@ class VenueSettings(_Part):
             patterns = None
         if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
             raise ValueError("""must be a JSON list of regular expressions, such as ["the position was not found"]""")
-        from_settings("", patterns)
+        compile_refusals(patterns)
         return json.dumps(patterns, ensure_ascii=False)
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """``refusals`` as they were given."""
+        """The regular expressions of ``refusals``."""
         return tuple(json.loads(self.refusals))
 
 
-class VenuesSettings(_Part):
-    """One group a venue."""
+class VenuesSettings(_SettingsGroup):
+    """A group of settings for each venue."""
 
     everstrike: VenueSettings = Field(default_factory=VenueSettings)
     bitz: VenueSettings = Field(default_factory=VenueSettings)
 
     def refusals_of(self, venue: str) -> tuple[str, ...]:
-        """The patterns of one venue; none of one that is not known."""
+        """The patterns of a venue; none for a venue that is not known."""
         settings = getattr(self, venue, None)
         return settings.patterns if isinstance(settings, VenueSettings) else ()
 
 
-class RetrySettings(_Part):
+class RetrySettings(_SettingsGroup):
     """``ORDERS_RETRY__…``"""
 
     attempts: int = Field(5, ge=1, le=100)
@@ -131,77 +122,79 @@ class RetrySettings(_Part):
     budget_seconds: float = Field(30, gt=0, le=3600)
 
 
-class HttpSettings(_Part):
+class HttpSettings(_SettingsGroup):
     """``ORDERS_HTTP__…``"""
 
     connect_timeout_seconds: float = Field(3, gt=0, le=60)
     read_timeout_seconds: float = Field(10, gt=0, le=300)
-    """For the whole answer."""
+    """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
-    """A pooled connection idle for longer is not used again: shorter than the venue keeps it."""
+    """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
     max_answer_bytes: int = Field(1024 * 1024, ge=1024)
     ca_file: str = ""
-    """Certificates to trust instead of the bundled ones."""
+    """A file of certificates to trust in place of the bundled ones."""
 
 
-class LedgerSettings(_Part):
+class LedgerSettings(_SettingsGroup):
     """``ORDERS_LEDGER__…``"""
 
     keep_days: float = Field(7, ge=0.1, le=36_500)
-    """How long ended records are kept, and so how long an id is known; unknowns and withdrawals stay. Never shorter
-    than the longest visibility timeout, and no more milliseconds than a server can count."""
+    """How long ended records are kept, and so how long an id is known; unknowns and withdrawals are kept for ever. The
+    bounds: not shorter than the longest visibility timeout, and no more milliseconds than a server can count."""
     journal_lines: int = Field(1_000_000, ge=1000, le=10**12)
     """About how many entries of the journal are kept."""
     timeout_seconds: float = Field(5, gt=0, le=60)
     withdraw_disk: Literal["auto", "require", "off"] = "auto"
-    """Whether a withdrawal waits until its record is on disk: where the server can; or not at all without; or never."""
+    """Whether a withdrawal waits until its record is on disk: ``auto`` where the server can confirm it, ``require`` to
+    refuse withdrawals where it can't, ``off`` never."""
     withdraw_replicas: int = Field(0, ge=0, le=100)
     """How many replicas must have a withdrawal's record before it is sent."""
     close_replicas: int = Field(0, ge=0, le=100)
-    """The same for a close that is not repeatable; those of a whole position at market never wait."""
+    """How many replicas must have the record of a close that is not repeatable before it is sent. Closes of a whole
+    position at market never wait."""
     intent_seconds: float = Field(30, ge=1, le=3600)
-    """After how long an enqueued command that has not begun is looked for, and published again when it is lost."""
+    """After how long an enqueued command that has not begun is checked, and published again when it is lost."""
 
     @property
     def replicas(self) -> dict[str, int]:
-        """By command: how many replicas must have the begin of one that can't be repeated."""
+        """By command: how many replicas must have its begin on record when it can't be repeated."""
         return {"withdraw": self.withdraw_replicas, "close": self.close_replicas}
 
 
-class ReconcileSettings(_Part):
+class ReconcileSettings(_SettingsGroup):
     """``ORDERS_RECONCILE__…``"""
 
     settle_seconds: float = Field(60, ge=0, le=86_400)
-    """How long after the last possible arrival of a request the venue has time to show it everywhere."""
+    """How long after the last possible arrival of a request the venue may take to list the command everywhere."""
     apart_seconds: float = Field(30, ge=0, le=86_400)
-    """Between the two looks that find nothing."""
+    """How far apart the two reconciles must be that find nothing."""
     arrival_seconds: float = Field(15, ge=0, le=3600)
-    """How long after its signature the venue may still take a request."""
+    """How long after its signature a venue may still accept a request."""
     clock_margin_seconds: float = Field(2, ge=0, le=60)
-    """By how much clocks may differ beyond what the venue's own clock shows."""
+    """By how much clocks may differ in addition to the measured offset of the venue's clock."""
 
 
-class MetricsSettings(_Part):
+class MetricsSettings(_SettingsGroup):
     """``ORDERS_METRICS__…``"""
 
     port: int = Field(0, ge=0, le=65_535)
     """Where a worker serves its metrics; 0 serves none."""
     ports: int = Field(1, ge=1, le=1000)
-    """How many ports from there on are tried: each worker of a machine takes the first that is free."""
+    """How many ports are tried, beginning with ``port``: each worker of a machine takes the first free one."""
     address: str = "127.0.0.1"
     targets_dir: str = ""
-    """A folder in which each worker names its address, for Prometheus' ``file_sd_configs``."""
+    """A folder in which each worker writes a file with its address, for Prometheus' ``file_sd_configs``."""
 
 
-class LogSettings(_Part):
+class LogSettings(_SettingsGroup):
     """``ORDERS_LOG__…``"""
 
     format: Literal["auto", "json", "console"] = "auto"
-    """``auto``: lines for people at a terminal, JSON everywhere else."""
+    """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
 class WorkerSettings(QueueSettings):
-    """Everything a worker is told."""
+    """All settings of a worker."""
 
     accounts: dict[str, AccountSettings] = Field(default_factory=dict)
     venues: VenuesSettings = Field(default_factory=VenuesSettings)
@@ -212,21 +205,21 @@ class WorkerSettings(QueueSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     stock_transport: bool = False
-    """Use kombu's own Redis channel, with its known losses, instead of ``worker/broker/transport.py``."""
+    """Use kombu's own Redis transport, with its known losses, in place of ``worker/broker/transport.py``."""
     hide_arguments: str = ",".join(sorted(HIDDEN))
-    """Arguments whose values are in no event, log line or answer to ``inspect``: names with commas."""
+    """Arguments whose values are shown in no event, log line or answer to ``inspect``: names separated by commas."""
     remote_control: str = ""
-    """What remote control may do beside looking: words of ``REMOTE_CONTROLS`` with commas."""
+    """What remote control may change: words of ``REMOTE_CONTROLS`` separated by commas."""
 
     @field_validator("hide_arguments", mode="after")
     @classmethod
     def _names(cls, value: str) -> str:
-        return _words(value, {name for command in COMMANDS.values() for name in command.model_fields})
+        return _known_words(value, {name for command in COMMANDS.values() for name in command.model_fields})
 
     @field_validator("remote_control", mode="after")
     @classmethod
     def _remote_controls(cls, value: str) -> str:
-        return _words(value, REMOTE_CONTROLS)
+        return _known_words(value, REMOTE_CONTROLS)
 
     alive_file: str = ""
     """A file that is touched with every heartbeat sent to the broker; see ``worker/celery_app/heartbeat_file.py``."""
@@ -234,9 +227,9 @@ class WorkerSettings(QueueSettings):
     @field_validator("accounts", mode="after")
     @classmethod
     def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
-        strange = [printable(alias, 64) for alias in accounts if not re.fullmatch(ALIAS, alias)]
-        if strange:
-            raise ValueError(f"{', '.join(strange)} can't be an alias: 1 to 64 letters, digits, - and _")
+        invalid = [printable(alias, 64) for alias in accounts if not re.fullmatch(ALIAS, alias)]
+        if invalid:
+            raise ValueError(f"{', '.join(invalid)} can't be an alias: 1 to 64 letters, digits, - and _")
         return {alias.lower(): account for alias, account in accounts.items()}
 
     @property
@@ -251,57 +244,22 @@ class WorkerSettings(QueueSettings):
 
     @property
     def longest_run_seconds(self) -> float:
-        """How long one execution can take: the budget, and the last attempt begun inside it."""
+        """How long one execution can take: the budget, and an attempt that begins at its end."""
         return self.retry.budget_seconds + self.http.connect_timeout_seconds + self.http.read_timeout_seconds
 
-    def account_map(self) -> dict[str, Account]:
-        """The accounts as the executor knows them."""
-        return {alias: _account(alias, account) for alias, account in self.accounts.items()}
 
-    def venue_map(self) -> dict[str, Venue]:
-        """The venues as the executor knows them, with what the operator lists of their answers."""
-        of = self.venues.refusals_of
-        return {
-            Everstrike.name: Everstrike(refusals=of(Everstrike.name)),
-            Bitz.name: Bitz(refusals=of(Bitz.name)),
-        }
+def _known_words(value: str, known: Collection[str]) -> str:
+    """A list separated by commas (or written as TOML's), without blanks.
 
-    def retry_limits(self) -> RetryLimits:
-        """The retry settings as the executor knows them."""
-        retry = self.retry
-        return RetryLimits(retry.attempts, retry.initial_seconds, retry.max_seconds, retry.budget_seconds)
-
-    def reconcile_limits(self) -> ReconcileLimits:
-        """The reconcile settings as the reconciler knows them."""
-        part = self.reconcile
-        return ReconcileLimits(part.settle_seconds, part.apart_seconds, part.arrival_seconds, part.clock_margin_seconds)
-
-    def http_limits(self, pool_size: int = 64) -> HttpLimits:
-        """The HTTP settings as the transport knows them."""
-        http = self.http
-        return HttpLimits(
-            http.connect_timeout_seconds,
-            http.read_timeout_seconds,
-            http.max_idle_seconds,
-            http.max_answer_bytes,
-            pool_size,
-        )
-
-
-def _words(value: str, known: Collection[str]) -> str:
-    """A list with commas (or of TOML), blanks removed; refused when a word is not known."""
+    Raises:
+        ValueError: a word is not in ``known``.
+    """
     value = value.translate(str.maketrans("", "", '[]"'))
     words = [word.strip() for word in value.split(",") if word.strip()]
-    strange = [word for word in words if word not in known]
-    if strange:
-        raise ValueError(f"knows no {', '.join(word[:32] for word in strange)}; there are {', '.join(sorted(known))}")
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise ValueError(f"knows no {', '.join(word[:32] for word in unknown)}; there are {', '.join(sorted(known))}")
     return ",".join(words)
-
-
-def _account(alias: str, settings: AccountSettings) -> Account:
-    url = settings.base_url or VENUES[settings.venue].base_url
-    keys = Credentials(settings.api_key.get_secret_value(), settings.secret_key.get_secret_value())
-    return Account(alias, settings.venue, url.rstrip("/"), keys)
 
 
 def load() -> WorkerSettings:

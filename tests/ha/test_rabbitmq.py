@@ -21,7 +21,7 @@ from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
 from worker.bootstrap import build_app
-from worker.broker.dead_letters import SUFFIX
+from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.celery_app.queues import QUEUES
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def urls(rabbit: RabbitNode, server: Server) -> dict[str, str]:
     """A worker's addresses; no message outlives the ledger's records, without which it would be executed again."""
-    rabbit.delete(f"{name}{suffix}" for name in QUEUES for suffix in ("", SUFFIX))
+    rabbit.delete(f"{name}{suffix}" for name in QUEUES for suffix in ("", DEAD_SUFFIX))
     server.flush()
     return {"ORDERS_REDIS_URL": server.url(), "ORDERS_BROKER_URL": rabbit.url}
 

@@ -98,8 +98,8 @@ def test_a_command_of_its_queue_is_handed_out(broker: Broker, case: str) -> None
     broker.db(0).lpush("orders.close", ADMITTED[case])
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, 1)
-        assert messages[0].taken_from == "orders.close"
-        assert messages[0].as_it_came.decode() == ADMITTED[case]
+        assert messages[0].source_queue == "orders.close"
+        assert messages[0].raw_bytes.decode() == ADMITTED[case]
         messages[0].ack()
 
 
@@ -115,7 +115,7 @@ def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> Non
     db.lpush("celery", theirs[0], message("b", "orders.withdraw"), *theirs[1:])
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, 1)
-        assert (messages[0].headers["task"], messages[0].taken_from) == ("orders.withdraw", "celery")
+        assert (messages[0].headers["task"], messages[0].source_queue) == ("orders.withdraw", "celery")
         assert db.lrange("celery", 0, -1) == theirs[::-1]
         assert not db.exists("celery.dead")
         messages[0].ack()
@@ -154,7 +154,7 @@ def test_a_key_of_another_type_costs_its_own_queue_alone(
         for count in (1, 2):
             db.lpush("orders.close", message("good"))
             drain(connection, messages, count)
-        assert [each.taken_from for each in messages] == ["orders.close"] * 2
+        assert [each.source_queue for each in messages] == ["orders.close"] * 2
 
         def told() -> bool:
             with contextlib.suppress(socket.timeout):

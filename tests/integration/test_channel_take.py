@@ -216,12 +216,12 @@ def test_a_dead_workers_message_is_never_dropped(broker: Broker, raw: str, comes
     broker.db(0).lpush("orders.close", raw)
     with consumer(broker, "orders.close", visibility_timeout=0) as (connection, messages):
         channel = connection.default_channel
-        channel._hand_over = lambda *_: messages.append(_)  # the worker dies before it looks
+        channel._deliver_taken = lambda *_: messages.append(_)  # the worker dies before it looks
         drain(connection, messages, 1)
         channel.qos.restore_visible(interval=1)
         assert broker.db(0).zcard("unacked_index") == broker.db(0).llen("orders.close.dead") == 0
         assert broker.db(0).llen(comes_to) == 1
-        channel._stirred = False
+        channel._take_wanted = False
 
 
 def test_full_server_loses_nothing(broker: Broker) -> None:

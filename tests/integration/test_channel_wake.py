@@ -17,8 +17,8 @@ from redis._parsers import _HiredisParser, _RESP3Parser
 from tests.integration.channel_proxy import Proxy
 from tests.integration.channel_rig import Broker, until
 from tests.integration.test_channel_take import OURS, drain, send
-from worker.broker import acks as channel_loss
 from worker.broker import take as channel_take
+from worker.broker.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
 def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with each message that only the fallback found."""
     found: list[int] = []
-    monkeypatch.setattr(channel_take, "FOUND_LATE", [lambda: found.append(1)])
+    monkeypatch.setattr(channel_take, "FALLBACK_TAKE_LISTENERS", [lambda: found.append(1)])
     return found
 
 
@@ -87,7 +87,7 @@ def test_a_word_that_comes_with_an_answer_is_heard(
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **{**named, "parser_class": parser})
 
-    monkeypatch.setattr(channel_loss.Channel, "connection_class", Parsed)
+    monkeypatch.setattr(Channel, "connection_class", Parsed)
     messages: list[Any] = []
     with consumer(proxy.port, messages) as connection:
         take_and_hold(proxy, broker, connection)
@@ -201,9 +201,9 @@ def test_a_take_that_a_slow_server_carries_out_later_is_found(broker: Broker) ->
     with Connection(broker.url(0), transport=OURS, transport_options={"visibility_timeout": NEVER}) as connection:
         channel = connection.default_channel
         channel._in_poll, channel._taken_at = object(), 1764118813.1234567
-        channel.lose_take()
+        channel.forget_take()
         channel.qos.restore_visible()
         db.hset("unacked", mapping={"mine": entry, "other": entry})
         db.zadd("unacked_index", {"mine": 1764118813.1234567, "other": 1764118813.1234569})
-        channel.qos.pay()
+        channel.qos.settle_pending()
         assert (db.hkeys("unacked"), db.llen("orders.close")) == (["other"], 1)

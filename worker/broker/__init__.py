@@ -1,1 +1,1 @@
-"""The queue: kombu transports that lose no message, and what could not be read."""
+"""The broker: kombu transports that lose no message, dead letters, and the state of the queues."""

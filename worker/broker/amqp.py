@@ -1,12 +1,9 @@
-"""kombu's transport for RabbitMQ, which opens no message that is compressed: a kilobyte may hold hundreds of megabytes.
+"""kombu's transport for RabbitMQ without decompression: a compressed kilobyte may hold hundreds of megabytes.
 
-kombu decompresses while it makes its message object, before anybody can look at it. Use it with
+kombu decompresses a body while it creates the message object, before its envelope can be checked. Use it with
 ``broker_transport = "worker.broker.amqp:Transport"`` beside an ``amqp://`` URL, and with
 ``"worker.broker.amqp:SSLTransport"`` for TLS.
 """
-
-# kombu publishes no types.
-# mypy: disallow-subclassing-any=False
 
 from typing import Any
 
@@ -16,7 +13,7 @@ COMPRESSION = "compression"
 
 
 class Message(pyamqp.Message):
-    """A message whose body is as it came, and whose headers say so."""
+    """A message whose body stays compressed, as its headers say."""
 
     def __init__(self, msg: Any, channel: Any = None, **kwargs: Any) -> None:
         headers = msg.properties.get("application_headers") or {}
@@ -26,24 +23,24 @@ class Message(pyamqp.Message):
 
 
 class Channel(pyamqp.Channel):
-    """kombu's channel with other messages."""
+    """kombu's channel with our messages."""
 
     Message = Message
 
 
 class Connection(pyamqp.Connection):
-    """kombu's connection with other channels."""
+    """kombu's connection with our channels."""
 
     Channel = Channel
 
 
 class Transport(pyamqp.Transport):
-    """For ``amqp://``."""
+    """The transport for ``amqp://``."""
 
     Connection = Connection
 
 
 class SSLTransport(pyamqp.SSLTransport):
-    """For ``amqps://``."""
+    """The transport for ``amqps://``."""
 
     Connection = Connection

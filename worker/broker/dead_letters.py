@@ -1,9 +1,9 @@
-"""Messages that could not be read: kept on ``<queue>.dead`` in the broker's database, and never dropped.
+"""Dead letters: messages that no worker can execute, kept on the list ``<queue>.dead`` and never dropped.
 
-They are put there by the server itself, by the rules of ``worker/broker/envelope_check.py``, by
-``worker/broker/take.py``
-(what can't be read) and ``worker/celery_app/consumer.py`` (what can't be taken up); and on ``unacked.dead`` by
-``worker/broker/restore.py``, each as a list of message, exchange and routing key. Newest first, as they lie there.
+They are put there by ``take.lua`` (what breaks the rules of ``worker/broker/envelope_check.py``), by
+``worker/broker/take.py`` (what can't be read) and by ``worker/celery_app/consumer.py`` (what can't be executed).
+``worker/broker/restore.py`` puts messages that it can't put back on ``unacked.dead``, each as a JSON list of message,
+exchange and routing key. Every list is in the broker's database, newest message first.
 """
 
 import json
@@ -13,52 +13,52 @@ from typing import Any, cast
 
 import redis
 
-from worker.broker.envelope_check import barred
+from worker.broker.envelope_check import rejection_reason
 
-SUFFIX = ".dead"
+DEAD_SUFFIX = ".dead"
 SHOWN_CHARS = 48
-"""Of what can't be read at all: enough to recognise its kind."""
+"""How many characters are shown of a message that can't be read at all: enough to recognise its kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One message, as much of it as may be shown: its arguments are left out, they may hold anything."""
+    """What may be shown of one message. Its arguments are left out, because they may hold anything."""
 
     queue: str
     index: int
-    """Its place in the list, for ``LINDEX`` and ``LREM`` by hand."""
+    """Its index in the list, for ``LINDEX`` and ``LREM`` by hand."""
     size: int
-    """Bytes."""
+    """In bytes."""
     task: str | None
     command_id: str | None
     beginning: str
-    """The first characters of what names no task; else empty."""
+    """The first characters of a message that names no task; else empty."""
     why: str
-    """Why it was not taken up, where the envelope tells; else empty, and the worker's log has it."""
+    """Why it was not executed, where the envelope shows it; else empty: the worker's log has the reason."""
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """The fields as a JSON object."""
         return asdict(self)
 
 
 def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, int, list[DeadLetter]]]:
-    """Each queue with dead messages: its name, how many there are, and the newest ``limit`` of them.
+    """Yield each queue with dead letters: its name, how many there are, and the newest ``limit`` of them.
 
-    ``broker`` must not decode replies: what is here may be no text.
+    ``broker`` must not decode replies, because a dead letter may be no text.
 
     Raises:
         redis.RedisError, OSError: the broker can't be asked.
     """
-    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{SUFFIX}", count=1000, _type="LIST")))
+    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
     for key in keys:
-        queue = key.decode("utf-8", "replace").removesuffix(SUFFIX)
+        queue = key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX)
         rows = cast("list[bytes]", broker.lrange(cast("str", key), 0, limit - 1))
         count = broker.llen(cast("str", key))
         yield queue, count, [describe(queue, index, raw) for index, raw in enumerate(rows)]
 
 
 def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
-    """What may be shown of a message."""
+    """What may be shown of a dead letter."""
     task, command_id, why = _read(queue, raw)
     return DeadLetter(
         queue=queue,
@@ -72,21 +72,21 @@ def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
 
 
 def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
-    """Task, id, and why it was not taken up."""
+    """Task, id, and why the message was not executed."""
     try:
         message = json.loads(raw)
-        if isinstance(message, list):  # as it stands among the unacked messages
+        if isinstance(message, list):  # in the form of the unacked messages
             message, _, queue = message
         headers = message["headers"]
-        why = barred(queue, headers, message.get("content-encoding"), len(raw)) or ""
+        why = rejection_reason(queue, headers, message.get("content-encoding"), len(raw)) or ""
         return headers.get("task"), headers.get("id"), why
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None, None, barred(queue, {"task": queue}, None, len(raw)) or "it can't be read"
+        return None, None, rejection_reason(queue, {"task": queue}, None, len(raw)) or "it can't be read"
 
 
 def _beginning(raw: bytes) -> str:
-    """The first characters, or the first bytes in hex; of a message with a body nothing but the names of its fields,
-    for a body may hold anything."""
+    """The first characters, or the first bytes in hex. Of a JSON object only the names of its fields: its body may hold
+    anything."""
     try:
         value = json.loads(raw)
         if isinstance(value, dict):

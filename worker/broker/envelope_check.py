@@ -1,7 +1,7 @@
-"""Which messages a worker takes up, decided by the envelope alone, before a body is read.
+"""Which messages a worker executes, decided by the envelope alone, before a body is read.
 
-The same rules are in ``worker/broker/scripts.py``, for the server to apply while it hands a message out; here they are
-for RabbitMQ, for what only Python can read, and for whoever looks at dead messages.
+``take.lua`` applies the same rules on the Redis server when a message is taken. They are repeated here for RabbitMQ,
+for messages that only Python can read, and for showing dead letters.
 """
 
 from collections.abc import Mapping
@@ -10,31 +10,24 @@ from typing import Any
 from producers.commands import COMMANDS
 
 DEFAULT_QUEUE = "celery"
-"""Where a Celery client sends what it names no queue for. A command that arrives there is answered, not executed."""
-MOST_BYTES = 64 * 1024
-"""Of a message as it lies in its queue, body and envelope."""
+"""Where a Celery client sends a task for which no queue is named. A command that arrives there is answered with a
+refusal and not executed."""
+MAX_MESSAGE_BYTES = 64 * 1024
+"""How large a message in its queue may be, body and envelope together."""
 ENCODINGS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
-"""Of content. Python would take others for compressed (``bz2``, ``zlib``)."""
-
-OLDEST = """
--- KEYS[1]  a list
--- Returns the message at its end, the next to be taken; nil when there is none, or when it is longer than a message is.
-local message = redis.pcall('LINDEX', KEYS[1], -1)
-if type(message) == 'string' and #message <= 65536 then return message end
-"""
-"""A script, for whoever looks at queues: what lies there has passed no gate yet, and may be of any size."""
+"""The content encodings that are accepted. Python knows others that decompress (``bz2``, ``zlib``)."""
 
 
-def barred(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:
-    """Why a message on this queue is not taken up, in words that quote nothing of it; None when it is.
+def rejection_reason(queue: str, headers: Any, content_encoding: Any, size: int) -> str | None:
+    """Why a message on this queue is not executed, in words that quote nothing of it; None when it is.
 
-    ``headers`` and ``content_encoding`` are the envelope's, of whatever type they came as; ``size`` is in bytes.
+    ``headers`` and ``content_encoding`` are the envelope's and may be of any type; ``size`` is in bytes.
     """
-    named = headers if isinstance(headers, Mapping) else {}
-    task = named.get("task")
-    if size > MOST_BYTES:
-        return f"it is longer than {MOST_BYTES} bytes"
-    if named.get("compression") not in (None, ""):
+    fields = headers if isinstance(headers, Mapping) else {}
+    task = fields.get("task")
+    if size > MAX_MESSAGE_BYTES:
+        return f"it is longer than {MAX_MESSAGE_BYTES} bytes"
+    if fields.get("compression") not in (None, ""):
         return "it is compressed"
     if content_encoding is not None and (
         not isinstance(content_encoding, str) or content_encoding.lower() not in ENCODINGS

@@ -4,16 +4,16 @@ import json
 from typing import Any
 
 
-def enqueued_at(headers: Any) -> int | None:
-    """When a message was enqueued by its headers, UNIX ms; None when they do not say, or say no time."""
+def enqueued_at_ms(headers: Any) -> int | None:
+    """When a message was enqueued, by the header ``enqueued_at`` (UNIX ms); None when it is missing or no time."""
     value = headers.get("enqueued_at") if isinstance(headers, dict) else None
-    # Bounded: a number of hundreds of digits is no float, and would break whatever tells a time of it.
+    # Bounded: a number of hundreds of digits is no float, and would break whatever turns it into a date.
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
 
 
-def queued_since(message: Any) -> int | None:
-    """The same of a message as it lies in a queue on Redis; None also when it can't be read."""
+def message_enqueued_at_ms(message: Any) -> int | None:
+    """When a raw message of a Redis queue was enqueued (UNIX ms); None also when it can't be read."""
     try:
-        return enqueued_at(json.loads(message)["headers"])
+        return enqueued_at_ms(json.loads(message)["headers"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

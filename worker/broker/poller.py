@@ -1,7 +1,5 @@
-"""The poller over connections that wait with no command under way."""
+"""The poller of connections that wait for an invalidation, with no command in progress."""
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 
@@ -19,34 +17,34 @@ __all__ = ["Poller"]
 
 
 class Poller(stock.MultiChannelPoller):
-    """kombu's poller, which also knows a connection that waits with no command under way."""
+    """kombu's poller, which also watches a connection on which no command is in progress."""
 
     def _register_BRPOP(self, channel: TakingChannel) -> None:  # noqa: N802 - kombu's name
-        """Keep the channel's connection under watch and send a take when one is due."""
+        """Watch the channel's connection, and send a take when one is due."""
         if not self._client_registered(channel, channel.client, "BRPOP"):
-            if not channel.due():
+            if not channel.is_take_due():
                 return
             if channel._in_poll:
-                channel.lose_take()
+                channel.forget_take()
             self._register(channel, channel.client, "BRPOP")
-        if not channel._in_poll and channel.due():
+        if not channel._in_poll and channel.is_take_due():
             channel._brpop_start()
 
     def on_readable(self, fileno: int) -> Any:
-        """Hand what has come to its channel."""
+        """Let the channel read what has come on its connection."""
         channel, kind = self._fd_to_chan.get(fileno, (None, None))
         if kind == "BRPOP" and not channel._in_poll:
-            channel.listen()
+            channel.read_push()
             raise Empty
         return super().on_readable(fileno)
 
     def maybe_restore_messages(self) -> None:
-        """Leave the sweep to those who take commands: a monitor, which acknowledges nothing, need not even be allowed
-        to write to the queues."""
-        if any(set(channel.active_queues) - channel._unrecorded for channel in self._channels):
+        """Restore messages only if a channel here acknowledges any: a monitor does not, and need not be allowed to
+        write to the queues."""
+        if any(set(channel.active_queues) - channel._no_ack_queues for channel in self._channels):
             super().maybe_restore_messages()
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
-        """Wait for at most `brpop_timeout`, so that a take falls due without an event loop as well."""
-        patience = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
-        return super().get(callback, patience if timeout is None else min(timeout, patience))
+        """Wait for at most `brpop_timeout`, so that takes are sent in time without an event loop as well."""
+        longest = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
+        return super().get(callback, longest if timeout is None else min(timeout, longest))

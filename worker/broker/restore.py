@@ -1,12 +1,10 @@
-"""Putting back what workers took and never acknowledged, entry by entry: a bad entry costs itself and nothing else.
+"""Putting messages that workers took and never acknowledged back on their queues, one by one.
 
-kombu's own sweep ends at the first entry that it can't put back, and so does the worker that sweeps; where the queue's
-key is of another type, its transaction removes the message all the same. Here what can't be put back is moved to the
-list ``unacked.dead``, byte for byte as it stood among the unacked messages, and the sweep goes on.
+kombu's own `restore_visible` raises at the first entry that it can't put back, which ends the worker; and where the
+queue's key is of another type, its transaction removes the message all the same. Here an entry that can't be put back
+is moved to the list ``unacked.dead``, byte for byte as it was among the unacked messages, and the others are restored.
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 
@@ -18,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
+from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from producers.redis.url import unquoted
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.scripts import ACK, ACK_SHA, MOVE, MOVE_SHA
-from worker.broker.take import TakingQoS
+from worker.broker.base import error_text
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.scripts import ACK, MOVE
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
@@ -33,38 +31,51 @@ __all__ = ["RestoringQoS"]
 
 logger = logging.getLogger(__name__)
 
-#: Entries looked at in one sweep.
-BATCH = 1000
+#: How many entries are restored or repaired at once.
+BATCH_SIZE = 1000
 
 
-def _of_the_entry(refusal: redis.ResponseError) -> bool:
-    """Whether the server refuses a list for good, and not whatever it is asked to write just now."""
+def _is_permanent(refusal: redis.ResponseError) -> bool:
+    """Whether the server will always refuse this list, in contrast to refusing every write for now."""
     return isinstance(refusal, redis.exceptions.NoPermissionError) or str(refusal).startswith("WRONGTYPE")
 
 
-class RestoringQoS(TakingQoS):
-    """Puts messages back in one step each, which either happens or leaves everything as it was."""
+class RestoringQoS(stock.QoS):
+    """Puts each message back in one atomic step, and records no message twice."""
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Count the message as delivered; record it on the server only if `take.lua` has not done so.
+
+        A taken message gets two attributes: `source_queue`, the queue that it was taken from, whatever its sender wrote
+        into it, and `raw_bytes`, the message as it was in that queue.
+        """
+        taken = self.channel.message_in_delivery
+        if taken and delivery_tag == taken[0]:
+            _, message.source_queue, message.raw_bytes = taken
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
 
     @property
-    def books(self) -> tuple[str, str]:
-        """Keys of the index and of the hash of unacked messages, with their prefix."""
-        return self._key(self.unacked_index_key), self._key(self.unacked_key)
+    def unacked_keys(self) -> tuple[str, str]:
+        """The keys of the index and of the hash of unacked messages, with their prefix."""
+        return self._prefixed(self.unacked_index_key), self._prefixed(self.unacked_key)
 
-    def _key(self, name: str) -> str:
+    def _prefixed(self, name: str) -> str:
         return f"{self.channel.global_keyprefix}{name}"
 
-    def taken_at(self, moment: float) -> list[bytes]:
-        """Tags of the messages that are recorded as taken at exactly this time, UNIX seconds."""
+    def tags_taken_at(self, taken_at: float) -> list[bytes]:
+        """Tags of the messages that are recorded as taken at exactly this time (UNIX seconds)."""
         with self.channel.conn_or_acquire() as client:
-            direct = self.channel.directly(client)
-            found: list[bytes] = direct.call("ZRANGE", self.books[0], repr(moment), repr(moment), "BYSCORE")
+            direct = self.channel.direct_client(client)
+            found: list[bytes] = direct.call("ZRANGE", self.unacked_keys[0], repr(taken_at), repr(taken_at), "BYSCORE")
         return found
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:  # noqa: ARG002
-        """Put back what was taken longer ago than the visibility timeout.
+        """Put back messages that were taken longer ago than the visibility timeout.
 
         Raises:
-            redis.ResponseError: the server refuses it, whatever the entry.
+            redis.ResponseError: the server refuses every write.
         """
         self._vrestore_count += 1
         if (self._vrestore_count - 1) % (interval or 1):
@@ -72,36 +83,42 @@ class RestoringQoS(TakingQoS):
         with self.channel.conn_or_acquire() as client:
             try:
                 with stock.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
-                    self._sweep(client, num or BATCH)
+                    self._restore_expired(client, num or BATCH_SIZE)
             except stock.MutexHeld:
                 return
 
-    def _sweep(self, client: Any, most: int) -> None:
-        direct, index = self.channel.directly(client), self.books[0]
+    def _restore_expired(self, client: Any, limit: int) -> None:
+        direct, index = self.channel.direct_client(client), self.unacked_keys[0]
         now = time()
-        self._mend(direct, now)
-        # The newest first, so that the oldest is the next to be taken.
-        window = (index, repr(now - self.visibility_timeout), "-inf", "BYSCORE", "REV", "LIMIT", 0, most)
+        self._repair_index(direct, now)
+        # The newest first, so that the oldest one is taken next.
+        window = (index, repr(now - self.visibility_timeout), "-inf", "BYSCORE", "REV", "LIMIT", 0, limit)
         for tag in direct.call("ZRANGE", *window):
             self.restore_by_tag(tag, client)
 
-    def _mend(self, direct: DirectClient, now: float) -> None:
-        """Have every unacked message swept some day: one that no index names, and one under a time to come."""
-        index, held = self.books
+    def _repair_index(self, direct: DirectClient, now: float) -> None:
+        """Have every unacked message restored some day, also one that has no time in the index and one whose time is in
+        the future."""
+        index, unacked = self.unacked_keys
         ahead = direct.call(
-            "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH
+            "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE
         )
-        astray = [*ahead, *(self._unnamed(direct) if direct.call("HLEN", held) > direct.call("ZCARD", index) else ())]
-        if not astray:
+        misplaced = [
+            *ahead,
+            *(self._tags_without_time(direct) if direct.call("HLEN", unacked) > direct.call("ZCARD", index) else ()),
+        ]
+        if not misplaced:
             return
-        logger.error("%d unacked messages without a time, or with one to come, are swept as if taken now", len(astray))
-        direct.call("ZADD", index, *(part for tag in astray for part in (repr(now), tag)))
+        logger.error(
+            "%d unacked messages without a time, or with one to come, are restored as if taken now", len(misplaced)
+        )
+        direct.call("ZADD", index, *(part for tag in misplaced for part in (repr(now), tag)))
 
-    def _unnamed(self, direct: DirectClient) -> list[bytes]:
-        index, held = self.books
+    def _tags_without_time(self, direct: DirectClient) -> list[bytes]:
+        index, unacked = self.unacked_keys
         cursor, names = b"0", list[bytes]()
-        while len(names) < BATCH:
-            cursor, rows = direct.call("HSCAN", held, cursor, "COUNT", BATCH)
+        while len(names) < BATCH_SIZE:
+            cursor, rows = direct.call("HSCAN", unacked, cursor, "COUNT", BATCH_SIZE)
             names += rows[0::2]
             if int(cursor) == 0:
                 break
@@ -109,30 +126,35 @@ class RestoringQoS(TakingQoS):
         return [name for name, score in zip(names, known, strict=True) if score is None]
 
     def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
-        """Put a message back on its queue; one that can't be goes to the list ``unacked.dead``.
+        """Put a message back on its queue; one that can't be put back goes to the list ``unacked.dead``.
 
         Raises:
-            redis.ResponseError: the server refuses it for now, or the books are spoilt; nothing was moved.
+            redis.ResponseError: the server refuses every write for now, or the keys of unacked messages are of a wrong
+                type; nothing was moved.
         """
         with self.channel.conn_or_acquire(client) as usable:
-            direct, books = self.channel.directly(usable), self.books
-            entry = direct.call("HGET", books[1], tag)
+            direct, unacked_keys = self.channel.direct_client(usable), self.unacked_keys
+            entry = direct.call("HGET", unacked_keys[1], tag)
             if entry is None:
-                direct.script(ACK, ACK_SHA, books, [tag])
+                direct.script(*ACK, unacked_keys, [tag])
                 return
             try:
-                lists, message = self._addressed(entry)
-                keys = (*books, *map(self._key, lists))
-                direct.script(MOVE, MOVE_SHA, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
-            except Exception as fault:
-                # Whatever it is, it costs this entry and nothing else, unless it is the server that is in trouble.
-                passing = isinstance(fault, redis.RedisError | OSError)
-                if passing and not (isinstance(fault, redis.ResponseError) and _of_the_entry(fault)):
+                lists, message = self._destination(entry)
+                keys = (*unacked_keys, *map(self._prefixed, lists))
+                direct.script(*MOVE, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
+            except Exception as error:
+                of_server = isinstance(error, redis.RedisError | OSError)
+                if of_server and not (isinstance(error, redis.ResponseError) and _is_permanent(error)):
                     raise
-                self._bury(direct, tag, entry, fault)
+                # Whatever else it is, it is the entry's own fault and must not stop the others.
+                self._move_to_dead(direct, tag, entry, error)
 
-    def _addressed(self, entry: bytes) -> tuple[list[str], str]:
-        """The lists for a message that was unacked, and the message as it goes there."""
+    def _destination(self, entry: bytes) -> tuple[list[str], str]:
+        """The lists on which an unacked message belongs, and the message as it is written there.
+
+        Raises:
+            Exception: of any kind; the entry can't be read.
+        """
         payload, exchange, routing_key = loads(bytes_to_str(entry))
         for part in (payload.get("headers"), payload["properties"].get("delivery_info")):
             if isinstance(part, dict):
@@ -143,17 +165,17 @@ class RestoringQoS(TakingQoS):
         priority = self.channel._get_message_priority(payload, reverse=False)
         return [self.channel._q_for_pri(queue, priority) for queue in queues], dumps(payload)
 
-    def _bury(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
-        """Move an entry as it is to the list of dead ones."""
-        dead = self.unacked_key + SUFFIX
-        why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
+    def _move_to_dead(self, direct: DirectClient, tag: str | bytes, entry: bytes, error: Exception) -> None:
+        """Move an entry unchanged to the list of dead ones."""
+        dead = self.unacked_key + DEAD_SUFFIX
+        why = error_text(error) if isinstance(error, redis.ResponseError) else type(error).__name__
         shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
-            moved = direct.script(MOVE, MOVE_SHA, (*self.books, self._key(dead)), (tag, entry, entry, "LPUSH"))
+            moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
-            logger.error(  # noqa: TRY400 - the server's word is all there is to know
+            logger.error(  # noqa: TRY400 - a traceback adds nothing to the server's answer
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",
-                *(why, dead, unquoted(refusal), shown),
+                *(why, dead, error_text(refusal), shown),
             )
             return
         if moved:

@@ -1,7 +1,4 @@
-"""The channel for a broker behind Sentinels: as with one server, over connections that ask who is master."""
-
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
+"""The channel for a broker behind Sentinels: each new connection asks them for the master."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from urllib.parse import urlsplit
 from kombu.transport import redis as stock
 from redis.sentinel import Sentinel
 
-from worker.broker.acks import SPARE_TIMEOUT, Channel
+from worker.broker.channel import SPARE_TIMEOUT_SECONDS, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +18,7 @@ __all__ = ["SentinelChannel"]
 
 
 class SentinelChannel(Channel, stock.SentinelChannel):
-    """kombu's Sentinel channel with ours before it."""
+    """Our channel over kombu's Sentinel channel."""
 
     from_transport_options = (*Channel.from_transport_options, *stock.SentinelChannel.from_transport_options)
 
@@ -32,18 +29,18 @@ class SentinelChannel(Channel, stock.SentinelChannel):
         ]
         self._sentinels = [(part.hostname, part.port or self.connection.default_port) for part in parts]
         self._spare = {name: value for name, value in self._spare.items() if name not in ("host", "port")}
-        # Which Sentinel is asked changes with every connection; whom they speak of does not.
-        self.broker = f"{self.master_name}|{self._spare['db']}|{self.global_keyprefix}|{self.unacked_key}"
+        # Each connection may ask another Sentinel, but all of them name the same master.
+        self.broker_id = f"{self.master_name}|{self._spare['db']}|{self.global_keyprefix}|{self.unacked_key}"
 
     @contextmanager
     def spare_client(self) -> Iterator[Any]:
-        """Yield a client over a connection of its own to whoever is master now, closed afterwards."""
-        asking = {**(self.sentinel_kwargs or {}), "socket_timeout": SPARE_TIMEOUT}
-        guide: Any = Sentinel(self._sentinels, sentinel_kwargs=asking, **self._spare)  # type: ignore[no-untyped-call]
-        pool = guide.master_for(self.master_name).connection_pool
+        """Yield a client over a new connection to the current master, which is closed afterwards."""
+        sentinel_kwargs = {**(self.sentinel_kwargs or {}), "socket_timeout": SPARE_TIMEOUT_SECONDS}
+        sentinels: Any = Sentinel(self._sentinels, sentinel_kwargs=sentinel_kwargs, **self._spare)  # type: ignore[no-untyped-call]
+        pool = sentinels.master_for(self.master_name).connection_pool
         try:
             yield self.Client(connection_pool=pool)
         finally:
             pool.disconnect()
-            for sentinel in guide.sentinels:
+            for sentinel in sentinels.sentinels:
                 sentinel.close()

@@ -1,6 +1,6 @@
-"""How much waits in the queues, since when, and how many messages could not be read."""
+"""What the queues hold: how many messages wait, since when, and how many are dead letters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,41 +8,40 @@ import redis
 from celery import Celery
 
 from producers.redis.server_info import ServerState, server_state
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import OLDEST
-from worker.broker.messages import queued_since
-from worker.execution.lost_commands import OldestQueued
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.messages import message_enqueued_at_ms
+from worker.broker.scripts import OLDEST
 
 UNACKED = "unacked"
-"""kombu's key for messages taken and not acknowledged."""
+"""kombu's key of the messages that are taken and not acknowledged."""
 
 
 _PRIORITIES = (0, 3, 6, 9)
-"""kombu's steps: priority 0 waits in the queue's own list, the others in lists beside it."""
+"""kombu's priority steps: messages of priority 0 are in the queue's own list, the others in a list for each step."""
 
-
-SEPARATOR = "\x06\x16"
+PRIORITY_SEPARATOR = "\x06\x16"
+"""What kombu puts between a queue's name and the priority in a list's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One queue."""
+    """What one queue holds."""
 
     waiting: int
     dead: int
-    oldest: float | None
-    """When its oldest message was enqueued, UNIX seconds; None when it is empty or does not say."""
+    oldest_enqueued_at_ms: int | None
+    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """The broker's database."""
+    """What the broker's database holds."""
 
     server: ServerState
     queues: Mapping[str, QueueState]
     unacked: int
     dead_unacked: int
-    """Messages that could not be put back: ``unacked.dead``."""
+    """Messages that could not be put back on a queue: those on ``unacked.dead``."""
 
 
 @dataclass(slots=True)
@@ -55,54 +54,51 @@ class BrokerProbe:
     """kombu's ``global_keyprefix``."""
 
     def __call__(self) -> BrokerState:
-        """Look.
+        """Read it.
 
         Raises:
-            redis.RedisError, OSError: it does not answer.
+            redis.RedisError, OSError: the server does not answer.
         """
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
             for queue in self.queues:
-                pipe.llen(self.prefix + queue + SUFFIX)
-                for each in lists_of(queue):
+                pipe.llen(self.prefix + queue + DEAD_SUFFIX)
+                for each in priority_lists(queue):
                     pipe.llen(self.prefix + each)
-                    pipe.eval(OLDEST, 1, self.prefix + each)
+                    pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
-            pipe.llen(self.prefix + UNACKED + SUFFIX)
-            *told, unacked, dead_unacked = pipe.execute(raise_on_error=False)
-        width = len(told) // max(1, len(self.queues))
-        rows = [told[start : start + width] for start in range(0, len(told), width or 1)]
-        # A key that is no list, or may not be looked at, hides its own queue and no other.
-        readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _refused(row)]
+            pipe.llen(self.prefix + UNACKED + DEAD_SUFFIX)
+            *replies, unacked, dead_unacked = pipe.execute(raise_on_error=False)
+        width = len(replies) // max(1, len(self.queues))
+        rows = [replies[start : start + width] for start in range(0, len(replies), width or 1)]
+        # A key that is no list, or may not be read, hides its own queue and no other.
+        readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _has_error(row)]
         states = {queue: _queue_state(*row) for queue, row in readable}
-        return BrokerState(server, states, *(0 if _refused([each]) else int(each) for each in (unacked, dead_unacked)))
+        return BrokerState(
+            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, dead_unacked))
+        )
 
 
-def _refused(answers: Sequence[Any]) -> bool:
+def _has_error(answers: Sequence[Any]) -> bool:
     return any(isinstance(answer, Exception) for answer in answers)
 
 
-def lists_of(queue: str) -> list[str]:
-    """The lists in which a queue's messages wait: senders may give theirs a priority."""
-    return [queue if step == 0 else f"{queue}{SEPARATOR}{step}" for step in _PRIORITIES]
+def priority_lists(queue: str) -> list[str]:
+    """The keys of the lists that hold a queue's messages, one for each priority that a sender may choose."""
+    return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in _PRIORITIES]
 
 
-def _queue_state(dead: int, *told: Any) -> QueueState:
-    times = [at for at in map(enqueued_at, told[1::2]) if at is not None]
-    return QueueState(sum(told[0::2]), dead, min(times, default=None))
+def _queue_state(dead: int, *replies: Any) -> QueueState:
+    times = [at for at in map(message_enqueued_at_ms, replies[1::2]) if at is not None]
+    return QueueState(sum(replies[0::2]), dead, min(times, default=None))
 
 
-def enqueued_at(message: Any) -> float | None:
-    """When a queued message was enqueued, UNIX seconds; None when it does not say, or can't be read."""
-    since = queued_since(message)
-    return None if since is None else since / 1000
+def oldest_queued(app: Celery) -> Callable[[str], int | None]:
+    """A function that asks the broker when the oldest message of a queue was enqueued (UNIX ms): 0 when that can't be
+    known, None when the queue is empty.
 
-
-def oldest_queued(app: Celery) -> OldestQueued:
-    """Asks the broker how old the oldest message of a queue is.
-
-    Commands have one priority, so a queue is one list on Redis, taken from its right end (kombu
-    ``transport/redis.py``). RabbitMQ tells only how many wait: nothing is taken for lost while anything waits there.
+    Commands have one priority, so that a queue is one list on Redis, taken from its right end (kombu
+    ``transport/redis.py``). RabbitMQ only says how many messages wait: while any does, no command counts as lost.
     """
 
     def ask(queue: str) -> int | None:
@@ -114,13 +110,13 @@ def oldest_queued(app: Celery) -> OldestQueued:
             kind = client.type(queue)
             if kind == b"none":
                 return None
-            return queued_since(client.eval(OLDEST, 1, queue)) or 0
+            return message_enqueued_at_ms(client.eval(OLDEST.source, 1, queue)) or 0
 
     return ask
 
 
 def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], ...]) -> bool:
-    """Whether no message waits in a queue of AMQP's; a queue that is not there has none either."""
+    """Whether no message waits in an AMQP queue, or there is no such queue."""
     try:
         return not channel.queue_declare(queue, passive=True).message_count
     except channel_errors:

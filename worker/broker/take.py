@@ -1,157 +1,120 @@
-"""Taking a message off its queue and recording it as unacked in one step, so that no crash can come between.
+"""Taking a message off its queue and recording it as unacked in one step, so that no crash can come between the two.
 
-kombu pops with BRPOP and writes `unacked` afterwards: a worker that dies in between takes the message along. Here one
-script does both. What BRPOP did besides, waiting for a message, is done by the server's key tracking
-(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the same script, makes the server
-send one invalidation message when any of them is next written to. It looks and watches in one step, so that nothing can
-arrive unseen between the look and the watch; were an invalidation lost all the same, a take every `brpop_timeout` (1 s)
-finds the message, and is counted (`FOUND_LATE`).
+kombu pops a message with BRPOP and writes `unacked` afterwards: a worker that dies in between loses the message. Here
+one script does both (`take.lua`). BRPOP also waits for a message; in its place the server's key tracking does that
+(`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the script, makes the server send one
+invalidation message when any of them is next written to. The script checks the queues and starts the tracking in one
+step, so that no message can arrive unnoticed in between. Should an invalidation be lost all the same, a take every
+`brpop_timeout` (1 s) finds the message and is counted (`FALLBACK_TAKE_LISTENERS`).
 
-The option `gated_queues` names queues of commands: what is no command of theirs goes to `<queue>.dead` as it is, by the
-same script and before anybody reads it (`worker/broker/envelope_check.py`).
+The option `gated_queues` names the queues of commands: the same script moves a message that is no command of its queue
+to `<queue>.dead` unchanged, before anybody reads it (`worker/broker/envelope_check.py`).
 """
 
-# What is subclassed here is kombu's, which publishes no types.
-# mypy: disallow-subclassing-any=False
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
 
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from queue import Empty
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
-from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from producers.commands import COMMANDS
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import DEFAULT_QUEUE, barred
-from worker.broker.scripts import SHA, TAKE
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
+from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FOUND_LATE", "TakingChannel", "TakingQoS"]
+__all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
-#: Stand for a message from the server that answers no command, and for no message at all.
-PUSH, NOTHING = object(), object()
-#: Called whenever a take that only the clock asked for found a message: the server had not said that it was there.
-FOUND_LATE: list[Callable[[], object]] = []
-
-
-@contextmanager
-def _passing_over(what: str) -> Iterator[None]:
-    """Let a key of another type than kombu's, which any sender may have made, keep no worker from starting."""
-    try:
-        yield
-    except redis.ResponseError as refusal:
-        if "WRONGTYPE" not in str(refusal):
-            raise
-        logger.error("%s is of another type on the server: delete its key", what)  # noqa: TRY400
-
-
-class TakingQoS(stock.QoS):
-    """Does not record again what the script has recorded."""
-
-    def append(self, message: Any, delivery_tag: Any) -> None:
-        """Count the message as delivered; record it on the server only if it came by another way than the take.
-
-        One that was taken knows its queue, `taken_from`, which is more than its sender's word for it, and itself as it
-        came, `as_it_came`.
-        """
-        taken = self.channel.just_taken
-        if taken and delivery_tag == taken[0]:
-            _, message.taken_from, message.as_it_came = taken
-            virtual.QoS.append(self, message, delivery_tag)
-        else:
-            super().append(message, delivery_tag)
+#: Read from a connection: a message that the server sent unasked, and nothing yet.
+PUSH, NO_REPLY = object(), object()
+#: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
+#: invalidation for it.
+FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
 
 
 class TakingChannel(stock.Channel):
     """A consuming channel whose take is atomic. `_in_poll` means, as in kombu, that a reply is on its way."""
 
-    QoS = TakingQoS
     from_transport_options = (*stock.Channel.from_transport_options, "gated_queues")
-    #: Queues of commands, which hand out nothing else.
+    #: Queues from which only commands are delivered.
     gated_queues: Sequence[str] = ()
-    #: Delivery tag, queue and bytes of the message that is being delivered.
-    just_taken: tuple[str, str, bytes] | None = None
-    _unrecorded: frozenset[str] = frozenset()
+    #: Delivery tag, queue and raw bytes of the message that is being delivered.
+    message_in_delivery: tuple[str, str, bytes] | None = None
+    #: Queues consumed without acks, whose messages are not recorded as unacked.
+    _no_ack_queues: frozenset[str] = frozenset()
     _script_loaded = False
-    _tracked: Any = None
-    _asked: tuple[str, ...] = ()
-    _stirred = True
+    _tracked_socket: Any = None
+    #: The queue of each key that the last take named.
+    _take_queues: tuple[str, ...] = ()
+    #: Whether a queue may hold a message, so that a take is to be sent at once.
+    _take_wanted = True
+    #: When the next take is sent in any case, seconds on the monotonic clock.
     _next_take = 0.0
-    #: When the take under way was sent, UNIX seconds: also what the server records of it.
+    #: When the take in progress was sent, UNIX seconds; the server records its message under this time.
     _taken_at = 0.0
-    #: Whether every queue was found empty, so that the server is to say when that changes; and whether the take under
-    #: way was sent although it has not said so.
-    _watching = _unasked = False
-    _trouble: str | None = None
+    #: Whether every queue was found empty, so that the server will send an invalidation when one is written to.
+    _notified_when_written = False
+    #: Whether the take in progress was sent although no invalidation had come.
+    _take_by_clock = False
+    #: The server's last refusal of a take, so that it is logged once.
+    _last_refusal: str | None = None
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
-        """Consume as kombu does; a queue consumed without acks is taken from without a record."""
+        """Consume as kombu does; messages of a queue that is consumed without acks are not recorded as unacked."""
         if kwargs.get("no_ack", args[0] if args else False):
-            self._unrecorded |= {queue}
-        self._stirred = True
+            self._no_ack_queues |= {queue}
+        self._take_wanted = True
         return super().basic_consume(queue, *args, **kwargs)
 
-    def _size(self, queue: str) -> int:
-        """How many messages wait; 0 where the server calls the queue's key no list."""
-        with _passing_over(f"queue {queue}"):
-            return int(super()._size(queue))
-        return 0
-
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        """As kombu's, for senders who go by an exchange: a worker takes from its queues all the same."""
-        with _passing_over(f"the binding of exchange {exchange}"):
-            super()._queue_bind(exchange, routing_key, pattern, queue)
-
-    def due(self) -> bool:
-        """Tell whether a take is worth sending: something was written, or the last one is `brpop_timeout` ago."""
-        return self._stirred or monotonic() >= self._next_take
+    def is_take_due(self) -> bool:
+        """Whether a take is worth sending: a queue was written to, or `brpop_timeout` has passed since the last one."""
+        return self._take_wanted or monotonic() >= self._next_take
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Send a take; `_brpop_read` gets the answer."""
+        """Send a take, whose answer `_brpop_read` reads."""
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
         connection = self.client.connection
-        if self._tracked is not connection._sock:
-            self._track(connection)
+        if self._tracked_socket is not connection._sock:
+            self._enable_tracking(connection)
         pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
-        self._asked = tuple(queue for queue, _ in pairs)
+        self._take_queues = tuple(queue for queue, _ in pairs)
         keys = [self.global_keyprefix + key for _, key in pairs]
-        script = ("EVALSHA", SHA) if self._script_loaded else ("EVAL", TAKE)
+        script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
-        rules = "".join(map(self._rule, self._asked))
+        rules = "".join(map(self._take_rule, self._take_queues))
         self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._unasked, self._stirred = self._watching and not self._stirred, False
+        self._take_by_clock, self._take_wanted = self._notified_when_written and not self._take_wanted, False
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
         arguments = (*unacked, self._taken_at, rules, self.sep, self.global_keyprefix, *COMMANDS)
         connection.send_command(*script, len(keys), *keys, *arguments)
 
-    def _rule(self, queue: str) -> str:
-        """How the script is to hand out a queue's messages."""
-        if not self.ack_emulation or queue in self._unrecorded:
+    def _take_rule(self, queue: str) -> str:
+        """The character that tells the script how to treat a queue's messages, see `take.lua`."""
+        if not self.ack_emulation or queue in self._no_ack_queues:
             return "-"
         return "+" if queue not in self.gated_queues else "?" if queue == DEFAULT_QUEUE else "="
 
-    def _track(self, connection: Any) -> None:
-        """Switch key tracking on for a fresh connection; without it a message may wait for up to `brpop_timeout`."""
+    def _enable_tracking(self, connection: Any) -> None:
+        """Switch key tracking on for a new connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
             getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
-        self._script_loaded = self._watching = False  # a new server may not know the script yet
+        self._script_loaded = self._notified_when_written = False  # a new server may not know the script yet
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
             connection.read_response()
@@ -162,147 +125,156 @@ class TakingChannel(stock.Channel):
                 refusal,
                 self.brpop_timeout,
             )
-        self._tracked = connection._sock
-        self.connected_anew()
+        self._tracked_socket = connection._sock
+        self.on_new_connection()
 
-    def connected_anew(self) -> None:
-        """Called before the first take on a connection."""
+    def on_new_connection(self) -> None:
+        """Hook for subclasses, called before the first take on a connection."""
 
-    def lose_take(self) -> None:
-        """Forget the take under way, whose answer can no longer be had."""
+    def forget_take(self) -> None:
+        """Forget the take in progress: its connection is lost, and with it the answer."""
         self._in_poll = None
 
     def _on_connection_disconnect(self, connection: Any) -> None:
         if self._in_poll is connection:
-            self.lose_take()
+            self.forget_take()
         super()._on_connection_disconnect(connection)
 
     def _read(self, connection: Any, timeout: float = 0) -> Any:
-        """Return the next answer or error, `PUSH`, or `NOTHING` if none is complete after `timeout` seconds."""
+        """Return the next answer or error, `PUSH`, or `NO_REPLY` if none is complete after `timeout` seconds."""
         try:
             answer = connection.read_response(push_request=True, timeout=timeout, disconnect_on_error=False)
         except redis.TimeoutError:
-            return NOTHING
+            return NO_REPLY
         except redis.ResponseError as refusal:
             return refusal
         except self.connection_errors:
-            # Disconnected, it is connected again and watched by the next turn of the poller.
+            # The next turn of the poller connects it again and registers it.
             connection.disconnect()
-            self._stirred = True
+            self._take_wanted = True
             raise
         return PUSH if answer is None else answer
 
     def _brpop_read(self, **_options: Any) -> bool:
-        """Read what has come; deliver a message if it is one, else raise `Empty`, as kombu's pollers want it.
+        """Read the replies that have come and deliver the message in them; raise `Empty`, as kombu's pollers expect,
+        when there is none.
 
-        Whatever the parser holds is read before the message is delivered: the socket, which the poller looks at, does
-        not tell of what was read from it together with an answer.
+        Everything that the parser holds is read before the message is delivered: the poller watches the socket, which
+        does not become readable again for data that was read from it together with an answer.
         """
         connection = self.client.connection
         taken = None
         try:
-            while (answer := self._read(connection)) is not NOTHING:
+            while (answer := self._read(connection)) is not NO_REPLY:
                 if answer is not PUSH:
-                    taken = self._answered(connection, answer) or taken
+                    taken = self._take_reply(connection, answer) or taken
                 elif self._in_poll:
-                    # This speaks of an earlier watch; the take under way sees what was written.
-                    self._unasked = False
+                    # An invalidation of an earlier take; the take in progress sees what was written.
+                    self._take_by_clock = False
                 else:
-                    self._stirred = True
+                    self._take_wanted = True
         except self.connection_errors:
-            # A message that came before the farewell is delivered; the next turn of the poller connects again.
+            # A message that came before the connection was lost is delivered; the poller's next turn connects again.
             if taken is None:
                 raise
         if taken is None:
             raise Empty
-        self._hand_over(*taken)
+        self._deliver_taken(*taken)
         return True
 
-    def listen(self) -> None:
-        """Read what the server sends unasked: that a queue was written to, or its farewell."""
+    def read_push(self) -> None:
+        """Read what the server sends unasked: an invalidation, or the end of the connection."""
         try:
             self._brpop_read()
         except self.connection_errors:
-            # kombu's rule: a worker that wants nothing now reconnects when it does.
+            # As in kombu: a worker that can take no message now reconnects when it can.
             if self.qos.can_consume():
                 raise
 
-    def _answered(self, connection: Any, answer: Any) -> list[Any] | None:
-        """Take note of the answer to a take; return the message in it, if there is one."""
+    def _take_reply(self, connection: Any, answer: Any) -> list[Any] | None:
+        """Process the answer to a take; return the message in it, if there is one."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
-            self._refused(connection, answer)
+            self._take_refused(connection, answer)
             raise Empty
-        self._script_loaded, self._trouble = True, None
+        self._script_loaded, self._last_refusal = True, None
         self._flush_brpop_reauth()
         if not isinstance(answer, list):
-            self._watching = True
+            self._notified_when_written = True
             return None
-        index, message, tag, left, *named = answer
-        self._stirred, self._watching = left > 0, left == 0
-        if self._unasked:
-            for tell in FOUND_LATE:
-                tell()
-        return [index, message, tag, *named]
+        index, message, tag, nonempty_lists, *task_and_id = answer
+        self._take_wanted, self._notified_when_written = nonempty_lists > 0, nonempty_lists == 0
+        if self._take_by_clock:
+            for listener in FALLBACK_TAKE_LISTENERS:
+                listener()
+        return [index, message, tag, *task_and_id]
 
-    def _refused(self, connection: Any, refusal: redis.ResponseError) -> None:
-        """Take a rest after an error from the server, then try on a fresh connection; nothing was taken."""
-        if not isinstance(refusal, redis.exceptions.NoScriptError) and str(refusal) != self._trouble:
-            self._trouble = str(refusal)
+    def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
+        """Log an error with which the server answered a take, and disconnect. Nothing was taken; the next take, after
+        `brpop_timeout`, uses a new connection."""
+        if not isinstance(refusal, redis.exceptions.NoScriptError) and str(refusal) != self._last_refusal:
+            self._last_refusal = str(refusal)
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
 
-    def _hand_over(self, index: int, raw: bytes, tag: bytes | None, *named: bytes) -> None:
-        """Deliver the message as kombu would, or set it aside if it can't be read."""
-        queue = self._asked[index - 1]
+    def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *task_and_id: bytes) -> None:
+        """Deliver a message as kombu would, or move it to the dead messages if it can't be read.
+
+        With an empty ``tag`` the script has moved it there already, and ``raw`` is the reason.
+        """
+        queue = self._take_queues[index - 1]
         self._queue_cycle.rotate(queue)
         if tag == b"":
             logger.error(
                 "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
-                *(queue, queue, SUFFIX, bytes_to_str(raw)),
-                *(name.decode("utf-8", "replace") or None for name in named),
+                *(queue, queue, DEAD_SUFFIX, bytes_to_str(raw)),
+                *(name.decode("utf-8", "replace") or None for name in task_and_id),
             )
             return
         try:
             payload = loads(bytes_to_str(raw))
-            why = queue in self.gated_queues and barred(
+            why = queue in self.gated_queues and rejection_reason(
                 queue, payload.get("headers"), payload.get("content-encoding"), len(raw)
             )
             if tag:
                 payload["properties"]["delivery_tag"] = bytes_to_str(tag)
             if not why:
                 self.Message(payload, channel=self)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
-            why = f"it can't be read ({type(fault).__name__})"
+        except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
+            why = f"it can't be read ({type(error).__name__})"
         if why:
-            self._set_aside(queue, raw, tag, why)
+            self._move_to_dead(queue, raw, tag, why)
             return
-        self.just_taken = (bytes_to_str(tag), queue, raw) if tag else None
+        self.message_in_delivery = (bytes_to_str(tag), queue, raw) if tag else None
         try:
             self.connection._deliver(payload, queue)
         finally:
-            self.just_taken = None
+            self.message_in_delivery = None
 
-    def _set_aside(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
-        """Move an unreadable message from `unacked` to `<queue>.dead`, where a person can look at it."""
+    def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
+        """Move an unreadable message from `unacked` to `<queue>.dead`, where an operator can look at it."""
         logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
         try:
             with self.conn_or_acquire() as client:
-                # One after the other: a transaction would go on to the removal although the push was refused.
-                client.lpush(queue + SUFFIX, raw)
+                # Not in one transaction, which would remove the message although the push was refused.
+                client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:
-            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - the server's word is all there is to know
+            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - a traceback adds nothing to the server's answer
 
-    def put_back(self, timeout: float = 1.0) -> None:
-        """Wait for the answer that is on its way, and put its message back: the channel is closing."""
+    def return_pending_message(self, timeout: float = 1.0) -> None:
+        """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.
+
+        Raises:
+            redis.TimeoutError: no answer came within ``timeout`` seconds.
+        """
         connection = self._in_poll
         if not connection:
             return
         while (answer := self._read(connection, timeout)) is PUSH:
             pass
-        if answer is NOTHING:
+        if answer is NO_REPLY:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")
         self._in_poll = None
         if isinstance(answer, list) and answer[2]:

@@ -1,14 +1,13 @@
-"""kombu's Redis transport without its two holes: a worker that dies of an outage, and a message that vanishes.
+"""kombu's Redis transport without its two faults: a worker that ends in an outage, and messages that are lost.
 
 Use it with `broker_transport = "worker.broker.transport:Transport"` beside a `redis://` or `rediss://` broker URL. Only
-the consuming side differs; what is stored on the server is what stock kombu stores, so stock workers, clients and
+the consuming side differs. What is stored on the server is what stock kombu stores, so that stock workers, clients and
 monitors may share it.
 
-The rule behind every choice here: when in doubt a message stays in `unacked`, from where the visibility timeout
-delivers it again. A second delivery is harmless, because the ledger knows the command id; a lost message or a dead
-worker is not.
+The principle behind it: when in doubt a message stays in `unacked`, and the visibility timeout delivers it again. A
+second delivery is harmless, because the ledger knows the command id; a lost message or a dead worker is not.
 
-`ORDERS_STOCK_TRANSPORT=1` in the environment brings the stock transport back, holes included.
+`ORDERS_STOCK_TRANSPORT=1` in the environment selects the stock transport, with its faults.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = ["SentinelTransport", "Transport"]
 logger = logging.getLogger(__name__)
 
 TESTED_KOMBU = "5.7."
-#: The private parts of kombu's Redis transport that are overridden or called, as they were when this was tested.
+#: The private parts of kombu's Redis transport that are overridden or called, with their signatures in that version.
 EXPECTED = {
     "QoS": {
         "ack": "(self, delivery_tag)",
@@ -73,7 +72,7 @@ EXPECTED = {
 
 
 def check_kombu(version: str, transport: Any, expected: Mapping[str, Mapping[str, str]] = EXPECTED) -> None:
-    """Raise `ImportError` unless kombu is of the tested version and looks inside as it did then."""
+    """Raise `ImportError` unless kombu is of the tested version and its private parts have the expected signatures."""
     if not {"timeout", "push_request"} <= inspect.signature(redis.Connection.read_response).parameters.keys():
         raise ImportError(f"worker.broker.transport needs redis-py 8.1 or later and found {redis.__version__}")
     changed = [
@@ -102,15 +101,15 @@ if os.environ.get("ORDERS_STOCK_TRANSPORT") == "1":
     Transport, SentinelTransport = stock.Transport, stock.SentinelTransport
 else:
     check_kombu(kombu.__version__, stock)
-    # Only now, because these are built on what was just checked.
-    from worker.broker.acks import Channel as SafeChannel
+    # Imported after the check, because these modules build on what it checks.
+    from worker.broker import channel
     from worker.broker.poller import Poller
     from worker.broker.sentinel import SentinelChannel
 
     class Transport(stock.Transport):  # type: ignore[no-redef]
         """The transport to name in `broker_transport`."""
 
-        Channel = SafeChannel
+        Channel = channel.Channel
 
         def __init__(self, client: Any, **kwargs: Any) -> None:
             if "master_name" in client.transport_options and not isinstance(self, SentinelTransport):
@@ -119,16 +118,16 @@ else:
             self.cycle = Poller()
 
         def _collect(self, connection: Any) -> None:
-            """Let go of a lost connection: kombu's `Connection.collect` calls this when the server has gone."""
-            for channel in (*self._avail_channels, *self.channels):
-                channel.abandon()
+            """Release a lost connection: kombu's `Connection.collect` calls this when the server is gone."""
+            for each in (*self._avail_channels, *self.channels):
+                each.mark_lost()
             self.close_connection(connection)
 
     class SentinelTransport(Transport):  # type: ignore[no-redef, misc, valid-type]
-        """The same for a broker behind Sentinels (``sentinel://``, with ``master_name`` among the options)."""
+        """The transport for a broker behind Sentinels (``sentinel://``, with ``master_name`` among the options)."""
 
         Channel = SentinelChannel
         default_port = 26379
 
-    # When a Sentinel is away kombu goes on to the next one by its URL, whose scheme then chooses the transport again.
+    # When a Sentinel is away, kombu continues with the next one's URL and chooses the transport by its scheme again.
     TRANSPORT_ALIASES["sentinel"] = "worker.broker.transport:SentinelTransport"

@@ -1,21 +1,21 @@
-"""What a sender wants sent after a command: its ``link``, the rest of its ``chain``, its ``link_error``.
+"""Callbacks of a command: its ``link``, the rest of its ``chain``, its ``link_error``, the body of its chord.
 
-Stock Celery sends it while it ends the task, and what goes wrong with that becomes the task's end: ``OperationalError``
-in the place of the report of an order that was executed, and the rest of the chain is gone. A ``link_error`` that can't
-be sent even keeps the message unacknowledged and its slot taken for as long as the worker lives. Here it is sent before
-the end. While the broker takes nothing, the message goes back: the ledger knows the command's report, and what follows
-has the same id each time, so that sending it twice does no harm. What can never be sent is told in the log, and a
-command as the result of its id; the report stands, and whatever else was to follow is sent.
+Stock Celery sends callbacks while it ends the task, and a failure to send becomes the task's result: an
+``OperationalError`` in place of the report of an order that was executed, with the rest of the chain lost. A
+``link_error`` that can't be sent even keeps the message unacknowledged and its slot taken for as long as the worker
+lives. Here callbacks are sent before the task ends. While the broker accepts nothing, the command's message is
+requeued: the ledger knows its report, and each callback has the same id every time, so that sending it twice does no
+harm. A callback that can never be sent is logged and, if it is a command, recorded as the result of its id; the report
+is stored all the same, and the other callbacks are sent.
 
-It is sent wherever it is addressed, to other services' queues as well, as JSON.
+Callbacks are sent as JSON to any queue that they name, other services' queues included.
 """
-
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -24,158 +24,213 @@ import redis
 from celery import Celery, Task, states
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
-from celery.canvas import signature
+from celery.app.task import Context
+from celery.canvas import maybe_signature, signature
 from celery.exceptions import QueueNotFound, Reject
 from kombu import Exchange, Queue
 from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - AMQP's
 from kombu.transport.virtual import Channel as VirtualChannel
 
+from producers.commands import COMMANDS
 from producers.redis.url import is_redis
+from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.following")
 
-PASSING = (
+TRANSIENT_ERRORS = (
     *(OperationalError, ConnectionError, OSError, redis.ConnectionError, redis.TimeoutError),
     *(redis.OutOfMemoryError, redis.ReadOnlyError),
 )
-"""The broker is away, full, or a replica for now. Not what kombu's transports call errors of the connection: for Redis
-``KeyError`` is among them, as for a queue that there isn't, and the message would go round without a rest."""
+"""Errors of a broker that is away, full, or a replica for now. Not the ``connection_errors`` of kombu's transports: for
+Redis ``KeyError`` is among them, which a missing queue raises, and the message would be requeued again and again."""
 
-NEVER = frozenset({403, 404, 406})
-"""What RabbitMQ says of a queue or exchange that is not ours, not there, or not as it was asked for."""
-STOCK_QUEUE = "celery"
-"""Where Celery sends a task that names no queue. Ours has commands of its own for its default."""
+PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
+"""RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
+RESEND_SECONDS = 1.0
+"""Between two tries to send the body of a chord while the broker takes nothing."""
 
 
-def send_next(task: Task, result: Any) -> None:
-    """Send what follows an accepted command, in Celery's place.
+def send_callbacks(task: Task, result: Any) -> None:
+    """Send the callbacks of an accepted command, in place of Celery.
 
     Raises:
-        Reject: the broker takes nothing for now.
+        Reject: the broker accepts nothing for now; the command's message is to be requeued.
     """
     request = task.request
     ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
 
-    def send(link: Any, place: str, **more: Any) -> None:
-        signature(named(link, f"{request.id}/{place}"), app=task.app).apply_async((result,), **more, **ids)
+    def send(link: Any, index: str, **more: Any) -> None:
+        signature(with_stable_ids(link, f"{request.id}/{index}"), app=task.app).apply_async((result,), **more, **ids)
 
-    for place, link in enumerate(_listed(request.callbacks)):
-        _send(task, partial(send, link, f"link/{place}"), [link])
+    for index, link in enumerate(_as_list(request.callbacks)):
+        _send_or_log(task, partial(send, link, f"link/{index}"), [link])
     if request.chain:
-        _send(task, lambda: send(request.chain[-1], "chain", chain=request.chain[:-1]), request.chain)
+        _send_or_log(task, lambda: send(request.chain[-1], "chain", chain=request.chain[:-1]), request.chain)
     request.callbacks = request.chain = None
 
 
-def give_up_next(task: Task, why: str) -> None:
-    """Tell the rest of the chain, and the chord, of a message that was not executed though its id has an end: it was
-    another command's. Nothing follows it."""
+def discard_callbacks(task: Task, reason: str) -> None:
+    """Fail the chain and the chord of a message that was not executed because its id belongs to another command."""
     request = task.request
-    error = LookupError(why)
-    _never_sent(task, request.chain, error)
+    error = LookupError(reason)
+    _fail_links(task, request.chain, error)
     if request.chord:
         task.backend.on_chord_part_return(request, states.FAILURE, error)
     request.callbacks = request.chain = request.chord = None
 
 
 def send_errbacks(task: Task, error: Exception) -> None:
-    """The same for a command that was not accepted. The rest of its chain is told of it by Celery."""
+    """Send the error callbacks of a command that was not accepted. Celery itself fails the rest of its chain.
+
+    Raises:
+        Reject: the broker accepts nothing for now; the command's message is to be requeued.
+    """
     request = task.request
 
-    def send(link: Any, place: str) -> None:
-        request.errbacks = [named(link, f"{request.id}/{place}")]
+    def send(link: Any, index: str) -> None:
+        request.errbacks = [with_stable_ids(link, f"{request.id}/{index}")]
         task.backend._call_task_errbacks(request, error, None)  # noqa: SLF001 - no other way
 
-    for place, link in enumerate(_listed(request.errbacks)):
-        _send(task, partial(send, link, f"link_error/{place}"), [link])
+    for index, link in enumerate(_as_list(request.errbacks)):
+        _send_or_log(task, partial(send, link, f"link_error/{index}"), [link])
     request.errbacks = None
 
 
-def named(link: Any, seed: str) -> Any:
-    """The same signature with an id for each task in it that has none, made of ``seed`` and of what it asks for.
+def with_stable_ids(link: Any, seed: str) -> Any:
+    """The same signature with an id for each task in it that has none, derived from ``seed``, task and arguments.
 
-    Celery would make a new one each time that it sends it: a command that is delivered twice, or sent again by a sender
-    who wants to be sure, would have what follows it executed twice.
+    Celery would generate a new id each time that it sends the signature: the callbacks of a command that is delivered
+    twice, or sent again by a cautious sender, would be executed twice.
     """
     if not isinstance(link, Mapping):
         return link
     arguments, options = link.get("kwargs") or {}, link.get("options") or {}
-    parts = ("tasks", "header", "body") if link.get("subtask_type") in ("chain", "group", "chord") else ()
-    inner = {name: _all_named(arguments[name], f"{seed}/{name}") for name in parts if name in arguments}
-    if inner:
-        return {**link, "kwargs": {**arguments, **inner}}
+    part_names = ("tasks", "header", "body") if link.get("subtask_type") in ("chain", "group", "chord") else ()
+    parts = {name: _all_with_stable_ids(arguments[name], f"{seed}/{name}") for name in part_names if name in arguments}
+    if parts:
+        return {**link, "kwargs": {**arguments, **parts}}
     asked = json.dumps([seed, link.get("task"), link.get("args"), arguments], sort_keys=True, default=str)
     return {**link, "options": {"task_id": str(uuid5(NAMESPACE_OID, asked)), **options}}
 
 
-def _all_named(links: Any, seed: str) -> Any:
+def _all_with_stable_ids(links: Any, seed: str) -> Any:
     if isinstance(links, list | tuple):
-        return [named(each, f"{seed}/{place}") for place, each in enumerate(links)]
-    return named(links, seed)
+        return [with_stable_ids(each, f"{seed}/{index}") for index, each in enumerate(links)]
+    return with_stable_ids(links, seed)
 
 
-def _listed(links: Any) -> list[Any]:
+def _as_list(links: Any) -> list[Any]:
     return list(links) if isinstance(links, list | tuple) else [links] if links else []
 
 
-def passes(error: Exception) -> bool:
-    """Whether the same may be sent in a while. kombu calls whatever a broker refuses operational, what it always will
-    refuse as well."""
-    why = error.__cause__
-    refused = isinstance(why, ChannelError) and why.code in NEVER
-    never = refused or isinstance(why, redis.exceptions.NoPermissionError) or str(why).startswith("WRONGTYPE")
-    return isinstance(error, PASSING) and not never
+def commands_in(link: Any) -> Iterator[str]:
+    """The ids of the commands in a signature, at any depth."""
+    if not isinstance(link, Mapping):
+        return
+    arguments, options = link.get("kwargs") or {}, link.get("options") or {}
+    if link.get("task") in COMMANDS and isinstance(options.get("task_id"), str):
+        yield options["task_id"]
+    if link.get("subtask_type") not in ("chain", "group", "chord"):
+        return
+    for part in ("tasks", "header", "body"):
+        links = arguments.get(part)
+        for each in links if isinstance(links, list | tuple) else [links]:
+            yield from commands_in(each)
 
 
-def _never_sent(task: Task, links: Any, error: Exception) -> None:
-    """Tell it as the result of each command among these, and the chords that they are parts of."""
+@contextmanager
+def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
+    """Have the body of a chord sent again and again while the broker accepts nothing. Celery gives up after some tries,
+    although every part is done, and one of the tries may have succeeded."""
+    chord = request.chord
+    if isinstance(chord, Mapping) and isinstance(request, Context):
+        request.chord = body = maybe_signature(dict(chord), app=backend.app)
+        send = body.delay
+
+        def delay(*args: Any, **kwargs: Any) -> Any:
+            while True:
+                try:
+                    return send(*args, **kwargs)
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    logger.warning("the body of a chord is sent later (%s)", type(error).__name__)
+                    time.sleep(RESEND_SECONDS)
+
+        body.delay = delay
     try:
-        task.backend._fail_chain(_listed(links), error)  # noqa: SLF001 - no other way
+        yield
+    finally:
+        if isinstance(request, Context):
+            request.chord = chord
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether sending may succeed later. kombu raises ``OperationalError`` for every refusal of a broker, also for one
+    that will not change."""
+    cause = error.__cause__
+    refused = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
+    is_permanent = (
+        refused or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+    )
+    return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
+
+
+def _fail_links(task: Task, links: Any, error: Exception) -> None:
+    """Store the failure as the result of each command among these links, and of the chords that they belong to."""
+    try:
+        task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
     except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
         logger.error(  # noqa: TRY400 - its text may quote the message
-            "what was to follow id=%s is malformed (%s), and not told that it is not sent",
+            "a callback of id=%s is malformed (%s), so no result says that it was not sent",
             task.request.id,
             type(fault).__name__,
         )
 
 
-def _send(task: Task, send: Callable[[], None], links: Any) -> None:
+def _send_or_log(task: Task, send: Callable[[], None], links: Any) -> None:
     try:
         send()
     except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
-        if passes(error):
-            raise Reject(f"what follows can't be sent for now ({type(error).__name__})", requeue=True) from None
+        if is_transient(error):
+            raise Reject(f"a callback can't be sent for now ({type(error).__name__})", requeue=True) from None
         # Its text may quote arguments.
         logger.error(  # noqa: TRY400
-            "what was to follow id=%s task=%s can't be sent (%s); its report stands",
+            "a callback of id=%s task=%s can't be sent (%s); the command's report is stored all the same",
             task.request.id,
             task.name,
             type(error).__name__,
         )
-        _never_sent(task, links, LookupError(f"it can't be sent ({type(error).__name__})"))
+        _fail_links(task, links, LookupError(f"it can't be sent ({type(error).__name__})"))
 
 
-class Addresses(AMQP):
-    """Celery's messages, sent wherever they are addressed. Which queues are consumed from is another thing."""
+class ForeignQueuesAMQP(AMQP):
+    """Celery's AMQP, which sends to any queue. The queues that a worker consumes from are not affected."""
 
     def Router(self, queues: Any = None, create_missing: bool | None = None) -> Router:  # noqa: ARG002, N802 - Celery's
-        """As Celery's."""
-        return _AnyQueue(self.routes, queues or self.queues, app=self.app)
+        """Celery's method, with another router."""
+        return _AnyQueueRouter(self.routes, queues or self.queues, app=self.app)
 
 
-class _AnyQueue(Router):
-    def route(self, options: Any, name: str, *args: Any, **named: Any) -> Any:
-        """As Celery's."""
+class _AnyQueueRouter(Router):
+    def route(self, options: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Celery's method, for JSON alone and for exchanges that this app does not know.
+
+        Raises:
+            ValueError: the callback asks for another serializer.
+        """
         if options.get("serializer") not in (None, "json"):
-            raise ValueError("what follows is sent as JSON alone")
+            raise ValueError("callbacks are sent as JSON alone")
         if options.get("exchange") and is_redis(self.app.conf.broker_url):
-            # Its type is known to nobody there but to whoever declares it.
-            made = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
-            options = {**options, "declare": [made]}
+            # On Redis an exchange's type is known only to the connection that declares it.
+            exchange = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
+            options = {**options, "declare": [exchange]}
         known = options.get("queue") or options.get("exchange") or self.lookup_route(name, options=options)
-        return super().route(options if known else {**options, "queue": STOCK_QUEUE}, name, *args, **named)
+        return super().route(options if known else {**options, "queue": DEFAULT_QUEUE}, name, *args, **kwargs)
 
     def expand_destination(self, route: Any) -> Any:
-        """As Celery's with `task_create_missing_queues`, but that nothing is kept, and `-Q` knows no further names."""
+        """Celery's method as with `task_create_missing_queues`, but nothing is added to the queues of this app, so that
+        `-Q` knows no further names."""
         name = route if isinstance(route, str) else route.get("queue")
         try:
             return super().expand_destination(route)
@@ -183,33 +238,34 @@ class _AnyQueue(Router):
             made = self.queues.new_missing(name)
             return {
                 **({} if isinstance(route, str) else route),
-                "queue": _Others(name, made.exchange, made.routing_key),
+                "queue": _ForeignQueue(name, made.exchange, made.routing_key),
             }
 
 
-class _Others(Queue):
-    """Another service's queue: taken as it is, and made as Celery makes it only where there is none."""
+class _ForeignQueue(Queue):
+    """Another service's queue: used as it is, and declared as Celery would only where it does not exist."""
 
     def declare(self, nowait: bool = False, channel: Any = None) -> str:
-        """Without asking for arguments that it may have been made without: RabbitMQ would refuse the message too."""
+        """Declare the queue unless it exists: RabbitMQ refuses a declaration with other arguments, and the message with
+        it."""
         channel = channel or self.channel
-        if not isinstance(channel, VirtualChannel) and _is_there(self.name, channel):
+        if not isinstance(channel, VirtualChannel) and _queue_exists(self.name, channel):
             return str(self.name)
         return str(super().declare(nowait=nowait, channel=channel))
 
 
-def _is_there(name: str, channel: Any) -> bool:
-    # A broker closes the channel on which it is asked for what it has not.
-    asking = channel.connection.channel()
+def _queue_exists(name: str, channel: Any) -> bool:
+    # The broker closes a channel on which a missing queue is asked for.
+    probe = channel.connection.channel()
     try:
-        asking.queue_declare(name, passive=True)
+        probe.queue_declare(name, passive=True)
     except ChannelError:
         return False
     finally:
-        asking.close()
+        probe.close()
     return True
 
 
-def address_anywhere(app: Celery) -> None:
-    """Let this app send to queues that it does not consume from."""
-    app.amqp_cls = f"{__name__}:{Addresses.__name__}"
+def allow_foreign_queues(app: Celery) -> None:
+    """Let this app send to queues that it does not consume from, other services' queues among them."""
+    app.amqp_cls = f"{__name__}:{ForeignQueuesAMQP.__name__}"

@@ -1,20 +1,22 @@
-"""A consumer that keeps what it can't execute: stock Celery logs such a message with its whole body, and drops it.
+"""The consumer of a worker (``worker_consumer``): it keeps messages that can't be executed, and reconnects steadily.
 
-And some end the stock worker, each worker that takes them: a command without an id is enough.
-
-Use it with ``worker_consumer = "worker.celery_app.consumer:KeepingConsumer"``. What is no command
-(``worker/broker/envelope_check.py``), what is malformed, and content that can't be decoded (or is pickled) ends here,
-and so does whatever raises while it is taken up. Each goes to the list ``<queue>.dead`` as it came, and only then is
-acknowledged; when it can't be kept, it stays unacknowledged and comes again. Nothing is stored as a result: the id is
-one of the sender's choice, and may be another's. The log names id and task, and nothing of the body, which may hold a
+Stock Celery logs a message that it can't execute with its whole body, and drops it. Some such messages end the stock
+worker, and each worker that takes them next: a command without an id is enough. Here what is no command
+(``worker/broker/envelope_check.py``), what is malformed, content that can't be decoded (or is pickled), and a message
+that raises while it is taken up go to the list ``<queue>.dead`` as they came. A message is acknowledged only after
+that; one that can't be kept stays unacknowledged and is delivered again. Nothing is stored as a result: the id is of
+the sender's choice, and may be another command's. The log names id and task, and nothing of the body, which may hold a
 secret.
-"""
 
-# Celery and kombu publish no types.
-# mypy: disallow-subclassing-any=False
+Stock Celery waits 2, 4, 6 … 30 s between two tries to connect, and has no setting for it. A failover behind Sentinels
+is over after two or three seconds; a worker that sleeps by then takes no command for as long as it sleeps (measured:
+``docs/celery.md``). Then it spends a second on asking other workers which tasks were revoked (``mingle``): here none
+ever is, see :mod:`worker.celery_app.remote_control`.
+"""
 
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import redis
@@ -24,105 +26,123 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import barred
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import rejection_reason
 from worker.celery_app.request import REQUEST
 
 logger = logging.getLogger("orders.dead")
 
 
-class Handing(Exception):
-    """The pool did not take a command that it was handed: no fault of the message's."""
+RECONNECT_SECONDS = 0.5
+"""Between two tries to connect to the broker: little load on a server that comes back, and a short wait for a worker
+that is to stop."""
+LOG_EVERY_SECONDS = 10.0
+"""How often a failure to connect is logged."""
 
 
-class KeepingConsumer(Consumer):
-    """Celery's consumer with another end for what can't be executed."""
+class PoolRefusedTask(Exception):
+    """Raised when the pool does not take a command, which is no fault of the message."""
 
-    def __init__(self, on_task_request: Callable[[Any], Any], *args: Any, **kwargs: Any) -> None:
-        def hand(request: Any) -> Any:
+
+class OrderConsumer(Consumer):
+    """Celery's consumer with another end for messages that can't be executed, and other waits for its broker."""
+
+    def __init__(
+        self,
+        on_task_request: Callable[[Any], Any],
+        *args: Any,
+        worker_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        def submit(request: Any) -> Any:
             try:
                 return on_task_request(request)
-            except RecursionError:  # of headers that are too deep for the pipe to a child
+            except RecursionError:  # its headers are nested too deeply for the pipe to a child process
                 raise
             except Exception as error:
-                raise Handing from error
+                raise PoolRefusedTask from error
 
-        super().__init__(hand, *args, **kwargs)
+        super().__init__(submit, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's own, with even waits between the tries to connect."""
+        conn.ensure_connection = at_even_intervals(conn.ensure_connection)
+        return super().ensure_connected(conn)
 
     def update_strategies(self) -> None:
-        """Celery's own, for commands alone. Its built-in tasks (``celery.map``, ``celery.accumulate`` and their like)
-        would run what a sender likes, with this worker's login, under an id of the sender's choice."""
+        """Celery's own, for commands alone. Its built-in tasks (``celery.map``, ``celery.accumulate`` and so on) would
+        run any task for a sender, with this worker's login and under an id of the sender's choice."""
         super().update_strategies()
         for name, task in self.app.tasks.items():
             if task.Request != REQUEST:
                 del self.strategies[name]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Celery's own, which a command without an id, or with a body that is no list of three, would get through: the
-        error ends the worker, and the message comes again and ends the next."""
+        """Celery's own, which checks the envelope first and moves a message that raises to the dead letters. In stock
+        Celery a command without an id, or with a body that is no list of three, ends the worker, and then the next."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
-            message.taken_from = self._queue_of(message)
-            why = self._barred(message)
+            message.source_queue = self._source_queue(message)
+            why = self._rejection_reason(message)
             if why:
-                self._keep(message, why)
+                self._move_to_dead(message, why)
                 return
             try:
                 handle(message)
-            except Handing as error:
+            except PoolRefusedTask as error:
                 raise error.__cause__ or error from None
             except (redis.RedisError, KombuError, OSError):
-                # An event could not be sent; the message comes again.
+                # An event could not be sent; the message is delivered again.
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
+            except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
                 self.on_invalid_task(None, message, error)
 
         return on_task_received
 
-    def _queue_of(self, message: Any) -> str:
-        """The queue that it was taken from. What the message itself says is the sender's word."""
-        known = getattr(message, "taken_from", None)
+    def _source_queue(self, message: Any) -> str:
+        """The queue that a message was taken from. What the message itself says was written by its sender."""
+        queue = getattr(message, "source_queue", None)
         info = message.delivery_info or {}
-        if known is None and "consumer_tag" in info:
-            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
-            known = next((queue for queue, tag in tags.items() if tag == info["consumer_tag"]), None)
-        return str(known or info.get("routing_key") or "unknown")
+        if queue is None and "consumer_tag" in info:
+            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu has no public way
+            queue = next((name for name, tag in tags.items() if tag == info["consumer_tag"]), None)
+        return str(queue or info.get("routing_key") or "unknown")
 
     @staticmethod
-    def _barred(message: Any) -> str | None:
-        # On Redis the server has looked at it already, and knows its size; kombu's body is decoded from base64.
-        size = len(getattr(message, "as_it_came", None) or message.body or "")
-        return barred(message.taken_from, message.headers, message.content_encoding, size)
+    def _rejection_reason(message: Any) -> str | None:
+        # On Redis the server has checked the raw message already; kombu's body is decoded from base64 and shorter.
+        size = len(getattr(message, "raw_bytes", None) or message.body or "")
+        return rejection_reason(message.source_queue, message.headers, message.content_encoding, size)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """No task is named in it."""
-        if self._keep(message, "it names no task"):
+        """Called for a message that names no task."""
+        if self._move_to_dead(message, "it names no task"):
             signals.task_rejected.send(sender=self, message=message, exc=None)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """It names a task, and is no message for one."""
-        if self._keep(message, f"it is no task message ({type(exc).__name__})"):
+        """Called for a message that names a task and is malformed."""
+        if self._move_to_dead(message, f"it is no task message ({type(exc).__name__})"):
             signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Its content is not JSON."""
-        self._keep(message, f"its content can't be decoded ({type(exc).__name__})")
+        """Called for a message whose content is not JSON."""
+        self._move_to_dead(message, f"its content can't be decoded ({type(exc).__name__})")
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
-        """It is the task of a queue that only looks like one of ours."""
-        if self._keep(message, "no worker has this task"):
-            name, command_id = _named(message)
+        """Called for a message whose task this worker does not have."""
+        if self._move_to_dead(message, "no worker has this task"):
+            name, command_id = _task_and_id(message)
             signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=command_id)
 
-    def _keep(self, message: Any, why: str) -> bool:
-        """Put it on its queue's list of dead messages, then acknowledge it; False when it could not be kept."""
-        queue = self._queue_of(message)
-        name, command_id = _named(message)
+    def _move_to_dead(self, message: Any, why: str) -> bool:
+        """Put a message on its queue's list of dead letters and acknowledge it; False when that was not possible."""
+        queue = self._source_queue(message)
+        name, command_id = _task_and_id(message)
         try:
-            self._put_aside(message, queue + SUFFIX)
+            self._push_to_dead(message, queue + DEAD_SUFFIX)
         except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
-            # Unacknowledged it comes again, to this worker or another.
+            # Unacknowledged, it is delivered again, to this worker or another.
             logger.error(  # noqa: TRY400 - the error's text may quote the message
                 "a message on %s that can't be executed (%s) could not be kept either: %s; it stays unacknowledged",
                 queue,
@@ -134,7 +154,7 @@ class KeepingConsumer(Consumer):
             "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
             queue,
             queue,
-            SUFFIX,
+            DEAD_SUFFIX,
             why,
             name,
             command_id,
@@ -142,14 +162,14 @@ class KeepingConsumer(Consumer):
         message.ack_log_error(logger, self.connection_errors)
         return True
 
-    def _put_aside(self, message: Any, queue: str) -> None:
-        """On Redis a list, which is no queue of Celery's; on AMQP a durable queue that nobody consumes from."""
+    def _push_to_dead(self, message: Any, queue: str) -> None:
+        """Put a message on the list of dead letters, or on AMQP on a durable queue that nobody consumes from."""
         if hasattr(message.channel, "conn_or_acquire"):
-            raw = getattr(message, "as_it_came", None) or dumps(message.serializable())
+            raw = getattr(message, "raw_bytes", None) or dumps(message.serializable())
             with message.channel.conn_or_acquire() as client:
                 client.lpush(queue, raw)
             return
-        # A connection of its own that waits for RabbitMQ's word: the worker's own is in the middle of consuming.
+        # On a connection of its own, which waits for RabbitMQ's confirmation: the worker's own is busy consuming.
         with self.app.connection_for_write() as connection, connection.Producer() as producer:
             producer.publish(
                 message.body,
@@ -162,8 +182,26 @@ class KeepingConsumer(Consumer):
             )
 
 
-def _named(message: Any) -> tuple[str | None, str | None]:
-    """Task and id by the headers, where they are words."""
+def _task_and_id(message: Any) -> tuple[str | None, str | None]:
+    """Task and id by the headers, each None where it is no string."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     task, command_id = headers.get("task"), headers.get("id")
     return (task if isinstance(task, str) else None), (command_id if isinstance(command_id, str) else None)
+
+
+def at_even_intervals(ensure: Callable[..., Any]) -> Callable[..., Any]:
+    """kombu's ``ensure_connection`` with a try every half second, and a failure logged every ten seconds."""
+
+    def ensure_connection(errback: Callable[[Exception, float], None], *limits: Any, **options: Any) -> Any:
+        logged_at = float("-inf")
+
+        def log_sometimes(error: Exception, interval: float) -> None:
+            nonlocal logged_at
+            if monotonic() - logged_at >= LOG_EVERY_SECONDS:
+                logged_at = monotonic()
+                errback(error, interval)
+
+        waits = {"interval_start": RECONNECT_SECONDS, "interval_step": 0, "interval_max": RECONNECT_SECONDS}
+        return ensure(log_sometimes, *limits, **{**options, **waits})
+
+    return ensure_connection

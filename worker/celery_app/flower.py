@@ -1,5 +1,5 @@
-"""``celery -A worker flower`` for looking: read-only unless told otherwise, honest when a button is refused or a worker
-is gone, and without what a venue says of addresses and amounts."""
+"""``celery -A worker flower``: read-only by default, with true answers for a refused button and for a worker that is
+gone, and without the venues' texts, which may hold addresses and amounts."""
 
 import logging
 import os
@@ -8,6 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 from producers.redaction import STARS
 from worker.broker.base import Refused
@@ -19,19 +23,19 @@ DEFAULTS = {
     "FLOWER_READ_ONLY": "true",
     "FLOWER_TASKS_COLUMNS": "name,state,exception,uuid,kwargs,received,runtime,worker",
 }
-"""Flower's own settings where nobody gave them; its command line and its configuration file win."""
+"""Defaults for Flower's own settings; its command line and its configuration file override them."""
 
 LOOPBACK = "127.0.0.1"
 
-RESULTS = ("task.result", "task.result_wait")
-"""Flower's operations that end in a task's result."""
+RESULT_OPERATIONS = ("task.result", "task.result_wait")
+"""Flower's operations that return a task's result."""
 HEARTBEAT_SECONDS = 2.0
-"""A worker's own, unless its command line says otherwise; every heartbeat tells it."""
-LONGEST_SLEEP = 5.0
-"""Seconds between tries to listen again."""
-TOLD_BY_VENUE = ("venue_message", "result", "positions")
-"""Fields of a report that hold the venue's own words."""
-ERROR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
+"""A worker's default interval, until one of its heartbeats says another."""
+MAX_SLEEP_SECONDS = 5.0
+"""The longest wait between two tries to reach the broker for events."""
+VENUE_FIELDS = ("venue_message", "result", "positions")
+"""Fields of a report that hold the venue's own texts and values."""
+ORDER_ERROR_REPR = re.compile(r"(Order\w+)\(['\"](\w+/\w+)")
 
 
 def is_flower() -> bool:
@@ -40,7 +44,7 @@ def is_flower() -> bool:
 
 
 def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
-    """Set Flower's defaults, and put a guard before everything that its pages and its API ask for."""
+    """Set Flower's defaults, and guard everything that its pages and its API do."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     blocking = sys.modules.get("flower.utils.blocking")
@@ -48,16 +52,28 @@ def prepare_flower(allowed: frozenset[str], hidden: frozenset[str]) -> None:
         _guard(blocking.BlockingOperationRunner, allowed, hidden)
     command: Any = sys.modules.get("flower.command")
     if command is not None:
-        _keep_to_loopback(command)
+        _listen_on_loopback(command)
     events: Any = sys.modules.get("flower.events")
     if events is not None:
-        _list_the_gone(events.EventsState)
+        _list_offline_workers(events.EventsState)
         events.time = ShortSleeps()
 
 
-def _keep_to_loopback(command: Any) -> None:
-    """Without a login Flower listens on this machine alone, unless told an address: stock listens on every one, and
-    shows everybody who is sending what. A login (``basic_auth``, ``auth``) leaves it at stock's."""
+def use_stock_transport_name(app: Celery) -> None:
+    """Register our transport under the stock name of the broker's URL scheme.
+
+    Flower's page of queues knows transports by their stock names alone. The stock transport itself would put back what
+    workers have not acknowledged, in a program that only looks.
+    """
+    ours = app.conf.broker_transport
+    if ours:
+        TRANSPORT_ALIASES[urlsplit(app.conf.broker_url).scheme] = ours
+        app.conf.broker_transport = None
+
+
+def _listen_on_loopback(command: Any) -> None:
+    """Let Flower listen on this machine alone where neither a login (``basic_auth``, ``auth``) nor an address is set.
+    Stock Flower then listens on every address and shows anybody who sends which commands."""
     stock = command.apply_options
 
     def apply_options(prog_name: str, argv: Any) -> None:
@@ -75,36 +91,37 @@ def _keep_to_loopback(command: Any) -> None:
 
 
 class ShortSleeps:
-    """The module ``time`` for Flower's listening: stock doubles its wait with each try for a lost broker, without end,
-    and is blind for an hour after an outage of one. (Its log still tells the time that it meant to wait.)"""
+    """In place of the module ``time`` in ``flower.events``: stock Flower doubles its wait with each try to reach a lost
+    broker, without a limit, and shows nothing for an hour after an outage of an hour. Its log still says the wait that
+    it asked for."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
 
     @staticmethod
     def sleep(seconds: float) -> None:
-        """Sleep, but not for long."""
-        time.sleep(min(seconds, LONGEST_SLEEP))
+        """Sleep for at most :data:`MAX_SLEEP_SECONDS`."""
+        time.sleep(min(seconds, MAX_SLEEP_SECONDS))
 
 
-def _list_the_gone(state: Any) -> None:
-    """A worker is listed whatever was first heard of it, also if that was its end; and as online for no longer than its
-    next heartbeat may take. Stock Flower leaves out one whose end alone it heard, and when a command of it ends after
-    that word, shows it online for two minutes."""
+def _list_offline_workers(state: Any) -> None:
+    """List a worker whatever its first event was, also if that was its end, and show it as online for no longer than
+    its next heartbeat may take. Stock Flower does not list a worker of which it received only the end, and shows it as
+    online for two minutes when a command of it ends after that event."""
     stock = state.event
 
-    def event(self: Any, told: Mapping[str, Any]) -> None:
-        name = told["hostname"]
-        if told["type"] != "task-sent" and name not in self.workers:
+    def event(self: Any, fields: Mapping[str, Any]) -> None:
+        name = fields["hostname"]
+        if fields["type"] != "task-sent" and name not in self.workers:
             self.workers[name] = self.Worker(name, freq=HEARTBEAT_SECONDS)
-        stock(self, told)
+        stock(self, fields)
 
     state.event = event
 
 
 def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None:
-    """Flower says "Revoked" whatever became of it, and shows nothing of an error but its number: 403 with the reason
-    is what its pages and its API know to show."""
+    """Turn refusals into HTTP 403 with the reason, which Flower's pages and its API show. Stock Flower says "Revoked"
+    whatever the answer is, and of another error shows only its number. Results are redacted."""
     from tornado.web import HTTPError
 
     stock = runner.run
@@ -127,19 +144,19 @@ def _guard(runner: Any, allowed: frozenset[str], hidden: frozenset[str]) -> None
         answer = await stock(self, operation, target, guarded, *args, **options)
         if isinstance(answer, Refused):
             raise HTTPError(403, "%s", str(answer))
-        return shown_result(answer) if operation in RESULTS and hidden else answer
+        return redacted_result(answer) if operation in RESULT_OPERATIONS and hidden else answer
 
     runner.run = run
 
 
-def shown_result(answer: Any) -> Any:
-    """Flower's answer about a task's result, fit to be seen: a report without what the venue told, and of an error its
-    kind, outcome and reason."""
+def redacted_result(answer: Any) -> Any:
+    """Flower's answer about a task's result: a report without the venue's texts and values; of an error only its class,
+    outcome and reason."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, Mapping):
-        told = {name: STARS if name in TOLD_BY_VENUE and value else value for name, value in result.items()}
-        return {**answer, "result": told}
+        redacted = {name: STARS if name in VENUE_FIELDS and value else value for name, value in result.items()}
+        return {**answer, "result": redacted}
     if isinstance(result, str):
-        error = ERROR.match(result)
+        error = ORDER_ERROR_REPR.match(result)
         return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}
     return answer

@@ -1,40 +1,71 @@
-"""What a worker does beside executing: watching the ledger's server, and publishing again what was lost."""
+"""Periodic work beside a worker's tasks: watching the ledger's server, and publishing lost commands again."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 
 import redis
+from celery import Celery
+from kombu.exceptions import EncodeError, KombuError
+
+from producers.intents import Intent
 
 logger = logging.getLogger("orders.housekeeping")
 
 
 class PeriodicWork(threading.Thread):
-    """Runs its duties every so many seconds until it is stopped; a duty whose server is away is done next time."""
+    """A thread that calls its jobs every so many seconds until it is stopped. A job whose server is away is called
+    again next time."""
 
-    def __init__(self, duties: Sequence[Callable[[], object]], every_seconds: float) -> None:
+    def __init__(self, jobs: Sequence[Callable[[], object]], interval_seconds: float) -> None:
         super().__init__(name="orders-housekeeper", daemon=True)
-        self._duties = duties
-        self._every = every_seconds
+        self._jobs = jobs
+        self._interval_seconds = interval_seconds
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Do the duties, wait, repeat."""
+        """Call the jobs, wait, repeat."""
         while True:
-            for duty in self._duties:
-                self._do(duty)
-            if self._stopped.wait(self._every):
+            for job in self._jobs:
+                self._call(job)
+            if self._stopped.wait(self._interval_seconds):
                 return
 
-    def _do(self, duty: Callable[[], object]) -> None:
+    def _call(self, job: Callable[[], object]) -> None:
         try:
-            duty()
+            job()
         except (redis.RedisError, OSError) as error:
-            logger.debug("a duty waits for its server: %s", type(error).__name__)
+            logger.debug("periodic work waits for its server: %s", type(error).__name__)
         except Exception:
-            # One broken duty must end neither the others nor the worker.
-            logger.exception("a duty failed")
+            # One failing job must stop neither the others nor the worker.
+            logger.exception("periodic work failed")
 
     def stop(self) -> None:
-        """End after the duty under way."""
+        """End after the current job."""
         self._stopped.set()
+
+
+def publisher(app: Celery) -> Callable[[Intent], None]:
+    """A function that publishes a command again, with its own id and time of enqueueing.
+
+    The function raises:
+        OSError: the broker is away.
+        EncodeError: this intent can't be encoded.
+    """
+
+    def publish(intent: Intent) -> None:
+        try:
+            app.send_task(
+                intent.task,
+                kwargs=dict(intent.kwargs),
+                task_id=intent.command_id,
+                queue=intent.task,
+                headers={"enqueued_at": intent.enqueued_at},
+                retry=False,
+            )
+        except EncodeError:
+            raise  # the fault of this intent alone
+        except KombuError as error:
+            raise OSError(str(error)) from error
+
+    return publish

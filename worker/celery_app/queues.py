@@ -1,12 +1,16 @@
-"""The queues that workers consume, and their order."""
+"""The names of the queues that workers consume, and the order in which they are served."""
 
 from worker.broker.envelope_check import DEFAULT_QUEUE
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile")
-"""One a command, in the order they are served: what reduces risk first, queries next, money out after them, and last
-the looking for unknowns, which asks a venue many questions."""
+RECONCILE = "orders.reconcile"
+"""The task that reconciles, and its queue."""
+POSITIONS = "orders.positions"
+"""The task of position queries, and its queue; also the queue of Celery's own helper tasks."""
 
+QUEUES = ("orders.cancel", "orders.close", POSITIONS, "orders.withdraw", RECONCILE)
+"""One queue for each task, in the order they are served: commands that reduce risk first, then queries, then
+withdrawals. Reconciles come last: one asks the venue a dozen questions and more, and must delay no command."""
 
 SERVED = (*QUEUES, DEFAULT_QUEUE)
-"""Those that a worker takes from unless it is told otherwise: also where a sender's commands go who named no queue, to
-answer them. Nothing is executed from there, so it comes last."""
+"""The queues that a worker consumes by default. The last is Celery's default queue: commands whose sender named no
+queue arrive there, and are answered with a refusal and not executed."""

@@ -1,4 +1,4 @@
-"""Reconciling as a Celery task, and how a settled report reaches those who wait for it."""
+"""The Celery task that reconciles commands of unknown outcome."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,10 @@ from typing import Any
 from celery import Celery
 
 from producers.printable import is_command_id
+from worker.celery_app.queues import RECONCILE
 from worker.celery_app.request import REQUEST
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.reconciliation.reconciler import Reconciler, as_json
-
-RECONCILE = "orders.reconcile"
-"""Task and queue. Its own queue, served last: a run asks the venue a dozen questions and more, one after the other, and
-must keep no command waiting."""
 
 
 def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> None:
@@ -24,7 +21,7 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     """
 
     def run(*arguments: Any, **named: Any) -> list[dict[str, Any]]:
-        command_id = _asked(*arguments, **named)
+        command_id = _command_id_of(*arguments, **named)
         try:
             return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])
         except NoSuchCommand as error:
@@ -45,8 +42,13 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     )
 
 
-def _asked(*arguments: Any, **named: Any) -> str | None:
-    """Which command's reconcile a message asks for. Python's own refusal of arguments would quote them in the log."""
+def _command_id_of(*arguments: Any, **named: Any) -> str | None:
+    """The command id in a message's arguments, None for every unknown. Python's own error for wrong arguments would
+    quote them in the log.
+
+    Raises:
+        LookupError: there are other arguments, or no command can have that id.
+    """
     if len(arguments) + len(named) > 1 or named.keys() - {"command_id"}:
         raise LookupError("it takes command_id, and nothing else")
     command_id = next(iter((*arguments, *named.values())), None)

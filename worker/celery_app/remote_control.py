@@ -1,11 +1,8 @@
-"""Remote control is for looking. What would touch commands, queues or pools is refused, with what to do instead.
+"""Remote control for inspection alone: what would change commands, queues or pools is refused with advice.
 
-The worker refuses, whoever asks: Flower, ``celery control``, any Celery client. Our own app refuses already where it is
-asked, so that Flower and the command line say so at once.
+The worker refuses every sender: Flower, ``celery control``, any Celery client. Our own app refuses before it sends, so
+that Flower and the command line show the reason at once.
 """
-
-# Celery publishes no types.
-# mypy: disallow-subclassing-any=False
 
 import logging
 from collections.abc import Callable
@@ -16,56 +13,56 @@ from celery.worker.control import Panel
 from kombu import matcher
 
 from producers.redaction import STARS
-from worker.broker.base import HALT, PURGE, Refused
+from worker.broker.base import HALT_ADVICE, PURGE_REFUSAL, Refused
 
 logger = logging.getLogger("orders.remote")
 
-NEVER = {
-    "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
-    "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT}",
-    "terminate": f"what is being sent can't be stopped without making it unknown; {HALT}",
-    "rate_limit": f"commands held back in a worker's memory are sent late, or by another worker; {HALT}",
+ALWAYS_REFUSED = {
+    "revoke": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
+    "revoke_by_stamped_headers": f"a command can't be taken back from its queue, it ends in a report; {HALT_ADVICE}",
+    "terminate": f"what is being sent can't be stopped without making it unknown; {HALT_ADVICE}",
+    "rate_limit": f"commands held back in a worker's memory are sent late, or by another worker; {HALT_ADVICE}",
     "time_limit": "a limit from outside would end a command in the middle of a send; see ORDERS_RETRY__BUDGET_SECONDS "
     "and ORDERS_HTTP__READ_TIMEOUT_SECONDS",
     "pool_restart": "it would end commands in the middle of a send; stop the worker with SIGTERM and start it again",
     "autoscale": "the number of slots is `--concurrency`; start more workers for more",
     "election": "no worker needs it here, and it makes workers send tasks",
 }
-"""What no setting allows, and why."""
-PERMITTED = {
+"""Remote control commands that no setting allows, and why."""
+REFUSED_UNLESS_ALLOWED = {
     "shutdown": "stop a worker with SIGTERM where it runs",
     "pool_grow": "the number of slots is `--concurrency`; start more workers for more",
     "pool_shrink": "the number of slots is `--concurrency`; stop workers with SIGTERM for less",
     "add_consumer": "a worker's queues are given by `--queues` at its start",
-    "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT}",
+    "cancel_consumer": f"a worker's queues are given by `--queues` at its start; {HALT_ADVICE}",
 }
-"""What ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
+"""Remote control commands that ``ORDERS_REMOTE_CONTROL`` may allow, and what to do where it does not."""
 APPLY = "apply"
-"""Also for ``ORDERS_REMOTE_CONTROL``: sending commands from Flower."""
+"""The word of ``ORDERS_REMOTE_CONTROL`` that allows sending commands from Flower."""
 
-_STOCK: dict[str, Callable[..., Any]] = dict(Panel.data)
+_STOCK_HANDLERS: dict[str, Callable[..., Any]] = dict(Panel.data)
 
 
 def refusal(command: str, allowed: frozenset[str]) -> str | None:
-    """Why a remote control command is refused, as a sentence; None when it is not."""
-    why = NEVER.get(command) or (None if command in allowed else PERMITTED.get(command))
+    """Why a remote control command is refused, as a sentence; None when it is allowed."""
+    why = ALWAYS_REFUSED.get(command) or (None if command in allowed else REFUSED_UNLESS_ALLOWED.get(command))
     if why is None:
         return None
-    setting = f" (allowed by ORDERS_REMOTE_CONTROL={command})" if command in PERMITTED else ""
+    setting = f" (allowed by ORDERS_REMOTE_CONTROL={command})" if command in REFUSED_UNLESS_ALLOWED else ""
     return f"refused: {command} is not done by remote control{setting}: {why}"
 
 
-def guard_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
-    """Replace this process's handlers of remote control commands by ones that refuse what is not allowed."""
-    # Workers can be addressed by a pattern. Matching a regular expression can take for ever, and the loop that takes
-    # messages with it; no program of Celery's sends one.
+def restrict_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
+    """Replace this process's handlers of remote control commands with ones that refuse what is not allowed."""
+    # Workers can be addressed by a pattern. Matching a regular expression can block the loop that takes messages for
+    # ever; no program of Celery's sends one.
     matcher.register("pcre", _matches_nothing)
-    for command in (*NEVER, *PERMITTED):
+    for command in (*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED):
         why = refusal(command, allowed)
-        Panel.data[command] = _refuser(command, why) if why else _STOCK[command]
-    Panel.data["stats"] = _stats
+        Panel.data[command] = _refusing_handler(command, why) if why else _STOCK_HANDLERS[command]
+    Panel.data["stats"] = _stats_without_passwords
     if "add_consumer" in allowed:
-        Panel.data["add_consumer"] = _adder(queues)
+        Panel.data["add_consumer"] = _add_consumer_handler(queues)
 
 
 def _matches_nothing(*_: Any) -> bool:
@@ -73,7 +70,7 @@ def _matches_nothing(*_: Any) -> bool:
     return False
 
 
-def _refuser(command: str, why: str) -> Callable[..., dict[str, str]]:
+def _refusing_handler(command: str, why: str) -> Callable[..., dict[str, str]]:
     def refuse(state: Any, **_: Any) -> dict[str, str]:  # noqa: ARG001 - Celery's signature
         logger.warning("remote control: %s %s", command, why)
         return {"error": why}
@@ -81,39 +78,41 @@ def _refuser(command: str, why: str) -> Callable[..., dict[str, str]]:
     return refuse
 
 
-def _adder(queues: tuple[str, ...]) -> Callable[..., Any]:
-    """Consuming from a foreign queue would take its messages, and set them aside as unreadable."""
+def _add_consumer_handler(queues: tuple[str, ...]) -> Callable[..., Any]:
+    """A handler that adds only queues of commands: the messages of any other would be moved to its dead letters."""
 
     def add_consumer(state: Any, queue: str = "", **_: Any) -> Any:
         if queue not in queues:
             return {"error": f"refused: {str(queue)[:64]!r} is no queue of commands; there are {', '.join(queues)}"}
-        return _STOCK["add_consumer"](state, queue=queue)
+        return _STOCK_HANDLERS["add_consumer"](state, queue=queue)
 
     return add_consumer
 
 
-def _stats(state: Any, **options: Any) -> Any:
-    """The stock answer repeats the broker's options, the Sentinels' password among them."""
-    return censored(_STOCK["stats"](state, **options))
+def _stats_without_passwords(state: Any, **options: Any) -> Any:
+    """The stock answer without passwords: it repeats the broker's options, the Sentinels' password among them."""
+    return without_passwords(_STOCK_HANDLERS["stats"](state, **options))
 
 
-def censored(value: Any) -> Any:
-    """The same with every password in it, however deep, struck out."""
+def without_passwords(value: Any) -> Any:
+    """The same value with every password in it, at any depth, redacted."""
     if not isinstance(value, dict):
         return value
-    return {key: STARS if "password" in str(key) and found else censored(found) for key, found in value.items()}
+    return {
+        key: STARS if "password" in str(key) and found else without_passwords(found) for key, found in value.items()
+    }
 
 
-class LookingControl(Control):
-    """The sender's side of remote control: refuses before anything is broadcast."""
+class RestrictedControl(Control):
+    """The sender's side of remote control, which refuses before it broadcasts."""
 
     allowed: frozenset[str] = frozenset()
 
     def broadcast(self, command: str, *args: Any, **kwargs: Any) -> Any:
-        """Celery's own.
+        """Broadcast as Celery does.
 
         Raises:
-            Refused: when workers would refuse it.
+            Refused: workers would refuse the command.
         """
         why = refusal(command, self.allowed)
         if why:
@@ -121,11 +120,11 @@ class LookingControl(Control):
         return super().broadcast(command, *args, **kwargs)
 
     def purge(self, connection: Any = None) -> int:  # noqa: ARG002 - Celery's signature
-        """Not done: it would throw away commands without a report.
+        """Refuse to purge: commands would be lost without a report.
 
         Raises:
             Refused: always.
         """
-        raise Refused(PURGE)
+        raise Refused(PURGE_REFUSAL)
 
     discard_all = purge

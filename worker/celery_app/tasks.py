@@ -1,4 +1,4 @@
-"""Four thin tasks: decode the message, execute, hand the report to Celery."""
+"""The tasks of the commands: decode the message, execute it, hand the report to Celery."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from producers.errors import OrderError
 from producers.redaction import HIDDEN, hidden_values, without
 from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
-from worker.broker.messages import enqueued_at
-from worker.celery_app.callbacks import give_up_next, send_errbacks, send_next
-from worker.celery_app.request import REFUSAL, REQUEST, utc
+from worker.broker.messages import enqueued_at_ms
+from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
+from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
@@ -25,34 +25,34 @@ class OrderTask(Task):
     """A command's task. A report that is not ``accepted`` is raised as its :class:`OrderError`."""
 
     abstract = True
-    # An expected end of a command, not a fault: logged in one line, without a traceback.
+    # Expected ends of a command, not faults: logged in one line, without a traceback.
     throws = (OrderError,)
-    # What logs and Flower show of a report: its first fields, and never as far as the venue's own words and amounts.
+    # Logs and Flower show only the first fields of a report, and none of the venue's texts and amounts.
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
-    # Arguments are checked by the command's model, whose refusal becomes a report.
+    # Arguments are validated by the command's model, whose refusal becomes a report.
     typing = False
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As the worker calls it. Celery's own would take an argument called ``self`` for another thing."""
+        """Run the task. Celery's own ``__call__`` can't pass an argument that is called ``self``."""
         return self.run(*args, **kwargs)
 
 
-def register(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
-    """Register the task of every command; ``executor`` is asked for at the first execution. ``hidden`` names the
-    arguments whose values are not shown."""
+def register_commands(app: Celery, executor: Callable[[], Executor], hidden: frozenset[str] = HIDDEN) -> None:
+    """Register the task of every command. ``executor`` is called at each execution; ``hidden`` names the arguments
+    whose values are not shown."""
 
     def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         report = _execute(task, executor(), args, kwargs)
         if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
-            give_up_next(task, f"id {task.request.id} belongs to another command, so this one was not executed")
+            discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
-            result = finish(report, hidden_values(kwargs, task.hidden))
+            result = result_or_error(report, hidden_values(kwargs, task.hidden))
         except OrderError as error:
             send_errbacks(task, error)
             raise
-        send_next(task, result)
+        send_callbacks(task, result)
         return result
 
     for name in COMMANDS:
@@ -65,41 +65,41 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         task=task.name,
         arguments=kwargs,
         positional=len(args),
-        enqueued_at=enqueued_at(task.request.headers),
+        enqueued_at=enqueued_at_ms(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
-        expires_at=_milliseconds(task.request.expires),
-        refusal=task.request.get(REFUSAL),
+        expires_at=_unix_ms(task.request.expires),
+        refusal=task.request.get(REFUSAL_KEY),
     )
-    stored = _known_without_ledger(task)
+    stored = _report_of_query(task)
     try:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
 
 
-def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
-    """The report as Celery's result, or raised as its error, whose text shows none of the ``unseen`` values.
+def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:
+    """The report as Celery's result, or raised as its error, with ``hidden_texts`` redacted in the error's text.
 
     Raises:
         OrderError: ``rejected``, ``not_sent`` and ``unknown``.
-        Ignore: the id belongs to another command that has no report yet; nothing is stored over its answer.
+        Ignore: the id belongs to another command that has no report yet, so that no result may be stored.
     """
     if report is None:
         raise Ignore
     error = error_for(report)
     if error is not None:
-        # The report itself, the error's argument, stays whole.
-        error.report["message"] = without(report.message, unseen)
+        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
+        error.report["message"] = without(report.message, hidden_texts)
         raise error
     return report.to_json()
 
 
-def _known_without_ledger(task: OrderTask) -> Report | None:
-    """The stored report of this id where a query has to do with it: queries leave nothing in the ledger, so results
-    are their memory.
+def _report_of_query(task: OrderTask) -> Report | None:
+    """The stored report of this id, if it or this task is a query: queries are not in the ledger, so only the result
+    backend knows them.
 
-    It answers the same query again, keeps a mutating command from taking a query's id, and a query from writing over
-    the report of a mutating command. A result backend that is away is no reason not to go on.
+    It answers a repeated query, keeps a mutating command from taking a query's id, and keeps a query from replacing the
+    report of a mutating command. A result backend that is away does not stop the execution.
     """
     try:
         raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
@@ -107,13 +107,13 @@ def _known_without_ledger(task: OrderTask) -> Report | None:
         return None
     report = read_result(raw, task.request.id)
     if isinstance(report, NeverSent):
-        # It was: whoever waits for it must not be told otherwise meanwhile.
+        # A result says that this command was never sent, which is not true any more.
         task.backend.forget_never_sent(task.request.id)
     if not isinstance(report, Report):
         return None
     return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
 
 
-def _milliseconds(expires: Any) -> int | None:
-    """When a message expires, UNIX ms; None when it does not say."""
-    return int(utc(expires).timestamp() * 1000) if isinstance(expires, str) else None
+def _unix_ms(expires: Any) -> int | None:
+    """When a message expires (UNIX ms); None when it does not say."""
+    return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None

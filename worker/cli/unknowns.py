@@ -40,6 +40,7 @@ def _reconcile(
 
     Example: `orders reconcile 7d2f…`
     """
+    from worker.bootstrap import build_reconciler
     from worker.operations.reconcile import run_by_worker, run_here
 
     where = "orders reconcile"
@@ -50,7 +51,10 @@ def _reconcile(
             message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
             raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
         try:
-            found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+            if by_worker:
+                found = run_by_worker(settings, command_id, timeout)
+            else:
+                found = run_here(settings, command_id, build_reconciler)
         except (BrokerUnavailable, ReportPending) as silent:
             kind = type(silent).__name__
             message = f"no word from a worker ({silent.cause}). Run it again when that is mended: it can't settle twice"

@@ -17,8 +17,8 @@ import redis
 from producers.commands import COMMANDS
 from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, read_intent
 from producers.printable import is_command_id
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import MOST_BYTES
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import MAX_MESSAGE_BYTES
 from worker.clock import Clock
 
 logger = logging.getLogger("orders.sweeper")
@@ -31,7 +31,7 @@ OVERTAKING_MS = 10_000
 
 FARTHEST_MS = 86_400_000
 """How far ahead of the clock the time of an intent may be; that of a command that has begun is minutes ahead."""
-DEAD_KEY = INTENTS_KEY + SUFFIX
+DEAD_KEY = INTENTS_KEY + DEAD_SUFFIX
 """List: JSON objects ``{"id", "intent"}``."""
 
 OldestQueued = Callable[[str], int | None]
@@ -127,7 +127,7 @@ class LostCommandPublisher:
         stored = self._ask("HGET", MESSAGES_KEY, name)
         if stored is None:
             raise LookupError("it has no message")
-        if len(stored) > MOST_BYTES // 2 or not is_command_id(command_id):
+        if len(stored) > MAX_MESSAGE_BYTES // 2 or not is_command_id(command_id):
             raise ValueError("it makes no message")
         intent = read_intent(command_id, stored.decode())
         if intent.task not in COMMANDS or not isinstance(intent.kwargs, dict):

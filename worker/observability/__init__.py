@@ -1,5 +1,4 @@
-"""What can be seen of a worker from outside: log lines, metrics, traces.
+"""What a worker shows of its work: log lines, metrics, traces.
 
-The executor tells :class:`worker.execution.events.Observer` what happens; what is made of it is here, and is put
-together in :mod:`worker.bootstrap`.
+The executor reports events to a :class:`worker.execution.events.Observer`; the observers are in this package.
 """

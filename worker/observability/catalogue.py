@@ -1,17 +1,17 @@
-"""Every metric by name: what it counts, in which unit, with which labels. ``docs/metrics.md`` lists them for people.
+"""Every metric with its name, unit, labels and help text. ``docs/metrics.md`` lists them for people.
 
-No label takes a value that a sender chooses: aliases that are not configured here are ``other``, and there is no
-command id, pair or address anywhere. Names and units follow Prometheus' conventions: seconds, bytes, ``_total`` for
-what only grows, times as UNIX seconds.
+No label has a value that a sender chooses: an alias that is not configured here becomes ``other``, and no label holds a
+command id, pair or address. Names and units follow Prometheus' conventions: seconds, bytes, ``_total`` for counters,
+times as UNIX seconds.
 """
 
 from dataclasses import dataclass
 
 FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Seconds: what takes milliseconds when all is well, and is bounded by a timeout."""
+"""Buckets in seconds, for what takes milliseconds when all is well and is bounded by a timeout."""
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0)
-"""Seconds: what waits for a venue or in a queue. 7.5 and 15 are half and whole of the time in which Everstrike takes a
-signed order (``docs/venues.md``)."""
+"""Buckets in seconds, for waiting at a venue or in a queue. 15 is how long Everstrike accepts a signed order
+(``docs/venues.md``), 7.5 half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Metric:
     labels: tuple[str, ...]
     help: str
     buckets: tuple[float, ...] = ()
-    """A histogram's, in seconds."""
+    """Upper bounds of a histogram's buckets, in seconds."""
 
 
 def _counter(name: str, labels: str, text: str) -> Metric:
@@ -44,17 +44,17 @@ def _histogram(name: str, labels: str, text: str, buckets: tuple[float, ...]) ->
 COMMANDS = _counter(
     "orders_commands_total",
     "command account venue outcome reason",
-    "Commands that ended here, by how. A stored report that is told again is not counted.",
+    "Commands that ended here, by outcome and reason. A stored report that is sent again is not counted.",
 )
 ATTEMPTS = _counter(
     "orders_attempts_total",
     "command account venue proof decision",
-    "Attempts, by what they proved and what followed from that. One that never left counts.",
+    "Attempts, by what they proved and what followed from that. An attempt that sent nothing counts.",
 )
 ANSWERS = _counter(
     "orders_answers_total",
     "command venue status",
-    "Attempts by the HTTP status of the answer; lost: it left and no answer came; unsent: nothing left.",
+    "Attempts by the HTTP status of the answer; lost: sent without an answer; unsent: nothing was sent.",
 )
 RETRIES = _counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
 REPLAYS = _counter("orders_replays_total", "command account", "Ids sent again and answered with their stored report.")
@@ -62,23 +62,33 @@ IDS_REUSED = _counter(
     "orders_ids_reused_total", "command account", "Ids sent again with other arguments, and refused for that."
 )
 REDELIVERED = _counter(
-    "orders_redelivered_total", "command", "Messages that the broker delivered once more: a worker died or lost it."
+    "orders_redelivered_total",
+    "command",
+    "Messages that the broker delivered again, because a worker died or lost its connection.",
 )
-TAKEN_OVER = _counter("orders_taken_over_total", "command account", "Commands carried on after their worker was gone.")
+TAKEN_OVER = _counter(
+    "orders_taken_over_total", "command account", "Commands continued by this worker after the death of another."
+)
 ORPHANED = _counter(
-    "orders_orphaned_total", "command account outcome", "Commands whose worker was gone and whose end was declared."
+    "orders_orphaned_total",
+    "command account outcome",
+    "Commands of dead workers for which this worker declared the outcome.",
 )
 REPUBLISHED = _counter(
-    "orders_republished_total", "command", "Commands lost on their way and published again from their intents."
+    "orders_republished_total",
+    "command",
+    "Commands lost on their way to the queue or in it, and published again from their intents.",
 )
-FAULTS = _counter("orders_worker_faults_total", "command", "Faults of the worker's own while it executed a command.")
+FAULTS = _counter(
+    "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
+)
 LEDGER_FAILURES = _counter(
     "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
 )
 TAKE_FALLBACK = _counter(
     "orders_take_fallback_total",
     "",
-    "Messages found by the look that a worker takes each second, of which the broker had not told it. Should stay 0.",
+    "Messages that a worker found by its regular take, without a notification of the broker. Should stay 0.",
 )
 
 # -- times -----------------------------------------------------------------------------------------------------------
@@ -110,9 +120,13 @@ LEDGER_TIME = _histogram(
 
 # -- this worker -----------------------------------------------------------------------------------------------------
 
-BUILD = _gauge("orders_build_info", "version python celery kombu redis", "1; what this worker is made of.")
+BUILD = _gauge(
+    "orders_build_info",
+    "version python celery kombu redis",
+    "Always 1; the labels are the versions of this worker and of its libraries.",
+)
 READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to its broker and takes commands, else 0.")
-CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker takes from; absent for others.")
+CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
 BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
 SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
 VENUE_OFFSET = _gauge(
@@ -130,15 +144,19 @@ UNKNOWN_SINCE = _gauge(
 HALTED = _gauge(
     "orders_halted",
     "account command",
-    "1 for each halt that holds; * is any account, and every command but cancels and closes.",
+    "1 for each halt in force; * is any account, and every command but cancels and closes.",
 )
-HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when it holds.")
+HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when the halt is in force.")
 INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
 QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue.")
 QUEUED_SINCE = _gauge(
     "orders_queue_oldest_timestamp_seconds", "queue", "When the oldest message of a queue was enqueued, if it says so."
 )
-DEAD = _gauge("orders_queue_dead_messages", "queue", "Messages kept aside because nobody could read them.")
+DEAD = _gauge(
+    "orders_queue_dead_messages",
+    "queue",
+    "Messages kept on the list of dead letters, because no worker could execute them.",
+)
 UNACKED = _gauge("orders_unacked_messages", "", "Messages taken by any worker and not acknowledged.")
 SERVER_UP = _gauge("orders_server_up", "server", "1 when the server answers, else 0.")
 SERVER_WRITES = _gauge(
@@ -175,7 +193,7 @@ EVENTS = (
     LEDGER_TIME,
     VENUE_OFFSET,
 )
-"""Those that the executing process keeps."""
+"""Metrics that the executing process counts."""
 STATE = (
     BUILD,
     READY,
@@ -197,4 +215,4 @@ STATE = (
     MEMORY_MAX,
     SERVER_OFFSET,
 )
-"""Those that are looked up at a scrape."""
+"""Metrics that are read at each scrape."""

@@ -1,10 +1,17 @@
-"""Gauges that are looked up at a scrape: this worker, its servers, and what they hold."""
+"""Gauges that are read at each scrape: this worker, its servers, and what they hold.
+
+Every worker reports the state that all workers share, so that it is known as long as one worker runs. A probe takes two
+or three round trips to a server, and its result is kept for some seconds. Probes have connections of their own with
+short timeouts, so that they delay no command.
+"""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import redis
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,22 +19,43 @@ from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
 from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
-from worker.observability.probes import CachedProbe
+
+T = TypeVar("T")
+
+
+class CachedProbe(Generic[T]):
+    """A probe whose last result is kept for some seconds; None when the server did not answer."""
+
+    def __init__(self, probe: Callable[[], T], seconds: float = 5.0) -> None:
+        self._probe = probe
+        self._seconds = seconds
+        self._until = float("-inf")
+        self._last: T | None = None
+
+    def get(self) -> T | None:
+        """The state, read anew when the last result is too old. Not safe to call from two threads at once."""
+        if time.monotonic() >= self._until:
+            try:
+                self._last = self._probe()
+            except (redis.RedisError, OSError):
+                self._last = None
+            self._until = time.monotonic() + self._seconds
+        return self._last
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """This worker, now."""
+    """The present state of this worker."""
 
     ready: bool
     queues: tuple[str, ...]
-    """Those that it takes from."""
+    """The queues that it consumes."""
     busy: int
     slots: int
 
 
-class State(Collector):
-    """A collector for prometheus_client's registry; scrapes take turns."""
+class StateCollector(Collector):
+    """A collector for prometheus_client's registry; concurrent scrapes are served one after the other."""
 
     def __init__(
         self,
@@ -35,47 +63,47 @@ class State(Collector):
         build: Mapping[str, str],
         accounts: Iterable[str],
         worker: Callable[[], WorkerState],
-        ledger: CachedProbe[LedgerState] | None,
-        broker: CachedProbe[BrokerState] | None,
-        results: CachedProbe[ServerState] | None,
+        ledger: Callable[[], LedgerState] | None,
+        broker: Callable[[], BrokerState] | None,
+        results: Callable[[], ServerState] | None,
     ) -> None:
-        """``build`` by label; a server is None where it can't be looked at, being no Redis."""
+        """``build`` has versions by label. A probe is None where the server is no Redis."""
         self._build = build
         self._accounts = tuple(accounts)
         self._worker = worker
-        self._ledger = ledger
-        self._broker = broker
-        self._results = results
+        self._ledger = CachedProbe(ledger) if ledger else None
+        self._broker = CachedProbe(broker) if broker else None
+        self._results = CachedProbe(results) if results else None
         self._lock = threading.Lock()
 
     def describe(self) -> Iterator[Metric]:
-        """Names alone, so that registering asks no server."""
+        """The gauges without values, so that registering asks no server."""
         for metric in catalogue.STATE:
             yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges. What is not known is left out: a server that does not answer has no queues of length 0."""
+        """All gauges whose value is known: those of a server that does not answer are left out, and not 0."""
         with self._lock:
             gauges = _Gauges()
             gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
-            self._tell_worker(gauges, self._worker())
+            self._set_worker(gauges, self._worker())
             if self._ledger is not None:
-                self._tell_ledger(gauges, self._ledger.get())
+                self._set_ledger(gauges, self._ledger.get())
             if self._broker is not None:
-                self._tell_broker(gauges, self._broker.get())
+                self._set_broker(gauges, self._broker.get())
             if self._results is not None:
-                _tell_server(gauges, "results", self._results.get())
+                _set_server(gauges, "results", self._results.get())
         yield from gauges.families()
 
-    def _tell_worker(self, gauges: "_Gauges", worker: WorkerState) -> None:
+    def _set_worker(self, gauges: "_Gauges", worker: WorkerState) -> None:
         gauges.set(catalogue.READY, int(worker.ready))
         gauges.set(catalogue.BUSY, worker.busy)
         gauges.set(catalogue.SLOTS, worker.slots)
         for queue in worker.queues if worker.ready else ():
             gauges.set(catalogue.CONSUMES, 1, queue)
 
-    def _tell_ledger(self, gauges: "_Gauges", state: LedgerState | None) -> None:
-        _tell_server(gauges, "ledger", state.server if state else None)
+    def _set_ledger(self, gauges: "_Gauges", state: LedgerState | None) -> None:
+        _set_server(gauges, "ledger", state.server if state else None)
         if state is None:
             return
         for account in {*self._accounts, *state.unknown}:
@@ -87,20 +115,20 @@ class State(Collector):
             gauges.set(catalogue.HALTED_SINCE, since, *scope)
         gauges.set(catalogue.INTENTS, state.intents)
 
-    def _tell_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
-        _tell_server(gauges, "broker", state.server if state else None)
+    def _set_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
+        _set_server(gauges, "broker", state.server if state else None)
         if state is None:
             return
         for queue, found in state.queues.items():
             gauges.set(catalogue.QUEUED, found.waiting, queue)
             gauges.set(catalogue.DEAD, found.dead, queue)
-            if found.oldest is not None:
-                gauges.set(catalogue.QUEUED_SINCE, found.oldest, queue)
+            if found.oldest_enqueued_at_ms is not None:
+                gauges.set(catalogue.QUEUED_SINCE, found.oldest_enqueued_at_ms / 1000, queue)
         gauges.set(catalogue.UNACKED, state.unacked)
         gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
 
 
-def _tell_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None:
+def _set_server(gauges: "_Gauges", name: str, state: ServerState | None) -> None:
     gauges.set(catalogue.SERVER_UP, int(state is not None), name)
     if state is None:
         return
@@ -111,7 +139,7 @@ def _tell_server(gauges: "_Gauges", name: str, state: ServerState | None) -> Non
 
 
 class _Gauges:
-    """Gauges of one scrape."""
+    """The gauges of one scrape."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}

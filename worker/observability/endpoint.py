@@ -1,7 +1,7 @@
-"""Where Prometheus finds a worker's metrics: one HTTP port for each worker, its pool's processes included.
+"""Serving a worker's metrics to Prometheus: one HTTP port for each worker, its pool's processes included.
 
-A pool of threads is one process, and values are kept in its memory. Processes of a prefork pool write theirs into files
-of a folder that they share (prometheus_client's multiprocess mode), and the parent tells the sum.
+A pool of threads is one process, whose values are in its memory. The processes of a prefork pool write theirs to files
+in a shared folder (prometheus_client's multiprocess mode), and the parent process serves the sums.
 """
 
 import json
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("orders.metrics")
 
 SHARED_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's own variable."""
+"""The environment variable that prometheus_client reads."""
 
 
 def share_among_processes() -> Path | None:
-    """Let the processes of a pool keep their values in files. Before the first metric is made.
+    """Let the processes of a pool keep their values in files. To be called before the first metric is created.
 
-    Returns the folder to remove at the end; None when the environment names one, which is then somebody's own.
+    Returns the folder to remove at the end; None when the environment names a folder, which is then not removed.
     """
     from prometheus_client import values
 
@@ -34,24 +34,24 @@ def share_among_processes() -> Path | None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="orders-metrics-"))
     os.environ[SHARED_DIR] = str(folder)
-    # It chose at its import, and the `celery` program imports it early, with Flower's commands.
+    # prometheus_client chose at its import, and the `celery` program imports it early, with Flower's commands.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call] # the library's gap
     return folder
 
 
 def registries() -> tuple["CollectorRegistry", "CollectorRegistry"]:
-    """Where metrics are registered, and what is served: the same, unless the values of several processes are summed."""
+    """The registry for new metrics and the one that is served: the same, unless several processes are summed."""
     from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
     from prometheus_client.multiprocess import MultiProcessCollector
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    kept = CollectorRegistry()
-    served = kept
+    own = CollectorRegistry()
+    served = own
     if os.environ.get(SHARED_DIR):
         served = CollectorRegistry()
         MultiProcessCollector(served)  # type: ignore[no-untyped-call]
     ProcessCollector(registry=served)
-    return kept, served
+    return own, served
 
 
 @dataclass(slots=True)
@@ -63,10 +63,10 @@ class Endpoint:
     _server: Any
     _target: Path | None
     pid: int
-    """Of the process that serves."""
+    """Of the process that serves it."""
 
     def close(self) -> None:
-        """End it; in a process of the pool, which inherits it, only let go of the port."""
+        """Stop serving; in a process of the pool, which inherits the port, only close that."""
         if os.getpid() != self.pid:
             self._server.socket.close()
             return
@@ -77,7 +77,7 @@ class Endpoint:
 
 
 def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, targets_dir: str) -> Endpoint | None:
-    """Serve on the first free port; None, with a line in the log, when there is none: commands matter more."""
+    """Serve on the first free port. When there is none, log that and return None: commands are executed anyway."""
     from prometheus_client import start_http_server
 
     for port in range(first, min(first + ports, 65_536)):
@@ -86,7 +86,7 @@ def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, t
         except OSError as error:
             reason = error.strerror or type(error).__name__
             continue
-        endpoint = Endpoint(address, port, server, _announce(targets_dir, address, port), os.getpid())
+        endpoint = Endpoint(address, port, server, _write_target(targets_dir, address, port), os.getpid())
         logger.info("metrics are served on http://%s:%d/metrics", address, port)
         return endpoint
     logger.error(
@@ -100,19 +100,19 @@ def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, t
     return None
 
 
-def _announce(folder: str, address: str, port: int) -> Path | None:
-    """Name this worker to Prometheus (``file_sd_configs``). A worker that was killed leaves its file behind; whoever
-    takes its port writes it anew."""
+def _write_target(folder: str, address: str, port: int) -> Path | None:
+    """Write the file that tells Prometheus of this worker (``file_sd_configs``). A worker that was killed leaves its
+    file behind, and the next one on its port replaces it."""
     if not folder:
         return None
     host = socket.gethostname() if address in ("0.0.0.0", "::") else address  # noqa: S104 - compared, not bound
     target = Path(folder) / f"{host}_{port}.json"
-    told = [{"targets": [f"{host}:{port}"], "labels": {"pid": str(os.getpid())}}]
+    targets = [{"targets": [f"{host}:{port}"], "labels": {"pid": str(os.getpid())}}]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and moved: Prometheus reads it whenever it changes.
+        # Written to another file and moved, because Prometheus reads the file whenever it changes.
         written = target.with_suffix(f".{os.getpid()}.new")
-        written.write_text(json.dumps(told), encoding="utf-8")
+        written.write_text(json.dumps(targets), encoding="utf-8")
         written.replace(target)
     except OSError as error:
         logger.error("ORDERS_METRICS__TARGETS_DIR: %s can't be written: %s", target, error.strerror)  # noqa: TRY400
@@ -121,6 +121,6 @@ def _announce(folder: str, address: str, port: int) -> Path | None:
 
 
 def remove(folder: Path | None) -> None:
-    """Remove what :func:`share_among_processes` made."""
+    """Remove the folder that :func:`share_among_processes` created."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""Log lines as JSON objects, one a line: ours and everybody else's, Celery's too.
+"""Log lines as JSON objects, one object a line, of every logger.
 
-Why not a library: structlog and python-json-logger, the two that are well kept, write down whatever a record was given
-as ``extra``, and Celery gives its task records the command's arguments and its whole result. Here it is the other way
-round: what is not named below is not written.
+Why no library: structlog and python-json-logger, the two that are well maintained, write whatever a record was given as
+``extra``, and Celery adds a command's arguments and its whole result to the records of a task. Here only the fields
+that are named below are written.
 """
 
 import copy
@@ -15,13 +15,13 @@ from typing import Any
 from producers.printable import printable
 from worker.observability.log_lines import LogEvent
 
-LONGEST_TEXT = 10_000
-"""Characters of a message, whoever made it, and of a traceback, of which the end tells most."""
+MAX_TEXT_CHARACTERS = 10_000
+"""How many characters are written of a message and of a traceback, of which the end is kept."""
 
 
 def write_json(logger: logging.Logger, wanted: str) -> None:
-    """Let a logger's handlers write JSON: all of them, none (``console``), or those that no person reads (``auto``).
-    The others write what a terminal can be shown."""
+    """Set the formatters of a logger's handlers: JSON for all (``json``), for none (``console``), or for those that do
+    not write to a terminal (``auto``). The other handlers write lines that are safe for a terminal."""
     for handler in logger.handlers:
         stream = getattr(handler, "stream", None)
         if wanted == "json" or (wanted == "auto" and not (stream is not None and stream.isatty())):
@@ -31,45 +31,46 @@ def write_json(logger: logging.Logger, wanted: str) -> None:
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as another formatter does, with nothing in it that forges a line or moves a terminal's cursor:
-    what a sender, a venue or a server says may hold line breaks, escape sequences and marks of direction."""
+    """Formats a record as another formatter does, without characters that could forge a line or control a terminal:
+    texts of a sender, a venue or a server may hold line breaks, escape sequences and marks of direction."""
 
     def __init__(self, inner: logging.Formatter | None) -> None:
         super().__init__()
         self._inner = inner or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback's below it."""
-        told = copy.copy(record)
-        told.msg, told.args = printable(record.getMessage(), LONGEST_TEXT), ()
+        """One line, followed by those of a traceback."""
+        shown = copy.copy(record)
+        shown.msg, shown.args = printable(record.getMessage(), MAX_TEXT_CHARACTERS), ()
         if record.exc_info:
-            lines = self._inner.formatException(record.exc_info)[-LONGEST_TEXT:].splitlines()
-            told.exc_text = "\n".join(" " * (len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
-        return self._inner.format(told)
+            lines = self._inner.formatException(record.exc_info)[-MAX_TEXT_CHARACTERS:].splitlines()
+            shown.exc_text = "\n".join(" " * (len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
+        return self._inner.format(shown)
 
 
 class JsonFormatter(logging.Formatter):
     """Formats a record as ``{"time", "level", "logger", "message", …}``.
 
-    ``time`` is ISO 8601 in UTC. A line of ours has ``event`` and its fields, ``command_id``, ``account`` and
-    ``attempt`` among them; one of Celery's about a task has ``command_id`` and ``task``. ``traceback`` is one.
+    ``time`` is ISO 8601 in UTC. Our own events have ``event`` and their fields, ``command_id``, ``account`` and
+    ``attempt`` among them; a record of Celery about a task has ``command_id`` and ``task``. ``traceback`` is there when
+    the record has an exception.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever the record holds."""
-        told: dict[str, Any] = {
+        """One line of JSON, whatever the record holds."""
+        shown: dict[str, Any] = {
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage()[:LONGEST_TEXT],
+            "message": record.getMessage()[:MAX_TEXT_CHARACTERS],
             **_fields(record),
         }
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)[-LONGEST_TEXT:]
-        return _encode(told)
+            shown["traceback"] = self.formatException(record.exc_info)[-MAX_TEXT_CHARACTERS:]
+        return _encode(shown)
 
 
-# Made once: `json.dumps` makes an encoder for each call that wants anything but its defaults.
+# Created once: `json.dumps` creates an encoder for each call with an option.
 _encode = json.JSONEncoder(default=str).encode
 
 
@@ -81,7 +82,7 @@ def _second(seconds: int) -> str:
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if isinstance(record.msg, LogEvent):
         return {"event": record.msg.event, **record.msg.fields}
-    # celery/app/trace.py and celery/worker/strategy.py: id, name, args, kwargs, return_value and more of a task.
+    # Set by celery/app/trace.py and celery/worker/strategy.py: id, name, args, kwargs, return_value and more of a task.
     data = getattr(record, "data", None)
     if isinstance(data, dict) and "id" in data and "name" in data:
         return {"command_id": str(data["id"]), "task": str(data["name"])}

@@ -1,7 +1,7 @@
-"""The metrics that grow with each command, kept by prometheus_client.
+"""The metrics that are counted with each command, kept by prometheus_client.
 
-Imported only where ``ORDERS_METRICS__PORT`` is set. Values are in this process or, with a pool of processes, in files:
-:mod:`worker.observability.endpoint`.
+Imported only where ``ORDERS_METRICS__PORT`` is set. Values are in this process or, with a pool of processes, in files,
+see :mod:`worker.observability.endpoint`.
 """
 
 import time
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from worker.venues.base import Venue
 
 OTHER = "other"
-"""Stands for an alias that is not configured here: a sender can make up any number of them."""
-KEY_REFUSED = ("401", "403")
-"""HTTP statuses that say that a venue does not take a key."""
-CLOCK_SECONDS = 5.0
-"""How often a venue's clock is compared: an answer's date is not worth parsing each time."""
-SLOWEST_CLOCK = 1.0
-"""Seconds that an answer may take whose date is compared: when in between it was written is not known, so half of them
-is what the comparison is wrong by."""
+"""In place of an alias that is not configured here: a sender can invent any number of them."""
+KEY_REFUSED_STATUSES = ("401", "403")
+"""HTTP statuses by which a venue refuses a key."""
+CLOCK_INTERVAL_SECONDS = 5.0
+"""How often a venue's clock is compared with ours: parsing the date of every answer would cost too much."""
+MAX_CLOCK_LATENCY_SECONDS = 1.0
+"""How long an answer may take whose date is compared. When the date was written in that time is not known, so that the
+comparison may be wrong by half of it."""
 
 
-class Family:
-    """A metric and its children. prometheus_client looks a child up under a lock and checks its labels each time; here
-    that is done once for each set of labels."""
+class LabelledMetric:
+    """A metric and its children. prometheus_client takes a lock and checks the labels each time that a child is used;
+    here that happens once for each set of labels."""
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
-        self._family = _make(metric, registry)
+        self._metric = _make(metric, registry)
         self._children: dict[tuple[str, ...], Any] = {}
         if not metric.labels:
-            self._children[()] = self._family
+            self._children[()] = self._metric
 
-    def of(self, *labels: str) -> Any:
+    def child(self, *labels: str) -> Any:
         """The child with these labels, in the order of the catalogue."""
         try:
             return self._children[labels]
         except KeyError:
-            return self._children.setdefault(labels, self._family.labels(*labels))
+            return self._children.setdefault(labels, self._metric.labels(*labels))
 
 
 def _make(metric: Metric, registry: CollectorRegistry) -> Any:
@@ -52,60 +52,60 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Any:
         return Counter(metric.name, metric.help, metric.labels, registry=registry)
     if metric.kind == "histogram":
         return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
-    # Among processes the latest word counts: they share a machine, and so a clock.
+    # Of several processes the latest value counts: they share a machine, and so a clock.
     return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode="mostrecent")
 
 
 class Metrics(Observer):
-    """Counts what happens. One for a process, safe to share among threads."""
+    """Counts events. One for each process, safe to share among threads."""
 
     def __init__(self, registry: CollectorRegistry, accounts: Iterable[str], venues: Iterable["Venue"] = ()) -> None:
-        """``accounts`` are the aliases that may be named, ``venues`` those that these accounts are at."""
+        """``accounts`` are the aliases that may be labels, ``venues`` the venues of these accounts."""
         self._accounts = frozenset(accounts)
-        made = {metric.name: Family(metric, registry) for metric in catalogue.EVENTS}
-        self._of = {name: family.of for name, family in made.items()}
-        self._commands = made[catalogue.COMMANDS.name].of
-        self._attempts = made[catalogue.ATTEMPTS.name].of
-        self._answers = made[catalogue.ANSWERS.name].of
-        self._queue_wait = made[catalogue.QUEUE_WAIT.name].of
-        self._signature_age = made[catalogue.SIGNATURE_AGE.name].of
-        self._latency = made[catalogue.VENUE_LATENCY.name].of
-        self._report_time = made[catalogue.REPORT_TIME.name].of
-        self._ledger_time = made[catalogue.LEDGER_TIME.name].of
+        metrics = {metric.name: LabelledMetric(metric, registry) for metric in catalogue.EVENTS}
+        self._child_of = {name: metric.child for name, metric in metrics.items()}
+        self._commands = metrics[catalogue.COMMANDS.name].child
+        self._attempts = metrics[catalogue.ATTEMPTS.name].child
+        self._answers = metrics[catalogue.ANSWERS.name].child
+        self._queue_wait = metrics[catalogue.QUEUE_WAIT.name].child
+        self._signature_age = metrics[catalogue.SIGNATURE_AGE.name].child
+        self._latency = metrics[catalogue.VENUE_LATENCY.name].child
+        self._report_time = metrics[catalogue.REPORT_TIME.name].child
+        self._ledger_time = metrics[catalogue.LEDGER_TIME.name].child
         self._next_clock: dict[str, float] = {}
         self._start_at_zero(venues)
 
     def _start_at_zero(self, venues: Iterable["Venue"]) -> None:
-        """What should never happen is there from the start: ``increase()`` does not see a counter's first step."""
+        """Create the counters of what should never happen: ``increase()`` does not see the step from absent to 1."""
         for command in ("cancel", "close", "positions", "withdraw"):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
-                self._of[metric.name](command)
+                self._child_of[metric.name](command)
             for account in (*self._accounts, OTHER):
                 for metric in (catalogue.IDS_REUSED, catalogue.REPLAYS, catalogue.TAKEN_OVER):
-                    self._of[metric.name](command, account)
-                self._of[catalogue.ORPHANED.name](command, account, "unknown")
+                    self._child_of[metric.name](command, account)
+                self._child_of[catalogue.ORPHANED.name](command, account, "unknown")
         for move in ("begin", "settle"):
-            self._of[catalogue.LEDGER_FAILURES.name](move)
+            self._child_of[catalogue.LEDGER_FAILURES.name](move)
         for venue in venues:
             for command in venue.commands:
-                for status in KEY_REFUSED:
+                for status in KEY_REFUSED_STATUSES:
                     self._answers(command, venue.name, status)
 
     def _account(self, alias: str) -> str:
         return alias if alias in self._accounts else OTHER
 
     def _count(self, metric: Metric, *labels: str) -> None:
-        self._of[metric.name](*labels).inc()
+        self._child_of[metric.name](*labels).inc()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
     def redelivered(self, ref: CommandRef) -> None:
-        """See the catalogue, here and below."""
+        """Count the event; the catalogue describes each metric, here and below."""
         self._count(catalogue.REDELIVERED, ref.command)
 
     def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
         if fence > 1:
-            # Its wait is the time that a dead worker cost, which says nothing of the queue.
+            # Its wait is the time lost by a dead worker, and not that in the queue.
             self._count(catalogue.TAKEN_OVER, ref.command, self._account(ref.account))
         elif wait is not None:
             self._queue_wait(ref.command).observe(max(0.0, wait))
@@ -118,9 +118,9 @@ class Metrics(Observer):
         if event.signature_age_seconds is not None and event.latency_seconds is not None:
             self._signature_age(venue).observe(event.signature_age_seconds)
             self._latency(command, venue).observe(event.latency_seconds)
-        took = event.latency_seconds or 0.0
-        if event.venue_date and event.answered_at is not None and took <= SLOWEST_CLOCK:
-            self._compare_clocks(ref, event.venue_date, event.answered_at - took / 2)
+        latency_seconds = event.latency_seconds or 0.0
+        if event.venue_date and event.answered_at is not None and latency_seconds <= MAX_CLOCK_LATENCY_SECONDS:
+            self._compare_clocks(ref, event.venue_date, event.answered_at - latency_seconds / 2)
 
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, ref.command, self._account(ref.account), ref.venue)
@@ -129,8 +129,8 @@ class Metrics(Observer):
         account = self._account(ref.account)
         self._commands(ref.command, account, ref.venue or OTHER, end.outcome, end.reason).inc()
         if end.enqueued_at and end.finished_at:
-            took = max(0, end.finished_at - end.enqueued_at) / 1000
-            self._report_time(ref.command, end.outcome).observe(took)
+            seconds = max(0, end.finished_at - end.enqueued_at) / 1000
+            self._report_time(ref.command, end.outcome).observe(seconds)
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPLAYS, ref.command, self._account(ref.account))
@@ -147,31 +147,35 @@ class Metrics(Observer):
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
 
-    def found_late(self) -> None:
-        """A message waited for the look that only the clock asks for."""
+    def take_fallback(self) -> None:
+        """Count a message that was found without a notification of the broker."""
         self._count(catalogue.TAKE_FALLBACK)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 
-    def asked(self, move: str, seconds: float) -> None:
-        """The ledger answered a call."""
+    def answered(self, move: str, seconds: float) -> None:
+        """Time a call that the ledger answered."""
         self._ledger_time(move).observe(seconds)
 
     def not_answered(self, move: str) -> None:
-        """It did not, or refused."""
+        """Count a call that the ledger did not answer, or refused."""
         self._count(catalogue.LEDGER_FAILURES, move)
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def _compare_clocks(self, ref: CommandRef, date: str, here: float) -> None:
-        """``here`` is this clock's time about when the answer was made; its date has whole seconds, cut off. By
-        account, for two of them may reach a venue at two places."""
+    def _compare_clocks(self, ref: CommandRef, date: str, local_time: float) -> None:
+        """Set the offset of this machine's clock from the venue's.
+
+        ``local_time`` is our time (UNIX seconds) at about the moment when the venue wrote ``date``, which has whole
+        seconds, rounded down: half a second is added. There is one gauge for each account, because two accounts may
+        reach a venue at two addresses.
+        """
         now = time.monotonic()
         if now < self._next_clock.get(ref.account, 0.0):
             return
-        self._next_clock[ref.account] = now + CLOCK_SECONDS
+        self._next_clock[ref.account] = now + CLOCK_INTERVAL_SECONDS
         try:
-            there = parsedate_to_datetime(date).timestamp() + 0.5
+            venue_time = parsedate_to_datetime(date).timestamp() + 0.5
         except (ValueError, TypeError):
             return
-        self._of[catalogue.VENUE_OFFSET.name](self._account(ref.account), ref.venue).set(here - there)
+        self._child_of[catalogue.VENUE_OFFSET.name](self._account(ref.account), ref.venue).set(local_time - venue_time)

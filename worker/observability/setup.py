@@ -1,6 +1,7 @@
-"""Puts together what watches a worker, and starts and ends it with the worker.
+"""Creates the observers of a worker, and starts and stops metrics and traces with it.
 
-Built in each process that executes commands, at its first one; the HTTP port is the parent's alone.
+Observers are created in each process that executes commands, at its first command; the HTTP port belongs to the parent
+process alone.
 """
 
 import logging
@@ -8,6 +9,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +23,16 @@ from producers.redis.client import connect
 from producers.redis.server_info import ServerState, server_state
 from producers.redis.url import is_sentinel, sentinels_of
 from producers.tracing import check_installed
-from worker.broker.stats import BrokerProbe, BrokerState
+from worker.broker.stats import BrokerProbe
 from worker.execution.events import Observer, Observers, raised_at
 from worker.ledger.base import Ledger
-from worker.ledger.stats import LedgerProbe, LedgerState
+from worker.ledger.stats import LedgerProbe
 from worker.observability import endpoint
 from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
-from worker.observability.probes import CachedProbe
 from worker.observability.timed_ledger import TimedLedger
-from worker.settings import VENUES, WorkerSettings
+from worker.settings import WorkerSettings
+from worker.venues.registry import VENUES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +45,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("orders.metrics")
 
-LOOK_SECONDS = 1.0
-"""How long a server may take for one answer at a scrape: of three servers, and asked twice each, all of it is well
-within the 10 s that Prometheus waits."""
+PROBE_TIMEOUT_SECONDS = 1.0
+"""How long a server may take for one answer at a scrape: two answers of each of three servers take much less than the
+10 s that Prometheus waits."""
 
 
 class Instrumentation:
-    """Everything that watches one worker."""
+    """Log lines, metrics and traces of one worker."""
 
     def __init__(self, app: Celery, settings: WorkerSettings, queues: Sequence[str]) -> None:
         self._app = app
@@ -65,43 +67,44 @@ class Instrumentation:
 
     @property
     def observer(self) -> Observer:
-        """What the executor and the sweeper of this process report to."""
+        """The observer to which this process reports all events."""
         with self._lock:
             if self._observer is None:
                 parts: list[Observer] = [LogObserver()]
                 if self._settings.metrics.port:
-                    parts += self._counting()
+                    parts += self._metrics_observers()
                 if self._settings.traces:
-                    parts += self._tracing()
+                    parts += self._trace_observers()
                 self._observer = Observers(*parts)
             return self._observer
 
-    def timed(self, ledger: Ledger) -> Ledger:
-        """The ledger, timed where somebody wants to know."""
-        assert self.observer is not None  # noqa: S101 - builds the metrics
+    def time_ledger(self, ledger: Ledger) -> Ledger:
+        """The ledger, timed where metrics are kept."""
+        assert self.observer is not None  # noqa: S101 - creates the metrics
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
-    def _counting(self) -> list[Observer]:
+    def _metrics_observers(self) -> list[Observer]:
         try:
-            return [self._metrics or self._count()[0]]
-        except Exception as error:  # noqa: BLE001 - a full disk under the shared files, say: commands matter more
+            return [self._metrics or self._create_metrics()[0]]
+        except Exception as error:  # noqa: BLE001 - the disk of the shared files may be full; commands matter more
             logger.error("no metrics of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
-    def _count(self) -> tuple["Metrics", "CollectorRegistry"]:
-        """The metrics of this process, and what is to be served of them."""
+    def _create_metrics(self) -> tuple["Metrics", "CollectorRegistry"]:
+        """The metrics of this process, and the registry to serve."""
         from worker.observability.metrics import Metrics
 
-        kept, served = endpoint.registries()
+        own, served = endpoint.registries()
         accounts = self._settings.accounts
-        self._metrics = Metrics(kept, accounts, {VENUES[account.venue] for account in accounts.values()})
+        self._metrics = Metrics(own, accounts, {VENUES[account.venue] for account in accounts.values()})
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------
 
-    def follow_worker(self) -> None:
-        """Write its log as wanted and serve its metrics; a client that only imports the app does neither."""
+    def connect_signals(self) -> None:
+        """Have the worker's signals set the log format, begin and end spans, and serve metrics. In a client that only
+        imports the app these signals are not sent."""
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
         if self._settings.traces:
@@ -124,30 +127,30 @@ class Instrumentation:
         pool = get_implementation(sender.pool_cls)
         if pool.__module__ == "celery.concurrency.prefork":
             self._shared = endpoint.share_among_processes()
-        from worker.broker.take import FOUND_LATE
-        from worker.observability.collector import State
+        from worker.broker.take import FALLBACK_TAKE_LISTENERS
+        from worker.observability.collector import StateCollector
 
         with self._lock:
-            metrics, served = self._count()
-        FOUND_LATE.append(metrics.found_late)
-        wanted = self._settings.metrics
+            metrics, served = self._create_metrics()
+        FALLBACK_TAKE_LISTENERS.append(metrics.take_fallback)
+        settings = self._settings.metrics
         served.register(
-            State(
+            StateCollector(
                 build=build(),
                 accounts=self._settings.accounts,
-                worker=self._state,
+                worker=self._worker_state,
                 ledger=self._ledger(),
                 broker=self._broker(),
                 results=self._results(),
             )
         )
-        self._endpoint = endpoint.serve(served, wanted.address, wanted.port, wanted.ports, wanted.targets_dir)
+        self._endpoint = endpoint.serve(served, settings.address, settings.port, settings.ports, settings.targets_dir)
 
     def _ready(self, sender: Any = None, **_: object) -> None:
         self._consumer = sender
 
     def _forked(self, **_: object) -> None:
-        """A process of the pool inherits the port, and would keep it when its parent is gone."""
+        """Close the port in a process of the pool, which inherits it and would keep it open after its parent's end."""
         if self._endpoint is not None and os.getpid() != self._endpoint.pid:
             self._endpoint.close()
 
@@ -158,15 +161,15 @@ class Instrumentation:
 
     # -- traces --------------------------------------------------------------------------------------------------------
 
-    def _tracing(self) -> list[Observer]:
+    def _trace_observers(self) -> list[Observer]:
         try:
-            return [self._traced()]
-        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
+            return [self._traces_of_process()]
+        except Exception as error:  # noqa: BLE001 - OpenTelemetry's variables may be wrong; commands matter more
             logger.error("no traces of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
-    def _traced(self) -> "Traces":
-        """Of this process: a pool's processes are forked from one that may have made its own."""
+    def _traces_of_process(self) -> "Traces":
+        """The traces of this process, which may be forked from one that has its own."""
         from worker.observability.tracing import Traces
 
         if self._traces is None or self._traces.pid != os.getpid():
@@ -176,7 +179,7 @@ class Instrumentation:
     def _begin_span(self, task_id: str, task: Any, **_: object) -> None:
         if task.name in COMMANDS:
             with self._lock:
-                traces = self._traced()
+                traces = self._traces_of_process()
             task.request.orders_execution = traces.begin(task.name, task_id, task.request.headers or {})
 
     def _end_span(self, task: Any, **_: object) -> None:
@@ -188,9 +191,9 @@ class Instrumentation:
         if self._traces is not None and self._traces.pid == os.getpid():
             self._traces.close()
 
-    # -- what is looked at ---------------------------------------------------------------------------------------------
+    # -- what is probed ------------------------------------------------------------------------------------------------
 
-    def _state(self) -> "WorkerState":
+    def _worker_state(self) -> "WorkerState":
         from worker.observability.collector import WorkerState
 
         consumer = self._consumer
@@ -202,33 +205,33 @@ class Instrumentation:
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
         )
 
-    def _ledger(self) -> CachedProbe[LedgerState] | None:
+    def _ledger(self) -> LedgerProbe | None:
         client = _client(self._settings.ledger_url, decode=True)
-        return CachedProbe(LedgerProbe(client)) if client else None
+        return LedgerProbe(client) if client else None
 
-    def _broker(self) -> CachedProbe[BrokerState] | None:
+    def _broker(self) -> BrokerProbe | None:
         client = _client(self._settings.broker_url)
         prefix = (self._app.conf.broker_transport_options or {}).get("global_keyprefix", "")
-        return CachedProbe(BrokerProbe(client, self._queues, prefix)) if client else None
+        return BrokerProbe(client, self._queues, prefix) if client else None
 
-    def _results(self) -> CachedProbe[ServerState] | None:
+    def _results(self) -> Callable[[], ServerState] | None:
         client = _client(self._settings.result_backend)
-        look: Callable[[], ServerState] = lambda: server_state(client)  # type: ignore[arg-type] # noqa: E731
-        return CachedProbe(look) if client else None
+        return partial(server_state, client) if client else None
 
 
 def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
-    """A client for looking, None for what is no Redis. Without ``decode``, for a message may hold any bytes."""
+    """A client for probes, None for a server that is no Redis. Replies are decoded on request only, because a message
+    may hold any bytes."""
     if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
-    # Each Sentinel may have to be asked until one answers.
-    timeout = LOOK_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else LOOK_SECONDS
-    # Without health checks: those are PINGs, see server_state.
+    # Every Sentinel may have to be asked before one answers.
+    timeout = PROBE_TIMEOUT_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else PROBE_TIMEOUT_SECONDS
+    # Without health checks, which send PING; see server_state.
     return connect(url, timeout=timeout, decode_responses=decode)
 
 
 def build() -> dict[str, str]:
-    """What this worker is made of: versions by name."""
+    """The versions of this worker and of its libraries, by label of the metric."""
     return {
         "version": _version("order-execution-worker"),
         "python": platform.python_version(),

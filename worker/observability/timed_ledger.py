@@ -1,4 +1,4 @@
-"""The ledger with a stopwatch: every call is timed, and those that fail are counted."""
+"""A ledger that times every call of another ledger and counts those that fail."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -11,20 +11,20 @@ T = TypeVar("T")
 
 
 class Stopwatch(Protocol):
-    """Whoever wants to know. Neither method may raise."""
+    """Receives the times. Neither method may raise."""
 
-    def asked(self, move: str, seconds: float) -> None:
-        """The ledger answered."""
+    def answered(self, move: str, seconds: float) -> None:
+        """The ledger answered this move."""
 
     def not_answered(self, move: str) -> None:
-        """It was :class:`LedgerUnavailable`."""
+        """The move raised :class:`LedgerUnavailable`."""
 
 
 class TimedLedger:
-    """A :class:`~worker.ledger.base.Ledger` over another."""
+    """A :class:`~worker.ledger.base.Ledger` that calls another one."""
 
     def __init__(self, ledger: Ledger, stopwatch: Stopwatch, *, on_disk: bool) -> None:
-        """``on_disk``: a withdrawal's begin waits for the server's disk and is told apart."""
+        """``on_disk``: a withdrawal's begin waits for the server's disk and has a move of its own in the metrics."""
         self._ledger = ledger
         self._stopwatch = stopwatch
         self._on_disk = on_disk
@@ -36,7 +36,7 @@ class TimedLedger:
         except LedgerUnavailable:
             self._stopwatch.not_answered(move)
             raise
-        self._stopwatch.asked(move, perf_counter() - started)
+        self._stopwatch.answered(move, perf_counter() - started)
         return answer
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:

@@ -1,8 +1,8 @@
-"""The worker's end of a trace: a span for each execution, under the sender's, and one for each attempt in it.
+"""The worker's spans of a trace: one for each execution, as a child of the sender's, and one for each attempt in it.
 
-Off unless ``ORDERS_TRACES`` says so. Spans go to an OTLP collector over HTTP; where, how many, under which name and
-with which headers is said by OpenTelemetry's own variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``).
-Nothing of a trace goes to a venue.
+Off unless ``ORDERS_TRACES`` is set. Spans go to an OTLP collector over HTTP; address, sampling, service name and
+headers are set by OpenTelemetry's own variables (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER``). No part of
+a trace is sent to a venue.
 """
 
 import os
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from contextvars import Token
 
 FLUSH_SECONDS = 3.0
-"""How long the end of a worker waits for its last spans to be taken."""
+"""How long a worker that ends waits for the export of its last spans."""
 
 
 class Traces(Observer):
-    """Makes spans. One for a process, made after any fork: it has a thread."""
+    """Creates spans. One for each process, created after any fork, because it has a thread."""
 
     def __init__(self) -> None:
         resource = Resource.create(
@@ -38,14 +38,14 @@ class Traces(Observer):
                 "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
             }
         )
-        # Its own end at exit would wait for a collector that is away: see close.
+        # Its own shutdown at exit would wait for a collector that is away, see close.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer(NAME)
         self.pid = os.getpid()
 
     def begin(self, task: str, command_id: str, headers: Mapping[str, Any]) -> "Execution":
-        """A worker takes a command up; every span until :meth:`Execution.end` is part of it."""
+        """Begin the span of an execution; every span of this thread until :meth:`Execution.end` is a child of it."""
         carrier = {name: value for name, value in headers.items() if isinstance(value, str)}
         attributes = {
             "messaging.system": "celery",
@@ -59,14 +59,14 @@ class Traces(Observer):
         return Execution(span, context.attach(trace.set_span_in_context(span)))
 
     def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
-        """A span of the time between the request's first byte and its answer."""
+        """Record a span from the request's first byte to its answer."""
         ended = time.time_ns()
         span = self._tracer.start_span(
             f"attempt {ref.venue}",
             kind=trace.SpanKind.CLIENT,
             start_time=ended - int((event.latency_seconds or 0.0) * 1e9),
             attributes={
-                **_told(ref),
+                **_attributes(ref),
                 "orders.attempt": event.attempt,
                 "orders.proof": event.proof,
                 "orders.decision": event.decision,
@@ -82,22 +82,24 @@ class Traces(Observer):
         span.end(ended)
 
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
-        """An event of the execution."""
+        """Add an event to the execution's span."""
         trace.get_current_span().add_event("waiting", {"orders.attempt": attempt, "orders.seconds": seconds})
 
     def ended(self, ref: CommandRef, end: EndEvent) -> None:
-        """How the execution ended."""
+        """Set outcome and reason on the execution's span."""
         span = trace.get_current_span()
-        span.set_attributes({**_told(ref), "orders.outcome": end.outcome, "orders.reason": end.reason})
+        span.set_attributes({**_attributes(ref), "orders.outcome": end.outcome, "orders.reason": end.reason})
         if end.outcome == "unknown":
             span.set_status(trace.StatusCode.ERROR, end.reason)
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:
-        """Nothing was done."""
-        trace.get_current_span().set_attributes({**_told(ref), "orders.outcome": outcome, "orders.replayed": True})
+        """Set the outcome of the stored report on the execution's span."""
+        trace.get_current_span().set_attributes(
+            {**_attributes(ref), "orders.outcome": outcome, "orders.replayed": True}
+        )
 
     def close(self) -> None:
-        """Hand over the last spans, or give up on them after a while."""
+        """Export the last spans, or give up after :data:`FLUSH_SECONDS`."""
         thread = threading.Thread(target=self._provider.shutdown, daemon=True)
         thread.start()
         thread.join(FLUSH_SECONDS)
@@ -111,10 +113,10 @@ class Execution:
         self._token = token
 
     def end(self) -> None:
-        """In the thread that began it."""
+        """End the span; to be called in the thread that began it."""
         context.detach(self._token)
         self._span.end()
 
 
-def _told(ref: CommandRef) -> dict[str, str]:
+def _attributes(ref: CommandRef) -> dict[str, str]:
     return {"orders.command": ref.command, "orders.account": ref.account, "orders.venue": ref.venue}

@@ -1,5 +1,7 @@
 """Running a reconcile for a person: here, or by a worker."""
 
+from collections.abc import Callable
+
 from celery import Celery
 from celery.exceptions import TimeoutError as NoResponse
 from kombu.exceptions import KombuError
@@ -7,16 +9,20 @@ from kombu.exceptions import KombuError
 from producers.celery_app import OwnSettingsCelery
 from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
+from producers.report import Report
 from producers.settings import QueueSettings
-from worker.bootstrap import build_reconciler
-from worker.celery_app.reconcile_task import RECONCILE
+from worker.celery_app.queues import RECONCILE
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.ledger.base import NoSuchCommand, StillOpen
-from worker.reconciliation.reconciler import Reconciled
+from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.settings import WorkerSettings
 
 
-def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
+def run_here(
+    settings: WorkerSettings,
+    command_id: str | None,
+    build_reconciler: Callable[[WorkerSettings, Callable[[Report], None]], Reconciler],
+) -> list[Reconciled]:
     """Look from this process, with this environment's keys.
 
     Raises:

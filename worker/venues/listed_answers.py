@@ -10,10 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from worker.refusal_patterns import MAX_MESSAGE_CHARACTERS, compile_refusals
 from worker.venues.base import Proof
-
-LONGEST = 300
-"""Characters of a message that can be listed: a pattern never has to read more."""
 
 DENIES = re.compile(
     r"\b(unknown|uncertain|unconfirmed|indeterminate|ambiguous|undetermined|pending|processing|being processed|queued"
@@ -25,12 +23,6 @@ DENIES = re.compile(
 processed)."""
 
 _BLANKS = re.compile(r"[ \t\r\n]+")
-
-NONSENSE = "Xq 7zv #"
-"""A message that no venue sends: a pattern that matches it matches what nobody has looked at."""
-
-REPEATED_GROUP = re.compile(r"(?<!\\)\)[*+{]")
-"""What makes a search take time that doubles with each character: ``(a+)+``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +64,15 @@ def from_settings(venue: str, patterns: Iterable[str]) -> tuple[Listed, ...]:
     Raises:
         ValueError: saying which of them can't be used, and why; without its text, as every setting's error.
     """
-    listed = []
-    for number, pattern in enumerate(patterns, 1):
-        try:
-            listed.append(Listed(Proof.REFUSED, setting(venue), _compiled(pattern), by_operator=True))
-        except ValueError as error:
-            raise ValueError(f"pattern {number} {error}") from None
-    return tuple(listed)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    if len(pattern) > LONGEST:
-        raise ValueError(f"has more than {LONGEST} characters")
-    if REPEATED_GROUP.search(pattern):
-        raise ValueError("repeats a group, which can take for ever to match: write it without")
-    try:
-        compiled = re.compile(pattern, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
-    if compiled.fullmatch(""):
-        raise ValueError("matches a message without words, which says nothing")
-    if compiled.fullmatch(NONSENSE):
-        raise ValueError("matches just any message")
-    return compiled
+    return tuple(
+        Listed(Proof.REFUSED, setting(venue), pattern, by_operator=True) for pattern in compile_refusals(patterns)
+    )
 
 
 def find(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
     """The listed answer that this is, or None."""
     line = " ".join(message.split())
-    if len(line) > LONGEST or denies_knowledge(line):
+    if len(line) > MAX_MESSAGE_CHARACTERS or denies_knowledge(line):
         return None
     # An operator lists what a report shows of a message; a documented one is the same to the letter.
     exact = _BLANKS.sub(" ", message.strip(" \t\r\n"))
@@ -128,7 +100,7 @@ def line_to_list(venue: str, message: str, present: Sequence[str]) -> str | None
     """The line of the environment that lists this message beside the ``present`` patterns; None for one that can't be
     listed (without words, denying knowledge, cut, or with a secret struck out), or is already."""
     line = " ".join(message.split())
-    if not line or len(line) > LONGEST or line.endswith("…") or "***" in line or DENIES.search(line):
+    if not line or len(line) > MAX_MESSAGE_CHARACTERS or line.endswith("…") or "***" in line or DENIES.search(line):
         return None
     if find(from_settings(venue, present), 0, line):
         return None

@@ -17,8 +17,8 @@ from producers.redaction import HIDDEN, hidden_values, shown_arguments, without
 from producers.settings import SettingsError
 from worker.broker.base import Refused
 from worker.celery_app import flower as flower_guard
-from worker.celery_app.flower import _list_the_gone, shown_result
-from worker.celery_app.remote_control import APPLY, NEVER, PERMITTED, LookingControl, refusal
+from worker.celery_app.flower import _list_offline_workers, redacted_result
+from worker.celery_app.remote_control import ALWAYS_REFUSED, APPLY, REFUSED_UNLESS_ALLOWED, RestrictedControl, refusal
 from worker.celery_app.results import ReportBackend
 from worker.settings import REMOTE_CONTROLS, WorkerSettings
 
@@ -100,14 +100,14 @@ def test_what_is_no_amount_is_struck_out_as_it_is(qty: Any) -> None:
 def test_every_remote_control_is_known() -> None:
     """A control command that a new Celery brings would be permitted unseen."""
     control = {name for name, meta in Panel.meta.items() if meta.type == "control"}
-    assert control - LOOKING == {*NEVER, *PERMITTED}
-    assert {*PERMITTED, APPLY} == set(REMOTE_CONTROLS), "what settings take is what is permitted"
+    assert control - LOOKING == {*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED}
+    assert {*REFUSED_UNLESS_ALLOWED, APPLY} == set(REMOTE_CONTROLS), "what settings take is what is permitted"
 
 
 def test_what_may_be_allowed_and_what_never() -> None:
     """The setting opens what it names, and nothing opens what loses commands."""
-    everything = frozenset({*NEVER, *PERMITTED})
-    assert {name for name in everything if refusal(name, everything)} == set(NEVER)
+    everything = frozenset({*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED})
+    assert {name for name in everything if refusal(name, everything)} == set(ALWAYS_REFUSED)
     assert {name for name in everything if refusal(name, frozenset())} == everything
     assert refusal("ping", frozenset()) is None
 
@@ -116,7 +116,7 @@ def test_what_may_be_allowed_and_what_never() -> None:
 def test_our_own_app_refuses_before_it_asks(method: str) -> None:
     """Flower and `celery control` use the app: without this they would say that it was done."""
     app = Celery("test", broker="redis://127.0.0.1:1", set_as_current=False)
-    app.control_cls = LookingControl
+    app.control_cls = RestrictedControl
     method_of = getattr(app.control, method)
     given = [p for p in reading.signature(getattr(Control, method)).parameters.values() if p.default is p.empty][1:]
     with pytest.raises(Refused, match=r"^refused: "):
@@ -133,13 +133,13 @@ def test_nothing_but_a_report_becomes_a_result() -> None:
 def test_results_in_flower_are_without_the_venues_words() -> None:
     """The venue repeats amount and address in what it answers."""
     report = {"outcome": "accepted", "result": {"address": "0x1"}, "positions": None, "venue_message": "0x1"}
-    told = shown_result({"task-id": "1", "state": "SUCCESS", "result": report})
+    told = redacted_result({"task-id": "1", "state": "SUCCESS", "result": report})
     assert told["result"] == {"outcome": "accepted", "result": "***", "positions": None, "venue_message": "***"}
     error = "OrderRejected(\"rejected/refused: can't send 0x1\", command_id='1')"
-    told = shown_result({"state": "FAILURE", "result": error, "traceback": "…0x1…"})
+    told = redacted_result({"state": "FAILURE", "result": error, "traceback": "…0x1…"})
     assert (told["result"], told["traceback"]) == ("OrderRejected: rejected/refused", None)
-    assert shown_result({"state": "FAILURE", "result": "0x1"})["result"] == "***"
-    assert shown_result({"state": "PENDING"}) == {"state": "PENDING"}
+    assert redacted_result({"state": "FAILURE", "result": "0x1"})["result"] == "***"
+    assert redacted_result({"state": "PENDING"}) == {"state": "PENDING"}
 
 
 def test_settings_name_what_is_hidden_and_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_worker_whose_end_alone_was_heard_is_offline() -> None:
     """Flower started a moment before the worker stopped: it would not be listed, and after its last command's end be
     online for two minutes."""
     seen = type("Seen", (EventsState,), {})
-    _list_the_gone(seen)
+    _list_offline_workers(seen)
     state = seen(max_tasks_in_memory=10)
     now = time.time()
 
@@ -200,7 +200,7 @@ def test_flower_without_a_login_lets_in_this_machine_alone(
     """Unless an address is chosen; it is said how."""
     options = SimpleNamespace(**{"address": "", "unix_socket": "", "basic_auth": [], "auth": "", **given})
     command = SimpleNamespace(options=options, apply_options=lambda *_: None)
-    flower_guard._keep_to_loopback(command)
+    flower_guard._listen_on_loopback(command)
     command.apply_options("flower", [])
     assert options.address == address
     assert ("--basic_auth" in caplog.text) == (not given)

@@ -234,7 +234,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 @pytest.mark.parametrize(
-    "name", ["producers/py.typed", "worker/py.typed", "worker/ledger/transitions.lua", "producers/client.py"]
+    "name",
+    [
+        *("producers/py.typed", "worker/py.typed", "producers/client.py"),
+        *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "worker").rglob("*.lua")),
+    ],
 )
 def test_the_wheel_holds_what_is_not_code(wheel: zipfile.ZipFile, name: str) -> None:
     """A package that works from the source tree alone."""

@@ -4,40 +4,36 @@ import logging
 
 import pytest
 
-from worker.library_logs import NOT_IN_DETAIL, SILENT, bound_library_logs
+from worker.library_logs import NO_DEBUG, SILENT, limit_library_logs
 
-LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-
-
-def heard(name: str, caplog: pytest.LogCaptureFixture) -> list[int]:
-    """The levels at which a logger says something."""
-    caplog.clear()
-    for level in LEVELS:
-        logging.getLogger(name).log(level, "said")
-    return [record.levelno for record in caplog.records]
+LEVELS = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
 
 
 @pytest.mark.parametrize(
-    "name", [*SILENT, "urllib3.connectionpool", "urllib3.a.module.of.tomorrow", "requests.adapters"]
+    ("name", "heard"),
+    [
+        # What quotes requests and answers, and each module below it, also one that is imported later.
+        *((name, []) for name in (*SILENT, "urllib3.connectionpool", "urllib3.of.tomorrow", "requests.adapters")),
+        # A lost connection is worth a line; what was in a message is not.
+        *((name, LEVELS[1:]) for name in (*NO_DEBUG, "kombu.connection", "redis.connection")),
+        # The table names those that are bound, and no more.
+        *((name, LEVELS) for name in ("orders.executor", "celery.worker.consumer", "a.library.of.somebody")),
+    ],
 )
-def test_what_quotes_requests_and_answers_is_not_heard(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor a module below it, also one that is imported later."""
-    bound_library_logs()
+def test_what_quotes_a_message_is_not_heard(name: str, heard: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever level the worker runs at."""
+    limit_library_logs()
     with caplog.at_level(logging.DEBUG):
-        assert heard(name, caplog) == []
+        for level in LEVELS:
+            logging.getLogger(name).log(level, "said")
+    assert [record.levelno for record in caplog.records] == heard
 
 
-@pytest.mark.parametrize("name", [*NOT_IN_DETAIL, "kombu.connection", "redis.connection"])
-def test_what_quotes_messages_in_its_details_is_heard_without_them(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A lost connection is worth a line; what was in a message is not."""
-    bound_library_logs()
-    with caplog.at_level(logging.DEBUG):
-        assert heard(name, caplog) == list(LEVELS[1:])
-
-
-@pytest.mark.parametrize("name", ["orders.executor", "celery.worker.consumer", "a.library.of.somebody"])
-def test_others_are_heard_as_ever(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The table names those that are bound, and no more."""
-    bound_library_logs()
-    with caplog.at_level(logging.DEBUG):
-        assert heard(name, caplog) == list(LEVELS)
+def test_a_level_of_its_own_does_not_make_a_silent_logger_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """A library may set one, for a module of its own."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.setLevel(logging.DEBUG)
+    limit_library_logs()
+    logger.error("said")
+    logger.setLevel(logging.NOTSET)
+    assert not caplog.records

@@ -10,13 +10,14 @@ from dataclasses import replace
 from producers.commands import Positions
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.operations.doctor.venues import closed
-from worker.settings import VENUES, WorkerSettings
+from worker.settings import WorkerSettings
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue
 from worker.venues.freshness import as_of
 from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import redact_response, secrets_of
+from worker.venues.registry import VENUES, account_of
 
 EXAMINER = Examiner("venues")
 LIMITS = HttpLimits(1.5, 2.5)
@@ -30,7 +31,8 @@ def key_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
     if not wanted:
         said = EXAMINER.ok("keys", "not tried; orders doctor --venues makes one read with each account's key")
         return [Check("venues", "keys", lambda: [said])] if settings.accounts else []
-    asked = [each for each in settings.account_map().values() if not closed(each.venue, each.base_url)]
+    accounts = [account_of(alias, config) for alias, config in settings.accounts.items()]
+    asked = [each for each in accounts if not closed(each.venue, each.base_url)]
     ca_file = settings.http.ca_file or None
     return [Check("venues", f"key of {each.alias}", lambda a=each: [check_key(a, ca_file)]) for each in asked]  # type: ignore[misc]
 

@@ -9,9 +9,11 @@ from kombu.exceptions import KombuError
 from producers.client import publisher_app
 from producers.redis.client import open_client
 from producers.redis.url import unquoted
-from worker.broker.dead_letters import SUFFIX
-from worker.broker.envelope_check import DEFAULT_QUEUE, OLDEST
-from worker.broker.stats import SEPARATOR, enqueued_at, lists_of
+from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.messages import message_enqueued_at_ms
+from worker.broker.scripts import OLDEST
+from worker.broker.stats import PRIORITY_SEPARATOR, priority_lists
 from worker.celery_app.config import SWEEP_SECONDS, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.operations.doctor.findings import Examiner, Finding, duration
@@ -35,10 +37,10 @@ def check_queues(broker: Server) -> list[Finding]:
 def _nobodys(client: redis.Redis) -> list[Finding]:
     """Commands on lists that look like queues of commands and are none: a name that is mistyped, a priority between
     kombu's steps."""
-    served = {each.encode() for name in SERVED for each in lists_of(name)}
-    looks = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{SEPARATOR}"))
+    served = {each.encode() for name in SERVED for each in priority_lists(name)}
+    looks = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{PRIORITY_SEPARATOR}"))
     found = {key for look in looks for key in client.scan_iter(match=look, count=1000, _type="LIST")}
-    strays = sorted(key for key in found - served if not key.endswith(SUFFIX.encode()))
+    strays = sorted(key for key in found - served if not key.endswith(DEAD_SUFFIX.encode()))
     if not strays:
         return []
     shown = [key.decode("utf-8", "backslashreplace")[:80] for key in strays[:STRAYS_SHOWN]]
@@ -50,9 +52,9 @@ def _nobodys(client: redis.Redis) -> list[Finding]:
 
 def _queue(client: redis.Redis, name: str) -> Finding:
     with client.pipeline(transaction=False) as pipe:
-        for each in lists_of(name):
+        for each in priority_lists(name):
             pipe.llen(each)
-            pipe.eval(OLDEST, 1, each)  # the next to be taken, so the oldest
+            pipe.eval(OLDEST.source, 1, each)  # the next to be taken, so the oldest
         replies = pipe.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
@@ -72,7 +74,7 @@ def _queue(client: redis.Redis, name: str) -> Finding:
 
 def _dead(client: redis.Redis) -> list[Finding]:
     """Messages that no worker could read, which are kept aside."""
-    lists = [f"{name}{SUFFIX}" for name in (*SERVED, "unacked")]
+    lists = [f"{name}{DEAD_SUFFIX}" for name in (*SERVED, "unacked")]
     with client.pipeline(transaction=False) as pipe:
         for each in lists:
             pipe.llen(each)
@@ -87,8 +89,8 @@ def _dead(client: redis.Redis) -> list[Finding]:
 
 def _age_seconds(message: bytes | None) -> float | None:
     """How long ago a message was enqueued, where it says so."""
-    since = enqueued_at(message)
-    return None if since is None else max(0.0, time.time() - since)
+    since_ms = message_enqueued_at_ms(message)
+    return None if since_ms is None else max(0.0, time.time() - since_ms / 1000)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from producers.settings import PREFIX, QueueSettings, SettingsError, outside
 from worker.operations.doctor.findings import Examiner, Finding
-from worker.settings import VENUES, WorkerSettings, load
+from worker.settings import WorkerSettings, load
+from worker.venues.registry import VENUES
 
 EXAMINER = Examiner("settings")
 TAKEN_SECONDS = 15.0

@@ -10,10 +10,9 @@ import requests
 
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
-from worker.settings import VENUES, WorkerSettings
-from worker.venues.bitz import Bitz
-from worker.venues.everstrike.adapter import Everstrike
+from worker.settings import WorkerSettings
 from worker.venues.freshness import NO_CACHE, kept_in_a_cache
+from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
 
 EXAMINER = Examiner("venues")
 WINDOW_MS = 15_000
@@ -36,36 +35,43 @@ def venue_checks(settings: WorkerSettings) -> list[Check]:
 
 
 def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
-    name, clock = f"{venue} ({', '.join(aliases)})", _CLOCKS.get(venue, date_clock)
-    return Check("venues", name, lambda: [clock(name, url, ca_file)])
+    name, entry = f"{venue} ({', '.join(aliases)})", REGISTRY.get(venue)
+    if entry is not None and not url:
+        return Check("venues", name, lambda: [_closed(name, entry.closed_since)])
+    time = entry.time if entry is not None else None
+    if time is not None:
+        return Check("venues", name, lambda: [endpoint_clock(name, url, ca_file, time)])
+    return Check("venues", name, lambda: [date_clock(name, url, ca_file)])
 
 
 def closed(venue: str, url: str) -> bool:
     """Whether nobody answers there any more: the venue's own address, of one that has closed."""
-    return venue == Bitz.name and url == Bitz.base_url
+    entry = REGISTRY.get(venue)
+    return entry is not None and bool(entry.closed_since) and url == VENUES[venue].base_url
 
 
-def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
-    """Everstrike's clock against this machine's, through ``GET /time``."""
+def _closed(name: str, since: str) -> Finding:
+    advice = "set the account's BASE_URL to a simulator (orders simulator), or remove the account"
+    return EXAMINER.warning(name, f"the exchange closed in {since}", advice)
+
+
+def endpoint_clock(name: str, url: str, ca_file: str, endpoint: TimeEndpoint) -> Finding:
+    """The clock of a venue that tells its time, against this machine's."""
     try:
         with _session(ca_file) as session:
-            offset, trip = clock_offset(lambda: _everstrike_time(session, url), SAMPLES)
+            offset, trip = clock_offset(lambda: _told_time(session, url, endpoint), SAMPLES)
     except OSError as error:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
         advice = "is the base URL the venue's? something else may answer in its place"
-        return EXAMINER.fault(name, f"{url}/time answers, but not with a time", advice)
+        return EXAMINER.fault(name, f"{url}{endpoint.path} answers, but not with a time", advice)
     except _Kept as kept:
         return _from_a_cache(name, url, kept)
     return _verdict(name, url, offset, trip, unsure=0)
 
 
 def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
-    """The clock of a venue that is not asked for its time, by the date of any HTTP answer. Without a URL it is one that
-    has closed: Bit-Z, in October 2021."""
-    if not url:
-        advice = "set the account's BASE_URL to a simulator (orders simulator), or remove the account"
-        return EXAMINER.warning(name, "the exchange closed in October 2021", advice)
+    """The clock of a venue that has no endpoint for its time, by the date of any HTTP answer."""
     try:
         with _session(ca_file) as session:
             offset, trip = clock_offset(lambda: _date(session, url), samples=2)
@@ -77,10 +83,6 @@ def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
         return _from_a_cache(name, url, kept)
     # The date has whole seconds; half of one is added, and as much is not known.
     return _verdict(name, url, offset + 500, trip, unsure=500)
-
-
-_CLOCKS = {Everstrike.name: everstrike_clock}
-"""How a venue's clock is read where it tells it."""
 
 
 def _verdict(name: str, url: str, offset: float, trip: float, *, unsure: float) -> Finding:
@@ -100,9 +102,9 @@ def _session(ca_file: str) -> requests.Session:
     return session
 
 
-def _everstrike_time(session: requests.Session, url: str) -> float:
-    answer = _new(session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
-    return float(json.loads(answer.content)["result"])
+def _told_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
+    answer = _new(session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
+    return endpoint.unix_ms(json.loads(answer.content))
 
 
 def _date(session: requests.Session, url: str) -> float:

@@ -24,7 +24,7 @@ import requests
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from worker.library_logs import bound_library_logs
+from worker.library_logs import limit_library_logs
 from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
 from worker.venues.http.connections import NotPrepared, RequestFactory, SentBytes, WatchedAdapter
 from worker.venues.http.grammar import AnswerTooLarge, UnreadableAnswer
@@ -34,7 +34,7 @@ class Transport:
     """Sends requests over pooled keep-alive connections; one for a worker process, safe to share among threads."""
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
-        bound_library_logs()
+        limit_library_logs()
         self.limits = limits or HttpLimits()
         # By its path: for a mere "verify" the first connections would trust whom the machine, or a variable, says.
         self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)

@@ -5,9 +5,8 @@ import sys
 
 import kombu.transport
 import pytest
-import redis
 
-from producers.client import OrderClient, _cause
+from producers.client import OrderClient
 from producers.settings import QueueSettings
 from worker import bootstrap as worker_app
 from worker.bootstrap import build_app, warn_without_accounts
@@ -36,15 +35,6 @@ def test_a_worker_without_accounts_says_so(caplog: pytest.LogCaptureFixture) -> 
         assert not caplog.records
         warn_without_accounts(WorkerSettings())
     assert "every command is refused" in caplog.text
-
-
-def test_a_refusal_is_told_without_the_command() -> None:
-    """redis-py quotes what it sent, which may be a whole withdrawal, and leaves no room for what the server said."""
-    quoted = (
-        'Command # 1 (HSETNX orders:intent_messages 1 {"address": "0x1"}) of pipeline caused error: NOREPLICAS Few.'
-    )
-    assert _cause(redis.ResponseError(quoted)) == "NOREPLICAS Few."
-    assert _cause(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith("Error 111")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""What a sender wants sent after a command never changes the command's own end."""
+"""Callbacks of a command never change the command's own end, and have the same id each time."""
 
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,83 +14,50 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from producers.report import Outcome, Reason, Report
-from worker.celery_app.callbacks import address_anywhere, named
-from worker.celery_app.tasks import register
+from worker.celery_app.callbacks import allow_foreign_queues, with_stable_ids
+from worker.celery_app.tasks import register_commands
 
-ENDS = {Outcome.ACCEPTED: "SUCCESS", Outcome.REJECTED: "FAILURE"}
+ACCEPTED, REJECTED = Outcome.ACCEPTED, Outcome.REJECTED
+AWAY, HERE = "redis://127.0.0.1:1/0", "memory://"
 
 
-class Ended:
-    """An executor whose command has ended."""
+def as_sent(task: str, **options: Any) -> dict[str, Any]:
+    """A signature as it is in a message."""
+    return dict(signature(task, immutable=True, **options))
 
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
 
-    def execute(self, envelope: Any) -> Report:
-        """Its report."""
-        return Report(
-            command_id=envelope.command_id,
-            command="cancel",
-            outcome=self.outcome,
-            reason=Reason.OK,
-            message="",
-            fingerprint="",
-        )
+NEXT, OTHER, FOREIGN = as_sent("orders.close"), as_sent("orders.cancel"), as_sent("service.told", queue="service")
+TWO = [NEXT, OTHER]
+NO_SIGNATURE = {"strange": 1}
+
+
+def app_of(broker: str, **conf: Any) -> Celery:
+    """An app that creates no queue by itself."""
+    app = Celery("test", broker=broker, backend="cache+memory://", set_as_current=False)
+    app.conf.update(task_create_missing_queues=False, **conf)
+    return app
 
 
 def traced(outcome: Outcome, broker: str, **follows: Any) -> tuple[str | None, str, str]:
     """How Celery ends the task: its word for it, what is stored, and the kind of what is stored."""
-    app = Celery("test", broker=broker, backend="cache+memory://", set_as_current=False)
-    app.conf.update(
-        task_create_missing_queues=False,
+    app = app_of(
+        broker,
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_max_retries=0,
         broker_transport_options={"max_retries": 0},
     )
-    register(app, lambda: Ended(outcome))  # type: ignore[arg-type, return-value]
+
+    def execute(envelope: Any) -> Report:
+        ended = {"outcome": outcome, "reason": Reason.OK, "message": "", "fingerprint": ""}
+        return Report(command_id=envelope.command_id, command="cancel", **ended)
+
+    register_commands(app, lambda: SimpleNamespace(execute=execute))  # type: ignore[arg-type, return-value]
     task = app.tasks["orders.cancel"]
     command_id = f"{outcome}-{'-'.join(follows)}-{broker}"
     request = {"id": command_id, "delivery_info": {}, "is_eager": False, **follows}
     told = build_tracer(task.name, task, app=app)(command_id, (), {}, request).info
     stored = app.backend.get_task_meta(command_id, cache=False)
     return told.state if told else None, stored["status"], type(stored["result"]).__name__
-
-
-AWAY = "redis://127.0.0.1:1/0"
-# As they are in a message.
-NEXT = dict(signature("orders.close", immutable=True))
-STRANGE = dict(signature("service.told", queue="service"))
-
-
-@pytest.mark.parametrize(
-    ("outcome", "follows"),
-    [
-        (Outcome.ACCEPTED, {"chain": [NEXT]}),
-        (Outcome.ACCEPTED, {"callbacks": [NEXT]}),
-        (Outcome.REJECTED, {"errbacks": [NEXT]}),
-    ],
-)
-def test_a_broker_that_is_away_is_waited_for(outcome: Outcome, follows: dict[str, Any]) -> None:
-    """The message goes back, and nothing is stored that is no report: an accepted cancel was a FAILURE, and the close
-    behind it gone."""
-    assert traced(outcome, AWAY, **follows) == ("REJECTED", "PENDING", "NoneType")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "follows"),
-    [
-        (Outcome.ACCEPTED, {"callbacks": [STRANGE]}),
-        (Outcome.ACCEPTED, {"chain": [STRANGE]}),
-        (Outcome.ACCEPTED, {"callbacks": [{"strange": 1}]}),
-        (Outcome.REJECTED, {"errbacks": [STRANGE]}),
-        (Outcome.REJECTED, {"errbacks": [{"strange": 1}]}),
-    ],
-)
-def test_what_can_never_be_sent_changes_no_end(outcome: Outcome, follows: dict[str, Any]) -> None:
-    """A queue that the worker doesn't know, or no task at all: the report is the result all the same."""
-    state, stored, kind = traced(outcome, AWAY, **follows)
-    assert (state, stored) == ({"SUCCESS": None, "FAILURE": "FAILURE"}[ENDS[outcome]], ENDS[outcome])
-    assert kind == ("dict" if outcome is Outcome.ACCEPTED else "OrderRejected")
 
 
 def sent(outcome: Outcome, times: int = 1, **follows: Any) -> list[str]:
@@ -107,20 +75,47 @@ def sent(outcome: Outcome, times: int = 1, **follows: Any) -> list[str]:
             ids.append(message.headers["id"])
 
 
-HERE = "memory://"
-TWO = [NEXT, dict(signature("orders.cancel", immutable=True))]
+BACK = ("REJECTED", "PENDING", "NoneType")
+ENDED = {ACCEPTED: (None, "SUCCESS", "dict"), REJECTED: ("FAILURE", "FAILURE", "OrderRejected")}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "follows", "end"),
+    [
+        # The message goes back, and nothing is stored that is no report: an accepted cancel was a FAILURE, and the
+        # close behind it gone.
+        (ACCEPTED, {"chain": [NEXT]}, BACK),
+        (ACCEPTED, {"callbacks": [NEXT]}, BACK),
+        (REJECTED, {"errbacks": [NEXT]}, BACK),
+        # A queue that the worker doesn't know, or no task at all, can never be sent: the report is the result.
+        (ACCEPTED, {"callbacks": [FOREIGN]}, ENDED[ACCEPTED]),
+        (ACCEPTED, {"chain": [FOREIGN]}, ENDED[ACCEPTED]),
+        (ACCEPTED, {"callbacks": [NO_SIGNATURE]}, ENDED[ACCEPTED]),
+        (REJECTED, {"errbacks": [FOREIGN]}, ENDED[REJECTED]),
+        (REJECTED, {"errbacks": [NO_SIGNATURE]}, ENDED[REJECTED]),
+    ],
+)
+def test_a_broker_that_is_away_is_waited_for_and_what_can_never_be_sent_changes_no_end(
+    outcome: Outcome, follows: dict[str, Any], end: tuple[str | None, str, str]
+) -> None:
+    """Celery would make the failure the command's end."""
+    assert traced(outcome, AWAY, **follows) == end
 
 
 @pytest.mark.parametrize(
     ("outcome", "follows", "messages"),
     [
-        (Outcome.ACCEPTED, {"callbacks": TWO}, 2),
-        (Outcome.ACCEPTED, {"callbacks": [NEXT, NEXT]}, 2),
-        (Outcome.ACCEPTED, {"chain": [NEXT]}, 1),
-        (Outcome.ACCEPTED, {"callbacks": [dict(group(*TWO))]}, 2),
-        (Outcome.ACCEPTED, {"callbacks": [dict(chain(*TWO))]}, 1),
-        (Outcome.ACCEPTED, {"callbacks": [dict(group(chain(*TWO), NEXT))]}, 2),
-        (Outcome.REJECTED, {"errbacks": TWO}, 2),
+        (ACCEPTED, {"callbacks": TWO}, 2),
+        (ACCEPTED, {"callbacks": [NEXT, NEXT]}, 2),
+        (ACCEPTED, {"chain": [NEXT]}, 1),
+        (ACCEPTED, {"callbacks": [dict(group(*TWO))]}, 2),
+        (ACCEPTED, {"callbacks": [dict(chain(*TWO))]}, 1),
+        (ACCEPTED, {"callbacks": [dict(group(chain(*TWO), NEXT))]}, 2),
+        (REJECTED, {"errbacks": TWO}, 2),
+        # One that can't be sent keeps back no other: the close of a chain was lost with a strange link beside it.
+        (ACCEPTED, {"callbacks": [FOREIGN, NEXT]}, 1),
+        (ACCEPTED, {"callbacks": [FOREIGN], "chain": [NEXT]}, 1),
+        (REJECTED, {"errbacks": [FOREIGN, NEXT]}, 1),
     ],
 )
 def test_what_follows_has_the_same_id_each_time(outcome: Outcome, follows: dict[str, Any], messages: int) -> None:
@@ -129,16 +124,12 @@ def test_what_follows_has_the_same_id_each_time(outcome: Outcome, follows: dict[
     assert len(sent(outcome, times=3, **follows)) == messages
 
 
-def test_other_arguments_have_another_id() -> None:
-    """The second sender's link is not taken for the first one's."""
-    others = [dict(signature("orders.close", immutable=True, kwargs={"pair": pair})) for pair in ("A", "B")]
-    assert sent(Outcome.ACCEPTED, callbacks=[others[0]]) != sent(Outcome.ACCEPTED, callbacks=[others[1]])
-
-
-def test_an_id_of_the_sender_stays() -> None:
-    """He will ask for it."""
+def test_other_arguments_have_another_id_and_an_id_of_the_sender_stays() -> None:
+    """The second sender's link is not taken for the first one's; and a sender will ask for his own id."""
+    others = [as_sent("orders.close", kwargs={"pair": pair}) for pair in ("A", "B")]
+    assert sent(ACCEPTED, callbacks=[others[0]]) != sent(ACCEPTED, callbacks=[others[1]])
     mine = dict(signature("orders.close", immutable=True).set(task_id="mine"))
-    assert sent(Outcome.ACCEPTED, chain=[mine]) == ["mine"]
+    assert sent(ACCEPTED, chain=[mine]) == ["mine"]
 
 
 def test_every_task_of_a_chord_is_named() -> None:
@@ -146,27 +137,19 @@ def test_every_task_of_a_chord_is_named() -> None:
     whole = dict(chord([dict(each) for each in TWO], dict(NEXT)))
     ids = [
         [part["options"]["task_id"] for part in (*made["kwargs"]["header"], made["kwargs"]["body"])]
-        for made in (named(whole, "x"), named(whole, "x"), named(whole, "y"))
+        for made in (with_stable_ids(whole, "x"), with_stable_ids(whole, "x"), with_stable_ids(whole, "y"))
     ]
     assert ids[0] == ids[1]
     assert len({*ids[0], *ids[2]}) == 6
 
 
 @pytest.mark.parametrize(
-    ("outcome", "follows"),
+    "refusal",
     [
-        (Outcome.ACCEPTED, {"callbacks": [STRANGE, NEXT]}),
-        (Outcome.ACCEPTED, {"callbacks": [STRANGE], "chain": [NEXT]}),
-        (Outcome.REJECTED, {"errbacks": [STRANGE, NEXT]}),
+        redis.exceptions.NoPermissionError("no"),
+        redis.ResponseError("WRONGTYPE Operation against a key"),
+        *(NotFound("no exchange"), PreconditionFailed("other arguments"), AccessRefused("no")),
     ],
-)
-def test_one_that_cannot_be_sent_keeps_back_no_other(outcome: Outcome, follows: dict[str, Any]) -> None:
-    """The close of a chain was lost with a strange link beside it."""
-    assert len(sent(outcome, **follows)) == 1
-
-
-@pytest.mark.parametrize(
-    "refusal", [redis.exceptions.NoPermissionError("no"), redis.ResponseError("WRONGTYPE Operation against a key")]
 )
 def test_what_the_broker_always_refuses_does_not_go_round(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """kombu calls it operational, and the message went back to its queue and came again, for ever."""
@@ -175,15 +158,7 @@ def test_what_the_broker_always_refuses_does_not_go_round(refusal: Exception, mo
         raise OperationalError("refused") from refusal
 
     monkeypatch.setattr(Signature, "apply_async", refused)
-    assert traced(Outcome.ACCEPTED, HERE, callbacks=[NEXT], chain=[NEXT])[:2] == (None, "SUCCESS")
-
-
-@pytest.mark.parametrize(
-    "refusal", [NotFound("no exchange"), PreconditionFailed("other arguments"), AccessRefused("no")]
-)
-def test_what_rabbitmq_always_refuses_does_not_go_round(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same of RabbitMQ: the queue is another's, or was made otherwise."""
-    test_what_the_broker_always_refuses_does_not_go_round(refusal, monkeypatch)
+    assert traced(ACCEPTED, HERE, callbacks=[NEXT], chain=[NEXT])[:2] == (None, "SUCCESS")
 
 
 class Channel:
@@ -193,10 +168,6 @@ class Channel:
         self.there = there
         self.connection = self
         self.asked: list[tuple[str, bool]] = []
-
-    def channel(self) -> "Channel":
-        """Another one of the same connection."""
-        return self
 
     def queue_declare(self, queue: str, passive: bool = False, **_: Any) -> Any:
         """Refused where it is made again with other arguments, or not there to be looked at."""
@@ -212,27 +183,24 @@ class Channel:
         return arguments
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+        return lambda *_, **__: self if name == "channel" else None
 
 
 @pytest.mark.parametrize(("there", "asked"), [(True, [("q", True)]), (False, [("q", True), ("q", False)])])
 def test_another_services_queue_is_taken_as_it_is(there: bool, asked: list[tuple[str, bool]]) -> None:
     """Declared as ours is, a queue with priorities refused the message; one that is not there is made."""
-    app = Celery("test", broker="memory://", set_as_current=False)
-    app.conf.task_create_missing_queues = False
-    address_anywhere(app)
-    queue = app.amqp.router.route({"queue": "q"}, "notify.done")["queue"]
+    app = app_of(HERE)
+    allow_foreign_queues(app)
     channel = Channel(there)
-    queue.declare(channel=channel)
+    app.amqp.router.route({"queue": "q"}, "notify.done")["queue"].declare(channel=channel)
     assert channel.asked == asked
     assert "q" not in app.amqp.queues
 
 
 def test_a_task_that_names_no_queue_goes_where_celery_sends_it() -> None:
     """And ours where they are served."""
-    app = Celery("test", broker="memory://", set_as_current=False)
-    app.conf.update(task_default_queue="orders.positions", task_routes={"orders.close": {"queue": "orders.close"}})
-    address_anywhere(app)
+    app = app_of(HERE, task_default_queue="orders.positions", task_routes={"orders.close": {"queue": "orders.close"}})
+    allow_foreign_queues(app)
     route = app.amqp.router.route
     assert route({}, "notify.done")["queue"].name == "celery"
     assert route({}, "orders.close")["queue"].name == "orders.close"

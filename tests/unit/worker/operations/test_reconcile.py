@@ -9,7 +9,8 @@ import redis
 from celery import Celery
 
 from producers.errors import BrokerUnavailable
-from worker.celery_app.reconcile_task import RECONCILE, register_reconcile
+from worker.celery_app.queues import RECONCILE
+from worker.celery_app.reconcile_task import register_reconcile
 from worker.ledger.base import StillOpen
 from worker.operations import reconcile as reconcile_run
 from worker.settings import WorkerSettings

@@ -8,6 +8,7 @@ import pytest
 
 from producers.commands import Cancel
 from producers.report import Outcome, Reason, Report
+from worker.bootstrap import build_venues
 from worker.cli.output import print_unknowns, unknown_json
 from worker.ledger.base import Progress, Record, State
 from worker.operations.operator import Unknown
@@ -55,7 +56,7 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
     line = unknown_json(unknown(message), lambda _: ["frozen, account [0-9]"])["to_list"]
     (assignment,) = shlex.split(line)
     monkeypatch.setenv(*assignment.split("=", 1))
-    venue = load().venue_map()["everstrike"]
+    venue = build_venues(load())["everstrike"]
 
     def judged(said: str) -> Verdict:
         return venue.judge(CANCEL, Response(503, json.dumps({"code": 503, "msg": said, "result": {}}).encode()))

@@ -7,11 +7,19 @@ import pytest
 
 from worker.operations.doctor.accounts import check_key, key_checks
 from worker.operations.doctor.findings import Finding, Level, run_checks
-from worker.operations.doctor.venues import date_clock, everstrike_clock, venue_checks
+from worker.operations.doctor.venues import date_clock, endpoint_clock, venue_checks
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
 from worker.venues.accounts import Account, Credentials
+from worker.venues.registry import REGISTRY
+
+
+def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
+    """The finding about Everstrike's clock."""
+    endpoint = REGISTRY["everstrike"].time
+    assert endpoint is not None
+    return endpoint_clock(name, url, ca_file, endpoint)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +84,10 @@ def test_a_venue_that_is_not_there() -> None:
 
 def test_bitz_is_closed(simulator: SimulatorServer) -> None:
     """Without a base URL there is nobody to ask; with one the date of an answer is its clock."""
-    assert "October 2021" in date_clock("bitz (b)", "").message
+    keys = {"api_key": "the-api-key", "secret_key": "the-secret-key"}
+    settings = WorkerSettings.model_validate({"accounts": {"b": {"venue": "bitz", **keys}}})
+    (closed,) = run_checks(venue_checks(settings))
+    assert "October 2021" in closed.message
     found = date_clock("bitz (b)", simulator.url)
     assert found.level is Level.OK
     assert "its clock is" in found.message

@@ -1,0 +1,14 @@
+"""What a client says of a server that refuses."""
+
+import redis
+
+from producers.client import _cause
+
+
+def test_a_refusal_is_told_without_the_command() -> None:
+    """redis-py quotes what it sent, which may be a whole withdrawal, and leaves no room for what the server said."""
+    quoted = (
+        'Command # 1 (HSETNX orders:intent_messages 1 {"address": "0x1"}) of pipeline caused error: NOREPLICAS Few.'
+    )
+    assert _cause(redis.ResponseError(quoted)) == "NOREPLICAS Few."
+    assert _cause(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith("Error 111")

@@ -1,0 +1,149 @@
+-- Takes the next message from the first list that holds one, and records it as unacked in the same step.
+--
+-- KEYS     lists. One of another type is skipped, and so is a list whose first message can't be moved to its dead
+--          letters
+-- ARGV[1]  hash of the unacked messages
+-- ARGV[2]  sorted set of their delivery tags by the time of the take
+-- ARGV[3]  now, UNIX seconds
+-- ARGV[4]  one character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
+--          the task must be the queue's name; "?" they are, and the task must be one of ARGV[7...]; messages of other
+--          services stay in the list
+-- ARGV[5]  what separates a queue's name from its priority in a key
+-- ARGV[6]  the prefix of each key that is no part of the queue's name
+-- ARGV[7...]  the tasks of commands
+-- Returns 0, or {index of the key from 1, message, delivery tag, how many keys still hold something}. The tag is nil if
+-- the message was not to be recorded. If the message was rejected and moved to <queue>.dead, the tag is empty, the
+-- reason is in place of the message, and its task and id follow, where they are known.
+
+-- How many keys hold something. Because this reads them, the server also notifies the connection when one is next
+-- written to (CLIENT TRACKING covers what a script reads), so that nothing can arrive unnoticed after the check.
+local function count_nonempty()
+  return redis.call('EXISTS', unpack(KEYS))
+end
+
+-- Makes a write that must not fail: if the server refuses it, the message goes back to its list, and the error is
+-- returned.
+local function write_or_undo(key, raw, ...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    redis.call('RPUSH', key, raw)
+    return answer
+  end
+end
+
+local function string_or_empty(value)
+  return type(value) == 'string' and value or ''
+end
+
+-- Why a message is rejected, or nil. Rules and texts are those of worker/broker/envelope_check.py.
+local encodings = {[''] = true, ['utf-8'] = true, ['utf8'] = true, ['us-ascii'] = true, ['ascii'] = true}
+local function rejection_reason(rule, name, message)
+  local headers = type(message.headers) == 'table' and message.headers or {}
+  local task, compression, encoding = headers.task, headers.compression, message['content-encoding']
+  if compression ~= nil and compression ~= cjson.null and compression ~= '' then return 'it is compressed' end
+  local readable = type(encoding) == 'string' and encodings[encoding:lower()]
+  if encoding ~= nil and encoding ~= cjson.null and not readable then
+    return 'its content is encoded in another way than UTF-8'
+  end
+  if task == nil or task == cjson.null then return 'it names no task' end
+  if rule == '=' then return task ~= name and "its task is not its queue's name" end
+  for i = 7, #ARGV do
+    if task == ARGV[i] then return end
+  end
+  return 'it is no command'
+end
+
+-- Returns the delivery tag and the entry that kombu's QoS.append would record for the message. The entry holds the
+-- message unchanged, because decoding and encoding it again would turn 1.0 into 1 and [] into {}.
+local function unacked_entry(name, raw, message)
+  if message == nil then
+    -- JSON that cjson can't read and Python can, for example with half a character (\ud800) in a header. The tag is
+    -- found by its name, which no text inside the message can imitate: quotes are escaped there, and the body is
+    -- base64. The entry names the anonymous exchange, which puts a message straight onto its queue.
+    local tag = raw:match('"delivery_tag"%s*:%s*"([^"\\]+)"')
+    return tag, tag and '[' .. raw .. ', "", ' .. cjson.encode(name) .. ']'
+  end
+  local properties = type(message) == 'table' and message.properties
+  if type(properties) ~= 'table' then return end
+  local tag, info = properties.delivery_tag, properties.delivery_info
+  if type(tag) == 'number' and tag % 1 == 0 then tag = string.format('%.0f', tag) end
+  if type(tag) ~= 'string' or tag == '' then return end
+  if type(info) ~= 'table' then info = {} end
+  local exchange = type(info.exchange) == 'string' and info.exchange or ''
+  local routing_key = type(info.routing_key) == 'string' and info.routing_key or name
+  return tag, '[' .. raw .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(routing_key) .. ']'
+end
+
+-- Whether a message is meant for these workers: it is a command, or one with a misspelt name.
+local function is_command(raw)
+  if not raw:find('"task"%s*:%s*"orders%.') then return false end
+  local read, found = pcall(cjson.decode, raw)
+  local headers = read and type(found) == 'table' and found.headers
+  return not read or (type(headers) == 'table' and string_or_empty(headers.task):find('^orders%.') ~= nil)
+end
+
+-- The next command on a list that other services may use as well (Celery's default queue); their messages stay there.
+-- Only the next hundred messages are searched, and no more than a mebibyte, because they may be of any size.
+local function next_command(key)
+  local bytes = 0
+  for index = -1, -100, -1 do
+    local raw = bytes < 1048576 and redis.pcall('LINDEX', key, index)
+    if type(raw) ~= 'string' then return raw end
+    bytes = bytes + #raw
+    if is_command(raw) then
+      redis.call('LREM', key, -1, raw)
+      return raw
+    end
+  end
+end
+
+-- A key of another type than a list is skipped; its error is returned when no other key holds a message.
+local wrong_type_error
+local function unless_wrong_type(key, answer)
+  if answer.err:sub(1, 9) ~= 'WRONGTYPE' then return answer end
+  wrong_type_error = wrong_type_error or {err = answer.err .. ' (' .. key .. ')'}
+end
+
+for i, key in ipairs(KEYS) do
+  local rule = ARGV[4]:sub(i, i)
+  local raw
+  if rule == '?' then raw = next_command(key) else raw = redis.pcall('RPOP', key) end
+  if type(raw) == 'table' then
+    local answer = unless_wrong_type(key, raw)
+    if answer then return answer end
+  elseif raw then
+    if rule == '-' then return {i, raw, false, count_nonempty()} end
+    local cut = key:find(ARGV[5], 1, true)
+    local queue = cut and key:sub(1, cut - 1) or key
+    local name = queue:sub(#ARGV[6] + 1)
+    local why, message, tag, entry
+    if rule ~= '+' and #raw > 65536 then
+      why = 'it is longer than 65536 bytes'
+    else
+      local read, found = pcall(cjson.decode, raw)
+      message = read and found or nil
+      why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
+      if not why then
+        tag, entry = unacked_entry(name, raw, message)
+        why = not tag and 'it has no delivery tag'
+      end
+    end
+    if why then
+      local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
+      local answer = write_or_undo(key, raw, 'LPUSH', queue .. '.dead', raw)
+      if not answer then
+        return {i, why, '', count_nonempty(), string_or_empty(headers.task), string_or_empty(headers.id)}
+      end
+      answer = unless_wrong_type(queue .. '.dead', answer)
+      if answer then return answer end
+    else
+      -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
+      while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
+      return write_or_undo(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
+        or write_or_undo(key, raw, 'HSET', ARGV[1], tag, entry)
+        or {i, raw, tag, count_nonempty()}
+    end
+  end
+end
+count_nonempty() -- for the notification
+return wrong_type_error or 0

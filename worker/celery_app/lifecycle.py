@@ -1,0 +1,57 @@
+"""What happens around a worker's run: its tuning at the start, the work beside its tasks, and its restart by SIGHUP."""
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from celery import platforms, signals
+from celery.apps import worker as celery_worker
+
+logger = logging.getLogger("orders.app")
+
+GARBAGE_THRESHOLD = 20_000
+"""Objects made before Python looks for cycles; its default is 700 (``gc.set_threshold``)."""
+
+
+def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Callable[[], object]) -> None:
+    """Have these called when a worker of this process is ready, and when it begins to shut down. A client that only
+    imports the app calls none of them."""
+
+    def start(**_: object) -> None:
+        for call in on_ready:
+            call()
+
+    def stop(**_: object) -> None:
+        on_shutdown()
+
+    signals.worker_ready.connect(start, weak=False)
+    signals.worker_shutting_down.connect(stop, weak=False)
+
+
+def freeze_startup_objects() -> None:
+    """Keep the garbage collector from looking again and again at the objects that a worker starts with, which stay.
+
+    Its youngest generation is made larger, because a command leaves some thousand short-lived objects and no cycle
+    worth a stop.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+def restart_on_sighup() -> None:
+    """Have SIGHUP start this program again with the arguments that the interpreter was given.
+
+    Celery restarts by ``sys.argv``, whose first word, under ``python -m celery``, is a file inside of Celery's own
+    package. Run as a program it finds that package's modules in the place of others, and ends with an ``ImportError``.
+    """
+    celery_worker._reload_current_worker = _restart  # noqa: SLF001 - Celery looks it up when SIGHUP comes
+
+
+def _restart() -> None:
+    command = [sys.executable, *sys.orig_argv[1:]]
+    logger.warning("asked by SIGHUP: starting again")
+    platforms.close_open_fds([sys.__stdin__, sys.__stdout__, sys.__stderr__])
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell

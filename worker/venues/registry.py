@@ -1,0 +1,82 @@
+"""The only list of venues: by name, how each is built, how it is read for a reconcile, and how it tells its time.
+
+The settings name the venues once more, because pydantic wants the words of ``ORDERS_ACCOUNTS__<ALIAS>__VENUE`` and the
+groups ``ORDERS_VENUES__<VENUE>__…`` as literals; a test compares both.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Reads, Venue
+from worker.venues.bitz import Bitz
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.everstrike.gets import Exchange
+from worker.venues.everstrike.queries import EverstrikeReads
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEndpoint:
+    """A public endpoint that answers ``GET`` with the venue's time."""
+
+    path: str
+    unix_ms: Callable[[Any], float]
+    """Reads the time from the decoded JSON body. Raises ValueError, LookupError or TypeError for any other body."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueEntry:
+    """One venue."""
+
+    build: Callable[[Iterable[str]], Venue]
+    """Takes the operator's patterns of further final refusals. Raises ValueError when one of them can't be used."""
+    reads: Callable[[Exchange], Reads] | None = None
+    """None where nothing shows what became of a command, so that no unknown can be reconciled."""
+    time: TimeEndpoint | None = None
+    """None where only the ``Date`` header of an answer tells the time."""
+    closed_since: str = ""
+    """When the exchange closed, in words; empty while it is open. Nobody answers at its own address then."""
+
+
+REGISTRY: Mapping[str, VenueEntry] = {
+    Everstrike.name: VenueEntry(
+        build=lambda refusals: Everstrike(refusals=refusals),
+        reads=EverstrikeReads,
+        time=TimeEndpoint("/time", lambda body: float(body["result"])),
+    ),
+    Bitz.name: VenueEntry(build=lambda refusals: Bitz(refusals=refusals), closed_since="October 2021"),
+}
+
+VENUES: Mapping[str, Venue] = {name: entry.build(()) for name, entry in REGISTRY.items()}
+"""The adapters without an operator's refusals: for everything but judging answers."""
+
+
+class AccountConfig(Protocol):
+    """An account's settings."""
+
+    @property
+    def venue(self) -> str:
+        """The name of a registered venue."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the venue is reached; empty for the venue's own address."""
+
+    @property
+    def api_key(self) -> "SecretStr":
+        """The key that a request names."""
+
+    @property
+    def secret_key(self) -> "SecretStr":
+        """The key that signs."""
+
+
+def account_of(alias: str, config: AccountConfig) -> Account:
+    """The account that these settings describe."""
+    url = config.base_url or VENUES[config.venue].base_url
+    keys = Credentials(config.api_key.get_secret_value(), config.secret_key.get_secret_value())
+    return Account(alias, config.venue, url.rstrip("/"), keys)
