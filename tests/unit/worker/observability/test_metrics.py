@@ -13,7 +13,7 @@ from worker.observability import catalogue
 from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
 from worker.observability.timed_ledger import TimedLedger
-from worker.settings import VENUES
+from worker.venues.registry import VENUES
 from worker.venues.http.base import Timing
 
 REF = CommandRef("id", "close", "main", "everstrike")
