@@ -44,60 +44,60 @@ class LogEvent:
 class LogObserver(Observer):
     """Writes a line for each event. ``attempt`` counts the attempts of all workers that have had the command."""
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:
         """Log the begin, which is the only line of a command whose worker dies in the middle of it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         event = "begin" if fence == 1 else "taken_over"
         wait_seconds = None if wait is None else round(wait, 3)
         executor_log.info(
-            LogEvent(event, {**_command_fields(subject), "attempt": attempt, "fence": fence, "waited": wait_seconds})
+            LogEvent(event, {**_command_fields(ref), "attempt": attempt, "fence": fence, "waited": wait_seconds})
         )
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """Log what an attempt proved and what follows from it."""
         if not executor_log.isEnabledFor(logging.INFO):
             return
         fields = {
-            **_command_fields(subject),
-            "attempt": tried.attempt,
-            "http_status": tried.http_status,
-            "proof": tried.proof,
-            "decision": tried.decision,
-            "latency": None if tried.latency is None else round(tried.latency, 4),
-            "signature_age": None if tried.signature_age is None else round(tried.signature_age, 4),
+            **_command_fields(ref),
+            "attempt": event.attempt,
+            "http_status": event.http_status,
+            "proof": event.proof,
+            "decision": event.decision,
+            "latency": None if event.latency is None else round(event.latency, 4),
+            "signature_age": None if event.signature_age is None else round(event.signature_age, 4),
         }
         executor_log.info(LogEvent("attempt", fields))
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """Log the wait before the next attempt."""
         executor_log.info(
-            LogEvent("waiting", {**_command_fields(subject), "attempt": attempt, "seconds": round(seconds, 3)}, because)
+            LogEvent("waiting", {**_command_fields(ref), "attempt": attempt, "seconds": round(seconds, 3)}, because)
         )
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """Log the end, as a warning where an operator has to act."""
-        fields = {**_command_fields(subject), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
+        fields = {**_command_fields(ref), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
         executor_log.log(level, LogEvent("end", fields))
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Log that the stored report was the answer and nothing was sent."""
-        ledger_log.info(LogEvent("replayed", {**_command_fields(subject), "outcome": outcome}))
+        ledger_log.info(LogEvent("replayed", {**_command_fields(ref), "outcome": outcome}))
 
-    def id_reused(self, subject: CommandRef) -> None:
+    def id_reused(self, ref: CommandRef) -> None:
         """Warn that the sender has to choose another id."""
         text = "the id belongs to a command with other arguments; nothing was sent, choose a new id"
-        ledger_log.warning(LogEvent("id_reused", _command_fields(subject), text))
+        ledger_log.warning(LogEvent("id_reused", _command_fields(ref), text))
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:
         """Warn that the command of a dead worker was ended."""
-        ledger_log.warning(LogEvent("orphaned", {**_command_fields(subject), "outcome": outcome}, message))
+        ledger_log.warning(LogEvent("orphaned", {**_command_fields(ref), "outcome": outcome}, message))
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
         """Log a bug in the worker."""
         executor_log.error(
-            LogEvent("fault", {**_command_fields(subject), "error": kind, "place": place}, "a fault in the worker")
+            LogEvent("fault", {**_command_fields(ref), "error": kind, "place": raised_at}, "a fault in the worker")
         )
 
 
@@ -111,5 +111,5 @@ def _format_value(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 
-def _command_fields(subject: CommandRef) -> dict[str, Any]:
-    return {"command_id": subject.command_id, "command": subject.command, "account": subject.account}
+def _command_fields(ref: CommandRef) -> dict[str, Any]:
+    return {"command_id": ref.command_id, "command": ref.command, "account": ref.account}

@@ -99,50 +99,50 @@ class Metrics(Observer):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def redelivered(self, subject: CommandRef) -> None:
+    def redelivered(self, ref: CommandRef) -> None:
         """Count the event; the catalogue describes each metric, here and below."""
-        self._count(catalogue.REDELIVERED, subject.command)
+        self._count(catalogue.REDELIVERED, ref.command)
 
-    def began(self, subject: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
+    def began(self, ref: CommandRef, wait: float | None, fence: int, attempt: int) -> None:  # noqa: ARG002, D102
         if fence > 1:
             # Its wait is the time lost by a dead worker, and not that in the queue.
-            self._count(catalogue.TAKEN_OVER, subject.command, self._account(subject.account))
+            self._count(catalogue.TAKEN_OVER, ref.command, self._account(ref.account))
         elif wait is not None:
-            self._queue_wait(subject.command).observe(max(0.0, wait))
+            self._queue_wait(ref.command).observe(max(0.0, wait))
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:  # noqa: D102
-        command, venue = subject.command, subject.venue
-        self._attempts(command, self._account(subject.account), venue, tried.proof, tried.decision).inc()
-        status = str(tried.http_status) if tried.http_status is not None else "lost" if tried.left else "unsent"
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:  # noqa: D102
+        command, venue = ref.command, ref.venue
+        self._attempts(command, self._account(ref.account), venue, event.proof, event.decision).inc()
+        status = str(event.http_status) if event.http_status is not None else "lost" if event.left else "unsent"
         self._answers(command, venue, status).inc()
-        if tried.signature_age is not None and tried.latency is not None:
-            self._signature_age(venue).observe(tried.signature_age)
-            self._latency(command, venue).observe(tried.latency)
-        latency_seconds = tried.latency or 0.0
-        if tried.venue_date and tried.answered_at is not None and latency_seconds <= MAX_CLOCK_LATENCY_SECONDS:
-            self._compare_clocks(subject, tried.venue_date, tried.answered_at - latency_seconds / 2)
+        if event.signature_age is not None and event.latency is not None:
+            self._signature_age(venue).observe(event.signature_age)
+            self._latency(command, venue).observe(event.latency)
+        latency_seconds = event.latency or 0.0
+        if event.venue_date and event.answered_at is not None and latency_seconds <= MAX_CLOCK_LATENCY_SECONDS:
+            self._compare_clocks(ref, event.venue_date, event.answered_at - latency_seconds / 2)
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
-        self._count(catalogue.RETRIES, subject.command, self._account(subject.account), subject.venue)
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.RETRIES, ref.command, self._account(ref.account), ref.venue)
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:  # noqa: D102
-        account = self._account(subject.account)
-        self._commands(subject.command, account, subject.venue or OTHER, end.outcome, end.reason).inc()
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
+        account = self._account(ref.account)
+        self._commands(ref.command, account, ref.venue or OTHER, end.outcome, end.reason).inc()
         if end.enqueued_at and end.finished_at:
             seconds = max(0, end.finished_at - end.enqueued_at) / 1000
-            self._report_time(subject.command, end.outcome).observe(seconds)
+            self._report_time(ref.command, end.outcome).observe(seconds)
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:  # noqa: ARG002, D102
-        self._count(catalogue.REPLAYS, subject.command, self._account(subject.account))
+    def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.REPLAYS, ref.command, self._account(ref.account))
 
-    def id_reused(self, subject: CommandRef) -> None:  # noqa: D102
-        self._count(catalogue.IDS_REUSED, subject.command, self._account(subject.account))
+    def id_reused(self, ref: CommandRef) -> None:  # noqa: D102
+        self._count(catalogue.IDS_REUSED, ref.command, self._account(ref.account))
 
-    def orphaned(self, subject: CommandRef, outcome: str, message: str) -> None:  # noqa: ARG002, D102
-        self._count(catalogue.ORPHANED, subject.command, self._account(subject.account), outcome)
+    def orphaned(self, ref: CommandRef, outcome: str, message: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.ORPHANED, ref.command, self._account(ref.account), outcome)
 
-    def fault(self, subject: CommandRef, kind: str, place: str) -> None:  # noqa: ARG002, D102
-        self._count(catalogue.FAULTS, subject.command)
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.FAULTS, ref.command)
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
@@ -163,7 +163,7 @@ class Metrics(Observer):
 
     # -- clocks ------------------------------------------------------------------------------------------------------
 
-    def _compare_clocks(self, subject: CommandRef, date: str, local_time: float) -> None:
+    def _compare_clocks(self, ref: CommandRef, date: str, local_time: float) -> None:
         """Set the offset of this machine's clock from the venue's.
 
         ``local_time`` is our time (UNIX seconds) at about the moment when the venue wrote ``date``, which has whole
@@ -171,13 +171,11 @@ class Metrics(Observer):
         reach a venue at two addresses.
         """
         now = time.monotonic()
-        if now < self._next_clock.get(subject.account, 0.0):
+        if now < self._next_clock.get(ref.account, 0.0):
             return
-        self._next_clock[subject.account] = now + CLOCK_INTERVAL_SECONDS
+        self._next_clock[ref.account] = now + CLOCK_INTERVAL_SECONDS
         try:
             venue_time = parsedate_to_datetime(date).timestamp() + 0.5
         except (ValueError, TypeError):
             return
-        self._child_of[catalogue.VENUE_OFFSET.name](self._account(subject.account), subject.venue).set(
-            local_time - venue_time
-        )
+        self._child_of[catalogue.VENUE_OFFSET.name](self._account(ref.account), ref.venue).set(local_time - venue_time)

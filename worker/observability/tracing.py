@@ -58,44 +58,44 @@ class Traces(Observer):
         )
         return Execution(span, context.attach(trace.set_span_in_context(span)))
 
-    def attempted(self, subject: CommandRef, tried: AttemptEvent) -> None:
+    def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """Record a span from the request's first byte to its answer."""
         ended = time.time_ns()
         span = self._tracer.start_span(
-            f"attempt {subject.venue}",
+            f"attempt {ref.venue}",
             kind=trace.SpanKind.CLIENT,
-            start_time=ended - int((tried.latency or 0.0) * 1e9),
+            start_time=ended - int((event.latency or 0.0) * 1e9),
             attributes={
-                **_attributes(subject),
-                "orders.attempt": tried.attempt,
-                "orders.proof": tried.proof,
-                "orders.decision": tried.decision,
-                "orders.left": tried.left,
+                **_attributes(ref),
+                "orders.attempt": event.attempt,
+                "orders.proof": event.proof,
+                "orders.decision": event.decision,
+                "orders.left": event.left,
             },
         )
-        if tried.http_status is not None:
-            span.set_attribute("http.response.status_code", tried.http_status)
-        if tried.signature_age is not None:
-            span.set_attribute("orders.signature_age", tried.signature_age)
-        if tried.proof not in ("executed", "refused"):
-            span.set_status(trace.StatusCode.ERROR, tried.proof)
+        if event.http_status is not None:
+            span.set_attribute("http.response.status_code", event.http_status)
+        if event.signature_age is not None:
+            span.set_attribute("orders.signature_age", event.signature_age)
+        if event.proof not in ("executed", "refused"):
+            span.set_status(trace.StatusCode.ERROR, event.proof)
         span.end(ended)
 
-    def waits(self, subject: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
+    def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002
         """Add an event to the execution's span."""
         trace.get_current_span().add_event("waiting", {"orders.attempt": attempt, "orders.seconds": seconds})
 
-    def ended(self, subject: CommandRef, end: EndEvent) -> None:
+    def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """Set outcome and reason on the execution's span."""
         span = trace.get_current_span()
-        span.set_attributes({**_attributes(subject), "orders.outcome": end.outcome, "orders.reason": end.reason})
+        span.set_attributes({**_attributes(ref), "orders.outcome": end.outcome, "orders.reason": end.reason})
         if end.outcome == "unknown":
             span.set_status(trace.StatusCode.ERROR, end.reason)
 
-    def replayed(self, subject: CommandRef, outcome: str) -> None:
+    def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Set the outcome of the stored report on the execution's span."""
         trace.get_current_span().set_attributes(
-            {**_attributes(subject), "orders.outcome": outcome, "orders.replayed": True}
+            {**_attributes(ref), "orders.outcome": outcome, "orders.replayed": True}
         )
 
     def close(self) -> None:
@@ -118,5 +118,5 @@ class Execution:
         self._span.end()
 
 
-def _attributes(subject: CommandRef) -> dict[str, str]:
-    return {"orders.command": subject.command, "orders.account": subject.account, "orders.venue": subject.venue}
+def _attributes(ref: CommandRef) -> dict[str, str]:
+    return {"orders.command": ref.command, "orders.account": ref.account, "orders.venue": ref.venue}
