@@ -178,10 +178,6 @@ class Channel:
             raise PreconditionFailed("other arguments")
         return queue, 0, 0
 
-    def prepare_queue_arguments(self, arguments: Any, **_: Any) -> Any:
-        """None of ours."""
-        return arguments
-
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: self if name == "channel" else None
 
