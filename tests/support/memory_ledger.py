@@ -1,4 +1,4 @@
-"""The ledger's in-memory twin, for tests and simulations: same moves, same answers as the real one."""
+"""A ledger in this process's memory, for tests and simulations: its moves and answers are those of the real one."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -42,20 +42,20 @@ def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
 
 
 def _account_digest(claim: Claim, known: _Entry | None) -> str:
-    """Where it is sent, by this owner and those before."""
+    """Which account it is sent to, by this owner and those before; see :class:`worker.ledger.base.Record`."""
     if known is None or known.record.account_digest == claim.account_digest:
         return claim.account_digest
     return "*" if known.record.account_digest else ""
 
 
 def _end_state(report: Report) -> State:
-    # What can't be written down can't be settled with: the real one stores it as JSON.
+    # The real ledger stores the report as JSON: what JSON can't hold must fail here as well.
     Report.model_validate_json(report.model_dump_json())
     return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
 
 
 class MemoryLedger:
-    """The ledger's twin in this process's memory, for tests and simulations: same moves, same answers."""
+    """See :class:`worker.ledger.base.Ledger` for what each method promises."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -66,7 +66,7 @@ class MemoryLedger:
         """By scope, ``<account or *>/<command or *>``."""
 
     def forget(self, command_id: str) -> None:
-        """As a server does that is restarted without its last writes."""
+        """Lose a record, as a server does that is restarted without its last writes."""
         with self._lock:
             self._entries.pop(command_id, None)
 

@@ -40,6 +40,9 @@ WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
 POSITIONS = {"account": "main"}
 
 Ended = tuple[str, str, int]
+CRASHED: Ended = ("unknown", "crashed", 1)
+ACCEPTED_AT_ONCE: Ended = ("accepted", "ok", 1)
+ACCEPTED_AT_LAST: Ended = ("accepted", "ok", 2)
 
 
 class Dead(BaseException):

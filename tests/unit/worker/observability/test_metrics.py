@@ -13,8 +13,8 @@ from worker.observability import catalogue
 from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
 from worker.observability.timed_ledger import TimedLedger
-from worker.venues.registry import VENUES
 from worker.venues.http.base import Timing
+from worker.venues.registry import VENUES
 
 REF = CommandRef("id", "close", "main", "everstrike")
 ACCEPTED_EVENT = AttemptEvent(1, "executed", "accept", 200, True, 0.0, 0.1, 1010.0, "Thu, 01 Jan 1970 00:16:40 GMT")

@@ -2,29 +2,31 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import count
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
 
 import pytest
 
 from producers.commands import Cancel, Close, Command, Withdraw
+from tests.unit.worker.venues.everstrike.fake_venue import (
+    ACCOUNT,
+    LISTS,
+    NO_ORDER,
+    STATS,
+    T0,
+    WINDOW,
+    FakeVenue,
+    no,
+    yes,
+)
 from worker.reconciliation.matching import match
-from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.lists import LIMIT
-from worker.venues.everstrike.queries import EverstrikeReads
 from worker.venues.http.base import NoResponse, Response, Timing
 from worker.venues.records import VenueSnapshot, Window
 
-if TYPE_CHECKING:
-    import requests
-
-T0 = 1_800_000_000_000
-WINDOW = Window(T0, T0 + 20_000, T0 + 80_000)
 LATER = Window(T0 + 500_000, T0 + 520_000, T0 + 580_000)
 PAIR, OTHER_PAIR = "USD_BTC_PERP", "USD_ETH_PERP"
 PAIRS = [f"USD_{name}_PERP" for name in ("BTC", "ETH", "SOL", "XRP", "ADA")]
@@ -34,7 +36,6 @@ STOP = CLOSE.model_copy(update={"trigger_price": Decimal(90)})
 CLOSES = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in PAIRS]
 WITHDRAW = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xAbC")
 CANCEL = Cancel(account="main", order_id="o")
-ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 LISTED = {
     "id": "o",
     "pair": PAIR,
@@ -47,8 +48,6 @@ LISTED = {
     "reduce_only": True,
 }
 FILLED = {"id": "f", "order_id": "o", "pair": PAIR, "time": T0 + 100}
-STATS = {"stats": {"size": 0.5, "direction": "BUY"}}
-LISTS = ("orders", "completed_orders", "active_orders", "fills", "triggers")
 IN_THE_RANGE = {"start": str(T0), "end": str(T0 + 80_000), "limit": str(LIMIT)}
 NO_ANSWER = NoResponse(left=True, message="no answer in time")
 
@@ -58,65 +57,10 @@ def cancels(*order_ids: str) -> list[tuple[Command, Window]]:
     return [(Cancel(account="main", order_id=each), WINDOW) for each in order_ids]
 
 
-def yes(result: Any, headers: dict[str, str] | None = None, **beside: Any) -> Response:
-    """As the venue says yes."""
-    return Response(200, json.dumps({"code": 200, "msg": None, "result": result, **beside}).encode(), headers or {})
-
-
-def no(code: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    """As the venue says no."""
-    return Response(503, json.dumps({"code": code, "msg": message, "result": {}}).encode(), headers or {})
-
-
-NO_ORDER = no(503, "The order was not found")
-
-
-class FakeVenue:
-    """A venue that answers each path with a fixed result, response or function, and records the requests."""
-
-    def __init__(self, **answers: Any) -> None:
-        empty: dict[str, Any] = dict.fromkeys((*LISTS, "withdrawals"), ())
-        self.answers = {**empty, "position": STATS, "time": T0, **answers}
-        self.requests: list[requests.PreparedRequest] = []
-        self.waited: list[float] = []
-        self.reads = EverstrikeReads(self, self.waited.append)
-
-    def __call__(self, base_url: str, prepare: Callable[[], Any]) -> Response | NoResponse:
-        """As the transport."""
-        self.requests.append(prepare())
-        answer = self.answers.get(self.paths[-1])
-        answer = answer() if callable(answer) else answer
-        if isinstance(answer, Response | NoResponse):
-            return answer
-        return NO_ORDER if answer is None else yes(answer)
-
-    @property
-    def paths(self) -> list[str]:
-        """The paths of the requests."""
-        return [str(urlsplit(request.url).path)[1:] for request in self.requests]
-
-    def asked(self, number: int) -> dict[str, str]:
-        """The query of a request."""
-        return dict(parse_qsl(str(urlsplit(self.requests[number].url).query)))
-
-    def look_for(self, *wanted: tuple[Command, Window]) -> list[VenueSnapshot]:
-        """What one visit reads for each of these."""
-        visit = self.reads.visit(ACCOUNT)
-        visit.read(wanted)
-        return [visit.look(*each) for each in wanted]
-
-    def look(self, command: Command) -> VenueSnapshot:
-        """What one visit reads for this command."""
-        return self.look_for((command, WINDOW))[0]
-
-    def finding(self, command: Command) -> str:
-        """What that proves."""
-        return match(command, WINDOW, self.look(command)).finding.value
-
-
 def test_reading_for_a_close() -> None:
-    """Every list, for the pair and the time, with the key and no signature."""
-    venue = FakeVenue(orders=[LISTED], fills=[FILLED])
+    """Every list, for the pair and the time, with the key and no signature; an order may be nested, as the venue's own
+    client expects it."""
+    venue = FakeVenue(orders=[{"order": LISTED}], fills=[FILLED])
     snapshot = venue.look(CLOSE)
     assert ([each.id for each in snapshot.orders], snapshot.problems) == (["o"], ())
     assert match(CLOSE, WINDOW, snapshot).finding.value == "found"
@@ -152,11 +96,6 @@ def test_an_order_of_before_explains_its_fill() -> None:
     """A fill of now may be of an order that rested for a week: it is looked up."""
     assert FakeVenue(fills=[FILLED], order={**LISTED, "time": T0 - 604_800_000}).finding(CLOSE) == "absent"
     assert FakeVenue(fills=[FILLED]).finding(CLOSE) == "ambiguous"
-
-
-def test_a_nested_order_is_read() -> None:
-    """As the venue's own client expects it."""
-    assert FakeVenue(orders=[{"order": LISTED}]).look(CLOSE).orders[0].id == "o"
 
 
 def test_the_venues_clock() -> None:
@@ -195,21 +134,23 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(
-    ("path", "case"),
-    # Of a fill no quantity is read.
-    [(path, case) for path in LISTS for case in UNREADABLE if (path, case) != ("fills", "a quantity in words")],
+    ("path", "answer"),
+    [
+        *(
+            pytest.param(path, answer, id=f"{path}: {case}")
+            for path in LISTS
+            for case, answer in UNREADABLE.items()
+            if (path, case) != ("fills", "a quantity in words")  # no quantity is read of a fill
+        ),
+        pytest.param("position", {**STATS, "pair": OTHER_PAIR}, id="position: another pair"),
+        pytest.param("position", {"stats": {"size": 1, "direction": "UP"}}, id="position: neither long nor short"),
+    ],
 )
-def test_what_can_not_be_read_whole_proves_nothing(path: str, case: str) -> None:
+def test_what_can_not_be_read_whole_proves_nothing(path: str, answer: Any) -> None:
     """Whatever the other lists say."""
-    snapshot = FakeVenue(**{path: UNREADABLE[case]}).look(CLOSE)
+    snapshot = FakeVenue(**{path: answer}).look(CLOSE)
     assert f"/{path}" in snapshot.problems[0]
     assert match(CLOSE, WINDOW, snapshot).finding.value == "unreadable"
-
-
-@pytest.mark.parametrize("position", [{**STATS, "pair": OTHER_PAIR}, {"stats": {"size": 1, "direction": "UP"}}])
-def test_a_position_that_is_not_the_pairs_proves_nothing(position: Any) -> None:
-    """Or that is neither long nor short."""
-    assert "/position" in FakeVenue(position=position).look(CLOSE).problems[0]
 
 
 @pytest.mark.parametrize("key", [b"key-of-main", b"key\\u002dof-main"])
@@ -225,12 +166,9 @@ def test_an_old_order_proves_nothing_of_a_cancel() -> None:
         assert "may be older than the question" in FakeVenue(order=yes(LISTED, headers)).look(CANCEL).problems[0]
     assert FakeVenue(order=replace(NO_ORDER, headers={"Age": "600"})).look(CANCEL).problems
     assert FakeVenue(order=NO_ORDER).look(CANCEL) == VenueSnapshot()
-
-
-@pytest.mark.parametrize("body", [b"The order was not found", b'{"code":404,"msg":"The order was not found"}'])
-def test_only_the_venue_says_that_there_is_no_such_order(body: bytes) -> None:
-    """What stands before it knows no orders."""
-    assert FakeVenue(order=Response(503, body)).look(CANCEL).problems
+    # Only the venue says that there is no such order: what stands before it knows no orders.
+    for body in (b"The order was not found", b'{"code":404,"msg":"The order was not found"}'):
+        assert FakeVenue(order=Response(503, body)).look(CANCEL).problems
 
 
 @pytest.mark.parametrize(
@@ -247,12 +185,6 @@ def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool)
     assert visit.time() == T0
     visit.read([(CANCEL, WINDOW)])
     assert (visit.look(CANCEL, WINDOW).problems == ()) is read
-
-
-def test_a_read_that_failed_is_tried_once_more() -> None:
-    """All unknowns of an account depend on it."""
-    answers = iter([NO_ANSWER, yes([])])
-    assert FakeVenue(fills=lambda: next(answers)).look(CLOSE).problems == ()
 
 
 def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
@@ -275,7 +207,10 @@ def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
 
 
 def test_a_visit_waits_as_long_as_the_venue_asks_for() -> None:
-    """A second where it does not say, and not for ever."""
+    """A second where it does not say, and not for ever. A read that failed is tried once more, for all unknowns of an
+    account depend on it."""
+    failed = iter([NO_ANSWER, yes([])])
+    assert FakeVenue(fills=lambda: next(failed)).look(CLOSE).problems == ()
     answers = [Response(429, b"", {"Retry-After": "2"}), Response(429, b""), yes([])]
     patient = FakeVenue(active_orders=lambda: answers.pop(0))
     assert patient.look(CLOSE).problems == ()
@@ -321,10 +256,7 @@ def test_of_many_orders_the_list_is_read_first() -> None:
     wanted = [*(str(row["id"]) for row in listed), "old"]
     assert [each.orders[0].id for each in venue.look_for(*cancels(*wanted))] == wanted
     assert Counter(venue.paths) == {"orders": 2, "order": 1}
-
-
-def test_a_list_that_can_not_be_read_costs_no_cancel_its_answer() -> None:
-    """Each order is asked for by itself then."""
+    # A list that can't be read costs no cancel its answer: each order is asked for by itself then.
     numbers = count()
     venue = FakeVenue(orders=Response(503, b""), order=lambda: yes({**LISTED, "id": str(next(numbers))}))
     assert {len(each.orders) for each in venue.look_for(*cancels(*"01234567"))} == {1}
