@@ -8,13 +8,11 @@ import heapq
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 END_MS = 4 * 3_600_000
 """Virtual time after which a run counts as stuck."""
-THREADS = ThreadPoolExecutor(1000)
-"""They are reused, because starting a thread costs more than the rest of a run."""
 
 
 class Killed(BaseException):
@@ -88,6 +86,7 @@ class Scheduler:
         self._counter = 0
         self._all_done = threading.Semaphore(0)
         self._trace = trace
+        self._error: Exception | None = None
 
     def at(self, when: float, do: Callable[[], None]) -> None:
         """Call a function at a time; it must not wait for anything."""
@@ -103,10 +102,16 @@ class Scheduler:
             self._trace(f"{self.now:.0f} {self.current.name if self.current else '-':12} {text}")
 
     def run(self) -> None:
-        """Run until nothing is left to do."""
+        """Run until nothing is left to do.
+
+        Raises:
+            Exception: a task raised it.
+        """
         self._hand_to(self._pick())
         self._all_done.acquire()
         self.current = None
+        if self._error:
+            raise self._error
 
     def point(self, label: str, wait_ms: float = 0.0) -> None:
         """A point of the running task at which others may run, time may pass, and its process may freeze or die.
@@ -157,7 +162,7 @@ class Scheduler:
     def _pick(self) -> Task | None:
         while True:
             while self._events and self._events[0][0] <= self.now:
-                heapq.heappop(self._events)[2]()
+                self._guarded(heapq.heappop(self._events)[2])
             ready = [task for task in self.tasks if task.ready_at <= self.now]
             if ready:
                 if self.current in ready and self.random.random() < self.chances.stay:
@@ -168,10 +173,24 @@ class Scheduler:
                 return None
             self.now = min(times)
             if self.now > self._end and not self.stuck:
-                self.stuck = True
-                self._events.clear()
-                for task in self.tasks:
-                    task.wake = task.process.frozen_until = 0
+                self._stop()
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        """The function's result. After an error, which :meth:`run` raises, nothing goes on."""
+        try:
+            return call()
+        except Killed:
+            return None
+        except Exception as error:  # noqa: BLE001
+            self._error = error
+            self._stop()
+
+    def _stop(self) -> None:
+        """End all tasks."""
+        self.stuck = True
+        self._events.clear()
+        for task in self.tasks:
+            task.wake = task.process.frozen_until = 0
 
     def _hand_to(self, task: Task | None) -> None:
         if task is None:
@@ -180,17 +199,13 @@ class Scheduler:
             task.baton.release()
         else:
             task.baton = threading.Semaphore(0)
-            THREADS.submit(self._carry, task)
+            threading.Thread(target=self._carry, args=(task,), daemon=True).start()
 
     def _carry(self, task: Task) -> None:
         """Run a task from its first step to its last."""
         self.current = task
-        acknowledged = False
-        try:
-            if not (task.process.dead or self.stuck):
-                acknowledged = task.run()
-        except Killed:
-            pass
+        ended = task.process.dead or self.stuck
+        acknowledged = not ended and self._guarded(task.run)
         if not acknowledged and not self.stuck:
             task.again()
         self.tasks.remove(task)

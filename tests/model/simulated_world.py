@@ -81,9 +81,11 @@ class World:
         before, level = random.getstate(), logger.level
         random.seed(self.seed)  # tenacity's jitter
         logger.setLevel(logging.CRITICAL + 1)  # the executor's lines are many, and none is looked at here
-        scheduler.run()
-        random.setstate(before)
-        logger.setLevel(level)
+        try:
+            scheduler.run()
+        finally:
+            random.setstate(before)
+            logger.setLevel(level)
         for command in run.commands:
             record = self.ledger.read(command.command_id)
             run.stored[command.command_id] = record.report if record else None
