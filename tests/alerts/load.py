@@ -14,15 +14,15 @@ PAIR = "USD_BTC_PERP"
 class Load:
     """Sends so many commands a second, of every kind, until it is stopped; a broker that is away gets none."""
 
-    def __init__(self, bed: Stack, rate: float = 20.0) -> None:
-        self._bed = bed
-        self._pause = 1 / rate
+    def __init__(self, stack: Stack, rate: float = 20.0) -> None:
+        self._stack = stack
+        self._pause_seconds = 1 / rate
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="load")
         self.sent = 0
 
     def _run(self) -> None:
-        while not self._over.wait(self._pause):
+        while not self._over.wait(self._pause_seconds):
             try:
                 self._send(self.sent)
                 self.sent += 1
@@ -31,13 +31,13 @@ class Load:
 
     def _send(self, number: int) -> None:
         if number % 5 == 1:
-            self._bed.send("orders.positions", account="main")
+            self._stack.send("orders.positions", account="main")
         elif number % 10 == 2:
-            self._bed.send("orders.cancel", account="main", order_id=f"none-{number}")
+            self._stack.send("orders.cancel", account="main", order_id=f"none-{number}")
         elif number % 10 == 3:
-            self._bed.send("orders.withdraw", account="main", asset="ETH", qty="0.0001", address="0xabc")
+            self._stack.send("orders.withdraw", account="main", asset="ETH", qty="0.0001", address="0xabc")
         else:
-            self._bed.send("orders.close", account="main", pair=PAIR, qty="0.001")
+            self._stack.send("orders.close", account="main", pair=PAIR, qty="0.001")
 
     def __enter__(self) -> Self:
         self._thread.start()
