@@ -85,9 +85,9 @@ class HttpNode(ProcessNode):
 class Prometheus(HttpNode):
     """Prometheus over the workers that name themselves in a folder."""
 
-    def __init__(self, folder: Path, targets: Path, alertmanager: int | None, every: str = "1s") -> None:
+    def __init__(self, folder: Path, targets: Path, alertmanager: int | None) -> None:
         config = read(COMPOSE / "prometheus" / "prometheus.yaml")
-        config["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": "1s"}
+        config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s")
         (orders,) = (job for job in config["scrape_configs"] if job["job_name"] == "orders")
         # Found by files here and by DNS there; everything else of the job stays.
         del orders["dns_sd_configs"]
@@ -112,10 +112,10 @@ class Prometheus(HttpNode):
             "--log.level=warn",
         ]
 
-    def series(self, expression: str, seconds: float, step: float = 1.0) -> list[dict[str, Any]]:
+    def series(self, expression: str, seconds: float) -> list[dict[str, Any]]:
         """The series of an expression over the last seconds."""
         now = time.time()
-        times = {"start": f"{now - seconds:.3f}", "end": f"{now:.3f}", "step": f"{step:g}"}
+        times = {"start": f"{now - seconds:.3f}", "end": f"{now:.3f}", "step": "1"}
         return list(self.ask("query_range", query=expression, **times)["result"])
 
     def firing(self) -> set[str]:

@@ -17,6 +17,7 @@ import pytest
 from producers.intents import Intent, write_intents
 from tests.alerts.load import PAIR, Load
 from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Prometheus, Webhook, metrics_into, program, read
+from tests.support.node import running
 from tests.support.stack import Stack, accounts
 from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
@@ -76,22 +77,17 @@ def story(
     require_service(programs, all(map(program, ("prometheus", "alertmanager"))))
     folder = tmp_path_factory.mktemp("alerts")
     targets = folder / "targets"
-    with ExitStack() as running:
+    with ExitStack() as exits:
         late_account = accounts({"late": ("everstrike", *LATE_KEYS, simulator.url)})
         stack = make_bed(started=0, **late_account, **metrics_into(targets), ORDERS_LEDGER__INTENT_SECONDS="1")
         proxy = FaultyProxy(stack.broker_url)
-        running.callback(proxy.close)
+        exits.callback(proxy.close)
         environment = stack.worker.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{proxy.port}/2"}
         workers = [FaultyWorker(folder / name, environment, ("-Q", QUEUES)) for name in ("one", "two")]
-        webhook = running.enter_context(Webhook())
+        webhook = exits.enter_context(Webhook())
         alertmanager = Alertmanager(folder, webhook.url)
         prometheus = Prometheus(folder, targets, alertmanager.port)
-        nodes = (alertmanager, prometheus, *workers)
-        for node in nodes:
-            running.callback(node.teardown)
-            node.start()
-        for node in nodes:
-            node.ready()
+        exits.enter_context(running(alertmanager, prometheus, *workers))
         told = Story(stack, prometheus, webhook, workers, proxy, [])
         tell(told)
         yield told

@@ -17,6 +17,7 @@ from celery import Celery
 
 from tests.browser.conftest import Visitor
 from tests.support.flower import PASSWORD, USER, FlowerNode
+from tests.support.node import running
 from tests.support.servers import Server
 from tests.support.stack import accounts, foreign_app
 from tests.support.waiting import until
@@ -58,23 +59,19 @@ class FlowerStack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlowerStack]:
     """Everything, started once."""
     folder = tmp_path_factory.mktemp("flower")
-    with ExitStack() as running:
-        simulator = running.enter_context(SimulatorServer())
+    with ExitStack() as exits:
+        simulator = exits.enter_context(SimulatorServer())
         simulator.control.account("everstrike", API_KEY, SECRET_KEY)
         simulator.control.balance(API_KEY, "ETH", "1000")
         server = Server("--requirepass", SERVER_PASSWORD)
         server.connection_options = {"password": SERVER_PASSWORD}
-        running.enter_context(server)
+        exits.enter_context(server)
         url = server.url().replace("://", f"://:{SERVER_PASSWORD}@")
         settings = accounts({"main": ("everstrike", API_KEY, SECRET_KEY, simulator.url)})
         settings |= {**QUICK, "ORDERS_REDIS_URL": url, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "30"}
         worker = WorkerNode(folder, settings)
         flowers = [FlowerNode(folder, {"ORDERS_REDIS_URL": url}, more) for more in ([], ["--read_only=False"])]
-        for node in (worker, *flowers):
-            running.callback(node.teardown)
-            node.start()
-        for node in (worker, *flowers):
-            node.ready()
+        exits.enter_context(running(worker, *flowers))
         for flower in flowers:
             flower.sees(worker.node_name)
         app = foreign_app(f"{url}/0", f"{url}/1")

@@ -14,6 +14,7 @@ from tests.alerts.load import Load
 from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.browser.conftest import Visitor
 from tests.integration.conftest import make_bed, simulator
+from tests.support.node import running
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
@@ -61,15 +62,9 @@ def watched(
     targets = folder / "targets"
     stack = make_bed(workers=2, started=2, **metrics_into(targets))
     stack.venue.reset()
-    prometheus = Prometheus(folder, targets, None)
-    prometheus.start()
-    try:
-        prometheus.ready()
-        with Load(stack):
-            until(lambda: prometheus.series(EXPRESSION, 20), "the load, scraped")
-            yield Watched(stack, prometheus)
-    finally:
-        prometheus.teardown()
+    with running(Prometheus(folder, targets, None)) as (prometheus,), Load(stack):
+        until(lambda: prometheus.series(EXPRESSION, 20), "the load, scraped")
+        yield Watched(stack, prometheus)
 
 
 def test_every_worker_is_scraped(watched: Watched, visitor: Visitor) -> None:

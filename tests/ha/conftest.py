@@ -13,6 +13,7 @@ import pytest
 from producers.client import OrderClient, Sent
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
+from tests.support.node import running
 from tests.support.stack import demo_accounts
 from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
@@ -68,9 +69,7 @@ def make_worker(simulator: SimulatorServer, tmp_path: Path) -> Iterator[MakeWork
 
         def make(*options: str, **settings: str) -> WorkerNode:
             node = WorkerNode(tmp_path / "nodes", {**PATIENT, **demo_accounts(simulator.url), **settings}, options)
-            made.callback(node.teardown)
-            node.start()
-            node.ready()
+            made.enter_context(running(node))
             return node
 
         yield make

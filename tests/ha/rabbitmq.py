@@ -94,12 +94,12 @@ class RabbitNode(ProcessNode):
             self._mapper.start()
         super().start()
 
-    def kill(self, signal: str | int = signals.SIGKILL) -> None:
+    def _signal(self, number: signals.Signals) -> None:
         """Send a signal to the shell and to the virtual machine at once."""
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signals.Signals[signal] if isinstance(signal, str) else signal)
-        super().kill(signal)
+                process.send_signal(number)
+        super()._signal(number)
 
     def teardown(self) -> None:
         """End the broker and its port mapper."""

@@ -17,6 +17,7 @@ from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker, executed, withdrawal
 from tests.ha.rabbitmq import RabbitNode, installed
 from tests.support.certificates import CertificateAuthority
+from tests.support.node import running
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
@@ -53,13 +54,8 @@ def rabbit(
     own = authorities.ours.issue("rabbit")
     files = {"cacertfile": authorities.ours.certificate, "certfile": own.certificate, "keyfile": own.key}
     tls = [f"ssl_options.{name} = {path}" for name, path in files.items()]
-    node = RabbitNode(tmp_path_factory.mktemp("rabbit"), tls)
-    try:
-        node.start()
-        node.ready()
+    with running(RabbitNode(tmp_path_factory.mktemp("rabbit"), tls)) as (node,):
         yield node
-    finally:
-        node.teardown()
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from tests.ha.conftest import MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SentinelCluster
 from tests.support.certificates import Certificate, CertificateAuthority
 from tests.support.flower import FlowerNode
+from tests.support.node import running
 from tests.support.servers import Server, option_words
 from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
@@ -105,18 +106,13 @@ def test_a_command_goes_the_whole_way(
     """Worker, client, doctor and Flower, with a server that wants to see a certificate of each."""
     url = url_of(serve(certificates.server, "yes"), certificates.ca.certificate, certificates.client)
     worker = make_worker(ORDERS_REDIS_URL=url)
-    flower = FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})
-    flower.start()
-    try:
-        with OrderClient(QueueSettings(redis_url=url)) as client:
-            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
-        code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
-        assert "answers" in output.decode(), (code, output.decode())
-        flower.ready()
+    with OrderClient(QueueSettings(redis_url=url)) as client:
+        assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+    code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
+    assert "answers" in output.decode(), (code, output.decode())
+    with running(FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})) as (flower,):
         flower.sees(worker.node_name)
         assert "orders.withdraw" in flower.get("/api/queues/length").text
-    finally:
-        flower.teardown()
 
 
 def _ping(connection: Any) -> bool:
