@@ -65,11 +65,11 @@ class HttpNode(ProcessNode):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The program's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Whether the program says that it is ready."""
         try:
             return requests.get(f"{self.url}/-/ready", timeout=2).ok
         except requests.RequestException:

@@ -41,7 +41,7 @@ def request(url: str, login: str = "", method: str = "GET") -> tuple[int, str]:
 
 
 def containers_are_confined(project: ComposeProject, outcome: Outcome) -> None:
-    """No root, nothing writable, no capability, bounded, and published on the loopback address alone."""
+    """No service runs as root, writes to its image, has a capability or is unbounded; all publish on loopback alone."""
     for service in SERVICES:
         wrong = _not_confined(project.containers(service)[0].attrs)
         outcome.check(service, not wrong, "no root, read-only, no capabilities, limits, bounded logs", "; ".join(wrong))
@@ -120,7 +120,7 @@ def logins_are_confined(project: ComposeProject, outcome: Outcome) -> None:
 
 
 def no_login_was_refused(project: ComposeProject, outcome: Outcome) -> None:
-    """Nobody was refused anything that it needed, in all that happened."""
+    """The server refused no login anything that it needed, in all that happened."""
     entries = json.loads(project.ask_server("admin", "--json", "ACL", "LOG", "20"))
     rows = [each if isinstance(each, dict) else dict(zip(each[::2], each[1::2], strict=True)) for each in entries]
     said = {f"{row['username']}: {row['reason']} {row['object']}" for row in rows if row["object"] != "acl|getuser"}
@@ -128,7 +128,7 @@ def no_login_was_refused(project: ComposeProject, outcome: Outcome) -> None:
 
 
 def flower_only_shows(project: ComposeProject, outcome: Outcome, workers: int) -> None:
-    """A login, every worker, and nothing that does anything."""
+    """Flower wants a login, shows every worker, and carries out nothing."""
     url, login = project.url("flower", 5555), project.secret("flower_login")
     pages, logins = ("", "workers", "tasks", "api/workers"), ("", "flower:no")
     refused = [request(f"{url}/{page}", each)[0] for page in pages for each in logins]
@@ -166,7 +166,7 @@ def flower_only_shows(project: ComposeProject, outcome: Outcome, workers: int) -
 
 
 def prometheus_finds_everything(project: ComposeProject, outcome: Outcome, workers: int) -> None:
-    """It finds every worker, and Alertmanager."""
+    """Prometheus finds every worker, and Alertmanager."""
     url = project.url("prometheus", 9090)
 
     def ask(path: str) -> Any:
@@ -200,7 +200,7 @@ def prometheus_finds_everything(project: ComposeProject, outcome: Outcome, worke
 
 
 def doctor_finds_no_fault(project: ComposeProject, outcome: Outcome) -> None:
-    """Green where a worker runs, with its settings."""
+    """The doctor finds no fault where a worker runs, with that worker's settings."""
     for service in ("worker", "worker-withdraw"):
         code, output = project.containers(service)[0].exec_run(["orders", "doctor", "--json"], stderr=False)
         document = json.loads(output)
