@@ -9,20 +9,21 @@ import redis
 from tests.support.stack import Stack
 
 PAIR = "USD_BTC_PERP"
+RATE = 20
+"""Commands a second."""
 
 
 class Load:
-    """Sends so many commands a second, of every kind, until it is stopped; a broker that is away gets none."""
+    """Sends commands of every kind for the time of a ``with`` block; a broker that is away gets none."""
 
-    def __init__(self, stack: Stack, rate: float = 20.0) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._pause_seconds = 1 / rate
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="load")
         self.sent = 0
 
     def _run(self) -> None:
-        while not self._over.wait(self._pause_seconds):
+        while not self._over.wait(1 / RATE):
             try:
                 self._send(self.sent)
                 self.sent += 1

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from producers.client import OrderClient, Sent
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
+from tests.support.certificates import CertificateAuthority
 from tests.support.node import running
 from tests.support.stack import demo_accounts
 from tests.support.workers import QUICK, WorkerNode
@@ -44,6 +45,20 @@ def enqueue_persistently(client: OrderClient, commands: Sequence[Any]) -> list[S
         except BrokerUnavailable:
             assert time.monotonic() < ends_at, "the broker did not come back"
             time.sleep(0.05)
+
+
+class Authorities(NamedTuple):
+    """The CA that signs the certificates of servers, and another one."""
+
+    ours: CertificateAuthority
+    theirs: CertificateAuthority
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """Two CAs."""
+    folder = tmp_path_factory.mktemp("certificates")
+    return Authorities(CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs"))
 
 
 @pytest.fixture(scope="module")

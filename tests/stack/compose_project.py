@@ -109,14 +109,14 @@ class ComposeProject:
         (found,) = self.containers(service)
         return found
 
-    def until_healthy(self, service: str, count: int = 1, seconds: float = 90.0) -> None:
+    def until_healthy(self, service: str, count: int = 1) -> None:
         """Wait until so many containers of a service are healthy."""
 
         def healthy() -> bool:
             found = self.containers(service)
             return [each.attrs["State"]["Health"]["Status"] for each in found] == ["healthy"] * count
 
-        until(healthy, f"{service}: {count} healthy", seconds, every=0.5)
+        until(healthy, f"{service}: {count} healthy", 90, every=0.5)
 
     def url(self, service: str, port: int) -> str:
         """Where a published port is on this machine: ``http://127.0.0.1:PORT``."""

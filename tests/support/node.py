@@ -12,7 +12,7 @@ from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
-"""How long a node may take until it is ready: far more than it needs, for machines that are busy."""
+"""How long a node may take to be ready, or to end: far more than it needs, for machines that are busy."""
 
 AnyNode = TypeVar("AnyNode", bound="Node")
 
@@ -73,15 +73,15 @@ class Node:
         self.start()
         self.ready()
 
-    def wait_for_exit(self, timeout: float = 30) -> int:
+    def wait_for_exit(self) -> int:
         """Wait until the program has ended by itself; its exit code."""
-        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", timeout)
+        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", START_SECONDS)
         assert self.exit_code is not None
         return self.exit_code
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self) -> str:
         """The end of the log, for failure messages."""
-        return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
+        return "\n".join(line[:300] for line in self.logs().splitlines()[-40:])
 
 
 @contextmanager
