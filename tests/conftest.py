@@ -5,9 +5,12 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
+
+T = TypeVar("T")
 
 INTEGRATION_FOLDERS = {"integration", "faults", "alerts", "browser", "ha"}
 """Folders whose tests start servers and worker processes: all of them carry the mark ``integration``."""
@@ -62,37 +65,25 @@ def no_process_left_behind() -> Iterator[None]:
     yield
     del os.environ["TEST_SESSION_MARK"]
     _, left = psutil.wait_procs(_started_here(mark), timeout=LINGER_SECONDS)
-    told = [f"{process.pid} {_command_line(process)}" for process in left]
+    names = [f"{process.pid} {_of(process.cmdline)}" for process in left]
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=LINGER_SECONDS)
-    if told:
-        pytest.fail("tests left processes behind:\n" + "\n".join(told), pytrace=False)
+    if names:
+        pytest.fail("tests left processes behind:\n" + "\n".join(names), pytrace=False)
 
 
 def _started_here(mark: str) -> list[psutil.Process]:
-    found = {*psutil.Process().children(recursive=True), *(p for p in psutil.process_iter() if _has(p, mark))}
-    return [p for p in found if p.pid != os.getpid() and _counts(p)]
+    marked = [p for p in psutil.process_iter() if (_of(p.environ) or {}).get("TEST_SESSION_MARK") == mark]
+    found = {*psutil.Process().children(recursive=True), *marked} - {psutil.Process()}
+    # A zombie has ended; only nobody has asked how.
+    running = [p for p in found if _of(p.status) not in (None, psutil.STATUS_ZOMBIE)]
+    return [p for p in running if not any(helper in " ".join(_of(p.cmdline) or ()) for helper in HELPERS)]
 
 
-def _counts(process: psutil.Process) -> bool:
+def _of(ask: Callable[[], T]) -> T | None:
+    """What a process says of itself; None when it is gone or somebody else's."""
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:  # ended; only nobody asked how
-            return False
-    except psutil.Error:
-        return False
-    return not any(helper in _command_line(process) for helper in HELPERS)
-
-
-def _has(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get("TEST_SESSION_MARK") == mark
+        return ask()
     except (psutil.Error, OSError):
-        return False
-
-
-def _command_line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.Error, OSError):
-        return ""
+        return None

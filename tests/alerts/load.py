@@ -9,20 +9,21 @@ import redis
 from tests.support.stack import Stack
 
 PAIR = "USD_BTC_PERP"
+RATE = 20
+"""Commands a second."""
 
 
 class Load:
-    """Sends so many commands a second, of every kind, until it is stopped; a broker that is away gets none."""
+    """Sends commands of every kind for the time of a ``with`` block; a broker that is away gets none."""
 
-    def __init__(self, bed: Stack, rate: float = 20.0) -> None:
-        self._bed = bed
-        self._pause = 1 / rate
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="load")
         self.sent = 0
 
     def _run(self) -> None:
-        while not self._over.wait(self._pause):
+        while not self._over.wait(1 / RATE):
             try:
                 self._send(self.sent)
                 self.sent += 1
@@ -31,13 +32,13 @@ class Load:
 
     def _send(self, number: int) -> None:
         if number % 5 == 1:
-            self._bed.send("orders.positions", account="main")
+            self._stack.send("orders.positions", account="main")
         elif number % 10 == 2:
-            self._bed.send("orders.cancel", account="main", order_id=f"none-{number}")
+            self._stack.send("orders.cancel", account="main", order_id=f"none-{number}")
         elif number % 10 == 3:
-            self._bed.send("orders.withdraw", account="main", asset="ETH", qty="0.0001", address="0xabc")
+            self._stack.send("orders.withdraw", account="main", asset="ETH", qty="0.0001", address="0xabc")
         else:
-            self._bed.send("orders.close", account="main", pair=PAIR, qty="0.001")
+            self._stack.send("orders.close", account="main", pair=PAIR, qty="0.001")
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -5,13 +5,12 @@ import re
 import shutil
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from tests.support.node import ROOT
@@ -55,51 +54,57 @@ def rules_in_a_hurry() -> Any:
     return rules
 
 
-class Http:
-    """What both programs have: an HTTP port that says when it is ready."""
+class HttpNode(ProcessNode):
+    """What both programs have: a configuration, and an HTTP port that says when it is ready."""
 
-    port: int
+    def __init__(self, name: str, folder: Path, config: Any) -> None:
+        super().__init__(name, folder)
+        self.port = free_port()
+        self.config_file = self.folder / f"{self.name}.yaml"
+        self.config_file.write_text(yaml.safe_dump(config), encoding="utf-8")
 
-    def get(self, path: str, **query: str) -> Any:
-        """A JSON answer."""
-        address = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            return json.loads(answer.read())
+    @property
+    def url(self) -> str:
+        """The program's URL."""
+        return f"http://127.0.0.1:{self.port}"
 
-    def is_ready(self) -> bool:
-        """Whether it answers."""
+    def is_up(self) -> bool:
+        """Whether the program says that it is ready."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+            return requests.get(f"{self.url}/-/ready", timeout=2).ok
+        except requests.RequestException:
             return False
 
+    def ask(self, path: str, **query: str) -> Any:
+        """The data of an answer of Prometheus' API."""
+        answer = requests.get(f"{self.url}/api/v1/{path}", params=query, timeout=10).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
 
-class Prometheus(ProcessNode, Http):
+
+class Prometheus(HttpNode):
     """Prometheus over the workers that name themselves in a folder."""
 
-    def __init__(self, folder: Path, targets: Path, alertmanager: int | None, every: str = "1s") -> None:
-        super().__init__("prometheus", folder)
-        self.port = free_port()
+    def __init__(self, folder: Path, targets: Path, alertmanager: int | None) -> None:
         config = read(COMPOSE / "prometheus" / "prometheus.yaml")
-        config["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": "1s"}
+        config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s")
         (orders,) = (job for job in config["scrape_configs"] if job["job_name"] == "orders")
         # Found by files here and by DNS there; everything else of the job stays.
         del orders["dns_sd_configs"]
         orders["file_sd_configs"] = [{"files": [f"{targets}/*.json"], "refresh_interval": "1s"}]
         config["scrape_configs"] = [orders]
-        config["rule_files"] = [str(self.folder / "rules.yaml")]
-        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]}
-        if alertmanager is None:
-            del config["alerting"]
-        (self.folder / "rules.yaml").write_text(yaml.safe_dump(rules_in_a_hurry()), encoding="utf-8")
-        (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        rules = folder / "rules.yaml"
+        rules.write_text(yaml.safe_dump(rules_in_a_hurry()), encoding="utf-8")
+        config["rule_files"] = [str(rules)]
+        addresses = [f"127.0.0.1:{alertmanager}"] if alertmanager else []
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": addresses}]}]}
+        super().__init__("prometheus", folder, config)
 
     def arguments(self) -> Sequence[str]:
-        """Its data goes with the folder."""
+        """The command line; the data goes with the folder."""
         return [
             str(program("prometheus")),
-            f"--config.file={self.folder / 'prometheus.yaml'}",
+            f"--config.file={self.config_file}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             # A minute by default: what it tells before it knows of the Alertmanager is told again then.
@@ -107,109 +112,64 @@ class Prometheus(ProcessNode, Http):
             "--log.level=warn",
         ]
 
-    def is_up(self) -> bool:
-        """Whether it answers queries."""
-        return self.is_ready()
-
-    def series(self, expression: str, seconds: float, step: float = 1.0) -> list[dict[str, Any]]:
+    def series(self, expression: str, seconds: float) -> list[dict[str, Any]]:
         """The series of an expression over the last seconds."""
         now = time.time()
-        times = {"start": f"{now - seconds:.3f}", "end": f"{now:.3f}", "step": f"{step:g}"}
-        answer = self.get("/api/v1/query_range", query=expression, **times)
-        assert answer["status"] == "success", answer
-        return list(answer["data"]["result"])
+        times = {"start": f"{now - seconds:.3f}", "end": f"{now:.3f}", "step": "1"}
+        return list(self.ask("query_range", query=expression, **times)["result"])
 
     def firing(self) -> set[str]:
         """Alerts that fire now, by name."""
-        return {
-            a["labels"]["alertname"] for a in self.get("/api/v1/alerts")["data"]["alerts"] if a["state"] == "firing"
-        }
+        return {each["labels"]["alertname"] for each in self.ask("alerts")["alerts"] if each["state"] == "firing"}
 
 
-class Alertmanager(ProcessNode, Http):
+class Alertmanager(HttpNode):
     """Alertmanager that tells one webhook."""
 
     def __init__(self, folder: Path, webhook: str) -> None:
-        super().__init__("alertmanager", folder)
-        self.port = free_port()
         config = read(COMPOSE / "alertmanager" / "alertmanager.yaml")
         config["route"] |= {"receiver": "test", "group_wait": "0s", "group_interval": "1s"}
         config["receivers"].append({"name": "test", "webhook_configs": [{"url": webhook, "send_resolved": True}]})
-        (self.folder / "alertmanager.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        super().__init__("alertmanager", folder, config)
 
     def arguments(self) -> Sequence[str]:
-        """Alone: no cluster."""
+        """The command line: alone, no cluster."""
         return [
             str(program("alertmanager")),
-            f"--config.file={self.folder / 'alertmanager.yaml'}",
+            f"--config.file={self.config_file}",
             f"--storage.path={self.folder / 'alertmanager-data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--cluster.listen-address=",
             "--log.level=warn",
         ]
 
-    def is_up(self) -> bool:
-        """Whether it takes alerts."""
-        return self.is_ready()
 
-
-class Webhook:
-    """Whoever is on call: keeps every alert that Alertmanager sends."""
+class Webhook(ThreadingHTTPServer):
+    """Whoever is on call: keeps every alert that Alertmanager sends, for the time of a ``with`` block."""
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.alerts: list[dict[str, Any]] = []
-        alerts = self.alerts
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                alerts.extend(json.loads(body)["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def told(self, name: str, status: str = "firing") -> dict[str, Any] | None:
+    def received(self, name: str, status: str = "firing") -> dict[str, Any] | None:
         """The first such alert that came."""
         return next((a for a in self.alerts if a["labels"]["alertname"] == name and a["status"] == status), None)
 
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
 
 
-class LateVenue:
-    """A venue that says yes to everything and whose clock is a minute behind."""
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
 
-    def __init__(self) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.alerts.extend(json.loads(body)["alerts"])
+        self.send_response(200)
+        self.end_headers()
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                body = b'{"code":200,"msg":null,"result":{"id":"1"}}'
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def date_time_string(self, timestamp: float | None = None) -> str:
-                return super().date_time_string(int((timestamp or time.time()) - 60))
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
+    def log_message(self, *_: object) -> None:
+        """Nothing."""

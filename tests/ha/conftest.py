@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -13,6 +13,8 @@ import pytest
 from producers.client import OrderClient, Sent
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
+from tests.support.certificates import CertificateAuthority
+from tests.support.node import running
 from tests.support.stack import demo_accounts
 from tests.support.workers import QUICK, WorkerNode
 from worker.simulator.server import SimulatorServer
@@ -45,6 +47,20 @@ def enqueue_persistently(client: OrderClient, commands: Sequence[Any]) -> list[S
             time.sleep(0.05)
 
 
+class Authorities(NamedTuple):
+    """The CA that signs the certificates of servers, and another one."""
+
+    ours: CertificateAuthority
+    theirs: CertificateAuthority
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """Two CAs."""
+    folder = tmp_path_factory.mktemp("certificates")
+    return Authorities(CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs"))
+
+
 @pytest.fixture(scope="module")
 def venue() -> Iterator[SimulatorServer]:
     """A venue of this module's own."""
@@ -68,9 +84,7 @@ def make_worker(simulator: SimulatorServer, tmp_path: Path) -> Iterator[MakeWork
 
         def make(*options: str, **settings: str) -> WorkerNode:
             node = WorkerNode(tmp_path / "nodes", {**PATIENT, **demo_accounts(simulator.url), **settings}, options)
-            made.callback(node.teardown)
-            node.start()
-            node.ready()
+            made.enter_context(running(node))
             return node
 
         yield make

@@ -20,6 +20,7 @@ from producers.commands import Cancel
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, enqueue_persistently, executed, withdrawal
 from tests.ha.sentinels import Sentinel, SentinelCluster
+from tests.support.node import running
 from tests.support.stack import demo_accounts
 from tests.support.waiting import until
 from tests.support.workers import QUICK, WorkerNode
@@ -53,10 +54,7 @@ def start(stack: ExitStack, folder: Path, simulator: SimulatorServer) -> tuple[S
     stack.callback(simulator.control.clear_faults)
     cluster = stack.enter_context(SentinelCluster(folder / "servers", replicas=2))
     settings = {**QUICK, **demo_accounts(simulator.url), "ORDERS_REDIS_URL": cluster.url}
-    worker = WorkerNode(folder / "worker", settings)
-    stack.callback(worker.teardown)
-    worker.start()
-    worker.ready()
+    stack.enter_context(running(WorkerNode(folder / "worker", settings)))
     client = stack.enter_context(OrderClient(QueueSettings(redis_url=cluster.url)))
     client.wait(client.enqueue(withdrawal()), 20)
     return cluster, client

@@ -5,13 +5,13 @@ command costs is read from the processor's time that they used, and so depends l
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.ha import failover
 from tests.ha.rabbitmq import RabbitNode, installed
 from tests.ha.sentinels import DOWN_MS
 from tests.support.certificates import CertificateAuthority
+from tests.support.node import running
 from tests.support.servers import Server, free_port, option_words
 from tests.support.workers import WorkerNode
 from worker.simulator.server import SimulatorServer
@@ -40,7 +41,7 @@ TURNS = 3
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """In Markdown."""
+    """Print a table in Markdown."""
     for row in (head, ["---"] * len(head), *rows):
         print("| " + " | ".join(f"{each:.3g}" if isinstance(each, float) else str(each) for each in row) + " |")
     print(flush=True)
@@ -64,12 +65,8 @@ def drained(bench: Bench, kind: str, latency_ms: float = 0, count: int = COUNT, 
 
 def cpu() -> None:
     """What a command costs, and how many a core carries."""
-    rows = []
     with benches() as bench:
-        for kind in KINDS:
-            each = drained(bench, kind)
-            rows.append(cpu_row(f"`{kind}`", each))
-    table(CPU_HEAD, rows)
+        table(CPU_HEAD, [cpu_row(f"`{kind}`", drained(bench, kind)) for kind in KINDS])
 
 
 CPU_HEAD = (
@@ -84,7 +81,7 @@ CPU_HEAD = (
 
 
 def cpu_row(name: str, each: Mapping[str, float]) -> list[object]:
-    """One row of it."""
+    """A row of the table of `cpu`."""
     worker, server = each["worker_cpu_ms"], each["server_cpu_ms"]
     per_core = [f"{1000 / cost:.0f}" if cost else "" for cost in (worker, server)]
     trips = f"{each['round_trips']:.1f}"
@@ -107,13 +104,8 @@ def memory() -> None:
     """A worker process: just started, and after some thousand commands."""
     with tempfile.TemporaryDirectory() as folder, Server() as server:
         settings = {"ORDERS_REDIS_URL": server.url(), "ORDERS_METRICS__PORT": str(free_port())}
-        node = WorkerNode(Path(folder), settings)
-        try:
-            node.start()
-            node.ready()
+        with running(WorkerNode(Path(folder), settings)) as (node,):
             started = psutil.Process(node.pid).memory_full_info()
-        finally:
-            node.teardown()
     rows: list[list[object]] = [["just started, with metrics", f"{started.pss / 1e6:.0f}", f"{started.rss / 1e6:.0f}"]]
     for threads in (16, 64):
         with benches(f"threads:{threads}x1") as bench:
@@ -133,18 +125,8 @@ def records() -> None:
             measures.drain(bench, KEPT, 0, 30, kind=kind)
             after = bench.rig.redis.info("everything")
             rows.append([f"`{kind}`", *kept(bench.rig.server, before, after)])
-    table(
-        (
-            "bytes a command",
-            "all of it",
-            "record",
-            "journal",
-            "lines of it",
-            "stored report",
-            "append-only file",
-        ),
-        rows,
-    )
+    head = ("bytes a command", "all of it", "record", "journal", "lines of it", "stored report", "append-only file")
+    table(head, rows)
 
 
 def held(info: Mapping[str, Any]) -> int:
@@ -182,20 +164,20 @@ def queued() -> None:
     table(("waiting", "bytes a command"), rows)
 
 
-def failovers(signal: str = "SIGKILL", times: int = 5) -> None:
+def failovers(signal: str = "SIGKILL") -> None:
     """From the master's death to the next execution."""
     with SimulatorServer() as simulator, tempfile.TemporaryDirectory() as folder:
-        rows = [failover.measure(Path(folder) / str(number), simulator, signal) for number in range(times)]
+        rows = [failover.measure(Path(folder) / str(number), simulator, signal) for number in range(5)]
     values = {name: [row[name] for row in rows] for name in rows[0]}
     shown = {name: f"{statistics.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for name, v in values.items()}
-    table((f"{times} times, down-after-milliseconds {DOWN_MS}: median (least to most)", ""), list(shown.items()))
+    table((f"5 times, down-after-milliseconds {DOWN_MS}: median (least to most)", ""), list(shown.items()))
 
 
 class TlsServer(Server):
     """Debian's server, listening for TLS beside."""
 
-    def __init__(self, *options: str) -> None:
-        super().__init__()
+    def __init__(self, *options: str, program: str) -> None:
+        super().__init__(program=program)
         self.tls_port = free_port()
         authority = CertificateAuthority(self.folder)
         own = authority.issue("server")
@@ -211,20 +193,16 @@ class TlsServer(Server):
 
 
 def tls() -> None:
-    """The same with and without, on one server."""
+    """`close` with and without TLS, on Debian's server."""
     program = shutil.which("redis-server")
     if not program:
         print("no redis-server: nothing said of TLS\n")
         return
-    os.environ["ORDERS_TEST_SERVER"] = program
-    try:
-        rows = []
-        for name, make in (("without TLS", Server), ("with TLS", TlsServer)):
-            with benches(server=make) as bench:
-                rows.append(cpu_row(f"`close` {name}", drained(bench, "close")))
-        table(CPU_HEAD, rows)
-    finally:
-        del os.environ["ORDERS_TEST_SERVER"]
+    rows = []
+    for name, make in (("without TLS", Server), ("with TLS", TlsServer)):
+        with benches(server=partial(make, program=program)) as bench:
+            rows.append(cpu_row(f"`close` {name}", drained(bench, "close")))
+    table(CPU_HEAD, rows)
 
 
 def rabbit() -> None:
@@ -233,10 +211,8 @@ def rabbit() -> None:
         print("no rabbitmq-server: nothing said of RabbitMQ\n")
         return
     with ExitStack() as stack:
-        node = RabbitNode(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        stack.callback(node.teardown)
-        node.start()
-        node.ready()
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        (node,) = stack.enter_context(running(RabbitNode(Path(folder))))
         bench = stack.enter_context(benches(more={"ORDERS_BROKER_URL": node.url}))
         before = node.cpu_seconds()
         found = drained(bench, "close", turns=TURNS)

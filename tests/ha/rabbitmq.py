@@ -38,7 +38,7 @@ class RabbitNode(ProcessNode):
     """One broker. Data and port survive `kill` and `restart`; durable queues with them."""
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
-        """``tls`` are lines of its configuration; it then listens for TLS beside."""
+        """``tls`` are lines of the configuration; with them the broker listens for TLS, too."""
         super().__init__("rabbit", folder)
         self._mapper = PortMapper(folder)
         self._home = self.folder / f"{self.name}.home"
@@ -80,7 +80,7 @@ class RabbitNode(ProcessNode):
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def is_up(self) -> bool:
-        """Whether it takes connections."""
+        """Whether the broker takes connections."""
         try:
             with Connection(self.url, connect_timeout=2) as connection:
                 connection.connect()
@@ -94,12 +94,12 @@ class RabbitNode(ProcessNode):
             self._mapper.start()
         super().start()
 
-    def kill(self, signal: str | int = signals.SIGKILL) -> None:
+    def _signal(self, number: signals.Signals) -> None:
         """Send a signal to the shell and to the virtual machine at once."""
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signals.Signals[signal] if isinstance(signal, str) else signal)
-        super().kill(signal)
+                process.send_signal(number)
+        super()._signal(number)
 
     def teardown(self) -> None:
         """End the broker and its port mapper."""

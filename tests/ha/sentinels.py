@@ -1,10 +1,12 @@
 """A master, its replicas and three Sentinels, with passwords of their own."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from producers.redis.server_info import online_replicas
+from tests.support.node import running
 from tests.support.processes import ProcessNode
 from tests.support.servers import Server, ServerRole, free_port, option_words
 from tests.support.waiting import until
@@ -41,6 +43,7 @@ class SentinelCluster:
         """``tls`` are the server's TLS options by name; then nothing listens without TLS, and ``program`` must be a
         server that was built with it."""
         self._folder, self._tls, self._program = folder, dict(tls or {}), program
+        self._running = ExitStack()
         self.servers = [self._server()]
         first = self.servers[0].port
         self.servers += [self._server("--replicaof", "127.0.0.1", str(first)) for _ in range(replicas)]
@@ -134,21 +137,15 @@ class SentinelCluster:
 
     def __enter__(self) -> Self:
         for server in self.servers:
-            server.start()
+            self._running.enter_context(server)
         # The Sentinels last: they ask a master for its replicas at once, and then every ten seconds.
         until(self._is_replicated, "every replica online", 30)
-        for sentinel in self.sentinels:
-            sentinel.start()
-        for sentinel in self.sentinels:
-            sentinel.ready()
+        self._running.enter_context(running(*self.sentinels))
         self.until_replicated()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for sentinel in self.sentinels:
-            sentinel.teardown()
-        for server in self.servers:
-            server.remove()
+        self._running.close()
 
 
 def replication(server: Server) -> dict[str, Any]:

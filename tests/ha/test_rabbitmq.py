@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
 from producers.settings import QueueSettings
-from tests.ha.conftest import KEY, MakeWorker, executed, withdrawal
+from tests.ha.conftest import KEY, Authorities, MakeWorker, executed, withdrawal
 from tests.ha.rabbitmq import RabbitNode, installed
-from tests.support.certificates import CertificateAuthority
+from tests.support.node import running
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
@@ -25,21 +24,6 @@ from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.celery_app.queues import QUEUES
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
-
-
-@dataclass(frozen=True)
-class Authorities:
-    """The CA that signed the broker's certificate, and another one."""
-
-    ours: CertificateAuthority
-    theirs: CertificateAuthority
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
-    """Two CAs for this module."""
-    folder = tmp_path_factory.mktemp("certificates")
-    return Authorities(CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs"))
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +37,8 @@ def rabbit(
     own = authorities.ours.issue("rabbit")
     files = {"cacertfile": authorities.ours.certificate, "certfile": own.certificate, "keyfile": own.key}
     tls = [f"ssl_options.{name} = {path}" for name, path in files.items()]
-    node = RabbitNode(tmp_path_factory.mktemp("rabbit"), tls)
-    try:
-        node.start()
-        node.ready()
+    with running(RabbitNode(tmp_path_factory.mktemp("rabbit"), tls)) as (node,):
         yield node
-    finally:
-        node.teardown()
 
 
 @pytest.fixture(scope="module")

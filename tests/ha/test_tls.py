@@ -19,10 +19,11 @@ from producers.commands import Cancel
 from producers.errors import BrokerUnavailable
 from producers.redis.client import connect
 from producers.settings import QueueSettings
-from tests.ha.conftest import MakeWorker, withdrawal
+from tests.ha.conftest import Authorities, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SentinelCluster
-from tests.support.certificates import Certificate, CertificateAuthority
+from tests.support.certificates import Certificate
 from tests.support.flower import FlowerNode
+from tests.support.node import running
 from tests.support.servers import Server, option_words
 from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
@@ -30,10 +31,10 @@ from worker.settings import WorkerSettings
 
 @dataclass(frozen=True)
 class Certificates:
-    """Two authorities, of which one is trusted, and what that one signed."""
+    """The CA that is trusted, another one, and what the first has signed."""
 
-    ca: CertificateAuthority
-    other_ca: CertificateAuthority
+    ca: Path
+    other_ca: Path
     server: Certificate
     elsewhere: Certificate
     """For another host."""
@@ -44,18 +45,17 @@ class Certificates:
         return {
             "tls-cert-file": str(own.certificate),
             "tls-key-file": str(own.key),
-            "tls-ca-cert-file": str(self.ca.certificate),
+            "tls-ca-cert-file": str(self.ca),
             "tls-auth-clients": clients,
         }
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+def certificates(authorities: Authorities) -> Certificates:
     """Certificates for this module."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ca, other = CertificateAuthority(folder, "ours"), CertificateAuthority(folder, "theirs")
-    elsewhere = ca.issue("elsewhere", "DNS:redis.elsewhere")
-    return Certificates(ca, other, ca.issue("server"), elsewhere, ca.issue("client"))
+    ours, theirs = authorities
+    elsewhere = ours.issue("elsewhere", "DNS:redis.elsewhere")
+    return Certificates(ours.certificate, theirs.certificate, ours.issue("server"), elsewhere, ours.issue("client"))
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +103,15 @@ def test_a_command_goes_the_whole_way(
     serve: Serve, certificates: Certificates, make_worker: MakeWorker, tmp_path: Path
 ) -> None:
     """Worker, client, doctor and Flower, with a server that wants to see a certificate of each."""
-    url = url_of(serve(certificates.server, "yes"), certificates.ca.certificate, certificates.client)
+    url = url_of(serve(certificates.server, "yes"), certificates.ca, certificates.client)
     worker = make_worker(ORDERS_REDIS_URL=url)
-    flower = FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})
-    flower.start()
-    try:
-        with OrderClient(QueueSettings(redis_url=url)) as client:
-            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
-        code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
-        assert "answers" in output.decode(), (code, output.decode())
-        flower.ready()
+    with OrderClient(QueueSettings(redis_url=url)) as client:
+        assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+    code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
+    assert "answers" in output.decode(), (code, output.decode())
+    with running(FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})) as (flower,):
         flower.sees(worker.node_name)
         assert "orders.withdraw" in flower.get("/api/queues/length").text
-    finally:
-        flower.teardown()
 
 
 def _ping(connection: Any) -> bool:
@@ -140,13 +135,13 @@ def urls(serve: Serve, certificates: Certificates) -> dict[str, str]:
     """URLs that are right, and others that are wrong in one way each."""
     right, elsewhere = serve(certificates.server), serve(certificates.elsewhere)
     strict = serve(certificates.server, "yes")
-    ca = certificates.ca.certificate
+    ca = certificates.ca
     return {
         "our CA": url_of(right, ca),
         "a client's certificate": url_of(strict, ca, certificates.client),
         "another name, which is said not to matter": url_of(elsewhere, ca) + "&ssl_check_hostname=false",
         "no CA named": url_of(right, None),
-        "another CA": url_of(right, certificates.other_ca.certificate),
+        "another CA": url_of(right, certificates.other_ca),
         "the certificate of another host": url_of(elsewhere, ca),
         "no client's certificate": url_of(strict, ca),
     }
@@ -185,7 +180,7 @@ def test_sentinels_over_tls(program: str, certificates: Certificates, make_worke
         with OrderClient(QueueSettings(redis_url=cluster.url, intent_replicas=1)) as client:
             assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
         assert "don't wait for the ledger's disk" in worker.logs()
-        wrong = cluster.url.replace(str(certificates.ca.certificate), str(certificates.other_ca.certificate))
+        wrong = cluster.url.replace(str(certificates.ca), str(certificates.other_ca))
         for name, make in CONNECTIONS.items():
             assert make(cluster.url), name
             with pytest.raises(Exception, match=r"(?i)certificate|No master"):

@@ -14,37 +14,40 @@ import traceback
 from pathlib import Path
 
 from tests.stack import checks, scenario
-from tests.stack.compose_project import ROOT, SERVICES, Stack, StackError, docker, need, run
-from tests.stack.outcome import Told
+from tests.stack.compose_project import SERVICES, ComposeProject, StackError, need, run
+from tests.stack.outcome import Outcome
+from tests.support.containers import engine
+from tests.support.node import ROOT
 
 TOTAL_SECONDS = 9 * 60
 BUILD_SECONDS = 8 * 60
+TAG = os.environ.get("TAG", "stack-test")
 
 
 def main() -> int:
     """The whole of it."""
     signal.signal(signal.SIGTERM, _interrupt)
-    told = Told()
+    outcome = Outcome()
     scratch = Path(tempfile.mkdtemp(prefix="orders-stack-"))
-    stack: Stack | None = None
+    project: ComposeProject | None = None
     images: dict[str, str] = {}
     try:
         need("docker")
-        images = _images(told)
+        images = _images(outcome)
         signal.signal(signal.SIGALRM, _too_long)
         signal.alarm(TOTAL_SECONDS)
-        stack = Stack(f"orders-stack-{secrets.token_hex(3)}", scratch / "secrets", images)
-        _run(stack, told)
-    except (StackError, KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - told, and everything is removed
-        told.failed.append(f"{type(error).__name__}: {error}")
-        if not isinstance(error, StackError | KeyboardInterrupt):
+        project = ComposeProject(f"orders-stack-{secrets.token_hex(3)}", scratch / "secrets", images)
+        _run(project, outcome)
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - told, and everything is removed
+        outcome.failed.append(f"{type(error).__name__}: {error}")
+        if not isinstance(error, StackError | TimeoutError | KeyboardInterrupt):
             traceback.print_exc()
     finally:
         signal.alarm(0)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what was made is removed, however often somebody presses Ctrl-C
-        _clean(stack, images, scratch, told)
-    return _end(told)
+        _clean(project, images, scratch, outcome)
+    return _end(outcome)
 
 
 def _interrupt(*_: object) -> None:
@@ -55,89 +58,84 @@ def _too_long(*_: object) -> None:
     raise StackError(f"not done within {TOTAL_SECONDS} s")
 
 
-def _images(told: Told) -> dict[str, str]:
+def _images(outcome: Outcome) -> dict[str, str]:
     """Build every image with no registry in reach; the settings that name them."""
-    if given := os.environ.get("IMAGES"):
-        told.step("images are given")
-        text = given
-    else:
-        told.step("building images with no registry in reach: compose/offline/build")
-        tag = os.environ.get("TAG", "stack-test")
-        text = run([str(ROOT / "compose/offline/build")], env={**os.environ, "TAG": tag}, seconds=BUILD_SECONDS).stdout
+    text = os.environ.get("IMAGES")
+    if not text:
+        outcome.step("building images with no registry in reach: compose/offline/build")
+        text = run([str(ROOT / "compose/offline/build")], seconds=BUILD_SECONDS, TAG=TAG).stdout
     found = dict(line.split("=", 1) for line in text.split() if "=" in line)
     for name, image in found.items():
-        size = int(docker("inspect", "-f", "{{.Size}}", image)) / 2**20
-        told.check("image", True, f"{image}, {size:.0f} MiB ({name})")
+        size = engine().images.get(image).attrs["Size"] / 2**20
+        outcome.check("image", True, f"{image}, {size:.0f} MiB ({name})")
     return found
 
 
-def _run(stack: Stack, told: Told) -> None:
-    told.step(f"starting the stack with {stack.compose_version}")
-    run([str(ROOT / "compose/prepare"), "--sandbox"], env={**os.environ, "SECRETS": str(stack.secrets)})
+def _run(project: ComposeProject, outcome: Outcome) -> None:
+    outcome.step(f"starting the stack with {project.version}")
+    run([str(ROOT / "compose/prepare"), "--sandbox"], SECRETS=str(project.secrets))
     keys = scenario.Keys()
-    keys.write(stack.secrets)
-    stack.up(*SERVICES)
+    keys.write(project.secrets)
+    project.up(*SERVICES)
     for service in SERVICES:
-        stack.healthy(service)
-        told.check(service, True, "is healthy")
-    stack.up("--no-recreate", "--scale", "worker=3", "worker")
-    stack.healthy("worker", 3)
-    told.check("worker", True, "--scale worker=3: three are healthy")
+        project.until_healthy(service)
+        outcome.check(service, True, "is healthy")
+    project.up("--no-recreate", "--scale", "worker=3", "worker")
+    project.until_healthy("worker", 3)
+    outcome.check("worker", True, "--scale worker=3: three are healthy")
+    words = "is not started: its image is its makers' alone; its dashboard's queries are run by make alerts-test"
+    outcome.note("grafana", words)
 
-    told.note(
-        "grafana", "is not started: its image is its makers' alone; its dashboard's queries are run by make alerts-test"
-    )
+    outcome.step("how it is locked up, and who reaches whom")
+    checks.containers_are_confined(project, outcome)
+    checks.networks_are_parted(project, outcome)
+    checks.logins_are_confined(project, outcome)
 
-    told.step("how it is locked up, and who reaches whom")
-    checks.locked_up(stack, told)
-    checks.networks(stack, told)
-    checks.server(stack, told)
+    outcome.step("commands from outside")
+    helper = scenario.Helper(project)
+    helper.ask("accounts", pairs=keys.pairs, withdraw_keys=keys.withdraw_keys)
+    scenario.each_command(project, outcome)
+    _check_services(project, outcome)
 
-    told.step("commands from outside")
-    helper = scenario.Helper(stack)
-    known = [list(pair) for pair in (*keys.trade.values(), *keys.withdraw.values())]
-    helper.ask("accounts", {"keys": known, "funds": [key for key, _ in keys.withdraw.values()]})
-    scenario.commands(stack, told)
-    checks.doctor(stack, told)
-    checks.flower(stack, told, workers=4)
-    checks.prometheus(stack, told, workers=4)
+    outcome.step("under load: a worker is killed, the server is cut off")
+    scenario.outage_under_load(project, helper, outcome, keys)
+    outcome.step("an upgrade under load, a graceful stop, and a server that is killed")
+    scenario.upgrade_under_load(project, helper, outcome, keys)
+    scenario.graceful_stop(project, helper, outcome)
+    scenario.server_restart(project, outcome)
 
-    told.step("under load: a worker is killed, the server is cut off")
-    scenario.under_load(stack, helper, told, keys)
-    told.step("an upgrade under load, a graceful stop, and a server that is killed")
-    scenario.upgrade(stack, helper, told, keys)
-    scenario.graceful_stop(stack, helper, told)
-    scenario.server_restart(stack, told)
-
-    told.step("afterwards")
-    checks.doctor(stack, told)
-    checks.flower(stack, told, workers=4)
-    checks.prometheus(stack, told, workers=4)
-    checks.refusals(stack, told)
-    checks.secrets(stack, told, keys.secrets)
+    outcome.step("afterwards")
+    _check_services(project, outcome)
+    checks.no_login_was_refused(project, outcome)
+    checks.no_secret_is_shown(project, outcome, keys.secrets)
 
 
-def _clean(stack: Stack | None, images: dict[str, str], scratch: Path, told: Told) -> None:
-    told.step("removing everything")
-    if stack is not None:
-        if told.failed:
-            print(stack.tails(), file=sys.stderr)
-        stack.remove()
+def _check_services(project: ComposeProject, outcome: Outcome) -> None:
+    checks.doctor_finds_no_fault(project, outcome)
+    checks.flower_only_shows(project, outcome, workers=4)
+    checks.prometheus_finds_everything(project, outcome, workers=4)
+
+
+def _clean(project: ComposeProject | None, images: dict[str, str], scratch: Path, outcome: Outcome) -> None:
+    outcome.step("removing everything")
+    if project is not None:
+        if outcome.failed:
+            print(project.log_tails(), file=sys.stderr)
+        project.remove()
     if os.environ.get("KEEP", "0") in ("", "0") and not os.environ.get("IMAGES"):
-        tag = os.environ.get("TAG", "stack-test")
-        names = {*images.values(), f"orders-debian:{tag}"}
-        run([need("docker"), "rmi", "-f", *sorted(names)], check=False)
+        names = sorted({*images.values(), f"orders-debian:{TAG}"})
+        run([need("docker"), "rmi", "-f", *names], check=False)
         # What a build leaves without a name; nobody else's carries this label.
         ours = "label=org.opencontainers.image.title=order-execution-worker-build"
         run([need("docker"), "image", "prune", "-f", "--filter", ours], check=False)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _end(told: Told) -> int:
-    looked = ", ".join(f"{service} {count}" for service, count in sorted(told.services.items()))
-    print(f"\nlooked at: {looked}")
-    if told.failed:
-        print(f"\n{len(told.failed)} FAILED\n" + "\n".join(told.failed))
+def _end(outcome: Outcome) -> int:
+    counts = ", ".join(f"{service} {count}" for service, count in sorted(outcome.services.items()))
+    print(f"\nlooked at: {counts}")
+    if outcome.failed:
+        print(f"\n{len(outcome.failed)} FAILED\n" + "\n".join(outcome.failed))
         return 1
     print("everything held")
     return 0

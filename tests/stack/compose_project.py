@@ -1,6 +1,5 @@
-"""Docker and compose as a person uses them: by their programs."""
+"""The stack as a project of docker compose: compose by its program, everything else by Docker's API."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -9,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import docker
+from docker.models.containers import Container
+from docker.models.networks import Network
+
+from tests.support.containers import engine
+from tests.support.node import ROOT
 from tests.support.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "compose" / "compose.yaml"
+COMPOSE_FILE = ROOT / "compose" / "compose.yaml"
 SERVICES = ("server", "worker", "worker-withdraw", "flower", "prometheus", "alertmanager", "simulator")
 """All but Grafana, whose image comes from its makers' registry alone."""
-STEP_SECONDS = 120.0
 
 
 class StackError(Exception):
@@ -23,33 +26,23 @@ class StackError(Exception):
 
 
 def run(
-    words: Sequence[str],
-    *,
-    text: str | None = None,
-    env: Mapping[str, str] | None = None,
-    seconds: float = STEP_SECONDS,
-    check: bool = True,
+    words: Sequence[str], *, text: str | None = None, seconds: float = 120.0, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program.
+    """Run a program, with these variables beside this process's own.
 
     Raises:
         StackError: it failed, or took longer than ``seconds``.
     """
+    env = {**os.environ, **environment}
     try:
         done = subprocess.run(
-            list(words), input=text, env=dict(env) if env else None, capture_output=True, text=True,
-            timeout=seconds, check=False,
+            words, input=text, env=env, capture_output=True, text=True, timeout=seconds, check=False
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise StackError(f"{' '.join(words)}: not done within {seconds:g} s") from None
     if check and done.returncode:
         raise StackError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-3000:]}")
     return done
-
-
-def docker(*words: str, **options: Any) -> str:
-    """``docker …``; its standard output."""
-    return run([need("docker"), *words], **options).stdout.strip()
 
 
 def need(program: str) -> str:
@@ -69,105 +62,104 @@ def compose_program() -> list[str]:
     return [need("docker-compose")]
 
 
-class Stack:
+def output_of(container: Container, *words: str, **environment: str) -> str:
+    """What a command prints in a container, to either stream."""
+    return str(container.exec_run(list(words), environment=environment).output.decode().strip())
+
+
+class ComposeProject:
     """One project of compose, its images and its secrets."""
 
     def __init__(self, name: str, secrets: Path, images: Mapping[str, str]) -> None:
         """``images`` are the settings that compose/offline/build prints."""
-        self.name = name
-        self.secrets = secrets
-        self.images = images
+        self.name, self.secrets, self.images = name, secrets, images
         self._program = compose_program()
         ports = dict.fromkeys(("FLOWER_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT"), "0")
-        own = {"COMPOSE_PROJECT_NAME": name, "SECRETS": str(secrets), **ports, **images}
-        self._env = {**os.environ, **own}
+        self._environment = {"COMPOSE_PROJECT_NAME": name, "SECRETS": str(secrets), **ports, **images}
+        self.version = run([*self._program, "version"], **self._environment).stdout.splitlines()[0]
 
-    def compose(self, *words: str, **options: Any) -> str:
-        """``docker compose …`` on this stack; its standard output."""
-        base = [*self._program, "-f", str(FILE), "--profile", "sandbox"]
-        return run([*base, *words], env=self._env, **options).stdout.strip()
+    def compose(self, *words: str, seconds: float = 120.0) -> None:
+        """``docker compose …`` on this project."""
+        base = [*self._program, "-f", str(COMPOSE_FILE), "--profile", "sandbox"]
+        run([*base, *words], seconds=seconds, **self._environment)
 
     def run_client(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``orders …`` with a producer's login, as docs/deploying.md says to do it."""
-        base = [*self._program, "-f", str(FILE), "--profile", "tools", "run", "--rm", "-T", "client"]
-        return run([*base, *words], env=self._env, check=False)
-
-    @property
-    def compose_version(self) -> str:
-        """Which compose this is."""
-        return run([*self._program, "version"], env=self._env).stdout.splitlines()[0]
+        base = [*self._program, "-f", str(COMPOSE_FILE), "--profile", "tools", "run", "--rm", "-T", "client"]
+        return run([*base, *words], check=False, **self._environment)
 
     def up(self, *words: str) -> None:
         """Start what is missing."""
         self.compose("up", "-d", "--no-build", *words)
 
-    def ids(self, service: str = "", *, running: bool = True) -> list[str]:
-        """Ids of the containers of a service, or of all."""
-        labels = [f"label=com.docker.compose.project={self.name}", "label=com.docker.compose.oneoff=False"]
-        if service:
-            labels.append(f"label=com.docker.compose.service={service}")
-        filters = [word for label in labels for word in ("--filter", label)]
-        return docker("ps", *([] if running else ["-a"]), "-q", "--no-trunc", *filters).split()
+    @property
+    def label(self) -> str:
+        """What compose writes on everything that belongs to this project."""
+        return f"com.docker.compose.project={self.name}"
 
-    def one(self, service: str) -> str:
-        """Id of the only container of a service."""
-        ids = self.ids(service)
-        if len(ids) != 1:
-            raise StackError(f"{len(ids)} containers of {service} are running, and one should")
-        return ids[0]
+    def containers(self, service: str = "", *, running: bool = True) -> list[Container]:
+        """The containers of a service, or of all; those of `compose run` do not count."""
+        labels = [self.label, "com.docker.compose.oneoff=False"]
+        labels += [f"com.docker.compose.service={service}"] if service else []
+        found: list[Container] = engine().containers.list(all=not running, filters={"label": labels})
+        return found
 
-    def inspect(self, container: str) -> dict[str, Any]:
-        """What docker knows of a container."""
-        found: list[dict[str, Any]] = json.loads(docker("inspect", container))
-        return found[0]
+    def container(self, service: str) -> Container:
+        """The only container of a service."""
+        (found,) = self.containers(service)
+        return found
 
-    def health(self, service: str) -> list[str]:
-        """The health of each container of a service."""
-        return [self.inspect(each)["State"]["Health"]["Status"] for each in self.ids(service)]
-
-    def healthy(self, service: str, count: int = 1, seconds: float = 90.0) -> None:
+    def until_healthy(self, service: str, count: int = 1) -> None:
         """Wait until so many containers of a service are healthy."""
-        until(lambda: self.health(service) == ["healthy"] * count, f"{service}: {count} healthy", seconds, every=0.5)
 
-    def port(self, service: str, inside: int) -> str:
+        def healthy() -> bool:
+            found = self.containers(service)
+            return [each.attrs["State"]["Health"]["Status"] for each in found] == ["healthy"] * count
+
+        until(healthy, f"{service}: {count} healthy", 90, every=0.5)
+
+    def url(self, service: str, port: int) -> str:
         """Where a published port is on this machine: ``http://127.0.0.1:PORT``."""
-        return "http://" + docker("port", self.one(service), f"{inside}/tcp").splitlines()[0]
+        (bound,) = self.container(service).ports[f"{port}/tcp"]
+        return f"http://{bound['HostIp']}:{bound['HostPort']}"
 
-    def network(self, name: str) -> str:
+    def network_name(self, name: str) -> str:
         """Docker's name of one of the networks."""
         return f"{self.name}_{name}"
+
+    def network(self, name: str) -> Network:
+        """One of the networks."""
+        return engine().networks.get(self.network_name(name))
+
+    def address(self, service: str, network: str) -> str:
+        """The address of a service on a network."""
+        networks = self.container(service).attrs["NetworkSettings"]["Networks"]
+        return str(networks[self.network_name(network)]["IPAddress"])
 
     def secret(self, name: str) -> str:
         """A secret's text."""
         return (self.secrets / name).read_text(encoding="utf-8").strip()
 
     def password(self, login: str) -> str:
-        """The password of a login at the server."""
-        return self.secret(f"{login}_url").partition("@")[0].rpartition(":")[2]
+        """The password of a login at the server; that of the health check is no secret."""
+        return login if login == "health" else self.secret(f"{login}_url").partition("@")[0].rpartition(":")[2]
 
-    def server(self, login: str, *words: str) -> str:
+    def ask_server(self, login: str, *words: str) -> str:
         """What the server answers to a command of this login."""
-        words = ("exec", "-e", f"REDISCLI_AUTH={self.password(login)}", self.one("server"), "valkey-cli",
-                 "--user", login, *words)  # fmt: skip
-        return docker(*words, check=False)
+        client = ("valkey-cli", "--user", login)
+        return output_of(self.container("server"), *client, *words, REDISCLI_AUTH=self.password(login))
 
-    def tails(self) -> str:
+    def log_tails(self) -> str:
         """The last lines of every container, for a failure's sake."""
-        parts = []
-        for each in self.ids(running=False):
-            logs = run([need("docker"), "logs", "--tail", "15", each], check=False)
-            parts.append(f"--- {self.inspect(each)['Name']}\n{logs.stdout}{logs.stderr}")
-        return "\n".join(parts)
+        found = self.containers(running=False)
+        return "\n".join(f"--- {each.name}\n{each.logs(tail=15).decode(errors='replace')}" for each in found)
 
     def remove(self) -> None:
-        """Everything that belongs to it: containers, networks, volumes. Goes on when a part of it fails."""
-        mine = f"label=com.docker.compose.project={self.name}"
-        for what, listing in (
-            ("rm -f -v", "ps -aq"),
-            ("network rm", "network ls -q"),
-            ("volume rm -f", "volume ls -q"),
-        ):
-            if found := docker(*listing.split(), "--filter", mine, check=False).split():
-                left = run([need("docker"), *what.split(), *found], check=False)
-                if left.returncode:
-                    sys.stderr.write(left.stderr)
+        """Remove everything that belongs to the project; goes on when a part of it fails."""
+        ours: dict[str, Any] = {"filters": {"label": self.label}}
+        containers = engine().containers.list(all=True, **ours)
+        for each in (*containers, *engine().networks.list(**ours), *engine().volumes.list(**ours)):
+            try:
+                each.remove(**({"force": True, "v": True} if isinstance(each, Container) else {}))
+            except docker.errors.APIError as error:
+                sys.stderr.write(f"{error}\n")

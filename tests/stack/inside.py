@@ -1,12 +1,12 @@
-"""What the stack's test does inside a container on the networks `queue` and `venue`: sending with `OrderClient`, and
-judging what became of it. Reads one JSON object from standard input, writes one to standard output.
+"""What the stack's test does inside a container on the networks `queue` and `venue`: it sends with `OrderClient`, and
+judges what became of it. `python -m tests.stack.inside WAY` reads the arguments as one JSON object from standard input,
+and writes one to standard output.
 """
 
 import json
 import sys
-import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -21,108 +21,97 @@ from tests.support.checker.processes import Evidence, check
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import Change
 
-VENUE = "http://simulator:9100"
+VENUE = SimulatorControl("http://simulator:9100")
 WEIGHTS = {"withdraw": 25, "close_part": 20, "close_limit": 5, "close_whole": 20, "cancel": 20, "positions": 10}
 
 
-def accounts(asked: dict[str, Any]) -> dict[str, Any]:
-    """Make keys known at the venue: ``{"keys": [[api_key, secret]], "funds": api keys that may withdraw}``."""
-    venue = SimulatorControl(VENUE)
-    for key, secret in asked["keys"]:
-        venue.account("everstrike", key, secret)
-    for key in asked["funds"]:
-        venue.change(Change(api_key=key, balances={"ETH": Decimal(10**9)}))
+def arrivals(path: str | None) -> dict[str, Any]:
+    """How many requests have reached the venue, at one path or at all."""
+    return {"count": len(VENUE.arrivals(path=path))}
+
+
+def fault(**fields: Any) -> dict[str, Any]:
+    """Arm a fault of the simulator."""
+    return {"id": VENUE.fault(**fields)}
+
+
+def accounts(pairs: list[tuple[str, str]], withdraw_keys: list[str]) -> dict[str, Any]:
+    """Make pairs of an API key and its secret known at the venue; some of the keys may withdraw."""
+    for key, secret in pairs:
+        VENUE.account("everstrike", key, secret)
+    for key in withdraw_keys:
+        VENUE.change(Change(api_key=key, balances={"ETH": Decimal(10**9)}))
     return {}
 
 
-def load(asked: dict[str, Any]) -> dict[str, Any]:
-    """Send ``count`` commands at ``rate`` a second through `OrderClient`; what was sent, and how often a broker failed.
-
-    A publication that fails, or may have, is made again under its own id, as the client's documentation says.
-    """
-    venue = SimulatorControl(VENUE)
-    venue.configure(latency_ms=asked["latency_ms"])
-    since = max((each.seq for each in venue.executions(limit=1)), default=0)
-    commands = Mix(asked["seed"], WEIGHTS).take(asked["count"])
-    stage(venue, commands)
-    failed = 0
-    lock = threading.Lock()
-    with OrderClient() as client:
-
-        def send(command: Sent) -> None:
-            nonlocal failed
-            while True:
-                try:
-                    client.enqueue(parse_command(command.task, command.kwargs), command.command_id)
-                    return
-                except BrokerUnavailable:
-                    with lock:
-                        failed += 1
-                    time.sleep(0.2)
-
-        _at_rate(commands, asked["rate"], send)
+def load(seed: int, count: int, rate: float, latency_ms: int) -> dict[str, Any]:
+    """Send so many commands at so many a second, whether or not earlier ones are through: what was sent, how often the
+    broker failed, and the number of the venue's last record before."""
+    VENUE.configure(latency_ms=latency_ms)
+    since = max((each.seq for each in VENUE.executions(limit=1)), default=0)
+    commands = Mix(seed, WEIGHTS).take(count)
+    stage(VENUE, commands)
+    with OrderClient() as client, ThreadPoolExecutor(count) as pool:
+        started, sending = time.monotonic(), []
+        for number, command in enumerate(commands):
+            time.sleep(max(0.0, started + number / rate - time.monotonic()))
+            sending.append(pool.submit(_send, client, command))
+        failed = sum(each.result() for each in sending)
     sent = [[each.command_id, each.task, dict(each.kwargs)] for each in commands]
     return {"sent": sent, "failed": failed, "since": since}
 
 
-def _at_rate(commands: list[Sent], rate: float, send: Callable[[Sent], None]) -> None:
-    """So many a second, whether or not earlier ones are through."""
-    started = time.monotonic()
-    threads = []
-    for number, command in enumerate(commands):
-        time.sleep(max(0.0, started + number / rate - time.monotonic()))
-        threads.append(threading.Thread(target=send, args=(command,), daemon=True))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
+def _send(client: OrderClient, command: Sent) -> int:
+    """How often the broker failed. A publication that fails, or may have, is made again under its own id, as the
+    client's documentation says."""
+    failed = 0
+    while True:
+        try:
+            client.enqueue(parse_command(command.task, command.kwargs), command.command_id)
+            return failed
+        except BrokerUnavailable:
+            failed += 1
+            time.sleep(0.2)
 
 
-def wait(asked: dict[str, Any]) -> dict[str, Any]:
-    """Wait with `OrderClient` until every one of ``ids`` has its report, at most ``seconds``; the longest wait."""
+def wait(ids: list[str], seconds: float) -> dict[str, Any]:
+    """Wait with `OrderClient` until every one of ``ids`` has its report; the reports, and how long the slowest took."""
     with OrderClient() as client:
-        reports = client.wait_many(asked["ids"], asked["seconds"])
-    late = max((each.finished_at or 0) - (each.enqueued_at or 0) for each in reports)
+        reports = client.wait_many(ids, seconds)
     return {
         "outcomes": [[each.command_id, str(each.outcome), str(each.reason)] for each in reports],
-        "longest_ms": late,
+        "longest_ms": max((each.finished_at or 0) - (each.enqueued_at or 0) for each in reports),
     }
 
 
-def verdict(asked: dict[str, Any]) -> dict[str, Any]:
-    """What the judge of tests/faults says: ``sent`` held against results, journal and the venue's book.
+def verdict(sent: list[Any], url: str, since: int, aliases: dict[str, str], **_: Any) -> dict[str, Any]:
+    """What the judge of tests/faults says: ``sent`` held against results, journal and the venue's records ``since``.
 
-    ``since``: the venue's last record before. ``aliases``: API key of a withdrawal to the key under which the judge
-    knows the account.
+    ``aliases``: the API key of a withdrawal to the key under which the judge knows the account.
     """
-    sent = {command_id: Sent(command_id, task, kwargs) for command_id, task, kwargs in asked["sent"]}
-    url, venue = asked["url"], SimulatorControl(VENUE)
+    commands = {command_id: Sent(command_id, task, kwargs) for command_id, task, kwargs in sent}
     results: Any = redis.Redis.from_url(f"{url}/1", decode_responses=True)
     ledger: Any = redis.Redis.from_url(f"{url}/2", decode_responses=True)
-    stored = results.mget([f"celery-task-meta-{each}" for each in sent])
-    metas = {each: json.loads(raw) for each, raw in zip(sent, stored, strict=True) if raw}
+    stored = results.mget([f"celery-task-meta-{each}" for each in commands])
+    metas = {each: json.loads(raw) for each, raw in zip(commands, stored, strict=True) if raw}
     journal = [(int(at.partition("-")[0]), fields) for at, fields in ledger.xrange("orders:journal")]
-    executions = venue.executions(since=asked["since"])
-    keys: dict[str, str] = asked["aliases"]
-    stray = [each.path for each in executions if (each.api_key in keys) != (each.path == "/auth/withdraw")]
+    executions = VENUE.executions(since=since)
     known = [
-        SimpleNamespace(path=e.path, api_key=keys.get(e.api_key, e.api_key), fields=e.fields, time_ms=e.time_ms)
+        SimpleNamespace(path=e.path, api_key=aliases.get(e.api_key, e.api_key), fields=e.fields, time_ms=e.time_ms)
         for e in executions
     ]
-    found = check(
-        Evidence(sent=sent, results=metas, journal=[e for e in journal if e[1]["id"] in sent], executions=known)
-    )
+    ours = [entry for entry in journal if entry[1]["id"] in commands]
+    found = check(Evidence(sent=commands, results=metas, journal=ours, executions=known))
     return {
-        "commands": found.commands, "lost": found.lost, "twice": found.twice, "untrue": found.untrue,
+        "lost": found.lost,
+        "twice": found.twice,
+        "untrue": found.untrue,
         "outcomes": {"/".join(key): count for key, count in sorted(found.outcomes.items())},
-        "executions": len(known), "under_the_wrong_key": stray,
-    }  # fmt: skip
-
-
-def main() -> None:
-    """Do what the one argument names."""
-    ways = {"accounts": accounts, "load": load, "wait": wait, "verdict": verdict}
-    print(json.dumps(ways[sys.argv[1]](json.loads(sys.stdin.read()))))
+        "executions": len(known),
+        "under_the_wrong_key": [e.path for e in executions if (e.api_key in aliases) != (e.path == "/auth/withdraw")],
+    }
 
 
 if __name__ == "__main__":
-    main()
+    ways = {way.__name__: way for way in (arrivals, fault, accounts, load, wait, verdict)}
+    print(json.dumps(ways[sys.argv[1]](**json.load(sys.stdin))))

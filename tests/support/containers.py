@@ -106,11 +106,8 @@ class ContainerNode(Node):
             volumes={file: {"bind": file, "mode": "ro"} for file in files},
         )
 
-    def kill(self, signal: str | int = signals.SIGKILL) -> None:
-        """Send a signal, by number or name. After SIGKILL the program is gone when this returns."""
-        number = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal)
-        if self._container is None or self.status == "exited":
-            return
+    def _signal(self, number: signals.Signals) -> None:
+        assert self._container is not None
         self._container.kill(int(number))
         if number is signals.SIGKILL:
             self._container.wait(timeout=START_SECONDS)

@@ -1,4 +1,4 @@
-"""Named twins of what the executor needs: a clock that tests turn, and a transport that answers from a script."""
+"""Fakes of what the executor needs: a clock that tests set, and a transport that answers from a script."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class TurnedClock:
 
     ms: int = START_MS
     unseen_ms: int = 0
-    """What passed while the whole machine was suspended: the monotonic clock stood still."""
+    """How long the whole machine was suspended: the monotonic clock stood still meanwhile."""
     slept: list[float] = field(default_factory=list)
     on_sleep: Callable[[float], None] = lambda seconds: None
 
@@ -27,7 +27,7 @@ class TurnedClock:
         return (self.ms - self.unseen_ms) / 1000
 
     def sleep(self, seconds: float) -> None:
-        """Turn it on."""
+        """Let the time pass, and note that somebody slept."""
         self.slept.append(seconds)
         self.turn(seconds)
         self.on_sleep(seconds)
@@ -37,7 +37,7 @@ class TurnedClock:
         self.ms += round(seconds * 1000)
 
     def suspend(self, seconds: float) -> None:
-        """Let it pass for everybody else."""
+        """Let time pass while this machine is suspended."""
         self.turn(seconds)
         self.unseen_ms += round(seconds * 1000)
 
@@ -46,7 +46,7 @@ Step = Response | NoResponse | Exception | Callable[[], "Step"]
 
 
 class ScriptedTransport:
-    """Answers one step of a script after the other; a step may be a function that does something first."""
+    """Plays a script, a step for each exchange; a step may be a function that does something first."""
 
     def __init__(self, steps: Iterable[Step] = (), limits: HttpLimits | None = None) -> None:
         self.limits = limits or HttpLimits()
@@ -55,7 +55,7 @@ class ScriptedTransport:
         self.before_prepare: Callable[[], None] = lambda: None
 
     def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
-        """The next step, for a request that was prepared like any other; nothing is prepared without a connection."""
+        """Play the next step. The request is prepared first, unless the step is a connection that could not be made."""
         step = self.steps.pop(0)
         if isinstance(step, NoResponse) and not step.left:
             return step

@@ -43,7 +43,7 @@ class FlowerNode(ProcessNode):
         return [*self.celery, "-A", "worker", "flower", *given, "--inspect_timeout=300"]
 
     def is_up(self) -> bool:
-        """Whether its pages answer."""
+        """Whether the pages answer."""
         try:
             return self.get("/healthcheck").status == 200
         except requests.RequestException:
@@ -51,22 +51,22 @@ class FlowerNode(ProcessNode):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the pages."""
         return f"http://127.0.0.1:{self.port}"
 
     def sees(self, worker: str) -> None:
-        """Wait until it knows a worker; it asks all of them what they are."""
+        """Wait until Flower knows a worker; it asks all workers what they are."""
         until(
             lambda: "registered" in self.get("/api/workers", refresh="1").json.get(worker, {}),
             lambda: f"Flower seeing {worker}\n{self.tail()}",
         )
 
     def get(self, path: str, *, login: bool = True, **query: str) -> Page:
-        """A page."""
+        """Get a page."""
         return self._page("GET", path, login=login, params=query)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, **form: str) -> Page:
-        """A button: what the page's script sends, or the API's JSON body."""
+        """Press a button: send what the page's script sends, or the API's JSON body."""
         return self._page("POST", path, data=form or None, json=body)
 
     def _page(self, method: str, path: str, *, login: bool = True, **options: Any) -> Page:

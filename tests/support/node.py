@@ -1,15 +1,20 @@
 """What process and container nodes of a test have in common."""
 
 import os
-from collections.abc import Mapping
+import signal as signals
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
-"""How long a node may take until it is ready: far more than it needs, for machines that are busy."""
+"""How long a node may take to be ready, or to end: far more than it needs, for machines that are busy."""
+
+AnyNode = TypeVar("AnyNode", bound="Node")
 
 
 def outer_environment() -> dict[str, str]:
@@ -21,7 +26,8 @@ class Node:
     """A program that a test runs. Its names and their meanings are those of pytest-celery's containers.
 
     `logs()` is everything that the program ever printed; `ready()` looks only at what it printed since its last start.
-    A subclass has `arguments()`, the command line, and `is_up()`: whether the program, which runs, does its work.
+    A role has `arguments()`, the command line, and `is_up()`: whether the program, which runs, does its work. A kind of
+    node has `status`, `pid`, `exit_code`, `logs`, `start`, `stop`, `teardown` and `exec_run`.
     """
 
     def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -34,6 +40,11 @@ class Node:
 
     def reload(self) -> None:
         """Do nothing, where pytest-celery fetches a container's attributes: here they are fetched when asked for."""
+
+    def kill(self, signal: str | int = signals.SIGKILL) -> None:
+        """Send a signal, by number or name. After SIGKILL the program is gone when this returns."""
+        if self.status == "running":
+            self._signal(signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal))
 
     def log_size(self) -> int:
         """A mark for `logs_from`."""
@@ -62,12 +73,26 @@ class Node:
         self.start()
         self.ready()
 
-    def wait_for_exit(self, timeout: float = 30) -> int:
+    def wait_for_exit(self) -> int:
         """Wait until the program has ended by itself; its exit code."""
-        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", timeout)
+        until(lambda: self.status == "exited", lambda: f"{self.name} ending\n{self.tail()}", START_SECONDS)
         assert self.exit_code is not None
         return self.exit_code
 
-    def tail(self, lines: int = 40) -> str:
+    def tail(self) -> str:
         """The end of the log, for failure messages."""
-        return "\n".join(line[:300] for line in self.logs().splitlines()[-lines:])
+        return "\n".join(line[:300] for line in self.logs().splitlines()[-40:])
+
+
+@contextmanager
+def running(*nodes: AnyNode) -> Iterator[tuple[AnyNode, ...]]:
+    """Start these nodes and wait until all are ready; they end with the block."""
+    try:
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.ready()
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.teardown()

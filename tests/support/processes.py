@@ -54,11 +54,8 @@ class ProcessNode(Node):
                 stderr=subprocess.STDOUT,
             )
 
-    def kill(self, signal: str | int = signals.SIGKILL) -> None:
-        """Send a signal, by number or name. After SIGKILL the process is gone when this returns."""
-        number = signals.Signals[signal] if isinstance(signal, str) else signals.Signals(signal)
-        if self.process is None or self.status == "exited":
-            return
+    def _signal(self, number: signals.Signals) -> None:
+        assert self.process is not None
         self.process.send_signal(number)
         if number is signals.SIGKILL:
             self.process.wait(START_SECONDS)

@@ -1,11 +1,11 @@
-"""Servers for hand-made HTTP answers, and one exchange with them."""
+"""A server that sends hand-made bytes as HTTP responses, and one exchange with it."""
 
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 
 from worker.venues.http.base import NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
@@ -37,7 +37,7 @@ def reset(connection: socket.socket) -> None:
 
 
 class Peer:
-    """A server for hand-made answers: each accepted connection is given to the next of ``serves``."""
+    """A server that gives each accepted connection to the next of ``serves``."""
 
     def __init__(self, *serves: Serve, tls: ssl.SSLContext | None = None) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -64,23 +64,18 @@ class Peer:
         self.listener.close()
 
 
-@contextmanager
-def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    """A peer for the time of a block."""
-    running = Peer(*serves, tls=tls)
-    try:
-        yield running
-    finally:
-        running.close()
+def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> AbstractContextManager[Peer]:
+    """A server for the time of a block."""
+    return closing(Peer(*serves, tls=tls))
 
 
 def post(transport: Transport, url: str, body: bytes = b"a=1") -> Response | NoResponse:
-    """One exchange."""
+    """Send one request through the product's transport."""
     return transport.exchange(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
 
 
 def answer(reply: bytes, times: int = 1) -> Serve:
-    """Answer so many requests on one connection, then close it."""
+    """Send this reply to so many requests on one connection, then close the connection."""
 
     def serve(connection: socket.socket) -> None:
         for _ in range(times):
