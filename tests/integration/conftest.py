@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,7 @@ def make_bed(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactor
         *,
         started: int | None = None,
         defaults: bool = False,
+        options: Sequence[str] = (),
         venue: SimulatorServer = simulator,
         **environment: str,
     ) -> Bed:
@@ -165,7 +166,7 @@ def make_bed(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactor
             **addresses_of(config),
             **environment,
         }
-        processes = [WorkerNode(folder, settings) for _ in range(workers)]
+        processes = [WorkerNode(folder, settings, options) for _ in range(workers)]
         ends.extend(process.teardown for process in processes)
         for process in processes[:started]:
             process.start()
