@@ -23,8 +23,6 @@ from producers.commands import Close, Withdraw
 from tests.nodes import Bed, until
 from tests.servers import free_port
 
-pytestmark = pytest.mark.integration
-
 PAIR = "USD_BTC_PERP"
 ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 
@@ -119,25 +117,25 @@ def sender(collector: Collector) -> Iterator[trace.Tracer]:
 
 
 @pytest.fixture(scope="module")
-def bed(make_bed: Callable[..., Bed], collector: Collector) -> Bed:
+def stack(make_bed: Callable[..., Bed], collector: Collector) -> Bed:
     """A worker that traces."""
     return make_bed(ORDERS_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="100")
 
 
 @pytest.fixture
-def client(bed: Bed, sender: trace.Tracer) -> Iterator[OrderClient]:
+def client(stack: Bed, sender: trace.Tracer) -> Iterator[OrderClient]:
     """A client that traces."""
     del sender
-    bed.venue.reset()
-    with OrderClient(bed.queue_settings.model_copy(update={"traces": True})) as client:
+    stack.venue.reset()
+    with OrderClient(stack.queue_settings.model_copy(update={"traces": True})) as client:
         yield client
 
 
 def test_one_trace_from_the_sender_to_each_request(
-    client: OrderClient, bed: Bed, sender: trace.Tracer, collector: Collector
+    client: OrderClient, stack: Bed, sender: trace.Tracer, collector: Collector
 ) -> None:
     """Whose request was slow, and which of its attempts."""
-    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
+    stack.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
     with sender.start_as_current_span("risk check"):
         sent = client.enqueue(Close(account="main", pair=PAIR, qty=Decimal("0.001")))
     assert client.wait(sent, 30).outcome.value == "accepted"
@@ -158,9 +156,11 @@ def test_one_trace_from_the_sender_to_each_request(
     assert sum(span.seconds for span in attempts) < execute.seconds
 
 
-def test_an_unknown_is_an_error_and_nothing_hidden_is_told(client: OrderClient, bed: Bed, collector: Collector) -> None:
+def test_an_unknown_is_an_error_and_nothing_hidden_is_told(
+    client: OrderClient, stack: Bed, collector: Collector
+) -> None:
     """A trace goes to other people's servers: no address, no amount, no key, no place."""
-    bed.venue.fault("cut_after", path="withdraw", times=1)
+    stack.venue.fault("cut_after", path="withdraw", times=1)
     sent = client.enqueue(Withdraw(account="main", asset="ETH", qty=Decimal("0.4321"), address=ADDRESS))
     assert client.wait(sent, 30).outcome.value == "unknown"
     until(lambda: len(collector.of(sent.command_id)) == 3, lambda: str(collector.of(sent.command_id)))
@@ -168,39 +168,39 @@ def test_an_unknown_is_an_error_and_nothing_hidden_is_told(client: OrderClient, 
     assert spans["execute orders.withdraw"].error == "lost_reply"
     assert spans["attempt everstrike"].error == "unknown"
     written = b"".join(collector.bodies)
-    for hidden in (ADDRESS, "0.4321", "ETH", PAIR, "demo-everstrike", bed.simulator.url, bed.broker_url):
+    for hidden in (ADDRESS, "0.4321", "ETH", PAIR, "demo-everstrike", stack.simulator.url, stack.broker_url):
         assert hidden.encode() not in written
 
 
-def test_a_sender_without_traces_begins_none(bed: Bed, collector: Collector) -> None:
+def test_a_sender_without_traces_begins_none(stack: Bed, collector: Collector) -> None:
     """Any Celery client may send; nonsense in its header is no reason for anything."""
     for header in ({}, {"traceparent": "nonsense"}, {"traceparent": 7}):
-        command_id = bed.send("orders.positions", account="main", headers=header)
-        assert bed.ended(command_id).state == "SUCCESS"
+        command_id = stack.send("orders.positions", account="main", headers=header)
+        assert stack.ended(command_id).state == "SUCCESS"
         until(lambda cid=command_id: len(collector.of(cid)) == 2, "its spans")  # type: ignore[misc]
         (execute,) = [span for span in collector.of(command_id) if span.name == "execute orders.positions"]
         assert execute.parent == b""
 
 
-def test_a_collector_that_is_away_costs_nothing(stage: Bed, make_worker: Callable[..., Any]) -> None:
+def test_a_collector_that_is_away_costs_nothing(make_bed: Callable[..., Bed]) -> None:
     """Watching must not stop what is watched; nor its end."""
-    stage.worker.stop()
     endpoint = f"http://127.0.0.1:{free_port()}"
-    node = make_worker(ORDERS_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
-    for _ in range(3):
-        assert stage.ended(stage.send("orders.positions", account="main")).state == "SUCCESS"
-    node.container.stop(20)
-    assert node.container.exit_code == 0
+    stack = make_bed(ORDERS_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
+    stack.venue.reset()
+    ends = stack.all_ended([stack.send("orders.positions", account="main") for _ in range(3)])
+    assert {end.state for end in ends} == {"SUCCESS"}
+    stack.worker.stop(60)
+    assert stack.worker.exit_code == 0
 
 
-def test_off_no_header_is_sent(bed: Bed, sender: trace.Tracer) -> None:
+def test_off_no_header_is_sent(stack: Bed, sender: trace.Tracer) -> None:
     """A sender that traces its own work, and was not asked to trace commands."""
-    with OrderClient(bed.queue_settings) as client, sender.start_as_current_span("own work"):
-        bed.worker.kill("SIGSTOP")
+    with OrderClient(stack.queue_settings) as client, sender.start_as_current_span("own work"):
+        stack.worker.kill("SIGSTOP")
         try:
             client.enqueue(Close(account="main", pair=PAIR))
-            (message,) = bed.broker.lrange("orders.close", 0, -1)
+            (message,) = stack.broker.lrange("orders.close", 0, -1)
         finally:
-            bed.worker.kill("SIGCONT")
+            stack.worker.kill("SIGCONT")
     assert "enqueued_at" in message
     assert "traceparent" not in message
