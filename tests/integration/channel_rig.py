@@ -40,11 +40,9 @@ class Broker(Server):
     """A durable server, seen as a broker: database 0 messages, 1 results, 2 traces of executions."""
 
     def db(self, number: int = 0) -> Any:
-        """Return a client of one database."""
         return redis.Redis(port=self.port, db=number, socket_timeout=5, decode_responses=True)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the server process."""
         if self.process is not None:
             self.process.send_signal(number)
 
@@ -58,7 +56,6 @@ class Broker(Server):
         return not [key for key in keys if key.endswith(("unacked", "unacked_index")) or "orders." in key.split("_")[0]]
 
     def done(self, ids: Iterable[str]) -> bool:
-        """Tell whether every task has a stored success."""
         stored = self.db(1).mget([f"celery-task-meta-{one}" for one in ids])
         return all(value and json.loads(value)["status"] == "SUCCESS" for value in stored)
 
@@ -101,17 +98,14 @@ class Worker(ProcessNode):
         self._options = options
 
     def arguments(self) -> Sequence[str]:
-        """The command line."""
         app = ("-A", "tests.integration.channel_app", "worker", "-l", "INFO")
         return [*self.celery, *app, "-n", f"{self.id[:8]}@%h", *self._options]
 
     def is_up(self) -> bool:
-        """Whether it consumes."""
         return " ready." in self.logs()
 
     @property
     def alive(self) -> bool:
-        """Whether the process that was started still runs."""
         return self.status == "running"
 
     def teardown(self) -> None:
@@ -130,7 +124,6 @@ class Gate:
         self._path = path
 
     def open(self) -> None:
-        """Let all end."""
         self._path.touch()
 
     def passed(self) -> int:
@@ -155,7 +148,6 @@ class Fleet:
         return self.workers[-1]
 
     def gate(self) -> Gate:
-        """A closed gate."""
         self._gates += 1
         return Gate(self._folder / f"gate{self._gates}")
 
@@ -165,7 +157,6 @@ class Fleet:
         return str(self.client.send_task("work", arguments, queue=queue, **options).id)
 
     def stop(self) -> None:
-        """End everything."""
         for worker in self.workers:
             worker.teardown()
         self.client.close()
@@ -233,7 +224,6 @@ class Proxy:
 
     @property
     def held(self) -> bytes:
-        """What the server has said meanwhile."""
         with self._lock:
             return b"".join(self._held.values())
 

@@ -1,6 +1,8 @@
 """Stacks of the integration tests: a server, workers and the simulator, shared as widely as the tests allow."""
 
+import base64
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -8,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pytest_celery import CeleryBackendCluster, CeleryBrokerCluster, CeleryTestWorker, CeleryWorkerCluster
@@ -18,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project 
 from producers.cli import app as cli  # noqa: E402
 from producers.client import OrderClient  # noqa: E402
 from tests.integration.channel_rig import Broker  # noqa: E402
+from tests.integration.crash_rig import crash  # noqa: E402, F401 - a fixture
 from tests.nodes import (  # noqa: E402
     IN_CONTAINERS,
     BackendNode,
@@ -67,57 +71,59 @@ def simulator() -> Iterator[SimulatorServer]:
         yield server
 
 
-def addresses_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """A worker's addresses from pytest-celery's cluster configuration; the ledger is the broker's database 2."""
-    (broker,) = config["celery_broker_cluster_config"]["urls"]
-    (backend,) = config["celery_backend_cluster_config"]["urls"]
-    return {"ORDERS_BROKER_URL": broker, "ORDERS_RESULT_BACKEND": backend, "ORDERS_LEDGER_URL": ledger_url(broker)}
-
-
 @contextlib.contextmanager
 def stack_factory(simulator: SimulatorServer, folders: pytest.TempPathFactory) -> Iterator[Callable[..., Bed]]:
     """See :func:`make_bed`; all that was made ends with the block."""
     with contextlib.ExitStack() as ends:
+        yield functools.partial(start_stack, ends, simulator, folders)
 
-        def make(
-            workers: int = 1,
-            *,
-            started: int | None = None,
-            defaults: bool = False,
-            venue: SimulatorServer = simulator,
-            results_elsewhere: bool = False,
-            options: Sequence[str] = (),
-            **environment: str,
-        ) -> Bed:
-            folder = folders.mktemp("stack")
-            servers = [ServerNode(folder) for _ in range(1 + results_elsewhere)]
-            for server in servers:
-                ends.callback(server.teardown)
-                server.start()
-                server.ready()
-            brokers = CeleryBrokerCluster(BrokerNode(servers[0]))
-            backends = CeleryBackendCluster(BackendNode(servers[-1]))
-            config = {
-                "celery_broker_cluster_config": brokers.config(),
-                "celery_backend_cluster_config": backends.config(),
-            }
-            # A venue that is there answers within this on any machine, however busy.
-            quick = {} if defaults else {**QUICK, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "20"}
-            settings = {**quick, **demo_accounts(venue.url), **addresses_of(config), **environment}
-            nodes = [WorkerNode(folder, settings, options) for _ in range(workers)]
-            for node in nodes:
-                ends.callback(node.teardown)
-            for node in nodes[:started]:
-                node.start()
-            for node in nodes[:started]:
-                node.ready()
-            app = Setup.create_setup_app(Setup.config(config), Setup.name())
-            cluster = CeleryWorkerCluster(*(CeleryTestWorker(node, app=app) for node in nodes))
-            bed = Bed(Setup(cluster, brokers, backends, app), venue)
-            ends.callback(bed.close)
-            return bed
 
-        yield make
+def start_stack(
+    ends: contextlib.ExitStack,
+    simulator: SimulatorServer,
+    folders: pytest.TempPathFactory,
+    workers: int = 1,
+    *,
+    started: int | None = None,
+    defaults: bool = False,
+    venue: SimulatorServer | None = None,
+    results_elsewhere: bool = False,
+    options: Sequence[str] = (),
+    **environment: str,
+) -> Bed:
+    """See :func:`make_bed`."""
+    folder = folders.mktemp("stack")
+    venue = venue or simulator
+    servers = [ServerNode(folder) for _ in range(1 + results_elsewhere)]
+    start(ends, servers)
+    brokers, backends = CeleryBrokerCluster(BrokerNode(servers[0])), CeleryBackendCluster(BackendNode(servers[-1]))
+    config = {"celery_broker_cluster_config": brokers.config(), "celery_backend_cluster_config": backends.config()}
+    (broker,), (backend,) = (each["urls"] for each in config.values())
+    # A venue that is there answers within this time on any machine, however busy.
+    quick = {} if defaults else {**QUICK, "ORDERS_HTTP__READ_TIMEOUT_SECONDS": "20"}
+    addresses = {
+        "ORDERS_BROKER_URL": broker,
+        "ORDERS_RESULT_BACKEND": backend,
+        "ORDERS_LEDGER_URL": ledger_url(broker),
+    }
+    settings = {**quick, **demo_accounts(venue.url), **addresses, **environment}
+    nodes = [WorkerNode(folder, settings, options) for _ in range(workers)]
+    start(ends, nodes, started)
+    app = Setup.create_setup_app(Setup.config(config), Setup.name())
+    cluster = CeleryWorkerCluster(*(CeleryTestWorker(node, app=app) for node in nodes))
+    bed = Bed(Setup(cluster, brokers, backends, app), venue)
+    ends.callback(bed.close)
+    return bed
+
+
+def start(ends: contextlib.ExitStack, nodes: Sequence[Any], count: int | None = None) -> None:
+    """Start the first so many nodes together; all of them end with the stack."""
+    for node in nodes:
+        ends.callback(node.teardown)
+    for node in nodes[:count]:
+        node.start()
+    for node in nodes[:count]:
+        node.ready()
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +160,6 @@ def stack(shared_stack: Bed) -> Iterator[Bed]:
 
 @pytest.fixture
 def client(stack: Bed) -> Iterator[OrderClient]:
-    """The product's own client of the stack."""
     with OrderClient(stack.queue_settings) as orders:
         yield orders
 
@@ -170,8 +175,59 @@ def logs(stack: Bed, since: Sequence[int] = (0, 0)) -> str:
 
 
 def journal_events(stack: Bed, command_id: str) -> list[str]:
-    """What the ledger's journal says of a command."""
     return [entry["event"] for _, entry in stack.ledger.xrange("orders:journal") if entry["id"] == command_id]
+
+
+# -- messages as any client may write them -----------------------------------------------------------------------------
+
+CANCEL = {"account": "main", "order_id": "order-1"}
+TAKEN_UP = ("accepted", "rejected")
+"""Outcomes of a cancel that reached the venue."""
+
+
+def put(
+    stack: Bed,
+    queue: str,
+    *,
+    body: Any = ([], CANCEL, {}),
+    raw: bytes = b"",
+    content_type: str = "json",
+    **changes: Any,
+) -> str:
+    """Put a message on a queue's list as any client may write it; returns it. ``changes`` are its headers; one that is
+    ``...`` is left out."""
+    headers = {"lang": "py", "task": queue, "id": str(uuid4()), **changes}
+    text = json.dumps(
+        {
+            "body": base64.b64encode(raw or json.dumps(body).encode()).decode(),
+            "content-type": f"application/{content_type}",
+            "content-encoding": "utf-8",
+            "headers": {name: value for name, value in headers.items() if value is not ...},
+            "properties": {
+                "delivery_tag": str(uuid4()),
+                "body_encoding": "base64",
+                "priority": 0,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+            },
+        }
+    )
+    stack.broker.lpush(queue, text)
+    return text
+
+
+def put_with_id(stack: Bed, **message: Any) -> str:
+    """Put a message on the queue of cancels; the id that it names."""
+    command_id = str(uuid4())
+    put(stack, "orders.cancel", **{"id": command_id, **message})
+    return command_id
+
+
+def tail(stack: Bed) -> str:
+    return logs(stack)[-4000:]
+
+
+def check_alive(stack: Bed) -> None:
+    assert stack.ended(stack.send("orders.cancel", **CANCEL), 60).outcome[0] in TAKEN_UP
 
 
 # -- the `orders` program ----------------------------------------------------------------------------------------------
@@ -187,7 +243,6 @@ class Ran:
 
     @property
     def document(self) -> Any:
-        """Standard output, which must be one JSON document."""
         assert self.out, self.err
         return json.loads(self.out)
 

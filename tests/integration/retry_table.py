@@ -224,7 +224,6 @@ ROWS = (
 
 
 def expected_end(row: Row, mode: str, column: Column) -> End:
-    """What the contract says of a cell."""
     end: End = ENDS[row.ends][mode == "for ever"][column.kind]
     if end == ECHO and column.name == "close_whole":
         # The venue's words for a close that finds nothing are not listed: it is sent again until that is used up.
@@ -233,7 +232,6 @@ def expected_end(row: Row, mode: str, column: Column) -> End:
 
 
 def cells() -> Iterator[Case]:
-    """Every row in every mode and column."""
     for row in ROWS:
         for mode in row.modes:
             faults = () if row.fault is None else ({**row.fault, "times": 1 if mode == "once" else None},)
@@ -266,7 +264,6 @@ SEQUENCES: dict[str, tuple[str, list[dict[str, Any]], End]] = {
 
 
 def sequences() -> Iterator[Case]:
-    """Commands whose attempts end differently, one after the other."""
     columns = {column.name: column for column in COLUMNS}
     for name, (column, faults, expected) in SEQUENCES.items():
         yield Case(name.replace(" ", "_"), columns[column], expected, tuple(faults))

@@ -30,7 +30,6 @@ def ids() -> Ids:
 
 
 def send(app: Celery, command_id: str, order_id: str, **options: Any) -> None:
-    """A cancel, and what follows it."""
     arguments = {"account": "main", "order_id": order_id}
     app.send_task("orders.cancel", kwargs=arguments, task_id=command_id, queue="orders.cancel", **options)
 
@@ -43,7 +42,6 @@ def signed(app: Celery, command_id: str) -> Signature:
 
 
 def task(queue: str, **options: Any) -> Signature:
-    """Another service's task."""
     return Signature("notify.done", queue=queue, **options)
 
 

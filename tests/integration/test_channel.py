@@ -28,7 +28,6 @@ POOLS = {
 
 @pytest.fixture
 def fleet(broker: Broker, tmp_path: Path) -> Iterator[Fleet]:
-    """Workers that end with the test."""
     started = Fleet(broker, tmp_path)
     yield started
     started.stop()
@@ -36,7 +35,6 @@ def fleet(broker: Broker, tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module", params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
-    """Each pool."""
     return str(request.param)
 
 

@@ -40,12 +40,10 @@ def headed(**headers: Any) -> str:
 
 
 def sized(size: int) -> str:
-    """A message of so many bytes."""
     return message(filler="")[:-2] + "x" * (size - len(message(filler=""))) + '"}'
 
 
 def raw(broker: Broker, key: str) -> list[bytes]:
-    """A list, byte for byte."""
     with redis.Redis(port=broker.port) as client:
         return list(client.lrange(key, 0, -1))  # type: ignore[arg-type, union-attr, unused-ignore]
 

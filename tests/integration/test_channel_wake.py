@@ -27,7 +27,6 @@ SHOUT = Exchange("shout", type="fanout")
 
 @pytest.fixture
 def proxy(broker: Broker) -> Iterator[Proxy]:
-    """A proxy in front of the server."""
     with Proxy(broker.port) as running:
         yield running
 
@@ -90,7 +89,6 @@ def listener(connection: Any) -> Iterator[list[Any]]:
 
 
 def shout(broker: Broker, body: str, **options: Any) -> None:
-    """Send a broadcast."""
     with Connection(broker.url(0)) as sender:
         sender.Producer().publish(body, exchange=SHOUT, declare=[SHOUT], **options)
 

@@ -1,4 +1,4 @@
-"""What the contract promises of one command: its report, its arguments, its deadline, positions."""
+"""What the contract promises of one command: its report, its arguments, its deadline."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ import pytest
 from producers.errors import OrderRejected
 from tests.integration.conftest import REPORT_FIELDS
 from tests.nodes import Bed
-from worker.simulator.records import ContractPosition
 
 KEY = "demo-everstrike-key"
 PAIR = "USD_BTC_PERP"
@@ -177,42 +176,3 @@ def test_a_deadline_that_passes_between_attempts(stack: Bed, first: int, outcome
     end = stack.ended(stack.send("orders.close", **CLOSE, deadline=deadline))
     assert (end.outcome, end.report["attempts"]) == (outcome, 2)
     assert all((arrival.timestamp_ms or 0) < deadline for arrival in stack.venue.arrivals())
-
-
-# -- positions ---------------------------------------------------------------------------------------------------------
-
-POSITION_FIELDS = ("instrument", "direction", "size", "entry_price", "liquidation_price", "leverage", "margin")
-
-
-def position(row: str, realized: str, unrealized: str, cross: bool | None) -> dict[str, Any]:
-    """A position in the contract's form: signs as words, decimals as strings without an exponent."""
-    fields = dict(zip(POSITION_FIELDS, row.split(), strict=True))
-    return {**fields, "realized_pnl": realized, "unrealized_pnl": unrealized, "cross": cross}
-
-
-def test_positions_at_everstrike(stack: Bed) -> None:
-    """All, of one pair, and of a pair without a position."""
-    stack.venue.position(KEY, "USD_ETH_PERP", 0)
-    more = {"entry_price": "30123.45", "liquidation_price": "1000000.00", "margin": "12.50", "realized": "-3.25"}
-    stack.venue.position(KEY, PAIR, "0.00000012", **more, unrealized="7")
-    stack.venue.position(KEY, "USD_XRP_PERP", "1500", direction="SELL", margin="0", unrealized="-0.1")
-    long = position("USD_BTC_PERP long 0.00000012 30123.45 1000000 2.82 12.5", "-3.25", "7", None)
-    short = position("USD_XRP_PERP short 1500 3.4 3.7 2.82 0", "0", "-0.1", None)
-    asked = ({}, {"pair": "USD_XRP_PERP"}, {"pair": "USD_DOGE_PERP"})
-    ends = [stack.ended(stack.send("orders.positions", account="main", **more)) for more in asked]
-    assert [end.report["positions"] for end in ends] == [[long, short], [short], []]
-    assert [arrival.path for arrival in stack.venue.arrivals()] == ["/active_positions", "/position", "/position"]
-
-
-def test_positions_at_bitz(stack: Bed) -> None:
-    """The page's example, and one that is short and shares its margin."""
-    other = ContractPosition(position_id="10", direction="-1", is_cross="1", amount="20", realized="-0.5", leverage="5")
-    stack.venue.contracts("demo-bitz-key", (ContractPosition(), other))
-    report = stack.ended(stack.send("orders.positions", account="bz", contract_id=101)).report
-    example = position("BTC_USD long 1500 7980.74 7287.98 10 0.01930883", "0.0001017", "0.00044862", cross=False)
-    short = position("BTC_USD short 20 7980.74 7287.98 5 0.01930883", "-0.5", "0.00044862", cross=True)
-    assert report["positions"] == [example, short]
-    assert report["result"][0]["amount"] == "1500"  # untouched
-    stack.venue.contracts("demo-bitz-key", ())
-    flat = stack.ended(stack.send("orders.positions", account="bz", contract_id=101)).report
-    assert (flat["outcome"], flat["positions"]) == ("accepted", [])

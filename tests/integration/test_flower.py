@@ -46,7 +46,6 @@ class OpenFlower(FlowerNode):
     """Flower without a login and without an address."""
 
     def arguments(self) -> Sequence[str]:
-        """The port alone."""
         return [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--port={self.port}"]
 
 
@@ -77,7 +76,6 @@ def stack(shared: Bed) -> Bed:
 
 
 def name_of(worker: WorkerNode) -> str:
-    """The node's name, as Flower lists it."""
     return f"w1@{worker.id[:12]}"
 
 

@@ -57,7 +57,6 @@ class Doors:
 
 @pytest.fixture(scope="module")
 def doors(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    """All of them."""
     certificate, other = (make_certificate(tmp_path_factory.mktemp("certificate")) for _ in range(2))
     shut = {"refuses": (Shut.REFUSES, None), "ignores": (Shut.IGNORES, None), "no_tls": (Shut.NO_TLS, certificate)}
     by_case = {
@@ -94,7 +93,6 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(stack: Bed, doors: Doors) -> dict[str, Seen]:
-    """Every case, run."""
     stack.venue.reset(demo=False)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda case: prepare(stack, case), CASES))
@@ -121,7 +119,6 @@ def prepare(stack: Bed, case: Case) -> None:
 
 
 def send(stack: Bed, cases: Sequence[Case]) -> dict[str, str]:
-    """Send the commands; their ids by case."""
     return {case.name: stack.send(case.column.task, account=KEYS[case.name], **case.column.arguments) for case in cases}
 
 

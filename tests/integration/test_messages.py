@@ -5,22 +5,18 @@ import bz2
 import json
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.integration.conftest import Orders, log_sizes, logs
+from tests.integration.conftest import CANCEL, TAKEN_UP, Orders, check_alive, log_sizes, logs, put, put_with_id, tail
 from tests.nodes import Bed, until
 from tests.nodes.bed import foreign_app
 
-CANCEL = {"account": "main", "order_id": "order-1"}
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
 BUILT_IN = ("accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "chunks", "group", "map", "starmap")
 """Celery's own tasks (``celery/app/builtins.py``), which every app has."""
-TAKEN_UP = ("accepted", "rejected")
-"""Outcomes of a cancel that reached the venue."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,56 +25,11 @@ def no_dead_messages(stack: Bed) -> None:
     stack.broker.delete("celery", *(f"{queue}.dead" for queue in queues))
 
 
-def put(
-    stack: Bed,
-    queue: str,
-    *,
-    body: Any = ([], CANCEL, {}),
-    raw: bytes = b"",
-    content_type: str = "json",
-    **changes: Any,
-) -> str:
-    """Put a message on a queue's list as any client may write it; returns it. ``changes`` are its headers; one that is
-    ``...`` is left out."""
-    headers = {"lang": "py", "task": queue, "id": str(uuid4()), **changes}
-    text = json.dumps(
-        {
-            "body": base64.b64encode(raw or json.dumps(body).encode()).decode(),
-            "content-type": f"application/{content_type}",
-            "content-encoding": "utf-8",
-            "headers": {name: value for name, value in headers.items() if value is not ...},
-            "properties": {
-                "delivery_tag": str(uuid4()),
-                "body_encoding": "base64",
-                "priority": 0,
-                "delivery_info": {"exchange": "", "routing_key": queue},
-            },
-        }
-    )
-    stack.broker.lpush(queue, text)
-    return text
-
-
-def put_with_id(stack: Bed, **message: Any) -> str:
-    """Put a message on the queue of cancels; the id that it names."""
-    command_id = str(uuid4())
-    put(stack, "orders.cancel", **{"id": command_id, **message})
-    return command_id
-
-
 def dead(stack: Bed, queue: str, count: int = 1) -> list[str]:
     """What lies on a queue's list of dead messages, waited for."""
     until(lambda: stack.broker.llen(f"{queue}.dead") >= count, lambda: f"the dead\n{tail(stack)}", 60)
     stack.drained(60)
     return list(stack.broker.lrange(f"{queue}.dead", 0, -1))
-
-
-def tail(stack: Bed) -> str:
-    return logs(stack)[-4000:]
-
-
-def check_alive(stack: Bed) -> None:
-    assert stack.ended(stack.send("orders.cancel", **CANCEL), 60).outcome[0] in TAKEN_UP
 
 
 # -- kept with the dead ------------------------------------------------------------------------------------------------
@@ -259,63 +210,6 @@ def test_a_message_that_is_too_deep_for_the_pipe_to_a_child_costs_no_slot(make_b
     ]
     assert sorted(dead(prefork, "orders.cancel", 3)) == sorted(sent)
     check_alive(prefork)
-
-
-# -- when ------------------------------------------------------------------------------------------------------------
-
-NO_DATES: list[Any] = [
-    *("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "some day", "", "2026-13-01T00:00:00"),
-    *(5, 1e300, True, {}, [], ["2026-11-26T00:00:00"]),
-]
-
-
-def test_a_time_that_nobody_can_tell_or_wait_for_is_refused(stack: Bed) -> None:
-    """In a report that says which, and not by silence or by Celery's own error. A worker would hold a command that is
-    due in days in its memory."""
-    times = [(name, value, f"its {name}") for name in ("eta", "expires") for value in NO_DATES]
-    days = [(datetime.now(UTC) + timedelta(days)).isoformat() for days in (1.1, 30, 2_000_000)]
-    times += [("eta", eta, "more than 24 h") for eta in days]
-    ends = stack.all_ended([put_with_id(stack, **{name: value}) for name, value, _ in times])
-    for (name, value, words), end in zip(times, ends, strict=True):
-        assert (end.state, end.outcome) == ("FAILURE", ("not_sent", "invalid")), (name, value)
-        assert words in end.report["message"], (name, value)
-
-
-def test_a_time_is_waited_for_and_one_that_is_past_is_now(stack: Bed) -> None:
-    """As for any Celery task, while others go by; and a message that expires in a thousand years has not."""
-    due = datetime.now(UTC) + timedelta(seconds=3)
-    later = put_with_id(stack, eta=due.isoformat())
-    past = ("2001-01-01T00:00:00", "2001-01-01T00:00:00+05:30", "0001-01-01T00:00:00Z")
-    ends = stack.all_ended([put_with_id(stack, eta=eta, expires="9998-01-01T00:00:00") for eta in past])
-    assert {end.outcome[0] for end in ends} <= set(TAKEN_UP)
-    end = stack.ended(later, 60)
-    assert end.outcome[0] in TAKEN_UP
-    assert end.report["finished_at"] >= due.timestamp() * 1000 - 50
-
-
-# -- where -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_command_without_a_queue_is_answered(stack: Bed) -> None:
-    """It lands on Celery's default queue; nothing is sent, and its sender is told what to do."""
-    tasks = [f"orders.{name}" for name in ("cancel", "close", "positions", "withdraw")] * 3
-    options = [{}, {"countdown": 3600}, {"priority": 9}] * 4
-    with foreign_app(stack.broker_url, stack.backend_url) as app:
-        ids = [app.send_task(task, kwargs=CANCEL, **more).id for task, more in zip(tasks, options, strict=True)]
-    for task, end in zip(tasks, stack.all_ended(ids), strict=True):
-        assert (end.state, end.outcome) == ("FAILURE", ("not_sent", "invalid"))
-        assert f"name the queue: it came by Celery's default queue, and belongs on {task}" in end.report["message"]
-    assert stack.venue.arrivals() == []
-
-
-def test_a_stored_report_stands_when_its_id_comes_without_a_queue(stack: Bed) -> None:
-    """An id is executed once and has one report."""
-    before = stack.ended(stack.send("orders.cancel", **CANCEL))
-    with foreign_app(stack.broker_url, stack.backend_url) as app:
-        app.send_task("orders.cancel", kwargs=CANCEL, task_id=before.command_id)
-    stack.drained()
-    after = stack.ended(before.command_id)
-    assert (after.outcome, after.report["fingerprint"]) == (before.outcome, before.report["fingerprint"])
 
 
 # -- broadcasts, and what senders may spoil ----------------------------------------------------------------------------

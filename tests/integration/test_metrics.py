@@ -17,16 +17,15 @@ from worker.observability import catalogue
 
 PAIR = "USD_BTC_PERP"
 CLOSE = {"account": "main", "pair": PAIR, "qty": "0.001"}
+SERVERS = ("broker", "ledger", "results")
 
 
 def page(port: int) -> str:
-    """The page of metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
         return str(answer.read().decode())
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of a page by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -51,13 +50,11 @@ class Scrape:
 
     @property
     def names(self) -> set[str]:
-        """The metrics that are there."""
         return {name for name, _ in self._samples}
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """Where the shared worker serves."""
     return free_port()
 
 
@@ -93,43 +90,50 @@ def scrape(stack: Bed, port: int) -> Scrape:
     return Scrape(port)
 
 
-def test_it_tells_what_happened(scrape: Scrape) -> None:
-    """Numbers that people will act upon."""
-    main = {"command": "close", "account": "main"}
-    assert scrape.value("orders_commands_total", **main, venue="everstrike", outcome="accepted", reason="ok") == 6
-    assert scrape.total("orders_attempts_total", **main) == 7
-    assert scrape.value("orders_retries_total", **main, venue="everstrike") == 1
-    assert scrape.value("orders_replays_total", **main) == 1
-    assert scrape.value("orders_ids_reused_total", **main) == 1
-    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="lost") == 1
-    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="401") == 0
-    assert scrape.value("orders_answers_total", command="positions", venue="bitz", status="403") == 0
-    assert scrape.value("orders_queue_wait_seconds_count", command="close") == 6
-    assert scrape.value("orders_signature_age_seconds_count", venue="everstrike") == 10
-    assert scrape.value("orders_ledger_round_trip_seconds_count", move="begin_on_disk") == 1
+HAPPENED = [
+    ("orders_commands_total", "command=close account=main venue=everstrike outcome=accepted reason=ok", 6),
+    ("orders_attempts_total", "command=close account=main", 7),
+    ("orders_retries_total", "command=close account=main venue=everstrike", 1),
+    ("orders_replays_total", "command=close account=main", 1),
+    ("orders_ids_reused_total", "command=close account=main", 1),
+    ("orders_answers_total", "command=withdraw venue=everstrike status=lost", 1),
+    ("orders_queue_wait_seconds_count", "command=close", 6),
+    ("orders_signature_age_seconds_count", "venue=everstrike", 10),
+    ("orders_ledger_round_trip_seconds_count", "move=begin_on_disk", 1),
+]
+STANDS = [
+    ("orders_unknown_open", "account=main", 1),
+    ("orders_halted", "account=main command=withdraw", 1),
+    ("orders_halted_timestamp_seconds", "account=main command=withdraw", 1.7e9),
+    ("orders_queue_dead_messages", "queue=orders.close", 1),
+    ("orders_worker_ready", "", 1),
+    ("orders_worker_consumes", "queue=orders.withdraw", 1),
+    ("orders_worker_slots", "", 16),
+    *((name, f"server={each}", 1) for name in ("orders_server_up", "orders_server_writable") for each in SERVERS),
+]
+ZERO = [
+    # Told before anything of the kind has happened.
+    ("orders_answers_total", "command=withdraw venue=everstrike status=401"),
+    ("orders_answers_total", "command=positions venue=bitz status=403"),
+    ("orders_unknown_open", "account=bz"),
+    ("orders_queue_messages", "queue=orders.close"),
+]
 
 
-def test_it_tells_what_is(scrape: Scrape) -> None:
-    """What an alert wakes somebody for."""
-    assert scrape.value("orders_unknown_open", account="main") == 1
-    assert scrape.value("orders_unknown_open", account="bz") == 0
-    assert (scrape.value("orders_unknown_oldest_timestamp_seconds", account="main") or 0) > 1.7e9
-    assert scrape.value("orders_halted", account="main", command="withdraw") == 1
-    assert scrape.value("orders_halted_timestamp_seconds", account="main", command="withdraw") == 1.7e9
-    assert scrape.value("orders_queue_dead_messages", queue="orders.close") == 1
-    assert scrape.value("orders_queue_messages", queue="orders.close") == 0
-    assert scrape.value("orders_worker_ready") == 1
-    assert scrape.value("orders_worker_consumes", queue="orders.withdraw") == 1
-    assert scrape.value("orders_worker_slots") == 16
-    for server in ("broker", "ledger", "results"):
-        assert scrape.value("orders_server_up", server=server) == 1
-        assert scrape.value("orders_server_writable", server=server) == 1
-        offset = scrape.value("orders_server_clock_offset_seconds", server=server)
-        assert offset is not None
-        assert abs(offset) < 1
-    offset = scrape.value("orders_venue_clock_offset_seconds", account="main", venue="everstrike")
-    assert offset is not None
-    assert abs(offset) < 2
+def labels_of(text: str) -> dict[str, str]:
+    return dict(each.split("=") for each in text.split())
+
+
+def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
+    """Numbers that people will act upon, and what an alert wakes somebody for."""
+    for name, labels, value in (*HAPPENED, *STANDS):
+        assert scrape.total(name, **labels_of(labels)) == value, (name, labels)
+    for name, labels in ZERO:
+        assert scrape.value(name, **labels_of(labels)) == 0, (name, labels)
+    assert scrape.total("orders_unknown_oldest_timestamp_seconds", account="main") > 1.7e9
+    clocks = [scrape.value("orders_server_clock_offset_seconds", server=server) for server in SERVERS]
+    clocks.append(scrape.value("orders_venue_clock_offset_seconds", account="main", venue="everstrike"))
+    assert all(offset is not None and abs(offset) < 2 for offset in clocks), clocks
 
 
 NOT_HERE = {catalogue.QUEUED_SINCE.name}

@@ -22,7 +22,6 @@ def empty_ledger(stack: Bed) -> None:
 
 
 def unknown_withdrawal(stack: Bed) -> str:
-    """The id of a withdrawal whose request was lost."""
     stack.venue.fault("cut_before", path="withdraw")
     command_id = stack.send("orders.withdraw", **WITHDRAW)
     assert stack.ended(command_id).report["outcome"] == "unknown"
@@ -30,7 +29,6 @@ def unknown_withdrawal(stack: Bed) -> str:
 
 
 def end_of(stack: Bed, task: str, **arguments: str) -> tuple[str, str]:
-    """Send a command; its outcome and reason."""
     return stack.ended(stack.send(task, **arguments)).outcome
 
 

@@ -38,7 +38,6 @@ def backlog(stack: Bed) -> list[str]:
 
 
 def close(stack: Bed) -> str:
-    """A small close."""
     return stack.send("orders.close", account="main", pair=PAIR, qty="0.001")
 
 

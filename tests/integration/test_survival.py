@@ -1,135 +1,30 @@
 """Workers and servers die in the middle of a send: every command still ends in one report, and nothing runs twice.
 
-`hold` at the simulator makes "in the middle of" exact. What comes of a killed worker, and of a stream of commands whose
-server was killed, is looked at last in this file: the redelivery takes the visibility timeout, 50 s by default.
+`hold` at the simulator makes "in the middle of" exact. What comes of a killed worker's commands is looked at last.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
+from tests.integration.crash_rig import (
+    ACCEPTED,
+    CRASHED,
+    VICTIMS,
+    Crash,
+    executed,
+    once_each,
+    send_withdrawals,
+    state,
+    withdrawal,
+)
 from tests.nodes import IN_CONTAINERS, Bed, Ended, ProcessNode, WorkerNode, until
-from tests.nodes.bed import foreign_app
-from worker.simulator.server import SimulatorServer
 
-KEY = "demo-everstrike-key"
 SLOTS = 16
 """How many commands one worker runs at a time."""
-ACCEPTED, CRASHED, ECHO = ("accepted", "ok"), ("unknown", "crashed"), ("unknown", "refused_after_lost")
 CRASH_SECONDS = 90
 """The claim: so soon after `kill -9` of a worker each of its commands has its report, with default settings."""
-
-
-def withdrawal(address: str) -> dict[str, Any]:
-    """A withdrawal that is recognised at the venue by its address."""
-    return {"account": "main", "asset": "ETH", "qty": "0.01", "address": address}
-
-
-def send_withdrawals(stack: Bed, count: int) -> list[str]:
-    return [stack.send("orders.withdraw", **withdrawal(f"0x{number}")) for number in range(count)]
-
-
-def executed(stack: Bed) -> Counter[str]:
-    """How often each withdrawal took effect, by its address."""
-    return Counter(each.fields["address"] for each in stack.venue.executions(path="/auth/withdraw"))
-
-
-def once_each(count: int) -> Counter[str]:
-    return Counter(f"0x{number}" for number in range(count))
-
-
-def state(stack: Bed, command_id: str) -> str:
-    """What the ledger says of a command."""
-    return str(stack.ledger.hget(f"orders:command:{command_id}", "state") or "")
-
-
-# -- a worker is killed ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Victim:
-    """A command that a worker dies with, and what must come of it."""
-
-    task: str
-    arguments: dict[str, str]
-    executes: bool
-    """Whether the venue had carried it out when the worker died."""
-    outcome: tuple[str, str]
-    attempts: int
-    executions: int
-
-    @property
-    def where(self) -> dict[str, str]:
-        """How the simulator recognises it."""
-        fields = {"pair": "pair", "order_id": "id", "address": "address"}
-        return {fields[name]: value for name, value in self.arguments.items() if name in fields}
-
-
-VICTIMS = {
-    # "worker died with a send begun": again by the next worker, unknown, unknown.
-    "withdraw, lost": Victim("orders.withdraw", withdrawal("0xlost"), False, CRASHED, 1, 0),
-    "withdraw, executed": Victim("orders.withdraw", withdrawal("0xdone"), True, CRASHED, 1, 1),
-    "close by quantity, lost": Victim("orders.close", {"pair": "QTY_LOST", "qty": "0.5"}, False, CRASHED, 1, 0),
-    "close by quantity, executed": Victim("orders.close", {"pair": "QTY_DONE", "qty": "0.5"}, True, CRASHED, 1, 1),
-    "close whole, lost": Victim("orders.close", {"pair": "LOST"}, False, ACCEPTED, 2, 1),
-    "cancel, lost": Victim("orders.cancel", {"order_id": "o-lost"}, False, ACCEPTED, 2, 1),
-    # "an attempt of unknown fate (also one begun by a worker that died)": the refusal may be its echo.
-    # "The position was not found" is not listed: the venue is asked again until the attempts are used up.
-    "close whole, executed": Victim("orders.close", {"pair": "DONE"}, True, ECHO, 5, 1),
-    "cancel, executed": Victim("orders.cancel", {"order_id": "o-done"}, True, ECHO, 2, 1),
-}
-
-
-@dataclass(frozen=True)
-class Crash:
-    """A worker that died, and what it died with."""
-
-    stack: Bed
-    ids: dict[str, str]
-    states: dict[str, str]
-    """What the ledger said of each while it was being sent."""
-    died_at: datetime
-
-
-@pytest.fixture(scope="module")
-def crash(make_bed: Callable[..., Bed]) -> Iterator[Crash]:
-    """One worker dies by SIGKILL with ten commands under way; another is there. Default settings all over.
-
-    The stack has a simulator of its own: other tests run while these commands wait for their redelivery.
-    """
-    with SimulatorServer() as venue:
-        stack = make_bed(workers=2, started=1, defaults=True, venue=venue)
-        ids = {name: send_and_hold(stack, each) for name, each in VICTIMS.items()}
-        stack.venue.position(KEY, "WAIT", "1")
-        stack.venue.fault("status", path="close", where={"pair": "WAIT"}, status=429, retry_after="15")
-        ids["waiting"] = stack.send("orders.close", account="main", pair="WAIT", qty="0.5")
-        stack.venue.fault("hold", path="positions")
-        ids["positions"] = stack.send("orders.positions", account="main")
-        stack.venue.wait(arrivals=10, timeout=60)
-        until(lambda: state(stack, ids["waiting"]) == "WAITING", "the pause on record")
-        states = {name: state(stack, command_id) for name, command_id in ids.items()}
-        doomed, heir = (worker.container for worker in stack.workers)
-        heir.start()
-        heir.ready()
-        doomed.kill("SIGKILL")
-        died_at = datetime.now(UTC)
-        stack.venue.release("drop")
-        yield Crash(stack, ids, states, died_at)
-
-
-def send_and_hold(stack: Bed, victim: Victim) -> str:
-    """Send a command that is held at the venue; its id."""
-    if "pair" in victim.where:
-        stack.venue.position(KEY, victim.where["pair"], "1")
-    if "id" in victim.where:
-        stack.venue.order(KEY, victim.where["id"])
-    path = victim.task.removeprefix("orders.")
-    stack.venue.fault("hold", path=path, where=victim.where, execute=victim.executes)
-    return stack.send(victim.task, **{"account": "main", **victim.arguments})
 
 
 def test_the_ledger_says_begun_before_the_first_byte_left(crash: Crash) -> None:
@@ -137,42 +32,6 @@ def test_the_ledger_says_begun_before_the_first_byte_left(crash: Crash) -> None:
 
 
 # -- the server is killed ----------------------------------------------------------------------------------------------
-
-STREAM = 300
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A server that died with a stream of commands under way, wherever each of them was just then."""
-
-    stack: Bed
-    ids: list[str]
-    pids: list[int]
-    """The workers' processes before."""
-
-
-@pytest.fixture(scope="module")
-def outage(make_bed: Callable[..., Bed]) -> Iterator[Outage]:
-    """Two workers, and the server killed and restarted; at a simulator of their own, as above."""
-    with SimulatorServer() as venue:
-        stack = make_bed(workers=2, venue=venue)
-        pids = [worker.container.pid for worker in stack.workers]
-        stack.venue.configure(latency_ms=30)
-        ids = send_withdrawals(stack, STREAM)
-        stack.venue.wait(executions=60, timeout=60)
-        server = stack.setup.broker.container
-        server.kill("SIGKILL")
-        server.start()
-        server.ready()
-        yield Outage(stack, ids, pids)
-
-
-def test_the_workers_survive_their_server(outage: Outage) -> None:
-    """The same processes take commands again at once."""
-    with foreign_app(outage.stack.broker_url, outage.stack.backend_url) as fresh:
-        command_id = outage.stack.send("orders.positions", account="main", app=fresh)
-    assert outage.stack.ended(command_id, 60).outcome == ACCEPTED
-    check_processes(outage.stack, outage.pids)
 
 
 def check_processes(stack: Bed, pids: list[int]) -> None:
@@ -421,11 +280,3 @@ def test_unknown_stays_unknown(crash: Crash, ends: dict[str, Ended]) -> None:
     assert stack.ended(command_id).outcome == CRASHED
     assert len(stack.venue.arrivals()) == arrived
     assert stack.ledger.ttl(f"orders:command:{command_id}") == -1, "kept until someone removes it"
-
-
-def test_a_stream_survives_the_servers_death(outage: Outage) -> None:
-    """Each command has its report and was executed once, by the same worker processes."""
-    assert {end.outcome for end in outage.stack.all_ended(outage.ids, 90)} == {ACCEPTED}
-    assert executed(outage.stack) == once_each(STREAM)
-    check_processes(outage.stack, outage.pids)
-    outage.stack.drained(60)
