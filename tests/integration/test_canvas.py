@@ -25,7 +25,7 @@ TAKEN, REFUSED = Cancel(account="main", order_id="order-1"), Cancel(account="mai
 
 
 def withdrawal(address: str) -> Withdraw:
-    """To an address that tells it from others."""
+    """A withdrawal that is recognised by its address."""
     return Withdraw.model_validate({"account": "main", "asset": "ETH", "qty": "0.01", "address": address})
 
 
@@ -51,7 +51,7 @@ def ids() -> Ids:
 
 
 def never_sent(stack: Bed, client: OrderClient, command_id: str) -> ChainBroken:
-    """The word that it was never sent, as our client tells it; every Celery client sees a FAILURE."""
+    """Wait until a command is told as never sent: by `OrderClient`, and as a FAILURE by any Celery client."""
     until(lambda: stack.results.exists(f"celery-task-meta-{command_id}"), f"the end of {command_id}")
     with pytest.raises(ChainBroken) as told:
         client.wait(command_id, 300)
@@ -92,7 +92,7 @@ ALL_TAKEN: dict[str, Canvas] = {
 def test_everything_in_a_canvas_is_executed_once(
     stack: Bed, client: OrderClient, sign: Sign, ids: Ids, canvas: str
 ) -> None:
-    """Chords of our client's signatures raised NotImplementedError."""
+    """A chord of `OrderClient` signatures once raised NotImplementedError."""
     ALL_TAKEN[canvas](sign, ids).apply_async()
     asked = [ids(word) for word in ("a", "b", "c")]
     reports = [client.wait(command_id, 300) for command_id in asked]
@@ -109,7 +109,7 @@ def test_a_group_runs_all_whatever_becomes_of_one(stack: Bed, client: OrderClien
 
 
 def test_a_chain_sent_twice_executes_once(stack: Bed, client: OrderClient, ids: Ids) -> None:
-    """The ids are the signatures' own."""
+    """Both deliveries carry the ids of the signatures."""
     steps = client.signature(TAKEN, ids("a")) | client.signature(withdrawal("twice"), ids("b"))
     steps.apply_async()
     assert [outcome_of(client, ids(word)) for word in "ab"] == ["accepted"] * 2
@@ -121,7 +121,7 @@ def test_a_chain_sent_twice_executes_once(stack: Bed, client: OrderClient, ids: 
 
 
 def test_a_link_of_a_plain_client_executes_once(stack: Bed, ids: Ids) -> None:
-    """Celery gives it no id: each delivery of the cancel made another close of it."""
+    """Celery gives a link no id, so each delivery of the cancel once executed another close."""
     arguments = {"account": "main", "pair": "USD_BTC_PERP", "qty": "0.5"}
     close = stack.setup.app.signature("orders.close", kwargs=arguments, queue="orders.close", immutable=True)
     for _ in range(2):
@@ -166,7 +166,7 @@ BROKEN: dict[str, tuple[Canvas, str]] = {
 def test_what_was_never_sent_is_told_as_that_and_why(
     stack: Bed, client: OrderClient, sign: Sign, ids: Ids, canvas: str
 ) -> None:
-    """A chord's body was "not lost, wait again" for ever; a link passed for a report of its own."""
+    """A chord's body was once pending for ever, and what is stored for a link passed for the command's own report."""
     build, unsent = BROKEN[canvas]
     build(sign, ids).apply_async()
     for word in unsent:
@@ -183,7 +183,7 @@ def test_what_was_never_sent_is_told_as_that_and_why(
 def test_a_chain_ends_with_the_first_that_is_not_accepted(
     stack: Bed, client: OrderClient, ids: Ids, outcome: str
 ) -> None:
-    """The close is never even queued; what is stored under its id is no report, and names the one before it."""
+    """The close is never queued; the result stored under its id names the command before it."""
     first = {"rejected": REFUSED, "unknown": TAKEN, "not_sent": Cancel(account="nobody", order_id="order-1")}[outcome]
     stack.venue.fault("cut_after", where={"id": "order-1"})
     (client.signature(first, ids("r")) | client.signature(CLOSE, ids("x"))).apply_async()
@@ -200,8 +200,8 @@ def test_a_chain_ends_with_the_first_that_is_not_accepted(
 def test_a_link_that_is_sent_after_all_has_its_own_report(
     stack: Bed, client: OrderClient, ids: Ids, command: Command
 ) -> None:
-    """It was told at once as never sent, while it was executed; by its id alone, too. A query has neither intent nor
-    record, and who asks for it by its id waits all the same."""
+    """It was once told as never sent while it was executed. A query has neither an intent nor a ledger record, and who
+    asks for it by its id alone waits all the same."""
     x = ids("x")
     (client.signature(REFUSED, ids("r")) | client.signature(command, x)).apply_async()
     never_sent(stack, client, x)
@@ -217,7 +217,7 @@ def test_a_link_that_is_sent_after_all_has_its_own_report(
 def test_a_link_that_is_being_executed_in_another_way_is_not_told_as_never_sent(
     stack: Bed, client: OrderClient, sign: Sign, ids: Ids
 ) -> None:
-    """Neither by our client nor to others, who believe the first end that they see."""
+    """Neither `OrderClient` is told so, nor a plain Celery client, which believes the first result that it sees."""
     x = ids("x")
     held = stack.venue.fault("hold", path="withdraw")
     sign(withdrawal(x), x).apply_async()
@@ -243,7 +243,7 @@ STANDS: dict[str, Callable[[Signature, Signature, Signature], Signature]] = {
 def test_a_report_stands_whatever_chain_its_id_is_in(
     stack: Bed, client: OrderClient, sign: Sign, ids: Ids, kind: str
 ) -> None:
-    """An `unknown` withdrawal, executed, was told as another command's refusal."""
+    """The report of an executed `unknown` withdrawal was once replaced by another command's refusal."""
     x = ids("x")
     stack.venue.fault("cut_after", path="withdraw")
     client.enqueue(withdrawal(x), x)
@@ -257,7 +257,7 @@ def test_a_report_stands_whatever_chain_its_id_is_in(
 
 
 def test_nothing_follows_a_command_whose_id_is_anothers(stack: Bed, client: OrderClient, ids: Ids) -> None:
-    """Accepted was the first one; this one was never executed, and the close went on."""
+    """The first command of that id was accepted; the second is never executed, but once its close followed."""
     a = ids("a")
     client.enqueue(TAKEN, a)
     assert outcome_of(client, a) is Outcome.ACCEPTED
@@ -278,7 +278,7 @@ def test_a_command_whose_result_is_ignored_ends_in_a_report(stack: Bed, client: 
 
 
 def test_what_can_never_be_sent_is_told_under_its_id(stack: Bed, client: OrderClient, ids: Ids) -> None:
-    """A close whose signature asks for pickle: nobody was told that it is not sent."""
+    """A close whose signature asks for pickle can't be sent, and once nobody was told."""
     bad = client.signature(CLOSE, ids("x")).set(serializer="pickle")
     chain(client.signature(TAKEN, ids("a")), bad, client.signature(CLOSE, ids("y"))).apply_async()
     assert outcome_of(client, ids("a")) is Outcome.ACCEPTED

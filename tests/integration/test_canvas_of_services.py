@@ -68,7 +68,7 @@ FOLLOWS: dict[str, Callable[[Celery, str, str], None]] = {
 
 @pytest.mark.parametrize("kind", FOLLOWS)
 def test_another_services_task_reaches_its_queue(stack: Bed, ids: Ids, kind: str) -> None:
-    """It was thrown away with one line in the log."""
+    """Such a task was once dropped with one line in the log."""
     queue = ids("notifications")
     FOLLOWS[kind](stack.setup.app, ids("c"), queue)
     headers, (args, _, _) = taken(stack, queue)
@@ -110,7 +110,7 @@ def end_part(app: Celery, queue: str, error: Exception | None) -> None:
 @pytest.mark.parametrize("last", ["ours", "theirs"])
 @pytest.mark.parametrize("ends", ["well", "badly"])
 def test_a_chord_with_another_services_part(stack: Bed, client: OrderClient, ids: Ids, last: str, ends: str) -> None:
-    """The parts are counted together, whoever comes last; a body that is not sent is told as that."""
+    """Parts of both services are counted together, whichever ends last; a body that is never sent is told as such."""
     app, queue, x = stack.setup.app, ids("service"), ids("x")
     held = stack.venue.fault("hold", path="cancel") if last == "ours" else None
     ours = client.signature(Cancel(account="main", order_id=TAKEN), ids("a"))
@@ -131,8 +131,8 @@ def test_a_chord_with_another_services_part(stack: Bed, client: OrderClient, ids
 
 
 def test_what_a_worker_cannot_send_on_costs_no_report_and_no_slot(stack: Bed, ids: Ids) -> None:
-    """What asks for pickle is never sent: orders had its error for a report, and a failed one stayed unacknowledged
-    and kept a slot."""
+    """A follow-up that asks for pickle is never sent. Its error once took the place of the command's report, or left
+    the message unacknowledged in its slot."""
     told = task("service", serializer="pickle")
     send(stack.setup.app, ids("a"), TAKEN, link=told)
     send(stack.setup.app, ids("r"), REFUSED, link_error=told)
@@ -142,7 +142,7 @@ def test_what_a_worker_cannot_send_on_costs_no_report_and_no_slot(stack: Bed, id
 
 @pytest.mark.parametrize(("order_id", "outcome"), [(REFUSED, "rejected"), (TAKEN, "accepted")])
 def test_a_chord_that_cannot_be_told_keeps_no_slot(stack: Bed, ids: Ids, order_id: str, outcome: str) -> None:
-    """Its key is another's, or the worker's login may not write it: the command has ended all the same."""
+    """Where the chord's counter can't be written, the command has ended all the same."""
     c = ids("c")
     stack.results.set(f"celery-taskset-meta-{c}.j", "not a list")
     body = {"task": "orders.close", "args": [], "kwargs": {}, "options": {"task_id": "never"}, "immutable": True}

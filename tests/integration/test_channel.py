@@ -50,7 +50,7 @@ def pool_fleet(pool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def crew(pool_fleet: Fleet) -> Fleet:
-    """The same, its worker ready and nothing executed yet."""
+    """The fleet with its worker ready and nothing executed yet."""
     pool_fleet.workers[0].ready()
     pool_fleet.broker.db(2).flushdb()
     return pool_fleet
@@ -82,7 +82,7 @@ def test_a_worker_with_all_slots_taken_survives_an_outage(crew: Fleet, pool: str
 
 @pytest.mark.parametrize("outage", [crash, freeze, cut])
 def test_a_command_that_runs_during_an_outage_is_run_once(crew: Fleet, outage: Outage) -> None:
-    """But for the pool `solo` the worker has a slot free, and waits for a message when its server goes."""
+    """In every pool but `solo` a slot is free, so the worker waits for a message when its server goes."""
     gate = crew.gate()
     first = crew.send(0, gate)
     until(crew.broker.executed, "the first task running")

@@ -75,7 +75,7 @@ BARRED = {
 
 @pytest.mark.parametrize("priority", ["", f"{PRIORITY}9"])
 def test_what_is_no_command_of_its_queue_goes_to_the_dead_as_it_is(broker: Broker, priority: str) -> None:
-    """Nobody gets it, nothing is recorded of it, and what lies behind it is delivered."""
+    """No consumer gets it, it is not recorded as unacked, and the message behind it is delivered."""
     db = broker.db()
     db.lpush(f"orders.close{priority}", *BARRED.values(), message("good"))
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
@@ -99,7 +99,7 @@ ADMITTED = [
 
 
 def test_a_command_of_its_queue_is_handed_out(broker: Broker) -> None:
-    """The rules take nothing else away."""
+    """The gate bars nothing else."""
     broker.db().lpush("orders.close", *ADMITTED)
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, len(ADMITTED))
@@ -110,8 +110,8 @@ def test_a_command_of_its_queue_is_handed_out(broker: Broker) -> None:
 
 
 def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> None:
-    """Whatever the message says where it was sent: the list that it lay on counts. It may be another service's queue as
-    well, whose messages stay there, in their order and as they are."""
+    """The list that a message lay on counts, not the queue that it names. The default queue may be another service's as
+    well: its messages stay there, in their order and as they are."""
     db = broker.db()
     make = {"task": "reports.make", "id": "1"}
     theirs = [
@@ -207,7 +207,7 @@ BAD_ENTRIES: dict[str, str | bytes] = {
 
 
 def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker) -> None:
-    """It is moved to the dead, byte for byte; the sweep goes on, and the next has nothing to do."""
+    """It is moved to the dead list byte for byte and the sweep goes on; the next sweep finds nothing to do."""
     db = broker.db()
     for number, (name, bad) in enumerate(BAD_ENTRIES.items()):
         db.hset("unacked", mapping={name: bad, f"good {name}": GOOD})
@@ -224,7 +224,7 @@ def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker) -> None:
 
 
 def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker) -> None:
-    """As kombu reads it: by the nearest of its steps, or by none."""
+    """The priority is read as kombu reads it: as the nearest of its steps, or as none."""
     values = ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "true"]
     broker.db().hset("unacked", mapping={value: prioritised(value) for value in values})
     broker.db().zadd("unacked_index", dict.fromkeys(values, 1))
@@ -237,7 +237,7 @@ def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker) ->
 
 
 def test_an_entry_under_an_absurd_time_comes_back(broker: Broker) -> None:
-    """At once, or as if it were taken now."""
+    """It is put back at once, or gets the present time."""
     db = broker.db()
     scores = [float("-inf"), -1e300, -1, 0, 9e15, 1e300, float("inf")]
     db.hset("unacked", mapping={str(score): GOOD for score in scores})
@@ -250,7 +250,7 @@ def test_an_entry_under_an_absurd_time_comes_back(broker: Broker) -> None:
 
 
 def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> None:
-    """The one is given a time, so that it is put back some day; the other is forgotten."""
+    """The entry gets a time, so that it is put back some day; the time without an entry is removed."""
     db = broker.db()
     db.hset("unacked", mapping={"timeless": GOOD, "second": GOOD})
     db.zadd("unacked_index", {"empty": 1})
@@ -263,8 +263,10 @@ def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> 
 
 
 @pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])
-def test_spoilt_books_end_no_consumer(broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key of another type: the log says so, nothing is lost, and mended all goes on."""
+def test_bookkeeping_keys_of_another_type_end_no_consumer(
+    broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key of another type is logged and loses nothing; sweeping goes on once it is removed."""
     db = broker.db()
     db.hset("unacked", mapping={"bad": "what?"})
     db.zadd("unacked_index", {"bad": 1})

@@ -209,7 +209,7 @@ def test_without_acks_nothing_is_recorded(broker: Broker) -> None:
 
 
 def test_a_monitor_leaves_the_sweep_to_workers(broker: Broker) -> None:
-    """Flower writing to the queues, for which it would need a login that may enqueue a withdrawal."""
+    """If Flower swept, it would write to the queues, and need a login that may enqueue a withdrawal."""
     send(broker, "orders.close", 1)
     with consumer(broker, "orders.close") as (connection, messages):
         drain(connection, messages, 1)
@@ -231,7 +231,7 @@ def test_a_message_fetched_by_hand_is_recorded(broker: Broker) -> None:
 
 
 def test_stock_and_ours_share_a_queue(broker: Broker) -> None:
-    """What one took and never acked, the other restores and executes."""
+    """What one transport took and never acked, the other restores and executes."""
     for taker, other in ((OURS, STOCK), (STOCK, OURS)):
         broker.flush()
         send(broker, "orders.close", 1)
@@ -247,7 +247,7 @@ def test_stock_and_ours_share_a_queue(broker: Broker) -> None:
 
 
 def test_ack_outlives_its_connection(caplog: pytest.LogCaptureFixture) -> None:
-    """An ack on a connection that is gone arrives; one without a server is owed and paid by the next sweep."""
+    """An ack on a lost connection still arrives; one without a server is owed and sent by the next sweep."""
     with Broker() as broker:
         for number in range(3):
             send(broker, "orders.close", number)

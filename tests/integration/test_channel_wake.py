@@ -53,7 +53,7 @@ def take_and_hold(proxy: Proxy, broker: Broker, connection: Any) -> None:
 def test_an_invalidation_that_comes_with_an_answer_is_heard(
     broker: Broker, proxy: Proxy, parser: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both in one segment: the parser holds both, and the socket tells of nothing more."""
+    """Both arrive in one TCP segment: the parser holds both, and the socket signals nothing more."""
 
     class Parsed(redis.Connection):
         def __init__(self, *args: Any, **named: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_take_outlives_the_connection_for_broadcasts(broker: Broker, proxy: Pr
 
 @pytest.mark.parametrize("body", [b"x", b"not json", b'{"properties": 5}', b"[" * 5000])
 def test_no_broadcast_ends_a_consumer(broker: Broker, body: bytes) -> None:
-    """Whatever is published where workers listen: the next command comes."""
+    """After any broadcast, however malformed, the next command is delivered."""
     with told_consumer(broker) as (connection, messages), listener(connection):
         turn(connection)
         assert broker.db().publish("/0.shout", body) == 1
@@ -119,7 +119,7 @@ def test_no_broadcast_ends_a_consumer(broker: Broker, body: bytes) -> None:
 
 
 def test_a_broadcast_is_not_decompressed(broker: Broker) -> None:
-    """A kilobyte may hold hundreds of megabytes."""
+    """A compressed kilobyte may expand to hundreds of megabytes."""
     with told_consumer(broker) as (connection, _), listener(connection) as heard:
         turn(connection)
         shout(broker, "a" * 1000, compression="bzip2")
@@ -153,7 +153,7 @@ def test_a_message_whose_answer_was_lost_comes_again_at_once(broker: Broker, pro
 
 
 def test_a_take_that_a_slow_server_carries_out_later_is_found(broker: Broker) -> None:
-    """The sweep looks for it again and again, and touches nobody else's."""
+    """Each sweep looks for the lost take, and touches no other consumer's entries."""
     entry = '[{"properties": {"delivery_info": {}}, "headers": {}}, "", "orders.close"]'
     db = broker.db()
     with Connection(broker.url(0), transport=OURS, transport_options={"visibility_timeout": NEVER}) as connection:

@@ -196,7 +196,7 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def shown(shared: Bed, flowers: dict[str, FlowerNode]) -> Shown:
-    """A withdrawal of each outcome, one of them with the venue repeating its address, and one being sent."""
+    """A withdrawal of each outcome, one of them answered with its own address, and one that is being sent."""
     shared.venue.reset()
     shared.venue.balance(KEY, "ETH", "1")
     flower, node = flowers[READ_ONLY], name_of(shared.worker)

@@ -14,8 +14,8 @@ NO_DATES: list[Any] = [
 
 
 def test_a_time_that_nobody_can_tell_or_wait_for_is_refused(stack: Bed) -> None:
-    """In a report that says which, and not by silence or by Celery's own error. A worker would hold a command that is
-    due in days in its memory."""
+    """The report names the header, where Celery would be silent or store an error of its own. A command that is due in
+    days is refused as well: a worker would hold it in its memory."""
     times = [(name, value, f"its {name}") for name in ("eta", "expires") for value in NO_DATES]
     days = [(datetime.now(UTC) + timedelta(days)).isoformat() for days in (1.1, 30, 2_000_000)]
     times += [("eta", eta, "more than 24 h") for eta in days]
@@ -26,7 +26,7 @@ def test_a_time_that_nobody_can_tell_or_wait_for_is_refused(stack: Bed) -> None:
 
 
 def test_a_time_is_waited_for_and_one_that_is_past_is_now(stack: Bed) -> None:
-    """As for any Celery task, while others go by; and a message that expires in a thousand years has not."""
+    """An `eta` ahead delays a command while others are executed; an `expires` far ahead changes nothing."""
     due = datetime.now(UTC) + timedelta(seconds=3)
     later = put_with_id(stack, eta=due.isoformat())
     past = ("2001-01-01T00:00:00", "2001-01-01T00:00:00+05:30", "0001-01-01T00:00:00Z")

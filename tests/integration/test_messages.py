@@ -108,7 +108,7 @@ def test_an_entry_that_another_worker_left_goes_through_the_same_gate(stack: Bed
 
 
 def test_what_is_no_command_on_the_default_queue_is_kept(stack: Bed) -> None:
-    """A command that is misspelt, as on every other queue. What is another service's stays."""
+    """A misspelt command goes to the dead list, as from every queue; another service's message stays."""
     theirs = put(stack, "celery", task="reports.make")
     sent = put(stack, "celery", task="orders.nonsense")
     until(lambda: stack.broker.llen("celery.dead"), "the dead message")
@@ -169,7 +169,7 @@ def test_odd_headers_and_bodies_end_in_a_report_or_among_the_dead(stack: Bed) ->
 
 
 def test_what_is_to_follow_is_malformed(stack: Bed) -> None:
-    """Such a message stayed unacknowledged and kept a slot; sixteen stopped a worker that looked healthy."""
+    """Such a message once stayed unacknowledged and kept its slot; sixteen of them stopped a worker."""
     follows = ('{"chain": [5]}', '{"chain": ["x"]}', '{"chain": {"a": 1}}')
     ids = [stack.send_json("orders.cancel", '{"account": "main", "order_id": "no"}', follows=each) for each in follows]
     assert [end.report["outcome"] for end in stack.all_ended(ids)] == ["rejected"] * 3
@@ -200,7 +200,7 @@ def test_a_reconcile_of_nothing_that_there_is_fails_in_few_words(stack: Bed) -> 
 
 
 def test_a_message_that_is_too_deep_for_the_pipe_to_a_child_costs_no_slot(make_bed: Callable[..., Bed]) -> None:
-    """Of which a pool of processes has one here; its message is kept."""
+    """The pool has one process here; the message is kept with the dead."""
     prefork = make_bed(options=("-P", "prefork", "-c", "1"))
     deep, link = (json.loads("[" * levels + "]" * levels) for levels in (900, 800))
     sent = [

@@ -141,13 +141,13 @@ NOT_HERE = {catalogue.QUEUED_SINCE.name}
 
 
 def test_every_metric_is_there(scrape: Scrape) -> None:
-    """A metric of the catalogue that no worker ever shows."""
+    """No metric of the catalogue is missing from the page."""
     told = {name.removesuffix("_count") for name in scrape.names}
     assert {metric.name for metric in (*catalogue.EVENTS, *catalogue.STATE)} - told == NOT_HERE
 
 
 def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> None:
-    """A label or a metric that nobody documented, and no value that a sender chose."""
+    """Every metric and label is documented, and no label holds a value that a sender chose."""
     labels = {metric.name: set(metric.labels) for metric in (*catalogue.EVENTS, *catalogue.STATE)}
     for name, found in samples(scrape.text):
         if not name.startswith("process_"):

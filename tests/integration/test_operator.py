@@ -100,7 +100,7 @@ def test_a_halt_stops_what_it_names_until_it_is_resumed(stack: Bed, orders: Orde
 
 @pytest.mark.parametrize("scope", [(), ("--account", "main")], ids=["everywhere", "one account"])
 def test_a_halt_of_everything_lets_no_request_out(stack: Bed, orders: Orders, scope: tuple[str, ...]) -> None:
-    """Positions included; and it ends as a whole."""
+    """Positions are halted too, and one resume ends all of it."""
     halted = orders("halt", "--all", *scope, "--reason", "fire", "--json")
     assert halted.code == 0
     assert [each["except_accounts"] for each in halted.document["passes"]] == ([["main"]] * 4 if scope else [])
@@ -135,7 +135,7 @@ def test_a_person_reads_tables_and_sentences(stack: Bed, orders: Orders, monkeyp
 
 
 def test_the_journal_is_followed(stack: Bed) -> None:
-    """What was, and then what happens."""
+    """Past entries are printed first, then each new one."""
     stack.ended(stack.send("orders.close", **CLOSE))
     program = "from producers.cli.app import main; main()"
     following = subprocess.Popen(

@@ -45,7 +45,7 @@ def reconcile(orders: Orders, *words: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 def test_a_withdrawal_whose_reply_was_lost_is_found(stack: Bed, orders: Orders) -> None:
-    """With the venue's id; the sender reads it as accepted, and the venue was asked once for money."""
+    """It is found under the venue's id, the sender reads it as accepted, and the venue executed it once."""
     command_id = lost(stack, "orders.withdraw", "cut_after", **WITHDRAW)
     (paid,) = stack.venue.holdings(KEY)["withdrawals"].values()
     code, (found,) = reconcile(orders, command_id)

@@ -140,7 +140,7 @@ def test_an_ordinary_shutdown_ends_what_is_under_way_and_leaves_the_rest(stack: 
 
 
 def test_a_shutdown_gives_back_what_waits_for_its_next_attempt(stack: Bed) -> None:
-    """At once, and another worker makes the next attempt."""
+    """The command goes back to its queue at once, and another worker makes the next attempt."""
     worker, heir = worker_and_heir(stack)
     stack.venue.fault("status", status=429, retry_after="10", times=2)
     ids = [
@@ -265,7 +265,7 @@ def test_a_killed_workers_query_is_asked_again_and_its_wait_goes_on(crash: Crash
 
 
 def test_a_killed_workers_reports_come_in_time(crash: Crash, ends: dict[str, Ended]) -> None:
-    """The one thing here that is a promise of time."""
+    """The only test here that asserts a duration, because the contract promises it."""
     last = max(end.stored_at for end in ends.values())
     assert (last - crash.died_at).total_seconds() <= CRASH_SECONDS
 

@@ -127,7 +127,7 @@ def client(stack: Bed, sender: trace.Tracer) -> Iterator[OrderClient]:
 def test_one_trace_from_the_sender_to_each_request(
     client: OrderClient, stack: Bed, sender: trace.Tracer, collector: Collector
 ) -> None:
-    """Whose request was slow, and which of its attempts."""
+    """The trace tells which of a command's attempts was slow."""
     stack.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
     with sender.start_as_current_span("risk check"):
         sent = client.enqueue(Close(account="main", pair=PAIR, qty=Decimal("0.001")))
@@ -151,7 +151,7 @@ def test_one_trace_from_the_sender_to_each_request(
 def test_an_unknown_is_an_error_and_nothing_hidden_is_told(
     client: OrderClient, stack: Bed, collector: Collector
 ) -> None:
-    """A trace goes to other people's servers: no address, no amount, no key, no place."""
+    """Traces go to other people's servers: they hold no address, amount, key or URL."""
     stack.venue.fault("cut_after", path="withdraw", times=1)
     sent = client.enqueue(Withdraw(account="main", asset="ETH", qty=Decimal("0.4321"), address=ADDRESS))
     assert client.wait(sent, 300).outcome.value == "unknown"
@@ -164,7 +164,7 @@ def test_an_unknown_is_an_error_and_nothing_hidden_is_told(
 
 
 def test_a_sender_without_traces_begins_none(stack: Bed, collector: Collector) -> None:
-    """Any Celery client may send; nonsense in its header is no reason for anything."""
+    """Any Celery client may send commands; a malformed `traceparent` is ignored."""
     for header in ({}, {"traceparent": "nonsense"}, {"traceparent": 7}):
         command_id = stack.send("orders.positions", account="main", headers=header)
         assert stack.ended(command_id).state == "SUCCESS"
@@ -173,7 +173,7 @@ def test_a_sender_without_traces_begins_none(stack: Bed, collector: Collector) -
 
 
 def test_a_collector_that_is_away_costs_nothing(make_bed: Callable[..., Bed]) -> None:
-    """Watching must not stop what is watched; nor its end."""
+    """An unreachable collector delays neither commands nor the worker's end."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     stack = make_bed(ORDERS_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
     stack.venue.reset()
@@ -184,7 +184,7 @@ def test_a_collector_that_is_away_costs_nothing(make_bed: Callable[..., Bed]) ->
 
 
 def test_off_no_header_is_sent(stack: Bed, sender: trace.Tracer) -> None:
-    """A sender that traces its own work, and was not asked to trace commands."""
+    """A sender that traces its own work sends no header unless tracing of commands is on."""
     with OrderClient(stack.queue_settings) as client, sender.start_as_current_span("own work"):
         stack.worker.kill("SIGSTOP")
         try:
