@@ -178,6 +178,16 @@ def journal_events(stack: Bed, command_id: str) -> list[str]:
     return [entry["event"] for _, entry in stack.ledger.xrange("orders:journal") if entry["id"] == command_id]
 
 
+Ids = Callable[[str], str]
+
+
+@pytest.fixture
+def ids() -> Ids:
+    """Ids and queues of this test alone, by a word."""
+    run = uuid4().hex[:8]
+    return lambda word: f"{word}-{run}"
+
+
 # -- messages as any client may write them -----------------------------------------------------------------------------
 
 CANCEL = {"account": "main", "order_id": "order-1"}

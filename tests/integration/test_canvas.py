@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
@@ -12,10 +11,9 @@ from producers.client import OrderClient, Sent
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome
-from tests.integration.conftest import journal_events, logs
+from tests.integration.conftest import Ids, journal_events, logs
 from tests.nodes import Bed, until
 
-Ids = Callable[[str], str]
 Sign = Callable[..., Signature]
 Canvas = Callable[[Sign, Ids], Signature]
 
@@ -41,13 +39,6 @@ def sign(request: pytest.FixtureRequest, stack: Bed, client: OrderClient) -> Sig
         return foreign.signature(command.task, kwargs=command.arguments(), immutable=True, **options)
 
     return made
-
-
-@pytest.fixture
-def ids() -> Ids:
-    """Ids of this test alone, by a word."""
-    run = uuid4().hex[:8]
-    return lambda word: f"{word}-{run}"
 
 
 def never_sent(stack: Bed, client: OrderClient, command_id: str) -> ChainBroken:

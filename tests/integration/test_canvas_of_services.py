@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from celery import Celery, chain, chord, group
@@ -15,18 +14,11 @@ from producers.client import OrderClient
 from producers.commands import Cancel, Close
 from producers.errors import ChainBroken
 from producers.report import Outcome
+from tests.integration.conftest import Ids
 from tests.nodes import Bed
 
-Ids = Callable[[str], str]
 TAKEN, REFUSED = "order-1", "no"
 """Orders whose cancelling the venue takes, and refuses."""
-
-
-@pytest.fixture
-def ids() -> Ids:
-    """Ids and queues of this test alone, by a word."""
-    run = uuid4().hex[:8]
-    return lambda word: f"{word}-{run}"
 
 
 def send(app: Celery, command_id: str, order_id: str, **options: Any) -> None:
