@@ -69,7 +69,6 @@ def flowers(shared: Bed) -> Iterator[dict[str, FlowerNode]]:
 
 @pytest.fixture
 def stack(shared: Bed) -> Bed:
-    """The same with a fresh venue."""
     shared.venue.reset()
     shared.venue.balance(KEY, "ETH", "1000")
     return shared
@@ -298,5 +297,4 @@ def test_a_shutdown_that_is_allowed_is_graceful(stack: Bed, flowers: dict[str, F
 
 
 def alive(flower: FlowerNode) -> dict[str, bool]:
-    """What its list of workers says of each."""
     return {row["hostname"]: row["status"] for row in flower.get("/workers", json="1").json["data"]}
