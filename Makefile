@@ -5,7 +5,7 @@ VENV ?= .venv
 KEEP ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
 # Those whose server and workers are nodes; the others start programs of this machine, which is what they are about.
-DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client contract matrix reconcile secrets signature_age survival))
+DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client command_id contract matrix operator reconcile refusals secrets signature_age survival))
 DOCKER_ARGS ?= -n 2 --dist loadfile
 
 BIN = $(VENV)/bin

@@ -42,7 +42,7 @@ def observe(observer: Observer, metrics: Metrics | None) -> None:
     for call in ("begin", "settle"):
         started = time.perf_counter()
         if metrics is not None:
-            metrics.asked(call, time.perf_counter() - started)
+            metrics.answered(call, time.perf_counter() - started)
     observer.began(CommandRef(REPORT.command_id, REPORT.command, "main", "everstrike"), 0.003, 1, 1)
     subject = CommandRef(REPORT.command_id, REPORT.command, "main", "everstrike")
     observer.attempted(subject, attempt_event(ANSWER, VERDICT, Decision.ACCEPT, 1, 0.9998, 1_700_000_000_005))

@@ -1,8 +1,8 @@
-"""A Celery app for the channel tests: tasks that leave a trace of each execution, and ways to die on cue.
+"""A Celery app for the tests of the broker transport: a task that leaves a trace, and a way to die on cue.
 
-Everything comes from the environment, because workers are processes of their own:
-`CHANNEL_URL` server, `CHANNEL_TRANSPORT` "ours" or "stock", `CHANNEL_VISIBILITY` seconds, `CHANNEL_PREFIX` global key
-prefix, `CHANNEL_DIE` "taken" to die by SIGKILL between the take and the delivery of the first task message.
+Workers are processes of their own, so everything comes from the environment: `CHANNEL_URL` server, `CHANNEL_TRANSPORT`
+"ours" or "stock", `CHANNEL_VISIBILITY` seconds, `CHANNEL_PREFIX` global key prefix, `CHANNEL_DIE` "taken" to die by
+SIGKILL between the take and the delivery of the first task message.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -43,47 +44,16 @@ app.conf.update(
 )
 
 
-def trace() -> Any:
-    """Return a client for the database that the tests read."""
-    return redis.Redis.from_url(f"{URL}/2")
-
-
-def mark(key: str, value: str) -> None:
-    """Write a trace, however long the server is away."""
-    while True:
-        try:
-            with trace() as client:
-                client.rpush(key, value)
-                return
-        except redis.RedisError:
-            time.sleep(0.1)
-
-
-@app.task(name="work", bind=True)
-def work(self: Any, number: int, seconds: float = 0.0, *, quiet: bool = False) -> int:
-    """Note the execution, take `seconds`, return `number`."""
-    if not quiet:
-        mark("executed", str(number))
-    time.sleep(seconds)
+@app.task(name="work")
+def work(number: int, gate: str = "") -> int:
+    """Note the execution in database 2, wait until the file `gate` is there, and leave another beside it."""
+    with redis.Redis.from_url(f"{URL}/2") as client:
+        client.rpush("executed", str(number))
+    if gate:
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        Path(f"{gate}.{number}").touch()
     return number
-
-
-@app.task(name="noop", ignore_result=True)
-def noop() -> None:
-    """Do nothing."""
-
-
-@app.task(name="lag", ignore_result=True)
-def lag(sent: float) -> None:
-    """Note the seconds from sending to starting."""
-    late = time.time() - sent
-    mark("lag", repr(late))
-
-
-@app.task(name="sleepy", ignore_result=True)
-def sleepy(seconds: float) -> None:
-    """Take `seconds`, and need no server at the end."""
-    time.sleep(seconds)
 
 
 if os.environ.get("CHANNEL_DIE") == "taken":

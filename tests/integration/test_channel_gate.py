@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import time
 from typing import Any
 
 import pytest
+import redis
 
-from tests.integration.channel_rig import Broker, until
-from tests.integration.test_channel_take import consumer, drain
+from tests.integration.channel_rig import Broker, consumer, drain, turn, until
 
 QUEUES = ("orders.close", "celery")
 PRIORITY = "\x06\x16"
@@ -36,81 +34,90 @@ def message(tag: str = "tag", queue: str = "orders.close", **changes: Any) -> st
     return json.dumps(envelope)
 
 
-def headers(**named: Any) -> dict[str, Any]:
-    """A command's headers, with changes."""
-    return {"headers": {"task": "orders.close", "id": "1", **named}}
+def headed(**headers: Any) -> str:
+    """A command's message with changes to its headers."""
+    return message(headers={"task": "orders.close", "id": "1", **headers})
 
 
 def sized(size: int) -> str:
-    """A message of so many bytes."""
     return message(filler="")[:-2] + "x" * (size - len(message(filler=""))) + '"}'
 
 
+def raw(broker: Broker, key: str) -> list[bytes]:
+    with redis.Redis(port=broker.port) as client:
+        return list(client.lrange(key, 0, -1))  # type: ignore[arg-type, union-attr, unused-ignore]
+
+
+# -- what is handed out ------------------------------------------------------------------------------------------------
+
+NESTED = json.loads("[" * 900 + "]" * 900)
 BARRED = {
-    "a built-in task of Celery's": message(**headers(task="celery.accumulate")),
-    "another command": message(**headers(task="orders.withdraw")),
+    "a built-in task of Celery's": headed(task="celery.accumulate"),
+    "another command": headed(task="orders.withdraw"),
     "no task": message(headers={"id": "1"}),
-    "null for a task": message(**headers(task=None)),
-    "a task that is a list": message(**headers(task=["orders.close"])),
-    "another spelling": message(**headers(task="Orders.Close")),
+    "null for a task": headed(task=None),
+    "a task that is a list": headed(task=["orders.close"]),
+    "another spelling": headed(task="Orders.Close"),
     "headers that are none": message(headers=[]),
-    "compressed": message(**headers(compression="application/x-bz2")),
-    "compressed by a list": message(**headers(compression=["application/x-bz2"])),
+    "compressed": headed(compression="application/x-bz2"),
+    "compressed by a list": headed(compression=["application/x-bz2"]),
     "compressed by a codec of Python's": message(**{"content-encoding": "bz2"}),
     "an encoding that is a number": message(**{"content-encoding": 7}),
     "64 KiB and a byte": sized(65_537),
     "6 MB": sized(6_000_000),
-    "half a character, and another command": message(**headers(task="orders.withdraw", shadow="\ud800")),
-    "half a character, and compressed": message(**headers(compression="application/x-bz2", shadow="\ud800")),
-    "nested too deeply for Lua": message(**headers(task="orders.withdraw"), x=json.loads("[" * 900 + "]" * 900)),
+    "half a character, and another command": headed(task="orders.withdraw", shadow="\ud800"),
+    "half a character, and compressed": headed(compression="application/x-bz2", shadow="\ud800"),
+    "nested too deeply for Lua": message(headers={"task": "orders.withdraw"}, x=NESTED),
     "no tag": message(tag=""),
     "no properties": message(properties=None),
 }
 
 
 @pytest.mark.parametrize("priority", ["", f"{PRIORITY}9"])
-@pytest.mark.parametrize("case", BARRED)
-def test_what_is_no_command_of_its_queue_goes_to_the_dead_as_it_is(broker: Broker, case: str, priority: str) -> None:
-    """Nobody gets it, nothing is recorded of it, and what lies behind it is delivered."""
-    db = broker.db(0)
-    db.lpush(f"orders.close{priority}", BARRED[case], message("good"))
+def test_what_is_no_command_of_its_queue_goes_to_the_dead_as_it_is(broker: Broker, priority: str) -> None:
+    """No consumer gets it, it is not recorded as unacked, and the message behind it is delivered."""
+    db = broker.db()
+    db.lpush(f"orders.close{priority}", *BARRED.values(), message("good"))
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, 1)
         assert [one.delivery_tag for one in messages] == ["good"]
-        assert db.lrange("orders.close.dead", 0, -1) == [BARRED[case]]
+        dead = db.lrange("orders.close.dead", 0, -1)
+        assert [name for name, text in BARRED.items() if text not in dead] == []
+        assert len(dead) == len(BARRED)
         assert db.hkeys("unacked") == ["good"]
         messages[0].ack()
     assert not db.exists("unacked", "unacked_index", "orders.close")
 
 
-ADMITTED = {
-    "64 KiB": sized(65_536),
-    "no encoding named": message(**{"content-encoding": None}),
-    "an encoding in capitals": message(**{"content-encoding": "UTF-8"}),
-    "null for a compression": message(**headers(compression=None)),
-    "half a character": message(**headers(shadow="\ud800")),
-}
+ADMITTED = [
+    sized(65_536),
+    message(**{"content-encoding": None}),
+    message(**{"content-encoding": "UTF-8"}),
+    headed(compression=None),
+    headed(shadow="\ud800"),
+]
 
 
-@pytest.mark.parametrize("case", ADMITTED)
-def test_a_command_of_its_queue_is_handed_out(broker: Broker, case: str) -> None:
-    """The rules take nothing else away."""
-    broker.db(0).lpush("orders.close", ADMITTED[case])
+def test_a_command_of_its_queue_is_handed_out(broker: Broker) -> None:
+    """The gate bars nothing else."""
+    broker.db().lpush("orders.close", *ADMITTED)
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
-        drain(connection, messages, 1)
-        assert messages[0].source_queue == "orders.close"
-        assert messages[0].raw_bytes.decode() == ADMITTED[case]
-        messages[0].ack()
+        drain(connection, messages, len(ADMITTED))
+        assert {each.source_queue for each in messages} == {"orders.close"}
+        assert [each.raw_bytes.decode() for each in messages] == ADMITTED
+        for each in messages:
+            each.ack()
 
 
 def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> None:
-    """Whatever the message says where it was sent: the list that it lay on counts. It may be another service's queue as
-    well, whose messages stay there, in their order and as they are."""
-    db = broker.db(0)
+    """The list that a message lay on counts, not the queue that it names. The default queue may be another service's as
+    well: its messages stay there, in their order and as they are."""
+    db = broker.db()
+    make = {"task": "reports.make", "id": "1"}
     theirs = [
-        message("a", **headers(task="celery.map")),
-        message("c", **headers(task="reports.make", shadow='"task": "orders.close"')),
-        message("d", **headers(task="reports.make", inner={"task": "orders.close"})),
+        message("a", headers={"task": "celery.map", "id": "1"}),
+        message("c", headers={**make, "shadow": '"task": "orders.close"'}),
+        message("d", headers={**make, "inner": {"task": "orders.close"}}),
     ]
     db.lpush("celery", theirs[0], message("b", "orders.withdraw"), *theirs[1:])
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
@@ -123,13 +130,9 @@ def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> Non
 
 def test_two_messages_of_one_tag_are_two_messages(broker: Broker) -> None:
     """A sender chooses the tag: it must not write over the record of another message, nor acknowledge it."""
-    db = broker.db(0)
-    db.lpush(
-        "orders.close",
-        message("same"),
-        message("same"),
-        message("other", properties={"delivery_tag": 1e300, "body_encoding": "base64"}),
-    )
+    db = broker.db()
+    odd = message("other", properties={"delivery_tag": 1e300, "body_encoding": "base64"})
+    db.lpush("orders.close", message("same"), message("same"), odd)
     with consumer(broker, *QUEUES, gated_queues=QUEUES) as (connection, messages):
         drain(connection, messages, 3)
         assert db.hlen("unacked") == 3
@@ -144,9 +147,9 @@ def test_a_key_of_another_type_costs_its_own_queue_alone(
     broker: Broker, caplog: pytest.LogCaptureFixture, key: str, write: tuple[str, ...]
 ) -> None:
     """Senders may write to queues: what one spoils keeps nobody from the others, and the log names it."""
-    db = broker.db(0)
+    db = broker.db()
     db.execute_command(write[0], key, *write[1:])
-    bad = message(**headers(task="celery.map"))
+    bad = headed(task="celery.map")
     if key.endswith(".dead"):
         db.lpush("orders.cancel", bad)
     queues = ("orders.cancel", *QUEUES)
@@ -155,20 +158,16 @@ def test_a_key_of_another_type_costs_its_own_queue_alone(
             db.lpush("orders.close", message("good"))
             drain(connection, messages, count)
         assert [each.source_queue for each in messages] == ["orders.close"] * 2
-
-        def told() -> bool:
-            with contextlib.suppress(socket.timeout):
-                connection.drain_events(timeout=0.2)
-            return f"({key})" in caplog.text
-
-        until(told, "the key's name in the log")
+        until(lambda: turn(connection) or f"({key})" in caplog.text, "the key's name in the log")
         db.delete(key)
         db.lpush("orders.cancel", message("mended", "orders.cancel"))
         drain(connection, messages, 3)
-        assert _raw(broker, "orders.cancel.dead") == ([bad.encode()] if key.endswith(".dead") else [])
+        assert raw(broker, "orders.cancel.dead") == ([bad.encode()] if key.endswith(".dead") else [])
         for each in messages:
             each.ack()
 
+
+# -- what is put back --------------------------------------------------------------------------------------------------
 
 GOOD = json.dumps([json.loads(message("good")), "", "orders.close"])
 
@@ -178,15 +177,15 @@ def entry(**changes: Any) -> str:
     return json.dumps([json.loads(message("bad", **changes)), "", "orders.close"])
 
 
-def priority(value: str) -> str:
-    """The same with this JSON for a priority."""
+def prioritised(value: str) -> str:
+    """A command among the unacked with this JSON for a priority."""
     return entry().replace('"priority": 0', f'"priority": {value}')
 
 
-BAD_ENTRIES = {
-    "a priority without end": priority("1e999"),
-    "a priority below all": priority("-1e999"),
-    "a priority that is Infinity": priority("Infinity"),
+BAD_ENTRIES: dict[str, str | bytes] = {
+    "a priority without end": prioritised("1e999"),
+    "a priority below all": prioritised("-1e999"),
+    "a priority that is Infinity": prioritised("Infinity"),
     "no JSON": "what?",
     "no text": b"\xff\xfe",
     "no list": "{}",
@@ -207,57 +206,52 @@ BAD_ENTRIES = {
 }
 
 
-@pytest.mark.parametrize("case", BAD_ENTRIES)
-def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker, case: str) -> None:
-    """It is moved to the dead, byte for byte; the sweep goes on, and the next has nothing to do."""
-    bad = BAD_ENTRIES[case]
-    db = broker.db(0)
-    db.hset("unacked", mapping={"bad": bad, "good": GOOD, "older": GOOD})
-    db.zadd("unacked_index", {"older": 1, "bad": 2, "good": 3})
+def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker) -> None:
+    """It is moved to the dead list byte for byte and the sweep goes on; the next sweep finds nothing to do."""
+    db = broker.db()
+    for number, (name, bad) in enumerate(BAD_ENTRIES.items()):
+        db.hset("unacked", mapping={name: bad, f"good {name}": GOOD})
+        db.zadd("unacked_index", {name: 2 * number + 1, f"good {name}": 2 * number + 2})
     with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
         for _ in range(2):
-            connection.default_channel.qos.restore_visible(interval=1)
-        assert db.llen("orders.close") == 2
-        raw = bad if isinstance(bad, bytes) else bad.encode()
-        assert _raw(broker, "unacked.dead") == [raw]
-        assert not db.exists("unacked", "unacked_index") or db.zcard("unacked_index") == 0
+            connection.default_channel.qos.restore_visible(num=100, interval=1)
+        assert db.llen("orders.close") == len(BAD_ENTRIES)
+        dead = raw(broker, "unacked.dead")
+        bad_entries = {name: bad if isinstance(bad, bytes) else bad.encode() for name, bad in BAD_ENTRIES.items()}
+        assert [name for name, bad in bad_entries.items() if bad not in dead] == []
+        assert len(dead) == len(BAD_ENTRIES)
+        assert not db.exists("unacked", "unacked_index")
 
 
-def _raw(broker: Broker, key: str) -> list[bytes]:
-    import redis
-
-    with redis.Redis(port=broker.port) as client:
-        return list(client.lrange(key, 0, -1))  # type: ignore[arg-type, union-attr, unused-ignore]
-
-
-@pytest.mark.parametrize("value", ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "true"])
-def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker, value: str) -> None:
-    """As kombu reads it: by the nearest of its steps, or by none."""
-    db = broker.db(0)
-    db.hset("unacked", "one", priority(value))
-    db.zadd("unacked_index", {"one": 1})
+def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker) -> None:
+    """The priority is read as kombu reads it: as the nearest of its steps, or as none."""
+    values = ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "true"]
+    broker.db().hset("unacked", mapping={value: prioritised(value) for value in values})
+    broker.db().zadd("unacked_index", dict.fromkeys(values, 1))
     with consumer(broker, "orders.close", visibility_timeout=10) as (connection, messages):
         connection.default_channel.qos.restore_visible(interval=1)
-        drain(connection, messages, 1)
-        assert messages[0].headers["redelivered"]
-        messages[0].ack()
+        drain(connection, messages, len(values))
+        assert all(each.headers["redelivered"] for each in messages)
+        for each in messages:
+            each.ack()
 
 
-@pytest.mark.parametrize("score", [float("-inf"), -1e300, -1, 0, 9e15, 1e300, float("inf")])
-def test_an_entry_under_an_absurd_time_comes_back(broker: Broker, score: float) -> None:
-    """At once, or as if it were taken now."""
-    db = broker.db(0)
-    db.hset("unacked", "one", GOOD)
-    db.zadd("unacked_index", {"one": score})
+def test_an_entry_under_an_absurd_time_comes_back(broker: Broker) -> None:
+    """It is put back at once, or gets the present time."""
+    db = broker.db()
+    scores = [float("-inf"), -1e300, -1, 0, 9e15, 1e300, float("inf")]
+    db.hset("unacked", mapping={str(score): GOOD for score in scores})
+    db.zadd("unacked_index", {str(score): score for score in scores})
     with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
         connection.default_channel.qos.restore_visible(interval=1)
-        now = db.zscore("unacked_index", "one")
-        assert db.llen("orders.close") == 1 or abs(now - time.time()) < 100
+        left = db.zrange("unacked_index", 0, -1, withscores=True)
+        assert db.llen("orders.close") + len(left) == len(scores)
+        assert all(abs(score - time.time()) < 100 for _, score in left)
 
 
 def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> None:
-    """The one is given a time, so that it is put back some day; the other is forgotten."""
-    db = broker.db(0)
+    """The entry gets a time, so that it is put back some day; the time without an entry is removed."""
+    db = broker.db()
     db.hset("unacked", mapping={"timeless": GOOD, "second": GOOD})
     db.zadd("unacked_index", {"empty": 1})
     with consumer(broker, "orders.cancel", visibility_timeout=10) as (connection, _):
@@ -269,9 +263,11 @@ def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> 
 
 
 @pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])
-def test_spoilt_books_end_no_consumer(broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key of another type: the log says so, nothing is lost, and mended all goes on."""
-    db = broker.db(0)
+def test_bookkeeping_keys_of_another_type_end_no_consumer(
+    broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key of another type is logged and loses nothing; sweeping goes on once it is removed."""
+    db = broker.db()
     db.hset("unacked", mapping={"bad": "what?"})
     db.zadd("unacked_index", {"bad": 1})
     db.delete(spoilt)

@@ -6,7 +6,6 @@ The fallback look is an hour away in these tests: what does not come by the serv
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,50 +13,28 @@ import redis
 from kombu import Connection, Exchange, Queue
 from redis._parsers import _HiredisParser, _RESP3Parser
 
-from tests.integration.channel_proxy import Proxy
-from tests.integration.channel_rig import Broker, until
-from tests.integration.test_channel_take import OURS, drain, send
+from tests.integration.channel_rig import OURS, Broker, Proxy, consumer, drain, send, turn, until
+from worker.broker import channel
 from worker.broker import take as channel_take
-from worker.broker.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 NEVER = 3600
+SHOUT = Exchange("shout", type="fanout")
 
 
 @pytest.fixture
 def proxy(broker: Broker) -> Iterator[Proxy]:
-    """A door to it."""
-    with Proxy(broker.port) as door:
-        yield door
+    with Proxy(broker.port) as running:
+        yield running
 
 
-@pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows with each message that only the fallback found."""
-    found: list[int] = []
-    monkeypatch.setattr(channel_take, "FALLBACK_TAKE_LISTENERS", [lambda: found.append(1)])
-    return found
-
-
-@contextlib.contextmanager
-def consumer(port: int, messages: list[Any]) -> Iterator[Any]:
-    """A connection that consumes from ``orders.close``, and never looks unless it is told to."""
-    options = {"polling_interval": NEVER, "visibility_timeout": NEVER}
-    with Connection(f"redis://127.0.0.1:{port}/0", transport=OURS, transport_options=options) as connection:
-        wanted = [Queue("orders.close")]
-        with connection.Consumer(wanted, callbacks=[lambda _, message: messages.append(message)]):
-            yield connection
-
-
-pytestmark = pytest.mark.timeout(100)
-
-
-def turn(connection: Any) -> None:
-    """One turn of the poller."""
-    with contextlib.suppress(socket.timeout):
-        connection.drain_events(timeout=0.1)
+def told_consumer(broker: Broker, port: int | None = None) -> AbstractContextManager[tuple[Any, list[Any]]]:
+    """A consumer of `orders.close` that never looks unless it is told to."""
+    url = f"redis://127.0.0.1:{port or broker.port}/0"
+    return consumer(broker, "orders.close", url=url, polling_interval=NEVER, visibility_timeout=NEVER)
 
 
 def take_and_hold(proxy: Proxy, broker: Broker, connection: Any) -> None:
@@ -68,28 +45,24 @@ def take_and_hold(proxy: Proxy, broker: Broker, connection: Any) -> None:
     until(lambda: b"invalidate" in proxy.held, "the server's word")
     proxy.release()
     proxy.hold()
-
-    def taken() -> bool:
-        turn(connection)
-        return bool(broker.db(0).hlen("unacked"))
-
-    until(taken, "the take")
+    until(lambda: turn(connection) or broker.db().hlen("unacked"), "the take")
     until(lambda: b"delivery_tag" in proxy.held, "the answer")
 
 
 @pytest.mark.parametrize("parser", [_HiredisParser, _RESP3Parser])
-def test_a_word_that_comes_with_an_answer_is_heard(
-    broker: Broker, proxy: Proxy, late: list[int], parser: type, monkeypatch: pytest.MonkeyPatch
+def test_an_invalidation_that_comes_with_an_answer_is_heard(
+    broker: Broker, proxy: Proxy, parser: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answer and invalidation in one segment: the parser holds both, and the socket tells of nothing more."""
+    """Both arrive in one TCP segment: the parser holds both, and the socket signals nothing more."""
 
     class Parsed(redis.Connection):
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **{**named, "parser_class": parser})
 
-    monkeypatch.setattr(Channel, "connection_class", Parsed)
-    messages: list[Any] = []
-    with consumer(proxy.port, messages) as connection:
+    found_late: list[int] = []
+    monkeypatch.setattr(channel_take, "FALLBACK_TAKE_LISTENERS", [lambda: found_late.append(1)])
+    monkeypatch.setattr(channel.Channel, "connection_class", Parsed)
+    with told_consumer(broker, proxy.port) as (connection, messages):
         take_and_hold(proxy, broker, connection)
         send(broker, "orders.close", 2)
         until(lambda: b"invalidate" in proxy.held, "the server's word")
@@ -99,105 +72,90 @@ def test_a_word_that_comes_with_an_answer_is_heard(
         for message in messages:
             message.ack()
     assert [message.payload for message in messages] == [1, 2]
-    assert late == []
+    assert found_late == []
 
 
-def test_what_only_the_fallback_finds_is_counted(broker: Broker, late: list[int]) -> None:
-    """A server that does not say that something was written."""
-    broker.db(0).execute_command("ACL", "SETUSER", "deaf", "reset", "on", ">x", "~*", "&*", "+@all", "-client|tracking")
-    messages: list[Any] = []
-    with Connection(f"redis://deaf:x@127.0.0.1:{broker.port}/0", transport=OURS) as connection:
-        wanted = [Queue("orders.close")]
-        with connection.Consumer(wanted, callbacks=[lambda _, message: messages.append(message)]):
-            turn(connection)
-            send(broker, "orders.close", 1)
-            drain(connection, messages, 1)
-            messages[0].ack()
-    assert late == [1]
+# -- broadcasts --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def listener(connection: Any) -> Iterator[list[Any]]:
+    """Consume broadcasts beside commands; yields the list of what was heard."""
+    heard: list[Any] = []
+    with connection.channel() as channel:
+        queue = Queue("hears", exchange=SHOUT, channel=channel)
+        with connection.Consumer([queue], channel=channel, callbacks=[lambda body, _: heard.append(body)]):
+            yield heard
+
+
+def shout(broker: Broker, body: str, **options: Any) -> None:
+    with Connection(broker.url(0)) as sender:
+        sender.Producer().publish(body, exchange=SHOUT, declare=[SHOUT], **options)
 
 
 def test_a_take_outlives_the_connection_for_broadcasts(broker: Broker, proxy: Proxy) -> None:
     """`CLIENT KILL TYPE pubsub` while a message is on its way: it comes, and so does the next broadcast."""
-    messages: list[Any] = []
-    told: list[Any] = []
-    shout = Exchange("shout", type="fanout")
-    with consumer(proxy.port, messages) as connection, connection.channel() as other:
-        hears = Queue("hears", exchange=shout, channel=other)
-        with connection.Consumer([hears], channel=other, callbacks=[lambda _, message: told.append(message)]):
-            take_and_hold(proxy, broker, connection)
-            broker.db(0).execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            turn(connection)
-            proxy.release()
-            drain(connection, messages, 1)
-            until(lambda: _heard(broker, connection, told, shout), "a broadcast")
-            messages[0].ack()
+    with told_consumer(broker, proxy.port) as (connection, messages), listener(connection) as heard:
+        take_and_hold(proxy, broker, connection)
+        broker.db().execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        turn(connection)
+        proxy.release()
+        drain(connection, messages, 1)
+        until(lambda: shout(broker, "hello") or turn(connection) or heard, "a broadcast")
+        messages[0].ack()
     assert not messages[0].headers.get("redelivered")
-
-
-def _heard(broker: Broker, connection: Any, told: list[Any], shout: Exchange) -> bool:
-    with Connection(broker.url(0)) as sender:
-        sender.Producer().publish("hello", exchange=shout, declare=[shout])
-    turn(connection)
-    return bool(told)
 
 
 @pytest.mark.parametrize("body", [b"x", b"not json", b'{"properties": 5}', b"[" * 5000])
 def test_no_broadcast_ends_a_consumer(broker: Broker, body: bytes) -> None:
-    """Whatever is published where workers listen: the next command comes."""
-    messages: list[Any] = []
-    with consumer(broker.port, messages) as connection, connection.channel() as other:
-        hears = Queue("hears", exchange=Exchange("shout", type="fanout"), channel=other)
-        with connection.Consumer([hears], channel=other, callbacks=[lambda *_: None]):
-            turn(connection)
-            assert broker.db(0).publish("/0.shout", body) == 1
-            turn(connection)
-            send(broker, "orders.close", 1)
-            drain(connection, messages, 1)
-            messages[0].ack()
+    """After any broadcast, however malformed, the next command is delivered."""
+    with told_consumer(broker) as (connection, messages), listener(connection):
+        turn(connection)
+        assert broker.db().publish("/0.shout", body) == 1
+        turn(connection)
+        send(broker, "orders.close", 1)
+        drain(connection, messages, 1)
+        messages[0].ack()
 
 
 def test_a_broadcast_is_not_decompressed(broker: Broker) -> None:
-    """A kilobyte may hold hundreds of megabytes."""
-    heard: list[Any] = []
-    messages: list[Any] = []
-    shout = Exchange("shout", type="fanout")
-    with consumer(broker.port, messages) as connection, connection.channel() as other:
-        hears = Queue("hears", exchange=shout, channel=other)
-        with connection.Consumer([hears], channel=other, callbacks=[lambda body, _: heard.append(body)]):
-            turn(connection)
-            with Connection(broker.url(0)) as sender:
-                sender.Producer().publish("a" * 1000, exchange=shout, declare=[shout], compression="bzip2")
-                sender.Producer().publish("b", exchange=shout, declare=[shout])
-            until(lambda: turn(connection) or heard, "the other one")
+    """A compressed kilobyte may expand to hundreds of megabytes."""
+    with told_consumer(broker) as (connection, _), listener(connection) as heard:
+        turn(connection)
+        shout(broker, "a" * 1000, compression="bzip2")
+        shout(broker, "b")
+        until(lambda: turn(connection) or heard, "the other one")
     assert heard == ["b"]
 
 
-def _turn_for_long(connection: Any) -> None:
-    for _ in range(100):
+# -- takes whose answer is lost ----------------------------------------------------------------------------------------
+
+
+def turn_for_ever(connection: Any) -> None:
+    while True:
         turn(connection)
 
 
 def test_a_message_whose_answer_was_lost_comes_again_at_once(broker: Broker, proxy: Proxy) -> None:
     """The connection goes while the answer is on its way: whoever connects next puts the message back."""
-    messages: list[Any] = []
-    with consumer(proxy.port, messages) as connection:
+    with told_consumer(broker, proxy.port) as (connection, _):
         take_and_hold(proxy, broker, connection)
         proxy.cut()
         with pytest.raises(connection.connection_errors):
-            _turn_for_long(connection)
+            turn_for_ever(connection)
         connection.collect()
-    assert broker.db(0).hlen("unacked") == 1
-    with consumer(proxy.port, messages) as connection:
+    assert broker.db().hlen("unacked") == 1
+    with told_consumer(broker, proxy.port) as (connection, messages):
         drain(connection, messages, 1)
         assert messages[0].headers["redelivered"]
         messages[0].ack()
-    assert not broker.db(0).exists("unacked", "unacked_index", "orders.close")
+    assert not broker.db().exists("unacked", "unacked_index", "orders.close")
 
 
 def test_a_take_that_a_slow_server_carries_out_later_is_found(broker: Broker) -> None:
-    """The sweep looks for it again and again, and touches nobody else's."""
+    """Each sweep looks for the lost take, and touches no other consumer's entries."""
     entry = '[{"properties": {"delivery_info": {}}, "headers": {}}, "", "orders.close"]'
-    db = broker.db(0)
+    db = broker.db()
     with Connection(broker.url(0), transport=OURS, transport_options={"visibility_timeout": NEVER}) as connection:
         channel = connection.default_channel
         channel._in_poll, channel._taken_at = object(), 1764118813.1234567

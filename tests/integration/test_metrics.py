@@ -10,27 +10,23 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from pytest_celery import CeleryTestSetup
 
 from tests.support.servers import free_port
-from tests.support.stack import Stack as Bed
+from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.observability import catalogue
 
-pytestmark = pytest.mark.integration
-
 PAIR = "USD_BTC_PERP"
 CLOSE = {"account": "main", "pair": PAIR, "qty": "0.001"}
+SERVERS = ("broker", "ledger", "results")
 
 
 def page(port: int) -> str:
-    """The page of metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
         return str(answer.read().decode())
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of a page by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -55,83 +51,90 @@ class Scrape:
 
     @property
     def names(self) -> set[str]:
-        """The metrics that are there."""
         return {name for name, _ in self._samples}
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """Where the shared worker serves."""
     return free_port()
 
 
 @pytest.fixture(scope="module")
-def bed(make_bed: Callable[..., Bed], port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+def stack(make_bed: Callable[..., Stack], port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A worker that has seen most of what there is to see."""
-    bed = make_bed(ORDERS_METRICS__PORT=str(port), ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets")))
-    bed.venue.reset()
-    ids = [bed.send("orders.close", **CLOSE) for _ in range(5)]
-    bed.all_ended(ids)
-    bed.ended(bed.send("orders.close", command_id=ids[0], **CLOSE))
+    stack = make_bed(
+        ORDERS_METRICS__PORT=str(port), ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets"))
+    )
+    stack.venue.reset()
+    ids = [stack.send("orders.close", **CLOSE) for _ in range(5)]
+    stack.all_ended(ids)
+    stack.ended(stack.send("orders.close", command_id=ids[0], **CLOSE))
     until(lambda: Scrape(port).total("orders_replays_total") == 1, "the second sending")
-    bed.send("orders.close", command_id=ids[1], account="main", pair=PAIR, qty="0.002")
-    bed.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
-    bed.ended(bed.send("orders.close", **CLOSE))
-    bed.venue.fault("cut_after", path="withdraw", times=1)
-    bed.ended(bed.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc"))
-    bed.ended(bed.send("orders.positions", account="main"))
-    bed.ended(bed.send("orders.cancel", account="main", order_id="none", command_id="c1"))
-    bed.broker.lpush("orders.close", "no message")
-    until(lambda: bed.broker.llen("orders.close.dead") == 1, "the dead message")
-    bed.ledger.hset("orders:halts", "main/withdraw", '{"who": "ann", "why": "a drill", "at": 1700000000000}')
-    bed.drained()
-    return bed
+    stack.send("orders.close", command_id=ids[1], account="main", pair=PAIR, qty="0.002")
+    stack.venue.fault("envelope", status=429, message="Too many requests", path="close", times=1)
+    stack.ended(stack.send("orders.close", **CLOSE))
+    stack.venue.fault("cut_after", path="withdraw", times=1)
+    stack.ended(stack.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc"))
+    stack.ended(stack.send("orders.positions", account="main"))
+    stack.ended(stack.send("orders.cancel", account="main", order_id="none", command_id="c1"))
+    stack.broker.lpush("orders.close", "no message")
+    until(lambda: stack.broker.llen("orders.close.dead") == 1, "the dead message")
+    stack.ledger.hset("orders:halts", "main/withdraw", '{"who": "ann", "why": "a drill", "at": 1700000000000}')
+    stack.drained()
+    return stack
 
 
 @pytest.fixture(scope="module")
-def scrape(bed: Bed, port: int) -> Scrape:
+def scrape(stack: Stack, port: int) -> Scrape:
     """The page after all that, when what was kept of the servers is old enough to be asked again."""
-    until(lambda: Scrape(port).value("orders_halted", account="main", command="withdraw"), "a fresh look", 15, 0.5)
+    until(lambda: Scrape(port).value("orders_halted", account="main", command="withdraw"), "a fresh look", 60, 0.5)
     return Scrape(port)
 
 
-def test_it_tells_what_happened(scrape: Scrape) -> None:
-    """Numbers that people will act upon."""
-    main = {"command": "close", "account": "main"}
-    assert scrape.value("orders_commands_total", **main, venue="everstrike", outcome="accepted", reason="ok") == 6
-    assert scrape.total("orders_attempts_total", **main) == 7
-    assert scrape.value("orders_retries_total", **main, venue="everstrike") == 1
-    assert scrape.value("orders_replays_total", **main) == 1
-    assert scrape.value("orders_ids_reused_total", **main) == 1
-    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="lost") == 1
-    assert scrape.value("orders_answers_total", command="withdraw", venue="everstrike", status="401") == 0
-    assert scrape.value("orders_answers_total", command="positions", venue="bitz", status="403") == 0
-    assert scrape.value("orders_queue_wait_seconds_count", command="close") == 6
-    assert scrape.value("orders_signature_age_seconds_count", venue="everstrike") == 10
-    assert scrape.value("orders_ledger_round_trip_seconds_count", move="begin_on_disk") == 1
+HAPPENED = [
+    ("orders_commands_total", "command=close account=main venue=everstrike outcome=accepted reason=ok", 6),
+    ("orders_attempts_total", "command=close account=main", 7),
+    ("orders_retries_total", "command=close account=main venue=everstrike", 1),
+    ("orders_replays_total", "command=close account=main", 1),
+    ("orders_ids_reused_total", "command=close account=main", 1),
+    ("orders_answers_total", "command=withdraw venue=everstrike status=lost", 1),
+    ("orders_queue_wait_seconds_count", "command=close", 6),
+    ("orders_signature_age_seconds_count", "venue=everstrike", 10),
+    ("orders_ledger_round_trip_seconds_count", "move=begin_on_disk", 1),
+]
+STANDS = [
+    ("orders_unknown_open", "account=main", 1),
+    ("orders_halted", "account=main command=withdraw", 1),
+    ("orders_halted_timestamp_seconds", "account=main command=withdraw", 1.7e9),
+    ("orders_queue_dead_messages", "queue=orders.close", 1),
+    ("orders_worker_ready", "", 1),
+    ("orders_worker_consumes", "queue=orders.withdraw", 1),
+    ("orders_worker_slots", "", 16),
+    *((name, f"server={each}", 1) for name in ("orders_server_up", "orders_server_writable") for each in SERVERS),
+]
+ZERO = [
+    # Told before anything of the kind has happened.
+    ("orders_answers_total", "command=withdraw venue=everstrike status=401"),
+    ("orders_answers_total", "command=positions venue=bitz status=403"),
+    ("orders_unknown_open", "account=bz"),
+    ("orders_queue_messages", "queue=orders.close"),
+]
 
 
-def test_it_tells_what_is(scrape: Scrape) -> None:
-    """What an alert wakes somebody for."""
-    assert scrape.value("orders_unknown_open", account="main") == 1
-    assert scrape.value("orders_unknown_open", account="bz") == 0
-    assert (scrape.value("orders_unknown_oldest_timestamp_seconds", account="main") or 0) > 1.7e9
-    assert scrape.value("orders_halted", account="main", command="withdraw") == 1
-    assert scrape.value("orders_halted_timestamp_seconds", account="main", command="withdraw") == 1.7e9
-    assert scrape.value("orders_queue_dead_messages", queue="orders.close") == 1
-    assert scrape.value("orders_queue_messages", queue="orders.close") == 0
-    assert scrape.value("orders_worker_ready") == 1
-    assert scrape.value("orders_worker_consumes", queue="orders.withdraw") == 1
-    assert scrape.value("orders_worker_slots") == 16
-    for server in ("broker", "ledger", "results"):
-        assert scrape.value("orders_server_up", server=server) == 1
-        assert scrape.value("orders_server_writable", server=server) == 1
-        offset = scrape.value("orders_server_clock_offset_seconds", server=server)
-        assert offset is not None
-        assert abs(offset) < 1
-    offset = scrape.value("orders_venue_clock_offset_seconds", account="main", venue="everstrike")
-    assert offset is not None
-    assert abs(offset) < 2
+def labels_of(text: str) -> dict[str, str]:
+    return dict(each.split("=") for each in text.split())
+
+
+def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
+    """Numbers that people will act upon, and what an alert wakes somebody for."""
+    for name, labels, value in (*HAPPENED, *STANDS):
+        assert scrape.total(name, **labels_of(labels)) == value, (name, labels)
+    for name, labels in ZERO:
+        assert scrape.value(name, **labels_of(labels)) == 0, (name, labels)
+    assert scrape.total("orders_unknown_oldest_timestamp_seconds", account="main") > 1.7e9
+    clocks = [scrape.value("orders_server_clock_offset_seconds", server=server) for server in SERVERS]
+    clocks.append(scrape.value("orders_venue_clock_offset_seconds", account="main", venue="everstrike"))
+    assert all(offset is not None and abs(offset) < 2 for offset in clocks), clocks
 
 
 NOT_HERE = {catalogue.QUEUED_SINCE.name}
@@ -139,13 +142,13 @@ NOT_HERE = {catalogue.QUEUED_SINCE.name}
 
 
 def test_every_metric_is_there(scrape: Scrape) -> None:
-    """A metric of the catalogue that no worker ever shows."""
+    """No metric of the catalogue is missing from the page."""
     told = {name.removesuffix("_count") for name in scrape.names}
     assert {metric.name for metric in (*catalogue.EVENTS, *catalogue.STATE)} - told == NOT_HERE
 
 
 def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> None:
-    """A label or a metric that nobody documented, and no value that a sender chose."""
+    """Every metric and label is documented, and no label holds a value that a sender chose."""
     labels = {metric.name: set(metric.labels) for metric in (*catalogue.EVENTS, *catalogue.STATE)}
     for name, found in samples(scrape.text):
         if not name.startswith("process_"):
@@ -155,11 +158,11 @@ def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> No
         assert hidden not in scrape.text
 
 
-def test_every_line_of_the_log_is_json(bed: Bed, scrape: Scrape) -> None:
+def test_every_line_of_the_log_is_json(stack: Stack, scrape: Scrape) -> None:
     """Celery's too: with one line in another form, whoever collects them has two formats to read. The banner, printed
     before the first, is none."""
     del scrape
-    lines = bed.worker.logs().splitlines()
+    lines = stack.worker.logs().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("{"))
     told = [json.loads(line) for line in lines[first:] if line.strip()]
     assert {"orders.executor", "worker.broker.take", "celery.app.trace", "celery.worker.strategy"} <= {
@@ -184,25 +187,23 @@ def test_promtool_accepts_the_page(scrape: Scrape, require_service: Callable[[st
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
-def test_a_second_worker_takes_the_next_port(
-    celery_setup: CeleryTestSetup, make_worker: Callable[..., object], tmp_path: Path
-) -> None:
+def test_a_second_worker_takes_the_next_port(make_bed: Callable[..., Stack], tmp_path: Path) -> None:
     """Two workers of one machine, each found by the file that it wrote and takes away; and one that finds no port
     executes all the same."""
-    del celery_setup
-    first = next(p for p in iter(free_port, None) if _is_free(p + 1))
+    first = next(port for port in iter(free_port, None) if _is_free(port + 1))
     environment = {
         "ORDERS_METRICS__PORT": str(first),
         "ORDERS_METRICS__PORTS": "2",
-        "ORDERS_METRICS__TARGETS_DIR": str(tmp_path / "targets"),
+        "ORDERS_METRICS__TARGETS_DIR": str(tmp_path),
     }
-    nodes = [make_worker(**environment) for _ in range(3)]
-    names = [f"127.0.0.1_{port}.json" for port in (first, first + 1)]
-    assert sorted(path.name for path in (tmp_path / "targets").iterdir()) == names
+    stack = make_bed(workers=3, **environment)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"127.0.0.1_{first + n}.json" for n in (0, 1)]
     assert all(Scrape(port).value("orders_worker_ready") == 1 for port in (first, first + 1))
-    assert "no metrics: none of the ports" in nodes[2].container.logs()  # type: ignore[attr-defined]
-    nodes[0].container.stop(30)  # type: ignore[attr-defined]
-    assert [path.name for path in (tmp_path / "targets").iterdir()] == names[1:]
+    nodes = [worker.container for worker in stack.workers]
+    (without,) = [node for node in nodes if "no metrics: none of the ports" in node.logs()]
+    stopped = next(node for node in nodes if node is not without)
+    stopped.stop(60)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def _is_free(port: int) -> bool:
@@ -213,14 +214,14 @@ def _is_free(port: int) -> bool:
     return False
 
 
-def test_processes_of_a_pool_are_summed(stage: Bed, make_worker: Callable[..., object], tmp_path: Path) -> None:
+def test_processes_of_a_pool_are_summed(make_bed: Callable[..., Stack], tmp_path: Path) -> None:
     """With prefork each process counts for itself, and a scrape would find one of them."""
-    stage.worker.stop()
     port = free_port()
     # Not `--pool prefork`: Celery takes that for its own default, and the configured pool of threads instead.
     options = ("--pool", "processes", "--concurrency", "2")
-    node = make_worker(*options, ORDERS_METRICS__PORT=str(port), TMPDIR=str(tmp_path))
-    stage.all_ended([stage.send("orders.close", **CLOSE) for _ in range(20)])
+    stack = make_bed(options=options, ORDERS_METRICS__PORT=str(port), TMPDIR=str(tmp_path))
+    stack.venue.reset()
+    stack.all_ended([stack.send("orders.close", **CLOSE) for _ in range(20)])
     until(lambda: Scrape(port).total("orders_commands_total") == 20, "all commands of both processes")
     scrape = Scrape(port)
     assert scrape.value("orders_queue_wait_seconds_count", command="close") == 20
@@ -228,19 +229,19 @@ def test_processes_of_a_pool_are_summed(stage: Bed, make_worker: Callable[..., o
     assert scrape.value("orders_server_up", server="ledger") == 1
     (shared,) = tmp_path.glob("orders-metrics-*")
     assert len(list(shared.glob("counter_*.db"))) >= 2
-    node.container.stop(30)  # type: ignore[attr-defined]
+    stack.worker.stop(60)
     assert not shared.exists(), "its files are gone with it"
 
 
-def test_a_server_that_is_away_is_told(bed: Bed, port: int) -> None:
+def test_a_server_that_is_away_is_told(stack: Stack, port: int) -> None:
     """Last in this file: the alert on a ledger that is gone needs a worker that still answers."""
-    server = bed.setup.broker.container
+    server = stack.setup.broker.container
     server.kill()
-    until(lambda: Scrape(port).value("orders_server_up", server="ledger") == 0, "the server's end", 30, 0.5)
+    until(lambda: Scrape(port).value("orders_server_up", server="ledger") == 0, "the server's end", 60, 0.5)
     scrape = Scrape(port)
     assert scrape.value("orders_worker_ready") == 0
     assert "orders_queue_messages" not in scrape.names, "what is not known is not told as zero"
     server.start()
     server.ready()
-    until(lambda: Scrape(port).value("orders_server_up", server="broker") == 1, "the server's return", 30, 0.5)
+    until(lambda: Scrape(port).value("orders_server_up", server="broker") == 1, "the server's return", 60, 0.5)
     until(lambda: Scrape(port).value("orders_worker_ready") == 1, "the worker's return", 60, 0.5)

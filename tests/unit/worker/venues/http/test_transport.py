@@ -413,7 +413,9 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
     def put_and_lose(pool: WatchedPool, connection: object) -> None:
         put(pool, connection)
         if not reserved:
-            other = threading.Thread(target=lambda: reserved.append(pool.reserve(SignedRequest)))
+            other = threading.Thread(
+                target=lambda: reserved.append(pool.reserve(lambda: SignedRequest("GET", "/", {})))
+            )
             other.start()
             other.join()
 
