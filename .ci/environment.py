@@ -11,6 +11,8 @@ from pathlib import Path
 
 EVERY_SECONDS = 5.0
 """How often a line is printed where no terminal shows one that changes."""
+PROJECTS = ("-e", "./producers", "-e", ".")
+"""The two distributions of this tree, importable from where they are."""
 PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-color", "--progress-bar", "off")
 
 
@@ -49,7 +51,7 @@ def main(folder: Path, lock: Path) -> int:
         return code
     progress.show("this project", stays=True)
     # Everything that the build needs is in the lock file, so nothing unpinned is fetched for it.
-    return pip([str(python), *PIP, "--no-deps", "--no-build-isolation", "-e", "."], log, 0, progress)
+    return pip([str(python), *PIP, "--no-deps", "--no-build-isolation", *PROJECTS], log, 0, progress)
 
 
 def pip(command: list[str], log: Path, packages: int, progress: Progress) -> int:

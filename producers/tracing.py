@@ -31,8 +31,8 @@ def check_installed(*modules: str) -> None:
         missing = ["opentelemetry"]
     if missing:
         raise SettingsError(
-            "ORDERS_TRACES: OpenTelemetry is not installed here; install the extra [otel] (pip install '.[otel]' in a "
-            "checkout of order-execution-worker), or unset it"
+            "ORDERS_TRACES: OpenTelemetry is not installed here. Install opentelemetry-sdk, or the extra [otel] (pip "
+            "install ./producers '.[otel]' in a checkout of order-execution-worker), or unset it"
         )
 
 

@@ -7,11 +7,11 @@ sent, 5 unknown, 6 no report (yet), 130 interrupted.
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from producers import __version__
 from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, output_taken
@@ -57,14 +57,10 @@ def _orders(
     ] = False,
 ) -> None:
     if asked:
-        try:
-            known = version("order-execution-worker")
-        except PackageNotFoundError:
-            known = "from a source tree"
         if as_json:
-            emit({"version": known})
+            emit({"version": __version__})
         else:
-            print(f"orders {known}")
+            print(f"orders {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")

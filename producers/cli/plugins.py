@@ -58,8 +58,8 @@ def command_app() -> typer.Typer:
 
 
 def how_to_install(extra: str) -> str:
-    """What brings the dependencies of an extra; the project is on no package index."""
-    return f"It comes with the extra [{extra}]: pip install '.[{extra}]' in a checkout of order-execution-worker"
+    """How to install the worker with an extra; neither distribution is on a package index."""
+    return f"Install the extra [{extra}]: pip install ./producers '.[{extra}]' in a checkout of order-execution-worker"
 
 
 def load(group: str, name: str, elsewhere: str) -> Any:

@@ -209,7 +209,7 @@ cli.main([{name!r}, "--json"])
     error = json.loads(ran.stdout)["error"]
     assert error["type"] == "NotInstalled"
     assert f"needs {missing}, which is not installed" in error["message"]
-    assert f"pip install '.[{extra}]' in a checkout" in error["message"]
+    assert f"pip install ./producers '.[{extra}]' in a checkout" in error["message"]
 
 
 def test_show_without_the_worker() -> None:
