@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producers.client import OrderClient
+    from producers.client import EnqueuedCommand, OrderClient
     from producers.commands import Cancel, Close, Command, Positions, Withdraw
     from producers.errors import (
         BrokerUnavailable,
@@ -36,6 +36,7 @@ __all__ = [
     "Close",
     "Command",
     "Direction",
+    "EnqueuedCommand",
     "IdReused",
     "InvalidCommand",
     "OrderClient",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "client": {"OrderClient"},
+    "client": {"EnqueuedCommand", "OrderClient"},
     "commands": {"Cancel", "Close", "Command", "Positions", "Withdraw"},
     "report": {"Direction", "Outcome", "Position", "Reason", "Report"},
     "settings": {"QueueSettings", "SettingsError"},

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from producers.printable import invisible, invisible_class
+from producers.printable import first_invisible, invisible_character_class
 
 MAX_DECIMAL_CHARS = 40
 """The longest plain notation taken. Venues use at most 18 places; what is longer is a mistake, or an attack on
@@ -26,7 +26,7 @@ def _nowhere(characters: str) -> dict[str, Any]:
     return {"not": {"pattern": f"[{characters}]"}}
 
 
-def plain(value: Decimal) -> str:
+def plain_notation(value: Decimal) -> str:
     """A decimal in plain notation, without exponent and without trailing zeros: ``Decimal("1.50e-5")`` gives
     ``"0.000015"``. Everstrike takes no exponent (``venues.md``), and equal amounts get equal fingerprints."""
     text = format(value, "f")
@@ -66,15 +66,19 @@ def _amount(value: object) -> Decimal:
         raise PydanticCustomError("amount_sign", "must be greater than zero")
     exponent = amount.as_tuple().exponent
     # Bounded before it is written out: Decimal("1e400000") is small, its plain notation is not.
-    if not isinstance(exponent, int) or abs(exponent) > MAX_DECIMAL_CHARS or len(plain(amount)) > MAX_DECIMAL_CHARS:
+    if (
+        not isinstance(exponent, int)
+        or abs(exponent) > MAX_DECIMAL_CHARS
+        or len(plain_notation(amount)) > MAX_DECIMAL_CHARS
+    ):
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
-    return Decimal(plain(amount))
+    return Decimal(plain_notation(amount))
 
 
 Amount = Annotated[
     Decimal,
     BeforeValidator(_amount),
-    PlainSerializer(plain, return_type=str),
+    PlainSerializer(plain_notation, return_type=str),
     WithJsonSchema(
         {
             "description": "A decimal above zero: a string, or a JSON number, read digit by digit. Written out "
@@ -93,7 +97,7 @@ Amount = Annotated[
 ]
 """A finite decimal above zero, never a binary float once it is taken."""
 
-GivenAmount = Decimal | int | str
+AmountInput = Decimal | int | str
 """An amount as a caller may give it. Type checkers are told by the commands' ``__init__``, for they know a field by one
 type alone, the one that it has afterwards (PEP 681 has no converters)."""
 
@@ -116,7 +120,7 @@ Account = Annotated[
 
 def _word(text: str) -> str:
     """Refuse what holds a character that nobody sees: the address that is paid would not be the one that is read."""
-    unseen = invisible(text)
+    unseen = first_invisible(text)
     if unseen == "U+0020":
         raise PydanticCustomError("word_blank", "must be one word without blanks")
     if unseen:
@@ -126,7 +130,7 @@ def _word(text: str) -> str:
 
 Word = Annotated[
     str,
-    Field(min_length=1, max_length=256, json_schema_extra=_nowhere(invisible_class())),
+    Field(min_length=1, max_length=256, json_schema_extra=_nowhere(invisible_character_class())),
     AfterValidator(_word),
 ]
 """A name at the venue, of characters that a person can see (:mod:`producers.printable`)."""

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
 
-from producers.redis.url import TLS, is_redis, is_sentinel, sentinels_of, tls_options
+from producers.redis.url import TLS, is_redis, is_sentinel, parse_sentinel_url, tls_options
 
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
@@ -21,7 +21,7 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
 
     def __init__(self, name: str, *, broker_url: str, result_backend: str) -> None:
         """URLs as :mod:`producers.redis.url` reads them; ``result_backend`` may be ``disabled://``."""
-        self._own_broker, results = for_celery(broker_url), for_celery(result_backend)
+        self._own_broker, results = to_celery_url(broker_url), to_celery_url(result_backend)
         super().__init__(name, broker=self._own_broker.url, backend=results.url, set_as_current=False)
         # Looked at before the configuration, in which the environment wins (celery/app/base.py, `_get_backend`).
         self.backend_cls = results.url
@@ -56,18 +56,18 @@ class CeleryUrl:
     """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None without TLS."""
 
 
-def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
+def to_celery_url(url: str, timeout: float = 5.0) -> CeleryUrl:
     """How Celery and kombu write a URL of ours.
 
     Raises:
-        ValueError: as :func:`sentinels_of`.
+        ValueError: as :func:`parse_sentinel_url`.
     """
     tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
     if not is_redis(url):
         return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
     if not is_sentinel(url):
         return CeleryUrl(url, {}, _without_ssl(tls))
-    found = sentinels_of(url)
+    found = parse_sentinel_url(url)
     name, password = found.server.get("username", ""), found.server.get("password", "")
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
     places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]

@@ -25,26 +25,26 @@ from kombu.exceptions import ConnectionError as AmqpConnectionError
 
 from producers.commands import Command
 from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReused, ReportPending
-from producers.intents import Intent, intended, was_sent
+from producers.intents import Intent, recorded, was_sent
 from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.redaction import shown_arguments
 from producers.redis.client import connect
 from producers.redis.direct import DirectClient
-from producers.redis.url import unquoted
+from producers.redis.url import strip_quoted_command
 from producers.report import Report
 from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
 from producers.settings import QueueSettings
-from producers.tracing import check_installed, enqueueing
+from producers.tracing import enqueue_spans, require_opentelemetry
 
-__all__ = ["OrderClient", "Sent", "publisher_app", "publisher_options"]
+__all__ = ["EnqueuedCommand", "OrderClient", "Sent", "publisher_app", "publisher_options"]
 
 POLL_SECONDS = 1.0
 """How often a waiting client looks for itself; announcements normally come first, and may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class EnqueuedCommand:
     """A command that was enqueued, or is about to be."""
 
     command_id: str
@@ -52,6 +52,10 @@ class Sent:
     enqueued_at: int | None = field(default=None, compare=False)
     """UNIX ms when :meth:`OrderClient.enqueue` did it. Such a command was sent, whatever else was to become of its
     id."""
+
+
+Sent = EnqueuedCommand
+"""The former name, kept for services that import it."""
 
 
 class OrderClient:
@@ -68,7 +72,7 @@ class OrderClient:
         """
         self._settings = settings or cast("QueueSettings", QueueSettings.load())
         if self._settings.traces:
-            check_installed()
+            require_opentelemetry()
         self._app = publisher_app(self._settings.broker_url)
         self._results = _connect(self._settings.result_backend)
         self._asked = DirectClient(self._results)
@@ -76,7 +80,7 @@ class OrderClient:
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def enqueue(self, command: Command, command_id: str | None = None) -> Sent:
+    def enqueue(self, command: Command, command_id: str | None = None) -> EnqueuedCommand:
         """Enqueue one command, under a new id unless one is given.
 
         Raises:
@@ -84,7 +88,7 @@ class OrderClient:
         """
         return self.enqueue_many([(command, command_id)])[0]
 
-    def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[Sent]:
+    def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[EnqueuedCommand]:
         """Enqueue many commands in one round trip to the broker; each alone, or with its id.
 
         Beside that, in one round trip to the ledger's database, their intents are written down: what this method
@@ -95,7 +99,7 @@ class OrderClient:
         """
         entries = list(commands)
         sent = [_sent(entry) for entry in entries]
-        with enqueueing([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
+        with enqueue_spans([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
             published = self._publish(sent, headers)
         given = [each for each, entry in zip(published, entries, strict=True) if _has_id(entry)]
         # Who asks by the id alone must not be told that these were never sent. Others have an intent that says it.
@@ -103,7 +107,7 @@ class OrderClient:
         forget_never_sent(self._asked, [RESULT_KEY.format(each.command_id) for each in silent])
         return published
 
-    def _publish(self, sent: Sequence[Sent], headers: Sequence[Mapping[str, str]]) -> list[Sent]:
+    def _publish(self, sent: Sequence[EnqueuedCommand], headers: Sequence[Mapping[str, str]]) -> list[EnqueuedCommand]:
         enqueued_at = time.time_ns() // 1_000_000
         try:
             with (
@@ -127,7 +131,7 @@ class OrderClient:
             raise BrokerUnavailable([each.command_id for each in sent], _cause(error), refused) from error
         return [replace(each, enqueued_at=enqueued_at) for each in sent]
 
-    def _intended(self, sent: Sequence[Sent], enqueued_at: int) -> AbstractContextManager[None]:
+    def _intended(self, sent: Sequence[EnqueuedCommand], enqueued_at: int) -> AbstractContextManager[None]:
         """Write the intents down. A query has none: it changes nothing, and costs the ledger nothing."""
         intents = [
             Intent(each.command_id, each.command.task, each.command.arguments(), enqueued_at)
@@ -136,7 +140,7 @@ class OrderClient:
         ]
         if not intents or self._ledger is None:
             return nullcontext()
-        return intended(self._ledger, intents, replicas=self._settings.intent_replicas)
+        return recorded(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(self, command: Command, command_id: str | None = None) -> Signature:
         """A Celery signature of the command, for ``chain``, ``group`` and ``chord``.
@@ -159,7 +163,7 @@ class OrderClient:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def report(self, command: Sent | str) -> Report | None:
+    def report(self, command: EnqueuedCommand | str) -> Report | None:
         """The command's report, or None while there is none.
 
         Raises:
@@ -175,7 +179,7 @@ class OrderClient:
             raise ReportPending(_id(command), 0, f"{UNREACHABLE}: {_cause(error)}") from error
         return found.get(_id(command))
 
-    def wait(self, command: Sent | str, timeout: float = 60.0) -> Report:
+    def wait(self, command: EnqueuedCommand | str, timeout: float = 60.0) -> Report:
         """Wait for the command's report, for ``timeout`` seconds at most. A backend that comes back is waited for.
 
         Raises:
@@ -184,7 +188,7 @@ class OrderClient:
         """
         return self.wait_many([command], timeout)[0]
 
-    def wait_many(self, commands: Sequence[Sent | str], timeout: float = 60.0) -> list[Report]:
+    def wait_many(self, commands: Sequence[EnqueuedCommand | str], timeout: float = 60.0) -> list[Report]:
         """Wait for all reports, in the order of the commands; see :meth:`wait`."""
         ends_at = time.monotonic() + timeout
         reports: dict[str, Report] = {}
@@ -215,7 +219,7 @@ class OrderClient:
     def _pubsub(self) -> Any:
         return self._results.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py's gap
 
-    def _collect(self, missing: Sequence[Sent | str], reports: dict[str, Report]) -> None:
+    def _collect(self, missing: Sequence[EnqueuedCommand | str], reports: dict[str, Report]) -> None:
         """Fetch what is there in one round trip."""
         if not missing:
             return
@@ -225,18 +229,22 @@ class OrderClient:
             if report is not None:
                 reports[_id(command)] = report
 
-    def _checked(self, command: Sent | str, found: Report | NeverSent | None) -> Report | None:
+    def _checked(self, command: EnqueuedCommand | str, found: Report | NeverSent | None) -> Report | None:
         if isinstance(found, NeverSent):
             if self._was_sent(command):
                 return None
             raise ChainBroken(found.report, _id(command))
-        if found is not None and isinstance(command, Sent) and found.fingerprint != command.command.fingerprint:
+        if (
+            found is not None
+            and isinstance(command, EnqueuedCommand)
+            and found.fingerprint != command.command.fingerprint
+        ):
             raise IdReused(command.command_id, found.to_json())
         return found
 
-    def _was_sent(self, command: Sent | str) -> bool:
+    def _was_sent(self, command: EnqueuedCommand | str) -> bool:
         """Whether a command whose link was never sent was sent in another way: its own report will come."""
-        if isinstance(command, Sent) and command.enqueued_at is not None:
+        if isinstance(command, EnqueuedCommand) and command.enqueued_at is not None:
             return True
         ledger = self._ledger.client if self._ledger is not None else _connect(self._settings.ledger_url)
         try:
@@ -276,26 +284,26 @@ def _sending(command: Command) -> dict[str, Any]:
     return {"queue": command.task, "argsrepr": "()", "kwargsrepr": shown}
 
 
-def _sent(entry: Command | tuple[Command, str | None]) -> Sent:
+def _sent(entry: Command | tuple[Command, str | None]) -> EnqueuedCommand:
     command, command_id = entry if isinstance(entry, tuple) else (entry, None)
     if command_id is not None and not is_command_id(command_id):
         raise ValueError("a command id is 1 to 255 printable characters")
-    return Sent(command_id or str(uuid.uuid4()), command)
+    return EnqueuedCommand(command_id or str(uuid.uuid4()), command)
 
 
 def _has_id(entry: Command | tuple[Command, str | None]) -> bool:
     return isinstance(entry, tuple) and entry[1] is not None
 
 
-def _id(command: Sent | str) -> str:
-    return command.command_id if isinstance(command, Sent) else command
+def _id(command: EnqueuedCommand | str) -> str:
+    return command.command_id if isinstance(command, EnqueuedCommand) else command
 
 
 def _cause(error: BaseException) -> str:
     """An error in few words, without the URL and its password, and without the command that redis-py quotes."""
     inner = error.__cause__ or error
     if isinstance(inner, redis.ResponseError):
-        unquoted(inner)
+        strip_quoted_command(inner)
     if isinstance(inner, redis.TimeoutError | TimeoutError):
         return "no answer in time"
     text = str(inner).splitlines()[0] if str(inner) else type(inner).__name__

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from producers.arguments import Account, Amount, GivenAmount, TriggerEvent, UnixMilliseconds, Word
-from producers.arguments import plain as plain
+from producers.arguments import Account, Amount, AmountInput, TriggerEvent, UnixMilliseconds, Word
+from producers.arguments import plain_notation as plain_notation
 from producers.errors import InvalidCommand
 from producers.printable import printable
 
-MOST_UNKNOWN, LONGEST_NAME = 5, 64
+MAX_UNKNOWN_NAMED, LONGEST_NAME = 5, 64
 """How many arguments that a command does not have are named in a refusal, and how much of a name."""
 
 
@@ -79,9 +79,9 @@ class Close(Command):
             *,
             account: str,
             pair: str,
-            qty: GivenAmount | None = None,
-            price: GivenAmount | None = None,
-            trigger_price: GivenAmount | None = None,
+            qty: AmountInput | None = None,
+            price: AmountInput | None = None,
+            trigger_price: AmountInput | None = None,
             trigger_event: TriggerEvent | None = None,
             close_on_trigger: bool | None = None,
             recv_window: int | None = None,
@@ -119,7 +119,7 @@ class Withdraw(Command):
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, account: str, asset: str, qty: GivenAmount, address: str, deadline: int | None = None
+            self, *, account: str, asset: str, qty: AmountInput, address: str, deadline: int | None = None
         ) -> None: ...
 
 
@@ -179,7 +179,7 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     if model is None:
         raise InvalidCommand(task, [f"there is no such command; known are {', '.join(sorted(COMMANDS))}"])
     unknown = [name for name in arguments if name not in model.model_fields]
-    untold = frozenset(unknown[MOST_UNKNOWN:])
+    untold = frozenset(unknown[MAX_UNKNOWN_NAMED:])
     try:
         command = model.model_validate({name: value for name, value in arguments.items() if name not in untold})
     except ValidationError as error:

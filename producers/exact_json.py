@@ -12,11 +12,11 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-MOST_DIGITS = 4300
+MAX_DIGITS = 4300
 """Of an integer: as many as Python reads by default, in a time that matters to nobody (``sys.int_info``)."""
 
 
-class SaidTwice(list[Any]):
+class ConflictingValues(list[Any]):
     """The values of a name that one object says more than once, and not with the same value: nobody knows which counts.
 
     A list, so that it can be written again and told apart, and is refused where an argument takes none.
@@ -57,7 +57,7 @@ def dumps(value: Any, encoder: type[Encoder] = Encoder, **options: Any) -> str:
     return _MARKED.sub(r"\1", text) if _MARK in text else text
 
 
-def as_written(value: Any) -> Any:
+def exact_value(value: Any) -> Any:
     """A float that was read here as a Decimal: the digits that were written. Anything else stays."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 
@@ -72,7 +72,7 @@ def _fraction(text: str) -> float | Decimal:
 
 
 def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= MOST_DIGITS else Decimal(text)
+    return int(text) if len(text) <= MAX_DIGITS else Decimal(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         said: dict[str, list[Any]] = {}
         for name, item in pairs:
             said.setdefault(name, []).append(item)
-        value |= {name: SaidTwice(items) for name, items in said.items() if not _alike(items)}
+        value |= {name: ConflictingValues(items) for name, items in said.items() if not _alike(items)}
     return value
 
 

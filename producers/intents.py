@@ -90,7 +90,7 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
 
 
 @contextmanager
-def intended(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
+def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
     """Have them written down by the end of the block in which they are published, at the cost of no round trip: they
     are on their way to the ledger before the block begins. With ``replicas`` they are there before it begins.
 

@@ -77,7 +77,7 @@ that every Python and every schema says the same:
 _BLANKS = re.compile(r"\s+")
 
 
-def invisible_class() -> str:
+def invisible_character_class() -> str:
     """The inside of a character class of a regular expression.
 
     Python's ``re``, ECMA-262 with the flag ``u``, RE2 and PCRE read it alike. Surrogates are left out: half a character
@@ -95,10 +95,10 @@ def _literal(code: int) -> str:
 
 @cache
 def _invisible() -> re.Pattern[str]:
-    return re.compile(f"[\ud800-\udfff{invisible_class()}]")
+    return re.compile(f"[\ud800-\udfff{invisible_character_class()}]")
 
 
-def invisible(text: str) -> str | None:
+def first_invisible(text: str) -> str | None:
     """The first character of a text that nobody sees, as its code point (``U+200B``); None when there is none."""
     if text.isascii() and text.isprintable() and " " not in text:
         return None
@@ -115,7 +115,7 @@ def is_command_id(value: object) -> bool:
     if not isinstance(value, str) or len(value) > LONGEST_ID:
         return False
     letters = value.replace(" ", "")
-    return letters != "" and invisible(letters) is None
+    return letters != "" and first_invisible(letters) is None
 
 
 def printable(text: object, limit: int | None = None) -> str:

@@ -25,7 +25,7 @@ AMQP_SECONDS = 1.5
 """The same for RabbitMQ, where a connection that hangs costs three steps: the message, and two of saying goodbye."""
 
 
-class Unsubscribed:
+class WithoutSubscription:
     """Over Celery's Redis backends: what is sent is not waited for, and no longer told as never sent."""
 
     _direct: DirectClient | None = None
@@ -36,9 +36,9 @@ class Unsubscribed:
 
     def forget_never_sent(self: Any, *task_ids: str) -> None:
         """Drop the word that these were never sent."""
-        forget_never_sent(self.directly(), [self.get_key_for_task(task_id) for task_id in task_ids])
+        forget_never_sent(self.direct_client(), [self.get_key_for_task(task_id) for task_id in task_ids])
 
-    def directly(self: Any) -> DirectClient:
+    def direct_client(self: Any) -> DirectClient:
         """Commands to its server."""
         direct: DirectClient | None = self._direct
         if direct is None or direct.client is not self.client:
@@ -46,11 +46,11 @@ class Unsubscribed:
         return direct
 
 
-class PublishersBackend(Unsubscribed, RedisBackend):
+class PublisherBackend(WithoutSubscription, RedisBackend):
     """Celery's Redis backend."""
 
 
-class SentinelPublishersBackend(Unsubscribed, SentinelBackend):
+class SentinelPublisherBackend(WithoutSubscription, SentinelBackend):
     """Celery's Redis backend behind Sentinels."""
 
 
@@ -77,9 +77,9 @@ def publisher_app(broker_url: str, result_backend: str = "disabled://") -> Celer
     )
     app.loader.override_backends = {
         **app.loader.override_backends,
-        "redis": f"{__name__}:PublishersBackend",
-        "rediss": f"{__name__}:PublishersBackend",
-        "sentinel": f"{__name__}:SentinelPublishersBackend",
+        "redis": f"{__name__}:PublisherBackend",
+        "rediss": f"{__name__}:PublisherBackend",
+        "sentinel": f"{__name__}:SentinelPublisherBackend",
     }
     return app
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from producers.commands import COMMANDS, plain
+from producers.commands import COMMANDS, plain_notation
 
 HIDDEN = frozenset({"address", "qty", "price", "trigger_price"})
 """What is hidden unless the worker is told otherwise (``ORDERS_HIDE_ARGUMENTS``): addresses and amounts."""
 
-STARS = "***"
+REDACTED = "***"
 LONGEST_VALUE, LONGEST_NAME, MOST_NAMES = 80, 40, 20
 SHORTEST_CUT, LONGEST_CUT = 4, 1000
 """Characters of the beginning of a value that is looked for where a text was cut: no text for people is longer."""
@@ -25,14 +25,14 @@ def shown_arguments(task: str, arguments: object, hidden: frozenset[str] = HIDDE
     "{'account': 'main', 'qty': '***', 'address': '***', 'api_key': '***'}"
     """
     if not isinstance(arguments, Mapping):
-        return STARS
-    known = names_of(task) - hidden
+        return REDACTED
+    known = argument_names(task) - hidden
     items = list(arguments.items())
     words = [f"{str(name)[:LONGEST_NAME]!r}: {_value(value, name in known)}" for name, value in items[:MOST_NAMES]]
     return "{" + ", ".join([*words, "…"] if len(items) > MOST_NAMES else words) + "}"
 
 
-def names_of(task: str) -> frozenset[str]:
+def argument_names(task: str) -> frozenset[str]:
     """The arguments that a task has."""
     command = COMMANDS.get(task)
     return frozenset(command.model_fields) if command else frozenset({"command_id"})
@@ -40,9 +40,9 @@ def names_of(task: str) -> frozenset[str]:
 
 def _value(value: Any, known: bool) -> str:
     if not known or not isinstance(value, str | int | float | Decimal | None):
-        return repr(STARS)
+        return repr(REDACTED)
     text = repr(value[: LONGEST_VALUE + 1]) if isinstance(value, str) else str(value)
-    return text if len(text) <= LONGEST_VALUE else repr(STARS)
+    return text if len(text) <= LONGEST_VALUE else repr(REDACTED)
 
 
 def hidden_values(arguments: object, hidden: frozenset[str] = HIDDEN) -> list[str]:
@@ -61,17 +61,17 @@ def _as_it_is_sent(text: str) -> str:
     except InvalidOperation:
         return text
     # Of others there are no commands, and writing them out could take all memory.
-    return plain(amount) if amount.is_finite() and abs(amount.adjusted()) < LONGEST_VALUE else text
+    return plain_notation(amount) if amount.is_finite() and abs(amount.adjusted()) < LONGEST_VALUE else text
 
 
-def without(text: str, values: Iterable[str]) -> str:
+def redact_text(text: str, values: Iterable[str]) -> str:
     """``text`` with each value struck out where it stands alone: ``1`` is not taken out of ``10`` or ``1.5``. So is the
     beginning of one that a text was cut in."""
     for value in filter(None, values):
         shown, at = [], 0
         while (found := text.find(value, at)) >= 0:
             end = found + len(value)
-            shown += [text[at:found], STARS if _alone(text, found, end) else value]
+            shown += [text[at:found], REDACTED if _alone(text, found, end) else value]
             at = end
         text = "".join([*shown, text[at:]])
         if text.endswith("…"):
@@ -94,5 +94,5 @@ def _without_beginning(text: str, value: str) -> str:
     for length in range(len(value) - 1, SHORTEST_CUT - 1, -1):
         start = len(text) - length - 1
         if text.endswith(value[:length] + "…") and _alone(text, start, len(text)):
-            return f"{text[:start]}{STARS}…"
+            return f"{text[:start]}{REDACTED}…"
     return text

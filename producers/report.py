@@ -142,7 +142,7 @@ REPORTED = {"OrderRejected": "rejected", "OrderNotSent": "not_sent", "OrderUnkno
 """Names of the exceptions whose argument is the command's own report, and the outcome that each tells."""
 
 
-def report_in(meta: Any) -> Report | None:
+def report_from_result(meta: Any) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
     ``accepted`` is the result itself; the other outcomes are the one argument of a stored exception. None while there

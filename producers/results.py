@@ -16,7 +16,7 @@ import redis
 
 from producers.printable import printable
 from producers.redis.direct import DirectClient
-from producers.report import REPORTED, Report, report_in
+from producers.report import REPORTED, Report, report_from_result
 
 logger = logging.getLogger("orders.results")
 
@@ -59,7 +59,7 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
         meta = json.loads(raw) if raw else None
     except (ValueError, RecursionError):
         return None
-    report = report_in(meta)
+    report = report_from_result(meta)
     if report is not None:
         # Stock Celery stores the failure of a chain's link as the result of every link after it as well.
         return report if report.command_id == command_id else NeverSent(report.to_json())
@@ -74,10 +74,10 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
     if kind == "ChainBroken" and isinstance(first, Mapping):
         return NeverSent(first)
     # No worker of commands ends one so: a chain, or a chord, failed at another service's worker.
-    return NeverSent({"message": in_words(kind, str(first))})
+    return NeverSent({"message": task_error_text(kind, str(first))})
 
 
-def in_words(kind: str, text: str) -> str:
+def task_error_text(kind: str, text: str) -> str:
     """Another task's error on one line, bounded and of characters that a person can see."""
     return printable(f"{kind}: {text}", LONGEST_WORDS)
 

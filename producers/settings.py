@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInf
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from producers.redis.url import broker_options_known, is_sentinel, sentinels_of, verified_tls, well_formed
+from producers.redis.url import check_broker_options, check_url, is_sentinel, parse_sentinel_url, with_verified_tls
 
 PREFIX = "ORDERS_"
 
@@ -35,26 +35,26 @@ class SettingsError(Exception):
         return "; ".join(self.problems)
 
 
-class Unquoted(str):
+class UnquotedValue(str):
     """A value that the TOML file has without quotes: a number, a truth, a date. A text must not be one: a key of digits
     alone would lose its leading zeros, and a number its writing."""
 
     __slots__ = ()
 
 
-class TextsAreQuoted(BaseModel):
-    """Base of every group of settings: refuses :class:`Unquoted` where a text is meant."""
+class QuotedTextModel(BaseModel):
+    """Base of every group of settings: refuses :class:`UnquotedValue` where a text is meant."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _quoted(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, Unquoted) and field is not None and field.annotation in (str, SecretStr):
+        if isinstance(value, UnquotedValue) and field is not None and field.annotation in (str, SecretStr):
             raise ValueError("must be a text: put it in quotes")
         return value
 
 
-def outside(environ: Mapping[str, str]) -> dict[str, str]:
+def external_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Every setting from outside by its environment-variable name, the three places merged.
 
     Raises:
@@ -85,7 +85,7 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
             yield from _flat(value, names)
         else:
             name = "__".join(names).upper()
-            text = value if isinstance(value, str) else Unquoted(str(value).lower())
+            text = value if isinstance(value, str) else UnquotedValue(str(value).lower())
             if isinstance(value, list):
                 text = json.dumps(value, default=str)
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
@@ -113,11 +113,11 @@ class _Outside(EnvSettingsSource):
     """pydantic-settings' environment source, reading all three places."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in outside(os.environ).items()}
+        return {name.lower(): value for name, value in external_settings(os.environ).items()}
 
 
-class OutsideSettings(TextsAreQuoted, BaseSettings):
-    """Base of all settings: read once from :func:`outside`, frozen."""
+class ExternalSettings(QuotedTextModel, BaseSettings):
+    """Base of all settings: read once from :func:`external_settings`, frozen."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -136,7 +136,7 @@ class OutsideSettings(TextsAreQuoted, BaseSettings):
         return init_settings, _Outside(settings_cls)
 
     @classmethod
-    def load(cls, **given: Any) -> "OutsideSettings":
+    def load(cls, **given: Any) -> "ExternalSettings":
         """Read the settings.
 
         Raises:
@@ -161,7 +161,7 @@ def _problem(error: ErrorDetails) -> str:
     return f"{name}: {problem}"
 
 
-class QueueSettings(OutsideSettings):
+class QueueSettings(ExternalSettings):
     """Where commands are queued and reports are kept: all that a producer needs."""
 
     DATABASES: ClassVar[dict[str, int]] = {"broker_url": 0, "result_backend": 1, "ledger_url": 2}
@@ -183,7 +183,7 @@ class QueueSettings(OutsideSettings):
     @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
     @classmethod
     def _well_formed(cls, url: str) -> str:
-        well_formed(url)
+        check_url(url)
         return url
 
     @field_validator("redis_url")
@@ -203,13 +203,13 @@ class QueueSettings(OutsideSettings):
     def _safe_and_whole(cls, url: str) -> str:
         """TLS is verified, and Sentinels are written as ``producers.redis.url`` reads them."""
         if is_sentinel(url):
-            sentinels_of(url)
-        return verified_tls(url)
+            parse_sentinel_url(url)
+        return with_verified_tls(url)
 
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _known_to_the_broker(cls, url: str) -> str:
-        broker_options_known(url)
+        check_broker_options(url)
         return url
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's

@@ -19,7 +19,7 @@ NAME = "orders"
 """Of the tracers, here and in the worker."""
 
 
-def check_installed(*modules: str) -> None:
+def require_opentelemetry(*modules: str) -> None:
     """Whether traces can be made at all, with the API and these modules.
 
     Raises:
@@ -37,7 +37,7 @@ def check_installed(*modules: str) -> None:
 
 
 @contextmanager
-def enqueueing(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iterator[Sequence[Mapping[str, str]]]:
+def enqueue_spans(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iterator[Sequence[Mapping[str, str]]]:
     """A span for each command id and command while they are enqueued; gives the headers that carry their contexts."""
     if not traced:
         yield [{} for _ in commands]

@@ -17,7 +17,7 @@ from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
-from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
+from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
 from worker.execution.backoff import RetryLimits
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials
@@ -33,7 +33,7 @@ REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "poo
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in (Everstrike(), Bitz())}
 
 
-class _Part(TextsAreQuoted):
+class _Part(QuotedTextModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -313,4 +313,4 @@ def load() -> WorkerSettings:
     return cast("WorkerSettings", WorkerSettings.load())
 
 
-__all__ = ["OutsideSettings", "SettingsError", "WorkerSettings", "load"]
+__all__ = ["ExternalSettings", "SettingsError", "WorkerSettings", "load"]

@@ -14,9 +14,9 @@ import typer
 from producers import __version__
 from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
-from producers.cli.output import emit, failure, output_taken
+from producers.cli.output import emit, exit_if_stdout_fails, failure
 from producers.cli.plugins import add_commands
-from producers.cli.send import SendOptions, built, send
+from producers.cli.send import SendOptions, parse_or_exit, send
 from producers.cli.send import show as show_command
 
 _ABOUT = """
@@ -113,8 +113,8 @@ def close(
         "recv_window": recv_window,
         "deadline": values.given_deadline(deadline),
     }
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.close", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.close", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -132,8 +132,8 @@ def cancel(
     Example: `orders cancel -a main --order-id 7d2f… --wait`
     """
     arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.cancel", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.cancel", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -157,7 +157,7 @@ def withdraw(
     """
     arguments: dict[str, Any] = {"account": account, "asset": asset, "qty": qty, "address": address}
     arguments["deadline"] = values.given_deadline(deadline)
-    command = built("orders.withdraw", arguments, as_json=as_json)
+    command = parse_or_exit("orders.withdraw", arguments, as_json=as_json)
     question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
     values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
     raise send(command, SendOptions(command_id, wait, timeout, as_json))
@@ -182,8 +182,8 @@ def positions(
     """
     arguments = {"account": account, "pair": pair, "contract_id": contract_id}
     arguments["deadline"] = values.given_deadline(deadline)
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.positions", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.positions", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
         )
         raise SystemExit(ExitCode.USAGE)
-    with output_taken("orders", "What was asked for may have been done all the same"):
+    with exit_if_stdout_fails("orders", "What was asked for may have been done all the same"):
         _run(_json_last(args))
 
 

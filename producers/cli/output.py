@@ -41,7 +41,7 @@ def note(message: str) -> None:
 
 
 @contextmanager
-def output_taken(where: str, otherwise: str) -> Iterator[None]:
+def exit_if_stdout_fails(where: str, otherwise: str) -> Iterator[None]:
     """Say on standard error when standard output takes nothing, for a full disk or a reader that is gone, and what is
     so ``otherwise``; exit 1."""
     try:
@@ -72,7 +72,7 @@ def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: boo
 
 
 @contextmanager
-def explained(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
+def exit_on_error(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
     """Turn every expected error inside the block into its message and exit code.
 
     ``again`` says how to repeat a command that may not have been enqueued.

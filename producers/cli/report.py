@@ -11,7 +11,7 @@ from producers.cli.output import console, emit, print_record, print_table, when
 from producers.report import Outcome, Position, Report
 
 
-def finish(report: Report, *, as_json: bool) -> typer.Exit:
+def exit_with_report(report: Report, *, as_json: bool) -> typer.Exit:
     """Show the report and return the exit that tells its outcome."""
     if as_json:
         emit(report.to_json())

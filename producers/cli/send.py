@@ -11,8 +11,8 @@ import typer
 
 from producers.cli.exit_codes import ExitCode
 from producers.cli.ledger import LedgerAnswer, look_up
-from producers.cli.output import emit, explained, failure, note, output_taken
-from producers.cli.report import finish
+from producers.cli.output import emit, exit_if_stdout_fails, exit_on_error, failure, note
+from producers.cli.report import exit_with_report
 from producers.cli.settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ChainBroken, ReportPending
@@ -20,7 +20,7 @@ from producers.printable import is_command_id
 from producers.report import Outcome, Report
 
 if TYPE_CHECKING:
-    from producers.client import OrderClient, Sent
+    from producers.client import EnqueuedCommand, OrderClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +34,31 @@ class SendOptions:
     as_json: bool = False
 
 
-def built(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
+def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
     """The command, or the exit that names every bad argument."""
     given = {name: value for name, value in arguments.items() if value is not None}
-    with explained(_typed(task), as_json=as_json):
+    with exit_on_error(_typed(task), as_json=as_json):
         return parse_command(task, given)
 
 
-def send(command: Command, how: SendOptions) -> typer.Exit:
+def send(command: Command, options: SendOptions) -> typer.Exit:
     """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
     where = _typed(command.task)
     # Made here, so that whatever happens from now on can name it.
-    command_id = _checked(how.command_id, "--id") if how.command_id is not None else str(uuid.uuid4())
+    command_id = _checked(options.command_id, "--id") if options.command_id is not None else str(uuid.uuid4())
     again = _again(command, command_id)
     enqueued = False
     try:
-        with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
+        with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again), connected() as client:
             sent = client.enqueue(command, command_id)
             enqueued = True
-            report = _awaited(client, sent, how) if how.wait else None
-            with output_taken(where, f"The command is enqueued; how it ended: orders show {command_id}"):
-                return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
+            report = _awaited(client, sent, options) if options.wait else None
+            with exit_if_stdout_fails(where, f"The command is enqueued; how it ended: orders show {command_id}"):
+                return _announce(sent, options) if report is None else exit_with_report(report, as_json=options.as_json)
     except KeyboardInterrupt:
         after = f"The command is not cancelled; how it ends: orders show {command_id}"
         before = f"It may or may not be queued: orders show {command_id}. {again}"
-        raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
+        raise _interrupted(where, command_id, after if enqueued else before, as_json=options.as_json) from None
 
 
 def _again(command: Command, command_id: str) -> str:
@@ -67,30 +67,30 @@ def _again(command: Command, command_id: str) -> str:
     return f"To repeat it: the same command with --id {command_id}{deadline}, which can't be executed twice"
 
 
-def show(command_id: str, how: SendOptions) -> typer.Exit:
+def show(command_id: str, options: SendOptions) -> typer.Exit:
     """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
     _checked(command_id, "ID")
     try:
-        with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
+        with exit_on_error("orders show", as_json=options.as_json, command_id=command_id), connected() as client:
             report, pending, broken = None, None, None
             try:
-                report, pending = _stored(client, command_id, how)
+                report, pending = _stored(client, command_id, options)
             except ChainBroken as error:
                 broken = error
             if report is not None and report.outcome is not Outcome.UNKNOWN:
-                return finish(report, as_json=how.as_json)
+                return exit_with_report(report, as_json=options.as_json)
             # The result is gone, or says unknown, which evidence may have settled in the ledger since.
             answer = look_up(command_id)
             if report is not None and answer.unreachable:
                 note(f"orders show: whether it was settled since is not known: {answer.problem}")
             report = answer.report or report
             if report is not None:
-                return finish(report, as_json=how.as_json)
+                return exit_with_report(report, as_json=options.as_json)
             if broken is not None and not answer.record:
                 raise broken
-            return _no_report(command_id, answer, pending, as_json=how.as_json)
+            return _no_report(command_id, answer, pending, as_json=options.as_json)
     except KeyboardInterrupt:
-        raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
+        raise _interrupted("orders show", command_id, "The command is not touched", as_json=options.as_json) from None
 
 
 @contextmanager
@@ -112,9 +112,9 @@ def _checked(command_id: str, hint: str) -> str:
     return command_id
 
 
-def _announce(sent: "Sent", how: SendOptions) -> typer.Exit:
+def _announce(sent: "EnqueuedCommand", options: SendOptions) -> typer.Exit:
     command = sent.command
-    if how.as_json:
+    if options.as_json:
         told = {"command_id": sent.command_id, "command": command.name, "task": command.task}
         emit({**told, "arguments": command.arguments(), "fingerprint": command.fingerprint})
     else:
@@ -124,22 +124,22 @@ def _announce(sent: "Sent", how: SendOptions) -> typer.Exit:
     return typer.Exit(ExitCode.ACCEPTED)
 
 
-def _awaited(client: "OrderClient", command: "Sent | str", how: SendOptions) -> Report:
+def _awaited(client: "OrderClient", command: "EnqueuedCommand | str", options: SendOptions) -> Report:
     if not sys.stderr.isatty():
-        return client.wait(command, how.timeout)
+        return client.wait(command, options.timeout)
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(f"waiting for the report, {how.timeout:g} s at most (Ctrl-C leaves the command alone)")
-        return client.wait(command, how.timeout)
+        progress.add_task(f"waiting for the report, {options.timeout:g} s at most (Ctrl-C leaves the command alone)")
+        return client.wait(command, options.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, how: SendOptions) -> tuple[Report | None, ReportPending | None]:
+def _stored(client: "OrderClient", command_id: str, options: SendOptions) -> tuple[Report | None, ReportPending | None]:
     """The report in the result backend, and why there is none where that is known."""
     try:
-        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None
+        return (_awaited(client, command_id, options) if options.wait else client.report(command_id)), None
     except ReportPending as pending:
         return None, pending
 

@@ -25,7 +25,7 @@ def check_urls(settings: QueueSettings) -> None:
     """Raise :class:`SettingsError` for a URL that no client can be made of."""
     for name in settings.DATABASES:
         url: str = getattr(settings, name)
-        if not (usable(url) or (name == "broker_url" and url.startswith(_BROKERS))):
+        if not (is_usable_url(url) or (name == "broker_url" and url.startswith(_BROKERS))):
             raise SettingsError(
                 f"ORDERS_{name.upper()} (or ORDERS_REDIS_URL, of which it is made) can't be used: it must look like "
                 "redis://user:password@host:6379/0 (or rediss://, sentinel://, sentinels://, unix://), special "
@@ -33,7 +33,7 @@ def check_urls(settings: QueueSettings) -> None:
             )
 
 
-def usable(url: str) -> bool:
+def is_usable_url(url: str) -> bool:
     """Whether a client can be made of this URL."""
     try:
         connect(url, timeout=1.0).close()
@@ -43,10 +43,10 @@ def usable(url: str) -> bool:
     return not urlsplit(url).fragment
 
 
-def shown(url: str) -> str:
+def redacted_url(url: str) -> str:
     """Scheme, host, port and path of a URL: fit for messages. Nothing of one that can't be used, which may be askew."""
     parts = urlsplit(url)
-    if not (usable(url) or url.startswith(_BROKERS)):
+    if not (is_usable_url(url) or url.startswith(_BROKERS)):
         return "an unusable URL"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, f"***@{host}" if "@" in parts.netloc else host, parts.path, "", ""))

@@ -8,9 +8,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from producers.redis.url import is_sentinel, sentinels_of
+from producers.redis.url import is_sentinel, parse_sentinel_url
 
-MOST_CONNECTIONS = 10_000
+MAX_CONNECTIONS = 10_000
 """Of one client: as many as it has threads, two for one that waits. redis-py's own limit is 100, and whoever comes then
 is told that the server can't be reached."""
 
@@ -27,7 +27,7 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), tries - 1),
         "protocol": 2,
-        "max_connections": MOST_CONNECTIONS,
+        "max_connections": MAX_CONNECTIONS,
         **options,
     }
     if not is_sentinel(url):
@@ -40,7 +40,7 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
         except TypeError:
             raise ValueError("has an option after its ? that no connection knows") from None
         return made
-    found = sentinels_of(url)
+    found = parse_sentinel_url(url)
     asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
     guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap
     client: redis.Redis = guide.master_for(found.master, db=found.database)
@@ -60,7 +60,7 @@ def open_client(url: str, **options: Any) -> redis.Redis:
     return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
 
 
-def in_words(error: BaseException) -> str:
+def server_error_text(error: BaseException) -> str:
     """A server's error without the URL and its password."""
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"

@@ -25,7 +25,7 @@ SENTINEL_PORT = 26379
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 
 
-def unquoted(refusal: redis.ResponseError) -> redis.ResponseError:
+def strip_quoted_command(refusal: redis.ResponseError) -> redis.ResponseError:
     """The same error, without the command of a pipeline that redis-py quotes in it: addresses and amounts are in there,
     and it leaves no room for what the server says."""
     said = str(refusal).rpartition("of pipeline caused error: ")[2]
@@ -57,7 +57,7 @@ def is_redis(url: str) -> bool:
     return not urlsplit(url).scheme.startswith("amqp")
 
 
-def well_formed(url: str) -> None:
+def check_url(url: str) -> None:
     """Whether a URL can be taken apart. A "#" in a password ends its address early, and a "/" its host.
 
     Raises:
@@ -75,7 +75,7 @@ def well_formed(url: str) -> None:
         )
 
 
-def broker_options_known(url: str) -> None:
+def check_broker_options(url: str) -> None:
     """Whether kombu knows what stands after the "?": it takes the rest for arguments of its own.
 
     Raises:
@@ -87,7 +87,7 @@ def broker_options_known(url: str) -> None:
         raise ValueError(f"takes {', '.join(TLS_OPTIONS)} after its ?, and nothing else; a database is its path: /0")
 
 
-def sentinels_of(url: str) -> Sentinels:
+def parse_sentinel_url(url: str) -> Sentinels:
     """A ``sentinel://`` or ``sentinels://`` URL, taken apart.
 
     Raises:
@@ -115,7 +115,7 @@ def sentinels_of(url: str) -> Sentinels:
 
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
-    well_formed(f"//{text}")
+    check_url(f"//{text}")
     if not parts.hostname:
         raise ValueError("names a Sentinel without a host")
     return parts.hostname, parts.port or SENTINEL_PORT
@@ -130,7 +130,7 @@ def tls_options(url: str) -> dict[str, Any]:
     return {"ssl": True, "ssl_cert_reqs": "required", **given}
 
 
-def verified_tls(url: str) -> str:
+def with_verified_tls(url: str) -> str:
     """A TLS URL that says that the server's certificate is checked: a bare ``rediss`` would not do so for a broker
     (kombu ``connection.py``).
 

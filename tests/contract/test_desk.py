@@ -20,7 +20,7 @@ from worker.ledger.base import Begun, Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.connection import connect
 from worker.ledger.halts import HaltScope, scope
 from worker.ledger.redis import RedisLedger
-from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
+from worker.operations.operator import NotUnknown, OperatorService, all_scopes, commands_still_sent
 from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.window import ReconcileLimits
@@ -550,11 +550,11 @@ def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str
 
 def test_everything_can_be_halted_at_once() -> None:
     """A command that is added later must not be forgotten here: whatever a halt of all lets pass is halted by name."""
-    halts = every_command("*")
-    assert passing(halts) == {}
-    assert passing(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
-    assert passing(every_command("main")) == {command.name: ["main"] for command in COMMANDS.values()}
-    assert passing([HaltScope("*", "withdraw"), HaltScope("main", "close")])["close"] == ["main"]
+    halts = all_scopes("*")
+    assert commands_still_sent(halts) == {}
+    assert commands_still_sent(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
+    assert commands_still_sent(all_scopes("main")) == {command.name: ["main"] for command in COMMANDS.values()}
+    assert commands_still_sent([HaltScope("*", "withdraw"), HaltScope("main", "close")])["close"] == ["main"]
 
 
 # -- journal -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from producers.report import Outcome, Reason, Report, report_in
+from producers.report import Outcome, Reason, Report, report_from_result
 from tests.servers import Server
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Claim, Ended, Orphaned, State
@@ -94,7 +94,7 @@ def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis) 
     assert (answer.report.outcome, answer.report.reason) == ("unknown", "struck_by_lightning")
     assert answer.report.to_json()["reason"] == "struck_by_lightning"
     failure = {"exc_type": "OrderUnknown", "exc_message": [NEWER_REPORT]}
-    found = report_in({"status": "FAILURE", "result": failure})
+    found = report_from_result({"status": "FAILURE", "result": failure})
     assert found is not None
     assert found.positions is not None
     assert found.positions[0].size == "1"
@@ -122,7 +122,7 @@ def test_a_report_that_contradicts_what_it_is_stored_as_is_none(meta: dict[str, 
     """No worker writes one; and of two outcomes nobody knows which is true."""
     inner = meta["result"].get("exc_message", [meta["result"]])
     inner[0] |= {**NEWER_REPORT, **inner[0]}
-    assert report_in(meta) is None
+    assert report_from_result(meta) is None
 
 
 def test_a_known_reason_is_still_the_word_that_programs_compare() -> None:

@@ -22,7 +22,7 @@ from tests.faults.schedule import LIES_ABOUT, tell
 from tests.faults.traffic import Mix, raw_copies
 from worker.bootstrap import build_reconciler
 from worker.celery_app.results import result_publisher
-from worker.operations.reconcile import desk_app
+from worker.operations.reconcile import operator_app
 from worker.settings import load
 from worker.simulator.false_answers import LIES
 
@@ -278,7 +278,7 @@ def test_a_lost_close_is_found_although_the_clock_was_wrong(rig: Rig, ms: int) -
     finally:
         rig.fresh()
         trial.close()
-    with environment(rig.environment), desk_app(settings := load()) as app:
+    with environment(rig.environment), operator_app(settings := load()) as app:
         found = [*build_reconciler(settings, result_publisher(app)).all()]
     mine = [each for each in found if each.command_id in trial.sender.sent]
     assert [(each.finding, each.outcome) for each in mine] == [("found", "accepted")] * 4, mine

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from producers.client import OrderClient, Sent
+from producers.client import EnqueuedCommand, OrderClient
 from producers.commands import Cancel, Close, Withdraw
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.redis.server_info import online_replicas
@@ -130,13 +130,13 @@ def test_a_failover_under_load(quorum: Quorum, make_worker: MakeWorker, simulato
 
 def traffic(
     client: OrderClient, master: RedisNode, seconds: float, kill_after: float
-) -> tuple[list[Sent], float, float]:
+) -> tuple[list[EnqueuedCommand], float, float]:
     """Commands as a service sends them, again under the same id when the broker is away; the master is killed on the
     way. What was sent, when the master died, and when the first command that was enqueued afterwards had its report."""
     started = time.monotonic()
-    sent: list[Sent] = []
+    sent: list[EnqueuedCommand] = []
     killed_at = first_after = 0.0
-    watched: Sent | None = None
+    watched: EnqueuedCommand | None = None
     while (now := time.monotonic()) - started < seconds or not first_after:
         if not killed_at and now - started > kill_after:
             master.kill("SIGKILL")
@@ -153,7 +153,7 @@ def traffic(
     return sent, killed_at, first_after
 
 
-def persistently(client: OrderClient, batch: list[Any]) -> list[Sent]:
+def persistently(client: OrderClient, batch: list[Any]) -> list[EnqueuedCommand]:
     """Enqueue, with the same ids until it is done."""
     ends_at = time.monotonic() + 60
     while True:

@@ -11,7 +11,7 @@ from celery.app.task import Context
 from celery.canvas import Signature
 from kombu import Connection, Exchange, Queue
 
-from producers.client import OrderClient, Sent
+from producers.client import EnqueuedCommand, OrderClient
 from producers.commands import Cancel, Close, Positions, Withdraw
 from producers.errors import ChainBroken, ReportPending
 from producers.report import Outcome
@@ -204,7 +204,7 @@ def test_a_link_that_is_sent_after_all_has_its_own_report(bed: Bed, client: Orde
     never_sent(bed, client, x)
     held = bed.venue.fault("hold", path="withdraw")
     sent = client.enqueue(paid(x), x)
-    for each in (sent, x, Sent(x, sent.command)):
+    for each in (sent, x, EnqueuedCommand(x, sent.command)):
         with pytest.raises(ReportPending):
             client.wait(each, 0.2)
     bed.venue.wait(arrivals=1)

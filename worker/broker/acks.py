@@ -20,7 +20,7 @@ import redis
 from kombu.utils.encoding import bytes_to_str
 
 from producers.redis.direct import DirectClient
-from producers.redis.url import unquoted
+from producers.redis.url import strip_quoted_command
 from worker.broker.base import PURGE, Refused
 from worker.broker.envelope_check import MOST_BYTES
 from worker.broker.restore import RestoringQoS
@@ -168,7 +168,7 @@ def _command_id(message: Any) -> str:
 
 def _plain(trouble: Exception) -> str:
     """Return what the server said, without the command that redis-py quotes: it may hold a whole message."""
-    return str(unquoted(trouble)) if isinstance(trouble, redis.ResponseError) else str(trouble)
+    return str(strip_quoted_command(trouble)) if isinstance(trouble, redis.ResponseError) else str(trouble)
 
 
 class Channel(TakingChannel):

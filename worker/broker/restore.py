@@ -21,7 +21,7 @@ from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from producers.redis.url import unquoted
+from producers.redis.url import strip_quoted_command
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.scripts import ACK, ACK_SHA, MOVE, MOVE_SHA
 from worker.broker.take import TakingQoS
@@ -146,14 +146,14 @@ class RestoringQoS(TakingQoS):
     def _bury(self, direct: DirectClient, tag: str | bytes, entry: bytes, fault: Exception) -> None:
         """Move an entry as it is to the list of dead ones."""
         dead = self.unacked_key + SUFFIX
-        why = str(unquoted(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
+        why = str(strip_quoted_command(fault)) if isinstance(fault, redis.ResponseError) else type(fault).__name__
         shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
             moved = direct.script(MOVE, MOVE_SHA, (*self.books, self._key(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the server's word is all there is to know
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",
-                *(why, dead, unquoted(refusal), shown),
+                *(why, dead, strip_quoted_command(refusal), shown),
             )
             return
         if moved:

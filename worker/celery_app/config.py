@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
 
-from producers.celery_app import for_celery
+from producers.celery_app import to_celery_url
 from producers.redis.url import is_redis, is_sentinel
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.settings import WorkerSettings
@@ -57,7 +57,7 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     # Behind Sentinels a server that hangs has a successor after seconds: it is not worth waiting for (m).
     patience = HUNG_SECONDS if is_sentinel(settings.broker_url) else 10
     return {
-        **for_celery(settings.broker_url).options,
+        **to_celery_url(settings.broker_url).options,
         "visibility_timeout": visibility_timeout(settings),
         # Stock sweeps every 100 s (m); these make it every 5.
         "unacked_restore_interval": SWEEP_SECONDS,
@@ -85,9 +85,9 @@ def chosen_pool(argv: Sequence[str]) -> str:
 def celery_config(settings: WorkerSettings) -> dict[str, Any]:
     """The configuration as Celery takes it."""
     return {
-        "broker_url": for_celery(settings.broker_url).url,
+        "broker_url": to_celery_url(settings.broker_url).url,
         "broker_transport": broker_transport(settings),
-        "result_backend": for_celery(settings.result_backend).url,
+        "result_backend": to_celery_url(settings.result_backend).url,
         # Declared as Celery declares a queue that a sender names, so that both bind the same.
         "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in SERVED],
         # For Celery's own helper tasks; commands are routed by name.
@@ -128,7 +128,7 @@ def celery_config(settings: WorkerSettings) -> dict[str, Any]:
         "result_backend_max_sleep_between_retries_ms": 1000,
         "result_backend_transport_options": {
             "retry_policy": {"timeout": 5.0},
-            **for_celery(settings.result_backend).options,
+            **to_celery_url(settings.result_backend).options,
         },
         "redis_socket_timeout": 10,
         "redis_socket_connect_timeout": 5,

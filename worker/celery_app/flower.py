@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from producers.redaction import STARS
+from producers.redaction import REDACTED
 from worker.broker.base import Refused
 from worker.celery_app.remote_control import APPLY
 
@@ -137,9 +137,9 @@ def shown_result(answer: Any) -> Any:
     kind, outcome and reason."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, Mapping):
-        told = {name: STARS if name in TOLD_BY_VENUE and value else value for name, value in result.items()}
+        told = {name: REDACTED if name in TOLD_BY_VENUE and value else value for name, value in result.items()}
         return {**answer, "result": told}
     if isinstance(result, str):
         error = ERROR.match(result)
-        return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}
+        return {**answer, "result": f"{error[1]}: {error[2]}" if error else REDACTED, "traceback": None}
     return answer

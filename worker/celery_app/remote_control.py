@@ -15,7 +15,7 @@ from celery.app.control import Control
 from celery.worker.control import Panel
 from kombu import matcher
 
-from producers.redaction import STARS
+from producers.redaction import REDACTED
 from worker.broker.base import HALT, PURGE, Refused
 
 logger = logging.getLogger("orders.remote")
@@ -101,7 +101,7 @@ def censored(value: Any) -> Any:
     """The same with every password in it, however deep, struck out."""
     if not isinstance(value, dict):
         return value
-    return {key: STARS if "password" in str(key) and found else censored(found) for key, found in value.items()}
+    return {key: REDACTED if "password" in str(key) and found else censored(found) for key, found in value.items()}
 
 
 class LookingControl(Control):

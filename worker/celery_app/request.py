@@ -18,7 +18,7 @@ from typing import Any
 from celery.worker.request import Request
 
 from producers.printable import is_command_id
-from producers.redaction import STARS, hidden_values, shown_arguments, without
+from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
 from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.request")
@@ -120,7 +120,7 @@ class OrderRequest(Request):
         # A sender may call its task anything; whoever watches should see what it is.
         self.name = self._type
         # What the sender calls fit to be seen is not what counts here.
-        self._argsrepr = f"({STARS})" if self._args else "()"
+        self._argsrepr = f"({REDACTED})" if self._args else "()"
         self._kwargsrepr = shown_arguments(self._type, self._kwargs, self._task.hidden)
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
         # A pool of processes would kill a child in the middle of a send, and call that the end of the command.
@@ -143,5 +143,5 @@ class OrderRequest(Request):
         """Celery's own, with hidden values struck out of the words of an error, which may be the venue's."""
         for name in ("exception", "traceback"):
             if isinstance(fields.get(name), str):
-                fields[name] = without(fields[name], hidden_values(self._kwargs, self._task.hidden))
+                fields[name] = redact_text(fields[name], hidden_values(self._kwargs, self._task.hidden))
         super().send_event(type, **fields)

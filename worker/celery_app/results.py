@@ -30,9 +30,9 @@ from celery.exceptions import BackendStoreError
 
 from producers.commands import COMMANDS, Positions
 from producers.errors import ChainBroken, OrderError
-from producers.publishing import Unsubscribed
+from producers.publishing import WithoutSubscription
 from producers.report import Report, error_for
-from producers.results import in_words
+from producers.results import task_error_text
 from worker.broker.base import Refused
 from worker.celery_app.callbacks import passes
 
@@ -104,7 +104,7 @@ AGAIN_SECONDS = 1.0
 """Between two tries while the server is away."""
 
 
-class _Reports(Unsubscribed):
+class _Reports(WithoutSubscription):
     """Over Celery's Redis backends."""
 
     _ending: Any = None
@@ -236,11 +236,11 @@ class _Reports(Unsubscribed):
                 return
 
     def _store(self: Any, key: Any, *arguments: Any) -> Any:
-        return self.directly().script(STORE, SHA, [key], arguments)
+        return self.direct_client().script(STORE, SHA, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
         """What is stored."""
-        return self.directly().call("GET", key)
+        return self.direct_client().call("GET", key)
 
 
 class ReportBackend(_Reports, RedisBackend):
@@ -292,7 +292,7 @@ def _never_sent(error: Exception) -> ChainBroken:
     cause = error if isinstance(error, OrderError) else error.__cause__
     if isinstance(cause, OrderError | ChainBroken):
         return ChainBroken(cause.report)
-    return ChainBroken({"message": in_words(type(error).__name__, str(error))})
+    return ChainBroken({"message": task_error_text(type(error).__name__, str(error))})
 
 
 def _task_name(request: Any) -> str:

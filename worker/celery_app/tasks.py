@@ -9,7 +9,7 @@ from celery.exceptions import Ignore, Reject
 
 from producers.commands import COMMANDS, Positions
 from producers.errors import OrderError
-from producers.redaction import HIDDEN, hidden_values, without
+from producers.redaction import HIDDEN, hidden_values, redact_text
 from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at
@@ -89,7 +89,7 @@ def finish(report: Report | None, unseen: Sequence[str] = ()) -> dict[str, Any]:
     error = error_for(report)
     if error is not None:
         # The report itself, the error's argument, stays whole.
-        error.report["message"] = without(report.message, unseen)
+        error.report["message"] = redact_text(report.message, unseen)
         raise error
     return report.to_json()
 

@@ -10,15 +10,23 @@ import typer
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import shown
-from producers.redis.client import in_words, open_client
+from producers.cli.settings import redacted_url
+from producers.redis.client import open_client, server_error_text
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
-from worker.cli.options import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
+from worker.cli.options import (
+    AccountOption,
+    CommandOption,
+    WhoOption,
+    actor_name,
+    open_operator,
+    operator_command,
+    scope_of,
+)
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
-from worker.operations.operator import every_command, passing
+from worker.operations.operator import all_scopes, commands_still_sent
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 
@@ -49,10 +57,10 @@ def _halt(
         problem = "--all is every command: leave --command out"
     if problem:
         raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         if not listed:
-            scopes = every_command(halted.account) if every else [halted]
-            desk.halt(*scopes, who=signed(who), why=reason.strip())
+            scopes = all_scopes(halted.account) if every else [halted]
+            desk.halt(*scopes, who=actor_name(who), why=reason.strip())
         halts = desk.halts()
     _show(halts, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
@@ -63,7 +71,7 @@ def _halt(
 
 def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) -> None:
     """What is halted, and what is not."""
-    passes = passing([each for each, _ in halts])
+    passes = commands_still_sent([each for each, _ in halts])
     if as_json:
         still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
         emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
@@ -96,11 +104,11 @@ def _resume(
     if every and command:
         message = "name a scope, or --all for every halt, of one --account or of all; see orders halt --list"
         raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         scopes = (
             [each for each, _ in desk.halts() if not account or each.account == named.account] if every else [named]
         )
-        ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]
+        ended = [each for each in scopes if desk.resume(each, who=actor_name(who), why=reason.strip())]
         halts = desk.halts()
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
@@ -121,7 +129,7 @@ def _journal(
 
     With --follow and --json each entry is a JSON document on a line of its own.
     """
-    with told("orders journal", as_json=as_json) as settings, opened(settings) as desk:
+    with operator_command("orders journal", as_json=as_json) as settings, open_operator(settings) as desk:
         entries = desk.journal(command_id, last)
         if as_json and not follow:
             emit({"entries": [entry_json(entry) for entry in entries]})
@@ -149,18 +157,17 @@ def _dead(
 
     Their arguments are not shown, for they may hold anything.
     """
-    with told("orders dead", as_json=as_json) as settings:
+    with operator_command("orders dead", as_json=as_json) as settings:
         url = settings.broker_url
         if not is_redis(url):
-            message = (
-                f"{shown(url)} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
-            )
+            shown = redacted_url(url)
+            message = f"{shown} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
             raise failure(message, ExitCode.USAGE, where="orders dead", kind="NoRedis", as_json=as_json)
         try:
             with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))
         except (redis.RedisError, OSError, ValueError) as error:
-            message = f"{shown(url)}: {in_words(error)}"
+            message = f"{redacted_url(url)}: {server_error_text(error)}"
             raise failure(
                 message, ExitCode.FAILED, where="orders dead", kind="BrokerUnavailable", as_json=as_json
             ) from None

@@ -10,9 +10,9 @@ import redis
 import typer
 
 from producers.cli.exit_codes import ExitCode
-from producers.cli.output import explained, failure
-from producers.cli.settings import check_urls, shown
-from producers.redis.client import in_words, open_client
+from producers.cli.output import exit_on_error, failure
+from producers.cli.settings import check_urls, redacted_url
+from producers.redis.client import open_client, server_error_text
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
@@ -46,7 +46,7 @@ CommandOption = Annotated[
 ]
 
 
-def signed(given: str | None) -> str:
+def actor_name(given: str | None) -> str:
     """Who acts: as given, or this user and machine."""
     if given:
         return given
@@ -61,9 +61,9 @@ LOOKING = frozenset({"orders unknown", "orders journal", "orders dead"})
 
 
 @contextmanager
-def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
+def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
     """The settings; every expected error inside the block becomes its message and exit code."""
-    with explained(where, as_json=as_json):
+    with exit_on_error(where, as_json=as_json):
         settings = worker_settings.load()
         check_urls(settings)
         try:
@@ -71,7 +71,7 @@ def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
         except tuple(CODES) as error:
             message = str(error)
             if isinstance(error, LedgerUnavailable):
-                message = f"{shown(settings.ledger_url)}: {_why(error)}"
+                message = f"{redacted_url(settings.ledger_url)}: {_why(error)}"
             code = CODES[type(error)]
             raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
         except KeyboardInterrupt:
@@ -85,11 +85,11 @@ def _why(outage: LedgerUnavailable) -> str:
     cause = outage.__cause__
     if cause is None or isinstance(cause, redis.ResponseError):
         return str(outage)
-    return f"{in_words(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
+    return f"{server_error_text(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
 
 
 @contextmanager
-def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
+def open_operator(settings: WorkerSettings) -> Iterator[OperatorService]:
     """The desk, over a client that tries once: a person waits."""
     with open_client(settings.ledger_url) as client:
         ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))

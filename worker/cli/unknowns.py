@@ -12,10 +12,10 @@ from producers.cli.exit_codes import ExitCode, error_code, outcome_code
 from producers.cli.options import confirm
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.report import finish
+from producers.cli.report import exit_with_report
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
-from worker.cli.options import IdArgument, WhoOption, YesOption, opened, signed, told
+from worker.cli.options import IdArgument, WhoOption, YesOption, actor_name, open_operator, operator_command
 from worker.cli.output import print_reconciled, print_unknowns, unknown_json
 from worker.reconciliation.reconciler import as_json as documents
 from worker.settings import WorkerSettings
@@ -45,7 +45,7 @@ def _reconcile(
     where = "orders reconcile"
     if (command_id is None) != every:
         raise failure("name one ID, or --all", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings:
+    with operator_command(where, as_json=as_json) as settings:
         if not (settings.accounts or by_worker):
             message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
             raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
@@ -73,7 +73,7 @@ def _unknown(as_json: JsonOption = False) -> None:
 
     What to do about each: `orders reconcile ID`, and when the venue can't tell, `orders resolve ID`.
     """
-    with told("orders unknown", as_json=as_json) as settings, opened(settings) as desk:
+    with operator_command("orders unknown", as_json=as_json) as settings, open_operator(settings) as desk:
         found, refusals = desk.unknowns(), settings.venues.refusals_of
     if as_json:
         emit({"unknown": [unknown_json(each, refusals) for each in found]})
@@ -114,22 +114,22 @@ def _resolve(
         problem = "--reason must say how you know"
     if problem:
         raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         report = desk.unknown(command_id)
         word = f"executed as {reference}" if reference else "NOT executed"
         question = f"Settle {report.command} of {report.account} ({report.message}) as {word}?"
         confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
-        stands = desk.resolve(command_id, reference=reference, who=signed(who), why=reason.strip())
+        stands = desk.resolve(command_id, reference=reference, who=actor_name(who), why=reason.strip())
         _publish(settings, stands)
-    raise finish(stands, as_json=as_json)
+    raise exit_with_report(stands, as_json=as_json)
 
 
 def _publish(settings: WorkerSettings, report: Report) -> None:
     from worker.celery_app.results import result_publisher
-    from worker.operations.reconcile import desk_app
+    from worker.operations.reconcile import operator_app
 
     try:
-        with desk_app(settings, settings.ledger.keep_days) as app:
+        with operator_app(settings, settings.ledger.keep_days) as app:
             result_publisher(app)(report)
     except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has it
         again = f"senders don't see it yet; store it again with: orders reconcile {report.command_id}"

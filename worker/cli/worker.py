@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from producers.cli.exit_codes import ExitCode
-from producers.cli.output import emit, explained, failure, note
+from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import queue_settings, shown
+from producers.cli.settings import queue_settings, redacted_url
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -59,7 +59,7 @@ def _worker(
 
     for problem in _unfit(pool, queues, level):
         raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
-    with explained("orders worker", as_json=as_json):
+    with exit_on_error("orders worker", as_json=as_json):
         problems = preflight()
     if as_json:
         os.environ["ORDERS_LOG__FORMAT"] = "json"
@@ -205,7 +205,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     import redis
 
     from producers.intents import MESSAGES_KEY
-    from producers.redis.client import in_words, open_client
+    from producers.redis.client import open_client, server_error_text
     from worker.ledger.base import LedgerUnavailable
     from worker.ledger.redis import RedisLedger
 
@@ -216,7 +216,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
             record = RedisLedger(client).read(command_id)
             intent = None if record else client.hget(MESSAGES_KEY, command_id)
     except (LedgerUnavailable, redis.RedisError) as error:
-        raise ConnectionError(f"{shown(url)}: {in_words(error.__cause__ or error)}") from None
+        raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
     if record is None:
         return _enqueued(command_id, str(intent)) if intent else None
     progress = record.progress

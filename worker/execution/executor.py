@@ -16,7 +16,7 @@ import requests
 
 from producers.commands import Command, Positions
 from producers.printable import printable
-from producers.redaction import HIDDEN, hidden_values, without
+from producers.redaction import HIDDEN, hidden_values, redact_text
 from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
@@ -338,7 +338,7 @@ class Executor:
 
     def _pause(self, run: _Run, attempt: Attempt, wait: float) -> None:
         # The venue's words may be in it, and in them the command's.
-        because = without(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+        because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
         self._observer.waits(run.subject, run.progress.tries, wait, because)
         self._holder.pause(run.held, lease_ms=int(wait * 1000) + self._lease_ms)
 

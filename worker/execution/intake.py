@@ -5,7 +5,7 @@ from typing import Any
 
 from producers.commands import Command, canonical_json, fingerprint, parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import as_written
+from producers.exact_json import exact_value
 from producers.report import Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
@@ -80,7 +80,7 @@ def fingerprint_of(task: str, arguments: Mapping[str, Any]) -> str:
 
 def _parsed(task: str, arguments: Mapping[str, Any]) -> Command:
     # A message is read by `exact_json`, whose floats are what was written; of any other float nobody knows.
-    return parse_command(task, {name: as_written(value) for name, value in arguments.items()})
+    return parse_command(task, {name: exact_value(value) for name, value in arguments.items()})
 
 
 def _command(task: str, arguments: Mapping[str, Any]) -> Command | None:

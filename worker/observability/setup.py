@@ -19,8 +19,8 @@ from celery.worker import state as worker_state
 from producers.commands import COMMANDS
 from producers.redis.client import connect
 from producers.redis.server_info import ServerState, server_state
-from producers.redis.url import is_sentinel, sentinels_of
-from producers.tracing import check_installed
+from producers.redis.url import is_sentinel, parse_sentinel_url
+from producers.tracing import require_opentelemetry
 from worker.broker.stats import BrokerProbe, BrokerState
 from worker.execution.events import Observer, Observers, place
 from worker.ledger.base import Ledger
@@ -105,7 +105,7 @@ class Instrumentation:
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
         if self._settings.traces:
-            check_installed("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+            require_opentelemetry("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
             signals.task_prerun.connect(self._begin_span, weak=False)
             signals.task_postrun.connect(self._end_span, weak=False)
             signals.worker_shutdown.connect(self._end_traces, weak=False)
@@ -222,7 +222,7 @@ def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
     if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
     # Each Sentinel may have to be asked until one answers.
-    timeout = LOOK_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else LOOK_SECONDS
+    timeout = LOOK_SECONDS / len(parse_sentinel_url(url).hosts) if is_sentinel(url) else LOOK_SECONDS
     # Without health checks: those are PINGs, see server_state.
     return connect(url, timeout=timeout, decode_responses=decode)
 

@@ -49,12 +49,12 @@ class Unknown:
     """When a reconcile found nothing for the first time, UNIX ms."""
 
 
-def every_command(account: str) -> list[HaltScope]:
+def all_scopes(account: str) -> list[HaltScope]:
     """The scopes that together halt everything of an account, or of every one."""
     return [HaltScope(account, command) for command in (ANY, *PASSING)]
 
 
-def passing(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
+def commands_still_sent(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
     """What is still sent beside these halts: each command, with the accounts for which it is halted."""
     found = {}
     for command in COMMANDS:

@@ -22,7 +22,7 @@ def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconcile
     Raises:
         NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
     """
-    with desk_app(settings, settings.ledger.keep_days) as app:
+    with operator_app(settings, settings.ledger.keep_days) as app:
         reconciler = build_reconciler(settings, result_publisher(app))
         return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
 
@@ -36,7 +36,7 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
         BrokerUnavailable: broker or results can't be reached, or the worker can't reach the ledger.
     """
     name = command_id or "all"
-    with desk_app(settings) as app:
+    with operator_app(settings) as app:
         try:
             kwargs = {} if command_id is None else {"command_id": command_id}
             asked = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
@@ -58,7 +58,7 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
 BACKEND_SECONDS = 2.0
 
 
-def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
+def operator_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
     """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
     app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
     use_report_backends(app)

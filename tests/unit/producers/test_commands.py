@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain
+from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain_notation
 from producers.errors import InvalidCommand
 from producers.json_schemas import schemas, shipped
-from producers.printable import invisible
+from producers.printable import first_invisible
 
 
 class Float64(float):
@@ -208,7 +208,7 @@ def test_the_schemas_patterns_mean_the_same_in_ecmascript() -> None:
     pattern = shipped("orders.cancel.json")["properties"]["order_id"]["not"]["pattern"]
     asked = json.dumps({"pattern": pattern, "words": words})
     node = subprocess.run([NODE, "-e", program], input=asked, capture_output=True, text=True, check=True, timeout=120)
-    assert json.loads(node.stdout) == [invisible(word) is not None for word in words]
+    assert json.loads(node.stdout) == [first_invisible(word) is not None for word in words]
 
 
 def test_unknown_arguments_are_counted_and_the_first_are_named() -> None:
@@ -280,7 +280,7 @@ def test_what_may_be_repeated(command: Any, repeatable: bool, mutating: bool) ->
 
 def test_plain_has_no_exponent() -> None:
     """Everstrike takes none, and equal amounts look equal."""
-    assert [plain(Decimal(text)) for text in ("1E+3", "1.50e-5", "0E-8", "100", "-0.10")] == [
+    assert [plain_notation(Decimal(text)) for text in ("1E+3", "1.50e-5", "0E-8", "100", "-0.10")] == [
         "1000",
         "0.000015",
         "0",

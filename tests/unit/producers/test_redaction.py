@@ -13,7 +13,7 @@ from celery.worker.control import Panel
 from flower.events import EventsState
 
 from producers.commands import COMMANDS
-from producers.redaction import HIDDEN, hidden_values, shown_arguments, without
+from producers.redaction import HIDDEN, hidden_values, redact_text, shown_arguments
 from producers.settings import SettingsError
 from worker.broker.base import Refused
 from worker.celery_app import flower as flower_guard
@@ -78,7 +78,7 @@ def test_every_amount_and_address_of_every_command_is_hidden() -> None:
 )
 def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], left: str) -> None:
     """The venue may repeat an amount or an address; but `1` must not eat every number."""
-    assert without(text, values) == left
+    assert redact_text(text, values) == left
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], lef
 def test_an_amount_is_hidden_as_the_venue_repeats_it(qty: Any, told: str) -> None:
     """It was sent to the worker in one way of writing and to the venue in another."""
     values = hidden_values({"account": "main", "qty": qty, "address": ["x"]})
-    assert without(f"can't take {told} now", values) == "can't take *** now"
+    assert redact_text(f"can't take {told} now", values) == "can't take *** now"
 
 
 @pytest.mark.parametrize("qty", ["1e999999999", "nan", "-inf", "", "1" * 5000, True, None])

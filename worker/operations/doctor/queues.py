@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 
 from producers.client import publisher_app
 from producers.redis.client import open_client
-from producers.redis.url import unquoted
+from producers.redis.url import strip_quoted_command
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, OLDEST
 from worker.broker.stats import SEPARATOR, enqueued_at, lists_of
@@ -56,7 +56,7 @@ def _queue(client: redis.Redis, name: str) -> Finding:
         replies = pipe.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
-            said = f"can't be looked at: {unquoted(reply)}"
+            said = f"can't be looked at: {strip_quoted_command(reply)}"
             return _QUEUES.fault(
                 name, said, "look at its key with redis-cli: TYPE; a login needs the rights of a worker's"
             )

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from producers.cli.settings import shown
-from producers.redis.client import in_words, open_client
+from producers.cli.settings import redacted_url
+from producers.redis.client import open_client, server_error_text
 from producers.redis.server_info import clock_offset
 from producers.redis.url import is_redis
 from producers.settings import QueueSettings
@@ -45,7 +45,7 @@ class Server:
     @property
     def shown(self) -> str:
         """Its URL without the password."""
-        return shown(self.url)
+        return redacted_url(self.url)
 
 
 def servers(settings: QueueSettings) -> list[Server]:
@@ -61,7 +61,7 @@ def unreachable(server: Server) -> str | None:
     except ValueError:
         return "its URL can't be read (special characters in a password must be percent-encoded)"
     except (redis.RedisError, OSError) as error:
-        return in_words(error)
+        return server_error_text(error)
     return None
 
 

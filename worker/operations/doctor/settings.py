@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from producers.settings import PREFIX, QueueSettings, SettingsError, outside
+from producers.settings import PREFIX, QueueSettings, SettingsError, external_settings
 from worker.operations.doctor.findings import Examiner, Finding
 from worker.settings import VENUES, WorkerSettings, load
 
@@ -72,7 +72,7 @@ def _names() -> list[Finding]:
     """ORDERS_… names that no setting has; they are ignored, so a typo goes unnoticed."""
     known = {f"{PREFIX}{name}".upper() for name in WorkerSettings.model_fields} | _PLACES
     try:
-        unknown = sorted(name for name in outside(os.environ) if name.split("__")[0] not in known)
+        unknown = sorted(name for name in external_settings(os.environ) if name.split("__")[0] not in known)
     except SettingsError:  # told already
         return []
     return [EXAMINER.warning(name, "is no setting and is ignored", "a typo?") for name in unknown]

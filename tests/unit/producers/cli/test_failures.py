@@ -36,7 +36,7 @@ from tests.unit.producers.cli.test_outcomes import (
     store,
 )
 from worker.cli import celery_main as launch
-from worker.cli.options import told
+from worker.cli.options import operator_command
 
 __all__ = ["orders", "server", "shared_server"]
 
@@ -116,13 +116,13 @@ def test_full_server(orders: Orders, server: ValkeyServer) -> None:
     assert "not known to be enqueued: mine" in ran.err
     command = Withdraw(account="main", asset="ETH", qty=Decimal("0.5"), address="0xab")
     where = QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}")
-    with OrderClient(where) as client, pytest.raises(BrokerUnavailable) as told:
+    with OrderClient(where) as client, pytest.raises(BrokerUnavailable) as caught:
         client.enqueue(command)
-    for text in (ran.err, str(told.value), "".join(traceback.format_exception(told.value))):
+    for text in (ran.err, str(caught.value), "".join(traceback.format_exception(caught.value))):
         assert "0xab" not in text
         assert "0.5" not in text
         assert "'maxmemory'" in text
-    assert str(copy.copy(told.value)) == str(told.value)
+    assert str(copy.copy(caught.value)) == str(caught.value)
 
 
 def test_dead_servers_have_no_report(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_streams_that_are_closed(server: ValkeyServer, closed: str, more: tuple[
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
 def test_ctrl_c_of_an_operator(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """While the server hangs, say: it ended without a word, and nobody knew whether the halt stands."""
-    with pytest.raises(typer.Exit) as ended, told("orders halt", as_json=as_json):
+    with pytest.raises(typer.Exit) as ended, operator_command("orders halt", as_json=as_json):
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
     printed = capsys.readouterr()
