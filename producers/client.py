@@ -28,10 +28,9 @@ from producers.errors import UNREACHABLE, BrokerUnavailable, ChainBroken, IdReus
 from producers.intents import Intent, recorded, was_sent
 from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
-from producers.redaction import shown_arguments
+from producers.redaction import client_error_text, shown_arguments
 from producers.redis.client import connect
 from producers.redis.direct import DirectClient
-from producers.redis.url import strip_quoted_command
 from producers.report import Report
 from producers.results import RESULT_KEY, NeverSent, forget_never_sent, read_result, stored_results
 from producers.settings import QueueSettings
@@ -128,7 +127,7 @@ class OrderClient:
         except (KombuError, ChannelError, AmqpConnectionError, redis.RedisError, OSError) as error:
             # Full, a replica, no permission, a queue with other arguments: it is there, and takes nothing.
             refused = isinstance(error.__cause__ or error, redis.ResponseError | ChannelError)
-            raise BrokerUnavailable([each.command_id for each in sent], _cause(error), refused) from error
+            raise BrokerUnavailable([each.command_id for each in sent], client_error_text(error), refused) from error
         return [replace(each, enqueued_at=enqueued_at) for each in sent]
 
     def _intended(self, sent: Sequence[EnqueuedCommand], enqueued_at: int) -> AbstractContextManager[None]:
@@ -176,7 +175,7 @@ class OrderClient:
         try:
             self._collect([command], found)
         except (redis.RedisError, OSError) as error:
-            raise ReportPending(_id(command), 0, f"{UNREACHABLE}: {_cause(error)}") from error
+            raise ReportPending(_id(command), 0, f"{UNREACHABLE}: {client_error_text(error)}") from error
         return found.get(_id(command))
 
     def wait(self, command: EnqueuedCommand | str, timeout: float = 60.0) -> Report:
@@ -208,7 +207,7 @@ class OrderClient:
                         self._collect([c for c in missing if _id(c) not in reports], reports)
                 cause = ""
             except (redis.RedisError, OSError) as error:
-                cause = f"{UNREACHABLE}: {_cause(error)}"
+                cause = f"{UNREACHABLE}: {client_error_text(error)}"
                 time.sleep(min(0.2, max(0.0, ends_at - time.monotonic())))
             pending = [command for command in commands if _id(command) not in reports]
             if not pending:
@@ -297,14 +296,3 @@ def _has_id(entry: Command | tuple[Command, str | None]) -> bool:
 
 def _id(command: EnqueuedCommand | str) -> str:
     return command.command_id if isinstance(command, EnqueuedCommand) else command
-
-
-def _cause(error: BaseException) -> str:
-    """An error in few words, without the URL and its password, and without the command that redis-py quotes."""
-    inner = error.__cause__ or error
-    if isinstance(inner, redis.ResponseError):
-        strip_quoted_command(inner)
-    if isinstance(inner, redis.TimeoutError | TimeoutError):
-        return "no answer in time"
-    text = str(inner).splitlines()[0] if str(inner) else type(inner).__name__
-    return text[:120]

@@ -1,16 +1,24 @@
-"""Arguments as logs, events and Flower may show them: what says how much and where to is hidden."""
+"""Every rule of what may be shown: arguments in logs, events and Flower; values struck out of texts; URLs; errors of
+servers. Amounts and addresses are hidden in arguments, passwords in URLs.
+"""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
 
 from producers.commands import COMMANDS, plain_notation
+from producers.redis.client import STEP_SECONDS, is_usable_url
+from producers.redis.url import BROKER_SCHEMES
 
 HIDDEN = frozenset({"address", "qty", "price", "trigger_price"})
 """What is hidden unless the worker is told otherwise (``ORDERS_HIDE_ARGUMENTS``): addresses and amounts."""
 
 REDACTED = "***"
 LONGEST_VALUE, LONGEST_NAME, MOST_NAMES = 80, 40, 20
+MAX_ERROR_LENGTH = 120
 SHORTEST_CUT, LONGEST_CUT = 4, 1000
 """Characters of the beginning of a value that is looked for where a text was cut: no text for people is longer."""
 
@@ -96,3 +104,45 @@ def _without_beginning(text: str, value: str) -> str:
         if text.endswith(value[:length] + "…") and _alone(text, start, len(text)):
             return f"{text[:start]}{REDACTED}…"
     return text
+
+
+def redacted_url(url: str) -> str:
+    """Scheme, host, port and path of a URL, without its user, password and options. Nothing at all of a URL that cannot
+    be used: its parts may be shifted, so that the host is a piece of the password."""
+    parts = urlsplit(url)
+    if not (is_usable_url(url) or url.startswith(BROKER_SCHEMES)):
+        return "an unusable URL"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, f"{REDACTED}@{host}" if "@" in parts.netloc else host, parts.path, "", ""))
+
+
+def strip_quoted_command(error: redis.ResponseError) -> redis.ResponseError:
+    """The same error without the pipelined command that redis-py quotes in its message: the command holds addresses and
+    amounts, and it crowds out what the server says."""
+    said = str(error).rpartition("of pipeline caused error: ")[2]
+    error.args = (said, *error.args[1:])
+    return error
+
+
+def server_error_text(error: BaseException) -> str:
+    """An error of a server for a person at a terminal, without the URL and its password."""
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
+        return "user or password refused"
+    return _first_line(error).rstrip(".")
+
+
+def client_error_text(error: BaseException) -> str:
+    """An error of broker, results or ledger in few words, without the URL and its password, and without the command
+    that redis-py quotes."""
+    inner = error.__cause__ or error
+    if isinstance(inner, redis.ResponseError):
+        strip_quoted_command(inner)
+    if isinstance(inner, redis.TimeoutError | TimeoutError):
+        return "no answer in time"
+    return _first_line(inner)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines()[0] if str(error) else type(error).__name__)[:MAX_ERROR_LENGTH]

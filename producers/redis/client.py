@@ -1,4 +1,4 @@
-"""Clients for a server by its URL, and their errors in words."""
+"""Clients for a server by its URL."""
 
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -60,11 +60,11 @@ def open_client(url: str, **options: Any) -> redis.Redis:
     return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
 
 
-def server_error_text(error: BaseException) -> str:
-    """A server's error without the URL and its password."""
-    if isinstance(error, redis.TimeoutError | TimeoutError):
-        return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
-        return "user or password refused"
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.rstrip(".")[:120]
+def is_usable_url(url: str) -> bool:
+    """Whether a client can be made of this URL."""
+    try:
+        connect(url, timeout=1.0).close()
+    except ValueError:
+        return False
+    # A "#" in a password ends the address early, and what is left may even look like one.
+    return not urlsplit(url).fragment

@@ -17,20 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import redis
-
 TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
 SENTINEL_PORT = 26379
+BROKER_SCHEMES = ("redis+socket://", "amqp://", "amqps://")
+"""How URLs begin that kombu alone reads: usable for the broker, and by no Redis client."""
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
-
-
-def strip_quoted_command(refusal: redis.ResponseError) -> redis.ResponseError:
-    """The same error, without the command of a pipeline that redis-py quotes in it: addresses and amounts are in there,
-    and it leaves no room for what the server says."""
-    said = str(refusal).rpartition("of pipeline caused error: ")[2]
-    refusal.args = (said, *refusal.args[1:])
-    return refusal
 
 
 @dataclass(frozen=True, slots=True)

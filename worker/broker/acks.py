@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.utils.encoding import bytes_to_str
 
+from producers.redaction import strip_quoted_command
 from producers.redis.direct import DirectClient
-from producers.redis.url import strip_quoted_command
 from worker.broker.base import PURGE, Refused
 from worker.broker.envelope_check import MOST_BYTES
 from worker.broker.restore import RestoringQoS

@@ -21,7 +21,7 @@ from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
-from producers.redis.url import strip_quoted_command
+from producers.redaction import strip_quoted_command
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.scripts import ACK, ACK_SHA, MOVE, MOVE_SHA
 from worker.broker.take import TakingQoS

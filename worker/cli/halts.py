@@ -10,8 +10,8 @@ import typer
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import redacted_url
-from producers.redis.client import open_client, server_error_text
+from producers.redaction import redacted_url, server_error_text
+from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
 from worker.cli.options import (

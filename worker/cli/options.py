@@ -11,8 +11,9 @@ import typer
 
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import exit_on_error, failure
-from producers.cli.settings import check_urls, redacted_url
-from producers.redis.client import open_client, server_error_text
+from producers.cli.settings import check_urls
+from producers.redaction import redacted_url, server_error_text
+from producers.redis.client import open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen

@@ -15,7 +15,8 @@ import typer
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import queue_settings, redacted_url
+from producers.cli.settings import queue_settings
+from producers.redaction import redacted_url
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -205,7 +206,8 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     import redis
 
     from producers.intents import MESSAGES_KEY
-    from producers.redis.client import open_client, server_error_text
+    from producers.redaction import server_error_text
+    from producers.redis.client import open_client
     from worker.ledger.base import LedgerUnavailable
     from worker.ledger.redis import RedisLedger
 

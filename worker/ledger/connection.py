@@ -5,8 +5,8 @@ from typing import Any
 
 import redis
 
+from producers.redaction import strip_quoted_command
 from producers.redis import client
-from producers.redis.url import strip_quoted_command
 from worker.ledger.base import (
     LedgerUnavailable,
 )

@@ -7,8 +7,8 @@ import redis
 from kombu.exceptions import KombuError
 
 from producers.client import publisher_app
+from producers.redaction import strip_quoted_command
 from producers.redis.client import open_client
-from producers.redis.url import strip_quoted_command
 from worker.broker.dead_letters import SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, OLDEST
 from worker.broker.stats import SEPARATOR, enqueued_at, lists_of

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import redis
 
-from producers.cli.settings import redacted_url
-from producers.redis.client import open_client, server_error_text
+from producers.redaction import redacted_url, server_error_text
+from producers.redis.client import open_client
 from producers.redis.server_info import clock_offset
 from producers.redis.url import is_redis
 from producers.settings import QueueSettings
