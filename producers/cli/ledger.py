@@ -16,6 +16,7 @@ The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``a
 ``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``. They raise :class:`ConnectionError` when the
 ledger can't be read.
 """
+IN_A_SOURCE_TREE = "worker.cli.ledger_record:ledger_record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class LedgerAnswer:
 def look_up(command_id: str) -> LedgerAnswer:
     """Ask the ledger; never raises."""
     try:
-        read: Callable[[str], Mapping[str, Any] | None] = load(GROUP, "record", "worker.cli.worker:ledger_record")
+        read: Callable[[str], Mapping[str, Any] | None] = load(
+            GROUP, "record", "worker.cli.ledger_record:ledger_record"
+        )
         return LedgerAnswer(read(command_id))
     except ModuleNotFoundError:
         return LedgerAnswer(None, "the ledger is not looked at, for the worker is not installed here")

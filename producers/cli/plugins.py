@@ -20,7 +20,7 @@ RUNNING, WATCHING = "Running it", "Watching over it"
 
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
-    "doctor": ("Check settings, servers, clocks, queues and workers, and say what to do.", "worker", RUNNING, "worker"),
+    "doctor": ("Check settings, servers, clocks, queues and workers, and say what to do.", "worker", RUNNING, "doctor"),
     "simulator": ("Run a simulator of both venues on this machine.", "demo", RUNNING, "worker"),
     "demo": ("See all of it work on this machine, against the simulator.", "demo", RUNNING, "worker"),
     "unknown": ("List the commands of which nobody knows whether they were executed.", "worker", WATCHING, "unknowns"),

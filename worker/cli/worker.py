@@ -1,8 +1,6 @@
-"""The commands of `orders` on the worker's side: worker, simulator, doctor, demo.
+"""The commands of `orders` that run something: worker, simulator, demo.
 
-`producers` finds them through the entry points ``orders.commands``,
-and :func:`ledger_record` through ``orders.ledger``.
-What a command needs is imported when it runs.
+`producers` finds them through the entry points ``orders.commands``. What a command needs is imported when it runs.
 """
 
 import os
@@ -15,8 +13,6 @@ import typer
 from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import queue_settings
-from producers.redaction import redacted_url
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
@@ -25,7 +21,7 @@ POOLS = ("threads", "prefork", "solo")
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
-worker, simulator, doctor, demo = (command_app() for _ in range(4))
+worker, simulator, demo = (command_app() for _ in range(3))
 
 
 @worker.command(context_settings={**_HELP, "ignore_unknown_options": True, "allow_extra_args": True})
@@ -155,30 +151,6 @@ def _ready(url: str, empty: bool, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-@doctor.command()
-def _doctor(
-    venues: Annotated[
-        bool, typer.Option("--venues", help="Also try each account's key: one read of positions at its venue.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Check settings, servers, venues' clocks, queues and workers, and say what to do about each finding.
-
-    Run it where a worker runs, with its settings. Nothing is changed and no command is sent; without --venues no key
-    leaves this machine. Every check ends within 5 seconds. Exit code 0 when nothing is broken, 1 when something is.
-    """
-    from worker.cli.doctor_output import as_document, print_findings
-    from worker.operations.doctor.diagnose import diagnose
-
-    findings = diagnose(venues=venues)
-    document = as_document(findings)
-    if as_json:
-        emit(document)
-    else:
-        print_findings(findings)
-    raise typer.Exit(ExitCode.ACCEPTED if document["ok"] else ExitCode.FAILED)
-
-
 @demo.command()
 def _demo(
     keep: Annotated[
@@ -194,57 +166,3 @@ def _demo(
     from worker.demo import run_demo
 
     raise typer.Exit(run_demo(keep=keep, json_output=as_json))
-
-
-def ledger_record(command_id: str) -> dict[str, Any] | None:
-    """The ledger's record of a command as a JSON object, or None; see ``producers.cli.ledger``.
-
-    Raises:
-        SettingsError: the settings can't be used.
-        ConnectionError: the ledger can't be reached, or refuses.
-    """
-    import redis
-
-    from producers.intents import MESSAGES_KEY
-    from producers.redaction import server_error_text
-    from producers.redis.client import open_client
-    from worker.ledger.base import LedgerUnavailable
-    from worker.ledger.redis import RedisLedger
-
-    url = queue_settings().ledger_url
-    try:
-        # A client that tries once: a person waits.
-        with open_client(url) as client:
-            record = RedisLedger(client).read(command_id)
-            intent = None if record else client.hget(MESSAGES_KEY, command_id)
-    except (LedgerUnavailable, redis.RedisError) as error:
-        raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
-    if record is None:
-        return _enqueued(command_id, str(intent)) if intent else None
-    progress = record.progress
-    return {
-        "state": record.state.value,
-        "command": record.command,
-        "account": record.account,
-        "fence": record.fence,
-        "tries": progress.tries,
-        "sent": progress.sent,
-        "tainted": progress.tainted,
-        "first_sent_at": progress.first_sent_at,
-        "last_signed_at": progress.last_signed_at,
-        "report": record.report.to_json() if record.report else None,
-    }
-
-
-def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
-    """A command that is known to be enqueued and has no record yet, in the shape of a record."""
-    from producers.intents import read_intent
-
-    try:
-        intent = read_intent(command_id, stored)
-    except (ValueError, KeyError, TypeError):
-        return None
-    nothing_yet: dict[str, Any] = dict.fromkeys(("first_sent_at", "last_signed_at", "report"))
-    counts = dict.fromkeys(("fence", "tries", "sent"), 0)
-    named = {"command": intent.task.removeprefix("orders."), "account": intent.kwargs.get("account"), "tainted": ""}
-    return {"state": "ENQUEUED", **named, **counts, **nothing_yet}

@@ -231,6 +231,7 @@ def test_a_bug_shows_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.app.pretty_exceptions_show_locals is False
 
     from worker.cli import worker as worker_cli
+    from worker.cli.doctor import doctor
 
-    for app in (worker_cli.worker, worker_cli.doctor, worker_cli.simulator, worker_cli.demo):
+    for app in (worker_cli.worker, doctor, worker_cli.simulator, worker_cli.demo):
         assert app.pretty_exceptions_enable is False
