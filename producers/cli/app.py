@@ -229,9 +229,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     strange = next((place for place, text in enumerate(args, 1) if not _is_text(text)), None)
     if strange is not None:
         # No server takes it, and none of the libraries on the way there says so in words for a person.
-        failure(
-            f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
-        )
+        failure(f"argument {strange} is not UTF-8", "Usage", where="orders", as_json="--json" in args)
         raise SystemExit(ExitCode.USAGE)
     with exit_if_stdout_fails("orders", "What was asked for may have been done all the same"):
         _run(_json_last(args))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import failure, when
 from producers.printable import printable
 
@@ -88,15 +87,15 @@ def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bo
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         message = f"{otherwise}: there is no terminal at which to ask. Give --yes to do it without being asked"
-        raise failure(message, ExitCode.USAGE, where=where, kind="NotConfirmed", as_json=as_json)
+        raise failure(message, "NotConfirmed", where=where, as_json=as_json)
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline().strip().lower()
     except KeyboardInterrupt:
         message = f"interrupted: {otherwise}"
-        raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+        raise failure(message, "Interrupted", where=where, as_json=as_json) from None
     if answer not in ("y", "yes"):
-        raise failure(otherwise, ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
+        raise failure(otherwise, "Declined", where=where, as_json=as_json)
 
 
 AccountOption = Annotated[

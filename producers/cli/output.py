@@ -18,8 +18,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producers.cli.exit_codes import _ERRORS, ExitCode, error_code
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError
+from producers.cli.exit_codes import ERRORS, EXPECTED, ExitCode, error_code, error_type
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand
 from producers.printable import printable
 
 UNLIMITED = 100_000
@@ -59,16 +59,18 @@ def exit_if_stdout_fails(where: str, otherwise: str) -> Iterator[None]:
         raise SystemExit(ExitCode.FAILED) from None
 
 
-def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:
-    """Tell what happened and return what is to be raised.
+def failure(
+    message: str, error_type: str, *, where: str, as_json: bool, code: ExitCode | None = None, **more: Any
+) -> typer.Exit:
+    """Print an error and return the exit to raise, with the code that :data:`ERRORS` has for its type.
 
     ``where`` is the command as it was typed (``orders close``); ``more`` are further fields of the JSON error.
     """
     if as_json:
-        emit({"error": {"type": kind, "message": message, **more}})
+        emit({"error": {"type": error_type, "message": message, **more}})
     else:
         note(f"{where}: {message}")
-    return typer.Exit(code)
+    return typer.Exit(ERRORS[error_type] if code is None else code)
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def exit_on_error(where: str, *, as_json: bool, command_id: str | None = None, a
     """
     try:
         yield
-    except tuple(_ERRORS) as error:
+    except EXPECTED as error:
         more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
         if isinstance(error, InvalidCommand):
             more["problems"] = list(error.problems)
@@ -89,8 +91,8 @@ def exit_on_error(where: str, *, as_json: bool, command_id: str | None = None, a
         if isinstance(error, BrokerUnavailable) and again:
             known = ", ".join(error.command_ids)
             message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
-        kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
-        raise failure(message, error_code(error), where=where, kind=kind, as_json=as_json, **more) from None
+        code = error_code(error)
+        raise failure(message, error_type(error), where=where, as_json=as_json, code=code, **more) from None
 
 
 def _as_typed(error: InvalidCommand) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import failure
 
 GROUP = "orders.commands"
@@ -95,10 +94,8 @@ def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Contex
                 command.invoke(own)
         except ModuleNotFoundError as missing:
             message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
-            raise failure(message, ExitCode.USAGE, where=where, kind="NotInstalled", as_json=as_json) from None
+            raise failure(message, "NotInstalled", where=where, as_json=as_json) from None
         except KeyboardInterrupt:
-            raise failure(
-                "interrupted", ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json
-            ) from None
+            raise failure("interrupted", "Interrupted", where=where, as_json=as_json) from None
 
     return run

@@ -152,9 +152,8 @@ def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | N
     blind = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
     return failure(
         message,
-        ExitCode.FAILED if blind else ExitCode.NO_REPORT,
+        "Unreachable" if blind else "ReportPending",
         where="orders show",
-        kind="Unreachable" if blind else "ReportPending",
         as_json=as_json,
         command_id=command_id,
         ledger=record,
@@ -163,9 +162,7 @@ def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | N
 
 def _interrupted(where: str, command_id: str, hint: str, *, as_json: bool) -> typer.Exit:
     message = f"interrupted. {hint}"
-    return failure(
-        message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json, command_id=command_id
-    )
+    return failure(message, "Interrupted", where=where, as_json=as_json, command_id=command_id)
 
 
 def _typed(task: str) -> str:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.redaction import redacted_url, server_error_text
@@ -56,7 +55,7 @@ def _halt(
     if every and command:
         problem = "--all is every command: leave --command out"
     if problem:
-        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+        raise failure(problem, "Usage", where=where, as_json=as_json)
     with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         if not listed:
             scopes = all_scopes(halted.account) if every else [halted]
@@ -103,7 +102,7 @@ def _resume(
     named = scope_of(account, command, where, as_json=as_json)
     if every and command:
         message = "name a scope, or --all for every halt, of one --account or of all; see orders halt --list"
-        raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+        raise failure(message, "Usage", where=where, as_json=as_json)
     with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         scopes = (
             [each for each, _ in desk.halts() if not account or each.account == named.account] if every else [named]
@@ -112,7 +111,7 @@ def _resume(
         halts = desk.halts()
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
-        raise failure(message, ExitCode.USAGE, where=where, kind="NoSuchHalt", as_json=as_json)
+        raise failure(message, "NoSuchHalt", where=where, as_json=as_json)
     for each in () if as_json else ended:
         print(f"Resumed: {each.in_words()}.")
     _show(halts, as_json=as_json, resumed=[each.field for each in ended])
@@ -162,15 +161,13 @@ def _dead(
         if not is_redis(url):
             shown = redacted_url(url)
             message = f"{shown} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
-            raise failure(message, ExitCode.USAGE, where="orders dead", kind="NoRedis", as_json=as_json)
+            raise failure(message, "NoRedis", where="orders dead", as_json=as_json)
         try:
             with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))
         except (redis.RedisError, OSError, ValueError) as error:
             message = f"{redacted_url(url)}: {server_error_text(error)}"
-            raise failure(
-                message, ExitCode.FAILED, where="orders dead", kind="BrokerUnavailable", as_json=as_json
-            ) from None
+            raise failure(message, "BrokerUnavailable", where="orders dead", as_json=as_json) from None
     if as_json:
         queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
         emit({"dead": [{"queue": queue, "count": count, "messages": rows} for queue, count, rows in queues]})

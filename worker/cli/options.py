@@ -9,7 +9,6 @@ from typing import Annotated
 import redis
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import exit_on_error, failure
 from producers.cli.settings import check_urls
 from producers.redaction import redacted_url, server_error_text
@@ -21,15 +20,6 @@ from worker.ledger.halts import HaltScope, scope
 from worker.ledger.redis import RedisLedger
 from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
-
-CODES: dict[type[Exception], ExitCode] = {
-    NoSuchCommand: ExitCode.USAGE,
-    NotUnknown: ExitCode.USAGE,
-    StillOpen: ExitCode.NO_REPORT,
-    LedgerUnavailable: ExitCode.FAILED,
-}
-"""Which error of the desk ends the program with which code."""
-
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
 WhoOption = Annotated[
@@ -69,16 +59,15 @@ def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
         check_urls(settings)
         try:
             yield settings
-        except tuple(CODES) as error:
+        except (NoSuchCommand, NotUnknown, StillOpen, LedgerUnavailable) as error:
             message = str(error)
             if isinstance(error, LedgerUnavailable):
                 message = f"{redacted_url(settings.ledger_url)}: {_why(error)}"
-            code = CODES[type(error)]
-            raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+            raise failure(message, type(error).__name__, where=where, as_json=as_json) from None
         except KeyboardInterrupt:
             hint = "" if where in LOOKING else ". orders journal tells whether it was done before"
             message = f"interrupted{hint}"
-            raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+            raise failure(message, "Interrupted", where=where, as_json=as_json) from None
 
 
 def _why(outage: LedgerUnavailable) -> str:
@@ -102,4 +91,4 @@ def scope_of(account: str | None, command: str | None, where: str, *, as_json: b
     try:
         return scope(account, command)
     except ValueError as error:
-        raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None
+        raise failure(str(error), "Usage", where=where, as_json=as_json) from None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.exit_codes import ExitCode, error_code, outcome_code
+from producers.cli.exit_codes import ExitCode, error_code, error_type, outcome_code
 from producers.cli.options import confirm
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
@@ -44,17 +44,16 @@ def _reconcile(
 
     where = "orders reconcile"
     if (command_id is None) != every:
-        raise failure("name one ID, or --all", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+        raise failure("name one ID, or --all", "Usage", where=where, as_json=as_json)
     with operator_command(where, as_json=as_json) as settings:
         if not (settings.accounts or by_worker):
             message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
-            raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
+            raise failure(message, "NoAccounts", where=where, as_json=as_json)
         try:
             found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
         except (BrokerUnavailable, ReportPending) as silent:
-            kind = type(silent).__name__
             message = f"no word from a worker ({silent.cause}). Run it again when that is mended: it can't settle twice"
-            raise failure(message, error_code(silent), where=where, kind=kind, as_json=as_json) from None
+            raise failure(message, error_type(silent), where=where, as_json=as_json, code=error_code(silent)) from None
     if as_json:
         emit({"reconciled": documents(found)})
     elif found:
@@ -113,7 +112,7 @@ def _resolve(
     elif not reason.strip():
         problem = "--reason must say how you know"
     if problem:
-        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
+        raise failure(problem, "Usage", where=where, as_json=as_json)
     with operator_command(where, as_json=as_json) as settings, open_operator(settings) as desk:
         report = desk.unknown(command_id)
         word = f"executed as {reference}" if reference else "NOT executed"

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
 
@@ -55,7 +54,7 @@ def _worker(
     from worker.operations.doctor.diagnose import preflight
 
     for problem in _unfit(pool, queues, level):
-        raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
+        raise failure(problem, "Usage", where="orders worker", as_json=as_json)
     with exit_on_error("orders worker", as_json=as_json):
         problems = preflight()
     if as_json:
@@ -109,7 +108,7 @@ def _simulator(
     try:
         serve(host, port, demo=not empty, allow_remote=allow_remote, on_ready=lambda url: _ready(url, empty, as_json))
     except ValueError as refusal:
-        raise failure(str(refusal), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None
+        raise failure(str(refusal), "Usage", where=where, as_json=as_json) from None
 
 
 def _be_free(host: str, port: int, *, as_json: bool) -> None:
@@ -124,9 +123,7 @@ def _be_free(host: str, port: int, *, as_json: bool) -> None:
             probe.bind(address)
     except OSError as error:
         message = f"can't listen on {host} port {port}: {error.strerror}. Choose another with --port, 0 for a free one"
-        raise failure(
-            message, ExitCode.USAGE, where="orders simulator", kind="AddressUnavailable", as_json=as_json
-        ) from None
+        raise failure(message, "AddressUnavailable", where="orders simulator", as_json=as_json) from None
 
 
 def _ready(url: str, empty: bool, as_json: bool) -> None:
