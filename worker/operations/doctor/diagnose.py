@@ -36,11 +36,11 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
 
 def _server_checks(reachable: dict[str, doctor_servers.Server]) -> list[Check]:
     """One check for each server, however many roles it plays."""
-    places: dict[str, list[doctor_servers.Server]] = {}
+    by_address: dict[str, list[doctor_servers.Server]] = {}
     for server in reachable.values():
-        places.setdefault(server.place, []).append(server)
+        by_address.setdefault(server.address, []).append(server)
     checks = []
-    for shared in places.values():
+    for shared in by_address.values():
         roles = [server.role for server in shared]
         checks.append(Check("servers", "+".join(roles), lambda r=roles, s=shared[0]: doctor_servers.check_server(r, s)))  # type: ignore[misc]
     return checks

@@ -2,11 +2,11 @@
 
 import json
 import time
-from typing import Any, cast
+from typing import cast
 
 from producers.intents import INTENTS_KEY
 from producers.redis.client import open_client
-from producers.redis.server_info import online_replicas
+from producers.redis.server_info import read_server_info
 from producers.redis.url import is_sentinel
 from worker.execution.policy.ledger_server import KINDS, replicas_setting
 from worker.ledger.halts import HaltScope, halt_of
@@ -34,7 +34,7 @@ def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
 def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
     """Whether those are there that withdrawals and closes wait for; and whether something should wait, and does not."""
     with open_client(ledger.url) as client:
-        online = online_replicas(cast("dict[str, Any]", client.info("replication")))
+        online = read_server_info(client).online_replicas
     found = []
     for command, needed in settings.replicas.items():
         what, setting = KINDS[command], replicas_setting(command)

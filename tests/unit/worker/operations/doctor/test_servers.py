@@ -189,7 +189,7 @@ def test_reachable(serve: Serve) -> None:
         "redis://:hun#ter2@127.0.0.1:1/0": ("fault", "unusable URL"),
         "redis://:12#ter2@127.0.0.1:1/0": ("fault", "unusable URL"),
         "sentinel://:hunter2@127.0.0.1:1/0?master=orders": ("fault", "No master found for 'orders'"),
-        "amqp://ann:hunter2@127.0.0.1:1/": ("warning", "is no Redis"),
+        "amqp://ann:hunter2@127.0.0.1:1/": ("warning", "is not Redis"),
     }
     for url, (level, words) in told.items():
         (found,) = check_reachable(Server("ledger", url))
