@@ -1,4 +1,4 @@
-"""The settings as the command line takes them: URLs that can't be used are told by name before anything is tried."""
+"""Settings for the command line: unusable URLs are reported by the setting's name before anything is attempted."""
 
 from typing import cast
 
@@ -8,10 +8,10 @@ from producers.settings import QueueSettings, SettingsError
 
 
 def queue_settings() -> QueueSettings:
-    """The queues' settings, URLs checked.
+    """The queue settings, with their URLs checked.
 
     Raises:
-        SettingsError: naming each setting that can't be used.
+        SettingsError: it names each invalid setting.
     """
     settings = cast("QueueSettings", QueueSettings.load())
     check_urls(settings)
@@ -19,12 +19,12 @@ def queue_settings() -> QueueSettings:
 
 
 def check_urls(settings: QueueSettings) -> None:
-    """Raise :class:`SettingsError` for a URL that no client can be made of."""
+    """Raise :class:`SettingsError` if a URL is unusable."""
     for name in settings.DATABASES:
         url: str = getattr(settings, name)
         if not (is_usable_url(url) or (name == "broker_url" and url.startswith(BROKER_SCHEMES))):
             raise SettingsError(
-                f"ORDERS_{name.upper()} (or ORDERS_REDIS_URL, of which it is made) can't be used: it must look like "
-                "redis://user:password@host:6379/0 (or rediss://, sentinel://, sentinels://, unix://), special "
+                f"ORDERS_{name.upper()} (or ORDERS_REDIS_URL, from which it is derived) can't be used: it must look "
+                "like redis://user:password@host:6379/0 (or rediss://, sentinel://, sentinels://, unix://), special "
                 "characters percent-encoded"
             )

@@ -139,9 +139,9 @@ def test_a_dead_connection_is_noticed_by_the_first_and_repeated(own_server: Serv
 
 FORKS = """
 import os, sys
-from producers.redis.direct import Direct
+from producers.redis.direct import DirectClient
 from producers.redis.client import connect
-direct = Direct(connect(sys.argv[1], timeout=5))
+direct = DirectClient(connect(sys.argv[1], timeout=5))
 print(direct.call("CLIENT", "ID"), flush=True)
 child = os.fork()
 print(direct.call("CLIENT", "ID"), flush=True)
@@ -252,5 +252,5 @@ def test_an_interrupt_gives_no_connection_to_two(server: Server) -> None:
     direct._idle = InterruptedOnce()
     with pytest.raises(KeyboardInterrupt), direct.pipelined([("SET", "k", "v")], lambda: None):
         pass
-    taken = [direct._ready() for _ in range(3)]
+    taken = [direct._acquire() for _ in range(3)]
     assert len({id(each) for each in taken}) == 3

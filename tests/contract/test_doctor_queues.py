@@ -46,7 +46,7 @@ ODD: dict[str, tuple[Write, str, tuple[str, str]]] = {
         ("warning", "1 waiting, the oldest for"),
     ),
     "dead on the default queue": (lambda c: c.lpush("celery.dead", b"x"), "dead letters", ("warning", "1 in celery.")),
-    "no list": (lambda c: c.set("orders.close", b"x"), "orders.close", ("fault", "can't be looked at: WRONGTYPE")),
+    "no list": (lambda c: c.set("orders.close", b"x"), "orders.close", ("fault", "can't be read: WRONGTYPE")),
     "a name that is mistyped": (
         lambda c: c.lpush("orders.closes", b"x"),
         "other queues",

@@ -463,7 +463,10 @@ def test_a_halt_of_everything(place: Place) -> None:
 def test_a_halt_of_an_account_that_is_not_here(place: Place) -> None:
     """A slip of the finger: whoever believes that main is halted is told. On another machine there may be one."""
     slipped = place.run("halt", "--account", "mian", "--reason", "wrong sizes")
-    assert (slipped.returncode, "no account mian is configured here; there are bz, main" in slipped.stderr) == (0, True)
+    assert (slipped.returncode, "account mian is not configured here; the accounts are bz, main" in slipped.stderr) == (
+        0,
+        True,
+    )
     assert "configured" not in place.run("halt", "--account", "Main", "--reason", "wrong sizes").stderr
     place.run("resume", "--all")
 

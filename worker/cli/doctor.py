@@ -14,14 +14,14 @@ doctor = command_app()
 @doctor.command()
 def _doctor(
     venues: Annotated[
-        bool, typer.Option("--venues", help="Also try each account's key: one read of positions at its venue.")
+        bool, typer.Option("--venues", help="Also test each account's key with one read of positions at its venue.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check settings, servers, venues' clocks, queues and workers, and say what to do about each finding.
+    """Check settings, servers, venues' clocks, queues and workers, and advise on each problem.
 
-    Run it where a worker runs, with its settings. Nothing is changed and no command is sent; without --venues no key
-    leaves this machine. Every check ends within 5 seconds. Exit code 0 when nothing is broken, 1 when something is.
+    Run it where a worker runs, with the worker's settings. It changes nothing and sends no command; without --venues no
+    key leaves this machine. Every check ends within 5 seconds. Exit code 0 if there is no fault, else 1.
     """
     from worker.cli.doctor_output import as_document, print_findings
     from worker.operations.doctor.diagnose import diagnose

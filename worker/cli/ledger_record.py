@@ -13,15 +13,15 @@ from worker.ledger.redis import RedisLedger
 
 
 def ledger_record(command_id: str) -> dict[str, Any] | None:
-    """The ledger's record of a command as a JSON object, or None; see ``producers.cli.ledger``.
+    """The ledger's record of a command as a JSON object, or None; see :mod:`producers.cli.ledger`.
 
     Raises:
-        SettingsError: the settings can't be used.
-        ConnectionError: the ledger can't be reached, or refuses.
+        SettingsError: the settings are invalid.
+        ConnectionError: the ledger cannot be reached, or refuses.
     """
     url = queue_settings().ledger_url
     try:
-        # A client that tries once: a person waits.
+        # The client tries once, because a person waits.
         with open_client(url) as client:
             record = RedisLedger(client).read(command_id)
             intent = None if record else client.hget(MESSAGES_KEY, command_id)
@@ -45,7 +45,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
 
 
 def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
-    """A command that is known to be enqueued and has no record yet, in the shape of a record."""
+    """An enqueued command that has no record yet, in the form of a record."""
     try:
         intent = read_intent(command_id, stored)
     except (ValueError, KeyError, TypeError):

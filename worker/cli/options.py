@@ -1,4 +1,4 @@
-"""What the operator's commands share: options, the settings, the desk, and errors told as exit codes."""
+"""Options, settings and error handling that the operator's commands share."""
 
 import getpass
 import socket
@@ -23,22 +23,26 @@ from worker.settings import WorkerSettings
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
 WhoOption = Annotated[
-    str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; default: this user and machine.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal.")
+]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="This account's; every account's unless given.")
+    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="Only this account; default: every account.")
 ]
 CommandOption = Annotated[
     str | None,
     typer.Option(
-        "--command", metavar="COMMAND", help="close, cancel, withdraw or positions; unless given, all but what passes."
+        "--command",
+        metavar="COMMAND",
+        help="close, cancel, withdraw or positions; default: every command that a halt stops without --all.",
     ),
 ]
 
 
 def actor_name(given: str | None) -> str:
-    """Who acts: as given, or this user and machine."""
+    """The name that is recorded for an act: the given one, or this user and machine."""
     if given:
         return given
     user = "unknown"
@@ -47,13 +51,13 @@ def actor_name(given: str | None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-LOOKING = frozenset({"orders unknown", "orders journal", "orders dead"})
-"""Programs that change nothing, so that nothing is to be found out after Ctrl-C."""
+READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead"})
+"""Commands that change nothing, so that an interrupt leaves nothing to check."""
 
 
 @contextmanager
 def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
-    """The settings; every expected error inside the block becomes its message and exit code."""
+    """Load the settings, and turn every expected error in the block into a message and an exit code."""
     with exit_on_error(where, as_json=as_json):
         settings = worker_settings.load()
         check_urls(settings)
@@ -65,13 +69,13 @@ def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
                 message = f"{redacted_url(settings.ledger_url)}: {_why(error)}"
             raise failure(message, type(error).__name__, where=where, as_json=as_json) from None
         except KeyboardInterrupt:
-            hint = "" if where in LOOKING else ". orders journal tells whether it was done before"
+            hint = "" if where in READ_ONLY else ". orders journal shows whether it had been done before"
             message = f"interrupted{hint}"
             raise failure(message, "Interrupted", where=where, as_json=as_json) from None
 
 
 def _why(outage: LedgerUnavailable) -> str:
-    """A refusal in the server's words; of a server that is away, what the connection says, and what to do."""
+    """Why the ledger is unavailable: a refusal in the server's words, or a connection error with advice."""
     cause = outage.__cause__
     if cause is None or isinstance(cause, redis.ResponseError):
         return str(outage)
@@ -80,14 +84,14 @@ def _why(outage: LedgerUnavailable) -> str:
 
 @contextmanager
 def open_operator(settings: WorkerSettings) -> Iterator[OperatorService]:
-    """The desk, over a client that tries once: a person waits."""
+    """An :class:`OperatorService` whose client tries once, because a person waits."""
     with open_client(settings.ledger_url) as client:
         ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
         yield OperatorService(client, ledger, SystemClock())
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
-    """The scope that the options name, or the exit that says why there is none."""
+    """The scope that the options name; exit with a message if it is invalid."""
     try:
         return scope(account, command)
     except ValueError as error:

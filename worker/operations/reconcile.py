@@ -1,4 +1,4 @@
-"""Running a reconcile for a person: here, or by a worker."""
+"""Reconciliation for an operator: in this process, or by a worker."""
 
 from celery import Celery
 from celery.exceptions import TimeoutError as NoResponse
@@ -17,7 +17,7 @@ from worker.settings import WorkerSettings
 
 
 def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
-    """Look from this process, with this environment's keys.
+    """Reconcile in this process, with the keys of its environment.
 
     Raises:
         NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
@@ -28,38 +28,39 @@ def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconcile
 
 
 def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: float) -> list[Reconciled]:
-    """Let a worker look, and wait for its answer for ``timeout`` seconds.
+    """Let a worker reconcile, and wait for its answer for ``timeout`` seconds.
 
     Raises:
-        NoSuchCommand, StillOpen: as the worker says.
-        ReportPending: no answer in time.
-        BrokerUnavailable: broker or results can't be reached, or the worker can't reach the ledger.
+        NoSuchCommand, StillOpen: the worker's answer.
+        ReportPending: there is no answer in time.
+        BrokerUnavailable: the broker or the results cannot be reached, or the worker cannot reach the ledger.
     """
     name = command_id or "all"
     with operator_app(settings) as app:
         try:
             kwargs = {} if command_id is None else {"command_id": command_id}
-            asked = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
-            return [Reconciled(**row) for row in asked.get(timeout=timeout)]
+            result = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
+            return [Reconciled(**row) for row in result.get(timeout=timeout)]
         except NoResponse:
             raise ReportPending(name, timeout, f"does a worker serve {RECONCILE}?") from None
         except LookupError as error:
             raise NoSuchCommand(str(error)) from None
         except RuntimeError as error:
             if error.__cause__ is not None:
-                # Celery's own, which advises to restart: results can't be reached. The worker's comes without a cause.
+                # Raised by Celery, which advises a restart: the results cannot be reached. A worker's has no cause.
                 why = f"{UNREACHABLE}: {type(error.__cause__).__name__}"
                 raise BrokerUnavailable([name], why) from None
             raise StillOpen(str(error)) from None
-        except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger
+        except (KombuError, OSError) as error:  # also the ConnectionError of a worker that cannot reach the ledger
             raise BrokerUnavailable([name], str(error)[:120]) from None
 
 
 BACKEND_SECONDS = 2.0
+"""Timeout of one step with the broker or the result backend."""
 
 
 def operator_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
-    """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
+    """A Celery app for an operator's program: it stores results, enqueues reconciliations, and fails fast."""
     app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
     use_report_backends(app)
     app.conf.update(

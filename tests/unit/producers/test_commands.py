@@ -101,11 +101,11 @@ def test_what_is_no_amount_is_refused_in_words(sent: object, words: str) -> None
             "orders.withdraw",
             {"account": "main", "asset": "E\x9bTH", "qty": "1", "address": "0xabc\u200b"},
             [
-                "asset holds U+009B, a character that nobody sees",
-                "address holds U+200B, a character that nobody sees",
+                "asset contains the invisible character U+009B",
+                "address contains the invisible character U+200B",
             ],
         ),
-        ("orders.cancel", {"account": "ma in", "order_id": "1"}, ["account must be letters, digits, - and _"]),
+        ("orders.cancel", {"account": "ma in", "order_id": "1"}, ["account must consist of letters, digits, - and _"]),
         ("orders.cancel", {"account": 7, "order_id": "1"}, ["account must be a valid string"]),
         ("orders.cancel", {"account": "main", "order_id": "1", "deadline": "5"}, ["deadline must be a valid integer"]),
         ("orders.cancel", {"account": "main", "order_id": "1", "deadline": 1.5}, ["deadline must be a valid integer"]),
@@ -222,7 +222,7 @@ def test_unknown_arguments_are_counted_and_the_first_are_named() -> None:
         parse_command("orders.close", arguments)
     assert refused.value.problems[0] == "qty must be greater than zero"
     assert refused.value.problems[2] == "1 is not an argument of this command"
-    assert refused.value.problems[-1] == "and 99,995 more that are none either"
+    assert refused.value.problems[-1] == "and 99,995 more unknown arguments"
     assert len(str(refused.value)) < 500
 
 

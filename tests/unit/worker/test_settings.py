@@ -231,8 +231,8 @@ def test_a_place_that_can_not_be_read_is_an_error(name: str, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'a = "hunter2"\nb = [\n', "it is no TOML, at end of document"),
-        (b'secret = hunter2"', "it is no TOML, at line 1, column 10"),
+        (b'a = "hunter2"\nb = [\n', "it is not TOML, at end of document"),
+        (b'secret = hunter2"', "it is not TOML, at line 1, column 10"),
         (b'secret = "hunter2\xff"', "it is not UTF-8"),
     ],
 )
@@ -280,7 +280,7 @@ def test_tls_that_verifies_nothing_is_refused(
 ) -> None:
     """Anybody on the way could read every command, and send some."""
     monkeypatch.setenv(f"ORDERS_{name}", f"{scheme}://:hunter2@h/0?master=m&ssl_cert_reqs={word}")
-    with pytest.raises(SettingsError, match=f"ORDERS_{name}: asks not to check") as refused:
+    with pytest.raises(SettingsError, match=f"ORDERS_{name}: turns off certificate verification") as refused:
         QueueSettings.load()
     assert "hunter2" not in str(refused.value)
 

@@ -371,7 +371,7 @@ def test_show_a_body_whose_chord_failed_at_another_service(server: ValkeyServer,
     keep(server, "body", json.dumps({"status": "FAILURE", "result": error}))
     ran = orders("show", "body")
     assert ran.code == 4
-    assert ran.err.startswith("orders show: body was never sent: what comes before it failed (ChordError: Dependency")
+    assert ran.err.startswith("orders show: body was never sent: the task before it failed (ChordError: Dependency")
     assert len(ran.err) < 500
     assert ran.err.count("\n") == 1
     assert "\x1b" not in ran.err
