@@ -86,7 +86,8 @@ def _why(outage: LedgerUnavailable) -> str:
 def open_operator(settings: WorkerSettings) -> Iterator[OperatorService]:
     """An :class:`OperatorService` whose client tries once, because a person waits."""
     with open_client(settings.ledger_url) as client:
-        ledger = RedisLedger(client, keep_ms=int(settings.ledger.keep_days * 86_400_000))
+        keep_ms = int(settings.ledger.keep_days * 86_400_000)
+        ledger = RedisLedger(client, keep_ms=keep_ms, journal_lines=settings.ledger.journal_lines)
         yield OperatorService(client, ledger, SystemClock())
 
 
