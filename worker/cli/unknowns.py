@@ -17,6 +17,7 @@ from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
 from worker.cli.options import IdArgument, WhoOption, YesOption, actor_name, open_operator, operator_command
 from worker.cli.output import print_reconciled, print_unknowns, unknown_json
+from worker.reconciliation.reconciler import Reconciled
 from worker.reconciliation.reconciler import as_json as documents
 from worker.settings import WorkerSettings
 
@@ -41,7 +42,7 @@ def _reconcile(
 
     Example: `orders reconcile 7d2f…`
     """
-    from worker.operations.reconcile import run_by_worker, run_here
+    from worker.operations.reconcile import run_by_worker
 
     where = "orders reconcile"
     if (command_id is None) != every:
@@ -51,7 +52,7 @@ def _reconcile(
             message = "no account is configured here to query the venue with; let a worker do it: --by-worker"
             raise failure(message, "NoAccounts", where=where, as_json=as_json)
         try:
-            found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
+            found = run_by_worker(settings, command_id, timeout) if by_worker else _run_here(settings, command_id)
         except (BrokerUnavailable, ReportPending) as error:
             message = f"no answer from a worker ({error.cause}). It is safe to run this again"
             raise failure(message, error_type(error), where=where, as_json=as_json, code=error_code(error)) from None
@@ -65,6 +66,15 @@ def _reconcile(
     if every:
         codes = [code for code in codes if code is ExitCode.UNKNOWN]
     raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
+
+
+def _run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
+    from worker.bootstrap import build_reconciler
+    from worker.celery_app.results import result_publisher
+    from worker.operations.reconcile import operator_app, run_here
+
+    with operator_app(settings, settings.ledger.keep_days) as app:
+        return run_here(build_reconciler(settings, result_publisher(app)), command_id)
 
 
 @unknown.command()

@@ -8,23 +8,20 @@ from producers.celery_app import OwnSettingsCelery
 from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
 from producers.settings import QueueSettings
-from worker.bootstrap import build_reconciler
 from worker.celery_app.reconcile_task import RECONCILE
-from worker.celery_app.results import result_publisher, use_report_backends
+from worker.celery_app.results import use_report_backends
 from worker.ledger.base import NoSuchCommand, StillOpen
-from worker.reconciliation.reconciler import Reconciled
+from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.settings import WorkerSettings
 
 
-def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
-    """Reconcile in this process, with the keys of its environment.
+def run_here(reconciler: Reconciler, command_id: str | None) -> list[Reconciled]:
+    """Reconcile one command, or all unknown ones, in this process.
 
     Raises:
         NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
     """
-    with operator_app(settings, settings.ledger.keep_days) as app:
-        reconciler = build_reconciler(settings, result_publisher(app))
-        return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
+    return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
 
 
 def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: float) -> list[Reconciled]:
