@@ -123,8 +123,8 @@ def redacted_url(url: str) -> str:
 def strip_quoted_command(error: redis.ResponseError) -> redis.ResponseError:
     """The same error without the pipelined command that redis-py quotes in its message: the command holds addresses and
     amounts, and it crowds out what the server says."""
-    said = str(error).rpartition("of pipeline caused error: ")[2]
-    error.args = (said, *error.args[1:])
+    message = str(error).rpartition("of pipeline caused error: ")[2]
+    error.args = (message, *error.args[1:])
     return error
 
 

@@ -35,12 +35,12 @@ MAX_ERROR_LENGTH = 300
 _FORGET = """
 -- KEYS  results of commands that are being sent
 local marker = '{"status": "FAILURE", "result": {"exc_type": "ChainBroken",'
-local gone = 0
+local deleted = 0
 for _, key in ipairs(KEYS) do
   local head = redis.pcall('GETRANGE', key, 0, #marker - 1)
-  if head == marker then gone = gone + redis.call('DEL', key) end
+  if head == marker then deleted = deleted + redis.call('DEL', key) end
 end
-return gone
+return deleted
 """
 _FORGET_SHA = sha1(_FORGET.encode(), usedforsecurity=False).hexdigest()
 

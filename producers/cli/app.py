@@ -199,7 +199,7 @@ def show(
 ) -> None:
     """Show how a command ended; the exit code is that of its outcome, or 6 when there is no report (yet).
 
-    Of a link of a Celery chain that was never sent, it says so, with exit code 4.
+    A link of a Celery chain that was never sent is reported as such, with exit code 4.
 
     It reads the result backend and then the ledger, which also has commands being executed and those settled later.
     """

@@ -30,7 +30,7 @@ COMMANDS = {
         OPERATING,
         "halts",
     ),
-    "resume": ("Lift a halt, so that workers send again.", "worker", OPERATING, "halts"),
+    "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
     "dead": ("List dead letters: messages that could not be read.", "worker", OPERATING, "halts"),
 }

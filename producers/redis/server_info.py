@@ -68,7 +68,7 @@ class ServerInfo:
 
     @property
     def writable(self) -> bool:
-        """Whether it is the primary, and can append what it is told to its file."""
+        """Whether it is the primary, and can write its append-only file."""
         return self.role == "master" and not self.append_failed
 
 

@@ -36,7 +36,7 @@ CommandOption = Annotated[
     typer.Option(
         "--command",
         metavar="COMMAND",
-        help="close, cancel, withdraw or positions; default: every command that a halt stops without --all.",
+        help="close, cancel, withdraw or positions; default: all that a halt stops without --all.",
     ),
 ]
 

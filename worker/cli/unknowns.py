@@ -34,7 +34,7 @@ def _reconcile(
     ] = 120.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Look up `unknown` commands at the venue, and settle those whose fate is proven.
+    """Look up `unknown` commands at the venue, and settle those whose outcome is proven.
 
     A command that is found is accepted at once. One that is not found counts as not executed only when it is absent
     twice, late enough, and never for a withdrawal; run this again when the output says so. Exit code for one command:
@@ -56,16 +56,20 @@ def _reconcile(
         except (BrokerUnavailable, ReportPending) as error:
             message = f"no answer from a worker ({error.cause}). It is safe to run this again"
             raise failure(message, error_type(error), where=where, as_json=as_json, code=error_code(error)) from None
+    _print(found, as_json=as_json)
+    codes = [outcome_code(Outcome(each.outcome)) for each in found]
+    if every:
+        codes = [code for code in codes if code is ExitCode.UNKNOWN]
+    raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
+
+
+def _print(found: list[Reconciled], *, as_json: bool) -> None:
     if as_json:
         emit({"reconciled": documents(found)})
     elif found:
         print_reconciled(found)
     else:
-        print("Nothing is unknown.")
-    codes = [outcome_code(Outcome(each.outcome)) for each in found]
-    if every:
-        codes = [code for code in codes if code is ExitCode.UNKNOWN]
-    raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
+        print("No unknown commands.")
 
 
 def _run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
@@ -90,7 +94,7 @@ def _unknown(as_json: JsonOption = False) -> None:
     elif found:
         print_unknowns(found, refusals)
     else:
-        print("Nothing is unknown.")
+        print("No unknown commands.")
     raise typer.Exit(ExitCode.UNKNOWN if found else ExitCode.ACCEPTED)
 
 

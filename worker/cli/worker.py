@@ -51,7 +51,7 @@ def _worker(
 
     Example: `orders worker -c 32 -Q orders.cancel,orders.close`
     """
-    from worker.cli import celery_main as launch
+    from worker.cli import celery_main
     from worker.operations.doctor.diagnose import preflight
 
     for problem in _usage_problems(pool, queues, level):
@@ -64,7 +64,7 @@ def _worker(
         note(f"orders worker: {problem}")
     options = {"-c": concurrency, "-P": pool, "-Q": queues, "-l": level}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    command = [sys.executable, str(launch.HERE), "-A", "worker", "worker", *given, *ctx.args]
+    command = [sys.executable, str(celery_main.HERE), "-A", "worker", "worker", *given, *ctx.args]
     # The process becomes Celery's, so that signals and exit codes are Celery's own.
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 

@@ -22,7 +22,7 @@ from worker.venues.redaction import secrets_of
 
 EXAMINER = Examiner("venues")
 LIMITS = HttpLimits(1.5, 2.5)
-"""Seconds to connect and for the whole answer; together less than a check may take."""
+"""Seconds to connect and for the whole response; together less than the time limit of a check."""
 CONTRACT = 101
 """A contract from Bit-Z's documentation, for venues that show the positions of one contract only."""
 
