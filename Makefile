@@ -15,7 +15,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short \
-  bench bench-light bench-long model image stack-test lock upgrade schemas clean
+  bench bench-light bench-long model image stack-test lock upgrade schemas coverage wheels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,10 @@ test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "n
 
 test-lowest: .venv-lowest/.installed ## the fast tests with the lowest versions that pyproject.toml allows (4 minutes)
 	.venv-lowest/bin/python -m pytest $(PYTEST_ARGS) -m 'not integration'
+
+coverage: $(VENV)/.installed ## branch coverage by the fast tests, subprocesses not counted (10 minutes; COVERAGE_ARGS="tests/unit/producers")
+	$(BIN)/python -m coverage run -m pytest -p no:cacheprovider -q -m 'not integration' $(COVERAGE_ARGS)
+	$(BIN)/python -m coverage report --skip-covered --show-missing
 
 test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (needs Debian's chromium, chromium-driver, prometheus); pictures in .artefacts/
 	$(BIN)/python -m pytest tests/browser
@@ -92,18 +96,26 @@ upgrade: $(VENV)/.installed ## compile the lock files with the newest versions a
 schemas: $(VENV)/.installed ## write producers/schemas/ from the models
 	$(BIN)/python -m producers.json_schemas
 
+wheels: $(VENV)/.installed ## build both wheels into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist producers
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
 clean: ## remove environments, caches and build results
-	rm -rf .venv .venv-* .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* .demo build dist *.egg-info producers/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find producers worker tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment is brought up to date when pyproject.toml or its lock file is newer; `make clean` starts from nothing.
-.venv-demo/.installed: requirements-demo.lock pyproject.toml
+# An environment is brought up to date when its lock file or what describes the distributions is newer; `make clean` starts
+# from nothing.
+DISTRIBUTIONS = pyproject.toml setup.py producers/pyproject.toml producers/setup.cfg
+
+.venv-demo/.installed: requirements-demo.lock $(DISTRIBUTIONS)
 	$(call environment,.venv-demo,requirements-demo.lock)
 
-$(VENV)/.installed: requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.lock $(DISTRIBUTIONS)
 	$(call environment,$(VENV),requirements.lock)
 
-.venv-lowest/.installed: requirements-lowest.lock pyproject.toml
+.venv-lowest/.installed: requirements-lowest.lock $(DISTRIBUTIONS)
 	$(call environment,.venv-lowest,requirements-lowest.lock)
 
 # The libraries that the benchmarks compare with. --no-deps: the file lists everything, and its head tells why.

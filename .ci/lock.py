@@ -1,6 +1,7 @@
-"""Lock files: every dependency of an extra pinned and hashed, one file for Python 3.11 to 3.13.
+"""Lock files: both distributions' dependencies with an extra, pinned and hashed, one file for Python 3.11 to 3.13.
 
-And one with the lowest version of each direct dependency that pyproject.toml allows, which `make test-lowest` tests.
+One more file has the lowest version of each direct dependency that a pyproject.toml allows; `make test-lowest` uses it.
+Our own two distributions are in none of them.
 
 ``python .ci/lock.py`` compiles them with uv. ``--check`` needs no network: each file's first lines hold a digest of
 what it was compiled from, and every direct dependency must be pinned in it to a version that its bounds allow.
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECTS = ("pyproject.toml", "producers/pyproject.toml")
+OWN = ("order-execution-worker", "order-execution-producers")
 LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo", "requirements-worker.lock": "worker"}
 """Extra by lock file; the first holds everything, and the others take their versions from it."""
 LOWEST = "requirements-lowest.lock"
-"""Of everything, what is named in pyproject.toml in its lowest version and the rest as in the first."""
+"""Everything, with direct dependencies in their lowest versions and the rest as in the first file."""
 COMPILED = {**LOCKS, LOWEST: "dev"}
 LOWEST_PYTHON = "3.11"
 DIGEST = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
@@ -31,7 +34,7 @@ PINNED = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
 def main(arguments: list[str]) -> int:
     """Write or check the lock files. Returns the exit code."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = read_project()
     if "--check" in arguments:
         problems = [problem for name, extra in COMPILED.items() for problem in stale(ROOT / name, project, extra)]
         for problem in problems:
@@ -44,6 +47,16 @@ def main(arguments: list[str]) -> int:
     for name, extra in COMPILED.items():
         compile_lock(uv, name, project, extra, upgrade="--upgrade" in arguments)
     return 0
+
+
+def read_project() -> dict[str, Any]:
+    """The root pyproject.toml with the producers' dependencies as its own; its only other one is on them.
+
+    Both distributions have the same build requirements and Python versions.
+    """
+    root, producers = (tomllib.loads((ROOT / name).read_text(encoding="utf-8")) for name in PROJECTS)
+    root["project"]["dependencies"] = producers["project"]["dependencies"]
+    return root
 
 
 def inputs_digest(project: dict[str, Any], extra: str) -> str:
@@ -75,7 +88,7 @@ def stale(path: Path, project: dict[str, Any], extra: str) -> list[str]:
     text = path.read_text(encoding="utf-8")
     digest = DIGEST.search(text)
     if digest is None or digest[1] != inputs_digest(project, extra):
-        return [f"{path.name} was compiled from other dependencies than pyproject.toml names now"]
+        return [f"{path.name} was compiled from other dependencies than the two pyproject.toml name now"]
     return [f"{path.name}: {problem}" for problem in violated(text, project, extra)]
 
 
@@ -89,21 +102,27 @@ def violated(text: str, project: dict[str, Any], extra: str) -> list[str]:
     return [
         f"{r.name} is pinned to {pinned.get(r.name.lower(), 'nothing')}, outside '{r}'"
         for r in direct
-        if r.name != tables["name"] and not r.specifier.contains(pinned.get(r.name.lower(), "0.dev0"), prereleases=True)
+        if not r.specifier.contains(pinned.get(r.name.lower(), "0.dev0"), prereleases=True)
     ]
 
 
 def named(tables: dict[str, Any], extra: str) -> list[str]:
-    """The requirements that pyproject.toml names, of the base and of ``extra``."""
+    """The direct dependencies, of the base and of ``extra``, without the project's own extras that it names."""
     groups = closure(tables["optional-dependencies"], extra).values()
-    return [*tables["dependencies"], *(requirement for group in groups for requirement in group)]
+    found = [*tables["dependencies"], *(requirement for group in groups for requirement in group)]
+    return [requirement for requirement in found if name_of(requirement) not in OWN]
+
+
+def name_of(requirement: str) -> str:
+    """The distribution that a requirement is about."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower()
 
 
 def unnamed_pins(project: dict[str, Any], extra: str) -> str:
-    """The first lock's pins of what pyproject.toml does not name: uv keeps to them where the lowest versions let it."""
-    own = {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in named(project["project"], extra)}
+    """The first lock's pins of indirect dependencies: uv keeps them where the lowest direct versions permit."""
+    direct = set(map(name_of, named(project["project"], extra)))
     pins = PINNED.findall((ROOT / next(iter(LOCKS))).read_text(encoding="utf-8"))
-    return "".join(f"{name}=={version}\n" for name, version in pins if name not in own)
+    return "".join(f"{name}=={version}\n" for name, version in pins if name not in direct)
 
 
 def compile_lock(uv: str, name: str, project: dict[str, Any], extra: str, *, upgrade: bool) -> None:
@@ -112,23 +131,24 @@ def compile_lock(uv: str, name: str, project: dict[str, Any], extra: str, *, upg
     if name == LOWEST:
         path.write_text(unnamed_pins(project, extra), encoding="utf-8")
     options = [
-        *("--extra", extra, "--universal", "--python-version", LOWEST_PYTHON, "--generate-hashes", "--no-header"),
+        *("--universal", "--python-version", LOWEST_PYTHON, "--generate-hashes", "--no-header"),
         *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-index-annotation", "--quiet"),
         *(["--upgrade"] if upgrade and name != LOWEST else []),
         *(["--constraints", whole] if name not in (whole, LOWEST) else []),
         *(["--resolution", "lowest-direct"] if name == LOWEST else []),
     ]
-    # The build requirements come on standard input, so that the project itself installs without a download of its own.
+    # The build requirements are locked too, so that building the project downloads nothing that is not pinned.
+    requirements = [*named(project["project"], extra), *project["build-system"]["requires"]]
     subprocess.run(  # noqa: S603 - our own arguments
-        [uv, "pip", "compile", *options, "--output-file", name, "pyproject.toml", "-"],
-        input="\n".join(project["build-system"]["requires"]),
+        [uv, "pip", "compile", *options, "--output-file", name, "-"],
+        input="\n".join(requirements),
         stdout=subprocess.DEVNULL,
         text=True,
         cwd=ROOT,
         check=True,
     )
     header = (
-        f"# Made by `make lock` from pyproject.toml, extra `{extra}`, for Python {LOWEST_PYTHON} and later.\n"
+        f"# Made by `make lock` from {' and '.join(PROJECTS)}, extra `{extra}`, for Python {LOWEST_PYTHON} and later.\n"
         f"# inputs: sha256:{inputs_digest(project, extra)}\n"
     )
     path.write_text(header + path.read_text(encoding="utf-8"), encoding="utf-8")

@@ -1,1 +1,72 @@
-"""What a service installs to enqueue commands and read their reports."""
+"""What a service installs to enqueue commands and read their reports.
+
+>>> from producers import Close, OrderClient
+
+``import producers`` alone imports nothing else: a name is imported when it is first used, so a program that only
+validates a command never imports Celery.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from producers.client import EnqueuedCommand, OrderClient
+    from producers.commands import Cancel, Close, Command, Positions, Withdraw
+    from producers.errors import (
+        BrokerUnavailable,
+        ChainBroken,
+        IdReused,
+        InvalidCommand,
+        OrderError,
+        OrderNotSent,
+        OrderRejected,
+        OrderUnknown,
+        ProducersError,
+        ReportPending,
+    )
+    from producers.report import Direction, Outcome, Position, Reason, Report
+    from producers.settings import QueueSettings, SettingsError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokerUnavailable",
+    "Cancel",
+    "ChainBroken",
+    "Close",
+    "Command",
+    "Direction",
+    "EnqueuedCommand",
+    "IdReused",
+    "InvalidCommand",
+    "OrderClient",
+    "OrderError",
+    "OrderNotSent",
+    "OrderRejected",
+    "OrderUnknown",
+    "Outcome",
+    "Position",
+    "Positions",
+    "ProducersError",
+    "QueueSettings",
+    "Reason",
+    "Report",
+    "ReportPending",
+    "SettingsError",
+    "Withdraw",
+]
+
+_MODULES = {
+    "client": {"EnqueuedCommand", "OrderClient"},
+    "commands": {"Cancel", "Close", "Command", "Positions", "Withdraw"},
+    "report": {"Direction", "Outcome", "Position", "Reason", "Report"},
+    "settings": {"QueueSettings", "SettingsError"},
+}
+"""Where each public name is defined; those not listed are errors."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = next((module for module, names in _MODULES.items() if name in names), "errors")
+    return getattr(import_module(f"{__name__}.{module}"), name)

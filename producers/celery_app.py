@@ -1,4 +1,4 @@
-"""A Celery app that listens to its own settings alone."""
+"""A Celery app that uses its own settings and ignores Celery's environment variables."""
 
 import ssl
 from collections.abc import Mapping
@@ -8,25 +8,25 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
 
-from producers.redis.url import TLS, is_redis, is_sentinel, sentinels_of, tls_options
+from producers.redis.url import TLS, is_redis, is_sentinel, parse_sentinel_url, tls_options
 
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
-    """Celery whose broker and result backend are the ones it was given.
+    """A Celery app whose broker and result backend are the ones passed to it.
 
-    Celery itself lets ``CELERY_BROKER_URL``, ``CELERY_RESULT_BACKEND`` and their like in the environment win over
-    everything (``celery/app/utils.py``, ``Settings``); with them in some other program's environment, commands would
-    silently go to some other broker.
+    In Celery itself, ``CELERY_BROKER_URL``, ``CELERY_RESULT_BACKEND`` and similar environment variables take precedence
+    over everything (``celery/app/utils.py``, ``Settings``). A variable meant for another program would silently send
+    commands to another broker.
     """
 
     def __init__(self, name: str, *, broker_url: str, result_backend: str) -> None:
         """URLs as :mod:`producers.redis.url` reads them; ``result_backend`` may be ``disabled://``."""
-        self._own_broker, results = for_celery(broker_url), for_celery(result_backend)
+        self._own_broker, results = to_celery_url(broker_url), to_celery_url(result_backend)
         super().__init__(name, broker=self._own_broker.url, backend=results.url, set_as_current=False)
-        # Looked at before the configuration, in which the environment wins (celery/app/base.py, `_get_backend`).
+        # Celery reads it before the configuration, where the environment wins (celery/app/base.py, `_get_backend`).
         self.backend_cls = results.url
         self.conf.update(
-            # Also for Flower, which makes a client of its own.
+            # Flower reads it too, for a client of its own.
             broker_use_ssl=self._own_broker.tls,
             redis_backend_use_ssl=results.tls,
             result_backend_transport_options=dict(results.options),
@@ -34,20 +34,20 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         """A connection to consume from."""
-        return super().connection_for_read(url or self._own_broker.url, **self._with_server(options))
+        return super().connection_for_read(url or self._own_broker.url, **self._with_options(options))
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
         """A connection to publish to."""
-        return super().connection_for_write(url or self._own_broker.url, **self._with_server(options))
+        return super().connection_for_write(url or self._own_broker.url, **self._with_options(options))
 
-    def _with_server(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _with_options(self, options: dict[str, Any]) -> dict[str, Any]:
         given = options.get("transport_options") or {}
         return {**options, "transport_options": {**self._own_broker.options, **given}}
 
 
 @dataclass(frozen=True, slots=True)
 class CeleryUrl:
-    """A server as Celery wants to be told of it."""
+    """A server's URL and options in Celery's notation."""
 
     url: str
     options: Mapping[str, Any]
@@ -56,36 +56,36 @@ class CeleryUrl:
     """For ``broker_use_ssl`` and ``redis_backend_use_ssl``; None without TLS."""
 
 
-def for_celery(url: str, timeout: float = 5.0) -> CeleryUrl:
-    """How Celery and kombu write a URL of ours.
+def to_celery_url(url: str, timeout: float = 5.0) -> CeleryUrl:
+    """One of our URLs in the notation of Celery and kombu.
 
     Raises:
-        ValueError: as :func:`sentinels_of`.
+        ValueError: as :func:`parse_sentinel_url`.
     """
     tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
     if not is_redis(url):
         return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
     if not is_sentinel(url):
         return CeleryUrl(url, {}, _without_ssl(tls))
-    found = sentinels_of(url)
+    found = parse_sentinel_url(url)
     name, password = found.server.get("username", ""), found.server.get("password", "")
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
-    places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
-    urls = [f"sentinel://{user}{place}/{found.database}" for place in places]
-    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
-    options = {"master_name": found.master, "sentinel_kwargs": asking}
+    addresses = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
+    urls = [f"sentinel://{user}{address}/{found.database}" for address in addresses]
+    sentinel_kwargs = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
+    options = {"master_name": found.master, "sentinel_kwargs": sentinel_kwargs}
     return CeleryUrl(
         ";".join(urls), options, _without_ssl({**tls, "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls else None)
     )
 
 
 def _without_ssl(tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Celery and kombu choose the connection's class themselves."""
+    """Options without ``ssl``: Celery and kombu choose the connection class themselves."""
     return {key: value for key, value in tls.items() if key != "ssl"} if tls else None
 
 
 def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """py-amqp's names; it checks the host's name only where it is told it."""
+    """TLS options by py-amqp's names. It checks the host name only where ``server_hostname`` is given."""
     if tls is None:
         return None
     given = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}

@@ -1,8 +1,7 @@
 """The commands: frozen, validated, and each with one fingerprint.
 
-A command is what a producer asks for. Its arguments are checked by the same code on both sides of the queue
-(:mod:`producers.arguments` says what each may be), so that bad input is refused where it is made and, from clients that
-skip this package, before anything is sent.
+The same code checks the arguments on both sides of the queue (:mod:`producers.arguments` defines their types). Bad
+input is refused where it is made and, from clients that do not use this package, before anything is sent.
 """
 
 import hashlib
@@ -12,45 +11,45 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from producers.arguments import Account, Amount, GivenAmount, TriggerEvent, UnixMilliseconds, Word
-from producers.arguments import plain as plain
+from producers.arguments import Account, Amount, AmountInput, TriggerEvent, UnixMilliseconds, Word
+from producers.arguments import plain_notation as plain_notation
 from producers.errors import InvalidCommand
 from producers.printable import printable
 
-MOST_UNKNOWN, LONGEST_NAME = 5, 64
-"""How many arguments that a command does not have are named in a refusal, and how much of a name."""
+MAX_UNKNOWN_NAMED, MAX_NAME_LENGTH = 5, 64
+"""How many unknown arguments a refusal names, and how many characters of each name."""
 
 
 class Command(BaseModel):
-    """What the four commands share: an account, and a deadline after which nothing is sent."""
+    """Base of the four commands: an account, and a deadline after which nothing is sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     name: ClassVar[str]
     """``close``, ``cancel``, ``withdraw`` or ``positions``."""
     mutating: ClassVar[bool] = True
-    """False for a query, which may be repeated as often as one likes."""
+    """False for a query, which may be repeated freely."""
 
     account: Account
     deadline: UnixMilliseconds | None = None
 
     @classmethod
     def task_name(cls) -> str:
-        """The Celery task of this kind of command, and the queue of the same name."""
+        """The Celery task of this type of command, which is also the name of its queue."""
         return f"orders.{cls.name}"
 
     @property
     def task(self) -> str:
-        """The Celery task, and the queue of the same name."""
+        """The Celery task, which is also the name of the queue."""
         return self.task_name()
 
     @property
     def repeatable(self) -> bool:
-        """Whether executing it twice has the effect of executing it once (the contract's second column)."""
+        """Whether executing it twice has the effect of executing it once."""
         return False
 
     def arguments(self) -> dict[str, Any]:
-        """The normalised keyword arguments: what was not given is left out, decimals are plain strings."""
+        """The normalised keyword arguments: absent ones are left out, decimals are plain strings."""
         return self.model_dump(mode="json", exclude_none=True)
 
     @property
@@ -79,9 +78,9 @@ class Close(Command):
             *,
             account: str,
             pair: str,
-            qty: GivenAmount | None = None,
-            price: GivenAmount | None = None,
-            trigger_price: GivenAmount | None = None,
+            qty: AmountInput | None = None,
+            price: AmountInput | None = None,
+            trigger_price: AmountInput | None = None,
             trigger_event: TriggerEvent | None = None,
             close_on_trigger: bool | None = None,
             recv_window: int | None = None,
@@ -90,7 +89,7 @@ class Close(Command):
 
     @property
     def repeatable(self) -> bool:
-        """True for the whole position at market: the second time there is nothing left to close."""
+        """True for a whole position at market: a second close finds nothing left to close."""
         return self.qty is None and self.price is None and self.trigger_price is None
 
 
@@ -103,12 +102,12 @@ class Cancel(Command):
 
     @property
     def repeatable(self) -> bool:
-        """True: a cancelled order can't be cancelled again."""
+        """True: a cancelled order cannot be cancelled again."""
         return True
 
 
 class Withdraw(Command):
-    """Withdraw an asset to an address. Accepted means submitted: Everstrike pays once it is confirmed by e-mail."""
+    """Withdraw an asset to an address. Accepted means submitted: Everstrike pays after confirmation by e-mail."""
 
     name: ClassVar[str] = "withdraw"
 
@@ -119,12 +118,12 @@ class Withdraw(Command):
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, account: str, asset: str, qty: GivenAmount, address: str, deadline: int | None = None
+            self, *, account: str, asset: str, qty: AmountInput, address: str, deadline: int | None = None
         ) -> None: ...
 
 
 class Positions(Command):
-    """Ask for open positions: one instrument's, or all (Everstrike)."""
+    """Query open positions: of one instrument, or all of them (Everstrike)."""
 
     name: ClassVar[str] = "positions"
     mutating: ClassVar[bool] = False
@@ -143,10 +142,10 @@ COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Cancel, 
 
 
 def canonical_json(value: object) -> bytes:
-    """JSON in one way only: keys sorted, no blanks, UTF-8 unescaped.
+    """JSON in its one canonical form: keys sorted, no spaces, UTF-8 unescaped.
 
-    What JSON can't hold, a number of thousands of digits or lists a thousand deep, gives an empty text: such arguments
-    are refused anyway, and their refusal must not fail on them.
+    A value that JSON cannot hold, such as a number of thousands of digits or lists nested a thousand deep, gives an
+    empty text. Such arguments are refused anyway, and the refusal must not fail on them.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
@@ -158,10 +157,9 @@ def canonical_json(value: object) -> bytes:
 def fingerprint(task: str, arguments: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of ``["<task>",{<arguments>}]`` as canonical JSON.
 
-    For a valid command the arguments are :meth:`Command.arguments`: absent and null ones left out, the account in
-    lower case, amounts as plain decimal strings without trailing zeros, however they came: ``0.10``, ``"0.1"`` and
-    ``"1e-1"`` are one. A command that could not be read is
-    fingerprinted by the arguments as they came.
+    For a valid command the arguments are :meth:`Command.arguments`: absent and null ones are left out, the account is
+    in lower case, amounts are plain decimal strings without trailing zeros: ``0.10``, ``"0.1"`` and ``"1e-1"`` are
+    equal. The fingerprint of an invalid command is made of the arguments as they were received.
 
     >>> fingerprint("orders.cancel", {"account": "main", "order_id": "1"})[:16]
     'e447381c690014ee'
@@ -170,34 +168,34 @@ def fingerprint(task: str, arguments: Mapping[str, Any]) -> str:
 
 
 def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
-    """Make the command of ``task`` from keyword arguments as they came in a message.
+    """Make the command of ``task`` from the keyword arguments of a message.
 
     Raises:
-        InvalidCommand: naming every argument that is missing or out of bounds, and the first that are unknown.
+        InvalidCommand: it names every argument that is missing or invalid, and the first unknown ones.
     """
     model = COMMANDS.get(task)
     if model is None:
-        raise InvalidCommand(task, [f"there is no such command; known are {', '.join(sorted(COMMANDS))}"])
+        raise InvalidCommand(task, [f"unknown command; the commands are {', '.join(sorted(COMMANDS))}"])
     unknown = [name for name in arguments if name not in model.model_fields]
-    untold = frozenset(unknown[MOST_UNKNOWN:])
+    unnamed = frozenset(unknown[MAX_UNKNOWN_NAMED:])
     try:
-        command = model.model_validate({name: value for name, value in arguments.items() if name not in untold})
+        command = model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})
     except ValidationError as error:
         problems = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
-        more = [f"and {len(untold):,} more that are none either"] if untold else []
+        more = [f"and {len(unnamed):,} more unknown arguments"] if unnamed else []
         raise InvalidCommand(task, problems + more) from None
     return command
 
 
 def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
-    """One problem as a person reads it. Values are left out: an unknown argument may well be a secret."""
-    name = printable(".".join(str(part)[:LONGEST_NAME] for part in loc), LONGEST_NAME) or "arguments"
+    """One problem in words. Values are left out: an unknown argument may be a secret."""
+    name = printable(".".join(str(part)[:MAX_NAME_LENGTH] for part in loc), MAX_NAME_LENGTH) or "arguments"
     if kind == "missing":
         return f"{name} is missing"
     if kind == "extra_forbidden":
         return f"{name} is not an argument of this command"
     if kind == "string_unicode":
-        return f"{name} must be text without half characters (in UTF-8)"
+        return f"{name} must be valid Unicode text, without lone surrogates"
     if kind == "string_pattern_mismatch":
-        return f"{name} must be letters, digits, - and _"
+        return f"{name} must consist of letters, digits, - and _"
     return f"{name} {message.replace('Input should be', 'must be').replace('String should', 'must')}"

@@ -1,17 +1,17 @@
-"""Every error a producer can meet, one class for each decision a caller makes.
+"""The errors of this package: one class for each decision that a caller has to make.
 
 ::
 
     ProducersError
-    ├── InvalidCommand        the command can't be built: mend the arguments
-    ├── BrokerUnavailable     it is not known to be enqueued: try again with the same id
+    ├── InvalidCommand        the arguments are invalid: fix them
+    ├── BrokerUnavailable     the command may or may not be enqueued: try again with the same id
     ├── ReportPending         no report in time: wait again, or look later; nothing is lost
-    ├── ChainBroken           what comes before it in its chain or chord was not accepted: it was never sent
+    ├── ChainBroken           never sent, because the command before it in its chain or chord was not accepted
     ├── IdReused              the id belongs to another command: this one was not executed, choose a new id
-    └── OrderError            the command ended, and not in ``accepted``; carries the report
+    └── OrderError            the command ended with another outcome than ``accepted``; carries the report
         ├── OrderRejected     the venue refused it; nothing was executed
-        ├── OrderNotSent      proven not executed, and given up: a new id may try again
-        └── OrderUnknown      it may have been executed: look at the venue, never just send again
+        ├── OrderNotSent      proven not executed, and given up: it may be sent under a new id
+        └── OrderUnknown      it may have been executed: check at the venue before sending anything again
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class ProducersError(Exception):
 
 
 class InvalidCommand(ProducersError, ValueError):
-    """The arguments can't make a command; ``problems`` names each, without values that may be secret.
+    """The arguments are invalid; ``problems`` names each, without values, which may be secret.
 
-    Of :func:`~producers.commands.parse_command`; a model called by its name, ``Close(…)``, raises Pydantic's own
-    ``ValidationError``, a :class:`ValueError` like this one.
+    Raised by :func:`~producers.commands.parse_command`. A model's constructor, ``Close(…)``, raises Pydantic's
+    ``ValidationError``, which is a :class:`ValueError` too.
     """
 
     def __init__(self, command: str, problems: Sequence[str]) -> None:
@@ -47,10 +47,10 @@ class InvalidCommand(ProducersError, ValueError):
 
 
 class BrokerUnavailable(ProducersError, ConnectionError):
-    """The broker is down or does not answer, so nobody knows whether the commands were enqueued.
+    """The broker is down or does not answer, so it is not known whether the commands were enqueued.
 
-    Enqueueing the same commands again with the same ids is safe: an id is executed once. Giving up on them does not
-    take them back: what got through, or was written down as an intent, is still executed. A deadline ends that.
+    Enqueueing the same commands again with the same ids is safe: an id is executed once. Giving up does not revoke
+    them: those that got through, or were recorded as intents, are still executed unless their deadline passes first.
     """
 
     def __init__(self, command_ids: Sequence[str], cause: str, refused: bool = False) -> None:
@@ -58,7 +58,7 @@ class BrokerUnavailable(ProducersError, ConnectionError):
         self.command_ids = tuple(command_ids)
         self.cause = cause
         self.trouble = f"the broker refuses ({cause})" if refused else f"the broker can't be reached ({cause})"
-        """What is the matter with the broker, in words."""
+        """What is wrong with the broker, in words."""
 
     def __str__(self) -> str:
         shown = ", ".join(self.command_ids[:3]) + (", …" if len(self.command_ids) > 3 else "")
@@ -69,7 +69,7 @@ class BrokerUnavailable(ProducersError, ConnectionError):
 
 
 class ReportPending(ProducersError, TimeoutError):
-    """No report within the time given. The command may be queued, running, or the results can't be reached."""
+    """There is no report within the timeout. The command may be queued or running, or the results are unreachable."""
 
     def __init__(self, command_id: str, waited_seconds: float, cause: str = "") -> None:
         super().__init__(command_id, waited_seconds, cause)
@@ -79,7 +79,7 @@ class ReportPending(ProducersError, TimeoutError):
 
     @property
     def unreachable(self) -> bool:
-        """Whether the results could not be read: then nobody knows whether there is a report."""
+        """Whether the results could not be read, so that it is not known whether there is a report."""
         return self.cause.startswith(UNREACHABLE)
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class ReportPending(ProducersError, TimeoutError):
 
 
 class IdReused(ProducersError):
-    """The id belongs to another command with other arguments; this one sent nothing. Choose a new id."""
+    """The id belongs to a command with other arguments; this one was not executed. Choose a new id."""
 
     def __init__(self, command_id: str, report: Mapping[str, Any]) -> None:
         super().__init__(command_id, dict(report))
@@ -106,35 +106,35 @@ class IdReused(ProducersError):
 
 
 class ChainBroken(ProducersError):
-    """The command was never sent, because what comes before it in its Celery chain, or its chord's header, did not end
-    in ``accepted``.
+    """The command was never sent, because the task before it in its Celery chain, or its chord's header, was not
+    ``accepted``.
 
-    Workers store it as the result of what was never sent, with ``report`` as its one argument: the report of the
-    command before it. Where what failed is no command, ``report`` has a ``message`` alone.
+    Workers store this error as the result of the command, with ``report`` as its one argument: the report of the
+    command before it. Where the task that failed was not one of our commands, ``report`` has only a ``message``.
     """
 
     def __init__(self, report: Mapping[str, Any], command_id: str = "") -> None:
         super().__init__(dict(report), *([command_id] if command_id else []))
         self.report = dict(report)
         self.command_id = command_id
-        """Which was never sent; empty in a stored result, whose id says it."""
+        """The command that was never sent; empty in a stored result, whose key has the id."""
 
     def __str__(self) -> str:
         before = self.report
         if before.get("outcome") is None:
-            why = f"what comes before it failed ({before.get('message')})"
+            why = f"the task before it failed ({before.get('message')})"
         else:
             why = (
                 f"{before.get('command')} {before.get('command_id')}, which comes before it, "
                 f"ended in {before.get('outcome')}/{before.get('reason')}"
             )
-        return f"{self.command_id or 'this'} was never sent: {why}"
+        return f"{self.command_id or 'this command'} was never sent: {why}"
 
 
 class OrderError(ProducersError):
-    """A command ended, and not in ``accepted``. Its one argument is the report as a JSON object.
+    """A command ended with another outcome than ``accepted``. The one argument is the report as a JSON object.
 
-    Celery stores the class name and the argument, so any client reads the whole report from a failed task.
+    Celery stores the class name and the argument, so any client can read the whole report of a failed task.
     """
 
     def __init__(self, report: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ class OrderError(ProducersError):
         return f"{self.report.get('outcome')}/{self.report.get('reason')}: {self.report.get('message')}"
 
     def __repr__(self) -> str:
-        """Short, for it is what logs and Flower show; the whole report is in ``args``."""
+        """Short, because logs and Flower show it; the whole report is in ``args``."""
         return f"{type(self).__name__}({str(self)!r}, command_id={self.report.get('command_id')!r})"
 
 
@@ -158,4 +158,4 @@ class OrderNotSent(OrderError):
 
 
 class OrderUnknown(OrderError):
-    """The command may or may not have been executed. Look at the venue before anything else."""
+    """The command may or may not have been executed. Check at the venue before anything else."""

@@ -1,8 +1,9 @@
-"""JSON whose numbers keep every digit: what a binary float can't hold comes as a Decimal, and leaves as it came.
+"""JSON whose numbers keep every digit: a number that a binary float cannot hold is read and written as a Decimal.
 
-``json`` reads ``284578000.00000004`` as a float that is another number, and writes it as that. Here a number with a
-fraction or an exponent is a float only where its shortest form says the same: then it is what was written, and Celery,
-which reckons with the times in its own messages, gets what it expects. Any other is a :class:`~decimal.Decimal`.
+Python's ``json`` reads ``284578000.00000004`` as a float, which is another number, and writes that one. This module
+reads a number with a fraction or an exponent as a float only if the float's shortest form is equal to what was written.
+Celery, which computes with the times in its messages, gets floats as usual. All other numbers become
+:class:`~decimal.Decimal`.
 """
 
 import json
@@ -12,29 +13,29 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-MOST_DIGITS = 4300
-"""Of an integer: as many as Python reads by default, in a time that matters to nobody (``sys.int_info``)."""
+MAX_DIGITS = 4300
+"""Digits of an integer: as many as Python converts by default (``sys.int_info``), which takes negligible time."""
 
 
-class SaidTwice(list[Any]):
-    """The values of a name that one object says more than once, and not with the same value: nobody knows which counts.
+class ConflictingValues(list[Any]):
+    """The different values of a name that occurs more than once in an object: it is not known which one is meant.
 
-    A list, so that it can be written again and told apart, and is refused where an argument takes none.
+    A list, so that it can be written again, can be told apart, and is refused by arguments that take no list.
     """
 
 
 def decoder(hook: Callable[[dict[str, Any]], Any] = lambda value: value) -> json.JSONDecoder:
-    """A decoder that makes of each object what ``hook`` makes of it."""
+    """A decoder that passes each object through ``hook``."""
     return json.JSONDecoder(
         parse_float=_fraction, parse_int=_integer, object_pairs_hook=lambda pairs: hook(_object(pairs))
     )
 
 
 class Encoder(json.JSONEncoder):
-    """Writes a Decimal as a JSON number with the same digits; use it with :func:`dumps`."""
+    """Encodes a Decimal as a JSON number with the same digits; use it with :func:`dumps`."""
 
     def default(self, o: Any) -> Any:
-        """What JSON has no type for."""
+        """Encode a value that JSON has no type for."""
         return f"{_MARK}{o}{_MARK}" if isinstance(o, Decimal) and o.is_finite() else super().default(o)
 
 
@@ -42,7 +43,7 @@ def loads(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError, RecursionError: it is no JSON.
+        ValueError, RecursionError: the text is not JSON.
     """
     return _DECODER.decode(text)
 
@@ -51,46 +52,48 @@ def dumps(value: Any, encoder: type[Encoder] = Encoder, **options: Any) -> str:
     """The JSON text of a value.
 
     Raises:
-        ValueError, TypeError: it can't be written.
+        ValueError, TypeError: the value cannot be encoded.
     """
     text = json.dumps(value, cls=encoder, **options)
     return _MARKED.sub(r"\1", text) if _MARK in text else text
 
 
-def as_written(value: Any) -> Any:
-    """A float that was read here as a Decimal: the digits that were written. Anything else stays."""
+def exact_value(value: Any) -> Any:
+    """A float that this module read, as a Decimal with the digits that were written. Other values are returned as
+    is."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
 def _fraction(text: str) -> float | Decimal:
     try:
         exact = Decimal(text)
-    except InvalidOperation:  # an exponent beyond what Decimal itself can hold
+    except InvalidOperation:  # an exponent that Decimal cannot hold
         return Decimal("Infinity")
     near = float(text)
     return near if Decimal(repr(near)) == exact else exact
 
 
 def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= MOST_DIGITS else Decimal(text)
+    return int(text) if len(text) <= MAX_DIGITS else Decimal(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        said: dict[str, list[Any]] = {}
+        values: dict[str, list[Any]] = {}
         for name, item in pairs:
-            said.setdefault(name, []).append(item)
-        value |= {name: SaidTwice(items) for name, items in said.items() if not _alike(items)}
+            values.setdefault(name, []).append(item)
+        value |= {name: ConflictingValues(items) for name, items in values.items() if not _all_equal(items)}
     return value
 
 
-def _alike(items: list[Any]) -> bool:
+def _all_equal(items: list[Any]) -> bool:
     first, *others = items
     return all(type(each) is type(first) and each == first for each in others)
 
 
-# Python's encoder writes digits for its own numbers alone. No sender can know the mark, which each process makes anew.
+# Python's encoder writes numbers of its own types only, so a Decimal goes through it as a marked string. Each process
+# makes its own mark, which no sender can know.
 _MARK = f"number-{secrets.token_hex(16)}-"
 _MARKED = re.compile(f'"{_MARK}([^"]*){_MARK}"')
 _DECODER = decoder()

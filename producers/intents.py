@@ -1,8 +1,8 @@
-"""Intents: what a client was told is enqueued, written down before it is published.
+"""The outbox: each command is recorded as an intent in the ledger's database before it is published.
 
-A broker can lose a message, or be emptied. The intent stays in the ledger's database until the command has its end
-there; a sweeper in every worker publishes again what has not begun in time, and what has begun and not ended long after
-its worker's lease. Duplicates that this makes are stopped by the ledger.
+A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. Every worker
+republishes commands that have not begun in time, and commands that have begun but not ended long after their lease has
+expired. The ledger stops the duplicates that this causes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,14 +18,14 @@ from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
 
 INTENTS_KEY = "orders:intents"
-"""Sorted set: command id by the time from which its absence counts, UNIX ms."""
+"""Sorted set: command ids, scored by when each was enqueued (UNIX ms)."""
 MESSAGES_KEY = "orders:intent_messages"
 """Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A command that somebody was told is enqueued."""
+    """A command that its sender takes for enqueued."""
 
     command_id: str
     task: str
@@ -34,54 +34,54 @@ class Intent:
     """UNIX ms."""
 
     def to_json(self) -> str:
-        """As it is stored."""
+        """The intent as :data:`MESSAGES_KEY` stores it."""
         return exact_json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
 
 
 def read_intent(command_id: str, stored: str) -> Intent:
-    """An intent as it was stored.
+    """Read a stored intent.
 
     Raises:
-        ValueError, KeyError, TypeError: when it is none.
+        ValueError, KeyError, TypeError: it is not an intent.
     """
     fields = exact_json.loads(stored)
     task, kwargs = fields["task"], fields["kwargs"]
     if not isinstance(kwargs, dict) or not isinstance(task, str) or task not in COMMANDS:
-        raise ValueError("it is no command")
+        raise ValueError("it is not a command")
     enqueued_at = fields["enqueued_at"]
     if not isinstance(enqueued_at, int) or not 0 < enqueued_at < 10**15:
-        raise ValueError("it was enqueued at no time")
+        raise ValueError("enqueued_at is not a time")
     return Intent(command_id, task, kwargs, enqueued_at)
 
 
 class TooFewReplicas(redis.ConnectionError):
-    """The intents are on the server, and on fewer of its replicas than is asked for."""
+    """The server has the intents, but fewer of its replicas than required have them."""
 
 
 def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: int = 0, wait_ms: int = 1000) -> None:
-    """Write all down in one round trip. The first of an id stands: a second one is a repeat, or a reused id.
-
-    With ``replicas`` it ends when that many have them.
+    """Write all intents in one round trip. An intent that an id already has stays: a second one is a repeat, or a
+    reused id. With ``replicas``, wait until that many have them.
 
     Raises:
-        TooFewReplicas: not within ``wait_ms``.
+        TooFewReplicas: fewer have them after ``wait_ms``.
     """
-    # A transaction can't wait. Without one a message may be there and not its entry, which nobody looks for then.
+    # WAIT does not work in a transaction. Without one a message may be written and its entry in the index not; such an
+    # intent is not looked for.
     with ledger.pipeline(transaction=not replicas) as pipe:
         for command in _commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
         if replicas:
             pipe.wait(replicas, wait_ms)
-        answers = pipe.execute()
-    if replicas and answers[-1] < replicas:
-        raise TooFewReplicas(f"{answers[-1]} of {replicas} replicas have it")
+        replies = pipe.execute()
+    if replicas and replies[-1] < replicas:
+        raise TooFewReplicas(f"{replies[-1]} of {replicas} replicas have it")
 
 
 def was_sent(ledger: redis.Redis, command_id: str) -> bool:
-    """Whether a command was begun, or stands enqueued.
+    """Whether the ledger has a command, begun or enqueued.
 
     Raises:
-        redis.RedisError, OSError: the ledger can't be reached.
+        redis.RedisError, OSError: the ledger cannot be reached.
     """
     with ledger.pipeline(transaction=False) as pipe:
         pipe.exists(RECORD_KEY.format(command_id))
@@ -90,13 +90,16 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
 
 
 @contextmanager
-def intended(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
-    """Have them written down by the end of the block in which they are published, at the cost of no round trip: they
-    are on their way to the ledger before the block begins. With ``replicas`` they are there before it begins.
+def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int = 0) -> Iterator[None]:
+    """Record intents while the block publishes their commands; they are written when the block has ended.
+
+    This costs no extra round trip: the intents are sent to the ledger before the block, and the reply is read after it.
+    With ``replicas`` they are written, and replicated, before the block begins.
 
     Raises:
         TooFewReplicas: as :func:`write_intents`; nothing was published.
-        redis.RedisError: the ledger is away. What the block published may be executed, and is not published again.
+        redis.RedisError: the ledger is unreachable. Commands that the block published may be executed, but are not
+            republished when they are lost.
     """
     if replicas:
         write_intents(ledger.client, intents, replicas=replicas)
@@ -107,7 +110,7 @@ def intended(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
 
 
 def _commands(intents: Iterable[Intent]) -> list[tuple[str | int, ...]]:
-    """What writes them down."""
+    """The Redis commands that write intents."""
     commands: list[tuple[str | int, ...]] = []
     for intent in intents:
         commands.append(("HSETNX", MESSAGES_KEY, intent.command_id, intent.to_json()))

@@ -1,6 +1,6 @@
-"""JSON Schemas of the four commands and of the report, generated from the models and shipped in this package.
+"""JSON Schemas of the four commands and of the report, generated from the models and shipped with this package.
 
-``python -m producers.json_schemas`` writes them to ``producers/schemas/``; ``--check`` fails when they are not current.
+``python -m producers.json_schemas`` writes them to ``producers/schemas/``; ``--check`` fails when they are out of date.
 """
 
 import json
@@ -16,7 +16,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Schema by file name: ``orders.close.json`` holds the keyword arguments of the task ``orders.close``."""
+    """Schemas by file name: ``orders.close.json`` holds the keyword arguments of the task ``orders.close``."""
     made = {
         f"{task}.json": {
             "$schema": DRAFT,
@@ -42,13 +42,13 @@ def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the schemas, or with ``--check`` say which are not current. Returns the exit code."""
+    """Write the schemas, or with ``--check`` print which are out of date. Returns the exit code."""
     folder = Path(__file__).parent / "schemas"
     texts = {name: json.dumps(schema, indent=2, sort_keys=True) + "\n" for name, schema in schemas().items()}
     if "--check" in arguments:
         stale = [n for n, text in texts.items() if not (folder / n).is_file() or (folder / n).read_text() != text]
         for name in stale:
-            sys.stderr.write(f"producers/schemas/{name} is not current: run `make schemas`\n")
+            sys.stderr.write(f"producers/schemas/{name} is out of date: run `make schemas`\n")
         return 1 if stale else 0
     folder.mkdir(exist_ok=True)
     for name, text in texts.items():

@@ -1,4 +1,4 @@
-"""Celery's messages read and written by :mod:`producers.exact_json`, so that no amount in one goes through a float."""
+"""Celery's JSON serializer replaced by :mod:`producers.exact_json`, so that no amount in a message becomes a float."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from producers import exact_json
 
 
 def use() -> None:
-    """Let this program's Celery read and write messages so, results and whatever follows a command too."""
+    """Register the serializer for this process: for commands, results, and tasks that follow a command."""
     serialization.register("json", dumps, loads, content_type="application/json", content_encoding="utf-8")
 
 
 def loads(text: str | bytes | bytearray | memoryview) -> Any:
-    """A message's content. Wrapped values of kombu's (``{"__type__": "decimal", "__value__": "1.5"}``) become what they
-    stand for, where they can.
+    """Decode a message. Values that kombu wraps (``{"__type__": "decimal", "__value__": "1.5"}``) are unwrapped where
+    possible.
 
     Raises:
-        ValueError, RecursionError: it is no JSON.
+        ValueError, RecursionError: the text is not JSON.
     """
     if isinstance(text, memoryview):
         text = text.tobytes()
@@ -26,16 +26,16 @@ def loads(text: str | bytes | bytearray | memoryview) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """As kombu writes it, but for a Decimal, which kombu would wrap.
+    """Encode a message as kombu does, except for a Decimal, which kombu would wrap.
 
     Raises:
-        ValueError, TypeError: it can't be written.
+        ValueError, TypeError: the value cannot be encoded.
     """
     return exact_json.dumps(value, _Encoder)
 
 
 class _Encoder(exact_json.Encoder, kombu_json.JSONEncoder):  # type: ignore[misc] # kombu publishes no types
-    """Of Python's types as of kombu's."""
+    """Encodes what kombu encodes, and Decimals as numbers."""
 
 
 def _unwrapped(value: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
-"""What a person can see: the characters that a word may be made of, and text that is safe on one line.
+"""Visible characters: which ones a word may consist of, and how to print any text safely on one line.
 
-A word that differs from another by a character that nobody sees pays out to another address. And an escape sequence, a
-line break or a mark that turns the direction of writing makes a log or a terminal show what nobody wrote.
+An address that differs from another one by an invisible character is another address. And an escape sequence, a line
+break or a mark that changes the direction of writing makes a log or a terminal show what nobody wrote.
 """
 
 import re
@@ -65,23 +65,23 @@ FE6C-FE6F FE75 FEFD-FF00 FFA0 FFBF-FFC1 FFC8-FFC9 FFD0-FFD1 FFD8-FFD9 FFDD-FFDF 
 1FADA-1FADF 1FAE8-1FAEF 1FAF7-1FAFF 1FB93 1FBCB-1FBEF 1FBFA-1FFFF 2A6E0-2A6FF 2B739-2B73F 2B81E-2B81F 2CEA2-2CEAF
 2EBE1-2F7FF 2FA1E-2FFFF 3134B-10FFFF
 """
-"""Code points that can't be seen, in hex, surrogates aside. They are those of Unicode 14.0, which Python 3.11 has, so
-that every Python and every schema says the same:
+"""Invisible code points in hex, without surrogates. They are those of Unicode 14.0, the version of Python 3.11, so that
+every Python version and every schema agree:
 
-* General categories Z* and C*: blanks, control and format characters, private and unassigned ones (UnicodeData.txt);
+* general categories Z* and C*: spaces, control and format characters, private and unassigned ones (UnicodeData.txt);
 * Default_Ignorable_Code_Point (DerivedCoreProperties.txt): fillers, variation selectors, the grapheme joiner and tags,
-  which are letters or marks by their category, and for which a font draws nothing;
-* what is drawn as nothing besides: U+2800 (braille without a dot), U+16FE4 (Khitan filler), U+1D159 (null notehead).
+  which are letters or marks by category, but for which fonts draw nothing;
+* others for which fonts draw nothing: U+2800 (braille without a dot), U+16FE4 (Khitan filler), U+1D159 (null notehead).
 """
 
 _BLANKS = re.compile(r"\s+")
 
 
-def invisible_class() -> str:
-    """The inside of a character class of a regular expression.
+def invisible_character_class() -> str:
+    """The content of a regular expression's character class that matches invisible characters.
 
-    Python's ``re``, ECMA-262 with the flag ``u``, RE2 and PCRE read it alike. Surrogates are left out: half a character
-    can't come in UTF-8, and many programs refuse to read an expression with one.
+    Python's ``re``, ECMA-262 with the flag ``u``, RE2 and PCRE interpret it alike. Surrogates are left out: UTF-8
+    cannot contain them, and many programs refuse an expression with one.
     """
     ends = (span.partition("-") for span in INVISIBLE.split())
     spans = ((int(first, 16), int(last or first, 16)) for first, _, last in ends)
@@ -89,43 +89,43 @@ def invisible_class() -> str:
 
 
 def _literal(code: int) -> str:
-    # Beyond these no escape means the same to all of them.
+    # Above U+00FF no escape means the same in all of these dialects.
     return f"\\x{code:02x}" if code < 0x100 else chr(code)
 
 
 @cache
 def _invisible() -> re.Pattern[str]:
-    return re.compile(f"[\ud800-\udfff{invisible_class()}]")
+    return re.compile(f"[\ud800-\udfff{invisible_character_class()}]")
 
 
-def invisible(text: str) -> str | None:
-    """The first character of a text that nobody sees, as its code point (``U+200B``); None when there is none."""
+def first_invisible(text: str) -> str | None:
+    """The code point of the first invisible character (``U+200B``); None when every character is visible."""
     if text.isascii() and text.isprintable() and " " not in text:
         return None
     found = _invisible().search(text)
     return f"U+{ord(found[0]):04X}" if found else None
 
 
-LONGEST_ID = 255
+MAX_ID_LENGTH = 255
 """Characters of a command id."""
 
 
 def is_command_id(value: object) -> bool:
-    """Whether this can be a command's id: 1 to 255 characters that a person can see, blanks among them."""
-    if not isinstance(value, str) or len(value) > LONGEST_ID:
+    """Whether the value can be a command id: 1 to 255 visible characters; spaces are allowed but not sufficient."""
+    if not isinstance(value, str) or len(value) > MAX_ID_LENGTH:
         return False
     letters = value.replace(" ", "")
-    return letters != "" and invisible(letters) is None
+    return letters != "" and first_invisible(letters) is None
 
 
 def printable(text: object, limit: int | None = None) -> str:
-    r"""A text made fit for one line of a log, a table or a report: white space becomes one blank, and any other
-    character that nobody sees its escape. What is longer than ``limit`` ends in ``…``.
+    r"""A text for one line of a log, a table or a report: each run of white space becomes one space, and other
+    invisible characters are escaped. A text longer than ``limit`` is cut and ends in ``…``.
 
     >>> printable("two\nlines, \x1b[31m and pay\u202eee")
     'two lines, \\x1b[31m and pay\\u202eee'
     """
-    # What is far longer than what is shown of it is not looked at.
+    # Escapes lengthen a text and spaces shorten it; more than this is not examined.
     shown = str(text) if limit is None else str(text)[: 8 * limit]
     if not (shown.isascii() and shown.isprintable() and "  " not in shown and shown == shown.strip()):
         shown = _invisible().sub(_escape, _BLANKS.sub(" ", shown).strip())

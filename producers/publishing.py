@@ -1,7 +1,8 @@
-"""A Celery app that only publishes, and fails soon.
+"""A Celery app that only publishes and fails fast.
 
-Its result backend is there for chords alone, whose parts are counted in it. Celery's own subscribes to each result
-before it publishes, and a server that is down costs 19 s (``celery/backends/redis.py``, ``on_task_call``).
+It needs a result backend only for chords, whose finished parts are counted there. Celery's own backend subscribes to
+each result before publishing, which takes 19 s with a server that is down (``celery/backends/redis.py``,
+``on_task_call``).
 """
 
 # Celery publishes no types.
@@ -18,44 +19,45 @@ from producers.redis.url import is_redis
 from producers.results import forget_never_sent
 
 BROKER_SECONDS = 2.0
-"""How long one step of talking to the broker or the result backend may take: a broker that is down or hangs is told
-within 5 s, connecting and publishing together."""
+"""Timeout of one step with the broker or the result backend. Connecting and publishing together fail within 5 s when
+the broker is down or hangs."""
 
 AMQP_SECONDS = 1.5
-"""The same for RabbitMQ, where a connection that hangs costs three steps: the message, and two of saying goodbye."""
+"""Timeout of one step with RabbitMQ, where a hanging connection takes three steps: the message, and two to close it."""
 
 
-class Unsubscribed:
-    """Over Celery's Redis backends: what is sent is not waited for, and no longer told as never sent."""
+class WithoutSubscription:
+    """A mix-in for Celery's Redis backends: publishing subscribes to nothing, and deletes the mark that the command was
+    never sent."""
 
     _direct: DirectClient | None = None
 
     def on_task_call(self: Any, producer: Any, task_id: str) -> None:  # noqa: ARG002 - Celery's signature
-        """In the place of subscribing to its result, which is done when somebody asks for it."""
+        """Celery's hook before publishing, where its own backend subscribes to the result."""
         self.forget_never_sent(task_id)
 
     def forget_never_sent(self: Any, *task_ids: str) -> None:
-        """Drop the word that these were never sent."""
-        forget_never_sent(self.directly(), [self.get_key_for_task(task_id) for task_id in task_ids])
+        """Delete the mark that these commands were never sent."""
+        forget_never_sent(self.direct_client(), [self.get_key_for_task(task_id) for task_id in task_ids])
 
-    def directly(self: Any) -> DirectClient:
-        """Commands to its server."""
+    def direct_client(self: Any) -> DirectClient:
+        """A client for direct commands to the backend's server."""
         direct: DirectClient | None = self._direct
         if direct is None or direct.client is not self.client:
             direct = self._direct = DirectClient(self.client)
         return direct
 
 
-class PublishersBackend(Unsubscribed, RedisBackend):
-    """Celery's Redis backend."""
+class PublisherBackend(WithoutSubscription, RedisBackend):
+    """Celery's Redis backend for a publisher."""
 
 
-class SentinelPublishersBackend(Unsubscribed, SentinelBackend):
-    """Celery's Redis backend behind Sentinels."""
+class SentinelPublisherBackend(WithoutSubscription, SentinelBackend):
+    """Celery's Sentinel backend for a publisher."""
 
 
 def publisher_app(broker_url: str, result_backend: str = "disabled://") -> Celery:
-    """A Celery app that only publishes, and fails soon. Without a result backend it can't send chords."""
+    """A Celery app that only publishes and fails fast. Without a result backend it cannot send chords."""
     app = OwnSettingsCelery("producers", broker_url=broker_url, result_backend=result_backend)
     app.conf.update(
         task_serializer="json",
@@ -66,7 +68,7 @@ def publisher_app(broker_url: str, result_backend: str = "disabled://") -> Celer
         broker_connection_retry=False,
         broker_connection_max_retries=0,
         broker_transport_options=publisher_options(broker_url),
-        # One for all threads: nobody subscribes.
+        # One backend for all threads: none of them subscribes.
         result_backend_thread_safe=True,
         redis_socket_timeout=BROKER_SECONDS,
         redis_socket_connect_timeout=BROKER_SECONDS,
@@ -77,15 +79,15 @@ def publisher_app(broker_url: str, result_backend: str = "disabled://") -> Celer
     )
     app.loader.override_backends = {
         **app.loader.override_backends,
-        "redis": f"{__name__}:PublishersBackend",
-        "rediss": f"{__name__}:PublishersBackend",
-        "sentinel": f"{__name__}:SentinelPublishersBackend",
+        "redis": f"{__name__}:PublisherBackend",
+        "rediss": f"{__name__}:PublisherBackend",
+        "sentinel": f"{__name__}:SentinelPublisherBackend",
     }
     return app
 
 
 def publisher_options(broker_url: str) -> dict[str, Any]:
-    """The transport's options of an app that fails soon."""
+    """Transport options for an app that fails fast."""
     if is_redis(broker_url):
         return {
             "socket_timeout": BROKER_SECONDS,
@@ -93,6 +95,6 @@ def publisher_options(broker_url: str) -> dict[str, Any]:
             "socket_keepalive": True,
             "max_retries": 0,
         }
-    # A message that RabbitMQ has not confirmed may be lost: publishing waits for its word.
+    # A message that RabbitMQ has not confirmed may be lost, so publishing waits for the confirmation.
     timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), AMQP_SECONDS)
     return {"confirm_publish": True, "max_retries": 0, **timeouts}

@@ -1,7 +1,7 @@
-"""The report: the one record of how a command ended.
+"""The report: the record of how a command ended.
 
-Its fields are the public contract (:mod:`producers.json_schemas` writes them down for other
-languages). Times are UNIX milliseconds, decimals are strings in plain notation.
+Its fields are the public contract; :mod:`producers.json_schemas` generates its JSON Schema. Times are UNIX
+milliseconds, decimals are strings in plain notation.
 """
 
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a command ended as it did: stable words that programs may compare."""
+    """Why a command ended with its outcome: stable words that programs may compare."""
 
     OK = "ok"
     """accepted: the venue said so."""
     REFUSED = "refused"
     """rejected: the venue's final refusal."""
     INVALID = "invalid"
-    """not_sent: the arguments can't make a command."""
+    """not_sent: the arguments are invalid."""
     EXPIRED = "expired"
-    """not_sent: the deadline passed before a request could be signed."""
+    """not_sent: the deadline passed before a request was signed."""
     HALTED = "halted"
     """not_sent: an operator halted sending."""
     DENIED = "denied"
@@ -45,24 +45,24 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
     """not_sent: the retries, or the time for them, were used up; each attempt is proven not executed."""
     LOST_REPLY = "lost_reply"
-    """unknown: a request left and no reply of the venue's own came back."""
+    """unknown: a request was sent, and no response of the venue itself came back."""
     UNLISTED_ANSWER = "unlisted_answer"
-    """unknown: the venue answered something whose meaning is not known."""
+    """unknown: the venue sent a response whose meaning is not known."""
     REFUSED_AFTER_LOST = "refused_after_lost"
-    """unknown: refused, but an earlier attempt of unknown fate may be the very cause of the refusal."""
+    """unknown: refused, but an earlier attempt may have been executed and be the cause of the refusal."""
     CRASHED = "crashed"
-    """unknown: a worker died with a send begun."""
+    """unknown: a worker died after it had begun to send."""
 
 
 class Direction(StrEnum):
-    """Which way a position points."""
+    """The side of a position."""
 
     LONG = "long"
     SHORT = "short"
 
 
 class Position(BaseModel):
-    """One open position, the same shape for every venue. Decimals are strings; null where the venue does not say."""
+    """One open position, in the same form for every venue. Decimals are strings; null where the venue states none."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -85,21 +85,21 @@ Milliseconds = Annotated[int, Field(description="UNIX milliseconds")]
 class Report(BaseModel):
     """How one command ended. Every command ends in exactly one."""
 
-    # A field that a newer worker adds must not make its reports unreadable to an older one.
+    # Reports of newer workers, with fields that do not exist here, must be readable.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     command_id: str
     command: str
     """``close``, ``cancel``, ``withdraw`` or ``positions``."""
     account: str | None = None
-    """The alias as it was sent; null when it was missing or no string."""
+    """The alias as it was sent; null when it was missing or not a string."""
     venue: str | None = None
     """``everstrike`` or ``bitz``; null when the account is not known to the worker."""
     outcome: Outcome
     reason: Annotated[Reason | str, Field(union_mode="left_to_right")]
-    """A :class:`Reason`; a word that is none comes from a newer worker."""
+    """A :class:`Reason`; any other word comes from a newer worker."""
     message: str
-    """One line for a person; no secret in it."""
+    """One line for a person, without secrets."""
     http_status: int | None = None
     venue_code: int | str | None = None
     venue_message: str | None = None
@@ -118,7 +118,7 @@ class Report(BaseModel):
     """True when this is the stored report of an earlier run."""
 
     def to_json(self) -> dict[str, Any]:
-        """The report as the JSON object of the contract, every field present."""
+        """The report as the contract's JSON object, with every field."""
         return self.model_dump(mode="json")
 
     def as_replay(self) -> "Report":
@@ -126,7 +126,7 @@ class Report(BaseModel):
         return self.model_copy(update={"replayed": True})
 
     def raise_for_outcome(self) -> "Report":
-        """Return the report when it is ``accepted``.
+        """Return the report if it is ``accepted``.
 
         Raises:
             OrderRejected, OrderNotSent, OrderUnknown: for the other three outcomes.
@@ -139,27 +139,27 @@ class Report(BaseModel):
 
 
 REPORTED = {"OrderRejected": "rejected", "OrderNotSent": "not_sent", "OrderUnknown": "unknown"}
-"""Names of the exceptions whose argument is the command's own report, and the outcome that each tells."""
+"""Outcome by the name of the exception that carries the command's report."""
 
 
-def report_in(meta: Any) -> Report | None:
+def report_from_result(meta: Any) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
-    ``accepted`` is the result itself; the other outcomes are the one argument of a stored exception. None while there
-    is none, or when the task ended in something that is no report: it was never sent, or Celery ended it; or one that
-    contradicts the state, or the exception, that it is stored as.
+    An ``accepted`` report is the result itself; the others are the one argument of a stored exception. None when there
+    is no report: no result yet, or a command that was never sent, or a task that Celery ended. None, too, when the
+    report contradicts the state or the exception that it is stored with.
     """
     result = meta.get("result") if isinstance(meta, Mapping) else None
-    told = "accepted" if isinstance(meta, Mapping) and meta.get("status") == "SUCCESS" else None
+    expected = "accepted" if isinstance(meta, Mapping) and meta.get("status") == "SUCCESS" else None
     if isinstance(result, Mapping) and "exc_message" in result:
         kind, arguments = result.get("exc_type"), result["exc_message"]
-        told = REPORTED.get(kind) if isinstance(kind, str) and meta.get("status") == "FAILURE" else None
+        expected = REPORTED.get(kind) if isinstance(kind, str) and meta.get("status") == "FAILURE" else None
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None
     try:
         report = Report.model_validate(result) if isinstance(result, Mapping) else None
     except (ValidationError, RecursionError):
         return None
-    return report if report is not None and report.outcome.value == told else None
+    return report if report is not None and report.outcome.value == expected else None
 
 
 _BY_OUTCOME: dict[str, type[OrderError]] = {
@@ -170,6 +170,6 @@ _BY_OUTCOME: dict[str, type[OrderError]] = {
 
 
 def error_for(report: Report) -> OrderError | None:
-    """The error that tells this report's outcome, or None for ``accepted``."""
+    """The error for this report's outcome; None for ``accepted``."""
     error = _BY_OUTCOME.get(report.outcome.value)
     return error(report.to_json()) if error else None

@@ -1,8 +1,8 @@
-"""Settings from outside: environment, a secrets folder, a TOML file. One name means the same in all three.
+"""Settings from environment variables, a secrets folder and a TOML file, with the same names in all three.
 
-Precedence, highest first: environment variables; one file each in the folder named by ``ORDERS_SECRETS_DIR``; the TOML
-file named by ``ORDERS_CONFIG_FILE``, with the same names flat (``ORDERS_REDIS_URL = "…"``) or as tables
-(``[accounts.main]``). Names know no case; ``__`` separates levels.
+Precedence, highest first: environment variables; files, one for each setting, in the folder that ``ORDERS_SECRETS_DIR``
+names; the TOML file that ``ORDERS_CONFIG_FILE`` names, with flat names (``ORDERS_REDIS_URL = "…"``) or tables
+(``[accounts.main]``). The case of names does not matter; ``__`` separates levels.
 """
 
 import json
@@ -19,13 +19,13 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInf
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from producers.redis.url import broker_options_known, is_sentinel, sentinels_of, verified_tls, well_formed
+from producers.redis.url import check_broker_options, check_url, is_sentinel, parse_sentinel_url, with_verified_tls
 
 PREFIX = "ORDERS_"
 
 
 class SettingsError(Exception):
-    """The settings can't be used; each of ``problems`` names one and what is wrong with it, never its value."""
+    """The settings are invalid; each of ``problems`` names a setting and what is wrong with it, never its value."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)
@@ -35,30 +35,30 @@ class SettingsError(Exception):
         return "; ".join(self.problems)
 
 
-class Unquoted(str):
-    """A value that the TOML file has without quotes: a number, a truth, a date. A text must not be one: a key of digits
-    alone would lose its leading zeros, and a number its writing."""
+class UnquotedValue(str):
+    """A value without quotes in the TOML file: a number, a boolean or a date. It must not become a text: an API key
+    that consists of digits would lose its leading zeros."""
 
     __slots__ = ()
 
 
-class TextsAreQuoted(BaseModel):
-    """Base of every group of settings: refuses :class:`Unquoted` where a text is meant."""
+class QuotedTextModel(BaseModel):
+    """Base of every group of settings: refuses an :class:`UnquotedValue` for a text."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _quoted(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, Unquoted) and field is not None and field.annotation in (str, SecretStr):
+        if isinstance(value, UnquotedValue) and field is not None and field.annotation in (str, SecretStr):
             raise ValueError("must be a text: put it in quotes")
         return value
 
 
-def outside(environ: Mapping[str, str]) -> dict[str, str]:
-    """Every setting from outside by its environment-variable name, the three places merged.
+def external_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """All settings by environment-variable name, merged from the three sources.
 
     Raises:
-        SettingsError: when the TOML file or the secrets folder can't be read.
+        SettingsError: the TOML file or the secrets folder cannot be read.
     """
     found: dict[str, str] = {}
     config_file, secrets_dir = environ.get("ORDERS_CONFIG_FILE"), environ.get("ORDERS_SECRETS_DIR")
@@ -85,7 +85,7 @@ def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[st
             yield from _flat(value, names)
         else:
             name = "__".join(names).upper()
-            text = value if isinstance(value, str) else Unquoted(str(value).lower())
+            text = value if isinstance(value, str) else UnquotedValue(str(value).lower())
             if isinstance(value, list):
                 text = json.dumps(value, default=str)
             yield (name if name.startswith(PREFIX) else PREFIX + name), text
@@ -100,24 +100,24 @@ def _from_folder(path: Path) -> dict[str, str]:
 
 
 def _plain(error: Exception) -> str:
-    """What is wrong with a file and where, without a word of what it holds."""
+    """What is wrong with a file and where, without any of its content."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
-    place = re.search(r"at line \d+, column \d+|at end of document", str(error))
-    return f"it is no TOML{', ' + place[0] if place else ''}"
+    position = re.search(r"at line \d+, column \d+|at end of document", str(error))
+    return f"it is not TOML{', ' + position[0] if position else ''}"
 
 
-class _Outside(EnvSettingsSource):
-    """pydantic-settings' environment source, reading all three places."""
+class _ExternalSource(EnvSettingsSource):
+    """pydantic-settings' source of environment variables, extended to all three sources."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in outside(os.environ).items()}
+        return {name.lower(): value for name, value in external_settings(os.environ).items()}
 
 
-class OutsideSettings(TextsAreQuoted, BaseSettings):
-    """Base of all settings: read once from :func:`outside`, frozen."""
+class ExternalSettings(QuotedTextModel, BaseSettings):
+    """Base of all settings: read once from :func:`external_settings`, and immutable."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
@@ -132,25 +132,25 @@ class OutsideSettings(TextsAreQuoted, BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not read
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the caller passes, then what comes from outside."""
-        return init_settings, _Outside(settings_cls)
+        """The caller's arguments take precedence over external settings."""
+        return init_settings, _ExternalSource(settings_cls)
 
     @classmethod
-    def load(cls, **given: Any) -> "OutsideSettings":
+    def load(cls, **given: Any) -> "ExternalSettings":
         """Read the settings.
 
         Raises:
-            SettingsError: naming each setting that is wrong, by its environment-variable name.
+            SettingsError: it names each invalid setting by its environment variable.
         """
         try:
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(*map(_problem, error.errors())) from None
         except pydantic_settings.SettingsError as error:
-            # A group given as one value, ORDERS_ACCOUNTS=…, which would have to be JSON. The text names the field.
+            # A group set as one value, ORDERS_ACCOUNTS=…, which would have to be JSON. The message names the field.
             field = re.search(r'field "(\w+)"', str(error))
             name = PREFIX + (field[1].upper() if field else "GROUP")
-            raise SettingsError(f"{name}: is a group, whose values are given one by one, {name}__NAME") from None
+            raise SettingsError(f"{name}: is a group; set its values one by one, as {name}__NAME") from None
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -161,29 +161,29 @@ def _problem(error: ErrorDetails) -> str:
     return f"{name}: {problem}"
 
 
-class QueueSettings(OutsideSettings):
-    """Where commands are queued and reports are kept: all that a producer needs."""
+class QueueSettings(ExternalSettings):
+    """Where commands are queued and reports are stored: everything that a producer needs."""
 
     DATABASES: ClassVar[dict[str, int]] = {"broker_url": 0, "result_backend": 1, "ledger_url": 2}
 
     redis_url: str = "redis://127.0.0.1:6379"
-    """One server for broker, results and ledger: databases 0, 1 and 2 of it."""
+    """One server for broker, results and ledger, in databases 0, 1 and 2."""
     broker_url: str = Field(default="")
     result_backend: str = Field(default="")
     ledger_url: str = Field(default="")
     intents: bool = True
-    """Whether producers write each command into the ledger's database before they publish it, so that even an emptied
-    broker loses nothing. False for producers that can't reach the ledger."""
+    """Whether producers record each command in the ledger's database before they publish it, so that nothing is lost
+    even when the broker is emptied. False for producers that cannot reach the ledger."""
     intent_replicas: int = Field(default=0, ge=0, le=100)
-    """How many replicas of the ledger's server must have an intent before a command counts as enqueued."""
+    """How many replicas of the ledger's server must have an intent before its command counts as enqueued."""
 
     traces: bool = False
-    """Whether a command's way is traced with OpenTelemetry, from here to the venue. Needs the extra ``otel``."""
+    """Whether commands are traced with OpenTelemetry, from here to the venue. Needs OpenTelemetry (extra ``otel``)."""
 
     @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
     @classmethod
     def _well_formed(cls, url: str) -> str:
-        well_formed(url)
+        check_url(url)
         return url
 
     @field_validator("redis_url")
@@ -191,32 +191,32 @@ class QueueSettings(OutsideSettings):
     def _one_server(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss", "sentinel", "sentinels") or not parts.netloc.rpartition("@")[2]:
-            # Sockets and other brokers are written differently for broker, results and ledger.
+            # Unix sockets and other brokers need different URLs for broker, results and ledger.
             raise ValueError(
-                "must be redis://, rediss://, sentinel:// or sentinels:// with a host; anything else is given by "
+                "must be redis://, rediss://, sentinel:// or sentinels:// with a host; for anything else set "
                 "ORDERS_BROKER_URL, ORDERS_RESULT_BACKEND and ORDERS_LEDGER_URL"
             )
         return url
 
     @field_validator("redis_url", "broker_url", "result_backend", "ledger_url")
     @classmethod
-    def _safe_and_whole(cls, url: str) -> str:
-        """TLS is verified, and Sentinels are written as ``producers.redis.url`` reads them."""
+    def _verified_tls(cls, url: str) -> str:
+        """Certificates are verified, and a Sentinel URL is one that ``producers.redis.url`` can parse."""
         if is_sentinel(url):
-            sentinels_of(url)
-        return verified_tls(url)
+            parse_sentinel_url(url)
+        return with_verified_tls(url)
 
     @field_validator("redis_url", "broker_url")
     @classmethod
-    def _known_to_the_broker(cls, url: str) -> str:
-        broker_options_known(url)
+    def _broker_options(cls, url: str) -> str:
+        check_broker_options(url)
         return url
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002 - pydantic's
-        """Fill in what was not given, from ``redis_url``."""
+        """Derive the URLs that are not set from ``redis_url``."""
         for name, database in self.DATABASES.items():
             url = getattr(self, name) or database_url(self.redis_url, database)
-            # Frozen for everyone else; this is still construction.
+            # The model is frozen, but this is still its construction.
             object.__setattr__(self, name, url)
 
 

@@ -1,11 +1,11 @@
-"""The producer's end of a trace: a span for each command that is enqueued, and its context in the message's headers.
+"""The producer's side of a trace: a span for each enqueued command, and its context in the message's headers.
 
-Off unless ``ORDERS_TRACES`` says so. Where spans go is the business of the service that enqueues: its own tracer
-provider is used, and without one nothing is recorded and no header is set.
+Off unless ``ORDERS_TRACES`` is set. The spans go to the tracer provider of the service that enqueues; without one
+nothing is recorded and no header is set.
 
-Why not ``opentelemetry-instrumentation-celery``: of a command sent by name, as every command is, it never ends the span
-and leaves it the current one (0.66b2, ``_trace_after_publish``); at the worker it writes an error's whole text, which
-here is the report, into the span. And it knows of no attempts.
+``opentelemetry-instrumentation-celery`` does not fit: it never ends the span of a task sent by name, as every command
+is, and leaves that span the current one (0.66b2, ``_trace_after_publish``). In the worker it writes the whole text of
+an error, which is the report here, into the span. And it has no spans for attempts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,29 +16,29 @@ from producers.commands import Command
 from producers.settings import SettingsError
 
 NAME = "orders"
-"""Of the tracers, here and in the worker."""
+"""Name of the tracers, here and in the worker."""
 
 
-def check_installed(*modules: str) -> None:
-    """Whether traces can be made at all, with the API and these modules.
+def require_opentelemetry(*modules: str) -> None:
+    """Check that OpenTelemetry's API and these modules are installed.
 
     Raises:
-        SettingsError: the extra is missing.
+        SettingsError: they are not.
     """
     try:
         missing = [name for name in ("opentelemetry.trace", *modules) if find_spec(name) is None]
-    except ModuleNotFoundError:  # of what they are in
+    except ModuleNotFoundError:  # raised for a missing parent package
         missing = ["opentelemetry"]
     if missing:
         raise SettingsError(
-            "ORDERS_TRACES: OpenTelemetry is not installed here; install the extra [otel] (pip install '.[otel]' in a "
-            "checkout of order-execution-worker), or unset it"
+            "ORDERS_TRACES: OpenTelemetry is not installed here. Install opentelemetry-sdk, or the extra [otel] (pip "
+            "install ./producers '.[otel]' in a checkout of order-execution-worker), or unset it"
         )
 
 
 @contextmanager
-def enqueueing(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iterator[Sequence[Mapping[str, str]]]:
-    """A span for each command id and command while they are enqueued; gives the headers that carry their contexts."""
+def enqueue_spans(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iterator[Sequence[Mapping[str, str]]]:
+    """Hold a span open for each command while the block enqueues them; yields the headers that carry their contexts."""
     if not traced:
         yield [{} for _ in commands]
         return
@@ -47,7 +47,7 @@ def enqueueing(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iter
     tracer = trace.get_tracer(NAME)
     spans = [
         tracer.start_span(
-            f"enqueue {command.task}", kind=trace.SpanKind.PRODUCER, attributes=_told(command_id, command)
+            f"enqueue {command.task}", kind=trace.SpanKind.PRODUCER, attributes=_attributes(command_id, command)
         )
         for command_id, command in commands
     ]
@@ -58,7 +58,7 @@ def enqueueing(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iter
         yield carriers
     except Exception as error:
         for span in spans:
-            # Its kind alone: the text may quote the broker's URL.
+            # Only the class: the text may quote the broker's URL.
             span.set_status(trace.StatusCode.ERROR, type(error).__name__)
         raise
     finally:
@@ -66,8 +66,8 @@ def enqueueing(commands: Sequence[tuple[str, Command]], *, traced: bool) -> Iter
             span.end()
 
 
-def _told(command_id: str, command: Command) -> dict[str, str]:
-    """What a span says of a command: no amount, no address, no order."""
+def _attributes(command_id: str, command: Command) -> dict[str, str]:
+    """A span's attributes: no amount, address or order id."""
     return {
         "messaging.system": "celery",
         "messaging.operation.type": "send",

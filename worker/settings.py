@@ -17,14 +17,14 @@ from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
-from producers.settings import OutsideSettings, QueueSettings, SettingsError, TextsAreQuoted
+from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
 
 
-class _SettingsGroup(TextsAreQuoted):
+class _SettingsGroup(QuotedTextModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -271,4 +271,4 @@ def load() -> WorkerSettings:
     return cast("WorkerSettings", WorkerSettings.load())
 
 
-__all__ = ["OutsideSettings", "SettingsError", "WorkerSettings", "load"]
+__all__ = ["ExternalSettings", "SettingsError", "WorkerSettings", "load"]

@@ -1,37 +1,36 @@
 """The `orders` program: send commands, see how they ended, run and check the system.
 
-Exit codes: 0 accepted, 1 failed (a server unreachable, declined, doctor's findings), 2 bad usage, 3 rejected, 4 not
-sent, 5 unknown, 6 no report (yet), 130 interrupted.
+:mod:`producers.cli.exit_codes` has the exit codes.
 """
 
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from producers import __version__
 from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
-from producers.cli.output import emit, failure, output_taken
+from producers.cli.output import emit, exit_if_stdout_fails, failure
 from producers.cli.plugins import add_commands
-from producers.cli.send import SendOptions, built, send
+from producers.cli.send import SendOptions, parse_or_exit, send
 from producers.cli.send import show as show_command
 
 _ABOUT = """
-Close, cancel, withdraw and ask for positions at crypto exchanges, through queues; each command at most once.
+Close, cancel, withdraw and query positions at crypto exchanges, through queues; each command at most once.
 
 A command is enqueued under an id, a worker executes it, and it ends in one report. Its outcome is
 **accepted** (the venue took it), **rejected** (the venue refused it), **not_sent** (proven not executed)
-or **unknown** (it may have been executed: look at the venue).
+or **unknown** (it may have been executed: check at the venue).
 """
 
 _EPILOG = """
 Exit codes of --wait and show: 0 accepted, 3 rejected, 4 not_sent (also a link of a Celery chain that was never sent),
-5 unknown, 6 no report yet. Of all commands: 1 failed (a server that can't be reached), 2 bad usage, 130 interrupted.
+5 unknown, 6 no report yet. Of all commands: 1 failed (a server can't be reached), 2 bad usage, 130 interrupted.
 
-Settings: ORDERS_REDIS_URL (redis://127.0.0.1:6379) is the server; workers also need ORDERS_ACCOUNTS__ALIAS__VENUE,
+Settings: ORDERS_REDIS_URL (redis://127.0.0.1:6379) names the server; workers also need ORDERS_ACCOUNTS__ALIAS__VENUE,
 ORDERS_ACCOUNTS__ALIAS__API_KEY and ORDERS_ACCOUNTS__ALIAS__SECRET_KEY for each account. Try `orders demo` first.
 """
 
@@ -51,20 +50,16 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _orders(
     ctx: typer.Context,
-    asked: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on standard output; also after the command's name.")
+        bool, typer.Option("--json", help="Print one JSON document; may also follow the command's name.")
     ] = False,
 ) -> None:
-    if asked:
-        try:
-            known = version("order-execution-worker")
-        except PackageNotFoundError:
-            known = "from a source tree"
+    if version:
         if as_json:
-            emit({"version": known})
+            emit({"version": __version__})
         else:
-            print(f"orders {known}")
+            print(f"orders {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")
@@ -78,23 +73,26 @@ def close(
     account: values.AccountOption,
     pair: values.PairOption,
     qty: Annotated[
-        str | None, typer.Option(metavar="DECIMAL", help="How much to close; the whole position unless given.")
+        str | None, typer.Option(metavar="DECIMAL", help="How much to close; default: the whole position.")
     ] = None,
-    price: Annotated[str | None, typer.Option(metavar="DECIMAL", help="Limit price; at market unless given.")] = None,
+    price: Annotated[str | None, typer.Option(metavar="DECIMAL", help="Limit price; default: at market.")] = None,
     trigger_price: Annotated[
-        str | None, typer.Option(metavar="DECIMAL", help="Close when this price is reached; at once unless given.")
+        str | None, typer.Option(metavar="DECIMAL", help="Close when this price is reached; default: at once.")
     ] = None,
     trigger_event: Annotated[
         str | None,
         typer.Option(metavar="EVENT", help="Which price triggers: MARK_PRICE (default), INDEX_PRICE or LAST_PRICE."),
     ] = None,
     close_on_trigger: Annotated[
-        bool, typer.Option("--close-on-trigger", help="Everstrike's close_on_trigger, left out unless given.")
+        bool,
+        typer.Option("--close-on-trigger", help="Send Everstrike's close_on_trigger as true; default: leave it out."),
     ] = False,
-    no_close_on_trigger: Annotated[bool, typer.Option("--no-close-on-trigger", help="The same as false.")] = False,
+    no_close_on_trigger: Annotated[
+        bool, typer.Option("--no-close-on-trigger", help="Send close_on_trigger as false.")
+    ] = False,
     recv_window: Annotated[
         int | None,
-        typer.Option(metavar="MS", help="How old the request may be at the venue, at most 15000 milliseconds."),
+        typer.Option(metavar="MS", help="Maximum age of the request at the venue, at most 15000 milliseconds."),
     ] = None,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
@@ -117,8 +115,8 @@ def close(
         "recv_window": recv_window,
         "deadline": values.given_deadline(deadline),
     }
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.close", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.close", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -136,8 +134,8 @@ def cancel(
     Example: `orders cancel -a main --order-id 7d2f… --wait`
     """
     arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.cancel", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.cancel", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -145,23 +143,25 @@ def withdraw(
     account: values.AccountOption,
     asset: Annotated[str, typer.Option(metavar="ASSET", help="What to withdraw, such as ETH.")],
     qty: Annotated[str, typer.Option(metavar="DECIMAL", help="How much.")],
-    address: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to: nobody can take it back.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
+    address: Annotated[str, typer.Option(metavar="ADDRESS", help="Destination; a withdrawal cannot be taken back.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal.")
+    ] = False,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
 ) -> None:
-    """Withdraw an asset to an address (Everstrike). Accepted means submitted: it is paid once confirmed by e-mail.
+    """Withdraw an asset to an address (Everstrike). Accepted means submitted: it is paid after confirmation by e-mail.
 
-    It asks first, unless --yes is given; where there is no terminal to ask at, it needs --yes.
+    Asks for confirmation unless --yes is given. Without a terminal --yes is required.
 
     Example: `orders withdraw -a main --asset ETH --qty 0.25 --address 0x52… --wait`
     """
     arguments: dict[str, Any] = {"account": account, "asset": asset, "qty": qty, "address": address}
     arguments["deadline"] = values.given_deadline(deadline)
-    command = built("orders.withdraw", arguments, as_json=as_json)
+    command = parse_or_exit("orders.withdraw", arguments, as_json=as_json)
     question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
     values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
     raise send(command, SendOptions(command_id, wait, timeout, as_json))
@@ -170,9 +170,9 @@ def withdraw(
 @app.command(rich_help_panel=_COMMANDS)
 def positions(
     account: values.AccountOption,
-    pair: Annotated[str | None, typer.Option(metavar="PAIR", help="One Everstrike market; all unless given.")] = None,
+    pair: Annotated[str | None, typer.Option(metavar="PAIR", help="One Everstrike market; default: all.")] = None,
     contract_id: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Bit-Z contract id, which Bit-Z accounts need.")
+        int | None, typer.Option(metavar="NUMBER", help="Bit-Z contract id, required for Bit-Z accounts.")
     ] = None,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
@@ -180,14 +180,14 @@ def positions(
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
 ) -> None:
-    """Ask for open positions (Everstrike, Bit-Z).
+    """Query open positions (Everstrike, Bit-Z).
 
     Example: `orders positions -a main --wait --json`
     """
     arguments = {"account": account, "pair": pair, "contract_id": contract_id}
     arguments["deadline"] = values.given_deadline(deadline)
-    how = SendOptions(command_id, wait, timeout, as_json)
-    raise send(built("orders.positions", arguments, as_json=as_json), how)
+    options = SendOptions(command_id, wait, timeout, as_json)
+    raise send(parse_or_exit("orders.positions", arguments, as_json=as_json), options)
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -197,11 +197,11 @@ def show(
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
 ) -> None:
-    """Show how a command ended; the exit code tells its outcome, 6 when there is no report (yet).
+    """Show how a command ended; the exit code is that of its outcome, or 6 when there is no report (yet).
 
-    A link of a Celery chain that was never sent is told as that, with exit code 4.
+    A link of a Celery chain that was never sent is reported as such, with exit code 4.
 
-    Looks for its result, and then in the ledger, which also knows what is being sent and what was settled later.
+    It reads the result backend and then the ledger, which also has commands being executed and those settled later.
     """
     raise show_command(command_id, SendOptions(command_id, wait, timeout, as_json))
 
@@ -210,34 +210,32 @@ add_commands(app)
 
 
 def _is_text(argument: str) -> bool:
-    """Whether it came as UTF-8; Python hides the bytes that did not in lone surrogates."""
+    """Whether an argument is UTF-8; Python represents other bytes as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
-def _reopened() -> None:
-    """Give every stream that came closed (``2>&-``) the null device: printing to none means standard output, and a
-    server's connection would get its number."""
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed (``2>&-``). Otherwise ``print`` to a missing stream
+    goes to standard output, and a connection to a server gets its file descriptor."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """The console script: `orders`, with the arguments of the process unless given others."""
-    _reopened()
+    """The console script `orders`. Without ``argv`` it takes the arguments of the process."""
+    _open_closed_streams()
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     for stream in (sys.stdout, sys.stderr):
-        # A sign that the terminal's encoding lacks is no reason to end with a traceback.
+        # A character that the terminal's encoding lacks must not end in a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    strange = next((place for place, text in enumerate(args, 1) if not _is_text(text)), None)
-    if strange is not None:
-        # No server takes it, and none of the libraries on the way there says so in words for a person.
-        failure(
-            f"argument {strange} is not UTF-8", ExitCode.USAGE, where="orders", kind="Usage", as_json="--json" in args
-        )
+    undecodable = next((number for number, text in enumerate(args, 1) if not _is_text(text)), None)
+    if undecodable is not None:
+        # No server accepts it, and the errors of the libraries on the way are not meant for a person.
+        failure(f"argument {undecodable} is not UTF-8", "Usage", where="orders", as_json="--json" in args)
         raise SystemExit(ExitCode.USAGE)
-    with output_taken("orders", "What was asked for may have been done all the same"):
+    with exit_if_stdout_fails("orders", "The command may have been carried out all the same"):
         _run(_json_last(args))
 
 
@@ -257,8 +255,8 @@ def _run(args: list[str]) -> NoReturn:
 
 
 def _json_last(args: list[str]) -> list[str]:
-    """The same with a --json that stands before the command's name right after it: each command has its own."""
-    name = next((place for place, text in enumerate(args) if not text.startswith("-")), 0)
+    """Move a --json that precedes the command's name behind it, because each command has an option of its own."""
+    name = next((index for index, text in enumerate(args) if not text.startswith("-")), 0)
     if "--json" not in args[:name]:
         return args
     return [*(text for text in args[:name] if text != "--json"), args[name], "--json", *args[name + 1 :]]

@@ -1,20 +1,20 @@
-"""The exit codes of the `orders` program, and which error or outcome ends with which."""
+"""The exit codes of the `orders` program: which outcome and which error ends with which code."""
 
 from enum import IntEnum
 
 import pydantic_settings
 
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ReportPending
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError, ReportPending
 from producers.report import Outcome
 from producers.settings import SettingsError
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `orders`: the public contract, with 1 and 130 beside it."""
+    """Exit codes of `orders`; 0 to 6 are part of the public contract."""
 
     ACCEPTED = 0
     FAILED = 1
-    """A server can't be reached, a person declined, the doctor found a fault, or a bug."""
+    """A server cannot be reached, a person declined, the doctor found a fault, or a bug."""
     USAGE = 2
     """Bad usage: arguments, settings, an id that belongs to another command, a part that is not installed."""
     REJECTED = 3
@@ -31,22 +31,28 @@ OUTCOMES = {
     Outcome.UNKNOWN: (
         ExitCode.UNKNOWN,
         "bold magenta",
-        "It may or may not have been executed. Look at the venue before anything else; it is never sent again.",
+        "It may or may not have been executed. Check at the venue before anything else; it is never sent again.",
     ),
 }
+"""Exit code, style and explanation of each outcome."""
 
-
-_ERRORS: dict[type[Exception], ExitCode] = {
-    InvalidCommand: ExitCode.USAGE,
-    SettingsError: ExitCode.USAGE,
-    # Raised by pydantic-settings itself, for a value that should be JSON; it names the field, never the value.
-    pydantic_settings.SettingsError: ExitCode.USAGE,
-    IdReused: ExitCode.USAGE,
-    ChainBroken: ExitCode.NOT_SENT,
-    BrokerUnavailable: ExitCode.FAILED,
-    ReportPending: ExitCode.NO_REPORT,
+ERRORS = {
+    **dict.fromkeys(("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "Declined"), ExitCode.FAILED),
+    **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
+    **dict.fromkeys(("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoAccounts"), ExitCode.USAGE),
+    **dict.fromkeys(("NoRedis", "AddressUnavailable"), ExitCode.USAGE),
+    **dict.fromkeys(("ReportPending", "StillOpen"), ExitCode.NO_REPORT),
+    "ChainBroken": ExitCode.NOT_SENT,
+    "Interrupted": ExitCode.INTERRUPTED,
 }
-"""Which error ends the program with which code; see :func:`error_code`."""
+"""Exit code by the type of an error, as ``--json`` prints it: the name of its class, or of a situation."""
+
+EXPECTED = (
+    *(InvalidCommand, IdReused, ChainBroken, BrokerUnavailable, ReportPending, SettingsError),
+    # Raised by pydantic-settings itself for a value that should be JSON; it names the field and never the value.
+    pydantic_settings.SettingsError,
+)
+"""Errors of this package that end a command with a message instead of a traceback."""
 
 
 def outcome_code(outcome: Outcome) -> ExitCode:
@@ -54,9 +60,13 @@ def outcome_code(outcome: Outcome) -> ExitCode:
     return OUTCOMES[outcome][0]
 
 
+def error_type(error: Exception) -> str:
+    """The type that ``--json`` prints for an :data:`EXPECTED` error."""
+    return type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
+
+
 def error_code(error: Exception) -> ExitCode:
-    """The exit code of an expected error. A report that is not there yet is one thing, a place in which nobody can look
-    for it another."""
+    """The exit code of an :data:`EXPECTED` error. That there is no report yet differs from not being able to look."""
     if isinstance(error, ReportPending) and error.unreachable:
         return ExitCode.FAILED
-    return next(code for kind, code in _ERRORS.items() if isinstance(error, kind))
+    return ERRORS[error_type(error)]

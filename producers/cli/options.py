@@ -1,4 +1,4 @@
-"""Values as a person types them, and the options that several commands share."""
+"""Parsing of typed values, confirmation, and the options that several commands share."""
 
 import re
 import sys
@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import failure, when
 from producers.printable import printable
 
 _DURATION = re.compile(r"\+?(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
-_LONGEST = 32
-"""Characters of a deadline; what is longer is none, and may be more than Python reads as a number."""
+_MAX_DEADLINE_LENGTH = 32
+"""Characters of a deadline. A longer text is not one, and may have more digits than Python converts."""
 
-_LATEST = 10**13
-"""UNIX milliseconds, in 2286: whoever writes more digits means microseconds."""
+_LATEST_MS = 10**13
+"""UNIX milliseconds, in the year 2286: more digits must be microseconds."""
 
 _SENDING = "Sending"
 
@@ -29,17 +28,18 @@ def now_ms() -> int:
 
 
 def deadline_ms(text: str) -> int:
-    """A deadline as UNIX milliseconds, from those or from a duration from now on: ``30s``, ``1.5m``, ``500ms``, ``1h``.
+    """A deadline in UNIX milliseconds, from UNIX milliseconds or a duration from now: ``30s``, ``1.5m``, ``500ms``,
+    ``1h``.
 
     Raises:
-        typer.BadParameter: when it is neither.
+        typer.BadParameter: the text is neither.
     """
-    short = len(text) <= _LONGEST
+    short = len(text) <= _MAX_DEADLINE_LENGTH
     if short and text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     duration = _DURATION.fullmatch(text.strip()) if short else None
     if duration is None:
-        shown = text if short else f"{text[:_LONGEST]}…"
+        shown = text if short else f"{text[:_MAX_DEADLINE_LENGTH]}…"
         raise typer.BadParameter(
             f"{shown!r} is neither UNIX milliseconds nor a duration such as 30s, 5m, 500ms",
             param_hint="--deadline",
@@ -48,59 +48,60 @@ def deadline_ms(text: str) -> int:
 
 
 def given_deadline(text: str | None) -> int | None:
-    """See :func:`deadline_ms`; one that is over is a slip, of a forgotten unit or of seconds for milliseconds.
+    """Like :func:`deadline_ms`, for a deadline in the future. One in the past is a mistake, such as a missing unit or
+    seconds in place of milliseconds.
 
     Raises:
-        typer.BadParameter: nothing would be sent, or no clock reaches it.
+        typer.BadParameter: the deadline has passed, or is implausibly late.
     """
     if text is None:
         return None
     now = now_ms()
     deadline = deadline_ms(text)
-    if now < deadline < _LATEST:
+    if now < deadline < _LATEST_MS:
         return deadline
-    wrong = f"{text} has passed ({when(deadline)}): nothing would be sent"
-    if deadline >= _LATEST:
-        wrong = f"{text} is after the year 2286"
+    problem = f"{text} has passed ({when(deadline)}): nothing would be sent"
+    if deadline >= _LATEST_MS:
+        problem = f"{text} is after the year 2286"
     raise typer.BadParameter(
-        f"{wrong}. A number is UNIX milliseconds, as in {now + 30_000}; a duration from now has a unit, as in 30s",
+        f"{problem}. A number is UNIX milliseconds, as in {now + 30_000}; a duration from now has a unit, as in 30s",
         param_hint="--deadline",
     )
 
 
 def one_of(yes: bool, no: bool, option: str) -> bool | None:
-    """What a flag and its opposite say; None when neither was given.
+    """The value of a flag and its opposite; None when neither is given.
 
     Raises:
-        typer.BadParameter: both were.
+        typer.BadParameter: both are given.
     """
     if yes and no:
-        raise typer.BadParameter(f"{option} and its opposite were given", param_hint=option)
+        raise typer.BadParameter(f"{option} and its opposite exclude each other", param_hint=option)
     return yes if yes or no else None
 
 
 def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bool) -> None:
-    """Ask the person at the terminal, unless ``yes`` was said; the exit where they decline, or can't be asked.
+    """Ask for confirmation at the terminal unless ``yes``; exit when it is declined, or when there is no terminal.
 
-    ``otherwise`` says what is so then. Standard output stays out of it, which Typer's own ``confirm`` doesn't manage.
+    ``otherwise`` describes the state after that. Unlike Typer's ``confirm``, it does not use standard output.
     """
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"{otherwise}: there is no terminal at which to ask. Give --yes to do it without being asked"
-        raise failure(message, ExitCode.USAGE, where=where, kind="NotConfirmed", as_json=as_json)
+        message = f"{otherwise}: without a terminal to ask for confirmation, --yes is required"
+        raise failure(message, "NotConfirmed", where=where, as_json=as_json)
     print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline().strip().lower()
     except KeyboardInterrupt:
         message = f"interrupted: {otherwise}"
-        raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+        raise failure(message, "Interrupted", where=where, as_json=as_json) from None
     if answer not in ("y", "yes"):
-        raise failure(otherwise, ExitCode.FAILED, where=where, kind="Declined", as_json=as_json)
+        raise failure(otherwise, "Declined", where=where, as_json=as_json)
 
 
 AccountOption = Annotated[
-    str, typer.Option("--account", "-a", metavar="ALIAS", help="Account to act for: an alias that the workers know.")
+    str, typer.Option("--account", "-a", metavar="ALIAS", help="Alias of the account, as configured for the workers.")
 ]
 PairOption = Annotated[str, typer.Option("--pair", metavar="PAIR", help="Everstrike market, such as USD_BTC_PERP.")]
 DeadlineOption = Annotated[
@@ -108,7 +109,7 @@ DeadlineOption = Annotated[
     typer.Option(
         "--deadline",
         metavar="WHEN",
-        help="After this nothing is sent: UNIX milliseconds, or a duration from now such as 30s, 5m, 500ms.",
+        help="Nothing is sent after this: UNIX milliseconds, or a duration from now such as 30s, 5m, 500ms.",
         rich_help_panel=_SENDING,
     ),
 ]
@@ -117,23 +118,21 @@ IdOption = Annotated[
     typer.Option(
         "--id",
         metavar="ID",
-        help="Command id, 1 to 255 characters; a new one unless given. One id is never executed twice, so a send that "
-        "failed is repeated with the same id and the same arguments.",
+        help="Command id, 1 to 255 characters; default: a new one. An id is never executed twice, so repeat a failed "
+        "send with the same id and the same arguments.",
         rich_help_panel=_SENDING,
     ),
 ]
 WaitOption = Annotated[
     bool,
     typer.Option(
-        "--wait", "-w", help="Wait for the report; the exit code tells the outcome.", rich_help_panel=_SENDING
+        "--wait", "-w", help="Wait for the report; the exit code is that of its outcome.", rich_help_panel=_SENDING
     ),
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(
-        "--timeout", metavar="SECONDS", min=0, help="How long --wait waits for the report.", rich_help_panel=_SENDING
-    ),
+    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long --wait waits.", rich_help_panel=_SENDING),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON document on standard output, for errors too.", rich_help_panel=_SENDING)
+    bool, typer.Option("--json", help="Print one JSON document, for errors too.", rich_help_panel=_SENDING)
 ]

@@ -1,7 +1,7 @@
-"""What the `orders` program prints, and the exit codes it ends with.
+"""Output of the `orders` program: JSON documents, records and tables, hints, and errors as messages with exit codes.
 
-Standard output holds the answer alone: with ``--json`` one JSON document, also for errors. Hints, progress and errors
-for people go to standard error.
+Standard output has the result only; with ``--json`` it is one JSON document, also for errors. Hints, progress and
+errors for people go to standard error.
 """
 
 import errno
@@ -18,20 +18,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from producers.cli.exit_codes import _ERRORS, ExitCode, error_code
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError
+from producers.cli.exit_codes import ERRORS, EXPECTED, ExitCode, error_code, error_type
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand
 from producers.printable import printable
 
 UNLIMITED = 100_000
-"""Columns, where nobody says how many there are."""
-LEAST_WIDTH = 24
-"""Columns below which a folded one is no fun to read."""
+"""Columns where the width is not known."""
+MIN_WIDTH = 24
+"""Columns that a folded column needs to be readable."""
 _GAP = 2
 _NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
 
 
 def emit(document: Mapping[str, Any]) -> None:
-    """Write the one JSON document; indented for a person who looks at it."""
+    """Write the JSON document; indented at a terminal."""
     print(json.dumps(document, indent=2 if sys.stdout.isatty() else None))
 
 
@@ -41,9 +41,9 @@ def note(message: str) -> None:
 
 
 @contextmanager
-def output_taken(where: str, otherwise: str) -> Iterator[None]:
-    """Say on standard error when standard output takes nothing, for a full disk or a reader that is gone, and what is
-    so ``otherwise``; exit 1."""
+def exit_if_stdout_fails(where: str, otherwise: str) -> Iterator[None]:
+    """Exit with code 1 and a message on standard error when standard output cannot be written: a full disk, or a reader
+    that has gone. ``otherwise`` describes what has happened all the same."""
     try:
         try:
             yield
@@ -52,34 +52,36 @@ def output_taken(where: str, otherwise: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
-        # What is left in its buffer would be tried again at the end.
+        # Python would try to write the rest of the buffer again when it ends.
         with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no path of ours
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         note(f"{where}: standard output can't be written ({error.strerror}). {otherwise}")
         raise SystemExit(ExitCode.FAILED) from None
 
 
-def failure(message: str, code: ExitCode, *, where: str, kind: str, as_json: bool, **more: Any) -> typer.Exit:
-    """Tell what happened and return what is to be raised.
+def failure(
+    message: str, error_type: str, *, where: str, as_json: bool, code: ExitCode | None = None, **more: Any
+) -> typer.Exit:
+    """Print an error and return the exit to raise, with the code that :data:`ERRORS` has for its type.
 
     ``where`` is the command as it was typed (``orders close``); ``more`` are further fields of the JSON error.
     """
     if as_json:
-        emit({"error": {"type": kind, "message": message, **more}})
+        emit({"error": {"type": error_type, "message": message, **more}})
     else:
         note(f"{where}: {message}")
-    return typer.Exit(code)
+    return typer.Exit(ERRORS[error_type] if code is None else code)
 
 
 @contextmanager
-def explained(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
-    """Turn every expected error inside the block into its message and exit code.
+def exit_on_error(where: str, *, as_json: bool, command_id: str | None = None, again: str = "") -> Iterator[None]:
+    """Turn every expected error in the block into a message and an exit code.
 
-    ``again`` says how to repeat a command that may not have been enqueued.
+    ``again`` says how to repeat a command of which it is not known whether it was enqueued.
     """
     try:
         yield
-    except tuple(_ERRORS) as error:
+    except EXPECTED as error:
         more: dict[str, Any] = {} if command_id is None else {"command_id": command_id}
         if isinstance(error, InvalidCommand):
             more["problems"] = list(error.problems)
@@ -89,18 +91,18 @@ def explained(where: str, *, as_json: bool, command_id: str | None = None, again
         if isinstance(error, BrokerUnavailable) and again:
             known = ", ".join(error.command_ids)
             message = f"{error.trouble}; not known to be enqueued: {known}. {again}"
-        kind = type(error).__name__ if isinstance(error, ProducersError) else "SettingsError"
-        raise failure(message, error_code(error), where=where, kind=kind, as_json=as_json, **more) from None
+        code = error_code(error)
+        raise failure(message, error_type(error), where=where, as_json=as_json, code=code, **more) from None
 
 
 def _as_typed(error: InvalidCommand) -> str:
-    """The problems of a command with each argument named as its option: ``order_id`` is ``--order-id``."""
-    words = (problem.partition(" ") for problem in error.problems)
-    return "; ".join(f"--{name.replace('_', '-')} {rest}" for name, _, rest in words)
+    """The problems with each argument named as its option: ``order_id`` becomes ``--order-id``."""
+    split = (problem.partition(" ") for problem in error.problems)
+    return "; ".join(f"--{name.replace('_', '-')} {rest}" for name, _, rest in split)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that doesn't fold lines where neither a terminal nor ``COLUMNS`` sets a width."""
+    """A console that folds lines only if a terminal or ``COLUMNS`` sets a width."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not (made.is_terminal or os.environ.get("COLUMNS")):
         made.width = UNLIMITED
@@ -112,33 +114,33 @@ def _cell(value: object) -> Text:
 
 
 def longest_word(texts: Iterable[Text]) -> int:
-    """How wide the longest word of them is, which is never broken: it may be an id that somebody copies."""
+    """The width of the longest word. Words are never broken, because an id may be copied from the screen."""
     return max((len(word) for text in texts for word in text.plain.split()), default=0)
 
 
 def folded(head: Text, value: Text, indent: int, width: int) -> Text:
-    """A line, or several, that begin with ``head``: ``value`` is broken between words, and stands ``indent`` columns
-    from the left. A word that is wider than that stays whole."""
-    room = max(1, width - indent)
-    lines = textwrap.wrap(value.plain, room, break_long_words=False, break_on_hyphens=False) or [""]
+    """A text that starts with ``head`` and continues with ``value``, indented by ``indent`` columns and folded between
+    words. A word that is wider than the rest of the line stays whole."""
+    available = max(1, width - indent)
+    lines = textwrap.wrap(value.plain, available, break_long_words=False, break_on_hyphens=False) or [""]
     body = Text(("\n" + " " * indent).join(lines), value.style)
     return Text.assemble(head, " " * (indent - head.cell_len), body)
 
 
 def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
-    """Names and values, one below the other."""
-    told = [(name, _cell(value)) for name, value in rows]
-    indent = max(len(name) for name, _ in told) + _GAP
-    for name, value in told:
+    """Print names and values, one pair a line."""
+    cells = [(name, _cell(value)) for name, value in rows]
+    indent = max(len(name) for name, _ in cells) + _GAP
+    for name, value in cells:
         out.print(folded(Text(name, "dim"), value, indent, out.width), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table whose last column folds between words; where it doesn't fit, each row as a record of its own."""
+    """Print a table whose last column is folded between words; if it is too wide, print each row as a record."""
     out, cells = console(), [[_cell(value) for value in row] for row in rows]
     widths = [max(len(name), *(row[n].cell_len for row in cells)) for n, name in enumerate(columns)]
     indent = sum(widths[:-1]) + _GAP * (len(columns) - 1)
-    last = max(longest_word(row[-1] for row in cells), min(widths[-1], LEAST_WIDTH))
+    last = max(longest_word(row[-1] for row in cells), min(widths[-1], MIN_WIDTH))
     if indent + last > out.width:
         for number, row in enumerate(cells):
             if number:
@@ -153,7 +155,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def when(milliseconds: int | None) -> str:
-    """UNIX milliseconds as UTC for people, or nothing."""
+    """UNIX milliseconds as a UTC time for people; empty for None."""
     if milliseconds is None:
         return ""
     try:

@@ -1,8 +1,7 @@
-"""Commands of `orders` that live on the worker's side, loaded when they are used and not before.
+"""Commands of `orders` that the worker's distribution provides, imported when they are used.
 
-The base install has neither an HTTP client nor a web server. These commands are found through the entry points of the
-group ``orders.commands``, each a :class:`typer.Typer` with one command; where their dependencies are missing they say
-what to install.
+They are entry points of the group ``orders.commands``, each a :class:`typer.Typer` with one command. Where the worker
+or its dependencies are missing they say what to install.
 """
 
 from collections.abc import Callable
@@ -11,43 +10,42 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import failure
 
 GROUP = "orders.commands"
 
-RUNNING, WATCHING = "Running it", "Watching over it"
+RUNNING, OPERATING = "Running", "Operating"
 
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
-    "doctor": ("Check settings, servers, clocks, queues and workers, and say what to do.", "worker", RUNNING, "worker"),
+    "doctor": ("Check settings, servers, clocks, queues and workers.", "worker", RUNNING, "doctor"),
     "simulator": ("Run a simulator of both venues on this machine.", "demo", RUNNING, "worker"),
-    "demo": ("See all of it work on this machine, against the simulator.", "demo", RUNNING, "worker"),
-    "unknown": ("List the commands of which nobody knows whether they were executed.", "worker", WATCHING, "unknowns"),
-    "reconcile": ("Look for unknown commands at the venue, and settle what it shows.", "worker", WATCHING, "unknowns"),
-    "resolve": ("Settle an unknown command by your own word; who and why are kept.", "worker", WATCHING, "unknowns"),
+    "demo": ("Run everything on this machine against the simulator.", "demo", RUNNING, "worker"),
+    "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
+    "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
+    "resolve": ("Record the outcome of an unknown command manually.", "worker", OPERATING, "unknowns"),
     "halt": (
         "Halt withdrawals, an account, a command, or (--all) everything.",
         "worker",
-        WATCHING,
+        OPERATING,
         "halts",
     ),
-    "resume": ("Let workers send again.", "worker", WATCHING, "halts"),
-    "journal": ("Show every move of the ledger, of one command or of all.", "worker", WATCHING, "halts"),
-    "dead": ("List the messages that could not be read; they are kept.", "worker", WATCHING, "halts"),
+    "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
+    "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
+    "dead": ("List dead letters: messages that could not be read.", "worker", OPERATING, "halts"),
 }
-"""Name: one line of help, the extra that installs what the command needs, its group of the help, and its module of the
-worker's in a source tree."""
+"""By name: one line of help, the extra with the command's dependencies, its section in the help, and its module in
+``worker.cli``."""
 
-# Every argument goes to the command itself, --help included, so that listing the commands imports none of them.
-_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+# All arguments are passed to the command itself, also --help, so that listing the commands imports none of them.
+_PASS_ALL_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for errors too.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, for errors too.")]
 
 
 def command_app() -> typer.Typer:
-    """An app for one command, as an entry point names it."""
+    """An app with one command, as an entry point provides it."""
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -58,47 +56,45 @@ def command_app() -> typer.Typer:
 
 
 def how_to_install(extra: str) -> str:
-    """What brings the dependencies of an extra; the project is on no package index."""
-    return f"It comes with the extra [{extra}]: pip install '.[{extra}]' in a checkout of order-execution-worker"
+    """How to install the worker with an extra; neither distribution is on a package index."""
+    return f"Install the extra [{extra}]: pip install ./producers '.[{extra}]' in a checkout of order-execution-worker"
 
 
-def load(group: str, name: str, elsewhere: str) -> Any:
-    """What an entry point names; ``elsewhere`` is where it is in a source tree, which has no metadata.
+def load(group: str, name: str, default: str) -> Any:
+    """Load an entry point; ``default`` is its value for a source tree, which has no metadata.
 
     Raises:
         ModuleNotFoundError: a dependency is not installed.
     """
     found = entry_points(group=group, name=name)
-    entry = next(iter(found), None) or EntryPoint(name, elsewhere, group)
+    entry = next(iter(found), None) or EntryPoint(name, default, group)
     return entry.load()
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Register every command of the group, importing none."""
+    """Register every command without importing any of them."""
     for name, (summary, extra, panel, module) in COMMANDS.items():
         app.command(
             name,
             help=summary,
             add_help_option=False,
-            context_settings=_PASS_ON,
+            context_settings=_PASS_ALL_ARGUMENTS,
             rich_help_panel=panel,
-        )(_passing_on(name, extra, f"worker.cli.{module}:{name}"))
+        )(_forward(name, extra, f"worker.cli.{module}:{name}"))
 
 
-def _passing_on(name: str, extra: str, elsewhere: str) -> Callable[[typer.Context], None]:
+def _forward(name: str, extra: str, default: str) -> Callable[[typer.Context], None]:
     def run(ctx: typer.Context) -> None:
         where, as_json = ctx.command_path, "--json" in ctx.args
         try:
-            command = typer.main.get_command(load(GROUP, name, elsewhere))
-            # Not as a program of its own, so that its errors are told like those of any other command.
-            with command.make_context(where, list(ctx.args)) as own:
-                command.invoke(own)
+            command = typer.main.get_command(load(GROUP, name, default))
+            # Not run as a program of its own, so that its errors are reported like those of the other commands.
+            with command.make_context(where, list(ctx.args)) as context:
+                command.invoke(context)
         except ModuleNotFoundError as missing:
             message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
-            raise failure(message, ExitCode.USAGE, where=where, kind="NotInstalled", as_json=as_json) from None
+            raise failure(message, "NotInstalled", where=where, as_json=as_json) from None
         except KeyboardInterrupt:
-            raise failure(
-                "interrupted", ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json
-            ) from None
+            raise failure("interrupted", "Interrupted", where=where, as_json=as_json) from None
 
     return run

@@ -1,4 +1,4 @@
-"""A report as `orders` shows it: a record for people, or its JSON document; the exit code tells its outcome."""
+"""Prints a report as a record for people or as a JSON document, and gives the exit code of its outcome."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from producers.cli.output import console, emit, print_record, print_table, when
 from producers.report import Outcome, Position, Report
 
 
-def finish(report: Report, *, as_json: bool) -> typer.Exit:
-    """Show the report and return the exit that tells its outcome."""
+def exit_with_report(report: Report, *, as_json: bool) -> typer.Exit:
+    """Print the report and return the exit with its outcome's code."""
     if as_json:
         emit(report.to_json())
     else:
@@ -21,10 +21,10 @@ def finish(report: Report, *, as_json: bool) -> typer.Exit:
 
 
 def show_report(report: Report) -> None:
-    """The report as a table for people; what isn't there is left out."""
+    """Print the report for people, without its empty fields."""
     _, style, meaning = OUTCOMES[report.outcome]
     if report.command == "withdraw" and report.outcome is Outcome.ACCEPTED:
-        meaning = "Submitted. The venue pays once the account's owner has confirmed it by e-mail."
+        meaning = "Submitted. The venue pays after the account's owner has confirmed it by e-mail."
     out = console()
     rows = [(name, value) for name, value in _rows(report, meaning) if value not in (None, "")]
     print_record(out, [("outcome", Text(f"{report.outcome.value} / {report.reason}", style)), *rows])
@@ -32,7 +32,7 @@ def show_report(report: Report) -> None:
         out.print()
         print_table(_POSITION_COLUMNS, map(_position, report.positions))
     elif report.positions is not None:
-        out.print("no open position")
+        out.print("no open positions")
 
 
 def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
@@ -40,9 +40,9 @@ def _rows(report: Report, meaning: str) -> Iterator[tuple[str, object]]:
     yield "meaning", meaning
     yield "command", f"{report.command}, id {report.command_id}{' (stored report)' if report.replayed else ''}"
     yield "account", " at ".join(filter(None, (report.account, report.venue)))
-    said = [f"HTTP {report.http_status}" if report.http_status is not None else ""]
-    said += [str(part) for part in (report.venue_code, report.venue_message) if part is not None]
-    yield "venue said", " · ".join(filter(None, said))
+    response = [f"HTTP {report.http_status}" if report.http_status is not None else ""]
+    response += [str(part) for part in (report.venue_code, report.venue_message) if part is not None]
+    yield "venue said", " · ".join(filter(None, response))
     if report.positions is None and report.result not in (None, {}, []):
         yield "result", json.dumps(report.result, ensure_ascii=False)
     yield "attempts", report.attempts

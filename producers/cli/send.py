@@ -1,4 +1,4 @@
-"""Sending one command from the command line, and reading how it ended."""
+"""Sends one command from the command line, and shows how it ended."""
 
 import sys
 import uuid
@@ -11,8 +11,8 @@ import typer
 
 from producers.cli.exit_codes import ExitCode
 from producers.cli.ledger import LedgerAnswer, look_up
-from producers.cli.output import emit, explained, failure, note, output_taken
-from producers.cli.report import finish
+from producers.cli.output import emit, exit_if_stdout_fails, exit_on_error, failure, note
+from producers.cli.report import exit_with_report
 from producers.cli.settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ChainBroken, ReportPending
@@ -20,7 +20,7 @@ from producers.printable import is_command_id
 from producers.report import Outcome, Report
 
 if TYPE_CHECKING:
-    from producers.client import OrderClient, Sent
+    from producers.client import EnqueuedCommand, OrderClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,73 +34,73 @@ class SendOptions:
     as_json: bool = False
 
 
-def built(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
-    """The command, or the exit that names every bad argument."""
+def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
+    """The command; exit with a message that names every invalid argument."""
     given = {name: value for name, value in arguments.items() if value is not None}
-    with explained(_typed(task), as_json=as_json):
+    with exit_on_error(_typed(task), as_json=as_json):
         return parse_command(task, given)
 
 
-def send(command: Command, how: SendOptions) -> typer.Exit:
-    """Enqueue, wait if told to, show what came of it; returns the exit to raise."""
+def send(command: Command, options: SendOptions) -> typer.Exit:
+    """Enqueue a command, wait if the options say so, and print the result; returns the exit to raise."""
     where = _typed(command.task)
-    # Made here, so that whatever happens from now on can name it.
-    command_id = _checked(how.command_id, "--id") if how.command_id is not None else str(uuid.uuid4())
-    again = _again(command, command_id)
+    # Made here, so that every message about a failure can name it.
+    command_id = _checked(options.command_id, "--id") if options.command_id is not None else str(uuid.uuid4())
+    again = _how_to_repeat(command, command_id)
     enqueued = False
     try:
-        with explained(where, as_json=how.as_json, command_id=command_id, again=again), connected() as client:
+        with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again), connected() as client:
             sent = client.enqueue(command, command_id)
             enqueued = True
-            report = _awaited(client, sent, how) if how.wait else None
-            with output_taken(where, f"The command is enqueued; how it ended: orders show {command_id}"):
-                return _announce(sent, how) if report is None else finish(report, as_json=how.as_json)
+            report = _awaited(client, sent, options) if options.wait else None
+            with exit_if_stdout_fails(where, f"The command is enqueued; to see how it ended: orders show {command_id}"):
+                return _announce(sent, options) if report is None else exit_with_report(report, as_json=options.as_json)
     except KeyboardInterrupt:
-        after = f"The command is not cancelled; how it ends: orders show {command_id}"
+        after = f"The command is not cancelled; to see how it ends: orders show {command_id}"
         before = f"It may or may not be queued: orders show {command_id}. {again}"
-        raise _interrupted(where, command_id, after if enqueued else before, as_json=how.as_json) from None
+        raise _interrupted(where, command_id, after if enqueued else before, as_json=options.as_json) from None
 
 
-def _again(command: Command, command_id: str) -> str:
-    """How to repeat a send that may have failed; another deadline would make it another command."""
+def _how_to_repeat(command: Command, command_id: str) -> str:
+    """How to repeat a send that may have failed. With another deadline it would be another command."""
     deadline = "" if command.deadline is None else f" --deadline {command.deadline}"
     return f"To repeat it: the same command with --id {command_id}{deadline}, which can't be executed twice"
 
 
-def show(command_id: str, how: SendOptions) -> typer.Exit:
-    """Show how a command ended, from the result backend or else from the ledger; returns the exit to raise."""
+def show(command_id: str, options: SendOptions) -> typer.Exit:
+    """Print how a command ended, from the result backend or else the ledger; returns the exit to raise."""
     _checked(command_id, "ID")
     try:
-        with explained("orders show", as_json=how.as_json, command_id=command_id), connected() as client:
+        with exit_on_error("orders show", as_json=options.as_json, command_id=command_id), connected() as client:
             report, pending, broken = None, None, None
             try:
-                report, pending = _stored(client, command_id, how)
+                report, pending = _stored(client, command_id, options)
             except ChainBroken as error:
                 broken = error
             if report is not None and report.outcome is not Outcome.UNKNOWN:
-                return finish(report, as_json=how.as_json)
-            # The result is gone, or says unknown, which evidence may have settled in the ledger since.
+                return exit_with_report(report, as_json=options.as_json)
+            # The result has expired, or is unknown, which the ledger may have settled since.
             answer = look_up(command_id)
             if report is not None and answer.unreachable:
-                note(f"orders show: whether it was settled since is not known: {answer.problem}")
+                note(f"orders show: can't tell whether it has been settled since: {answer.problem}")
             report = answer.report or report
             if report is not None:
-                return finish(report, as_json=how.as_json)
+                return exit_with_report(report, as_json=options.as_json)
             if broken is not None and not answer.record:
                 raise broken
-            return _no_report(command_id, answer, pending, as_json=how.as_json)
+            return _no_report(command_id, answer, pending, as_json=options.as_json)
     except KeyboardInterrupt:
-        raise _interrupted("orders show", command_id, "The command is not touched", as_json=how.as_json) from None
+        raise _interrupted("orders show", command_id, "The command is not affected", as_json=options.as_json) from None
 
 
 @contextmanager
 def connected() -> "Iterator[OrderClient]":
-    """A client of the queues that the settings name.
+    """An :class:`OrderClient` with the settings of the environment.
 
     Raises:
-        SettingsError: naming the setting that can't be used.
+        SettingsError: it names the invalid setting.
     """
-    from producers.client import OrderClient  # here: Celery takes longer to import than a bad flag to refuse
+    from producers.client import OrderClient  # here, so that a usage error need not wait for the import of Celery
 
     with OrderClient(queue_settings()) as client:
         yield client
@@ -112,49 +112,48 @@ def _checked(command_id: str, hint: str) -> str:
     return command_id
 
 
-def _announce(sent: "Sent", how: SendOptions) -> typer.Exit:
+def _announce(sent: "EnqueuedCommand", options: SendOptions) -> typer.Exit:
     command = sent.command
-    if how.as_json:
-        told = {"command_id": sent.command_id, "command": command.name, "task": command.task}
-        emit({**told, "arguments": command.arguments(), "fingerprint": command.fingerprint})
+    if options.as_json:
+        document = {"command_id": sent.command_id, "command": command.name, "task": command.task}
+        emit({**document, "arguments": command.arguments(), "fingerprint": command.fingerprint})
     else:
-        # The id alone on standard output, for ID=$(orders close …).
+        # Only the id on standard output, for ID=$(orders close …).
         print(sent.command_id, flush=True)
-        note(f"enqueued on {command.task}; how it ended: orders show {sent.command_id}")
+        note(f"enqueued on {command.task}; to see how it ended: orders show {sent.command_id}")
     return typer.Exit(ExitCode.ACCEPTED)
 
 
-def _awaited(client: "OrderClient", command: "Sent | str", how: SendOptions) -> Report:
+def _awaited(client: "OrderClient", command: "EnqueuedCommand | str", options: SendOptions) -> Report:
     if not sys.stderr.isatty():
-        return client.wait(command, how.timeout)
+        return client.wait(command, options.timeout)
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(f"waiting for the report, {how.timeout:g} s at most (Ctrl-C leaves the command alone)")
-        return client.wait(command, how.timeout)
+        progress.add_task(f"waiting for the report, {options.timeout:g} s at most (Ctrl-C does not affect the command)")
+        return client.wait(command, options.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, how: SendOptions) -> tuple[Report | None, ReportPending | None]:
-    """The report in the result backend, and why there is none where that is known."""
+def _stored(client: "OrderClient", command_id: str, options: SendOptions) -> tuple[Report | None, ReportPending | None]:
+    """The report in the result backend, or None with the reason where it is known."""
     try:
-        return (_awaited(client, command_id, how) if how.wait else client.report(command_id)), None
+        return (_awaited(client, command_id, options) if options.wait else client.report(command_id)), None
     except ReportPending as pending:
         return None, pending
 
 
 def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | None, *, as_json: bool) -> typer.Exit:
-    said = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
-    message = f"{said}, and {answer.in_words()}"
+    problem = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
+    message = f"{problem}, and {answer.in_words()}"
     record = dict(answer.record) if answer.record else None
-    # A record without a report is the ledger's word that there is none; else each place must have been read.
-    blind = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
+    # A record without a report proves that there is none. Without a record, both places must have been read.
+    unreachable = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
     return failure(
         message,
-        ExitCode.FAILED if blind else ExitCode.NO_REPORT,
+        "Unreachable" if unreachable else "ReportPending",
         where="orders show",
-        kind="Unreachable" if blind else "ReportPending",
         as_json=as_json,
         command_id=command_id,
         ledger=record,
@@ -163,11 +162,9 @@ def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | N
 
 def _interrupted(where: str, command_id: str, hint: str, *, as_json: bool) -> typer.Exit:
     message = f"interrupted. {hint}"
-    return failure(
-        message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json, command_id=command_id
-    )
+    return failure(message, "Interrupted", where=where, as_json=as_json, command_id=command_id)
 
 
 def _typed(task: str) -> str:
-    """The command as it was typed: ``orders.close`` is ``orders close``."""
+    """The command as typed: ``orders.close`` is ``orders close``."""
     return task.replace(".", " ")

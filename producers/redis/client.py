@@ -1,4 +1,4 @@
-"""Clients for a server by its URL, and their errors in words."""
+"""Clients for a server by its URL."""
 
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -8,18 +8,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from producers.redis.url import is_sentinel, sentinels_of
+from producers.redis.url import is_sentinel, parse_sentinel_url
 
-MOST_CONNECTIONS = 10_000
-"""Of one client: as many as it has threads, two for one that waits. redis-py's own limit is 100, and whoever comes then
-is told that the server can't be reached."""
+MAX_CONNECTIONS = 10_000
+"""Connections of one client: one for each thread, two for a thread that waits. redis-py's default is 100; a call beyond
+that limit fails as if the server were unreachable."""
 
 
 def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redis.Redis:
-    """A client that gives up a step after ``timeout`` seconds, and a call after ``tries`` connections.
+    """A client whose every step (connect, read, write) times out after ``timeout`` seconds, and whose calls make at
+    most ``tries`` attempts.
 
     Raises:
-        ValueError: no client can be made of the URL.
+        ValueError: the URL is invalid.
     """
     given = {
         "socket_timeout": timeout,
@@ -27,7 +28,7 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), tries - 1),
         "protocol": 2,
-        "max_connections": MOST_CONNECTIONS,
+        "max_connections": MAX_CONNECTIONS,
         **options,
     }
     if not is_sentinel(url):
@@ -35,24 +36,34 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
             del given["socket_keepalive"]
         made = redis.Redis.from_url(url, **given)
         try:
-            # What stands after the "?" is looked at when a connection is made, and not before.
+            # redis-py checks the options after the "?" only when it makes a connection.
             made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
         except TypeError:
-            raise ValueError("has an option after its ? that no connection knows") from None
+            raise ValueError("has an unknown option after its ?") from None
         return made
-    found = sentinels_of(url)
-    asking = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
-    guide: Any = Sentinel(found.hosts, sentinel_kwargs={**asking, **found.sentinel}, **given, **found.server)  # type: ignore[no-untyped-call] # redis-py's gap
-    client: redis.Redis = guide.master_for(found.master, db=found.database)
+    found = parse_sentinel_url(url)
+    sentinel_options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    sentinels: Any = Sentinel(
+        found.hosts, sentinel_kwargs={**sentinel_options, **found.sentinel}, **given, **found.server
+    )  # type: ignore[no-untyped-call] # redis-py's gap
+    client: redis.Redis = sentinels.master_for(found.master, db=found.database)
     return client
 
 
 STEP_SECONDS = 2.0
-"""How long one step of talking to a server may take."""
+"""Timeout of one step with a server in programs for a person."""
 
 
 def open_client(url: str, **options: Any) -> redis.Redis:
-    """A client that gives up soon and tries once. ValueError when redis-py can't read the URL."""
+    """A client for programs that a person waits for: short timeouts, one attempt.
+
+    Raises:
+        ValueError: redis-py cannot parse the URL.
+    """
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":  # kombu's name for it
         query = {"db": dict(parse_qsl(parts.query)).get("virtual_host", "0")}
@@ -60,11 +71,11 @@ def open_client(url: str, **options: Any) -> redis.Redis:
     return connect(url, timeout=STEP_SECONDS, **{"decode_responses": True, **options})
 
 
-def in_words(error: BaseException) -> str:
-    """A server's error without the URL and its password."""
-    if isinstance(error, redis.TimeoutError | TimeoutError):
-        return f"no answer within {STEP_SECONDS:g} s: hung, overloaded, or a firewall"
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
-        return "user or password refused"
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.rstrip(".")[:120]
+def is_usable_url(url: str) -> bool:
+    """Whether redis-py can use this URL."""
+    try:
+        connect(url, timeout=1.0).close()
+    except ValueError:
+        return False
+    # An unquoted "#" in a password ends the authority early; the rest may still look like a URL.
+    return not urlsplit(url).fragment

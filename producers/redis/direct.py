@@ -1,8 +1,8 @@
-"""Commands to a server without what redis-py's client does around each of them.
+"""Commands to a server without the overhead of redis-py's client.
 
-Counting for telemetry, a pool that looks at each connection before it lends it, callbacks for the answer: of the time
-that a short command takes in Python, this is more than half (``docs/benchmarks.md``). The connections are redis-py's
-own, and so are errors, time limits and the way to a new master.
+Telemetry, a pool that checks each connection before lending it, and response callbacks take more than half of the
+Python time of a short command (``docs/benchmarks.md``). Connections, errors, timeouts and the discovery of a new master
+are redis-py's.
 """
 
 import os
@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 
 
 class DirectClient:
-    """Commands over a client's connections; safe to share among threads."""
+    """Sends commands over a client's connections; safe to share among threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
@@ -24,16 +24,16 @@ class DirectClient:
         self._process = os.getpid()
 
     def call(self, *command: Any) -> Any:
-        """The server's answer as it comes, decoded as the client is told to. A command that meets a dead connection is
-        made again, by the client: for commands that may be repeated.
+        """The server's reply, decoded as the client is configured, without callbacks. After a connection error the
+        client sends the command again, so it must be one that may be repeated.
 
         Raises:
             redis.RedisError: what the client would raise.
         """
-        connection = self._ready()
+        connection = self._acquire()
         try:
             connection.send_packed_command(connection.pack_command(*command))
-            answer = connection.read_response()
+            reply = connection.read_response()
         except redis.ResponseError:
             self._idle.append(connection)
             raise
@@ -43,50 +43,51 @@ class DirectClient:
                 return self.client.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
             raise
         self._idle.append(connection)
-        return answer
+        return reply
 
     def script(self, source: str, sha: str, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:
-        """A Lua script's answer, by its hash; a server that doesn't know it is told it. Otherwise as :meth:`call`."""
+        """The reply of a Lua script, called by its hash, or with its source if the server does not have it; see
+        :meth:`call`."""
         try:
             return self.call("EVALSHA", sha, len(keys), *keys, *arguments)
         except NoScriptError:
             return self.call("EVAL", source, len(keys), *keys, *arguments)
 
     @contextmanager
-    def pipelined(self, commands: Sequence[Sequence[Any]], otherwise: Callable[[], object]) -> Iterator[None]:
-        """Send commands that the server carries out all or none (``MULTI``); wait for its word only after the block.
+    def pipelined(self, commands: Sequence[Sequence[Any]], fallback: Callable[[], object]) -> Iterator[None]:
+        """Send commands as a transaction (``MULTI``) before the block, and read the replies after it.
 
-        Where that goes wrong ``otherwise`` is asked to do the same, and to find out what is wrong: before the block
-        when nothing could be sent, after it when the answer is not good. A block that raises is not waited for.
+        If that fails, ``fallback`` is called to do the same and to raise the error: before the block when nothing could
+        be sent, after it when a reply is an error or cannot be read. The replies are not read when the block raises.
 
         Raises:
-            redis.TimeoutError: no answer in time.
+            redis.TimeoutError: there is no reply in time.
         """
         connection = None
         try:
-            connection = self._ready()
+            connection = self._acquire()
             connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
         except BaseException as error:
             self._drop(connection)
             if not isinstance(error, redis.ConnectionError):
                 raise
-            otherwise()
+            fallback()
             yield
             return
         try:
             yield
-            answers = self._answers(connection, len(commands) + 2)
+            replies = self._read_replies(connection, len(commands) + 2)
         except BaseException:
             self._drop(connection)
             raise
-        if answers is not None:
-            # Not before: interrupted just then, it would be given back twice, and two threads would share it.
+        if replies is not None:
+            # Not inside the try: an interrupt right after it would return the connection twice, to two threads.
             self._idle.append(connection)
-        if answers is None or any(isinstance(each, Exception) for each in answers[-1]):
-            otherwise()
+        if replies is None or any(isinstance(each, Exception) for each in replies[-1]):
+            fallback()
 
-    def _answers(self, connection: Any, count: int) -> list[Any] | None:
-        """So many answers; None when they can't be had."""
+    def _read_replies(self, connection: Any, count: int) -> list[Any] | None:
+        """Read ``count`` replies; None when the connection fails or a reply is an error."""
         try:
             return [connection.read_response() for _ in range(count)]
         except (redis.ConnectionError, redis.ResponseError):
@@ -94,15 +95,15 @@ class DirectClient:
             return None
 
     def _drop(self, connection: Any) -> None:
-        """An answer may still be on its way: nobody must take it for his own."""
+        """Close a connection on which a reply may still arrive, so that no other command reads it."""
         if connection is not None:
             connection.disconnect()
             self.client.connection_pool.release(connection)
 
-    def _ready(self) -> Any:
-        """A connection that is this thread's until it is given back."""
+    def _acquire(self) -> Any:
+        """Take a connection that belongs to this thread until it is returned."""
         if self._process != os.getpid():
-            # A child's: the parent goes on using the sockets.
+            # After a fork: the parent goes on using the sockets.
             self._idle, self._process = deque(), os.getpid()
         pool = self.client.connection_pool
         while True:
@@ -112,5 +113,5 @@ class DirectClient:
                 return pool.get_connection()
             if pool.owns_connection(connection):
                 return connection
-            # To a server that was the master.
+            # It is a connection to the former master.
             self._drop(connection)

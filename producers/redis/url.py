@@ -1,15 +1,16 @@
-"""Servers by URL: one Redis-compatible server, or whichever one its Sentinels call master; with TLS or without.
+"""URLs of servers: a Redis-compatible server, or the current master by its Sentinels; with or without TLS.
 
 ::
 
     redis://user:password@host:6379/0                         one server
-    rediss://user:password@host:6380/0?ssl_ca_certs=/ca.pem   the same with TLS
+    rediss://user:password@host:6380/0?ssl_ca_certs=/ca.pem   with TLS
     sentinel://user:password@h1:26379,h2:26379,h3:26379/0?master=orders
-    sentinels://…                                             TLS to Sentinels and servers
+    sentinels://…                                             with TLS to Sentinels and servers
     amqp://user:password@host:5672/vhost, amqps://…           RabbitMQ, for the broker alone
 
-User and password are the server's; the Sentinels' own are ``sentinel_username`` and ``sentinel_password``. With TLS the
-certificate is always checked; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname`` say how.
+User and password are the server's; those of the Sentinels are ``sentinel_username`` and ``sentinel_password``. With TLS
+the certificate is always verified; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname`` are
+the options.
 """
 
 from collections.abc import Mapping
@@ -17,25 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
-import redis
-
 TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
 SENTINEL_PORT = 26379
+BROKER_SCHEMES = ("redis+socket://", "amqp://", "amqps://")
+"""Prefixes of URLs that kombu understands and redis-py does not; usable for the broker only."""
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
-
-
-def unquoted(refusal: redis.ResponseError) -> redis.ResponseError:
-    """The same error, without the command of a pipeline that redis-py quotes in it: addresses and amounts are in there,
-    and it leaves no room for what the server says."""
-    said = str(refusal).rpartition("of pipeline caused error: ")[2]
-    refusal.args = (said, *refusal.args[1:])
-    return refusal
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """A ``sentinel://`` URL, taken apart."""
+    """The parts of a ``sentinel://`` URL."""
 
     hosts: tuple[tuple[str, int], ...]
     master: str
@@ -44,7 +37,7 @@ class Sentinels:
     server: Mapping[str, Any] = field(repr=False)
     """Options of connections to the servers: user, password, TLS."""
     sentinel: Mapping[str, Any] = field(repr=False)
-    """The same for connections to the Sentinels."""
+    """Options of connections to the Sentinels."""
 
 
 def is_sentinel(url: str) -> bool:
@@ -53,15 +46,15 @@ def is_sentinel(url: str) -> bool:
 
 
 def is_redis(url: str) -> bool:
-    """Whether a Redis-compatible server is meant, and not another kind of broker."""
+    """Whether the URL is one of a Redis-compatible server, and not of RabbitMQ."""
     return not urlsplit(url).scheme.startswith("amqp")
 
 
-def well_formed(url: str) -> None:
-    """Whether a URL can be taken apart. A "#" in a password ends its address early, and a "/" its host.
+def check_url(url: str) -> None:
+    """Check that a URL can be parsed: an unquoted "#" or "/" in a password ends the authority early.
 
     Raises:
-        ValueError: it can't, without a word of it: Python's own error quotes what it takes for the port.
+        ValueError: it cannot. The message quotes nothing of the URL, unlike Python's, which quotes the supposed port.
     """
     try:
         parts = urlsplit(url)
@@ -70,16 +63,16 @@ def well_formed(url: str) -> None:
         parts = None
     if parts is None or parts.fragment:
         raise ValueError(
-            "is no URL of a server: its port is none, or special characters in its user or password are not "
-            "percent-encoded (# is %23, / is %2F)"
+            "is not the URL of a server: its port is not a number, or special characters in its user or password are "
+            "not percent-encoded (# is %23, / is %2F)"
         )
 
 
-def broker_options_known(url: str) -> None:
-    """Whether kombu knows what stands after the "?": it takes the rest for arguments of its own.
+def check_broker_options(url: str) -> None:
+    """Check the options after the "?" of a broker's URL: kombu takes unknown ones for arguments of its own.
 
     Raises:
-        ValueError: it does not.
+        ValueError: an option is unknown.
     """
     parts = urlsplit(url)
     known = {"ssl_cert_reqs", *TLS_OPTIONS}
@@ -87,19 +80,21 @@ def broker_options_known(url: str) -> None:
         raise ValueError(f"takes {', '.join(TLS_OPTIONS)} after its ?, and nothing else; a database is its path: /0")
 
 
-def sentinels_of(url: str) -> Sentinels:
-    """A ``sentinel://`` or ``sentinels://`` URL, taken apart.
+def parse_sentinel_url(url: str) -> Sentinels:
+    """Parse a ``sentinel://`` or ``sentinels://`` URL.
 
     Raises:
-        ValueError: saying how it is to be written, without a word of it.
+        ValueError: it is invalid. The message shows the expected form and quotes nothing of the URL.
     """
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
-    strange = query.keys() - {"master", "sentinel_username", "sentinel_password", "ssl_cert_reqs", *TLS_OPTIONS}
+    unknown = query.keys() - {"master", "sentinel_username", "sentinel_password", "ssl_cert_reqs", *TLS_OPTIONS}
     database = parts.path.strip("/") or "0"
-    if not hosts or not query.get("master") or strange or not database.isdecimal() or ";" in hosts + parts.path:
-        raise ValueError("is written sentinel://:password@h1:26379,h2:26379,h3:26379/0?master=NAME (TLS: sentinels://)")
+    if not hosts or not query.get("master") or unknown or not database.isdecimal() or ";" in hosts + parts.path:
+        raise ValueError(
+            "must look like sentinel://:password@h1:26379,h2:26379,h3:26379/0?master=NAME (TLS: sentinels://)"
+        )
     name, _, password = user.partition(":")
     tls = tls_options(url) if parts.scheme in TLS else {}
     server = {"username": unquote(name) or None, "password": unquote(password) or None, **tls}
@@ -115,9 +110,9 @@ def sentinels_of(url: str) -> Sentinels:
 
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
-    well_formed(f"//{text}")
+    check_url(f"//{text}")
     if not parts.hostname:
-        raise ValueError("names a Sentinel without a host")
+        raise ValueError("has a Sentinel without a host")
     return parts.hostname, parts.port or SENTINEL_PORT
 
 
@@ -130,17 +125,17 @@ def tls_options(url: str) -> dict[str, Any]:
     return {"ssl": True, "ssl_cert_reqs": "required", **given}
 
 
-def verified_tls(url: str) -> str:
-    """A TLS URL that says that the server's certificate is checked: a bare ``rediss`` would not do so for a broker
-    (kombu ``connection.py``).
+def with_verified_tls(url: str) -> str:
+    """The URL, with certificate verification required if it uses TLS: kombu does not verify for a bare ``rediss://``
+    (``connection.py``).
 
     Raises:
-        ValueError: it says that it is not.
+        ValueError: the URL turns verification off.
     """
     parts = urlsplit(url)
     if parts.scheme not in TLS:
         return url
     query = dict(parse_qsl(parts.query))
     if query.setdefault("ssl_cert_reqs", "required") not in ("required", "CERT_REQUIRED"):
-        raise ValueError("asks not to check the server's certificate; name its CA instead: ?ssl_ca_certs=/path/ca.pem")
+        raise ValueError("turns off certificate verification; name the CA instead: ?ssl_ca_certs=/path/ca.pem")
     return urlunsplit(parts._replace(query=urlencode(query, safe="/")))

@@ -13,7 +13,7 @@ from tests.contract.conftest import CLOSE, OperatorFixture
 from worker.broker.dead_letters import dead_letters
 from worker.ledger.base import Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
-from worker.operations.operator import NotUnknown, OperatorService, every_command, passing
+from worker.operations.operator import NotUnknown, OperatorService, all_scopes, commands_still_sent
 
 
 def test_unknowns_are_listed_by_age_with_all_that_is_known_of_each(operator: OperatorFixture) -> None:
@@ -123,11 +123,11 @@ def test_a_scope_that_means_nothing_is_refused(account: str | None, command: str
 
 def test_everything_can_be_halted_at_once() -> None:
     """Every command that passes a halt of everything is halted by name, also one that is added later."""
-    halts = every_command("*")
-    assert passing(halts) == {}
-    assert passing(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
-    assert passing(every_command("main")) == {command.name: ["main"] for command in COMMANDS.values()}
-    assert passing([HaltScope("*", "withdraw"), HaltScope("main", "close")])["close"] == ["main"]
+    halts = all_scopes("*")
+    assert commands_still_sent(halts) == {}
+    assert commands_still_sent(halts[:1]) == {name: [] for name in ("cancel", "close", "positions")}
+    assert commands_still_sent(all_scopes("main")) == {command.name: ["main"] for command in COMMANDS.values()}
+    assert commands_still_sent([HaltScope("*", "withdraw"), HaltScope("main", "close")])["close"] == ["main"]
 
 
 # -- journal -----------------------------------------------------------------------------------------------------------

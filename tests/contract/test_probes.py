@@ -17,7 +17,7 @@ from tests.support.servers import Server, binary, free_port
 from worker.broker.stats import BrokerProbe
 from worker.ledger.halts import HaltScope
 from worker.ledger.stats import LedgerProbe
-from worker.observability.probes import CachedProbe
+from worker.observability.collector import CachedProbe
 
 ROOM = 400_000
 """Bytes that a server may write to one file."""

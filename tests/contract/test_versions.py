@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from producers.report import Reason, Report, report_in
+from producers.report import Reason, Report, report_from_result
 from tests.model.conformance import claim, report
 from worker.clock import SystemClock
 from worker.ledger.base import Begun, Busy, Ended, Orphaned, State
@@ -88,7 +88,7 @@ def test_a_report_of_a_newer_version_is_read_and_handed_on(client: redis.Redis, 
     assert (answer.report.outcome, answer.report.reason) == ("unknown", "struck_by_lightning")
     assert answer.report.to_json()["reason"] == "struck_by_lightning"
     failure = {"exc_type": "OrderUnknown", "exc_message": [NEWER_REPORT]}
-    found = report_in({"status": "FAILURE", "result": failure})
+    found = report_from_result({"status": "FAILURE", "result": failure})
     assert found is not None
     assert found.positions is not None
     assert found.positions[0].size == "1"
@@ -110,7 +110,7 @@ def test_a_report_that_contradicts_what_it_is_stored_as_is_none(status: str, kin
     """No worker writes such a report, and nobody can know which of two outcomes is true."""
     told = {**NEWER_REPORT, "outcome": outcome}
     result = {"exc_type": kind, "exc_message": [told]} if kind else told
-    assert report_in({"status": status, "result": result}) is None
+    assert report_from_result({"status": status, "result": result}) is None
 
 
 def test_a_known_reason_is_still_the_word_that_programs_compare() -> None:

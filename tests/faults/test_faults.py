@@ -23,7 +23,7 @@ from tests.faults.timings import Timings
 from tests.faults.traffic import Mix
 from worker.bootstrap import build_reconciler
 from worker.celery_app.results import result_publisher
-from worker.operations.reconcile import desk_app
+from worker.operations.reconcile import operator_app
 from worker.settings import load
 from worker.simulator.false_answers import LIES
 
@@ -232,7 +232,7 @@ def test_a_lost_close_is_found_although_the_clock_was_wrong(rig: Rig, trial: Tri
     trial.send(4)
     trial.finish()
     rig.mend()
-    with patch.dict(os.environ, rig.environment), desk_app(settings := load()) as app:
+    with patch.dict(os.environ, rig.environment), operator_app(settings := load()) as app:
         found = [*build_reconciler(settings, result_publisher(app)).all()]
     mine = [each for each in found if each.command_id in trial.sent]
     assert [(each.finding, each.outcome) for each in mine] == [("found", "accepted")] * 4, mine

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from producers.client import OrderClient, Sent
+from producers.client import EnqueuedCommand, OrderClient
 from producers.commands import Cancel, Close, Withdraw
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.redis.server_info import online_replicas
@@ -114,12 +114,14 @@ def test_a_failover_under_load(trio: SentinelCluster, make_worker: MakeWorker, s
     assert all("Connected to worker.broker.transport:SentinelTransport" in worker.logs() for worker in workers)
 
 
-def send_through_a_failover(client: OrderClient, master: Server, seconds: float, kill_after: float) -> list[Sent]:
+def send_through_a_failover(
+    client: OrderClient, master: Server, seconds: float, kill_after: float
+) -> list[EnqueuedCommand]:
     """Send commands as a service does and kill the master on the way; what was sent, up to when a command that was
     enqueued after the kill had its report."""
     started = time.monotonic()
-    sent: list[Sent] = []
-    watched: Sent | None = None
+    sent: list[EnqueuedCommand] = []
+    watched: EnqueuedCommand | None = None
     is_reported = False
     while (passed := time.monotonic() - started) < seconds or not is_reported:
         if passed > kill_after:

@@ -1,6 +1,7 @@
 """From `unknown` to the truth by evidence from the venue: real server, workers and simulator.
 
-What counts as evidence is the business of tests/unit/worker/reconciliation/test_matching.py, when it counts of tests/contract/test_desk.py.
+What counts as evidence is the business of tests/unit/worker/reconciliation/test_matching.py, when it counts of
+tests/contract/test_operator.py.
 """
 
 from collections import Counter

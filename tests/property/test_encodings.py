@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.commands import Cancel, Close, Command, Positions, Withdraw, parse_command, plain
+from producers.commands import Cancel, Close, Command, Positions, Withdraw, parse_command, plain_notation
 from producers.errors import InvalidCommand
 from producers.exact_json import loads
-from producers.printable import invisible
+from producers.printable import first_invisible
 from producers.report import Outcome, Reason, Report
 from worker.clock import SystemClock
 from worker.execution.context import Envelope
@@ -29,7 +29,9 @@ from worker.venues.json_values import read_json, to_report_json
 
 amounts = st.decimals(min_value=Decimal("1e-18"), max_value=Decimal("1e18"), places=18, allow_nan=False)
 # What a newer Python's Unicode has added is refused all the same, so that every Python and every schema agrees.
-seen = st.characters(codec="utf-8", categories=("L", "N", "P", "S")).filter(lambda character: not invisible(character))
+seen = st.characters(codec="utf-8", categories=("L", "N", "P", "S")).filter(
+    lambda character: not first_invisible(character)
+)
 words = st.text(seen, min_size=1, max_size=40)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([200, 503, "BUY", "1"]),
@@ -57,7 +59,7 @@ COMMANDS: list[Command] = [
 
 @given(amounts)
 def test_an_amount_survives_its_writing_in_plain_notation(amount: Decimal) -> None:
-    text = plain(amount)
+    text = plain_notation(amount)
     assert Decimal(text) == amount
     assert "e" not in text.lower()
     assert Close(account="a", pair="P", qty=text).qty == amount
@@ -72,9 +74,9 @@ def test_a_form_is_what_everybody_makes_of_it(fields: list[tuple[str, str]]) -> 
 @given(amounts | st.floats(min_value=1e-18, max_value=1e18).map(lambda number: Decimal(repr(number))), st.booleans())
 def test_a_json_number_in_a_message_is_taken_digit_by_digit(amount: Decimal, exponent: bool) -> None:
     """What is sent to the venue is the very number that the sender wrote, in whatever language."""
-    arguments = loads(f'{{"account": "a", "pair": "P", "qty": {amount if exponent else plain(amount)}}}')
+    arguments = loads(f'{{"account": "a", "pair": "P", "qty": {amount if exponent else plain_notation(amount)}}}')
     sent = Intake({}, {}, SystemClock()).stored_arguments(Envelope("id", "orders.close", arguments))
-    assert json.loads(sent)["qty"] == plain(amount)
+    assert json.loads(sent)["qty"] == plain_notation(amount)
 
 
 @given(st.floats(min_value=1e-18, max_value=1e18))
@@ -116,7 +118,7 @@ def test_a_signature_is_over_the_bytes_that_are_sent_which_decode_to_the_command
     assert request.headers["x-signature"] == base64.b64encode(mac).decode()
     assert parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True) == [
         ("asset", asset),
-        ("qty", plain(amount)),
+        ("qty", plain_notation(amount)),
         ("address", address),
         ("timestamp", str(now)),
     ]

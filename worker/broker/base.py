@@ -3,7 +3,7 @@
 import redis
 from click import ClickException
 
-from producers.redis.url import unquoted
+from producers.redaction import strip_quoted_command
 
 HALT_ADVICE = "`orders halt` keeps what has not begun from being sent"
 PURGE_REFUSAL = f"refused: purging a queue would throw commands away without a report; {HALT_ADVICE}"
@@ -16,4 +16,4 @@ class Refused(ClickException):
 
 def error_text(error: Exception) -> str:
     """The text of an error, without the command that redis-py quotes in it: that may hold a whole message."""
-    return str(unquoted(error)) if isinstance(error, redis.ResponseError) else str(error)
+    return str(strip_quoted_command(error)) if isinstance(error, redis.ResponseError) else str(error)

@@ -173,7 +173,7 @@ class RestoringQoS(stock.QoS):
         try:
             moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
-            logger.error(  # noqa: TRY400 - a traceback adds nothing to the server's answer
+            logger.error(  # noqa: TRY400 - the server's word is all there is to know
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",
                 *(why, dead, error_text(refusal), shown),
             )

@@ -261,7 +261,7 @@ class TakingChannel(stock.Channel):
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:
-            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - a traceback adds nothing to the server's answer
+            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - the server's word is all there is to know
 
     def return_pending_message(self, timeout: float = 1.0) -> None:
         """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.

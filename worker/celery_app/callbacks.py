@@ -181,7 +181,7 @@ def _fail_links(task: Task, links: Any, error: Exception) -> None:
     try:
         task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
     except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
-        logger.error(  # noqa: TRY400 - its text may quote the message
+        logger.error(  # noqa: TRY400
             "a callback of id=%s is malformed (%s), so no result says that it was not sent",
             task.request.id,
             type(fault).__name__,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from kombu.entity import Exchange, Queue
 
-from producers.celery_app import for_celery
+from producers.celery_app import to_celery_url
 from producers.redis.url import is_redis, is_sentinel
 from worker.celery_app.queues import POSITIONS, QUEUES, SERVED
 from worker.settings import WorkerSettings
@@ -58,7 +58,7 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     # Behind Sentinels a server that hangs is replaced within seconds, so it is not waited for any longer (m).
     timeout = SENTINEL_SILENCE_SECONDS if is_sentinel(settings.broker_url) else 10
     return {
-        **for_celery(settings.broker_url).options,
+        **to_celery_url(settings.broker_url).options,
         "visibility_timeout": visibility_timeout(settings),
         # Stock kombu puts messages back every 100 s (m); these make it every 5 s.
         "unacked_restore_interval": SWEEP_SECONDS,
@@ -116,7 +116,7 @@ def _tasks() -> dict[str, Any]:
 
 def _broker(settings: WorkerSettings) -> dict[str, Any]:
     return {
-        "broker_url": for_celery(settings.broker_url).url,
+        "broker_url": to_celery_url(settings.broker_url).url,
         "broker_transport": broker_transport(settings),
         "broker_transport_options": broker_options(settings),
         "broker_connection_retry_on_startup": True,
@@ -132,7 +132,7 @@ def _broker(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def _results(settings: WorkerSettings) -> dict[str, Any]:
-    backend = for_celery(settings.result_backend)
+    backend = to_celery_url(settings.result_backend)
     return {
         "result_backend": backend.url,
         # A result is stored again and again until the backend is back; the message stays unacknowledged meanwhile.

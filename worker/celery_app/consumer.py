@@ -95,7 +95,7 @@ class OrderConsumer(Consumer):
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message is delivered again.
                 raise
-            except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
                 self.on_invalid_task(None, message, error)
 
         return on_task_received
@@ -105,7 +105,7 @@ class OrderConsumer(Consumer):
         queue = getattr(message, "source_queue", None)
         info = message.delivery_info or {}
         if queue is None and "consumer_tag" in info:
-            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu has no public way
+            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
             queue = next((name for name, tag in tags.items() if tag == info["consumer_tag"]), None)
         return str(queue or info.get("routing_key") or "unknown")
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 
-from producers.redaction import STARS
+from producers.redaction import REDACTED
 from worker.broker.base import Refused
 from worker.celery_app.remote_control import APPLY
 
@@ -154,9 +154,9 @@ def redacted_result(answer: Any) -> Any:
     outcome and reason."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, Mapping):
-        redacted = {name: STARS if name in VENUE_FIELDS and value else value for name, value in result.items()}
+        redacted = {name: REDACTED if name in VENUE_FIELDS and value else value for name, value in result.items()}
         return {**answer, "result": redacted}
     if isinstance(result, str):
         error = ORDER_ERROR_REPR.match(result)
-        return {**answer, "result": f"{error[1]}: {error[2]}" if error else STARS, "traceback": None}
+        return {**answer, "result": f"{error[1]}: {error[2]}" if error else REDACTED, "traceback": None}
     return answer

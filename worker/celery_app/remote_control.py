@@ -12,7 +12,7 @@ from celery.app.control import Control
 from celery.worker.control import Panel
 from kombu import matcher
 
-from producers.redaction import STARS
+from producers.redaction import REDACTED
 from worker.broker.base import HALT_ADVICE, PURGE_REFUSAL, Refused
 
 logger = logging.getLogger("orders.remote")
@@ -99,7 +99,7 @@ def without_passwords(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: STARS if "password" in str(key) and found else without_passwords(found) for key, found in value.items()
+        key: REDACTED if "password" in str(key) and found else without_passwords(found) for key, found in value.items()
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from celery.worker.request import Request
 
 from producers.printable import is_command_id
-from producers.redaction import STARS, hidden_values, shown_arguments, without
+from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
 from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.request")
@@ -80,7 +80,7 @@ def parse_utc(given: Any) -> datetime:
         ValueError, OverflowError: it is no date, or outside of the years 1 to 9999.
     """
     if not isinstance(given, str):
-        raise ValueError("no text")  # noqa: TRY004 - the value is from a message, not a caller's mistake
+        raise ValueError("no text")  # noqa: TRY004 - it is read from JSON, and no caller's mistake
     at = datetime.fromisoformat(given)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
@@ -121,7 +121,7 @@ class OrderRequest(Request):
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
-        self._argsrepr = f"({STARS})" if self._args else "()"
+        self._argsrepr = f"({REDACTED})" if self._args else "()"
         self._kwargsrepr = shown_arguments(self._type, self._kwargs, self._task.hidden)
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
         # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
@@ -144,5 +144,5 @@ class OrderRequest(Request):
         """Celery's own, with hidden values redacted in an error's text, which may be the venue's."""
         for name in ("exception", "traceback"):
             if isinstance(fields.get(name), str):
-                fields[name] = without(fields[name], hidden_values(self._kwargs, self._task.hidden))
+                fields[name] = redact_text(fields[name], hidden_values(self._kwargs, self._task.hidden))
         super().send_event(type, **fields)

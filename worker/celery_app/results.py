@@ -24,9 +24,9 @@ from celery.exceptions import BackendStoreError
 
 from producers.commands import COMMANDS, Positions
 from producers.errors import ChainBroken, OrderError
-from producers.publishing import Unsubscribed
+from producers.publishing import WithoutSubscription
 from producers.report import Report, error_for
-from producers.results import in_words
+from producers.results import task_error_text
 from worker.broker.base import Refused
 from worker.broker.scripts import read_script
 from worker.celery_app.callbacks import commands_in, resend_chord_body
@@ -48,7 +48,7 @@ RETRY_SECONDS = 1.0
 """Between two tries to tell a chord of a part's end while the server is away."""
 
 
-class _ReportStore(Unsubscribed):
+class _ReportStore(WithoutSubscription):
     """A mixin for Celery's Redis backends."""
 
     _ending_request: Any = None
@@ -240,7 +240,7 @@ def _chain_broken(error: Exception) -> ChainBroken:
     cause = error if isinstance(error, OrderError) else error.__cause__
     if isinstance(cause, OrderError | ChainBroken):
         return ChainBroken(cause.report)
-    return ChainBroken({"message": in_words(type(error).__name__, str(error))})
+    return ChainBroken({"message": task_error_text(type(error).__name__, str(error))})
 
 
 def _task_name(request: Any) -> str:

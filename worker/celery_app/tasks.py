@@ -9,7 +9,7 @@ from celery.exceptions import Ignore, Reject
 
 from producers.commands import COMMANDS, Positions
 from producers.errors import OrderError
-from producers.redaction import HIDDEN, hidden_values, without
+from producers.redaction import HIDDEN, hidden_values, redact_text
 from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
@@ -89,7 +89,7 @@ def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> 
     error = error_for(report)
     if error is not None:
         # Only the text is redacted: the report itself, which is the error's argument, stays whole.
-        error.report["message"] = without(report.message, hidden_texts)
+        error.report["message"] = redact_text(report.message, hidden_texts)
         raise error
     return report.to_json()
 

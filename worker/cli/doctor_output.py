@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from producers.cli.output import LEAST_WIDTH, console, folded, longest_word
+from producers.cli.output import MIN_WIDTH, console, folded, longest_word
 from producers.printable import printable
 from worker.operations.doctor.findings import Finding, Level
 
@@ -17,19 +17,19 @@ _MARGIN = 3
 
 
 def as_document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """``{"ok", "faults", "warnings", "findings": […]}``; ok when there is no fault."""
+    """The JSON document ``{"ok", "faults", "warnings", "findings": […]}``; ``ok`` if there is no fault."""
     levels = [finding.level for finding in findings]
     faults, warnings = levels.count(Level.FAULT), levels.count(Level.WARNING)
     return {"ok": not faults, "faults": faults, "warnings": warnings, "findings": [asdict(f) for f in findings]}
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Names and what was found beside them, or below them where that doesn't fit; and a last line that says it all."""
+    """Print each name with its finding beside it, or below it where that does not fit, and a summary."""
     out = console()
     unicode = (out.encoding or "").lower().startswith("utf")
-    said = [Text(printable(text)) for each in findings for text in (each.message, each.advice)]
+    texts = [Text(printable(text)) for each in findings for text in (each.message, each.advice)]
     beside = _MARGIN + max((len(printable(each.name)) for each in findings), default=0) + 2
-    fits = beside + max(longest_word(said) + 2, LEAST_WIDTH) <= out.width
+    fits = beside + max(longest_word(texts) + 2, MIN_WIDTH) <= out.width
     for group, members in groupby(findings, key=lambda finding: finding.group):
         out.print(Text(f"{' ' * _MARGIN}{group}", "bold"))
         for each in members:
@@ -50,5 +50,5 @@ def _summary(findings: Sequence[Finding]) -> Text:
     document = as_document(findings)
     if document["ok"]:
         warnings = document["warnings"]
-        return Text(f"\nNothing is broken; {warnings or 'no'} warning{'' if warnings == 1 else 's'}.", "green")
-    return Text(f"\n{document['faults']} to mend, {document['warnings']} to look at.", "bold red")
+        return Text(f"\nNo faults, {warnings or 'no'} warning{'' if warnings == 1 else 's'}.", "green")
+    return Text(f"\nFaults: {document['faults']}, warnings: {document['warnings']}.", "bold red")

@@ -1,4 +1,4 @@
-"""The operator's commands of `orders` beside unknowns: halt, resume, journal, dead."""
+"""Commands of `orders` for operators: halt, resume, journal, dead."""
 
 import json
 from contextlib import suppress
@@ -7,18 +7,25 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import shown
-from producers.redis.client import in_words, open_client
+from producers.redaction import redacted_url, server_error_text
+from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
-from worker.cli.options import AccountOption, CommandOption, WhoOption, opened, scope_of, signed, told
+from worker.cli.options import (
+    AccountOption,
+    CommandOption,
+    WhoOption,
+    actor_name,
+    open_operator,
+    operator_command,
+    scope_of,
+)
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
-from worker.operations.operator import every_command, passing
+from worker.operations.operator import all_scopes, commands_still_sent
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 
@@ -27,43 +34,43 @@ halt, resume, journal, dead = (command_app() for _ in range(4))
 def _halt(
     account: AccountOption = None,
     command: CommandOption = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; senders see it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which senders see.")] = "",
     every: Annotated[
-        bool, typer.Option("--all", help="Everything, closes, cancels and positions too: nothing is sent any more.")
+        bool, typer.Option("--all", help="Halt everything, closes, cancels and positions included.")
     ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Show what is halted, and change nothing.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the halts and change nothing.")] = False,
     who: WhoOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Halt sending: every worker sees it before its next send. It holds until `orders resume`, over every restart.
+    """Halt sending: every worker obeys it from its next send on. A halt lasts until `orders resume`, through restarts.
 
-    Cancels, closes and positions still pass, for they reduce risk or change nothing: --all halts these too, and
-    --command one of them. What is halted ends in not_sent/halted; the answer says what still passes.
+    Cancels, closes and positions are still sent, because they reduce risk or change nothing; --all halts them too, and
+    --command one of them. Halted commands end as not_sent/halted. The output lists what is still sent.
 
     Example: `orders halt --command withdraw --reason "venue announced a wallet incident"`
     """
     where = "orders halt"
     halted = scope_of(account, command, where, as_json=as_json)
-    problem = "" if listed or reason.strip() else "--reason must say why"
+    problem = "" if listed or reason.strip() else "--reason is required"
     if every and command:
-        problem = "--all is every command: leave --command out"
+        problem = "--all means every command: omit --command"
     if problem:
-        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        raise failure(problem, "Usage", where=where, as_json=as_json)
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
         if not listed:
-            scopes = every_command(halted.account) if every else [halted]
-            desk.halt(*scopes, who=signed(who), why=reason.strip())
-        halts = desk.halts()
+            scopes = all_scopes(halted.account) if every else [halted]
+            operator.halt(*scopes, who=actor_name(who), why=reason.strip())
+        halts = operator.halts()
     _show(halts, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
         undo = f"orders resume --all -a {account}"
-        note(f"{where}: no account {account} is configured here; there are {here}. To undo it: {undo}")
+        note(f"{where}: account {account} is not configured here; the accounts are {here}. To undo it: {undo}")
 
 
 def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) -> None:
-    """What is halted, and what is not."""
-    passes = passing([each for each, _ in halts])
+    """Print what is halted, and what is still sent."""
+    passes = commands_still_sent([each for each, _ in halts])
     if as_json:
         still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
         emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
@@ -81,30 +88,30 @@ def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) 
 def _resume(
     account: AccountOption = None,
     command: CommandOption = None,
-    every: Annotated[bool, typer.Option("--all", help="End every halt there is, or every one of --account.")] = False,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="End every halt, or every halt of --account.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which is recorded.")] = "",
     who: WhoOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End the halt of exactly this scope, as it was halted, or --all of them; the answer says what is halted still.
-    Exit code 2 when there is no such halt.
+    """End the halt with exactly this scope, or --all halts. The output lists what is still halted. Exit code 2 if there
+    is no such halt.
 
     Example: `orders resume --command withdraw`
     """
     where = "orders resume"
     named = scope_of(account, command, where, as_json=as_json)
     if every and command:
-        message = "name a scope, or --all for every halt, of one --account or of all; see orders halt --list"
-        raise failure(message, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
+        message = "--all ends every halt, or every halt of --account: omit --command; see orders halt --list"
+        raise failure(message, "Usage", where=where, as_json=as_json)
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
         scopes = (
-            [each for each, _ in desk.halts() if not account or each.account == named.account] if every else [named]
+            [each for each, _ in operator.halts() if not account or each.account == named.account] if every else [named]
         )
-        ended = [each for each in scopes if desk.resume(each, who=signed(who), why=reason.strip())]
-        halts = desk.halts()
+        ended = [each for each in scopes if operator.resume(each, who=actor_name(who), why=reason.strip())]
+        halts = operator.halts()
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
-        raise failure(message, ExitCode.USAGE, where=where, kind="NoSuchHalt", as_json=as_json)
+        raise failure(message, "NoSuchHalt", where=where, as_json=as_json)
     for each in () if as_json else ended:
         print(f"Resumed: {each.in_words()}.")
     _show(halts, as_json=as_json, resumed=[each.field for each in ended])
@@ -112,17 +119,17 @@ def _resume(
 
 @journal.command()
 def _journal(
-    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command's; all unless given.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
-    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many of the latest entries.")] = 100,
+    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show only this command's entries.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
+    last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the latest ones.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the ledger's journal: every move of every command, and what operators did, oldest first.
+    """Show the ledger's journal: every state change of every command and every act of an operator, oldest first.
 
-    With --follow and --json each entry is a JSON document on a line of its own.
+    With --follow and --json, each entry is a JSON document on a line of its own.
     """
-    with told("orders journal", as_json=as_json) as settings, opened(settings) as desk:
-        entries = desk.journal(command_id, last)
+    with operator_command("orders journal", as_json=as_json) as settings, open_operator(settings) as operator:
+        entries = operator.journal(command_id, last)
         if as_json and not follow:
             emit({"entries": [entry_json(entry) for entry in entries]})
             return
@@ -133,41 +140,38 @@ def _journal(
         for entry in entries:
             show(entry)
         if not (entries or follow):
-            note(f"orders journal: there is no entry{f' of {command_id}' if command_id else ''}")
+            note(f"orders journal: there are no entries{f' for {command_id}' if command_id else ''}")
         with suppress(KeyboardInterrupt):
-            for new in desk.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
+            for new in operator.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
                 if new is not None:
                     show(new)
 
 
 @dead.command()
 def _dead(
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many of each queue.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many messages of each queue.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List messages that no worker could read or that are no task of ours: kept on `<queue>.dead`, never dropped.
+    """List dead letters: messages that no worker could read, or whose task is unknown. They stay on `<queue>.dead`.
 
-    Their arguments are not shown, for they may hold anything.
+    Their arguments are not shown, because they may contain anything.
     """
-    with told("orders dead", as_json=as_json) as settings:
+    with operator_command("orders dead", as_json=as_json) as settings:
         url = settings.broker_url
         if not is_redis(url):
-            message = (
-                f"{shown(url)} is no Redis: look at its queues *.dead with its own tools (rabbitmqctl list_queues)"
-            )
-            raise failure(message, ExitCode.USAGE, where="orders dead", kind="NoRedis", as_json=as_json)
+            shown = redacted_url(url)
+            message = f"{shown} is not Redis: inspect its *.dead queues with its own tools (rabbitmqctl list_queues)"
+            raise failure(message, "NoRedis", where="orders dead", as_json=as_json)
         try:
             with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))
         except (redis.RedisError, OSError, ValueError) as error:
-            message = f"{shown(url)}: {in_words(error)}"
-            raise failure(
-                message, ExitCode.FAILED, where="orders dead", kind="BrokerUnavailable", as_json=as_json
-            ) from None
+            message = f"{redacted_url(url)}: {server_error_text(error)}"
+            raise failure(message, "BrokerUnavailable", where="orders dead", as_json=as_json) from None
     if as_json:
         queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
         emit({"dead": [{"queue": queue, "count": count, "messages": rows} for queue, count, rows in queues]})
     elif found:
         print_dead(found)
     else:
-        print("No message is dead.")
+        print("No dead letters.")

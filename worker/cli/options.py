@@ -1,4 +1,4 @@
-"""What the operator's commands share: options, the settings, the desk, and errors told as exit codes."""
+"""Options, settings and error handling that the operator's commands share."""
 
 import getpass
 import socket
@@ -9,10 +9,10 @@ from typing import Annotated
 import redis
 import typer
 
-from producers.cli.exit_codes import ExitCode
-from producers.cli.output import explained, failure
-from producers.cli.settings import check_urls, shown
-from producers.redis.client import in_words, open_client
+from producers.cli.output import exit_on_error, failure
+from producers.cli.settings import check_urls
+from producers.redaction import redacted_url, server_error_text
+from producers.redis.client import open_client
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
@@ -20,33 +20,28 @@ from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService
 from worker.settings import WorkerSettings
 
-CODES: dict[type[Exception], ExitCode] = {
-    NoSuchCommand: ExitCode.USAGE,
-    NotUnknown: ExitCode.USAGE,
-    StillOpen: ExitCode.NO_REPORT,
-    LedgerUnavailable: ExitCode.FAILED,
-}
-"""Which error of the desk ends the program with which code."""
-
-
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
 WhoOption = Annotated[
-    str | None, typer.Option("--who", metavar="NAME", help="Who decides; this user and machine unless given.")
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; default: this user and machine.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal.")
+]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="This account's; every account's unless given.")
+    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="Only this account; default: every account.")
 ]
 CommandOption = Annotated[
     str | None,
     typer.Option(
-        "--command", metavar="COMMAND", help="close, cancel, withdraw or positions; unless given, all but what passes."
+        "--command",
+        metavar="COMMAND",
+        help="close, cancel, withdraw or positions; default: all that a halt stops without --all.",
     ),
 ]
 
 
-def signed(given: str | None) -> str:
-    """Who acts: as given, or this user and machine."""
+def actor_name(given: str | None) -> str:
+    """The name that is recorded for an act: the given one, or this user and machine."""
     if given:
         return given
     user = "unknown"
@@ -55,41 +50,40 @@ def signed(given: str | None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-LOOKING = frozenset({"orders unknown", "orders journal", "orders dead"})
-"""Programs that change nothing, so that nothing is to be found out after Ctrl-C."""
+READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead"})
+"""Commands that change nothing, so that an interrupt leaves nothing to check."""
 
 
 @contextmanager
-def told(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
-    """The settings; every expected error inside the block becomes its message and exit code."""
-    with explained(where, as_json=as_json):
+def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
+    """Load the settings, and turn every expected error in the block into a message and an exit code."""
+    with exit_on_error(where, as_json=as_json):
         settings = worker_settings.load()
         check_urls(settings)
         try:
             yield settings
-        except tuple(CODES) as error:
+        except (NoSuchCommand, NotUnknown, StillOpen, LedgerUnavailable) as error:
             message = str(error)
             if isinstance(error, LedgerUnavailable):
-                message = f"{shown(settings.ledger_url)}: {_why(error)}"
-            code = CODES[type(error)]
-            raise failure(message, code, where=where, kind=type(error).__name__, as_json=as_json) from None
+                message = f"{redacted_url(settings.ledger_url)}: {_why(error)}"
+            raise failure(message, type(error).__name__, where=where, as_json=as_json) from None
         except KeyboardInterrupt:
-            hint = "" if where in LOOKING else ". orders journal tells whether it was done before"
+            hint = "" if where in READ_ONLY else ". orders journal shows whether it had been done before"
             message = f"interrupted{hint}"
-            raise failure(message, ExitCode.INTERRUPTED, where=where, kind="Interrupted", as_json=as_json) from None
+            raise failure(message, "Interrupted", where=where, as_json=as_json) from None
 
 
 def _why(outage: LedgerUnavailable) -> str:
-    """A refusal in the server's words; of a server that is away, what the connection says, and what to do."""
+    """Why the ledger is unavailable: a refusal in the server's words, or a connection error with advice."""
     cause = outage.__cause__
     if cause is None or isinstance(cause, redis.ResponseError):
         return str(outage)
-    return f"{in_words(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
+    return f"{server_error_text(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
 
 
 @contextmanager
-def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
-    """The desk, over a client that tries once: a person waits."""
+def open_operator(settings: WorkerSettings) -> Iterator[OperatorService]:
+    """An :class:`OperatorService` whose client tries once, because a person waits."""
     from worker.bootstrap import build_ledger
 
     with open_client(settings.ledger_url) as client:
@@ -97,8 +91,8 @@ def opened(settings: WorkerSettings) -> Iterator[OperatorService]:
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:
-    """The scope that the options name, or the exit that says why there is none."""
+    """The scope that the options name; exit with a message if it is invalid."""
     try:
         return parse_halt_scope(account, command)
     except ValueError as error:
-        raise failure(str(error), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None
+        raise failure(str(error), "Usage", where=where, as_json=as_json) from None

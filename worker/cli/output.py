@@ -1,4 +1,4 @@
-"""What the operator's commands print: tables for people, JSON documents for programs."""
+"""Output of the operator's commands: tables for people, JSON documents for programs."""
 
 import json
 import time
@@ -23,7 +23,7 @@ _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta",
 
 
 def age(since_ms: int, now_ms: int | None = None) -> str:
-    """How long ago, in the two largest units."""
+    """The time since ``since_ms`` in its two largest units."""
     seconds = max(0, (now_ms if now_ms is not None else time.time_ns() // 1_000_000) - since_ms) // 1000
     days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
     if days:
@@ -32,15 +32,16 @@ def age(since_ms: int, now_ms: int | None = None) -> str:
 
 
 Refusals = Callable[[str], Sequence[str]]
-"""A venue's patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``, as they are set now."""
+"""Returns a venue's current patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``."""
 
 
 BUILT_IN = {Everstrike.name: LISTED}
-"""What is listed without an operator: such a refusal left its command unknown for an earlier attempt's sake."""
+"""Messages that are listed in the code. A command that such a refusal left unknown is unknown because of an earlier
+attempt."""
 
 
 def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
-    """An open unknown with all that its record has, and how to list the refusal that raised it."""
+    """An open unknown with its record, and the setting that would list the venue's message."""
     record, report = each.record, each.record.report if each.record else None
     return {
         "command_id": each.command_id,
@@ -55,7 +56,7 @@ def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
 
 
 def _to_list(each: Unknown, refusals: Refusals) -> str | None:
-    """The setting that lists the venue's message in this report; None where there is none that can be listed."""
+    """The setting that would list the venue's message in this report; None if it cannot be listed."""
     report = each.record.report if each.record else None
     if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
         return None
@@ -67,7 +68,7 @@ def _to_list(each: Unknown, refusals: Refusals) -> str | None:
 
 
 def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
-    """Oldest first, and after them how to list the venue's messages that raised them."""
+    """Print the unknowns, oldest first, and the settings that would list the venue's messages."""
     rows = []
     for each in unknowns:
         report = each.record.report if each.record else None
@@ -75,7 +76,7 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
             (
                 age(each.since),
                 each.command_id,
-                f"{each.record.command} for {each.record.account}" if each.record else "its record is gone",
+                f"{each.record.command} for {each.record.account}" if each.record else "its record is missing",
                 " ".join(f"{name}={value}" for name, value in _arguments(each).items() if name != "account"),
                 f"{report.reason}: {report.message}" if report else "",
             )
@@ -84,8 +85,8 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
     lines = {line: each.command_id for each in reversed(unknowns) if (line := _to_list(each, refusals))}
     if lines:
         print(
-            "\nA message of the venue that you know to refuse for good, with nothing executed, can be listed: set this"
-            "\nfor the workers and restart them. It counts for later commands; the ones above are settled as before."
+            "\nIf you know that a venue's message is a final refusal with nothing executed, list it: set this for the"
+            "\nworkers and restart them. It applies to later commands only; settle the ones above as before."
         )
     for line, command_id in reversed(lines.items()):
         print(f"# {printable(command_id)}\n{printable(line)}")
@@ -100,7 +101,7 @@ def _arguments(each: Unknown) -> Mapping[str, Any]:
 
 
 def print_reconciled(found: Sequence[Reconciled]) -> None:
-    """What came of each."""
+    """Print the result for each command."""
     rows = [
         (each.command_id, f"{each.command} for {each.account}", Text(each.outcome, _STYLES[each.outcome]), each.words)
         for each in found
@@ -109,23 +110,23 @@ def print_reconciled(found: Sequence[Reconciled]) -> None:
 
 
 def halt_json(scope: HaltScope, halt: Halted) -> dict[str, Any]:
-    """A halt."""
+    """A halt as JSON."""
     return {"account": scope.account, "command": scope.command, "who": halt.who, "why": halt.why, "at": halt.at}
 
 
 def print_halts(halts: Sequence[tuple[HaltScope, Halted]]) -> None:
-    """Every halt that holds."""
+    """Print the halts."""
     rows = [(scope.in_words(), halt.who, when(halt.at), halt.why) for scope, halt in halts]
     print_table(("halted", "by", "since", "why"), rows)
 
 
 def entry_json(entry: JournalEntry) -> dict[str, Any]:
-    """A line of the journal; ``at`` is UNIX ms."""
+    """An entry of the journal as JSON; ``at`` is UNIX ms."""
     return {"at": entry.at, **entry.fields}
 
 
 def entry_line(entry: JournalEntry) -> str:
-    """A line of the journal for people."""
+    """An entry of the journal as a line for people."""
     fields = dict(entry.fields)
     event, command_id, outcome = fields.pop("event", "?"), fields.pop("id", ""), fields.pop("outcome", "")
     fields.pop("token", None)
@@ -133,15 +134,15 @@ def entry_line(entry: JournalEntry) -> str:
     return printable(f"{when(entry.at)}  {event:<9} {command_id or '-'}  {outcome}  {more}").rstrip()
 
 
-def _what(letter: DeadLetter) -> str:
-    what = letter.task or letter.beginning
-    return f"{what} ({letter.why})" if letter.why else what
+def _description(letter: DeadLetter) -> str:
+    description = letter.task or letter.beginning
+    return f"{description} ({letter.why})" if letter.why else description
 
 
 def print_dead(queues: Sequence[tuple[str, int, Sequence[DeadLetter]]]) -> None:
-    """Each dead message, newest first."""
+    """Print the dead letters, newest first."""
     rows = [
-        (each.queue, each.index, each.size, each.command_id or "-", _what(each))
+        (each.queue, each.index, each.size, each.command_id or "-", _description(each))
         for _, _, letters in queues
         for each in letters
     ]

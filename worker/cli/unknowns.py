@@ -1,22 +1,23 @@
-"""The operator's commands of `orders` about unknowns: reconcile, unknown, resolve.
+"""Commands of `orders` for unknown commands: reconcile, unknown, resolve.
 
-Each is a :class:`typer.Typer` with one command, found through the entry points ``orders.commands``. They work on the
-ledger's server, so they run where a worker's settings are; `reconcile` alone needs the accounts' keys.
+Each is a :class:`typer.Typer` with one command, found through the entry points ``orders.commands``. They use the
+ledger's server, so they need a worker's settings; `reconcile` also needs the accounts' keys.
 """
 
 from typing import Annotated
 
 import typer
 
-from producers.cli.exit_codes import ExitCode, error_code, outcome_code
+from producers.cli.exit_codes import ExitCode, error_code, error_type, outcome_code
 from producers.cli.options import confirm
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.report import finish
+from producers.cli.report import exit_with_report
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
-from worker.cli.options import IdArgument, WhoOption, YesOption, opened, signed, told
+from worker.cli.options import IdArgument, WhoOption, YesOption, actor_name, open_operator, operator_command
 from worker.cli.output import print_reconciled, print_unknowns, unknown_json
+from worker.reconciliation.reconciler import Reconciled
 from worker.reconciliation.reconciler import as_json as documents
 from worker.settings import WorkerSettings
 
@@ -27,83 +28,94 @@ reconcile, unknown, resolve = (command_app() for _ in range(3))
 def _reconcile(
     command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every open unknown, oldest first.")] = False,
-    by_worker: Annotated[bool, typer.Option("--by-worker", help="Let a worker look: it has the keys.")] = False,
+    by_worker: Annotated[bool, typer.Option("--by-worker", help="Let a worker do it, which has the keys.")] = False,
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait for the worker.")
     ] = 120.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at the venue what became of a command that is `unknown`, and settle it when that is proven.
+    """Look up `unknown` commands at the venue, and settle those whose outcome is proven.
 
-    What is found is accepted at once. What is not found counts only late enough and twice, and never for a withdrawal;
-    run it again when it says so. Exit code of one command: that of its outcome; of --all: 5 while something is unknown.
+    A command that is found is accepted at once. One that is not found counts as not executed only when it is absent
+    twice, late enough, and never for a withdrawal; run this again when the output says so. Exit code for one command:
+    that of its outcome; for --all: 5 while a command is unknown.
 
     Example: `orders reconcile 7d2f…`
     """
-    from worker.bootstrap import build_reconciler
-    from worker.operations.reconcile import run_by_worker, run_here
+    from worker.operations.reconcile import run_by_worker
 
     where = "orders reconcile"
     if (command_id is None) != every:
-        raise failure("name one ID, or --all", ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings:
+        raise failure("give either an ID or --all", "Usage", where=where, as_json=as_json)
+    with operator_command(where, as_json=as_json) as settings:
         if not (settings.accounts or by_worker):
-            message = "no account is configured here, so the venue can't be asked: let a worker do it, --by-worker"
-            raise failure(message, ExitCode.USAGE, where=where, kind="NoAccounts", as_json=as_json)
+            message = "no account is configured here to query the venue with; let a worker do it: --by-worker"
+            raise failure(message, "NoAccounts", where=where, as_json=as_json)
         try:
-            if by_worker:
-                found = run_by_worker(settings, command_id, timeout)
-            else:
-                found = run_here(settings, command_id, build_reconciler)
-        except (BrokerUnavailable, ReportPending) as silent:
-            kind = type(silent).__name__
-            message = f"no word from a worker ({silent.cause}). Run it again when that is mended: it can't settle twice"
-            raise failure(message, error_code(silent), where=where, kind=kind, as_json=as_json) from None
-    if as_json:
-        emit({"reconciled": documents(found)})
-    elif found:
-        print_reconciled(found)
-    else:
-        print("Nothing is unknown.")
+            found = run_by_worker(settings, command_id, timeout) if by_worker else _run_here(settings, command_id)
+        except (BrokerUnavailable, ReportPending) as error:
+            message = f"no answer from a worker ({error.cause}). It is safe to run this again"
+            raise failure(message, error_type(error), where=where, as_json=as_json, code=error_code(error)) from None
+    _print(found, as_json=as_json)
     codes = [outcome_code(Outcome(each.outcome)) for each in found]
     if every:
         codes = [code for code in codes if code is ExitCode.UNKNOWN]
     raise typer.Exit(codes[0] if codes else ExitCode.ACCEPTED)
 
 
+def _print(found: list[Reconciled], *, as_json: bool) -> None:
+    if as_json:
+        emit({"reconciled": documents(found)})
+    elif found:
+        print_reconciled(found)
+    else:
+        print("No unknown commands.")
+
+
+def _run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
+    from worker.bootstrap import build_reconciler
+    from worker.celery_app.results import result_publisher
+    from worker.operations.reconcile import operator_app, run_here
+
+    with operator_app(settings, settings.ledger.keep_days) as app:
+        return run_here(build_reconciler(settings, result_publisher(app)), command_id)
+
+
 @unknown.command()
 def _unknown(as_json: JsonOption = False) -> None:
-    """List the commands of which nobody knows whether they were executed, oldest first. Exit code 5 when there are any.
+    """List the commands that may or may not have been executed, oldest first. Exit code 5 if there are any.
 
-    What to do about each: `orders reconcile ID`, and when the venue can't tell, `orders resolve ID`.
+    Settle each with `orders reconcile ID`, or with `orders resolve ID` if the venue's records do not prove its outcome.
     """
-    with told("orders unknown", as_json=as_json) as settings, opened(settings) as desk:
-        found, refusals = desk.unknowns(), settings.venues.refusals_of
+    with operator_command("orders unknown", as_json=as_json) as settings, open_operator(settings) as operator:
+        found, refusals = operator.unknowns(), settings.venues.refusals_of
     if as_json:
         emit({"unknown": [unknown_json(each, refusals) for each in found]})
     elif found:
         print_unknowns(found, refusals)
     else:
-        print("Nothing is unknown.")
+        print("No unknown commands.")
     raise typer.Exit(ExitCode.UNKNOWN if found else ExitCode.ACCEPTED)
 
 
 @resolve.command()
 def _resolve(
     command_id: IdArgument,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="How you know; it goes on record.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="How you know; it is recorded.")],
     executed: Annotated[
-        str | None, typer.Option("--executed", metavar="REF", help="It was executed: the venue's id of it.")
+        str | None, typer.Option("--executed", metavar="REF", help="It was executed; REF is the venue's id.")
     ] = None,
-    not_executed: Annotated[bool, typer.Option("--not-executed", help="It was not, and never will be.")] = False,
+    not_executed: Annotated[
+        bool, typer.Option("--not-executed", help="It was not executed and never will be.")
+    ] = False,
     who: WhoOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Settle an `unknown` by your word, after you have looked at the venue yourself.
+    """Record the outcome of an `unknown` command manually, after you have checked at the venue yourself.
 
-    Who, why and when go into the ledger's journal and the report. It asks first, unless --yes is given; where there is
-    no terminal to ask at, it needs --yes. Exit code: that of the outcome it has now.
+    Who, why and when are recorded in the ledger's journal and the report. Asks for confirmation unless --yes is given;
+    without a terminal --yes is required. Exit code: that of the recorded outcome.
 
     Example: `orders resolve 7d2f… --not-executed --reason "not in the venue's history, asked their support"`
     """
@@ -111,30 +123,30 @@ def _resolve(
     reference = None if executed is None else executed.strip()
     problem = ""
     if (reference is None) != not_executed:
-        problem = "say either --executed REF or --not-executed"
+        problem = "give either --executed REF or --not-executed"
     elif reference == "":
-        problem = "--executed must name the venue's id of it"
+        problem = "--executed needs the venue's id of the command"
     elif not reason.strip():
         problem = "--reason must say how you know"
     if problem:
-        raise failure(problem, ExitCode.USAGE, where=where, kind="Usage", as_json=as_json)
-    with told(where, as_json=as_json) as settings, opened(settings) as desk:
-        report = desk.unknown(command_id)
-        word = f"executed as {reference}" if reference else "NOT executed"
-        question = f"Settle {report.command} of {report.account} ({report.message}) as {word}?"
+        raise failure(problem, "Usage", where=where, as_json=as_json)
+    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+        report = operator.unknown(command_id)
+        decision = f"executed as {reference}" if reference else "NOT executed"
+        question = f"Settle {report.command} of {report.account} ({report.message}) as {decision}?"
         confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
-        stands = desk.resolve(command_id, reference=reference, who=signed(who), why=reason.strip())
-        _publish(settings, stands)
-    raise finish(stands, as_json=as_json)
+        settled = operator.resolve(command_id, reference=reference, who=actor_name(who), why=reason.strip())
+        _publish(settings, settled)
+    raise exit_with_report(settled, as_json=as_json)
 
 
 def _publish(settings: WorkerSettings, report: Report) -> None:
     from worker.celery_app.results import result_publisher
-    from worker.operations.reconcile import desk_app
+    from worker.operations.reconcile import operator_app
 
     try:
-        with desk_app(settings, settings.ledger.keep_days) as app:
+        with operator_app(settings, settings.ledger.keep_days) as app:
             result_publisher(app)(report)
-    except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has it
-        again = f"senders don't see it yet; store it again with: orders reconcile {report.command_id}"
+    except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
+        again = f"senders don't see it yet; to store it again: orders reconcile {report.command_id}"
         note(f"settled, but the result backend can't be reached ({type(error).__name__}): {again}")

@@ -1,8 +1,6 @@
-"""The commands of `orders` on the worker's side: worker, simulator, doctor, demo.
+"""The commands of `orders` that run something: worker, simulator, demo.
 
-`producers` finds them through the entry points ``orders.commands``,
-and :func:`ledger_record` through ``orders.ledger``.
-What a command needs is imported when it runs.
+`producers` finds them through the entry points ``orders.commands``. What a command needs is imported when it runs.
 """
 
 import os
@@ -12,54 +10,53 @@ from typing import Annotated, Any
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
-from producers.cli.output import emit, explained, failure, note
+from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.cli.settings import queue_settings, shown
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 POOLS = ("threads", "prefork", "solo")
-"""Those that are tested; what the others cost is in ``docs/celery.md``."""
+"""The pools that are tested; ``docs/celery.md`` has the problems of the others."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
-worker, simulator, doctor, demo = (command_app() for _ in range(4))
+worker, simulator, demo = (command_app() for _ in range(3))
 
 
 @worker.command(context_settings={**_HELP, "ignore_unknown_options": True, "allow_extra_args": True})
 def _worker(
     ctx: typer.Context,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, metavar="N", help="Commands at a time; 16 unless given.")
+        int | None, typer.Option("--concurrency", "-c", min=1, metavar="N", help="Commands at a time; default: 16.")
     ] = None,
     pool: Annotated[
         str | None, typer.Option("--pool", "-P", metavar="POOL", help="threads (default), prefork or solo.")
     ] = None,
     queues: Annotated[
         str | None,
-        typer.Option("--queues", "-Q", metavar="QUEUES", help="Such as orders.close,orders.cancel; all unless given."),
+        typer.Option("--queues", "-Q", metavar="QUEUES", help="Such as orders.close,orders.cancel; default: all."),
     ] = None,
     level: Annotated[
         str, typer.Option("--loglevel", "-l", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = "INFO",
     as_json: Annotated[
-        bool, typer.Option("--json", help="The log as JSON lines, also at a terminal; errors before it as a document.")
+        bool,
+        typer.Option("--json", help="Log JSON lines, also at a terminal; print an error before that as a document."),
     ] = False,
 ) -> None:
-    """Run a worker: execute commands from the queues until Ctrl-C or SIGTERM, which let running ones end.
+    """Run a worker: execute commands from the queues until Ctrl-C or SIGTERM, which let running commands end.
 
-    It becomes `celery -A worker worker` with these options; any other option of that program may follow, such as
-    -n w2@%h to name a second worker on this machine. Settings are checked first.
+    The process becomes `celery -A worker worker` with these options. Any other option of that program may follow, such
+    as -n w2@%h to name a second worker on this machine. The settings are checked first.
 
     Example: `orders worker -c 32 -Q orders.cancel,orders.close`
     """
-    from worker.cli import celery_main as launch
+    from worker.cli import celery_main
     from worker.operations.doctor.diagnose import preflight
 
-    for problem in _unfit(pool, queues, level):
-        raise failure(problem, ExitCode.USAGE, where="orders worker", kind="Usage", as_json=as_json)
-    with explained("orders worker", as_json=as_json):
+    for problem in _usage_problems(pool, queues, level):
+        raise failure(problem, "Usage", where="orders worker", as_json=as_json)
+    with exit_on_error("orders worker", as_json=as_json):
         problems = preflight()
     if as_json:
         os.environ["ORDERS_LOG__FORMAT"] = "json"
@@ -67,38 +64,39 @@ def _worker(
         note(f"orders worker: {problem}")
     options = {"-c": concurrency, "-P": pool, "-Q": queues, "-l": level}
     given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    command = [sys.executable, str(launch.HERE), "-A", "worker", "worker", *given, *ctx.args]
+    command = [sys.executable, str(celery_main.HERE), "-A", "worker", "worker", *given, *ctx.args]
     # The process becomes Celery's, so that signals and exit codes are Celery's own.
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
 
 
-def _unfit(pool: str | None, queues: str | None, level: str) -> Iterator[str]:
-    """What Celery would end at with a traceback."""
+def _usage_problems(pool: str | None, queues: str | None, level: str) -> Iterator[str]:
+    """Arguments at which Celery would end with a traceback."""
     from worker.celery_app.queues import SERVED
 
     if pool not in (None, *POOLS):
         yield f"--pool must be {', '.join(POOLS[:-1])} or {POOLS[-1]}"
     if level.upper() not in LEVELS:
         yield f"--loglevel must be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}"
-    strange = [name for name in (queues or "").split(",") if name and name not in SERVED]
-    if strange:
-        yield f"--queues: there is no queue {', '.join(strange)}; there are {', '.join(SERVED)}"
+    unknown = [name for name in (queues or "").split(",") if name and name not in SERVED]
+    if unknown:
+        yield f"--queues: unknown queue {', '.join(unknown)}; the queues are {', '.join(SERVED)}"
 
 
 @simulator.command()
 def _simulator(
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes a free one.")] = 9100,
-    empty: Annotated[bool, typer.Option("--empty", help="No demo accounts.")] = False,
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 selects a free port.")] = 9100,
+    empty: Annotated[bool, typer.Option("--empty", help="Start without demo accounts.")] = False,
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Listen where other machines can reach it; it has no password.")
+        bool,
+        typer.Option("--allow-remote", help="Allow an address that other machines can reach; there is no password."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a simulator of Everstrike and Bit-Z on this machine, until Ctrl-C.
 
-    It checks signatures and clocks, keeps a book, and misbehaves when told to: it loses answers, or executes and then
-    says something else. It prints the settings with which a worker talks to it. No real money is anywhere near.
+    It checks signatures and clocks, records what it executes, and can inject faults: lose a response, or execute a
+    request and answer something else. It prints the settings for a worker. No real money is involved.
 
     Example: `orders simulator --port 9100`
     """
@@ -108,28 +106,26 @@ def _simulator(
 
     where = "orders simulator"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    _be_free(host, port, as_json=as_json)
+    _require_free_address(host, port, as_json=as_json)
     try:
         serve(host, port, demo=not empty, allow_remote=allow_remote, on_ready=lambda url: _ready(url, empty, as_json))
     except ValueError as refusal:
-        raise failure(str(refusal), ExitCode.USAGE, where=where, kind="Usage", as_json=as_json) from None
+        raise failure(str(refusal), "Usage", where=where, as_json=as_json) from None
 
 
-def _be_free(host: str, port: int, *, as_json: bool) -> None:
-    """Exit with a plain message when the address can't be listened on."""
+def _require_free_address(host: str, port: int, *, as_json: bool) -> None:
+    """Exit with a message if the address cannot be listened on."""
     import socket
 
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
-            # As the server does: connections that just ended do not count.
+            # As the server does: recently closed connections do not block the address.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        message = f"can't listen on {host} port {port}: {error.strerror}. Choose another with --port, 0 for a free one"
-        raise failure(
-            message, ExitCode.USAGE, where="orders simulator", kind="AddressUnavailable", as_json=as_json
-        ) from None
+        message = f"can't listen on {host} port {port}: {error.strerror}. Choose another --port, or 0 for a free one"
+        raise failure(message, "AddressUnavailable", where="orders simulator", as_json=as_json) from None
 
 
 def _ready(url: str, empty: bool, as_json: bool) -> None:
@@ -146,103 +142,24 @@ def _ready(url: str, empty: bool, as_json: bool) -> None:
     if as_json:
         emit({"url": url, "environment": environment})
     else:
-        print(f"Everstrike and Bit-Z are simulated on {url}; Ctrl-C ends it.")
+        print(f"Simulating Everstrike and Bit-Z at {url}; Ctrl-C stops it.")
         if environment:
-            print("A worker talks to it with these settings (demo keys, which open nothing else):\n")
+            print("Settings for a worker (these demo keys work nowhere else):\n")
         for name, value in environment.items():
             print(f"export {name}={value}")
     sys.stdout.flush()
 
 
-@doctor.command()
-def _doctor(
-    venues: Annotated[
-        bool, typer.Option("--venues", help="Also try each account's key: one read of positions at its venue.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Check settings, servers, venues' clocks, queues and workers, and say what to do about each finding.
-
-    Run it where a worker runs, with its settings. Nothing is changed and no command is sent; without --venues no key
-    leaves this machine. Every check ends within 5 seconds. Exit code 0 when nothing is broken, 1 when something is.
-    """
-    from worker.cli.doctor_output import as_document, print_findings
-    from worker.operations.doctor.diagnose import diagnose
-
-    findings = diagnose(venues=venues)
-    document = as_document(findings)
-    if as_json:
-        emit(document)
-    else:
-        print_findings(findings)
-    raise typer.Exit(ExitCode.ACCEPTED if document["ok"] else ExitCode.FAILED)
-
-
 @demo.command()
 def _demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything running, to try things, until Ctrl-C.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C, to experiment.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """See all of it work on this machine: a server, the simulator and a worker are started, and commands are sent.
+    """Run everything on this machine: start a server, the simulator and a worker, and send commands.
 
-    Settings in the environment are not used: no real account, broker or venue is touched. Exit code 0 when everything
-    was as the contract says.
+    Settings in the environment are ignored: no real account, broker or venue is used. Exit code 0 if every outcome is
+    as the contract says.
     """
     from worker.demo import run_demo
 
     raise typer.Exit(run_demo(keep=keep, json_output=as_json))
-
-
-def ledger_record(command_id: str) -> dict[str, Any] | None:
-    """The ledger's record of a command as a JSON object, or None; see ``producers.cli.ledger``.
-
-    Raises:
-        SettingsError: the settings can't be used.
-        ConnectionError: the ledger can't be reached, or refuses.
-    """
-    import redis
-
-    from producers.intents import MESSAGES_KEY
-    from producers.redis.client import in_words, open_client
-    from worker.ledger.base import LedgerUnavailable
-    from worker.ledger.redis import RedisLedger
-
-    url = queue_settings().ledger_url
-    try:
-        # A client that tries once: a person waits.
-        with open_client(url) as client:
-            record = RedisLedger(client).read(command_id)
-            intent = None if record else client.hget(MESSAGES_KEY, command_id)
-    except (LedgerUnavailable, redis.RedisError) as error:
-        raise ConnectionError(f"{shown(url)}: {in_words(error.__cause__ or error)}") from None
-    if record is None:
-        return _enqueued(command_id, str(intent)) if intent else None
-    progress = record.progress
-    return {
-        "state": record.state.value,
-        "command": record.command,
-        "account": record.account,
-        "fence": record.fence,
-        "tries": progress.tries,
-        "sent": progress.sent,
-        "tainted": progress.tainted,
-        "first_sent_at": progress.first_sent_at,
-        "last_signed_at": progress.last_signed_at,
-        "report": record.report.to_json() if record.report else None,
-    }
-
-
-def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
-    """A command that is known to be enqueued and has no record yet, in the shape of a record."""
-    from producers.intents import read_intent
-
-    try:
-        intent = read_intent(command_id, stored)
-    except (ValueError, KeyError, TypeError):
-        return None
-    nothing_yet: dict[str, Any] = dict.fromkeys(("first_sent_at", "last_signed_at", "report"))
-    counts = dict.fromkeys(("fence", "tries", "sent"), 0)
-    named = {"command": intent.task.removeprefix("orders."), "account": intent.kwargs.get("account"), "tainted": ""}
-    return {"state": "ENQUEUED", **named, **counts, **nothing_yet}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import redis
 
-from producers.client import OrderClient, Sent, publisher_app
+from producers.client import EnqueuedCommand, OrderClient, publisher_app
 from producers.commands import COMMANDS, Positions
 from producers.errors import IdReused, ProducersError, ReportPending
 from producers.report import Report
@@ -117,7 +117,7 @@ class Stage:
         sent = self._client.enqueue_many([(message, command_id)] * times)[0]
         return self._replayed(sent) if scene.way is Way.AGAIN else self._wait(sent)
 
-    def _wait(self, sent: Sent | str) -> Report:
+    def _wait(self, sent: EnqueuedCommand | str) -> Report:
         ends_at = time.monotonic() + REPORT_SECONDS
         while True:
             try:
@@ -127,7 +127,7 @@ class Stage:
                 if time.monotonic() > ends_at:
                     raise
 
-    def _replayed(self, sent: Sent) -> Report:
+    def _replayed(self, sent: EnqueuedCommand) -> Report:
         """The report of the repetition: the first one's is there already and would be taken for it."""
 
         def came() -> Report | None:

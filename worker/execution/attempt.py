@@ -7,7 +7,7 @@ unless executing it twice has the effect of once; an attempt of unknown fate is 
 
 from dataclasses import replace
 
-from producers.redaction import hidden_values, without
+from producers.redaction import hidden_values, redact_text
 from producers.report import Reason
 from worker.clock import Clock
 from worker.execution.backoff import Attempt, RetryLimits, backoff_policy
@@ -142,6 +142,6 @@ class AttemptRunner:
 
     def _pause(self, run: Run, attempt: Attempt, seconds: float) -> None:
         # The verdict may quote the venue, and the venue the command.
-        because = without(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+        because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
         self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
         self._leases.pause(run.lease, lease_ms=int(seconds * 1000) + self.lease_ms)

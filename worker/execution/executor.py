@@ -87,7 +87,7 @@ class Executor:
             report = self._execute(envelope)
         except RequeueMessage:
             raise
-        except Exception as error:  # noqa: BLE001 - its text may quote the venue, and a command ends in a report
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
             report = self._unknown_after_fault(envelope, error)
         if report is not None and not report.replayed:
             self._observer.ended(command_ref(report), end_event(report))
@@ -177,7 +177,7 @@ class Executor:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
         except (LeaseLost, RequeueMessage):
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of our own must not end in a wrong word, nor in none
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
             # The error's own text and traceback may quote a request: only its kind and place are logged.
             self._observer.fault(run.command_ref, type(error).__name__, raised_at(error))
             # What the venue said is left out of the report, for it may be what the fault is about.

@@ -5,7 +5,7 @@ from typing import Any
 
 from producers.commands import Command, canonical_json, fingerprint, parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import as_written
+from producers.exact_json import exact_value
 from producers.report import Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
@@ -85,7 +85,7 @@ def fingerprint_of(task: str, arguments: Mapping[str, Any]) -> str:
 
 def _parsed(task: str, arguments: Mapping[str, Any]) -> Command:
     # Messages are read by `exact_json`, whose floats keep the digits as they were written.
-    return parse_command(task, {name: as_written(value) for name, value in arguments.items()})
+    return parse_command(task, {name: exact_value(value) for name, value in arguments.items()})
 
 
 def _command(task: str, arguments: Mapping[str, Any]) -> Command | None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import redis
 
+from producers.redaction import strip_quoted_command
 from producers.redis import client
-from producers.redis.url import unquoted
 from worker.ledger.base import LedgerUnavailable
 
 
@@ -26,7 +26,7 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
         return call(*arguments, **named)
     except redis.ResponseError as error:
-        raise LedgerUnavailable(f"the ledger's server refuses: {str(unquoted(error))[:120]}") from error
+        raise LedgerUnavailable(f"the ledger's server refuses: {str(strip_quoted_command(error))[:120]}") from error
     except (redis.RedisError, OSError) as error:
         raise LedgerUnavailable(f"the ledger's server can't be reached: {type(error).__name__}") from error
 

@@ -21,8 +21,8 @@ from celery.worker import state as worker_state
 from producers.commands import COMMANDS
 from producers.redis.client import connect
 from producers.redis.server_info import ServerState, server_state
-from producers.redis.url import is_sentinel, sentinels_of
-from producers.tracing import check_installed
+from producers.redis.url import is_sentinel, parse_sentinel_url
+from producers.tracing import require_opentelemetry
 from worker.broker.stats import BrokerProbe
 from worker.execution.events import Observer, Observers, raised_at
 from worker.ledger.base import Ledger
@@ -80,14 +80,14 @@ class Instrumentation:
 
     def time_ledger(self, ledger: Ledger) -> Ledger:
         """The ledger, timed where metrics are kept."""
-        assert self.observer is not None  # noqa: S101 - creates the metrics
+        assert self.observer is not None  # noqa: S101 - builds the metrics
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
     def _metrics_observers(self) -> list[Observer]:
         try:
             return [self._metrics or self._create_metrics()[0]]
-        except Exception as error:  # noqa: BLE001 - the disk of the shared files may be full; commands matter more
+        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
             logger.error("no metrics of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
@@ -108,7 +108,7 @@ class Instrumentation:
         signals.after_setup_logger.connect(self._format, weak=False)
         signals.after_setup_task_logger.connect(self._format, weak=False)
         if self._settings.traces:
-            check_installed("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+            require_opentelemetry("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
             signals.task_prerun.connect(self._begin_span, weak=False)
             signals.task_postrun.connect(self._end_span, weak=False)
             signals.worker_shutdown.connect(self._end_traces, weak=False)
@@ -164,7 +164,7 @@ class Instrumentation:
     def _trace_observers(self) -> list[Observer]:
         try:
             return [self._traces_of_process()]
-        except Exception as error:  # noqa: BLE001 - OpenTelemetry's variables may be wrong; commands matter more
+        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
             logger.error("no traces of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
             return []
 
@@ -225,7 +225,7 @@ def _client(url: str, *, decode: bool = False) -> redis.Redis | None:
     if not url.startswith(("redis://", "rediss://", "sentinel://", "sentinels://", "unix://")):
         return None
     # Every Sentinel may have to be asked before one answers.
-    timeout = PROBE_TIMEOUT_SECONDS / len(sentinels_of(url).hosts) if is_sentinel(url) else PROBE_TIMEOUT_SECONDS
+    timeout = PROBE_TIMEOUT_SECONDS / len(parse_sentinel_url(url).hosts) if is_sentinel(url) else PROBE_TIMEOUT_SECONDS
     # Without health checks, which send PING; see server_state.
     return connect(url, timeout=timeout, decode_responses=decode)
 

@@ -1,4 +1,4 @@
-"""The operator's desk: what is unknown, what is halted, what happened, and settling an unknown by a person's word.
+"""What an operator sees and does: unknown commands and their manual resolution, halts, and the journal.
 
 Over the ledger's client; every method may raise :class:`~worker.ledger.base.LedgerUnavailable`.
 """
@@ -18,13 +18,13 @@ from worker.ledger.journal import Journal, JournalEntry
 from worker.reconciliation.store import ReconcileStore
 
 PASSING = ("cancel", "close", "positions")
-"""What a halt of :data:`ANY` command lets pass: what reduces risk, and what changes nothing."""
-LONGEST_WHO, LONGEST_WHY = 100, 500
+"""Commands that a halt of :data:`ANY` command does not stop: they reduce risk, or change nothing."""
+MAX_WHO_LENGTH, MAX_WHY_LENGTH = 100, 500
 """Characters."""
 
 
 class NotUnknown(Exception):
-    """The command is settled already; its report stands."""
+    """The command is not unknown: it has a report with another outcome."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(f"{report.command_id} is not unknown: it is {report.outcome.value} ({report.message})")
@@ -39,18 +39,18 @@ class Unknown:
     since: int
     """UNIX ms on the ledger's clock."""
     record: Record | None
-    """None when someone removed it."""
+    """None if it was removed."""
     first_absence_at: int | None
-    """When a reconcile found nothing for the first time, UNIX ms."""
+    """UNIX ms of the first reconciliation that did not find the command at the venue; None if there was none."""
 
 
-def every_command(account: str) -> list[HaltScope]:
-    """The scopes that together halt everything of an account, or of every one."""
+def all_scopes(account: str) -> list[HaltScope]:
+    """The scopes that together halt every command of an account, or of all accounts."""
     return [HaltScope(account, command) for command in (ANY, *PASSING)]
 
 
-def passing(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
-    """What is still sent beside these halts: each command, with the accounts for which it is halted."""
+def commands_still_sent(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
+    """The commands that these halts let through, each with the accounts for which it is halted."""
     found = {}
     for command in COMMANDS:
         names = {command} if command in PASSING else {command, ANY}
@@ -61,7 +61,7 @@ def passing(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
 
 
 class OperatorService:
-    """What a person may see and do."""
+    """What an operator may see and do; it depends on neither a terminal nor a browser."""
 
     def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
@@ -73,17 +73,17 @@ class OperatorService:
     # -- unknowns ----------------------------------------------------------------------------------------------------
 
     def unknowns(self) -> list[Unknown]:
-        """Open unknowns, oldest first."""
+        """The open unknown commands, oldest first."""
         return [
             Unknown(command_id, since, self._ledger.read(command_id), self._store.first_absence_at(command_id))
             for command_id, since in self._store.unknowns()
         ]
 
     def unknown(self, command_id: str) -> Report:
-        """The report of a command that is unknown.
+        """The report of an unknown command.
 
         Raises:
-            NoSuchCommand, StillOpen, NotUnknown: it is not.
+            NoSuchCommand, StillOpen, NotUnknown: the command is not unknown.
         """
         record = self._ledger.read(command_id)
         if record is None:
@@ -95,41 +95,41 @@ class OperatorService:
         return record.report
 
     def resolve(self, command_id: str, *, reference: str | None, who: str, why: str) -> Report:
-        """Settle an unknown by a person's word: executed under the venue's ``reference``, or not executed for None.
+        """Settle an unknown command manually: executed with the venue's ``reference``, or not executed if that is None.
 
-        Who and why go into the record, the journal and the report. Returns the report that stands.
+        Who and why are recorded in the ledger, the journal and the report. Returns the new report.
 
         Raises:
-            NoSuchCommand, StillOpen, NotUnknown: there is nothing to resolve.
+            NoSuchCommand, StillOpen, NotUnknown: the command is not unknown.
         """
         report = self.unknown(command_id)
-        who, why = _on_record(who, why)
+        who, why = _printable(who, why)
         outcome = Outcome.NOT_SENT if reference is None else Outcome.ACCEPTED
-        named = None if reference is None else printable(reference, LONGEST_WHY)
-        said = "not executed" if named is None else f"executed as {named}"
+        named = None if reference is None else printable(reference, MAX_WHY_LENGTH)
+        decision = "not executed" if named is None else f"executed as {named}"
         result = None if named is None else {"id": named}
-        words = f"{said}, by the word of {who}: {why}"
+        words = f"{decision}, by the word of {who}: {why}"
         made = settled(report, outcome, words, result, self._clock.now_ms())
-        stands = self._ledger.resolve(made, who=who, why=why)
+        stored = self._ledger.resolve(made, who=who, why=why)
         self._store.forget_absence(command_id)
-        if stands is None:
+        if stored is None:
             raise NoSuchCommand(f"the ledger has no command {command_id} any more")
-        if stands != made:
-            raise NotUnknown(stands)
-        return stands
+        if stored != made:
+            raise NotUnknown(stored)
+        return stored
 
     # -- halts ---------------------------------------------------------------------------------------------------------
 
     def halt(self, *scopes: HaltScope, who: str, why: str) -> Halted:
         """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
         :meth:`resume`, over every restart."""
-        halt = Halted(*_on_record(who, why), self._clock.now_ms())
+        halt = Halted(*_printable(who, why), self._clock.now_ms())
         self._halts.add(scopes, halt)
         return halt
 
     def resume(self, halted: HaltScope, *, who: str, why: str = "") -> bool:
         """End the halt of exactly this scope; False when there is none."""
-        who, why = _on_record(who, why)
+        who, why = _printable(who, why)
         return self._halts.remove(halted, who=who, why=why)
 
     def halts(self) -> list[tuple[HaltScope, Halted]]:
@@ -147,6 +147,6 @@ class OperatorService:
         return self._journal.follow(after, command_id)
 
 
-def _on_record(who: str, why: str) -> tuple[str, str]:
-    """Who and why as everybody will read them: on one line, with nothing in it that nobody sees."""
-    return printable(who, LONGEST_WHO), printable(why, LONGEST_WHY)
+def _printable(who: str, why: str) -> tuple[str, str]:
+    """Who and why on one line each, of limited length and without invisible characters."""
+    return printable(who, MAX_WHO_LENGTH), printable(why, MAX_WHY_LENGTH)

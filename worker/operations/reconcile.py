@@ -1,6 +1,4 @@
-"""Running a reconcile for a person: here, or by a worker."""
-
-from collections.abc import Callable
+"""Reconciliation for an operator: in this process, or by a worker."""
 
 from celery import Celery
 from celery.exceptions import TimeoutError as NoResponse
@@ -9,63 +7,57 @@ from kombu.exceptions import KombuError
 from producers.celery_app import OwnSettingsCelery
 from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
-from producers.report import Report
 from producers.settings import QueueSettings
 from worker.celery_app.queues import RECONCILE
-from worker.celery_app.results import result_publisher, use_report_backends
+from worker.celery_app.results import use_report_backends
 from worker.ledger.base import NoSuchCommand, StillOpen
 from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.settings import WorkerSettings
 
 
-def run_here(
-    settings: WorkerSettings,
-    command_id: str | None,
-    build_reconciler: Callable[[WorkerSettings, Callable[[Report], None]], Reconciler],
-) -> list[Reconciled]:
-    """Look from this process, with this environment's keys.
+def run_here(reconciler: Reconciler, command_id: str | None) -> list[Reconciled]:
+    """Reconcile one command, or all unknown ones, in this process.
 
     Raises:
         NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
     """
-    with desk_app(settings, settings.ledger.keep_days) as app:
-        reconciler = build_reconciler(settings, result_publisher(app))
-        return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
+    return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
 
 
 def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: float) -> list[Reconciled]:
-    """Let a worker look, and wait for its answer for ``timeout`` seconds.
+    """Let a worker reconcile, and wait for its answer for ``timeout`` seconds.
 
     Raises:
-        NoSuchCommand, StillOpen: as the worker says.
-        ReportPending: no answer in time.
-        BrokerUnavailable: broker or results can't be reached, or the worker can't reach the ledger.
+        NoSuchCommand, StillOpen: the worker's answer.
+        ReportPending: there is no answer in time.
+        BrokerUnavailable: the broker or the results cannot be reached, or the worker cannot reach the ledger.
     """
     name = command_id or "all"
-    with desk_app(settings) as app:
+    with operator_app(settings) as app:
         try:
             kwargs = {} if command_id is None else {"command_id": command_id}
-            asked = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
-            return [Reconciled(**row) for row in asked.get(timeout=timeout)]
+            result = app.send_task(RECONCILE, kwargs=kwargs, queue=RECONCILE, retry=False)
+            return [Reconciled(**row) for row in result.get(timeout=timeout)]
         except NoResponse:
             raise ReportPending(name, timeout, f"does a worker serve {RECONCILE}?") from None
         except LookupError as error:
             raise NoSuchCommand(str(error)) from None
         except RuntimeError as error:
             if error.__cause__ is not None:
-                # Celery's own, which advises to restart: results can't be reached. The worker's comes without a cause.
+                # Raised by Celery, which advises a restart: the results cannot be reached. A worker's has no cause.
                 why = f"{UNREACHABLE}: {type(error.__cause__).__name__}"
                 raise BrokerUnavailable([name], why) from None
             raise StillOpen(str(error)) from None
-        except (KombuError, OSError) as error:  # also the ConnectionError of a worker without its ledger
+        except (KombuError, OSError) as error:  # also the ConnectionError of a worker that cannot reach the ledger
             raise BrokerUnavailable([name], str(error)[:120]) from None
 
 
 BACKEND_SECONDS = 2.0
+"""Timeout of one step with the broker or the result backend."""
 
 
-def desk_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
-    """A Celery app for a person's program: it stores results and enqueues a reconcile, and fails soon."""
+def operator_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
+    """A Celery app for an operator's program: it stores results, enqueues reconciliations, and fails fast."""
     app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
     use_report_backends(app)
     app.conf.update(

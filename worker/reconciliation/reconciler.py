@@ -205,7 +205,7 @@ class Reconciler:
         again."""
         try:
             self._publish(report)
-        except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
+        except Exception as error:  # noqa: BLE001 - whatever the backend raises, what is settled is settled
             logger.warning("the report of %s could not be published: %s", report.command_id, type(error).__name__)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from producers.commands import plain
+from producers.commands import plain_notation
 from producers.printable import printable
 
 DEEPEST = 100
@@ -152,7 +152,7 @@ def decimal_text(value: Any) -> str | None:
         return "0"
     if abs(number.adjusted()) > 40:
         raise ValueError("not a number of a size that a venue sends")
-    return plain(number)
+    return plain_notation(number)
 
 
 def one_line(text: object, limit: int = 200) -> str:

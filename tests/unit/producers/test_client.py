@@ -2,7 +2,7 @@
 
 import redis
 
-from producers.client import _cause
+from producers.redaction import client_error_text
 
 
 def test_a_refusal_is_told_without_the_command() -> None:
@@ -10,5 +10,7 @@ def test_a_refusal_is_told_without_the_command() -> None:
     quoted = (
         'Command # 1 (HSETNX orders:intent_messages 1 {"address": "0x1"}) of pipeline caused error: NOREPLICAS Few.'
     )
-    assert _cause(redis.ResponseError(quoted)) == "NOREPLICAS Few."
-    assert _cause(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith("Error 111")
+    assert client_error_text(redis.ResponseError(quoted)) == "NOREPLICAS Few."
+    assert client_error_text(redis.ConnectionError("Error 111 connecting to h:1. Connection refused.")).startswith(
+        "Error 111"
+    )

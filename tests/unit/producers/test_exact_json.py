@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from producers import message_json
 from producers.commands import Withdraw, parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import SaidTwice
+from producers.exact_json import ConflictingValues
 from producers.intents import Intent, read_intent
 from producers.message_json import dumps, loads
 from worker.execution.intake import fingerprint_of
@@ -57,7 +57,7 @@ def test_what_is_read_of_a_text(text: str, read: Any) -> None:
     """Of the same type, too."""
     value = loads(text.encode())
     assert value == read
-    assert type(value) is type(read) or isinstance(value, SaidTwice)
+    assert type(value) is type(read) or isinstance(value, ConflictingValues)
 
 
 @pytest.mark.parametrize("text", ["9" * 60_000, "0." + "9" * 60_000, "1" + "0" * 60_000, "1e-999999999999999999"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.printable import invisible, is_command_id, printable
+from producers.printable import first_invisible, is_command_id, printable
 
 DEFAULT_IGNORABLE = (
     *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0, *range(0x180B, 0x1810)),
@@ -21,7 +21,7 @@ def test_what_can_not_be_seen_is_what_unicode_says() -> None:
     has assigned since is refused by every Python alike."""
     expected = {*DEFAULT_IGNORABLE, 0x2800, 0x16FE4, 0x1D159}
     expected |= {code for code in range(0x110000) if unicodedata.category(chr(code))[0] in "ZC"}
-    unseen = {code for code in range(0x110000) if invisible(chr(code)) is not None}
+    unseen = {code for code in range(0x110000) if first_invisible(chr(code)) is not None}
     assert expected <= unseen
     assert unicodedata.unidata_version != "14.0.0" or unseen == expected
 
@@ -48,7 +48,7 @@ def test_whatever_it_is_it_is_short_and_printable(text: str, limit: int) -> None
     """And showing it again changes nothing."""
     shown = printable(text, limit)
     assert len(shown) <= limit
-    assert invisible(shown.replace(" ", "")) is None
+    assert first_invisible(shown.replace(" ", "")) is None
     assert printable(shown) == shown
 
 

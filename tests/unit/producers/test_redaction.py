@@ -1,29 +1,13 @@
-"""What is shown of arguments, and what remote control is refused for: rules that need no worker to be checked."""
+"""What is shown of arguments, of texts that repeat them, of URLs and of servers' errors."""
 
-import inspect as reading
-import time
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
-from celery import Celery
-from celery.app.control import Control
-from celery.contrib.abortable import ABORTED
-from celery.worker.control import Panel
-from flower.events import EventsState
+import redis
 
 from producers.commands import COMMANDS
-from producers.redaction import HIDDEN, hidden_values, shown_arguments, without
-from producers.settings import SettingsError
-from worker.broker.base import Refused
-from worker.celery_app import flower as flower_guard
-from worker.celery_app.flower import _list_offline_workers, redacted_result
-from worker.celery_app.remote_control import ALWAYS_REFUSED, APPLY, REFUSED_UNLESS_ALLOWED, RestrictedControl, refusal
-from worker.celery_app.results import ReportBackend
-from worker.settings import REMOTE_CONTROLS, WorkerSettings
-
-LOOKING = {"clock", "conf", "enable_events", "disable_events", "heartbeat"}
-"""Control commands that change nothing of a command's way."""
+from producers.redaction import HIDDEN, client_error_text, hidden_values, redact_text, redacted_url, shown_arguments
+from worker.settings import WorkerSettings
 
 
 @pytest.mark.parametrize(
@@ -78,7 +62,7 @@ def test_every_amount_and_address_of_every_command_is_hidden() -> None:
 )
 def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], left: str) -> None:
     """The venue may repeat an amount or an address; but `1` must not eat every number."""
-    assert without(text, values) == left
+    assert redact_text(text, values) == left
 
 
 @pytest.mark.parametrize(
@@ -88,7 +72,7 @@ def test_hidden_values_are_struck_out_of_words(text: str, values: list[str], lef
 def test_an_amount_is_hidden_as_the_venue_repeats_it(qty: Any, told: str) -> None:
     """It was sent to the worker in one way of writing and to the venue in another."""
     values = hidden_values({"account": "main", "qty": qty, "address": ["x"]})
-    assert without(f"can't take {told} now", values) == "can't take *** now"
+    assert redact_text(f"can't take {told} now", values) == "can't take *** now"
 
 
 @pytest.mark.parametrize("qty", ["1e999999999", "nan", "-inf", "", "1" * 5000, True, None])
@@ -97,121 +81,29 @@ def test_what_is_no_amount_is_struck_out_as_it_is(qty: Any) -> None:
     assert hidden_values({"qty": qty}) == ([str(qty)] if qty else [])
 
 
-def test_every_remote_control_is_known() -> None:
-    """A control command that a new Celery brings would be permitted unseen."""
-    control = {name for name, meta in Panel.meta.items() if meta.type == "control"}
-    assert control - LOOKING == {*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED}
-    assert {*REFUSED_UNLESS_ALLOWED, APPLY} == set(REMOTE_CONTROLS), "what settings take is what is permitted"
-
-
-def test_what_may_be_allowed_and_what_never() -> None:
-    """The setting opens what it names, and nothing opens what loses commands."""
-    everything = frozenset({*ALWAYS_REFUSED, *REFUSED_UNLESS_ALLOWED})
-    assert {name for name in everything if refusal(name, everything)} == set(ALWAYS_REFUSED)
-    assert {name for name in everything if refusal(name, frozenset())} == everything
-    assert refusal("ping", frozenset()) is None
-
-
-@pytest.mark.parametrize("method", ["revoke", "terminate", "purge", "discard_all", "rate_limit", "shutdown"])
-def test_our_own_app_refuses_before_it_asks(method: str) -> None:
-    """Flower and `celery control` use the app: without this they would say that it was done."""
-    app = Celery("test", broker="redis://127.0.0.1:1", set_as_current=False)
-    app.control_cls = RestrictedControl
-    method_of = getattr(app.control, method)
-    given = [p for p in reading.signature(getattr(Control, method)).parameters.values() if p.default is p.empty][1:]
-    with pytest.raises(Refused, match=r"^refused: "):
-        method_of(*["x" for parameter in given if parameter.kind is not parameter.VAR_KEYWORD])
-
-
-def test_nothing_but_a_report_becomes_a_result() -> None:
-    """Flower's abort would overwrite the report of a command that failed."""
-    backend = ReportBackend(app=Celery("test", set_as_current=False), url="redis://127.0.0.1:1/1")
-    with pytest.raises(Refused, match="its result is its report"):
-        backend.store_result("id", None, ABORTED)
-
-
-def test_results_in_flower_are_without_the_venues_words() -> None:
-    """The venue repeats amount and address in what it answers."""
-    report = {"outcome": "accepted", "result": {"address": "0x1"}, "positions": None, "venue_message": "0x1"}
-    told = redacted_result({"task-id": "1", "state": "SUCCESS", "result": report})
-    assert told["result"] == {"outcome": "accepted", "result": "***", "positions": None, "venue_message": "***"}
-    error = "OrderRejected(\"rejected/refused: can't send 0x1\", command_id='1')"
-    told = redacted_result({"state": "FAILURE", "result": error, "traceback": "…0x1…"})
-    assert (told["result"], told["traceback"]) == ("OrderRejected: rejected/refused", None)
-    assert redacted_result({"state": "FAILURE", "result": "0x1"})["result"] == "***"
-    assert redacted_result({"state": "PENDING"}) == {"state": "PENDING"}
-
-
-def test_settings_name_what_is_hidden_and_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt name would hide nothing, or allow nothing, silently."""
-    monkeypatch.setenv("ORDERS_HIDE_ARGUMENTS", "address, order_id")
-    monkeypatch.setenv("ORDERS_REMOTE_CONTROL", "shutdown")
-    settings = WorkerSettings()
-    assert settings.hidden_arguments == {"address", "order_id"}
-    assert settings.allowed_remote_controls == {"shutdown"}
-    monkeypatch.setenv("ORDERS_HIDE_ARGUMENTS", "adress")
-    monkeypatch.setenv("ORDERS_REMOTE_CONTROL", "revoke")
-    with pytest.raises(SettingsError, match=r"ORDERS_HIDE_ARGUMENTS: knows no adress.*ORDERS_REMOTE_CONTROL: knows no"):
-        WorkerSettings.load()
-
-
 def test_nothing_is_hidden_when_that_is_asked_for() -> None:
     """An empty setting means what it says; arguments that a command does not have stay hidden."""
-    settings = WorkerSettings(hide_arguments="")
-    shown = shown_arguments("orders.withdraw", {"qty": "1", "secret": "s"}, settings.hidden_arguments)
+    hidden = WorkerSettings(hide_arguments="").hidden_arguments
+    shown = shown_arguments("orders.withdraw", {"qty": "1", "secret": "s"}, hidden)
     assert shown == "{'qty': '1', 'secret': '***'}"
 
 
-def test_a_worker_whose_end_alone_was_heard_is_offline() -> None:
-    """Flower started a moment before the worker stopped: it would not be listed, and after its last command's end be
-    online for two minutes."""
-    seen = type("Seen", (EventsState,), {})
-    _list_offline_workers(seen)
-    state = seen(max_tasks_in_memory=10)
-    now = time.time()
-
-    def hear(kind: str, at: float, **more: Any) -> bool:
-        told = {"hostname": "w1@here", "timestamp": at, "local_received": at, "clock": 1, **more}
-        state.event({"type": kind, **told})
-        return bool(state.workers["w1@here"].alive)
-
-    assert not hear("worker-offline", now - 10, freq=2.0)
-    assert not hear("task-succeeded", now - 5, uuid="1", name="orders.close", result="", runtime=1.0)
-    assert hear("worker-heartbeat", now, freq=2.0)
-    state.event(
-        {"type": "task-sent", "hostname": "sender", "timestamp": now, "local_received": now, "uuid": "2", "clock": 2}
-    )
-    assert list(state.workers) == ["w1@here"]
-
-
 @pytest.mark.parametrize(
-    ("given", "address"),
+    ("url", "shown"),
     [
-        ({}, "127.0.0.1"),
-        ({"address": "0.0.0.0"}, "0.0.0.0"),  # noqa: S104 - what somebody chose
-        ({"basic_auth": ["night:watch"]}, ""),
-        ({"auth": "ann@example.org"}, ""),
-        ({"unix_socket": "/run/flower"}, ""),
+        ("redis://ann:hunter2@host:6379/0?ssl_ca_certs=/ca", "an unusable URL"),
+        ("redis://ann:hunter2@host:6379/0", "redis://***@host:6379/0"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:12#hunter2@host:6379/0", "an unusable URL"),
+        ("amqp://ann:hunter2@host/vhost?x=y", "amqp://***@host/vhost"),
     ],
 )
-def test_flower_without_a_login_lets_in_this_machine_alone(
-    given: dict[str, object], address: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Unless an address is chosen; it is said how."""
-    options = SimpleNamespace(**{"address": "", "unix_socket": "", "basic_auth": [], "auth": "", **given})
-    command = SimpleNamespace(options=options, apply_options=lambda *_: None)
-    flower_guard._listen_on_loopback(command)
-    command.apply_options("flower", [])
-    assert options.address == address
-    assert ("--basic_auth" in caplog.text) == (not given)
+def test_a_url_is_shown_without_user_password_and_options(url: str, shown: str) -> None:
+    """Of one that can't be used nothing is shown: what looks like its host may be a piece of the password."""
+    assert redacted_url(url) == shown
 
 
-def test_flower_listens_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a long outage of the broker it would show every worker offline for as long again."""
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    short = flower_guard.ShortSleeps()
-    for seconds in (2, 4, 8, 4096):
-        short.sleep(seconds)
-    assert slept == [2, 4, 5, 5]
-    assert short.monotonic() > 0
+def test_an_error_is_shown_without_the_command_that_redis_py_quotes() -> None:
+    """A pipeline's error has the command before the server's words: addresses and amounts, and no room for the rest."""
+    quoted = 'Command # 1 (HSETNX x \'{"address": "0xab"}\') of pipeline caused error: OOM command not allowed'
+    assert client_error_text(redis.ResponseError(quoted)) == "OOM command not allowed"

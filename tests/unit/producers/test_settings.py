@@ -5,10 +5,10 @@ import traceback
 
 import pytest
 
-from producers.celery_app import for_celery
+from producers.celery_app import to_celery_url
 from producers.client import OrderClient
 from producers.redis.client import connect
-from producers.redis.url import sentinels_of, verified_tls
+from producers.redis.url import parse_sentinel_url, with_verified_tls
 from producers.settings import QueueSettings, SettingsError, database_url
 from tests.unit.worker.test_settings import clean  # noqa: F401 - a fixture
 
@@ -22,8 +22,8 @@ def test_databases_of_one_server() -> None:
 
 def test_tls_is_verified() -> None:
     """A bare rediss URL would check no certificate."""
-    assert verified_tls("rediss://h/0") == "rediss://h/0?ssl_cert_reqs=required"
-    verified = verified_tls("rediss://h/0?ssl_ca_certs=/ca.pem")
+    assert with_verified_tls("rediss://h/0") == "rediss://h/0?ssl_cert_reqs=required"
+    verified = with_verified_tls("rediss://h/0?ssl_ca_certs=/ca.pem")
     assert verified == "rediss://h/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required"
     assert QueueSettings(redis_url="rediss://h").broker_url.endswith("ssl_cert_reqs=required")
 
@@ -31,14 +31,14 @@ def test_tls_is_verified() -> None:
 def test_sentinels_are_one_url() -> None:
     """Taken apart as it is meant, for redis-py, kombu and Celery alike; the TLS options reach Sentinels and servers."""
     url = "sentinels://ann:p%40ss@h1,h2:1,[::1]:2/3?master=orders&sentinel_password=s%3Bx&ssl_ca_certs=/ca.pem"
-    found = sentinels_of(url)
+    found = parse_sentinel_url(url)
     assert found.hosts == (("h1", 26379), ("h2", 1), ("::1", 2))
     assert (found.master, found.database) == ("orders", 3)
     tls = {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem"}
     assert found.server == {"username": "ann", "password": "p@ss", **tls}
     assert found.sentinel == {"password": "s;x", **tls}
     assert "p@ss" not in repr(found)
-    for_kombu = for_celery(url)
+    for_kombu = to_celery_url(url)
     assert for_kombu.url.split(";")[1] == "sentinel://ann:p%40ss@h2:1/3"
     assert for_kombu.options["master_name"] == "orders"
     assert for_kombu.tls == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem"}

@@ -25,7 +25,7 @@ def test_a_worker_says_what_is_missing() -> None:
     """A worker that was told to trace and silently does not."""
     done = run("import worker; worker.celery", ORDERS_TRACES="true")
     assert done.returncode == 1
-    assert "pip install '.[otel]'" in done.stderr
+    assert "install ./producers '.[otel]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -36,7 +36,7 @@ def test_a_client_says_what_is_missing() -> None:
         "try:\n    OrderClient()\nexcept SettingsError as error:\n    print(error)",
         ORDERS_TRACES="true",
     )
-    assert "pip install '.[otel]'" in done.stdout, done.stderr
+    assert "install ./producers '.[otel]'" in done.stdout, done.stderr
 
 
 def test_nothing_is_needed_where_nothing_is_traced() -> None:

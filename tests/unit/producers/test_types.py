@@ -1,9 +1,15 @@
-"""What a type checker says to who uses the package: nothing where a command takes what is given."""
+"""The package as its users see it: what can be imported from it, what that costs, and what a type checker says."""
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import producers
+from producers import commands
 
 ROOT = Path(__file__).parents[3]
 
@@ -11,7 +17,7 @@ TAKEN = """
 from decimal import Decimal
 from typing import assert_type
 
-from producers.commands import Cancel, Close, Positions, Withdraw
+from producers import Cancel, Close, OrderClient, Outcome, Positions, Report, Withdraw, __version__
 
 close = Close(account="main", pair="P", qty="0.5", price=Decimal(1), trigger_price=3, trigger_event="MARK_PRICE")
 assert_type(close.qty, Decimal | None)
@@ -20,9 +26,18 @@ assert_type(withdraw.qty, Decimal)
 Close(account="main", pair="P", close_on_trigger=True, recv_window=5, deadline=5)
 Cancel(account="main", order_id="1", deadline=5)
 Positions(account="main", contract_id=101)
+
+
+def send(client: OrderClient) -> bool:
+    report = client.wait(client.enqueue(close))
+    assert_type(report, Report)
+    return report.outcome is Outcome.ACCEPTED
+
+
+assert_type(__version__, str)
 """
 REFUSED = """
-from producers.commands import Close, Withdraw
+from producers import Close, Withdraw
 
 Close(account="main", pair="P", qty=0.5)
 Close(account="main")
@@ -31,10 +46,34 @@ Withdraw(account="main", asset="ETH", qty=None, address="0x")
 """
 
 
+COSTS = """
+import sys
+import producers
+print(*{"pydantic", "celery"} & sys.modules.keys())
+producers.Close(account="main", pair="P")
+print(*{"pydantic", "celery"} & sys.modules.keys())
+print(*sorted(name for name in producers.__all__ if getattr(producers, name).__name__ != name))
+"""
+
+
+def test_importing_the_package_imports_no_library_until_one_is_needed() -> None:
+    """Celery takes most of a second to import; a service that validates a command must not pay for that."""
+    done = subprocess.run([sys.executable, "-c", COSTS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n") == ["", "pydantic", "", ""], done.stderr
+
+
+def test_a_name_that_the_package_does_not_have() -> None:
+    """A plain AttributeError, as of any module."""
+    with pytest.raises(AttributeError, match="module 'producers' has no attribute 'Closed'"):
+        producers.Closed  # noqa: B018
+
+
 def checked(program: str, folder: Path) -> str:
     """What mypy says of it, in strict mode and without this project's plugin."""
     (folder / "service.py").write_text(program)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder), "service.py"]
+    # Silent about what is imported, as about any installed package.
+    options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(folder)]
+    command = [sys.executable, "-m", "mypy", *options, "service.py"]
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250).stdout
 
@@ -52,10 +91,6 @@ def test_what_a_command_does_not_take_is_found_before_it_runs(tmp_path: Path) ->
 
 def test_the_types_name_every_argument_of_a_command() -> None:
     """The signatures for type checkers are written by hand, and must not fall behind the fields."""
-    import ast
-
-    import producers.commands as commands
-
     tree = ast.parse(Path(commands.__file__).read_text())
     written = {
         node.name: [argument.arg for argument in function.args.kwonlyargs]

@@ -1,5 +1,6 @@
 """The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
 
+import copy
 import importlib.util
 import os
 import re
@@ -9,6 +10,8 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -19,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from pydantic import BaseModel
 
+from producers import __version__
 from worker.observability import catalogue
 from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
 
@@ -148,9 +152,11 @@ def lock() -> ModuleType:
     return module
 
 
-def project() -> dict[str, Any]:
-    """pyproject.toml, to be changed at will."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+@pytest.fixture
+def project(lock: ModuleType) -> dict[str, Any]:
+    """What the lock files are compiled from, to be changed at will."""
+    found: dict[str, Any] = lock.read_project()
+    return found
 
 
 @pytest.mark.parametrize("name", ALL_LOCKS)
@@ -177,39 +183,49 @@ def test_lock_files_are_current_and_agree(lock: ModuleType) -> None:
     assert all(pins <= tested for pins in used)
 
 
-def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
+def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType, project: dict[str, Any]) -> None:
     """The check itself: a base dependency is in every lock file, a developer's in one."""
-    changed = project()
+    changed = copy.deepcopy(project)
     changed["project"]["dependencies"][0] = "celery>=99"
     assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [True] * 4
-    changed = project()
+    changed = copy.deepcopy(project)
     changed["project"]["optional-dependencies"]["dev"].append("another-linter")
     assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [
         *(True, False, False, True)
     ]
 
 
-def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) -> None:
+def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType, project: dict[str, Any]) -> None:
     """A bound that nothing is tested with is a guess; so is none."""
     text = (ROOT / lock.LOWEST).read_text(encoding="utf-8")
     pinned = {name: Version(version) for name, version in lock.PINNED.findall(text)}
-    for requirement in map(Requirement, lock.named(project()["project"], "dev")):
-        if requirement.name != "order-execution-worker":
-            lowest = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
-            assert [pinned[requirement.name]] == lowest, requirement
+    for requirement in map(Requirement, lock.named(project["project"], "dev")):
+        lowest = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
+        assert [pinned[requirement.name]] == lowest, requirement
 
 
-def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:
+@pytest.mark.parametrize("name", ALL_LOCKS)
+def test_our_own_distributions_are_in_no_lock_file(lock: ModuleType, name: str) -> None:
+    """No index has them: an installation from the lock file would fail, or take a stranger's."""
+    assert not {package for package, _ in lock.PINNED.findall((ROOT / name).read_text())} & set(lock.OWN)
+
+
+def test_both_distributions_are_built_alike(lock: ModuleType) -> None:
+    """The locks hold the build requirements and the Python versions of one of them for both."""
+    root, producers = (tomllib.loads((ROOT / name).read_text(encoding="utf-8")) for name in lock.PROJECTS)
+    assert root["build-system"] == producers["build-system"]
+    assert root["project"]["requires-python"] == producers["project"]["requires-python"]
+
+
+def test_a_pin_outside_its_bounds_is_told(lock: ModuleType, project: dict[str, Any]) -> None:
     """A lock file edited by hand."""
     text = (ROOT / LOCKS[0]).read_text(encoding="utf-8")
-    assert lock.violated(text, project(), "dev") == []
+    assert lock.violated(text, project, "dev") == []
     edited = re.sub(r"^celery==\S+", "celery==4.0.0", text, flags=re.MULTILINE)
-    assert [problem.split(",")[0] for problem in lock.violated(edited, project(), "dev")] == [
-        "celery is pinned to 4.0.0"
-    ]
+    assert [problem.split(",")[0] for problem in lock.violated(edited, project, "dev")] == ["celery is pinned to 4.0.0"]
 
 
-# -- the package -------------------------------------------------------------------------------------------------------
+# -- the packages ------------------------------------------------------------------------------------------------------
 
 
 def test_the_licence_is_there() -> None:
@@ -220,17 +236,33 @@ def test_the_licence_is_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The built package, from a copy: a build folder of an earlier day would get into it."""
-    copy = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Both wheels by the package that they carry, built from a copy: stale build results would get into them."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     for name in ("producers", "worker", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return zipfile.ZipFile(next((copy / "dist").glob("*.whl")))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    built = {}
+    for package, folder in (("producers", source / "producers"), ("worker", source)):
+        out = source / "dist" / package
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (built[package],) = out.glob("*.whl")
+    return built
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    """What a wheel holds, by path."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Name, version and requirements of a distribution."""
+    (text,) = (data for name, data in contents(wheel).items() if name.endswith(".dist-info/METADATA"))
+    return message_from_bytes(text)
 
 
 @pytest.mark.parametrize(
@@ -240,19 +272,57 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "worker").rglob("*.lua")),
     ],
 )
-def test_the_wheel_holds_what_is_not_code(wheel: zipfile.ZipFile, name: str) -> None:
+def test_a_wheel_holds_what_is_not_code(wheels: dict[str, Path], name: str) -> None:
     """A package that works from the source tree alone."""
-    assert wheel.read(name) == (ROOT / name).read_bytes()
+    assert contents(wheels[name.split("/")[0]])[name] == (ROOT / name).read_bytes()
 
 
-def test_the_wheel_holds_the_schemas_the_licence_and_no_tests(wheel: zipfile.ZipFile) -> None:
-    """Schemas are part of the contract; tests are nobody else's business."""
-    names = set(wheel.namelist())
+@pytest.mark.parametrize("package", ["producers", "worker"])
+def test_a_wheel_holds_its_package_the_licence_and_nothing_else(wheels: dict[str, Path], package: str) -> None:
+    """A module that was forgotten; tests; or, with the producers, anything that signs."""
+    names = contents(wheels[package]).keys()
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == sources
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {package}
+
+
+def test_the_wheel_of_the_producers_holds_the_schemas(wheels: dict[str, Path]) -> None:
+    """They are part of the contract."""
     schemas = {path.relative_to(ROOT).as_posix() for path in (ROOT / "producers" / "schemas").glob("*.json")}
     assert len(schemas) == 5
-    assert schemas <= names
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"producers", "worker"}
+    assert schemas <= contents(wheels["producers"]).keys()
+
+
+def test_the_worker_requires_the_producers_of_its_own_version(wheels: dict[str, Path]) -> None:
+    """Two versions beside each other: a worker that does not understand what is enqueued."""
+    producers, worker = (metadata_of(wheels[name]) for name in ("producers", "worker"))
+    assert producers["Version"] == worker["Version"] == __version__
+    own, *_ = worker.get_all("Requires-Dist", [])
+    assert own == f"{producers['Name']}=={__version__}"
+
+
+USE_PRODUCERS = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+sys.modules["worker"] = None  # as where it is not installed
+import producers
+assert producers.__file__.startswith(sys.argv[1]), producers.__file__
+print(producers.Close(account="main", pair="USD_BTC_PERP").fingerprint)
+from producers.cli.app import main
+main(["demo"])
+"""
+
+
+def test_the_producers_wheel_works_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
+    """A command is made, and what needs the worker says what to install."""
+    with zipfile.ZipFile(wheels["producers"]) as archive:
+        archive.extractall(tmp_path)
+    command = [sys.executable, "-c", USE_PRODUCERS, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stdout.strip()) == 64
+    assert "pip install ./producers '.[demo]'" in done.stderr
 
 
 IMPORT_ALL = """
@@ -277,9 +347,9 @@ def import_all_without(blocked: set[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_producers_need_the_base_install_alone() -> None:
+def test_producers_need_their_own_dependencies_alone(project: dict[str, Any]) -> None:
     """A service that enqueues commands would have to install an HTTP client, or the worker."""
-    extras = project()["project"]["optional-dependencies"]
+    extras = project["project"]["optional-dependencies"]
     others = {re.split(r"[\[<>=]", r)[0] for extra in ("worker", "demo") for r in extras[extra]}
     done = import_all_without({*others, "worker"} - {"order-execution-worker"})
     assert done.returncode == 0, done.stderr

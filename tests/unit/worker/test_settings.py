@@ -209,8 +209,8 @@ def test_a_place_that_can_not_be_read_is_an_error(name: str, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'a = "hunter2"\nb = [\n', "it is no TOML, at end of document"),
-        (b'secret = hunter2"', "it is no TOML, at line 1, column 10"),
+        (b'a = "hunter2"\nb = [\n', "it is not TOML, at end of document"),
+        (b'secret = hunter2"', "it is not TOML, at line 1, column 10"),
         (b'secret = "hunter2\xff"', "it is not UTF-8"),
     ],
 )

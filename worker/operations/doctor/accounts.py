@@ -1,7 +1,7 @@
-"""The doctor's look at the accounts' keys, when it is asked to: one read at the venue with each.
+"""Checks of the accounts' keys, on demand: one read at the venue with each key.
 
-The read is the one of `orders positions`, made by the venue's own adapter. It changes nothing there; its answer proves
-no more than it says, and a venue that wants no signature on a read tells nothing of the secret.
+The read is that of `orders positions`, made by the venue's adapter, and changes nothing. At a venue that requires no
+signature for reads it proves nothing about the secret.
 """
 
 import time
@@ -21,28 +21,28 @@ from worker.venues.registry import VENUES, account_of
 
 EXAMINER = Examiner("venues")
 LIMITS = HttpLimits(1.5, 2.5)
-"""Seconds to connect and for the whole answer; together less than a check may take."""
+"""Seconds to connect and for the whole response; together less than the time limit of a check."""
 CONTRACT = 101
-"""A contract that Bit-Z's pages name, for venues that show positions of one contract alone."""
+"""A contract from Bit-Z's documentation, for venues that show the positions of one contract only."""
 
 
 def key_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
-    """One check for each account; or one that says how to have them."""
+    """One check for each account, or a finding that says how to request them."""
     if not wanted:
-        said = EXAMINER.ok("keys", "not tried; orders doctor --venues makes one read with each account's key")
-        return [Check("venues", "keys", lambda: [said])] if settings.accounts else []
+        finding = EXAMINER.ok("keys", "not tested; orders doctor --venues makes one read with each account's key")
+        return [Check("venues", "keys", lambda: [finding])] if settings.accounts else []
     accounts = [account_of(alias, config) for alias, config in settings.accounts.items()]
-    asked = [each for each in accounts if not closed(each.venue, each.base_url)]
+    open_venues = [each for each in accounts if not closed(each.venue, each.base_url)]
     ca_file = settings.http.ca_file or None
-    return [Check("venues", f"key of {each.alias}", lambda a=each: [check_key(a, ca_file)]) for each in asked]  # type: ignore[misc]
+    return [Check("venues", f"key of {each.alias}", lambda a=each: [check_key(a, ca_file)]) for each in open_venues]  # type: ignore[misc]
 
 
 def check_key(account: Account, ca_file: str | None = None) -> Finding:
-    """What the venue says to one read with this account's key. Nothing of a key or a signature is in the finding."""
+    """Make one read with the account's key. The finding contains nothing of the key or the signature."""
     name, venue = f"key of {account.alias}", VENUES[account.venue]
     command = _read(venue, account.alias)
     if command is None:
-        return EXAMINER.warning(name, f"{account.venue} has no read that could be tried")
+        return EXAMINER.warning(name, f"{account.venue} has no read to test it with")
     made: list[SignedRequest] = []
 
     def prepare() -> SignedRequest:
@@ -53,36 +53,38 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     try:
         answer = transport.exchange(account.base_url, prepare)
     except OSError:
-        return EXAMINER.warning(name, "can't be tried: ORDERS_HTTP__CA_FILE can't be read")
+        return EXAMINER.warning(name, "can't be tested: ORDERS_HTTP__CA_FILE can't be read")
     finally:
         transport.close()
     if isinstance(answer, NoResponse):
-        return EXAMINER.warning(name, f"can't be tried: {answer.message}", "see whether the venue is reached")
+        return EXAMINER.warning(name, f"can't be tested: {answer.message}", "check whether the venue is reachable")
     answer = redact_response(answer, secrets_of(made[-1], account))
     verdict = as_of(None, venue.judge(command, answer), answer)
     if verdict.proof is Proof.EXECUTED:
-        return EXAMINER.ok(name, f"a read with it is answered: {_told_of_secret(venue, command, account)}")
+        return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, command, account)}")
     if verdict.proof is Proof.REFUSED or answer.status in (401, 403):
         prefix = f"ORDERS_ACCOUNTS__{account.alias.upper()}__"
         advice = f"check {prefix}API_KEY and {prefix}SECRET_KEY, the key's rights, and the addresses it is allowed from"
         return EXAMINER.fault(name, f"a read with it is refused ({answer.status}): {verdict.message}", advice)
-    return EXAMINER.warning(name, f"the answer to a read tells nothing of it ({answer.status}): {verdict.message}")
+    return EXAMINER.warning(
+        name, f"the response to a read proves nothing about it ({answer.status}): {verdict.message}"
+    )
 
 
 def _read(venue: Venue, alias: str) -> Positions | None:
-    tried = (Positions(account=alias), Positions(account=alias, contract_id=CONTRACT))
+    candidates = (Positions(account=alias), Positions(account=alias, contract_id=CONTRACT))
     if Positions.name not in venue.commands:
         return None
-    return next((each for each in tried if venue.unsupported(each) is None), None)
+    return next((each for each in candidates if venue.unsupported(each) is None), None)
 
 
-def _told_of_secret(venue: Venue, command: Positions, account: Account) -> str:
-    """Whether the read depends on the secret at all."""
+def _proof_of_secret(venue: Venue, command: Positions, account: Account) -> str:
+    """What the accepted read proves: whether it depends on the secret at all."""
     other = replace(account, credentials=Credentials(account.credentials.api_key, "another-secret"))
     now = _now_ms()
     first, second = (venue.request(command, each, now) for each in (account, other))
     if (first.headers, first.body) == (second.headers, second.body):
-        return "the key is known there. It needs no signature, so it says nothing of the secret"
+        return "the venue knows the key. It needs no signature, so nothing is proven about the secret"
     return "key and secret are right"
 
 

@@ -1,7 +1,6 @@
-"""`orders doctor`: looks at everything a worker depends on, changes nothing, and never hangs.
+"""Runs all checks of `orders doctor`. They change nothing, and each round has a time limit.
 
-Three rounds, each bounded: settings; are the servers there; and what needs them. A server that is down is one finding,
-not a dozen.
+The servers' reachability is checked first, so that a server that is down is one finding and not a dozen.
 """
 
 from producers.cli.settings import check_urls
@@ -15,11 +14,11 @@ from worker.operations.doctor.venues import venue_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
 
 _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
-"""Groups that can't be checked without a server of this role."""
+"""Groups of checks that need a server, by the server's role."""
 
 
 def diagnose(*, venues: bool = False) -> list[Finding]:
-    """Every finding, in groups; in about 10 s at the latest. With ``venues`` each account's key is tried as well."""
+    """All findings, by group, within about 10 s. With ``venues`` each account's key is tested as well."""
     settings, queues, findings = check_settings()
     if queues is None:
         return findings
@@ -27,20 +26,20 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     pings = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
     findings += run_checks(pings)
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
-    asked = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
-    findings += run_checks(_server_checks(reachable) + asked)
+    at_venues = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
+    findings += run_checks(_server_checks(reachable) + at_venues)
     findings += run_checks(_role_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
 
 
 def _server_checks(reachable: dict[str, doctor_servers.Server]) -> list[Check]:
-    """One check for each server, however many roles it plays."""
-    places: dict[str, list[doctor_servers.Server]] = {}
+    """One check for each server, whatever number of roles it has."""
+    by_address: dict[str, list[doctor_servers.Server]] = {}
     for server in reachable.values():
-        places.setdefault(server.place, []).append(server)
+        by_address.setdefault(server.address, []).append(server)
     checks = []
-    for shared in places.values():
+    for shared in by_address.values():
         roles = [server.role for server in shared]
         checks.append(Check("servers", "+".join(roles), lambda r=roles, s=shared[0]: doctor_servers.check_server(r, s)))  # type: ignore[misc]
     return checks
@@ -64,14 +63,14 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
 
 
 def preflight() -> list[str]:
-    """What a worker that starts now would stumble over, one sentence each; in about 5 s at the latest.
+    """What is wrong for a worker that starts now, one sentence each, within about 5 s.
 
     Raises:
-        SettingsError: the settings can't be used; a worker would not start.
+        SettingsError: the settings are invalid, so a worker would not start.
     """
     settings = load()
     check_urls(settings)
     servers = doctor_servers.servers(settings)
     checks = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
     found = run_checks(checks)
-    return [f"{f.name} {f.message}. Starting all the same: Celery keeps trying" for f in found if f.level != "ok"]
+    return [f"{f.name} {f.message}. Starting anyway: Celery keeps trying to connect" for f in found if f.level != "ok"]

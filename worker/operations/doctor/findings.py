@@ -1,4 +1,4 @@
-"""What the doctor finds, and how its checks are kept from hanging."""
+"""Findings of the doctor, and running its checks with a time limit."""
 
 import threading
 import time
@@ -9,11 +9,11 @@ from enum import StrEnum
 import redis
 
 CHECK_SECONDS = 5.0
-"""How long one check may take; what takes longer is a finding of its own."""
+"""Time limit of a check. Exceeding it is a finding."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -22,61 +22,61 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of a check."""
 
     group: str
     name: str
     level: Level
     message: str
-    """What was found; no secret in it."""
+    """What was found, without secrets."""
     advice: str = ""
-    """What to do about it."""
+    """What to do about it; empty if there is nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """Makes the findings of one group."""
+    """Creates the findings of one group."""
 
     group: str
 
     def ok(self, name: str, message: str) -> Finding:
-        """All is well."""
+        """A finding that all is well."""
         return Finding(self.group, name, Level.OK, message)
 
     def warning(self, name: str, message: str, advice: str = "") -> Finding:
-        """It works, and somebody should look at it."""
+        """A finding that deserves attention, although everything works."""
         return Finding(self.group, name, Level.WARNING, message, advice)
 
     def fault(self, name: str, message: str, advice: str = "") -> Finding:
-        """It does not work, or will lose or repeat commands."""
+        """A finding that something does not work, or will lose or repeat commands."""
         return Finding(self.group, name, Level.FAULT, message, advice)
 
 
 @dataclass(slots=True)
 class Check:
-    """A check of one thing, run beside the others."""
+    """One check, which runs concurrently with the others."""
 
     group: str
     name: str
     run: Callable[[], Sequence[Finding]]
     findings: Sequence[Finding] = field(default=())
-    """What it found, once `run_checks` has returned."""
+    """Its findings after :func:`run_checks`."""
 
 
 def run_checks(checks: Sequence[Check], seconds: float = CHECK_SECONDS) -> list[Finding]:
-    """Run all checks at once and return their findings in order, after ``seconds`` at the latest.
+    """Run all checks concurrently and return their findings in order, after ``seconds`` at the latest.
 
-    A check that is not done by then, or that fails itself, is a fault. Its thread is left behind: it is a daemon, so
-    that it keeps no program from ending.
+    A check that has not finished by then, or that raises, is a fault. Its thread goes on; it is a daemon, so the
+    program can end.
     """
     threads = [threading.Thread(target=_run, args=(check,), daemon=True) for check in checks]
-    ends_at = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     for check, thread in zip(checks, threads, strict=True):
-        late = Examiner(check.group).fault(check.name, f"no answer within {seconds:g} s", "is the network all right?")
-        check.findings = (late,)
+        timed_out = Examiner(check.group).fault(check.name, f"no answer within {seconds:g} s", "check the network")
+        check.findings = (timed_out,)
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, ends_at - time.monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
     return [finding for check in checks for finding in check.findings]
 
 
@@ -87,13 +87,13 @@ def _run(check: Check) -> None:
         advice = "the server's ACL forbids it to this user; workers may need the same permission"
         check.findings = (Examiner(check.group).warning(check.name, "can't be checked", advice),)
     except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others found
-        # The type alone: a message could quote a URL with its password.
+        # Only the type: a message may quote a URL with its password.
         message = f"could not be checked: {type(error).__name__}"
         check.findings = (Examiner(check.group).fault(check.name, message),)
 
 
 def duration(seconds: float) -> str:
-    """A time span in one unit."""
+    """A duration in one unit."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""The doctor's look at what waits, and at who works."""
+"""Checks of the queues, of the commands that workers hold, and of the workers."""
 
 import time
 from typing import Any, cast
@@ -7,8 +7,8 @@ import redis
 from kombu.exceptions import KombuError
 
 from producers.client import publisher_app
+from producers.redaction import strip_quoted_command
 from producers.redis.client import open_client
-from producers.redis.url import unquoted
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE
 from worker.broker.messages import message_enqueued_at_ms
@@ -22,110 +22,109 @@ from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
 INSPECT_SECONDS = 2.0
-OLD_SECONDS = 60.0
+MAX_AGE_SECONDS = 60.0
 STRAYS_SHOWN = 5
 START_ADVICE = "start one: orders worker"
 
 
 def check_queues(broker: Server) -> list[Finding]:
-    """How many commands wait in each queue, and for how long the oldest has; and what waits where nobody looks."""
-    # What lies in a queue may be no text.
+    """Check how many commands wait in each queue and for how long, and find commands in queues that nobody serves."""
+    # Messages may not be text.
     with open_client(broker.url, decode_responses=False) as client:
-        return [_queue(client, name) for name in SERVED] + _nobodys(client) + _dead(client)
+        return [_queue(client, name) for name in SERVED] + _unserved(client) + _dead(client)
 
 
-def _nobodys(client: redis.Redis) -> list[Finding]:
-    """Commands on lists that look like queues of commands and are none: a name that is mistyped, a priority between
+def _unserved(client: redis.Redis) -> list[Finding]:
+    """Find commands on lists that look like queues of commands but are not: a mistyped name, or a priority between
     kombu's steps."""
     served = {each.encode() for name in SERVED for each in priority_lists(name)}
-    looks = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{PRIORITY_SEPARATOR}"))
-    found = {key for look in looks for key in client.scan_iter(match=look, count=1000, _type="LIST")}
+    patterns = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{PRIORITY_SEPARATOR}"))
+    found = {key for pattern in patterns for key in client.scan_iter(match=pattern, count=1000, _type="LIST")}
     strays = sorted(key for key in found - served if not key.endswith(DEAD_SUFFIX.encode()))
     if not strays:
         return []
     shown = [key.decode("utf-8", "backslashreplace")[:80] for key in strays[:STRAYS_SHOWN]]
-    said = ", ".join(f"{client.llen(key)} on {name!r}" for key, name in zip(strays, shown, strict=False))
+    message = ", ".join(f"{client.llen(key)} on {name!r}" for key, name in zip(strays, shown, strict=False))
     more = f" and {len(strays) - STRAYS_SHOWN} more" if len(strays) > STRAYS_SHOWN else ""
-    advice = f"no worker of commands takes from there: their sender must name one of {', '.join(QUEUES)}"
-    return [_QUEUES.warning("other queues", said + more, advice)]
+    advice = f"no worker serves these: the sender must name one of {', '.join(QUEUES)}"
+    return [_QUEUES.warning("other queues", message + more, advice)]
 
 
 def _queue(client: redis.Redis, name: str) -> Finding:
     with client.pipeline(transaction=False) as pipe:
         for each in priority_lists(name):
             pipe.llen(each)
-            pipe.eval(OLDEST.source, 1, each)  # the next to be taken, so the oldest
+            pipe.eval(OLDEST.source, 1, each)  # the next one to be taken, which is the oldest
         replies = pipe.execute(raise_on_error=False)
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
-            said = f"can't be looked at: {unquoted(reply)}"
-            return _QUEUES.fault(
-                name, said, "look at its key with redis-cli: TYPE; a login needs the rights of a worker's"
-            )
+            message = f"can't be read: {strip_quoted_command(reply)}"
+            advice = "check its key with redis-cli: TYPE; the user needs the rights of a worker's"
+            return _QUEUES.fault(name, message, advice)
     depth = sum(replies[0::2])
     if not depth:
         return _QUEUES.ok(name, "empty")
     ages = [age for age in map(_age_seconds, replies[1::2]) if age is not None]
-    said = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
-    if ages and max(ages) > OLD_SECONDS:
-        return _QUEUES.warning(name, said, "no worker serves it, or more are needed; see workers")
-    return _QUEUES.ok(name, said)
+    message = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
+    if ages and max(ages) > MAX_AGE_SECONDS:
+        return _QUEUES.warning(name, message, "no worker serves it, or more are needed; see workers")
+    return _QUEUES.ok(name, message)
 
 
 def _dead(client: redis.Redis) -> list[Finding]:
-    """Messages that no worker could read, which are kept aside."""
+    """Check for messages that no worker could read."""
     lists = [f"{name}{DEAD_SUFFIX}" for name in (*SERVED, "unacked")]
     with client.pipeline(transaction=False) as pipe:
         for each in lists:
             pipe.llen(each)
         lengths = pipe.execute(raise_on_error=False)
-    kept = {name: length for name, length in zip(lists, lengths, strict=True) if isinstance(length, int) and length}
-    if not kept:
+    found = {name: length for name, length in zip(lists, lengths, strict=True) if isinstance(length, int) and length}
+    if not found:
         return [_QUEUES.ok("dead letters", "none")]
-    said = ", ".join(f"{length} in {name}" for name, length in kept.items())
-    advice = "each is a command that was not executed and has no report: orders dead tells why, its sender must be told"
-    return [_QUEUES.warning("dead letters", said, advice)]
+    message = ", ".join(f"{length} in {name}" for name, length in found.items())
+    advice = "each is a command that was not executed and has no report: see orders dead, and inform the sender"
+    return [_QUEUES.warning("dead letters", message, advice)]
 
 
 def _age_seconds(message: bytes | None) -> float | None:
-    """How long ago a message was enqueued, where it says so."""
+    """The seconds since a message was enqueued, if its header states that."""
     since_ms = message_enqueued_at_ms(message)
     return None if since_ms is None else max(0.0, time.time() - since_ms / 1000)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:
-    """Commands that workers hold, and whether one is held for longer than any worker would."""
+    """Check whether a worker has held a command for longer than any worker may."""
     with open_client(broker.url, decode_responses=False) as client:
-        held = cast("int", client.hlen("unacked"))
+        count = cast("int", client.hlen("unacked"))
         oldest = cast("list[tuple[bytes, float]]", client.zrange("unacked_index", 0, 0, withscores=True))
-    if not held:
+    if not count:
         return [_QUEUES.ok("held by workers", "none")]
-    # Whoever wrote the time may have written any.
+    # The time comes from another machine and may be wrong.
     age = min(max(0.0, time.time() - oldest[0][1]), time.time()) if oldest else 0.0
-    said = f"{held}, the oldest for {duration(age)}"
+    message = f"{count}, the oldest for {duration(age)}"
     limit = visibility_timeout(settings) + 2 * SWEEP_SECONDS if settings else 60.0
     if age > limit:
-        advice = "a worker that died held it; a running worker gives it to the next: start one, and look again"
-        return [_QUEUES.warning("held by workers", f"{said}, longer than the {limit:g} s it may take", advice)]
-    return [_QUEUES.ok("held by workers", said)]
+        advice = "the worker that held it has died; running workers return it to its queue: start one, and check again"
+        return [_QUEUES.warning("held by workers", f"{message}, longer than the {limit:g} s it may take", advice)]
+    return [_QUEUES.ok("held by workers", message)]
 
 
 def check_workers(broker: Server) -> list[Finding]:
-    """Which workers answer, and that every queue is served."""
+    """Check which workers answer, and that every queue has one."""
     answers = _ask(broker, "active_queues")
     if isinstance(answers, str):
         return [_WORKERS.fault("workers", answers, "see servers")]
     served = {name: sorted(queue["name"] for queue in queues) for name, queues in sorted(answers.items())}
     if not served:
-        said = f"none answers within {INSPECT_SECONDS:g} s; nobody serves {', '.join(QUEUES)}"
-        return [_WORKERS.fault("workers", said, START_ADVICE)]
+        message = f"none answers within {INSPECT_SECONDS:g} s; nobody serves {', '.join(QUEUES)}"
+        return [_WORKERS.fault("workers", message, START_ADVICE)]
     findings = [_WORKERS.ok(name, f"serves {', '.join(queues)}") for name, queues in served.items()]
     for queue in SERVED:
         if any(queue in queues for queues in served.values()):
             continue
         if queue == DEFAULT_QUEUE:
-            said = "no worker serves it: commands whose sender names no queue go there, and would get no answer"
-            findings.append(_WORKERS.warning(queue, said, f"add it to a worker's --queues: -Q …,{queue}"))
+            message = "no worker serves it: commands whose sender names no queue go there, and would get no answer"
+            findings.append(_WORKERS.warning(queue, message, f"add it to a worker's --queues: -Q …,{queue}"))
         else:
             advice = f"start one: orders worker -Q {queue}"
             findings.append(_WORKERS.fault(queue, "no worker serves it: its commands wait", advice))
@@ -133,17 +132,17 @@ def check_workers(broker: Server) -> list[Finding]:
 
 
 def check_visibility(broker: Server, settings: WorkerSettings) -> list[Finding]:
-    """That no worker gives a command to another while it may still run."""
+    """Check that no command is redelivered while it may still run."""
     own, longest = visibility_timeout(settings), settings.longest_run_seconds
     stats = _ask(broker, "stats")
     timeouts = {} if isinstance(stats, str) else {name: _visibility(answer) for name, answer in stats.items()}
-    # The shortest among the apps on one broker is the one that counts.
+    # The shortest timeout of all apps on a broker takes effect.
     shortest = min([own, *(seconds for seconds in timeouts.values() if seconds is not None)])
-    said = f"redelivered after {shortest:g} s, the longest run takes {longest:g} s"
+    message = f"redelivered after {shortest:g} s, the longest run takes {longest:g} s"
     if shortest <= longest:
-        advice = "restart every worker with the same settings; the shortest visibility timeout counts for all"
-        return [_WORKERS.warning("redelivery", f"{said}: a command may be given to a second worker", advice)]
-    return [_WORKERS.ok("redelivery", said)]
+        advice = "restart every worker with the same settings; the shortest visibility timeout applies to all"
+        return [_WORKERS.warning("redelivery", f"{message}: a command may go to a second worker", advice)]
+    return [_WORKERS.ok("redelivery", message)]
 
 
 def _visibility(stats: dict[str, Any]) -> float | None:
@@ -153,7 +152,7 @@ def _visibility(stats: dict[str, Any]) -> float | None:
 
 
 def _ask(broker: Server, what: str) -> dict[str, Any] | str:
-    """Every worker's answer by its name, or why nobody could be asked."""
+    """Every worker's answer by its name, or why they cannot be asked."""
     app = publisher_app(broker.url)
     try:
         return getattr(app.control.inspect(timeout=INSPECT_SECONDS), what)() or {}

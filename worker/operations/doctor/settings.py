@@ -1,4 +1,4 @@
-"""The doctor's look at the settings and at the files they come from."""
+"""Checks of the settings and of the files that contain them."""
 
 import os
 import stat
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from producers.settings import PREFIX, QueueSettings, SettingsError, outside
+from producers.settings import PREFIX, QueueSettings, SettingsError, external_settings
 from worker.operations.doctor.findings import Examiner, Finding
 from worker.settings import WorkerSettings, load
 from worker.venues.registry import VENUES
 
 EXAMINER = Examiner("settings")
-TAKEN_SECONDS = 15.0
-"""How long after its ``timestamp`` Everstrike takes an order (``docs/venues.md``)."""
-_PLACES = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR"}
+ACCEPTED_FOR_SECONDS = 15.0
+"""How long after its ``timestamp`` Everstrike accepts an order (``docs/venues.md``)."""
+_SOURCES = {"ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR"}
 
 
 def check_settings() -> tuple[WorkerSettings | None, QueueSettings | None, list[Finding]]:
-    """The worker's settings and those of the queues, each None when it can't be read, and the findings."""
+    """The worker's settings and the queues' settings, each None if they cannot be read, and the findings."""
     try:
         settings = load()
     except SettingsError as error:
@@ -40,47 +40,53 @@ def _fault(line: str) -> Finding:
     name, _, problem = line.partition(": ")
     if not problem:
         name, problem = "readable", line
-    return EXAMINER.fault(name, problem, "mend it: workers do not start with it")
+    return EXAMINER.fault(name, problem, "fix it: workers do not start with it")
 
 
 def _accounts(settings: WorkerSettings) -> list[Finding]:
     if not settings.accounts:
-        advice = "set ORDERS_ACCOUNTS__<ALIAS>__VENUE, __API_KEY and __SECRET_KEY; a host that only sends needs none"
+        advice = "set ORDERS_ACCOUNTS__<ALIAS>__VENUE, __API_KEY and __SECRET_KEY; a producer's host needs none"
         return [EXAMINER.warning("accounts", "none: a worker with these settings refuses every command", advice)]
     findings = []
     for alias, account in sorted(settings.accounts.items()):
         url = account.base_url or VENUES[account.venue].base_url
-        name, said = f"account {alias}", f"{account.venue} at {url}"
+        name, message = f"account {alias}", f"{account.venue} at {url}"
         if urlsplit(url).scheme == "http" and account.allow_http:
-            advice = "use https, or remove ALLOW_HTTP when it is a simulator on this machine"
-            findings.append(EXAMINER.warning(name, f"{said}: plain http, anybody on the way reads it", advice))
+            advice = "use https, or remove ALLOW_HTTP if it is a simulator on this machine"
+            findings.append(EXAMINER.warning(name, f"{message}: plain http, which anybody on the way can read", advice))
         else:
-            findings.append(EXAMINER.ok(name, said))
+            findings.append(EXAMINER.ok(name, message))
     return findings
 
 
 def _reconcile(settings: WorkerSettings) -> list[Finding]:
-    """A window that is shorter than the venue's hides what was executed late, and its absence settles."""
-    told = settings.reconcile.arrival_seconds
-    if told >= TAKEN_SECONDS:
+    """Check that reconciliation waits as long as the venue accepts a request: one that is executed later would count as
+    absent."""
+    arrival_seconds = settings.reconcile.arrival_seconds
+    if arrival_seconds >= ACCEPTED_FOR_SECONDS:
         return []
-    said = f"{told:g} s; Everstrike takes a request for {TAKEN_SECONDS:g}: reconcile may settle as not sent what was"
+    message = (
+        f"{arrival_seconds:g} s, but Everstrike accepts a request for {ACCEPTED_FOR_SECONDS:g} s: "
+        "an executed command may be settled as not sent"
+    )
     name = "ORDERS_RECONCILE__ARRIVAL_SECONDS"
-    return [EXAMINER.fault(name, said, f"set it to {TAKEN_SECONDS:g} at least, or remove it, before you reconcile")]
+    return [
+        EXAMINER.fault(name, message, f"set it to {ACCEPTED_FOR_SECONDS:g} or more, or remove it, before you reconcile")
+    ]
 
 
 def _names() -> list[Finding]:
-    """ORDERS_… names that no setting has; they are ignored, so a typo goes unnoticed."""
-    known = {f"{PREFIX}{name}".upper() for name in WorkerSettings.model_fields} | _PLACES
+    """Warn about unknown ORDERS_… names: they are ignored, so a typo would go unnoticed."""
+    known = {f"{PREFIX}{name}".upper() for name in WorkerSettings.model_fields} | _SOURCES
     try:
-        unknown = sorted(name for name in outside(os.environ) if name.split("__")[0] not in known)
-    except SettingsError:  # told already
+        unknown = sorted(name for name in external_settings(os.environ) if name.split("__")[0] not in known)
+    except SettingsError:  # reported already
         return []
-    return [EXAMINER.warning(name, "is no setting and is ignored", "a typo?") for name in unknown]
+    return [EXAMINER.warning(name, "is not a setting and is ignored", "a typo?") for name in unknown]
 
 
 def _files(environ: Mapping[str, str]) -> list[Finding]:
-    """Who else may read, or write, the files that hold secrets."""
+    """Check who may read or write the files with secrets."""
     paths: list[Path] = []
     folder, config = environ.get("ORDERS_SECRETS_DIR"), environ.get("ORDERS_CONFIG_FILE")
     try:
@@ -89,7 +95,7 @@ def _files(environ: Mapping[str, str]) -> list[Finding]:
         if config and _holds_secrets(Path(config)):
             paths.append(Path(config))
         return _permissions(paths)
-    except (OSError, ValueError):  # unreadable: told already
+    except (OSError, ValueError):  # unreadable, which is reported already
         return []
 
 

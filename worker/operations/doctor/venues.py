@@ -1,6 +1,6 @@
-"""The doctor's look at the venues: reachable, and how far their clocks are from this machine's.
+"""Checks of the venues: whether they are reachable, and how far their clocks are from this machine's.
 
-Only public endpoints are asked: no key and no signature leaves this machine.
+Only public endpoints are used: no key and no signature leaves this machine.
 """
 
 import json
@@ -15,8 +15,8 @@ from worker.venues.freshness import NO_CACHE, kept_in_a_cache
 from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
 
 EXAMINER = Examiner("venues")
-WINDOW_MS = 15_000
-"""Everstrike refuses an order that arrives this long after its timestamp."""
+MAX_REQUEST_AGE_MS = 15_000
+"""Everstrike refuses an order that arrives this long after its timestamp (``docs/venues.md``)."""
 WARN_MS = 1_000
 SAMPLES = 5
 _SECONDS = 1.5
@@ -24,14 +24,14 @@ _CLOCK_ADVICE = "let NTP set this machine's clock (timedatectl set-ntp true, or 
 
 
 def venue_checks(settings: WorkerSettings) -> list[Check]:
-    """One check for each place that accounts point to."""
-    places: dict[tuple[str, str], list[str]] = {}
+    """One check for each venue and URL that accounts use."""
+    by_url: dict[tuple[str, str], list[str]] = {}
     for alias, account in sorted(settings.accounts.items()):
         url = (account.base_url or VENUES[account.venue].base_url).rstrip("/")
         if closed(account.venue, url):
             url = ""
-        places.setdefault((account.venue, url), []).append(alias)
-    return [_check(venue, url, aliases, settings.http.ca_file) for (venue, url), aliases in places.items()]
+        by_url.setdefault((account.venue, url), []).append(alias)
+    return [_check(venue, url, aliases, settings.http.ca_file) for (venue, url), aliases in by_url.items()]
 
 
 def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
@@ -45,7 +45,7 @@ def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
 
 
 def closed(venue: str, url: str) -> bool:
-    """Whether nobody answers there any more: the venue's own address, of one that has closed."""
+    """Whether this is the own address of a venue that has closed."""
     entry = REGISTRY.get(venue)
     return entry is not None and bool(entry.closed_since) and url == VENUES[venue].base_url
 
@@ -56,90 +56,90 @@ def _closed(name: str, since: str) -> Finding:
 
 
 def endpoint_clock(name: str, url: str, ca_file: str, endpoint: TimeEndpoint) -> Finding:
-    """The clock of a venue that tells its time, against this machine's."""
+    """Compare the clock of a venue that has a time endpoint with this machine's."""
     try:
         with _session(ca_file) as session:
-            offset, trip = clock_offset(lambda: _told_time(session, url, endpoint), SAMPLES)
+            offset, trip = clock_offset(lambda: _venue_time(session, url, endpoint), SAMPLES)
     except OSError as error:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
-        advice = "is the base URL the venue's? something else may answer in its place"
+        advice = "check that the base URL is the venue's: something else may be answering in its place"
         return EXAMINER.fault(name, f"{url}{endpoint.path} answers, but not with a time", advice)
-    except _Kept as kept:
-        return _from_a_cache(name, url, kept)
-    return _verdict(name, url, offset, trip, unsure=0)
+    except _CachedResponse as cached:
+        return _from_a_cache(name, url, cached)
+    return _verdict(name, url, offset, trip, uncertainty=0)
 
 
 def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
-    """The clock of a venue that has no endpoint for its time, by the date of any HTTP answer."""
+    """Compare the clock of a venue without a time endpoint, by the ``Date`` of an HTTP response."""
     try:
         with _session(ca_file) as session:
             offset, trip = clock_offset(lambda: _date(session, url), samples=2)
     except OSError as error:
         return _unreachable(name, url, error)
     except (ValueError, KeyError, TypeError):
-        return EXAMINER.warning(name, f"{url} answers, but does not tell its time")
-    except _Kept as kept:
-        return _from_a_cache(name, url, kept)
-    # The date has whole seconds; half of one is added, and as much is not known.
-    return _verdict(name, url, offset + 500, trip, unsure=500)
+        return EXAMINER.warning(name, f"{url} answers, but does not state its time")
+    except _CachedResponse as cached:
+        return _from_a_cache(name, url, cached)
+    # The date has whole seconds: half a second is added, and as much is uncertain.
+    return _verdict(name, url, offset + 500, trip, uncertainty=500)
 
 
-def _verdict(name: str, url: str, offset: float, trip: float, *, unsure: float) -> Finding:
-    said = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
-    if abs(offset) >= WINDOW_MS:
-        return EXAMINER.fault(name, f"{said}: requests are refused as too old, or as of the future", _CLOCK_ADVICE)
-    if abs(offset) > WARN_MS + unsure:
-        return EXAMINER.warning(name, f"{said}; requests are valid for 15 s", _CLOCK_ADVICE)
-    return EXAMINER.ok(name, said)
+def _verdict(name: str, url: str, offset: float, trip: float, *, uncertainty: float) -> Finding:
+    message = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
+    if abs(offset) >= MAX_REQUEST_AGE_MS:
+        return EXAMINER.fault(name, f"{message}: requests are refused as too old, or as from the future", _CLOCK_ADVICE)
+    if abs(offset) > WARN_MS + uncertainty:
+        return EXAMINER.warning(name, f"{message}; requests are valid for 15 s", _CLOCK_ADVICE)
+    return EXAMINER.ok(name, message)
 
 
 def _session(ca_file: str) -> requests.Session:
-    # As the workers' own transport: nothing from the environment, no redirects, one pooled connection.
+    # Like the workers' transport: nothing from the environment, no redirects, one pooled connection.
     session = requests.Session()
     session.trust_env = False
     session.verify = ca_file or True
     return session
 
 
-def _told_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
-    answer = _new(session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
-    return endpoint.unix_ms(json.loads(answer.content))
+def _venue_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
+    response = _uncached(
+        session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE)
+    )
+    return endpoint.unix_ms(json.loads(response.content))
 
 
 def _date(session: requests.Session, url: str) -> float:
-    answer = _new(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
+    answer = _uncached(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
     return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
 
 
-class _Kept(Exception):
-    """An answer that a cache kept tells an old time."""
+class _CachedResponse(Exception):
+    """A response from a cache states an old time."""
 
 
-def _new(answer: requests.Response) -> requests.Response:
+def _uncached(answer: requests.Response) -> requests.Response:
     doubt = kept_in_a_cache(answer.headers, answer.elapsed.total_seconds())
     if doubt:
-        raise _Kept(doubt)
+        raise _CachedResponse(doubt)
     return answer
 
 
-def _from_a_cache(name: str, url: str, kept: _Kept) -> Finding:
-    advice = (
-        "let no cache stand before the venue: what it keeps proves nothing, and positions and reconcile end in unknown"
-    )
-    return EXAMINER.fault(name, f"{url} answers with an old time: {kept}", advice)
+def _from_a_cache(name: str, url: str, cached: _CachedResponse) -> Finding:
+    advice = "remove the cache in front of the venue: by cached responses, positions and reconcile end in unknown"
+    return EXAMINER.fault(name, f"{url} answers with an old time: {cached}", advice)
 
 
 def _unreachable(name: str, url: str, error: OSError) -> Finding:
     if not isinstance(error, requests.RequestException):
-        # Of requests' errors only this one is none of its own.
-        advice = "correct the path; a file of certificates in PEM is meant. Commands end in not_sent meanwhile"
+        # The only error that is not one of requests: the file of certificates.
+        advice = "correct the path, which must be a file of PEM certificates; until then commands end in not_sent"
         return EXAMINER.fault(name, f"{url}: ORDERS_HTTP__CA_FILE can't be read", advice)
     if isinstance(error, requests.Timeout):
         why = f"no answer within {_SECONDS:g} s"
     elif isinstance(error, requests.exceptions.SSLError):
-        why = "its certificate can't be verified (ORDERS_HTTP__CA_FILE names one of your own)"
+        why = "its certificate can't be verified (ORDERS_HTTP__CA_FILE names a CA of your own)"
     else:
         why = "can't be connected to"
-    advice = "check network, proxy and the account's BASE_URL; commands to it end in not_sent meanwhile"
+    advice = "check network, proxy and the account's BASE_URL; until then commands end in not_sent"
     return EXAMINER.fault(name, f"{url}: {why}", advice)

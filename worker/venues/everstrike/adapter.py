@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from producers.commands import Cancel, Close, Command, Positions, Withdraw, plain
+from producers.arguments import plain_notation
+from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
 from worker.venues.base import FRONT_STATUSES, Proof, Verdict
@@ -189,9 +190,9 @@ def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]
     """Path and form fields, in the order of the venue's pages. Every value is already the text that is sent."""
     if isinstance(command, Close):
         optional = {
-            "qty": plain(command.qty) if command.qty is not None else None,
-            "price": plain(command.price) if command.price is not None else None,
-            "trigger_price": plain(command.trigger_price) if command.trigger_price is not None else None,
+            "qty": plain_notation(command.qty) if command.qty is not None else None,
+            "price": plain_notation(command.price) if command.price is not None else None,
+            "trigger_price": plain_notation(command.trigger_price) if command.trigger_price is not None else None,
             "trigger_event": command.trigger_event,
             "close_on_trigger": str(command.close_on_trigger).lower() if command.close_on_trigger is not None else None,
         }
@@ -202,7 +203,7 @@ def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]
         # The documented form is the id alone.
         return "/auth/cancel", [("id", command.order_id)]
     if isinstance(command, Withdraw):
-        fields = [("asset", command.asset), ("qty", plain(command.qty)), ("address", command.address)]
+        fields = [("asset", command.asset), ("qty", plain_notation(command.qty)), ("address", command.address)]
         return "/auth/withdraw", [*fields, ("timestamp", str(now_ms))]
     raise TypeError(f"Everstrike has no request for {command.task}")
 

@@ -49,7 +49,7 @@ class Transport:
         try:
             pool = self._adapter.pool(base_url)
             connection = pool.reserve(prepare)
-        except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
+        except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
             return NoResponse(left=False, message=f"no connection to the venue: {explain(error)}")
         # Kept here: the connection itself may be another thread's by the time that is asked what left.
         handed = connection.handed

