@@ -1,4 +1,4 @@
-"""Pooled connections that know what left: urllib3's, watched byte by byte.
+"""Connections that know what left: urllib3's, watched byte by byte.
 
 See :mod:`worker.venues.http.transport`, which uses them through requests.
 """
@@ -8,89 +8,20 @@ import itertools
 import math
 import ssl
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from http.client import HTTPConnection as HTTPClientConnection
-from typing import Any, cast
+from typing import Any
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import Timeout
 from urllib3.util.wait import wait_for_socket
 
-from worker.venues.http.base import HttpLimits, SignedRequest
+from worker.venues.http.base import HttpLimits
 from worker.venues.http.grammar import UnreadableAnswer
+from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, SentBytes
 from worker.venues.http.reader import read_answer
 from worker.venues.http.socket_probe import is_silent
-
-USER_AGENT = "order-execution-worker"
-
-
-SIGNATURE_MAX_AGE_SECONDS = 0.001
-"""A signature older than this is not sent: it is made anew. Building and handing over a request takes a fifth of it."""
-MAX_SIGNATURES = 10
-"""How often; on a machine that is too busy for it the last one is sent, some milliseconds old."""
-
-
-RequestFactory = Callable[[], SignedRequest]
-
-
-class NotPrepared(Exception):
-    """What stopped a request from being signed is its cause; nothing has left."""
-
-
-@dataclass(slots=True)
-class SentBytes:
-    """What of one request the kernel took. One object for each request: urllib3 puts a connection back into the pool
-    while the exchange that used it still asks, and the next one must not change the answer."""
-
-    prepare: RequestFactory
-    """Makes the signed request, as often as it is asked."""
-    prepared_at: float = 0.0
-    """When that was last begun, on the monotonic clock."""
-    size: int = 0
-    """Bytes."""
-    first_at: float = 0.0
-    """When it took the first of them, on the monotonic clock."""
-
-    def prepared(self) -> requests.PreparedRequest:
-        """A freshly signed request.
-
-        Raises:
-            NotPrepared: from whatever ``prepare`` raised, so that nobody takes it for a failure of the network.
-        """
-        self.prepared_at = time.monotonic()
-        try:
-            signed = self.prepare()
-        except Exception as error:
-            raise NotPrepared from error
-        return _as_prepared(signed)
-
-
-def _as_prepared(signed: SignedRequest) -> requests.PreparedRequest:
-    """The request that requests' adapter sends, made in a fraction of the time of ``Request.prepare``: the URL is
-    parsed once, and nothing has to be found out about bytes."""
-    request = requests.PreparedRequest()
-    request.method, request.url = signed.method, _normalised_url(signed.url)
-    request.headers = CaseInsensitiveDict(signed.headers)
-    request.headers.setdefault("user-agent", USER_AGENT)
-    if signed.body is not None:
-        request.headers["Content-Length"] = str(len(signed.body))
-    request.body = signed.body
-    return request
-
-
-@lru_cache(maxsize=256)
-def _normalised_url(url: str) -> str:
-    return cast("str", requests.Request("GET", url).prepare().url)
 
 
 class WatchedConnection(HTTPConnection):
@@ -221,7 +152,7 @@ class WatchedConnection(HTTPConnection):
         )
 
 
-class _WatchedTlsConnection(WatchedConnection, HTTPSConnection):
+class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
     """The same over TLS."""
 
     _piece = 16 * 1024  # RFC 8446, 5.1: a record holds no more
@@ -230,102 +161,3 @@ class _WatchedTlsConnection(WatchedConnection, HTTPSConnection):
         """Open it, so that an end without TLS's own word for it is an error: somebody may have cut the answer short."""
         super().connect()
         self.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # typeshed knows it not
-
-
-class WatchedPool:
-    """A pool that lets a thread reserve an open connection before the request exists."""
-
-    limits = HttpLimits()
-    timeout: Timeout
-
-    def reserve(self, prepare: RequestFactory) -> WatchedConnection:
-        """An open connection for this thread's next request: a pooled one that is fresh and not closed, or a new one.
-
-        Raises:
-            Exception: whatever connecting raises; nothing of a request has left.
-        """
-        connection = cast("WatchedConnection", super()._get_conn())  # type: ignore[misc]
-        try:
-            most = min(self.limits.max_idle, connection.idle_seconds)
-            if connection.sock is not None and time.monotonic() - connection.last_used > most:
-                connection.close()
-            if connection.sock is None:
-                connection.timeout = self.limits.connect_timeout
-                connection.connect()
-            # Sending has none, see `send`. What the last answer left of its own must not cut the next one short.
-            connection.sock.settimeout(0)
-        except BaseException:
-            connection.close()
-            super()._put_conn(connection)  # type: ignore[misc]
-            raise
-        connection.handed, connection.limits = SentBytes(prepare), self.limits
-        self._mine.connection = connection
-        return connection
-
-    @property
-    def _mine(self) -> threading.local:
-        local = self.__dict__.get("_reserved")
-        if local is None:
-            local = self.__dict__.setdefault("_reserved", threading.local())
-        return cast("threading.local", local)
-
-    def unreserve(self) -> None:
-        """Give back a reserved connection that was not used."""
-        connection = self._mine.__dict__.pop("connection", None)
-        if connection is not None:
-            self._put_conn(connection)
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        # urlopen asks here; anything but the reserved connection would be one that nobody watched.
-        connection = self._mine.__dict__.pop("connection", None)
-        return connection if connection is not None else super()._get_conn(timeout)  # type: ignore[misc]
-
-    def _put_conn(self, connection: Any) -> None:
-        if connection is not None:
-            connection.last_used = time.monotonic()
-        super()._put_conn(connection)  # type: ignore[misc]
-
-
-class _Pool(WatchedPool, HTTPConnectionPool):
-    ConnectionCls = WatchedConnection
-
-
-class _TlsPool(WatchedPool, HTTPSConnectionPool):
-    ConnectionCls = _WatchedTlsConnection
-
-
-class WatchedAdapter(HTTPAdapter):
-    """requests' adapter over the pools above, each found once for a venue's address and kept."""
-
-    def __init__(self, limits: HttpLimits, verify: str) -> None:
-        """``verify`` is a path: a file of certificates to trust, or a folder of them."""
-        self.verify = verify
-        self._limits = limits
-        self._by_place: dict[tuple[str, str], WatchedPool] = {}
-        super().__init__(
-            # As many venues as there may ever be: a pool that is pushed out would leave a reserved connection unused.
-            pool_connections=1000,
-            pool_maxsize=limits.pool_size,
-            max_retries=urllib3.Retry(0, read=False, redirect=False),
-        )
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool manager and give it our pools."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-    def pool(self, url: str) -> WatchedPool:
-        """The pool that serves requests to this URL, whatever its path."""
-        scheme, _, rest = url.partition("://")
-        place = scheme, rest.partition("/")[0]
-        found = self._by_place.get(place)
-        if found is None:
-            request = requests.Request("GET", url).prepare()
-            found = cast("WatchedPool", super().get_connection_with_tls_context(request, verify=self.verify))
-            found.limits = self._limits
-            self._by_place[place] = found
-        return found
-
-    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
-        """Where `send` asks for the pool: the same one, in which the connection is reserved."""
-        return self.pool(cast("str", request.url))

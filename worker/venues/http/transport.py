@@ -26,8 +26,9 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.library_logs import bound_library_logs
 from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
-from worker.venues.http.connections import NotPrepared, RequestFactory, SentBytes, WatchedAdapter
 from worker.venues.http.grammar import AnswerTooLarge, UnreadableAnswer
+from worker.venues.http.outgoing import NotPrepared, RequestFactory, SentBytes
+from worker.venues.http.pools import WatchedAdapter
 
 
 class Transport:

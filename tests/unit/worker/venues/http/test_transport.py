@@ -12,9 +12,10 @@ import requests
 
 from tests.support.certificates import self_signed
 from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
-from worker.venues.http import connections
+from worker.venues.http import outgoing
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
-from worker.venues.http.connections import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT, WatchedPool
+from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT
+from worker.venues.http.pools import WatchedPool
 from worker.venues.http.transport import Transport
 
 LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_answer_bytes=1000)
@@ -434,7 +435,7 @@ def test_a_signed_request_is_sent_as_requests_itself_would_prepare_it(base_url: 
     method, headers = ("GET", {"a": "b"}) if body is None else ("POST", {"a": "b"})
     url = f"{base_url}/position?pair=USD_BTC_PERP"
     theirs = requests.Request(method, url, data=body, headers={**headers, "user-agent": USER_AGENT}).prepare()
-    ours = connections._as_prepared(SignedRequest(method, url, headers, body))
+    ours = outgoing.to_prepared_request(SignedRequest(method, url, headers, body))
     for name in ("method", "url", "headers", "hooks"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert (ours.body or b"") == (theirs.body or b"")
