@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from worker.simulator.http.control_api import control_app
 from worker.simulator.http.fault_effects import misbehave
-from worker.simulator.http.messages import Examined, Reply, Request
 from worker.simulator.http.pending_reply import Exchange
 from worker.simulator.http.wire import WIRE, Wire, WireServer
+from worker.simulator.messages import Examined, Reply, Request
 from worker.simulator.records import Arrival
 from worker.simulator.simulator import Simulator
 

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any
 
 from worker.simulator.faults import MAX_DELAY_MS, ArmedFault, Fault, Kind
-from worker.simulator.http.messages import JSON_HEADERS, Reply, to_json
 from worker.simulator.http.pending_reply import Exchange
+from worker.simulator.messages import JSON_HEADERS, Reply, to_json
 
 UNREADABLE = b"\xff\xfe\x00<not json"
 MEBIBYTE = 1024 * 1024

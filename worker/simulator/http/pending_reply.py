@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from starlette.types import Receive, Send
 
 from worker.simulator.accounts import Book, Snapshot
-from worker.simulator.http.messages import Reply
 from worker.simulator.http.wire import Wire
+from worker.simulator.messages import Reply
 from worker.simulator.records import Arrival
 
 FLUSH_SECONDS = 5.0

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from worker.simulator.accounts import Account, Book
-from worker.simulator.http.messages import Examined, Reply, Request, read_fields, to_json
+from worker.simulator.messages import Examined, Reply, Request, read_fields, to_json
 from worker.simulator.records import ContractPosition
 
 PATH = "/Contract/getContractActivePositions"

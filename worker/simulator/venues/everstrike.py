@@ -14,7 +14,7 @@ from functools import partial
 from itertools import cycle
 
 from worker.simulator.accounts import Account, Book
-from worker.simulator.http.messages import Examined, Reply, Request, read_fields, to_json
+from worker.simulator.messages import Examined, Reply, Request, read_fields, to_json
 
 INVALID = "Invalid request"
 DEFAULT_WINDOW_MS = 15_000

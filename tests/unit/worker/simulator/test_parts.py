@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.simulator import accounts as book_module
 from worker.simulator.accounts import Book, ages_of
-from worker.simulator.http.messages import read_fields, to_json
+from worker.simulator.messages import read_fields, to_json
 from worker.simulator.records import Arrival, Change, Position
 
 VALUES = st.recursive(
