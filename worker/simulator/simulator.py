@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from worker.simulator.accounts import Book
 from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
-from worker.simulator.http.fault_effects import Holds
+from worker.simulator.holds import Holds
 from worker.simulator.messages import Examined, Request
 from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
 from worker.simulator.venues.bitz import BitZ

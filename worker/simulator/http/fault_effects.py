@@ -5,43 +5,16 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 from worker.simulator.faults import MAX_DELAY_MS, ArmedFault, Fault, Kind
+from worker.simulator.holds import Holds
 from worker.simulator.http.pending_reply import Exchange
 from worker.simulator.messages import JSON_HEADERS, Reply, to_json
 
 UNREADABLE = b"\xff\xfe\x00<not json"
 MEBIBYTE = 1024 * 1024
 _CHUNK = b"x" * 65_536
-
-
-class Holds:
-    """The requests that wait to be released."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, tuple[int, asyncio.Future[bool]]] = {}
-        self._keys = count()
-
-    async def wait(self, fault_id: int) -> bool:
-        """Wait for `release`; true: go on, false: drop."""
-        key = next(self._keys)
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = (fault_id, future)
-        try:
-            return await future
-        finally:
-            self._waiting.pop(key, None)
-
-    def release(self, *, proceed: bool, fault_id: int | None = None) -> int:
-        """Release all held requests, or those one fault holds; returns how many."""
-        chosen = [
-            future for held_by, future in self._waiting.values() if fault_id in (None, held_by) and not future.done()
-        ]
-        for future in chosen:
-            future.set_result(proceed)
-        return len(chosen)
 
 
 async def misbehave(exchange: Exchange, armed: ArmedFault, holds: Holds) -> None:
