@@ -221,7 +221,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
         ledger=ledger,
         casebook=ReconcileStore(client),
         accounts=settings.account_map(),
-        reads={Everstrike.name: EverstrikeReads(transport.exchange)},
+        reads={Everstrike.name: EverstrikeReads(transport.send)},
         clock=SystemClock(),
         limits=settings.reconcile_limits(),
         publish=publish,

@@ -52,7 +52,7 @@ class ScriptedReads:
         """Our clock, and the offset."""
         return None if self.offset is None else self.clock.now_ms() + self.offset
 
-    def look(self, command: Command, window: Window) -> VenueSnapshot:
+    def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
         """What is there."""
         self.windows.append(window)
         return self.look_now
@@ -377,9 +377,9 @@ def test_a_sender_that_was_faster_has_the_last_word(bench: Bench) -> None:
         def visit(self, _: Account) -> Self:
             return self
 
-        def look(self, *arguments: Any) -> VenueSnapshot:
+        def snapshot(self, *arguments: Any) -> VenueSnapshot:
             bench.end(claim, Outcome.REJECTED)
-            return reads.look(*arguments)
+            return reads.snapshot(*arguments)
 
     assert told(bench.reconciler(reads={"everstrike": Meanwhile()}).one("x")) == ("found", "rejected")
     assert [report.outcome for report in bench.published] == [Outcome.REJECTED]

@@ -83,7 +83,7 @@ def _step(name: str, claim: Claim, move: Callable[[], Any]) -> Any:
 class Steps(Transport):
     """The real transport, with steps inside an exchange."""
 
-    def exchange(self, base_url: str, prepare: Callable[[], Any]) -> Any:
+    def send(self, base_url: str, prepare: Callable[[], Any]) -> Any:
         """Steps once it is connected, once it is signed, and once the answer is read."""
 
         def prepared() -> Any:
@@ -92,7 +92,7 @@ class Steps(Transport):
             hook.at("signed")
             return request
 
-        answer = super().exchange(base_url, prepared)
+        answer = super().send(base_url, prepared)
         hook.at("answered")
         return answer
 

@@ -80,12 +80,12 @@ def _a_yes(verdict: Verdict, result: Any) -> bool:
 
 
 def _age_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr("worker.venues.everstrike.gets.older_than_asked", lambda _: "")
+    patch.setattr("worker.venues.everstrike.gets.staleness", lambda _: "")
 
 
 def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(evidence, "_not_taken", lambda *_: "")
-    patch.setattr(evidence, "says_no_within", lambda _: None)
+    patch.setattr(evidence, "failure_within", lambda _: None)
 
 
 def _any_token_will_do(patch: Patch) -> None:

@@ -129,7 +129,7 @@ class Venue:
     # -- reads -------------------------------------------------------------------------------------------------------
 
     def read(self, _: str, prepare: Callable[[], SignedRequest]) -> Response:
-        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.exchange`."""
+        """Answer a reconcile, which reads all at once; as :meth:`worker.venues.http.transport.Transport.send`."""
         url = urlsplit(str(prepare().url))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path == "/time":

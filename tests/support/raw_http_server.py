@@ -76,7 +76,7 @@ def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
 
 def post(transport: Transport, url: str, body: bytes = b"a=1") -> Response | NoResponse:
     """One exchange."""
-    return transport.exchange(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
+    return transport.send(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
 
 
 def answer(reply: bytes, times: int = 1) -> Serve:

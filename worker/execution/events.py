@@ -12,7 +12,7 @@ from pathlib import Path
 from producers.report import Report
 from worker.execution.retry_policy import Decision
 from worker.venues.base import Verdict
-from worker.venues.freshness import older_than_asked
+from worker.venues.freshness import staleness
 from worker.venues.http.base import NoResponse, Response
 
 logger = logging.getLogger("orders.observer")
@@ -195,13 +195,13 @@ def attempt_event(
     timing = answer.timing
     came = isinstance(answer, Response)
     # What a cache kept is dated when it was made.
-    new = isinstance(answer, Response) and not older_than_asked(answer)
+    new = isinstance(answer, Response) and not staleness(answer)
     return AttemptEvent(
         attempt=attempt,
         proof=verdict.proof.value,
         decision=decision.value,
         http_status=answer.status if isinstance(answer, Response) else None,
-        left=isinstance(answer, Response) or answer.left,
+        left=isinstance(answer, Response) or answer.bytes_left,
         signature_age=timing.first_byte - signed_at if timing else None,
         latency=timing.ended - timing.first_byte if timing else None,
         answered_at=now_ms / 1000 if came else None,

@@ -36,7 +36,7 @@ from worker.execution.retry_policy import Decision, decide
 from worker.ledger.base import Claim, Halted, Ledger, Progress
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Venue, Verdict
-from worker.venues.freshness import as_of
+from worker.venues.freshness import distrust_if_stale
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import Secrets, redact_response, secrets_of
@@ -281,14 +281,14 @@ class Executor:
         if run.held.paused:
             run.attempt += 1
             self._holder.begin_next_attempt(run.held, run.attempt)
-        answer = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
+        answer = self._transport.send(run.account.base_url, lambda: self._sign(run))
         if isinstance(answer, Response):
             answer = redact_response(answer, run.secrets)
-            verdict = as_of(run.signed_at, run.venue.judge(run.command, answer), answer)
+            verdict = distrust_if_stale(run.signed_at, run.venue.judge(run.command, answer), answer)
         else:
-            verdict = Verdict(Proof.UNKNOWN if answer.left else Proof.NOT_EXECUTED, answer.message)
+            verdict = Verdict(Proof.UNKNOWN if answer.bytes_left else Proof.NOT_EXECUTED, answer.message)
         decision = decide(run.command, verdict.proof)
-        self._record_attempt(run, verdict, decision, left=isinstance(answer, Response) or answer.left)
+        self._record_attempt(run, verdict, decision, left=isinstance(answer, Response) or answer.bytes_left)
         tried = attempt_event(answer, verdict, decision, run.progress.tries, run.signed_tick, self._clock.now_ms())
         self._observer.attempted(run.subject, tried)
         return Attempt(verdict, decision)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
-from worker.venues.contradictions import says_no_within
+from worker.venues.contradictions import failure_within
 from worker.venues.records import VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
 
 OPEN = ("ACTIVE", "PENDING")
@@ -114,7 +114,7 @@ def _verdict(candidates: Sequence[_Candidate], rivals: Sequence[CompetingCommand
     alike = [rival.command_id for rival in rivals if not rival.reference and _could_be(rival, only.record)]
     if alike:
         return Evidence(Finding.AMBIGUOUS, f"{only.words} may as well be that of {', '.join(alike[:4])}")
-    denied = says_no_within(only.record.raw)
+    denied = failure_within(only.record.raw)
     if denied:
         return Evidence(Finding.AMBIGUOUS, f"{only.words} may be it, but {denied}")
     return Evidence(Finding.FOUND, only.words, only.id, only.record.raw)
@@ -326,7 +326,7 @@ def _weigh_cancel(cancel: Cancel, look: VenueSnapshot, rivals: Sequence[Competin
     if others:
         words = f"order {order.id} is CANCELLED, and may have been by {', '.join(others[:4])}"
         return Evidence(Finding.AMBIGUOUS, words)
-    denied = says_no_within(order.raw)
+    denied = failure_within(order.raw)
     if denied:
         return Evidence(Finding.AMBIGUOUS, f"order {order.id} is CANCELLED, but {denied}")
     return Evidence(Finding.FOUND, f"order {order.id} is CANCELLED", order.id, order.raw)

@@ -160,7 +160,7 @@ class Reconciler:
         if record.command_id not in seen.wanted:
             return _unreadable("the ledger does not say when it was sent")
         command, window = seen.wanted[record.command_id]
-        look = seen.visit.look(command, window)
+        look = seen.visit.snapshot(command, window)
         # After the look, so that whatever made a record that was seen is in the journal by now.
         rivals = run.rivals.of(record, command, window, seen.offset)
         if rivals is None:

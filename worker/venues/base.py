@@ -80,7 +80,7 @@ class Visit(Protocol):
     def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
         """Read everything that is there of these commands' kinds and times."""
 
-    def look(self, command: Command, window: Window) -> VenueSnapshot:
+    def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
         """What was read that could be this command's, which is one of the wanted."""
 
 

@@ -18,7 +18,7 @@ from worker.venues.contradictions import denies, names_another, says_no
 from worker.venues.freshness import NO_CACHE
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
-from worker.venues.listed_answers import find, from_settings
+from worker.venues.listed_answers import find_listed, from_settings
 from worker.venues.positions import read_position
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
@@ -139,7 +139,7 @@ class Bitz:
             if said["retry_after"] is None and code in LONG_WAIT_CODES:
                 said = {**said, "retry_after": LONG_WAIT_SECONDS}
             return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said)
-        said, listed = {**said, "own_refusal": True}, find(self._listed, code, str(code))
+        said, listed = {**said, "own_refusal": True}, find_listed(self._listed, code, str(code))
         if code in FINAL_CODES or listed:
             note = listed.note if listed else ""
             return Verdict(Proof.REFUSED, f"the venue refused it ({code}){note}", **said)

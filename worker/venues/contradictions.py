@@ -46,10 +46,10 @@ def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
             wrong = _is_about_another(command, _bare(name), value) or _says_otherwise(command, name, value)
             if wrong:
                 return wrong
-    return says_no_within(result)
+    return failure_within(result)
 
 
-def says_no_within(value: Any) -> str | None:
+def failure_within(value: Any) -> str | None:
     """As :func:`says_no`, of every object in a JSON value."""
     return next(filter(None, (says_no(each) for each in _objects(value))), None)
 
@@ -78,7 +78,7 @@ def denies(message: str | None) -> str | None:
     return "its message says no" if no else None
 
 
-def shows_record(result: Any) -> bool:
+def contains_record(result: Any) -> bool:
     """Whether a refusal's ``result`` holds an order or a withdrawal nevertheless; the documented ones are ``{}`` and
     null."""
     if not isinstance(result, Mapping | list):

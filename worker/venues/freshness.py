@@ -44,17 +44,17 @@ _SIGNS = tuple(
 """By a header's name: what of its value says that the answer was kept."""
 
 
-def older_than_asked(answer: Response) -> str:
+def staleness(answer: Response) -> str:
     """Why an answer may be older than its question, in words without anything of its own; empty when nothing says so.
 
     An ``Age`` (RFC 9111, 5.1: whole seconds) may be as large as the time that the exchange took.
     """
     took = answer.timing.ended - answer.timing.first_byte if answer.timing else 0.0
-    return kept_in_a_cache(answer.headers, took)
+    return cache_evidence(answer.headers, took)
 
 
-def kept_in_a_cache(headers: Mapping[str, str], took: float) -> str:
-    """As :func:`older_than_asked`, of an answer that came ``took`` seconds after its question."""
+def cache_evidence(headers: Mapping[str, str], took: float) -> str:
+    """As :func:`staleness`, of an answer that came ``took`` seconds after its question."""
     for name, value in headers.items():
         name, value = name.lower(), value.strip().lower()
         if name == "age":
@@ -80,14 +80,14 @@ def dated_ms(answer: Response) -> int | None:
         return None
 
 
-def as_of(asked_ms: int | None, verdict: Verdict, answer: Response) -> Verdict:
+def distrust_if_stale(asked_ms: int | None, verdict: Verdict, answer: Response) -> Verdict:
     """The same verdict; but an answer that may be older than its question (``asked_ms``, UNIX ms by our clock) proves
     nothing of it, whatever it says.
 
     The status 429 of a front that limits the rate stays a proof. A ``Date`` counts for positions alone: a clock of ours
     that is ahead would make every answer old.
     """
-    doubt = "" if answer.status == 429 else older_than_asked(answer)
+    doubt = "" if answer.status == 429 else staleness(answer)
     if not doubt and verdict.positions is not None and asked_ms is not None:
         dated = dated_ms(answer)
         behind = (asked_ms - dated) // 1000 if dated is not None else 0

@@ -97,7 +97,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def find(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
+def find_listed(listed: Iterable[Listed], code: int, message: str) -> Listed | None:
     """The listed answer that this is, or None."""
     line = " ".join(message.split())
     if len(line) > LONGEST or denies_knowledge(line):
@@ -113,7 +113,7 @@ def denies_knowledge(text: str) -> bool:
     return DENIES.search(" ".join(seen.split())) is not None
 
 
-def may_refuse(status: int) -> bool:
+def status_may_refuse(status: int) -> bool:
     """Whether a listed message counts at this status: a 5xx other than 503 tells of a breakdown, whatever it says, and
     408 and 499 (nginx's: the client went away) of a request whose end nobody waited for."""
     return status == 503 or (400 <= status < 500 and status not in (408, 499))
@@ -124,13 +124,13 @@ def setting(venue: str) -> str:
     return f"ORDERS_VENUES__{venue.upper()}__REFUSALS"
 
 
-def line_to_list(venue: str, message: str, present: Sequence[str]) -> str | None:
+def refusals_setting_line(venue: str, message: str, present: Sequence[str]) -> str | None:
     """The line of the environment that lists this message beside the ``present`` patterns; None for one that can't be
     listed (without words, denying knowledge, cut, or with a secret struck out), or is already."""
     line = " ".join(message.split())
     if not line or len(line) > LONGEST or line.endswith("…") or "***" in line or DENIES.search(line):
         return None
-    if find(from_settings(venue, present), 0, line):
+    if find_listed(from_settings(venue, present), 0, line):
         return None
     pattern = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", line)
     return f"{setting(venue)}={shlex.quote(json.dumps([*present, pattern], ensure_ascii=False))}"

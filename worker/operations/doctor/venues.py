@@ -13,7 +13,7 @@ from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import VENUES, WorkerSettings
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import NO_CACHE, kept_in_a_cache
+from worker.venues.freshness import NO_CACHE, cache_evidence
 
 EXAMINER = Examiner("venues")
 WINDOW_MS = 15_000
@@ -115,7 +115,7 @@ class _Kept(Exception):
 
 
 def _new(answer: requests.Response) -> requests.Response:
-    doubt = kept_in_a_cache(answer.headers, answer.elapsed.total_seconds())
+    doubt = cache_evidence(answer.headers, answer.elapsed.total_seconds())
     if doubt:
         raise _Kept(doubt)
     return answer

@@ -16,19 +16,19 @@ from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
 from worker.venues.base import FRONT_STATUSES, Proof, Verdict
 from worker.venues.contradictions import (
+    contains_record,
     contradiction,
     denies,
     names_another,
     says_no,
     says_yes,
-    shows_record,
     texts_beside,
 )
 from worker.venues.everstrike.auth import auth_headers
 from worker.venues.freshness import NO_CACHE
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
-from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
+from worker.venues.listed_answers import Listed, denies_knowledge, find_listed, from_settings, status_may_refuse, words
 from worker.venues.positions import read_position
 
 FORM = "application/x-www-form-urlencoded"
@@ -99,7 +99,7 @@ class Everstrike:
             result=to_report_json(envelope.get("result")),
             retry_after=retry_after_seconds(answer.headers),
         )
-        if answer.status == 429 and code != 200 and not shows_record(envelope.get("result")):
+        if answer.status == 429 and code != 200 and not contains_record(envelope.get("result")):
             return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
         if answer.status == 200:
             return _judge_success(command, payload, envelope, said)
@@ -114,11 +114,10 @@ class Everstrike:
     def _judge_refusal(self, message: str, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
         """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
         that shows a record contradicts itself; the documented ones show none."""
-        contradicts = shows_record(envelope["result"]) or says_yes(envelope)
-        counts = (
-            may_refuse(said.http_status) and not contradicts and not any(map(denies_knowledge, texts_beside(envelope)))
-        )
-        listed = find(self._listed, said.http_status, message) if counts else None
+        contradicts = contains_record(envelope["result"]) or says_yes(envelope)
+        doubtful = any(map(denies_knowledge, texts_beside(envelope)))
+        counts = status_may_refuse(said.http_status) and not contradicts and not doubtful
+        listed = find_listed(self._listed, said.http_status, message) if counts else None
         if listed is not None:
             return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
         why = f"the venue answered {said.http_status} with an unlisted message: {said.words}"

@@ -12,7 +12,7 @@ from worker.venues.accounts import Account
 from worker.venues.contradictions import denies, says_no
 from worker.venues.everstrike.auth import auth_headers
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
-from worker.venues.freshness import NO_CACHE, STALE, dated_ms, older_than_asked
+from worker.venues.freshness import NO_CACHE, STALE, dated_ms, staleness
 from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
 from worker.venues.redaction import redact_response, secrets_of
@@ -26,7 +26,7 @@ CLOCKS_MS = 3_000
 
 T = TypeVar("T")
 Exchange = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
-"""As :meth:`worker.venues.http.transport.Transport.exchange`."""
+"""As :meth:`worker.venues.http.transport.Transport.send`."""
 
 
 class Unreadable(Exception):
@@ -122,7 +122,7 @@ class EverstrikeGets:
         refused = answer.status == code == 503 and "result" in envelope
         if not found and not (none_when and refused and said.casefold().rstrip(".") == none_when):
             raise Unreadable(f"{path}: the venue answered {answer.status} ({said})")
-        doubt = older_than_asked(answer) or self._misdated(answer)
+        doubt = staleness(answer) or self._misdated(answer)
         if doubt:
             raise _Stale(f"{path}: {STALE}: {doubt}")
         return answer, result if found else None

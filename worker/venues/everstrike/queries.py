@@ -60,7 +60,7 @@ class EverstrikeReads:
 class EverstrikeVisit:
     """One account's side of the venue, read once for many commands, one request after the other.
 
-    First :meth:`time`, then :meth:`read`; then :meth:`look`, which asks for nothing more. None of them raises for what
+    First :meth:`time`, then :meth:`read`; then :meth:`snapshot`, which sends nothing more. None of them raises for what
     the venue answers. Not for sharing among threads.
     """
 
@@ -182,7 +182,7 @@ class EverstrikeVisit:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
-    def look(self, command: Command, window: Window) -> VenueSnapshot:
+    def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
         """What was read that could be this command's: one of those that :meth:`read` was given, with its window. What
         could not be read is a problem of the look."""
         if isinstance(command, Cancel):

@@ -81,7 +81,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 class NoResponse:
     """An exchange that brought no answer that can be judged."""
 
-    left: bool
+    bytes_left: bool
     """Whether any byte of the request was handed to the network. False is a proof that nothing was executed."""
     message: str
     """One line for a person; names no address, key or body."""
@@ -99,5 +99,5 @@ class HttpLimits:
     max_idle: float = 4.0
     """A pooled connection idle for longer is closed, not used. Shorter than any venue's keep-alive: common front ends
     close after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
-    max_answer_bytes: int = 1024 * 1024
+    max_response_bytes: int = 1024 * 1024
     pool_size: int = 64

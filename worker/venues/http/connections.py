@@ -138,7 +138,7 @@ class WatchedConnection(HTTPConnection):
         """
         if self._failure is not None:
             raise self._failure
-        found = read_answer(self.sock, self.limits.read_timeout, self.limits.max_answer_bytes)
+        found = read_answer(self.sock, self.limits.read_timeout, self.limits.max_response_bytes)
         self._answered = True
         self.idle_seconds = found.idle_seconds
         if found.idle_seconds < 0:

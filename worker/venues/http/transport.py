@@ -41,7 +41,7 @@ class Transport:
         self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
-    def exchange(self, base_url: str, prepare: RequestFactory) -> Response | NoResponse:
+    def send(self, base_url: str, prepare: RequestFactory) -> Response | NoResponse:
         """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
 
         It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
@@ -51,7 +51,7 @@ class Transport:
             pool = self._adapter.pool(base_url)
             connection = pool.reserve(prepare)
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
-            return NoResponse(left=False, message=f"no connection to the venue: {explain(error)}")
+            return NoResponse(bytes_left=False, message=f"no connection to the venue: {explain(error)}")
         # Kept here: the connection itself may be another thread's by the time that is asked what left.
         handed = connection.handed
         try:
@@ -59,12 +59,12 @@ class Transport:
         except NotPrepared as stopped:
             raise stopped.__cause__ or stopped from None
         except AnswerTooLarge:
-            message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
-            return NoResponse(left=True, message=message, timing=_timing(handed))
+            message = f"an answer of more than {self.limits.max_response_bytes} bytes"
+            return NoResponse(bytes_left=True, message=message, timing=_timing(handed))
         except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
             left = handed.size > 0
             what = "the reply was lost" if left else "the connection broke before anything was sent"
-            return NoResponse(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
+            return NoResponse(bytes_left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
         finally:
             pool.unreserve()
 

@@ -37,8 +37,8 @@ def refusal(message: str) -> Response:
     return Response(503, json.dumps({"code": 503, "msg": message, "result": {}}).encode())
 
 
-LOST = NoResponse(left=True, message="the reply was lost")
-NEVER_LEFT = NoResponse(left=False, message="no connection to the venue")
+LOST = NoResponse(bytes_left=True, message="the reply was lost")
+NEVER_LEFT = NoResponse(bytes_left=False, message="no connection to the venue")
 
 CANCEL = {"account": "main", "order_id": "1"}
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}

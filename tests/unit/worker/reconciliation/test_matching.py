@@ -524,7 +524,7 @@ class Shelf:
         """Read for this command."""
         visit = EverstrikeReads(self, self.waited.append).visit(ACCOUNT)
         visit.read([(command, WINDOW)])
-        return visit.look(command, WINDOW)
+        return visit.snapshot(command, WINDOW)
 
 
 def test_reading_for_a_close() -> None:
@@ -566,7 +566,7 @@ def test_a_nested_order_is_read() -> None:
 UNREADABLE = {
     "an error": Response(503, b'{"code":503,"msg":"Invalid request","result":{}}'),
     "an error of another's": Response(502, b"<html>"),
-    "no answer": NoResponse(left=True, message="no answer in time"),
+    "no answer": NoResponse(bytes_left=True, message="no answer in time"),
     "half an answer": Response(200, b'{"code":200,"result":['),
     "no list": {"orders": []},
     "a full list": [LISTED] * LIMIT,
@@ -642,12 +642,12 @@ def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool)
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     assert visit.time() == T0
     visit.read([(CANCEL, WINDOW)])
-    assert (visit.look(CANCEL, WINDOW).problems == ()) is read
+    assert (visit.snapshot(CANCEL, WINDOW).problems == ()) is read
 
 
 def test_a_read_that_failed_is_tried_once_more() -> None:
     """All unknowns of an account depend on it."""
-    answers = iter([NoResponse(left=True, message="no answer in time"), Response(200, envelope([]))])
+    answers = iter([NoResponse(bytes_left=True, message="no answer in time"), Response(200, envelope([]))])
     assert Shelf(fills=lambda: next(answers)).look(CLOSE).problems == ()
 
 
@@ -656,7 +656,7 @@ def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
     limited = Shelf(active_orders=Response(429, b"", {"Retry-After": "21"}))
     assert "429" in " ".join(limited.look(CLOSE).problems)
     assert (limited.paths(), limited.waited) == (["/active_orders"], [])
-    gone = NoResponse(left=True, message="no answer in time")
+    gone = NoResponse(bytes_left=True, message="no answer in time")
     away = Shelf(**dict.fromkeys((*PLACES, "position"), gone))
     assert "after 6 reads that failed" in " ".join(away.look(CLOSE).problems)
     assert len(away.requests) == 6
@@ -668,7 +668,7 @@ def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
     kept = Response(200, envelope(LISTED), {"Age": "600"})
     visit = EverstrikeReads(Shelf(order=kept, time=T0)).visit(ACCOUNT)
     visit.read([(each, WINDOW) for each in cancels])
-    assert all("cache" in " ".join(visit.look(each, WINDOW).problems) for each in cancels)
+    assert all("cache" in " ".join(visit.snapshot(each, WINDOW).problems) for each in cancels)
     assert visit.time() == T0
 
 
@@ -692,7 +692,7 @@ def test_of_many_pairs_each_list_is_read_once() -> None:
     wanted = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in pairs]
     visit.read(wanted)
     assert Counter(shelf.paths()) == {f"/{place}": 1 for place in (*PLACES, "active_positions")} | {"/orders": 2}
-    looks = [visit.look(*each) for each in wanted]
+    looks = [visit.snapshot(*each) for each in wanted]
     assert [[order.id for order in look.orders] for look in looks] == [[pair] for pair in pairs]
     assert [look.position for look in looks] == [OPEN, *[(Decimal(0), "")] * 4]
 
@@ -706,7 +706,7 @@ def test_a_list_that_must_name_a_pair_is_read_pair_by_pair(refused: Any) -> None
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     wanted = [(CLOSE.model_copy(update={"pair": pair}), WINDOW) for pair in pairs]
     visit.read(wanted)
-    assert {visit.look(*each).problems for each in wanted} == {()}
+    assert {visit.snapshot(*each).problems for each in wanted} == {()}
     assert shelf.paths().count("/position") == 5
 
 
@@ -717,8 +717,8 @@ def test_each_list_is_read_once_for_all_commands_of_an_account() -> None:
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     visit.read([(CLOSE, WINDOW), (WHOLE, later), (STOP, WINDOW), (WITHDRAW, WINDOW), (WITHDRAW, later)])
     assert sorted(shelf.paths()) == sorted(f"/{place}" for place in (*PLACES, "position", "withdrawals"))
-    assert [order.id for order in visit.look(CLOSE, WINDOW).orders] == ["o"]
-    assert visit.look(WHOLE, later).orders == ()
+    assert [order.id for order in visit.snapshot(CLOSE, WINDOW).orders] == ["o"]
+    assert visit.snapshot(WHOLE, later).orders == ()
 
 
 def test_of_many_orders_the_list_is_read_first() -> None:
@@ -729,7 +729,7 @@ def test_of_many_orders_the_list_is_read_first() -> None:
     cancels = [(Cancel(account="main", order_id=each), WINDOW) for each in (*[row["id"] for row in listed], "old")]
     visit.read(cancels)
     assert Counter(shelf.paths()) == {"/orders": 2, "/order": 1}
-    assert {visit.look(*each).orders[0].id for each in cancels} == {each.order_id for each, _ in cancels}
+    assert {visit.snapshot(*each).orders[0].id for each in cancels} == {each.order_id for each, _ in cancels}
 
 
 def test_a_list_that_can_not_be_read_costs_no_cancel_its_answer() -> None:
@@ -739,7 +739,7 @@ def test_a_list_that_can_not_be_read_costs_no_cancel_its_answer() -> None:
     visit = EverstrikeReads(shelf).visit(ACCOUNT)
     cancels = [(Cancel(account="main", order_id=str(number)), WINDOW) for number in range(8)]
     visit.read(cancels)
-    assert {len(visit.look(*each).orders) for each in cancels} == {1}
+    assert {len(visit.snapshot(*each).orders) for each in cancels} == {1}
 
 
 @pytest.mark.parametrize("time", [0, None, "yesterday", T0 // 1000])
@@ -781,5 +781,5 @@ def test_reading_for_a_cancel_and_a_withdrawal() -> None:
 def test_the_venues_clock() -> None:
     """Milliseconds, or nothing."""
     assert EverstrikeReads(Shelf()).visit(ACCOUNT).time() == T0
-    for broken in (Response(502, b""), NoResponse(left=False, message="x"), {"now": T0}, T0 // 1000):
+    for broken in (Response(502, b""), NoResponse(bytes_left=False, message="x"), {"now": T0}, T0 // 1000):
         assert EverstrikeReads(Shelf(time=broken)).visit(ACCOUNT).time() is None

@@ -76,7 +76,7 @@ class _World:
         self.now += self.slow
         return self.now + self.venue_ahead
 
-    def look(self, command: Close, window: Any) -> VenueSnapshot:
+    def snapshot(self, command: Close, window: Any) -> VenueSnapshot:
         order = VenueOrder(
             "o", "P", "SELL", "MARKET", Decimal(1), Decimal("0.5"), "COMPLETED", T0 - 1_900 + self.venue_ahead, True
         )

@@ -13,7 +13,7 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import as_of, dated_ms, older_than_asked
+from worker.venues.freshness import dated_ms, distrust_if_stale, staleness
 from worker.venues.http.base import Response, Timing
 
 T0 = 1_800_000_000_000
@@ -76,21 +76,21 @@ AT_ONCE = Timing(100.0, 102.9)
 @pytest.mark.parametrize("headers", NEW, ids=str)
 def test_an_answer_of_which_nothing_says_that_it_is_old_is_new(headers: Mapping[str, str]) -> None:
     """An age may be as large as the exchange took: it was made after it was asked for."""
-    assert older_than_asked(Response(200, b"", headers, AT_ONCE)) == ""
+    assert staleness(Response(200, b"", headers, AT_ONCE)) == ""
 
 
 @pytest.mark.parametrize("headers", KEPT, ids=lambda headers: str(headers)[:60])
 def test_an_answer_that_a_cache_kept_is_old(headers: Mapping[str, str]) -> None:
     """And what can't be read is a doubt; nothing of the answer is in the words but a number of seconds."""
-    words = older_than_asked(Response(200, b"", headers, AT_ONCE))
+    words = staleness(Response(200, b"", headers, AT_ONCE))
     assert "cache" in words
     assert len(words) < 60
 
 
 def test_without_a_time_of_the_exchange_any_age_is_too_old() -> None:
     """How long it took is not known."""
-    assert older_than_asked(Response(200, b"", {"Age": "1"}))
-    assert not older_than_asked(Response(200, b"", {"Age": "0"}))
+    assert staleness(Response(200, b"", {"Age": "1"}))
+    assert not staleness(Response(200, b"", {"Age": "0"}))
 
 
 FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
@@ -103,7 +103,7 @@ def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
     """What an answer proves that says "no position"."""
     asked, command, envelope = FLAT[venue]
     answer = Response(200, json.dumps(envelope).encode(), headers, AT_ONCE)
-    return as_of(None, asked.judge(command, answer), answer)
+    return distrust_if_stale(None, asked.judge(command, answer), answer)
 
 
 @pytest.mark.parametrize("venue", FLAT)
@@ -120,9 +120,9 @@ def test_what_a_cache_kept_proves_nothing_of_any_command(proof: Proof) -> None:
     """A cancel that is told "not found" out of a cache may have been executed; a front's 429 speaks for itself."""
     verdict = Verdict(proof, "what the venue says")
     kept = {"Age": "600"}
-    assert as_of(T0, verdict, Response(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
-    assert as_of(T0, verdict, Response(429, b"", kept, AT_ONCE)) is verdict
-    assert as_of(T0, verdict, Response(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
+    assert distrust_if_stale(T0, verdict, Response(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
+    assert distrust_if_stale(T0, verdict, Response(429, b"", kept, AT_ONCE)) is verdict
+    assert distrust_if_stale(T0, verdict, Response(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
 
 
 @pytest.mark.parametrize("venue", FLAT)
@@ -140,8 +140,8 @@ def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, beh
     date = {"Date": formatdate(T0 / 1000 - behind, usegmt=True)}
     verdict = judged(venue, date)
     answer = Response(200, b"", date, AT_ONCE)
-    assert as_of(None, verdict, answer) is verdict
-    found = as_of(T0, verdict, answer)
+    assert distrust_if_stale(None, verdict, answer) is verdict
+    found = distrust_if_stale(T0, verdict, answer)
     assert (found.proof is Proof.EXECUTED, found.positions == ()) == (believed, believed)
 
 

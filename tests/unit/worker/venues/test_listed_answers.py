@@ -14,7 +14,7 @@ from worker.operations.operator import Unknown
 from worker.settings import load
 from worker.venues.base import Proof, Verdict
 from worker.venues.http.base import Response
-from worker.venues.listed_answers import line_to_list
+from worker.venues.listed_answers import refusals_setting_line
 
 CANCEL = Cancel(account="main", order_id="7")
 
@@ -63,7 +63,9 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
     assert judged(message).proof is Proof.REFUSED
     assert judged("Frozen, account 7").proof is Proof.REFUSED
     assert judged(message + " x").proof is Proof.UNKNOWN
-    assert line_to_list("everstrike", message, load().venues.refusals_of("everstrike")) is None, "it is listed now"
+    assert refusals_setting_line("everstrike", message, load().venues.refusals_of("everstrike")) is None, (
+        "it is listed now"
+    )
 
 
 @pytest.mark.parametrize(

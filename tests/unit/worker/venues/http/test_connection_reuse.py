@@ -100,11 +100,11 @@ def test_what_comes_while_a_request_is_signed_keeps_it_from_leaving(
             assert came.wait(5)
             return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
-        result = transport.exchange(server.url, prepare)
+        result = transport.send(server.url, prepare)
         again = post(transport, server.url)
         assert ended.wait(5)
     assert isinstance(result, NoResponse)
-    assert not result.left
+    assert not result.bytes_left
     assert result.message.startswith(EARLY)
     assert isinstance(again, Response)
     assert again.body == b"{}"
@@ -129,10 +129,10 @@ def test_what_comes_on_a_new_connection_keeps_a_request_from_leaving(
             assert came.wait(5)
             return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
-        result = transport.exchange(server.url, prepare)
+        result = transport.send(server.url, prepare)
         again = post(transport, server.url)
     assert isinstance(result, NoResponse)
-    assert not result.left
+    assert not result.bytes_left
     assert isinstance(again, Response)
 
 
@@ -152,7 +152,7 @@ def test_an_answer_that_begins_before_the_request_is_whole_is_none(
         result = post(transport, server.url, b"a=" + b"1" * 30_000_000)
         again = post(transport, server.url)
     assert isinstance(result, NoResponse)
-    assert result.left
+    assert result.bytes_left
     assert result.message.endswith("before the request was sent")
     assert isinstance(again, Response)
     assert again.body == b"{}"
@@ -180,9 +180,9 @@ def test_a_request_that_could_not_leave_has_no_answer(monkeypatch: pytest.Monkey
     monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
         assert isinstance(post(transport, server.url), Response)
-        result = transport.exchange(server.url, prepare)
+        result = transport.send(server.url, prepare)
     assert isinstance(result, NoResponse)
-    assert not result.left
+    assert not result.bytes_left
 
 
 def test_what_left_over_tls_is_counted_record_by_record(server_tls: tuple[ssl.SSLContext, str]) -> None:
@@ -199,7 +199,7 @@ def test_what_left_over_tls_is_counted_record_by_record(server_tls: tuple[ssl.SS
         result = post(Transport(ca_file=trusted), server.url, b"a=" + b"1" * 30_000_000)
     assert read
     assert isinstance(result, NoResponse)
-    assert result.left
+    assert result.bytes_left
 
 
 def test_an_end_that_tls_did_not_announce_is_no_end_of_an_answer(server_tls: tuple[ssl.SSLContext, str]) -> None:
@@ -220,7 +220,7 @@ def test_an_end_that_tls_did_not_announce_is_no_end_of_an_answer(server_tls: tup
     with peer(cut, announced, tls=context) as server:
         lost, whole = post(transport, server.url), post(transport, server.url)
     assert isinstance(lost, NoResponse)
-    assert lost.left
+    assert lost.bytes_left
     assert isinstance(whole, Response)
     assert whole.body == b"{}"
 
@@ -330,7 +330,7 @@ def test_no_library_logs_anything_of_a_request_or_an_answer(
     transport = Transport()
     with peer(answer(reply)) as server:
         url = f"{server.url}/order?id=an-order-of-somebody&key={KEY}"
-        result = transport.exchange(url, lambda: SignedRequest("POST", url, {"x-api-key": KEY}, f"key={KEY}".encode()))
+        result = transport.send(url, lambda: SignedRequest("POST", url, {"x-api-key": KEY}, f"key={KEY}".encode()))
     told = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoResponse) else "")
     assert "somebody" not in told
     assert "/order" not in told

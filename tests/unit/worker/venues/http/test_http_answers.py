@@ -73,8 +73,8 @@ def server() -> Iterator[OddServer]:
 def ask(transport: Transport, url: str) -> Answer | NoResponse:
     """One exchange; again while nothing left."""
     while True:
-        found = transport.exchange(url, lambda: SignedRequest("POST", url, {}, b"a=1"))
-        if isinstance(found, Answer) or found.left:
+        found = transport.send(url, lambda: SignedRequest("POST", url, {}, b"a=1"))
+        if isinstance(found, Answer) or found.bytes_left:
             return found
 
 
@@ -82,7 +82,9 @@ def what_is_wrong(
     found: Answer | NoResponse, said: http_oracle.Said | None, after: Answer | NoResponse, own: bytes
 ) -> str:
     """With the reading of one answer; empty when nothing is."""
-    if said is None and found != NoResponse(left=True, message=found.message if isinstance(found, NoResponse) else ""):
+    if said is None and found != NoResponse(
+        bytes_left=True, message=found.message if isinstance(found, NoResponse) else ""
+    ):
         return f"read as {found}"
     if said is not None and not (isinstance(found, Answer) and (found.status, found.body) == (said.status, said.body)):
         return f"not read: {found}"

@@ -18,7 +18,7 @@ from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECOND
 from worker.venues.http.pools import WatchedPool
 from worker.venues.http.transport import Transport
 
-LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_answer_bytes=1000)
+LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_response_bytes=1000)
 
 
 @pytest.fixture
@@ -63,19 +63,19 @@ def test_nothing_leaves_without_a_connection(transport: Transport) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    refused = transport.exchange(f"http://127.0.0.1:{port}", prepare)
-    unresolved = transport.exchange("http://no-such-host.invalid", prepare)
-    assert refused == NoResponse(left=False, message="no connection to the venue: connection refused")
-    assert unresolved == NoResponse(left=False, message="no connection to the venue: its name can't be resolved")
+    refused = transport.send(f"http://127.0.0.1:{port}", prepare)
+    unresolved = transport.send("http://no-such-host.invalid", prepare)
+    assert refused == NoResponse(bytes_left=False, message="no connection to the venue: connection refused")
+    assert unresolved == NoResponse(bytes_left=False, message="no connection to the venue: its name can't be resolved")
     assert prepared == []
 
 
 @pytest.mark.parametrize("url", ["https://venue.invalid:99999", "https://*.invalid", "https://ve nue.invalid"])
 def test_an_address_that_is_none_never_left(transport: Transport, url: str) -> None:
     """As a slip in a setting makes it: that nothing has left is certain, and no fault hides it."""
-    result = transport.exchange(url, lambda: pytest.fail("signed for nowhere"))
+    result = transport.send(url, lambda: pytest.fail("signed for nowhere"))
     assert isinstance(result, NoResponse)
-    assert not result.left
+    assert not result.bytes_left
 
 
 def test_a_connect_timeout_never_left() -> None:
@@ -92,7 +92,7 @@ def test_a_connect_timeout_never_left() -> None:
         result = post(impatient, f"http://127.0.0.1:{port}")
         for each in waiting:
             each.close()
-    assert result == NoResponse(left=False, message="no connection to the venue: connecting took too long")
+    assert result == NoResponse(bytes_left=False, message="no connection to the venue: connecting took too long")
 
 
 def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_tls_that_fails_never_left(transport: Transport, tmp_path: Path) -> None
         spoken_plain = post(transport, plain.url.replace("http:", "https:"))
     with peer(answer(OK), tls=context) as unknown:
         unverified = post(transport, unknown.url)
-    assert spoken_plain == NoResponse(left=False, message="no connection to the venue: TLS failed")
-    assert unverified == NoResponse(left=False, message="no connection to the venue: TLS failed")
+    assert spoken_plain == NoResponse(bytes_left=False, message="no connection to the venue: TLS failed")
+    assert unverified == NoResponse(bytes_left=False, message="no connection to the venue: TLS failed")
 
 
 def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_tls_with_a_trusted_certificate_works(tmp_path: Path) -> None:
     with peer(lambda c: (read_request(c), reset(c))[1], tls=context) as server:
         lost = post(trusting, server.url)
     assert isinstance(lost, NoResponse)
-    assert lost.left
+    assert lost.bytes_left
 
 
 def test_the_environment_says_not_whom_to_trust(
@@ -133,7 +133,7 @@ def test_the_environment_says_not_whom_to_trust(
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
     with peer(answer(OK), tls=context) as server:
         unverified = post(transport, server.url)
-    assert unverified == NoResponse(left=False, message="no connection to the venue: TLS failed")
+    assert unverified == NoResponse(bytes_left=False, message="no connection to the venue: TLS failed")
 
 
 def test_an_idle_connection_that_the_peer_closed_is_replaced(transport: Transport) -> None:
@@ -176,9 +176,9 @@ def test_a_reset_before_the_first_byte_never_left(transport: Transport) -> None:
             assert was_reset.wait(5)
             return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
-        result = transport.exchange(server.url, prepare)
+        result = transport.send(server.url, prepare)
     assert isinstance(result, NoResponse)
-    assert not result.left
+    assert not result.bytes_left
     assert result.message.startswith("the connection broke before anything was sent")
 
 
@@ -187,7 +187,7 @@ def test_a_reset_after_the_first_byte_is_lost(transport: Transport) -> None:
     with peer(lambda c: (read_request(c), reset(c))[1]) as server:
         result = post(transport, server.url)
     assert isinstance(result, NoResponse)
-    assert result.left
+    assert result.bytes_left
     assert result.message == "the reply was lost: connection reset"
 
 
@@ -207,7 +207,7 @@ def test_a_reply_that_can_not_be_had_whole_is_lost(transport: Transport, reply: 
     with peer(answer(reply)) as server:
         result = post(transport, server.url)
     assert isinstance(result, NoResponse)
-    assert result.left
+    assert result.bytes_left
     assert result.message.startswith(words)
 
 
@@ -217,7 +217,7 @@ def test_silence_is_lost(transport: Transport) -> None:
     with peer(lambda c: (read_request(c), done.wait(10), None)[2]) as server:
         result = post(transport, server.url)
         done.set()
-    assert result == NoResponse(left=True, message="the reply was lost: no answer in time")
+    assert result == NoResponse(bytes_left=True, message="the reply was lost: no answer in time")
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
@@ -235,7 +235,7 @@ def test_an_answer_that_trickles_is_bounded_as_a_whole(transport: Transport, par
         result = post(transport, server.url)
         done.set()
     assert isinstance(result, NoResponse)
-    assert result.left
+    assert result.bytes_left
 
 
 def test_a_short_remainder_of_an_old_limit_does_not_cut_the_next_request() -> None:
@@ -332,7 +332,7 @@ def test_what_prepare_raises_passes_and_the_connection_stays(transport: Transpor
 
     with peer(answer(OK)) as server:
         with pytest.raises(Late):
-            transport.exchange(server.url, prepare)
+            transport.send(server.url, prepare)
         assert isinstance(post(transport, server.url), Response)
         assert server.accepted == 1
 
@@ -367,7 +367,7 @@ def test_an_old_signature_is_made_anew(transport: Transport, slow: int, least: i
     with peer(serve) as server:
         assert isinstance(post(transport, server.url), Response)
         prepare = Numbered(server.url, slow)
-        assert isinstance(transport.exchange(server.url, prepare), Response)
+        assert isinstance(transport.send(server.url, prepare), Response)
         assert server.accepted == 1
     assert least <= prepare.made <= MAX_SIGNATURES
     head, _, body = seen[1].partition(b"\r\n\r\n")
@@ -391,7 +391,7 @@ def test_what_stops_the_second_signature_passes_and_nothing_leaves(transport: Tr
             return slow()
 
         with pytest.raises(BrokenPipeError, match="not the network's"):
-            transport.exchange(server.url, prepare)
+            transport.send(server.url, prepare)
         assert isinstance(post(transport, server.url), Response)
     assert seen == [b""]
 
@@ -423,7 +423,7 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
         lost = post(transport, server.url)
     assert reserved, "a connection was reserved again before the exchange ended"
     assert isinstance(lost, NoResponse)
-    assert lost.left
+    assert lost.bytes_left
 
 
 @pytest.mark.parametrize("body", [b"pair=USD_BTC_PERP&qty=0.5", b"", None])
