@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,14 @@ class SignedRequest:
     headers: Mapping[str, str]
     body: bytes | None = None
     """None for a request without a body, such as a GET."""
+
+    def __post_init__(self) -> None:
+        """Refuse a URL that can't be parsed, while nothing has been sent.
+
+        Raises:
+            ValueError: the URL can't be parsed.
+        """
+        urlsplit(self.url)
 
 
 @dataclass(frozen=True, slots=True)
