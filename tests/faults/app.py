@@ -27,7 +27,7 @@ from worker.clock import SystemClock
 from worker.ledger.base import Claim, LedgerUnavailable
 from worker.ledger.redis import RedisLedger
 from worker.settings import WorkerSettings
-from worker.venues.http.connections import WatchedConnection
+from worker.venues.http.connections import CountingConnection
 from worker.venues.http.transport import Transport
 
 CHANGES = "FAULTS_CELERY"
@@ -146,7 +146,7 @@ def build() -> Any:
     for module in (stock, worker.broker.take):
         real_time = module.time
         module.time = lambda real_time=real_time: real_time() + hook.clock_ms / 1000
-    _wrap(WatchedConnection, "request", lambda *_, **__: ("left", ""), before=False)
+    _wrap(CountingConnection, "request", lambda *_, **__: ("left", ""), before=False)
     _wrap(celery.backends.redis.RedisBackend, "store_result", lambda _, task_id, *__, **___: ("store", task_id))
     _wrap(kombu.message.Message, "ack", lambda message, *_, **__: ("ack", str((message.headers or {}).get("id", ""))))
     signals.worker_ready.connect(_ready)

@@ -1,6 +1,6 @@
-"""Connections that know what left: urllib3's, watched byte by byte.
+"""HTTP connections that count what they send: urllib3's, with the sending and the reading replaced.
 
-See :mod:`worker.venues.http.transport`, which uses them through requests.
+:mod:`worker.venues.http.pools` keeps them open, and :mod:`worker.venues.http.transport` uses them through requests.
 """
 
 import io
@@ -18,146 +18,153 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.wait import wait_for_socket
 
 from worker.venues.http.base import HttpLimits
-from worker.venues.http.grammar import UnreadableAnswer
+from worker.venues.http.grammar import MalformedResponse
 from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, SentBytes
-from worker.venues.http.reader import read_answer
+from worker.venues.http.reader import read_response
 from worker.venues.http.socket_probe import is_silent
 
 
-class WatchedConnection(HTTPConnection):
-    """Counts what is handed to the kernel, and hands over head and body of a request together."""
+class CountingConnection(HTTPConnection):
+    """Counts the bytes that the kernel accepts, and hands over the head and the body of a request together."""
 
-    handed: SentBytes
-    """Of the request that it is reserved for."""
+    sent: SentBytes
+    """What was sent of the request that the connection is reserved for."""
     limits = HttpLimits()
     last_used = 0.0
-    idle_seconds = math.inf
-    """For how long it may be idle and be used again; as the last answer said."""
-    _piece = sys.maxsize
-    _answered = False
-    _failure: OSError | None = None
-    _held: list[bytes] | None = None
+    max_idle_seconds = math.inf
+    """How long the connection may stay idle and still be used, according to the last response."""
+    _max_send_bytes = sys.maxsize
+    _has_received = False
+    _send_error: OSError | None = None
+    _collected: list[bytes] | None = None
 
     def connect(self) -> None:
-        """Open it."""
+        """Open the connection."""
         super().connect()
-        self.idle_seconds, self._answered = math.inf, False
+        self.max_idle_seconds, self._has_received = math.inf, False
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Build the request with urllib3 and hand it over in one piece: one packet, and nothing leaves in part.
+        """Let urllib3 build the request, then send it in one piece, so that a signature is not sent in part.
 
-        A thread that was not let run between the signature and here, be it by another thread or by another process,
-        finds its signature old, and has it made anew.
+        The thread may have been suspended since the request was signed, in favour of another thread or process. If the
+        signature is too old by now, the request is signed anew.
 
         Raises:
-            NotPrepared: it could not be; nothing has left.
-            UnreadableAnswer: something was there to be read before it was asked for.
+            SigningFailed: the request could not be signed anew; no byte has been sent.
+            MalformedResponse: the connection had something to read before the request was sent.
         """
-        self._failure = None
-        whole = self._built(*args, **kwargs)
-        for signed in itertools.count(1):
+        self._send_error = None
+        data = self._build(*args, **kwargs)
+        for signatures in itertools.count(1):
             self._expect_silence()
-            if signed == MAX_SIGNATURES or time.monotonic() - self.handed.prepared_at < SIGNATURE_MAX_AGE_SECONDS:
+            fresh = time.monotonic() - self.sent.signed_at < SIGNATURE_MAX_AGE_SECONDS
+            if fresh or signatures == MAX_SIGNATURES:
                 break
-            fresh = self.handed.prepared()
-            kwargs |= {"body": fresh.body, "headers": fresh.headers}
-            whole = self._built(fresh.method, fresh.path_url, **kwargs)
-        self.send(whole)
+            request = self.sent.sign()
+            kwargs |= {"body": request.body, "headers": request.headers}
+            data = self._build(request.method, request.path_url, **kwargs)
+        self.send(data)
 
-    def _built(self, *args: Any, **kwargs: Any) -> bytes:
-        # The socket is hidden: urllib3 would set its time limit, which lets go of the interpreter, and `close`, by
-        # which http.client forgets a request that was built before, would close it.
-        self._held = []
+    def _build(self, *args: Any, **kwargs: Any) -> bytes:
+        """The bytes of a request as urllib3 builds them."""
+        # The socket is hidden meanwhile. urllib3 would set a timeout on it, which releases the interpreter lock; and
+        # `close`, which makes http.client forget a request built before, would close it.
+        self._collected = []
         sock, self.sock = self.sock, None
         try:
             HTTPClientConnection.close(self)
             super().request(*args, **kwargs)
-            return b"".join(self._held)
+            return b"".join(self._collected)
         finally:
             self.sock = sock
-            self._held = None
+            self._collected = None
 
     def send(self, data: Any) -> None:
-        """Hand bytes to the kernel, counting them.
+        """Hand bytes to the kernel and count them.
 
-        ``sendall`` would hide how much was taken before an error. When the very first ``send`` fails, the kernel took
-        nothing (POSIX). Over TLS it took not one whole record, without which the peer can't read a byte of it: each
-        ``send`` is given one record at most, for OpenSSL tells nothing of those before the one that failed.
+        ``sendall`` would not tell how many bytes were accepted before an error. When the very first ``send`` fails, the
+        kernel has accepted nothing (POSIX). With TLS, it has not accepted one complete record, and the peer can't read
+        any byte of an incomplete one. Each ``send`` is given at most one record, because OpenSSL does not report the
+        records sent before the one that failed.
 
-        The socket comes without a time limit, not blocking: with one, Python first asks whether the socket is ready,
-        and lets go of the interpreter for that. Under load some milliseconds pass before a thread has it back.
+        The socket is non-blocking. With a timeout, Python would first wait for the socket to be ready, which releases
+        the interpreter lock; under load it takes a thread some milliseconds to get the lock back.
         """
-        if self._held is not None:
-            self._held.append(data if isinstance(data, bytes) else str(data).encode("latin-1"))
+        if self._collected is not None:
+            self._collected.append(data if isinstance(data, bytes) else str(data).encode("latin-1"))
             return
         try:
-            self._hand_over(memoryview(data))
+            self._send_counted(memoryview(data))
         except OSError as error:
-            # urllib3 passes over some of them, and would go on to read an answer.
-            self._failure = error
+            # urllib3 ignores some of these errors and goes on to read a response.
+            self._send_error = error
             raise
 
-    def _hand_over(self, view: memoryview) -> None:
+    def _send_counted(self, unsent: memoryview) -> None:
         ends_at = time.monotonic() + (self.timeout or 0.0)
-        while view:
+        while unsent:
             try:
-                taken = self.sock.send(view[: self._piece])
+                accepted = self.sock.send(unsent[: self._max_send_bytes])
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                left = ends_at - time.monotonic()
-                if left <= 0 or not wait_for_socket(self.sock, read=True, write=True, timeout=left):
+                remaining_seconds = ends_at - time.monotonic()
+                if remaining_seconds <= 0 or not wait_for_socket(
+                    self.sock, read=True, write=True, timeout=remaining_seconds
+                ):
                     raise TimeoutError from None
-                taken = 0
-            if taken and not self.handed.size:
-                self.handed.first_at = time.monotonic()
-            self.handed.size += taken
-            view = view[taken:]
-            if view:
+                accepted = 0
+            if accepted and not self.sent.count:
+                self.sent.first_byte_at = time.monotonic()
+            self.sent.count += accepted
+            unsent = unsent[accepted:]
+            if unsent:
                 self._expect_silence()
 
     def _expect_silence(self) -> None:
-        """What can be read before a request is whole is no answer to it, but to an earlier one, or to nothing.
+        """Check that nothing can be read: anything received before a request is complete can't be the response to it.
 
         Raises:
-            UnreadableAnswer: there is something, or the connection has ended.
+            MalformedResponse: something can be read, or the connection has ended.
         """
         if is_silent(self.sock):
             return
-        if isinstance(self.sock, ssl.SSLSocket) and not self._answered:
-            # After the handshake a TLS 1.3 server sends tickets, which are nothing to read (RFC 8446, 4.6.1).
+        if isinstance(self.sock, ssl.SSLSocket) and not self._has_received:
+            # After the handshake a TLS 1.3 server sends session tickets, which are not application data (RFC 8446,
+            # 4.6.1).
             with suppress(ssl.SSLWantReadError):
                 self.sock.recv(1)
-                raise UnreadableAnswer("something came before the request was sent")
+                raise MalformedResponse("something came before the request was sent")
             return
-        raise UnreadableAnswer("the connection was closed, or something came, before the request was sent")
+        raise MalformedResponse("the connection was closed, or something came, before the request was sent")
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # urllib3's differs from http.client's too
-        """The answer, read whole; the connection stays open only if it ended where it said, and may be used again.
+        """Read the whole response. The connection is closed unless it may be reused.
 
         Raises:
-            UnreadableAnswer, AnswerTooLarge, OSError: as :func:`~worker.venues.http.reader.read_answer`.
+            MalformedResponse, ResponseTooLarge, OSError: see :func:`~worker.venues.http.reader.read_response`.
         """
-        if self._failure is not None:
-            raise self._failure
-        found = read_answer(self.sock, self.limits.read_timeout, self.limits.max_response_bytes)
-        self._answered = True
-        self.idle_seconds = found.idle_seconds
-        if found.idle_seconds < 0:
+        if self._send_error is not None:
+            raise self._send_error
+        received = read_response(self.sock, self.limits.read_timeout, self.limits.max_response_bytes)
+        self._has_received = True
+        self.max_idle_seconds = received.max_idle_seconds
+        if received.max_idle_seconds < 0:
             self.close()
         return urllib3.HTTPResponse(
-            io.BytesIO(found.body),
-            headers=urllib3.HTTPHeaderDict(found.head.fields),
-            status=found.head.status,
+            io.BytesIO(received.body),
+            headers=urllib3.HTTPHeaderDict(received.head.fields),
+            status=received.head.status,
             preload_content=False,
             decode_content=False,
         )
 
 
-class WatchedTlsConnection(WatchedConnection, HTTPSConnection):
-    """The same over TLS."""
+class CountingTlsConnection(CountingConnection, HTTPSConnection):
+    """A connection over TLS that counts the bytes that the kernel accepts."""
 
-    _piece = 16 * 1024  # RFC 8446, 5.1: a record holds no more
+    _max_send_bytes = 16 * 1024  # the most that a TLS record holds (RFC 8446, 5.1)
 
     def connect(self) -> None:
-        """Open it, so that an end without TLS's own word for it is an error: somebody may have cut the answer short."""
+        """Open the connection. An end without TLS's closing message is an error: the response may have been cut
+        short."""
         super().connect()
-        self.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # typeshed knows it not
+        self.sock.suppress_ragged_eofs = False  # type: ignore[union-attr] # missing in typeshed

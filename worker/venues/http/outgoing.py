@@ -1,4 +1,5 @@
-"""The signed request of one exchange: signed just before it leaves, signed anew when it has aged, and counted."""
+"""One outgoing request: signed at the last moment, signed anew when its signature has aged, and counted as it
+leaves."""
 
 import time
 from collections.abc import Callable
@@ -14,49 +15,52 @@ from worker.venues.http.base import SignedRequest
 USER_AGENT = "order-execution-worker"
 
 SIGNATURE_MAX_AGE_SECONDS = 0.001
-"""A signature older than this is not sent: it is made anew. Building and handing over a request takes a fifth of it."""
+"""A request whose signature is older is signed anew. Building and handing over a request takes a fifth of this time."""
 MAX_SIGNATURES = 10
-"""How often; on a machine that is too busy for it the last one is sent, some milliseconds old."""
-
+"""How often a request is signed at most. On a machine too busy for the limit above, the last one is sent anyway."""
 
 RequestFactory = Callable[[], SignedRequest]
+"""Makes the signed request, as often as it is called."""
 
 
-class NotPrepared(Exception):
-    """What stopped a request from being signed is its cause; nothing has left."""
+class SigningFailed(Exception):
+    """Raised when the request could not be made; ``__cause__`` is the reason. No byte has been sent."""
 
 
 @dataclass(slots=True)
 class SentBytes:
-    """What of one request the kernel took. One object for each request: urllib3 puts a connection back into the pool
-    while the exchange that used it still asks, and the next one must not change the answer."""
+    """How many bytes of one request the kernel has accepted.
 
-    prepare: RequestFactory
-    """Makes the signed request, as often as it is asked."""
-    prepared_at: float = 0.0
-    """When that was last begun, on the monotonic clock."""
-    size: int = 0
-    """Bytes."""
-    first_at: float = 0.0
-    """When it took the first of them, on the monotonic clock."""
+    Each request has its own object, because urllib3 returns a connection to the pool before the code that used it asks
+    what was sent; the next request on that connection must not change the answer.
+    """
 
-    def prepared(self) -> requests.PreparedRequest:
+    make_request: RequestFactory
+    signed_at: float = 0.0
+    """When signing began the last time, on the monotonic clock."""
+    count: int = 0
+    first_byte_at: float = 0.0
+    """When the kernel accepted the first byte, on the monotonic clock."""
+
+    def sign(self) -> requests.PreparedRequest:
         """A freshly signed request.
 
         Raises:
-            NotPrepared: from whatever ``prepare`` raised, so that nobody takes it for a failure of the network.
+            SigningFailed: ``make_request`` raised an exception, which must not be taken for a failure of the network.
         """
-        self.prepared_at = time.monotonic()
+        self.signed_at = time.monotonic()
         try:
-            signed = self.prepare()
+            signed = self.make_request()
         except Exception as error:
-            raise NotPrepared from error
+            raise SigningFailed from error
         return to_prepared_request(signed)
 
 
 def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
-    """The request that requests' adapter sends, made in a fraction of the time of ``Request.prepare``: the URL is
-    parsed once, and nothing has to be found out about bytes."""
+    """The request in the type that requests' adapter sends.
+
+    This takes a fraction of the time of ``Request.prepare``: a URL is parsed only once, and the body is always bytes.
+    """
     request = requests.PreparedRequest()
     request.method, request.url = signed.method, _normalised_url(signed.url)
     request.headers = CaseInsensitiveDict(signed.headers)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.certificates import self_signed
 from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
-from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
+from worker.venues.http.grammar import NOT_REUSABLE, make_head
 from worker.venues.http.transport import Transport
 
 STRAY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray"
@@ -227,10 +227,10 @@ def test_an_end_that_tls_did_not_announce_is_no_end_of_an_answer(server_tls: tup
 
 def idle_seconds(minor: int, *fields: tuple[str, str], status: int = 200) -> float:
     """Of a connection after such an answer."""
-    return make_head(minor, status, [("Content-Length", "2"), *fields]).idle_seconds
+    return make_head(minor, status, [("Content-Length", "2"), *fields]).max_idle_seconds
 
 
-NEVER = NEVER_USED_AGAIN
+NEVER = NOT_REUSABLE
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_connection_is_idle_no_longer_than_was_announced(monkeypatch: pytest.M
         connections = transport._adapter.pool(url)
         for idle, accepted in ((28, 1), (29.5, 2)):
             reserved = connections.reserve(lambda: pytest.fail("not asked"))  # type: ignore[attr-defined]
-            connections.unreserve()
+            connections.return_unused()
             reserved.last_used -= idle
             assert isinstance(post(transport, url), Response)
             assert server.accepted == accepted

@@ -15,7 +15,7 @@ from tests.support.raw_http_server import OK, answer, peer, post, read_request, 
 from worker.venues.http import outgoing
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT
-from worker.venues.http.pools import WatchedPool
+from worker.venues.http.pools import ReservingPool
 from worker.venues.http.transport import Transport
 
 LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_response_bytes=1000)
@@ -195,9 +195,9 @@ def test_a_reset_after_the_first_byte_is_lost(transport: Transport) -> None:
     ("reply", "words"),
     [
         (b"", "the reply was lost"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "the reply was lost: the answer ended half-way"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "the reply was lost: the response ended half-way"),
         (b"\x00\x01nonsense\r\n\r\n", "the reply was lost"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000, "an answer of more than 1000 bytes"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n" + b"x" * 5000, "a response of more than 1000 bytes"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "the reply was lost"),
     ],
     ids=["closed", "half", "no HTTP", "too large", "broken chunks"],
@@ -409,16 +409,16 @@ def test_a_lost_reply_stays_lost_when_another_thread_has_the_connection(
         reset(connection)
 
     reserved: list[object] = []
-    put = WatchedPool._put_conn
+    put = ReservingPool._put_conn
 
-    def put_and_lose(pool: WatchedPool, connection: object) -> None:
+    def put_and_lose(pool: ReservingPool, connection: object) -> None:
         put(pool, connection)
         if not reserved:
             other = threading.Thread(target=lambda: reserved.append(pool.reserve(SignedRequest)))
             other.start()
             other.join()
 
-    monkeypatch.setattr(WatchedPool, "_put_conn", put_and_lose)
+    monkeypatch.setattr(ReservingPool, "_put_conn", put_and_lose)
     with peer(half, half) as server:
         lost = post(transport, server.url)
     assert reserved, "a connection was reserved again before the exchange ended"
