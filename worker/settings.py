@@ -25,7 +25,7 @@ from worker.venues.base import Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import HttpLimits
-from worker.venues.listed_answers import from_settings
+from worker.venues.listed_answers import refusals_from_settings
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What remote control may be allowed to do, see ``worker/celery_app/remote_control.py``."""
@@ -90,7 +90,7 @@ class VenueSettings(_Part):
 
     refusals: str = "[]"
     """Further messages (at Bit-Z: codes) that refuse for good: a JSON list of regular expressions, see
-    :func:`worker.venues.listed_answers.from_settings`."""
+    :func:`worker.venues.listed_answers.refusals_from_settings`."""
 
     @field_validator("refusals", mode="before")
     @classmethod
@@ -101,7 +101,7 @@ class VenueSettings(_Part):
             patterns = None
         if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
             raise ValueError("""must be a JSON list of regular expressions, such as ["the position was not found"]""")
-        from_settings("", patterns)
+        refusals_from_settings("", patterns)
         return json.dumps(patterns, ensure_ascii=False)
 
     @property

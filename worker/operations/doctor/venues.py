@@ -13,7 +13,7 @@ from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import VENUES, WorkerSettings
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import NO_CACHE, cache_evidence
+from worker.venues.freshness import NO_CACHE_HEADERS, cache_evidence
 
 EXAMINER = Examiner("venues")
 WINDOW_MS = 15_000
@@ -101,12 +101,12 @@ def _session(ca_file: str) -> requests.Session:
 
 
 def _everstrike_time(session: requests.Session, url: str) -> float:
-    answer = _new(session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
+    answer = _new(session.get(f"{url}/time", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS))
     return float(json.loads(answer.content)["result"])
 
 
 def _date(session: requests.Session, url: str) -> float:
-    answer = _new(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
+    answer = _new(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS))
     return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
 
 

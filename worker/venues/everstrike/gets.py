@@ -1,6 +1,6 @@
-"""Everstrike's GETs, each of which must be the application's own answer, as new as its question.
+"""GET requests to Everstrike. Each response must be the application's own, and not older than its request.
 
-They need the key alone (``docs/venues.md``).
+They are authenticated by the API key alone (``docs/venues.md``).
 """
 
 import threading
@@ -9,146 +9,149 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from worker.venues.accounts import Account
-from worker.venues.contradictions import denies, says_no
+from worker.venues.contradictions import failure_in_message, failure_in_record
 from worker.venues.everstrike.auth import auth_headers
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
-from worker.venues.freshness import NO_CACHE, STALE, dated_ms, staleness
+from worker.venues.freshness import NO_CACHE_HEADERS, STALE_RESPONSE, date_header_ms, staleness
 from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
 from worker.venues.redaction import redact_response, secrets_of
 
-FAILURES = 6
-"""Reads one after the other that may fail before no more are made: a venue in trouble is not asked for everything."""
-PATIENCE_SECONDS = 20.0
-"""For how long in all a visit waits where the venue limits the rate of requests."""
-CLOCKS_MS = 3_000
-"""By how much ``Date`` headers of one venue may differ: whole seconds, of several machines."""
+MAX_FAILURES = 6
+"""After so many failed reads in a row no more are sent, to spare a venue that is in trouble."""
+MAX_RATE_LIMIT_WAIT_SECONDS = 20.0
+"""How long one visit waits in total when the venue limits the rate of requests."""
+MAX_DATE_SKEW_MS = 3_000
+"""How far the ``Date`` headers of one venue may differ: they are rounded to seconds, and come from several machines."""
 
 T = TypeVar("T")
-Exchange = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
-"""As :meth:`worker.venues.http.transport.Transport.send`."""
+Send = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
+"""The signature of :meth:`worker.venues.http.transport.Transport.send`."""
 
 
-class Unreadable(Exception):
-    """A place can't be read whole; the text says which and why."""
+class ReadFailed(Exception):
+    """Raised when a path can't be read completely; the text names the path and the reason."""
 
 
-class _Limited(Unreadable):
-    """The venue limits the rate of requests."""
+class _RateLimited(ReadFailed):
+    """Raised when the venue limits the rate of requests; ``seconds`` is how long to wait."""
 
     def __init__(self, seconds: float | None) -> None:
         super().__init__()
         self.seconds = max(1.0, seconds or 0.0)
 
 
-class _Stale(Unreadable):
-    """It may be older than the question: nothing is wrong with the venue."""
+class _StaleResponse(ReadFailed):
+    """Raised when the response may be older than the request. This does not count as a failure of the venue."""
 
 
-class EverstrikeGets:
-    """Reads of one account, one after the other. Not for sharing among threads."""
+class EverstrikeClient:
+    """Sends the reads of one account, one after the other. Not for use by several threads."""
 
-    def __init__(self, exchange: Exchange, account: Account, pause: Callable[[float], object] | None = None) -> None:
-        """``pause`` waits for so many seconds."""
-        self._exchange = exchange
+    def __init__(self, send: Send, account: Account, sleep: Callable[[float], object] | None = None) -> None:
+        """``sleep`` waits for a number of seconds."""
+        self._send = send
         self._account = account
-        self._pause = pause or threading.Event().wait
-        self._patience = PATIENCE_SECONDS
-        self._since: tuple[int, Timing] | None = None
+        self._sleep = sleep or threading.Event().wait
+        self._wait_budget_seconds = MAX_RATE_LIMIT_WAIT_SECONDS
+        self._clock_read: tuple[int, Timing] | None = None
         self._failures = 0
         self._stopped = ""
 
     def time(self) -> int | None:
-        """The venue's clock, UNIX ms; None when it can't be read. Answers after the first must be dated accordingly."""
-        try:
-            answer, result = self._ask("/time", {}, "")
-            told = read_time(result)
-        except (Unreadable, *UNREADABLE_RECORD):
-            return None
-        if self._since is None and answer.timing is not None:
-            self._since = dated_ms(answer) or told, answer.timing
-        return told
+        """The time on the venue's clock, UNIX ms; None when it can't be read.
 
-    def result(self, path: str, query: Mapping[str, str], none_when: str = "") -> Any:
-        """The ``result`` of a GET; None when the venue refuses it with the words ``none_when``.
+        The ``Date`` of every later response must agree with the first time read.
+        """
+        try:
+            response, result = self._request("/time", {}, "")
+            venue_time = read_time(result)
+        except (ReadFailed, *UNREADABLE_RECORD):
+            return None
+        if self._clock_read is None and response.timing is not None:
+            self._clock_read = date_header_ms(response) or venue_time, response.timing
+        return venue_time
+
+    def result(self, path: str, query: Mapping[str, str], refusal_for_none: str = "") -> Any:
+        """The ``result`` of a GET; None when the venue refuses it with the message ``refusal_for_none``.
 
         Raises:
-            Unreadable: there is none, or it may be older than the question.
+            ReadFailed: the response has no result, or may be older than the request.
         """
-        return self._ask(path, query, none_when)[1]
+        return self._request(path, query, refusal_for_none)[1]
 
-    def _ask(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Response, Any]:
-        """Ask, and when that fails once more."""
-        failed: Unreadable | None = None
+    def _request(self, path: str, query: Mapping[str, str], refusal_for_none: str) -> tuple[Response, Any]:
+        """Send a request, and repeat it once if that fails."""
+        first_failure: ReadFailed | None = None
         while not self._stopped:
             try:
-                found = self._asked(path, query, none_when)
-            except _Limited as limited:
-                self._wait(limited.seconds)
-            except Unreadable as problem:
-                self._failures += not isinstance(problem, _Stale)
-                if self._failures >= FAILURES:
-                    self._stopped = f"not asked for, after {FAILURES} reads that failed"
-                if failed is not None:
+                found = self._request_once(path, query, refusal_for_none)
+            except _RateLimited as limit:
+                self._wait(limit.seconds)
+            except ReadFailed as problem:
+                self._failures += not isinstance(problem, _StaleResponse)
+                if self._failures >= MAX_FAILURES:
+                    self._stopped = f"not asked for, after {MAX_FAILURES} reads that failed"
+                if first_failure is not None:
                     raise
-                failed = problem
+                first_failure = problem
             else:
                 self._failures = 0
                 return found
-        raise failed or Unreadable(f"{path}: {self._stopped}")
+        raise first_failure or ReadFailed(f"{path}: {self._stopped}")
 
     def _wait(self, seconds: float) -> None:
-        """As long as the venue asks for, within what a visit has patience for."""
-        if seconds > self._patience:
+        """Wait as long as the venue asks for, within the budget of the visit."""
+        if seconds > self._wait_budget_seconds:
             self._stopped = "the venue limits the rate of requests (429)"
         else:
-            self._patience -= seconds
-            self._pause(seconds)
+            self._wait_budget_seconds -= seconds
+            self._sleep(seconds)
 
-    def _asked(self, path: str, query: Mapping[str, str], none_when: str) -> tuple[Response, Any]:
+    def _request_once(self, path: str, query: Mapping[str, str], refusal_for_none: str) -> tuple[Response, Any]:
         url = self._account.base_url + path + (f"?{urlencode(query)}" if query else "")
-        request = SignedRequest("GET", url, {**NO_CACHE, **auth_headers(self._account.credentials)})
-        answer = self._exchange(self._account.base_url, lambda: request)
-        if not isinstance(answer, Response):
-            raise Unreadable(f"{path}: {answer.message}")
-        if answer.status == 429:
-            raise _Limited(retry_after_seconds(answer.headers))
-        envelope = read_json(redact_response(answer, secrets_of(request, self._account)).body)
+        request = SignedRequest("GET", url, {**NO_CACHE_HEADERS, **auth_headers(self._account.credentials)})
+        response = self._send(self._account.base_url, lambda: request)
+        if not isinstance(response, Response):
+            raise ReadFailed(f"{path}: {response.message}")
+        if response.status == 429:
+            raise _RateLimited(retry_after_seconds(response.headers))
+        envelope = read_json(redact_response(response, secrets_of(request, self._account)).body)
         envelope = envelope if isinstance(envelope, Mapping) else {}
         code, result = envelope.get("code"), envelope.get("result")
-        said = one_line(envelope.get("msg") or "nothing that can be read", 80)
-        no = says_no({**envelope, "result": None}) or denies(said)
-        found = answer.status == code == 200 and result is not None and not no
-        refused = answer.status == code == 503 and "result" in envelope
-        if not found and not (none_when and refused and said.casefold().rstrip(".") == none_when):
-            raise Unreadable(f"{path}: the venue answered {answer.status} ({said})")
-        doubt = staleness(answer) or self._misdated(answer)
+        message = one_line(envelope.get("msg") or "nothing that can be read", 80)
+        failed = failure_in_record({**envelope, "result": None}) or failure_in_message(message)
+        found = response.status == code == 200 and result is not None and not failed
+        refused = response.status == code == 503 and "result" in envelope
+        if not found and not (refusal_for_none and refused and message.casefold().rstrip(".") == refusal_for_none):
+            raise ReadFailed(f"{path}: the venue answered {response.status} ({message})")
+        doubt = staleness(response) or self._misdated(response)
         if doubt:
-            raise _Stale(f"{path}: {STALE}: {doubt}")
-        return answer, result if found else None
+            raise _StaleResponse(f"{path}: {STALE_RESPONSE}: {doubt}")
+        return response, result if found else None
 
-    def _misdated(self, answer: Response) -> str:
-        """Whether the ``Date`` of an answer does not go on from that of the venue's clock, in words; or empty."""
-        dated = dated_ms(answer)
-        if self._since is None or dated is None or answer.timing is None:
+    def _misdated(self, response: Response) -> str:
+        """How the ``Date`` of a response contradicts the time on the venue's clock; empty if it does not."""
+        date_ms = date_header_ms(response)
+        if self._clock_read is None or date_ms is None or response.timing is None:
             return ""
-        began, then = self._since
-        least = began + int((answer.timing.first_byte - then.ended) * 1000)
-        most = began + int((answer.timing.ended - then.first_byte) * 1000)
-        if dated < least - CLOCKS_MS:
-            return f"it is dated {(least - dated) // 1000} s before it was asked for"
-        if dated > most + CLOCKS_MS:
-            return f"it is dated {(dated - most) // 1000} s later than the venue's clock was read"
+        read_ms, then = self._clock_read
+        earliest = read_ms + int((response.timing.first_byte - then.ended) * 1000)
+        latest = read_ms + int((response.timing.ended - then.first_byte) * 1000)
+        if date_ms < earliest - MAX_DATE_SKEW_MS:
+            return f"it is dated {(earliest - date_ms) // 1000} s before it was asked for"
+        if date_ms > latest + MAX_DATE_SKEW_MS:
+            return f"it is dated {(date_ms - latest) // 1000} s later than the venue's clock was read"
         return ""
 
 
-def readable(path: str, read: Callable[[Any], T], row: Any) -> T:
-    """One record, read.
+def parse_record(path: str, parse: Callable[[Any], T], row: Any) -> T:
+    """Parse one record.
 
     Raises:
-        Unreadable: it can't be.
+        ReadFailed: the record can't be read.
     """
     try:
-        return read(row)
+        return parse(row)
     except UNREADABLE_RECORD as error:
-        raise Unreadable(f"{path} has a record that can't be read ({type(error).__name__})") from None
+        raise ReadFailed(f"{path} has a record that can't be read ({type(error).__name__})") from None

@@ -13,7 +13,7 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import dated_ms, distrust_if_stale, staleness
+from worker.venues.freshness import date_header_ms, distrust_if_stale, staleness
 from worker.venues.http.base import Response, Timing
 
 T0 = 1_800_000_000_000
@@ -158,4 +158,4 @@ def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, beh
 )
 def test_a_date_is_read_or_says_nothing(date: str, ms: int | None) -> None:
     """Of two, which a server and what stands before it have written, the older one."""
-    assert dated_ms(Response(200, b"", {"Date": date})) == ms
+    assert date_header_ms(Response(200, b"", {"Date": date})) == ms

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.venues.json_values import LONGEST_DIGITS, MOST_ITEMS, UNREADABLE, read_json
+from worker.venues.json_values import MAX_DIGITS, MAX_ITEMS, UNREADABLE, read_json
 
 MIB = 1024 * 1024
 
@@ -27,16 +27,16 @@ def filled(piece: bytes, last: bytes = b"1") -> bytes:
 
 BEYOND = {
     "a number of all digits": b"9" * MIB,
-    "one digit too many": b"9" * (LONGEST_DIGITS + 1),
-    "in a fraction": b'{"qty":0.' + b"1" * (LONGEST_DIGITS + 1) + b"}",
-    "in an exponent": b"[1e" + b"0" * (LONGEST_DIGITS + 1) + b"1]",
-    "in a text": b'{"qty":"' + b"9" * (LONGEST_DIGITS + 1) + b'"}',
-    "in UTF-16": ("[" + "9" * (LONGEST_DIGITS + 1) + "]").encode("utf-16"),
+    "one digit too many": b"9" * (MAX_DIGITS + 1),
+    "in a fraction": b'{"qty":0.' + b"1" * (MAX_DIGITS + 1) + b"}",
+    "in an exponent": b"[1e" + b"0" * (MAX_DIGITS + 1) + b"1]",
+    "in a text": b'{"qty":"' + b"9" * (MAX_DIGITS + 1) + b'"}',
+    "in UTF-16": ("[" + "9" * (MAX_DIGITS + 1) + "]").encode("utf-16"),
     "many long ones": filled(b"9" * 99_000 + b","),
     "lists": filled(b"[],"),
     "objects": filled(b"{},"),
-    "names": b"{" + b",".join(b'"%d":1' % number for number in range(MOST_ITEMS + 1)) + b"}",
-    "one item too many": b"[" + b"1," * MOST_ITEMS + b"1]",
+    "names": b"{" + b",".join(b'"%d":1' % number for number in range(MAX_ITEMS + 1)) + b"}",
+    "one item too many": b"[" + b"1," * MAX_ITEMS + b"1]",
     "lists in lists": b"[" * (MIB // 2) + b"]" * (MIB // 2),
 }
 
@@ -49,9 +49,9 @@ def test_more_than_any_venue_sends_is_not_read(name: str, monkeypatch: pytest.Mo
 
 
 READ = {
-    "the longest number": b"[" + b"9" * LONGEST_DIGITS + b"]",
-    "the longest fraction": b"[0." + b"1" * (LONGEST_DIGITS - 2) + b"]",
-    "as many items as may be": b"[" + b"1," * (MOST_ITEMS - 2) + b"1]",
+    "the longest number": b"[" + b"9" * MAX_DIGITS + b"]",
+    "the longest fraction": b"[0." + b"1" * (MAX_DIGITS - 2) + b"]",
+    "as many items as may be": b"[" + b"1," * (MAX_ITEMS - 2) + b"1]",
     "one long text": b'["' + b"a" * (MIB - 10) + b'"]',
     "many numbers": b"[" + b"123456789.123456789," * 40_000 + b"1]",
     "blanks": b" " * (MIB - 2) + b"{}",
