@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 
 
-class Holds:
+class HeldRequests:
     """The requests that wait to be released."""
 
     def __init__(self) -> None:
@@ -12,7 +12,7 @@ class Holds:
         self._keys = count()
 
     async def wait(self, fault_id: int) -> bool:
-        """Wait for `release`; true: go on, false: drop."""
+        """Wait for `release`; returns whether the request is to proceed (true) or to be dropped (false)."""
         key = next(self._keys)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[key] = (fault_id, future)
@@ -22,7 +22,7 @@ class Holds:
             self._waiting.pop(key, None)
 
     def release(self, *, proceed: bool, fault_id: int | None = None) -> int:
-        """Release all held requests, or those one fault holds; returns how many."""
+        """Release all held requests, or those held by one fault; returns how many."""
         chosen = [
             future for held_by, future in self._waiting.values() if fault_id in (None, held_by) and not future.done()
         ]

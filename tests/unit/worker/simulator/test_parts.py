@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.simulator import accounts as book_module
-from worker.simulator.accounts import Book, ages_of
+from worker.simulator.accounts import Accounts, ages_of
 from worker.simulator.messages import read_fields, to_json
 from worker.simulator.records import Arrival, Change, Position
 
@@ -75,31 +75,33 @@ def test_ages(ages: list[int]) -> None:
 def test_snapshots_follow_the_clock() -> None:
     """A delayed read sees each effect once it is old enough, and not before."""
     now = 0
-    book = Book(lambda: now)
-    account = book.add_account("everstrike", "k", "s")
-    book.set_delay("/position", 100)
+    accounts = Accounts(lambda: now)
+    account = accounts.add_account("everstrike", "k", "s")
+    accounts.set_delay("/position", 100)
     for size in (1, 2, 3):
         now += 50
-        book.changing(account).apply(Change(api_key="k", positions=(Position(pair="P", size=Decimal(size)),)))
+        accounts.holdings_to_change(account).apply(
+            Change(api_key="k", positions=(Position(pair="P", size=Decimal(size)),))
+        )
 
     def seen(at: int) -> int:
         nonlocal now
         now = at
-        position = book.seen(account, "/position").positions.get("P")
+        position = accounts.visible(account, "/position").positions.get("P")
         return int(position.size) if position else 0
 
     assert [seen(at) for at in (149, 150, 199, 200, 249, 250)] == [0, 1, 1, 2, 2, 3]
-    assert int(book.seen(account, "/orders").positions["P"].size) == 3
+    assert int(accounts.visible(account, "/orders").positions["P"].size) == 3
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest arrivals and finished records go first; the numbers go on."""
-    monkeypatch.setattr(book_module, "KEPT_RECORDS", 3)
-    monkeypatch.setattr(book_module, "KEPT_DONE", 2)
-    book = Book(lambda: 0)
+    monkeypatch.setattr(book_module, "MAX_RECORDS", 3)
+    monkeypatch.setattr(book_module, "MAX_FINISHED", 2)
+    accounts = Accounts(lambda: 0)
     for _ in range(5):
-        book.arrive(arrival(0))
-    assert [kept.seq for kept in book.arrivals] == [3, 4, 5]
+        accounts.add_arrival(arrival(0))
+    assert [kept.seq for kept in accounts.arrivals] == [3, 4, 5]
     records: dict[str, int] = {}
     for number in range(5):
         book_module.put_bounded(records, str(number), number)
