@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import POSITIONS, control, md5, server
+from tests.unit.worker.simulator.venue_requests import POSITIONS, md5
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import ContractPosition
-
-__all__ = ["control", "server"]
 
 KEY, SECRET = "demo-bitz-key", "demo-bitz-secret"
 

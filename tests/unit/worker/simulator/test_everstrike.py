@@ -6,21 +6,9 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import (
-    KEY,
-    close,
-    control,
-    get,
-    now_ms,
-    post,
-    server,
-    signed_headers,
-    withdraw,
-)
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post, signed_headers, withdraw
 from worker.simulator.control import ControlError, SimulatorControl
 from worker.simulator.records import Order, Withdrawal
-
-__all__ = ["control", "server"]
 
 INVALID = {"code": 503, "msg": "Invalid request", "result": {}}
 

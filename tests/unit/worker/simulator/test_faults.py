@@ -10,23 +10,11 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import (
-    KEY,
-    close,
-    control,
-    get,
-    now_ms,
-    post,
-    server,
-    signed_headers,
-    withdraw,
-)
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post, signed_headers, withdraw
 from worker.simulator.control import SimulatorControl
 from worker.simulator.false_answers import LIES
 from worker.simulator.faults import Fault, Kind
 from worker.simulator.server import SimulatorServer
-
-__all__ = ["control", "server"]
 
 CANCEL = {"id": "order-1"}
 

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import KEY, close, control, get, now_ms, post, server
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import Arrival
 from worker.simulator.server import SimulatorError, SimulatorServer, check_host, serve
-
-__all__ = ["control", "server"]
 
 ROOT = Path(__file__).resolve().parents[4]
 
