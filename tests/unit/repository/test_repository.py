@@ -1,5 +1,7 @@
-"""The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
+"""The repository around the code: documents, lock files, the built package, the tests' own policy and the code's
+size."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -61,7 +63,7 @@ def documented() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "default"), list(models_settings()))
 def test_a_setting_is_documented_with_its_default(name: str, default: Any) -> None:
-    """A setting that nobody can find, or whose default is told wrong."""
+    """Otherwise nobody would find the setting, or the documented default would be wrong."""
     words = documented()[name]
     if isinstance(default, bool):
         assert words == f"`{str(default).lower()}`"
@@ -70,12 +72,12 @@ def test_a_setting_is_documented_with_its_default(name: str, default: Any) -> No
 
 
 def test_nothing_is_documented_that_does_not_exist() -> None:
-    """A setting that was renamed or removed, and still promised."""
+    """A setting that was renamed or removed must not stay in the documentation."""
     assert set(documented()) == {name for name, _ in models_settings()} | NOT_IN_MODELS
 
 
 def test_variables_that_the_code_reads_itself_are_documented() -> None:
-    """A setting that goes past the models."""
+    """These settings are not part of the models."""
     sources = [p.read_text(encoding="utf-8") for d in ("producers", "worker") for p in (ROOT / d).rglob("*.py")]
     read = {name for text in sources for name in re.findall(r"""environ(?:\.get\(|\[)["'](ORDERS_\w+)""", text)}
     assert "ORDERS_CONFIG_FILE" in read
@@ -89,7 +91,7 @@ def example(language: str, number: int = 0) -> str:
 
 
 def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever copies an example from docs/settings.md gets what it promises, in each of its forms."""
+    """Every example of docs/settings.md yields the same settings, in each of its forms."""
     for name in [name for name in os.environ if name.upper().startswith("ORDERS_")]:
         monkeypatch.delenv(name)
     found = []
@@ -126,7 +128,7 @@ def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_metric_is_documented_as_it_is() -> None:
-    """A metric that nobody can find, or one that was renamed and is still promised; its type, or a label."""
+    """With its name, type and labels; and no metric that does not exist."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(orders_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$", page, re.MULTILINE)
     documented = {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
@@ -155,7 +157,7 @@ def project() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ALL_LOCKS)
 def test_a_lock_file_names_no_index(name: str) -> None:
-    """An address of a package index, or of anything else, from the machine that compiled it."""
+    """It must not contain addresses of the machine that compiled it."""
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "://" not in text
     plain = re.compile(r" *#.*|[a-z0-9._-]+==[^ ]+( ; .+)? \\| {4}--hash=sha256:[0-9a-f]{64}( \\)?")
@@ -164,14 +166,14 @@ def test_a_lock_file_names_no_index(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL_LOCKS)
 def test_every_pin_is_hashed(name: str) -> None:
-    """A package that would be installed whatever it is today."""
+    """So that no package is installed with other contents than those that were tested."""
     pins = re.split(r"^(?=\S+==)", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert len(pins) > 30
     assert [pin.split()[0] for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)] == []
 
 
 def test_lock_files_are_current_and_agree(lock: ModuleType) -> None:
-    """Dependencies changed without `make lock`; or a demo or an image of other versions than those tested."""
+    """They match the dependencies, and the demo and the image use the versions that are tested."""
     assert lock.main(["--check"]) == 0
     tested, *used = (set(lock.PINNED.findall((ROOT / name).read_text(encoding="utf-8"))) for name in LOCKS)
     assert all(pins <= tested for pins in used)
@@ -190,7 +192,7 @@ def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
 
 
 def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) -> None:
-    """A bound that nothing is tested with is a guess; so is none."""
+    """A lower bound that is not tested would be a guess."""
     text = (ROOT / lock.LOWEST).read_text(encoding="utf-8")
     pinned = {name: Version(version) for name, version in lock.PINNED.findall(text)}
     for requirement in map(Requirement, lock.named(project()["project"], "dev")):
@@ -199,8 +201,8 @@ def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) ->
             assert [pinned[requirement.name]] == lowest, requirement
 
 
-def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:
-    """A lock file edited by hand."""
+def test_a_pin_outside_its_bounds_is_reported(lock: ModuleType) -> None:
+    """For instance after a lock file was edited by hand."""
     text = (ROOT / LOCKS[0]).read_text(encoding="utf-8")
     assert lock.violated(text, project(), "dev") == []
     edited = re.sub(r"^celery==\S+", "celery==4.0.0", text, flags=re.MULTILINE)
@@ -213,7 +215,7 @@ def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:
 
 
 def test_the_licence_is_there() -> None:
-    """Without it nobody may use any of this."""
+    """Without a licence nobody may use the project."""
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert text.startswith("MIT License\n")
     assert "the order-execution-worker authors" in text
@@ -310,7 +312,7 @@ NEEDS = "def test_it(require_service):\n    require_service('the moon', availabl
 
 
 def test_a_missing_service_skips_on_a_laptop(tmp_path: Path) -> None:
-    """Nobody should have to install everything to run the rest."""
+    """So that the other tests run without installing every service."""
     done = run_with_policy(tmp_path, NEEDS)
     assert done.returncode == 0, done.stdout
     assert "1 skipped" in done.stdout
@@ -318,14 +320,14 @@ def test_a_missing_service_skips_on_a_laptop(tmp_path: Path) -> None:
 
 
 def test_a_missing_service_fails_in_ci(tmp_path: Path) -> None:
-    """A test skipped in CI is a test that nobody runs."""
+    """A test that is skipped in CI would never run."""
     done = run_with_policy(tmp_path, NEEDS, CI="true")
     assert done.returncode == 1, done.stdout
     assert "1 failed" in done.stdout
 
 
 def is_running(pid: int) -> bool:
-    """Whether it still runs; one that nobody has buried yet doesn't."""
+    """Whether a process runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -358,3 +360,46 @@ def test_the_folder_makes_the_mark(tmp_path: Path) -> None:
     (tmp_path / "unit" / "test_fast.py").write_text("def test_fast():\n    pass\n", encoding="utf-8")
     done = run_with_policy(tmp_path, "def test_slow():\n    pass\n", PYTEST_ADDOPTS='-m "not integration"')
     assert "1 passed, 1 deselected" in done.stdout
+
+
+# -- the size of the code ----------------------------------------------------------------------------------------------
+
+MAX_MODULE_LINES = 300
+MAX_FUNCTION_LINES = 40
+LONGER_MODULES = {
+    *("producers/client.py", "worker/broker/acks.py", "worker/broker/take.py", "worker/celery_app/results.py"),
+    *("worker/execution/executor.py", "worker/execution/lease.py", "worker/reconciliation/matching.py"),
+    "worker/settings.py",
+}
+"""Modules that are still to be split."""
+LONGER_FUNCTIONS = {
+    "celery_config": "a list of settings, each with its reason",
+    "backoff_policy": "one policy that is read from top to bottom",
+    "close": "the options of a command, a parameter each",
+    "_worker": "the options of a command, a parameter each",
+    "_reconcile": "the options of a command, a parameter each",
+    "_execute": "the steps of one execution in their order",
+}
+"""Functions that would not become clearer by being split, each with the reason."""
+
+
+def longer_functions(source: str) -> Iterator[str]:
+    """The names of the functions that are too long."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if (node.end_lineno or 0) - first >= MAX_FUNCTION_LINES:
+                yield node.name
+
+
+def test_modules_and_functions_are_short() -> None:
+    """Except those that are named above."""
+    sources = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for package in ("producers", "worker")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    modules = {path for path, source in sources.items() if len(source.splitlines()) > MAX_MODULE_LINES}
+    assert modules <= LONGER_MODULES
+    functions = {f"{path}: {name}" for path, source in sources.items() for name in longer_functions(source)}
+    assert [each for each in functions if each.rpartition(" ")[2] not in LONGER_FUNCTIONS] == []
