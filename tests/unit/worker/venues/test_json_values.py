@@ -1,4 +1,4 @@
-"""What of a body is read as JSON: nothing that would take seconds, and nothing that says more than any venue does."""
+"""Which bodies are read as JSON: none that would take seconds to parse or that is larger than venues send."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def _as_in_a_worker() -> Iterator[None]:
-    """Which reads longer numbers than Python's default, for the sake of its messages."""
+    """A worker raises Python's limit for the digits of a number, for its messages."""
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(100_000)
     yield
@@ -21,7 +21,7 @@ def _as_in_a_worker() -> Iterator[None]:
 
 
 def filled(piece: bytes, last: bytes = b"1") -> bytes:
-    """A list of as many pieces as a body of the largest size has room for."""
+    """A list of as many pieces as fit into the largest body."""
     return b"[" + piece * ((MIB - 10) // len(piece)) + last + b"]"
 
 
@@ -43,7 +43,7 @@ BEYOND = {
 
 @pytest.mark.parametrize("name", BEYOND)
 def test_more_than_any_venue_sends_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that is found out before anything is made of it."""
+    """This is checked before the body is parsed."""
     monkeypatch.setattr("worker.venues.json_values._JSON", None)
     assert read_json(BEYOND[name]) is UNREADABLE
 
@@ -63,5 +63,5 @@ READ = {
 
 @pytest.mark.parametrize("name", READ)
 def test_what_a_venue_might_send_is_read(name: str) -> None:
-    """Up to the bounds."""
+    """Up to the limits."""
     assert read_json(READ[name]) is not UNREADABLE

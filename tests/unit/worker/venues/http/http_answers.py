@@ -1,7 +1,7 @@
-"""Well over a thousand answers: collected ones, and good ones spoilt in every place.
+"""Well over a thousand responses: collected ones, and well-formed ones that are spoilt at every place.
 
-``tests/data/http_answers.json`` holds those that curl's, llhttp's and picohttpparser's own tests feed to their parsers,
-bytes alone, and some made up ("crafted"), which say yes (200, executed) or no (503, refused) in malformed ways.
+``tests/data/http_answers.json`` has the responses of the test suites of curl, llhttp and picohttpparser, as bytes, and
+made-up ones ("crafted"), which report success (200) or a refusal (503) in malformed ways.
 """
 
 import base64
@@ -122,24 +122,24 @@ AFTER = [
 
 
 def _text(text: str) -> bytes:
-    """In UTF-8, but for what latin-1 has: each byte of those stands for itself."""
+    """The text in latin-1 if possible, else in UTF-8."""
     return text.encode("latin-1") if all(ord(letter) < 256 for letter in text) else text.encode()
 
 
 def collected(source: str) -> list[bytes]:
-    """Those of one source."""
+    """The responses of one source."""
     rows = json.loads((Path(__file__).parents[4] / "data" / "http_answers.json").read_text(encoding="ascii"))
     return [base64.b64decode(row["bytes"]) for row in rows if row["source"] == source]
 
 
 def cut() -> Iterator[bytes]:
-    """Good answers that end after each of their bytes."""
+    """Well-formed responses, cut after each of their bytes."""
     for whole in (PLAIN, CHUNKED, REFUSED, TO_THE_END):
         yield from (whole[:end] for end in range(len(whole) + 1))
 
 
 def inserted() -> Iterator[bytes]:
-    """A byte too many at each place of a head, and of what divides a body into chunks."""
+    """A surplus byte at each place of a head, and of the lines between chunks."""
     for whole, until in ((PLAIN, PLAIN.index(BODY)), (CHUNKED, CHUNKED.index(BODY)), (CHUNKED[::], len(CHUNKED))):
         start = 0 if until < len(whole) else whole.index(BODY) + len(BODY)
         for byte in (b"\x00", b"\r", b"\n", b" ", b"0", b"\xa0"):
@@ -147,13 +147,13 @@ def inserted() -> Iterator[bytes]:
 
 
 def removed() -> Iterator[bytes]:
-    """A byte missing, at each place."""
+    """A missing byte at each place."""
     for whole in (PLAIN, CHUNKED):
         yield from (whole[:at] + whole[at + 1 :] for at in range(len(whole)))
 
 
 def headed() -> Iterator[bytes]:
-    """Another length, another header, another coding."""
+    """Other lengths, headers and codings."""
     for value in LENGTHS:
         yield PLAIN.replace(b" 46\r", b" " + _text(value) + b"\r")
     for header in HEADERS:
@@ -168,7 +168,7 @@ def headed() -> Iterator[bytes]:
 
 
 def chunks() -> Iterator[bytes]:
-    """Another chunk size, at the beginning and at the end; another trailer."""
+    """Other chunk sizes, at the beginning and at the end, and other trailers."""
     for size in SIZES:
         yield CHUNKED.replace(b"2e;a=b", _text(size))
         yield CHUNKED.replace(b"\r\n0\r\n", b"\r\n" + _text(size) + b"\r\n")
@@ -178,7 +178,7 @@ def chunks() -> Iterator[bytes]:
 
 
 def first_lines() -> Iterator[bytes]:
-    """Another status, another version."""
+    """Other statuses and versions."""
     for status in STATUSES:
         yield PLAIN.replace(b"200 OK", _text(status) + b" OK", 1)
         yield PLAIN.replace(b"200 OK", _text(status), 1)
@@ -189,7 +189,7 @@ def first_lines() -> Iterator[bytes]:
 
 
 def around() -> Iterator[bytes]:
-    """Something before a good answer, something after it."""
+    """Surplus bytes before and after a well-formed response, and other line ends."""
     for whole in (PLAIN, CHUNKED, REFUSED):
         yield from (before + whole for before in BEFORE)
         yield from (whole + after for after in AFTER)
@@ -203,4 +203,4 @@ KINDS: dict[str, Callable[[], Iterable[bytes]]] = {
     "crafted": lambda: collected("crafted"),
     **{kind.__name__: kind for kind in (cut, inserted, removed, headed, chunks, first_lines, around)},
 }
-"""Each kind's answers, by its name."""
+"""The responses by kind."""

@@ -33,11 +33,15 @@ def way(request: pytest.FixtureRequest, server_tls: tuple[ssl.SSLContext, str]) 
     transport.close()
 
 
-def send_after(event: threading.Event, transport: Transport, server: Peer) -> Response | NoResponse:
-    """Send a withdrawal; signing it takes until the event is set."""
+def send_slowly(
+    transport: Transport, server: Peer, until: threading.Event, signing: threading.Event | None = None
+) -> Response | NoResponse:
+    """Send a withdrawal whose signing sets the event ``signing`` and takes until the event ``until`` is set."""
 
     def make_request() -> SignedRequest:
-        assert event.wait(50)
+        if signing is not None:
+            signing.set()
+        assert until.wait(50)
         return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
 
     return transport.send(server.url, make_request)
@@ -72,7 +76,7 @@ def test_bytes_after_a_response_end_the_connection(way: Way, surplus: bytes, tog
 def test_bytes_that_arrive_while_a_request_is_signed_keep_it_from_being_sent(way: Way) -> None:
     """The check of the pooled connection was earlier; the last check is directly before the first byte."""
     transport, tls = way
-    arrived, ended = threading.Event(), threading.Event()
+    signing, arrived, ended = threading.Event(), threading.Event(), threading.Event()
     received: list[bytes] = []
 
     def serve(connection: ssl.SSLSocket) -> None:
@@ -85,16 +89,9 @@ def test_bytes_that_arrive_while_a_request_is_signed_keep_it_from_being_sent(way
             received.append(read_request(connection))
         ended.set()
 
-    signing = threading.Event()
     with peer(serve, answer(OK), tls=tls) as server:
         assert_received(post(transport, server.url))
-
-        def make_request() -> SignedRequest:
-            signing.set()
-            assert arrived.wait(50)
-            return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
-
-        assert_not_sent(transport.send(server.url, make_request), EARLY)
+        assert_not_sent(send_slowly(transport, server, arrived, signing), EARLY)
         assert_received(post(transport, server.url))
         assert ended.wait(50)
     assert b"".join(received) == b""
@@ -111,7 +108,7 @@ def test_bytes_on_a_new_connection_keep_a_request_from_being_sent(way: Way) -> N
         read_request(connection)
 
     with peer(serve, answer(OK), tls=tls) as server:
-        assert_not_sent(send_after(sent, transport, server))
+        assert_not_sent(send_slowly(transport, server, sent))
         assert_received(post(transport, server.url))
 
 
@@ -149,8 +146,7 @@ def test_a_request_that_could_not_be_sent_has_no_response(monkeypatch: pytest.Mo
     monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
         assert_received(post(transport, server.url))
-        signing.set()
-        assert_not_sent(send_after(was_reset, transport, server))
+        assert_not_sent(send_slowly(transport, server, was_reset, signing))
 
 
 def test_bytes_sent_over_tls_are_counted_record_by_record(server_tls: tuple[ssl.SSLContext, str]) -> None:
