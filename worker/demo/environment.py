@@ -93,12 +93,12 @@ class DemoEnvironment:
         app = publisher_app(self.queue_settings().broker_url)
         names: list[str] = []
 
-        def answers() -> bool:
+        def responds() -> bool:
             names.extend(name for reply in app.control.ping(timeout=0.5, limit=1) or [] for name in reply)
             return bool(names)
 
         try:
-            process.wait_until(answers)
+            process.wait_until(responds)
         finally:
             app.close()
         return names[0]
@@ -192,8 +192,8 @@ def _flower_page(port: int, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.read().decode() if answer.status == http.HTTPStatus.OK else ""
+        response = connection.getresponse()
+        return response.read().decode() if response.status == http.HTTPStatus.OK else ""
     except (OSError, http.client.HTTPException):
         return ""
     finally:

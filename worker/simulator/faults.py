@@ -142,9 +142,9 @@ class Fault(Record):
         if self.kind is Kind.CUT_AFTER and self.execute is False:
             raise ValueError("cut_after always executes: use cut_before")
         if any(name.lower() in {"content-length", "transfer-encoding"} for name in self.headers):
-            raise ValueError("the length of an answer is true: use half or chunked")
+            raise ValueError("the length of a response can't be set: use half or chunked")
         if self.kind is Kind.STALE and self.execute:
-            raise ValueError("stale answers reads, which execute nothing")
+            raise ValueError("stale applies to reads, which execute nothing")
         if self.kind is Kind.ALTERED and not self.changes:
             raise ValueError("altered needs changes: the fields of the record and their new values")
         if self.changes and self.kind not in (Kind.ALTERED, Kind.STALE):

@@ -136,9 +136,9 @@ class Change(Record):
 
 
 class Settings(Record):
-    """How the whole server behaves.
+    """Settings of the whole simulator.
 
-    `latency_ms` delays every venue answer, after execution. `clock_offset_ms` is added to the real time.
+    `latency_ms` delays every response of a venue, after execution. `clock_offset_ms` is added to the real time.
     `keep_alive_seconds` is how long an idle connection is kept. `nested_orders` answers a close with
     `result.order`, which the venue's own client expects of an order reply, instead of a flat `result`.
     """
@@ -162,7 +162,7 @@ class Execution:
 
 @dataclass(slots=True)
 class Arrival:
-    """A request that was received in full. Not frozen: `status` and `executed` are filled in as it is answered.
+    """A completely received request. Not frozen, because `status` and `executed` are set when it is answered.
 
     `timestamp_ms` and `age_ms` (arrival minus timestamp) are null where the request carries no usable timestamp;
     `signature_ok` is null where the venue asks for none; `fault` is the kind of the fault applied; `status` stays

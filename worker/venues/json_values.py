@@ -117,8 +117,8 @@ def to_report_json(value: Any) -> Any:
 
 def int_or_none(value: Any) -> int | None:
     """The value if it is an integer that a report can show, else None."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_REPORT_BITS
-    return value if whole else None
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_REPORT_BITS
+    return value if is_integer else None
 
 
 def replace_surrogates(text: str) -> str:

@@ -214,7 +214,7 @@ async def _body(request: Request, model: type[_B]) -> _B:
 
 
 def _in_words(refusal: ValidationError) -> str:
-    """Which field is wrong and why, a line each; pydantic's own text also repeats the whole input."""
+    """A line for each wrong field with the reason; pydantic's own text would also repeat the input."""
     wrong = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in refusal.errors())
     return "\n".join(f"{field}: {why}" if field else why for field, why in wrong)
 
@@ -222,12 +222,12 @@ def _in_words(refusal: ValidationError) -> str:
 def _endpoint(handler: Callable[[Request], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            answer = await handler(request)
+            result = await handler(request)
         except ValidationError as refusal:
             return PlainTextResponse(_in_words(refusal), 400)
         except (LookupError, ValueError) as refusal:
             return PlainTextResponse(str(refusal), 400)
-        return Response(_JSON.dump_json(answer), media_type="application/json")
+        return Response(_JSON.dump_json(result), media_type="application/json")
 
     return endpoint
 

@@ -130,7 +130,7 @@ _ON_THE_WIRE: dict[Kind, Callable[[PendingReply, Fault], Awaitable[None]]] = {
 
 
 def _ordinary(pending: PendingReply, fault: Fault) -> Reply:
-    """The answer without the fault; told not to execute, the envelope of a refusal in its place."""
+    """The reply without the fault, or the envelope of a refusal if the fault says not to execute."""
     return _extended(pending.execute() if fault.executes else _envelope(fault), fault)
 
 

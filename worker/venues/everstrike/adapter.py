@@ -97,7 +97,7 @@ class Everstrike:
         return SignedRequest("POST", account.base_url + path, headers, body)
 
     def judge(self, command: Command, response: Response) -> Verdict:
-        """Decide by status, envelope and message, in the order of the table in ``docs/venues.md``."""
+        """Decide by status, envelope and message, as listed in ``docs/venues.md``."""
         payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")

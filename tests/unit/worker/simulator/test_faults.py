@@ -421,7 +421,7 @@ def test_a_fault_that_contradicts_itself_is_refused(fields: dict[str, object]) -
     [
         ({"lie": "page_40"}, r"there is no lie 'page_40'; there are another_address, .*page_404, .*"),
         ({"kind": "altered"}, "altered needs changes: the fields of the record and their new values"),
-        ({"kind": "stale", "execute": True}, "stale answers reads, which execute nothing"),
+        ({"kind": "stale", "execute": True}, "stale applies to reads, which execute nothing"),
         ({"kind": "envelope", "stauts": 500}, "stauts: Extra inputs are not permitted"),
         ({}, "kind: Field required"),
     ],

@@ -61,7 +61,7 @@ def rows(number: int, every: int = 370, start: int = T0) -> list[Row]:
     order=st.sampled_from([*ORDERS_OF_TIME]),
     end_excluded=st.booleans(),
 )
-def test_a_list_of_any_length_is_read_whole(
+def test_a_list_of_any_length_is_read_completely(
     times: list[int], spans: list[tuple[int, int]], cap: int, order: str, end_excluded: bool
 ) -> None:
     """Or its gaps are reported. A missing record would look like a command that was not executed."""

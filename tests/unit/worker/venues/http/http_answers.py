@@ -20,28 +20,22 @@ def _words(text: str) -> list[str]:
     return text.split(" ")
 
 
+def _headers(text: str) -> list[str]:
+    return text.split("|")
+
+
 LENGTHS = [
     *_words("46 +46 -46 046 0x2e 4_6 4\u0666 \u0664\u0666 46.0 4.6e1 46;q=1 46,46 46,47 0 45 47 1048577 inf nan 46/46"),
     *_words('99999999999999999999 46\x00 46\x0b 46\xa0 "46" ,46 46,'),
     *("", "4 6", "46, 46", " 46", "46 ", "\t46\t", "9" * 5000, "0" * 5000 + "46", "4" * 40_000),
 ]
 SIZES = [
+    *_words('2e 2E 02e 0x2e +2e -2e 2_e 2\u0665 2eh 2e; 2e;a 2e;a=b 2e;a="b\\"c" 2e;a="b 2e;=b 2e;a=b;c;d="e;f" - + g'),
     *_words(
-        '2e 2E 02e 0x2e +2e -2e 2_e 2\u0665 2eh 2e; 2e;a 2e;a=b 2e;a="b\\"c" 2e;a="b 2e;=b 2e;a=b;c;d="e;f" - + g 0'
+        "0 2d 2f 2e,2e 2e.0 fffffffffffffffff ffffffffffffffffffffffffffffffffff00000000 46 2e# \x002e 2e\x00 2e\r"
     ),
-    *_words("2d 2f 2e,2e 2e.0 fffffffffffffffff ffffffffffffffffffffffffffffffffff00000000 46 2e# \x002e 2e\x00 2e\r"),
-    *(
-        "",
-        " 2e",
-        "2e ",
-        "2e ;a",
-        "2e; a = b",
-        "2e\t",
-        "0" * 3000 + "2e",
-        "2e;" + "a" * 3000,
-        "2e;" + " " * 3000,
-        "100000000",
-    ),
+    *("", " 2e", "2e ", "2e ;a", "2e; a = b", "2e\t", "100000000"),
+    *("0" * 3000 + "2e", "2e;" + "a" * 3000, "2e;" + " " * 3000),
 ]
 STATUSES = [
     *_words(
@@ -56,46 +50,22 @@ VERSIONS = [
     *("", " HTTP/1.1", "HTTP /1.1", "\x00HTTP/1.1", "\r\nHTTP/1.1", "\ufeffHTTP/1.1"),
 ]
 HEADERS = [
-    *(
-        "X:a",
-        "X : a",
-        " X: a",
-        "X: a\r\n b",
-        "X: a\r\n\tb",
-        "X",
-        "X Y: a",
-        "Request Id: 7",
-        ": a",
-        ":",
-        "X:",
-        "X: \x00",
-    ),
-    *(
-        "X: a\rb",
-        "X: a\nb",
-        "X: a\x7f",
-        "X: a\x0b",
-        "X: \xe9\x85",
-        "X\xe9: a",
-        "X(: a",
-        "X\t: a",
-        "(X): a",
-        "X: a\r",
-        "\r",
-    ),
-    *("X\r: a", "@: a", "HTTP/1.1 200 OK", "X: " + "a" * 31_000, "X: " + "a" * 40_000),
-    *("Content-Length: 46", "Content-Length: 5", "content-length: 46", "CONTENT-LENGTH: 0", "Content_Length: 5"),
-    *("Content-Length\x00: 5", "Content-Length : 5", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
-    *(
+    *_headers("X:a|X : a| X: a|X: a\r\n b|X: a\r\n\tb|X|X Y: a|Request Id: 7|: a|:|X:|X: \x00"),
+    *_headers("X: a\rb|X: a\nb|X: a\x7f"),
+    *_headers("X: a\x0b|X: \xe9\x85|X\xe9: a|X(: a|X\t: a|(X): a|X: a\r|\r|X\r: a|@: a|HTTP/1.1 200 OK"),
+    *("X: " + "a" * 31_000, "X: " + "a" * 40_000),
+    *_headers("Content-Length: 46|Content-Length: 5|content-length: 46|CONTENT-LENGTH: 0|Content_Length: 5"),
+    *_headers("Content-Length\x00: 5|Content-Length : 5|Transfer-Encoding: chunked|Transfer-Encoding: identity"),
+    *[
         "Transfer-Encoding:",
         "Transfer-Encoding: \x0bchunked",
         "Transfer_Encoding: chunked",
         "Transfer-Encoding : chunked",
-    ),
-    *("Content-Encoding: gzip", "Content-Encoding: identity", "Content-Encoding:", "Content-Encoding: br"),
-    *("Content-Encoding: Identity", "Content-Encoding: identity\r\nContent-Encoding: gzip", "Connection: close"),
-    *("Connection: Keep-Alive, CLOSE", "Connection: closed", "Keep-Alive: timeout=0", "Keep-Alive: timeout=60, max=0"),
-    *("Upgrade: h2c", "Trailer: X", "TE: trailers"),
+    ],
+    *_headers("Content-Encoding: gzip|Content-Encoding: identity|Content-Encoding:|Content-Encoding: br"),
+    *_headers("Content-Encoding: Identity|Content-Encoding: identity\r\nContent-Encoding: gzip|Connection: close"),
+    *_headers("Connection: Keep-Alive, CLOSE|Connection: closed|Keep-Alive: timeout=0|Keep-Alive: timeout=60, max=0"),
+    *_headers("Upgrade: h2c|Trailer: X|TE: trailers"),
     *("\r\n".join(f"X{n}: a" for n in range(most)) for most in (97, 120)),
 ]
 TRANSFERS = [
