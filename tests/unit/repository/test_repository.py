@@ -1,7 +1,5 @@
-"""The repository around the code: documents, lock files, the built package, the tests' own policy and the code's
-size."""
+"""The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
 
-import ast
 import importlib.util
 import os
 import re
@@ -192,7 +190,7 @@ def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType) -> None:
 
 
 def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) -> None:
-    """A lower bound that is not tested would be a guess."""
+    """A bound that nothing is tested with is a guess; so is none."""
     text = (ROOT / lock.LOWEST).read_text(encoding="utf-8")
     pinned = {name: Version(version) for name, version in lock.PINNED.findall(text)}
     for requirement in map(Requirement, lock.named(project()["project"], "dev")):
@@ -201,8 +199,8 @@ def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType) ->
             assert [pinned[requirement.name]] == lowest, requirement
 
 
-def test_a_pin_outside_its_bounds_is_reported(lock: ModuleType) -> None:
-    """For instance after a lock file was edited by hand."""
+def test_a_pin_outside_its_bounds_is_told(lock: ModuleType) -> None:
+    """A lock file edited by hand."""
     text = (ROOT / LOCKS[0]).read_text(encoding="utf-8")
     assert lock.violated(text, project(), "dev") == []
     edited = re.sub(r"^celery==\S+", "celery==4.0.0", text, flags=re.MULTILINE)
@@ -360,46 +358,3 @@ def test_the_folder_makes_the_mark(tmp_path: Path) -> None:
     (tmp_path / "unit" / "test_fast.py").write_text("def test_fast():\n    pass\n", encoding="utf-8")
     done = run_with_policy(tmp_path, "def test_slow():\n    pass\n", PYTEST_ADDOPTS='-m "not integration"')
     assert "1 passed, 1 deselected" in done.stdout
-
-
-# -- the size of the code ----------------------------------------------------------------------------------------------
-
-MAX_MODULE_LINES = 300
-MAX_FUNCTION_LINES = 40
-LONGER_MODULES = {
-    *("producers/client.py", "worker/broker/acks.py", "worker/broker/take.py", "worker/celery_app/results.py"),
-    *("worker/execution/executor.py", "worker/execution/lease.py", "worker/reconciliation/matching.py"),
-    "worker/settings.py",
-}
-"""Modules that are still to be split."""
-LONGER_FUNCTIONS = {
-    "celery_config": "a list of settings, each with its reason",
-    "backoff_policy": "one policy that is read from top to bottom",
-    "close": "the options of a command, a parameter each",
-    "_worker": "the options of a command, a parameter each",
-    "_reconcile": "the options of a command, a parameter each",
-    "_execute": "the steps of one execution in their order",
-}
-"""Functions that would not become clearer by being split, each with the reason."""
-
-
-def longer_functions(source: str) -> Iterator[str]:
-    """The names of the functions that are too long."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            if (node.end_lineno or 0) - first >= MAX_FUNCTION_LINES:
-                yield node.name
-
-
-def test_modules_and_functions_are_short() -> None:
-    """Except those that are named above."""
-    sources = {
-        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-        for package in ("producers", "worker")
-        for path in (ROOT / package).rglob("*.py")
-    }
-    modules = {path for path, source in sources.items() if len(source.splitlines()) > MAX_MODULE_LINES}
-    assert modules <= LONGER_MODULES
-    functions = {f"{path}: {name}" for path, source in sources.items() for name in longer_functions(source)}
-    assert [each for each in functions if each.rpartition(" ")[2] not in LONGER_FUNCTIONS] == []

@@ -164,12 +164,6 @@ def test_the_message_of_a_success_varies(control: SimulatorControl) -> None:
     assert messages == {"string", "null", None}
 
 
-def test_an_order_reply_may_be_nested(control: SimulatorControl) -> None:
-    """As the venue's own client expects it."""
-    control.configure(nested_orders=True)
-    assert close(control.url).json()["result"]["order"]["status"] == "COMPLETED"
-
-
 def test_reads_need_a_known_key_and_known_fields(control: SimulatorControl) -> None:
     """Reads are not signed. 503 is the documented error of reads, too."""
     assert requests.get(control.url + "/orders", timeout=10).status_code == 401
