@@ -80,7 +80,7 @@ def _a_yes(verdict: Verdict, result: Any) -> bool:
 
 
 def _age_is_not_looked_at(patch: Patch) -> None:
-    patch.setattr("worker.venues.everstrike.gets.staleness", lambda _: "")
+    patch.setattr("worker.venues.everstrike.client.staleness", lambda _: "")
 
 
 def _status_of_a_record_is_not_looked_at(patch: Patch) -> None:

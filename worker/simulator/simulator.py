@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from worker.simulator.accounts import Accounts
 from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
-from worker.simulator.holds import HeldRequests
+from worker.simulator.held_requests import HeldRequests
 from worker.simulator.messages import Examined, Request
 from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
 from worker.simulator.venues.bitz import BitZ

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from worker.simulator.faults import MAX_DELAY_MS, ArmedFault, Fault, Kind
-from worker.simulator.holds import HeldRequests
+from worker.simulator.held_requests import HeldRequests
 from worker.simulator.http.pending_reply import PendingReply
 from worker.simulator.messages import JSON_HEADERS, Reply, to_json
 

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from worker.venues.everstrike.gets import EverstrikeClient, ReadFailed, parse_record
+from worker.venues.everstrike.client import EverstrikeClient, ReadFailed, parse_record
 from worker.venues.everstrike.records import unnested
 from worker.venues.paging import Gap, Span, Timed, read_completely
 from worker.venues.records import Window
