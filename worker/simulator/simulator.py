@@ -32,14 +32,14 @@ class Simulator:
         self._demo = demo
         self.accounts = Accounts(self.now_ms)
         self.board = FaultBoard()
-        self.holds = HeldRequests()
+        self.held_requests = HeldRequests()
         self.reset()
 
     def reset(self, demo: bool | None = None) -> None:
         """Drop held requests, forget everything, and begin as at the start; `demo` overrides whether demo accounts
         exist."""
         self.settings = Settings()
-        self.holds.release(proceed=False)
+        self.held_requests.release(proceed=False)
         self.board.clear()
         self.accounts.clear()
         trading = Trading(self.accounts, self.now_ms, lambda: self.settings)

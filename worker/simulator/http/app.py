@@ -85,7 +85,7 @@ class Application:
         if armed is None:
             await pending.answer(pending.execute())
         else:
-            await apply_fault(pending, armed, simulator.holds)
+            await apply_fault(pending, armed, simulator.held_requests)
         _log(arrival, scope)
 
 

@@ -149,7 +149,7 @@ class ControlApi:
         """Let held requests proceed, or drop them."""
         body = await _body(request, _Release)
         proceed = body.action == "proceed"
-        return {"released": self._simulator.holds.release(proceed=proceed, fault_id=body.fault_id)}
+        return {"released": self._simulator.held_requests.release(proceed=proceed, fault_id=body.fault_id)}
 
     async def reset_idle(self, request: Request) -> object:
         """Close idle connections."""

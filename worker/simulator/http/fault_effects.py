@@ -17,12 +17,12 @@ MEBIBYTE = 1024 * 1024
 _CHUNK = b"x" * 65_536
 
 
-async def apply_fault(pending: PendingReply, armed: ArmedFault, holds: HeldRequests) -> None:
+async def apply_fault(pending: PendingReply, armed: ArmedFault, held_requests: HeldRequests) -> None:
     """Respond to a request as the fault says."""
     fault = armed.fault
     match fault.kind:
         case Kind.HOLD:
-            await _hold(pending, armed, holds)
+            await _hold(pending, armed, held_requests)
         case Kind.HUGE:
             await _huge(pending, fault)
         case Kind.STALE:
@@ -35,9 +35,9 @@ async def apply_fault(pending: PendingReply, armed: ArmedFault, holds: HeldReque
             await _ON_THE_WIRE[fault.kind](pending, fault)
 
 
-async def _hold(pending: PendingReply, armed: ArmedFault, holds: HeldRequests) -> None:
+async def _hold(pending: PendingReply, armed: ArmedFault, held_requests: HeldRequests) -> None:
     reply = pending.execute() if armed.fault.executes else None
-    if await holds.wait(armed.id):
+    if await held_requests.wait(armed.id):
         await pending.answer(_extended(reply or pending.execute(), armed.fault))
     else:
         await pending.cut(reset=armed.fault.resets)
