@@ -161,13 +161,13 @@ def _is_stopping() -> bool:
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
     """A reconciler over the real ledger and the real venues; ``publish`` is given each settled report."""
     client = _connect_ledger(settings)
-    exchange = build_transport(settings).exchange
+    send = build_transport(settings).send
     return Reconciler(
         ledger=build_ledger(settings, client),
         store=ReconcileStore(client),
         journal=Journal(client),
         accounts=build_accounts(settings),
-        reads={name: entry.reads(exchange) for name, entry in REGISTRY.items() if entry.reads},
+        reads={name: entry.reads(send) for name, entry in REGISTRY.items() if entry.reads},
         clock=SystemClock(),
         limits=_reconcile_limits(settings),
         publish=publish,
@@ -220,7 +220,7 @@ def build_transport(settings: WorkerSettings) -> Transport:
         connect_timeout=http.connect_timeout_seconds,
         read_timeout=http.read_timeout_seconds,
         max_idle=http.max_idle_seconds,
-        max_answer_bytes=http.max_answer_bytes,
+        max_response_bytes=http.max_answer_bytes,
     )
     return Transport(limits, http.ca_file or None)
 

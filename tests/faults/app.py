@@ -26,7 +26,7 @@ from tests.faults.steps import FOLDER, Hook, Outage
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
-from worker.venues.http.connections import WatchedConnection
+from worker.venues.http.connections import CountingConnection
 from worker.venues.http.transport import Transport
 
 
@@ -56,7 +56,7 @@ class OffsetClock(SystemClock):
 class SteppedTransport(Transport):
     """The real transport, with steps inside an exchange."""
 
-    def exchange(self, base_url: str, prepare: Callable[[], Any]) -> Any:
+    def send(self, base_url: str, prepare: Callable[[], Any]) -> Any:
         """Steps once it is connected, once it is signed, and once the answer is read."""
 
         def prepared() -> Any:
@@ -65,7 +65,7 @@ class SteppedTransport(Transport):
             hook.at("signed")
             return request
 
-        answer = super().exchange(base_url, prepared)
+        answer = super().send(base_url, prepared)
         hook.at("answered")
         return answer
 
@@ -106,7 +106,7 @@ def _taken(task_id: str = "", **_: object) -> None:
 
 for move in ("begin", "pause", "settle"):
     add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
-add_steps(WatchedConnection, "request", "", "left", lambda *_, **__: "")
+add_steps(CountingConnection, "request", "", "left", lambda *_, **__: "")
 backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
 add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
 add_steps(message, "ack", "ack.before", "ack.after", lambda it, *_, **__: str((it.headers or {}).get("id", "")))

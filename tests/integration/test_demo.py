@@ -25,9 +25,9 @@ KEEP = (*MODULE, "--keep")
 WRONG_EXPECTATION = """
 import dataclasses, sys
 from worker.demo import run
-from worker.demo import scenarios as scenes
-wrong = dataclasses.replace(scenes.PLAIN[0].expected, outcome="rejected", reason="refused")
-run.SCENES = (dataclasses.replace(scenes.PLAIN[0], expected=wrong),)
+from worker.demo import scenarios
+wrong = dataclasses.replace(scenarios.SUCCESSFUL[0].expected, outcome="rejected", reason="refused")
+run.SCENARIOS = (dataclasses.replace(scenarios.SUCCESSFUL[0], expected=wrong),)
 sys.exit(run.run(keep=False, json_output=False))
 """
 """The demo with a scene about whose end it is wrong."""

@@ -118,19 +118,19 @@ class SimulatedTransport:
         self.limits = HttpLimits()
         self._scheduler, self._venue, self._log = scheduler, venue, log
 
-    def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
-        """See :meth:`worker.venues.http.transport.Transport.exchange`."""
+    def send(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
+        """See :meth:`worker.venues.http.transport.Transport.send`."""
         scheduler, random, chances = self._scheduler, self._scheduler.random, self._scheduler.chances
         scheduler.point("connects")
         if random.random() < chances.never_left:
-            return NoResponse(left=False, message="no connection")
+            return NoResponse(bytes_left=False, message="no connection")
         assert scheduler.current is not None
         scheduler.current.readings.clear()
         request = prepare()
         readings = tuple(scheduler.current.readings)
         scheduler.point("is about to send")
         if random.random() < chances.never_left:
-            return NoResponse(left=False, message="the connection broke before anything was sent")
+            return NoResponse(bytes_left=False, message="the connection broke before anything was sent")
         self._note(request, readings)
         box: list[Response] = []
         on_the_way = random.choice((4_000, 12_000, 20_000, 90_000)) if random.random() < chances.late else 5
@@ -141,7 +141,7 @@ class SimulatedTransport:
         timeout = self.limits.read_timeout * 1000
         scheduler.point("sends", 20 if back else min(on_the_way + 5, timeout))
         scheduler.point("reads the answer" if box and not back else "gets no answer")
-        return box[0] if box and not back else NoResponse(left=True, message="the reply was lost")
+        return box[0] if box and not back else NoResponse(bytes_left=True, message="the reply was lost")
 
     def _note(self, request: SignedRequest, readings: tuple[int, ...]) -> None:
         task, stamp = self._scheduler.current, fields_of(request).get("timestamp")

@@ -109,7 +109,7 @@ class Venue:
         return said
 
     def read(self, _: str, prepare: Callable[[], SignedRequest]) -> Response:
-        """Answer a read of a reconcile; stands for :meth:`worker.venues.http.transport.Transport.exchange`."""
+        """Answer a read of a reconcile; stands for :meth:`worker.venues.http.transport.Transport.send`."""
         url = urlsplit(str(prepare().url))
         query = dict(parse_qsl(url.query))
         rows = [] if self.cached else self.rows

@@ -15,7 +15,7 @@ from worker.execution.retry_policy import Decision
 from worker.ledger.base import Busy, Ended, Progress
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
-from worker.venues.everstrike import gets as everstrike_gets
+from worker.venues.everstrike import client as everstrike_client
 from worker.venues.everstrike.adapter import Everstrike
 
 Change = Callable[[Any], Callable[..., Any]]
@@ -184,10 +184,10 @@ BREAKS = {
     "a page of something in front is believed": _judge("untrue: rejected", Proof.REFUSED, _a_page),
     "a yes that contradicts is believed": _judge("untrue: accepted", Proof.EXECUTED, _a_yes),
     "a list out of a cache is evidence": Break(
-        "untrue: not_sent", everstrike_gets, "older_than_asked", _says(""), "reconcile"
+        "untrue: not_sent", everstrike_client, "staleness", _says(""), "reconcile"
     ),
     "a record that says no is a yes": Break(
-        "untrue: accepted by a record", evidence, "not_taken", _says(""), "reconcile", also="says_no_within"
+        "untrue: accepted by a record", evidence, "not_taken", _says(""), "reconcile", also="failure_within"
     ),
     "any token moves a record": Break("by one that does not own it", MemoryLedger, "_owned", _any_token_will_do),
     "a living owner keeps nobody out": Break("lease lasts", MemoryLedger, "_stands", _ignores(Busy)),

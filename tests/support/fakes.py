@@ -54,10 +54,10 @@ class ScriptedTransport:
         self.requests: list[SignedRequest] = []
         self.before_prepare: Callable[[], None] = lambda: None
 
-    def exchange(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
+    def send(self, base_url: str, prepare: Callable[[], SignedRequest]) -> Response | NoResponse:
         """Play the next step. The request is prepared first, unless the step is a connection that could not be made."""
         step = self.steps.pop(0)
-        if isinstance(step, NoResponse) and not step.left:
+        if isinstance(step, NoResponse) and not step.bytes_left:
             return step
         self.before_prepare()
         self.requests.append(prepare())

@@ -71,7 +71,7 @@ def peer(*serves: Serve, tls: ssl.SSLContext | None = None) -> AbstractContextMa
 
 def post(transport: Transport, url: str, body: bytes = b"a=1") -> Response | NoResponse:
     """Send one request through the product's transport."""
-    return transport.exchange(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
+    return transport.send(url, lambda: SignedRequest("POST", url + "/auth/close", {}, body))
 
 
 def answer(reply: bytes, times: int = 1) -> Serve:

@@ -15,9 +15,9 @@ from worker.ledger.halts import HaltScope
 from worker.ledger.journal import JournalEntry
 from worker.operations.operator import Unknown
 from worker.reconciliation.reconciler import Reconciled
-from worker.venues.contradictions import shows_record
+from worker.venues.contradictions import contains_record
 from worker.venues.everstrike.adapter import LISTED, Everstrike
-from worker.venues.listed_answers import find, line_to_list, may_refuse
+from worker.venues.listed_answers import find_listed, refusals_setting_line, status_may_refuse
 
 _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
 
@@ -60,11 +60,15 @@ def _to_list(each: Unknown, refusals: Refusals) -> str | None:
     report = each.record.report if each.record else None
     if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
         return None
-    if report.venue_code != report.http_status or shows_record(report.result) or not may_refuse(report.http_status):
+    if (
+        report.venue_code != report.http_status
+        or contains_record(report.result)
+        or not status_may_refuse(report.http_status)
+    ):
         return None
-    if find(BUILT_IN.get(report.venue, ()), report.http_status, report.venue_message):
+    if find_listed(BUILT_IN.get(report.venue, ()), report.http_status, report.venue_message):
         return None
-    return line_to_list(report.venue, report.venue_message, refusals(report.venue))
+    return refusals_setting_line(report.venue, report.venue_message, refusals(report.venue))
 
 
 def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:

@@ -1,4 +1,4 @@
-"""The demo: an embedded server, both venues and a real worker on this machine, shown at work.
+"""The demo: runs an embedded server, both simulated venues and a real worker, and shows what they do.
 
 ``orders demo``, or ``python -m worker.demo [--keep] [--json]``.
 """
@@ -7,11 +7,11 @@
 def run_demo(keep: bool = False, json_output: bool = False) -> int:
     """Run the demo and return its exit code.
 
-    0: everything was as the contract says. 1: something was not, or a part did not start. 128 + n: ended by signal n,
-    so 130 for Ctrl-C. With ``keep`` the parts stay up until Ctrl-C, which is then the ordinary end. ``json_output``
-    prints one JSON document to stdout and the progress to stderr.
+    0: every result was what the contract says. 1: a result was not, or a process did not start. 128 + n: ended by
+    signal n, so 130 for Ctrl-C. With ``keep`` everything stays up until Ctrl-C, which then exits with 0.
+    ``json_output`` prints one JSON document to stdout, and the progress to stderr.
     """
-    # Here, because this package is also imported by the small processes that it starts.
+    # Not at the top, because the small processes of the demo import this package too.
     try:
         from worker.demo.run import run
     except KeyboardInterrupt:

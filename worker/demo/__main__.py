@@ -6,7 +6,7 @@ from worker.demo import run_demo
 
 
 def main() -> int:
-    """Read the arguments and run."""
+    """Read the arguments and run the demo."""
     parser = argparse.ArgumentParser(prog="python -m worker.demo", description="The order execution worker at work.")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, with Flower, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -1,4 +1,4 @@
-"""What the demo prints: progress, the table, the legend, and for programs one JSON document."""
+"""The demo's output: progress, the table, the legend, and for programs one JSON document."""
 
 import json
 import os
@@ -18,37 +18,37 @@ from worker.demo.runner import Invariant, Row
 from worker.demo.scenarios import ID_REUSED
 
 PLAIN_WIDTH = 100
-"""Columns of output that goes to no terminal, where nobody says how wide it is."""
+"""The width of output that does not go to a terminal, in columns."""
 
 TABLE_WIDTH = 110
-"""Columns beyond which a line of the table is harder to follow and holds no more."""
+"""The greatest width of the table; wider lines would be harder to read."""
 
-NARROWEST = 76
-"""Columns below which the table would cut its words: each row is then a record of its own."""
+MIN_TABLE_WIDTH = 76
+"""In a narrower terminal the table would cut words, so that each row is printed as a record."""
 
-COLUMNS = ("command", "what was done to it", "outcome / reason", "sent", "ms", "simulator's book", "as it should be")
+COLUMNS = ("command", "what was done to it", "outcome / reason", "sent", "ms", "at the simulator", "as it should be")
 
 STYLES = {"accepted": "green", "rejected": "red", "not_sent": "blue", "unknown": "yellow", ID_REUSED: "magenta"}
 
 LEGEND = (
-    ("accepted", "The venue took it."),
+    ("accepted", "The venue accepted it."),
     ("rejected", "The venue refused it; nothing was executed."),
-    ("not_sent", "Proven not executed, and given up: here, nothing ever left."),
-    ("unknown", "It may or may not have been executed. It is never sent again by itself."),
-    (ID_REUSED, "The id belongs to another command: the sender is told, and nothing is sent."),
+    ("not_sent", "Proven not executed, and given up. In this demo, no request was sent."),
+    ("unknown", "It may or may not have been executed. It is never sent again automatically."),
+    (ID_REUSED, "The id belongs to another command: the sender gets an error, and nothing is sent."),
 )
-UNKNOWN_IS_TRUE = (
+UNKNOWN_EXPLAINED = (
     "unknown is not a failure of the worker: the venue executed the command and its reply was lost, so the worker "
     "can't know. Any other word would be a guess, and sending again could pay twice."
 )
 
 
 class Screen:
-    """Progress and results: live on a terminal, plain lines elsewhere. With JSON, progress goes to stderr."""
+    """Prints progress and results: live on a terminal, as plain lines elsewhere. With JSON, progress goes to stderr."""
 
     def __init__(self, *, json_output: bool) -> None:
         for stream in (sys.stdout, sys.stderr):
-            # A terminal that can't show a character gets a question mark, and the demo goes on.
+            # A character that the terminal can't show becomes a question mark, instead of an error.
             getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
         self._json = json_output
         self._written = False
@@ -58,8 +58,8 @@ class Screen:
         self._console = console
 
     @contextmanager
-    def doing(self, what: str) -> Iterator[None]:
-        """Show that something is being done; nothing stays of it on a terminal."""
+    def progress(self, what: str) -> Iterator[None]:
+        """Show that something is being done; on a terminal the line disappears afterwards."""
         if not self._console.is_terminal:
             self.say(f"{what} …")
             yield
@@ -68,27 +68,27 @@ class Screen:
             yield
 
     def say(self, text: str, style: str = "") -> None:
-        """A line of text as it is."""
+        """Print a line of text."""
         self._console.print(Text(text, style=style), soft_wrap=True)
 
     def lines(self, lines: Sequence[str]) -> None:
-        """Lines to read and to copy, never broken; left out with JSON."""
+        """Print lines to copy, without wrapping them; nothing with JSON."""
         if not self._json:
             self.say("\n".join(lines))
 
     def done(self, name: str, text: str) -> None:
-        """A part that is ready."""
+        """Print that a process is ready."""
         self._console.print(Text.assemble(("✓ ", "green"), f"{name:<10} {text}"), soft_wrap=True)
 
     def fail(self, text: str) -> None:
-        """Something went wrong: always to stderr."""
+        """Print an error, always to stderr."""
         Console(stderr=True, highlight=False).print(Text(text, style="red"), soft_wrap=True)
 
     def results(self, rows: Sequence[Row], invariants: Sequence[Invariant]) -> None:
-        """The table, the legend and a sentence for each invariant."""
+        """Print the table, the legend and a sentence for each invariant."""
         if self._json:
             return
-        if self._console.width < NARROWEST:
+        if self._console.width < MIN_TABLE_WIDTH:
             for row in rows:
                 more = [] if row.ok else [("expected", Text(_expected(row), style="red"))]
                 print_record(self._console, [*zip(COLUMNS, _cells(row), strict=True), *more])
@@ -98,12 +98,12 @@ class Screen:
             self._console.print()
         self._console.print(_legend())
         self._console.print()
-        self._console.print(Text(UNKNOWN_IS_TRUE, style="italic"))
+        self._console.print(Text(UNKNOWN_EXPLAINED, style="italic"))
         self._console.print()
         self.invariants(invariants)
 
     def invariants(self, invariants: Sequence[Invariant]) -> None:
-        """A sentence each, and whether it holds."""
+        """Print each invariant, and whether it holds."""
         if self._json:
             return
         lines = Table.grid(padding=(0, 1))
@@ -112,13 +112,13 @@ class Screen:
         self._console.print(lines)
 
     def document(self, rows: Sequence[Row], invariants: Sequence[Invariant], error: str = "", **more: str) -> None:
-        """The same as one JSON document on stdout, if JSON was asked for; at most once."""
+        """Print the results as one JSON document on stdout, if JSON was requested; at most once."""
         if not self._json or self._written:
             return
         self._written = True
-        as_said = all(row.ok for row in rows) and all(each.holds for each in invariants)
+        as_expected = all(row.ok for row in rows) and all(each.holds for each in invariants)
         document = {
-            "ok": as_said and not error,
+            "ok": as_expected and not error,
             "error": error or None,
             "rows": [_row(row) for row in rows],
             "invariants": [asdict(each) for each in invariants],
@@ -130,7 +130,7 @@ class Screen:
 
 def _table(rows: Sequence[Row], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, expand=True, width=width)
-    # Below this width, words go on two lines rather than the text beside them on eight.
+    # In a narrow table these columns are narrower too, so that the text beside them does not take eight lines.
     narrow = width < 96
     command, done, outcome, sent, took, book, _ = COLUMNS
     table.add_column(command, width=16 if narrow else 18)
@@ -149,12 +149,12 @@ def _table(rows: Sequence[Row], width: int) -> Table:
 
 def _cells(row: Row) -> list[Text | str]:
     return [
-        row.scene.title,
-        row.scene.done or Text("nothing", style="dim"),
+        row.scenario.title,
+        row.scenario.done or Text("nothing", style="dim"),
         _outcome(row),
         str(row.attempts),
         "-" if row.milliseconds is None else str(row.milliseconds),
-        _in_book(row),
+        _effects_in_words(row),
         _mark(row.ok),
     ]
 
@@ -168,27 +168,27 @@ def _outcome(row: Row) -> Text:
     return text
 
 
-def _in_book(row: Row) -> str:
-    done = "answered" if row.scene.effect.query else "executed"
+def _effects_in_words(row: Row) -> str:
+    done = "answered" if row.scenario.effect.query else "executed"
     if row.effects == 0:
         return f"not {done}"
     return f"{done} once" if row.effects == 1 else f"{done} {row.effects} times"
 
 
 def _expected(row: Row) -> str:
-    said = row.scene.expected
-    words = " / ".join(filter(None, (said.outcome, said.reason)))
-    stored = ", the stored report" if said.replayed else ""
-    return f"{words}{stored}; sent: {said.attempts}, in the book: {said.effects}"
+    expected = row.scenario.expected
+    words = " / ".join(filter(None, (expected.outcome, expected.reason)))
+    stored = ", the stored report" if expected.replayed else ""
+    return f"{words}{stored}; sent: {expected.attempts}, at the simulator: {expected.effects}"
 
 
 def _legend() -> Table:
     legend = Table.grid(padding=(0, 2))
     for word, meaning in LEGEND:
         legend.add_row(Text(word, style=STYLES[word]), meaning)
-    legend.add_row("sent", "How many times a request was put on the wire: the report's attempts.")
-    legend.add_row("replayed", "The stored report of an earlier run; nothing was done again.")
-    legend.add_row("ms", "From sending the command to having its report, retries included.")
+    legend.add_row("sent", "How many times a request was sent: the report's attempts.")
+    legend.add_row("replayed", "The stored report of an earlier execution; nothing was executed again.")
+    legend.add_row("ms", "Milliseconds from sending the command to receiving its report, including retries.")
     return legend
 
 
@@ -198,15 +198,15 @@ def _mark(good: bool) -> Text:
 
 def _row(row: Row) -> dict[str, Any]:
     return {
-        "command_id": row.scene.command_id,
-        "command": row.scene.title,
-        "done": row.scene.done,
+        "command_id": row.scenario.command_id,
+        "command": row.scenario.title,
+        "done": row.scenario.done,
         "outcome": row.outcome,
         "reason": row.reason,
         "attempts": row.attempts,
         "replayed": row.replayed,
         "milliseconds": row.milliseconds,
         "effects": row.effects,
-        "expected": asdict(row.scene.expected),
+        "expected": asdict(row.scenario.expected),
         "ok": row.ok,
     }

@@ -1,8 +1,8 @@
-"""A part of the demo: a process with a log file, a way to say that it is ready, and an end.
+"""A process of the demo, with a log file and a way to report that it is ready.
 
-Every part has a pipe from this process as its standard input and ends when that pipe does, so none outlives the demo,
-even one that is killed with SIGKILL (what stays then is the temporary folder). It has its own process group: Ctrl-C in
-the terminal reaches the demo alone, which then stops the parts in order.
+The standard input of every process is a pipe from the demo, and the process ends when the pipe is closed. So none
+outlives the demo, even if that is killed with SIGKILL (only the temporary folder remains then). Each process has its
+own process group, so that Ctrl-C in the terminal reaches the demo alone, which then stops the processes in order.
 """
 
 import os
@@ -13,23 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 START_SECONDS = 30.0
-"""How long a part may take to be ready; on a busy machine the worker needs several seconds."""
+"""How long a process may take to be ready; on a busy machine the worker needs several seconds."""
 STOP_SECONDS = 10.0
-"""How long a part that was told to end may take before it is killed."""
+"""How long a process may take to end after SIGTERM before it is killed."""
 TAIL_LINES = 15
 
 
-class PartFailed(Exception):
-    """A part did not start or did not stay up; the text names it, the reason, its last log lines and its log."""
+class ProcessFailed(Exception):
+    """Raised when a process did not start or has ended; the text has its name, the reason and the end of its log."""
 
 
-class Part:
+class DemoProcess:
     """One process; not for use from several threads."""
 
     def __init__(
         self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], *, ready_fd: bool = False
     ) -> None:
-        """``ready_fd`` adds the number of a pipe to the command, on which the part writes a line once it is ready."""
+        """``ready_fd`` appends the number of a pipe to the command, to which the process writes a line once it is
+        ready."""
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = [*command]
@@ -39,10 +40,10 @@ class Part:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
-        """Start the process; returns the line it wrote when it was ready, or "" for one that writes none.
+        """Start the process; returns the line that it wrote when it was ready, or "" without ``ready_fd``.
 
         Raises:
-            PartFailed: it ended, or was not ready in time.
+            ProcessFailed: the process ended, or was not ready in time.
         """
         if not self._ready_fd:
             self._spawn()
@@ -75,17 +76,17 @@ class Part:
             selector.register(read_end, selectors.EVENT_READ)
             if not selector.select(START_SECONDS):
                 raise self.failure(f"was not ready within {START_SECONDS:g} s")
-        # A line of fewer than PIPE_BUF bytes arrives whole; nothing at all means that the process has ended.
+        # A line of fewer than PIPE_BUF bytes arrives whole; an empty read means that the process has ended.
         line = os.read(read_end, 512).decode().strip()
         if not line:
             raise self.failure(f"ended before it was ready ({self._how_it_ended()})")
         return line
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Ask ``ready`` until it says so.
+        """Wait until ``ready`` returns true.
 
         Raises:
-            PartFailed: the process ended, or it was not ready in time.
+            ProcessFailed: the process ended, or was not ready in time.
         """
         ends_at = time.monotonic() + START_SECONDS
         while not ready():
@@ -95,17 +96,17 @@ class Part:
             time.sleep(0.05)
 
     def check(self) -> None:
-        """Raise PartFailed when the process is not running any more."""
+        """Raise ProcessFailed if the process has ended."""
         if not self.running:
             raise self.failure(f"ended by itself ({self._how_it_ended()})")
 
     @property
     def running(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End the process and wait for its end: SIGTERM, then SIGKILL."""
+        """End the process with SIGTERM, after a grace period with SIGKILL."""
         if self._process is None:
             return
         self._process.terminate()
@@ -125,10 +126,10 @@ class Part:
         except OSError:
             return ""
 
-    def failure(self, why: str) -> PartFailed:
-        """The error that says what happened to this part."""
+    def failure(self, why: str) -> ProcessFailed:
+        """The error that says what happened to this process."""
         tail = self.tail() or "(nothing was logged)"
-        return PartFailed(f"the {self.name} {why}. The last lines of {self.log}:\n\n{tail}")
+        return ProcessFailed(f"the {self.name} {why}. The last lines of {self.log}:\n\n{tail}")
 
     def _how_it_ended(self) -> str:
         if self._process is None:

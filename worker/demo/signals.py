@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: each ends the demo once, and never in the middle of its own clean-up."""
+"""Ctrl-C, SIGTERM and a closed terminal end the demo once, and never interrupt its clean-up."""
 
 import signal
 import threading
@@ -10,7 +10,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal asked the demo to end. Like KeyboardInterrupt it is no Exception, so that nothing swallows it."""
+    """Raised when a signal asks the demo to end. It is not an Exception, as KeyboardInterrupt, so that nothing catches
+    it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -23,17 +24,17 @@ class Signals:
     """Turns the first signal into :class:`Interrupted`; later ones wait until the clean-up is done."""
 
     def __init__(self) -> None:
-        self._muted = False
+        self._postponing = False
         self.late_exit_code = 0
-        """What the demo exits with because of a signal that came during its clean-up; 0 when none did."""
+        """The exit code for a signal that arrived during the clean-up; 0 if none did."""
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals inside; only a main thread can, and any other is left as it is."""
+        """Handle the signals inside the block. Only the main thread can do that; in any other this has no effect."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # Also where SIGINT came ignored, as shells pass it to the background jobs of scripts.
+        # Even if SIGINT is ignored, as it is in background jobs of shell scripts.
         before = {number: signal.signal(number, self._handle) for number in ENDING}
         try:
             yield
@@ -41,18 +42,18 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def mute(self) -> None:
-        """From now on only remember: the clean-up has begun, and it is bounded."""
-        self._muted = True
+    def postpone(self) -> None:
+        """From now on only record signals, because the clean-up has begun, which takes a limited time."""
+        self._postponing = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signal module's signature
-        if self._muted:
+        if self._postponing:
             self.late_exit_code = _exit_code(number)
             return
-        self._muted = True
+        self._postponing = True
         raise Interrupted(number)
 
 
 def _exit_code(number: int) -> int:
-    """As a shell reports a process that a signal ended."""
+    """The exit code with which a shell reports a process that was ended by a signal."""
     return 128 + number

@@ -1,4 +1,4 @@
-"""Staying up after the table: where everything is, what to try, and waiting for Ctrl-C."""
+"""Staying up after the table: prints addresses and commands to try, and waits for Ctrl-C."""
 
 import shlex
 import shutil
@@ -7,47 +7,47 @@ import sys
 import time
 from pathlib import Path
 
-from worker.demo.environment import House
+from worker.demo.environment import DemoEnvironment
 from worker.demo.scenarios import ADDRESS
 from worker.demo.signals import Interrupted
 
 
-def addresses(house: House) -> dict[str, str]:
-    """Where the parts are, for programs."""
+def addresses(environment: DemoEnvironment) -> dict[str, str]:
+    """The addresses of the processes, for programs."""
     return {
-        "flower": house.flower_url,
-        "simulator": house.simulator_url,
-        "redis_url": house.redis_url,
-        "folder": str(house.folder),
+        "flower": environment.flower_url,
+        "simulator": environment.simulator_url,
+        "redis_url": environment.redis_url,
+        "folder": str(environment.folder),
     }
 
 
-def instructions(house: House) -> list[str]:
-    """The same for people, with lines to copy; each works in any terminal of this machine, one after the other."""
-    orders = f"ORDERS_REDIS_URL={house.redis_url} {shlex.quote(_orders())}"
+def instructions(environment: DemoEnvironment) -> list[str]:
+    """The addresses for people, with commands to copy; each works in any terminal of this machine, in this order."""
+    orders = f"ORDERS_REDIS_URL={environment.redis_url} {shlex.quote(_orders())}"
     fault = '{"kind": "cut_after", "path": "withdraw"}'
     withdraw = f"withdraw --account main --asset ETH --address {ADDRESS} --yes --wait"
     return [
         "",
         "Everything stays up until Ctrl-C.",
         "",
-        f"  Flower            {house.flower_url} (for looking only)",
-        f"  simulator         {house.simulator_url}",
-        f"  ORDERS_REDIS_URL  {house.redis_url}",
-        f"  logs              {house.folder}",
+        f"  Flower            {environment.flower_url} (for looking only)",
+        f"  simulator         {environment.simulator_url}",
+        f"  ORDERS_REDIS_URL  {environment.redis_url}",
+        f"  logs              {environment.folder}",
         "",
-        "Send more commands from another terminal, where each of these lines works as it is:",
+        "Send more commands from another terminal; each of these lines works as it is:",
         "",
         f"  {orders} positions --account main --wait",
         f"  {orders} close --account main --pair USD_ETH_PERP --qty 0.5 --wait",
         f"  {orders} {withdraw} --qty 0.01",
         "",
-        "Let the venue execute the next withdrawal and lose its reply, and send one:",
+        "Let the venue execute the next withdrawal and lose the reply, and send one:",
         "",
-        f"  curl {house.simulator_url}/_control/faults -d '{fault}'",
+        f"  curl {environment.simulator_url}/_control/faults -d '{fault}'",
         f"  {orders} {withdraw} --qty 0.02 --id lost-again",
         "",
-        "See what nobody knows, and let a worker look at the venue what became of it:",
+        "List the unknown commands, and let a worker find out at the venue what became of them:",
         "",
         f"  {orders} unknown",
         f"  {orders} show lost-reply",
@@ -57,16 +57,16 @@ def instructions(house: House) -> list[str]:
     ]
 
 
-def stay(house: House) -> None:
-    """Return at Ctrl-C, which is the ordinary end here.
+def wait_for_interrupt(environment: DemoEnvironment) -> None:
+    """Return on Ctrl-C, which ends the demo successfully here.
 
     Raises:
-        PartFailed: a part ended by itself.
-        Interrupted: another signal came.
+        ProcessFailed: a process ended by itself.
+        Interrupted: another signal arrived.
     """
     try:
         while True:
-            house.check()
+            environment.check()
             time.sleep(0.2)
     except Interrupted as interrupted:
         if interrupted.number != signal.SIGINT:
@@ -74,7 +74,7 @@ def stay(house: House) -> None:
 
 
 def _orders() -> str:
-    """The `orders` program of this Python, as short as it can be typed."""
+    """The shortest way to call the `orders` program of this Python."""
     beside = Path(sys.executable).with_name("orders")
     on_path = shutil.which("orders")
     return str(beside) if beside.exists() and on_path != str(beside) else "orders"

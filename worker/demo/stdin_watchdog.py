@@ -1,7 +1,7 @@
-"""``python -m worker.demo.stdin_watchdog MODULE …``: ``python -m MODULE …``, ended when the standard input ends.
+"""``python -m worker.demo.stdin_watchdog MODULE …`` runs ``python -m MODULE …`` until the standard input ends.
 
-The demo holds the other end of that pipe, and the kernel closes it however the demo ends: by ``kill -9`` too. Works
-wherever there are pipes, unlike Linux' PR_SET_PDEATHSIG, and needs no process in between.
+The demo holds the other end of the pipe, and the kernel closes it however the demo ends, even by ``kill -9``. Unlike
+PR_SET_PDEATHSIG of Linux, this works wherever there are pipes, and it needs no process in between.
 """
 
 import os
@@ -13,13 +13,13 @@ import threading
 def _end_with_stdin() -> None:
     while os.read(0, 4096):
         pass
-    # Nobody is left to read a report or a log: no clean-up that could hang.
+    # The demo has gone, so there is no clean-up, which could hang.
     os._exit(1)
 
 
 def main() -> None:
-    """Watch the standard input from a thread and become the module."""
-    threading.Thread(target=_end_with_stdin, name="leash", daemon=True).start()
+    """Watch the standard input in a thread, and run the module."""
+    threading.Thread(target=_end_with_stdin, name="stdin-watchdog", daemon=True).start()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -16,7 +16,7 @@ from worker.execution.events import Observer, attempt_event
 from worker.execution.lease import LeaseManager
 from worker.execution.retry_policy import Decision, decide
 from worker.venues.base import Proof, Verdict
-from worker.venues.freshness import as_of
+from worker.venues.freshness import distrust_if_stale
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import redact_response, secrets_of
@@ -84,14 +84,14 @@ class AttemptRunner:
         if run.lease.paused:
             run.attempt += 1
             self._leases.begin_next_attempt(run.lease, run.attempt)
-        response = self._transport.exchange(run.account.base_url, lambda: self._sign(run))
+        response = self._transport.send(run.account.base_url, lambda: self._sign(run))
         if isinstance(response, Response):
             response = redact_response(response, run.secrets)
-            verdict = as_of(run.signed_at, run.venue.judge(run.command, response), response)
+            verdict = distrust_if_stale(run.signed_at, run.venue.judge(run.command, response), response)
         else:
-            verdict = Verdict(Proof.UNKNOWN if response.left else Proof.NOT_EXECUTED, response.message)
+            verdict = Verdict(Proof.UNKNOWN if response.bytes_left else Proof.NOT_EXECUTED, response.message)
         decision = decide(run.command, verdict.proof)
-        self._record_attempt(run, verdict, decision, sent=isinstance(response, Response) or response.left)
+        self._record_attempt(run, verdict, decision, sent=isinstance(response, Response) or response.bytes_left)
         event = attempt_event(
             response, verdict, decision, run.progress.tries, run.signed_monotonic, self._clock.now_ms()
         )

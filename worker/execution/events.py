@@ -12,7 +12,7 @@ from pathlib import Path
 from producers.report import Report
 from worker.execution.retry_policy import Decision
 from worker.venues.base import Verdict
-from worker.venues.freshness import older_than_asked
+from worker.venues.freshness import staleness
 from worker.venues.http.base import NoResponse, Response
 
 logger = logging.getLogger("orders.observer")
@@ -195,13 +195,13 @@ def attempt_event(
     timing = response.timing
     answered = isinstance(response, Response)
     # A response out of a cache has the date at which it was made.
-    fresh = isinstance(response, Response) and not older_than_asked(response)
+    fresh = isinstance(response, Response) and not staleness(response)
     return AttemptEvent(
         attempt=attempt,
         proof=verdict.proof.value,
         decision=decision.value,
         http_status=response.status if isinstance(response, Response) else None,
-        bytes_left=isinstance(response, Response) or response.left,
+        bytes_left=isinstance(response, Response) or response.bytes_left,
         signature_age_seconds=timing.first_byte - signed_at if timing else None,
         latency_seconds=timing.ended - timing.first_byte if timing else None,
         answered_at=now_ms / 1000 if answered else None,

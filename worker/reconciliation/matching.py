@@ -27,7 +27,7 @@ from worker.reconciliation.comparison import (
     join_doubts,
     not_taken,
 )
-from worker.venues.contradictions import says_no_within
+from worker.venues.contradictions import failure_within
 from worker.venues.records import VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
 
 TAKEN = (*OPEN, "COMPLETED", "CANCELLED")
@@ -124,7 +124,7 @@ def _verdict(candidates: Sequence[_Candidate], competing: Sequence[CompetingComm
     alike = [other.command_id for other in competing if not other.reference and _could_be(other, only.record)]
     if alike:
         return Evidence(Finding.AMBIGUOUS, f"{only.words} may as well be that of {', '.join(alike[:4])}")
-    denied = says_no_within(only.record.raw)
+    denied = failure_within(only.record.raw)
     if denied:
         return Evidence(Finding.AMBIGUOUS, f"{only.words} may be it, but {denied}")
     return Evidence(Finding.FOUND, only.words, only.id, only.record.raw)
@@ -273,7 +273,7 @@ def _match_cancel(cancel: Cancel, snapshot: VenueSnapshot, competing: Sequence[C
     if others:
         words = f"order {order.id} is CANCELLED, and may have been by {', '.join(others[:4])}"
         return Evidence(Finding.AMBIGUOUS, words)
-    denied = says_no_within(order.raw)
+    denied = failure_within(order.raw)
     if denied:
         return Evidence(Finding.AMBIGUOUS, f"order {order.id} is CANCELLED, but {denied}")
     return Evidence(Finding.FOUND, f"order {order.id} is CANCELLED", order.id, order.raw)

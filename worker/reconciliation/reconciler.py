@@ -164,7 +164,7 @@ class Reconciler:
         if record.command_id not in visited.wanted:
             return _unreadable("the ledger does not say when it was sent")
         command, window = visited.wanted[record.command_id]
-        snapshot = visited.visit.look(command, window)
+        snapshot = visited.visit.snapshot(command, window)
         # Read after the venue, so that the command of every record that the venue showed is in the journal by now.
         competing = run.competing.of(record, command, window, visited.offset)
         if competing is None:

@@ -1,1 +1,1 @@
-"""Both venues over real HTTP, with a book and with faults on request."""
+"""Simulates both venues over real HTTP: keeps accounts, records executions, and injects faults on request."""

@@ -22,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Read the arguments, serve, tell the URL."""
+    """Read the arguments and serve; write the URL where the arguments say."""
     parser = _parser()
     args = parser.parse_args()
     logging.basicConfig(level=args.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
@@ -32,7 +32,7 @@ def main() -> None:
             os.write(args.ready_fd, f"{url}\n".encode())
             os.close(args.ready_fd)
         if args.ready_file is not None:
-            # Renamed into place, so that whoever sees the file sees all of it.
+            # Renamed into place, so that a reader never sees a part of the file.
             draft = args.ready_file.with_name(f"{args.ready_file.name}.{os.getpid()}")
             draft.write_text(f"{url}\n", encoding="utf-8")
             draft.replace(args.ready_file)

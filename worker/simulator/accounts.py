@@ -1,6 +1,7 @@
-"""The book: accounts and their holdings, what took effect, what arrived. In memory, bounded, for one event loop.
+"""The simulated venues' accounts with their holdings, and the requests that arrived and took effect.
 
-Nothing here awaits, and only the server's event loop touches it: each method is atomic without a lock.
+Everything is in memory, bounded, and used by one event loop. Nothing here awaits, so that each method is atomic without
+a lock.
 """
 
 from collections import deque
@@ -24,14 +25,14 @@ from worker.simulator.records import (
     Withdrawal,
 )
 
-KEPT_RECORDS = 200_000
-"""How many arrivals and executions are kept; the oldest go first."""
+MAX_RECORDS = 200_000
+"""How many arrivals and executions are kept; the oldest are dropped first."""
 
-KEPT_DONE = 50_000
-"""How many finished orders, and fills and withdrawals, one account keeps."""
+MAX_FINISHED = 50_000
+"""How many finished orders, fills and withdrawals each account keeps."""
 
-KEPT_SNAPSHOTS = 1_000
-"""How many earlier states an account keeps for delayed reads."""
+MAX_SNAPSHOTS = 1_000
+"""How many earlier states each account keeps for delayed reads."""
 
 ANY_PATH = "*"
 
@@ -40,7 +41,7 @@ _R = TypeVar("_R")
 
 @dataclass(slots=True)
 class Balance:
-    """An asset: what may be withdrawn, and what a withdrawal took."""
+    """The balance of an asset: what can be withdrawn, and what has been withdrawn."""
 
     free: Decimal = Decimal(0)
     withdrawn: Decimal = Decimal(0)
@@ -48,7 +49,7 @@ class Balance:
 
 @dataclass(slots=True)
 class Holdings:
-    """What one account has. Records are frozen, balances are replaced: a copy of the containers is a snapshot."""
+    """Everything that one account holds. Records are immutable, so that a copy of the containers is a snapshot."""
 
     positions: dict[str, Position] = field(default_factory=dict)
     open_orders: dict[str, Order] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Holdings:
     contracts: tuple[ContractPosition, ...] = ()
 
     def copy(self) -> "Holdings":
-        """A snapshot."""
+        """A snapshot of the holdings."""
         return Holdings(
             {**self.positions},
             {**self.open_orders},
@@ -73,7 +74,7 @@ class Holdings:
         )
 
     def put_order(self, order: Order) -> None:
-        """Add or replace an order, filed by whether it is still open."""
+        """Add or replace an order, among the open or the finished ones."""
         self.open_orders.pop(order.id, None)
         self.done_orders.pop(order.id, None)
         if order.is_open:
@@ -82,13 +83,13 @@ class Holdings:
             put_bounded(self.done_orders, order.id, order)
 
     def put_position(self, position: Position) -> None:
-        """Add, replace or, with size 0, remove a position."""
+        """Add or replace a position; size 0 removes it."""
         self.positions.pop(position.pair, None)
         if position.size:
             self.positions[position.pair] = position
 
     def apply(self, change: Change) -> None:
-        """Put what the control API sent."""
+        """Add or replace the records that a change contains."""
         for position in change.positions:
             self.put_position(position)
         for order in change.orders:
@@ -106,9 +107,9 @@ class Holdings:
 
 
 def put_bounded(records: dict[str, _R], record_id: str, record: _R) -> None:
-    """Add or replace a record; beyond `KEPT_DONE` the oldest goes."""
+    """Add or replace a record, and drop the oldest beyond `MAX_FINISHED`."""
     records[record_id] = record
-    if len(records) > KEPT_DONE:
+    if len(records) > MAX_FINISHED:
         del records[next(iter(records))]
 
 
@@ -120,73 +121,77 @@ class Account:
     api_key: str
     secret: str
     holdings: Holdings = field(default_factory=Holdings)
-    past: deque[tuple[int, Holdings]] = field(default_factory=lambda: deque(maxlen=KEPT_SNAPSHOTS))
+    past: deque[tuple[int, Holdings]] = field(default_factory=lambda: deque(maxlen=MAX_SNAPSHOTS))
 
 
 Snapshot = Mapping[tuple[VenueName, str], Holdings]
-"""Every account's holdings, by venue and API key, as they were at one moment."""
+"""The holdings of every account at one moment, by venue and API key."""
 
 
-class Book:
-    """All accounts, executions and arrivals. `clock` gives UNIX milliseconds."""
+class Accounts:
+    """All accounts, executions and arrivals. `clock` returns UNIX milliseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._watchers: list[Callable[[Arrival | Execution], None]] = []
-        self._rehearsing = False
-        self._as_of: Snapshot | None = None
-        self.forget()
+        self._dry_run = False
+        self._snapshot_in_use: Snapshot | None = None
+        self.clear()
 
-    def forget(self) -> None:
-        """Start anew, empty; numbers start at 1 again."""
+    def clear(self) -> None:
+        """Forget everything; sequence numbers start at 1 again."""
         self._accounts: dict[tuple[VenueName, str], Account] = {}
         self._delays: dict[str, int] = {}
         self._seq = count(1)
-        self.arrivals: deque[Arrival] = deque(maxlen=KEPT_RECORDS)
-        self.executions: deque[Execution] = deque(maxlen=KEPT_RECORDS)
+        self.arrivals: deque[Arrival] = deque(maxlen=MAX_RECORDS)
+        self.executions: deque[Execution] = deque(maxlen=MAX_RECORDS)
 
     def add_account(self, venue: VenueName, api_key: str, secret: str) -> Account:
-        """Make a key known; a known key keeps its holdings and gets the new secret."""
+        """Add an account; an existing one keeps its holdings and gets the new secret."""
         account = self._accounts.setdefault((venue, api_key), Account(venue, api_key, secret))
         account.secret = secret
         return account
 
     def account(self, venue: VenueName, api_key: str) -> Account | None:
-        """The account of a key, or None."""
+        """The account of an API key, or None."""
         return self._accounts.get((venue, api_key))
 
-    def changing(self, account: Account) -> Holdings:
-        """The holdings, to be changed now; with a visibility delay set, their present state is remembered first."""
-        if self._rehearsing:
+    def holdings_to_change(self, account: Account) -> Holdings:
+        """The holdings for the caller to change. If a visibility delay is set, their present state is kept for delayed
+        reads.
+
+        In a dry run this is a copy.
+        """
+        if self._dry_run:
             return account.holdings.copy()
         if self._delays:
             account.past.append((self._clock(), account.holdings.copy()))
         return account.holdings
 
     @contextmanager
-    def rehearsal(self) -> Iterator[None]:
-        """In the block a request is answered as ever and changes nothing."""
-        self._rehearsing = True
+    def dry_run(self) -> Iterator[None]:
+        """Inside the block a request is answered as usual and changes nothing."""
+        self._dry_run = True
         try:
             yield
         finally:
-            self._rehearsing = False
+            self._dry_run = False
 
     def snapshot(self) -> Snapshot:
-        """What every account has now."""
+        """The present holdings of every account."""
         return {key: account.holdings.copy() for key, account in self._accounts.items()}
 
     @contextmanager
-    def as_of(self, snapshot: Snapshot) -> Iterator[None]:
-        """In the block reads see what there was then; an account that was not known then has nothing."""
-        self._as_of = snapshot
+    def reading_snapshot_in_use(self, snapshot: Snapshot) -> Iterator[None]:
+        """Inside the block reads see a snapshot; an account that is not in it has nothing."""
+        self._snapshot_in_use = snapshot
         try:
             yield
         finally:
-            self._as_of = None
+            self._snapshot_in_use = None
 
     def set_delay(self, path: str, delay_ms: int) -> None:
-        """Let reads at `path` (or `ANY_PATH`) see only effects at least this old; 0 ends it."""
+        """Let reads of `path` (or `ANY_PATH`) see only effects that are at least this old; 0 ends the delay."""
         if delay_ms:
             self._delays[path] = delay_ms
         else:
@@ -195,10 +200,10 @@ class Book:
             for account in self._accounts.values():
                 account.past.clear()
 
-    def seen(self, account: Account, path: str) -> Holdings:
-        """The holdings as a read at `path` sees them: the state before the first effect that is still too young."""
-        if self._as_of is not None:
-            return self._as_of.get((account.venue, account.api_key)) or Holdings()
+    def visible(self, account: Account, path: str) -> Holdings:
+        """The holdings as a read of `path` sees them: the state before the first effect that is too recent."""
+        if self._snapshot_in_use is not None:
+            return self._snapshot_in_use.get((account.venue, account.api_key)) or Holdings()
         delay = self._delays.get(path, self._delays.get(ANY_PATH, 0))
         if delay:
             horizon = self._clock() - delay
@@ -207,32 +212,32 @@ class Book:
                     return before
         return account.holdings
 
-    def record(self, account: Account, path: str, fields: dict[str, str]) -> None:
-        """Note that a mutating request took effect."""
-        if self._rehearsing:
+    def add_execution(self, account: Account, path: str, fields: dict[str, str]) -> None:
+        """Record that a mutating request took effect."""
+        if self._dry_run:
             return
         execution = Execution(next(self._seq), self._clock(), path, account.api_key, fields)
         self.executions.append(execution)
-        self._tell(execution)
+        self._notify(execution)
 
-    def arrive(self, arrival: Arrival) -> None:
-        """Note a request; its number is given here."""
+    def add_arrival(self, arrival: Arrival) -> None:
+        """Record a request and give it its sequence number."""
         arrival.seq = next(self._seq)
         self.arrivals.append(arrival)
-        self._tell(arrival)
+        self._notify(arrival)
 
     def watch(self, watcher: Callable[[Arrival | Execution], None]) -> Callable[[], None]:
-        """Call `watcher` with each new record; returns what ends that."""
+        """Call `watcher` with each new record; calling the result ends that."""
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
-    def _tell(self, record: Arrival | Execution) -> None:
+    def _notify(self, record: Arrival | Execution) -> None:
         for watcher in self._watchers:
             watcher(record)
 
 
 def ages_of(arrivals: Iterable[Arrival]) -> dict[str, int | None]:
-    """Count, median, 99th percentile (nearest rank) and maximum of the ages, in ms."""
+    """The count, median, 99th percentile (nearest rank) and maximum of the ages, in ms."""
     ages = sorted(arrival.age_ms for arrival in arrivals if arrival.age_ms is not None)
     if not ages:
         return {"count": 0, "p50": None, "p99": None, "max": None}

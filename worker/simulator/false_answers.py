@@ -1,8 +1,8 @@
-"""Lies by name: how a venue, or what stands in front of it, has been seen to answer a request that it executed.
+"""False answers ("lies") by name: what a venue, or a proxy in front of it, may respond to a request that it executed.
 
-Each is the JSON of a fault (`faults.Fault`), to be ordered as `{"lie": "doubtful_refusal", "path": "close"}`. A lie
-executes unless the order says `"execute": false`: the same answer comes from a venue that did nothing, and a client
-that takes the opposite for granted is as wrong.
+Each is the JSON of a fault (`faults.Fault`) and is armed as `{"lie": "doubtful_refusal", "path": "close"}`. A lie
+executes the request unless the fault says `"execute": false`. The same response also comes from a venue that did
+nothing, so a client must conclude neither.
 """
 
 from collections.abc import Mapping
@@ -36,11 +36,11 @@ def _lie(kind: str, **fields: Any) -> dict[str, Any]:
 
 
 LIES: Mapping[str, Mapping[str, Any]] = {
-    # A refusal in the venue's own envelope that proves nothing.
+    # Refusals in the venue's own envelope that prove nothing.
     "doubtful_refusal": _lie("envelope", message=DOUBT),
     "service_unavailable": _lie("envelope", message="Service unavailable"),
     "unlisted_refusal": _lie("envelope", message="Something nobody listed"),
-    # A page of something in front of the venue.
+    # Pages of a proxy in front of the venue.
     "page_400": _page(400, "400 Bad Request"),
     "page_401": _page(401, "401 Authorization Required"),
     "page_403": _page(403, "Just a moment...", server="cloudflare"),
@@ -48,7 +48,7 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "page_422": _lie("status", status=422, body='{"detail":"Unprocessable"}', headers=_JSON_TYPE),
     "page_502": _page(502, "502 Bad Gateway"),
     "page_504": _page(504, "504 Gateway Time-out"),
-    # A yes that is about something else.
+    # Success responses about something else.
     "another_answer": _lie(
         "altered", changes={"id": "another-order", "pair": "ANOTHER_PAIR", "asset": "OTHER", "address": "0xother"}
     ),
@@ -56,7 +56,7 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "another_pair": _lie("altered", path="close", changes={"pair": "ANOTHER_PAIR"}),
     "another_asset": _lie("altered", path="withdraw", changes={"asset": "OTHER"}),
     "another_address": _lie("altered", path="withdraw", changes={"address": "0xother"}),
-    # A yes whose record says no, or that has no record.
+    # Success responses whose record shows a failure, or that have no record.
     "record_rejected": _lie("altered", changes={"status": "REJECTED"}),
     "record_failed": _lie("altered", path="withdraw", changes={"status": "FAILED"}),
     "record_expired": _lie("altered", path="close", changes={"status": "EXPIRED"}),
@@ -64,16 +64,16 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "result_null": _yes(None),
     "result_list": _yes([]),
     "result_string": _yes("ok"),
-    # An answer to an earlier question.
+    # A response to an earlier request.
     "stale_read": {"kind": "stale"},
-    # What ends up in logs and reports.
+    # Responses that would put secrets into logs and reports.
     "key_echoed": _lie("respond", data={"code": "Invalid API-key: $API_KEY", "msg": "x", "result": {}}),
     "blank_in_a_name": _lie("raw", body=_BLANK_IN_A_NAME),
-    # What HTTP does not allow.
+    # Responses that violate HTTP.
     "surplus_byte": _lie("surplus", body="X"),
     "surplus_answer": _lie("surplus", body=_WHOLE_ANSWER),
     "head_cut": _lie("raw", body="HTTP/1.1 200 OK\r\nContent-Le"),
-    # No lie, and so it executes nothing.
+    # An honest response, which executes nothing.
     "limited_for_a_fraction": {"kind": "status", "status": 429, "retry_after": "1.5"},
 }
-"""By name; the groups are those of the comments."""
+"""The fields of each false answer, by name."""

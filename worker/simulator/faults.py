@@ -1,7 +1,7 @@
-"""Faults: what to do wrong, to which request, how often. How it is done is in `misbehave`.
+"""Faults: what goes wrong, for which requests and how often. `http/fault_effects.py` carries them out.
 
-A fault is armed with criteria; the first armed fault that matches a request, is past its `skip` and not yet used up
-decides what happens to it.
+A fault has criteria. The first armed fault that matches a request, has skipped enough matches and is not used up is
+applied to it.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ COMMAND_PATHS = {
     "/position": "positions",
     "/active_positions": "positions",
 }
-"""The command that a venue path serves; a fault's `path` may be either."""
+"""The command that each path of a venue serves; the `path` of a fault may be either."""
 
 
 class Kind(StrEnum):
-    """The ways to misbehave; `Fault` says what each reads."""
+    """The kinds of fault, see `Fault`."""
 
     ENVELOPE = "envelope"
     STATUS = "status"
@@ -49,7 +49,7 @@ class Kind(StrEnum):
     SURPLUS = "surplus"
 
 
-SPOILS_THE_ANSWER = frozenset(
+EXECUTES_BY_DEFAULT = frozenset(
     {
         Kind.CUT_AFTER,
         Kind.HALF,
@@ -61,45 +61,46 @@ SPOILS_THE_ANSWER = frozenset(
         Kind.SURPLUS,
     }
 )
-"""Kinds that execute unless told otherwise: the request itself was fine. The others stand in front of the venue."""
+"""Kinds that execute the request by default, because they spoil only the response. The others act in front of the
+venue."""
 
 MAX_DELAY_MS = 60_000
 
 
 class Fault(Record):
-    """One armed fault; also the JSON of the control API.
+    """A fault to arm; also the JSON of the control API.
 
-    Criteria, all of which must match: `path` (a path, or a command: close, cancel, withdraw, positions), `api_key`,
-    `where` (form or query fields as received, e.g. `{"id": "order-1"}`). The first `skip` matches go unharmed, the
-    next `times` are hit (null: for ever).
+    The criteria, all of which must match: `path` (a path, or a command: close, cancel, withdraw, positions), `api_key`,
+    `where` (form or query fields as received, e.g. `{"id": "order-1"}`). The fault is not applied to the
+    first `skip` matches, and is applied to the next `times` (null: to all).
 
-    `execute`: whether a valid request takes effect all the same. Default: see `SPOILS_THE_ANSWER`; never with
+    `execute`: whether a valid request takes effect nevertheless. Default: see `EXECUTES_BY_DEFAULT`; never with
     `cut_before` and `stale`, always with `cut_after`; with `hold` true means before the wait, false after it.
 
-    `lie` names one of `worker.simulator.false_answers.LIES`: its fields count where the fault does not say otherwise. A
-    lie executes unless told not to.
+    `lie` names one of `worker.simulator.false_answers.LIES`: its fields apply unless the fault sets them itself.
+    A lie executes by default.
 
     - envelope: `status` (503) and `{"code": status, "msg": message, "result": {}}`, with `retry_after` if given
     - status: `status`, `headers`, `body` as they are
     - respond: 200 with `data` as JSON
     - garbage: 200 with `body`, else with bytes that are neither UTF-8 nor JSON
-    - cut_before, cut_after: the connection ends without an answer; `reset` true (default) RST, false FIN
-    - half: status line, headers, half of the ordinary body, then FIN (`reset` true: RST, which may overtake the bytes)
-    - silent: no answer; the connection ends when the client gives up or after `delay_ms` (default and most: 60 s)
-    - drip: the ordinary answer, its body a byte at a time with `delay_ms` (default 20) before each
+    - cut_before, cut_after: the connection ends without a response; `reset` true (default) RST, false FIN
+    - half: status line, headers, half of the ordinary body, then FIN (`reset` true: RST, which may discard the bytes)
+    - silent: no response; the connection ends when the client gives up, or after `delay_ms` (default and maximum: 60 s)
+    - drip: the ordinary response, its body a byte at a time with `delay_ms` (default 20) before each
     - huge: 200 with an envelope padded to `size_mib` MiB
-    - slow: `delay_ms` (default 1000) later, the ordinary answer
+    - slow: the ordinary response, `delay_ms` (default 1000) later
     - hold: waits for `POST /_control/release`
-    - altered: the ordinary answer, each field of its record that `changes` names replaced, however deep it stands; not
-      executed it is what the answer would have been
-    - stale: reads alone; the ordinary answer of the time at which the fault was armed, with `Age` (600) and `changes`
-    - raw: `body` in latin-1 as the bytes that are sent, status line and all, then FIN (`reset` true: RST); `$BODY` and
-      `$LENGTH` in it stand for the ordinary body (a refusal when not executed) and its length
-    - surplus: the ordinary answer, and behind its end `body` in latin-1; the connection stays open
+    - altered: the ordinary response with each field that `changes` names replaced, at any depth of its record; if not
+      executed, the response that would have been sent
+    - stale: for reads; the ordinary response as of the time when the fault was armed, with `Age` (600) and `changes`
+    - raw: sends exactly `body`, in latin-1, including the status line, then FIN (`reset` true: RST); `$BODY` and
+      `$LENGTH` in it are replaced by the ordinary body (a refusal if not executed) and its length
+    - surplus: the ordinary response, followed by `body` in latin-1; the connection stays open
 
-    `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any answer
-    but a raw one. `$API_KEY` and `$SIGNATURE` in what envelope, status, respond and raw send stand for the request's
-    own: an echo.
+    `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any
+    response except a raw one. `$API_KEY` and `$SIGNATURE` in envelope, status, respond and raw are replaced by those of
+    the request, so that the response echoes them.
     """
 
     lie: str | None = None
@@ -124,26 +125,26 @@ class Fault(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, told: Any) -> Any:
-        if not isinstance(told, Mapping) or told.get("lie") is None:
-            return told
-        lie = LIES.get(str(told["lie"]))
+    def _fill_in_lie(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping) or fields.get("lie") is None:
+            return fields
+        lie = LIES.get(str(fields["lie"]))
         if lie is None:
-            raise ValueError(f"there is no lie {told['lie']!r}; there are {', '.join(sorted(LIES))}")
-        if told.get("kind", lie["kind"]) != lie["kind"]:
-            raise ValueError(f"the lie {told['lie']} is of the kind {lie['kind']}: leave kind out")
-        return {**lie, **told}
+            raise ValueError(f"there is no lie {fields['lie']!r}; there are {', '.join(sorted(LIES))}")
+        if fields.get("kind", lie["kind"]) != lie["kind"]:
+            raise ValueError(f"the lie {fields['lie']} is of the kind {lie['kind']}: leave kind out")
+        return {**lie, **fields}
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.kind is Kind.CUT_BEFORE and self.execute:
             raise ValueError("cut_before never executes: use cut_after")
         if self.kind is Kind.CUT_AFTER and self.execute is False:
             raise ValueError("cut_after always executes: use cut_before")
         if any(name.lower() in {"content-length", "transfer-encoding"} for name in self.headers):
-            raise ValueError("the length of an answer is true: use half or chunked")
+            raise ValueError("the length of a response can't be set: use half or chunked")
         if self.kind is Kind.STALE and self.execute:
-            raise ValueError("stale answers reads, which execute nothing")
+            raise ValueError("stale applies to reads, which execute nothing")
         if self.kind is Kind.ALTERED and not self.changes:
             raise ValueError("altered needs changes: the fields of the record and their new values")
         if self.changes and self.kind not in (Kind.ALTERED, Kind.STALE):
@@ -158,7 +159,7 @@ class Fault(Record):
     @property
     def executes(self) -> bool:
         """Whether a valid request takes effect under this fault (for `hold`: before the wait)."""
-        return self.kind in SPOILS_THE_ANSWER if self.execute is None else self.execute
+        return self.kind in EXECUTES_BY_DEFAULT if self.execute is None else self.execute
 
     @property
     def resets(self) -> bool:
@@ -166,7 +167,7 @@ class Fault(Record):
         return self.kind not in (Kind.HALF, Kind.RAW) if self.reset is None else self.reset
 
     def matches(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> bool:
-        """Whether all criteria hold; counting is the board's."""
+        """Whether a request meets all criteria."""
         if self.path is not None and self.path not in (path, COMMAND_PATHS.get(path)):
             return False
         if self.kind is Kind.STALE and path.startswith("/auth/"):
@@ -178,38 +179,38 @@ class Fault(Record):
 
 @dataclass(slots=True)
 class ArmedFault:
-    """A fault with its counts: requests that `matched` its criteria, and those it was `applied` to."""
+    """A fault and its counts: how many requests `matched` its criteria, and to how many it was `applied`."""
 
     id: int
     fault: Fault
-    then: Snapshot = dataclass_field(default_factory=dict)
-    """What the venue had when it was armed; with `stale` alone."""
+    snapshot: Snapshot = dataclass_field(default_factory=dict)
+    """The holdings when the fault was armed; only for `stale`."""
     matched: int = 0
     applied: int = 0
 
     @property
     def used_up(self) -> bool:
-        """Whether it has hit as often as it should."""
+        """Whether it has been applied as often as it should."""
         return self.fault.times is not None and self.applied >= self.fault.times
 
 
 class FaultBoard:
-    """The armed faults, in the order they were armed. Used-up ones stay listed with their counts, and harm no one."""
+    """The armed faults in the order of arming. Those that are used up stay listed with their counts."""
 
     def __init__(self) -> None:
         self._armed: dict[int, ArmedFault] = {}
         self._live: list[ArmedFault] = []
         self._ids = count(1)
 
-    def arm(self, fault: Fault, then: Snapshot) -> ArmedFault:
-        """Add a fault behind those already armed; `then` is what a stale one shows."""
-        armed = ArmedFault(next(self._ids), fault, then)
+    def arm(self, fault: Fault, snapshot: Snapshot) -> ArmedFault:
+        """Add a fault after those already armed; a stale one shows `snapshot`."""
+        armed = ArmedFault(next(self._ids), fault, snapshot)
         self._armed[armed.id] = armed
         self._live.append(armed)
         return armed
 
     def take(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> ArmedFault | None:
-        """The fault that hits this request, counted as applied; None when the request goes unharmed."""
+        """The fault to apply to this request, counted as applied; None if there is none."""
         for armed in self._live:
             if not armed.fault.matches(path, api_key, fields):
                 continue
@@ -223,12 +224,12 @@ class FaultBoard:
         return None
 
     def list(self) -> list[ArmedFault]:
-        """Every fault since the last clearing, with its counts."""
+        """Every fault since the last `clear`, with its counts."""
         return [*self._armed.values()]
 
     def clear(self, fault_id: int | None = None) -> int:
-        """Disarm one fault, or all of them; returns how many were known."""
+        """Disarm one fault, or all; returns how many there were."""
         ids = [*self._armed] if fault_id is None else [fault_id]
-        gone = [self._armed.pop(number) for number in ids if number in self._armed]
-        self._live = [armed for armed in self._live if armed not in gone]
-        return len(gone)
+        removed = [self._armed.pop(number) for number in ids if number in self._armed]
+        self._live = [armed for armed in self._live if armed not in removed]
+        return len(removed)

@@ -1,8 +1,8 @@
-"""What the simulator keeps: the venues' own objects, and its account of who asked for what.
+"""The records that the simulator keeps: the venues' own objects, and the requests that arrived and were executed.
 
 Quantities and prices are `Decimal`; times are UNIX milliseconds of the simulator's clock. The Everstrike field names
 are those of the venue's reply examples and of its own client (`everstrikeio/market_maker`, `js/Everstrike.js`).
-Models are frozen: a change is a new value, so a snapshot of the book is a shallow copy.
+Models are frozen, so that a shallow copy of the holdings is a snapshot.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Number = Annotated[Decimal, Field(allow_inf_nan=False)]
 
 
 class Record(BaseModel):
-    """A frozen value that refuses unknown fields."""
+    """An immutable value that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -136,9 +136,9 @@ class Change(Record):
 
 
 class Settings(Record):
-    """How the whole server behaves.
+    """Settings of the whole simulator.
 
-    `latency_ms` delays every venue answer, after execution. `clock_offset_ms` is added to the real time.
+    `latency_ms` delays every response of a venue, after execution. `clock_offset_ms` is added to the real time.
     `keep_alive_seconds` is how long an idle connection is kept. `nested_orders` answers a close with
     `result.order`, which the venue's own client expects of an order reply, instead of a flat `result`.
     """
@@ -162,12 +162,12 @@ class Execution:
 
 @dataclass(slots=True)
 class Arrival:
-    """A request that was received in full. Not frozen: `status` and `executed` are filled in as it is answered.
+    """A completely received request. Not frozen, because `status` and `executed` are set when it is answered.
 
     `timestamp_ms` and `age_ms` (arrival minus timestamp) are null where the request carries no usable timestamp;
     `signature_ok` is null where the venue asks for none; `fault` is the kind of the fault applied; `status` stays
     null when no status line was sent, or the bytes of a `raw` fault; `executed` is true once a mutating request changed
-    the book.
+    the accounts.
     """
 
     seq: int

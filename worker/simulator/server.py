@@ -26,9 +26,9 @@ class SimulatorError(Exception):
 
 
 def check_host(host: str, *, allow_remote: bool) -> None:
-    """Refuse an address that other machines can reach: whoever reaches the control API owns the book.
+    """Refuse an address that other machines can reach, because the control API has no password.
 
-    Raises ValueError; a name other than localhost counts as remote, for nobody knows what it resolves to.
+    Raises ValueError. A host name other than localhost counts as remote, because it may resolve to any address.
     """
     try:
         local = ipaddress.ip_address(host).is_loopback
@@ -50,20 +50,21 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     stop_with_stdin: bool = False,
 ) -> None:
-    """Serve both venues until Ctrl-C or SIGTERM; one log line a request at INFO on logger `worker.simulator`.
+    """Serve both venues until Ctrl-C or SIGTERM. Logs a line for each request, at INFO of the logger
+    `worker.simulator`.
 
-    `port` 0 takes a free one; `on_ready` gets the URL once it listens. `stop_with_stdin` ends the server when its
-    standard input ends, which is how it dies with a parent that was killed. Raises ValueError as `check_host` does
-    and SystemExit when the port is taken.
+    `port` 0 takes a free port. `on_ready` is called with the URL once the server listens. `stop_with_stdin` ends it
+    when its standard input ends, and so also when its parent process is killed. Raises ValueError as `check_host` does,
+    and SystemExit if the port is taken.
     """
     check_host(host, allow_remote=allow_remote)
-    from worker.simulator.http.app import run  # here: the parent of a simulator process needs no web server
+    from worker.simulator.http.app import run  # not at the top: the parent of a simulator process needs no web server
 
     run(host, port, demo=demo, on_ready=on_ready, stop_with_stdin=stop_with_stdin)
 
 
 def _environment() -> dict[str, str]:
-    """The environment with this package importable, from wherever the parent was started."""
+    """The environment, with this package importable from any working directory."""
     root = str(Path(__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
@@ -89,7 +90,7 @@ class SimulatorServer:
 
     @property
     def url(self) -> str:
-        """Where it listens; both venues share it."""
+        """The address of both venues."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
@@ -100,19 +101,19 @@ class SimulatorServer:
 
     @property
     def pid(self) -> int | None:
-        """Its process, while there is one."""
+        """The id of the process, or None if there is none."""
         return self._process.pid if self._process else None
 
     def start(self) -> Self:
-        """Start the process and return once it listens; SimulatorError when it does not within `start_seconds`.
+        """Start the process and return once it listens; raises SimulatorError after `start_seconds`.
 
-        A port of 0 becomes the port that it got, so that a server started again is found where it was.
+        Port 0 is replaced by the port that the process got, so that it listens on the same one when started again.
         """
         if self._process is not None:
             raise SimulatorError("the simulator is running already")
         read_end, write_end = os.pipe()
         try:
-            # Its standard input is a pipe that ends with this process, however it ends.
+            # Its standard input is a pipe that ends with this process, even if that is killed.
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 self._command(write_end), stdin=subprocess.PIPE, pass_fds=(write_end,), env=_environment()
             )
@@ -128,7 +129,7 @@ class SimulatorServer:
         return self
 
     def stop(self, grace_seconds: float = 5.0) -> None:
-        """End the process and wait for its end: SIGTERM, then SIGKILL. Does nothing when there is none."""
+        """End the process with SIGTERM, after a grace period with SIGKILL. Does nothing if there is none."""
         process, self._process = self._process, None
         if process is None:
             return

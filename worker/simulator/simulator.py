@@ -1,20 +1,20 @@
-"""The whole simulator without its HTTP: clock, book, faults, settings and the two venues."""
+"""The state of the simulator, without its HTTP server: clock, accounts, faults, settings and the two venues."""
 
 import time
 from collections.abc import Callable
 from decimal import Decimal
 
-from worker.simulator.accounts import Book
+from worker.simulator.accounts import Accounts
 from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
-from worker.simulator.http.fault_effects import Holds
-from worker.simulator.http.messages import Examined, Request
+from worker.simulator.held_requests import HeldRequests
+from worker.simulator.messages import Examined, Request
 from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
 from worker.simulator.venues.bitz import BitZ
 from worker.simulator.venues.everstrike import Everstrike
 from worker.simulator.venues.everstrike_trading import Trading
 
 DEMO_EVERSTRIKE_KEY = "demo-everstrike-key"
-DEMO_EVERSTRIKE_SECRET = "demo-everstrike-secret"  # noqa: S105 - documented, opens nothing but the simulator
+DEMO_EVERSTRIKE_SECRET = "demo-everstrike-secret"  # noqa: S105 - documented, and valid for the simulator only
 DEMO_BITZ_KEY = "demo-bitz-key"
 DEMO_BITZ_SECRET = "demo-bitz-secret"  # noqa: S105
 
@@ -30,49 +30,50 @@ class Simulator:
     def __init__(self, *, demo: bool = True, clock: Callable[[], int] = real_clock) -> None:
         self._clock = clock
         self._demo = demo
-        self.book = Book(self.now_ms)
+        self.accounts = Accounts(self.now_ms)
         self.board = FaultBoard()
-        self.holds = Holds()
+        self.held_requests = HeldRequests()
         self.reset()
 
     def reset(self, demo: bool | None = None) -> None:
-        """Forget everything, drop what is held, and begin as at the start; `demo` as then unless said."""
+        """Drop held requests, forget everything, and begin as at the start; `demo` overrides whether demo accounts
+        exist."""
         self.settings = Settings()
-        self.holds.release(proceed=False)
+        self.held_requests.release(proceed=False)
         self.board.clear()
-        self.book.forget()
-        trading = Trading(self.book, self.now_ms, lambda: self.settings)
-        self._everstrike = Everstrike(self.book, trading.command, trading.read)
-        self._bitz = BitZ(self.book)
+        self.accounts.clear()
+        trading = Trading(self.accounts, self.now_ms, lambda: self.settings)
+        self._everstrike = Everstrike(self.accounts, trading.command, trading.read)
+        self._bitz = BitZ(self.accounts)
         if self._demo if demo is None else demo:
             self._add_demo()
 
     def now_ms(self) -> int:
-        """The venues' clock: the real one plus the set offset."""
+        """The venues' clock: the real time plus the configured offset."""
         return self._clock() + self.settings.clock_offset_ms
 
     def latency(self) -> float:
-        """Seconds before an answer."""
+        """The delay before each response, in seconds."""
         return self.settings.latency_ms / 1000
 
     def arm(self, fault: Fault) -> ArmedFault:
-        """Arm a fault behind those already armed; a stale one remembers what there is now."""
-        return self.board.arm(fault, self.book.snapshot() if fault.kind is Kind.STALE else {})
+        """Arm a fault after those already armed; a stale one keeps a snapshot of the present holdings."""
+        return self.board.arm(fault, self.accounts.snapshot() if fault.kind is Kind.STALE else {})
 
     def examine(self, request: Request) -> Examined | None:
-        """Let the venue that serves the path check a request; None when neither does."""
+        """Let the venue that serves the path check a request; None if neither venue does."""
         return self._everstrike.examine(request) or self._bitz.examine(request)
 
     def put(self, change: Change) -> None:
-        """Put records into an account; LookupError when the account is not known."""
-        account = self.book.account(change.venue, change.api_key)
+        """Put records into an account; raises LookupError if there is no such account."""
+        account = self.accounts.account(change.venue, change.api_key)
         if account is None:
             raise LookupError(f"no {change.venue} account has this key")
-        self.book.changing(account).apply(change)
+        self.accounts.holdings_to_change(account).apply(change)
 
     def _add_demo(self) -> None:
-        self.book.add_account("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET)
-        self.book.add_account("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET)
+        self.accounts.add_account("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET)
+        self.accounts.add_account("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET)
         self.put(
             Change(
                 api_key=DEMO_EVERSTRIKE_KEY,

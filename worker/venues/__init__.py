@@ -1,1 +1,1 @@
-"""The venues: how a request is built and signed, and what an answer proves."""
+"""The venues: how a request is built and signed, and what a response proves."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An account's keys. Kept out of every representation, so that no log line or traceback can show them."""
+    """The keys of an account. They are in no representation, so that no log line or traceback shows them."""
 
     api_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -14,7 +14,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An alias, the venue it stands for, and where and with what to reach it."""
+    """An alias, with the venue, the address and the credentials that it stands for."""
 
     alias: str
     venue: str
@@ -24,5 +24,5 @@ class Account:
     @property
     def digest(self) -> str:
         """Which account of which venue this is, as a digest: by it the ledger knows where a command was sent."""
-        told = "\n".join((self.venue, self.base_url, self.credentials.api_key))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        identity = "\n".join((self.venue, self.base_url, self.credentials.api_key))
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]

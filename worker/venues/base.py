@@ -1,6 +1,6 @@
-"""What the executor knows of a venue: how a request is built, and what an answer proves.
+"""What the executor knows of a venue: how a request is built, and what a response proves.
 
-A venue knows no Celery and no Redis, keeps no state and reads no clock: the time of each attempt is passed in.
+A venue uses neither Celery nor Redis, keeps no state and reads no clock; the time of each attempt is passed in.
 """
 
 from collections.abc import Sequence
@@ -15,77 +15,78 @@ from worker.venues.http.base import Response, SignedRequest
 from worker.venues.records import VenueSnapshot, Window
 
 FRONT_STATUSES = frozenset({400, 401, 403, 404, 422, 500, 502, 503, 504})
-"""HTTP statuses that a proxy, a challenge page or a server's breakdown answers with: without the application's envelope
-the venue's own reply is lost."""
+"""HTTP statuses that a proxy, a challenge page or a failing server responds with. Without the envelope of the venue's
+application, the venue's own reply is lost."""
 
 
 class Proof(StrEnum):
     """What an attempt proves. Only ``NOT_EXECUTED`` and ``REFUSED`` are proofs that nothing was executed."""
 
     EXECUTED = "executed"
-    """The venue said yes."""
+    """The venue accepted the command."""
     REFUSED = "refused"
-    """Not executed, finally: the same request would be refused again."""
+    """Refused for good: the venue would refuse the same request again."""
     NOT_EXECUTED = "not_executed"
-    """Not executed, for the moment: the same command may be sent again."""
+    """Not executed this time: the command may be sent again."""
     UNKNOWN = "unknown"
-    """It may or may not have been executed: nothing listed (``worker/venues/listed_answers.py``) proves either."""
+    """It may or may not have been executed: no listed answer (:mod:`worker.venues.listed_answers`) proves either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one attempt proves, and what the venue said."""
+    """What one attempt proves, and the venue's own words."""
 
     proof: Proof
     message: str
-    """One line for a person; no secret in it."""
+    """One line for a person, without secrets."""
     unknown_reason: Reason = Reason.LOST_REPLY
-    """Why it is not known, should it come to that."""
+    """The reason in the report if the command ends as unknown."""
     http_status: int | None = None
     venue_code: int | str | None = None
     venue_message: str | None = None
     result: Any = None
     positions: tuple[Position, ...] | None = None
     retry_after: float | None = None
-    """Seconds the venue asks to wait (RFC 9110, 10.2.3), or None."""
+    """The seconds that the venue asks to wait (RFC 9110, 10.2.3), or None."""
     own_refusal: bool = False
-    """The venue's application answered with its whole error envelope, listed or not."""
+    """Whether the venue's application responded with its complete error envelope, listed or not."""
 
 
 class Venue(Protocol):
-    """One exchange."""
+    """A venue: how commands are sent to it, and what its responses prove."""
 
     name: str
     base_url: str
-    """Where its API is reached when an account names no other place."""
+    """The address of its API, unless an account names another one."""
     commands: tuple[str, ...]
-    """The kinds of command that it takes."""
+    """The names of the commands that it supports."""
 
     def unsupported(self, command: Command) -> str | None:
-        """Why this venue can't take this command, as a sentence; None when it can."""
+        """Why the venue does not support this command, as a sentence; None when it does."""
 
     def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
         """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms)."""
 
-    def judge(self, command: Command, answer: Response) -> Verdict:
-        """What this answer proves. Never raises: what can't be read is unknown."""
+    def judge(self, command: Command, response: Response) -> Verdict:
+        """What this response proves. Never raises an exception; an unreadable response proves nothing."""
 
 
 class Visit(Protocol):
-    """One run's look at one account, read once for all of its commands. No method raises for what the venue answers."""
+    """The records of one account, read once for all commands of a run. No method raises because of the venue's
+    responses."""
 
     def time(self) -> int | None:
-        """The venue's clock, UNIX ms; None when it can't be read."""
+        """The time on the venue's clock, UNIX ms; None when it can't be read."""
 
     def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
-        """Read everything that is there of these commands' kinds and times."""
+        """Read all records of the kinds and times of these commands."""
 
-    def look(self, command: Command, window: Window) -> VenueSnapshot:
-        """What was read that could be this command's, which is one of the wanted."""
+    def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
+        """The records that may be those of a command; it must be one of those that were given to :meth:`read`."""
 
 
 class Reads(Protocol):
-    """Looking at one venue."""
+    """Reads the records of accounts at one venue."""
 
     def visit(self, account: Account) -> Visit:
-        """A look that begins now."""
+        """Begin to read an account now."""

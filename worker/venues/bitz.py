@@ -1,6 +1,6 @@
-"""Bit-Z: open positions of a contract.
+"""Bit-Z: the open positions of one contract.
 
-The exchange closed in October 2021; this adapter matches its published clients byte for byte (``docs/venues.md``).
+The exchange closed in October 2021. Requests equal those of its published clients byte for byte (``docs/venues.md``).
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Verdict
-from worker.venues.contradictions import denies, names_another, says_no
-from worker.venues.freshness import NO_CACHE
+from worker.venues.contradictions import contains_other_value, failure_in_message, failure_in_record
+from worker.venues.freshness import NO_CACHE_HEADERS
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
-from worker.venues.listed_answers import find, from_settings
+from worker.venues.listed_answers import find_listed, refusals_from_settings
 from worker.venues.positions import read_position
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
 
-AGAIN_CODES = {
+TRANSIENT_CODES = {
     -104: "network error at the venue",
     -106: "network error at the venue",
     -301001: "network error at the venue",
@@ -33,11 +33,11 @@ AGAIN_CODES = {
     -100044: "failed to fetch",
     -200032: "system error",
 }
-"""Negative statuses after which a read may be tried again (``docs/venues.md``)."""
+"""Negative statuses after which a read may be repeated (``docs/venues.md``)."""
 
 LONG_WAIT_SECONDS = 5.0
 LONG_WAIT_CODES = frozenset({-112, -200025})
-"""Maintenance and halt: worth a longer wait than a passing error, inside the deadline."""
+"""Maintenance and a trading halt last longer than a passing error, so the next attempt waits longer."""
 
 FINAL_CODES = frozenset(
     {
@@ -46,20 +46,20 @@ FINAL_CODES = frozenset(
         *(-100015, -300103),
     }
 )
-"""Negative statuses that refuse for good."""
+"""Negative statuses that are final refusals."""
 
 DIRECTIONS = {"1": Direction.LONG, "-1": Direction.SHORT}
 
 
 def new_nonce() -> str:
-    """Exactly six letters and digits; a longer one is answered with 203."""
+    """Exactly six letters and digits; the venue refuses a longer nonce with 203."""
     return "".join(secrets.choice(NONCE_CHARACTERS) for _ in range(6))
 
 
 def sign(fields: Iterable[tuple[str, str]], secret_key: str) -> str:
-    """Lower-case hex MD5 of ``k1=v1&k2=v2…`` + secret, keys ascending, values not URL-encoded.
+    """The lower-case hex MD5 of ``k1=v1&k2=v2…`` and the secret key, with the fields sorted and not URL-encoded.
 
-    The page's text is right and its worked example is not (``docs/venues.md``).
+    The text of the API page is right, and its worked example is wrong (``docs/venues.md``).
     """
     text = "&".join(f"{key}={value}" for key, value in sorted(fields)) + secret_key
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
@@ -73,17 +73,16 @@ class Bitz:
     commands: tuple[str, ...] = (Positions.name,)
 
     def __init__(self, nonce: Callable[[], str] = new_nonce, refusals: Iterable[str] = ()) -> None:
-        """``refusals``: patterns of further codes that refuse for good, see :func:`listed.from_settings`. Of codes,
-        because a refusal's message is empty here.
+        """``refusals`` are patterns of further codes that are final refusals; Bit-Z's refusals have no message.
 
         Raises:
-            ValueError: when one of them can't be used.
+            ValueError: one of the patterns can't be used.
         """
         self._nonce = nonce
-        self._listed = from_settings(self.name, refusals)
+        self._listed = refusals_from_settings(self.name, refusals)
 
     def unsupported(self, command: Command) -> str | None:
-        """Bit-Z takes positions of one contract and nothing else."""
+        """Bit-Z supports positions of one contract, and nothing else."""
         if not isinstance(command, Positions):
             return f"Bit-Z takes no {command.name}, only positions"
         if command.pair is not None:
@@ -93,7 +92,7 @@ class Bitz:
         return None
 
     def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
-        """A form whose fields are signed together, the signature among them; ``timeStamp`` is in seconds."""
+        """A form that contains the signature of its other fields; ``timeStamp`` is in seconds."""
         if not isinstance(command, Positions):
             raise TypeError(f"Bit-Z has no request for {command.task}")
         fields = (
@@ -103,51 +102,54 @@ class Bitz:
             ("timeStamp", str(now_ms // 1000)),
         )
         url = account.base_url + "/Contract/getContractActivePositions"
-        headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE}
+        headers = {"content-type": "application/x-www-form-urlencoded", **NO_CACHE_HEADERS}
         signed = [*fields, ("sign", sign(fields, account.credentials.secret_key))]
         return SignedRequest("POST", url, headers, urlencode(signed).encode("ascii"))
 
-    def judge(self, command: Command, answer: Response) -> Verdict:
-        """Errors arrive on HTTP 200 with a negative status and an empty message: decide by number."""
-        payload = read_json(answer.body)
+    def judge(self, command: Command, response: Response) -> Verdict:
+        """Decide by number, because errors arrive with HTTP 200, a negative status and an empty message."""
+        payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         status, data, message = envelope.get("status"), envelope.get("data"), envelope.get("msg")
-        said: dict[str, Any] = {
-            "http_status": answer.status,
+        reply: dict[str, Any] = {
+            "http_status": response.status,
             "venue_code": int_or_none(status),
             "venue_message": one_line(message) if isinstance(message, str) else None,
             "result": to_report_json(data),
-            "retry_after": retry_after_seconds(answer.headers),
+            "retry_after": retry_after_seconds(response.headers),
         }
-        if answer.status == 429:
-            return Verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)", **said)
-        if said["venue_code"] is None or not isinstance(message, str | None) or not envelope.keys() >= {"msg", "data"}:
-            return Verdict(Proof.UNKNOWN, f"a reply with status {answer.status} that can't be read", **said)
-        # A refusal may also be carried in data: {"status":200,"msg":"","data":-200031}.
-        carried = int_or_none(data) if status == 200 else None
-        code: int = said["venue_code"] if carried is None else carried
-        if code == 200 and answer.status == 200:
-            wrong = says_no({**envelope, "data": None}) or denies(message)
+        if response.status == 429:
+            return Verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)", **reply)
+        if reply["venue_code"] is None or not isinstance(message, str | None) or not envelope.keys() >= {"msg", "data"}:
+            return Verdict(Proof.UNKNOWN, f"a reply with status {response.status} that can't be read", **reply)
+        # A refusal may also be in `data`: {"status":200,"msg":"","data":-200031}.
+        data_code = int_or_none(data) if status == 200 else None
+        code: int = reply["venue_code"] if data_code is None else data_code
+        if code == 200 and response.status == 200:
+            wrong = failure_in_record({**envelope, "data": None}) or failure_in_message(message)
             if wrong:
-                why = f"the venue said yes, but {wrong}"
-                return Verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, **said)
-            return _judge_data(command, data, said)
-        return self._judge_code(code, {**said, "venue_code": code})
+                why = f"the venue accepted it, but {wrong}"
+                return Verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, **reply)
+            return _judge_data(command, data, reply)
+        return self._judge_code(code, {**reply, "venue_code": code})
 
-    def _judge_code(self, code: int, said: dict[str, Any]) -> Verdict:
-        if code in AGAIN_CODES:
-            if said["retry_after"] is None and code in LONG_WAIT_CODES:
-                said = {**said, "retry_after": LONG_WAIT_SECONDS}
-            return Verdict(Proof.NOT_EXECUTED, f"{AGAIN_CODES[code]} ({code})", **said)
-        said, listed = {**said, "own_refusal": True}, find(self._listed, code, str(code))
+    def _judge_code(self, code: int, reply: dict[str, Any]) -> Verdict:
+        if code in TRANSIENT_CODES:
+            if reply["retry_after"] is None and code in LONG_WAIT_CODES:
+                reply = {**reply, "retry_after": LONG_WAIT_SECONDS}
+            return Verdict(Proof.NOT_EXECUTED, f"{TRANSIENT_CODES[code]} ({code})", **reply)
+        reply, listed = {**reply, "own_refusal": True}, find_listed(self._listed, code, str(code))
         if code in FINAL_CODES or listed:
             note = listed.note if listed else ""
-            return Verdict(Proof.REFUSED, f"the venue refused it ({code}){note}", **said)
-        return Verdict(Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **said)
+            return Verdict(Proof.REFUSED, f"the venue refused it ({code}){note}", **reply)
+        return Verdict(
+            Proof.UNKNOWN, f"the venue answered {code}, which is not listed", Reason.UNLISTED_ANSWER, **reply
+        )
 
 
-def _judge_data(command: Command, data: Any, said: dict[str, Any]) -> Verdict:
-    """Success is a list or an object in ``data``; anything else there is an error, never "flat"."""
+def _judge_data(command: Command, data: Any, reply: dict[str, Any]) -> Verdict:
+    """A list or an object in ``data`` is success. Anything else is an error, and never means that no position is
+    open."""
     contract = str(command.contract_id) if isinstance(command, Positions) else ""
     entries = list(data.values()) if isinstance(data, Mapping) and "positionId" not in data else data
     if isinstance(entries, Mapping):
@@ -157,13 +159,13 @@ def _judge_data(command: Command, data: Any, said: dict[str, Any]) -> Verdict:
             raise TypeError("neither a list nor an object")
         read = [_position(contract, entry) for entry in entries]
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        return Verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER, **said)
+        return Verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER, **reply)
     positions = tuple(position for position in read if position is not None)
-    return Verdict(Proof.EXECUTED, f"{len(positions)} open", **said, positions=positions)
+    return Verdict(Proof.EXECUTED, f"{len(positions)} open", **reply, positions=positions)
 
 
 def _position(contract: str, entry: Mapping[str, Any]) -> Position | None:
-    if names_another(entry, "contractId", contract):
+    if contains_other_value(entry, "contractId", contract):
         raise ValueError("it is about another contract")
     pair = entry.get("pair")
     return read_position(

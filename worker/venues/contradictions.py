@@ -1,4 +1,8 @@
-"""Whether a venue's answer contradicts the command, or itself: it is about something else, or its record says no."""
+"""Whether a venue's response contradicts the command or itself: it is about something else, or its record shows a
+failure.
+
+The functions that return text return half a sentence that says what is wrong, or None when nothing is.
+"""
 
 import re
 import unicodedata
@@ -7,152 +11,159 @@ from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
 
-NESTED = frozenset({"order", "trigger", "position", "withdrawal", "transaction", "data", "result", "record", "item"})
-"""Where a result may hold the record itself (``result.order``: docs/venues.md), one or several. Names are compared
-without regard to case, and to what divides their words."""
+CONTAINERS = frozenset(
+    {"order", "trigger", "position", "withdrawal", "transaction", "data", "result", "record", "item"}
+)
+"""Fields in which a result may contain the record, or several (``result.order``: docs/venues.md). Field names
+are compared without regard to letter case, separators and plural."""
 
 IDS = ("id", "orderid", "triggerid", "withdrawalid", "transactionid", "txid")
-RECORD = frozenset({*IDS, "status", "state", "pair", "address", "side", "qty", "fill"}) | NESTED
-"""Fields by which a record is known."""
+RECORD_FIELDS = frozenset({*IDS, "status", "state", "pair", "address", "side", "qty", "fill"}) | CONTAINERS
+"""Fields that show that an object is a record of an order or a withdrawal."""
 
-NO = ("REJECT", "FAIL", "EXPIRE", "ERROR", "INVALID", "DENIED", "DECLINE", "REFUSE", "ABORT", "UNSUCCESS")
-"""What a status says no with to every command, in whatever compound."""
-NO_IN_WORDS = (*NO, "UNAVAILABLE", "UNKNOWN", "TIMEOUT", "TIMEDOUT", "NOTFOUND")
-"""The same of a yes's message."""
-GONE = ("CANCELLED", "CANCELED")
-"""No to a close and a withdrawal."""
-DONE = ("COMPLETED", "FILLED")
-"""No to a cancel: there was nothing left to cancel."""
-UNDONE = ("EXECUTED", "ACCEPTED", "PLACED", "SENT", "FOUND", *GONE)
-"""What a status says no with after NOT; an accepted withdrawal may well be "not confirmed" yet."""
+FAILURE_WORDS = ("REJECT", "FAIL", "EXPIRE", "ERROR", "INVALID", "DENIED", "DECLINE", "REFUSE", "ABORT", "UNSUCCESS")
+"""Parts of a status that mean failure for every command."""
+FAILURE_WORDS_OF_MESSAGES = (*FAILURE_WORDS, "UNAVAILABLE", "UNKNOWN", "TIMEOUT", "TIMEDOUT", "NOTFOUND")
+"""Parts of the message of a success response that mean failure."""
+CANCELLED = ("CANCELLED", "CANCELED")
+"""Parts of a status that mean failure for a close and a withdrawal."""
+COMPLETED = ("COMPLETED", "FILLED")
+"""Parts of a status that mean failure for a cancel: there was nothing left to cancel."""
+SUCCESS_WORDS = ("EXECUTED", "ACCEPTED", "PLACED", "SENT", "FOUND", *CANCELLED)
+"""Words that mean failure after NOT. "Confirmed" is none of them: an accepted withdrawal may be "not confirmed" yet."""
 
-TOLD_NOTHING = frozenset({"", "null", "none", "false", "ok", "noerror"})
-"""What is no error in the place of one, as :func:`_bare`."""
-LONGEST_STATUS = 300
-"""Characters of a status that are looked at."""
-FLAGS = frozenset({"success", "successful", "ok", "accepted"})
-DEEDS = FLAGS | {"executed", "filled", "placed", "done", "pending", "queued"}
-NO_FLAGS = frozenset({"false", "0", "no"})
+VALUES_WITHOUT_ERROR = frozenset({"", "null", "none", "false", "ok", "noerror"})
+"""Values of an error field that report no error, as :func:`_normalised` returns them."""
+MAX_STATUS_CHARACTERS = 300
+"""The length of a status that is examined."""
+SUCCESS_FLAGS = frozenset({"success", "successful", "ok", "accepted"})
+SUCCESS_FIELDS = SUCCESS_FLAGS | {"executed", "filled", "placed", "done", "pending", "queued"}
+FALSE_VALUES = frozenset({"false", "0", "no"})
 
 
 def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
-    """What in the ``result`` of a yes contradicts the command, as half a sentence; None when nothing does.
+    """What in the ``result`` of a success response contradicts the command.
 
-    An empty result contradicts nothing. Amounts are not compared: a venue may round them. Fields that say what it is
-    about are those of the record, for other parts of it have ids of their own; a no counts wherever it stands.
+    An empty result contradicts nothing. Amounts are not compared, because a venue may round them. Identifying fields
+    are compared only in the record, because other parts of the result have ids of their own; a failure counts anywhere.
     """
     for record in _records(result):
         for name, value in record.items():
-            wrong = _is_about_another(command, _bare(name), value) or _says_otherwise(command, name, value)
+            wrong = _wrong_subject(command, _normalised(name), value) or _contradicting_status(command, name, value)
             if wrong:
                 return wrong
-    return says_no_within(result)
+    return failure_within(result)
 
 
-def says_no_within(value: Any) -> str | None:
-    """As :func:`says_no`, of every object in a JSON value."""
-    return next(filter(None, (says_no(each) for each in _objects(value))), None)
+def failure_within(value: Any) -> str | None:
+    """The first failure that any object in a JSON value reports, see :func:`failure_in_record`."""
+    return next(filter(None, (failure_in_record(each) for each in _nested_objects(value))), None)
 
 
-def says_no(record: Mapping[str, Any]) -> str | None:
-    """Whether an object tells of an error or of a status that is a no to every command, as half a sentence."""
+def failure_in_record(record: Mapping[str, Any]) -> str | None:
+    """The error that an object reports, or its status, if that means failure for every command."""
     for name, value in record.items():
-        known = _bare(name)
-        if known in FLAGS and _bare(value) in NO_FLAGS:
-            return "its record tells of an error"
-        if (known == "err" or known.startswith(("error", "reject", "fail"))) and _tells(value):
-            return "its record tells of an error"
-        for text in _texts(value) if known.endswith(("status", "state")) else ():
-            if _has(text, NO) or _not_done(text):
-                return _says(text)
+        known = _normalised(name)
+        if known in SUCCESS_FLAGS and _normalised(value) in FALSE_VALUES:
+            return "its record reports an error"
+        if (known == "err" or known.startswith(("error", "reject", "fail"))) and _is_error(value):
+            return "its record reports an error"
+        for text in _nested_texts(value) if known.endswith(("status", "state")) else ():
+            if _contains_any(text, FAILURE_WORDS) or _negates_success(text):
+                return _status_in_words(text)
     return None
 
 
-def _tells(value: Any) -> bool:
-    return bool(value) if isinstance(value, Mapping | list | None) else _bare(value).strip("0") not in TOLD_NOTHING
+def _is_error(value: Any) -> bool:
+    if isinstance(value, Mapping | list | None):
+        return bool(value)
+    return _normalised(value).strip("0") not in VALUES_WITHOUT_ERROR
 
 
-def denies(message: str | None) -> str | None:
-    """Whether the message of a yes says no, or that nobody knows, as half a sentence."""
-    no = message is not None and (_has(message, NO_IN_WORDS) or _not_done(message))
-    return "its message says no" if no else None
+def failure_in_message(message: str | None) -> str | None:
+    """Whether the message of a success response reports a failure or an uncertain state."""
+    failed = message is not None and (_contains_any(message, FAILURE_WORDS_OF_MESSAGES) or _negates_success(message))
+    return "its message reports a failure" if failed else None
 
 
-def shows_record(result: Any) -> bool:
-    """Whether a refusal's ``result`` holds an order or a withdrawal nevertheless; the documented ones are ``{}`` and
+def contains_record(result: Any) -> bool:
+    """Whether the ``result`` of a refusal contains an order or a withdrawal; documented refusals have ``{}`` or
     null."""
     if not isinstance(result, Mapping | list):
         return result not in (None, "", False)
-    return any(_shows(row, RECORD) for row in _objects(result)) or (isinstance(result, list) and bool(result))
+    return any(_has_field(row, RECORD_FIELDS) for row in _nested_objects(result)) or (
+        isinstance(result, list) and bool(result)
+    )
 
 
-def texts_beside(envelope: Mapping[str, Any]) -> Iterator[str]:
-    """Every text of an envelope but its message."""
-    yield from _texts({name: value for name, value in envelope.items() if name != "msg"})
+def texts_except_message(envelope: Mapping[str, Any]) -> Iterator[str]:
+    """Every text of an envelope except its message."""
+    yield from _nested_texts({name: value for name, value in envelope.items() if name != "msg"})
 
 
-def says_yes(envelope: Mapping[str, Any]) -> bool:
-    """Whether a refusal's envelope holds an order beside its ``result``, or a yes."""
-    return _shows({name: value for name, value in envelope.items() if name != "result"}, NESTED)
+def shows_success(envelope: Mapping[str, Any]) -> bool:
+    """Whether the envelope of a refusal contains an order beside its ``result``, or a field that reports success."""
+    return _has_field({name: value for name, value in envelope.items() if name != "result"}, CONTAINERS)
 
 
-def _shows(row: Mapping[str, Any], names: frozenset[str]) -> bool:
+def _has_field(row: Mapping[str, Any], names: frozenset[str]) -> bool:
     return any(
-        (_singular(name) in names and value not in (None, "")) or (_bare(name) in DEEDS and _bare(value) == "true")
+        (_singular(name) in names and value not in (None, ""))
+        or (_normalised(name) in SUCCESS_FIELDS and _normalised(value) == "true")
         for name, value in row.items()
     )
 
 
 def differs(value: Any, expected: str, *, exact: bool = False) -> bool:
-    """Whether a field says something, and something else; letter case counts only where ``exact``."""
+    """Whether a field has a value other than ``expected``; letter case counts only if ``exact``."""
     if value is None or value == "":
         return False
-    said, wanted = str(value).strip(), expected.strip()
-    return said != wanted if exact else said.casefold() != wanted.casefold()
+    found, wanted = str(value).strip(), expected.strip()
+    return found != wanted if exact else found.casefold() != wanted.casefold()
 
 
-def names_another(record: Mapping[str, Any], name: str, expected: str) -> bool:
-    """Whether a field of this name, in whatever writing, says something else."""
-    return any(_bare(name) == _bare(each) and differs(value, expected) for each, value in record.items())
+def contains_other_value(record: Mapping[str, Any], name: str, expected: str) -> bool:
+    """Whether a field of this name, however it is written, has a value other than ``expected``."""
+    return any(_normalised(name) == _normalised(each) and differs(value, expected) for each, value in record.items())
 
 
 def _records(value: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(value, Mapping):
         yield value
         for name, inner in value.items():
-            if _singular(name) in NESTED:
+            if _singular(name) in CONTAINERS:
                 yield from _records(inner)
     elif isinstance(value, list):
         for each in value:
             yield from _records(each)
 
 
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object in it, however deep."""
+def _nested_objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Every object in a JSON value, at any depth."""
     if isinstance(value, Mapping):
         yield value
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _objects(inner)
+        yield from _nested_objects(inner)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _nested_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value[:LONGEST_STATUS]
+        yield value[:MAX_STATUS_CHARACTERS]
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from _texts(inner)
+        yield from _nested_texts(inner)
 
 
-def _is_about_another(command: Command, name: str, value: Any) -> str | None:
-    for known, expected, exact in _subject(command):
+def _wrong_subject(command: Command, name: str, value: Any) -> str | None:
+    for known, expected, exact in _identifying_fields(command):
         if known == name and differs(value, expected, exact=exact):
             return f"it is about another {'id' if known == 'orderid' else known}"
-    if name in _strange(command) and value not in (None, ""):
+    if name in _fields_of_other_kinds(command) and value not in (None, ""):
         return f"its record has a field {name}, which no {command.name} has"
     return None
 
 
-def _subject(command: Command) -> tuple[tuple[str, str, bool], ...]:
-    """The fields that say what a record is about: name, the command's own value, whether letter case counts."""
+def _identifying_fields(command: Command) -> tuple[tuple[str, str, bool], ...]:
+    """The fields that identify a record: the name, the command's own value, and whether letter case counts."""
     if isinstance(command, Cancel):
         return ("id", command.order_id, True), ("orderid", command.order_id, True)
     if isinstance(command, Close):
@@ -162,55 +173,57 @@ def _subject(command: Command) -> tuple[tuple[str, str, bool], ...]:
     return ()
 
 
-def _strange(command: Command) -> tuple[str, ...]:
-    """Fields of another kind of record: an order has no address, a withdrawal no market and no side."""
+def _fields_of_other_kinds(command: Command) -> tuple[str, ...]:
+    """Fields that show another kind of record: an order has no address, and a withdrawal has neither pair nor side."""
     return ("pair", "side") if isinstance(command, Withdraw) else ("address",)
 
 
-def _says_otherwise(command: Command, name: str, value: Any) -> str | None:
-    """A status that is a no to this command: it came to another end."""
-    for text in _texts(value) if _bare(name).endswith(("status", "state")) else ():
+def _contradicting_status(command: Command, name: str, value: Any) -> str | None:
+    """A status that means failure for this command."""
+    for text in _nested_texts(value) if _normalised(name).endswith(("status", "state")) else ():
         if isinstance(command, Cancel):
-            no = _has(text, DONE) and not _has(text, ("PARTIAL", "UNFILLED"))
+            failed = _contains_any(text, COMPLETED) and not _contains_any(text, ("PARTIAL", "UNFILLED"))
         else:
-            no = _has(text, GONE)
-        if no:
-            return _says(text)
+            failed = _contains_any(text, CANCELLED)
+        if failed:
+            return _status_in_words(text)
     return None
 
 
-def _says(text: str) -> str:
+def _status_in_words(text: str) -> str:
     return f"its record says {' '.join(text.split())[:40]}"
 
 
-def _plain(text: object) -> str:
-    """A text as a person reads it: full-width letters as letters, and without the characters that nobody sees."""
+def _as_displayed(text: object) -> str:
+    """A text as a person sees it: full-width letters as ordinary letters, and without invisible characters."""
     shown = str(text)
     if shown.isascii():
         return shown
     return "".join(each for each in unicodedata.normalize("NFKC", shown) if unicodedata.category(each) != "Cf")
 
 
-def _bare(text: object) -> str:
-    shown = _plain(text).casefold()
+def _normalised(text: object) -> str:
+    shown = _as_displayed(text).casefold()
     return shown if shown.isascii() and shown.isalnum() else re.sub("[^a-z0-9]", "", shown)
 
 
 def _singular(name: str) -> str:
-    known = _bare(name)
+    known = _normalised(name)
     return known if known == "status" else known.removesuffix("s")
 
 
 def _letters(text: str) -> str:
-    return re.sub("[^A-Z]", "", _plain(text).upper())
+    return re.sub("[^A-Z]", "", _as_displayed(text).upper())
 
 
-def _has(text: str, words: tuple[str, ...]) -> bool:
+def _contains_any(text: str, words: tuple[str, ...]) -> bool:
     letters = _letters(text).replace("NOERROR", "")
     return any(word in letters for word in words)
 
 
-def _not_done(text: str) -> bool:
-    words = set(re.findall("[A-Z]+", _plain(text).upper()))
+def _negates_success(text: str) -> bool:
+    words = set(re.findall("[A-Z]+", _as_displayed(text).upper()))
     letters = _letters(text)
-    return ("NOT" in words and not words.isdisjoint(UNDONE)) or any(f"NOT{word}" in letters for word in UNDONE)
+    return ("NOT" in words and not words.isdisjoint(SUCCESS_WORDS)) or any(
+        f"NOT{word}" in letters for word in SUCCESS_WORDS
+    )

@@ -9,36 +9,28 @@ from typing import Any
 from producers.commands import plain_notation
 from producers.printable import printable
 
-DEEPEST = 100
-"""How many levels of lists and objects an answer may have: more than any venue's, less than a report's JSON can."""
-
-
-LONGEST_DIGITS = 4_300
-"""Of a number in an answer: Python's own default bound, which a worker raises for its messages alone."""
-
-
-MOST_ITEMS = 50_000
-"""Lists, objects and their items in an answer, all together: a full list of orders has a tenth of them."""
-
-
-LONGEST_BITS = 13_000
-"""Of a number that a report repeats as one: 3,900 digits. Python and JSON readers refuse to read 4,300."""
-
-
-LONGEST_NUMBER = 100
-"""Characters of a position's number that is believed: more than any venue's, and no report is filled with one."""
-
-
+MAX_DEPTH = 100
+"""How many levels of lists and objects a response may have: more than any venue sends, fewer than a report can
+repeat."""
+MAX_DIGITS = 4_300
+"""How many digits a number in a response may have: Python's default limit, which a worker raises only for messages."""
+MAX_ITEMS = 50_000
+"""How many lists, objects and items a response may have in all; a full list of orders has a tenth of this."""
+MAX_REPORT_BITS = 13_000
+"""The size of an integer that a report shows as a number (3,900 digits); JSON parsers may refuse more than 4,300
+digits."""
+MAX_NUMBER_CHARACTERS = 100
+"""The length of a number in a position: more than any venue sends, and too short to fill a report."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def read_json(body: bytes) -> Any:
     """The JSON value of a body, or ``UNREADABLE``.
 
-    Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. NaN and infinity,
-    which are not JSON (RFC 8259), make the body unreadable; so do an exponent beyond what a Decimal holds, a depth
-    that no report could repeat, more digits or items than any venue sends, which would take seconds to read, and an
-    object that says one name twice, and not the same: which of them counts is anybody's guess.
+    Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. A body is unreadable
+    if it contains NaN or infinity, which are not JSON (RFC 8259); an exponent beyond the range of a Decimal; more depth
+    than a report can repeat; more digits or items than any venue sends, which would take seconds to parse; or an object
+    that repeats a name with another value, because nothing defines which of the values counts.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
@@ -47,26 +39,27 @@ def read_json(body: bytes) -> Any:
         value = _JSON.decode(text)
     except (ValueError, ArithmeticError, RecursionError):  # UnicodeDecodeError is a ValueError
         return UNREADABLE
-    return UNREADABLE if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(value) else value
+    return UNREADABLE if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(value) else value
 
 
-# Digits in a text count as well: somebody may make a number of them.
-# Looked for where a run of them begins, so that none is read twice.
-_LONG_NUMBER = re.compile(rf"(?<![-+.eE0-9])[-+.eE0-9]{{{LONGEST_DIGITS + 1}}}")
+# Digits in a text count as well, because other code may convert it to a number. The lookbehind lets a run of digits be
+# examined once.
+_LONG_NUMBER = re.compile(rf"(?<![-+.eE0-9])[-+.eE0-9]{{{MAX_DIGITS + 1}}}")
 
 
 def _is_beyond_bounds(text: str) -> bool:
-    """Whether there is more in it than any venue sends; looked at before anything is made of it."""
-    if len(text) <= LONGEST_DIGITS:
+    """Whether a text has more items or longer numbers than any venue sends; checked before it is parsed."""
+    if len(text) <= MAX_DIGITS:
         return False
-    items = 0 if len(text) <= MOST_ITEMS else sum(text.count(sign) for sign in "[{,")
-    return items > MOST_ITEMS or _LONG_NUMBER.search(text) is not None
+    items = 0 if len(text) <= MAX_ITEMS else sum(text.count(sign) for sign in "[{,")
+    return items > MAX_ITEMS or _LONG_NUMBER.search(text) is not None
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a JSON value has more than ``DEEPEST`` levels; without recursion, which would end at the same."""
+    """Whether a JSON value has more than ``MAX_DEPTH`` levels, found without recursion, which such a value might
+    exhaust."""
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(MAX_DEPTH + 1):
         level = [
             item
             for each in level
@@ -82,7 +75,7 @@ class _Unreadable:
 
 
 UNREADABLE = _Unreadable()
-"""Stands for a body that is not JSON; no JSON value is equal to it."""
+"""The result for a body that can't be read; no JSON value is equal to it."""
 
 
 def _not_json(constant: str) -> Any:
@@ -92,11 +85,12 @@ def _not_json(constant: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs) and any(value[name] != item for name, item in pairs):
-        raise ValueError("it contradicts itself")
+        raise ValueError("an object repeats a name with another value")
     return value
 
 
-# Made once: with options of its own `json.loads` makes one for each body, in which a small answer's time goes.
+# Made once, because `json.loads` with options makes a decoder for each call, which takes most of the time of a small
+# body.
 _JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_object)
 
 
@@ -109,7 +103,7 @@ def to_report_json(value: Any) -> Any:
     """
     if isinstance(value, str):
         return replace_surrogates(value)
-    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
+    if isinstance(value, int) and value.bit_length() > MAX_REPORT_BITS:
         return str(value)
     if isinstance(value, Decimal):
         as_float = float(value)
@@ -122,30 +116,29 @@ def to_report_json(value: Any) -> Any:
 
 
 def int_or_none(value: Any) -> int | None:
-    """A venue's code, when it is an integer of any use."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= LONGEST_BITS
-    return value if whole else None
+    """The value if it is an integer that a report can show, else None."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= MAX_REPORT_BITS
+    return value if is_integer else None
 
 
 def replace_surrogates(text: str) -> str:
-    """The same text, a question mark in the place of each lone surrogate: UTF-8 can't write one."""
+    """The text with a question mark in place of each lone surrogate, which UTF-8 can't encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decimal_text(value: Any) -> str | None:
-    """A venue's number, quoted or not, as a plain decimal string; None for null and for nothing. Zero is ``0``, however
-    it is written.
+    """A number, quoted or not, as a plain decimal string; None for null and for an empty string. Zero is always ``0``.
 
     Raises:
-        TypeError, ValueError, ArithmeticError: when it is no number of a size that a venue sends.
+        TypeError, ValueError, ArithmeticError: the value is not a number of a size that venues send.
     """
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise TypeError("not a number")
-    # Decimal() itself also reads blanks, underscores and the digits of other scripts.
-    text = str(value) if not isinstance(value, int) or value.bit_length() <= LONGEST_BITS else ""
-    if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+    # Decimal() would also accept blanks, underscores and the digits of other scripts.
+    text = str(value) if not isinstance(value, int) or value.bit_length() <= MAX_REPORT_BITS else ""
+    if len(text) > MAX_NUMBER_CHARACTERS or not _NUMBER.fullmatch(text):
         raise ValueError("not a number of a size that a venue sends")
     number = Decimal(text)
     if not number:
@@ -156,5 +149,5 @@ def decimal_text(value: Any) -> str | None:
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """A venue's words made fit for one line of a report or a log."""
+    """The text of a venue, made printable in one line of a report or a log."""
     return printable(replace_surrogates(str(text)), limit)

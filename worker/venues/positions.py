@@ -1,4 +1,4 @@
-"""Positions as reports tell them: one normalisation for every venue."""
+"""Positions as reports show them, normalised for every venue in the same way."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -17,14 +17,15 @@ def read_position(
     cross: bool | None = None,
     **numbers: Any,
 ) -> Position | None:
-    """A venue's position; None for one of size zero, however it is written and wherever it points.
+    """A venue's position; None if its size is zero, however zero is written and whatever the direction.
 
-    The size is a magnitude, and where it points is said by the venue's ``direction``, one of ``directions`` (upper
-    case). ``numbers`` are the report's other fields: one that can't be read is null, and hides nothing.
+    The size is a magnitude, and ``direction`` is one of the keys of ``directions`` (upper case). ``numbers`` are the
+    optional fields of the report; one that can't be read becomes None.
 
     Raises:
-        KeyError, TypeError, ValueError, ArithmeticError: when size or direction can't be read, or the sign of the size
-            contradicts the direction. Nobody can then tell what is open.
+        KeyError, TypeError, ValueError, ArithmeticError: the size or the direction can't be read, or the sign of the
+        size
+            contradicts the direction. It is not known then what is open.
     """
     text = decimal_text(size)
     if text is None:
@@ -32,11 +33,11 @@ def read_position(
     amount = Decimal(text)
     if not amount:
         return None
-    way = directions[_word(direction)]
-    if amount < 0 and way is Direction.LONG:
+    normalised = directions[_word(direction)]
+    if amount < 0 and normalised is Direction.LONG:
         raise ValueError("a long position of negative size")
-    told = {name: _number(value) for name, value in numbers.items()}
-    return Position(instrument=instrument, direction=way, size=text.lstrip("-"), cross=cross, **told)
+    readable = {name: _number(value) for name, value in numbers.items()}
+    return Position(instrument=instrument, direction=normalised, size=text.lstrip("-"), cross=cross, **readable)
 
 
 def _word(direction: Any) -> str:

@@ -1,6 +1,7 @@
-"""What a reconcile sees at a venue: its records in one shape, as far as they tell a command by.
+"""The records of a venue in one shape, with the fields by which a reconcile recognises a command.
 
-Times are UNIX ms on the venue's clock, amounts decimals; ``raw`` is the record as the venue tells it, for the report.
+Times are UNIX ms on the venue's clock, and amounts are decimals. ``raw`` is the record as the venue sent it, for the
+report. A ``key`` identifies a record within its list.
 """
 
 from collections.abc import Hashable
@@ -11,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a command's record can have been made."""
+    """The time in which the record of a command can have been created."""
 
     start: int
     end: int
@@ -21,7 +22,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
-    """An order as the venue shows it; None where it does not say."""
+    """An order. A field is None if the venue does not state it."""
 
     id: str
     pair: str
@@ -36,13 +37,13 @@ class VenueOrder:
 
     @property
     def key(self) -> Hashable:
-        """Its id: a later read of it shows how it stands."""
+        """The id. Of several reads of the same record, the last one counts."""
         return self.id
 
 
 @dataclass(frozen=True, slots=True)
 class VenueTrigger:
-    """A stop as the venue shows it; None, or an empty ``trigger_event``, where it does not say."""
+    """A stop. A field is None, and ``trigger_event`` is empty, if the venue does not state it."""
 
     id: str
     pair: str
@@ -57,7 +58,7 @@ class VenueTrigger:
 
     @property
     def key(self) -> Hashable:
-        """Its id: a later read of it shows how it stands."""
+        """The id. Of several reads of the same record, the last one counts."""
         return self.id
 
 
@@ -72,13 +73,13 @@ class VenueFill:
 
     @property
     def key(self) -> Hashable:
-        """Without an id, what else tells it from others."""
+        """The id; without one, the order and the time."""
         return self.id or (self.order_id, self.time)
 
 
 @dataclass(frozen=True, slots=True)
 class VenueWithdrawal:
-    """A withdrawal as the venue shows it."""
+    """A withdrawal."""
 
     id: str
     asset: str
@@ -91,19 +92,19 @@ class VenueWithdrawal:
 
     @property
     def key(self) -> Hashable:
-        """Its id."""
+        """The id."""
         return self.id
 
 
 @dataclass(frozen=True, slots=True)
 class VenueSnapshot:
-    """Everything that was read for one command, and what could not be."""
+    """Everything that was read at a venue for one command, and what could not be read."""
 
     orders: tuple[VenueOrder, ...] = ()
     triggers: tuple[VenueTrigger, ...] = ()
     fills: tuple[VenueFill, ...] = ()
     withdrawals: tuple[VenueWithdrawal, ...] = ()
     position: tuple[Decimal, str] | None = None
-    """Size, never negative, and the venue's word for the direction (BUY is long)."""
+    """The size, which is never negative, and the venue's word for the direction (BUY is long)."""
     problems: tuple[str, ...] = ()
-    """Each place that could not be read whole, and why."""
+    """A sentence for each list that could not be read completely."""

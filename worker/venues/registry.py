@@ -12,7 +12,7 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Reads, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.gets import Exchange
+from worker.venues.everstrike.client import Send
 from worker.venues.everstrike.queries import EverstrikeReads
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class VenueEntry:
 
     build: Callable[[Iterable[str]], Venue]
     """Takes the operator's patterns of further final refusals. Raises ValueError when one of them can't be used."""
-    reads: Callable[[Exchange], Reads] | None = None
+    reads: Callable[[Send], Reads] | None = None
     """None where nothing shows what became of a command, so that no unknown can be reconciled."""
     time: TimeEndpoint | None = None
     """None where only the ``Date`` header of an answer tells the time."""

@@ -1,6 +1,6 @@
-"""Rules, dashboard and Prometheus' configuration: valid, over metrics that exist, and each alert with something to do.
+"""The alert rules, the dashboard and the configuration of Prometheus are valid and use only metrics that exist.
 
-Each alert is fired for real by ``make alerts-test``, see ``tests/alerts``.
+``make alerts-test`` fires each alert with real servers, see ``tests/alerts``.
 """
 
 import json
@@ -34,7 +34,7 @@ Tool = Callable[..., str]
 
 @pytest.fixture
 def tool(require_service: Callable[[str, object], None]) -> Tool:
-    """Runs one of Debian's programs and returns what it says; it must end well."""
+    """Runs one of Debian's programs, which must succeed; returns its output."""
 
     def run(*words: str, cwd: Path = ROOT) -> str:
         path = shutil.which(words[0])
@@ -46,21 +46,21 @@ def tool(require_service: Callable[[str, object], None]) -> Tool:
     return run
 
 
-# -- what Prometheus and Alertmanager say ------------------------------------------------------------------------------
+# -- checks by promtool and amtool ------------------------------------------------------------------------------------
 
 
 def test_promtool_accepts_the_rules(tool: Tool) -> None:
-    """A rule file with a fault keeps Prometheus from starting."""
+    """With an invalid rule file Prometheus does not start."""
     assert f"SUCCESS: {len(ALERTS)} rules found" in tool("promtool", "check", "rules", str(RULES))
 
 
 def test_the_rules_unit_tests_pass(tool: Tool) -> None:
-    """When each alert fires, and that none does on a quiet day."""
+    """They show when each alert fires, and that none fires without a reason."""
     assert "SUCCESS" in tool("promtool", "test", "rules", str(COMPOSE / "prometheus" / "tests" / "orders.yaml"))
 
 
 def test_the_rules_unit_tests_can_fail(tool: Tool, tmp_path: Path) -> None:
-    """The check itself: with another threshold they fail."""
+    """With another threshold they do."""
     tool("promtool", "--version")
     shutil.copytree(COMPOSE / "prometheus", tmp_path / "prometheus")
     rules = tmp_path / "prometheus" / "rules" / "orders.yaml"
@@ -70,7 +70,7 @@ def test_the_rules_unit_tests_can_fail(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_every_alert_has_a_unit_test() -> None:
-    """An alert that was added without one."""
+    """By its name, or by a pattern that matches it."""
     text = (COMPOSE / "prometheus" / "tests" / "orders.yaml").read_text(encoding="utf-8")
     patterns = [re.compile(pattern) for pattern in re.findall(r'alertname=~"([^"]+)"', text)]
     for rule in ALERTS:
@@ -78,7 +78,7 @@ def test_every_alert_has_a_unit_test() -> None:
 
 
 def test_promtool_accepts_the_configuration(tool: Tool, tmp_path: Path) -> None:
-    """As the container sees it: its rules are where it looks for them."""
+    """Its rules are where the container looks for them."""
     text = (COMPOSE / "prometheus" / "prometheus.yaml").read_text(encoding="utf-8")
     config = tmp_path / "prometheus.yaml"
     config.write_text(text.replace("/etc/prometheus/rules", str(RULES.parent)), encoding="utf-8")
@@ -86,7 +86,7 @@ def test_promtool_accepts_the_configuration(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_amtool_accepts_alertmanagers_configuration(tool: Tool) -> None:
-    """An Alertmanager that does not start tells nobody."""
+    """With an invalid configuration it does not start, and nobody is notified."""
     assert "SUCCESS" in tool("amtool", "check-config", str(COMPOSE / "alertmanager" / "alertmanager.yaml"))
 
 
@@ -94,29 +94,29 @@ def test_amtool_accepts_alertmanagers_configuration(tool: Tool) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as they are made of them."""
+    """The anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
 def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
-    """Whoever is woken by it needs the page that helps, and that page the part."""
+    """It has a severity, a description and a link to a section that exists in the runbook."""
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert anchor in anchors(ROOT / page)
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert {"summary", "description", "runbook"} == rule["annotations"].keys()
 
 
-def test_every_night_is_reached_by_an_alert_or_named_as_another() -> None:
-    """A part of the page that no alert leads to any more."""
+def test_every_section_of_the_runbook_is_linked_by_an_alert() -> None:
+    """Except the introduction."""
     used = {rule["annotations"]["runbook"].partition("#")[2] for rule in ALERTS}
-    nights = anchors(ROOT / "docs" / "runbook.md") - {"runbook", "first"}
-    assert nights - used == set()
+    sections = anchors(ROOT / "docs" / "runbook.md") - {"runbook", "first"}
+    assert sections - used == set()
 
 
 def test_no_queue_is_forgotten() -> None:
-    """A queue without workers that nobody would hear of."""
+    """The alert about queues without a worker names every queue."""
     (rule,) = (rule for rule in ALERTS if rule["alert"] == "OrdersNoWorkerOnQueue")
     assert set(re.findall(r'queue="([^"]+)"', rule["expr"])) == set(QUEUES)
 
@@ -125,12 +125,12 @@ def test_no_queue_is_forgotten() -> None:
 
 
 def panels() -> list[dict[str, Any]]:
-    """Those that show something."""
+    """The panels, without the rows that group them."""
     return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Every query of rules and dashboard."""
+    """Every query of the rules and the dashboard, with its alert or panel."""
     for rule in ALERTS:
         yield rule["alert"], rule["expr"]
     for panel in panels():
@@ -140,7 +140,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "query"), list(queries()))
 def test_a_query_asks_for_what_exists(where: str, query: str) -> None:
-    """A metric or a label that nobody has gives no error, only no data; and so no alert."""
+    """A query for a metric or label that does not exist returns no data instead of an error, and so never alerts."""
     del where
     found = re.findall(r"\b(orders_\w+?)(?:_bucket|_sum|_count)?(?:\{([^}]*)\}|\b)", query)
     for name, selectors in found:
@@ -152,7 +152,7 @@ def test_a_query_asks_for_what_exists(where: str, query: str) -> None:
 
 
 LEDGER_IS_UP = {'orders_server_up{instance="a", server="ledger"}': 1, 'orders_intents_open{instance="a"}': 0}
-LEDGER_IS_AWAY = {f'orders_server_up{{instance="a", server="{server}"}}': 0 for server in ("broker", "ledger")}
+LEDGER_IS_DOWN = {f'orders_server_up{{instance="a", server="{server}"}}': 0 for server in ("broker", "ledger")}
 
 
 @pytest.mark.parametrize(
@@ -160,20 +160,20 @@ LEDGER_IS_AWAY = {f'orders_server_up{{instance="a", server="{server}"}}': 0 for 
     [
         ("Servers", LEDGER_IS_UP | {'orders_server_writable{instance="a", server="ledger"}': 1}, 1),
         ("Servers", LEDGER_IS_UP | {'orders_server_writable{instance="a", server="ledger"}': 0}, 0),
-        ("Servers", LEDGER_IS_AWAY, 0),
+        ("Servers", LEDGER_IS_DOWN, 0),
         ("Oldest unknown", LEDGER_IS_UP, 0),
         ("Oldest unknown", LEDGER_IS_UP | {'orders_unknown_oldest_timestamp_seconds{account="main"}': 60}, 240),
-        ("Oldest unknown", LEDGER_IS_AWAY, None),
+        ("Oldest unknown", LEDGER_IS_DOWN, None),
         ("Halts", LEDGER_IS_UP, 0),
         ("Halts", LEDGER_IS_UP | {'orders_halted{instance="a", account="*", command="*"}': 1}, 1),
-        ("Halts", LEDGER_IS_AWAY, None),
+        ("Halts", LEDGER_IS_DOWN, None),
     ],
 )
-def test_what_nobody_can_know_is_not_shown_as_well(
+def test_an_unreachable_ledger_is_not_shown_as_a_good_state(
     tool: Tool, tmp_path: Path, title: str, told: dict[str, int], shown: int | None
 ) -> None:
-    """A ledger that is away has no halts and no unknowns to tell of, which is not none; and servers that are all away
-    are off, not without data."""
+    """While it is unreachable, the numbers of halts and unknowns are not known, and must not be shown as zero.
+    Unreachable servers are shown as down."""
     (panel,) = (panel for panel in panels() if panel["title"] == title)
     (target,) = panel["targets"]
     samples = [] if shown is None else [{"labels": "{}", "value": shown}]
@@ -188,7 +188,7 @@ def test_what_nobody_can_know_is_not_shown_as_well(
 
 
 def lost(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:
-    """What is in our JSON and not in theirs, or otherwise."""
+    """The differences of two JSON values, except what only the second one contains."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key, value in ours.items():
             yield from lost(value, theirs.get(key, "<nothing>"), f"{where}.{key}")
@@ -200,25 +200,25 @@ def lost(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:
 
 
 def by_grafana(dashboard: dict[str, Any]) -> dict[str, Any]:
-    """The dashboard as Grafana's own models read and write it: what they don't know is gone."""
+    """The dashboard as read and written by Grafana's own models, which drop unknown fields."""
     register_default_plugins()
     return dict(json.loads(JSONEncoder(sort_keys=True, indent=None).encode(Dashboard.from_json(dashboard))))
 
 
 def test_grafana_knows_every_field_of_the_dashboard() -> None:
-    """A misspelt field is dropped in silence, and the panel is not what it was meant to be."""
+    """Grafana silently ignores a misspelt field."""
     assert list(lost(DASHBOARD, by_grafana(DASHBOARD))) == []
 
 
 def test_the_check_of_fields_can_fail() -> None:
-    """The check itself."""
+    """It finds a misspelt field."""
     changed = json.loads(json.dumps(DASHBOARD))
     changed["panels"][1]["fieldConfig"]["defaults"]["unti"] = "s"
     assert list(lost(changed, by_grafana(changed))) == [".panels[1].fieldConfig.defaults.unti: 's' is '<nothing>'"]
 
 
 def test_panels_lie_side_by_side() -> None:
-    """One that lies on another, or outside the 24 columns, hides something."""
+    """None covers another one or lies outside the 24 columns."""
     places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
     assert all(p["x"] >= 0 and p["x"] + p["w"] <= 24 for p in places)
     for a, b in combinations(places, 2):
@@ -229,7 +229,7 @@ def test_panels_lie_side_by_side() -> None:
 
 
 def test_every_panel_asks_the_chosen_prometheus() -> None:
-    """A fixed data source would be there in one installation alone; the provisioned one is the default."""
+    """A fixed data source would exist in one installation only; the default is the provisioned one."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}
     for panel in panels():
         assert panel["datasource"] == chosen
@@ -241,8 +241,8 @@ def test_every_panel_asks_the_chosen_prometheus() -> None:
     assert variable["current"]["value"] == source["uid"]
 
 
-def test_every_metric_is_looked_at() -> None:
-    """A metric that neither a panel nor an alert shows is one that nobody sees."""
+def test_every_metric_is_used() -> None:
+    """In a panel or an alert; otherwise nobody would see it."""
     asked = {name for _, query in queries() for name in re.findall(r"orders_\w+", query)}
     asked = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
     assert set(LABELS) - asked == {"orders_build_info"}

@@ -1,4 +1,4 @@
-"""What compose/ promises and can be read off it; that it also runs so is the business of tests/stack."""
+"""What can be checked in the files of compose/ without running them; tests/stack runs them."""
 
 import re
 import subprocess
@@ -33,8 +33,8 @@ def sources(service: str) -> set[str]:
 
 
 def test_valid_for_docker_compose_2() -> None:
-    """By the Compose Specification's schema. The stack itself is run with Debian's docker-compose 1.29, which knows
-    options that version 2 does not."""
+    """By the schema of the Compose Specification. tests/stack runs Debian's docker-compose 1.29, which accepts options
+    that version 2 does not."""
     program = str(Path(sys.executable).with_name("check-jsonschema"))
     words = [program, "--builtin-schema", "vendor.compose-spec", str(COMPOSE / "compose.yaml")]
     checked = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -42,21 +42,21 @@ def test_valid_for_docker_compose_2() -> None:
 
 
 def test_every_queue_has_a_worker_and_withdrawals_one_of_their_own() -> None:
-    """A queue that nobody serves; or a withdrawal that reaches workers without the key for it."""
+    """Otherwise commands would wait for ever, or withdrawals would reach workers without the key for them."""
     assert sorted(queues_of("worker") + queues_of("worker-withdraw")) == sorted(SERVED)
     assert queues_of("worker-withdraw") == ["orders.withdraw"]
 
 
 @pytest.mark.parametrize("service", WORKERS)
 def test_a_stop_leaves_time_for_the_longest_execution(service: str) -> None:
-    """A worker that docker kills in the middle of a send, which makes an unknown of a withdrawal."""
+    """If Docker kills a worker while it sends, the outcome of a withdrawal is unknown."""
     grace = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
     assert grace > WorkerSettings().longest_run_seconds + 10
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_locked_up_and_bounded(service: str) -> None:
-    """A new service without what all the others have."""
+    """Every service has the same restrictions and limits."""
     found = SERVICES[service]
     assert found["read_only"]
     assert found["cap_drop"] == ["ALL"]
@@ -68,7 +68,7 @@ def test_a_service_is_locked_up_and_bounded(service: str) -> None:
 
 
 def test_who_holds_which_secret() -> None:
-    """A key that withdraws, or somebody else's login, in the wrong container."""
+    """No container has a key for withdrawals or a login that it does not need."""
     holders = {name: {service for service in SERVICES if name in sources(service)} for name in STACK["secrets"]}
     assert holders.pop("worker_url") == {"worker"}
     assert holders.pop("withdraw_url") == holders.pop("accounts-withdraw.toml") == {"worker-withdraw"}
@@ -81,7 +81,7 @@ def test_who_holds_which_secret() -> None:
 
 
 def test_who_is_on_which_network() -> None:
-    """A server that can be reached from where nobody needs it, or a venue from anywhere but a worker."""
+    """The server is reachable only where it is needed, and the venue only from workers."""
     on = {network: {s for s, each in SERVICES.items() if network in each["networks"]} for network in STACK["networks"]}
     assert SERVICES["server"]["networks"] == ["queue"]
     assert on["venue"] == {*WORKERS, "simulator"}
@@ -91,7 +91,7 @@ def test_who_is_on_which_network() -> None:
 
 
 def test_the_server_keeps_everything_and_fits() -> None:
-    """A server that forgets or evicts; or one that is killed for its memory before it refuses a write."""
+    """It neither forgets nor evicts, and refuses writes before it is killed for its memory."""
     text = (COMPOSE / "server" / "valkey.conf").read_text(encoding="utf-8")
     config = dict(line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#"))
     assert (config["appendonly"], config["appendfsync"], config["maxmemory-policy"]) == ("yes", "always", "noeviction")
@@ -100,7 +100,7 @@ def test_the_server_keeps_everything_and_fits() -> None:
 
 
 def test_the_names_compose_puts_in_are_defined() -> None:
-    """An image or a port that compose.yaml asks for and compose/.env does not know."""
+    """compose/.env defines every variable of compose.yaml, and no other."""
     asked = set(re.findall(r"\$\{([A-Z_]+)\}", (COMPOSE / "compose.yaml").read_text(encoding="utf-8")))
     lines = (COMPOSE / ".env").read_text(encoding="utf-8").splitlines()
     defined = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
@@ -111,7 +111,7 @@ def test_the_names_compose_puts_in_are_defined() -> None:
 
 
 def prepare(folder: Path, *options: str, code: int = 0) -> tuple[str, str]:
-    """Make the secrets; what it said on standard output and on standard error."""
+    """Run compose/prepare; returns its standard output and standard error."""
     command = [str(COMPOSE / "prepare"), *options]
     environment = {"PATH": "/usr/bin:/bin", "SECRETS": str(folder)}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
@@ -119,18 +119,18 @@ def prepare(folder: Path, *options: str, code: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_a_word_that_prepare_does_not_know(tmp_path: Path) -> None:
-    """It makes nothing by accident, and says what it does instead."""
+def test_prepare_refuses_an_unknown_option(tmp_path: Path) -> None:
+    """It prints its usage and creates nothing."""
     for words in (["--sandox"], ["--sandbox", "--force"]):
-        said, complaint = prepare(tmp_path / "s", *words, code=2)
-        assert said == ""
+        printed, complaint = prepare(tmp_path / "s", *words, code=2)
+        assert printed == ""
         assert complaint.startswith(f"compose/prepare: what is {words[-1]}?\nMake compose/secrets: ")
     assert prepare(tmp_path / "s", "--help")[0].startswith("Make compose/secrets: ")
     assert not (tmp_path / "s").exists()
 
 
-def test_a_sandbox_after_all(tmp_path: Path) -> None:
-    """Files of accounts are never overwritten; that they are not the simulator's is said."""
+def test_prepare_keeps_existing_accounts(tmp_path: Path) -> None:
+    """It says that they are not those of the simulator."""
     prepare(tmp_path / "s")
     _, complaint = prepare(tmp_path / "s", "--sandbox")
     assert [line.split()[0] for line in complaint.splitlines()] == [
@@ -143,7 +143,7 @@ def test_a_sandbox_after_all(tmp_path: Path) -> None:
 
 
 def test_logins_are_made_once_and_fit_the_servers_list(tmp_path: Path) -> None:
-    """A second call that locks everybody out; a password in the clear; the same one for two; a rule for nobody."""
+    """A second call changes nothing; passwords are distinct and stored as hashes; each rule has a login."""
     prepare(tmp_path / "s", "--sandbox")
     before = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "s").iterdir()}
     prepare(tmp_path / "s")
@@ -161,7 +161,7 @@ def test_logins_are_made_once_and_fit_the_servers_list(tmp_path: Path) -> None:
 
 
 def test_the_servers_default_login_is_off_and_may_do_everything() -> None:
-    """A server that lets anybody in; or one that drops the transactions of its append-only file when it starts."""
+    """So nobody gets in without a login, and the server can replay the transactions of its append-only file."""
     text = (COMPOSE / "server" / "users.acl.in").read_text(encoding="utf-8")
     (default,) = re.findall(r"^user default (.*)$", text, re.MULTILINE)
     assert default.split() == ["off", "resetpass", "~*", "&*", "+@all"]

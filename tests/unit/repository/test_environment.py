@@ -1,4 +1,4 @@
-"""How an environment is set up: a stranger sees that it goes on, and why it did not."""
+"""The output of `.ci/environment.py`: its progress, and the reason if it fails."""
 
 import importlib.util
 from pathlib import Path
@@ -32,7 +32,7 @@ def environment() -> ModuleType:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An environment whose Python is a pip that says what pip says."""
+    """An environment whose Python prints what pip prints."""
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(PIP)
@@ -42,23 +42,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "venv"
 
 
-def test_each_stage_is_told(
+def test_each_stage_is_printed(
     environment: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the time that has passed, in plain lines where there is no terminal."""
+    """With the elapsed time, as plain lines if there is no terminal."""
     monkeypatch.setattr(environment, "EVERY_SECONDS", 0.0)
     assert environment.main(folder, folder.parent / "lock") == 0
     lines = [line.partition(" s  ")[2] for line in capsys.readouterr().out.splitlines()[1:]]
     assert lines == ["1 of 2: amqp==5.4.2", "2 of 2: celery==5.6", "installing them", "this project"]
 
 
-def test_what_pip_said_is_shown_when_it_fails(
+def test_the_output_of_pip_is_printed_when_it_fails(
     environment: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its exit code, its last words, and where the rest is."""
+    """With its exit code and its last lines; the path of the whole output is named."""
     (folder / "bin" / "fails").touch()
     assert environment.main(folder, folder.parent / "lock") == 7
-    told = capsys.readouterr()
-    assert "ERROR: the index is away" in told.err
-    assert str(folder / "pip.log") in told.err
-    assert "this project" not in told.out
+    printed = capsys.readouterr()
+    assert "ERROR: the index is away" in printed.err
+    assert str(folder / "pip.log") in printed.err
+    assert "this project" not in printed.out

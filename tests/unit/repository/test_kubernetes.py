@@ -1,7 +1,7 @@
-"""The Kubernetes manifests: valid by Kubernetes' own schemas, and true to what a worker needs.
+"""The Kubernetes manifests are valid by Kubernetes' own schemas, and give a worker what it needs.
 
-KEDA's and the Prometheus operator's schemas are in no package of Python's: `crds.json` beside this file holds the part
-that is used here, written strictly, so that a misspelt field fails.
+No Python package contains the schemas of KEDA and the Prometheus operator. `crds.json` has the part that is used here,
+without optional fields, so that a misspelt field fails.
 """
 
 import json
@@ -28,11 +28,11 @@ FOLDER = Path(__file__).parents[3] / "compose" / "kubernetes"
 CRDS: dict[str, Any] = json.loads((Path(__file__).parent / "crds.json").read_text(encoding="utf-8"))
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("kustomization.yaml", "secrets.yaml"))
 VERSIONS = ("1.30", "1.37")
-"""The oldest and the newest Kubernetes that they are checked against."""
+"""The oldest and the newest version of Kubernetes that the manifests are checked for."""
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    """A file's documents."""
+    """The documents of a file."""
     return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
 
 
@@ -42,7 +42,7 @@ DEPLOYMENTS = (*WORKERS, "orders-flower")
 
 
 def pod(name: str) -> dict[str, Any]:
-    """A deployment's pod."""
+    """The pod of a deployment."""
     spec: dict[str, Any] = DOCUMENTS[f"Deployment/{name}"]["spec"]["template"]["spec"]
     return spec
 
@@ -50,7 +50,7 @@ def pod(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_valid_by_its_schema(name: str, version: str) -> None:
-    """The server would refuse it, or ignore a misspelt field silently."""
+    """Otherwise the server would refuse the manifest, or silently ignore a misspelt field."""
     document = DOCUMENTS[name]
     schema = CRDS.get(f"{document['apiVersion']}/{document['kind']}")
     if schema:
@@ -62,7 +62,7 @@ def test_valid_by_its_schema(name: str, version: str) -> None:
 
 @pytest.mark.parametrize("break_", ["terminationGracePeriodSecond", "readOnlyRootFileSystem"])
 def test_a_misspelt_field_is_found(break_: str) -> None:
-    """Without this the checks above might check nothing."""
+    """This shows that the test above can fail."""
     right = {"terminationGracePeriodSecond": "terminationGracePeriodSeconds"}.get(break_, "readOnlyRootFilesystem")
     text = (FOLDER / "worker.yaml").read_text(encoding="utf-8").replace(right, break_)
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -70,20 +70,20 @@ def test_a_misspelt_field_is_found(break_: str) -> None:
 
 
 def test_kustomization_names_every_file() -> None:
-    """One that is forgotten is never applied."""
+    """A file that is not named is never applied."""
     named = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
     assert {*named} == {path.name.replace(".example", "") for path in FILES}
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_there_is_time_to_finish(name: str) -> None:
-    """A worker that is killed in the middle of a send leaves an unknown."""
+def test_a_worker_has_time_to_finish(name: str) -> None:
+    """If a worker is killed while it sends, the outcome is unknown."""
     assert pod(name)["terminationGracePeriodSeconds"] >= WorkerSettings().longest_run_seconds + 15
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_nothing_runs_as_root_or_unbounded(name: str) -> None:
-    """What can be had of a container that holds keys."""
+    """Containers that hold keys have no privileges, and all have limits."""
     spec = pod(name)
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -103,8 +103,8 @@ def _mebibytes(quantity: str) -> int:
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_without_its_broker_is_unready_and_is_not_restarted(name: str) -> None:
-    """It may hold a report that the ledger could not take yet; stopped, the command would end as unknown. And one that
-    has just been started would be started less and less often, until long after the broker is back."""
+    """It may have a report that the ledger could not store yet; if it is stopped, the command ends as unknown. And
+    Kubernetes restarts a failing container less and less often, so that it would stay down after the broker is back."""
     (container,) = pod(name)["containers"]
     settings = DOCUMENTS["ConfigMap/orders-config"]["data"]
     alive = settings["ORDERS_ALIVE_FILE"]
@@ -116,37 +116,37 @@ def test_a_worker_without_its_broker_is_unready_and_is_not_restarted(name: str) 
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_whether_a_worker_lives_is_asked_without_its_servers(name: str) -> None:
-    """Names that can't be resolved take longer than any probe waits, and the worker would be killed for it."""
+def test_the_liveness_probe_does_not_depend_on_the_servers(name: str) -> None:
+    """A name that can't be resolved takes longer than the probe waits, and the worker would be killed."""
     (container,) = pod(name)["containers"]
     asked = urlsplit(container["livenessProbe"]["httpGet"]["path"])
     registry = CollectorRegistry()
     Metrics(registry, ["main"])
-    registry.register(ServersAway())
+    registry.register(UnreachableServers())
     page = make_wsgi_app(registry)
-    said: list[str] = []
+    statuses: list[str] = []
     request = {"REQUEST_METHOD": "GET", "PATH_INFO": asked.path, "QUERY_STRING": asked.query}
-    body = b"".join(page(request, lambda status, headers: said.append(status)))  # type: ignore[arg-type, func-returns-value, return-value] # the least of WSGI
-    assert said == ["200 OK"]
+    body = b"".join(page(request, lambda status, headers: statuses.append(status)))  # type: ignore[arg-type, func-returns-value, return-value] # the least of WSGI
+    assert statuses == ["200 OK"]
     assert b'orders_worker_faults_total{command="close"} 0.0' in body
 
 
-class ServersAway(Collector):
-    """What is looked up at the servers, when that is not to happen."""
+class UnreachableServers(Collector):
+    """The metrics that are read from the servers; reading them fails the test."""
 
     def describe(self) -> Iterator[Metric]:
-        """The names alone."""
+        """The names of the metrics."""
         for metric in catalogue.STATE:
             yield GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
 
     def collect(self) -> Iterator[Metric]:
-        """Nobody answers."""
-        raise AssertionError("asked the servers")
+        """Fail the test."""
+        raise AssertionError("the probe reads from the servers")
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_secrets_are_files(name: str) -> None:
-    """The environment of a process is read by whoever may look at it, and is in every crash report."""
+    """Environment variables are visible to other programs and in crash reports."""
     for container in pod(name)["containers"]:
         assert not [each for each in container.get("env", []) if "valueFrom" in each]
         assert {kind for source in container.get("envFrom", []) for kind in source} <= {"configMapRef"}
@@ -157,7 +157,7 @@ def test_secrets_are_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_drained_node_leaves_workers(name: str) -> None:
-    """The budget is for the pods that there are, and there are more than it takes."""
+    """The disruption budget selects the pods, and there are more than it allows to be down."""
     budget = DOCUMENTS[f"PodDisruptionBudget/{name}"]["spec"]
     deployment = DOCUMENTS[f"Deployment/{name}"]["spec"]
     assert budget["selector"]["matchLabels"].items() <= deployment["template"]["metadata"]["labels"].items()
@@ -166,7 +166,7 @@ def test_a_drained_node_leaves_workers(name: str) -> None:
 
 
 def test_flower_is_configured_as_in_compose() -> None:
-    """Read-only, behind a login; and it sees nobody else's secrets."""
+    """It is read-only, needs a login, and has no other secrets."""
     compose = (FOLDER.parent / "flower" / "flowerconfig.py").read_text(encoding="utf-8")
     there = DOCUMENTS["ConfigMap/orders-flower"]["data"]["flowerconfig.py"]
     assert there.replace("/run/secrets/orders/", "/run/secrets/") == compose
@@ -181,7 +181,7 @@ def test_flower_is_configured_as_in_compose() -> None:
 
 
 def test_every_queue_is_served_and_withdrawals_apart() -> None:
-    """A queue that nobody serves keeps its commands for ever."""
+    """Commands in a queue without a worker would wait for ever."""
     served = {}
     for name in WORKERS:
         (container,) = pod(name)["containers"]
@@ -191,8 +191,8 @@ def test_every_queue_is_served_and_withdrawals_apart() -> None:
     assert [queue for queue, name in served.items() if name == "orders-withdraw"] == ["orders.withdraw"]
 
 
-def test_what_they_name_is_there() -> None:
-    """A pod with a secret or a config map that is not there never starts."""
+def test_everything_that_the_manifests_refer_to_exists() -> None:
+    """A pod whose secret or config map is missing never starts."""
     there = {(d["kind"], d["metadata"]["name"]) for d in DOCUMENTS.values()}
     for name in DEPLOYMENTS:
         for volume in pod(name)["volumes"]:
@@ -211,8 +211,8 @@ def test_what_they_name_is_there() -> None:
 
 @pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-watchers"])
 def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str) -> None:
-    """As a worker reads them: the config map as variables, the secret as files; the URL's Sentinels are those that the
-    scaling asks, and the CA is where it is mounted."""
+    """By a worker: the config map as variables, and the secret as files. The scaling uses the same Sentinels as the
+    URL, and the CA is where it is mounted."""
     for name, value in DOCUMENTS["ConfigMap/orders-config"]["data"].items():
         monkeypatch.setenv(name, value)
     for name, value in DOCUMENTS[f"Secret/{secret}"]["stringData"].items():
@@ -229,8 +229,8 @@ def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         assert (mounts["ca"], mounts["secrets"]) == ("/etc/orders", "/run/secrets/orders")
 
 
-def test_scaling_asks_for_real_queues_and_never_for_none() -> None:
-    """A misspelt list is empty for ever; and without a worker nothing that was lost is published again."""
+def test_scaling_depends_on_real_queues_and_keeps_workers_running() -> None:
+    """A misspelt list would always be empty; and only a running worker publishes lost commands again."""
     spec = DOCUMENTS["ScaledObject/orders-worker"]["spec"]
     lists = {trigger["metadata"]["listName"] for trigger in spec["triggers"]}
     assert lists < set(QUEUES)
@@ -240,8 +240,8 @@ def test_scaling_asks_for_real_queues_and_never_for_none() -> None:
     assert "idleReplicaCount" not in spec
 
 
-def test_prometheus_knows_workers_by_the_name_that_the_alerts_ask_for() -> None:
-    """The operator would name the job after the monitor: `up{job="orders"} == 0` is then true of nothing, ever."""
+def test_prometheus_names_the_workers_as_the_alerts_do() -> None:
+    """By default the operator names the job after the monitor, and `up{job="orders"} == 0` would never be true."""
     (endpoint,) = DOCUMENTS["PodMonitor/orders-workers"]["spec"]["podMetricsEndpoints"]
     (named,) = (each["replacement"] for each in endpoint["relabelings"] if each["targetLabel"] == "job")
     rules = (FOLDER.parent / "prometheus" / "rules" / "orders.yaml").read_text(encoding="utf-8")
@@ -250,7 +250,7 @@ def test_prometheus_knows_workers_by_the_name_that_the_alerts_ask_for() -> None:
 
 
 def test_the_scaling_trusts_the_servers_ca() -> None:
-    """As the workers do; a CA of one's own is in no image of KEDA's."""
+    """As the workers do, because KEDA's image does not contain a private CA."""
     spec = DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]
     (ca,) = spec["configMapTargetRef"]
     assert ca == {"parameter": "ca", "name": "orders-ca", "key": "ca.pem"}
@@ -260,7 +260,7 @@ def test_the_scaling_trusts_the_servers_ca() -> None:
 
 
 def test_no_real_secret_is_in_the_examples() -> None:
-    """Only what says that it must be changed."""
+    """Every value says that it must be changed."""
     for document in documents(FOLDER / "secrets.example.yaml"):
         for name, value in document["stringData"].items():
             passwords = re.findall(r":([^:@/]+)@|password=([^&]+)", value) or [(value,)]

@@ -65,7 +65,7 @@ def documented() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "default"), list(models_settings()))
 def test_a_setting_is_documented_with_its_default(name: str, default: Any) -> None:
-    """A setting that nobody can find, or whose default is told wrong."""
+    """Otherwise nobody would find the setting, or the documented default would be wrong."""
     words = documented()[name]
     if isinstance(default, bool):
         assert words == f"`{str(default).lower()}`"
@@ -74,12 +74,12 @@ def test_a_setting_is_documented_with_its_default(name: str, default: Any) -> No
 
 
 def test_nothing_is_documented_that_does_not_exist() -> None:
-    """A setting that was renamed or removed, and still promised."""
+    """A setting that was renamed or removed must not stay in the documentation."""
     assert set(documented()) == {name for name, _ in models_settings()} | NOT_IN_MODELS
 
 
 def test_variables_that_the_code_reads_itself_are_documented() -> None:
-    """A setting that goes past the models."""
+    """These settings are not part of the models."""
     sources = [p.read_text(encoding="utf-8") for d in ("producers", "worker") for p in (ROOT / d).rglob("*.py")]
     read = {name for text in sources for name in re.findall(r"""environ(?:\.get\(|\[)["'](ORDERS_\w+)""", text)}
     assert "ORDERS_CONFIG_FILE" in read
@@ -93,7 +93,7 @@ def example(language: str, number: int = 0) -> str:
 
 
 def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever copies an example from docs/settings.md gets what it promises, in each of its forms."""
+    """Every example of docs/settings.md yields the same settings, in each of its forms."""
     for name in [name for name in os.environ if name.upper().startswith("ORDERS_")]:
         monkeypatch.delenv(name)
     found = []
@@ -130,7 +130,7 @@ def test_the_four_forms_of_the_example_say_the_same(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_metric_is_documented_as_it_is() -> None:
-    """A metric that nobody can find, or one that was renamed and is still promised; its type, or a label."""
+    """With its name, type and labels; and no metric that does not exist."""
     page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(orders_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$", page, re.MULTILINE)
     documented = {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
@@ -161,7 +161,7 @@ def project(lock: ModuleType) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ALL_LOCKS)
 def test_a_lock_file_names_no_index(name: str) -> None:
-    """An address of a package index, or of anything else, from the machine that compiled it."""
+    """It must not contain addresses of the machine that compiled it."""
     text = (ROOT / name).read_text(encoding="utf-8")
     assert "://" not in text
     plain = re.compile(r" *#.*|[a-z0-9._-]+==[^ ]+( ; .+)? \\| {4}--hash=sha256:[0-9a-f]{64}( \\)?")
@@ -170,14 +170,14 @@ def test_a_lock_file_names_no_index(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL_LOCKS)
 def test_every_pin_is_hashed(name: str) -> None:
-    """A package that would be installed whatever it is today."""
+    """So that no package is installed with other contents than those that were tested."""
     pins = re.split(r"^(?=\S+==)", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert len(pins) > 30
     assert [pin.split()[0] for pin in pins if not re.search(r"--hash=sha256:[0-9a-f]{64}", pin)] == []
 
 
 def test_lock_files_are_current_and_agree(lock: ModuleType) -> None:
-    """Dependencies changed without `make lock`; or a demo or an image of other versions than those tested."""
+    """They match the dependencies, and the demo and the image use the versions that are tested."""
     assert lock.main(["--check"]) == 0
     tested, *used = (set(lock.PINNED.findall((ROOT / name).read_text(encoding="utf-8"))) for name in LOCKS)
     assert all(pins <= tested for pins in used)
@@ -229,7 +229,7 @@ def test_a_pin_outside_its_bounds_is_told(lock: ModuleType, project: dict[str, A
 
 
 def test_the_licence_is_there() -> None:
-    """Without it nobody may use any of this."""
+    """Without a licence nobody may use the project."""
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert text.startswith("MIT License\n")
     assert "the order-execution-worker authors" in text
@@ -384,7 +384,7 @@ NEEDS = "def test_it(require_service):\n    require_service('the moon', availabl
 
 
 def test_a_missing_service_skips_on_a_laptop(tmp_path: Path) -> None:
-    """Nobody should have to install everything to run the rest."""
+    """So that the other tests run without installing every service."""
     done = run_with_policy(tmp_path, NEEDS)
     assert done.returncode == 0, done.stdout
     assert "1 skipped" in done.stdout
@@ -392,14 +392,14 @@ def test_a_missing_service_skips_on_a_laptop(tmp_path: Path) -> None:
 
 
 def test_a_missing_service_fails_in_ci(tmp_path: Path) -> None:
-    """A test skipped in CI is a test that nobody runs."""
+    """A test that is skipped in CI would never run."""
     done = run_with_policy(tmp_path, NEEDS, CI="true")
     assert done.returncode == 1, done.stdout
     assert "1 failed" in done.stdout
 
 
 def is_running(pid: int) -> bool:
-    """Whether it still runs; one that nobody has buried yet doesn't."""
+    """Whether a process runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -13,7 +13,7 @@ from worker.operations.doctor.venues import closed
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue
-from worker.venues.freshness import as_of
+from worker.venues.freshness import distrust_if_stale
 from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.redaction import redact_response, secrets_of
@@ -51,7 +51,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
 
     transport = Transport(LIMITS, ca_file)
     try:
-        answer = transport.exchange(account.base_url, prepare)
+        answer = transport.send(account.base_url, prepare)
     except OSError:
         return EXAMINER.warning(name, "can't be tested: ORDERS_HTTP__CA_FILE can't be read")
     finally:
@@ -59,7 +59,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     if isinstance(answer, NoResponse):
         return EXAMINER.warning(name, f"can't be tested: {answer.message}", "check whether the venue is reachable")
     answer = redact_response(answer, secrets_of(made[-1], account))
-    verdict = as_of(None, venue.judge(command, answer), answer)
+    verdict = distrust_if_stale(None, venue.judge(command, answer), answer)
     if verdict.proof is Proof.EXECUTED:
         return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, command, account)}")
     if verdict.proof is Proof.REFUSED or answer.status in (401, 403):

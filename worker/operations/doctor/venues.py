@@ -11,7 +11,7 @@ import requests
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import WorkerSettings
-from worker.venues.freshness import NO_CACHE, kept_in_a_cache
+from worker.venues.freshness import NO_CACHE_HEADERS, cache_evidence
 from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
 
 EXAMINER = Examiner("venues")
@@ -104,13 +104,13 @@ def _session(ca_file: str) -> requests.Session:
 
 def _venue_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
     response = _uncached(
-        session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE)
+        session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS)
     )
     return endpoint.unix_ms(json.loads(response.content))
 
 
 def _date(session: requests.Session, url: str) -> float:
-    answer = _uncached(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE))
+    answer = _uncached(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS))
     return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
 
 
@@ -119,7 +119,7 @@ class _CachedResponse(Exception):
 
 
 def _uncached(answer: requests.Response) -> requests.Response:
-    doubt = kept_in_a_cache(answer.headers, answer.elapsed.total_seconds())
+    doubt = cache_evidence(answer.headers, answer.elapsed.total_seconds())
     if doubt:
         raise _CachedResponse(doubt)
     return answer

@@ -1,4 +1,4 @@
-"""The ASGI application: venue requests by the shortest way, `/_control/` by a Starlette application beside it."""
+"""The ASGI application: it serves the venues itself, and `/_control/` by a Starlette application."""
 
 import asyncio
 import logging
@@ -11,10 +11,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from worker.simulator.http.control_api import control_app
-from worker.simulator.http.fault_effects import misbehave
-from worker.simulator.http.messages import Examined, Reply, Request
-from worker.simulator.http.pending_reply import Exchange
+from worker.simulator.http.fault_effects import apply_fault
+from worker.simulator.http.pending_reply import PendingReply
 from worker.simulator.http.wire import WIRE, Wire, WireServer
+from worker.simulator.messages import Examined, Reply, Request
 from worker.simulator.records import Arrival
 from worker.simulator.simulator import Simulator
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("worker.simulator")
 
 CONTROL_PREFIX = "/_control/"
 MAX_BODY = 65_536
-"""Bytes; the longest command is far below a kilobyte."""
+"""In bytes; the longest command has less than a kilobyte."""
 
 _NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
 _TOO_LARGE = Reply(413, b"Content Too Large", ((b"content-type", b"text/plain"), (b"connection", b"close")))
@@ -44,11 +44,11 @@ class Application:
             else:
                 await self._venue(scope, receive, send)
         except asyncio.CancelledError:
-            # Only a stopping server cancels, and it has ended the connection: this is the task's last line anyway.
+            # Only a server that stops cancels, and it has closed the connection already.
             return
 
     async def close_idle(self, rst: bool) -> int:
-        """Close the idle connections; see `WireServer.close_idle`."""
+        """Close the idle connections, see `WireServer.close_idle`."""
         return await self.server.close_idle(rst=rst) if self.server else 0
 
     def keep_alive_for(self, seconds: int) -> None:
@@ -59,7 +59,7 @@ class Application:
     async def _venue(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read(receive)
         if body is None:
-            return  # the client left before its request was complete: no request
+            return  # the client has gone before its request was complete
         simulator = self._simulator
         request = Request(
             scope["method"], scope["path"], dict(scope["headers"]), scope["query_string"], body, simulator.now_ms()
@@ -71,19 +71,26 @@ class Application:
         arrival = _arrival(request, examined, wire.peer_port)
         if armed is not None:
             arrival.fault = armed.fault.kind.value
-        simulator.book.arrive(arrival)
-        exchange = Exchange(
-            wire, receive, send, arrival, examined.run, simulator.latency, simulator.book, _echoes(request, examined)
+        simulator.accounts.add_arrival(arrival)
+        pending = PendingReply(
+            wire,
+            receive,
+            send,
+            arrival,
+            examined.run,
+            simulator.latency,
+            simulator.accounts,
+            _echoes(request, examined),
         )
         if armed is None:
-            await exchange.answer(exchange.execute())
+            await pending.answer(pending.execute())
         else:
-            await misbehave(exchange, armed, simulator.holds)
+            await apply_fault(pending, armed, simulator.held_requests)
         _log(arrival, scope)
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The request's body, or a byte more than allowed of it; None when the client left."""
+    """The body of a request, cut once it exceeds the limit; None if the client has gone."""
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body") and len(body) <= MAX_BODY:
@@ -97,7 +104,7 @@ def _unserved(reply: Reply) -> Examined:
 
 
 def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
-    """Everstrike signs in a header, Bit-Z in the form."""
+    """The key and signature that a response may repeat. Everstrike's signature is a header, Bit-Z's a form field."""
     signature = request.headers.get(b"x-signature") or (examined.fields or {}).get("sign", "").encode()
     return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
 
@@ -118,7 +125,7 @@ def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:
 
 
 def _log(arrival: Arrival, scope: Scope) -> None:
-    """One line a request: never a header, a field or a body. The raw path cannot hold a line break."""
+    """Log one line, without headers, fields and body. A raw path contains no line break."""
     if not logger.isEnabledFor(logging.INFO):
         return
     path = scope["raw_path"][:200].decode("latin-1")
@@ -129,7 +136,7 @@ def _log(arrival: Arrival, scope: Scope) -> None:
 
 
 def run(host: str, port: int, *, demo: bool, on_ready: Callable[[str], None] | None, stop_with_stdin: bool) -> None:
-    """Serve until a signal, or until standard input ends if so told; see `server.serve`."""
+    """Serve until a signal, see `server.serve`."""
     simulator = Simulator(demo=demo)
     application = Application(simulator)
     config = uvicorn.Config(
@@ -137,7 +144,7 @@ def run(host: str, port: int, *, demo: bool, on_ready: Callable[[str], None] | N
         host=host,
         port=port,
         http=Wire,
-        loop="asyncio",  # `Wire.reset` wants real sockets, which uvloop hides
+        loop="asyncio",  # `Wire.reset` needs real sockets, which uvloop hides
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -1,7 +1,7 @@
-"""The control API under `/_control/`: JSON in, JSON out; `control.SimulatorControl` is its client.
+"""The control API under `/_control/`, with JSON bodies. Its client is `control.SimulatorControl`.
 
-A request that cannot be read is answered with 400 and the reason as text. There is no password: who reaches the port
-owns the book, and so the server listens on loopback unless told otherwise.
+A request that can't be read gets status 400 and the reason as text. There is no password, so the server listens on
+loopback by default.
 """
 
 import asyncio
@@ -52,14 +52,14 @@ class _IdleReset(Record):
 
 
 class _Filter(Record):
-    """Which arrivals or executions are meant."""
+    """Selects arrivals or executions."""
 
     path: str | None = None
     api_key: str | None = None
     since: int = 0
     limit: int | None = Field(default=None, ge=0)
 
-    def keeps(self, record: Arrival | Execution) -> bool:
+    def matches(self, record: Arrival | Execution) -> bool:
         return record.seq > self.since and self.path in (None, record.path) and self.api_key in (None, record.api_key)
 
 
@@ -79,7 +79,7 @@ _K = TypeVar("_K", Arrival, Execution)
 
 
 class ControlApi:
-    """The endpoints; each returns what becomes the JSON of a 200."""
+    """The endpoints. Each returns the JSON of a response with status 200."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class ControlApi:
         self._keep_alive_for = keep_alive_for
 
     async def health(self, _request: Request) -> object:
-        """Whether it is there, and the venues' clock."""
+        """The venues' clock; also shows that the simulator runs."""
         return {"time_ms": self._simulator.now_ms()}
 
     async def accounts(self, request: Request) -> object:
-        """Make an API key known."""
+        """Add an account."""
         body = await _body(request, _AccountBody)
-        self._simulator.book.add_account(body.venue, body.api_key, body.secret)
+        self._simulator.accounts.add_account(body.venue, body.api_key, body.secret)
         return {}
 
     async def put_holdings(self, request: Request) -> object:
@@ -107,28 +107,28 @@ class ControlApi:
         return {}
 
     async def holdings(self, request: Request) -> object:
-        """One account's side of the book."""
+        """Everything that an account holds."""
         whose = _Whose.model_validate(dict(request.query_params))
-        account = self._simulator.book.account(whose.venue, whose.api_key)
+        account = self._simulator.accounts.account(whose.venue, whose.api_key)
         if account is None:
             raise LookupError(f"no {whose.venue} account has this key")
         return _HOLDINGS.dump_python(account.holdings, mode="json")
 
     async def settings(self, request: Request) -> object:
-        """Change the named settings; answers with all of them."""
+        """Change the given settings; returns all of them."""
         changes = _CHANGES.validate_json(await request.body())
         self._simulator.settings = Settings.model_validate({**self._simulator.settings.model_dump(), **changes})
         self._keep_alive_for(self._simulator.settings.keep_alive_seconds)
         return self._simulator.settings.model_dump()
 
     async def visibility(self, request: Request) -> object:
-        """Delay what reads at a path see."""
+        """Delay the effects that reads of a path see."""
         body = await _body(request, _Visibility)
-        self._simulator.book.set_delay(body.path, body.ms)
+        self._simulator.accounts.set_delay(body.path, body.ms)
         return {}
 
     async def reset(self, request: Request) -> object:
-        """Begin anew."""
+        """Return to the initial state."""
         self._simulator.reset((await _body(request, _Reset)).demo)
         self._keep_alive_for(self._simulator.settings.keep_alive_seconds)
         return {}
@@ -146,48 +146,48 @@ class ControlApi:
         return {"cleared": self._simulator.board.clear(request.path_params.get("fault_id"))}
 
     async def release(self, request: Request) -> object:
-        """Let held requests go on, or drop them."""
+        """Let held requests proceed, or drop them."""
         body = await _body(request, _Release)
         proceed = body.action == "proceed"
-        return {"released": self._simulator.holds.release(proceed=proceed, fault_id=body.fault_id)}
+        return {"released": self._simulator.held_requests.release(proceed=proceed, fault_id=body.fault_id)}
 
     async def reset_idle(self, request: Request) -> object:
         """Close idle connections."""
         return {"closed": await self._close_idle((await _body(request, _IdleReset)).rst)}
 
     async def arrivals(self, request: Request) -> object:
-        """Requests received."""
+        """List the requests received."""
         wanted = _Filter.model_validate(dict(request.query_params))
-        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.book.arrivals, wanted)]}
+        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.accounts.arrivals, wanted)]}
 
     async def executions(self, request: Request) -> object:
-        """Mutating requests that took effect."""
+        """List the mutating requests that took effect."""
         wanted = _Filter.model_validate(dict(request.query_params))
-        return {"executions": [asdict(row) for row in _chosen(self._simulator.book.executions, wanted)]}
+        return {"executions": [asdict(row) for row in _chosen(self._simulator.accounts.executions, wanted)]}
 
     async def ages(self, request: Request) -> object:
-        """How old requests were on arrival."""
+        """Summarise how old requests were on arrival."""
         wanted = _Filter.model_validate(dict(request.query_params))
-        return ages_of(_chosen(self._simulator.book.arrivals, wanted))
+        return ages_of(_chosen(self._simulator.accounts.arrivals, wanted))
 
     async def wait(self, request: Request) -> object:
-        """Answer once enough records match, or when the time is up."""
+        """Respond once enough records match, or when the time is up."""
         wanted = _Wait.model_validate(dict(request.query_params))
         kind, needed = (Arrival, wanted.arrivals) if wanted.arrivals else (Execution, wanted.executions)
         if needed is None:
             raise ValueError("say how many arrivals or executions to wait for")
-        book = self._simulator.book
-        known: Iterable[Arrival | Execution] = book.arrivals if kind is Arrival else book.executions
-        seen = sum(map(wanted.keeps, known))
+        accounts = self._simulator.accounts
+        known: Iterable[Arrival | Execution] = accounts.arrivals if kind is Arrival else accounts.executions
+        seen = sum(map(wanted.matches, known))
         reached = asyncio.Event()
 
         def count(record: Arrival | Execution) -> None:
             nonlocal seen
-            seen += isinstance(record, kind) and wanted.keeps(record)
+            seen += isinstance(record, kind) and wanted.matches(record)
             if seen >= needed:
                 reached.set()
 
-        unwatch = book.watch(count)
+        unwatch = accounts.watch(count)
         try:
             async with asyncio.timeout(wanted.timeout):
                 if seen < needed:
@@ -200,7 +200,7 @@ class ControlApi:
 
 
 def _chosen(records: Iterable[_K], wanted: _Filter) -> list[_K]:
-    chosen = [record for record in records if wanted.keeps(record)]
+    chosen = [record for record in records if wanted.matches(record)]
     return chosen if wanted.limit is None else chosen[max(0, len(chosen) - wanted.limit) :]
 
 
@@ -214,7 +214,7 @@ async def _body(request: Request, model: type[_B]) -> _B:
 
 
 def _in_words(refusal: ValidationError) -> str:
-    """Which field is wrong and why, a line each; pydantic's own text also repeats the whole input."""
+    """A line for each wrong field with the reason; pydantic's own text would also repeat the input."""
     wrong = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in refusal.errors())
     return "\n".join(f"{field}: {why}" if field else why for field, why in wrong)
 
@@ -222,12 +222,12 @@ def _in_words(refusal: ValidationError) -> str:
 def _endpoint(handler: Callable[[Request], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            answer = await handler(request)
+            result = await handler(request)
         except ValidationError as refusal:
             return PlainTextResponse(_in_words(refusal), 400)
         except (LookupError, ValueError) as refusal:
             return PlainTextResponse(str(refusal), 400)
-        return Response(_JSON.dump_json(answer), media_type="application/json")
+        return Response(_JSON.dump_json(result), media_type="application/json")
 
     return endpoint
 

@@ -1,149 +1,122 @@
-"""How each fault is done, on the wire. Which request gets which fault is `faults`' business."""
+"""What each kind of fault does to a connection. `faults.py` decides which request gets which fault."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 from worker.simulator.faults import MAX_DELAY_MS, ArmedFault, Fault, Kind
-from worker.simulator.http.messages import JSON_HEADERS, Reply, to_json
-from worker.simulator.http.pending_reply import Exchange
+from worker.simulator.held_requests import HeldRequests
+from worker.simulator.http.pending_reply import PendingReply
+from worker.simulator.messages import JSON_HEADERS, Reply, to_json
 
 UNREADABLE = b"\xff\xfe\x00<not json"
 MEBIBYTE = 1024 * 1024
 _CHUNK = b"x" * 65_536
 
 
-class Holds:
-    """The requests that wait to be released."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, tuple[int, asyncio.Future[bool]]] = {}
-        self._keys = count()
-
-    async def wait(self, fault_id: int) -> bool:
-        """Wait for `release`; true: go on, false: drop."""
-        key = next(self._keys)
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = (fault_id, future)
-        try:
-            return await future
-        finally:
-            self._waiting.pop(key, None)
-
-    def release(self, *, proceed: bool, fault_id: int | None = None) -> int:
-        """Release all held requests, or those one fault holds; returns how many."""
-        chosen = [
-            future for held_by, future in self._waiting.values() if fault_id in (None, held_by) and not future.done()
-        ]
-        for future in chosen:
-            future.set_result(proceed)
-        return len(chosen)
-
-
-async def misbehave(exchange: Exchange, armed: ArmedFault, holds: Holds) -> None:
-    """Do to this exchange what the fault says."""
+async def apply_fault(pending: PendingReply, armed: ArmedFault, held_requests: HeldRequests) -> None:
+    """Respond to a request as the fault says."""
     fault = armed.fault
     match fault.kind:
         case Kind.HOLD:
-            await _hold(exchange, armed, holds)
+            await _hold(pending, armed, held_requests)
         case Kind.HUGE:
-            await _huge(exchange, fault)
+            await _huge(pending, fault)
         case Kind.STALE:
-            await exchange.answer(_altered(exchange.read(armed.then), fault))
+            await pending.answer(_altered(pending.read(armed.snapshot), fault))
         case Kind.ENVELOPE | Kind.STATUS | Kind.RESPOND | Kind.GARBAGE:
             if fault.executes:
-                exchange.execute()
-            await exchange.answer(_echoing(_composed(fault), exchange.echoes))
+                pending.execute()
+            await pending.answer(_echoing(_composed(fault), pending.echoes))
         case _:
-            await _ON_THE_WIRE[fault.kind](exchange, fault)
+            await _ON_THE_WIRE[fault.kind](pending, fault)
 
 
-async def _hold(exchange: Exchange, armed: ArmedFault, holds: Holds) -> None:
-    reply = exchange.execute() if armed.fault.executes else None
-    if await holds.wait(armed.id):
-        await exchange.answer(_extended(reply or exchange.execute(), armed.fault))
+async def _hold(pending: PendingReply, armed: ArmedFault, held_requests: HeldRequests) -> None:
+    reply = pending.execute() if armed.fault.executes else None
+    if await held_requests.wait(armed.id):
+        await pending.answer(_extended(reply or pending.execute(), armed.fault))
     else:
-        await exchange.cut(reset=armed.fault.resets)
+        await pending.cut(reset=armed.fault.resets)
 
 
-async def _cut_before(exchange: Exchange, fault: Fault) -> None:
-    await exchange.cut(reset=fault.resets)
+async def _cut_before(pending: PendingReply, fault: Fault) -> None:
+    await pending.cut(reset=fault.resets)
 
 
-async def _cut_after(exchange: Exchange, fault: Fault) -> None:
-    exchange.execute()
-    await exchange.cut(reset=fault.resets)
+async def _cut_after(pending: PendingReply, fault: Fault) -> None:
+    pending.execute()
+    await pending.cut(reset=fault.resets)
 
 
-async def _silent(exchange: Exchange, fault: Fault) -> None:
+async def _silent(pending: PendingReply, fault: Fault) -> None:
     if fault.executes:
-        exchange.execute()
+        pending.execute()
     limit_ms = MAX_DELAY_MS if fault.delay_ms is None else fault.delay_ms
-    await exchange.client_gone(limit_ms / 1000)
-    await exchange.cut(reset=fault.resets)
+    await pending.client_gone(limit_ms / 1000)
+    await pending.cut(reset=fault.resets)
 
 
-async def _slow(exchange: Exchange, fault: Fault) -> None:
-    reply = _ordinary(exchange, fault)
+async def _slow(pending: PendingReply, fault: Fault) -> None:
+    reply = _ordinary(pending, fault)
     await asyncio.sleep((1000 if fault.delay_ms is None else fault.delay_ms) / 1000)
-    await exchange.answer(reply)
+    await pending.answer(reply)
 
 
-async def _half(exchange: Exchange, fault: Fault) -> None:
-    reply = _ordinary(exchange, fault)
-    await exchange.start(reply.status, reply.headers, None if fault.chunked else len(reply.body))
-    await exchange.send_body(reply.body[: len(reply.body) // 2], more=True)
-    await exchange.cut(reset=fault.resets)
+async def _half(pending: PendingReply, fault: Fault) -> None:
+    reply = _ordinary(pending, fault)
+    await pending.start(reply.status, reply.headers, None if fault.chunked else len(reply.body))
+    await pending.send_body(reply.body[: len(reply.body) // 2], more=True)
+    await pending.cut(reset=fault.resets)
 
 
-async def _drip(exchange: Exchange, fault: Fault) -> None:
-    reply = _ordinary(exchange, fault)
+async def _drip(pending: PendingReply, fault: Fault) -> None:
+    reply = _ordinary(pending, fault)
     delay = (20 if fault.delay_ms is None else fault.delay_ms) / 1000
-    await exchange.start(reply.status, reply.headers, None if fault.chunked else len(reply.body))
+    await pending.start(reply.status, reply.headers, None if fault.chunked else len(reply.body))
     for byte in reply.body:
         await asyncio.sleep(delay)
-        if exchange.is_over:
+        if pending.is_over:
             return
-        await exchange.send_body(bytes((byte,)), more=True)
-    await exchange.send_body(b"", more=False)
+        await pending.send_body(bytes((byte,)), more=True)
+    await pending.send_body(b"", more=False)
 
 
-async def _alter(exchange: Exchange, fault: Fault) -> None:
-    reply = exchange.execute() if fault.executes else exchange.rehearse()
-    await exchange.answer(_altered(reply, fault))
+async def _alter(pending: PendingReply, fault: Fault) -> None:
+    reply = pending.execute() if fault.executes else pending.dry_run()
+    await pending.answer(_altered(reply, fault))
 
 
-async def _raw(exchange: Exchange, fault: Fault) -> None:
-    body = _ordinary(exchange, fault).body
-    parts = {b"$BODY": body, b"$LENGTH": str(len(body)).encode(), **exchange.echoes}
-    await exchange.send_bare(_filled((fault.body or "").encode("latin-1"), parts))
-    await exchange.cut(reset=fault.resets)
+async def _raw(pending: PendingReply, fault: Fault) -> None:
+    body = _ordinary(pending, fault).body
+    parts = {b"$BODY": body, b"$LENGTH": str(len(body)).encode(), **pending.echoes}
+    await pending.send_bare(_filled((fault.body or "").encode("latin-1"), parts))
+    await pending.cut(reset=fault.resets)
 
 
-async def _surplus(exchange: Exchange, fault: Fault) -> None:
-    await exchange.answer_with_surplus(_ordinary(exchange, fault), (fault.body or "").encode("latin-1"))
+async def _surplus(pending: PendingReply, fault: Fault) -> None:
+    await pending.answer_with_surplus(_ordinary(pending, fault), (fault.body or "").encode("latin-1"))
 
 
-async def _huge(exchange: Exchange, fault: Fault) -> None:
+async def _huge(pending: PendingReply, fault: Fault) -> None:
     if fault.executes:
-        exchange.execute()
+        pending.execute()
     head, tail = b'{"code":200,"msg":"', b'","result":{}}'
     chunks = fault.size_mib * (MEBIBYTE // len(_CHUNK))
     length = len(head) + chunks * len(_CHUNK) + len(tail)
-    await exchange.start(200, _headers(JSON_HEADERS, fault), None if fault.chunked else length)
-    await exchange.send_body(head, more=True)
+    await pending.start(200, _headers(JSON_HEADERS, fault), None if fault.chunked else length)
+    await pending.send_body(head, more=True)
     for _ in range(chunks):
-        if exchange.is_over:  # the client has stopped reading, as it should
+        if pending.is_over:  # the client has stopped reading
             return
-        await exchange.send_body(_CHUNK, more=True)
-    await exchange.send_body(tail, more=False)
+        await pending.send_body(_CHUNK, more=True)
+    await pending.send_body(tail, more=False)
 
 
-_ON_THE_WIRE: dict[Kind, Callable[[Exchange, Fault], Awaitable[None]]] = {
+_ON_THE_WIRE: dict[Kind, Callable[[PendingReply, Fault], Awaitable[None]]] = {
     Kind.CUT_BEFORE: _cut_before,
     Kind.CUT_AFTER: _cut_after,
     Kind.SILENT: _silent,
@@ -156,9 +129,9 @@ _ON_THE_WIRE: dict[Kind, Callable[[Exchange, Fault], Awaitable[None]]] = {
 }
 
 
-def _ordinary(exchange: Exchange, fault: Fault) -> Reply:
-    """The answer without the fault; told not to execute, the envelope of a refusal in its place."""
-    return _extended(exchange.execute() if fault.executes else _envelope(fault), fault)
+def _ordinary(pending: PendingReply, fault: Fault) -> Reply:
+    """The reply without the fault, or the envelope of a refusal if the fault says not to execute."""
+    return _extended(pending.execute() if fault.executes else _envelope(fault), fault)
 
 
 def _extended(reply: Reply, fault: Fault) -> Reply:
@@ -166,16 +139,16 @@ def _extended(reply: Reply, fault: Fault) -> Reply:
 
 
 def _altered(reply: Reply, fault: Fault) -> Reply:
-    """The answer with other values in its record; an answer without one stays as it is."""
+    """The reply with other values in its record; a reply without a record is not changed."""
     extended = _extended(reply, fault)
     if fault.kind is Kind.STALE and not any(name == b"age" for name, _ in extended.headers):
         extended = replace(extended, headers=(*extended.headers, (b"age", b"600")))
     try:
-        said = json.loads(reply.body, parse_float=Decimal)
+        content = json.loads(reply.body, parse_float=Decimal)
     except ValueError:
         return extended
-    record = {name: _replaced(said[name], fault.changes) for name in ("result", "data") if name in said}
-    return replace(extended, body=to_json({**said, **record}))
+    record = {name: _replaced(content[name], fault.changes) for name in ("result", "data") if name in content}
+    return replace(extended, body=to_json({**content, **record}))
 
 
 def _replaced(value: Any, changes: Mapping[str, Any]) -> Any:
@@ -196,12 +169,12 @@ def _echoing(reply: Reply, echoes: Mapping[bytes, bytes]) -> Reply:
 
 
 def _composed(fault: Fault) -> Reply:
-    """The answer that stands in for the venue's."""
+    """The reply that replaces the venue's."""
     match fault.kind:
         case Kind.ENVELOPE:
             reply = _envelope(fault)
         case Kind.RESPOND:
-            # `json` and not `to_json`: a test may want the floats and exponents that the venue side never writes.
+            # `json` instead of `to_json`, because a test may need floats and exponents, which `to_json` never writes.
             reply = Reply(200, json.dumps(fault.data).encode())
         case Kind.GARBAGE:
             reply = Reply(200, UNREADABLE if fault.body is None else fault.body.encode())
@@ -215,7 +188,7 @@ def _envelope(fault: Fault) -> Reply:
 
 
 def _headers(ordinary: tuple[tuple[bytes, bytes], ...], fault: Fault) -> tuple[tuple[bytes, bytes], ...]:
-    """The fault's headers; of the ordinary ones those that it does not name."""
+    """The ordinary headers, with those of the fault added or replaced."""
     own = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in fault.headers.items()}
     if fault.retry_after is not None:
         own[b"retry-after"] = fault.retry_after.encode("latin-1")

@@ -1,26 +1,26 @@
-"""One request being answered: what may be done with it, over ASGI and over the bare connection."""
+"""A request that waits for its reply: how it can be answered, over ASGI or directly on the connection."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Send
 
-from worker.simulator.accounts import Book, Snapshot
-from worker.simulator.http.messages import Reply
+from worker.simulator.accounts import Accounts, Snapshot
 from worker.simulator.http.wire import Wire
+from worker.simulator.messages import Reply
 from worker.simulator.records import Arrival
 
 FLUSH_SECONDS = 5.0
-"""How long written bytes may take to leave before a closing connection is reset."""
+"""How long written bytes may take to be sent before a closing connection is reset."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-class Exchange:
-    """A request read in full, with its arrival on record, and the connection that waits for its answer.
+class PendingReply:
+    """A completely read request whose arrival is recorded, and the connection that waits for the response.
 
-    `run` carries the request out; `latency` gives the seconds before an answer begins. `echoes` are the words that an
-    answer may repeat of the request, by their placeholders.
+    `run` executes the request, and `latency` returns the seconds before a response begins. `echoes` are the parts of
+    the request that a response may repeat, by placeholder.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Exchange:
         arrival: Arrival,
         run: Callable[[], Reply],
         latency: Callable[[], float],
-        book: Book,
+        accounts: Accounts,
         echoes: Mapping[bytes, bytes],
     ) -> None:
         self._wire = wire
@@ -40,40 +40,40 @@ class Exchange:
         self._arrival = arrival
         self._run = run
         self._latency = latency
-        self._book = book
+        self._accounts = accounts
         self.echoes = echoes
 
     @property
     def is_over(self) -> bool:
-        """Whether the connection is gone or going."""
+        """Whether the connection is closed or closing."""
         return self._wire.transport.is_closing()
 
     def execute(self) -> Reply:
-        """Carry the request out; to be called at most once. Returns the venue's ordinary answer."""
+        """Execute the request and return the venue's ordinary reply. Must be called at most once."""
         reply = self._run()
         self._arrival.executed = reply.executed
         return reply
 
-    def rehearse(self) -> Reply:
-        """The venue's ordinary answer to a request that is not carried out."""
-        with self._book.rehearsal():
+    def dry_run(self) -> Reply:
+        """The venue's ordinary reply, without executing the request."""
+        with self._accounts.dry_run():
             return self._run()
 
-    def read(self, then: Snapshot) -> Reply:
-        """The ordinary answer to a read, as it was then."""
-        with self._book.as_of(then):
+    def read(self, snapshot: Snapshot) -> Reply:
+        """The ordinary reply to a read, as of a snapshot."""
+        with self._accounts.reading_snapshot_in_use(snapshot):
             return self._run()
 
     async def answer(self, reply: Reply) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         await self.start(reply.status, reply.headers, len(reply.body))
         await self.send_body(reply.body, more=False)
 
     async def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Send status line and headers, after the latency; without a length the body goes in chunks."""
+        """Send status line and headers, after the latency; without a length the body is sent in chunks."""
         if latency := self._latency():
             await asyncio.sleep(latency)
-        # On record before it is sent: whoever has read the answer finds it there.
+        # Recorded before it is sent, so that a client that has read the response finds it recorded.
         self._arrival.status = status
         if length is not None:
             headers = (*headers, (b"content-length", str(length).encode()))
@@ -84,11 +84,11 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def send_bare(self, data: bytes) -> None:
-        """Put bytes on the connection past HTTP's machinery."""
+        """Write bytes directly to the connection."""
         self._wire.transport.write(data)
 
     async def answer_with_surplus(self, reply: Reply, surplus: bytes) -> None:
-        """Send a whole answer, and bytes behind its end that belong to none; in one segment where the system can."""
+        """Send a complete response followed by surplus bytes, in one TCP segment where the system supports that."""
         self._wire.cork(True)
         await self.start(reply.status, reply.headers, len(reply.body))
         await self.send_body(reply.body, more=True)
@@ -97,7 +97,7 @@ class Exchange:
         self._wire.cork(False)
 
     async def client_gone(self, seconds: float) -> None:
-        """Wait until the client ends the connection, at most so long."""
+        """Wait until the client closes the connection, for a limited time."""
         try:
             async with asyncio.timeout(seconds):
                 while (await self._receive())["type"] != "http.disconnect":
@@ -106,12 +106,12 @@ class Exchange:
             return
 
     async def cut(self, *, reset: bool) -> None:
-        """End the connection now: RST, or FIN after what was written. Returns when it has ended."""
+        """Close the connection, with RST or, after the written bytes, with FIN. Returns when it is closed."""
         if reset:
             self._wire.reset()
         else:
             self._wire.finish()
             await self.client_gone(FLUSH_SECONDS)
             self._wire.reset()
-        # uvicorn takes an application that returns before the connection is seen to be gone for a broken one.
+        # uvicorn reports an error if an application returns before its connection is known to be closed.
         await self.client_gone(FLUSH_SECONDS)

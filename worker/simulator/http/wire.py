@@ -1,11 +1,10 @@
-"""The TCP side: uvicorn's httptools protocol with its connection within the application's reach.
+"""uvicorn's httptools protocol, with the TCP connection accessible to the application.
 
-ASGI knows no way to end a connection without an answer, so each request's scope carries its connection under
-`scope["extensions"][WIRE]`. What a client sees:
+ASGI can't close a connection without a response, so the scope of each request contains its connection under
+`scope["extensions"][WIRE]`. A client sees
 
-- `reset()`: SO_LINGER with a time of 0 makes the kernel answer the close with RST (`ConnectionResetError`); bytes
-  written but not yet read by the client may be lost.
-- `finish()`: an ordinary close after the written bytes, FIN (an empty or short reply).
+- after `reset()`: RST (`ConnectionResetError`), because SO_LINGER is set to 0; bytes that it has not read may be lost;
+- after `finish()`: FIN after the written bytes (an empty or short reply).
 """
 
 import asyncio
@@ -24,13 +23,13 @@ class Wire(HttpToolsProtocol):
     """One client connection."""
 
     def on_message_begin(self) -> None:
-        """Put this connection into the scope of the request that begins."""
+        """Put the connection into the scope of the new request."""
         super().on_message_begin()
         self.scope["extensions"] = {WIRE: cast("dict[object, object]", self)}
 
     @property
     def peer_port(self) -> int:
-        """The client's TCP port: the same for all requests of one connection."""
+        """The client's TCP port, which is the same for all requests of one connection."""
         return self.client[1] if self.client else 0
 
     @property
@@ -47,7 +46,7 @@ class Wire(HttpToolsProtocol):
         self.transport.abort()
 
     def cork(self, on: bool) -> None:
-        """Hold written bytes back, or let them go together: Linux's TCP_CORK, nothing elsewhere."""
+        """Hold written bytes back, or send them together (TCP_CORK on Linux; no effect elsewhere)."""
         sock: socket.socket | None = self.transport.get_extra_info("socket")
         option = getattr(socket, "TCP_CORK", None)
         if sock is not None and option is not None and not self.transport.is_closing():
@@ -58,12 +57,12 @@ class Wire(HttpToolsProtocol):
         self.transport.close()
 
     def keep_alive_for(self, seconds: int) -> None:
-        """Change how long it may be idle, from its next answer on."""
+        """Change how long the connection may be idle, from its next response on."""
         self.timeout_keep_alive = seconds
 
 
 class WireServer(uvicorn.Server):
-    """A uvicorn server that tells its port, lists its connections and ends them all when it stops."""
+    """A uvicorn server that reports its port, lists its connections and closes them all when it stops."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[int], None]) -> None:
         super().__init__(config)
@@ -75,30 +74,30 @@ class WireServer(uvicorn.Server):
         return (wire for wire in list(self.server_state.connections) if isinstance(wire, Wire))
 
     def keep_alive_for(self, seconds: int) -> None:
-        """Change the idle time of open and of future connections."""
+        """Change the idle time of open and future connections."""
         self.config.timeout_keep_alive = seconds
         for wire in self.wires:
             wire.keep_alive_for(seconds)
 
     async def close_idle(self, *, rst: bool) -> int:
-        """Close the idle connections; they are closed when this returns their number."""
+        """Close the idle connections; returns how many, after they are closed."""
         idle = [wire for wire in self.wires if wire.is_idle]
         for wire in idle:
             if rst:
                 wire.reset()
             else:
                 wire.finish()
-        await asyncio.sleep(0)  # asyncio closes the socket in a callback of the next turn
+        await asyncio.sleep(0)  # asyncio closes a socket in the next iteration of its loop
         return len(idle)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell the port."""
+        """Listen, then report the port."""
         await super().startup(sockets)
         listener: Any = self.servers[0].sockets[0]
         self._on_ready(int(listener.getsockname()[1]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop at once: a silent or dripping answer would otherwise hold the process for its whole length."""
+        """Stop at once. Otherwise a silent or slow response would delay the end of the process."""
         for wire in self.wires:
             wire.transport.abort()
         for task in list(self.server_state.tasks):

@@ -1,1 +1,1 @@
-"""The venues that the simulator plays."""
+"""The simulated venues."""

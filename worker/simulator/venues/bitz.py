@@ -1,7 +1,7 @@
-"""The Bit-Z side: `POST /Contract/getContractActivePositions`, written from the venue's documents alone.
+"""The simulated Bit-Z: `POST /Contract/getContractActivePositions`, written from the venue's documents alone.
 
-Errors arrive on HTTP 200 with a negative `status` and an empty `msg`. Which of the documented numbers answers which
-mistake is inferred from their groups (I); one fact is stated: a nonce longer than 6 characters is answered with 203.
+Errors have HTTP 200, a negative `status` and an empty `msg`. Which of the documented numbers stands for which mistake
+is inferred from their groups (I). One is documented: a nonce longer than 6 characters gets 203.
 """
 
 import hashlib
@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Mapping
 from functools import partial
 
-from worker.simulator.accounts import Account, Book
-from worker.simulator.http.messages import Examined, Reply, Request, read_fields, to_json
+from worker.simulator.accounts import Account, Accounts
+from worker.simulator.messages import Examined, Reply, Request, read_fields, to_json
 from worker.simulator.records import ContractPosition
 
 PATH = "/Contract/getContractActivePositions"
 FIELDS = frozenset({"apiKey", "contractId", "nonce", "timeStamp", "sign"})
 WINDOW_SECONDS = 60
-"""How far `timeStamp` may be from the venue's clock, either way. I."""
+"""How far `timeStamp` may differ from the venue's clock in either direction. I."""
 
 BAD_PARAMETER = -102
 VERIFICATION_FAILED = -103  # outside the window, or a nonce used before
@@ -38,25 +38,25 @@ class _RefusedError(Exception):
 
 
 def sign(fields: Mapping[str, str], secret: str) -> str:
-    """Lower-case hex MD5 of the sorted `k=v` joined by `&`, `sign` left out, values as they are, and the secret."""
+    """The lower-case hex MD5 of the sorted `k=v`, without `sign` and joined by `&`, followed by the secret."""
     text = "&".join(f"{name}={fields[name]}" for name in sorted(fields) if name != "sign")
     return hashlib.md5(f"{text}{secret}".encode(), usedforsecurity=False).hexdigest()
 
 
 class BitZ:
-    """Examines and answers requests for active positions."""
+    """Checks and answers requests for active positions."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
         self._nonces = _Nonces()
 
     def examine(self, request: Request) -> Examined | None:
-        """Check a request; None when the path is not this venue's."""
+        """Check a request; None if its path does not belong to this venue."""
         if request.path != PATH:
             return None
         fields, clean = read_fields(request.body)
         api_key = fields.get("apiKey") or None
-        account = self._book.account("bitz", api_key or "")
+        account = self._accounts.account("bitz", api_key or "")
         signed = account is not None and hmac.compare_digest(
             sign(fields, account.secret).encode(), fields.get("sign", "").encode()
         )
@@ -90,20 +90,20 @@ class BitZ:
         return account
 
     def _positions(self, account: Account, contract_id: int, now_ms: int) -> Reply:
-        seen = self._book.seen(account, PATH)
-        rows = [_view(position) for position in seen.contracts if position.contract_id == str(contract_id)]
+        holdings = self._accounts.visible(account, PATH)
+        rows = [_view(position) for position in holdings.contracts if position.contract_id == str(contract_id)]
         return Reply(200, _body(200, rows, now_ms))
 
 
 class _Nonces:
-    """Nonces used with a time stamp, kept for as long as the window lets that time stamp in."""
+    """The nonces used, with their time stamps, kept as long as the window accepts the time stamp."""
 
     def __init__(self) -> None:
         self._used: set[tuple[str, str, str]] = set()
         self._ages: deque[tuple[int, tuple[str, str, str]]] = deque()
 
     def is_new(self, nonce: tuple[str, str, str], now_ms: int) -> bool:
-        """Whether this key has not sent the nonce with this time stamp yet; from now on it has."""
+        """Whether a key has not used a nonce with a time stamp before; also records that it has now."""
         while self._ages and self._ages[0][0] < now_ms - 2 * WINDOW_SECONDS * 1000:
             self._used.discard(self._ages.popleft()[1])
         if nonce in self._used:
@@ -114,7 +114,7 @@ class _Nonces:
 
 
 def _view(position: ContractPosition) -> dict[str, object]:
-    """Every number is a quoted string, as on the page; `data` is a list, as in the vendor's SDKs."""
+    """A position as the venue shows it; every number is a quoted string, as on the API page."""
     return {
         "positionId": position.position_id,
         "contractId": position.contract_id,
@@ -132,7 +132,7 @@ def _view(position: ContractPosition) -> dict[str, object]:
 
 
 def _error(status: int, now_ms: int) -> Reply:
-    """An error has an empty string for data, which is not a flat position."""
+    """An error; its `data` is an empty string, which does not mean that no position is open."""
     return Reply(200, _body(status, "", now_ms))
 
 

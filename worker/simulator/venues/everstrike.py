@@ -1,7 +1,7 @@
-"""The Everstrike side's checks: key, signature on the received bytes, fields, clock. `trading` carries requests out.
+"""The checks of the simulated Everstrike: key, signature of the received bytes, fields, clock.
 
-Written from the venue's documents alone and sharing nothing with the adapter, so that agreement between the two
-means something. Every refusal is the documented envelope; "I" marks what no public source states.
+It is written from the venue's documents alone and shares no code with the adapter, so that their agreement is evidence.
+Every refusal is the documented envelope. "I" marks what is inferred, because no public source states it.
 """
 
 import base64
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
 
-from worker.simulator.accounts import Account, Book
-from worker.simulator.http.messages import Examined, Reply, Request, read_fields, to_json
+from worker.simulator.accounts import Account, Accounts
+from worker.simulator.messages import Examined, Reply, Request, read_fields, to_json
 
 INVALID = "Invalid request"
 DEFAULT_WINDOW_MS = 15_000
 FUTURE_TOLERANCE_MS = 1_000
-"""How far ahead a timestamp may be: clocks differ a little. I."""
+"""How far a timestamp may be ahead, because clocks differ a little. I."""
 
 _DECIMAL = re.compile(r"[0-9]{1,30}(\.[0-9]{1,18})?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
@@ -27,7 +27,7 @@ _PRICE_EVENTS = frozenset({"MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"})
 
 
 class Refused(Exception):
-    """The venue answers with an error envelope; 503 is its documented status for every refusal."""
+    """Raised to respond with an error envelope; 503 is the documented status of every refusal."""
 
     def __init__(self, message: str = INVALID, status: int = 503) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 def envelope(code: int, msg: str | None, result: object) -> bytes:
-    """The reply body of every endpoint."""
+    """The body of every reply."""
     return to_json({"code": code, "msg": msg, "result": result})
 
 
@@ -50,7 +50,7 @@ def _text(value: str) -> bool:
 
 
 def _amount(value: str) -> bool:
-    """Plain decimal notation above zero: no sign, no exponent."""
+    """Whether a text is a positive number without a sign and an exponent."""
     return _DECIMAL.fullmatch(value) is not None and value.strip("0.") != ""
 
 
@@ -67,13 +67,13 @@ _CLOCK: Mapping[str, Callable[[str], bool]] = {"timestamp": _integer, "recv_wind
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a request: how each must look, and which must be there."""
+    """The fields of a request: a check for each, and which are required."""
 
     fields: Mapping[str, Callable[[str], bool]]
     required: frozenset[str] = field(default_factory=frozenset)
 
     def check(self, fields: Mapping[str, str]) -> None:
-        """Raise Refused for an unknown, missing or malformed field."""
+        """Raises Refused for an unknown, missing or malformed field."""
         if not self.required <= fields.keys():
             raise Refused
         for name, value in fields.items():
@@ -121,16 +121,18 @@ Handler = Callable[[Account, str, dict[str, str]], object]
 
 
 class Everstrike:
-    """Examines requests and hands the good ones to `command` (POST) or `read` (GET), which return a result."""
+    """Checks requests and passes valid ones to `command` (POST) or `read` (GET), which return the result."""
 
-    def __init__(self, book: Book, command: Handler, read: Handler) -> None:
-        self._book = book
+    def __init__(self, accounts: Accounts, command: Handler, read: Handler) -> None:
+        self._accounts = accounts
         self._command = command
         self._read = read
-        self._messages = cycle(("string", "null", None))  # what success says varies: nobody may decide by it
+        self._messages = cycle(
+            ("string", "null", None)
+        )  # the message of a success varies, so that no client decides by it
 
     def examine(self, request: Request) -> Examined | None:
-        """Check a request; None when the path is not this venue's."""
+        """Check a request; None if its path does not belong to this venue."""
         if request.path in FORMS:
             return self._examine_command(request) if request.method == "POST" else _not_allowed(b"POST")
         if request.path in READS or request.path == "/time":
@@ -139,7 +141,7 @@ class Everstrike:
 
     def _examine_command(self, request: Request) -> Examined:
         api_key = request.header(b"x-api-key")
-        account = self._book.account("everstrike", api_key)
+        account = self._accounts.account("everstrike", api_key)
         fields, clean = read_fields(request.body)
         signed = account is not None and _signature_ok(account.secret, request)
         stamp = fields.get("timestamp", "")
@@ -161,7 +163,7 @@ class Everstrike:
         if request.path == "/time":
             return Examined(partial(self._ok, request.time_ms))
         api_key = request.header(b"x-api-key")
-        account = self._book.account("everstrike", api_key)
+        account = self._accounts.account("everstrike", api_key)
         fields, clean = read_fields(request.query)
         try:
             if account is None:
@@ -201,16 +203,16 @@ def _not_allowed(allow: bytes) -> Examined:
 
 
 def _signature_ok(secret: str, request: Request) -> bool:
-    """`x-signature` is base64 of HMAC-SHA256 over exactly the bytes received."""
+    """Whether `x-signature` is the base64 of the HMAC-SHA256 of exactly the bytes received."""
     digest = hmac.digest(secret.encode(), request.body, hashlib.sha256)
     return hmac.compare_digest(base64.b64encode(digest), request.headers.get(b"x-signature", b""))
 
 
 def _check_clock(fields: Mapping[str, str], now_ms: int) -> None:
-    """Refuse what is older than `timestamp + recv_window`.
+    """Refuse a request that arrives after `timestamp + recv_window`.
 
-    The page states the rule the wrong way round ("accepted if timestamp + recv_window <= now"), which would refuse
-    every punctual order.
+    The API page states the opposite ("accepted if timestamp + recv_window <= now"), which would refuse every punctual
+    order.
     """
     if "timestamp" not in fields:
         return

@@ -1,8 +1,8 @@
-"""What Everstrike's requests do to the book, and how it shows. The checks of `everstrike` have passed before.
+"""What Everstrike's requests do to an account, and what reads show. `everstrike` has checked the requests.
 
-A close at market is filled at once at the position's mark price; a close with a price waits as an ACTIVE order, one
-with a trigger price as an UNTRIGGERED trigger. Closing more than the position's size is refused (I: no public source
-says; a venue that clamped it would hide a client's mistake).
+A close at market is filled at once at the position's mark price. A close with a price becomes an ACTIVE order, and one
+with a trigger price an UNTRIGGERED trigger. Closing more than the position's size is refused (I: no public source
+states it; reducing the amount would hide a client's mistake).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 from uuid import uuid4
 
-from worker.simulator.accounts import Account, Balance, Book, Holdings, put_bounded
+from worker.simulator.accounts import Account, Accounts, Balance, Holdings, put_bounded
 from worker.simulator.records import Fill, Order, Position, Settings, Trigger, Withdrawal
 from worker.simulator.venues.everstrike import Refused
 from worker.simulator.venues.everstrike_views import (
@@ -38,42 +38,42 @@ _D = TypeVar("_D", bound=_Dated)
 
 
 class Trading:
-    """Carries out commands and reads. `clock` gives UNIX ms, `new_id` the venue's ids (32 hex digits)."""
+    """Executes commands and reads. `clock` returns UNIX ms, and `new_id` an id of the venue (32 hex digits)."""
 
     def __init__(
         self,
-        book: Book,
+        accounts: Accounts,
         clock: Callable[[], int],
         settings: Callable[[], Settings],
         new_id: Callable[[], str] = lambda: uuid4().hex,
     ) -> None:
-        self._book = book
+        self._accounts = accounts
         self._clock = clock
         self._settings = settings
         self._new_id = new_id
         self._commands = {"/auth/close": self._close, "/auth/cancel": self._cancel, "/auth/withdraw": self._withdraw}
 
     def command(self, account: Account, path: str, fields: dict[str, str]) -> object:
-        """Carry out a POST and record it; returns `result`. Raises Refused, having changed nothing."""
+        """Execute and record a POST; returns the `result`. If it raises Refused, nothing has changed."""
         result = self._commands[path](account, fields)
-        self._book.record(account, path, fields)
+        self._accounts.add_execution(account, path, fields)
         return result
 
     def read(self, account: Account, path: str, fields: dict[str, str]) -> object:
-        """Answer a GET from what is visible at this path; returns `result`. Raises Refused."""
-        seen = self._book.seen(account, path)
+        """The `result` of a GET, from what is visible at its path. May raise Refused."""
+        holdings = self._accounts.visible(account, path)
         match path:
             case "/position":
                 pair = fields["pair"]
-                # A flat pair answers with an empty position. I.
-                return position_view(seen.positions.get(pair) or Position(pair=pair, size=Decimal(0)))
+                # A pair without a position gets an empty position. I.
+                return position_view(holdings.positions.get(pair) or Position(pair=pair, size=Decimal(0)))
             case "/active_positions":
-                return {pair: position_view(position) for pair, position in seen.positions.items()}
+                return {pair: position_view(position) for pair, position in holdings.positions.items()}
             case "/order":
-                return order_view(_order(seen, fields["id"]))
+                return order_view(_order(holdings, fields["id"]))
             case "/balances":
-                return balances_view(seen.balances)
-        return _listing(seen, path, fields)
+                return balances_view(holdings.balances)
+        return _listing(holdings, path, fields)
 
     def _close(self, account: Account, fields: Mapping[str, str]) -> object:
         position = account.holdings.positions.get(fields["pair"])
@@ -85,11 +85,11 @@ class Trading:
         if "trigger_price" in fields:
             return self._stop(account, position, fields)
         if "price" in fields:
-            return self._shown(self._limit(account, position, qty, Decimal(fields["price"])))
-        return self._shown(self._market(account, position, qty))
+            return self._close_result(self._limit(account, position, qty, Decimal(fields["price"])))
+        return self._close_result(self._market(account, position, qty))
 
     def _market(self, account: Account, position: Position, qty: Decimal) -> Order:
-        now, holdings = self._clock(), self._book.changing(account)
+        now, holdings = self._clock(), self._accounts.holdings_to_change(account)
         order = Order(
             id=self._new_id(),
             pair=position.pair,
@@ -127,7 +127,7 @@ class Trading:
             time=self._clock(),
             reduce_only=True,
         )
-        self._book.changing(account).put_order(order)
+        self._accounts.holdings_to_change(account).put_order(order)
         return order
 
     def _stop(self, account: Account, position: Position, fields: Mapping[str, str]) -> object:
@@ -144,15 +144,15 @@ class Trading:
                 "time": self._clock(),
             }
         )
-        put_bounded(self._book.changing(account).triggers, trigger.id, trigger)
+        put_bounded(self._accounts.holdings_to_change(account).triggers, trigger.id, trigger)
         return trigger_view(trigger)
 
     def _cancel(self, account: Account, fields: Mapping[str, str]) -> object:
         order = account.holdings.open_orders.get(fields["id"])
-        if order is None:  # also one that is filled or cancelled already: there is nothing to cancel. I.
+        if order is None:  # also if it is filled or cancelled already, because there is nothing to cancel. I.
             raise Refused(NO_ORDER)
         cancelled = order.model_copy(update={"status": "CANCELLED"})
-        self._book.changing(account).put_order(cancelled)
+        self._accounts.holdings_to_change(account).put_order(cancelled)
         return order_view(cancelled)
 
     def _withdraw(self, account: Account, fields: Mapping[str, str]) -> object:
@@ -163,38 +163,38 @@ class Trading:
         withdrawal = Withdrawal(
             id=self._new_id(), asset=asset, address=fields["address"], qty=qty, net=qty, time=self._clock()
         )
-        holdings = self._book.changing(account)
+        holdings = self._accounts.holdings_to_change(account)
         holdings.balances[asset] = replace(balance, free=balance.free - qty, withdrawn=balance.withdrawn + qty)
         put_bounded(holdings.withdrawals, withdrawal.id, withdrawal)
         return withdrawal_view(withdrawal)
 
-    def _shown(self, order: Order) -> object:
+    def _close_result(self, order: Order) -> object:
         return {"order": order_view(order)} if self._settings().nested_orders else order_view(order)
 
 
-def _order(seen: Holdings, order_id: str) -> Order:
-    order = seen.open_orders.get(order_id) or seen.done_orders.get(order_id)
+def _order(holdings: Holdings, order_id: str) -> Order:
+    order = holdings.open_orders.get(order_id) or holdings.done_orders.get(order_id)
     if order is None:
         raise Refused(NO_ORDER)
     return order
 
 
-def _listing(seen: Holdings, path: str, fields: Mapping[str, str]) -> object:
+def _listing(holdings: Holdings, path: str, fields: Mapping[str, str]) -> object:
     match path:
         case "/active_orders":
-            return [order_view(order) for order in _page(seen.open_orders.values(), fields)]
+            return [order_view(order) for order in _page(holdings.open_orders.values(), fields)]
         case "/completed_orders":
-            done = (order for order in seen.done_orders.values() if order.status == "COMPLETED")
+            done = (order for order in holdings.done_orders.values() if order.status == "COMPLETED")
             return [order_view(order) for order in _page(done, fields)]
         case "/orders":
-            everything = (*seen.open_orders.values(), *seen.done_orders.values())
+            everything = (*holdings.open_orders.values(), *holdings.done_orders.values())
             return [order_view(order) for order in _page(everything, fields)]
         case "/fills":
-            return [fill_view(fill) for fill in _page(seen.fills.values(), fields)]
+            return [fill_view(fill) for fill in _page(holdings.fills.values(), fields)]
         case "/triggers":
-            return [trigger_view(trigger) for trigger in _page(seen.triggers.values(), fields)]
+            return [trigger_view(trigger) for trigger in _page(holdings.triggers.values(), fields)]
         case "/withdrawals":
-            return [withdrawal_view(withdrawal) for withdrawal in _page(seen.withdrawals.values(), fields)]
+            return [withdrawal_view(withdrawal) for withdrawal in _page(holdings.withdrawals.values(), fields)]
     raise AssertionError(path)
 
 

@@ -1,4 +1,4 @@
-"""Everstrike's objects as its replies show them.
+"""Everstrike's records as its replies show them.
 
 The position and the order follow the reply examples of the API pages; balances, fills and withdrawals follow what the
 venue's own client reads (`everstrikeio/market_maker`, `js/Everstrike.js`: `fetchBalance`, `parseTrade`,
@@ -66,7 +66,7 @@ def order_view(order: Order) -> dict[str, object]:
 
 
 def trigger_view(trigger: Trigger) -> dict[str, object]:
-    """A stop, as `GET /triggers` lists it. The page of close does not show its own reply to one. I."""
+    """A stop, as `GET /triggers` lists it. The API page of close does not show the reply to a stop. I."""
     return {
         "id": trigger.id,
         "pair": trigger.pair,

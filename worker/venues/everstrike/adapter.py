@@ -1,8 +1,8 @@
 """Everstrike: close, cancel, withdraw and positions.
 
-Facts and their sources are in ``docs/venues.md``. The ones that shape this file: the signature covers exactly the bytes
-of the body; ``timestamp`` is integer milliseconds; amounts are plain decimals; a refusal of a bad request looks like an
-outage (503 with the venue's own envelope); there is no client order id, so a lost reply can't be looked up by one.
+The facts and their sources are in ``docs/venues.md``. These shape the adapter: the signature covers exactly the bytes
+of the body; ``timestamp`` is integer milliseconds; amounts are plain decimals; the refusal of a bad request looks like
+an outage (503 with the venue's own envelope); and there is no client order id by which a lost reply could be looked up.
 """
 
 import re
@@ -17,44 +17,51 @@ from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
 from worker.venues.base import FRONT_STATUSES, Proof, Verdict
 from worker.venues.contradictions import (
+    contains_other_value,
+    contains_record,
     contradiction,
-    denies,
-    names_another,
-    says_no,
-    says_yes,
-    shows_record,
-    texts_beside,
+    failure_in_message,
+    failure_in_record,
+    shows_success,
+    texts_except_message,
 )
 from worker.venues.everstrike.auth import auth_headers
-from worker.venues.freshness import NO_CACHE
+from worker.venues.freshness import NO_CACHE_HEADERS
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
-from worker.venues.listed_answers import Listed, denies_knowledge, find, from_settings, may_refuse, words
+from worker.venues.listed_answers import (
+    ListedAnswer,
+    exact_message,
+    expresses_uncertainty,
+    find_listed,
+    refusals_from_settings,
+    status_may_refuse,
+)
 from worker.venues.positions import read_position
 
 FORM = "application/x-www-form-urlencoded"
 
 _CLIENT = "github.com/everstrikeio/market_maker"
 LISTED = (
-    words("Invalid request", Proof.REFUSED, "the API pages' example of a 503, on every page"),
-    words("The order was not found", Proof.REFUSED, f"{_CLIENT}, index.js, should_log"),
-    words(
+    exact_message("Invalid request", Proof.REFUSED, "the API pages' example of a 503, on every page"),
+    exact_message("The order was not found", Proof.REFUSED, f"{_CLIENT}, index.js, should_log"),
+    exact_message(
         "Your request was rejected due to insufficient balance",
         Proof.REFUSED,
         f"{_CLIENT}, index.js, is_insufficient_balance",
     ),
     # RFC 9110, 15.5.2: not applied, for lack of valid credentials.
-    Listed(Proof.REFUSED, f"{_CLIENT}, js/Everstrike.js, exceptions: '401'", code=401),
+    ListedAnswer(Proof.REFUSED, f"{_CLIENT}, js/Everstrike.js, exceptions: '401'", code=401),
 )
-"""Answers in the whole envelope that refuse for good (``docs/venues.md``). None in words is known to be transient."""
+"""Final refusals in the complete envelope (``docs/venues.md``). No transient message is documented."""
 
-SAFE = re.compile(r"[A-Za-z0-9_.~-]*")
-"""What a form leaves as it is (RFC 3986, 2.3)."""
+UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
+"""Characters that are not percent-encoded in a form (RFC 3986, 2.3)."""
 
 DIRECTIONS = {"BUY": Direction.LONG, "SELL": Direction.SHORT}
 
 BREAKDOWNS = frozenset({500, 502, 504})
-"""Statuses that say that something broke on the way: what the envelope says beside them proves nothing."""
+"""Statuses that report a failure on the way. The envelope beside them proves nothing."""
 
 
 class Everstrike:
@@ -65,93 +72,96 @@ class Everstrike:
     commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
 
     def __init__(self, refusals: Iterable[str] = ()) -> None:
-        """``refusals``: patterns of further messages that refuse for good, see :func:`listed.from_settings`.
+        """``refusals`` are patterns of further messages that are final refusals.
 
         Raises:
-            ValueError: when one of them can't be used.
+            ValueError: one of the patterns can't be used.
         """
-        self._listed = (*LISTED, *from_settings(self.name, refusals))
+        self._listed = (*LISTED, *refusals_from_settings(self.name, refusals))
 
     def unsupported(self, command: Command) -> str | None:
-        """Everything is supported but Bit-Z's contract ids."""
+        """Everything is supported except Bit-Z's contract ids."""
         if isinstance(command, Positions) and command.contract_id is not None:
             return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"
         return None
 
     def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
-        """A signed POST, or for positions a GET with the key alone."""
+        """A signed POST, or for positions a GET with the API key and without a signature."""
         if isinstance(command, Positions):
             path = f"/position?{urlencode({'pair': command.pair})}" if command.pair else "/active_positions"
-            return SignedRequest("GET", account.base_url + path, {**NO_CACHE, **auth_headers(account.credentials)})
+            return SignedRequest(
+                "GET", account.base_url + path, {**NO_CACHE_HEADERS, **auth_headers(account.credentials)}
+            )
         path, fields = _mutation(command, now_ms)
         body = form(fields)
         headers = {"content-type": FORM, **auth_headers(account.credentials, body)}
         return SignedRequest("POST", account.base_url + path, headers, body)
 
-    def judge(self, command: Command, answer: Response) -> Verdict:
-        """The contract's rows, by status, envelope and message."""
-        payload = read_json(answer.body)
+    def judge(self, command: Command, response: Response) -> Verdict:
+        """Decide by status, envelope and message, as listed in ``docs/venues.md``."""
+        payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")
-        said = _Said(
-            http_status=answer.status,
+        reply = _Reply(
+            http_status=response.status,
             venue_code=one_line(code, 64) if isinstance(code, str) else int_or_none(code),
             venue_message=one_line(message) if isinstance(message, str) else None,
             result=to_report_json(envelope.get("result")),
-            retry_after=retry_after_seconds(answer.headers),
+            retry_after=retry_after_seconds(response.headers),
         )
-        if answer.status == 429 and code != 200 and not shows_record(envelope.get("result")):
-            return said.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
-        if answer.status == 200:
-            return _judge_success(command, payload, envelope, said)
-        if answer.status in BREAKDOWNS:
-            return said.verdict(Proof.UNKNOWN, f"an error {answer.status}, which says nothing of the command")
-        if said.venue_code == answer.status and isinstance(message, str) and "result" in envelope:
-            return self._judge_refusal(message, envelope, said)
-        why = f"the answer {answer.status} is not the venue's own reply"
-        lost = answer.status in FRONT_STATUSES
-        return said.verdict(Proof.UNKNOWN, why, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
+        if response.status == 429 and code != 200 and not contains_record(envelope.get("result")):
+            return reply.verdict(Proof.NOT_EXECUTED, "the venue limits the rate of requests (429)")
+        if response.status == 200:
+            return _judge_success(command, payload, envelope, reply)
+        if response.status in BREAKDOWNS:
+            return reply.verdict(Proof.UNKNOWN, f"an error {response.status}, which says nothing about the command")
+        if reply.venue_code == response.status and isinstance(message, str) and "result" in envelope:
+            return self._judge_refusal(message, envelope, reply)
+        why = f"the response {response.status} is not the venue's own reply"
+        lost = response.status in FRONT_STATUSES
+        return reply.verdict(Proof.UNKNOWN, why, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
 
-    def _judge_refusal(self, message: str, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
-        """The whole error envelope: the application answered, and what it says counts where it is listed. A refusal
-        that shows a record contradicts itself; the documented ones show none."""
-        contradicts = shows_record(envelope["result"]) or says_yes(envelope)
-        counts = (
-            may_refuse(said.http_status) and not contradicts and not any(map(denies_knowledge, texts_beside(envelope)))
-        )
-        listed = find(self._listed, said.http_status, message) if counts else None
+    def _judge_refusal(self, message: str, envelope: Mapping[str, Any], reply: "_Reply") -> Verdict:
+        """Judge a complete error envelope: a listed message proves something, unless the envelope contradicts it.
+
+        A refusal that contains a record contradicts itself; documented refusals contain none.
+        """
+        contradicts = contains_record(envelope["result"]) or shows_success(envelope)
+        doubtful = any(map(expresses_uncertainty, texts_except_message(envelope)))
+        counts = status_may_refuse(reply.http_status) and not contradicts and not doubtful
+        listed = find_listed(self._listed, reply.http_status, message) if counts else None
         if listed is not None:
-            return said.verdict(listed.proof, f"the venue refused it: {said.words}{listed.note}", own_refusal=True)
-        why = f"the venue answered {said.http_status} with an unlisted message: {said.words}"
-        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, own_refusal=True)
+            return reply.verdict(listed.proof, f"the venue refused it: {reply.text}{listed.note}", own_refusal=True)
+        why = f"the venue answered {reply.http_status} with an unlisted message: {reply.text}"
+        return reply.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER, own_refusal=True)
 
 
-def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], said: "_Said") -> Verdict:
+def _judge_success(command: Command, payload: Any, envelope: Mapping[str, Any], reply: "_Reply") -> Verdict:
     if payload is UNREADABLE or not isinstance(payload, Mapping):
-        return said.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
-    # msg is "string", "null" or null on success: no yes is decided by it.
-    whole = "result" in envelope and "msg" in envelope and isinstance(envelope["msg"], str | None)
-    if said.venue_code != 200 or not whole:
+        return reply.verdict(Proof.UNKNOWN, "the venue's reply (200) can't be read")
+    # On success `msg` is "string", "null" or null, so its value decides nothing.
+    complete = "result" in envelope and "msg" in envelope and isinstance(envelope["msg"], str | None)
+    if reply.venue_code != 200 or not complete:
         why = f"a reply with status 200 and code {one_line(envelope.get('code'), 40)}, which is not listed"
-        return said.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
+        return reply.verdict(Proof.UNKNOWN, why, Reason.UNLISTED_ANSWER)
     result = envelope["result"]
-    wrong = says_no({**envelope, "result": None}) or denies(envelope["msg"])
+    wrong = failure_in_record({**envelope, "result": None}) or failure_in_message(envelope["msg"])
     if wrong:
-        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
+        return reply.verdict(Proof.UNKNOWN, f"the venue accepted it, but {wrong}", Reason.UNLISTED_ANSWER)
     if isinstance(command, Positions):
         positions = read_positions(command, result)
         if positions is None:
-            return said.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
-        return said.verdict(Proof.EXECUTED, f"{len(positions)} open", positions=positions)
+            return reply.verdict(Proof.UNKNOWN, "the venue's positions can't be read", Reason.UNLISTED_ANSWER)
+        return reply.verdict(Proof.EXECUTED, f"{len(positions)} open", positions=positions)
     wrong = contradiction(command, result) if isinstance(result, Mapping) else "it has no record"
     if wrong:
-        return said.verdict(Proof.UNKNOWN, f"the venue said yes, but {wrong}", Reason.UNLISTED_ANSWER)
-    return said.verdict(Proof.EXECUTED, "the venue took it")
+        return reply.verdict(Proof.UNKNOWN, f"the venue accepted it, but {wrong}", Reason.UNLISTED_ANSWER)
+    return reply.verdict(Proof.EXECUTED, "the venue took it")
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What the venue said, kept apart from what it proves."""
+class _Reply:
+    """What the venue sent, separate from what it proves."""
 
     http_status: int
     venue_code: int | str | None
@@ -160,7 +170,7 @@ class _Said:
     retry_after: float | None
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return self.venue_message or "no message"
 
     def verdict(
@@ -187,7 +197,7 @@ class _Said:
 
 
 def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]]:
-    """Path and form fields, in the order of the venue's pages. Every value is already the text that is sent."""
+    """The path and the form fields, in the order of the venue's pages. Each value is the text that is sent."""
     if isinstance(command, Close):
         optional = {
             "qty": plain_notation(command.qty) if command.qty is not None else None,
@@ -200,7 +210,7 @@ def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]
         window = [("recv_window", str(command.recv_window))] if command.recv_window is not None else []
         return "/auth/close", [*fields, ("timestamp", str(now_ms)), *window]
     if isinstance(command, Cancel):
-        # The documented form is the id alone.
+        # The documented form has only the id.
         return "/auth/cancel", [("id", command.order_id)]
     if isinstance(command, Withdraw):
         fields = [("asset", command.asset), ("qty", plain_notation(command.qty)), ("address", command.address)]
@@ -209,17 +219,19 @@ def _mutation(command: Command, now_ms: int) -> tuple[str, list[tuple[str, str]]
 
 
 def form(fields: Sequence[tuple[str, str]]) -> bytes:
-    """As :func:`urllib.parse.urlencode`, which takes half of the time of building a request and is asked only where
-    there is something to quote."""
-    if SAFE.fullmatch("".join([value for _, value in fields])):
+    """The same as :func:`urllib.parse.urlencode`, which is only called if a value must be percent-encoded.
+
+    It would take half of the time of building a request.
+    """
+    if UNRESERVED.fullmatch("".join([value for _, value in fields])):
         return "&".join([f"{name}={value}" for name, value in fields]).encode("ascii")
     return urlencode(fields).encode("ascii")
 
 
 def read_positions(command: Positions, result: Any) -> tuple[Position, ...] | None:
-    """Positions from ``/position`` (one object) or ``/active_positions`` (the same objects by pair).
+    """The positions in ``/position`` (one object) or ``/active_positions`` (such objects by pair).
 
-    None when the reply can't be read or is about another pair, which is never taken for "flat".
+    None if the reply can't be read or is about another pair, which must not be taken for "no position is open".
     """
     if not isinstance(result, Mapping):
         return None
@@ -235,7 +247,7 @@ def _position(pair: str, entry: Any) -> Position | None:
     stats = entry["stats"]
     if not isinstance(stats, Mapping):
         raise TypeError("no position")
-    if names_another(entry, "pair", pair) or names_another(stats, "pair", pair):
+    if contains_other_value(entry, "pair", pair) or contains_other_value(stats, "pair", pair):
         raise ValueError("it is about another pair")
     return read_position(
         pair,

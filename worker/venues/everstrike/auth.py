@@ -8,9 +8,9 @@ from worker.venues.accounts import Credentials
 
 
 def auth_headers(credentials: Credentials, body: bytes | None = None) -> dict[str, str]:
-    """The headers that identify an account: ``x-api-key``, and for a request with a body ``x-signature``.
+    """The headers that authenticate a request: ``x-api-key`` and, if it has a body, ``x-signature``.
 
-    The signature is base64(HMAC-SHA256(secret, body)) over the bytes of the body as they are sent (``docs/venues.md``).
+    The signature is base64(HMAC-SHA256(secret, body)) over exactly the bytes that are sent (``docs/venues.md``).
     """
     headers = {"x-api-key": credentials.api_key}
     if body is not None:

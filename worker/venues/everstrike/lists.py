@@ -1,88 +1,89 @@
-"""Everstrike's lists, each read whole and once for all who need something of it."""
+"""Everstrike's lists, each read completely, and once for all commands."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from worker.venues.everstrike.gets import EverstrikeGets, Unreadable, readable
+from worker.venues.everstrike.client import EverstrikeClient, ReadFailed, parse_record
 from worker.venues.everstrike.records import unnested
-from worker.venues.paging import Gap, Span, Timed, whole
+from worker.venues.paging import Gap, Span, Timed, read_completely
 from worker.venues.records import Window
 
 LIMIT = 100
-"""Records asked for in one read."""
-PAIRS = 3
-"""So many pairs are asked for one by one; of more a list is read without naming any, as the venue's own client does."""
+"""The number of records requested in one read."""
+MAX_PAIRS_ONE_BY_ONE = 3
+"""Up to so many pairs are read one by one. For more, a list is read for all pairs, as the venue's own client does."""
 EVER: Span = (0, 10**15)
 
 Listed = TypeVar("Listed", bound=Timed)
 Spans = Mapping[str, list[Span]]
-"""By pair: of which times records are needed."""
+"""The times of which records are needed, by pair."""
 
 
 class EverstrikeLists:
-    """What has been read of one account's lists."""
+    """The records that have been read of one account's lists."""
 
-    def __init__(self, gets: EverstrikeGets) -> None:
-        self._gets = gets
+    def __init__(self, client: EverstrikeClient) -> None:
+        self._client = client
         self._lists: dict[tuple[str, str], tuple[list[Any], list[Gap]]] = {}
 
     def read(self, path: str, spans: Spans, parse: Callable[[Any], Listed]) -> None:
-        """Read a list; "" is the pair of what has none. What can't be read is told by :meth:`seen`."""
-        if len(spans) > PAIRS:
-            every = [span for each in spans.values() for span in each]
-            if self._read(path, "", every, spans, parse):
+        """Read a list; the pair is "" for records without one. What can't be read is reported by :meth:`records`."""
+        if len(spans) > MAX_PAIRS_ONE_BY_ONE:
+            all_spans = [span for each in spans.values() for span in each]
+            if self._read(path, "", all_spans, spans, parse):
                 return
         for pair, each in spans.items():
             self._read(path, pair, each, [pair], parse)
 
     def _read(
-        self, path: str, asked: str, spans: list[Span], pairs: Iterable[str], parse: Callable[[Any], Listed]
+        self, path: str, requested: str, spans: list[Span], pairs: Iterable[str], parse: Callable[[Any], Listed]
     ) -> bool:
-        """Whether it could be read."""
-        alike = {_bare(pair): pair for pair in pairs}
+        """Read a list of one pair, or of all; returns whether it could be read."""
+        spelling = {_normalised(pair): pair for pair in pairs}
 
         def between(start: int, end: int) -> list[Listed]:
-            found = [readable(path, parse, row) for row in self.page(path, start, end, asked)]
+            found = [parse_record(path, parse, row) for row in self.page(path, start, end, requested)]
             for each in found:
                 pair = getattr(each, "pair", "")
-                # Another pair where one was asked for, or one in another spelling: nothing would be found of it.
-                if pair != alike.get(_bare(pair), asked or pair):
-                    raise Unreadable(f"{path} shows records of another pair than it was asked for")
+                # A record of another pair than the requested one, or with its name spelt differently, would not be
+                # found.
+                if pair != spelling.get(_normalised(pair), requested or pair):
+                    raise ReadFailed(f"{path} shows records of another pair than it was asked for")
             return found
 
         try:
-            rows, gaps = whole(spans, between)
-        except Unreadable as problem:
-            self._lists[path, asked] = [], [Gap(EVER, str(problem))]
+            rows, gaps = read_completely(spans, between)
+        except ReadFailed as problem:
+            self._lists[path, requested] = [], [Gap(EVER, str(problem))]
             return False
-        self._lists[path, asked] = sorted(rows, key=_time_of), gaps
+        self._lists[path, requested] = sorted(rows, key=_time_of), gaps
         return True
 
     def page(self, path: str, start: int, end: int, pair: str = "") -> list[Any]:
-        """One read, as the venue tells it.
+        """One page of a list, as the venue sends it.
 
         Raises:
-            Unreadable: it can't be.
+            ReadFailed: the page can't be read.
         """
-        asked = {"start": str(start), "end": str(end), "limit": str(LIMIT)}
-        result = self._gets.result(path, {"pair": pair, **asked} if pair else asked)
+        query = {"start": str(start), "end": str(end), "limit": str(LIMIT)}
+        result = self._client.result(path, {"pair": pair, **query} if pair else query)
         if not isinstance(result, list):
-            raise Unreadable(f"{path} answers with no list")
+            raise ReadFailed(f"{path} answers with no list")
         return [unnested(row) for row in result]
 
-    def seen(self, path: str, pair: str, window: Window) -> tuple[list[Any], list[str]]:
-        """The records of a pair and a time, and what could not be read of it."""
+    def records(self, path: str, pair: str, window: Window) -> tuple[list[Any], list[str]]:
+        """The records of a pair within a window, and a sentence for each part that could not be read."""
         rows, gaps = self._lists[(path, pair) if (path, pair) in self._lists else (path, "")]
         inside = rows[
             bisect_left(rows, window.start, key=_time_of) : bisect_right(rows, window.suspect_until, key=_time_of)
         ]
         missing = [gap for gap in gaps if gap.span[0] <= window.suspect_until and gap.span[1] >= window.start]
         found = [row for row in inside if getattr(row, "pair", pair) == pair]
-        return found, [gap.why if gap.why.startswith(path) else f"{path} {gap.why}" for gap in missing]
+        return found, [gap.reason if gap.reason.startswith(path) else f"{path} {gap.reason}" for gap in missing]
 
 
-def _bare(pair: str) -> str:
+def _normalised(pair: str) -> str:
     return "".join(filter(str.isalnum, pair)).casefold()
 
 

@@ -1,6 +1,8 @@
-"""One record each of what Everstrike's reads show. What can't be read raises one of ``UNREADABLE_RECORD``.
+"""Parsers of the records that Everstrike's reads return. A record that can't be read raises one of
+``UNREADABLE_RECORD``.
 
-A time is integer milliseconds (``docs/venues.md``): in another unit it would put a record out of its window unnoticed.
+A time must be integer milliseconds (``docs/venues.md``); in another unit it would silently move a record out of its
+window.
 """
 
 from collections.abc import Mapping
@@ -14,22 +16,23 @@ UNREADABLE_RECORD = (AttributeError, KeyError, TypeError, ValueError, Arithmetic
 
 
 def unnested(row: Any) -> Any:
-    """The venue's own client expects an order as ``result.order``; its pages show it flat."""
+    """The order itself: the venue's own client expects it in ``result.order``, and the API pages show it as
+    ``result``."""
     inner = row.get("order") if isinstance(row, Mapping) else None
     return inner if isinstance(inner, Mapping) else row
 
 
 def read_order(row: Any) -> VenueOrder:
-    """An order of a list."""
+    """An order with everything that identifies a command."""
     flag = row.get("reduce_only")
     return VenueOrder(
-        id=_word(row["id"]),
-        pair=_word(row["pair"]),
-        side=_word(row["side"]).upper(),
-        type=_word(row["type"]).upper(),
-        price=_optional(row.get("price")),
+        id=_text(row["id"]),
+        pair=_text(row["pair"]),
+        side=_text(row["side"]).upper(),
+        type=_text(row["type"]).upper(),
+        price=_optional_amount(row.get("price")),
         qty=_amount(row["qty_orig"]),
-        status=_word(row["status"], 60),
+        status=_text(row["status"], 60),
         time=read_time(row["time"]),
         reduce_only=flag if isinstance(flag, bool) else None,
         raw=to_report_json(row),
@@ -37,15 +40,15 @@ def read_order(row: Any) -> VenueOrder:
 
 
 def read_state(row: Any) -> VenueOrder:
-    """An order of which nothing but its state is asked: how old it is does not matter, nor whether it tells."""
+    """An order of which only the status is needed; other fields may be missing."""
     return VenueOrder(
-        id=_word(row["id"]),
-        pair=_word(row["pair"]),
+        id=_text(row["id"]),
+        pair=_text(row["pair"]),
         side="",
         type="",
         price=None,
         qty=Decimal(0),
-        status=_word(row["status"], 60),
+        status=_text(row["status"], 60),
         time=0,
         reduce_only=None,
         raw=to_report_json(row),
@@ -55,13 +58,13 @@ def read_state(row: Any) -> VenueOrder:
 def read_trigger(row: Any) -> VenueTrigger:
     """A stop."""
     return VenueTrigger(
-        id=_word(row["id"]),
-        pair=_word(row["pair"]),
-        qty=_optional(row.get("qty")),
-        price=_optional(row.get("price")),
+        id=_text(row["id"]),
+        pair=_text(row["pair"]),
+        qty=_optional_amount(row.get("qty")),
+        price=_optional_amount(row.get("price")),
         trigger_price=_amount(row["trigger_price"]),
-        trigger_event=_word(row["trigger_event"]).upper() if row.get("trigger_event") else "",
-        status=_word(row["status"], 60),
+        trigger_event=_text(row["trigger_event"]).upper() if row.get("trigger_event") else "",
+        status=_text(row["status"], 60),
         message=one_line(row.get("msg") or "", 120),
         time=read_time(row["time"]),
         raw=to_report_json(row),
@@ -70,18 +73,18 @@ def read_trigger(row: Any) -> VenueTrigger:
 
 def read_fill(row: Any) -> VenueFill:
     """An execution of an order."""
-    own = _word(row["id"]) if row.get("id") else ""
-    return VenueFill(_word(row["order_id"]), _word(row["pair"]), read_time(row["time"]), own)
+    fill_id = _text(row["id"]) if row.get("id") else ""
+    return VenueFill(_text(row["order_id"]), _text(row["pair"]), read_time(row["time"]), fill_id)
 
 
 def read_withdrawal(row: Any) -> VenueWithdrawal:
     """A withdrawal."""
     return VenueWithdrawal(
-        id=_word(row["id"]),
-        asset=_word(row["asset"]),
-        address=_word(row["address"]),
+        id=_text(row["id"]),
+        asset=_text(row["asset"]),
+        address=_text(row["address"]),
         qty=_amount(row["qty"]),
-        net=_optional(row.get("net")),
+        net=_optional_amount(row.get("net")),
         status=one_line(row.get("status") or "no status", 60),
         time=read_time(row["time"]),
         raw=to_report_json(row),
@@ -89,26 +92,26 @@ def read_withdrawal(row: Any) -> VenueWithdrawal:
 
 
 def read_size(result: Any) -> tuple[Decimal, str]:
-    """A position's size, never negative, and BUY (long) or SELL; an empty word when there is none."""
+    """The size of a position, never negative, and BUY (long) or SELL (short); the direction of size zero is empty."""
     stats = result["stats"]
     size = abs(_amount(stats["size"]))
-    direction = _word(stats["direction"]).upper() if size else ""
+    direction = _text(stats["direction"]).upper() if size else ""
     if direction not in ("", "BUY", "SELL"):
-        raise ValueError("a direction that is not listed")
+        raise ValueError("an unknown direction")
     return size, direction
 
 
 def read_time(value: Any) -> int:
-    """UNIX ms, quoted or not."""
+    """A time in UNIX ms, quoted or not."""
     number = _amount(value)
     if number != int(number) or not 10**12 <= number < 10**14:
         raise ValueError("not a time in milliseconds")
     return int(number)
 
 
-def _word(value: Any, limit: int = 300) -> str:
+def _text(value: Any, limit: int = 300) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise TypeError("not a word")
+        raise TypeError("not a text")
     return one_line(value, limit)
 
 
@@ -119,5 +122,5 @@ def _amount(value: Any) -> Decimal:
     return Decimal(text)
 
 
-def _optional(value: Any) -> Decimal | None:
+def _optional_amount(value: Any) -> Decimal | None:
     return None if value is None or value == "" else _amount(value)

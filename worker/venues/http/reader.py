@@ -1,7 +1,7 @@
-"""Reads one HTTP/1 answer from a socket: bounded in time as a whole and in size, and nothing beyond its end.
+"""Reads one HTTP/1 response from a socket, with limits for its size and for the whole time it takes.
 
-What it means is :mod:`worker.venues.http.grammar`'s. Python's own reader, and urllib3's, keep no bytes that came after
-an answer and lose them unseen; here they are seen, and end the connection.
+It is parsed by :mod:`worker.venues.http.grammar`. The readers of Python and urllib3 silently discard bytes that follow
+a response; here such bytes are noticed, and the connection is not used again.
 """
 
 import socket
@@ -9,162 +9,168 @@ import time
 from dataclasses import dataclass
 
 from worker.venues.http.grammar import (
-    FIELDS,
-    HEAD_BYTES,
-    NEVER_USED_AGAIN,
-    AnswerTooLarge,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    NOT_REUSABLE,
     Head,
-    UnreadableAnswer,
+    MalformedResponse,
+    ResponseTooLarge,
     make_head,
-    read_chunk_size,
-    read_field,
-    read_status,
+    parse_chunk_size,
+    parse_field_line,
+    parse_status_line,
 )
 
-INTERIM_ANSWERS = 16
-"""How many 1xx answers may come before the answer: venues send none or one."""
+MAX_INTERIM_RESPONSES = 16
+"""How many 1xx responses may precede the final one; venues send none or one."""
 
 
 @dataclass(frozen=True, slots=True)
-class WholeAnswer:
-    """An answer, and what becomes of the connection that it came on."""
+class ReceivedResponse:
+    """A complete response, and how long its connection may still be used."""
 
     head: Head
     body: bytes
-    idle_seconds: float
-    """As of :class:`~worker.venues.http.grammar.Head`; never used again also where more came than the answer."""
+    max_idle_seconds: float
+    """See :attr:`Head.max_idle_seconds`; also ``NOT_REUSABLE`` if more bytes were received than the response has."""
 
 
-def read_answer(sock: socket.socket, seconds: float, most: int) -> WholeAnswer:
-    """The next answer, whole.
+def read_response(sock: socket.socket, timeout_seconds: float, max_body_bytes: int) -> ReceivedResponse:
+    """Read the next response completely.
 
-    A body whose length nothing says ends with the connection. That it was cut short shows over TLS alone (RFC 9112,
-    9.8). It is taken all the same: its status is known, and of a JSON object no beginning is an object.
+    A body of unstated length ends with the connection, and only TLS shows whether it was cut short (RFC 9112, 9.8).
+    Such a body is accepted nevertheless: the status is known, and the beginning of a JSON object is not a JSON object.
 
     Args:
         sock: a connection on which the whole request was sent.
-        seconds: for everything.
-        most: bytes of its body, and as many of what divides it into chunks.
+        timeout_seconds: the limit for the whole response.
+        max_body_bytes: the limit for the body, and separately for the lines that divide it into chunks.
 
     Raises:
-        UnreadableAnswer: it is none.
-        AnswerTooLarge: its body is larger.
-        OSError: the network failed; ``TimeoutError`` after those seconds.
+        MalformedResponse: the bytes received are not a valid response.
+        ResponseTooLarge: the body is larger than allowed.
+        OSError: the network failed; ``TimeoutError`` when the time limit has passed.
     """
-    wire = _Wire(sock, time.monotonic() + seconds)
-    for _ in range(INTERIM_ANSWERS):
+    wire = _Wire(sock, time.monotonic() + timeout_seconds)
+    for _ in range(MAX_INTERIM_RESPONSES):
         head = _read_head(wire)
-        # 101: what comes now is no HTTP, and nobody asked for it.
+        # After 101 the connection no longer speaks HTTP; no request asks for that.
         if head.status >= 200 or head.status == 101:
             break
     else:
-        raise UnreadableAnswer("it is unreadable: only interim answers came")
-    body = _read_body(wire, head, most)
-    return WholeAnswer(head, body, NEVER_USED_AGAIN if wire.has_more() else head.idle_seconds)
+        raise MalformedResponse("malformed response: too many interim responses")
+    body = _read_body(wire, head, max_body_bytes)
+    return ReceivedResponse(head, body, NOT_REUSABLE if wire.has_more() else head.max_idle_seconds)
 
 
 class _Wire:
-    """What came, as far as it was read."""
+    """The bytes received on a connection, and how far they have been read."""
 
     def __init__(self, sock: socket.socket, ends_at: float) -> None:
         self._sock, self._ends_at = sock, ends_at
         self._data = bytearray()
         self._at = 0
-        self._lines_may_take = 0
+        self._line_budget = 0
 
-    def expect_lines(self, most: int) -> None:
-        """Let the lines that come now have so many bytes."""
-        self._lines_may_take = most
+    def limit_lines(self, max_bytes: int) -> None:
+        """Set how many bytes all following lines together may have."""
+        self._line_budget = max_bytes
 
     def line(self) -> bytes:
-        """The next line, without its end."""
-        looked_until = self._at
-        while (end := self._data.find(b"\n", looked_until)) < 0:
-            looked_until = len(self._data)
-            self._allow(looked_until - self._at)
+        """The next line, without CR LF."""
+        searched_until = self._at
+        while (end := self._data.find(b"\n", searched_until)) < 0:
+            searched_until = len(self._data)
+            self._check_budget(searched_until - self._at)
             self._receive()
         line = bytes(self._data[self._at : end])
-        self._allow(len(line) + 1)
-        self._lines_may_take -= len(line) + 1
+        self._check_budget(len(line) + 1)
+        self._line_budget -= len(line) + 1
         self._at = end + 1
         if not line.endswith(b"\r"):
-            raise UnreadableAnswer("it is unreadable: a line does not end in CR LF")
+            raise MalformedResponse("malformed response: a line does not end in CR LF")
         return line[:-1]
 
-    def _allow(self, size: int) -> None:
-        if size > self._lines_may_take:
-            raise UnreadableAnswer("it is unreadable: its lines are longer than any venue's")
+    def _check_budget(self, size: int) -> None:
+        if size > self._line_budget:
+            raise MalformedResponse("malformed response: its header lines are too long")
 
     def exactly(self, size: int) -> bytes:
-        """So many bytes."""
+        """The next ``size`` bytes."""
         while len(self._data) - self._at < size:
             self._receive()
         start, self._at = self._at, self._at + size
         return bytes(self._data[start : self._at])
 
-    def rest(self, most: int) -> bytes:
-        """All until the connection's end."""
-        while len(self._data) - self._at <= most:
-            if not self._may_receive():
+    def until_end(self, max_bytes: int) -> bytes:
+        """All bytes until the connection ends."""
+        while len(self._data) - self._at <= max_bytes:
+            if not self._receive_or_end():
                 return self.exactly(len(self._data) - self._at)
-        raise AnswerTooLarge
+        raise ResponseTooLarge
 
     def has_more(self) -> bool:
-        """Whether more came than was read. What is still in the kernel is looked for before the next request; there is
-        nothing in between, for a read is larger than a TLS record (RFC 8446, 5.1) and takes the whole of it."""
+        """Whether more bytes were received than were read.
+
+        Bytes that are still in the kernel are noticed before the next request is sent. There are none in between: each
+        ``recv`` asks for more than a TLS record holds (RFC 8446, 5.1), and so takes the whole record.
+        """
         return len(self._data) > self._at
 
     def _receive(self) -> None:
-        if not self._may_receive():
-            raise UnreadableAnswer("the answer ended half-way" if self._data else "the connection was closed instead")
+        if not self._receive_or_end():
+            raise MalformedResponse(
+                "the response ended half-way" if self._data else "the connection was closed instead"
+            )
 
-    def _may_receive(self) -> bool:
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
+    def _receive_or_end(self) -> bool:
+        """Receive more bytes; False when the connection has ended."""
+        remaining_seconds = self._ends_at - time.monotonic()
+        if remaining_seconds <= 0:
             raise TimeoutError
-        self._sock.settimeout(left)
+        self._sock.settimeout(remaining_seconds)
         data = self._sock.recv(65_536)
         self._data += data
         return bool(data)
 
 
 def _read_head(wire: _Wire) -> Head:
-    wire.expect_lines(HEAD_BYTES)
-    minor, status = read_status(wire.line())
-    return make_head(minor, status, _read_fields(wire))
+    wire.limit_lines(MAX_HEAD_BYTES)
+    minor_version, status = parse_status_line(wire.line())
+    return make_head(minor_version, status, _read_fields(wire))
 
 
 def _read_fields(wire: _Wire) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
     while line := wire.line():
-        fields.append(read_field(line))
-        if len(fields) > FIELDS:
-            raise UnreadableAnswer("it is unreadable: it has more header lines than any venue's")
+        fields.append(parse_field_line(line))
+        if len(fields) > MAX_FIELDS:
+            raise MalformedResponse("malformed response: too many header lines")
     return fields
 
 
-def _read_body(wire: _Wire, head: Head, most: int) -> bytes:
+def _read_body(wire: _Wire, head: Head, max_bytes: int) -> bytes:
     if head.bodiless:
         return b""
     if head.chunked:
-        return _read_chunks(wire, most)
+        return _read_chunks(wire, max_bytes)
     if head.length is None:
-        return wire.rest(most)
-    if head.length > most:
-        raise AnswerTooLarge
+        return wire.until_end(max_bytes)
+    if head.length > max_bytes:
+        raise ResponseTooLarge
     return wire.exactly(head.length)
 
 
-def _read_chunks(wire: _Wire, most: int) -> bytes:
+def _read_chunks(wire: _Wire, max_bytes: int) -> bytes:
     body = bytearray()
-    wire.expect_lines(most)
-    while size := read_chunk_size(wire.line()):
-        if len(body) + size > most:
-            raise AnswerTooLarge
+    wire.limit_lines(max_bytes)
+    while size := parse_chunk_size(wire.line()):
+        if len(body) + size > max_bytes:
+            raise ResponseTooLarge
         body += wire.exactly(size)
         if wire.exactly(2) != b"\r\n":
-            raise UnreadableAnswer("it is unreadable: a chunk does not end where its size says")
-    # What a trailer says is not asked for; that it is one is.
-    wire.expect_lines(HEAD_BYTES)
+            raise MalformedResponse("malformed response: a chunk is longer than its size says")
+    # The fields of a trailer are not used, but it must be well-formed.
+    wire.limit_lines(MAX_HEAD_BYTES)
     _read_fields(wire)
     return bytes(body)

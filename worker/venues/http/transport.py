@@ -1,18 +1,19 @@
-"""HTTP to the venues: pooled connections, and for every failure one answer to one question: did anything leave?
+"""HTTP to the venues over pooled connections, with proof for every failure whether any byte of the request was sent.
 
-requests does HTTP, by its adapter alone: a session would add cookies, redirects and the environment's wishes, which no
-order needs, and takes as long as all of the rest. What is ours is small and watches it:
+requests sends over its adapter alone. A session would add cookies, redirects and settings of the environment, which no
+order needs, and would double the time a request takes. Around the adapter, this package ensures that
 
-* a connection is opened before the request is signed, so that a signature never ages in a handshake;
-* a request whose signature aged nevertheless, because the thread was not let run, is signed anew before it leaves;
-* the bytes handed to the kernel are counted, so that "never left" is a fact and not a guess from an exception's name;
-* a connection that was idle for longer than a setting, or than the venue announced, is not used again, so that no
-  order meets one about to close;
-* reading an answer is bounded in time as a whole, and in size;
-* what is not an answer to the letter of HTTP's grammar is none, and nothing that came before a request or after its
-  answer is ever taken for the next one's.
+* a connection is opened before the request is signed, so that no signature ages during a handshake;
+* a request whose signature has aged nevertheless, because the thread was suspended, is signed anew before it is sent;
+* the bytes that the kernel accepts are counted, so that "nothing was sent" is a fact, and not guessed from the name of
+  an exception;
+* a connection that was idle for longer than the limit, or than the venue announced, is not used again, so that no order
+  meets a connection that is about to close;
+* reading a response is limited in size and in time as a whole;
+* a response that violates HTTP's grammar counts as none, and bytes received before a request or after its response are
+  never taken for the response to another one.
 
-No redirects, no retries of urllib3's own, no ``.netrc``, no proxies from the environment; TLS is verified.
+There are no redirects, no retries by urllib3, no ``.netrc`` and no proxies of the environment. TLS is verified.
 """
 
 import socket
@@ -26,66 +27,69 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.library_logs import limit_library_logs
 from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
-from worker.venues.http.connections import NotPrepared, RequestFactory, SentBytes, WatchedAdapter
-from worker.venues.http.grammar import AnswerTooLarge, UnreadableAnswer
+from worker.venues.http.grammar import MalformedResponse, ResponseTooLarge
+from worker.venues.http.outgoing import RequestFactory, SentBytes, SigningFailed
+from worker.venues.http.pools import ReservingAdapter
 
 
 class Transport:
-    """Sends requests over pooled keep-alive connections; one for a worker process, safe to share among threads."""
+    """Sends requests over pooled keep-alive connections. One per worker process; threads may share it."""
 
     def __init__(self, limits: HttpLimits | None = None, ca_file: str | None = None) -> None:
         limit_library_logs()
         self.limits = limits or HttpLimits()
-        # By its path: for a mere "verify" the first connections would trust whom the machine, or a variable, says.
-        self._adapter = WatchedAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
+        # The path of the certificates is given, because `verify=True` would let the first connections trust those of
+        # the machine, or of an environment variable.
+        self._adapter = ReservingAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
         self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
 
-    def exchange(self, base_url: str, prepare: RequestFactory) -> Response | NoResponse:
-        """Open a connection, only then ask ``prepare`` for the signed request, send it and read the whole answer.
+    def send(self, base_url: str, make_request: RequestFactory) -> Response | NoResponse:
+        """Open a connection, then call ``make_request`` for the signed request, send it and read the whole response.
 
-        It is asked again when a millisecond has passed before the first byte could leave; what it made before is thrown
-        away. Whatever it raises passes through; nothing has left then.
+        ``make_request`` is called again when a millisecond has passed before the first byte could be sent; the earlier
+        request is discarded. An exception that it raises is passed on, and no byte has been sent then.
         """
         try:
             pool = self._adapter.pool(base_url)
-            connection = pool.reserve(prepare)
-        except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
-            return NoResponse(left=False, message=f"no connection to the venue: {explain(error)}")
-        # Kept here: the connection itself may be another thread's by the time that is asked what left.
-        handed = connection.handed
+            connection = pool.reserve(make_request)
+        except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
+            return NoResponse(bytes_left=False, message=f"no connection to the venue: {explain(error)}")
+        # A reference of its own, because another thread may have the connection by the time this one asks what was
+        # sent.
+        sent = connection.sent
         try:
-            return self._send(handed.prepared(), handed)
-        except NotPrepared as stopped:
-            raise stopped.__cause__ or stopped from None
-        except AnswerTooLarge:
-            message = f"an answer of more than {self.limits.max_answer_bytes} bytes"
-            return NoResponse(left=True, message=message, timing=_timing(handed))
+            return self._send(sent.sign(), sent)
+        except SigningFailed as failure:
+            raise failure.__cause__ or failure from None
+        except ResponseTooLarge:
+            message = f"a response of more than {self.limits.max_response_bytes} bytes"
+            return NoResponse(bytes_left=True, message=message, timing=_timing(sent))
         except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
-            left = handed.size > 0
-            what = "the reply was lost" if left else "the connection broke before anything was sent"
-            return NoResponse(left=left, message=f"{what}: {explain(error)}", timing=_timing(handed))
+            bytes_left = sent.count > 0
+            what = "the reply was lost" if bytes_left else "the connection broke before anything was sent"
+            return NoResponse(bytes_left=bytes_left, message=f"{what}: {explain(error)}", timing=_timing(sent))
         finally:
-            pool.unreserve()
+            pool.return_unused()
 
-    def _send(self, request: requests.PreparedRequest, handed: SentBytes) -> Response:
+    def _send(self, request: requests.PreparedRequest, sent: SentBytes) -> Response:
         response = self._adapter.send(request, timeout=self._timeout, verify=self._adapter.verify)
-        # The connection has read it whole; this takes it out and gives the connection back.
+        # The connection has read the body already; this only fetches it and returns the connection to the pool.
         body = response.raw.read()
         response.raw.release_conn()
-        return Response(response.status_code, body, dict(response.headers), _timing(handed))
+        return Response(response.status_code, body, dict(response.headers), _timing(sent))
 
     def close(self) -> None:
         """Close every pooled connection."""
         self._adapter.close()
 
 
-def _timing(handed: SentBytes) -> Timing | None:
-    return Timing(handed.first_at, time.monotonic()) if handed.size else None
+def _timing(sent: SentBytes) -> Timing | None:
+    return Timing(sent.first_byte_at, time.monotonic()) if sent.count else None
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
-    (requests.exceptions.InvalidURL, "its URL is none"),
-    (urllib3.exceptions.LocationParseError, "its URL is none"),
+    (requests.exceptions.InvalidURL, "invalid URL"),
+    (urllib3.exceptions.LocationParseError, "invalid URL"),
     (urllib3.exceptions.NameResolutionError, "its name can't be resolved"),
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "TLS failed"),
@@ -98,15 +102,15 @@ _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
     (socket.gaierror, "its name can't be resolved"),
     (OSError, "the network failed"),
 )
-"""The words for an error, most telling first. Never the error's own text: it holds addresses and may quote the request.
-The words decide nothing: whether anything left is counted."""
+"""The words for each kind of error, the most specific first. An error's own text is never used: it contains addresses
+and may quote the request. The words decide nothing; whether anything was sent is known from the count of bytes."""
 
 
 def explain(error: BaseException) -> str:
-    """A failure in words for a person, by the first known kind in the error, its causes and its arguments."""
+    """A failure in words for a person, by the first known kind among the error, its causes and its arguments."""
     chain = list(_chain(error))
     for link in chain:
-        if isinstance(link, UnreadableAnswer):
+        if isinstance(link, MalformedResponse):
             return str(link)
     for kind, words in _EXPLANATIONS:
         if any(isinstance(link, kind) for link in chain):
@@ -118,7 +122,7 @@ def _chain(error: BaseException, depth: int = 0) -> Iterator[BaseException]:
     yield error
     if depth > 8:
         return
-    # urllib3 and requests carry the cause in args (ProtocolError) or in `reason` (MaxRetryError).
+    # urllib3 and requests keep the cause in `args` (ProtocolError) or in `reason` (MaxRetryError).
     inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
     for link in inner:
         if isinstance(link, BaseException) and link is not error:

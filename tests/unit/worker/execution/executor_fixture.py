@@ -31,8 +31,8 @@ BUSY = Response(429, b"")
 BUSY_FOR_8_SECONDS = Response(429, b"", {"Retry-After": "8"})
 INVALID = Response(503, b'{"code":503,"msg":"Invalid request","result":{}}')
 NOT_FOUND = Response(503, b'{"code":503,"msg":"The order was not found","result":{}}')
-LOST = NoResponse(left=True, message="the reply was lost")
-NEVER_LEFT = NoResponse(left=False, message="no connection to the venue")
+LOST = NoResponse(bytes_left=True, message="the reply was lost")
+NEVER_LEFT = NoResponse(bytes_left=False, message="no connection to the venue")
 
 CANCEL = {"account": "main", "order_id": "1"}
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}

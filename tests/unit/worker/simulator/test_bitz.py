@@ -1,4 +1,4 @@
-"""The Bit-Z side: positions as quoted strings, and errors by number on HTTP 200."""
+"""The simulated Bit-Z: positions as quoted strings, and errors by number with HTTP 200."""
 
 import time
 from typing import Any
@@ -6,17 +6,15 @@ from typing import Any
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import POSITIONS, control, md5, server
+from tests.unit.worker.simulator.venue_requests import POSITIONS, md5
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import ContractPosition
-
-__all__ = ["control", "server"]
 
 KEY, SECRET = "demo-bitz-key", "demo-bitz-secret"
 
 
 def vendor_sign(fields: dict[str, str], key: str) -> str:
-    """MD5 of the sorted `k=v` joined by `&` and the secret; pinned by the page's known answer in the signing tests."""
+    """The MD5 of the sorted `k=v` joined by `&` and the secret; test_signing.py has a known answer for it."""
     return md5("&".join(f"{name}={value}" for name, value in sorted(fields.items())) + key)
 
 
@@ -24,15 +22,15 @@ def ask(control: SimulatorControl, *, key: str = SECRET, **changes: str) -> dict
     """Ask for positions of contract 101, signed with `key`; `changes` replace fields, an empty one is left out."""
     fields = {"apiKey": KEY, "contractId": "101", "nonce": "aB3xY9", "timeStamp": str(int(time.time())), **changes}
     sent = {name: value for name, value in fields.items() if value}
-    # Not in the order that is signed: the venue sorts for itself.
+    # In another order than the signed one, because the venue sorts the fields.
     form = dict(reversed({"sign": vendor_sign(sent, key), **sent}.items()))
     answer = requests.post(control.url + POSITIONS, data=form, timeout=10)
     assert answer.status_code == 200
     return dict(answer.json())
 
 
-def test_positions(control: SimulatorControl) -> None:
-    """A list of objects whose every value is a quoted string, as on the page."""
+def test_positions_are_a_list_of_quoted_strings(control: SimulatorControl) -> None:
+    """As on the API page."""
     answer = ask(control)
     assert (answer["status"], answer["msg"], answer["source"]) == (200, "", "api")
     (row,) = answer["data"]
@@ -52,8 +50,8 @@ def test_positions(control: SimulatorControl) -> None:
     }
 
 
-def test_flat_and_several(control: SimulatorControl) -> None:
-    """No position is an empty list; only the asked contract is shown."""
+def test_only_positions_of_the_requested_contract_are_shown(control: SimulatorControl) -> None:
+    """There may be several or none."""
     assert ask(control, contractId="102")["data"] == []
     rows = (ContractPosition(), ContractPosition(direction="-1"), ContractPosition(contract_id="7"))
     control.contracts(KEY, rows)
@@ -78,14 +76,16 @@ def test_flat_and_several(control: SimulatorControl) -> None:
         ({"sign": "0" * 32}, -105),
     ],
 )
-def test_refusals(control: SimulatorControl, changes: dict[str, str], status: int) -> None:
-    """A number, an empty message, and data that is no list."""
+def test_a_refusal_has_a_number_and_an_empty_message(
+    control: SimulatorControl, changes: dict[str, str], status: int
+) -> None:
+    """Its data is not a list."""
     answer = ask(control, **changes)
     assert (answer["status"], answer["msg"], answer["data"]) == (status, "", "")
 
 
-def test_signature_is_lower_case_and_keyed(control: SimulatorControl) -> None:
-    """Another secret, and the same digest in upper case, are refused; the arrival says whose signature was wrong."""
+def test_the_signature_is_checked_exactly(control: SimulatorControl) -> None:
+    """Another secret and an upper-case digest are refused, and the arrival records it."""
     assert ask(control, key="other")["status"] == -105
     fields = {"apiKey": KEY, "contractId": "101", "nonce": "cccccc", "timeStamp": str(int(time.time()))}
     assert ask(control, **fields, sign=vendor_sign(fields, SECRET).upper())["status"] == -105
@@ -93,14 +93,14 @@ def test_signature_is_lower_case_and_keyed(control: SimulatorControl) -> None:
 
 
 def test_a_nonce_is_used_once(control: SimulatorControl) -> None:
-    """The same nonce with the same time stamp is a replay; a refused request does not use it up."""
+    """The same nonce with the same time stamp is refused; a refused request does not use its nonce."""
     stamp = str(int(time.time()))
     assert ask(control, timeStamp=stamp, key="other")["status"] == -105
     assert [ask(control, timeStamp=stamp)["status"] for _ in range(2)] == [200, -103]
 
 
-def test_errors_on_demand(control: SimulatorControl) -> None:
-    """An error in `status`, and one that hides in `data` behind status 200."""
+def test_errors_can_be_injected(control: SimulatorControl) -> None:
+    """In `status`, or in `data` with status 200."""
     control.bitz_error(-110)
     control.bitz_error(-200031, in_data=True)
     first, second, third = (ask(control, nonce=nonce) for nonce in ("aaaaaa", "bbbbbb", "cccccc"))
@@ -110,7 +110,7 @@ def test_errors_on_demand(control: SimulatorControl) -> None:
 
 
 def test_age_is_counted_in_milliseconds(control: SimulatorControl) -> None:
-    """The venue's seconds are comparable with the other venue's milliseconds."""
+    """As at the other venue, although the time stamp is in seconds."""
     ask(control, timeStamp=str(int(time.time()) - 30))
     (arrival,) = control.arrivals()
     assert arrival.age_ms is not None

@@ -1,4 +1,4 @@
-"""The Everstrike side: what it refuses, what its requests do to the book, and how reads show it."""
+"""The simulated Everstrike: what it refuses, what its requests change, and what reads show."""
 
 from decimal import Decimal
 from urllib.parse import urlencode
@@ -6,27 +6,15 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import (
-    KEY,
-    close,
-    control,
-    get,
-    now_ms,
-    post,
-    server,
-    signed_headers,
-    withdraw,
-)
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post, signed_headers, withdraw
 from worker.simulator.control import ControlError, SimulatorControl
 from worker.simulator.records import Order, Withdrawal
-
-__all__ = ["control", "server"]
 
 INVALID = {"code": 503, "msg": "Invalid request", "result": {}}
 
 
 def refused(answer: requests.Response, control: SimulatorControl, message: str = "Invalid request") -> bool:
-    """Whether this is the documented envelope, and nothing took effect."""
+    """Whether a response is the documented refusal, and nothing took effect."""
     assert answer.status_code == 503
     assert answer.json() == {"code": 503, "msg": message, "result": {}}
     assert control.executions() == []
@@ -36,8 +24,8 @@ def refused(answer: requests.Response, control: SimulatorControl, message: str =
 @pytest.mark.parametrize(
     "headers", [{"x_api_key": "nobody"}, {"x_signature": "AAAA"}, {"x_signature": ""}, {"x_api_key": "demo-bitz-key"}]
 )
-def test_key_and_signature(control: SimulatorControl, headers: dict[str, str]) -> None:
-    """An unknown key, another venue's key and a wrong signature are 401 and execute nothing."""
+def test_a_wrong_key_or_signature_gets_401(control: SimulatorControl, headers: dict[str, str]) -> None:
+    """Nothing is executed."""
     answer = post(control.url, "/auth/cancel", {"id": "order-1"}, **headers)
     assert (answer.status_code, answer.json()["code"]) == (401, 401)
     assert control.executions() == []
@@ -45,15 +33,15 @@ def test_key_and_signature(control: SimulatorControl, headers: dict[str, str]) -
 
 
 def test_the_signature_covers_the_bytes_received(control: SimulatorControl) -> None:
-    """The same fields in another order, or spelled with an escape, are other bytes and need their own signature."""
+    """Not the fields: another spelling of a field is signed as it is sent."""
     sent = post(control.url, "/auth/cancel", b"id=order%2D1")
     assert sent.status_code == 200
     assert control.executions()[0].fields == {"id": "order-1"}
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
-def test_content_type(control: SimulatorControl, content_type: str) -> None:
-    """Only a form is read."""
+def test_only_a_form_is_read(control: SimulatorControl, content_type: str) -> None:
+    """Any other content type is refused."""
     assert refused(post(control.url, "/auth/cancel", {"id": "order-1"}, content_type=content_type), control)
 
 
@@ -81,8 +69,8 @@ def test_content_type(control: SimulatorControl, content_type: str) -> None:
         ("/auth/withdraw", b"asset=ETH&qty=1&address=0xa"),
     ],
 )
-def test_fields(control: SimulatorControl, path: str, fields: bytes) -> None:
-    """Missing, unknown, doubled and malformed fields are refused with the documented envelope."""
+def test_wrong_fields_are_refused(control: SimulatorControl, path: str, fields: bytes) -> None:
+    """Whether they are missing, unknown, repeated or malformed."""
     assert refused(post(control.url, path, fields.replace(b"NOW", str(now_ms()).encode())), control)
 
 
@@ -98,8 +86,8 @@ def test_fields(control: SimulatorControl, path: str, fields: bytes) -> None:
         (-5_000, None, False),
     ],
 )
-def test_the_clock(control: SimulatorControl, age_ms: int, window: int | None, fine: bool) -> None:
-    """A request lives for `recv_window` ms after its timestamp, 15 s unless said; one from the future is refused."""
+def test_a_request_expires(control: SimulatorControl, age_ms: int, window: int | None, fine: bool) -> None:
+    """After `recv_window` ms, by default 15 s. A request from the future is refused."""
     fields = {"timestamp": now_ms() - age_ms} | ({"recv_window": window} if window else {})
     answer = close(control.url, **fields)
     if fine:
@@ -111,15 +99,15 @@ def test_the_clock(control: SimulatorControl, age_ms: int, window: int | None, f
 
 
 def test_the_venue_clock_can_be_set(control: SimulatorControl) -> None:
-    """With the venue's clock a minute ahead a punctual request is late, and `/time` tells."""
+    """If it is a minute ahead, a punctual request is late, and `/time` shows it."""
     control.configure(clock_offset_ms=60_000)
     assert refused(close(control.url), control)
     ahead = requests.get(control.url + "/time", timeout=10).json()["result"] - now_ms()
     assert 59_000 < ahead <= 60_000
 
 
-def test_close_at_market(control: SimulatorControl) -> None:
-    """A part reduces the position, the rest without a quantity removes it, and then there is nothing to close."""
+def test_a_close_at_market_reduces_or_removes_the_position(control: SimulatorControl) -> None:
+    """After that there is nothing to close."""
     part = close(control.url, qty="0.4").json()["result"]
     assert (part["status"], part["type"], part["side"], part["qty_orig"]) == ("COMPLETED", "MARKET", "SELL", 0.4)
     assert get(control.url, "/position", pair="USD_BTC_PERP").json()["result"]["size"] == 0.6
@@ -132,8 +120,8 @@ def test_close_at_market(control: SimulatorControl) -> None:
     assert get(control.url, "/order", id=part["id"]).json()["result"] == part
 
 
-def test_close_at_a_price_and_on_a_trigger(control: SimulatorControl) -> None:
-    """A priced close waits as an order, a triggered one as a trigger; neither touches the position."""
+def test_a_close_with_a_price_or_a_trigger_waits(control: SimulatorControl) -> None:
+    """As an order or as a trigger. The position is not changed."""
     waiting = close(control.url, price="70000.5").json()["result"]
     stop = close(control.url, trigger_price="50000", close_on_trigger="true").json()["result"]
     assert (waiting["status"], waiting["price"], waiting["qty_remaining"]) == ("ACTIVE", 70000.5, 1)
@@ -146,8 +134,8 @@ def test_close_at_a_price_and_on_a_trigger(control: SimulatorControl) -> None:
     assert get(control.url, "/triggers").json()["result"][0]["msg"] == "no margin"
 
 
-def test_cancel(control: SimulatorControl) -> None:
-    """A cancelled order is shown as such, and there is nothing to cancel a second time."""
+def test_an_order_is_cancelled_once(control: SimulatorControl) -> None:
+    """Reads show it as cancelled."""
     assert post(control.url, "/auth/cancel", {"id": "order-1"}).json()["result"]["status"] == "CANCELLED"
     again = post(control.url, "/auth/cancel", {"id": "order-1"})
     assert (again.status_code, again.json()["msg"]) == (503, "The order was not found")
@@ -158,8 +146,8 @@ def test_cancel(control: SimulatorControl) -> None:
     assert len(control.executions()) == 1
 
 
-def test_withdraw(control: SimulatorControl) -> None:
-    """A withdrawal takes from the balance at once, waits for confirmation, and cannot exceed what is there."""
+def test_a_withdrawal_reduces_the_balance_at_once(control: SimulatorControl) -> None:
+    """It waits for confirmation, and can't exceed the balance."""
     done = withdraw(control.url, qty="9.999999999999999999").json()["result"]
     assert done["status"] == "pending confirmation"
     assert Decimal(control.holdings(KEY)["balances"]["ETH"]["free"]) == Decimal("0.000000000000000001")
@@ -170,20 +158,14 @@ def test_withdraw(control: SimulatorControl) -> None:
     assert len(control.executions()) == 1
 
 
-def test_success_says_anything(control: SimulatorControl) -> None:
-    """`msg` of a success varies, so that nobody decides by it."""
-    says = {requests.get(control.url + "/time", timeout=10).json()["msg"] for _ in range(3)}
-    assert says == {"string", "null", None}
-
-
-def test_an_order_reply_may_be_nested(control: SimulatorControl) -> None:
-    """As the venue's own client expects of an order reply."""
-    control.configure(nested_orders=True)
-    assert close(control.url).json()["result"]["order"]["status"] == "COMPLETED"
+def test_the_message_of_a_success_varies(control: SimulatorControl) -> None:
+    """So that no client decides by it."""
+    messages = {requests.get(control.url + "/time", timeout=10).json()["msg"] for _ in range(3)}
+    assert messages == {"string", "null", None}
 
 
 def test_reads_need_a_known_key_and_known_fields(control: SimulatorControl) -> None:
-    """Reads are not signed, but not open either; 503 is the documented error on reads too."""
+    """Reads are not signed. 503 is the documented error of reads, too."""
     assert requests.get(control.url + "/orders", timeout=10).status_code == 401
     assert get(control.url, "/orders", colour="red").json() == INVALID
     assert get(control.url, "/position").json() == INVALID
@@ -191,8 +173,8 @@ def test_reads_need_a_known_key_and_known_fields(control: SimulatorControl) -> N
     assert get(control.url, "/nowhere").status_code == 404
 
 
-def test_lists_are_cut_to_what_is_asked(control: SimulatorControl) -> None:
-    """By pair, by time (both ends included), by number; newest first."""
+def test_lists_can_be_limited(control: SimulatorControl) -> None:
+    """By pair, by time (both ends included) and by number; the newest records come first."""
     control.reset(demo=True)
     for number in range(1, 6):
         control.order(KEY, f"o{number}", "P", time=number * 10, status="COMPLETED")
@@ -206,8 +188,8 @@ def test_lists_are_cut_to_what_is_asked(control: SimulatorControl) -> None:
     assert ids(pair="P", limit=2) == ["o5", "o4"]
 
 
-def test_effects_can_be_late_to_show(control: SimulatorControl) -> None:
-    """A delayed read shows the state before; other reads and the book show the effect; its end shows all."""
+def test_effects_can_be_visible_late(control: SimulatorControl) -> None:
+    """A delayed read shows the state before; other reads show the effect. After the delay all do."""
     control.visibility_delay("/withdrawals", 60_000)
     made = withdraw(control.url).json()["result"]
     assert get(control.url, "/withdrawals").json()["result"] == []
@@ -217,8 +199,8 @@ def test_effects_can_be_late_to_show(control: SimulatorControl) -> None:
     assert [row["id"] for row in get(control.url, "/withdrawals").json()["result"]] == [made["id"]]
 
 
-def test_look_alikes(control: SimulatorControl) -> None:
-    """Records that no request made can be put beside those that one did."""
+def test_look_alikes_can_be_put(control: SimulatorControl) -> None:
+    """These are records that no request made."""
     row = {"asset": "ETH", "address": "0xa", "qty": Decimal(1), "net": Decimal(1), "time": now_ms()}
     control.withdrawal(KEY, Withdrawal.model_validate({"id": "twin", **row}))
     withdraw(control.url)
@@ -227,7 +209,7 @@ def test_look_alikes(control: SimulatorControl) -> None:
 
 
 def test_the_control_api_refuses_what_it_does_not_understand(control: SimulatorControl) -> None:
-    """A typo in a test is an error, not a fault that never strikes."""
+    """A typo in a test is an error, instead of a fault that is never applied."""
     with pytest.raises(ControlError, match="no everstrike account"):
         control.position("nobody", "P", 1)
     with pytest.raises(ControlError, match="latency"):
@@ -241,7 +223,7 @@ def test_the_control_api_refuses_what_it_does_not_understand(control: SimulatorC
 
 
 def test_secrets_and_bodies_are_not_kept(control: SimulatorControl) -> None:
-    """Neither a field's value nor a signature of a request that had no effect is to be found afterwards."""
+    """Neither the fields nor the signature of a request without an effect are recorded."""
     body = urlencode({"pair": "USD_BTC_PERP", "timestamp": now_ms(), "qty": "77.123456"}).encode()
     assert refused(post(control.url, "/auth/close", body), control)
     kept = requests.get(control.url + "/_control/arrivals", timeout=10).text

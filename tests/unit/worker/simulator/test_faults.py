@@ -1,51 +1,43 @@
-"""Every fault kind as a client's socket sees it, and what the book says about it afterwards."""
+"""Each kind of fault as a client sees it, and what the simulator records about it."""
 
 import http.client
 import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import (
-    KEY,
-    close,
-    control,
-    get,
-    now_ms,
-    post,
-    server,
-    signed_headers,
-    withdraw,
-)
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post, signed_headers, withdraw
 from worker.simulator.control import SimulatorControl
 from worker.simulator.false_answers import LIES
 from worker.simulator.faults import Fault, Kind
 from worker.simulator.server import SimulatorServer
 
-__all__ = ["control", "server"]
-
 CANCEL = {"id": "order-1"}
+BODY = urlencode(CANCEL).encode()
 
 
-def cancel(control: SimulatorControl, timeout: float = 10) -> requests.Response:
+def cancel(control: SimulatorControl, timeout: float = 10, **options: Any) -> requests.Response:
     """Cancel the demo order."""
-    body = urlencode(CANCEL).encode()
-    return requests.post(control.url + "/auth/cancel", data=body, headers=signed_headers(body), timeout=timeout)
+    url = control.url + "/auth/cancel"
+    return requests.post(url, BODY, headers=signed_headers(BODY), timeout=timeout, **options)
 
 
-def cancel_raw(server: SimulatorServer, *, close: bool = False) -> bytes:
-    """Cancel the demo order over a bare socket; what came until FIN, which `close` asks for. RST raises
-    ConnectionResetError."""
-    body = urlencode(CANCEL).encode()
-    headers = {**signed_headers(body), "host": "venue", "content-length": str(len(body))}
-    headers |= {"connection": "close"} if close else {}
+def cancel_on(sock: socket.socket, **more_headers: str) -> None:
+    """Send the request that cancels the demo order to a socket."""
+    headers = {**signed_headers(BODY), "host": "venue", "content-length": str(len(BODY)), **more_headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    sock.sendall(f"POST /auth/cancel HTTP/1.1\r\n{head}\r\n".encode() + BODY)
+
+
+def cancel_raw(server: SimulatorServer, **more_headers: str) -> bytes:
+    """Cancel the demo order over a socket; returns all bytes until FIN. RST raises ConnectionResetError."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-        sock.sendall(f"POST /auth/cancel HTTP/1.1\r\n{head}\r\n".encode() + body)
+        cancel_on(sock, **more_headers)
         received = b""
         while chunk := sock.recv(65_536):
             received += chunk
@@ -53,7 +45,7 @@ def cancel_raw(server: SimulatorServer, *, close: bool = False) -> bytes:
 
 
 def executed(control: SimulatorControl) -> bool:
-    """Whether the cancel took effect: book, arrival and execution must agree."""
+    """Whether the cancel took effect: holdings, arrival and execution must agree."""
     control.wait(arrivals=1)
     took_effect = "order-1" in control.holdings(KEY)["done_orders"]
     assert len(control.executions()) == took_effect
@@ -63,8 +55,10 @@ def executed(control: SimulatorControl) -> bool:
 
 @pytest.mark.parametrize(("kind", "effect"), [("cut_before", False), ("cut_after", True)])
 @pytest.mark.parametrize("reset", [True, False])
-def test_cuts(server: SimulatorServer, control: SimulatorControl, kind: str, effect: bool, reset: bool) -> None:
-    """RST is a reset, FIN an empty reply; the request was read either way, and only cut_after executed it."""
+def test_a_cut_ends_the_connection_without_a_response(
+    server: SimulatorServer, control: SimulatorControl, kind: str, effect: bool, reset: bool
+) -> None:
+    """By RST or FIN, which requests reports as a ConnectionError. Only cut_after executes the request."""
     control.fault(kind, path="cancel", reset=reset)
     if reset:
         with pytest.raises(ConnectionResetError):
@@ -75,56 +69,40 @@ def test_cuts(server: SimulatorServer, control: SimulatorControl, kind: str, eff
     arrival = control.arrivals()[-1]
     assert (arrival.fault, arrival.status, arrival.signature_ok) == (kind, None, True)
     assert control.faults()[0]["applied"] == 1
-
-
-@pytest.mark.parametrize("reset", [True, False])
-def test_requests_sees_a_cut_as_a_connection_error(control: SimulatorControl, reset: bool) -> None:
-    """The exception that the client's library makes of it."""
     control.fault("cut_before", reset=reset)
     with pytest.raises(requests.ConnectionError):
         cancel(control)
-    assert not executed(control)
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_half(control: SimulatorControl, server: SimulatorServer, chunked: bool) -> None:
-    """Executed; the status line, the headers and half of the body arrive, then the connection ends."""
-    control.fault("half", chunked=chunked, times=2)
+def test_half_of_a_response_arrives_after_execution(
+    control: SimulatorControl, server: SimulatorServer, chunked: bool
+) -> None:
+    """Then the connection ends: requests reports a ChunkedEncodingError, http.client an IncompleteRead."""
+    control.fault("half", chunked=chunked, times=3)
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         cancel(control)
     assert executed(control)
     control.order(KEY, "order-1")
-    received = cancel_raw(server)
-    head, _, body = received.partition(b"\r\n\r\n")
+    head, _, body = cancel_raw(server).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert b"order-1" not in body
     assert (b"chunked" in head) is chunked
-
-
-def test_half_is_an_incomplete_read(control: SimulatorControl, server: SimulatorServer) -> None:
-    """The standard library's word for it."""
-    control.fault("half")
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    body = urlencode(CANCEL)
-    connection.request("POST", "/auth/cancel", body, signed_headers(body.encode()))
-    answer = connection.getresponse()
+    connection.request("POST", "/auth/cancel", BODY, signed_headers(BODY))
     with pytest.raises(http.client.IncompleteRead):
-        answer.read()
+        connection.getresponse().read()
     connection.close()
 
 
 @pytest.mark.parametrize("execute", [True, False])
-def test_silent(control: SimulatorControl, execute: bool) -> None:
-    """Nothing comes until the client gives up; whether it was executed is the fault's choice."""
+def test_silence_lasts_until_the_client_gives_up(control: SimulatorControl, execute: bool) -> None:
+    """Or for a given time, so that a client without a time limit is not held for ever."""
     control.fault("silent", execute=execute)
     with pytest.raises(requests.ReadTimeout):
         cancel(control, timeout=0.2)
     assert executed(control) is execute
     assert control.arrivals()[-1].status is None
-
-
-def test_silent_ends_by_itself(control: SimulatorControl) -> None:
-    """A client without a time limit is not held for ever."""
     control.fault("silent", delay_ms=10)
     with pytest.raises(requests.ConnectionError):
         cancel(control)
@@ -132,33 +110,32 @@ def test_silent_ends_by_itself(control: SimulatorControl) -> None:
 
 @pytest.mark.parametrize("execute", [True, False])
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 422, 429, 500, 502, 503, 504])
-def test_status(control: SimulatorControl, status: int, execute: bool) -> None:
-    """Any status, body and headers, executed or not: a gateway says nothing about what stands behind it."""
+def test_any_status_can_be_sent_with_and_without_execution(
+    control: SimulatorControl, status: int, execute: bool
+) -> None:
+    """With any headers and body, as from a gateway, which says nothing about the venue behind it."""
     headers = {"Location": "http://127.0.0.1:1/", "content-type": "text/plain", "X-Via": "gateway"}
     control.fault("status", status=status, body="<html>", headers=headers, retry_after="7", execute=execute)
-    body = urlencode(CANCEL).encode()
-    answer = requests.post(
-        control.url + "/auth/cancel", body, headers=signed_headers(body), allow_redirects=False, timeout=10
-    )
-    assert (answer.status_code, answer.text) == (status, "<html>")
-    seen = [answer.headers[name] for name in ("content-type", "x-via", "retry-after")]
-    assert seen == ["text/plain", "gateway", "7"]
+    response = cancel(control, allow_redirects=False)
+    assert (response.status_code, response.text) == (status, "<html>")
+    received = [response.headers[name] for name in ("content-type", "x-via", "retry-after")]
+    assert received == ["text/plain", "gateway", "7"]
     assert executed(control) is execute
     assert control.arrivals()[-1].status == status
 
 
-def test_envelope(control: SimulatorControl) -> None:
-    """The venue's own 503 with any message; not executed."""
+def test_an_envelope_refuses_with_any_message(control: SimulatorControl) -> None:
+    """It is the venue's own 503, and executes nothing."""
     control.fault("envelope", message="Too busy", retry_after="1", path="/auth/cancel")
-    answer = cancel(control)
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json() == {"code": 503, "msg": "Too busy", "result": {}}
+    response = cancel(control)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json() == {"code": 503, "msg": "Too busy", "result": {}}
     assert not executed(control)
     assert cancel(control).status_code == 200
 
 
-def test_garbage(control: SimulatorControl) -> None:
-    """Executed, and answered with what is no JSON; a lying encoding is no text at all."""
+def test_garbage_is_neither_json_nor_the_announced_encoding(control: SimulatorControl) -> None:
+    """The request is executed."""
     control.fault("garbage")
     with pytest.raises(requests.JSONDecodeError):
         cancel(control).json()
@@ -168,8 +145,8 @@ def test_garbage(control: SimulatorControl) -> None:
         cancel(control)
 
 
-def test_respond(control: SimulatorControl) -> None:
-    """200 with whatever JSON; not executed unless told to."""
+def test_respond_sends_any_json(control: SimulatorControl) -> None:
+    """With status 200; nothing is executed by default."""
     control.fault("respond", data={"code": 503, "msg": [1e-07]})
     assert cancel(control).json() == {"code": 503, "msg": [1e-07]}
     assert not executed(control)
@@ -179,46 +156,35 @@ def test_respond(control: SimulatorControl) -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_drip(control: SimulatorControl, chunked: bool) -> None:
-    """The ordinary answer in pieces of one byte."""
+def test_a_drip_sends_the_ordinary_response_byte_by_byte(control: SimulatorControl, chunked: bool) -> None:
+    """It ends when the client leaves."""
     control.fault("drip", delay_ms=0, chunked=chunked)
-    body = urlencode(CANCEL).encode()
-    url = control.url + "/auth/cancel"
-    with requests.post(url, body, headers=signed_headers(body), stream=True, timeout=10) as answer:
-        pieces = list(answer.iter_content(None if chunked else 1))
+    with cancel(control, stream=True) as response:
+        pieces = list(response.iter_content(None if chunked else 1))
     assert b"CANCELLED" in b"".join(pieces)
     assert {len(piece) for piece in pieces} == {1}
     assert executed(control)
-
-
-def test_drip_stops_with_its_client(control: SimulatorControl) -> None:
-    """A client that leaves midway ends it, and the simulator goes on serving."""
-    control.fault("drip", delay_ms=5)
-    body = urlencode(CANCEL).encode()
-    url = control.url + "/auth/cancel"
-    with requests.post(url, body, headers=signed_headers(body), stream=True, timeout=10) as answer:
-        assert answer.raw.read(1) == b"{"
-    assert executed(control)
+    control.fault("drip", delay_ms=5, chunked=chunked)
+    with cancel(control, stream=True) as response:
+        assert response.raw.read(1)
     assert get(control.url, "/balances").status_code == 200
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_huge(control: SimulatorControl, chunked: bool) -> None:
-    """As many MiB as asked for, as one readable envelope; a client that stops reading is not fed on."""
+def test_a_huge_response_is_one_readable_envelope(control: SimulatorControl, chunked: bool) -> None:
+    """Of as many MiB as requested. It ends when the client stops reading."""
     control.fault("huge", size_mib=2, chunked=chunked, times=2)
-    answer = cancel(control)
-    assert 2 * 2**20 < len(answer.content) < 2 * 2**20 + 100
-    assert answer.json()["code"] == 200
+    response = cancel(control)
+    assert 2 * 2**20 < len(response.content) < 2 * 2**20 + 100
+    assert response.json()["code"] == 200
     assert executed(control)
-    body = urlencode(CANCEL).encode()
-    url = control.url + "/auth/cancel"
-    with requests.post(url, body, headers=signed_headers(body), stream=True, timeout=10) as unread:
+    with cancel(control, stream=True) as unread:
         assert unread.raw.read(10)
     assert get(control.url, "/balances").status_code == 200
 
 
-def test_slow(control: SimulatorControl) -> None:
-    """The client that waits gets the ordinary answer, the one that does not has executed all the same."""
+def test_a_slow_response_is_the_ordinary_one(control: SimulatorControl) -> None:
+    """A request whose client did not wait is executed nevertheless."""
     control.fault("slow", delay_ms=1)
     assert cancel(control).json()["result"]["status"] == "CANCELLED"
     control.reset()
@@ -229,18 +195,18 @@ def test_slow(control: SimulatorControl) -> None:
 
 
 @pytest.mark.parametrize("execute", [True, False])
-def test_altered(control: SimulatorControl, execute: bool) -> None:
-    """The ordinary answer but for what is changed, whether or not anything was executed."""
+def test_an_altered_response_differs_in_the_given_fields(control: SimulatorControl, execute: bool) -> None:
+    """Whether or not the request was executed."""
     control.fault("altered", changes={"id": "order-2", "leverage": 7}, headers={"Age": "5"}, execute=execute)
-    answer = cancel(control)
-    result = answer.json()["result"]
+    response = cancel(control)
+    result = response.json()["result"]
     assert (result["id"], result["leverage"], result["status"]) == ("order-2", 7, "CANCELLED")
-    assert (answer.status_code, answer.headers["age"]) == (200, "5")
+    assert (response.status_code, response.headers["age"]) == (200, "5")
     assert executed(control) is execute
 
 
-def test_altered_below_the_record(control: SimulatorControl) -> None:
-    """A nested order, and each row of a list; a refusal has nothing to change."""
+def test_fields_are_altered_at_any_depth(control: SimulatorControl) -> None:
+    """In a nested order, and in each row of a list. A refusal has no field to alter."""
     control.configure(nested_orders=True)
     control.fault("altered", changes={"pair": "OTHER", "status": "FAILED"}, times=None)
     assert close(control.url).json()["result"]["order"]["pair"] == "OTHER"
@@ -249,42 +215,42 @@ def test_altered_below_the_record(control: SimulatorControl) -> None:
     assert [row["status"] for row in get(control.url, "/withdrawals").json()["result"]] == ["FAILED"]
 
 
-def test_stale(control: SimulatorControl) -> None:
-    """Reads see what there was when it was armed, and say how old that is; commands are executed as ever."""
+def test_a_stale_read_shows_what_there_was_when_the_fault_was_armed(control: SimulatorControl) -> None:
+    """With an Age. Commands are executed as usual."""
     control.fault("stale", times=2)
     assert cancel(control).status_code == 200
-    for age, path, query in (("600", "/order", CANCEL), ("600", "/active_orders", {})):
-        answer = get(control.url, path, **query)
-        assert answer.headers["age"] == age
-        assert "ACTIVE" in answer.text
+    for path, query in (("/order", CANCEL), ("/active_orders", {})):
+        response = get(control.url, path, **query)
+        assert response.headers["age"] == "600"
+        assert "ACTIVE" in response.text
     honest = get(control.url, "/order", **CANCEL)
     assert "age" not in honest.headers
     assert honest.json()["result"]["status"] == "CANCELLED"
     assert len(control.executions()) == 1
 
 
-def test_stale_positions(control: SimulatorControl) -> None:
-    """Of both venues, with a mark by which a test knows them again, and an age of its own."""
+def test_stale_positions_may_be_marked(control: SimulatorControl) -> None:
+    """By a changed field and an Age of their own. An account that did not exist then has no position."""
     control.fault("stale", path="positions", changes={"leverage": 7777}, headers={"age": "3600"}, times=None)
     control.position(KEY, "USD_BTC_PERP", 0)
-    answer = get(control.url, "/position", pair="USD_BTC_PERP")
-    stats = answer.json()["result"]["stats"]
-    assert (stats["size"], stats["leverage"], answer.headers["age"]) == (1, 7777, "3600")
+    response = get(control.url, "/position", pair="USD_BTC_PERP")
+    stats = response.json()["result"]["stats"]
+    assert (stats["size"], stats["leverage"], response.headers["age"]) == (1, 7777, "3600")
     control.account("everstrike", "unknown then", "secret")
     headers = {"x-api-key": "unknown then"}
     assert requests.get(control.url + "/active_positions", headers=headers, timeout=10).json()["result"] == {}
 
 
 @pytest.mark.parametrize("execute", [True, False])
-def test_raw(control: SimulatorControl, server: SimulatorServer, execute: bool) -> None:
-    """Exactly these bytes, and the end of the connection; what stands for parts of the request is filled in."""
+def test_raw_sends_exactly_the_given_bytes(control: SimulatorControl, server: SimulatorServer, execute: bool) -> None:
+    """Placeholders are replaced by parts of the request and by the ordinary body. Then the connection ends."""
     head = (
         "HTTP/1.1 200 OK\r\nRequest Id: 7\r\nX-Key: $API_KEY\r\nX-Sign: $SIGNATURE\r\nContent-Length: $LENGTH\r\n\r\n"
     )
     control.fault("raw", body=head + "$BODY\xff", execute=execute)
-    said, _, body = cancel_raw(server).partition(b"\r\n\r\n")
-    signature = signed_headers(urlencode(CANCEL).encode())["x-signature"].encode()
-    lines = said.split(b"\r\n")
+    received, _, body = cancel_raw(server).partition(b"\r\n\r\n")
+    signature = signed_headers(BODY)["x-signature"].encode()
+    lines = received.split(b"\r\n")
     assert lines[:4] == [b"HTTP/1.1 200 OK", b"Request Id: 7", b"X-Key: " + KEY.encode(), b"X-Sign: " + signature]
     assert lines[4] == b"Content-Length: " + str(len(body) - 1).encode()
     assert (b"CANCELLED" in body) is execute
@@ -292,19 +258,16 @@ def test_raw(control: SimulatorControl, server: SimulatorServer, execute: bool) 
     assert executed(control) is execute
 
 
-def test_surplus(control: SimulatorControl, server: SimulatorServer) -> None:
-    """A whole answer, more bytes behind it at once, and a connection that takes the next request."""
+def test_surplus_bytes_follow_a_complete_response(control: SimulatorControl, server: SimulatorServer) -> None:
+    """They arrive together with it, and the connection takes the next request."""
     control.fault("surplus", body="X")
-    body = urlencode(CANCEL).encode()
-    headers = {**signed_headers(body), "host": "venue", "content-length": str(len(body))}
-    request = "POST /auth/cancel HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
-        sock.sendall(request.encode() + b"\r\n" + body)
+        cancel_on(sock)
         received = sock.recv(65_536)
         assert received.endswith(b"}X")
         length = int(received.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         assert len(received.partition(b"\r\n\r\n")[2]) == length + 1
-        sock.sendall(request.encode() + b"\r\n" + body)
+        cancel_on(sock)
         assert sock.recv(65_536).startswith(b"HTTP/1.1 503")
     assert len(control.executions()) == 1
 
@@ -314,11 +277,11 @@ def test_surplus(control: SimulatorControl, server: SimulatorServer) -> None:
 def test_a_lie_executes_unless_told_not_to(
     control: SimulatorControl, server: SimulatorServer, name: str, execute: bool
 ) -> None:
-    """The same words either way: who reads them can't tell which it was."""
+    """The response is the same either way, so that a client can't tell which it was."""
     command = LIES[name].get("path", "cancel")
     control.lie(name, **({} if execute and "execute" in LIES[name] else {"execute": execute}))
     if command == "cancel":
-        assert cancel_raw(server, close=True)
+        assert cancel_raw(server, connection="close")
     else:
         assert {"close": close, "withdraw": withdraw}[command](control.url).status_code
     assert len(control.executions()) == execute
@@ -326,16 +289,16 @@ def test_a_lie_executes_unless_told_not_to(
     assert (armed["applied"], armed["fault"]["lie"]) == (1, name)
 
 
-def test_the_key_is_echoed(control: SimulatorControl) -> None:
-    """In the place of a placeholder, in JSON as in a header."""
+def test_key_and_signature_can_be_echoed(control: SimulatorControl) -> None:
+    """In JSON and in a header, in place of placeholders."""
     control.lie("key_echoed", headers={"x-echo": "$SIGNATURE"})
     answer = cancel(control)
     assert answer.json()["code"] == f"Invalid API-key: {KEY}"
-    assert answer.headers["x-echo"] == signed_headers(urlencode(CANCEL).encode())["x-signature"]
+    assert answer.headers["x-echo"] == signed_headers(BODY)["x-signature"]
 
 
-def test_latency_of_everything(control: SimulatorControl) -> None:
-    """The global setting delays answers, not effects."""
+def test_the_latency_setting_delays_responses_and_not_effects(control: SimulatorControl) -> None:
+    """It applies to every request."""
     control.configure(latency_ms=60_000)
     with pytest.raises(requests.ReadTimeout):
         cancel(control, timeout=0.2)
@@ -351,35 +314,37 @@ def test_latency_of_everything(control: SimulatorControl) -> None:
         (False, "drop", (False, False)),
     ],
 )
-def test_hold(control: SimulatorControl, execute: bool, action: str, effects: tuple[bool, bool]) -> None:
-    """A held request waits for its release, executed before or after or never."""
+def test_a_held_request_waits_for_its_release(
+    control: SimulatorControl, execute: bool, action: str, effects: tuple[bool, bool]
+) -> None:
+    """It is executed before the wait, after it, or never. A reset drops what is held."""
     fault_id = control.fault("hold", path="cancel", execute=execute)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(cancel, control)
+        response = pool.submit(cancel, control)
         control.wait(arrivals=1, path="/auth/cancel")
-        assert (executed(control), answer.done()) == (effects[0], False)
+        assert (executed(control), response.done()) == (effects[0], False)
         assert control.release(fault_id=fault_id + 1) == 0
         assert control.release(action, fault_id=fault_id) == 1
         if action == "drop":
-            assert isinstance(answer.exception(10), requests.ConnectionError)
+            assert isinstance(response.exception(10), requests.ConnectionError)
         else:
-            assert answer.result(10).json()["result"]["status"] == "CANCELLED"
+            assert response.result(10).json()["result"]["status"] == "CANCELLED"
     assert executed(control) is effects[1]
 
 
-def test_reset_drops_what_is_held(control: SimulatorControl) -> None:
-    """A test that failed while holding a request does not leave it to the next one."""
+def test_a_reset_drops_held_requests(control: SimulatorControl) -> None:
+    """So that a failed test does not leave them to the next one."""
     control.fault("hold")
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(cancel, control)
+        response = pool.submit(cancel, control)
         control.wait(arrivals=1)
         control.reset()
-        assert isinstance(answer.exception(10), requests.ConnectionError)
+        assert isinstance(response.exception(10), requests.ConnectionError)
     assert control.executions() == []
 
 
-def test_a_refused_request_is_not_executed_by_a_fault(control: SimulatorControl) -> None:
-    """`execute` carries out what the venue would: a wrong signature stays one under a lost reply."""
+def test_a_fault_does_not_execute_a_request_that_the_venue_refuses(control: SimulatorControl) -> None:
+    """For instance one with a wrong signature."""
     control.fault("status", status=502, execute=True)
     assert post(control.url, "/auth/cancel", CANCEL, x_signature="AAAA").status_code == 502
     assert not executed(control)
@@ -400,25 +365,27 @@ def test_a_refused_request_is_not_executed_by_a_fault(control: SimulatorControl)
         ({"where": {"pair": "USD_BTC_PERP"}}, False),
     ],
 )
-def test_criteria(control: SimulatorControl, criteria: dict[str, object], hit: bool) -> None:
-    """A fault strikes only where all its criteria hold; path may be the command's name."""
+def test_a_fault_applies_only_if_all_criteria_match(
+    control: SimulatorControl, criteria: dict[str, object], hit: bool
+) -> None:
+    """The path may also be the name of the command."""
     control.fault("envelope", **criteria)
     assert (withdraw(control.url).status_code == 503) is hit
 
 
-def test_a_query_field_is_a_criterion_too(control: SimulatorControl) -> None:
-    """Reads are chosen by their query."""
+def test_reads_match_by_their_query(control: SimulatorControl) -> None:
+    """As commands do by their form."""
     control.fault("envelope", where={"pair": "USD_ETH_PERP"}, path="positions")
     assert get(control.url, "/position", pair="USD_BTC_PERP").status_code == 200
     assert get(control.url, "/position", pair="USD_ETH_PERP").status_code == 503
 
 
-def test_skip_times_and_order(control: SimulatorControl) -> None:
-    """Faults strike in the order they were armed, each after its `skip` and for its `times`; clearing ends them."""
+def test_faults_apply_in_the_order_of_arming(control: SimulatorControl) -> None:
+    """Each after its `skip` and for its `times`; clearing ends them."""
     control.fault("envelope", message="first", skip=1, times=2)
     second = control.fault("envelope", message="second", times=None, status=500)
-    says = [get(control.url, "/balances").json()["msg"] for _ in range(5)]
-    assert says == ["second", "first", "first", "second", "second"]
+    messages = [get(control.url, "/balances").json()["msg"] for _ in range(5)]
+    assert messages == ["second", "first", "first", "second", "second"]
     assert [(row["matched"], row["applied"]) for row in control.faults()] == [(3, 2), (3, 3)]
     assert control.clear_faults(second) == 1
     assert get(control.url, "/balances").status_code == 200
@@ -443,8 +410,8 @@ def test_skip_times_and_order(control: SimulatorControl) -> None:
         {"lie": "page_404", "kind": "envelope"},
     ],
 )
-def test_impossible_faults(fields: dict[str, object]) -> None:
-    """What contradicts itself cannot be armed."""
+def test_a_fault_that_contradicts_itself_is_refused(fields: dict[str, object]) -> None:
+    """It can't be armed."""
     with pytest.raises(ValueError, match=r"\d validation error"):
         Fault.model_validate(fields)
 
@@ -454,47 +421,47 @@ def test_impossible_faults(fields: dict[str, object]) -> None:
     [
         ({"lie": "page_40"}, r"there is no lie 'page_40'; there are another_address, .*page_404, .*"),
         ({"kind": "altered"}, "altered needs changes: the fields of the record and their new values"),
-        ({"kind": "stale", "execute": True}, "stale answers reads, which execute nothing"),
+        ({"kind": "stale", "execute": True}, "stale applies to reads, which execute nothing"),
         ({"kind": "envelope", "stauts": 500}, "stauts: Extra inputs are not permitted"),
         ({}, "kind: Field required"),
     ],
 )
-def test_what_is_wrong_with_an_order_is_told_in_a_line(
+def test_the_reason_of_a_refused_fault_is_one_line(
     control: SimulatorControl, order: dict[str, object], words: str
 ) -> None:
-    """The field and the reason, and nothing of the library that found it."""
+    """It names the field and the reason, and contains nothing of pydantic's text."""
     answer = requests.post(control.url + "/_control/faults", json=order, timeout=10)
     assert answer.status_code == 400
     assert re.fullmatch(words, answer.text)
 
 
 COVERED: dict[Kind, Callable[..., None]] = {
-    Kind.ENVELOPE: test_envelope,
-    Kind.STATUS: test_status,
-    Kind.RESPOND: test_respond,
-    Kind.GARBAGE: test_garbage,
-    Kind.CUT_BEFORE: test_cuts,
-    Kind.CUT_AFTER: test_cuts,
-    Kind.HALF: test_half,
-    Kind.SILENT: test_silent,
-    Kind.DRIP: test_drip,
-    Kind.HUGE: test_huge,
-    Kind.SLOW: test_slow,
-    Kind.HOLD: test_hold,
-    Kind.ALTERED: test_altered,
-    Kind.STALE: test_stale,
-    Kind.RAW: test_raw,
-    Kind.SURPLUS: test_surplus,
+    Kind.ENVELOPE: test_an_envelope_refuses_with_any_message,
+    Kind.STATUS: test_any_status_can_be_sent_with_and_without_execution,
+    Kind.RESPOND: test_respond_sends_any_json,
+    Kind.GARBAGE: test_garbage_is_neither_json_nor_the_announced_encoding,
+    Kind.CUT_BEFORE: test_a_cut_ends_the_connection_without_a_response,
+    Kind.CUT_AFTER: test_a_cut_ends_the_connection_without_a_response,
+    Kind.HALF: test_half_of_a_response_arrives_after_execution,
+    Kind.SILENT: test_silence_lasts_until_the_client_gives_up,
+    Kind.DRIP: test_a_drip_sends_the_ordinary_response_byte_by_byte,
+    Kind.HUGE: test_a_huge_response_is_one_readable_envelope,
+    Kind.SLOW: test_a_slow_response_is_the_ordinary_one,
+    Kind.HOLD: test_a_held_request_waits_for_its_release,
+    Kind.ALTERED: test_an_altered_response_differs_in_the_given_fields,
+    Kind.STALE: test_a_stale_read_shows_what_there_was_when_the_fault_was_armed,
+    Kind.RAW: test_raw_sends_exactly_the_given_bytes,
+    Kind.SURPLUS: test_surplus_bytes_follow_a_complete_response,
 }
 
 
 def test_every_kind_is_covered() -> None:
-    """A new kind needs a test here."""
+    """A new kind of fault needs a test here."""
     assert set(COVERED) == set(Kind)
 
 
-def test_exactly_once_under_a_storm(control: SimulatorControl) -> None:
-    """Parallel closes of parts: the book adds up, and every execution has its number."""
+def test_parallel_closes_execute_exactly_once(control: SimulatorControl) -> None:
+    """The position adds up, and each execution has its number."""
     control.position(KEY, "USD_BTC_PERP", 1)
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda _: close(control.url, qty="0.01", timestamp=now_ms()).status_code, range(110)))

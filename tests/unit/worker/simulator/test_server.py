@@ -1,4 +1,4 @@
-"""The process, its connections and its remote control."""
+"""The simulator's process, its connections and its control API."""
 
 import http.client
 import os
@@ -7,23 +7,22 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.unit.worker.simulator.test_signing import KEY, close, control, get, now_ms, post, server
+from tests.unit.worker.simulator.venue_requests import KEY, close, get, now_ms, post
 from worker.simulator.control import SimulatorControl
 from worker.simulator.records import Arrival
 from worker.simulator.server import SimulatorError, SimulatorServer, check_host, serve
-
-__all__ = ["control", "server"]
 
 ROOT = Path(__file__).resolve().parents[4]
 
 
 def connected(server: SimulatorServer) -> http.client.HTTPConnection:
-    """A keep-alive connection that has been used once."""
+    """A keep-alive connection that was used once."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     connection.request("GET", "/time")
     assert connection.getresponse().read()
@@ -32,7 +31,7 @@ def connected(server: SimulatorServer) -> http.client.HTTPConnection:
 
 @pytest.mark.parametrize("rst", [True, False])
 def test_idle_connections_can_be_closed(server: SimulatorServer, control: SimulatorControl, rst: bool) -> None:
-    """An idle pooled connection is gone when the call returns: FIN reads as the end, RST as a reset."""
+    """They are closed when the call returns: by FIN or by RST."""
     control.reset_idle()
     connection = connected(server)
     assert control.reset_idle(rst=rst) == 1
@@ -46,7 +45,7 @@ def test_idle_connections_can_be_closed(server: SimulatorServer, control: Simula
 
 
 def test_a_busy_connection_is_not_idle(control: SimulatorControl) -> None:
-    """A request that is being answered keeps its connection."""
+    """It is not closed."""
     control.reset_idle()
     control.fault("hold")
     with ThreadPoolExecutor(1) as pool:
@@ -57,8 +56,8 @@ def test_a_busy_connection_is_not_idle(control: SimulatorControl) -> None:
         assert answer.result(10).status_code == 200
 
 
-def test_keep_alive_time(server: SimulatorServer, control: SimulatorControl) -> None:
-    """With a keep-alive of 0 the server closes a connection once it has answered."""
+def test_the_keep_alive_time_can_be_set(server: SimulatorServer, control: SimulatorControl) -> None:
+    """If it is 0, the server closes a connection after each response."""
     control.configure(keep_alive_seconds=0)
     connection = connected(server)
     assert isinstance(connection.sock, socket.socket)
@@ -66,8 +65,8 @@ def test_keep_alive_time(server: SimulatorServer, control: SimulatorControl) -> 
     connection.close()
 
 
-def test_connections_are_told_apart(server: SimulatorServer, control: SimulatorControl) -> None:
-    """Requests of one connection share their peer port."""
+def test_arrivals_identify_the_connection(server: SimulatorServer, control: SimulatorControl) -> None:
+    """Requests of one connection have the same peer port."""
     connection = connected(server)
     connection.request("GET", "/time")
     connection.getresponse().read()
@@ -77,8 +76,8 @@ def test_connections_are_told_apart(server: SimulatorServer, control: SimulatorC
     assert ports[0] == ports[1] != ports[2]
 
 
-def test_wait(control: SimulatorControl) -> None:
-    """It counts what is there already, filters, waits for what is missing, and says how far it came."""
+def test_wait_returns_when_enough_records_match(control: SimulatorControl) -> None:
+    """Earlier ones count. After the time limit the error says how many matched."""
     close(control.url)
     control.wait(arrivals=1, path="/auth/close", api_key=KEY)
     control.wait(executions=1)
@@ -92,8 +91,8 @@ def test_wait(control: SimulatorControl) -> None:
         control.wait(arrivals=1, since=control.arrivals()[-1].seq, timeout=0)
 
 
-def test_arrivals_executions_and_ages(control: SimulatorControl) -> None:
-    """One order of numbers over both; filters by path, key and number; ages over what carried a timestamp."""
+def test_arrivals_executions_and_ages_can_be_read(control: SimulatorControl) -> None:
+    """Their numbers are in one sequence. They can be filtered by path, key and number. Ages need a timestamp."""
     close(control.url, qty="0.1")
     post(control.url, "/auth/cancel", {"id": "order-1"})
     close(control.url, timestamp=now_ms() - 5_000)
@@ -115,7 +114,7 @@ def test_arrivals_executions_and_ages(control: SimulatorControl) -> None:
 
 
 def test_reset_with_and_without_demo_accounts(control: SimulatorControl) -> None:
-    """Both are a known start; accounts can be made in either."""
+    """Accounts can be added in both cases."""
     control.reset(demo=False)
     assert get(control.url, "/balances").status_code == 401
     control.account("everstrike", KEY, "another")
@@ -127,27 +126,30 @@ def test_reset_with_and_without_demo_accounts(control: SimulatorControl) -> None
 
 
 def test_an_oversized_request_is_refused(control: SimulatorControl) -> None:
-    """A body beyond any command is 413, and not an error of the simulator's."""
+    """With 413, without an error of the simulator."""
     answer = post(control.url, "/auth/cancel", b"id=" + b"x" * 70_000)
     assert (answer.status_code, control.executions()) == (413, [])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "::", "example.org"])  # noqa: S104 - to be refused
-def test_only_loopback(host: str) -> None:
-    """An address that others can reach needs a word."""
-    with pytest.raises(ValueError, match="loopback"):
-        serve(host, 0)
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "192.168.1.1", "::", "example.org")),  # noqa: S104 - to be refused
+    ],
+)
+def test_only_loopback_addresses_are_accepted(host: str, loopback: bool) -> None:
+    """Unless another one is allowed explicitly."""
+    with nullcontext() if loopback else pytest.raises(ValueError, match="loopback"):
+        check_host(host, allow_remote=False)
     check_host(host, allow_remote=True)
+    if not loopback:
+        with pytest.raises(ValueError, match="loopback"):
+            serve(host, 0)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_has_many_names(host: str) -> None:
-    """All of them are fine."""
-    check_host(host, allow_remote=False)
-
-
-def test_start_stop_start() -> None:
-    """It stops whole, also while it holds a request, and starts again on the port it had."""
+def test_a_stopped_server_starts_again_on_its_port() -> None:
+    """It also stops while it holds a request."""
     server = SimulatorServer()
     server.start()
     with pytest.raises(SimulatorError, match="already"):
@@ -171,8 +173,8 @@ def test_start_stop_start() -> None:
     server.stop()
 
 
-def test_a_taken_port_is_said() -> None:
-    """The start fails instead of waiting, and leaves no process."""
+def test_a_taken_port_is_an_error() -> None:
+    """The start fails without waiting, and leaves no process."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = SimulatorServer(port=taken.getsockname()[1])
         with pytest.raises(SimulatorError, match="did not start"):
@@ -180,8 +182,8 @@ def test_a_taken_port_is_said() -> None:
     assert server.pid is None
 
 
-def test_it_dies_with_its_parent() -> None:
-    """A parent that is killed outright leaves no simulator behind: what waits at it is cut off, and nobody listens."""
+def test_it_ends_with_its_parent() -> None:
+    """Even if the parent is killed."""
     program = "from worker.simulator.server import SimulatorServer as S; print(S().start().url, flush=True); input()"
     parent = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -197,8 +199,8 @@ def test_it_dies_with_its_parent() -> None:
         control.arrivals()
 
 
-def test_command_line(tmp_path: Path) -> None:
-    """It tells its URL in a file, logs one line a request without secrets, and ends quietly on Ctrl-C."""
+def test_the_command_line_program_logs_requests_without_secrets(tmp_path: Path) -> None:
+    """It writes its URL to a file, and ends on Ctrl-C."""
     ready = tmp_path / "ready"
     command = [sys.executable, "-m", "worker.simulator", "--port", "0", "--ready-file", str(ready)]
     process = subprocess.Popen(
@@ -225,25 +227,25 @@ def test_command_line(tmp_path: Path) -> None:
     ]
 
 
-def test_the_command_line_refuses_other_hosts() -> None:
-    """With the reason, and the usage status."""
+def test_the_command_line_program_refuses_other_hosts() -> None:
+    """With the reason and the exit code of a usage error."""
     command = [sys.executable, "-m", "worker.simulator", "--host", "0.0.0.0"]  # noqa: S104 - to be refused
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, "--allow-remote" in done.stderr) == (2, True)
 
 
 def test_nothing_of_the_adapter_is_imported() -> None:
-    """The simulator is a second opinion: it shares no code with what it checks, and needs no Celery and no Redis."""
+    """The simulator shares no code with what it checks, and needs neither Celery nor Redis."""
     program = "import sys, worker.simulator.http.app; print(*(name for name in sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
-    strangers = ("worker.venues", "worker.execution", "producers.", "celery", "kombu", "redis")
-    assert [name for name in loaded if name.startswith(strangers)] == []
+    foreign = ("worker.venues", "worker.execution", "producers.", "celery", "kombu", "redis")
+    assert [name for name in loaded if name.startswith(foreign)] == []
 
 
 def test_the_environment_is_no_proxy(control: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy of the environment does not come between a test and its simulator."""
+    """The client of the control API ignores proxies of the environment."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "")
     assert control.arrivals() == []

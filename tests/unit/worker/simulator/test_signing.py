@@ -1,75 +1,15 @@
-"""The requests that the simulator's tests send, signed by code of their own, and known answers for both signatures."""
+"""Known answers for the signatures of both venues."""
 
 import base64
-import hashlib
-import hmac
-import time
-from collections.abc import Iterator, Mapping
-from urllib.parse import urlencode
 
 import pytest
 import requests
 
+from tests.unit.worker.simulator.venue_requests import POSITIONS, md5, now_ms, post
 from worker.simulator.control import SimulatorControl
-from worker.simulator.server import SimulatorServer
 
-KEY, SECRET = "demo-everstrike-key", "demo-everstrike-secret"
-FORM = "application/x-www-form-urlencoded"
-POSITIONS = "/Contract/getContractActivePositions"
 PAGE_KEY = "376892265asdad5d12726d8bbfbd8912b3"
 PAGE_SECRET = "aQmE8U7bxj16KdJcSd3yX8F8Sakd8aO6LopnHXh27d4kWyb28PxcaTvGrajLDvAw"
-
-
-def md5(text: str) -> str:
-    """Lower-case hex."""
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def now_ms() -> int:
-    """UNIX milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def signed_headers(body: bytes, *, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
-    """Everstrike's headers for exactly these bytes."""
-    digest = hmac.new(secret.encode(), body, hashlib.sha256).digest()
-    return {"x-api-key": key, "x-signature": base64.b64encode(digest).decode(), "content-type": FORM}
-
-
-def post(url: str, path: str, fields: Mapping[str, object] | bytes, **headers: str) -> requests.Response:
-    """Send a signed Everstrike command; keyword arguments replace headers (`_` stands for `-`)."""
-    body = fields if isinstance(fields, bytes) else urlencode(fields).encode()
-    replaced = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.post(url + path, data=body, headers=signed_headers(body) | replaced, timeout=10)
-
-
-def close(url: str, **fields: object) -> requests.Response:
-    """Close at market, now, unless the fields say otherwise."""
-    return post(url, "/auth/close", {"pair": "USD_BTC_PERP", "timestamp": now_ms(), **fields})
-
-
-def withdraw(url: str, **fields: object) -> requests.Response:
-    """Withdraw 1 ETH, now, unless the fields say otherwise."""
-    return post(url, "/auth/withdraw", {"asset": "ETH", "qty": 1, "address": "0xa", "timestamp": now_ms(), **fields})
-
-
-def get(url: str, path: str, **query: str | int) -> requests.Response:
-    """An Everstrike read."""
-    return requests.get(url + path, params=query, headers={"x-api-key": KEY}, timeout=10)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SimulatorServer]:
-    """A simulator in a process of its own."""
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def control(server: SimulatorServer) -> SimulatorControl:
-    """Its control, with the book as at the start."""
-    server.control.reset()
-    return server.control
 
 
 def test_hmac_known_answer_of_rfc_4231(control: SimulatorControl) -> None:

@@ -1,4 +1,4 @@
-"""Bit-Z's adapter: the MD5 signature byte for byte, and errors that hide behind HTTP 200."""
+"""The adapter of Bit-Z: its MD5 signature byte for byte, and errors with HTTP 200."""
 
 import json
 from urllib.parse import parse_qsl
@@ -40,14 +40,14 @@ def body(data: object, status: object = 200) -> bytes:
     return json.dumps({"status": status, "msg": "", "data": data, "time": 1533035297, "source": "api"}).encode()
 
 
-def test_the_known_answer() -> None:
-    """The page's own secret and parameters, sorted and not cut as its text says and its example does not."""
+def test_a_known_signature() -> None:
+    """The secret and parameters of the API page, sorted and complete as its text says and its example does not."""
     fields = [("timeStamp", "1510235730"), ("nonce", "309127"), ("contractId", "101"), ("apiKey", KEY)]
     assert sign(fields, SECRET) == KNOWN
 
 
-def test_the_request() -> None:
-    """Seconds, not milliseconds; the signature is a field of the form."""
+def test_the_bytes_of_a_request() -> None:
+    """The time is in seconds, and the signature is a field of the form."""
     request = VENUE.request(QUERY, ACCOUNT, 1_510_235_730_999)
     assert (request.method, request.url) == ("POST", "https://apiv2.bitz.com/Contract/getContractActivePositions")
     assert isinstance(request.body, bytes)
@@ -61,8 +61,8 @@ def test_the_request() -> None:
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
 
 
-def test_values_are_signed_as_they_are_and_sent_escaped() -> None:
-    """The signature covers the plain values."""
+def test_values_are_signed_unescaped_and_sent_escaped() -> None:
+    """As the venue's own clients do."""
     account = Account("b", "bitz", "https://x", Credentials("a&b", SECRET))
     request = VENUE.request(QUERY, account, 0)
     assert isinstance(request.body, bytes)
@@ -72,14 +72,14 @@ def test_values_are_signed_as_they_are_and_sent_escaped() -> None:
 
 
 def test_a_nonce_is_six_letters_and_digits() -> None:
-    """A longer one is answered with 203; equal ones would be a replay."""
+    """The venue refuses a longer one with 203, and a repeated one as a replay."""
     nonces = {new_nonce() for _ in range(200)}
     assert all(len(n) == 6 and n.isascii() and n.isalnum() for n in nonces)
     assert len(nonces) > 190
 
 
 def test_positions_are_normalised() -> None:
-    """One shape for every venue."""
+    """They have the same shape for every venue."""
     verdict = VENUE.judge(QUERY, Response(200, body([ENTRY])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == (
@@ -101,7 +101,7 @@ def test_positions_are_normalised() -> None:
 
 @pytest.mark.parametrize(("data", "count"), [([], 0), ({}, 0), ({"0": ENTRY}, 1), (ENTRY, 1), ([ENTRY, ENTRY], 2)])
 def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
-    """``[]`` means flat."""
+    """An empty one means that no position is open."""
     verdict = VENUE.judge(QUERY, Response(200, body(data)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
@@ -111,20 +111,35 @@ def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        *("", None, 7, True, ["x"], [{}], [{**ENTRY, "direction": "0"}], [{**ENTRY, "amount": "x"}]),
-        *([{**ENTRY, "amount": "-5"}], [ENTRY, {**ENTRY, "amount": None}], [{**ENTRY, "contractId": "102"}]),
+        *(
+            "",
+            None,
+            7,
+            True,
+            ["x"],
+            [{}],
+            [{**ENTRY, "amount": None}],
+            [{**ENTRY, "direction": "0"}],
+            [{**ENTRY, "amount": "x"}],
+        ),
+        *(
+            [{**ENTRY, "amount": "-5"}],
+            [{**ENTRY, "amount": ""}],
+            [ENTRY, {**ENTRY, "amount": None}],
+            [{**ENTRY, "contractId": "102"}],
+        ),
         [{**ENTRY, "amount": "0", "contractId": 102}],
     ],
 )
-def test_anything_else_in_data_is_never_flat(data: object) -> None:
-    """An empty string, null, a number, a broken entry: nothing is known of positions."""
+def test_unreadable_data_proves_nothing(data: object) -> None:
+    """It must never be reported as no open position; nor must a missing size count as zero."""
     verdict = VENUE.judge(QUERY, Response(200, body(data)))
     assert verdict.proof is not Proof.EXECUTED
     assert verdict.positions is None
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         *(({"amount": "0", "direction": way}, None) for way in ("1", "-1", "0", "", None)),
         *(({"amount": size, "direction": "0"}, None) for size in ("0.00000000", "-0", 0, "0E-9")),
@@ -135,14 +150,14 @@ def test_anything_else_in_data_is_never_flat(data: object) -> None:
         ({"pair": {}, "contractId": 101}, {"instrument": "101"}),
     ],
 )
-def test_size_and_direction_decide(changes: dict[str, object], told: dict[str, object] | None) -> None:
-    """Zero is no position, however it is written and wherever it points; an optional field hides nothing."""
+def test_size_and_direction_decide(changes: dict[str, object], expected: dict[str, object] | None) -> None:
+    """Zero is no position, however it is written and whatever the direction. An unreadable optional field is None."""
     verdict = VENUE.judge(QUERY, Response(200, body([{**ENTRY, **changes}])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
-    assert len(verdict.positions) == (0 if told is None else 1)
+    assert len(verdict.positions) == (0 if expected is None else 1)
     for position in verdict.positions:
-        assert {name: getattr(position, name) for name in told or {}} == told
+        assert {name: getattr(position, name) for name in expected or {}} == expected
 
 
 @pytest.mark.parametrize(
@@ -167,9 +182,9 @@ def test_size_and_direction_decide(changes: dict[str, object], told: dict[str, o
 )
 @pytest.mark.parametrize("carried", ["status", "data"])
 def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> None:
-    """In ``status``, or in ``data`` beside a status of 200."""
-    answer = body(None, status=code) if carried == "status" else body(code)
-    verdict = VENUE.judge(QUERY, Response(200, answer))
+    """In ``status``, or in ``data`` with status 200."""
+    content = body(None, status=code) if carried == "status" else body(code)
+    verdict = VENUE.judge(QUERY, Response(200, content))
     assert (verdict.proof, verdict.venue_code, verdict.positions) == (proof, code, None)
 
 
@@ -194,13 +209,13 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
         (200, b'{"status":200,"msg":"","data":[],"time":1,"source":"api","error":null}', Proof.EXECUTED),
     ],
 )
-def test_what_other_answers_prove(status: int, text: bytes, proof: Proof) -> None:
-    """A code counts in the whole envelope alone, and of the statuses 429."""
+def test_what_other_responses_prove(status: int, text: bytes, proof: Proof) -> None:
+    """A code counts only in the complete envelope, and of the HTTP statuses only 429."""
     assert VENUE.judge(QUERY, Response(status, text)).proof is proof
 
 
 def test_an_operator_lists_further_codes() -> None:
-    """A refusal's message is empty at Bit-Z, so its code is what a pattern must match."""
+    """Bit-Z's refusals have no message, so a pattern must match the code."""
     venue = Bitz(refusals=["-2000(26|99)"])
     verdict = venue.judge(QUERY, Response(200, body(None, -200026)))
     assert verdict.proof is Proof.REFUSED
@@ -209,31 +224,24 @@ def test_an_operator_lists_further_codes() -> None:
 
 
 def test_maintenance_is_waited_for_longer() -> None:
-    """A halt does not end within milliseconds."""
+    """It does not end within milliseconds."""
     assert VENUE.judge(QUERY, Response(200, body(None, -112))).retry_after == 5.0
     assert VENUE.judge(QUERY, Response(200, body(None, -104))).retry_after is None
 
 
 @pytest.mark.parametrize(("status", "text"), [(429, b""), (200, body(None, -110)), (200, body(None, -112)), (502, b"")])
-def test_retry_after_is_honoured(status: int, text: bytes) -> None:
-    """Asked sooner, the venue would only refuse again."""
+def test_retry_after_is_respected(status: int, text: bytes) -> None:
+    """An earlier request would be refused again."""
     assert VENUE.judge(QUERY, Response(status, text, {"Retry-After": "7"})).retry_after == 7.0
 
 
-def test_a_position_without_a_size_is_not_one_of_size_zero() -> None:
-    """It would be told as flat."""
-    for amount in ("", None):
-        verdict = VENUE.judge(QUERY, Response(200, body([{**ENTRY, "amount": amount}])))
-        assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
-
-
-def test_an_unlisted_code_is_called_so() -> None:
-    """The reason an operator reads."""
+def test_an_unlisted_code_has_its_own_reason() -> None:
+    """An operator reads it."""
     assert VENUE.judge(QUERY, Response(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
 
 
 def test_bitz_takes_positions_of_one_contract() -> None:
-    """Everything else is refused in words."""
+    """Everything else is refused with a sentence."""
     assert VENUE.unsupported(QUERY) is None
     assert "contract_id is missing" in (VENUE.unsupported(Positions(account="b")) or "")
     assert "pair" in (VENUE.unsupported(Positions(account="b", pair="P", contract_id=1)) or "")
@@ -241,8 +249,8 @@ def test_bitz_takes_positions_of_one_contract() -> None:
 
 
 @pytest.mark.parametrize("name", ["contractId", "contract_id", "ContractID"])
-def test_a_position_of_another_contract_is_no_answer(name: str) -> None:
-    """Told as the asked one's, it would be acted upon."""
+def test_a_position_of_another_contract_proves_nothing(name: str) -> None:
+    """It must not be reported as that of the requested contract."""
     entry = {key: value for key, value in ENTRY.items() if key != "contractId"}
     verdict = VENUE.judge(QUERY, Response(200, body([{**entry, name: "999999"}])))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)

@@ -1,8 +1,5 @@
-"""Everstrike's adapter: the bytes, the signature, and what each answer proves."""
+"""The adapter of Everstrike: the bytes of a request, its signature, and what each response proves."""
 
-import base64
-import hashlib
-import hmac
 import json
 import re
 from decimal import Decimal
@@ -60,7 +57,7 @@ def envelope(code: int = 200, msg: object = "string", result: object = None) -> 
     ],
 )
 def test_the_bytes_of_a_request(command: Command, path: str, body: bytes) -> None:
-    """Field names and order of the pages, plain decimals, integer milliseconds, values escaped."""
+    """Field names and their order are those of the API pages; decimals are plain, times integer milliseconds."""
     request = VENUE.request(command, ACCOUNT, NOW)
     assert (request.method, request.url) == ("POST", f"https://api.everstrike.io/auth/{path}")
     assert request.body == body
@@ -68,16 +65,8 @@ def test_the_bytes_of_a_request(command: Command, path: str, body: bytes) -> Non
     assert request.headers["x-api-key"] == "the-key"
 
 
-def test_the_signature_covers_exactly_the_body() -> None:
-    """x-signature = base64(HMAC-SHA256(secret, body bytes)), computed here a second time."""
-    request = VENUE.request(CANCEL, ACCOUNT, NOW)
-    assert isinstance(request.body, bytes)
-    expected = base64.b64encode(hmac.new(b"the-secret", request.body, hashlib.sha256).digest()).decode()
-    assert request.headers["x-signature"] == expected
-
-
 def test_a_known_signature() -> None:
-    """A known answer, pinned: computed with ``openssl dgst -sha256 -hmac the-secret -binary | base64``."""
+    """The expected value was computed with ``openssl dgst -sha256 -hmac the-secret -binary | base64``."""
     request = VENUE.request(Cancel(account="a", order_id="32302131320dqe"), ACCOUNT, NOW)
     assert request.body == b"id=32302131320dqe"
     assert request.headers["x-signature"] == "Ge/wiwhb6lLLKFyQGiG7uAkCMBAgndLavhKAiGNUIEI="
@@ -91,7 +80,7 @@ def test_a_known_signature() -> None:
     ],
 )
 def test_positions_are_read_with_the_key_alone(command: Positions, url: str) -> None:
-    """These GETs carry no signature and no body."""
+    """These GET requests have neither a signature nor a body."""
     request = VENUE.request(command, ACCOUNT, NOW)
     assert (request.method, request.url, request.body) == ("GET", url, None)
     assert request.headers["x-api-key"] == "the-key"
@@ -100,7 +89,7 @@ def test_positions_are_read_with_the_key_alone(command: Positions, url: str) -> 
 
 BALANCE = "Your request was rejected due to insufficient balance."
 LISTED = ("Invalid request", "The order was not found", "the ORDER was  not found.", BALANCE)
-DENYING = (
+UNCERTAIN = (
     "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
     "Your order is being processed",
     "Withdrawal pending",
@@ -186,7 +175,7 @@ DENYING = (
         (503, b'{"code":503.0,"msg":"Invalid request","result":{}}', Proof.UNKNOWN),
         (503, b'{"code":503,"msg":null,"result":{}}', Proof.UNKNOWN),
         (503, b'{"code":200,"code":503,"msg":"Invalid request","result":{}}', Proof.UNKNOWN),
-        # Inferred once, documented by nobody.
+        # Plausible messages, which no source documents.
         (503, envelope(503, "the position was not found."), Proof.UNKNOWN),
         (503, envelope(503, "Service unavailable"), Proof.UNKNOWN),
         (503, envelope(503, "The system is busy"), Proof.UNKNOWN),
@@ -195,35 +184,35 @@ DENYING = (
         (503, envelope(503, "Invalid request, or maybe executed"), Proof.UNKNOWN),
         (503, envelope(503, "Invalid request\u200b"), Proof.UNKNOWN),
         (503, envelope(503, ""), Proof.UNKNOWN),
-        *((status, envelope(status, message), Proof.UNKNOWN) for status in (401, 503) for message in DENYING),
+        *((status, envelope(status, message), Proof.UNKNOWN) for status in (401, 503) for message in UNCERTAIN),
     ],
 )
-def test_what_an_answer_proves(status: int, body: bytes, proof: Proof) -> None:
-    """What is not listed with its source proves nothing, a status alone least of all."""
+def test_what_a_response_proves(status: int, body: bytes, proof: Proof) -> None:
+    """A response that is not listed with its source proves nothing; neither does a status alone."""
     verdict = VENUE.judge(CANCEL, Response(status, body))
     assert verdict.proof is proof
     assert verdict.http_status == status
 
 
 def test_every_listed_answer_names_its_source() -> None:
-    """The page or the line of the venue's own client that documents it; and docs/venues.md lists the same."""
+    """The API page, or the line of the venue's own client; and docs/venues.md has the same list."""
     assert all("API pages" in each.source or "market_maker" in each.source for each in LISTED_ANSWERS)
     page = Path("docs/venues.md").read_text(encoding="utf-8")
     for each in LISTED_ANSWERS:
-        words = each.pattern.pattern.replace("\\", "") if each.pattern else f"code {each.code} with any message"
-        assert re.search(rf"^\| `?{words}`? \| refused \|", page, re.MULTILINE), words
+        listed = each.pattern.pattern.replace("\\", "") if each.pattern else f"code {each.code} with any message"
+        assert re.search(rf"^\| `?{listed}`? \| refused \|", page, re.MULTILINE), listed
 
 
 def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
-    """Whole, in any case, in the whole envelope alone; and never a message that denies knowledge."""
+    """They match the whole message in any letter case, only in a complete envelope, and never an uncertain message."""
     venue = Everstrike(refusals=["the [a-z]+ was not found", ".+unavailable"])
 
     def judged(message: str, status: int = 503) -> Verdict:
         return venue.judge(CANCEL, Response(status, envelope(status, message)))
 
-    said = judged("The position was not found.")
-    assert (said.proof, said.own_refusal) == (Proof.REFUSED, True)
-    assert said.message == (
+    verdict = judged("The position was not found.")
+    assert (verdict.proof, verdict.own_refusal) == (Proof.REFUSED, True)
+    assert verdict.message == (
         "the venue refused it: The position was not found."
         " (listed in ORDERS_VENUES__EVERSTRIKE__REFUSALS: the [a-z]+ was not found)"
     )
@@ -245,77 +234,58 @@ OTHER_WITHDRAW = Withdraw(account="a", asset="ETH", qty=Decimal(5), address="0xA
 ORDER_ID = CANCEL.order_id
 
 
-@pytest.mark.parametrize(
-    ("command", "result"),
-    [
-        (CANCEL, {"id": "another-order"}),
-        (CANCEL, {"id": ORDER_ID.upper()}),
-        (CANCEL, {"id": 7}),
-        (CANCEL, {"order_id": "another-order"}),
-        (CANCEL, {"order": {"id": "another-order"}}),
-        (CANCEL, {"id": ORDER_ID, "order": [{"id": "another-order"}]}),
-        (CANCEL, {"id": ORDER_ID, "address": "0xabc", "asset": "ETH"}),
-        *((CANCEL, {"id": ORDER_ID, "status": status}) for status in ("COMPLETED", "filled", " Rejected ", "FAILED")),
-        *((CANCEL, {"status": status}) for status in ("EXPIRED", "CANCEL_REJECTED", "Not cancelled", "FULLY_FILLED")),
-        (CANCEL, {"order": {"status": "COMPLETED"}}),
-        (CANCEL, {"error": "no such order"}),
-        (CANCEL, {"success": False}),
-        (OTHER_CLOSE, {"pair": "USD_ETH"}),
-        (OTHER_CLOSE, {"order": {"pair": "USD_ETH"}}),
-        (OTHER_CLOSE, {"pair": ["USD_BTC"]}),
-        (OTHER_CLOSE, {"address": "0xabc"}),
-        *((OTHER_CLOSE, {"status": status}) for status in ("REJECTED", "CANCELLED", "canceled", "EXPIRED", "ERROR")),
-        (OTHER_CLOSE, {"trigger": {"pair": "USD_BTC", "status": "CANCELLED"}}),
-        (OTHER_WITHDRAW, {"asset": "BTC"}),
-        (OTHER_WITHDRAW, {"address": "0xabcd"}),
-        (OTHER_WITHDRAW, {"id": "1", "withdrawal": {"address": "0xdef"}}),
-        (OTHER_WITHDRAW, {"id": "1", "transaction": {"status": "FAILED"}}),
-        (OTHER_WITHDRAW, {"id": "1", "pair": "USD_BTC", "side": "SELL"}),
-        *((OTHER_WITHDRAW, {"status": status}) for status in ("REJECTED", "Cancelled", "FAILED", "DECLINED")),
-        # In other places, under other names, in other writings.
-        *(
-            (CANCEL, result)
-            for result in ({"orderId": "B"}, {"Id": "B"}, {"data": {"id": "B"}}, {"orders": [{"id": 7}]})
-        ),
-        *((CANCEL, {"status": status}) for status in ("OrderFilled", "cancelRejected", ["REJECTED"], {"is": "FAILED"})),
-        *((OTHER_CLOSE, {name: "REJECTED"}) for name in ("Status", "state", "orderStatus", "order_status")),
-        *((OTHER_CLOSE, {name: {"status": "REJECTED"}}) for name in ("data", "close", "orders")),
-        *((OTHER_CLOSE, {"status": status}) for status in ("REJ\u200bECTED", "\uff26\uff21\uff29\uff2c\uff25\uff24")),
-        *((OTHER_CLOSE, {"status": status}) for status in ("UNSUCCESSFUL", "aborted", "notAccepted")),
-        *((OTHER_CLOSE, {name: value}) for name in ("success", "ok") for value in ("false", 0, False)),
-        *((OTHER_CLOSE, result) for result in ({"reject_reason": "margin"}, {"errors": ["x"]}, {"errorCode": 7})),
-        (OTHER_CLOSE, {"order": [[{"pair": "USD_ETH"}]]}),
-        (OTHER_CLOSE, {"Pair": "USD_ETH"}),
-        (OTHER_WITHDRAW, {"data": {"asset": "BTC"}}),
-    ],
-)
-def test_a_yes_that_contradicts_the_command_is_unlisted(command: Command, result: object) -> None:
-    """About something else, or with a record that says no: it proves neither."""
+def with_status(*statuses: object, **record: object) -> list[dict[str, object]]:
+    """A record with each of these statuses."""
+    return [{**record, "status": status} for status in statuses]
+
+
+CONTRADICTING: list[tuple[Command, list[dict[str, Any]]]] = [
+    (CANCEL, [{"id": "another-order"}, {"id": ORDER_ID.upper()}, {"id": 7}, {"order_id": "another-order"}]),
+    (CANCEL, [{"order": {"id": "another-order"}}, {"id": ORDER_ID, "order": [{"id": "another-order"}]}]),
+    (CANCEL, [{"orderId": "B"}, {"Id": "B"}, {"data": {"id": "B"}}, {"orders": [{"id": 7}]}]),
+    (CANCEL, [{"id": ORDER_ID, "address": "0xabc", "asset": "ETH"}, {"error": "no such order"}, {"success": False}]),
+    (CANCEL, with_status("COMPLETED", "filled", " Rejected ", "FAILED", id=ORDER_ID)),
+    (CANCEL, with_status("EXPIRED", "CANCEL_REJECTED", "Not cancelled", "FULLY_FILLED", "OrderFilled")),
+    (CANCEL, [*with_status("cancelRejected", ["REJECTED"], {"is": "FAILED"}), {"order": {"status": "COMPLETED"}}]),
+    (OTHER_CLOSE, [{"pair": "USD_ETH"}, {"Pair": "USD_ETH"}, {"pair": ["USD_BTC"]}, {"address": "0xabc"}]),
+    (OTHER_CLOSE, [{"order": {"pair": "USD_ETH"}}, {"order": [[{"pair": "USD_ETH"}]]}]),
+    (OTHER_CLOSE, with_status("REJECTED", "CANCELLED", "canceled", "EXPIRED", "ERROR", "UNSUCCESSFUL", "aborted")),
+    (OTHER_CLOSE, with_status("notAccepted", "REJ\u200bECTED", "\uff26\uff21\uff29\uff2c\uff25\uff24")),
+    (OTHER_CLOSE, [{"trigger": {"pair": "USD_BTC", "status": "CANCELLED"}}]),
+    (OTHER_CLOSE, [{name: "REJECTED"} for name in ("Status", "state", "orderStatus", "order_status")]),
+    (OTHER_CLOSE, [{name: {"status": "REJECTED"}} for name in ("data", "close", "orders")]),
+    (OTHER_CLOSE, [{name: value} for name in ("success", "ok") for value in ("false", 0, False)]),
+    (OTHER_CLOSE, [{"reject_reason": "margin"}, {"errors": ["x"]}, {"errorCode": 7}]),
+    (OTHER_WITHDRAW, [{"asset": "BTC"}, {"data": {"asset": "BTC"}}, {"address": "0xabcd"}]),
+    (OTHER_WITHDRAW, [{"id": "1", "withdrawal": {"address": "0xdef"}}, {"id": "1", "pair": "USD_BTC", "side": "SELL"}]),
+    (OTHER_WITHDRAW, [{"id": "1", "transaction": {"status": "FAILED"}}]),
+    (OTHER_WITHDRAW, with_status("REJECTED", "Cancelled", "FAILED", "DECLINED")),
+]
+AGREEING: list[tuple[Command, list[dict[str, Any]]]] = [
+    (CANCEL, [{"id": ORDER_ID, "status": "CANCELLED", "qty_orig": 1}, {"order": {"id": ORDER_ID, "status": "ACTIVE"}}]),
+    (CANCEL, [{"id": None, "status": None, "order": None, "error": None}]),
+    (CANCEL, with_status("PARTIALLY_FILLED", id=ORDER_ID)),
+    (CANCEL, with_status("UNFILLED", id=ORDER_ID, account={"id": "7"}, fills=[{"status": "COMPLETED"}])),
+    (Cancel(account="a", order_id="7"), [{"id": 7}]),
+    (OTHER_CLOSE, [{"error": nothing, "success": True} for nothing in ("null", "", 0, [], {}, "No error")]),
+    (OTHER_CLOSE, [{"id": "1", "errors": [], "error_code": 0, "rejected": False, "failed": "0"}]),
+    (OTHER_CLOSE, [{"id": "1", "pair": "usd_btc", "status": "COMPLETED"}, {"id": "1", "status": "UNTRIGGERED"}]),
+    (OTHER_CLOSE, [{"order": {"pair": "USD_BTC", "status": "PENDING"}}]),
+    (OTHER_WITHDRAW, [{"id": "1", "asset": "eth", "address": "0xABC", "qty": 4.9, "status": "PENDING"}]),
+    (OTHER_WITHDRAW, [{"id": "1", "transaction": {"hash": None}}, {"id": "1", "status": "NOT_CONFIRMED"}]),
+]
+
+
+@pytest.mark.parametrize(("command", "result"), [(command, each) for command, rows in CONTRADICTING for each in rows])
+def test_a_success_that_contradicts_the_command_proves_nothing(command: Command, result: object) -> None:
+    """It is about something else, or its record reports a failure, in whatever place and spelling."""
     verdict = VENUE.judge(command, Response(200, envelope(result=result)))
     assert (verdict.proof, verdict.unknown_reason) == (Proof.UNKNOWN, Reason.UNLISTED_ANSWER)
 
 
-@pytest.mark.parametrize(
-    ("command", "result"),
-    [
-        (CANCEL, {"id": ORDER_ID, "status": "CANCELLED", "qty_orig": 1}),
-        (CANCEL, {"order": {"id": ORDER_ID, "status": "ACTIVE"}}),
-        (CANCEL, {"id": None, "status": None, "order": None, "error": None}),
-        (CANCEL, {"id": ORDER_ID, "status": "PARTIALLY_FILLED"}),
-        (CANCEL, {"id": ORDER_ID, "status": "UNFILLED", "account": {"id": "7"}, "fills": [{"status": "COMPLETED"}]}),
-        *((OTHER_CLOSE, {"error": nothing, "success": True}) for nothing in ("null", "", 0, [], {}, "No error")),
-        (OTHER_CLOSE, {"id": "1", "errors": [], "error_code": 0, "rejected": False, "failed": "0"}),
-        (Cancel(account="a", order_id="7"), {"id": 7}),
-        (OTHER_CLOSE, {"id": "1", "pair": "usd_btc", "status": "COMPLETED"}),
-        (OTHER_CLOSE, {"order": {"pair": "USD_BTC", "status": "PENDING"}}),
-        (OTHER_CLOSE, {"id": "1", "status": "UNTRIGGERED"}),
-        (OTHER_WITHDRAW, {"id": "1", "asset": "eth", "address": "0xABC", "qty": 4.9, "status": "PENDING"}),
-        (OTHER_WITHDRAW, {"id": "1", "transaction": {"hash": None}}),
-        (OTHER_WITHDRAW, {"id": "1", "status": "NOT_CONFIRMED"}),
-    ],
-)
-def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
-    """Amounts may be rounded, an address be written in other letters, an id as a number."""
+@pytest.mark.parametrize(("command", "result"), [(command, each) for command, rows in AGREEING for each in rows])
+def test_a_success_that_agrees_with_the_command_proves_execution(command: Command, result: object) -> None:
+    """Amounts may be rounded, the letter case of an address may differ, and an id may be a number."""
     assert VENUE.judge(command, Response(200, envelope(result=result))).proof is Proof.EXECUTED
 
 
@@ -323,22 +293,24 @@ def test_a_yes_that_agrees_is_one(command: Command, result: object) -> None:
 @pytest.mark.parametrize(
     ("beside", "agrees"),
     [
-        *(({"msg": said}, False) for said in ("Invalid request", "Order rejected", "The order was not found")),
-        *(({"msg": said}, False) for said in ("Send status unknown", "Service unavailable", "Timed out")),
-        *(({"msg": said}, True) for said in ("string", "null", "", "Success, no error", "Order placed", "OK")),
+        *(({"msg": message}, False) for message in ("Invalid request", "Order rejected", "The order was not found")),
+        *(({"msg": message}, False) for message in ("Send status unknown", "Service unavailable", "Timed out")),
+        *(({"msg": message}, True) for message in ("string", "null", "", "Success, no error", "Order placed", "OK")),
         *((beside, False) for beside in ({"success": False}, {"error": "no"}, {"status": "REJECTED"})),
         *((beside, True) for beside in ({"success": True, "error": None}, {"status": "ok", "time": 3, "id": "r"})),
     ],
     ids=str,
 )
-def test_what_stands_beside_the_result_of_a_yes(command: Command, beside: dict[str, Any], agrees: bool) -> None:
-    """A yes whose own envelope says no is none; of positions it would be told as "flat"."""
-    answer = Response(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
-    assert (VENUE.judge(command, answer).proof is Proof.EXECUTED) is agrees
+def test_a_failure_beside_the_result_of_a_success_counts(
+    command: Command, beside: dict[str, Any], agrees: bool
+) -> None:
+    """In the message or another field of the envelope. Positions would otherwise be reported as closed."""
+    response = Response(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
+    assert (VENUE.judge(command, response).proof is Proof.EXECUTED) is agrees
 
 
-def test_an_unlisted_answer_is_called_so() -> None:
-    """A lost reply and an answer that nobody knows are different things to an operator."""
+def test_the_reason_tells_a_lost_reply_from_an_unlisted_answer() -> None:
+    """An operator handles them differently."""
     assert VENUE.judge(CANCEL, Response(404, b"<html>")).unknown_reason is Reason.LOST_REPLY
     assert VENUE.judge(CANCEL, Response(418, b"")).unknown_reason is Reason.UNLISTED_ANSWER
     assert VENUE.judge(CANCEL, Response(503, envelope(503, "?"))).unknown_reason is Reason.UNLISTED_ANSWER
@@ -452,7 +424,7 @@ NORMAL = Position(
     ],
 )
 def test_positions_are_normalised(command: Positions, result: object, positions: tuple[Position, ...]) -> None:
-    """One shape for every venue, decimals as strings; a size of zero is no position."""
+    """They have the same shape for every venue, with decimals as strings; size zero is no position."""
     verdict = VENUE.judge(command, Response(200, envelope(result=result)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == positions
@@ -478,27 +450,27 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
         {"P": {**POSITION, "Pair": "Q"}},
     ],
 )
-def test_positions_that_can_not_be_read_are_never_flat(result: object) -> None:
-    """An unreadable reply says nothing about positions."""
+def test_unreadable_positions_prove_nothing(result: object) -> None:
+    """They must never be reported as closed."""
     body = json.dumps({"code": 200, "msg": None, "result": result}).encode()
     verdict = VENUE.judge(Positions(account="a"), Response(200, body))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 
-def test_a_position_of_another_pair_is_no_answer() -> None:
-    """Told as the asked one's, it would be acted upon."""
+def test_a_position_of_another_pair_proves_nothing() -> None:
+    """It must not be reported as that of the requested pair."""
     for entry in ({**POSITION, "pair": "Q"}, {"stats": {**STATS, "pair": "Q", "size": 0}}):
         verdict = VENUE.judge(Positions(account="a", pair="P"), Response(200, envelope(result=entry)))
         assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 
 def test_contract_ids_belong_to_the_other_venue() -> None:
-    """An argument that this venue knows not is refused, not dropped."""
+    """An argument that the venue does not support is refused instead of ignored."""
     assert "contract_id" in (VENUE.unsupported(Positions(account="a", contract_id=1)) or "")
     assert VENUE.unsupported(Positions(account="a")) is None
 
 
-def test_credentials_show_themselves_to_nobody() -> None:
-    """Not in a repr, and so in no traceback with locals."""
+def test_credentials_are_in_no_representation() -> None:
+    """And so in no traceback with local variables."""
     assert "the-secret" not in repr(ACCOUNT)
     assert "the-key" not in repr(ACCOUNT)

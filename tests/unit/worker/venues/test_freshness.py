@@ -1,4 +1,4 @@
-"""Answers that a cache kept: what they prove of now is nothing."""
+"""A response that was stored in a cache proves nothing about the present."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import as_of, dated_ms, older_than_asked
+from worker.venues.freshness import date_header_ms, distrust_if_stale, staleness
 from worker.venues.http.base import Response, Timing
 
 T0 = 1_800_000_000_000
 
-NEW: list[Mapping[str, str]] = [
+FRESH: list[Mapping[str, str]] = [
     {},
     {"Age": "0"},
     {"age": " 2 "},
@@ -43,7 +43,7 @@ NEW: list[Mapping[str, str]] = [
     {"Warning": '199 - "1100 things"'},
     {"Date": "yesterday"},
 ]
-KEPT: list[Mapping[str, str]] = [
+STALE: list[Mapping[str, str]] = [
     {"Age": "3"},
     {"AGE": "600"},
     {"Age": "99999999999999999999"},
@@ -73,24 +73,24 @@ KEPT: list[Mapping[str, str]] = [
 AT_ONCE = Timing(100.0, 102.9)
 
 
-@pytest.mark.parametrize("headers", NEW, ids=str)
-def test_an_answer_of_which_nothing_says_that_it_is_old_is_new(headers: Mapping[str, str]) -> None:
-    """An age may be as large as the exchange took: it was made after it was asked for."""
-    assert older_than_asked(Response(200, b"", headers, AT_ONCE)) == ""
+@pytest.mark.parametrize("headers", FRESH, ids=str)
+def test_a_response_without_signs_of_a_cache_is_fresh(headers: Mapping[str, str]) -> None:
+    """Its age may be as large as the time that passed since the request."""
+    assert staleness(Response(200, b"", headers, AT_ONCE)) == ""
 
 
-@pytest.mark.parametrize("headers", KEPT, ids=lambda headers: str(headers)[:60])
-def test_an_answer_that_a_cache_kept_is_old(headers: Mapping[str, str]) -> None:
-    """And what can't be read is a doubt; nothing of the answer is in the words but a number of seconds."""
-    words = older_than_asked(Response(200, b"", headers, AT_ONCE))
+@pytest.mark.parametrize("headers", STALE, ids=lambda headers: str(headers)[:60])
+def test_a_stored_response_is_stale(headers: Mapping[str, str]) -> None:
+    """So is one with an unreadable header. The reason quotes nothing but a number of seconds."""
+    words = staleness(Response(200, b"", headers, AT_ONCE))
     assert "cache" in words
     assert len(words) < 60
 
 
-def test_without_a_time_of_the_exchange_any_age_is_too_old() -> None:
-    """How long it took is not known."""
-    assert older_than_asked(Response(200, b"", {"Age": "1"}))
-    assert not older_than_asked(Response(200, b"", {"Age": "0"}))
+def test_without_timing_any_age_is_too_old() -> None:
+    """It is not known how long the response took."""
+    assert staleness(Response(200, b"", {"Age": "1"}))
+    assert not staleness(Response(200, b"", {"Age": "0"}))
 
 
 FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
@@ -100,10 +100,10 @@ FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
 
 
 def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
-    """What an answer proves that says "no position"."""
+    """What a response proves that shows no open position."""
     asked, command, envelope = FLAT[venue]
     answer = Response(200, json.dumps(envelope).encode(), headers, AT_ONCE)
-    return as_of(None, asked.judge(command, answer), answer)
+    return distrust_if_stale(None, asked.judge(command, answer), answer)
 
 
 @pytest.mark.parametrize("venue", FLAT)
@@ -120,14 +120,14 @@ def test_what_a_cache_kept_proves_nothing_of_any_command(proof: Proof) -> None:
     """A cancel that is told "not found" out of a cache may have been executed; a front's 429 speaks for itself."""
     verdict = Verdict(proof, "what the venue says")
     kept = {"Age": "600"}
-    assert as_of(T0, verdict, Response(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
-    assert as_of(T0, verdict, Response(429, b"", kept, AT_ONCE)) is verdict
-    assert as_of(T0, verdict, Response(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
+    assert distrust_if_stale(T0, verdict, Response(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
+    assert distrust_if_stale(T0, verdict, Response(429, b"", kept, AT_ONCE)) is verdict
+    assert distrust_if_stale(T0, verdict, Response(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
 
 
 @pytest.mark.parametrize("venue", FLAT)
-def test_positions_are_asked_of_the_venue_and_of_no_cache(venue: str) -> None:
-    """As the contract says."""
+def test_positions_are_requested_from_the_venue_and_not_from_a_cache(venue: str) -> None:
+    """Their requests have the header ``Cache-Control: no-cache``."""
     asked, command, _ = FLAT[venue]
     request = asked.request(command, Account("a", venue, "https://venue.test", Credentials("key", "secret")), T0)
     assert request.headers["cache-control"] == "no-cache"
@@ -135,13 +135,13 @@ def test_positions_are_asked_of_the_venue_and_of_no_cache(venue: str) -> None:
 
 @pytest.mark.parametrize("venue", FLAT)
 @pytest.mark.parametrize(("behind", "believed"), [(-3600, True), (0, True), (16, True), (17, False), (3600, False)])
-def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, behind: int, believed: bool) -> None:
-    """A cache that tells no age leaves the date as it was; clocks may differ by as much as the venue allows."""
+def test_positions_dated_before_their_request_are_not_believed(venue: str, behind: int, believed: bool) -> None:
+    """A cache without an Age header keeps the Date. Clocks may differ as much as the venue allows."""
     date = {"Date": formatdate(T0 / 1000 - behind, usegmt=True)}
     verdict = judged(venue, date)
     answer = Response(200, b"", date, AT_ONCE)
-    assert as_of(None, verdict, answer) is verdict
-    found = as_of(T0, verdict, answer)
+    assert distrust_if_stale(None, verdict, answer) is verdict
+    found = distrust_if_stale(T0, verdict, answer)
     assert (found.proof is Proof.EXECUTED, found.positions == ()) == (believed, believed)
 
 
@@ -156,6 +156,6 @@ def test_positions_dated_before_they_were_asked_for_are_not_told(venue: str, beh
         ("Fri, 15 Foo 2027 08:00:00 GMT", None),
     ],
 )
-def test_a_date_is_read_or_says_nothing(date: str, ms: int | None) -> None:
-    """Of two, which a server and what stands before it have written, the older one."""
-    assert dated_ms(Response(200, b"", {"Date": date})) == ms
+def test_an_unreadable_date_is_ignored(date: str, ms: int | None) -> None:
+    """Of two dates, by a server and a proxy, the older one counts."""
+    assert date_header_ms(Response(200, b"", {"Date": date})) == ms

@@ -1,4 +1,4 @@
-"""What `orders unknown` says of a venue's words that are not listed: the setting that lists them, ready to be used."""
+"""The setting that `orders unknown` prints for an unlisted message of a venue."""
 
 import json
 import shlex
@@ -15,13 +15,13 @@ from worker.operations.operator import Unknown
 from worker.settings import load
 from worker.venues.base import Proof, Verdict
 from worker.venues.http.base import Response
-from worker.venues.listed_answers import line_to_list
+from worker.venues.listed_answers import refusals_setting_line
 
 CANCEL = Cancel(account="main", order_id="7")
 
 
 def unknown(message: str | None, status: int | None = 503, code: int | None = 503, result: object = None) -> Unknown:
-    """An unknown that the venue's words raised."""
+    """An unknown command whose venue sent this message."""
     report = Report(
         command_id="c-1",
         command="withdraw",
@@ -52,19 +52,21 @@ def unknown(message: str | None, status: int | None = 503, code: int | None = 50
     ],
 )
 def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copied into an environment file it makes exactly this message a refusal, beside those that are listed already."""
+    """In an environment file it makes exactly this message a refusal, in addition to those that are listed already."""
     line = unknown_json(unknown(message), lambda _: ["frozen, account [0-9]"])["to_list"]
     (assignment,) = shlex.split(line)
     monkeypatch.setenv(*assignment.split("=", 1))
     venue = build_venues(load())["everstrike"]
 
-    def judged(said: str) -> Verdict:
-        return venue.judge(CANCEL, Response(503, json.dumps({"code": 503, "msg": said, "result": {}}).encode()))
+    def judged(text: str) -> Verdict:
+        return venue.judge(CANCEL, Response(503, json.dumps({"code": 503, "msg": text, "result": {}}).encode()))
 
     assert judged(message).proof is Proof.REFUSED
     assert judged("Frozen, account 7").proof is Proof.REFUSED
     assert judged(message + " x").proof is Proof.UNKNOWN
-    assert line_to_list("everstrike", message, load().venues.refusals_of("everstrike")) is None, "it is listed now"
+    assert refusals_setting_line("everstrike", message, load().venues.refusals_of("everstrike")) is None, (
+        "it is listed now"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
 def test_what_can_not_be_listed_gets_no_line(
     each: Unknown, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line that would change nothing, or that nobody may set, helps nobody."""
+    """Such a line would have no effect, or would be refused."""
     monkeypatch.setenv("COLUMNS", "200")
     assert unknown_json(each, lambda _: ())["to_list"] is None
     print_unknowns([each], lambda _: ())
@@ -95,7 +97,7 @@ def test_what_can_not_be_listed_gets_no_line(
 
 
 def test_each_message_gets_one_line_that_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
-    """However narrow the terminal is, and however many commands it ended."""
+    """It is not wrapped, and printed once even if the message ended several commands."""
     long = "The withdrawal was refused because the account has not been verified since its last review"
     print_unknowns([unknown(long), replace(unknown(long), command_id="c-2"), unknown("Frozen.")], lambda _: ())
     lines = capsys.readouterr().out.splitlines()[-4:]

@@ -1,4 +1,4 @@
-"""No key and no signature in what a venue says, in whatever writing it says it."""
+"""No key and no signature remains in a response, in whatever encoding the venue repeats it."""
 
 import base64
 import hashlib
@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -25,7 +24,7 @@ from worker.venues.redaction import SHORTEST_SECRET, Secrets, redact_response, s
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])
 
-WRITINGS: dict[str, Callable[[str], str]] = {
+ENCODINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "lower case": str.lower,
     "upper case": str.upper,
@@ -59,19 +58,19 @@ WRITINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("way", WRITINGS)
-def test_a_secret_in_another_writing_is_the_same_secret(way: str) -> None:
-    """A venue repeats what it got in the way in which it writes."""
-    told = SECRETS.redact_text(f"unknown key {WRITINGS[way](KEY)} of yours")
-    assert told.startswith("unknown key ")
-    assert told.endswith(" of yours")
-    assert "***" in told
-    assert len(told) < len("unknown key  of yours") + 20, told
+@pytest.mark.parametrize("way", ENCODINGS)
+def test_a_secret_is_redacted_in_every_encoding(way: str) -> None:
+    """A venue may repeat a key in an encoding of its own."""
+    shown = SECRETS.redact_text(f"unknown key {ENCODINGS[way](KEY)} of yours")
+    assert shown.startswith("unknown key ")
+    assert shown.endswith(" of yours")
+    assert "***" in shown
+    assert len(shown) < len("unknown key  of yours") + 20, shown
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S"), max_codepoint=0x2FF), max_size=30), st.integers(0, 40))
-def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> None:
-    """Any twelve characters in a row, and eight where somebody has cut."""
+def test_a_part_of_a_secret_is_redacted(before: str, at: int) -> None:
+    """Any twelve characters in a row, and eight where the text may have been cut."""
     assert KEY[at : at + 12] not in SECRETS.redact_text(f"{before}{KEY[at : at + 12]}{before}")
     for text in (f"{before} {KEY[:8]}", f"{KEY[-8:]} {before}", f"{before} {KEY[:8]}… {before}", f"no '{KEY[:8]}'"):
         shown = SECRETS.redact_text(text)
@@ -80,13 +79,13 @@ def test_what_a_cut_leaves_of_a_secret_is_struck_out(before: str, at: int) -> No
 
 
 @pytest.mark.parametrize("size", [8, 9, 11, 12, 20])
-def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
-    """As a list of its parts, each as long as can be told from chance."""
+def test_a_secret_in_pieces_is_redacted(size: int) -> None:
+    """As a list of parts that are too long to be equal by chance."""
     pieces = [KEY[at : at + size] for at in range(0, len(KEY) - len(KEY) % size, size)]
     assert SECRETS.redact_text(json.dumps(pieces)) == json.dumps(["***"] * len(pieces))
     assert SECRETS.redact_json(pieces) == ["***"] * len(pieces)
-    answer = redact_response(Response(200, json.dumps({"code": 200, "result": pieces}).encode()), SECRETS)
-    assert read_json(answer.body)["result"] == ["***"] * len(pieces)
+    response = redact_response(Response(200, json.dumps({"code": 200, "result": pieces}).encode()), SECRETS)
+    assert read_json(response.body)["result"] == ["***"] * len(pieces)
 
 
 @pytest.mark.parametrize(
@@ -106,14 +105,14 @@ def test_a_secret_in_pieces_is_struck_out(size: int) -> None:
         "\\",
     ],
 )
-def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
-    """An answer that was maimed for nothing would prove less than it does."""
+def test_text_without_a_secret_is_not_changed(text: str) -> None:
+    """A response that is redacted needlessly would prove less."""
     assert SECRETS.redact_text(text) == text
 
 
 @given(st.text(), st.text(min_size=SHORTEST_SECRET))
-def test_a_text_around_a_secret_stays(text: str, key: str) -> None:
-    """Whatever the secret is, there is an end to it, and no error."""
+def test_any_key_is_redacted_without_an_error(text: str, key: str) -> None:
+    """Whatever the text and the key are."""
     secrets = secrets_among([key])
     shown = secrets.redact_text(f"{text}|{key}|")
     assert isinstance(shown, str)
@@ -121,13 +120,13 @@ def test_a_text_around_a_secret_stays(text: str, key: str) -> None:
         assert key not in shown
 
 
-def test_names_and_numbers_are_struck_out_as_well() -> None:
-    """And none is dropped because two of them look the same then."""
+def test_names_and_numbers_are_redacted_as_well() -> None:
+    """No field is lost if two names are equal after that."""
     secrets = secrets_among([KEY, "1234567890123456", "98765432"])
     value = {KEY: 1, KEY.lower(): [KEY], "n": 1234567890123456, "d": Decimal("12345678901234.5"), "m": 98765432}
     value |= {"id": 12345678, "at": 1234567890}
-    told = secrets.redact_json({**value, "code": 200, "yes": True, "no": None})
-    assert told == {
+    shown = secrets.redact_json({**value, "code": 200, "yes": True, "no": None})
+    assert shown == {
         "id": 12345678,
         "at": 1234567890,
         "***": 1,
@@ -139,13 +138,13 @@ def test_names_and_numbers_are_struck_out_as_well() -> None:
     }
 
 
-def test_less_than_eight_characters_are_no_secret() -> None:
-    """To strike out a key such as `key` would maim every answer."""
+def test_keys_of_fewer_than_eight_characters_are_not_redacted() -> None:
+    """Redacting a key such as `key` would mutilate every response."""
     assert secrets_among(["key", "1234567", " k e y "]) == Secrets()
 
 
 def test_secrets_are_in_no_representation() -> None:
-    """A traceback with locals, or a log line of a debugger's."""
+    """So they are in no traceback with local variables."""
     assert repr(SECRETS) == "Secrets()"
     assert repr(SECRETS | secrets_among(["another-key"])) == "Secrets()"
 
@@ -155,7 +154,7 @@ BITZ = Account("bz", "bitz", "https://venue.test", Credentials("a+key of Bit-Z!"
 
 
 def requests_made() -> list[tuple[SignedRequest, Account]]:
-    """One of each kind."""
+    """A request of each kind, with its account."""
     withdraw = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xabc/é")
     return [
         (Everstrike().request(withdraw, ACCOUNT, 1), ACCOUNT),
@@ -167,7 +166,7 @@ def requests_made() -> list[tuple[SignedRequest, Account]]:
 @pytest.mark.parametrize(("request_", "account"), requests_made(), ids=["withdraw", "positions", "Bit-Z"])
 @pytest.mark.parametrize("way", ["plain", "per cent", "code points", "hex", "halves"])
 def test_every_secret_of_a_request_is_known(request_: SignedRequest, account: Account, way: str) -> None:
-    """Keys, the signature in header or form, and the signed body."""
+    """The keys, the signature in a header or in the form, and the signed body."""
     body = (request_.body or b"").decode()
     form = dict(each.split("=", 1) for each in body.split("&")) if body else {}
     secrets = [account.credentials.api_key, account.credentials.secret_key]
@@ -177,34 +176,29 @@ def test_every_secret_of_a_request_is_known(request_: SignedRequest, account: Ac
     for written in (signature, signature.replace("+", "-").replace("/", "_")):
         assert secrets_among([], [signature]).redact_text(f"expected {written}") == "expected ***"
     for secret in filter(None, [*secrets, body if way in ("plain", "per cent") else ""]):
-        assert shown.redact_text(f"you said {WRITINGS[way](secret)}").count("*") >= 3, secret
+        assert shown.redact_text(f"you said {ENCODINGS[way](secret)}").count("*") >= 3, secret
 
 
-def said(value: Any) -> bytes:
-    """An answer's body."""
-    return json.dumps(value).encode()
-
-
-def test_an_answer_is_redacted_as_a_whole() -> None:
-    """Body, names, numbers and headers; what else it says, digit by digit, stays."""
+def test_a_response_is_redacted_completely() -> None:
+    """In its body, names, numbers and headers; all other digits stay as they are."""
     body = b'{"code":"%s","qty":284578000.00000004,"big":1E+400,"%s":[1]}' % (KEY.encode(), KEY.encode())
-    answer = redact_response(Response(200, body, {"Retry-After": KEY, KEY: "x", "Date": "now"}), SECRETS)
+    response = redact_response(Response(200, body, {"Retry-After": KEY, KEY: "x", "Date": "now"}), SECRETS)
     expected = {"code": "***", "qty": Decimal("284578000.00000004"), "big": Decimal("1E+400"), "***": [1]}
-    assert read_json(answer.body) == expected
-    assert dict(answer.headers) == {"Retry-After": "***", "***": "x", "Date": "now"}
+    assert read_json(response.body) == expected
+    assert dict(response.headers) == {"Retry-After": "***", "***": "x", "Date": "now"}
 
 
-def test_an_answer_without_a_secret_keeps_its_bytes() -> None:
-    """The bytes are the evidence."""
+def test_a_response_without_a_secret_keeps_its_bytes() -> None:
+    """They are the evidence."""
     body = b' {"code" : 200, "x": 1.50, "u": "\\ud83d"}'
     assert redact_response(Response(200, body), SECRETS).body is body
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_a_secret_in_another_encoding_is_struck_out(encoding: str) -> None:
-    """JSON readers find out the encoding by themselves."""
-    answer = redact_response(Response(200, json.dumps({"code": 200, "msg": KEY}).encode(encoding)), SECRETS)
-    assert read_json(answer.body) == {"code": 200, "msg": "***"}
+def test_a_secret_is_redacted_in_every_character_encoding(encoding: str) -> None:
+    """JSON parsers detect the encoding themselves."""
+    response = redact_response(Response(200, json.dumps({"code": 200, "msg": KEY}).encode(encoding)), SECRETS)
+    assert read_json(response.body) == {"code": 200, "msg": "***"}
 
 
 @pytest.mark.parametrize(
@@ -216,19 +210,21 @@ def test_a_secret_in_another_encoding_is_struck_out(encoding: str) -> None:
         b"\xff" + KEY.encode(),
     ],
 )
-def test_what_can_not_be_read_stays_unreadable_and_loses_its_secret(body: bytes) -> None:
-    """An object that contradicts itself by two writings of a key must not come to agree with itself."""
+def test_an_unreadable_body_stays_unreadable_and_is_redacted(body: bytes) -> None:
+    """An object with two different values of a name must not become readable because both are redacted."""
     assert read_json(body) is UNREADABLE
-    answer = redact_response(Response(200, body), SECRETS)
-    assert read_json(answer.body) is UNREADABLE
-    assert KEY.lower().encode() not in answer.body.lower()
+    response = redact_response(Response(200, body), SECRETS)
+    assert read_json(response.body) is UNREADABLE
+    assert KEY.lower().encode() not in response.body.lower()
 
 
-def test_a_form_that_comes_back_whole_is_struck_out() -> None:
-    """Bit-Z's body holds key and sign; Everstrike's is what the signature is of."""
+def test_an_echo_of_the_signed_form_is_redacted() -> None:
+    """It is redacted only as a whole."""
     request, account = requests_made()[0]
     assert isinstance(request.body, bytes)
-    echo = said({"code": 400, "msg": f"Bad request: {request.body.decode()}", "result": {"q": urlencode({"a": "b"})}})
+    echo = json.dumps(
+        {"code": 400, "msg": f"Bad request: {request.body.decode()}", "result": {"q": urlencode({"a": "b"})}}
+    ).encode()
     assert read_json(redact_response(Response(400, echo), secrets_of(request, account)).body) == {
         "code": 400,
         "msg": "Bad request: ***",

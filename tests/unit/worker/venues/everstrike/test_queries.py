@@ -49,7 +49,7 @@ LISTED = {
 }
 FILLED = {"id": "f", "order_id": "o", "pair": PAIR, "time": T0 + 100}
 IN_THE_RANGE = {"start": str(T0), "end": str(T0 + 80_000), "limit": str(LIMIT)}
-NO_ANSWER = NoResponse(left=True, message="no answer in time")
+NO_ANSWER = NoResponse(bytes_left=True, message="no answer in time")
 
 
 def cancels(*order_ids: str) -> list[tuple[Command, Window]]:

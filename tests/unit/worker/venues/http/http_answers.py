@@ -1,7 +1,7 @@
-"""Well over a thousand answers: collected ones, and good ones spoilt in every place.
+"""Well over a thousand responses: collected ones, and well-formed ones that are spoilt at every place.
 
-``tests/data/http_answers.json`` holds those that curl's, llhttp's and picohttpparser's own tests feed to their parsers,
-bytes alone, and some made up ("crafted"), which say yes (200, executed) or no (503, refused) in malformed ways.
+``tests/data/http_answers.json`` has the responses of the test suites of curl, llhttp and picohttpparser, as bytes, and
+made-up ones ("crafted"), which report success (200) or a refusal (503) in malformed ways.
 """
 
 import base64
@@ -20,28 +20,22 @@ def _words(text: str) -> list[str]:
     return text.split(" ")
 
 
+def _headers(text: str) -> list[str]:
+    return text.split("|")
+
+
 LENGTHS = [
     *_words("46 +46 -46 046 0x2e 4_6 4\u0666 \u0664\u0666 46.0 4.6e1 46;q=1 46,46 46,47 0 45 47 1048577 inf nan 46/46"),
     *_words('99999999999999999999 46\x00 46\x0b 46\xa0 "46" ,46 46,'),
     *("", "4 6", "46, 46", " 46", "46 ", "\t46\t", "9" * 5000, "0" * 5000 + "46", "4" * 40_000),
 ]
 SIZES = [
+    *_words('2e 2E 02e 0x2e +2e -2e 2_e 2\u0665 2eh 2e; 2e;a 2e;a=b 2e;a="b\\"c" 2e;a="b 2e;=b 2e;a=b;c;d="e;f" - + g'),
     *_words(
-        '2e 2E 02e 0x2e +2e -2e 2_e 2\u0665 2eh 2e; 2e;a 2e;a=b 2e;a="b\\"c" 2e;a="b 2e;=b 2e;a=b;c;d="e;f" - + g 0'
+        "0 2d 2f 2e,2e 2e.0 fffffffffffffffff ffffffffffffffffffffffffffffffffff00000000 46 2e# \x002e 2e\x00 2e\r"
     ),
-    *_words("2d 2f 2e,2e 2e.0 fffffffffffffffff ffffffffffffffffffffffffffffffffff00000000 46 2e# \x002e 2e\x00 2e\r"),
-    *(
-        "",
-        " 2e",
-        "2e ",
-        "2e ;a",
-        "2e; a = b",
-        "2e\t",
-        "0" * 3000 + "2e",
-        "2e;" + "a" * 3000,
-        "2e;" + " " * 3000,
-        "100000000",
-    ),
+    *("", " 2e", "2e ", "2e ;a", "2e; a = b", "2e\t", "100000000"),
+    *("0" * 3000 + "2e", "2e;" + "a" * 3000, "2e;" + " " * 3000),
 ]
 STATUSES = [
     *_words(
@@ -56,46 +50,22 @@ VERSIONS = [
     *("", " HTTP/1.1", "HTTP /1.1", "\x00HTTP/1.1", "\r\nHTTP/1.1", "\ufeffHTTP/1.1"),
 ]
 HEADERS = [
-    *(
-        "X:a",
-        "X : a",
-        " X: a",
-        "X: a\r\n b",
-        "X: a\r\n\tb",
-        "X",
-        "X Y: a",
-        "Request Id: 7",
-        ": a",
-        ":",
-        "X:",
-        "X: \x00",
-    ),
-    *(
-        "X: a\rb",
-        "X: a\nb",
-        "X: a\x7f",
-        "X: a\x0b",
-        "X: \xe9\x85",
-        "X\xe9: a",
-        "X(: a",
-        "X\t: a",
-        "(X): a",
-        "X: a\r",
-        "\r",
-    ),
-    *("X\r: a", "@: a", "HTTP/1.1 200 OK", "X: " + "a" * 31_000, "X: " + "a" * 40_000),
-    *("Content-Length: 46", "Content-Length: 5", "content-length: 46", "CONTENT-LENGTH: 0", "Content_Length: 5"),
-    *("Content-Length\x00: 5", "Content-Length : 5", "Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
-    *(
+    *_headers("X:a|X : a| X: a|X: a\r\n b|X: a\r\n\tb|X|X Y: a|Request Id: 7|: a|:|X:|X: \x00"),
+    *_headers("X: a\rb|X: a\nb|X: a\x7f"),
+    *_headers("X: a\x0b|X: \xe9\x85|X\xe9: a|X(: a|X\t: a|(X): a|X: a\r|\r|X\r: a|@: a|HTTP/1.1 200 OK"),
+    *("X: " + "a" * 31_000, "X: " + "a" * 40_000),
+    *_headers("Content-Length: 46|Content-Length: 5|content-length: 46|CONTENT-LENGTH: 0|Content_Length: 5"),
+    *_headers("Content-Length\x00: 5|Content-Length : 5|Transfer-Encoding: chunked|Transfer-Encoding: identity"),
+    *[
         "Transfer-Encoding:",
         "Transfer-Encoding: \x0bchunked",
         "Transfer_Encoding: chunked",
         "Transfer-Encoding : chunked",
-    ),
-    *("Content-Encoding: gzip", "Content-Encoding: identity", "Content-Encoding:", "Content-Encoding: br"),
-    *("Content-Encoding: Identity", "Content-Encoding: identity\r\nContent-Encoding: gzip", "Connection: close"),
-    *("Connection: Keep-Alive, CLOSE", "Connection: closed", "Keep-Alive: timeout=0", "Keep-Alive: timeout=60, max=0"),
-    *("Upgrade: h2c", "Trailer: X", "TE: trailers"),
+    ],
+    *_headers("Content-Encoding: gzip|Content-Encoding: identity|Content-Encoding:|Content-Encoding: br"),
+    *_headers("Content-Encoding: Identity|Content-Encoding: identity\r\nContent-Encoding: gzip|Connection: close"),
+    *_headers("Connection: Keep-Alive, CLOSE|Connection: closed|Keep-Alive: timeout=0|Keep-Alive: timeout=60, max=0"),
+    *_headers("Upgrade: h2c|Trailer: X|TE: trailers"),
     *("\r\n".join(f"X{n}: a" for n in range(most)) for most in (97, 120)),
 ]
 TRANSFERS = [
@@ -122,24 +92,24 @@ AFTER = [
 
 
 def _text(text: str) -> bytes:
-    """In UTF-8, but for what latin-1 has: each byte of those stands for itself."""
+    """The text in latin-1 if possible, else in UTF-8."""
     return text.encode("latin-1") if all(ord(letter) < 256 for letter in text) else text.encode()
 
 
 def collected(source: str) -> list[bytes]:
-    """Those of one source."""
+    """The responses of one source."""
     rows = json.loads((Path(__file__).parents[4] / "data" / "http_answers.json").read_text(encoding="ascii"))
     return [base64.b64decode(row["bytes"]) for row in rows if row["source"] == source]
 
 
 def cut() -> Iterator[bytes]:
-    """Good answers that end after each of their bytes."""
+    """Well-formed responses, cut after each of their bytes."""
     for whole in (PLAIN, CHUNKED, REFUSED, TO_THE_END):
         yield from (whole[:end] for end in range(len(whole) + 1))
 
 
 def inserted() -> Iterator[bytes]:
-    """A byte too many at each place of a head, and of what divides a body into chunks."""
+    """A surplus byte at each place of a head, and of the lines between chunks."""
     for whole, until in ((PLAIN, PLAIN.index(BODY)), (CHUNKED, CHUNKED.index(BODY)), (CHUNKED[::], len(CHUNKED))):
         start = 0 if until < len(whole) else whole.index(BODY) + len(BODY)
         for byte in (b"\x00", b"\r", b"\n", b" ", b"0", b"\xa0"):
@@ -147,13 +117,13 @@ def inserted() -> Iterator[bytes]:
 
 
 def removed() -> Iterator[bytes]:
-    """A byte missing, at each place."""
+    """A missing byte at each place."""
     for whole in (PLAIN, CHUNKED):
         yield from (whole[:at] + whole[at + 1 :] for at in range(len(whole)))
 
 
 def headed() -> Iterator[bytes]:
-    """Another length, another header, another coding."""
+    """Other lengths, headers and codings."""
     for value in LENGTHS:
         yield PLAIN.replace(b" 46\r", b" " + _text(value) + b"\r")
     for header in HEADERS:
@@ -168,7 +138,7 @@ def headed() -> Iterator[bytes]:
 
 
 def chunks() -> Iterator[bytes]:
-    """Another chunk size, at the beginning and at the end; another trailer."""
+    """Other chunk sizes, at the beginning and at the end, and other trailers."""
     for size in SIZES:
         yield CHUNKED.replace(b"2e;a=b", _text(size))
         yield CHUNKED.replace(b"\r\n0\r\n", b"\r\n" + _text(size) + b"\r\n")
@@ -178,7 +148,7 @@ def chunks() -> Iterator[bytes]:
 
 
 def first_lines() -> Iterator[bytes]:
-    """Another status, another version."""
+    """Other statuses and versions."""
     for status in STATUSES:
         yield PLAIN.replace(b"200 OK", _text(status) + b" OK", 1)
         yield PLAIN.replace(b"200 OK", _text(status), 1)
@@ -189,7 +159,7 @@ def first_lines() -> Iterator[bytes]:
 
 
 def around() -> Iterator[bytes]:
-    """Something before a good answer, something after it."""
+    """Surplus bytes before and after a well-formed response, and other line ends."""
     for whole in (PLAIN, CHUNKED, REFUSED):
         yield from (before + whole for before in BEFORE)
         yield from (whole + after for after in AFTER)
@@ -203,4 +173,4 @@ KINDS: dict[str, Callable[[], Iterable[bytes]]] = {
     "crafted": lambda: collected("crafted"),
     **{kind.__name__: kind for kind in (cut, inserted, removed, headed, chunks, first_lines, around)},
 }
-"""Each kind's answers, by its name."""
+"""The responses by kind."""

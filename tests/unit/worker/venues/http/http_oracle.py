@@ -1,7 +1,7 @@
-"""What an HTTP/1 answer says by the RFCs, read in another way than the product reads it: the grammar's rules as one
-expression over all the bytes, where the product goes line by line.
+"""An independent parser of HTTP/1 responses: the grammar's rules are expressions over all bytes, while the product
+reads line by line.
 
-Strict: whatever is not exactly well-formed, or might be read in two ways, is nothing.
+It is strict: a response that is not exactly well-formed, or that could be read in two ways, is none.
 """
 
 import re
@@ -18,19 +18,19 @@ TRAILER = re.compile(FIELD + rb"{0,100}\r\n")
 
 
 @dataclass(frozen=True)
-class Said:
-    """A well-formed answer."""
+class Parsed:
+    """A well-formed response."""
 
     status: int
     body: bytes
     needs_end: bool
-    """Whether only the connection's end says where it ends."""
+    """Whether it ends only with the connection."""
     size: int
-    """Of the bytes given, how many are its own."""
+    """How many of the given bytes belong to it."""
 
 
-def read(data: bytes, ended: bool = True, interim: int = 16) -> Said | None:
-    """The answer in these bytes, after which the connection ends or (not ``ended``) just stays silent; None: none."""
+def read(data: bytes, ended: bool = True, interim: int = 16) -> Parsed | None:
+    """The response in these bytes, or None. After them the connection ends or, if not ``ended``, stays open."""
     head = HEAD.match(data)
     if head is None or head.end() > 32 * 1024 or not interim:
         return None
@@ -49,29 +49,29 @@ def read(data: bytes, ended: bool = True, interim: int = 16) -> Said | None:
         return None
     if 100 <= status < 200 and status != 101:
         rest = read(data[head.end() :], ended, interim - 1)
-        return rest and Said(rest.status, rest.body, rest.needs_end, rest.size + head.end())
+        return rest and Parsed(rest.status, rest.body, rest.needs_end, rest.size + head.end())
     return _with_body(data, head.end(), status, lengths, bool(transfers), ended)
 
 
-def _with_body(data: bytes, at: int, status: int, lengths: list[bytes], chunked: bool, ended: bool) -> Said | None:
+def _with_body(data: bytes, at: int, status: int, lengths: list[bytes], chunked: bool, ended: bool) -> Parsed | None:
     if status in (101, 204, 304):
-        return Said(status, b"", False, at)
+        return Parsed(status, b"", False, at)
     if chunked:
         return _chunked(data, at, status)
     if lengths:
         end = at + int(lengths[0])
-        return Said(status, data[at:end], False, end) if len(data) >= end else None
-    return Said(status, data[at:], True, len(data)) if ended else None
+        return Parsed(status, data[at:end], False, end) if len(data) >= end else None
+    return Parsed(status, data[at:], True, len(data)) if ended else None
 
 
-def _chunked(data: bytes, at: int, status: int) -> Said | None:
+def _chunked(data: bytes, at: int, status: int) -> Parsed | None:
     body = b""
     while (line := CHUNK.match(data, at)) is not None:
         size = int(line[1], 16)
         if not size:
             trailer = TRAILER.match(data, line.end())
             fits = trailer is not None and trailer.end() - line.end() <= 32 * 1024
-            return Said(status, body, False, trailer.end()) if trailer is not None and fits else None
+            return Parsed(status, body, False, trailer.end()) if trailer is not None and fits else None
         chunk = data[line.end() : line.end() + size + 2]
         if len(chunk) < size + 2 or chunk[-2:] != b"\r\n":
             return None

@@ -1,18 +1,17 @@
-"""Which connection a request may be sent on: one on which nothing is, and nothing was, that it did not ask for."""
+"""Which connection a request may be sent on: one on which nothing has arrived that does not belong to a response."""
 
 import logging
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import self_signed
-from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
+from tests.support.raw_http_server import OK, Peer, answer, peer, post, read_request, reset
+from tests.unit.worker.venues.http.outcomes import assert_lost, assert_not_sent, assert_received
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
-from worker.venues.http.grammar import NEVER_USED_AGAIN, make_head
+from worker.venues.http.grammar import NOT_REUSABLE, make_head
 from worker.venues.http.transport import Transport
 
 STRAY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray"
@@ -20,126 +19,101 @@ EARLY = (
     "the connection broke before anything was sent: the connection was closed, or something came, before the request"
 )
 
-
-@pytest.fixture
-def server_tls(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
-    """A server's side of TLS, and the file that a client trusts it by."""
-    cert, key = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context, str(cert)
+Way = tuple[Transport, ssl.SSLContext | None]
 
 
 @pytest.fixture(params=["plain", "TLS 1.2", "TLS 1.3"])
-def way(
-    request: pytest.FixtureRequest, server_tls: tuple[ssl.SSLContext, str]
-) -> Iterator[tuple[Transport, ssl.SSLContext | None]]:
-    """A transport and the server's side of a connection, over which bytes come in several ways."""
-    context, trusted = server_tls
+def way(request: pytest.FixtureRequest, server_tls: tuple[ssl.SSLContext, str]) -> Iterator[Way]:
+    """A transport, and the TLS context of the server if there is TLS."""
+    context, certificate = server_tls
     if request.param == "TLS 1.2":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-    transport = Transport(HttpLimits(max_idle=60), ca_file=trusted)
+    transport = Transport(HttpLimits(max_idle=60), ca_file=certificate)
     yield transport, None if request.param == "plain" else context
     transport.close()
 
 
+def send_slowly(
+    transport: Transport, server: Peer, until: threading.Event, signing: threading.Event | None = None
+) -> Response | NoResponse:
+    """Send a withdrawal whose signing sets the event ``signing`` and takes until the event ``until`` is set."""
+
+    def make_request() -> SignedRequest:
+        if signing is not None:
+            signing.set()
+        assert until.wait(50)
+        return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
+
+    return transport.send(server.url, make_request)
+
+
 @pytest.mark.parametrize(
-    "surplus", [b"X", STRAY, b" " * 40_000 + STRAY, b"\r\n"], ids=["a byte", "an answer", "much", "CR LF"]
+    "surplus", [b"X", STRAY, b" " * 40_000 + STRAY, b"\r\n"], ids=["a byte", "a response", "much", "CR LF"]
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one piece", "in pieces"])
-def test_what_follows_an_answer_ends_the_connection(
-    way: tuple[Transport, ssl.SSLContext | None], surplus: bytes, together: bool
-) -> None:
-    """Whether it is in the same segment, in the same TLS record, deciphered already or not, or still to be read."""
+def test_bytes_after_a_response_end_the_connection(way: Way, surplus: bytes, together: bool) -> None:
+    """They may be in the same segment or TLS record as the response, deciphered already, or still to be received."""
     transport, tls = way
-    came = threading.Event()
+    sent = threading.Event()
 
     def serve(connection: ssl.SSLSocket) -> None:
         read_request(connection)
         with suppress(OSError):
-            # Who closes what it has not read resets it, perhaps while this is still sending.
+            # A client that closes the connection with unread bytes resets it, perhaps during this.
             for piece in [OK + surplus] if together else [OK, surplus]:
                 connection.sendall(piece)
-        came.set()
-        # Stays open: that it is closed must not be what keeps the next request from it.
+        sent.set()
+        # The connection stays open, because its end would also keep the next request from using it.
         connection.recv(1)
 
     with peer(serve, answer(OK), tls=tls) as server:
         first = post(transport, server.url)
-        assert came.wait(5)
-        second = post(transport, server.url)
+        assert sent.wait(50)
+        assert_received(first, post(transport, server.url))
         assert server.accepted == 2
-    assert isinstance(first, Response)
-    assert isinstance(second, Response)
-    assert first.body == second.body == b"{}"
 
 
-def test_what_comes_while_a_request_is_signed_keeps_it_from_leaving(
-    way: tuple[Transport, ssl.SSLContext | None],
-) -> None:
-    """The look at the pooled connection was before; this one is the last thing before the first byte."""
+def test_bytes_that_arrive_while_a_request_is_signed_keep_it_from_being_sent(way: Way) -> None:
+    """The check of the pooled connection was earlier; the last check is directly before the first byte."""
     transport, tls = way
-    signing, came, ended = threading.Event(), threading.Event(), threading.Event()
-    seen: list[bytes] = []
+    signing, arrived, ended = threading.Event(), threading.Event(), threading.Event()
+    received: list[bytes] = []
 
     def serve(connection: ssl.SSLSocket) -> None:
         read_request(connection)
         connection.sendall(OK)
-        signing.wait(5)
+        signing.wait(50)
         connection.sendall(STRAY)
-        came.set()
+        arrived.set()
         with suppress(ConnectionResetError):
-            seen.append(read_request(connection))
+            received.append(read_request(connection))
         ended.set()
 
     with peer(serve, answer(OK), tls=tls) as server:
-        assert isinstance(post(transport, server.url), Response)
-
-        def prepare() -> SignedRequest:
-            signing.set()
-            assert came.wait(5)
-            return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
-
-        result = transport.exchange(server.url, prepare)
-        again = post(transport, server.url)
-        assert ended.wait(5)
-    assert isinstance(result, NoResponse)
-    assert not result.left
-    assert result.message.startswith(EARLY)
-    assert isinstance(again, Response)
-    assert again.body == b"{}"
-    assert b"".join(seen) == b""
+        assert_received(post(transport, server.url))
+        assert_not_sent(send_slowly(transport, server, arrived, signing), EARLY)
+        assert_received(post(transport, server.url))
+        assert ended.wait(50)
+    assert b"".join(received) == b""
 
 
-def test_what_comes_on_a_new_connection_keeps_a_request_from_leaving(
-    way: tuple[Transport, ssl.SSLContext | None],
-) -> None:
-    """Nobody has asked anything yet. TLS 1.3's tickets, which come then too, are nothing: other tests would fail."""
+def test_bytes_on_a_new_connection_keep_a_request_from_being_sent(way: Way) -> None:
+    """Nothing has been requested yet. The session tickets of TLS 1.3 do not count, or other tests would fail."""
     transport, tls = way
-    came = threading.Event()
+    sent = threading.Event()
 
     def serve(connection: ssl.SSLSocket) -> None:
         connection.sendall(STRAY)
-        came.set()
+        sent.set()
         read_request(connection)
 
     with peer(serve, answer(OK), tls=tls) as server:
-
-        def prepare() -> SignedRequest:
-            assert came.wait(5)
-            return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
-
-        result = transport.exchange(server.url, prepare)
-        again = post(transport, server.url)
-    assert isinstance(result, NoResponse)
-    assert not result.left
-    assert isinstance(again, Response)
+        assert_not_sent(send_slowly(transport, server, sent))
+        assert_received(post(transport, server.url))
 
 
-def test_an_answer_that_begins_before_the_request_is_whole_is_none(
-    way: tuple[Transport, ssl.SSLContext | None],
-) -> None:
-    """It can't be to a request that nobody has read, even if all of it is read in the end; but that has left."""
+def test_a_response_that_begins_before_the_request_is_complete_does_not_count(way: Way) -> None:
+    """It can't be the response to a request that the server has not read; but the request has been sent."""
     transport, tls = way
 
     def serve(connection: ssl.SSLSocket) -> None:
@@ -150,87 +124,67 @@ def test_an_answer_that_begins_before_the_request_is_whole_is_none(
 
     with peer(serve, answer(OK), tls=tls) as server:
         result = post(transport, server.url, b"a=" + b"1" * 30_000_000)
-        again = post(transport, server.url)
-    assert isinstance(result, NoResponse)
-    assert result.left
-    assert result.message.endswith("before the request was sent")
-    assert isinstance(again, Response)
-    assert again.body == b"{}"
+        assert_lost(result)
+        assert "before the request was sent" in str(result)
+        assert_received(post(transport, server.url))
 
 
-def test_a_request_that_could_not_leave_has_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the moment after the last look something comes, and the connection is reset. Sending fails; urllib3 passes
-    over that, and would read what came as the answer."""
+def test_a_request_that_could_not_be_sent_has_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last check something arrives, and the connection is reset. urllib3 ignores that sending failed, and
+    would read what has arrived as the response."""
     transport = Transport(HttpLimits(max_idle=60))
     signing, was_reset = threading.Event(), threading.Event()
 
     def serve(connection: ssl.SSLSocket) -> None:
         read_request(connection)
         connection.sendall(OK)
-        signing.wait(5)
+        signing.wait(50)
         connection.sendall(STRAY)
         reset(connection)
         was_reset.set()
 
-    def prepare() -> SignedRequest:
-        signing.set()
-        assert was_reset.wait(5)
-        return SignedRequest("POST", server.url + "/auth/withdraw", {}, b"qty=1")
-
     monkeypatch.setattr("worker.venues.http.connections.is_silent", lambda _: True)
     with peer(serve) as server:
-        assert isinstance(post(transport, server.url), Response)
-        result = transport.exchange(server.url, prepare)
-    assert isinstance(result, NoResponse)
-    assert not result.left
+        assert_received(post(transport, server.url))
+        assert_not_sent(send_slowly(transport, server, was_reset, signing))
 
 
-def test_what_left_over_tls_is_counted_record_by_record(server_tls: tuple[ssl.SSLContext, str]) -> None:
-    """OpenSSL tells nothing of the records that left before the one that failed: of a long request whose first half a
-    peer has read, "never left" would be untrue."""
-    context, trusted = server_tls
-    read: list[bytes] = []
+def test_bytes_sent_over_tls_are_counted_record_by_record(server_tls: tuple[ssl.SSLContext, str]) -> None:
+    """OpenSSL does not report the records sent before one that failed. Of a long request whose first half the server
+    has read, "nothing was sent" would be false."""
+    context, certificate = server_tls
+    received: list[bytes] = []
 
-    def half(connection: ssl.SSLSocket) -> None:
-        read.append(connection.recv(10))
+    def read_half(connection: ssl.SSLSocket) -> None:
+        received.append(connection.recv(10))
         reset(connection)
 
-    with peer(half, tls=context) as server:
-        result = post(Transport(ca_file=trusted), server.url, b"a=" + b"1" * 30_000_000)
-    assert read
-    assert isinstance(result, NoResponse)
-    assert result.left
+    with peer(read_half, tls=context) as server:
+        assert_lost(post(Transport(ca_file=certificate), server.url, b"a=" + b"1" * 30_000_000))
+    assert received
 
 
-def test_an_end_that_tls_did_not_announce_is_no_end_of_an_answer(server_tls: tuple[ssl.SSLContext, str]) -> None:
-    """An answer that ends with its connection may have been cut short by anybody (RFC 9112, 9.8)."""
-    context, trusted = server_tls
-    transport = Transport(ca_file=trusted)
-    until_end = b"HTTP/1.1 200 OK\r\n\r\n{}"
+def test_an_end_that_tls_did_not_announce_does_not_end_a_response(server_tls: tuple[ssl.SSLContext, str]) -> None:
+    """A response that ends with its connection may have been cut short by anybody (RFC 9112, 9.8)."""
+    context, certificate = server_tls
+    transport = Transport(ca_file=certificate)
 
     def cut(connection: ssl.SSLSocket) -> None:
         read_request(connection)
-        connection.sendall(until_end)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n{}")
 
     def announced(connection: ssl.SSLSocket) -> None:
-        read_request(connection)
-        connection.sendall(until_end)
+        cut(connection)
         connection.unwrap()
 
     with peer(cut, announced, tls=context) as server:
-        lost, whole = post(transport, server.url), post(transport, server.url)
-    assert isinstance(lost, NoResponse)
-    assert lost.left
-    assert isinstance(whole, Response)
-    assert whole.body == b"{}"
+        assert_lost(post(transport, server.url))
+        assert_received(post(transport, server.url))
 
 
-def idle_seconds(minor: int, *fields: tuple[str, str], status: int = 200) -> float:
-    """Of a connection after such an answer."""
-    return make_head(minor, status, [("Content-Length", "2"), *fields]).idle_seconds
-
-
-NEVER = NEVER_USED_AGAIN
+def max_idle_seconds(minor: int, *fields: tuple[str, str], status: int = 200) -> float:
+    """How long a connection may be idle after such a response."""
+    return make_head(minor, status, [("Content-Length", "2"), *fields]).max_idle_seconds
 
 
 @pytest.mark.parametrize(
@@ -238,67 +192,66 @@ NEVER = NEVER_USED_AGAIN
     [
         (1, [], float("inf")),
         (1, [("Connection", "keep-alive")], float("inf")),
-        (1, [("connection", "Close")], NEVER),
-        (1, [("Connection", "foo, CLOSE ,bar")], NEVER),
-        (1, [("Connection", "keep-alive"), ("Connection", "close")], NEVER),
+        (1, [("connection", "Close")], NOT_REUSABLE),
+        (1, [("Connection", "foo, CLOSE ,bar")], NOT_REUSABLE),
+        (1, [("Connection", "keep-alive"), ("Connection", "close")], NOT_REUSABLE),
         (1, [("Connection", "closed")], float("inf")),
-        (0, [], NEVER),
-        (0, [("Connection", "keep-alive")], NEVER),
+        (0, [], NOT_REUSABLE),
+        (0, [("Connection", "keep-alive")], NOT_REUSABLE),
         (1, [("Keep-Alive", "timeout=5")], 4),
         (1, [("Keep-Alive", "timeout=5, max=100")], 4),
         (1, [("keep-alive", "max=100,Timeout=3")], 2),
         (1, [("Keep-Alive", "timeout=60"), ("Keep-Alive", "timeout=2")], 1),
-        (1, [("Keep-Alive", "timeout = 3 , max")], NEVER),
+        (1, [("Keep-Alive", "timeout = 3 , max")], NOT_REUSABLE),
         (1, [("Keep-Alive", " timeout\t= 3 ")], 2),
-        (1, [("Keep-Alive", "timeout")], NEVER),
-        (1, [("Keep-Alive", "timeout=1")], NEVER),
-        (1, [("Keep-Alive", "timeout=0")], NEVER),
-        (1, [("Keep-Alive", "timeout=-5")], NEVER),
-        (1, [("Keep-Alive", "timeout=soon")], NEVER),
-        (1, [("Keep-Alive", "timeout=\xb2")], NEVER),
-        (1, [("Keep-Alive", "timeout=" + "9" * 9999)], NEVER),
-        (1, [("Keep-Alive", "timeout=60, max=0")], NEVER),
+        (1, [("Keep-Alive", "timeout")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=1")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=0")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=-5")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=soon")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=\xb2")], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=" + "9" * 9999)], NOT_REUSABLE),
+        (1, [("Keep-Alive", "timeout=60, max=0")], NOT_REUSABLE),
         (1, [("Keep-Alive", "")], float("inf")),
         (1, [("Keep-Alive", "300")], float("inf")),
     ],
 )
-def test_how_long_a_connection_may_be_idle_is_the_venues_word(
+def test_the_venue_announces_how_long_a_connection_may_be_idle(
     minor: int, fields: list[tuple[str, str]], seconds: float
 ) -> None:
-    """Less a second, in which a request may travel and clocks may differ; what can't be read is not relied upon."""
-    assert idle_seconds(minor, *fields) == seconds
+    """A second is subtracted for the time that a request travels; an unreadable value means that it is not reused."""
+    assert max_idle_seconds(minor, *fields) == seconds
 
 
 @pytest.mark.parametrize("status", [101, 204, 304])
-def test_an_answer_without_a_body_that_speaks_of_one_ends_the_connection(status: int) -> None:
-    """The body might come all the same, and be read as an answer."""
-    assert idle_seconds(1, status=status) == NEVER
+def test_a_response_without_a_body_that_announces_one_ends_the_connection(status: int) -> None:
+    """The body might be sent nevertheless, and be read as the next response."""
+    assert max_idle_seconds(1, status=status) == NOT_REUSABLE
 
 
 @pytest.mark.parametrize("announced", ["timeout=1", "timeout=5, max=0", "timeout=x"])
-def test_an_announced_end_of_a_connection_is_heeded(announced: str) -> None:
-    """However long ours would be."""
-    said = b"HTTP/1.1 200 OK\r\nkeep-alive: " + announced.encode() + b"\r\ncontent-length: 2\r\n\r\n{}"
+def test_an_announced_end_of_a_connection_is_respected(announced: str) -> None:
+    """Even if this side would keep the connection longer."""
+    reply = b"HTTP/1.1 200 OK\r\nkeep-alive: " + announced.encode() + b"\r\ncontent-length: 2\r\n\r\n{}"
     transport = Transport(HttpLimits(max_idle=60))
-    with peer(answer(said, times=2), answer(said)) as server:
-        assert [type(post(transport, server.url)) for _ in range(2)] == [Response, Response]
+    with peer(answer(reply, times=2), answer(reply)) as server:
+        assert_received(post(transport, server.url), post(transport, server.url))
         assert server.accepted == 2
 
 
-def test_a_connection_is_idle_no_longer_than_was_announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that is turned on, so that nobody waits."""
-    said = OK.replace(b"\r\n\r\n", b"\r\nkeep-alive: timeout=30\r\n\r\n")
+def test_a_connection_is_used_no_longer_than_the_venue_announced() -> None:
+    """The time of its last use is moved back, instead of waiting."""
+    reply = OK.replace(b"\r\n\r\n", b"\r\nkeep-alive: timeout=30\r\n\r\n")
     transport = Transport(HttpLimits(max_idle=60))
-    url = ""
-    with peer(answer(said, times=3), answer(said)) as server:
+    with peer(answer(reply, times=3), answer(reply)) as server:
         url = server.url
         post(transport, url)
-        connections = transport._adapter.pool(url)
+        pool = transport._adapter.pool(url)
         for idle, accepted in ((28, 1), (29.5, 2)):
-            reserved = connections.reserve(lambda: pytest.fail("not asked"))  # type: ignore[attr-defined]
-            connections.unreserve()
+            reserved = pool.reserve(lambda: pytest.fail("not asked"))  # type: ignore[attr-defined]
+            pool.return_unused()
             reserved.last_used -= idle
-            assert isinstance(post(transport, url), Response)
+            assert_received(post(transport, url))
             assert server.accepted == accepted
 
 
@@ -316,21 +269,21 @@ ECHOES = [
 
 @pytest.mark.parametrize("reply", ECHOES)
 @pytest.mark.parametrize("asked", ["", "urllib3", "urllib3.connectionpool", "http.client", "requests"])
-def test_no_library_logs_anything_of_a_request_or_an_answer(
+def test_no_library_logs_anything_of_a_request_or_a_response(
     reply: bytes,
     asked: str,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At whatever level, even where somebody asks a library for all; nor on the terminal, as http.client does."""
+    """At any level, even if a library is told to log everything; and nothing is printed, as http.client does."""
     monkeypatch.setattr("http.client.HTTPConnection.debuglevel", 1)
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger=asked)
     transport = Transport()
     with peer(answer(reply)) as server:
         url = f"{server.url}/order?id=an-order-of-somebody&key={KEY}"
-        result = transport.exchange(url, lambda: SignedRequest("POST", url, {"x-api-key": KEY}, f"key={KEY}".encode()))
-    told = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoResponse) else "")
-    assert "somebody" not in told
-    assert "/order" not in told
+        result = transport.send(url, lambda: SignedRequest("POST", url, {"x-api-key": KEY}, f"key={KEY}".encode()))
+    shown = caplog.text + "".join(capfd.readouterr()) + (result.message if isinstance(result, NoResponse) else "")
+    assert "somebody" not in shown
+    assert "/order" not in shown

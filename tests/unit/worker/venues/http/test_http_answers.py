@@ -1,7 +1,7 @@
-"""Thousands of odd and malformed answers, each from a real server to the real transport.
+"""Thousands of odd and malformed responses, each sent by a real server to the real transport.
 
-Each is read as the grammar says, or not at all; none raises or hangs; and the next request on the same transport gets
-its own answer, whatever came before it.
+Each is read as the grammar says, or not at all. None makes the transport raise or hang, and the next request always
+gets its own response.
 """
 
 import re
@@ -15,17 +15,16 @@ import pytest
 
 from tests.unit.worker.venues.http import http_oracle
 from tests.unit.worker.venues.http.http_answers import KINDS
-from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
-from worker.venues.http.base import Response as Answer
+from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
 
 PATIENCE = 0.01
-"""Seconds that the server waits for the client to have enough before it ends a connection; a longer wait shows more
-connections that are used again, a shorter one none that are not."""
+"""How many seconds the server waits before it closes a connection after an incomplete response. A longer wait finds
+more connections that are wrongly reused; a shorter one never reports a wrong one."""
 
 
 class OddServer:
-    """Answers ``POST /odd/N`` with the Nth answer of a list, and ``POST /plain/N`` with N, on whatever connection."""
+    """Responds to ``POST /odd/N`` with the Nth response of a list, and to ``POST /plain/N`` with N."""
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []
@@ -51,63 +50,67 @@ class OddServer:
                         continue
                     connection.sendall(self.answers[number])
                     if http_oracle.read(self.answers[number], ended=False) is None:
-                        # Open for a moment, so that one that would be used again is.
+                        # It stays open for a moment, so that the client could wrongly reuse it.
                         select([connection], [], [], PATIENCE)
                         connection.shutdown(socket.SHUT_WR)
             except OSError:
                 return
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._listener.close()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OddServer]:
-    """One for all of them."""
+    """One server for all tests."""
     running = OddServer()
     yield running
     running.close()
 
 
-def ask(transport: Transport, url: str) -> Answer | NoResponse:
-    """One exchange; again while nothing left."""
+def ask(transport: Transport, url: str) -> Response | NoResponse:
+    """Send a request, and repeat it while nothing was sent."""
     while True:
-        found = transport.exchange(url, lambda: SignedRequest("POST", url, {}, b"a=1"))
-        if isinstance(found, Answer) or found.left:
+        found = transport.send(url, lambda: SignedRequest("POST", url, {}, b"a=1"))
+        if isinstance(found, Response) or found.bytes_left:
             return found
 
 
 def what_is_wrong(
-    found: Answer | NoResponse, said: http_oracle.Said | None, after: Answer | NoResponse, own: bytes
+    found: Response | NoResponse, expected: http_oracle.Parsed | None, after: Response | NoResponse, own: bytes
 ) -> str:
-    """With the reading of one answer; empty when nothing is."""
-    if said is None and found != NoResponse(left=True, message=found.message if isinstance(found, NoResponse) else ""):
+    """How the reading of a response is wrong; empty if it is right."""
+    if expected is None and found != NoResponse(
+        bytes_left=True, message=found.message if isinstance(found, NoResponse) else ""
+    ):
         return f"read as {found}"
-    if said is not None and not (isinstance(found, Answer) and (found.status, found.body) == (said.status, said.body)):
+    if expected is not None and not (
+        isinstance(found, Response) and (found.status, found.body) == (expected.status, expected.body)
+    ):
         return f"not read: {found}"
-    if not isinstance(after, Answer) or (after.status, after.body) != (200, own):
+    if not isinstance(after, Response) or (after.status, after.body) != (200, own):
         return f"the next request got {after}"
     return ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_answer_is_read_to_the_letter_or_not_at_all(server: OddServer, kind: str) -> None:
-    """Judged by the grammar, read in another way; and nothing of it reaches the next request."""
+def test_each_response_is_read_exactly_or_not_at_all(server: OddServer, kind: str) -> None:
+    """As an independent parser says; and no byte of it reaches the next request."""
     server.answers = list(KINDS[kind]())
     transport = Transport(HttpLimits(read_timeout=5, max_idle=60))
     wrong = []
     for number, data in enumerate(server.answers):
         found = ask(transport, f"{server.url}/odd/{number}")
         after = ask(transport, f"{server.url}/plain/{number}")
-        if told := what_is_wrong(found, http_oracle.read(data), after, b"%d" % number):
-            wrong.append((data[:200], told))
+        if problem := what_is_wrong(found, http_oracle.read(data), after, b"%d" % number):
+            wrong.append((data[:200], problem))
     transport.close()
     assert not wrong, f"{len(wrong)} of {len(server.answers)}: {wrong[:10]}"
 
 
-def test_there_are_well_over_a_thousand_of_them_and_of_both_sorts() -> None:
-    """Neither judge that finds all well-formed, or none, would be one."""
+def test_there_are_well_over_a_thousand_responses_of_both_sorts() -> None:
+    """Well-formed and malformed ones; otherwise the tests would prove little."""
     answers = {answer for kind in KINDS.values() for answer in kind()}
     good = sum(http_oracle.read(answer) is not None for answer in answers)
     assert len(answers) > 2000
@@ -115,7 +118,7 @@ def test_there_are_well_over_a_thousand_of_them_and_of_both_sorts() -> None:
 
 
 def read_by_h11(data: bytes) -> tuple[int, bytes]:
-    """Status and body as h11 reads them, which is another's reader."""
+    """The status and body as h11 reads them."""
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=64 * 1024)
     reader.send(h11.Request(method="POST", target="/", headers=[("Host", "x"), ("Content-Length", "0")]))
     reader.send(h11.EndOfMessage())
@@ -135,13 +138,12 @@ def read_by_h11(data: bytes) -> tuple[int, bytes]:
             return status, body
 
 
-def test_another_reader_reads_the_same_in_what_is_read() -> None:
-    """What is taken for an answer is one to others too, and the same: h11 is laxer, so it reads all of them, but for
-    blanks before a chunk's extension, which RFC 9112, 7.1.1, allows, and for a trailer that speaks of another body's
-    coding, which says nothing; and 101 is for no reader the end of an answer alone."""
+def test_h11_reads_accepted_responses_in_the_same_way() -> None:
+    """h11 is less strict and accepts all of them, with two exceptions: blanks before the extension of a chunk, which
+    RFC 9112, 7.1.1, permits, and a transfer coding in a trailer. After 101 it waits for more than the response."""
     beyond = re.compile(rb" ;a|\r\n0\r\nTransfer-Encoding")
     for kind in KINDS.values():
         for data in kind():
-            said = http_oracle.read(data)
-            if said is not None and said.status != 101 and not beyond.search(data):
-                assert read_by_h11(data) == (said.status, said.body), data[:300]
+            parsed = http_oracle.read(data)
+            if parsed is not None and parsed.status != 101 and not beyond.search(data):
+                assert read_by_h11(data) == (parsed.status, parsed.body), data[:300]

@@ -1,4 +1,5 @@
-"""Requests and replies as the venue sides see them, away from HTTP's machinery; and JSON without binary floats."""
+"""Requests and replies as the simulated venues see them, independent of the HTTP server; and JSON without binary
+floats."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request received in full. Header names are lower case; `body` is the bytes as they came."""
+    """A completely received request. Header names are lower case, and `body` is the bytes as received."""
 
     method: str
     path: str
@@ -22,18 +23,18 @@ class Request:
     time_ms: int
 
     def header(self, name: bytes) -> str:
-        """A header's value, or ""; latin-1 cannot fail."""
+        """The value of a header, or an empty string."""
         return self.headers.get(name, b"").decode("latin-1")
 
     @property
     def is_form(self) -> bool:
-        """Whether the content type says form-urlencoded, with or without a charset."""
+        """Whether the content type is form-urlencoded, with or without a charset."""
         return self.header(b"content-type").partition(";")[0].strip().lower() == FORM
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `executed` says that a mutating request took effect."""
+    """A response; `executed` tells whether a mutating request took effect."""
 
     status: int
     body: bytes
@@ -43,10 +44,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A request after every check that needs no book: who sent it, when it says so, and what it will do.
+    """A request after all checks that do not depend on holdings.
 
-    `fields` are its form or query fields, as far as they could be read; `run` carries it out and must be called at
-    most once. A request that is refused has a `run` that only says so.
+    `fields` are its form or query fields, as far as they could be read. `run` executes it, and must be called at most
+    once; for a refused request it only returns the refusal.
     """
 
     run: Callable[[], Reply]
@@ -57,7 +58,7 @@ class Examined:
 
 
 def read_fields(raw: bytes) -> tuple[dict[str, str], bool]:
-    """Decode form or query bytes to `(fields, clean)`; not clean: unreadable, or a field came twice."""
+    """Decode a form or a query to `(fields, clean)`; not clean if it is unreadable or repeats a field."""
     if not raw:
         return {}, True
     try:
@@ -69,9 +70,9 @@ def read_fields(raw: bytes) -> tuple[dict[str, str], bool]:
 
 
 def to_json(value: object) -> bytes:
-    """Encode JSON as the `json` module would, with decimals as plain numbers of all their digits.
+    """Encode JSON as the `json` module does, but decimals as numbers with all their digits and without an exponent.
 
-    `json` can only write a Decimal as a binary float or as a string; the venue sends numbers.
+    The `json` module can write a Decimal only as a binary float or as a string, and the venue sends numbers.
     """
     return _encode(value).encode()
 
