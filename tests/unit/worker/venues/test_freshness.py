@@ -93,7 +93,7 @@ def test_without_timing_any_age_is_too_old() -> None:
     assert not staleness(Response(200, b"", {"Age": "0"}))
 
 
-FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
+NO_POSITIONS: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
     "everstrike": (Everstrike(), Positions(account="a"), {"code": 200, "msg": None, "result": {}}),
     "bitz": (Bitz(), Positions(account="a", contract_id=101), {"status": 200, "msg": "", "data": []}),
 }
@@ -101,14 +101,14 @@ FLAT: dict[str, tuple[Venue, Command, dict[str, Any]]] = {
 
 def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
     """What a response proves that shows no open position."""
-    asked, command, envelope = FLAT[venue]
-    answer = Response(200, json.dumps(envelope).encode(), headers, AT_ONCE)
-    return distrust_if_stale(None, asked.judge(command, answer), answer)
+    adapter, command, envelope = NO_POSITIONS[venue]
+    response = Response(200, json.dumps(envelope).encode(), headers, AT_ONCE)
+    return distrust_if_stale(None, adapter.judge(command, response), response)
 
 
-@pytest.mark.parametrize("venue", FLAT)
-def test_positions_that_a_cache_kept_are_not_told(venue: str) -> None:
-    """Whoever acts on an hour-old "flat" leaves a position open."""
+@pytest.mark.parametrize("venue", NO_POSITIONS)
+def test_stored_positions_are_not_reported(venue: str) -> None:
+    """An hour-old response without positions would let a trader leave a position open."""
     assert judged(venue, {"Age": "0"}).positions == ()
     old = judged(venue, {"Age": "3600"})
     assert (old.proof, old.positions, old.unknown_reason) == (Proof.UNKNOWN, None, Reason.UNLISTED_ANSWER)
@@ -116,24 +116,25 @@ def test_positions_that_a_cache_kept_are_not_told(venue: str) -> None:
 
 
 @pytest.mark.parametrize("proof", [Proof.EXECUTED, Proof.REFUSED, Proof.NOT_EXECUTED, Proof.UNKNOWN])
-def test_what_a_cache_kept_proves_nothing_of_any_command(proof: Proof) -> None:
-    """A cancel that is told "not found" out of a cache may have been executed; a front's 429 speaks for itself."""
-    verdict = Verdict(proof, "what the venue says")
-    kept = {"Age": "600"}
-    assert distrust_if_stale(T0, verdict, Response(503, b"", kept, AT_ONCE)).proof is Proof.UNKNOWN
-    assert distrust_if_stale(T0, verdict, Response(429, b"", kept, AT_ONCE)) is verdict
+def test_a_stored_response_proves_nothing_about_any_command(proof: Proof) -> None:
+    """A cancel whose stored response is "not found" may have been executed. Only a 429 counts, as it may come from a
+    proxy."""
+    verdict = Verdict(proof, "the message of the venue")
+    stored = {"Age": "600"}
+    assert distrust_if_stale(T0, verdict, Response(503, b"", stored, AT_ONCE)).proof is Proof.UNKNOWN
+    assert distrust_if_stale(T0, verdict, Response(429, b"", stored, AT_ONCE)) is verdict
     assert distrust_if_stale(T0, verdict, Response(503, b"", {"Date": formatdate(0, usegmt=True)}, AT_ONCE)) is verdict
 
 
-@pytest.mark.parametrize("venue", FLAT)
+@pytest.mark.parametrize("venue", NO_POSITIONS)
 def test_positions_are_requested_from_the_venue_and_not_from_a_cache(venue: str) -> None:
     """Their requests have the header ``Cache-Control: no-cache``."""
-    asked, command, _ = FLAT[venue]
-    request = asked.request(command, Account("a", venue, "https://venue.test", Credentials("key", "secret")), T0)
+    adapter, command, _ = NO_POSITIONS[venue]
+    request = adapter.request(command, Account("a", venue, "https://venue.test", Credentials("key", "secret")), T0)
     assert request.headers["cache-control"] == "no-cache"
 
 
-@pytest.mark.parametrize("venue", FLAT)
+@pytest.mark.parametrize("venue", NO_POSITIONS)
 @pytest.mark.parametrize(("behind", "believed"), [(-3600, True), (0, True), (16, True), (17, False), (3600, False)])
 def test_positions_dated_before_their_request_are_not_believed(venue: str, behind: int, believed: bool) -> None:
     """A cache without an Age header keeps the Date. Clocks may differ as much as the venue allows."""
