@@ -235,5 +235,5 @@ def test_an_interrupt_gives_no_connection_to_two(direct: DirectClient, order: li
     direct._idle = InterruptedOnce()
     with pytest.raises(KeyboardInterrupt):
         beside(direct, ("SET", "k", "v"), order=order)
-    taken = [direct._ready() for _ in range(3)]
+    taken = [direct._acquire() for _ in range(3)]
     assert len({id(each) for each in taken}) == 3

@@ -106,8 +106,8 @@ def test_queues_are_told_by_length_and_age(broker: redis.Redis) -> None:
     broker.lpush("p:unacked.dead", b"x", b"y")
     state = BrokerProbe(broker, ["orders.close", "orders.cancel"], "p:")()
     close, cancel = state.queues["orders.close"], state.queues["orders.cancel"]
-    assert (close.waiting, close.dead, close.oldest) == (3, 0, 1.6e9)
-    assert (cancel.waiting, cancel.dead, cancel.oldest) == (1, 1, None)
+    assert (close.waiting, close.dead, close.oldest_enqueued_at_ms) == (3, 0, 1_600_000_000_000)
+    assert (cancel.waiting, cancel.dead, cancel.oldest_enqueued_at_ms) == (1, 1, None)
     assert (state.unacked, state.dead_unacked) == (1, 2)
 
 
@@ -116,7 +116,7 @@ def test_a_queue_that_is_no_list_hides_no_other(broker: redis.Redis) -> None:
     broker.set("orders.close", "x")
     broker.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
     queues = BrokerProbe(broker, ["orders.close", "orders.cancel"])().queues
-    assert {name: (queue.waiting, queue.oldest) for name, queue in queues.items()} == {"orders.cancel": (1, None)}
+    assert {name: (queue.waiting, queue.oldest_enqueued_at_ms) for name, queue in queues.items()} == {"orders.cancel": (1, None)}
 
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])
@@ -124,7 +124,7 @@ def test_a_time_that_is_none_takes_no_metrics_along(broker: redis.Redis, said: b
     """Any Celery client may write this header; a bad one kept every worker from reporting metrics."""
     broker.lpush("orders.close", b'{"headers": {"enqueued_at": %s}}' % said)
     found = BrokerProbe(broker, ["orders.close"])().queues["orders.close"]
-    assert (found.waiting, found.oldest) == (1, None)
+    assert (found.waiting, found.oldest_enqueued_at_ms) == (1, None)
 
 
 def test_a_probe_is_cached_for_a_while() -> None:

@@ -72,7 +72,7 @@ def test_flower_without_a_login_lets_in_this_machine_alone(
     """Unless an address is chosen; it is said how."""
     options = SimpleNamespace(**{"address": "", "unix_socket": "", "basic_auth": [], "auth": "", **given})
     command = SimpleNamespace(options=options, apply_options=lambda *_: None)
-    flower_guard._keep_to_loopback(command)
+    flower_guard._listen_on_loopback(command)
     command.apply_options("flower", [])
     assert options.address == address
     assert ("--basic_auth" in caplog.text) == (not given)

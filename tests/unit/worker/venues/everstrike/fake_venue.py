@@ -67,7 +67,7 @@ class FakeVenue:
         """What one visit reads for each of these."""
         visit = self.reads.visit(ACCOUNT)
         visit.read(wanted)
-        return [visit.look(*each) for each in wanted]
+        return [visit.snapshot(*each) for each in wanted]
 
     def look(self, command: Command) -> VenueSnapshot:
         """What one visit reads for this command."""
@@ -75,4 +75,4 @@ class FakeVenue:
 
     def finding(self, command: Command) -> str:
         """What that proves."""
-        return match(command, WINDOW, self.look(command)).finding.value
+        return match(command, WINDOW, self.snapshot(command)).finding.value

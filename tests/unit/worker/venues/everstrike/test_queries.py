@@ -61,7 +61,7 @@ def test_reading_for_a_close() -> None:
     """Every list, for the pair and the time, with the key and no signature; an order may be nested, as the venue's own
     client expects it."""
     venue = FakeVenue(orders=[{"order": LISTED}], fills=[FILLED])
-    snapshot = venue.look(CLOSE)
+    snapshot = venue.snapshot(CLOSE)
     assert ([each.id for each in snapshot.orders], snapshot.problems) == (["o"], ())
     assert match(CLOSE, WINDOW, snapshot).finding.value == "found"
     assert set(venue.paths) == {*LISTS, "position"}
@@ -76,12 +76,12 @@ def test_reading_for_a_cancel_and_a_withdrawal() -> None:
     """One read each; an order that is not there is no problem of the reading, and its time does not count."""
     for time in (T0, 0, None, "yesterday", T0 // 1000):
         order = {**LISTED, "time": time, "status": "CANCELLED"}
-        assert FakeVenue(order=order).look(CANCEL).orders[0].status == "CANCELLED"
-    assert FakeVenue().look(CANCEL) == VenueSnapshot()
-    assert FakeVenue(order={**LISTED, "id": "p"}).look(CANCEL).problems == ("/order answers with another order",)
+        assert FakeVenue(order=order).snapshot(CANCEL).orders[0].status == "CANCELLED"
+    assert FakeVenue().snapshot(CANCEL) == VenueSnapshot()
+    assert FakeVenue(order={**LISTED, "id": "p"}).snapshot(CANCEL).problems == ("/order answers with another order",)
     row = {"id": "w", "asset": "ETH", "address": "0xabc", "qty": 1, "net": 0.99, "status": "pending", "time": T0}
     venue = FakeVenue(withdrawals=[row])
-    assert venue.look(WITHDRAW).withdrawals[0].net == Decimal("0.99")
+    assert venue.snapshot(WITHDRAW).withdrawals[0].net == Decimal("0.99")
     assert venue.asked(0) == IN_THE_RANGE
 
 
@@ -89,7 +89,7 @@ def test_amounts_never_become_binary_floats() -> None:
     """All digits of a number are there."""
     body = json.dumps([LISTED]).replace("0.5", "0.1000000000000000055511151231257827")
     venue = FakeVenue(orders=Response(200, b'{"code":200,"msg":null,"result":' + body.encode() + b"}"))
-    assert venue.look(CLOSE).orders[0].qty == Decimal("0.1000000000000000055511151231257827")
+    assert venue.snapshot(CLOSE).orders[0].qty == Decimal("0.1000000000000000055511151231257827")
 
 
 def test_an_order_of_before_explains_its_fill() -> None:
@@ -148,7 +148,7 @@ UNREADABLE = {
 )
 def test_what_can_not_be_read_whole_proves_nothing(path: str, answer: Any) -> None:
     """Whatever the other lists say."""
-    snapshot = FakeVenue(**{path: answer}).look(CLOSE)
+    snapshot = FakeVenue(**{path: answer}).snapshot(CLOSE)
     assert f"/{path}" in snapshot.problems[0]
     assert match(CLOSE, WINDOW, snapshot).finding.value == "unreadable"
 
@@ -157,18 +157,18 @@ def test_what_can_not_be_read_whole_proves_nothing(path: str, answer: Any) -> No
 def test_no_key_is_in_a_problem(key: bytes) -> None:
     """Even when the venue echoes it, in whichever way JSON can write it."""
     echo = Response(503, b'{"code":503,"msg":"bad key ' + key + b'","result":{}}')
-    assert "key-of-main" not in FakeVenue(orders=echo).look(CLOSE).problems[0]
+    assert "key-of-main" not in FakeVenue(orders=echo).snapshot(CLOSE).problems[0]
 
 
 def test_an_old_order_proves_nothing_of_a_cancel() -> None:
     """Active an hour ago, cancelled since: neither what a cache kept, nor what one says is not there."""
     for headers in ({"Age": "600"}, {"X-Cache": "HIT"}):
-        assert "may be older than the question" in FakeVenue(order=yes(LISTED, headers)).look(CANCEL).problems[0]
-    assert FakeVenue(order=replace(NO_ORDER, headers={"Age": "600"})).look(CANCEL).problems
-    assert FakeVenue(order=NO_ORDER).look(CANCEL) == VenueSnapshot()
+        assert "may be older than the question" in FakeVenue(order=yes(LISTED, headers)).snapshot(CANCEL).problems[0]
+    assert FakeVenue(order=replace(NO_ORDER, headers={"Age": "600"})).snapshot(CANCEL).problems
+    assert FakeVenue(order=NO_ORDER).snapshot(CANCEL) == VenueSnapshot()
     # Only the venue says that there is no such order: what stands before it knows no orders.
     for body in (b"The order was not found", b'{"code":404,"msg":"The order was not found"}'):
-        assert FakeVenue(order=Response(503, body)).look(CANCEL).problems
+        assert FakeVenue(order=Response(503, body)).snapshot(CANCEL).problems
 
 
 @pytest.mark.parametrize(
@@ -184,16 +184,16 @@ def test_answers_are_dated_one_after_the_other(later: int, off: int, read: bool)
     visit = FakeVenue(time=dated(T0, 0, 50.0), order=dated(LISTED, off, 50.0 + later)).reads.visit(ACCOUNT)
     assert visit.time() == T0
     visit.read([(CANCEL, WINDOW)])
-    assert (visit.look(CANCEL, WINDOW).problems == ()) is read
+    assert (visit.snapshot(CANCEL, WINDOW).problems == ()) is read
 
 
 def test_a_venue_in_trouble_is_not_asked_for_everything() -> None:
     """A refusal by rate ends the visit at once, and so do failures one after the other."""
     limited = FakeVenue(active_orders=Response(429, b"", {"Retry-After": "21"}))
-    assert "429" in " ".join(limited.look(CLOSE).problems)
+    assert "429" in " ".join(limited.snapshot(CLOSE).problems)
     assert (limited.paths, limited.waited) == (["active_orders"], [])
     away = FakeVenue(**dict.fromkeys((*LISTS, "position"), NO_ANSWER))
-    assert "after 6 reads that failed" in " ".join(away.look(CLOSE).problems)
+    assert "after 6 reads that failed" in " ".join(away.snapshot(CLOSE).problems)
     assert len(away.requests) == 6
 
 
@@ -202,7 +202,7 @@ def test_a_cache_in_the_way_is_no_venue_in_trouble() -> None:
     visit = FakeVenue(order=yes(LISTED, {"Age": "600"})).reads.visit(ACCOUNT)
     wanted = cancels("order-0", "order-1", "order-2")
     visit.read(wanted)
-    assert all("cache" in " ".join(visit.look(*each).problems) for each in wanted)
+    assert all("cache" in " ".join(visit.snapshot(*each).problems) for each in wanted)
     assert visit.time() == T0
 
 
@@ -210,13 +210,13 @@ def test_a_visit_waits_as_long_as_the_venue_asks_for() -> None:
     """A second where it does not say, and not for ever. A read that failed is tried once more, for all unknowns of an
     account depend on it."""
     failed = iter([NO_ANSWER, yes([])])
-    assert FakeVenue(fills=lambda: next(failed)).look(CLOSE).problems == ()
+    assert FakeVenue(fills=lambda: next(failed)).snapshot(CLOSE).problems == ()
     answers = [Response(429, b"", {"Retry-After": "2"}), Response(429, b""), yes([])]
     patient = FakeVenue(active_orders=lambda: answers.pop(0))
-    assert patient.look(CLOSE).problems == ()
+    assert patient.snapshot(CLOSE).problems == ()
     assert patient.waited == [2.0, 1.0]
     endless = FakeVenue(active_orders=Response(429, b""))
-    assert "429" in " ".join(endless.look(CLOSE).problems)
+    assert "429" in " ".join(endless.snapshot(CLOSE).problems)
     assert sum(endless.waited) == 20
 
 
