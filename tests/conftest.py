@@ -65,7 +65,7 @@ def no_process_left_behind() -> Iterator[None]:
     yield
     del os.environ["TEST_SESSION_MARK"]
     _, left = psutil.wait_procs(_started_here(mark), timeout=LINGER_SECONDS)
-    names = [f"{process.pid} {_of(process.cmdline)}" for process in left]
+    names = [f"{process.pid} {' '.join(_of(process.cmdline) or ())}" for process in left]
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=LINGER_SECONDS)

@@ -49,7 +49,7 @@ class ScriptedReads:
     def time(self) -> int | None:
         return None if self.offset is None else self.clock.now_ms() + self.offset
 
-    def look(self, command: Command, window: Window) -> VenueSnapshot:
+    def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
         self.windows.append(window)
         return self.shown
 

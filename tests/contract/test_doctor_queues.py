@@ -33,7 +33,7 @@ ODD: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
         "warning: 1 waiting, the oldest for",
     ),
     "dead on the default queue": (lambda c: c.lpush("celery.dead", b"x"), "dead letters", "warning: 1 in celery."),
-    "no list": (lambda c: c.set("orders.close", b"x"), "orders.close", "fault: can't be looked at: WRONGTYPE"),
+    "no list": (lambda c: c.set("orders.close", b"x"), "orders.close", "fault: can't be read: WRONGTYPE"),
     "a mistyped name": (lambda c: c.lpush("orders.closes", b"x"), "other queues", "warning: 1 on 'orders.closes'"),
     "a priority between the steps": (
         lambda c: c.lpush("celery\x06\x165", b"x"),

@@ -116,7 +116,9 @@ def test_a_queue_that_is_no_list_hides_no_other(broker: redis.Redis) -> None:
     broker.set("orders.close", "x")
     broker.lpush("orders.cancel", b'{"headers": {"enqueued_at": 1700000000000}, "body": "%s"}' % (b"x" * 70_000))
     queues = BrokerProbe(broker, ["orders.close", "orders.cancel"])().queues
-    assert {name: (queue.waiting, queue.oldest_enqueued_at_ms) for name, queue in queues.items()} == {"orders.cancel": (1, None)}
+    assert {name: (queue.waiting, queue.oldest_enqueued_at_ms) for name, queue in queues.items()} == {
+        "orders.cancel": (1, None)
+    }
 
 
 @pytest.mark.parametrize("said", [b"1" + b"0" * 400, b"-1", b"0", b"true", b"1e300", b'"soon"'])

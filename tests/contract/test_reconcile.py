@@ -229,9 +229,9 @@ def test_a_sender_that_was_faster_has_the_last_word(operator: OperatorFixture) -
         def visit(self, _: Account) -> Self:
             return self
 
-        def look(self, *arguments: Any) -> VenueSnapshot:
+        def snapshot(self, *arguments: Any) -> VenueSnapshot:
             operator.end(claim, Outcome.REJECTED)
-            return reads.look(*arguments)
+            return reads.snapshot(*arguments)
 
     assert operator.reconcile(reads={"everstrike": Meanwhile()}).startswith("found, rejected")
     assert [report.outcome for report in operator.published] == [Outcome.REJECTED]

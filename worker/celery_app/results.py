@@ -184,11 +184,11 @@ class _ReportStore(WithoutSubscription):
                 return
 
     def _store(self: Any, key: Any, *arguments: Any) -> Any:
-        return self.directly().script(*STORE, [key], arguments)
+        return self.direct_client().script(*STORE, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
         """The stored result as bytes, None when there is none."""
-        return self.directly().call("GET", key)
+        return self.direct_client().call("GET", key)
 
 
 class ReportBackend(_ReportStore, RedisBackend):

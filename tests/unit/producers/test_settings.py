@@ -66,7 +66,7 @@ NO_SENTINELS = [
     ("name", "url", "words"),
     [
         # Anybody on the way could read every command, and send some.
-        *((name, url, "asks not to check") for name in ALL_URLS for url in UNVERIFIED),
+        *((name, url, "turns off certificate verification") for name in ALL_URLS for url in UNVERIFIED),
         # kombu's own form, for one, names no master.
         *(("BROKER_URL", url, "") for url in NO_SENTINELS),
         # kombu takes each option for an argument of its own, and ends in a TypeError at the first message.

@@ -87,7 +87,7 @@ class _World:
         self.now += self.slow
         return self.now + self.venue_ahead
 
-    def look(self, command: Close, window: Window) -> VenueSnapshot:
+    def snapshot(self, command: Close, window: Window) -> VenueSnapshot:
         order = replace(ORDER, time=ORDER.time + self.venue_ahead)
         orders = (order,) if window.start <= order.time <= window.suspect_until else ()
         return VenueSnapshot(orders=orders, position=(Decimal(1), "BUY"))

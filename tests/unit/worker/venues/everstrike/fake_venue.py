@@ -69,7 +69,7 @@ class FakeVenue:
         visit.read(wanted)
         return [visit.snapshot(*each) for each in wanted]
 
-    def look(self, command: Command) -> VenueSnapshot:
+    def snapshot(self, command: Command) -> VenueSnapshot:
         """What one visit reads for this command."""
         return self.look_for((command, WINDOW))[0]
 
