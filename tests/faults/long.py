@@ -87,7 +87,7 @@ def run_under_faults(
         until(rig.is_drained, lambda: "nothing is queued or unacknowledged", drain_seconds)
     except TimeoutError as late:
         logger.info(late)
-    figures.worker_deaths = len(rig.ended_workers)
+    figures.worker_deaths = len(rig.fork_server.ended_workers)
     figures.waits = waits_after_kills(rig.control.traces(), faults.kills, trial.reported_at)
     return figures
 
