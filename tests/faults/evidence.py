@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tests.faults.fleet import until
@@ -43,6 +44,14 @@ class Trial:
             self.sender.send(command)
         return [command.command_id for command in chosen]
 
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """In the block, commands are at the venue and others queued behind them."""
+        with self.rig.slow_venue(600):
+            self.send(30)
+            self.wait_arrivals(8)
+            yield
+
     def wait_arrivals(self, count: int) -> None:
         """Wait until so many of its requests have reached the venue."""
         self.rig.venue.wait(arrivals=count, since=self._since, timeout=20)
@@ -72,7 +81,7 @@ class Trial:
                 requests=requests,
                 undone=self.undone,
                 leaks=[*_leaks(self.rig)],
-                ended_workers=self.rig.ended_workers,
+                ended_workers=self.rig.fork_server.ended_workers,
                 disturbed=frozenset(each for each in self.sent if max(len(owners[each]), len(tokens[each])) > 1),
             )
         )

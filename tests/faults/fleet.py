@@ -62,6 +62,10 @@ class ForkServer:
 
     def __init__(self, folder: Path, preload: Sequence[str], python: str, checkout: Path) -> None:
         """``checkout`` is where it and the workers import from."""
+        self.folder = folder
+        """Where the workers' logs are."""
+        self.ended_workers: list[str] = []
+        """Kept workers that ended though nobody killed them."""
         self._address = str(folder / "fork-server.sock")
         outer = {name: value for name, value in os.environ.items() if not name.upper().startswith("ORDERS_")}
         with socket.socket(socket.AF_UNIX) as listening, (folder / "fork-server.log").open("ab") as log:
@@ -94,18 +98,9 @@ class ForkServer:
 class Fleet:
     """Workers of one kind, one a slot; a context manager."""
 
-    def __init__(
-        self,
-        server: ForkServer,
-        folder: Path,
-        argv: Sequence[str],
-        environment: Mapping[str, str],
-        surprises: list[str],
-    ) -> None:
-        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added. ``surprises`` gets the ends of kept
-        workers that nobody ordered: everything but SIGKILL."""
-        self._server, self._folder, self._argv, self._environment = server, folder, argv, environment
-        self._surprises = surprises
+    def __init__(self, server: ForkServer, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        """``argv`` is what follows ``celery`` on the command line; ``-n`` is added."""
+        self._server, self._argv, self._environment = server, argv, environment
         self._lock = threading.Lock()
         self._kept = False
         self.workers: list[Worker] = []
@@ -130,8 +125,8 @@ class Fleet:
         )
 
     def _start(self, slot: int) -> Worker:
-        name = f"w{slot}-{next(NUMBERS)}"
-        worker = Worker(slot, self._folder / f"{name}.log", self._folder / f"{name}.ready")
+        name, folder = f"w{slot}-{next(NUMBERS)}", self._server.folder
+        worker = Worker(slot, folder / f"{name}.log", folder / f"{name}.ready")
         environment = {**self._environment, READY_FILE: str(worker.ready_file)}
         worker.pid, answers = self._server.fork([*self._argv, "-n", f"{name}@faults"], environment, worker.log)
         threading.Thread(target=self._follow, args=(worker, answers), daemon=True).start()
@@ -145,7 +140,7 @@ class Fleet:
         with self._lock:
             if self._kept:
                 if worker.exit_code != -SIGKILL:
-                    self._surprises.append(str(worker))
+                    self._server.ended_workers.append(str(worker))
                 self.workers[worker.slot] = self._start(worker.slot)
 
     def living(self) -> list[Worker]:

@@ -45,13 +45,13 @@ def parse_options(parser: argparse.ArgumentParser, **defaults: object) -> argpar
 
 def _watch(trial: Trial, faults: Schedule) -> None:
     """See each report as soon as it is there, and tell every ten seconds how it goes."""
-    for number in count(1):
-        if faults.stopping.wait(0.2):
-            return
+    started, next_word = time.monotonic(), 10
+    while not faults.stopping.wait(0.2):
         missing = len(trial.missing())
-        if number % 50 == 0:
-            told = f"{number / 5:.0f} s: {len(trial.sent):,} sent, {missing:,} without a report yet"
+        if time.monotonic() - started >= next_word:
+            told = f"{next_word} s: {len(trial.sent):,} sent, {missing:,} without a report yet"
             logger.info("%s, %s kills, %s other faults", told, len(faults.kills), faults.done.total())
+            next_word += 10
 
 
 def run_under_faults(
@@ -87,7 +87,7 @@ def run_under_faults(
         until(rig.is_drained, lambda: "nothing is queued or unacknowledged", drain_seconds)
     except TimeoutError as late:
         logger.info(late)
-    figures.worker_deaths = len(rig.ended_workers)
+    figures.worker_deaths = len(rig.fork_server.ended_workers)
     figures.waits = waits_after_kills(rig.control.traces(), faults.kills, trial.reported_at)
     return figures
 

@@ -131,15 +131,14 @@ def restart_under_load(rig: Rig, pool: str, seed: int) -> tuple[float, set[bool]
     trial = Trial(rig, seed, deadlines=0)
     with rig.new_fleet(*POOLS[pool]) as fleet:
         forks = {bool(psutil.Process(worker.pid).children()) for worker in fleet.start(2, keep=True)}
-        rig.venue.configure(latency_ms=100)
-        trial.send(60)
-        trial.wait_arrivals(10)
-        with rig.killed(rig.server):
-            time.sleep(1)
-        back, waiting = time.monotonic(), len(trial.missing())
-        until(lambda: len(trial.missing()) < waiting, lambda: "a report after the restart")
-        seconds = time.monotonic() - back
-        rig.venue.configure(latency_ms=0)
+        with rig.slow_venue(100):
+            trial.send(60)
+            trial.wait_arrivals(10)
+            with rig.killed(rig.server):
+                time.sleep(1)
+            back, waiting = time.monotonic(), len(trial.missing())
+            until(lambda: len(trial.missing()) < waiting, lambda: "a report after the restart")
+            seconds = time.monotonic() - back
         trial.finish(90)
     return seconds, forks
 

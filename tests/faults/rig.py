@@ -75,8 +75,6 @@ class Rig:
         self.backend = self.server if one_server else Server()
         self.simulator = SimulatorServer()
         self.worker_from = worker_from
-        self.ended_workers: list[str] = []
-        """Workers that ended by themselves."""
         self._argv = ["-A", self.app, "worker", "-l", log_level]
 
     # -- the parts ----------------------------------------------------------------------------------------------------
@@ -107,7 +105,7 @@ class Rig:
     def new_fleet(self, *options: str, timings: Timings | None = None) -> Fleet:
         """Workers with other options or timings; a context manager."""
         environment = self.environment | (timings.environment() if timings else {})
-        return Fleet(self._fork_server, self.folder, [*self._argv, *options], environment, self.ended_workers)
+        return Fleet(self.fork_server, [*self._argv, *options], environment)
 
     @property
     def venue(self) -> SimulatorControl:
@@ -152,6 +150,15 @@ class Rig:
             finally:
                 client.execute_command(*accept)
 
+    @contextmanager
+    def slow_venue(self, milliseconds: int) -> Iterator[None]:
+        """Let every answer of the venue take a while."""
+        self.venue.configure(latency_ms=milliseconds)
+        try:
+            yield
+        finally:
+            self.venue.configure(latency_ms=0)
+
     # -- waiting ------------------------------------------------------------------------------------------------------
 
     def results(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -186,7 +193,7 @@ class Rig:
             for key in KEYS.values():
                 self.venue.account("everstrike", key, DEMO_EVERSTRIKE_SECRET)
             fork_server = ForkServer(self.folder, self.preload, self.python, self.worker_from)
-            self._fork_server = stack.enter_context(fork_server)
+            self.fork_server = stack.enter_context(fork_server)
             self.fleet = stack.enter_context(self.new_fleet(*POOLS["threads"], *QUIET))
             """The workers that are there for all of the rig's life; none until they are started."""
             self._stack = stack.pop_all()

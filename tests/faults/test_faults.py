@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
+from itertools import count
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from unittest.mock import patch
 
@@ -28,6 +29,8 @@ from worker.settings import load
 from worker.simulator.false_answers import LIES
 
 COUNT = 20
+SEEDS = count(100)
+"""No two trials on one rig may send commands that look alike at the venue."""
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +42,10 @@ def rig() -> Iterator[Rig]:
 
 
 @pytest.fixture
-def trial(rig: Rig, request: pytest.FixtureRequest) -> Iterator[Trial]:
+def trial(rig: Rig) -> Iterator[Trial]:
     """All kinds of commands; the workers are ready for them."""
     rig.fleet.wait_ready()
-    yield Trial(rig, 100 + request.session.items.index(request.node), deadlines=0)
+    yield Trial(rig, next(SEEDS), deadlines=0)
     rig.mend()
 
 
@@ -51,25 +54,6 @@ def bare() -> Iterator[Rig]:
     """A rig without workers."""
     with Rig(one_server=True) as started:
         yield started
-
-
-@contextmanager
-def slow_venue(rig: Rig, milliseconds: int) -> Iterator[None]:
-    """Let every answer take a while, so that commands are under way when something happens."""
-    rig.venue.configure(latency_ms=milliseconds)
-    try:
-        yield
-    finally:
-        rig.venue.configure(latency_ms=0)
-
-
-@contextmanager
-def under_way(trial: Trial, count: int = COUNT) -> Iterator[None]:
-    """In the block, commands are at the venue and others queued behind them."""
-    with slow_venue(trial.rig, 600):
-        trial.send(count)
-        trial.wait_arrivals(8)
-        yield
 
 
 def test_nothing_is_broken(trial: Trial) -> None:
@@ -101,14 +85,14 @@ SERVER_FAULTS: dict[str, Callable[[Rig], AbstractContextManager[None]]] = {
 def test_a_server_fails_while_commands_end(rig: Rig, trial: Trial, fault: str) -> None:
     """For longer than the ledger's timeout and a request's: queues, ledger and unacknowledged messages come back, and
     results are stored once the backend takes them."""
-    with under_way(trial), SERVER_FAULTS[fault](rig):
+    with trial.under_way(), SERVER_FAULTS[fault](rig):
         time.sleep(rig.timings.read + 1.5)
     trial.finish()
 
 
 def test_connections_to_the_server_are_cut(rig: Rig, trial: Trial) -> None:
     """Again and again, while commands are under way."""
-    with under_way(trial):
+    with trial.under_way():
         for _ in range(5):
             rig.cut()
             time.sleep(0.2)
@@ -117,7 +101,7 @@ def test_connections_to_the_server_are_cut(rig: Rig, trial: Trial) -> None:
 
 def test_the_server_is_full(rig: Rig, trial: Trial) -> None:
     """It refuses every write that needs memory: nothing new is sent, and what was sent is written down afterwards."""
-    with under_way(trial), rig.refusing(rig.server):
+    with trial.under_way(), rig.refusing(rig.server):
         time.sleep(1.5)
         executed = len(trial.executions())
         time.sleep(0.5)
@@ -183,15 +167,14 @@ def test_a_storm_of_429(rig: Rig, trial: Trial) -> None:
     trial.send(COUNT)
     until(lambda: len(trial.missing()) < COUNT, lambda: "the first report")
     rig.venue.clear_faults(storm)
-    outcomes = trial.finish().outcomes
-    assert {outcome for command, outcome, _ in outcomes if command != "positions"} <= {"accepted", "not_sent"}
+    found = trial.finish().outcomes
+    assert {outcome for command, outcome, _ in found if command != "positions"} <= {"accepted", "not_sent"}
 
 
 def test_the_visibility_timeout_passes_while_commands_run(rig: Rig, trial: Trial) -> None:
     """Messages are delivered again, more than once, while their commands are still at the venue."""
-    hasty = Timings(visibility=1, read=4, budget=8)
     rig.fleet.signal(SIGSTOP)
-    with rig.new_fleet(*POOLS["threads"], *QUIET, timings=hasty) as fleet:
+    with rig.new_fleet(*POOLS["threads"], *QUIET, timings=Timings(visibility=1, read=4, budget=8)) as fleet:
         fleet.start(2, keep=True)
         rig.venue.fault("slow", delay_ms=3000, times=12)
         ids = trial.send(12)
@@ -205,7 +188,7 @@ def test_the_visibility_timeout_passes_while_commands_run(rig: Rig, trial: Trial
 def test_the_same_message_twice_at_once(rig: Rig, trial: Trial) -> None:
     """Byte for byte, at two workers at the same time: one executes, the other waits for its report."""
     rig.fleet.signal(SIGSTOP)
-    with slow_venue(rig, 300):
+    with rig.slow_venue(300):
         for command in trial.take(12):
             trial.send([command])
             rig.broker.lpush(command.task, rig.broker.lindex(command.task, 0))
@@ -240,7 +223,7 @@ def test_a_lost_close_is_found_although_the_clock_was_wrong(rig: Rig, trial: Tri
 
 def test_workers_are_killed_in_the_rush(rig: Rig, trial: Trial) -> None:
     """One of three every fifth of a second, wherever it is."""
-    with slow_venue(rig, 100), ThreadPoolExecutor() as pool:
+    with rig.slow_venue(100), ThreadPoolExecutor() as pool:
         pool.submit(trial.send, trial.take(60))
         for number in range(10):
             rig.fleet.workers[number % 3].signal(SIGKILL)
@@ -252,7 +235,7 @@ def test_everything_at_once(rig: Rig, trial: Trial) -> None:
     """A worker dies, one stands still, servers restart, connections are cut and replies lost, all in two seconds."""
     rig.venue.fault("cut_after", times=5)
     rig.venue.fault("status", status=429, times=5, skip=2)
-    with under_way(trial, 30):
+    with trial.under_way():
         first, second, _ = rig.fleet.workers
         first.signal(SIGSTOP)
         second.signal(SIGKILL)
@@ -271,7 +254,7 @@ def test_a_server_that_refuses_writes_ends_no_worker(bare: Rig, why: str) -> Non
     Celery treats the refusal of what a worker writes when it connects, its queues' bindings, as the end of the worker,
     unless it is told that it may try again.
     """
-    trial = Trial(bare, 950 + len(why), deadlines=0)
+    trial = Trial(bare, next(SEEDS), deadlines=0)
     with bare.new_fleet(*POOLS["threads"]) as fleet:
         fleet.start(2)
         with bare.refusing(bare.server, why):
@@ -288,27 +271,25 @@ def test_a_server_that_refuses_writes_ends_no_worker(bare: Rig, why: str) -> Non
 @pytest.mark.parametrize("pool", POOLS)
 def test_workers_of_each_pool_outlive_a_restart_of_the_server(bare: Rig, pool: str) -> None:
     """Under load; without anyone's help, and within 30 s."""
-    _, forks = restart_under_load(bare, pool, 900 + [*POOLS].index(pool))
+    _, forks = restart_under_load(bare, pool, next(SEEDS))
     # Celery takes `-P prefork` for its own default, and for the configured threads then.
     assert forks == {pool == "prefork"}
 
 
 @pytest.mark.parametrize(
-    ("seed", "pool", "options"),
+    ("pool", "options"),
     [
-        (971, "prefork", ("--time-limit", "0.5", "--soft-time-limit", "0.3")),
-        (972, "prefork", ("--autoscale", "4,1")),
-        (973, "threads", ("--autoscale", "4,1")),
+        ("prefork", ("--time-limit", "0.5", "--soft-time-limit", "0.3")),
+        ("prefork", ("--autoscale", "4,1")),
+        ("threads", ("--autoscale", "4,1")),
     ],
 )
-def test_options_of_celery_that_end_commands_are_not_heeded(
-    bare: Rig, seed: int, pool: str, options: tuple[str, ...]
-) -> None:
+def test_options_of_celery_that_end_commands_are_not_heeded(bare: Rig, pool: str, options: tuple[str, ...]) -> None:
     """A time limit kills a process in the middle of a send, and Celery calls that the end of the command: no report,
     and a withdrawal that was executed goes to no one. A pool of threads can't be scaled: the error that this makes for
     each message was taken for the message's own, and all of them went to the dead ones."""
-    trial = Trial(bare, seed, deadlines=0)
-    with bare.new_fleet(*POOLS[pool], *options) as fleet, slow_venue(bare, 800):
+    trial = Trial(bare, next(SEEDS), deadlines=0)
+    with bare.new_fleet(*POOLS[pool], *options) as fleet, bare.slow_venue(800):
         worker = fleet.start(1, keep=True)[0]
         trial.send(6)
         findings = trial.finish()

@@ -32,6 +32,10 @@ ERRORS = {"rejected": "OrderRejected", "not_sent": "OrderNotSent", "unknown": "O
 """Outcomes that Celery stores as the failure of a task, and the exception's class."""
 
 
+Report = Mapping[str, Any]
+Journal = list[JournalEntry]
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A command as it was sent."""
@@ -117,7 +121,7 @@ def check(evidence: Evidence) -> Findings:
     """Compare what each command's report says with everything else that is known of it."""
     findings = Findings(commands=len(evidence.sent), ended_workers=evidence.ended_workers)
     executions = _executions_by_command(evidence, findings)
-    journal: dict[str, list[JournalEntry]] = defaultdict(list)
+    journal: dict[str, Journal] = defaultdict(list)
     for entry in evidence.journal:
         journal[entry[1]["id"]].append(entry)
     attempts: Counter[str] = Counter()
@@ -145,13 +149,7 @@ def check(evidence: Evidence) -> Findings:
     return findings
 
 
-def _history(
-    evidence: Evidence,
-    command: Sent,
-    report: Mapping[str, Any],
-    executed: Sequence[Any],
-    journal: Sequence[JournalEntry],
-) -> History:
+def _history(evidence: Evidence, command: Sent, report: Report, executed: list[Any], journal: Journal) -> History:
     return History(
         repeatable=command.repeatable,
         outcomes=[report["outcome"]],
@@ -199,7 +197,7 @@ def _number(value: Any) -> Decimal | None:
     return None if value is None else Decimal(repr(value) if isinstance(value, float) else str(value))
 
 
-def _report(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _report(meta: Mapping[str, Any]) -> Report | None:
     """The report in a stored result: the result itself, or the one argument of the stored exception."""
     match meta.get("result"):
         case {"exc_message": [{"outcome": _} as report]} | ({"outcome": _} as report):
@@ -207,7 +205,7 @@ def _report(meta: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _wrong_form(command: Sent, meta: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_form(command: Sent, meta: Mapping[str, Any], report: Report) -> Iterator[str]:
     """It is this command's report, and Celery's state and exception say the same."""
     if (report["command_id"], report["command"]) != (command.command_id, command.kind):
         yield f"the report of {report['command']} {report['command_id']}"
@@ -233,7 +231,7 @@ def _fingerprint(command: Sent) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _wrong_answer(command: Sent, report: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_answer(command: Sent, report: Report) -> Iterator[str]:
     """The venue's answer in an accepted report is about this command, not its neighbour on the connection, and does
     not say no. A report that a reconcile settled has no answer, only a record."""
     if command.kind == "positions":
@@ -258,7 +256,7 @@ def _wrong_answer(command: Sent, report: Mapping[str, Any]) -> Iterator[str]:
         yield f"the venue's answer is about something else: {str(answer)[:200]}"
 
 
-def _wrong_positions(report: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_positions(report: Report) -> Iterator[str]:
     outcome, positions = report["outcome"], report["positions"]
     if outcome not in OUTCOMES:
         yield f"no outcome of the contract: {outcome}"
