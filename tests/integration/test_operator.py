@@ -115,7 +115,7 @@ def test_a_halt_of_everything_lets_no_request_out(stack: Stack, orders: Orders, 
 def test_a_halt_of_an_account_that_is_not_here_says_so(orders: Orders) -> None:
     """A slip of the finger: whoever believes that main is halted is told. On another machine there may be one."""
     slipped = orders("halt", "--account", "mian", "--reason", "wrong sizes")
-    assert (slipped.code, "no account mian is configured here; there are bz, main" in slipped.err) == (0, True)
+    assert (slipped.code, "account mian is not configured here; the accounts are bz, main" in slipped.err) == (0, True)
     assert "configured" not in orders("halt", "--account", "Main", "--reason", "wrong sizes").err
 
 
