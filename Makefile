@@ -107,7 +107,7 @@ clean: ## remove environments, caches and build results
 
 # An environment is brought up to date when its lock file or what describes the distributions is newer; `make clean` starts
 # from nothing.
-DISTRIBUTIONS = pyproject.toml setup.py producers/pyproject.toml producers/setup.cfg
+DISTRIBUTIONS = pyproject.toml producers/pyproject.toml producers/setup.cfg
 
 .venv-demo/.installed: requirements-demo.lock $(DISTRIBUTIONS)
 	$(call environment,.venv-demo,requirements-demo.lock)
