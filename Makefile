@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
-# Those whose server and workers are nodes; the others start programs of this machine, which is what they are about.
+# Tests whose server and workers can be containers. The others test programs of this machine.
 DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client command_id contract matrix operator reconcile refusals secrets signature_age survival))
 DOCKER_ARGS ?= -n 2 --dist loadfile
 
@@ -40,11 +40,10 @@ test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (need
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
 
-.PHONY: celery-suite
 celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 to 15 minutes)
 	$(BIN)/python -m tests.celery_suite
 
-measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; the same packages; MEASURE_ARGS="--parts cpu,failover")
+measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; needs the packages of test-ha; MEASURE_ARGS="--parts cpu,failover")
 	$(BIN)/python -m tests.ha.measure $(MEASURE_ARGS)
 
 check: $(VENV)/.installed ## everything that must hold before a commit, tests aside
@@ -70,7 +69,7 @@ bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Cele
 bench-light: $(VENV)/.installed ## enqueueing to the wire at 100 commands/s beside other load, bare Celery beside it: 3 runs of a minute (LIGHT_ARGS="--rounds 1 --light-seconds 10")
 	$(BIN)/python -m tests.benchmarks --parts light --contenders ours,celery --rounds 3 --light-seconds 60 $(LIGHT_ARGS)
 
-bench-long: $(VENV)/.installed .venv-bench/.installed ## the same in five rounds, with longer queues and a backlog of a minute
+bench-long: $(VENV)/.installed .venv-bench/.installed ## the benchmarks in five rounds, with longer queues and a backlog of a minute
 	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)
 
 model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
@@ -105,8 +104,8 @@ clean: ## remove environments, caches and build results
 	rm -rf .venv .venv-* .demo build dist *.egg-info producers/*.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find producers worker tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment is brought up to date when its lock file or what describes the distributions is newer; `make clean` starts
-# from nothing.
+# An environment is updated when its lock file, or a file that describes the distributions, is newer than it. `make clean`
+# removes it.
 DISTRIBUTIONS = pyproject.toml producers/pyproject.toml producers/setup.cfg
 
 .venv-demo/.installed: requirements-demo.lock $(DISTRIBUTIONS)
@@ -118,7 +117,7 @@ $(VENV)/.installed: requirements.lock $(DISTRIBUTIONS)
 .venv-lowest/.installed: requirements-lowest.lock $(DISTRIBUTIONS)
 	$(call environment,.venv-lowest,requirements-lowest.lock)
 
-# The libraries that the benchmarks compare with. --no-deps: the file lists everything, and its head tells why.
+# The libraries that the benchmarks compare with. --no-deps: the file lists every package, and says why.
 .venv-bench/.installed: tests/benchmarks/requirements-peers.txt
 	@echo "Setting up .venv-bench with $$($(PYTHON) --version); a minute or less, once …"
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv --clear .venv-bench

@@ -107,7 +107,7 @@ def main() -> int:
     """All three; 1 when this worker lost something, executed it twice, or told wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="interpreter with celery, celery-once and ccxt")
-    chosen = parse_options(parser, minutes=2, rate=50, json=Path("faults-naive.json"))
+    chosen = parse_options(parser, minutes=2, rate=50, json=Path("faults-baselines.json"))
     BaselineRig.python = chosen.python
     columns = []
     for name, task in {"this worker": "", **BASELINES}.items():

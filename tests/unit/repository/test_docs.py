@@ -24,7 +24,8 @@ from worker.settings import load
 from worker.simulator.control import SimulatorControl
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "compose").rglob("*.md")])
+FOLDERS = (ROOT / folder for folder in ("compose", "docs", "producers"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in folder.rglob("*.md"))])
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 MISSPELT = {"ORDERS_RETRY__ATEMPTS", "ORDERS_ACCOUNT__MAIN__VENUE"}
 """Settings that examples misspell on purpose."""
@@ -92,6 +93,20 @@ def test_named_files_exist(name: str) -> None:
             made = path.removeprefix("compose/").partition("/")[0] + "/" in text("compose/.gitignore").split()
             made = made or path in text(".gitignore").split()
             assert (ROOT / path).exists() or made or "*" in said, f"{name} names {path}"
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Makefile"])
+def test_named_modules_definitions_and_tests_exist(name: str) -> None:
+    """A module or what it defines was renamed. ``worker.log`` and ``worker.py`` are names of files."""
+    for dotted in re.findall(r"(?<![\w./-])((?:worker|producers|tests)(?:\.(?!log\b|py\b)\w+)+)", text(name)):
+        path, names = ROOT, dotted.split(".")
+        while names and ((path / names[0]).is_dir() or (path / f"{names[0]}.py").exists()):
+            path /= names.pop(0)
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        defined = set(re.findall(r"\w+", source.read_text(encoding="utf-8"))) if names else set()
+        assert defined.issuperset(names), f"{name} names {dotted}"
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert tests.issuperset(re.findall(r"(?<![\w/.])test_\w+\.py", text(name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
