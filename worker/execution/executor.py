@@ -33,7 +33,7 @@ from worker.execution.events import (
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
-from worker.ledger.base import Claim, Halted, Ledger, Orphaned, Progress
+from worker.ledger.base import Claim, Halted, Ledger, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -119,23 +119,34 @@ class Executor:
         return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})
 
     def _execute(self, envelope: Envelope) -> Report | None:
-        known = Progress()
+        lost: Run | None = None
         for _ in range(MAX_LEASES):
             try:
                 command, account, venue = self._admit(envelope)
                 run = self._acquire(envelope, command, account, venue)
             except CommandRefused as refused:
+                if lost is not None and lost.progress.tainted:
+                    return self._give_up_in_doubt(lost, refused)
                 return self._refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
-            run.lease.progress = run.progress.after(known)
+            if lost is not None:
+                run.lease.progress = run.progress.after(lost.progress)
             try:
                 return self._settle(run, self._attempt(run))
             except LeaseLost:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
                 # ledger has lost the record, and what this worker knows is all there is.
-                known = run.progress
+                lost = run
         raise LeaseLost(f"{envelope.command_id}: {MAX_LEASES} leases were lost")
+
+    def _give_up_in_doubt(self, run: Run, refused: CommandRefused) -> Report | None:
+        """End a command that must not be sent again, after an attempt of unknown fate whose lease was lost. If the
+        ledger has lost the record, only this worker knows of that attempt, and the report says that it may have been
+        executed."""
+        conclusion = reports.give_up(run, refused.reason, refused.message)
+        report = reports.of_run(run, conclusion, self._clock.now_ms())
+        return self._leases.settle_when_released(run.lease, report)
 
     def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
         """The command with its account and venue, once it may be executed here.
