@@ -1,9 +1,8 @@
-"""The events of a command while it is executed, for those who watch: metrics, log lines, traces.
+"""The events of a command while it is executed, for observers: metrics, log lines, traces.
 
-This module knows none of them, and events hold nothing that must not be seen: command id, command, account and venue of
-a command, never its arguments, a request or a response's body. An observer can't break a command: :class:`Observers`
-logs what one raises, once for each kind of event, and goes on.
-"""
+This module imports no observer, and events hold nothing that must not be shown: command id, command, account and venue
+of a command, never its arguments, a request or a response's body. An observer can't break a command: :class:`Observers`
+logs what one raises, once for each kind of event, and goes on."""
 
 import logging
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ class EndEvent:
 
 
 class Observer:
-    """Base of those who watch. Its methods do nothing: an observer overrides those of the events that it wants to see.
+    """Base of observers. Its methods do nothing: an observer overrides those of the events that it uses.
 
     Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
     """
@@ -162,7 +161,7 @@ class Observers(Observer):
 
 
 NULL_OBSERVER = Observer()
-"""The observer where nobody watches."""
+"""An observer that ignores every event."""
 
 
 def raised_at(error: BaseException) -> str:
