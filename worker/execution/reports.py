@@ -85,7 +85,8 @@ def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
     ``unknown``.
 
     An unknown has the reason of the first attempt of unknown fate; or ``refused_after_lost`` when the venue refused the
-    last attempt."""
+    last attempt.
+    """
     if not run.progress.tainted:
         return Conclusion(Outcome.NOT_SENT, reason, message)
     why = Reason.REFUSED_AFTER_LOST if run.refused_after_doubt else Reason(run.progress.tainted)
@@ -127,7 +128,8 @@ def orphaned(orphan: Orphaned, refused: Report) -> Report:
     """The report of a command whose worker died, made by a worker that must not, or can't, carry on.
 
     ``refused`` is a report with the command's fields, used as it is when nothing of unknown fate was sent. Otherwise
-    the time at which the send was begun stands for the time at which it was sent, which nothing records."""
+    the time at which the send was begun stands for the time at which it was sent, which nothing records.
+    """
     progress = orphan.progress
     if not orphan.sending and not progress.tainted:
         return refused.model_copy(update={"attempts": progress.sent, "first_sent_at": progress.first_sent_at})

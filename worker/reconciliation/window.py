@@ -7,12 +7,13 @@ from worker.ledger.base import Record
 from worker.venues.records import Window
 
 EVER = Window(0, 10**15, 10**15)
+"""The window of a command of which no time is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockOffset:
     """By how much the venue's clock is ahead of this machine's. It lies between two values that differ by the time that
-    reading the venue's clock took: when in that time the venue read its clock is not known."""
+    reading the venue's clock took: at which moment of it the venue read its clock is not known."""
 
     min_ms: int
     max_ms: int
@@ -25,7 +26,7 @@ class ClockOffset:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileLimits:
-    """When a look at the venue counts."""
+    """When a look at the venue counts (:mod:`worker.reconciliation.reconciler`)."""
 
     settle_seconds: float = 60.0
     """How long after the last possible arrival the venue has time to show a command everywhere."""
