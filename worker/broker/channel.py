@@ -1,4 +1,4 @@
-"""A channel that outlives the loss of its server: it closes at the first try, and can still ack afterwards.
+"""A channel that survives the loss of its connection: it closes at the first try, and can still ack afterwards.
 
 When its server goes away, a stock worker with a message unacked and a take in progress ends with `AttributeError:
 'NoneType' object has no attribute 'hostname'`: kombu's channel closes halfway, and whatever uses it next finds no
@@ -42,7 +42,7 @@ def _ignoring_wrong_type(what: str) -> Iterator[None]:
     except redis.ResponseError as refusal:
         if "WRONGTYPE" not in str(refusal):
             raise
-        logger.error("%s is of another type on the server: delete its key", what)  # noqa: TRY400
+        logger.error("%s has a key of another type on the server: delete that key", what)  # noqa: TRY400
 
 
 class Channel(TakingChannel):
@@ -76,7 +76,7 @@ class Channel(TakingChannel):
         self.auto_delete_queues.clear()
 
     def on_new_connection(self) -> None:
-        """Settle what an earlier connection has left: acks, and the messages of lost takes."""
+        """Send the acks, and put back the messages of lost takes, that an earlier connection has left."""
         self.qos.settle_pending()
 
     def forget_take(self) -> None:

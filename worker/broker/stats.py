@@ -1,4 +1,4 @@
-"""What the queues hold: how many messages wait, since when, and how many are dead letters."""
+"""The state of the queues: how many messages wait, since when, and how many are dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,6 @@ from worker.broker.scripts import OLDEST
 UNACKED = "unacked"
 """kombu's key of the messages that are taken and not acknowledged."""
 
-
 _PRIORITIES = (0, 3, 6, 9)
 """kombu's priority steps: messages of priority 0 are in the queue's own list, the others in a list for each step."""
 
@@ -25,17 +24,17 @@ PRIORITY_SEPARATOR = "\x06\x16"
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What one queue holds."""
+    """The state of one queue, in messages."""
 
     waiting: int
     dead: int
     oldest_enqueued_at_ms: int | None
-    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message does not say."""
+    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message has no such time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What the broker's database holds."""
+    """The state of the broker's database, in messages."""
 
     server: ServerState
     queues: Mapping[str, QueueState]
@@ -54,7 +53,7 @@ class BrokerProbe:
     """kombu's ``global_keyprefix``."""
 
     def __call__(self) -> BrokerState:
-        """Read it.
+        """Read the state of every queue that can be read.
 
         Raises:
             redis.RedisError, OSError: the server does not answer.
@@ -95,7 +94,7 @@ def _queue_state(dead: int, *replies: Any) -> QueueState:
 
 def oldest_queued(app: Celery) -> Callable[[str], int | None]:
     """A function that asks the broker when the oldest message of a queue was enqueued (UNIX ms): 0 when that can't be
-    known, None when the queue is empty.
+    known, None when the queue is empty. The function raises what kombu raises when the broker is away.
 
     Commands have one priority, so that a queue is one list on Redis, taken from its right end (kombu
     ``transport/redis.py``). RabbitMQ only says how many messages wait: while any does, no command counts as lost.
