@@ -1,7 +1,7 @@
 """A channel that survives the loss of its connection: it closes at the first try, and can still ack afterwards.
 
 When its server goes away, a stock worker with a message unacked and a take in progress ends with `AttributeError:
-'NoneType' object has no attribute 'hostname'`: kombu's channel closes halfway, and whatever uses it next finds no
+'NoneType' object has no attribute 'hostname'`: kombu's channel closes halfway, and its next use finds no
 address.
 """
 
@@ -103,7 +103,7 @@ class Channel(TakingChannel):
         try:
             return bool(super()._receive())
         except SERVER_ERRORS as error:
-            logger.warning("the connection for remote control was lost (%s) and is made anew", error_text(error))
+            logger.warning("the connection for remote control was lost (%s) and is opened again", error_text(error))
             self._in_listen = None
             if self.subclient.connection is not None:
                 self.subclient.connection.disconnect()

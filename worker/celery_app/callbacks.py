@@ -255,7 +255,7 @@ class _ForeignQueue(Queue):
 
 
 def _queue_exists(name: str, channel: Any) -> bool:
-    # The broker closes a channel on which a missing queue is asked for.
+    # On a channel of its own, because the broker closes the channel when the queue is missing.
     probe = channel.connection.channel()
     try:
         probe.queue_declare(name, passive=True)

@@ -12,7 +12,8 @@ from celery.apps import worker as celery_worker
 logger = logging.getLogger("orders.app")
 
 GARBAGE_THRESHOLD = 20_000
-"""Objects made before Python looks for cycles; its default is 700 (``gc.set_threshold``)."""
+"""How many objects are created before Python collects its youngest generation; its default is 700
+(``gc.set_threshold``)."""
 
 
 def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Callable[[], object]) -> None:

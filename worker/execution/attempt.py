@@ -1,6 +1,6 @@
 """The attempts of a command: begin, connect, sign, send, judge, and send again what is proven safe to send again.
 
-Rules that hold here, whatever happens: the ledger says durably that a send has begun before the first byte leaves; the
+Rules that always hold here: the ledger says durably that a send has begun before the first byte leaves; the
 deadline is checked last, right before each signature; only a proof of "not executed" lets a command be sent again
 unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
 """
@@ -39,7 +39,7 @@ class AttemptRunner:
         observer: Observer,
         hidden: frozenset[str],
     ) -> None:
-        """``observer`` is told no value of the ``hidden`` arguments."""
+        """``observer`` receives no value of the ``hidden`` arguments."""
         self._leases = leases
         self._transport = transport
         self._clock = clock

@@ -73,5 +73,5 @@ class Run:
 
     @property
     def command_ref(self) -> CommandRef:
-        """The command as observers are told of it."""
+        """The command as it is named to observers."""
         return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)

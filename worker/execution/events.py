@@ -39,11 +39,11 @@ class AttemptEvent:
     decision: str
     http_status: int | None
     bytes_left: bool
-    """Whether any byte of the request left this machine."""
+    """Whether any byte of the request was sent."""
     signature_age_seconds: float | None
-    """From reading the clock for the signature to the first byte; None when nothing left."""
+    """From reading the clock for the signature to the first byte; None when nothing was sent."""
     latency_seconds: float | None
-    """From the first byte to the whole response, or to giving up on it; None when nothing left."""
+    """From the first byte to the whole response, or to giving up on it; None when nothing was sent."""
     answered_at: float | None
     """When the response was whole, UNIX seconds by this worker's clock; None without a response."""
     venue_date: str
@@ -64,7 +64,7 @@ class EndEvent:
 class Observer:
     """Base of observers. Its methods do nothing: an observer overrides those of the events that it uses.
 
-    Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
+    Called in the thread that executes the command, between its steps: a slow observer delays commands.
     """
 
     def redelivered(self, ref: CommandRef) -> None:
@@ -193,7 +193,7 @@ def attempt_event(
     """What observers see of an attempt. ``signed_at`` is on the monotonic clock, as the response's timing is."""
     timing = response.timing
     answered = isinstance(response, Response)
-    # A response out of a cache has the date at which it was made.
+    # The date of a response from a cache is that of the cached response.
     fresh = isinstance(response, Response) and not staleness(response)
     return AttemptEvent(
         attempt=attempt,

@@ -63,7 +63,8 @@ class Executor:
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
         why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.events.Observers`; it is told no value of the ``hidden`` arguments."""
+        :class:`~worker.execution.events.Observers`; no event that it receives has a value of the ``hidden``
+        arguments."""
         self._observer = observer
         self._refusal = refusal
         self._intake = Intake(venues, accounts, clock)
@@ -94,7 +95,8 @@ class Executor:
         return report
 
     def replay_report(self, envelope: Envelope, stored: Report) -> Report:
-        """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments.
+        """The stored report of this id, as the answer to a sender that has sent the id again, with the same arguments
+        or others.
 
         Raises:
             RequeueMessage: the worker is stopping, and the id is not refused in the ledger yet.
@@ -104,7 +106,7 @@ class Executor:
         else:
             self._observer.id_reused(_ref_of_message(envelope))
         if envelope.task != Positions.task_name():
-            # The intent of this command waits for its end in the ledger; and a result is kept for some days only.
+            # Its intent is removed only when the ledger ends the command, and a result expires after some days.
             self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
         return stored.as_replay()
 

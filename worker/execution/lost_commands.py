@@ -75,7 +75,7 @@ class LostCommandPublisher:
                 published += self._publish_if_lost(raw_id, now, oldest)
             except (redis.RedisError, OSError):
                 raise
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this intent and nothing else
+            except Exception as fault:  # noqa: BLE001 - one bad intent must not stop the others
                 if self._move_to_dead(raw_id):
                     bad.append(f"{raw_id[:100]!r} ({type(fault).__name__})")
         if bad:

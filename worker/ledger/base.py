@@ -191,7 +191,7 @@ class Ledger(Protocol):
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """End an orphaned command with a report that was made for this ``orphan``; False when the record has changed
-        since: its owner came back, if only for one more attempt, or another worker was faster."""
+        since: its owner has begun another attempt, or another worker has ended it."""
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
         """Settle an unknown by evidence or by an operator's word, and return the report that the record has now:

@@ -53,7 +53,7 @@ class RedisLedger:
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
-        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
+        """Withdrawals and unknowns are kept until an operator removes them, everything else for ``keep_ms``.
 
         A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. Where the server
         can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says

@@ -4,7 +4,7 @@ A venue without client order ids can only list what it has, so a command is reco
 its record. That is evidence under three conditions:
 
 * every list that could have the command's record was read whole, else nothing is proven (``UNREADABLE``);
-* exactly one record fits, in every particular that the venue shows, and no other command could have made it
+* exactly one record fits, in every field that the venue shows, and no other command could have made it
   (``FOUND``); anything in doubt is ``AMBIGUOUS`` and settles nothing;
 * nothing fits, not even in doubt, nor would in another amount: ``ABSENT``, which the reconciler counts only late enough
   and twice. A withdrawal is never absent.
@@ -44,18 +44,18 @@ class Finding(StrEnum):
     FOUND = "found"
     """Executed: one record is the command's."""
     REFUTED = "refuted"
-    """Not executed, and never will be: what it wanted to change has come to another end."""
+    """Not executed, and it can't be any more: the order that it was to cancel has ended in another way."""
     ABSENT = "absent"
     """No list has anything like it now."""
     AMBIGUOUS = "ambiguous"
-    """There is something like it, and it can't be told whether it is the command's."""
+    """There is a similar record, and nothing shows whether it is the command's."""
     UNREADABLE = "unreadable"
     """A list could not be read whole: this look proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one look proves, in words for a person; no address, no secret."""
+    """What one look proves. ``words`` is a phrase for people, without addresses and secrets."""
 
     finding: Finding
     words: str

@@ -49,12 +49,12 @@ class ReconcileLimits:
         return Window(min(first) - margin + min(0, offset.min_ms), end, end + int(self.settle_seconds * 1000))
 
     def last_arrival(self, record: Record) -> int:
-        """Until when a request of this command can have arrived, by this machine's clock in UNIX ms: nobody signs after
-        the end of a lease."""
+        """Until when a request of this command can have arrived, by this machine's clock in UNIX ms: no worker signs
+        after the end of its lease."""
         report = record.report
         signed = (report.last_signed_at or report.first_sent_at) if report else None
-        # When a command was taken over, the dead owner's last signature is on no record, whatever raised the first
-        # doubt.
+        # When a command was taken over, the record does not have the dead owner's last signature, whatever the report's
+        # reason is.
         if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
         return signed + int(self.arrival_seconds * 1000)
