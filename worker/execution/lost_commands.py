@@ -24,7 +24,7 @@ from worker.clock import Clock
 logger = logging.getLogger("orders.sweeper")
 
 LOCK_KEY = "orders:sweeping"
-BATCH_SIZE = 500
+BATCH = 500
 """How many intents one search checks."""
 MAX_REORDERING_MS = 10_000
 """How far the order of a queue may differ from the times in its messages, because some are redelivered and the clocks
@@ -89,7 +89,7 @@ class LostCommandPublisher:
         return self._ledger.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call] # redis-py's gap
 
     def _ids_between(self, first: str, last: Any) -> Sequence[bytes]:
-        ids: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH_SIZE)
+        ids: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
         return ids
 
     def _correct_times_far_ahead(self, now: int) -> None:
