@@ -59,7 +59,7 @@ PERIODIC_SECONDS = 10.0
 
 
 def build_app(settings: WorkerSettings | None = None) -> Celery:
-    """The Celery app. Settings come from outside when none are given.
+    """The Celery app. ``settings`` are read from the environment when none are given.
 
     Raises:
         SettingsError: naming each setting that is wrong.
@@ -86,7 +86,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
 
 
 def _guard(app: Celery, settings: WorkerSettings) -> None:
-    """Let remote control, Flower, Celery's options and the result backend end no command but by its report."""
+    """Keep remote control, Flower, Celery's options and the result backend from ending a command without its report."""
     allowed = settings.allowed_remote_controls
     ledger = cache(lambda: _connect_ledger(settings))
     use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
@@ -100,7 +100,8 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
 
 
 def _built_once(build: Callable[[], Executor]) -> Callable[[], Executor]:
-    """One executor for all threads of a fresh worker, which may all ask at once: it has one pool of connections."""
+    """A function that builds the executor at its first call. The threads of a new worker may all call it at once, and
+    must share one executor, which has the pool of connections to the venues."""
     lock, built = threading.Lock(), cache(build)
 
     def executor() -> Executor:
@@ -113,7 +114,7 @@ def _built_once(build: Callable[[], Executor]) -> Callable[[], Executor]:
 def warn_without_accounts(settings: WorkerSettings) -> None:
     """Warn that a worker without accounts executes nothing: it looks as healthy as any other."""
     if not settings.accounts:
-        logger.warning("no account is configured: every command is refused. `orders doctor` tells what to set")
+        logger.warning("no account is configured: every command is refused. `orders doctor` says what to set")
 
 
 def _periodic_work(
@@ -176,16 +177,16 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
 
 def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
     """The ledger on its server, for every program; over ``client``, where the program has its own."""
-    part = settings.ledger
-    # Inside the socket's own limit, so that the server answers before the connection is given up.
-    wait_ms = int(part.timeout_seconds * 800)
+    limits = settings.ledger
+    # Four fifths of the socket's timeout, so that the server answers before the connection is given up.
+    wait_ms = int(limits.timeout_seconds * 800)
     return RedisLedger(
         client or _connect_ledger(settings),
-        keep_ms=int(part.keep_days * 86_400_000),
-        journal_lines=part.journal_lines,
-        disk_ms=0 if part.withdraw_disk == "off" else wait_ms,
-        need_disk=part.withdraw_disk == "require",
-        replicas=part.replicas,
+        keep_ms=int(limits.keep_days * 86_400_000),
+        journal_lines=limits.journal_lines,
+        disk_ms=0 if limits.withdraw_disk == "off" else wait_ms,
+        need_disk=limits.withdraw_disk == "require",
+        replicas=limits.replicas,
         replicas_ms=wait_ms,
     )
 
@@ -209,12 +210,12 @@ def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
 
 
 def build_venues(settings: WorkerSettings) -> dict[str, Venue]:
-    """The venues by name, with what the operator lists of their refusals."""
+    """The venues by name, with the further refusals that the settings list for each."""
     return {name: entry.build(settings.venues.refusals_of(name)) for name, entry in REGISTRY.items()}
 
 
 def build_transport(settings: WorkerSettings) -> Transport:
-    """HTTP to the venues."""
+    """The HTTP transport to the venues."""
     http = settings.http
     limits = HttpLimits(
         connect_timeout=http.connect_timeout_seconds,
@@ -236,10 +237,10 @@ def _retry_limits(settings: WorkerSettings) -> RetryLimits:
 
 
 def _reconcile_limits(settings: WorkerSettings) -> ReconcileLimits:
-    part = settings.reconcile
+    reconcile = settings.reconcile
     return ReconcileLimits(
-        settle_seconds=part.settle_seconds,
-        apart_seconds=part.apart_seconds,
-        arrival_seconds=part.arrival_seconds,
-        clock_margin_seconds=part.clock_margin_seconds,
+        settle_seconds=reconcile.settle_seconds,
+        apart_seconds=reconcile.apart_seconds,
+        arrival_seconds=reconcile.arrival_seconds,
+        clock_margin_seconds=reconcile.clock_margin_seconds,
     )

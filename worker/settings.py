@@ -35,7 +35,7 @@ class AccountSettings(_SettingsGroup):
     api_key: SecretStr
     secret_key: SecretStr
     base_url: str = ""
-    """Empty for the venue's own address."""
+    """The address of the venue's API; empty for the venue's own."""
     allow_http: bool = False
     """Allows plain http in ``base_url`` also to other than loopback addresses."""
 
@@ -117,9 +117,14 @@ class RetrySettings(_SettingsGroup):
     """``ORDERS_RETRY__…``"""
 
     attempts: int = Field(5, ge=1, le=100)
+    """How many attempts a command may have, over all workers that take it."""
     initial_seconds: float = Field(0.2, gt=0, le=60)
+    """The wait before the second attempt; each further wait is twice as long. Each is lengthened by up to this value,
+    at random."""
     max_seconds: float = Field(5, gt=0, le=300)
+    """The longest wait between two attempts, unless the venue asks for a longer one (``Retry-After``)."""
     budget_seconds: float = Field(30, gt=0, le=3600)
+    """Counted from the first attempt; no wait begins that would end after it."""
 
 
 class HttpSettings(_SettingsGroup):
@@ -131,6 +136,7 @@ class HttpSettings(_SettingsGroup):
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
     max_answer_bytes: int = Field(1024 * 1024, ge=1024)
+    """The largest body of a response that is read; a larger one counts as no response."""
     ca_file: str = ""
     """A file of certificates to trust in place of the bundled ones."""
 
@@ -140,10 +146,12 @@ class LedgerSettings(_SettingsGroup):
 
     keep_days: float = Field(7, ge=0.1, le=36_500)
     """How long ended records are kept, and so how long an id is known; unknowns and withdrawals are kept for ever. The
-    bounds: not shorter than the longest visibility timeout, and no more milliseconds than a server can count."""
+    bounds: not shorter than the longest visibility timeout, and not more milliseconds than Redis accepts as an
+    expiry."""
     journal_lines: int = Field(1_000_000, ge=1000, le=10**12)
     """About how many entries of the journal are kept."""
     timeout_seconds: float = Field(5, gt=0, le=60)
+    """For each step of a call of the ledger's server."""
     withdraw_disk: Literal["auto", "require", "off"] = "auto"
     """Whether a withdrawal waits until its record is on disk: ``auto`` where the server can confirm it, ``require`` to
     refuse withdrawals where it can't, ``off`` never."""
@@ -167,7 +175,7 @@ class ReconcileSettings(_SettingsGroup):
     settle_seconds: float = Field(60, ge=0, le=86_400)
     """How long after the last possible arrival of a request the venue may take to list the command everywhere."""
     apart_seconds: float = Field(30, ge=0, le=86_400)
-    """How far apart the two reconciles must be that find nothing."""
+    """The least time between the two reconciles that find nothing."""
     arrival_seconds: float = Field(15, ge=0, le=3600)
     """How long after its signature a venue may still accept a request."""
     clock_margin_seconds: float = Field(2, ge=0, le=60)
@@ -182,6 +190,7 @@ class MetricsSettings(_SettingsGroup):
     ports: int = Field(1, ge=1, le=1000)
     """How many ports are tried, beginning with ``port``: each worker of a machine takes the first free one."""
     address: str = "127.0.0.1"
+    """The address of this machine on which metrics are served."""
     targets_dir: str = ""
     """A folder in which each worker writes a file with its address, for Prometheus' ``file_sd_configs``."""
 

@@ -1,4 +1,4 @@
-"""Acks that find their way although the connection on which the message came is lost.
+"""Acks that reach the server even if the connection on which the message came is lost.
 
 What could not be acked while the server was away is remembered in this process, and acked on the next connection. A
 take whose answer was lost is remembered as well, because the server may have carried it out: its message is put back on
@@ -85,7 +85,7 @@ class QoS(RestoringQoS):
         self._quick_ack(delivery_tag)
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Settle what lost connections have left, then put back messages whose visibility timeout has passed.
+        """Deal with the acks and takes of lost connections, then put back messages whose visibility timeout has passed.
 
         A server that refuses this, being full or read-only, must not end the worker, as it would with kombu: an error
         that is no connection error ends Celery's event loop.
@@ -99,8 +99,8 @@ class QoS(RestoringQoS):
             )
 
     def settle_pending(self) -> None:
-        """Send the acks that could not be sent earlier, and put back the messages of lost takes; what fails again is
-        tried again later."""
+        """Send the acks that could not be sent earlier, and put back the messages of lost takes; a failure is tried
+        again at the next call."""
         try:
             self._send_pending_acks()
             self._requeue_lost_takes()

@@ -1,4 +1,4 @@
-"""What is refused because it would lose commands, and the text of a server's errors."""
+"""Refusals of requests that would lose commands, and the text of a server's errors."""
 
 import redis
 from click import ClickException

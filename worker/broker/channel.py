@@ -1,7 +1,7 @@
-"""A channel that outlives the loss of its server: it closes at the first try, and can still ack afterwards.
+"""A channel that survives the loss of its connection: it closes at the first try, and can still ack afterwards.
 
 When its server goes away, a stock worker with a message unacked and a take in progress ends with `AttributeError:
-'NoneType' object has no attribute 'hostname'`: kombu's channel closes halfway, and whatever uses it next finds no
+'NoneType' object has no attribute 'hostname'`: kombu's channel closes halfway, and its next use finds no
 address.
 """
 
@@ -42,7 +42,7 @@ def _ignoring_wrong_type(what: str) -> Iterator[None]:
     except redis.ResponseError as refusal:
         if "WRONGTYPE" not in str(refusal):
             raise
-        logger.error("%s is of another type on the server: delete its key", what)  # noqa: TRY400
+        logger.error("%s has a key of another type on the server: delete that key", what)  # noqa: TRY400
 
 
 class Channel(TakingChannel):
@@ -76,7 +76,7 @@ class Channel(TakingChannel):
         self.auto_delete_queues.clear()
 
     def on_new_connection(self) -> None:
-        """Settle what an earlier connection has left: acks, and the messages of lost takes."""
+        """Send the acks, and put back the messages of lost takes, that an earlier connection has left."""
         self.qos.settle_pending()
 
     def forget_take(self) -> None:
@@ -103,7 +103,7 @@ class Channel(TakingChannel):
         try:
             return bool(super()._receive())
         except SERVER_ERRORS as error:
-            logger.warning("the connection for remote control was lost (%s) and is made anew", error_text(error))
+            logger.warning("the connection for remote control was lost (%s) and is opened again", error_text(error))
             self._in_listen = None
             if self.subclient.connection is not None:
                 self.subclient.connection.disconnect()

@@ -22,7 +22,7 @@ SHOWN_CHARS = 48
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What may be shown of one message. Its arguments are left out, because they may hold anything."""
+    """What may be shown of one message. Its arguments are left out, because they may hold secrets."""
 
     queue: str
     index: int
@@ -86,7 +86,7 @@ def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
 
 def _beginning(raw: bytes) -> str:
     """The first characters, or the first bytes in hex. Of a JSON object only the names of its fields: its body may hold
-    anything."""
+    secrets."""
     try:
         value = json.loads(raw)
         if isinstance(value, dict):

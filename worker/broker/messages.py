@@ -7,7 +7,7 @@ from typing import Any
 def enqueued_at_ms(headers: Any) -> int | None:
     """When a message was enqueued, by the header ``enqueued_at`` (UNIX ms); None when it is missing or no time."""
     value = headers.get("enqueued_at") if isinstance(headers, dict) else None
-    # Bounded: a number of hundreds of digits is no float, and would break whatever turns it into a date.
+    # Bounded, because an integer of hundreds of digits can't be converted to a float or a date.
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15 else None
 
 

@@ -1,4 +1,5 @@
-"""The poller of connections that wait for an invalidation, with no command in progress."""
+"""A poller that also watches connections on which no command is in progress: the server may send an invalidation
+there."""
 
 # kombu offers no other seam than its private parts; worker.broker.transport checks that they are as expected.
 # ruff: noqa: SLF001
@@ -45,6 +46,7 @@ class Poller(stock.MultiChannelPoller):
             super().maybe_restore_messages()
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
-        """Wait for at most `brpop_timeout`, so that takes are sent in time without an event loop as well."""
-        longest = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
-        return super().get(callback, longest if timeout is None else min(timeout, longest))
+        """Wait for at most `brpop_timeout`, so that takes are also sent in time where no event loop calls the
+        poller."""
+        max_wait_seconds = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
+        return super().get(callback, max_wait_seconds if timeout is None else min(timeout, max_wait_seconds))

@@ -97,8 +97,8 @@ class RestoringQoS(stock.QoS):
             self.restore_by_tag(tag, client)
 
     def _repair_index(self, direct: DirectClient, now: float) -> None:
-        """Have every unacked message restored some day, also one that has no time in the index and one whose time is in
-        the future."""
+        """Give a time to unacked messages that have none in the index, or one in the future: they would never be
+        restored."""
         index, unacked = self.unacked_keys
         ahead = direct.call(
             "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE
@@ -110,7 +110,8 @@ class RestoringQoS(stock.QoS):
         if not misplaced:
             return
         logger.error(
-            "%d unacked messages without a time, or with one to come, are restored as if taken now", len(misplaced)
+            "%d unacked messages had no time or one in the future, and are restored as if they were taken now",
+            len(misplaced),
         )
         direct.call("ZADD", index, *(part for tag in misplaced for part in (repr(now), tag)))
 
@@ -146,7 +147,7 @@ class RestoringQoS(stock.QoS):
                 of_server = isinstance(error, redis.RedisError | OSError)
                 if of_server and not (isinstance(error, redis.ResponseError) and _is_permanent(error)):
                     raise
-                # Whatever else it is, it is the entry's own fault and must not stop the others.
+                # Every other error comes from this entry, and must not keep the others from being restored.
                 self._move_to_dead(direct, tag, entry, error)
 
     def _destination(self, entry: bytes) -> tuple[list[str], str]:
@@ -169,18 +170,18 @@ class RestoringQoS(stock.QoS):
         """Move an entry unchanged to the list of dead ones."""
         dead = self.unacked_key + DEAD_SUFFIX
         why = error_text(error) if isinstance(error, redis.ResponseError) else type(error).__name__
-        shown = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
+        printable_tag = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
             moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH"))
         except redis.ResponseError as refusal:
-            logger.error(  # noqa: TRY400 - the server's word is all there is to know
+            logger.error(  # noqa: TRY400 - the traceback would add nothing
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",
-                *(why, dead, error_text(refusal), shown),
+                *(why, dead, error_text(refusal), printable_tag),
             )
             return
         if moved:
             logger.critical(
                 "an unacked message can't be put back on a queue (%s) and went to %s; its delivery tag is %.255r. See: "
                 "orders dead",
-                *(why, dead, shown),
+                *(why, dead, printable_tag),
             )

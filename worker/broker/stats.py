@@ -1,4 +1,4 @@
-"""What the queues hold: how many messages wait, since when, and how many are dead letters."""
+"""The state of the queues: how many messages wait, since when, and how many are dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from kombu.exceptions import KombuError
 
 from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import DEAD_SUFFIX
@@ -14,7 +15,6 @@ from worker.broker.scripts import OLDEST
 
 UNACKED = "unacked"
 """kombu's key of the messages that are taken and not acknowledged."""
-
 
 _PRIORITIES = (0, 3, 6, 9)
 """kombu's priority steps: messages of priority 0 are in the queue's own list, the others in a list for each step."""
@@ -25,17 +25,17 @@ PRIORITY_SEPARATOR = "\x06\x16"
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What one queue holds."""
+    """The state of one queue, in messages."""
 
     waiting: int
     dead: int
     oldest_enqueued_at_ms: int | None
-    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message does not say."""
+    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message has no such time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """What the broker's database holds."""
+    """The state of the broker's database, in messages."""
 
     server: ServerState
     queues: Mapping[str, QueueState]
@@ -54,7 +54,7 @@ class BrokerProbe:
     """kombu's ``global_keyprefix``."""
 
     def __call__(self) -> BrokerState:
-        """Read it.
+        """Read the state of every queue that can be read.
 
         Raises:
             redis.RedisError, OSError: the server does not answer.
@@ -95,7 +95,7 @@ def _queue_state(dead: int, *replies: Any) -> QueueState:
 
 def oldest_queued(app: Celery) -> Callable[[str], int | None]:
     """A function that asks the broker when the oldest message of a queue was enqueued (UNIX ms): 0 when that can't be
-    known, None when the queue is empty.
+    known, None when the queue is empty. The function raises OSError while the broker can't be asked.
 
     Commands have one priority, so that a queue is one list on Redis, taken from its right end (kombu
     ``transport/redis.py``). RabbitMQ only says how many messages wait: while any does, no command counts as lost.
@@ -103,16 +103,23 @@ def oldest_queued(app: Celery) -> Callable[[str], int | None]:
 
     def ask(queue: str) -> int | None:
         with app.connection_for_read() as connection:
-            channel = connection.default_channel
-            client = getattr(channel, "client", None)
-            if client is None:
-                return None if _is_empty(channel, queue, connection.channel_errors) else 0
-            kind = client.type(queue)
-            if kind == b"none":
-                return None
-            return message_enqueued_at_ms(client.eval(OLDEST.source, 1, queue)) or 0
+            try:
+                return _oldest_enqueued_at_ms(connection, queue)
+            except (KombuError, *connection.connection_errors, *connection.channel_errors) as error:
+                # Errors of amqp are neither OSError nor KombuError, so that callers would not know them.
+                raise OSError(f"the broker can't be asked ({type(error).__name__})") from error
 
     return ask
+
+
+def _oldest_enqueued_at_ms(connection: Any, queue: str) -> int | None:
+    channel = connection.default_channel
+    client = getattr(channel, "client", None)
+    if client is None:
+        return None if _is_empty(channel, queue, connection.channel_errors) else 0
+    if client.type(queue) == b"none":
+        return None
+    return message_enqueued_at_ms(client.eval(OLDEST.source, 1, queue)) or 0
 
 
 def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], ...]) -> bool:

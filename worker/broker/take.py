@@ -38,7 +38,7 @@ __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
-#: Read from a connection: a message that the server sent unasked, and nothing yet.
+#: What `_read` returns for a message that the server sent without being asked, and when no reply is complete yet.
 PUSH, NO_REPLY = object(), object()
 #: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
 #: invalidation for it.
@@ -80,7 +80,7 @@ class TakingChannel(stock.Channel):
         return super().basic_consume(queue, *args, **kwargs)
 
     def is_take_due(self) -> bool:
-        """Whether a take is worth sending: a queue was written to, or `brpop_timeout` has passed since the last one."""
+        """Whether to send a take: a queue was written to, or `brpop_timeout` has passed since the last take."""
         return self._take_wanted or monotonic() >= self._next_take
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -252,7 +252,7 @@ class TakingChannel(stock.Channel):
             self.message_in_delivery = None
 
     def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
-        """Move an unreadable message from `unacked` to `<queue>.dead`, where an operator can look at it."""
+        """Move an unreadable message from `unacked` to `<queue>.dead`, which `orders dead` lists."""
         logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
         try:
             with self.conn_or_acquire() as client:
@@ -261,7 +261,9 @@ class TakingChannel(stock.Channel):
                 if tag:
                     self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
         except redis.ResponseError as refusal:
-            logger.error("it stays unacked: %s", refusal)  # noqa: TRY400 - the server's word is all there is to know
+            logger.error(  # noqa: TRY400 - the traceback would add nothing
+                "the unreadable message on %s stays unacked, because the server refuses to move it: %s", queue, refusal
+            )
 
     def return_pending_message(self, timeout: float = 1.0) -> None:
         """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.

@@ -59,8 +59,8 @@ def send_callbacks(task: Task, result: Any) -> None:
     request = task.request
     ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
 
-    def send(link: Any, index: str, **more: Any) -> None:
-        signature(with_stable_ids(link, f"{request.id}/{index}"), app=task.app).apply_async((result,), **more, **ids)
+    def send(link: Any, position: str, **more: Any) -> None:
+        signature(with_stable_ids(link, f"{request.id}/{position}"), app=task.app).apply_async((result,), **more, **ids)
 
     for index, link in enumerate(_as_list(request.callbacks)):
         _send_or_log(task, partial(send, link, f"link/{index}"), [link])
@@ -87,8 +87,8 @@ def send_errbacks(task: Task, error: Exception) -> None:
     """
     request = task.request
 
-    def send(link: Any, index: str) -> None:
-        request.errbacks = [with_stable_ids(link, f"{request.id}/{index}")]
+    def send(link: Any, position: str) -> None:
+        request.errbacks = [with_stable_ids(link, f"{request.id}/{position}")]
         task.backend._call_task_errbacks(request, error, None)  # noqa: SLF001 - no other way
 
     for index, link in enumerate(_as_list(request.errbacks)):
@@ -109,8 +109,8 @@ def with_stable_ids(link: Any, seed: str) -> Any:
     parts = {name: _all_with_stable_ids(arguments[name], f"{seed}/{name}") for name in part_names if name in arguments}
     if parts:
         return {**link, "kwargs": {**arguments, **parts}}
-    asked = json.dumps([seed, link.get("task"), link.get("args"), arguments], sort_keys=True, default=str)
-    return {**link, "options": {"task_id": str(uuid5(NAMESPACE_OID, asked)), **options}}
+    identity = json.dumps([seed, link.get("task"), link.get("args"), arguments], sort_keys=True, default=str)
+    return {**link, "options": {"task_id": str(uuid5(NAMESPACE_OID, identity)), **options}}
 
 
 def _all_with_stable_ids(links: Any, seed: str) -> Any:
@@ -166,12 +166,12 @@ def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether sending may succeed later. kombu raises ``OperationalError`` for every refusal of a broker, also for one
-    that will not change."""
+    """Whether sending may succeed later. kombu raises ``OperationalError`` for every refusal of a broker, permanent
+    ones included."""
     cause = error.__cause__
-    refused = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
+    is_amqp_refusal = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
     is_permanent = (
-        refused or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+        is_amqp_refusal or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
     )
     return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
 
@@ -180,18 +180,18 @@ def _fail_links(task: Task, links: Any, error: Exception) -> None:
     """Store the failure as the result of each command among these links, and of the chords that they belong to."""
     try:
         task.backend._fail_chain(_as_list(links), error)  # noqa: SLF001 - no other way
-    except Exception as fault:  # noqa: BLE001 - a sender may ask for anything
+    except Exception as malformed:  # noqa: BLE001 - a sender may write anything
         logger.error(  # noqa: TRY400
             "a callback of id=%s is malformed (%s), so no result says that it was not sent",
             task.request.id,
-            type(fault).__name__,
+            type(malformed).__name__,
         )
 
 
 def _send_or_log(task: Task, send: Callable[[], None], links: Any) -> None:
     try:
         send()
-    except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
+    except Exception as error:  # noqa: BLE001 - a sender may write anything, and the command has ended
         if is_transient(error):
             raise Reject(f"a callback can't be sent for now ({type(error).__name__})", requeue=True) from None
         # Its text may quote arguments.
@@ -235,10 +235,10 @@ class _AnyQueueRouter(Router):
         try:
             return super().expand_destination(route)
         except QueueNotFound:
-            made = self.queues.new_missing(name)
+            missing = self.queues.new_missing(name)
             return {
                 **({} if isinstance(route, str) else route),
-                "queue": _ForeignQueue(name, made.exchange, made.routing_key),
+                "queue": _ForeignQueue(name, missing.exchange, missing.routing_key),
             }
 
 
@@ -255,7 +255,7 @@ class _ForeignQueue(Queue):
 
 
 def _queue_exists(name: str, channel: Any) -> bool:
-    # The broker closes a channel on which a missing queue is asked for.
+    # On a channel of its own, because the broker closes the channel when the queue is missing.
     probe = channel.connection.channel()
     try:
         probe.queue_declare(name, passive=True)

@@ -23,17 +23,16 @@ CONCURRENCY = 16
 SWEEP_SECONDS = 5
 """How often messages whose visibility timeout has passed are put back on their queues."""
 
-SENTINEL_SILENCE_SECONDS = 3
+SENTINEL_TIMEOUT_SECONDS = 3
 """How long a broker behind Sentinels may take to answer: the loop that takes commands is blocked meanwhile."""
 
 
 def visibility_timeout(settings: WorkerSettings) -> int:
     """Seconds after which an unacknowledged message is given to another worker.
 
-    Longer than one execution can take, or commands would run twice at the same time as a rule (the ledger stops the
-    second, at the cost of a waiting slot); with the default settings short enough that a killed worker's command is
-    redelivered within 60 s: after 50 s, checked every 5 s.
-    """
+    Longer than one execution can take, because a shorter one would often give a running command to a second worker
+    (which the ledger lets wait, in a slot of its pool); with the default settings short enough that a killed worker's
+    command is redelivered within 60 s: after 50 s, checked every 5 s."""
     return max(50, math.ceil(settings.longest_run_seconds) + 5)
 
 
@@ -56,7 +55,7 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
     if not is_redis(settings.broker_url):
         return {"confirm_publish": True, "connect_timeout": 5}
     # Behind Sentinels a server that hangs is replaced within seconds, so it is not waited for any longer (m).
-    timeout = SENTINEL_SILENCE_SECONDS if is_sentinel(settings.broker_url) else 10
+    timeout = SENTINEL_TIMEOUT_SECONDS if is_sentinel(settings.broker_url) else 10
     return {
         **to_celery_url(settings.broker_url).options,
         "visibility_timeout": visibility_timeout(settings),

@@ -45,7 +45,8 @@ class PoolRefusedTask(Exception):
 
 
 class OrderConsumer(Consumer):
-    """Celery's consumer with another end for messages that can't be executed, and other waits for its broker."""
+    """Celery's consumer, which keeps messages that can't be executed and tries to reach its broker at even
+    intervals."""
 
     def __init__(
         self,
@@ -95,17 +96,18 @@ class OrderConsumer(Consumer):
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message is delivered again.
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it costs this message and nothing else
+            except Exception as error:  # noqa: BLE001 - one message must stop neither the worker nor other messages
                 self.on_invalid_task(None, message, error)
 
         return on_task_received
 
     def _source_queue(self, message: Any) -> str:
-        """The queue that a message was taken from. What the message itself says was written by its sender."""
+        """The queue that a message was taken from. The queue that the message itself names was written by its
+        sender."""
         queue = getattr(message, "source_queue", None)
         info = message.delivery_info or {}
         if queue is None and "consumer_tag" in info:
-            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu tells no other way
+            tags = self.task_consumer._active_tags  # noqa: SLF001 - kombu has no public name for it
             queue = next((name for name, tag in tags.items() if tag == info["consumer_tag"]), None)
         return str(queue or info.get("routing_key") or "unknown")
 

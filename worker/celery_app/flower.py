@@ -63,7 +63,7 @@ def use_stock_transport_name(app: Celery) -> None:
     """Register our transport under the stock name of the broker's URL scheme.
 
     Flower's page of queues knows transports by their stock names alone. The stock transport itself would put back what
-    workers have not acknowledged, in a program that only looks.
+    workers have not acknowledged, in a program that only reads.
     """
     ours = app.conf.broker_transport
     if ours:
@@ -93,7 +93,7 @@ def _listen_on_loopback(command: Any) -> None:
 class ShortSleeps:
     """In place of the module ``time`` in ``flower.events``: stock Flower doubles its wait with each try to reach a lost
     broker, without a limit, and shows nothing for an hour after an outage of an hour. Its log still says the wait that
-    it asked for."""
+    it was given."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)

@@ -14,7 +14,8 @@ logger = logging.getLogger("orders.alive")
 
 
 def touch_on_heartbeat(path: Path) -> None:
-    """Touch ``path`` with every heartbeat that a worker of this process sends. An error of the disk is logged once."""
+    """Touch ``path`` with every heartbeat that a worker of this process sends. An error is logged once until touching
+    succeeds again."""
     last_error: list[str] = []
 
     def touch(**_: object) -> None:

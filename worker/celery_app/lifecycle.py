@@ -12,12 +12,13 @@ from celery.apps import worker as celery_worker
 logger = logging.getLogger("orders.app")
 
 GARBAGE_THRESHOLD = 20_000
-"""Objects made before Python looks for cycles; its default is 700 (``gc.set_threshold``)."""
+"""How many objects are created before Python collects its youngest generation; its default is 700
+(``gc.set_threshold``)."""
 
 
 def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Callable[[], object]) -> None:
-    """Have these called when a worker of this process is ready, and when it begins to shut down. A client that only
-    imports the app calls none of them."""
+    """Have ``on_ready`` called when a worker of this process is ready, and ``on_shutdown`` when it begins to shut down.
+    In a client that only imports the app they are not called."""
 
     def start(**_: object) -> None:
         for call in on_ready:
@@ -34,7 +35,7 @@ def freeze_startup_objects() -> None:
     """Keep the garbage collector from looking again and again at the objects that a worker starts with, which stay.
 
     Its youngest generation is made larger, because a command leaves some thousand short-lived objects and no cycle
-    worth a stop.
+    worth a pause.
     """
     gc.collect()
     gc.freeze()
@@ -52,6 +53,6 @@ def restart_on_sighup() -> None:
 
 def _restart() -> None:
     command = [sys.executable, *sys.orig_argv[1:]]
-    logger.warning("asked by SIGHUP: starting again")
+    logger.warning("SIGHUP received: starting again")
     platforms.close_open_fds([sys.__stdin__, sys.__stdout__, sys.__stderr__])
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell

@@ -24,7 +24,7 @@ class PeriodicWork(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Call the jobs, wait, repeat."""
+        """Call the jobs one after the other, wait, and begin again, until :meth:`stop` is called."""
         while True:
             for job in self._jobs:
                 self._call(job)
@@ -35,7 +35,7 @@ class PeriodicWork(threading.Thread):
         try:
             job()
         except (redis.RedisError, OSError) as error:
-            logger.debug("periodic work waits for its server: %s", type(error).__name__)
+            logger.debug("periodic work is tried again later, its server is away: %s", type(error).__name__)
         except Exception:
             # One failing job must stop neither the others nor the worker.
             logger.exception("periodic work failed")
@@ -49,7 +49,7 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
     """A function that publishes a command again, with its own id and time of enqueueing.
 
     The function raises:
-        OSError: the broker is away.
+        OSError: the broker is away, or refuses the message.
         EncodeError: this intent can't be encoded.
     """
 
@@ -64,7 +64,7 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
                 retry=False,
             )
         except EncodeError:
-            raise  # the fault of this intent alone
+            raise  # no OSError, because the broker is there: this intent alone is bad
         except KombuError as error:
             raise OSError(str(error)) from error
 

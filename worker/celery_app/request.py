@@ -80,13 +80,13 @@ def parse_utc(given: Any) -> datetime:
         ValueError, OverflowError: it is no date, or outside of the years 1 to 9999.
     """
     if not isinstance(given, str):
-        raise ValueError("no text")  # noqa: TRY004 - it is read from JSON, and no caller's mistake
+        raise ValueError("it is no string")  # noqa: TRY004 - it is read from JSON, and no caller's mistake
     at = datetime.fromisoformat(given)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects are nested more than so many levels deep."""
+    """Whether lists and objects in a value are nested more than ``levels`` deep."""
     if not isinstance(value, dict | list | tuple):
         return False
     return levels == 0 or any(
@@ -110,11 +110,11 @@ class OrderRequest(Request):
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under such an id: Celery would never acknowledge the message, and lose a slot each
             # time that it is delivered.
-            raise ValueError("its id is no word")
+            raise ValueError("its id is no command id")
         positional, keywords, embed = self._payload
         if not (isinstance(positional, list) and isinstance(keywords, dict) and isinstance(embed or {}, dict)):
             # The pool would fail outside of the task: the message would be lost without a report, or its slot taken.
-            raise TypeError("its parts are no list, object and object")
+            raise TypeError("its body is not a list of a list, an object and an object")
         if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")

@@ -6,7 +6,7 @@ chord's body, ``REVOKED``, custom states. Of these, only one is stored under a c
 before it writes one that is no SUCCESS: three commands in two round trips, between which another worker may write. Here
 one script does it in one round trip, because a worker that gives up another one's command may store its report after
 the other has stored the true one. What is stored and published has Celery's format, so that every Celery client reads
-it. Results of other tasks are stored as ever.
+it. Results of other tasks are stored as by Celery.
 """
 
 import json
@@ -45,7 +45,7 @@ MALFORMED_CHAIN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, Re
 WAS_SENT_ATTRIBUTE = "was_sent"
 """The app's attribute that :func:`use_report_backends` sets."""
 RETRY_SECONDS = 1.0
-"""Between two tries to tell a chord of a part's end while the server is away."""
+"""Between two tries to report the end of a part to its chord while the server is away."""
 
 
 class _ReportStore(WithoutSubscription):
@@ -68,7 +68,7 @@ class _ReportStore(WithoutSubscription):
         if isinstance(result, Exception) and state in states.PROPAGATE_STATES and not _is_report(result, task_id):
             if request is not None and request is self._ending_request:
                 if _task_name(request) in COMMANDS:
-                    logger.error("%s is no report of id=%s, and not stored", type(result).__name__, task_id)
+                    logger.error("%s is no report of id=%s, and is not stored", type(result).__name__, task_id)
                     return self.encode_result(result, state)
             elif task_id in self._unsent_ids or _task_name(request) in COMMANDS:
                 result = _chain_broken(result)
@@ -173,7 +173,7 @@ class _ReportStore(WithoutSubscription):
             except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
                 logger.warning("the chord of id=%s is notified of its end later (%s)", request.id, type(error).__name__)
                 time.sleep(RETRY_SECONDS)
-            except Exception as error:  # noqa: BLE001 - a sender may ask for anything, and the command has ended
+            except Exception as error:  # noqa: BLE001 - a sender may write anything, and the command has ended
                 logger.error(  # noqa: TRY400 - its text may quote the message
                     "the chord of id=%s can't be notified of its end (%s); its report is stored all the same",
                     request.id,
@@ -251,11 +251,11 @@ def _task_name(request: Any) -> str:
 
 
 def result_publisher(app: Celery) -> Callable[[Report], None]:
-    """A function that stores a settled report as its task would have done: as SUCCESS, or as FAILURE with the outcome's
+    """A function that stores a settled report as its task would: as SUCCESS, or as FAILURE with the outcome's
     error. It replaces an ``unknown``, and no report of a higher rank.
 
     The function raises:
-        redis.RedisError, OSError, kombu.exceptions.KombuError: the backend is away.
+        redis.RedisError, OSError, kombu.exceptions.KombuError: the backend can't be reached.
     """
 
     def publish(report: Report) -> None:

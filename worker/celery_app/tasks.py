@@ -25,7 +25,7 @@ class OrderTask(Task):
     """A command's task. A report that is not ``accepted`` is raised as its :class:`OrderError`."""
 
     abstract = True
-    # Expected ends of a command, not faults: logged in one line, without a traceback.
+    # These errors are ends of a command, not faults: Celery logs them in one line, without a traceback.
     throws = (OrderError,)
     # Logs and Flower show only the first fields of a report, and none of the venue's texts and amounts.
     resultrepr_maxsize = 100
@@ -67,7 +67,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         positional=len(args),
         enqueued_at=enqueued_at_ms(task.request.headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
-        expires_at=_unix_ms(task.request.expires),
+        expires_at=_expires_at_ms(task.request.expires),
         refusal=task.request.get(REFUSAL_KEY),
     )
     stored = _report_of_query(task)
@@ -114,6 +114,6 @@ def _report_of_query(task: OrderTask) -> Report | None:
     return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
 
 
-def _unix_ms(expires: Any) -> int | None:
+def _expires_at_ms(expires: Any) -> int | None:
     """When a message expires (UNIX ms); None when it does not say."""
     return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None

@@ -1,6 +1,6 @@
 """The attempts of a command: begin, connect, sign, send, judge, and send again what is proven safe to send again.
 
-Rules that hold here, whatever happens: the ledger says durably that a send has begun before the first byte leaves; the
+Rules that always hold here: the ledger says durably that a send has begun before the first byte leaves; the
 deadline is checked last, right before each signature; only a proof of "not executed" lets a command be sent again
 unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
 """
@@ -22,7 +22,8 @@ from worker.venues.http.transport import Transport
 from worker.venues.redaction import redact_response, secrets_of
 
 LEASE_MARGIN_SECONDS = 4.0
-"""For what no timeout bounds: resolving the venue's name, several addresses, a busy machine."""
+"""Added to the timeouts, for what none of them covers: resolving the venue's name, trying several addresses, waiting
+for a busy machine."""
 
 
 class AttemptRunner:
@@ -38,7 +39,7 @@ class AttemptRunner:
         observer: Observer,
         hidden: frozenset[str],
     ) -> None:
-        """``observer`` is told no value of the ``hidden`` arguments."""
+        """``observer`` receives no value of the ``hidden`` arguments."""
         self._leases = leases
         self._transport = transport
         self._clock = clock
@@ -49,10 +50,11 @@ class AttemptRunner:
         self.lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
 
     def last_attempt(self, run: Run) -> Attempt:
-        """Send the command, again as long as its verdicts and the retry limits allow it; return the last attempt.
+        """Send the command, and send it again while its verdict and the retry limits allow that; return the last
+        attempt.
 
         Raises:
-            CommandRefused: a request must not be signed, or earlier owners have used the attempts up.
+            CommandRefused: a request must not be signed, or earlier owners have made all the attempts that are allowed.
             HaltedBetweenAttempts: an operator halted sending between two attempts.
             LeaseLost: another worker has taken the lease over.
             RequeueMessage: the worker is stopping; the last attempt's fate is on record.
@@ -66,8 +68,9 @@ class AttemptRunner:
         return self._retried(run, attempt, earlier_attempts, started) if attempt.decision.may_retry else attempt
 
     def _retried(self, run: Run, first: Attempt, earlier_attempts: int, started: float) -> Attempt:
-        """The last attempt; ``first`` has been made already, at ``started``."""
-        made = iter([first])
+        """Send again until an attempt is the last, and return it; ``first`` has been made already, and began at
+        ``started`` (seconds on the monotonic clock)."""
+        first_attempt = iter([first])
         policy = backoff_policy(
             self._retry,
             self._clock,
@@ -77,7 +80,7 @@ class AttemptRunner:
             before_wait=lambda attempt, seconds: self._pause(run, attempt, seconds),
             wait=lambda seconds: self._leases.sleep_between_attempts(run.lease, seconds),
         )
-        attempt: Attempt = policy(lambda: next(made, None) or self._attempt(run))
+        attempt: Attempt = policy(lambda: next(first_attempt, None) or self._attempt(run))
         return attempt
 
     def _attempt(self, run: Run) -> Attempt:
@@ -99,10 +102,10 @@ class AttemptRunner:
         return Attempt(verdict, decision)
 
     def _sign(self, run: Run) -> SignedRequest:
-        """The last step before the first byte: the connection is open, only now the clock is read.
+        """Sign a request. The transport calls this when the connection is open, right before it sends the first byte.
 
-        The lease is looked at after the signature: a process that is stopped in between, for whatever time, finds
-        either its lease over or its signature old, and never sends a fresh signature without a lease.
+        The lease is checked after the clock was read for the signature: a process that is stopped in between, for any
+        time, finds its lease over or sends an old signature, and never sends a fresh signature without a lease.
         """
         while True:
             request, now_ms = self._signed(run)
@@ -118,7 +121,7 @@ class AttemptRunner:
             raise CommandRefused(Reason.EXPIRED, f"the deadline passed {late_ms} ms before a request could be signed")
         try:
             request = run.venue.request(run.command, run.account, now_ms)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
             raise CommandRefused(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_monotonic = now_ms, monotonic
         run.secrets |= secrets_of(request, run.account)
@@ -141,7 +144,7 @@ class AttemptRunner:
         )
 
     def _pause(self, run: Run, attempt: Attempt, seconds: float) -> None:
-        # The verdict may quote the venue, and the venue the command.
+        # The verdict's message may quote the venue's response, which may quote the command's arguments.
         because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
         self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
         self._leases.pause(run.lease, lease_ms=int(seconds * 1000) + self.lease_ms)

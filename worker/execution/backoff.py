@@ -1,4 +1,4 @@
-"""When a command is sent again, and how often: tenacity around its attempts.
+"""When and how often a command is sent again: a policy for tenacity, which calls its attempts.
 
 Whether it may be sent again is decided by :mod:`worker.execution.retry_policy`.
 """
@@ -32,7 +32,7 @@ class Attempt:
     verdict: Verdict
     decision: Decision
     gave_up: Reason | None = None
-    """Why it was the last one, although the command may be sent again."""
+    """Why this was the last attempt although the command could be sent again: ``expired`` or ``unavailable``."""
 
 
 def backoff_policy(
@@ -51,7 +51,7 @@ def backoff_policy(
     began, on the monotonic clock. ``before_wait`` is called with an attempt and the seconds of the wait after it;
     ``wait`` waits, and ends everything when it raises.
     """
-    used_up = stop_after_attempt(attempts_left)
+    no_attempts_left = stop_after_attempt(attempts_left)
     ends_at = started + limits.budget_seconds
 
     def past_deadline(state: RetryCallState) -> bool:
@@ -73,7 +73,7 @@ def backoff_policy(
 
     return Retrying(
         retry=retry_if_result(lambda attempt: attempt.decision.may_retry),
-        stop=lambda state: used_up(state) or out_of_time(state) or past_deadline(state),
+        stop=lambda state: no_attempts_left(state) or out_of_time(state) or past_deadline(state),
         wait=wait_seconds,
         sleep=wait,
         before_sleep=lambda state: before_wait(_attempt(state), state.upcoming_sleep),

@@ -24,12 +24,13 @@ class Envelope:
     positional: int = 0
     """How many positional arguments came along; the contract takes none."""
     enqueued_at: int | None = None
+    """UNIX ms on the sender's clock."""
     redelivered: bool = False
     """Whether the broker says that it delivered the message before."""
     expires_at: int | None = None
     """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
     refusal: str | None = None
-    """Why its message, whatever the command is, asks for what can't be done; in words."""
+    """Why the message's envelope (its ``eta``, say) can't be honoured, whatever its command is; a phrase for people."""
 
 
 class CommandRefused(Exception):
@@ -63,7 +64,7 @@ class Run:
     """The venue itself refused the last attempt, in other words than those that raised the first doubt: the refusal may
     be the echo of what the doubtful attempt did."""
     secrets: Secrets = field(default_factory=Secrets)
-    """What the requests of this run, each signed anew, must not have in common with any report or log line."""
+    """The secrets in this run's requests, each of which is signed anew: no report or log line may show any of them."""
 
     @property
     def progress(self) -> Progress:
@@ -72,5 +73,5 @@ class Run:
 
     @property
     def command_ref(self) -> CommandRef:
-        """The command as observers are told of it."""
+        """The command as it is named to observers."""
         return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)

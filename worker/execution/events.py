@@ -1,9 +1,8 @@
-"""The events of a command while it is executed, for those who watch: metrics, log lines, traces.
+"""The events of a command while it is executed, for observers: metrics, log lines, traces.
 
-This module knows none of them, and events hold nothing that must not be seen: command id, command, account and venue of
-a command, never its arguments, a request or a response's body. An observer can't break a command: :class:`Observers`
-logs what one raises, once for each kind of event, and goes on.
-"""
+This module imports no observer, and events hold nothing that must not be shown: command id, command, account and venue
+of a command, never its arguments, a request or a response's body. An observer can't break a command: :class:`Observers`
+logs what one raises, once for each kind of event, and goes on."""
 
 import logging
 from dataclasses import dataclass
@@ -40,11 +39,11 @@ class AttemptEvent:
     decision: str
     http_status: int | None
     bytes_left: bool
-    """Whether any byte of the request left this machine."""
+    """Whether any byte of the request was sent."""
     signature_age_seconds: float | None
-    """From reading the clock for the signature to the first byte; None when nothing left."""
+    """From reading the clock for the signature to the first byte; None when nothing was sent."""
     latency_seconds: float | None
-    """From the first byte to the whole response, or to giving up on it; None when nothing left."""
+    """From the first byte to the whole response, or to giving up on it; None when nothing was sent."""
     answered_at: float | None
     """When the response was whole, UNIX seconds by this worker's clock; None without a response."""
     venue_date: str
@@ -63,9 +62,9 @@ class EndEvent:
 
 
 class Observer:
-    """Base of those who watch. Its methods do nothing: an observer overrides those of the events that it wants to see.
+    """Base of observers. Its methods do nothing: an observer overrides those of the events that it uses.
 
-    Called in the thread that executes the command, between its steps: whatever takes time here makes a command late.
+    Called in the thread that executes the command, between its steps: a slow observer delays commands.
     """
 
     def redelivered(self, ref: CommandRef) -> None:
@@ -162,7 +161,7 @@ class Observers(Observer):
 
 
 NULL_OBSERVER = Observer()
-"""The observer where nobody watches."""
+"""An observer that ignores every event."""
 
 
 def raised_at(error: BaseException) -> str:
@@ -194,7 +193,7 @@ def attempt_event(
     """What observers see of an attempt. ``signed_at`` is on the monotonic clock, as the response's timing is."""
     timing = response.timing
     answered = isinstance(response, Response)
-    # A response out of a cache has the date at which it was made.
+    # The date of a response from a cache is that of the cached response.
     fresh = isinstance(response, Response) and not staleness(response)
     return AttemptEvent(
         attempt=attempt,

@@ -1,11 +1,11 @@
-"""The one way a command goes: admit, acquire, attempt, settle.
+"""Executes commands. Every command takes the same four steps: admit, acquire, attempt, settle.
 
 ::
 
     admit     intake: arguments, account, policy        refused: a report that nothing was sent
-    acquire   ledger: lease, halt                       ended before: the report that exists
+    acquire   ledger: lease, halt                       already ended: the report that exists
     attempt   sign, send, judge, send again             see :mod:`worker.execution.attempt`
-    settle    ledger: the report                        lease lost: once more from the top
+    settle    ledger: the report                        lease lost: again from the first step
 """
 
 import secrets
@@ -33,7 +33,7 @@ from worker.execution.events import (
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
-from worker.ledger.base import Claim, Halted, Ledger, Orphaned, Progress
+from worker.ledger.base import Claim, Halted, Ledger, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -63,7 +63,8 @@ class Executor:
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
         why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.events.Observers`; it is told no value of the ``hidden`` arguments."""
+        :class:`~worker.execution.events.Observers`; no event that it receives has a value of the ``hidden``
+        arguments."""
         self._observer = observer
         self._refusal = refusal
         self._intake = Intake(venues, accounts, clock)
@@ -79,7 +80,7 @@ class Executor:
 
         Raises:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
-                after a fault of the worker's own that left no report, for another worker may know better.
+                after a fault in the worker that left no report, because another worker may not have it.
         """
         if envelope.redelivered:
             self._observer.redelivered(_ref_of_message(envelope))
@@ -87,29 +88,35 @@ class Executor:
             report = self._execute(envelope)
         except RequeueMessage:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
-            report = self._unknown_after_fault(envelope, error)
+        except Exception as error:  # noqa: BLE001 - every command ends in a report
+            report = self._requeue_or_report_unknown(envelope, error)
         if report is not None and not report.replayed:
             self._observer.ended(command_ref(report), end_event(report))
         return report
 
     def replay_report(self, envelope: Envelope, stored: Report) -> Report:
-        """The stored report of this id, as the answer to whoever has sent it again, with whatever arguments.
+        """The stored report of this id, as the answer to a sender that has sent the id again, with the same arguments
+        or others.
 
         Raises:
-            RequeueMessage: the worker is stopping, and the ledger has not been told yet.
+            RequeueMessage: the worker is stopping, and the id is not refused in the ledger yet.
         """
         if stored.fingerprint == fingerprint_of(envelope.task, envelope.arguments):
             self._observer.replayed(_ref_of_message(envelope), stored.outcome.value)
         else:
             self._observer.id_reused(_ref_of_message(envelope))
         if envelope.task != Positions.task_name():
-            # The intent of this command waits for its end in the ledger; and a result is kept for some days only.
+            # Its intent is removed only when the ledger ends the command, and a result expires after some days.
             self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
         return stored.as_replay()
 
-    def _unknown_after_fault(self, envelope: Envelope, error: Exception) -> Report:
-        """The report after a fault outside of any attempt, when it has come twice."""
+    def _requeue_or_report_unknown(self, envelope: Envelope, error: Exception) -> Report:
+        """Handle a fault outside of any attempt: requeue the message once, and report ``unknown`` when it has come
+        back.
+
+        Raises:
+            RequeueMessage: the message was not redelivered; another worker may not have the fault.
+        """
         self._observer.fault(_ref_of_message(envelope), type(error).__name__, raised_at(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
@@ -119,23 +126,34 @@ class Executor:
         return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})
 
     def _execute(self, envelope: Envelope) -> Report | None:
-        known = Progress()
+        lost: Run | None = None
         for _ in range(MAX_LEASES):
             try:
                 command, account, venue = self._admit(envelope)
                 run = self._acquire(envelope, command, account, venue)
             except CommandRefused as refused:
+                if lost is not None and lost.progress.tainted:
+                    return self._give_up_in_doubt(lost, refused)
                 return self._refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
-            run.lease.progress = run.progress.after(known)
+            if lost is not None:
+                run.lease.progress = run.progress.after(lost.progress)
             try:
                 return self._settle(run, self._attempt(run))
             except LeaseLost:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
                 # ledger has lost the record, and what this worker knows is all there is.
-                known = run.progress
+                lost = run
         raise LeaseLost(f"{envelope.command_id}: {MAX_LEASES} leases were lost")
+
+    def _give_up_in_doubt(self, run: Run, refused: CommandRefused) -> Report | None:
+        """End a command that must not be sent again, after an attempt of unknown fate whose lease was lost. If the
+        ledger has lost the record, only this worker knows of that attempt, and the report says that it may have been
+        executed."""
+        conclusion = reports.give_up(run, refused.reason, refused.message)
+        report = reports.of_run(run, conclusion, self._clock.now_ms())
+        return self._leases.settle_when_released(run.lease, report)
 
     def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
         """The command with its account and venue, once it may be executed here.
@@ -166,7 +184,7 @@ class Executor:
         return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
 
     def _attempt(self, run: Run) -> Report:
-        """Send the command until an attempt is its last, and say how it ended.
+        """Send the command until no further attempt follows, and return its report.
 
         Raises:
             LeaseLost, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
@@ -177,10 +195,10 @@ class Executor:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
         except (LeaseLost, RequeueMessage):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing has left
-            # The error's own text and traceback may quote a request: only its kind and place are logged.
+        except Exception as error:  # noqa: BLE001 - every command ends in a report
+            # The error's own text and traceback may quote a request: only its class and where it was raised are logged.
             self._observer.fault(run.command_ref, type(error).__name__, raised_at(error))
-            # What the venue said is left out of the report, for it may be what the fault is about.
+            # The report leaves out the venue's response, which may be what caused the fault.
             run.last_verdict = None
             return reports.of_run(run, reports.after_fault(error), self._clock.now_ms())
 
@@ -193,7 +211,7 @@ class Executor:
             return reports.give_up(run, Reason.HALTED, reports.halt_message(halted.halt))
 
     def _settle(self, run: Run, report: Report) -> Report | None:
-        """End the command in the ledger and return the report that stands there.
+        """End the command in the ledger and return the report that the ledger has.
 
         Raises:
             LeaseLost: another owner is at work, and nothing is known that sending again could contradict.
@@ -207,7 +225,7 @@ class Executor:
         raise LeaseLost(run.envelope.command_id)
 
     def _refuse(self, envelope: Envelope, problem: CommandRefused) -> Report | None:
-        """End a command that can't be made: nothing is sent, and the id is taken."""
+        """End a command that must not be sent; its id can't be used for another command any more."""
         report = self._intake.refusal(envelope, problem)
         if envelope.task == Positions.task_name():
             return report
@@ -224,8 +242,8 @@ class Executor:
         return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
 
     def _orphan_report(self, envelope: Envelope, problem: CommandRefused) -> Callable[[Orphaned], Report]:
-        """Makes the report of a command whose worker died; ``problem`` is why it is not carried on where nothing of
-        unknown fate was sent."""
+        """A function that makes the report of a command whose worker died; ``problem`` says why the command is not
+        continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
     def _claim(self, envelope: Envelope, command: Command, account: Account) -> Claim:
@@ -248,5 +266,5 @@ class Executor:
 def _ref_of_message(envelope: Envelope) -> CommandRef:
     """The command as its message names it, before anybody has checked the arguments."""
     account = envelope.arguments.get("account")
-    alias = printable(account, reports.LONGEST_ALIAS).lower() if isinstance(account, str) else ""
+    alias = printable(account, reports.MAX_ALIAS_CHARACTERS).lower() if isinstance(account, str) else ""
     return CommandRef(envelope.command_id, envelope.task.removeprefix("orders."), alias)

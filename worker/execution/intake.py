@@ -20,7 +20,7 @@ def stored_arguments(command: Command) -> str:
 
 
 class Intake:
-    """Finds out of each message whether it makes a command that this worker can execute."""
+    """Turns messages into commands, or refuses those that this worker can't execute."""
 
     def __init__(self, venues: Mapping[str, Venue], accounts: Mapping[str, Account], clock: Clock) -> None:
         self._venues = venues

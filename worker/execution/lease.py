@@ -1,7 +1,7 @@
 """A worker's lease on a command: acquired, renewed and released through a ledger that may be away for a while.
 
-The executor asks for a command and gets a :class:`Lease` or the :class:`ExistingReport`. Waiting for a living owner,
-declaring a dead worker's send unknown, and outliving the ledger's outages happen here.
+The executor asks for a command's lease and gets a :class:`Lease`, or an :class:`ExistingReport`. This module waits
+while another worker owns the command, and ends the command of a dead worker.
 """
 
 import logging
@@ -33,13 +33,13 @@ T = TypeVar("T")
 A = TypeVar("A", BeginAnswer, BeginAnswer | None)
 
 POLL_SECONDS = (0.02, 0.5)
-"""How soon at first and how rarely at last a duplicate asks whether the owner is done: short orders end in ms."""
+"""The first and the longest wait before the ledger is asked again whether a command's owner is done."""
 OUTAGE_SECONDS = (0.1, 1.0)
-"""How soon at first and how rarely at last a ledger that is away is called again."""
-STOP_SECONDS = 0.25
-"""How soon a wait between two attempts ends when the worker is told to stop."""
+"""The first and the longest wait before a ledger that is away is called again."""
+STOP_CHECK_SECONDS = 0.25
+"""How often a wait between two attempts checks whether the worker is stopping."""
 RECORD_WHEN_STOPPING_SECONDS = 10.0
-"""How long a worker that was told to stop still tries to write what it knows into a ledger that is away."""
+"""How long a stopping worker goes on trying to write an attempt's result or a report to a ledger that is away."""
 WARN_SECONDS = 10.0
 """How often a worker that waits for its ledger says so in the log."""
 
@@ -76,26 +76,28 @@ class Lease:
     claim: Claim
     progress: Progress
     recorded: bool
-    """False for queries: the ledger is asked for a halt, and told nothing."""
+    """False for queries: the ledger is only asked for halts, and nothing is written to it."""
     expiry: LeaseExpiry = LeaseExpiry()
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
     fence: int = 1
-    """Above 1 when it was taken over."""
+    """1 for the command's first owner; one more for each owner that took it over."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingReport:
-    """The command needs no execution; None when the id belongs to another command that has no report yet."""
+    """Returned in place of a lease when the command needs no execution."""
 
     report: Report | None
+    """None when the id belongs to another command that has no report yet."""
 
 
 OrphanReport = Callable[[Orphaned], Report]
 
 
 class LeaseManager:
-    """Acquires, renews and ends leases."""
+    """Acquires, renews and ends leases. While the ledger is away, calls are repeated until it answers, or the worker is
+    stopping: then they raise :class:`RequeueMessage`."""
 
     def __init__(self, ledger: Ledger, clock: Clock, stopping: Callable[[], bool], observer: Observer) -> None:
         self._ledger = ledger
@@ -104,7 +106,7 @@ class LeaseManager:
         self._observer = observer
 
     def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Lease | ExistingReport | Halted:
-        """Begin the first attempt, or find out why not.
+        """Begin the first attempt; or return the report that exists, or the halt that forbids it.
 
         Raises:
             RequeueMessage: the worker is stopping and nothing was begun.
@@ -149,7 +151,7 @@ class LeaseManager:
         return None
 
     def begin_next_attempt(self, lease: Lease, attempt: int) -> None:
-        """Say durably that the next attempt begins.
+        """Record durably that the next attempt begins, numbered from 1 over this lease.
 
         Raises:
             LeaseLost: another worker has taken the lease over.
@@ -177,14 +179,14 @@ class LeaseManager:
             return None
 
     def _expiring(self, move: Callable[..., T], claim: Claim, *arguments: int) -> tuple[LeaseExpiry, T]:
-        """A ledger's move, and the end of the lease that it may give: counted from before the call, so that a worker
-        never believes in a lease for longer than the ledger does."""
+        """Call a move of the ledger; return when the lease ends that it may have given, and its answer. The lease is
+        counted from before the call, so that it never ends later here than in the ledger."""
         monotonic, now_ms = self._clock.monotonic(), self._clock.now_ms()
         return LeaseExpiry(monotonic + claim.lease_ms / 1000, now_ms + claim.lease_ms), move(claim, *arguments)
 
     def has_time_left(self, lease: Lease, now_ms: int, seconds: float) -> bool:
         """Whether the lease lasts for ``seconds`` after ``now_ms``, which was read just now. A process that was stopped
-        finds out here, and so does one whose machine was suspended; a clock that was put forward costs a renewal."""
+        or whose machine was suspended finds out here; a wall clock that was put forward costs a renewal."""
         expiry = lease.expiry
         return min(expiry.monotonic_seconds - self._clock.monotonic(), (expiry.unix_ms - now_ms) / 1000) >= seconds
 
@@ -200,11 +202,10 @@ class LeaseManager:
         lease.expiry = expiry
 
     def pause(self, lease: Lease, lease_ms: int) -> None:
-        """Put the last attempt's fate on record before waiting for the next.
+        """Record the last attempt's fate before waiting for the next.
 
         Raises:
             LeaseLost: another worker has taken the lease over.
-            RequeueMessage: the worker is stopping, and the ledger stays away.
         """
         lease.paused = True
         move = partial(self._ledger.pause, lease.claim, lease.progress, lease_ms)
@@ -212,19 +213,18 @@ class LeaseManager:
             raise LeaseLost(lease.claim.command_id)
 
     def sleep_between_attempts(self, lease: Lease, seconds: float) -> None:
-        """Wait between two attempts. A worker that is told to stop leaves the rest of the wait to the next one.
+        """Wait between two attempts. A worker that is stopping leaves the rest of the wait to the next owner.
 
         Raises:
             RequeueMessage: the worker is stopping; the last attempt's fate is on record.
         """
-        remaining = seconds
-        while remaining > 0:
+        while seconds > 0:
             if self._stopping():
                 if lease.recorded:
-                    self._release(lease, remaining)
+                    self._release(lease, seconds)
                 raise RequeueMessage("the worker is stopping between two attempts")
-            self._clock.sleep(min(remaining, STOP_SECONDS))
-            remaining -= STOP_SECONDS
+            self._clock.sleep(min(seconds, STOP_CHECK_SECONDS))
+            seconds -= STOP_CHECK_SECONDS
 
     def _release(self, lease: Lease, seconds: float) -> None:
         """End the lease when the wait would have ended: the venue's Retry-After holds for the next worker too."""
@@ -243,15 +243,15 @@ class LeaseManager:
         return stored if stored is None or stored == report else self._superseded_by(report, stored)
 
     def settle_when_released(self, lease: Lease, report: Report) -> Report | None:
-        """End the command when the other owner is gone, should it leave no report: what is known already must not be
-        found out by sending again. Returns the report in the ledger, as :meth:`settle` does."""
+        """End the command once its other owner is gone, unless that owner leaves a report. Sending again could
+        contradict what this report says. Returns the report in the ledger, as :meth:`settle` does."""
 
-        def known(orphan: Orphaned) -> Report:
+        def report_for(orphan: Orphaned) -> Report:
             attempts = max(report.attempts, orphan.progress.sent)
             died = "; another worker began it again, and died sending it" if orphan.sending else ""
             return report.model_copy(update={"attempts": attempts, "message": report.message + died})
 
-        stored = self.refuse(lease.claim, report, orphan_report=known)
+        stored = self.refuse(lease.claim, report, orphan_report=report_for)
         return self._superseded_by(report, stored) if stored is not None and stored.replayed else stored
 
     def _superseded_by(self, report: Report, stored: Report) -> Report:
@@ -266,7 +266,7 @@ class LeaseManager:
         return stored.as_replay()
 
     def _wait_while_busy(self, ask: Callable[[], tuple[LeaseExpiry, A]]) -> tuple[LeaseExpiry, A]:
-        wait, longest = POLL_SECONDS
+        wait, max_wait = POLL_SECONDS
         while True:
             expiry, answer = self._retry_until_available(ask)
             if not isinstance(answer, Busy):
@@ -274,12 +274,12 @@ class LeaseManager:
             if self._stopping():
                 raise RequeueMessage("the command is with another worker")
             self._clock.sleep(min(wait, max(answer.lease_left_ms, 1) / 1000))
-            wait = min(wait * 1.5, longest)
+            wait = min(wait * 1.5, max_wait)
 
-    def _retry_until_available(self, call: Callable[[], T], when_stopping: float = 0.0) -> T:
-        """Repeat a ledger call until the ledger answers: every move may be repeated, none may be skipped. A worker that
-        is told to stop goes on for ``when_stopping`` seconds from there."""
-        wait, longest = OUTAGE_SECONDS
+    def _retry_until_available(self, call: Callable[[], T], grace_seconds: float = 0.0) -> T:
+        """Repeat a ledger call until the ledger answers: every move may be repeated, and none skipped. A stopping
+        worker goes on for ``grace_seconds`` more."""
+        wait, max_wait = OUTAGE_SECONDS
         stopping_since: float | None = None
         warned_at = float("-inf")
         while True:
@@ -291,10 +291,10 @@ class LeaseManager:
                 if self._stopping():
                     # A call that hangs takes long itself, and the stop may have come at any moment of it.
                     stopping_since = called_at if stopping_since is None else stopping_since
-                    if now - stopping_since >= when_stopping:
+                    if now - stopping_since >= grace_seconds:
                         raise RequeueMessage(str(outage)) from outage
                 if now - warned_at >= WARN_SECONDS:
                     warned_at = now
                     logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
                 self._clock.sleep(wait)
-                wait = min(wait * 2, longest)
+                wait = min(wait * 2, max_wait)

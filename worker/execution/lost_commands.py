@@ -1,11 +1,11 @@
-"""Publishing again what was enqueued and never arrived, or whose worker died and whose message is gone as well.
+"""Publishes commands again that were enqueued and then lost: their messages never arrived, or are gone with their
+workers.
 
-Every worker searches, one at a time. A bad intent stops no other: it is moved to the list ``orders:intents.dead``, and
-one with a time that no command needs counts as written now. A command counts as lost when its intent is older than a
-setting and its queue holds nothing that old any more: queues are served first in, first out, so a command behind a
-backlog is not taken for lost. A command that has begun can count as lost only minutes after its lease
-(``transitions.lua``).
-"""
+A producer writes an intent before it enqueues a command (:mod:`producers.intents`). Every worker checks the intents,
+one worker at a time. An intent that can't be read is moved to the list ``orders:intents.dead`` and stops no other; one
+whose time is too far ahead counts as written now. A command counts as lost when its intent is older than a setting and
+its queue holds nothing that old any more: queues are served first in, first out, so a command behind a backlog is not
+taken for lost. A command that has begun can count as lost only minutes after its lease (``transitions.lua``)."""
 
 import json
 import logging
@@ -25,11 +25,12 @@ logger = logging.getLogger("orders.sweeper")
 
 LOCK_KEY = "orders:sweeping"
 BATCH = 500
-"""Intents that one search checks."""
-OVERTAKING_MS = 10_000
-"""By how much messages may overtake one another, because some are redelivered and clocks of producers disagree."""
+"""How many intents one search checks."""
+MAX_REORDERING_MS = 10_000
+"""How far the order of a queue may differ from the times in its messages, because some are redelivered and the clocks
+of producers disagree."""
 
-FARTHEST_MS = 86_400_000
+MAX_AHEAD_MS = 86_400_000
 """How far ahead of the clock the time of an intent may be; that of a command that has begun is minutes ahead."""
 DEAD_KEY = INTENTS_KEY + DEAD_SUFFIX
 """List: JSON objects ``{"id", "intent"}``."""
@@ -65,52 +66,57 @@ class LostCommandPublisher:
         if not self._ledger.set(LOCK_KEY, "1", nx=True, px=max(1000, self._patience_ms // 2)):
             return 0
         now = self._clock.now_ms()
-        self._bring_back(now)
+        self._correct_times_far_ahead(now)
         published = 0
         bad: list[str] = []
         oldest: dict[str, int | None] = {}
-        for name in self._names("-inf", now - self._patience_ms):
+        for raw_id in self._ids_between("-inf", now - self._patience_ms):
             try:
-                published += self._publish_if_lost(name, now, oldest)
+                published += self._publish_if_lost(raw_id, now, oldest)
             except (redis.RedisError, OSError):
                 raise
-            except Exception as fault:  # noqa: BLE001 - whatever it is, it costs this intent and nothing else
-                if self._move_to_dead(name):
-                    bad.append(f"{name[:100]!r} ({type(fault).__name__})")
+            except Exception as fault:  # noqa: BLE001 - one bad intent must not stop the others
+                if self._move_to_dead(raw_id):
+                    bad.append(f"{raw_id[:100]!r} ({type(fault).__name__})")
         if bad:
-            logger.error("%d intents can't be published again and went to %s: %s", len(bad), DEAD_KEY, _few(bad))
+            logger.error(
+                "%d intents can't be published again and went to %s: %s", len(bad), DEAD_KEY, _first_three(bad)
+            )
         return published
 
     def _ask(self, *command: Any) -> Any:
-        """The server's reply as bytes: what others have written may be no text."""
+        """The server's reply as bytes, because senders write the intents, and may write bytes that are no text."""
         return self._ledger.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call] # redis-py's gap
 
-    def _names(self, first: str, last: Any) -> Sequence[bytes]:
-        names: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
-        return names
+    def _ids_between(self, first: str, last: Any) -> Sequence[bytes]:
+        ids: list[bytes] = self._ask("ZRANGE", INTENTS_KEY, first, last, "BYSCORE", "LIMIT", 0, BATCH)
+        return ids
 
-    def _bring_back(self, now: int) -> None:
-        """Give intents whose time is too far ahead the time of now, so that they are checked at all."""
-        far = self._names(f"({now + FARTHEST_MS}", "+inf")
-        if far:
-            self._ask("ZADD", INTENTS_KEY, "XX", *(part for name in far for part in (now, name)))
-            logger.error("%d intents had a time more than a day ahead, and count as written now", len(far))
+    def _correct_times_far_ahead(self, now: int) -> None:
+        """Set intents whose time is too far ahead to the current time, so that they are checked."""
+        far_ahead = self._ids_between(f"({now + MAX_AHEAD_MS}", "+inf")
+        if far_ahead:
+            self._ask("ZADD", INTENTS_KEY, "XX", *(part for raw_id in far_ahead for part in (now, raw_id)))
+            logger.error(
+                "%d intents had a time more than a day ahead and count as written now: check their senders' clocks",
+                len(far_ahead),
+            )
 
-    def _publish_if_lost(self, name: bytes, now: int, oldest: dict[str, int | None]) -> int:
+    def _publish_if_lost(self, raw_id: bytes, now: int, oldest: dict[str, int | None]) -> int:
         """Publish the command of this intent again if it is lost; 1 when it was.
 
         Raises:
-            Exception: of whatever kind, when the intent is none.
+            Exception: of any kind; the intent can't be read.
         """
-        intent = self._intent(name)
+        intent = self._intent(raw_id)
         queue = intent.task
         if queue not in oldest:
             oldest[queue] = self._oldest_queued(queue)
-        first = oldest[queue]
+        oldest_ms = oldest[queue]
         # Due again after the same time, whether it is lost or only waits its turn.
         if not self._ledger.zadd(INTENTS_KEY, {intent.command_id: now}, xx=True, ch=True):
             return 0  # the command has ended meanwhile
-        if first is not None and intent.enqueued_at + OVERTAKING_MS >= first:
+        if oldest_ms is not None and intent.enqueued_at + MAX_REORDERING_MS >= oldest_ms:
             return 0
         self._publish(intent)
         logger.warning(
@@ -121,10 +127,14 @@ class LostCommandPublisher:
         )
         return 1
 
-    def _intent(self, name: bytes) -> Intent:
-        """Raises ValueError, among others, for what would end among the dead messages each time it is published."""
-        command_id = name.decode()
-        stored = self._ask("HGET", MESSAGES_KEY, name)
+    def _intent(self, raw_id: bytes) -> Intent:
+        """Read an intent.
+
+        Raises:
+            Exception: of any kind; it can't be read, or its message would only become a dead letter.
+        """
+        command_id = raw_id.decode()
+        stored = self._ask("HGET", MESSAGES_KEY, raw_id)
         if stored is None:
             raise LookupError("it has no message")
         if len(stored) > MAX_MESSAGE_BYTES // 2 or not is_command_id(command_id):
@@ -134,16 +144,16 @@ class LostCommandPublisher:
             raise ValueError("it is no command")
         return intent
 
-    def _move_to_dead(self, name: bytes) -> bool:
-        """Move an intent to the list of dead ones; False when its command has ended meanwhile."""
-        stored = self._ask("HGET", MESSAGES_KEY, name)
-        shown = {"id": name.decode("utf-8", "backslashreplace")}
+    def _move_to_dead(self, raw_id: bytes) -> bool:
+        """Move an intent to the list :data:`DEAD_KEY`; False when its command has ended meanwhile."""
+        stored = self._ask("HGET", MESSAGES_KEY, raw_id)
+        shown = {"id": raw_id.decode("utf-8", "backslashreplace")}
         if stored is not None:
             shown["intent"] = stored.decode("utf-8", "backslashreplace")
             self._ask("LPUSH", DEAD_KEY, json.dumps(shown))
-            self._ask("HDEL", MESSAGES_KEY, name)
-        return bool(self._ask("ZREM", INTENTS_KEY, name))
+            self._ask("HDEL", MESSAGES_KEY, raw_id)
+        return bool(self._ask("ZREM", INTENTS_KEY, raw_id))
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+def _first_three(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")

@@ -1,4 +1,4 @@
-"""Building reports: only here does what happened become an outcome, a reason and a message of the contract."""
+"""Builds reports: the only place where what happened becomes an outcome, a reason and a message of the contract."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from worker.execution.retry_policy import Decision
 from worker.ledger.base import Halted, Orphaned
 from worker.venues.accounts import Account
 
-LONGEST_ALIAS, LONGEST_MESSAGE = 64, 1000
-"""Characters of the account as it was sent, which may be anything, and of the line for people."""
+MAX_ALIAS_CHARACTERS, MAX_MESSAGE_CHARACTERS = 64, 1000
+"""How many characters a report shows of the account, which a sender may set to anything, and of its message."""
 
 
 def refusal(
@@ -35,11 +35,11 @@ def refusal(
     return Report(
         command_id=command_id,
         command=task.removeprefix("orders."),
-        account=printable(alias, LONGEST_ALIAS) if isinstance(alias, str) else None,
+        account=printable(alias, MAX_ALIAS_CHARACTERS) if isinstance(alias, str) else None,
         venue=account.venue if account else None,
         outcome=Outcome.NOT_SENT,
         reason=reason,
-        message=printable(f"not sent: {message}", LONGEST_MESSAGE),
+        message=printable(f"not sent: {message}", MAX_MESSAGE_CHARACTERS),
         fingerprint=command.fingerprint if command else fingerprint(task, arguments),
         enqueued_at=enqueued_at,
         finished_at=now_ms,
@@ -81,8 +81,12 @@ def conclude(run: Run, attempt: Attempt) -> Conclusion:
 
 
 def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
-    """Not sent when every attempt is proven not executed, else unknown for the reason the first doubt arose; or for the
-    venue's refusal afterwards, where it ended with one, listed or not."""
+    """The end of a command that is not sent again: ``not_sent`` when every attempt is proven not executed, else
+    ``unknown``.
+
+    An unknown has the reason of the first attempt of unknown fate; or ``refused_after_lost`` when the venue refused the
+    last attempt.
+    """
     if not run.progress.tainted:
         return Conclusion(Outcome.NOT_SENT, reason, message)
     why = Reason.REFUSED_AFTER_LOST if run.refused_after_doubt else Reason(run.progress.tainted)
@@ -90,7 +94,7 @@ def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
 
 
 def after_fault(error: Exception) -> Conclusion:
-    """The end by a fault of the worker's own: a send was begun, and nobody knows what came of it."""
+    """The end by a fault in the worker: a send was begun, and nothing shows whether it was executed."""
     message = f"a fault in the worker ({type(error).__name__}) after a send was begun; it may have been executed"
     return Conclusion(Outcome.UNKNOWN, Reason.CRASHED, message)
 
@@ -105,7 +109,7 @@ def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
         venue=run.account.venue,
         outcome=conclusion.outcome,
         reason=conclusion.reason,
-        message=printable(conclusion.message, LONGEST_MESSAGE),
+        message=printable(conclusion.message, MAX_MESSAGE_CHARACTERS),
         http_status=verdict.http_status if verdict else None,
         venue_code=verdict.venue_code if verdict else None,
         venue_message=verdict.venue_message if verdict else None,
@@ -123,8 +127,8 @@ def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
 def orphaned(orphan: Orphaned, refused: Report) -> Report:
     """The report of a command whose worker died, made by a worker that must not, or can't, carry on.
 
-    ``refused`` has the command's fields, and is the whole truth when nothing of unknown fate was sent. Otherwise the
-    time at which the send was begun is taken for the time at which it was sent, which nobody knows.
+    ``refused`` is a report with the command's fields, used as it is when nothing of unknown fate was sent. Otherwise
+    the time at which the send was begun stands for the time at which it was sent, which nothing records.
     """
     progress = orphan.progress
     if not orphan.sending and not progress.tainted:
@@ -148,7 +152,7 @@ def settled(report: Report, outcome: Outcome, words: str, result: Any, now_ms: i
         update={
             "outcome": outcome,
             "reason": Reason.OK if outcome is Outcome.ACCEPTED else Reason.UNAVAILABLE,
-            "message": printable(words, LONGEST_MESSAGE),
+            "message": printable(words, MAX_MESSAGE_CHARACTERS),
             "http_status": None,
             "venue_code": None,
             "venue_message": None,

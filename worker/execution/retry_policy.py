@@ -1,10 +1,9 @@
 """The contract's table of retries: from a command and a verdict to whether it may be sent again, or how it ends.
 
-Nothing else decides this after an attempt. The rows of the table are the venue's part: an attempt that never left, a
-listed response and every other response become a :class:`Proof` there. The columns, by command, are applied here. The
+Nothing else decides this after an attempt. The rows of the table are the venue's part: an attempt that was never sent,
+a listed response and every other response become a :class:`Proof` there. The columns, by command, are applied here. The
 last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``
-(``transitions.lua``).
-"""
+(``transitions.lua``)."""
 
 from enum import StrEnum
 

@@ -23,7 +23,7 @@ from producers.report import Report
 
 
 class State(StrEnum):
-    """The states of a command's record."""
+    """The states of a command's record; the values are stored."""
 
     SENDING = "SENDING"
     WAITING = "WAITING"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who wants to execute which command."""
+    """A run's request for the lease on a command."""
 
     command_id: str
     fingerprint: str
@@ -46,7 +46,7 @@ class Claim:
     """How long one attempt may take; until then no other run touches the record."""
     arguments: str = ""
     """The normalised arguments as canonical JSON: what a reconcile looks for at the venue. Empty when they make no
-    command. They hold addresses: the ledger keeps them, no log line does."""
+    command. They hold addresses: the ledger stores them, and no log line shows them."""
     account_digest: str = ""
     """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
     tomorrow."""
@@ -59,15 +59,16 @@ class Progress:
     tries: int = 0
     """How many attempts were begun."""
     sent: int = 0
-    """How many requests were put on the wire. That of a worker that died while it sent counts: it may have been one."""
+    """How many requests were put on the wire. One that a worker may have sent before it died is counted."""
     tainted: str = ""
     """Why an earlier attempt is of unknown fate (a :class:`~producers.report.Reason`), or empty."""
     first_sent_at: int | None = None
     last_signed_at: int | None = None
+    """Both are UNIX ms on the clocks of the workers."""
 
     def after(self, before: "Progress") -> "Progress":
         """This progress with what the command's owner remembers of attempts ``before``: a server that was restarted
-        without its last writes may have forgotten them, and a doubt that has arisen stays."""
+        without its last writes may have lost them, and an attempt of unknown fate must not be forgotten."""
         return Progress(
             tries=max(self.tries, before.tries),
             sent=max(self.sent, before.sent),
@@ -148,7 +149,7 @@ class Record:
     arguments: str = ""
     """As in :class:`Claim`; empty also in records that an earlier version wrote."""
     first_begun_at: int = 0
-    """When the first send was begun, by whichever owner, UNIX ms on the ledger's clock; 0 when none was."""
+    """When the first send was begun, by any owner, UNIX ms on the ledger's clock; 0 when none was."""
     lease_until: int = 0
     """Until when the last owner could sign, UNIX ms on the ledger's clock."""
     account_digest: str = ""
@@ -190,7 +191,7 @@ class Ledger(Protocol):
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """End an orphaned command with a report that was made for this ``orphan``; False when the record has changed
-        since: its owner came back, if only for one more attempt, or another worker was faster."""
+        since: its owner has begun another attempt, or another worker has ended it."""
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
         """Settle an unknown by evidence or by an operator's word, and return the report that the record has now:

@@ -12,7 +12,7 @@ from worker.ledger.base import LedgerUnavailable
 
 def connect(url: str, timeout: float = 5.0) -> redis.Redis:
     """A client for a ledger URL. Calls fail within ``timeout`` seconds; the executor decides what to do then."""
-    # One try more on a fresh connection: every move may be repeated, and a server restart leaves dead ones pooled.
+    # One more try on a new connection: every move may be repeated, and a server's restart leaves dead ones pooled.
     return client.connect(url, timeout=timeout, tries=2, health_check_interval=25, decode_responses=True)
 
 
@@ -21,7 +21,7 @@ def guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
     Raises:
         LedgerUnavailable: it can't be reached, or refuses because it is full, has no disk, is a replica, is still
-            loading or gives no permission; whatever it is, nothing can be written down.
+            loading or gives no permission: nothing can be recorded.
     """
     try:
         return call(*arguments, **named)

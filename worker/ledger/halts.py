@@ -1,7 +1,7 @@
-"""Halts: what of the commands is not sent for the time being.
+"""Halts: an operator's orders not to send some commands until further notice.
 
-They are read by ``transitions.lua`` in the same step in which a send begins, so every worker sees one before its next
-send.
+``transitions.lua`` reads the halts in the same step in which it begins a send, so that every worker heeds a halt from
+its next send on.
 """
 
 import json
@@ -27,7 +27,7 @@ def halt_of(text: str) -> Halted:
 
 
 COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
-"""What can be halted by name."""
+"""The commands that can be halted by name."""
 ANY = "*"
 """Every account, or every command but those that reduce risk or change nothing."""
 
@@ -45,7 +45,7 @@ class HaltScope:
         return f"{self.account}/{self.command}"
 
     def in_words(self) -> str:
-        """This scope for people."""
+        """This scope as a phrase for people."""
         what = {ANY: "everything but cancels, closes and positions"}.get(self.command, self.command)
         return printable(f"{what} of {'every account' if self.account == ANY else self.account}")
 
@@ -91,7 +91,7 @@ class Halts:
     def _change(
         self, event: str, scopes: Sequence[HaltScope], who: str, why: str, change: Callable[[Any], object]
     ) -> None:
-        """The change and its lines of the journal, all or none."""
+        """Make the change and write its journal entries, in one transaction."""
         fields = {"event": event, "id": "", "token": "", "outcome": ""}
         with self._client.pipeline(transaction=True) as pipe:
             change(pipe)

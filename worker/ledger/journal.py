@@ -13,12 +13,12 @@ from worker.ledger.keys import JOURNAL_KEY
 
 FOLLOW_SECONDS = 1.0
 """How long one call waits for new entries."""
-PAGE = 500
-"""Entries of one call for a reader."""
-BEGUN_PAGE = 1000
-"""Entries of one call in a search for sends."""
-REMEMBERED_MS = 3_600_000
-"""How far back before what was asked for last :class:`BegunSends` remembers the journal."""
+PAGE_SIZE = 500
+"""How many entries one call reads for a person."""
+BEGUN_PAGE_SIZE = 1000
+"""How many entries one call reads in a search for sends."""
+CACHED_MS = 3_600_000
+"""For how long before the start of its last search :class:`BegunSends` keeps what it has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class JournalEntry:
     """One line of the journal."""
 
     position: str
-    """Its place in the stream, ``<UNIX ms on the ledger's clock>-<number>``."""
+    """Its id in the stream, ``<UNIX ms on the ledger's clock>-<number>``."""
     fields: dict[str, str]
     """``event``, ``id``, ``token``, ``outcome``, and what the event adds."""
 
@@ -47,9 +47,9 @@ class Journal:
         found: list[JournalEntry] = []
         end = "+"
         while last is None or len(found) < last:
-            page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE))
+            page = _entries(guarded(self._client.xrevrange, JOURNAL_KEY, end, "-", count=PAGE_SIZE))
             found += [entry for entry in page if command_id in (None, entry.fields.get("id"))]
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 break
             end = f"({page[-1].position}"
         return list(reversed(found[:last]))
@@ -57,7 +57,7 @@ class Journal:
     def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[JournalEntry | None]:
         """Entries behind the position ``after``, for ever; None about once a second while there are none."""
         while True:
-            reply = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE, block=int(FOLLOW_SECONDS * 1000))
+            reply = guarded(self._client.xread, {JOURNAL_KEY: after}, count=PAGE_SIZE, block=int(FOLLOW_SECONDS * 1000))
             page = _entries(reply[0][1]) if reply else []
             if not page:
                 yield None
@@ -67,12 +67,12 @@ class Journal:
                     yield entry
 
     def begun_sends(self) -> "BegunSends":
-        """The sends that have begun, to be asked for again and again in one run."""
+        """A search for sends that have begun, which reads each entry once however often it is asked."""
         return BegunSends(self._client)
 
 
 class BegunSends:
-    """Sends that have begun, by the journal, which remembers what it has read of it."""
+    """Searches the journal for sends that have begun, and keeps what it has read."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -83,11 +83,11 @@ class BegunSends:
         """By time: when, the command's id, and which command of which account where the entry names them."""
 
     def between(self, start_ms: int, end_ms: int, command: str, accounts: Collection[str]) -> list[str] | None:
-        """Ids of commands of these accounts that may have begun a send in this time; None when the journal does not
-        reach back so far any more.
+        """Ids of commands of these accounts that may have begun a send in this time; None when that part of the
+        journal has been trimmed.
 
         Every attempt writes its begin. An entry that names neither command nor account (a record that was lost and put
-        back) counts too: whoever asks reads the records anyway.
+        back) counts too: the caller reads the records.
 
         Raises:
             LedgerUnavailable: the journal can't be asked.
@@ -96,12 +96,12 @@ class BegunSends:
             return None
         self._read(start_ms, end_ms)
         first, behind = bisect_left(self._begun, (start_ms,)), bisect_left(self._begun, (end_ms + 1,))
-        wanted = {(command, account) for account in accounts}
+        searched = {(command, account) for account in accounts}
         ids: dict[str, None] = {}
         unnamed: dict[str, None] = {}
         others: set[str] = set()
         for _, command_id, named in self._begun[first:behind]:
-            if named in wanted:
+            if named in searched:
                 ids[command_id] = None
             elif named is None:
                 unnamed[command_id] = None
@@ -110,26 +110,27 @@ class BegunSends:
         return [*ids, *(each for each in unnamed if each not in ids and each not in others)]
 
     def _read(self, start_ms: int, end_ms: int) -> None:
-        """Read what of this time has not been read. What is long before is forgotten: a run begins with the oldest."""
+        """Read the entries of this time that have not been read, and forget those that are long before it: a reconcile
+        searches for its oldest command first."""
         read_to_ms = _ms(self._read_to)
         if not self._start_ms <= start_ms <= read_to_ms:
             self._start_ms, self._read_to, self._begun, read_to_ms = start_ms, "", [], 0
         begin = f"({self._read_to}" if self._read_to else str(max(0, start_ms))
-        oldest_ms = start_ms - REMEMBERED_MS
+        oldest_ms = start_ms - CACHED_MS
         self._begun = self._begun[bisect_left(self._begun, (oldest_ms,)) :]
         self._start_ms = max(self._start_ms, oldest_ms)
         while read_to_ms <= end_ms:
             page = cast(
                 "list[tuple[str, dict[str, str]]]",
-                guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=BEGUN_PAGE),
+                guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=BEGUN_PAGE_SIZE),
             )
             for position, fields in page:
-                if fields["id"]:  # else it is a halt or its end, which is of no command
+                if fields["id"]:  # a halt and its end have no id
                     named = (sys.intern(fields["command"]), fields["account"]) if "command" in fields else None
                     self._begun.append((_ms(position), fields["id"], named))
             if page:
                 self._read_to = page[-1][0]
-            if len(page) < BEGUN_PAGE:
+            if len(page) < BEGUN_PAGE_SIZE:
                 return
             begin = f"({self._read_to}"
 

@@ -33,8 +33,8 @@ from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
 
-DISK_AGAIN_SECONDS = 30.0
-"""How long a server that can't confirm that a record is on its disk is not asked to."""
+DISK_RETRY_SECONDS = 30.0
+"""After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
 
 logger = logging.getLogger("orders.ledger")
 
@@ -53,12 +53,13 @@ class RedisLedger:
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
-        """Withdrawals and unknowns are kept until someone removes them, everything else for ``keep_ms``.
+        """Withdrawals and unknowns are kept until an operator removes them, everything else for ``keep_ms``.
 
         A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. Where the server
         can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says
         by command how many replicas a begin waits for, up to ``replicas_ms``, when the command can't be repeated: a
-        withdrawal until they have it on their disks, where the server can confirm that, a close until they have it.
+        withdrawal's until it is on their disks, where the server can confirm that; a close's until they have received
+        it.
         """
         self._client = client
         self._keep_ms = keep_ms
@@ -71,10 +72,10 @@ class RedisLedger:
         self._direct = DirectClient(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
-        """One round trip, which for what can't be repeated ends when the record is where it can't be lost
-        (``WAITAOF``, where the server can; ``WAIT`` for replicas where it can't, and for closes)."""
+        """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
+        replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_names(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -83,15 +84,15 @@ class RedisLedger:
         return _begin_answer(self._move("begin", claim, *arguments))
 
     def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
-        answer, on_disk = self._begin_and("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
+        answer, on_disk = self._begin_and_wait("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
         if not isinstance(answer, Begun):
             return answer
         if isinstance(on_disk, Exception):
             if self._need_disk or not never_waits(on_disk):
-                # A wait that was broken off, by a failover say, confirms nothing.
-                guarded(_raised, on_disk)
+                # A wait that was interrupted, for example by a failover, confirms nothing.
+                guarded(_raise_if_error, on_disk)
             # Too old (Redis before 7.2), not appending, or not permitted: the server is asked again in a while.
-            self._no_disk_until = time.monotonic() + DISK_AGAIN_SECONDS
+            self._no_disk_until = time.monotonic() + DISK_RETRY_SECONDS
             logger.warning(
                 "withdrawals don't wait for the ledger's disk (%s): what its server has not written yet is lost with "
                 "its machine. Use appendonly on Redis 7.2 or later, or Valkey.",
@@ -100,17 +101,18 @@ class RedisLedger:
             return self._begin_on_replicas(claim, arguments, replicas) if replicas else answer
         if int(on_disk[0]) < 1:
             raise LedgerUnavailable(f"the ledger's disk did not confirm within {self._disk_ms} ms")
-        _demand(claim, int(on_disk[1]), replicas, self._disk_ms)
+        _require_replicas(claim, int(on_disk[1]), replicas, self._disk_ms)
         return answer
 
     def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
-        answer, reached = self._begin_and("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
+        answer, reached = self._begin_and_wait("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
         if isinstance(answer, Begun):
-            _demand(claim, int(guarded(_raised, reached)), replicas, self._replicas_ms)
+            _require_replicas(claim, int(guarded(_raise_if_error, reached)), replicas, self._replicas_ms)
         return answer
 
-    def _begin_and(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
-        """A begin and what waits for it, on one connection in one round trip; the wait's answer may be an error."""
+    def _begin_and_wait(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
+        """Send a begin and the command that waits for its confirmation on one connection, in one round trip. Returns
+        the answers to both; the second may be an error."""
         keys, args = self._call("begin", claim.command_id, claim.token, begin)
         while True:
             with self._client.pipeline(transaction=False) as pipe:
@@ -118,7 +120,7 @@ class RedisLedger:
                 pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
                 reply, confirmed = guarded(pipe.execute, False)
             if not isinstance(reply, redis.exceptions.NoScriptError):
-                return _begin_answer(guarded(_raised, reply)), confirmed
+                return _begin_answer(guarded(_raise_if_error, reply)), confirmed
             guarded(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
@@ -133,20 +135,24 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move("settle", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
+        reply = self._move(
+            "settle", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
+        )
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move("refuse", claim, *_names(claim), *self._ending(claim.command, report), claim.account_digest)
+        reply = self._move(
+            "refuse", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
+        )
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """One round trip."""
-        found = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
-        return self._move("abandon", claim, *found, *self._ending(claim.command, report))[0] == "done"
+        expected = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
+        return self._move("abandon", claim, *expected, *self._ending(claim.command, report))[0] == "done"
 
     def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
         """One round trip."""
@@ -203,21 +209,22 @@ class RedisLedger:
         return keys, [move, command_id, token, self._journal_lines, *arguments]
 
 
-def _demand(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
+def _require_replicas(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
+    """Raise LedgerUnavailable unless enough replicas have confirmed a begin."""
     if reached < replicas:
         raise LedgerUnavailable(
             f"{reached} of {replicas} replicas of the ledger confirmed a {claim.command} within {within_ms} ms"
         )
 
 
-def _raised(reply: Any) -> Any:
+def _raise_if_error(reply: Any) -> Any:
     """A reply out of a pipeline, raised when it is an error."""
     if isinstance(reply, Exception):
         raise reply
     return reply
 
 
-def _names(claim: Claim) -> tuple[str, str, str, str]:
+def _command_fields(claim: Claim) -> tuple[str, str, str, str]:
     return claim.fingerprint, claim.command, claim.account, claim.arguments
 
 

@@ -11,12 +11,10 @@ from producers.redis.server_info import ServerState, server_state
 from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
 
-UNKNOWNS_COUNTED = 10_000
-"""Open unknowns that are counted by account; any more are counted as ``other``."""
-
+MAX_UNKNOWNS_BY_ACCOUNT = 10_000
+"""How many open unknowns are counted by account; the rest are counted as ``other``."""
 
 OTHER = "other"
-
 
 _BEGUN_AHEAD_MS = 60_000
 """The intent of a command that has begun has a time further ahead of the clock than this; clocks differ by less."""
@@ -30,9 +28,11 @@ class LedgerState:
     unknown: Mapping[str, int]
     """Open unknowns by account."""
     unknown_since: Mapping[str, float]
+    """Since when the oldest open unknown of each account is unknown."""
     halts: Mapping[tuple[str, str], float]
     """Account and command, ``*`` for any: since when."""
     intents: int
+    """Commands that were enqueued and have not begun."""
 
 
 @dataclass(slots=True)
@@ -51,10 +51,10 @@ class LedgerProbe:
         """
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
-            pipe.zrange(UNKNOWN_KEY, 0, UNKNOWNS_COUNTED - 1, withscores=True)
+            pipe.zrange(UNKNOWN_KEY, 0, MAX_UNKNOWNS_BY_ACCOUNT - 1, withscores=True)
             pipe.zcard(UNKNOWN_KEY)
             pipe.hgetall(HALTS_KEY)
-            # The intents of commands that have begun have a time to come, and are not counted.
+            # The intents of commands that have begun have a time in the future, and are not counted.
             pipe.zcount(INTENTS_KEY, "-inf", int(time.time() * 1000) + _BEGUN_AHEAD_MS)
             rows, total, halts, intents = pipe.execute()
         counts, since = self._by_account(rows)
@@ -69,7 +69,7 @@ class LedgerProbe:
             for command_id in new:
                 pipe.hget(RECORD_KEY.format(command_id), "account")
             found = dict(zip(new, pipe.execute(), strict=True))
-        self._accounts = {cid: self._accounts.get(cid) or found.get(cid) or OTHER for cid, _ in rows}
+        self._accounts = {each: self._accounts.get(each) or found.get(each) or OTHER for each, _ in rows}
         counts: dict[str, int] = {}
         since: dict[str, float] = {}
         for command_id, score in rows:

@@ -1,4 +1,4 @@
-"""Which other commands could have made the venue's record that is looked for."""
+"""Finds the other commands that could have made the venue's record of a command."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from worker.reconciliation.window import EVER, ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account
 from worker.venues.records import Window
 
-LEASES_MS = 600_000
+MAX_LEASE_MS = 600_000
 """How long before its arrival at the venue the send of a competing command may have begun: more than the longest lease
 that the settings of timeouts allow."""
 
@@ -30,19 +30,19 @@ class CompetingCommands:
         self._begun = begun
         self._limits = limits
         self._accounts = accounts
-        self._known: dict[str, tuple[Record, Command | None]] = {}
-        self._made: dict[str, tuple[ClockOffset, CompetingCommand | None]] = {}
+        self._ended: dict[str, tuple[Record, Command | None]] = {}
+        self._cached: dict[str, tuple[ClockOffset, CompetingCommand | None]] = {}
 
     def of(
         self, record: Record, command: Command, window: Window, offset: ClockOffset
     ) -> list[CompetingCommand] | None:
         """Every command of the same kind and account that is not proven not executed, begun when it could have made a
-        record in the window; None when the journal does not reach back so far.
+        record in the window (the venue's clock); None when that part of the journal has been trimmed.
 
         Raises:
             LedgerUnavailable: the ledger can't be asked.
         """
-        before = int(self._limits.arrival_seconds * 1000) + LEASES_MS + offset.largest_ms
+        before = int(self._limits.arrival_seconds * 1000) + MAX_LEASE_MS + offset.largest_ms
         start, end = window.start - before, window.suspect_until + offset.largest_ms
         same_account = self._same_account(record.account)
         ids = self._begun.between(start, end, record.command, same_account)
@@ -54,48 +54,49 @@ class CompetingCommands:
         return [each for each in found if each is not None]
 
     def _same_account(self, alias: str) -> set[str]:
-        """The aliases that may be this one's account as well: two keys of one account look like two accounts here."""
-        mine = self._accounts.get(alias)
-        address = (mine.venue, mine.base_url) if mine else None
+        """The aliases that may be this one's account as well: two keys of one account at the venue are two accounts in
+        the settings."""
+        account = self._accounts.get(alias)
+        address = (account.venue, account.base_url) if account else None
         return {alias, *(each.alias for each in self._accounts.values() if (each.venue, each.base_url) == address)}
 
     def _competing(
         self, command_id: str, record: Record, command: Command, same_account: set[str], offset: ClockOffset
     ) -> CompetingCommand | None:
-        known = self._known.get(command_id) or self._read(command_id)
-        # A record without its arguments or times may be of any command: it is taken for a double of this one. So is a
-        # record that has expired.
-        if known is None:
+        found = self._ended.get(command_id) or self._read(command_id)
+        # A record without its arguments or times, or one that has expired, may be of any command: it counts as one
+        # with the same arguments.
+        if found is None:
             return CompetingCommand(command_id, command, EVER)
-        other, asked = known
+        other, other_command = found
         if other.command != record.command or other.account not in same_account:
             return None
-        if asked is None or command_id not in self._known:
-            return self._as_competing(other, asked or command, offset)
-        made = self._made.get(command_id)
-        if made is None or made[0] != offset:
-            made = self._made[command_id] = offset, self._as_competing(other, asked, offset)
-        return made[1]
+        if other_command is None or command_id not in self._ended:
+            return self._as_competing(other, other_command or command, offset)
+        cached = self._cached.get(command_id)
+        if cached is None or cached[0] != offset:
+            cached = self._cached[command_id] = offset, self._as_competing(other, other_command, offset)
+        return cached[1]
 
     def _read(self, command_id: str) -> tuple[Record, Command | None] | None:
         record = self._ledger.read(command_id)
         if record is None:
             return None
-        known = record, command_of(record)
+        found = record, command_of(record)
         if record.state in (State.SETTLED, State.UNKNOWN):
-            self._known[command_id] = known
-        return known
+            self._ended[command_id] = found
+        return found
 
-    def _as_competing(self, other: Record, asked: Command, offset: ClockOffset) -> CompetingCommand | None:
+    def _as_competing(self, other: Record, command: Command, offset: ClockOffset) -> CompetingCommand | None:
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
         # After an attempt of unknown fate there may be two records, and the response to a later attempt names the
         # second alone. A command that was settled without a response, by evidence or by a person's word, has one
         # record.
-        second = bool(other.progress.tainted and other.report and other.report.http_status)
-        reference = reference_of(other.report.result) if accepted and other.report and not second else ""
-        return CompetingCommand(other.command_id, asked, self._limits.window(other, offset) or EVER, reference)
+        may_have_two = bool(other.progress.tainted and other.report and other.report.http_status)
+        reference = reference_of(other.report.result) if accepted and other.report and not may_have_two else ""
+        return CompetingCommand(other.command_id, command, self._limits.window(other, offset) or EVER, reference)
 
 
 def reference_of(result: Any) -> str:

@@ -1,10 +1,10 @@
-"""What a venue's reads prove of a command whose fate is unknown. Pure: records in, evidence out.
+"""What a venue's lists prove about a command whose fate is unknown. Pure functions from records to evidence.
 
-A venue without client order ids can only be asked what it has, so a command is recognised by what it asked for and
-when. That is evidence under three conditions, which this module holds:
+A venue without client order ids can only list what it has, so a command is recognised by its arguments and the time of
+its record. That is evidence under three conditions:
 
 * every list that could have the command's record was read whole, else nothing is proven (``UNREADABLE``);
-* exactly one record fits, in every particular that the venue shows, and no other command could have made it
+* exactly one record fits, in every field that the venue shows, and no other command could have made it
   (``FOUND``); anything in doubt is ``AMBIGUOUS`` and settles nothing;
 * nothing fits, not even in doubt, nor would in another amount: ``ABSENT``, which the reconciler counts only late enough
   and twice. A withdrawal is never absent.
@@ -30,11 +30,11 @@ from worker.reconciliation.comparison import (
 from worker.venues.contradictions import failure_within
 from worker.venues.records import VenueOrder, VenueSnapshot, VenueTrigger, VenueWithdrawal, Window
 
-TAKEN = (*OPEN, "COMPLETED", "CANCELLED")
+ORDER_TAKEN = (*OPEN, "COMPLETED", "CANCELLED")
 """States of an order that the venue has taken; it may have been cancelled later."""
-SET = ("UNTRIGGERED", "ACTIVE", "COMPLETED", "CANCELLED")
+TRIGGER_TAKEN = ("UNTRIGGERED", "ACTIVE", "COMPLETED", "CANCELLED")
 """States of a trigger that the venue has taken."""
-SUBMITTED = (*OPEN, "PENDING CONFIRMATION", "COMPLETED")
+WITHDRAWAL_TAKEN = (*OPEN, "PENDING CONFIRMATION", "COMPLETED")
 """States of a withdrawal that the venue has taken and that has not come to nothing."""
 
 
@@ -44,18 +44,18 @@ class Finding(StrEnum):
     FOUND = "found"
     """Executed: one record is the command's."""
     REFUTED = "refuted"
-    """Not executed, and never will be: what it wanted to change has come to another end."""
+    """Not executed, and it can't be any more: the order that it was to cancel has ended in another way."""
     ABSENT = "absent"
     """No list has anything like it now."""
     AMBIGUOUS = "ambiguous"
-    """There is something like it, and it can't be told whether it is the command's."""
+    """There is a similar record, and nothing shows whether it is the command's."""
     UNREADABLE = "unreadable"
     """A list could not be read whole: this look proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one look proves, in words for a person; no address, no secret."""
+    """What one look proves. ``words`` is a phrase for people, without addresses and secrets."""
 
     finding: Finding
     words: str
@@ -98,10 +98,10 @@ def match(
         candidates = _withdrawal_candidates(command, window, snapshot)
     else:
         return Evidence(Finding.UNREADABLE, f"there is nothing to look for after {command.task}")
-    owned = {other.reference for other in competing}
-    candidates = [each for each in candidates if each.id not in owned]
-    able = [replace(each, reference="") if _is_missing(each, window, snapshot) else each for each in competing]
-    return _verdict(candidates, able) if candidates else _none_fits(command, window, snapshot, competing)
+    known_ids = {other.reference for other in competing}
+    candidates = [each for each in candidates if each.id not in known_ids]
+    possible = [replace(each, reference="") if _is_missing(each, window, snapshot) else each for each in competing]
+    return _verdict(candidates, possible) if candidates else _none_fits(command, window, snapshot, competing)
 
 
 def _is_missing(other: CompetingCommand, window: Window, snapshot: VenueSnapshot) -> bool:
@@ -109,9 +109,9 @@ def _is_missing(other: CompetingCommand, window: Window, snapshot: VenueSnapshot
     it with the id of somebody else's record, and any record may be its own."""
     if not other.reference or other.window.start < window.start or other.window.end > window.suspect_until:
         return False
-    seen = {each.id for each in snapshot.orders} | {each.id for each in snapshot.triggers}
-    seen |= {each.id for each in snapshot.withdrawals} | {fill.order_id for fill in snapshot.fills}
-    return other.reference not in seen
+    listed = {each.id for each in snapshot.orders} | {each.id for each in snapshot.triggers}
+    listed |= {each.id for each in snapshot.withdrawals} | {fill.order_id for fill in snapshot.fills}
+    return other.reference not in listed
 
 
 def _verdict(candidates: Sequence[_Candidate], competing: Sequence[CompetingCommand]) -> Evidence:
@@ -158,21 +158,21 @@ def _could_be(other: CompetingCommand, record: VenueOrder | VenueTrigger | Venue
 def _other_amounts(close: Close, window: Window, snapshot: VenueSnapshot, competing: Sequence[CompetingCommand]) -> str:
     """The record that fits a close without a doubt but in its amounts, and that no other command explains. Whether the
     venue cuts an amount to the position, or rounds one to its steps, is not documented (``docs/venues.md``)."""
-    strange: list[VenueOrder | VenueTrigger] = []
+    unexplained: list[VenueOrder | VenueTrigger] = []
     for order in snapshot.orders:
         price = order.price if close.price is not None else None
-        asked = close.model_copy(update={"qty": None, "price": price})
+        without_amounts = close.model_copy(update={"qty": None, "price": price})
         rejected = canonical_status(order.status) == "REJECTED"
-        if fits_order(asked, window, order) == "" and not rejected and not _wrong_side(snapshot, order):
-            strange.append(order)
+        if fits_order(without_amounts, window, order) == "" and not rejected and not _wrong_side(snapshot, order):
+            unexplained.append(order)
     for trigger in snapshot.triggers if close.trigger_price is not None else ():
         price = trigger.price if close.price is not None else None
-        asked = close.model_copy(update={"qty": None, "price": price, "trigger_price": trigger.trigger_price})
-        if fits_trigger(asked, window, trigger) == "":
-            strange.append(trigger)
-    owned = {other.reference for other in competing}
-    for each in strange:
-        if each.id not in owned and not any(_could_be(other, each) for other in competing if not other.reference):
+        without_amounts = close.model_copy(update={"qty": None, "price": price, "trigger_price": trigger.trigger_price})
+        if fits_trigger(without_amounts, window, trigger) == "":
+            unexplained.append(trigger)
+    known_ids = {other.reference for other in competing}
+    for each in unexplained:
+        if each.id not in known_ids and not any(_could_be(other, each) for other in competing if not other.reference):
             return f"{'order' if isinstance(each, VenueOrder) else 'trigger'} {each.id} ({each.status})"
     return ""
 
@@ -187,7 +187,7 @@ def _order_candidates(close: Close, window: Window, snapshot: VenueSnapshot) -> 
     for order in listed.values():
         doubt = fits_order(close, window, order)
         if doubt is not None:
-            taken = not_taken(order.status, TAKEN)
+            taken = not_taken(order.status, ORDER_TAKEN)
             if close.price is None and canonical_status(order.status) == "CANCELLED" and order.id not in filled:
                 taken = "it was cancelled, and no fill of it is listed"
             doubt = join_doubts(
@@ -238,7 +238,7 @@ def _trigger_candidates(close: Close, window: Window, snapshot: VenueSnapshot) -
     for trigger in snapshot.triggers:
         doubt = fits_trigger(close, window, trigger)
         if doubt is not None:
-            doubt = join_doubts(doubt, not_taken(trigger.status, SET))
+            doubt = join_doubts(doubt, not_taken(trigger.status, TRIGGER_TAKEN))
             message = f": {trigger.message}" if trigger.message else ""
             words = f"trigger {trigger.id} ({trigger.status}{message})"
             found.append(_Candidate(trigger.id, words, doubt, trigger))
@@ -250,7 +250,7 @@ def _withdrawal_candidates(withdraw: Withdraw, window: Window, snapshot: VenueSn
     for listed in snapshot.withdrawals:
         doubt = fits_withdrawal(withdraw, window, listed)
         if doubt is not None:
-            doubt = join_doubts(doubt, not_taken(listed.status, SUBMITTED))
+            doubt = join_doubts(doubt, not_taken(listed.status, WITHDRAWAL_TAKEN))
             found.append(_Candidate(listed.id, f"withdrawal {listed.id} ({listed.status})", doubt, listed))
     return found
 

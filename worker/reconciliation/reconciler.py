@@ -1,14 +1,14 @@
-"""A way out of ``unknown``: looking at the venue.
+"""Settles commands of unknown outcome by what their venue shows.
 
-Nothing but what the venue shows settles a command here, and each rule errs on the side of ``unknown``:
+Nothing else settles a command here, and each rule errs on the side of ``unknown``:
 
 * found (one record, and no other command that could have made it) is ``accepted``, at once;
-* not found counts only when the last request can't be on its way any more and the venue had time to show it, twice,
-  with a pause between; then it is ``not_sent``. A withdrawal is never settled by absence;
+* not found counts only once the last request can't be on its way any more and the venue has had time to list it. Found
+  absent twice, with a pause between, the command is ``not_sent``. A withdrawal is never settled by absence;
 * everything else leaves the command ``unknown``, and says why.
 
-The time of the first look that found nothing is kept in the ledger, so that looks of separate runs count. A sender that
-is still alive may settle its command meanwhile: then its report is returned and published.
+A look is one reading of the venue's lists. The time of the first look that found nothing is stored in the ledger, so
+that two runs count as two looks. If the command's own worker settles it meanwhile, that report is published.
 """
 
 import logging
@@ -37,7 +37,7 @@ WHO = "reconcile"
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What a look at the venue for one command came to."""
+    """The result of a look at the venue for one command."""
 
     command_id: str
     command: str
@@ -45,7 +45,9 @@ class Reconciled:
     finding: str
     """A :class:`Finding`, or ``settled`` for a command that is not unknown."""
     words: str
+    """What was found, as a phrase for people."""
     reference: str
+    """The venue's id of what was found; empty when nothing was."""
     outcome: str
     """The outcome that the command has now."""
 
@@ -56,7 +58,7 @@ class Reconciled:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Looks that share what they read. Each counts as made at ``started_at``, for nothing was read before."""
+    """Looks that share what they read. Each counts as made at ``started_at``, because nothing was read before."""
 
     started_at: int
     """UNIX ms."""
@@ -80,7 +82,8 @@ class Reconciler:
         limits: ReconcileLimits,
         publish: Callable[[Report], None],
     ) -> None:
-        """``reads`` by venue; ``publish`` hands a settled report to those who wait for it, and may raise."""
+        """``reads`` and ``accounts`` are by venue and by alias; ``publish`` stores a settled report as the command's
+        result, and may raise any exception."""
         self._ledger = ledger
         self._store = store
         self._journal = journal
@@ -94,12 +97,12 @@ class Reconciler:
         """Look for every open unknown, oldest first. Of each account the venue's lists are read once for all of them.
 
         Raises:
-            LedgerUnavailable: what was settled before stays so.
+            LedgerUnavailable: the remaining commands were not looked for.
         """
         found = [self._ledger.read(command_id) for command_id, _ in self._store.unknowns()]
         run = self._run([record for record in found if record is not None and record.state is State.UNKNOWN])
-        for known in run.records:
-            record = self._ledger.read(known.command_id)
+        for listed in run.records:
+            record = self._ledger.read(listed.command_id)
             if record is not None and record.state is State.UNKNOWN:
                 yield self._reconcile(record, run)
 
@@ -112,7 +115,8 @@ class Reconciler:
         """Look for one command. One that is settled is only published again, should its result have been lost.
 
         Raises:
-            NoSuchCommand, StillOpen: there is nothing to reconcile.
+            NoSuchCommand: the ledger does not know the id.
+            StillOpen: the command is being executed.
             LedgerUnavailable: nothing was settled.
         """
         record = self._ledger.read(command_id)
@@ -161,11 +165,11 @@ class Reconciler:
         visited = run.visits.of(account)
         if isinstance(visited, str):
             return _unreadable(visited)
-        if record.command_id not in visited.wanted:
+        if record.command_id not in visited.searched:
             return _unreadable("the ledger does not say when it was sent")
-        command, window = visited.wanted[record.command_id]
+        command, window = visited.searched[record.command_id]
         snapshot = visited.visit.snapshot(command, window)
-        # Read after the venue, so that the command of every record that the venue showed is in the journal by now.
+        # The journal is read after the venue, so that it has the command of every record that the venue showed.
         competing = run.competing.of(record, command, window, visited.offset)
         if competing is None:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
@@ -175,8 +179,7 @@ class Reconciler:
 
     def _absent(self, record: Record, evidence: Evidence, run: _Run) -> tuple[Outcome, Evidence]:
         started_at, clock_behind_ms = run.started_at, run.visits.clock_behind_ms(record.account)
-        # Late enough by the venue's clock as well: where that shows an old time, every list may come from a cache and
-        # show the state of that time.
+        # By the venue's clock as well: when that is behind, the lists may come from a cache and show an older state.
         counts_from = self._limits.last_arrival(record) + int(self._limits.settle_seconds * 1000) + clock_behind_ms
         if started_at < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
@@ -205,8 +208,12 @@ class Reconciler:
         again."""
         try:
             self._publish(report)
-        except Exception as error:  # noqa: BLE001 - whatever the backend raises, what is settled is settled
-            logger.warning("the report of %s could not be published: %s", report.command_id, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
+            logger.warning(
+                "the report of %s could not be published (%s): reconcile it again",
+                report.command_id,
+                type(error).__name__,
+            )
 
 
 def _unreadable(words: str) -> Evidence:

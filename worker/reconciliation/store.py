@@ -1,7 +1,7 @@
-"""What a reconcile keeps and finds in the ledger's database beside the records: open unknowns, and first absences.
+"""The data of reconciles in the ledger's database, beside the records: open unknowns, and first absences.
 
-Keys: ``orders:unknown`` is the ledger's; ``orders:looks`` is a hash of command id to when nothing was found at the
-venue for the first time (UNIX ms), so that two runs, in whichever process, count as two looks.
+The ledger writes ``orders:unknown``. ``orders:looks`` is a hash of command id to when nothing was found at the venue
+for the first time (UNIX ms), so that two runs count as two looks, in one process or two.
 """
 
 from typing import cast
@@ -13,7 +13,8 @@ from worker.ledger.keys import ABSENCES_KEY, UNKNOWN_KEY
 
 
 class ReconcileStore:
-    """Over the ledger's client. Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`."""
+    """Reads and writes them with the ledger's client. Every method may raise
+    :class:`~worker.ledger.base.LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -29,9 +30,9 @@ class ReconcileStore:
         return int(at) if at else None
 
     def record_absence(self, command_id: str, at_ms: int) -> None:
-        """Remember that nothing was found, unless an earlier look has found nothing already."""
+        """Store when nothing was found, unless an earlier look found nothing as well."""
         guarded(self._client.hsetnx, ABSENCES_KEY, command_id, at_ms)
 
     def forget_absence(self, command_id: str) -> None:
-        """Forget it, because something was found or the command is settled."""
+        """Delete that time, because something was found or the command is settled."""
         guarded(self._client.hdel, ABSENCES_KEY, command_id)

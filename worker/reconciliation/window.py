@@ -7,12 +7,13 @@ from worker.ledger.base import Record
 from worker.venues.records import Window
 
 EVER = Window(0, 10**15, 10**15)
+"""The window of a command of which no time is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockOffset:
     """By how much the venue's clock is ahead of this machine's. It lies between two values that differ by the time that
-    reading the venue's clock took: when in that time the venue read its clock is not known."""
+    reading the venue's clock took: at which moment of it the venue read its clock is not known."""
 
     min_ms: int
     max_ms: int
@@ -25,7 +26,7 @@ class ClockOffset:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileLimits:
-    """When a look at the venue counts."""
+    """When a look at the venue counts (:mod:`worker.reconciliation.reconciler`)."""
 
     settle_seconds: float = 60.0
     """How long after the last possible arrival the venue has time to show a command everywhere."""
@@ -48,12 +49,12 @@ class ReconcileLimits:
         return Window(min(first) - margin + min(0, offset.min_ms), end, end + int(self.settle_seconds * 1000))
 
     def last_arrival(self, record: Record) -> int:
-        """Until when a request of this command can have arrived, by this machine's clock in UNIX ms: nobody signs after
-        the end of a lease."""
+        """Until when a request of this command can have arrived, by this machine's clock in UNIX ms: no worker signs
+        after the end of its lease."""
         report = record.report
         signed = (report.last_signed_at or report.first_sent_at) if report else None
-        # When a command was taken over, the dead owner's last signature is on no record, whatever raised the first
-        # doubt.
+        # When a command was taken over, the record does not have the dead owner's last signature, whatever the report's
+        # reason is.
         if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
         return signed + int(self.arrival_seconds * 1000)

@@ -1,4 +1,4 @@
-"""Refuses what must be sent once over a ledger that may forget that it was sent."""
+"""Refuses commands that must not be executed twice while the ledger's server may lose their records."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from worker.ledger.connection import never_waits
 logger = logging.getLogger("orders.policy")
 
 KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes"}
-"""The commands that may have to wait for replicas, in words."""
+"""The commands that may have to wait for replicas, as log lines and reports name them."""
 
 
 class ServerPolicy:

@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from worker.broker import amqp as amqp_transport
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app import consumer as consumer_module
-from worker.celery_app.config import SENTINEL_SILENCE_SECONDS, broker_options, broker_transport, celery_config
+from worker.celery_app.config import SENTINEL_TIMEOUT_SECONDS, broker_options, broker_transport, celery_config
 from worker.celery_app.consumer import RECONNECT_SECONDS, OrderConsumer
 from worker.settings import WorkerSettings
 
@@ -220,5 +220,5 @@ def test_a_broker_that_hangs_is_given_up_sooner_when_it_has_a_successor() -> Non
     behind = broker_options(WorkerSettings(redis_url="sentinel://h1:1,h2:2?master=orders"))
     alone = broker_options(WorkerSettings(redis_url="redis://h1:1"))
     names = ("socket_timeout", "socket_connect_timeout", "health_check_interval")
-    assert [behind[name] for name in names] == [SENTINEL_SILENCE_SECONDS] * 3
-    assert all(alone[name] > SENTINEL_SILENCE_SECONDS for name in names)
+    assert [behind[name] for name in names] == [SENTINEL_TIMEOUT_SECONDS] * 3
+    assert all(alone[name] > SENTINEL_TIMEOUT_SECONDS for name in names)

@@ -27,7 +27,7 @@ from tests.unit.worker.execution.executor_fixture import (
 )
 from worker.execution.lease import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, State
-from worker.venues.http.base import Response
+from worker.venues.http.base import NoResponse, Response
 
 HALT = Halted("ann", "venue on fire", START_MS)
 
@@ -176,6 +176,38 @@ def test_a_halt_ends_it(
     words = "halted by ann since 2027-01-15T08:00:00+00:00: venue on fire"
     assert words in report.message if steps else report.message == f"not sent: {words}"
     assert len(fixture.transport.requests) == len(steps)
+
+
+@pytest.mark.parametrize("scope", ["*/cancel", "main/cancel"])
+def test_a_halt_does_not_hide_an_attempt_that_the_ledger_has_forgotten(scope: str) -> None:
+    """The ledger's server lost the record after the reply was lost: only this worker knows that a send was begun."""
+    fixture = ExecutorFixture()
+
+    @fixture.step
+    def lose_reply_and_record() -> NoResponse:
+        fixture.ledger.forget("id")
+        fixture.ledger.halts[scope] = HALT
+        return LOST
+
+    report = fixture.run("cancel", CANCEL)
+    assert ended(report) == ("unknown", "lost_reply", 1)
+    assert "halted by ann" in report.message
+    record = fixture.ledger.read("id")
+    assert record is not None
+    assert (record.state, record.report) == (State.UNKNOWN, report)
+
+
+def test_an_expiry_does_not_hide_an_attempt_that_the_ledger_has_forgotten() -> None:
+    """The message expired while the request was under way, and the ledger's server lost the record."""
+    fixture = ExecutorFixture()
+
+    @fixture.step
+    def lose_reply_and_record() -> NoResponse:
+        fixture.ledger.forget("id")
+        fixture.clock.turn(2)
+        return LOST
+
+    assert fixture.ends("cancel", CANCEL, expires_at=START_MS + 1000) == ("unknown", "lost_reply", 1)
 
 
 def test_a_fault_of_our_own_is_unknown_and_quotes_nothing(caplog: pytest.LogCaptureFixture) -> None:
