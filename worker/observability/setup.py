@@ -79,7 +79,7 @@ class Instrumentation:
             return self._observer
 
     def time_ledger(self, ledger: Ledger) -> Ledger:
-        """The ledger, timed where metrics are kept."""
+        """The ledger, or with metrics a ledger that times its calls."""
         assert self.observer is not None  # noqa: S101 - builds the metrics
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
