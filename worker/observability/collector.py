@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 class CachedProbe(Generic[T]):
-    """Caches the result of a probe for ``max_age_seconds``."""
+    """Caches the result of a probe for some seconds."""
 
-    def __init__(self, probe: Callable[[], T], max_age_seconds: float = 5.0) -> None:
+    def __init__(self, probe: Callable[[], T], seconds: float = 5.0) -> None:
         self._probe = probe
-        self._max_age_seconds = max_age_seconds
+        self._max_age_seconds = seconds
         self._until = float("-inf")
         self._last: T | None = None
 
