@@ -80,7 +80,7 @@ class Instrumentation:
 
     def time_ledger(self, ledger: Ledger) -> Ledger:
         """The ledger, or with metrics a ledger that times its calls."""
-        assert self.observer is not None  # noqa: S101 - builds the metrics
+        _ = self.observer  # creates the metrics on first use
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
