@@ -62,7 +62,8 @@ _MODULES = {
     "report": {"Direction", "Outcome", "Position", "Reason", "Report"},
     "settings": {"QueueSettings", "SettingsError"},
 }
-"""Where each public name is defined; those not listed are errors."""
+"""Public names by the module that defines them; every other public name is an exception of
+:mod:`producers.errors`."""
 
 
 def __getattr__(name: str) -> Any:

@@ -41,8 +41,8 @@ class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no typ
         return super().connection_for_write(url or self._own_broker.url, **self._with_options(options))
 
     def _with_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        given = options.get("transport_options") or {}
-        return {**options, "transport_options": {**self._own_broker.options, **given}}
+        callers = options.get("transport_options") or {}
+        return {**options, "transport_options": {**self._own_broker.options, **callers}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class CeleryUrl:
 
 
 def to_celery_url(url: str, timeout: float = 5.0) -> CeleryUrl:
-    """One of our URLs in the notation of Celery and kombu.
+    """A URL as :mod:`producers.redis.url` describes it, in the notation of Celery and kombu. ``timeout`` is in seconds
+    and limits each step with a Sentinel.
 
     Raises:
         ValueError: as :func:`parse_sentinel_url`.
@@ -67,13 +68,13 @@ def to_celery_url(url: str, timeout: float = 5.0) -> CeleryUrl:
         return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
     if not is_sentinel(url):
         return CeleryUrl(url, {}, _without_ssl(tls))
-    found = parse_sentinel_url(url)
-    name, password = found.server.get("username", ""), found.server.get("password", "")
+    sentinels = parse_sentinel_url(url)
+    name, password = sentinels.server.get("username", ""), sentinels.server.get("password", "")
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name or password else ""
-    addresses = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
-    urls = [f"sentinel://{user}{address}/{found.database}" for address in addresses]
-    sentinel_kwargs = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **found.sentinel}
-    options = {"master_name": found.master, "sentinel_kwargs": sentinel_kwargs}
+    addresses = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in sentinels.hosts]
+    urls = [f"sentinel://{user}{address}/{sentinels.database}" for address in addresses]
+    sentinel_kwargs = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **sentinels.sentinel}
+    options = {"master_name": sentinels.master, "sentinel_kwargs": sentinel_kwargs}
     return CeleryUrl(
         ";".join(urls), options, _without_ssl({**tls, "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls else None)
     )
@@ -88,8 +89,8 @@ def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     """TLS options by py-amqp's names. It checks the host name only where ``server_hostname`` is given."""
     if tls is None:
         return None
-    given = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
+    options = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
     if tls.get("ssl_check_hostname") is False:
-        del given["server_hostname"]
+        del options["server_hostname"]
     names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
-    return {**given, **{theirs: tls[ours] for ours, theirs in names.items() if ours in tls}}
+    return {**options, **{theirs: tls[ours] for ours, theirs in names.items() if ours in tls}}

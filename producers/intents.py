@@ -65,8 +65,8 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
     Raises:
         TooFewReplicas: fewer have them after ``wait_ms``.
     """
-    # WAIT does not work in a transaction. Without one a message may be written and its entry in the index not; such an
-    # intent is not looked for.
+    # WAIT does not work in a transaction. Without one, the server may store a message and fail before it stores its
+    # entry in the sorted set. Such an intent is never republished, and the caller gets an error.
     with ledger.pipeline(transaction=not replicas) as pipe:
         for command in _commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap

@@ -17,7 +17,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Schemas by file name: ``orders.close.json`` holds the keyword arguments of the task ``orders.close``."""
-    made = {
+    by_file_name = {
         f"{task}.json": {
             "$schema": DRAFT,
             "title": f"Keyword arguments of {task}",
@@ -26,8 +26,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         for task, model in COMMANDS.items()
     }
     report = Report.model_json_schema(mode="serialization")
-    made["report.json"] = {"$schema": DRAFT, "title": "Report of a command", **_without(report, "title")}
-    return made
+    by_file_name["report.json"] = {"$schema": DRAFT, "title": "Report of a command", **_without(report, "title")}
+    return by_file_name
 
 
 def shipped(name: str) -> dict[str, Any]:

@@ -93,7 +93,11 @@ def forget_never_sent(results: DirectClient, keys: list[Any]) -> None:
     except redis.exceptions.NoPermissionError:
         return
     except (redis.RedisError, OSError) as error:
-        logger.warning("results can't be reached (%s)", type(error).__name__)
+        logger.warning(
+            "results can't be reached (%s); a command that is sent now and was a link of a broken chain is shown as "
+            "never sent until a worker takes it",
+            type(error).__name__,
+        )
 
 
 def stored_results(results: redis.Redis, command_ids: list[str]) -> list[bytes | None]:

@@ -66,7 +66,8 @@ def error_type(error: Exception) -> str:
 
 
 def error_code(error: Exception) -> ExitCode:
-    """The exit code of an :data:`EXPECTED` error. That there is no report yet differs from not being able to look."""
+    """The exit code of an :data:`EXPECTED` error. A report that does not exist yet ends with
+    :attr:`ExitCode.NO_REPORT`, and a result backend that cannot be read with :attr:`ExitCode.FAILED`."""
     if isinstance(error, ReportPending) and error.unreachable:
         return ExitCode.FAILED
     return ERRORS[error_type(error)]

@@ -16,7 +16,8 @@ The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``a
 ``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``. They raise :class:`ConnectionError` when the
 ledger can't be read.
 """
-IN_A_SOURCE_TREE = "worker.cli.ledger_record:ledger_record"
+_SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
+"""The value of the entry point in a source tree, which has no metadata of installed packages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,9 @@ class LedgerAnswer:
 
 
 def look_up(command_id: str) -> LedgerAnswer:
-    """Read a command's record from the ledger; never raises."""
+    """Read a command's record from the ledger. Where that fails, the answer says why; no expected error is raised."""
     try:
-        read: Callable[[str], Mapping[str, Any] | None] = load(
-            GROUP, "record", "worker.cli.ledger_record:ledger_record"
-        )
+        read: Callable[[str], Mapping[str, Any] | None] = load(GROUP, "record", _SOURCE_TREE_VALUE)
         return LedgerAnswer(read(command_id))
     except ModuleNotFoundError:
         return LedgerAnswer(None, "the ledger is not checked, because the worker is not installed here")

@@ -20,6 +20,7 @@ _LATEST_MS = 10**13
 """UNIX milliseconds, in the year 2286: more digits must be microseconds."""
 
 _SENDING = "Sending"
+"""The section of the help that has the options of :mod:`producers.cli.send`."""
 
 
 def now_ms() -> int:

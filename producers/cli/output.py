@@ -26,8 +26,10 @@ UNLIMITED = 100_000
 """Columns where the width is not known."""
 MIN_WIDTH = 24
 """Columns that a folded column needs to be readable."""
-_GAP = 2
+_COLUMN_GAP = 2
+"""Spaces between two columns."""
 _NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
+"""Errors of a write to standard output that end the program with a message."""
 
 
 def emit(document: Mapping[str, Any]) -> None:
@@ -103,10 +105,10 @@ def _as_typed(error: InvalidCommand) -> str:
 
 def console(*, stderr: bool = False) -> Console:
     """A console that folds lines only if a terminal or ``COLUMNS`` sets a width."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not (made.is_terminal or os.environ.get("COLUMNS")):
-        made.width = UNLIMITED
-    return made
+    out = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not (out.is_terminal or os.environ.get("COLUMNS")):
+        out.width = UNLIMITED
+    return out
 
 
 def _cell(value: object) -> Text:
@@ -130,7 +132,7 @@ def folded(head: Text, value: Text, indent: int, width: int) -> Text:
 def print_record(out: Console, rows: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one pair a line."""
     cells = [(name, _cell(value)) for name, value in rows]
-    indent = max(len(name) for name, _ in cells) + _GAP
+    indent = max(len(name) for name, _ in cells) + _COLUMN_GAP
     for name, value in cells:
         out.print(folded(Text(name, "dim"), value, indent, out.width), soft_wrap=True)
 
@@ -139,7 +141,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Print a table whose last column is folded between words; if it is too wide, print each row as a record."""
     out, cells = console(), [[_cell(value) for value in row] for row in rows]
     widths = [max(len(name), *(row[n].cell_len for row in cells)) for n, name in enumerate(columns)]
-    indent = sum(widths[:-1]) + _GAP * (len(columns) - 1)
+    indent = sum(widths[:-1]) + _COLUMN_GAP * (len(columns) - 1)
     last = max(longest_word(row[-1] for row in cells), min(widths[-1], MIN_WIDTH))
     if indent + last > out.width:
         for number, row in enumerate(cells):
@@ -150,7 +152,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in [[Text(name, "bold") for name in columns], *cells]:
         head = Text()
         for cell, width in zip(row[:-1], widths, strict=False):
-            head.append_text(cell).append(" " * (width - cell.cell_len + _GAP))
+            head.append_text(cell).append(" " * (width - cell.cell_len + _COLUMN_GAP))
         out.print(folded(head, row[-1], indent, out.width))
 
 

@@ -15,6 +15,7 @@ from producers.cli.output import failure
 GROUP = "orders.commands"
 
 RUNNING, OPERATING = "Running", "Operating"
+"""Sections of the help."""
 
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
@@ -66,8 +67,8 @@ def load(group: str, name: str, default: str) -> Any:
     Raises:
         ModuleNotFoundError: a dependency is not installed.
     """
-    found = entry_points(group=group, name=name)
-    entry = next(iter(found), None) or EntryPoint(name, default, group)
+    installed = entry_points(group=group, name=name)
+    entry = next(iter(installed), None) or EntryPoint(name, default, group)
     return entry.load()
 
 
@@ -84,6 +85,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def _forward(name: str, extra: str, default: str) -> Callable[[typer.Context], None]:
+    """A command that loads the worker's command of this name and runs it with all of its arguments."""
+
     def run(ctx: typer.Context) -> None:
         where, as_json = ctx.command_path, "--json" in ctx.args
         try:

@@ -22,7 +22,7 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
     Raises:
         ValueError: the URL is invalid.
     """
-    given = {
+    settings = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "socket_keepalive": True,
@@ -33,25 +33,25 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
     }
     if not is_sentinel(url):
         if url.startswith("unix://"):
-            del given["socket_keepalive"]
-        made = redis.Redis.from_url(url, **given)
+            del settings["socket_keepalive"]
+        client: redis.Redis = redis.Redis.from_url(url, **settings)
         try:
             # redis-py checks the options after the "?" only when it makes a connection.
-            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
         except TypeError:
             raise ValueError("has an unknown option after its ?") from None
-        return made
-    found = parse_sentinel_url(url)
+        return client
+    urls = parse_sentinel_url(url)
     sentinel_options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
     }
     sentinels: Any = Sentinel(
-        found.hosts, sentinel_kwargs={**sentinel_options, **found.sentinel}, **given, **found.server
+        urls.hosts, sentinel_kwargs={**sentinel_options, **urls.sentinel}, **settings, **urls.server
     )  # type: ignore[no-untyped-call] # redis-py's gap
-    client: redis.Redis = sentinels.master_for(found.master, db=found.database)
-    return client
+    master: redis.Redis = sentinels.master_for(urls.master, db=urls.database)
+    return master
 
 
 STEP_SECONDS = 2.0

@@ -36,8 +36,8 @@ Refusals = Callable[[str], Sequence[str]]
 
 
 BUILT_IN = {Everstrike.name: LISTED}
-"""Messages that are listed in the code. A command that such a refusal left unknown is unknown because of an earlier
-attempt."""
+"""Refusals by venue that need no setting, because the code lists them. A command that ended with one of them is unknown
+because of an earlier attempt."""
 
 
 def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a worker shows of its work: log lines, metrics, traces.
+"""A worker's log lines, metrics and traces.
 
 The executor reports events to a :class:`worker.execution.events.Observer`; the observers are in this package.
 """

@@ -135,7 +135,7 @@ VENUE_OFFSET = _gauge(
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
 
-# -- what all workers share: each tells the same, asked at a scrape ------------------------------------------------
+# -- state that all workers share, which each of them reads from the servers at a scrape ---------------------------
 
 UNKNOWN = _gauge("orders_unknown_open", "account", "Commands that are unknown and not settled.")
 UNKNOWN_SINCE = _gauge(

@@ -24,22 +24,25 @@ T = TypeVar("T")
 
 
 class CachedProbe(Generic[T]):
-    """A probe whose last result is kept for some seconds; None when the server did not answer."""
+    """Caches the result of a probe for some seconds."""
 
     def __init__(self, probe: Callable[[], T], seconds: float = 5.0) -> None:
         self._probe = probe
-        self._seconds = seconds
+        self._max_age_seconds = seconds
         self._until = float("-inf")
         self._last: T | None = None
 
     def get(self) -> T | None:
-        """The state, read anew when the last result is too old. Not safe to call from two threads at once."""
+        """The probe's last result, read again when it is too old; None when the server did not answer.
+
+        Not safe to call from two threads at once.
+        """
         if time.monotonic() >= self._until:
             try:
                 self._last = self._probe()
             except (redis.RedisError, OSError):
                 self._last = None
-            self._until = time.monotonic() + self._seconds
+            self._until = time.monotonic() + self._max_age_seconds
         return self._last
 
 

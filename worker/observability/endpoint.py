@@ -76,11 +76,17 @@ class Endpoint:
             self._target.unlink(missing_ok=True)
 
 
-def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, targets_dir: str) -> Endpoint | None:
-    """Serve on the first free port. When there is none, log that and return None: commands are executed anyway."""
+def serve(
+    registry: "CollectorRegistry", address: str, first_port: int, ports: int, targets_dir: str
+) -> Endpoint | None:
+    """Serve on the first free one of ``ports`` ports from ``first_port`` on.
+
+    When there is none, log an error and return None: commands are executed anyway. ``targets_dir`` is the folder for
+    Prometheus' service discovery, or empty.
+    """
     from prometheus_client import start_http_server
 
-    for port in range(first, min(first + ports, 65_536)):
+    for port in range(first_port, min(first_port + ports, 65_536)):
         try:
             server, _ = start_http_server(port, address, registry)
         except OSError as error:
@@ -92,8 +98,8 @@ def serve(registry: "CollectorRegistry", address: str, first: int, ports: int, t
     logger.error(
         "no metrics: none of the ports %d to %d of %s is free (%s). Set ORDERS_METRICS__PORT, or more "
         "ORDERS_METRICS__PORTS; commands are executed all the same",
-        first,
-        first + ports - 1,
+        first_port,
+        first_port + ports - 1,
         address,
         reason,
     )

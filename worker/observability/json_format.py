@@ -19,12 +19,15 @@ MAX_TEXT_CHARACTERS = 10_000
 """How many characters are written of a message and of a traceback, of which the end is kept."""
 
 
-def write_json(logger: logging.Logger, wanted: str) -> None:
-    """Set the formatters of a logger's handlers: JSON for all (``json``), for none (``console``), or for those that do
-    not write to a terminal (``auto``). The other handlers write lines that are safe for a terminal."""
+def write_json(logger: logging.Logger, log_format: str) -> None:
+    """Set the formatters of a logger's handlers, by ``ORDERS_LOG__FORMAT``: JSON for all (``json``), for none
+    (``console``), or for those that do not write to a terminal (``auto``).
+
+    The other handlers write lines that are safe for a terminal.
+    """
     for handler in logger.handlers:
         stream = getattr(handler, "stream", None)
-        if wanted == "json" or (wanted == "auto" and not (stream is not None and stream.isatty())):
+        if log_format == "json" or (log_format == "auto" and not (stream is not None and stream.isatty())):
             handler.setFormatter(JsonFormatter())
         elif not isinstance(handler.formatter, LineFormatter):
             handler.setFormatter(LineFormatter(handler.formatter))

@@ -97,7 +97,11 @@ class LogObserver(Observer):
     def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
         """Log a bug in the worker."""
         executor_log.error(
-            LogEvent("fault", {**_command_fields(ref), "error": kind, "place": raised_at}, "a fault in the worker")
+            LogEvent(
+                "fault",
+                {**_command_fields(ref), "error": kind, "place": raised_at},
+                "a bug in the worker: report it with this line",
+            )
         )
 
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from worker.venues.base import Venue
 
 OTHER = "other"
-"""In place of an alias that is not configured here: a sender can invent any number of them."""
+"""The label of an alias that is not configured here, because a sender can invent any number of aliases."""
 KEY_REFUSED_STATUSES = ("401", "403")
 """HTTP statuses by which a venue refuses a key."""
 CLOCK_INTERVAL_SECONDS = 5.0
 """How often a venue's clock is compared with ours: parsing the date of every answer would cost too much."""
 MAX_CLOCK_LATENCY_SECONDS = 1.0
-"""How long an answer may take whose date is compared. When the date was written in that time is not known, so that the
-comparison may be wrong by half of it."""
+"""How long an answer may take whose date is compared. When in that time the venue wrote the date is not known, so
+the comparison may be wrong by half of it."""
 
 
 class LabelledMetric:

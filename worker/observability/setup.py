@@ -79,16 +79,20 @@ class Instrumentation:
             return self._observer
 
     def time_ledger(self, ledger: Ledger) -> Ledger:
-        """The ledger, timed where metrics are kept."""
-        assert self.observer is not None  # noqa: S101 - builds the metrics
+        """The ledger, or with metrics a ledger that times its calls."""
+        _ = self.observer  # creates the metrics on first use
         on_disk = self._settings.ledger.withdraw_disk != "off"
         return TimedLedger(ledger, self._metrics, on_disk=on_disk) if self._metrics else ledger
 
     def _metrics_observers(self) -> list[Observer]:
         try:
             return [self._metrics or self._create_metrics()[0]]
-        except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
-            logger.error("no metrics of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
+        except Exception as error:  # noqa: BLE001 - the folder of shared values, for instance: commands matter more
+            logger.error(  # noqa: TRY400 - only its kind and where it was raised
+                "no metrics of this process: %s at %s; commands are executed all the same. Check that "
+                "PROMETHEUS_MULTIPROC_DIR is unset, or a folder that can be written",
+                *(type(error).__name__, raised_at(error)),
+            )
             return []
 
     def _create_metrics(self) -> tuple["Metrics", "CollectorRegistry"]:
@@ -165,7 +169,11 @@ class Instrumentation:
         try:
             return [self._traces_of_process()]
         except Exception as error:  # noqa: BLE001 - one of OpenTelemetry's variables: commands matter more
-            logger.error("no traces of this process: %s at %s", type(error).__name__, raised_at(error))  # noqa: TRY400
+            logger.error(  # noqa: TRY400 - only its kind and where it was raised
+                "no traces of this process: %s at %s; commands are executed all the same. Check OpenTelemetry's OTEL_… "
+                "variables",
+                *(type(error).__name__, raised_at(error)),
+            )
             return []
 
     def _traces_of_process(self) -> "Traces":

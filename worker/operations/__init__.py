@@ -1,1 +1,1 @@
-"""What an operator sees and does, whatever it is shown on."""
+"""Work of an operator: checks, unknown commands, halts and the journal. Nothing here prints or needs a terminal."""

@@ -20,7 +20,7 @@ from worker.reconciliation.store import ReconcileStore
 PASSING = ("cancel", "close", "positions")
 """Commands that a halt of :data:`ANY` command does not stop: they reduce risk, or change nothing."""
 MAX_WHO_LENGTH, MAX_WHY_LENGTH = 100, 500
-"""Characters."""
+"""How many characters of a name and of a reason are recorded."""
 
 
 class NotUnknown(Exception):
@@ -108,13 +108,13 @@ class OperatorService:
         named = None if reference is None else printable(reference, MAX_WHY_LENGTH)
         decision = "not executed" if named is None else f"executed as {named}"
         result = None if named is None else {"id": named}
-        words = f"{decision}, by the word of {who}: {why}"
-        made = settled(report, outcome, words, result, self._clock.now_ms())
-        stored = self._ledger.resolve(made, who=who, why=why)
+        message = f"{decision}, by the word of {who}: {why}"
+        resolved = settled(report, outcome, message, result, self._clock.now_ms())
+        stored = self._ledger.resolve(resolved, who=who, why=why)
         self._store.forget_absence(command_id)
         if stored is None:
             raise NoSuchCommand(f"the ledger has no command {command_id} any more")
-        if stored != made:
+        if stored != resolved:
             raise NotUnknown(stored)
         return stored
 
@@ -143,7 +143,8 @@ class OperatorService:
         return self._journal.entries(command_id, last)
 
     def follow(self, after: str = "0-0", command_id: str | None = None) -> Iterator[JournalEntry | None]:
-        """Entries behind the position ``after``, for ever; None about once a second while there are none."""
+        """The entries after the position ``after`` as they are written, without end; None about once a second while
+        there is no new one."""
         return self._journal.follow(after, command_id)
 
 

@@ -58,7 +58,7 @@ BACKEND_SECONDS = 2.0
 
 def operator_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
     """A Celery app for an operator's program: it stores results, enqueues reconciliations, and fails fast."""
-    app = OwnSettingsCelery("desk", broker_url=settings.broker_url, result_backend=settings.result_backend)
+    app = OwnSettingsCelery("operator", broker_url=settings.broker_url, result_backend=settings.result_backend)
     use_report_backends(app)
     app.conf.update(
         task_serializer="json",

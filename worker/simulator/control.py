@@ -64,7 +64,7 @@ from worker.simulator.records import (
     Withdrawal,
 )
 
-MARGIN_SECONDS = 10.0
+RESPONSE_MARGIN_SECONDS = 10.0
 """How much longer than the simulator the client waits, so that the simulator's own response comes first."""
 
 
@@ -196,7 +196,9 @@ class SimulatorControl:
     ) -> None:
         """Wait until so many arrivals or executions with `seq > since` match; TimeoutError after `timeout` seconds."""
         query = {"arrivals": arrivals, "executions": executions, "path": path, "api_key": api_key, "since": since}
-        response = self._call("GET", "wait", query={**query, "timeout": timeout}, timeout=timeout + MARGIN_SECONDS)
+        response = self._call(
+            "GET", "wait", query={**query, "timeout": timeout}, timeout=timeout + RESPONSE_MARGIN_SECONDS
+        )
         if not response["reached"]:
             raise TimeoutError(f"the simulator saw {response['seen']} of {arrivals or executions} in {timeout} s")
 
@@ -229,7 +231,7 @@ class SimulatorControl:
         body: object = None,
         *,
         query: dict[str, Any] | None = None,
-        timeout: float = MARGIN_SECONDS,
+        timeout: float = RESPONSE_MARGIN_SECONDS,
     ) -> dict[str, Any]:
         with requests.Session() as session:
             session.trust_env = False  # no proxy of the environment between a test and its simulator

@@ -16,7 +16,7 @@ _BLANK_IN_A_NAME = (
     "HTTP/1.1 200 OK\r\nRequest Id: 7\r\nX-Debug-Api-Key: $API_KEY\r\nX-Debug-Signature: $SIGNATURE\r\n"
     "Content-Type: application/json\r\nContent-Length: $LENGTH\r\n\r\n$BODY"
 )
-_WHOLE_ANSWER = (
+_COMPLETE_RESPONSE = (
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 47\r\n\r\n"
     '{"code":200,"msg":"string","result":{"id":"x"}}'
 )
@@ -27,7 +27,7 @@ def _page(status: int, title: str, **headers: str) -> dict[str, Any]:
     return _lie("status", status=status, body=body, headers=headers)
 
 
-def _yes(result: object) -> dict[str, Any]:
+def _success(result: object) -> dict[str, Any]:
     return _lie("respond", data={"code": 200, "msg": "string", "result": result})
 
 
@@ -61,9 +61,9 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "record_failed": _lie("altered", path="withdraw", changes={"status": "FAILED"}),
     "record_expired": _lie("altered", path="close", changes={"status": "EXPIRED"}),
     "record_completed": _lie("altered", path="cancel", changes={"status": "COMPLETED"}),
-    "result_null": _yes(None),
-    "result_list": _yes([]),
-    "result_string": _yes("ok"),
+    "result_null": _success(None),
+    "result_list": _success([]),
+    "result_string": _success("ok"),
     # A response to an earlier request.
     "stale_read": {"kind": "stale"},
     # Responses that would put secrets into logs and reports.
@@ -71,7 +71,7 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "blank_in_a_name": _lie("raw", body=_BLANK_IN_A_NAME),
     # Responses that violate HTTP.
     "surplus_byte": _lie("surplus", body="X"),
-    "surplus_answer": _lie("surplus", body=_WHOLE_ANSWER),
+    "surplus_answer": _lie("surplus", body=_COMPLETE_RESPONSE),
     "head_cut": _lie("raw", body="HTTP/1.1 200 OK\r\nContent-Le"),
     # An honest response, which executes nothing.
     "limited_for_a_fraction": {"kind": "status", "status": 429, "retry_after": "1.5"},

@@ -23,6 +23,9 @@ class Account:
 
     @property
     def digest(self) -> str:
-        """Which account of which venue this is, as a digest: by it the ledger knows where a command was sent."""
+        """16 hex digits of the SHA-256 of venue, address and API key.
+
+        The ledger stores it with each command, because the alias may be given to another account later.
+        """
         identity = "\n".join((self.venue, self.base_url, self.credentials.api_key))
         return hashlib.sha256(identity.encode()).hexdigest()[:16]

@@ -78,7 +78,7 @@ class Visit(Protocol):
     def time(self) -> int | None:
         """The time on the venue's clock, UNIX ms; None when it can't be read."""
 
-    def read(self, wanted: Sequence[tuple[Command, Window]]) -> None:
+    def read(self, commands: Sequence[tuple[Command, Window]]) -> None:
         """Read all records of the kinds and times of these commands."""
 
     def snapshot(self, command: Command, window: Window) -> VenueSnapshot:

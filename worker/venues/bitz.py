@@ -107,7 +107,8 @@ class Bitz:
         return SignedRequest("POST", url, headers, urlencode(signed).encode("ascii"))
 
     def judge(self, command: Command, response: Response) -> Verdict:
-        """Decide by number, because errors arrive with HTTP 200, a negative status and an empty message."""
+        """Decide by the number in ``status`` or ``data``: errors arrive with HTTP 200, a negative number and an empty
+        message."""
         payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         status, data, message = envelope.get("status"), envelope.get("data"), envelope.get("msg")

@@ -118,8 +118,8 @@ def differs(value: Any, expected: str, *, exact: bool = False) -> bool:
     """Whether a field has a value other than ``expected``; letter case counts only if ``exact``."""
     if value is None or value == "":
         return False
-    found, wanted = str(value).strip(), expected.strip()
-    return found != wanted if exact else found.casefold() != wanted.casefold()
+    found, expected = str(value).strip(), expected.strip()
+    return found != expected if exact else found.casefold() != expected.casefold()
 
 
 def contains_other_value(record: Mapping[str, Any], name: str, expected: str) -> bool:

@@ -20,9 +20,9 @@ from worker.venues.redaction import redact_response, secrets_of
 from worker.venues.registry import VENUES, account_of
 
 EXAMINER = Examiner("venues")
-LIMITS = HttpLimits(1.5, 2.5)
+_LIMITS = HttpLimits(1.5, 2.5)
 """Seconds to connect and for the whole response; together less than the time limit of a check."""
-CONTRACT = 101
+EXAMPLE_CONTRACT_ID = 101
 """A contract from Bit-Z's documentation, for venues that show the positions of one contract only."""
 
 
@@ -43,36 +43,36 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     command = _read(venue, account.alias)
     if command is None:
         return EXAMINER.warning(name, f"{account.venue} has no read to test it with")
-    made: list[SignedRequest] = []
+    requests: list[SignedRequest] = []
 
     def prepare() -> SignedRequest:
-        made.append(venue.request(command, account, _now_ms()))
-        return made[-1]
+        requests.append(venue.request(command, account, _now_ms()))
+        return requests[-1]
 
-    transport = Transport(LIMITS, ca_file)
+    transport = Transport(_LIMITS, ca_file)
     try:
-        answer = transport.send(account.base_url, prepare)
+        response = transport.send(account.base_url, prepare)
     except OSError:
         return EXAMINER.warning(name, "can't be tested: ORDERS_HTTP__CA_FILE can't be read")
     finally:
         transport.close()
-    if isinstance(answer, NoResponse):
-        return EXAMINER.warning(name, f"can't be tested: {answer.message}", "check whether the venue is reachable")
-    answer = redact_response(answer, secrets_of(made[-1], account))
-    verdict = distrust_if_stale(None, venue.judge(command, answer), answer)
+    if isinstance(response, NoResponse):
+        return EXAMINER.warning(name, f"can't be tested: {response.message}", "check whether the venue is reachable")
+    response = redact_response(response, secrets_of(requests[-1], account))
+    verdict = distrust_if_stale(None, venue.judge(command, response), response)
     if verdict.proof is Proof.EXECUTED:
         return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, command, account)}")
-    if verdict.proof is Proof.REFUSED or answer.status in (401, 403):
+    if verdict.proof is Proof.REFUSED or response.status in (401, 403):
         prefix = f"ORDERS_ACCOUNTS__{account.alias.upper()}__"
         advice = f"check {prefix}API_KEY and {prefix}SECRET_KEY, the key's rights, and the addresses it is allowed from"
-        return EXAMINER.fault(name, f"a read with it is refused ({answer.status}): {verdict.message}", advice)
+        return EXAMINER.fault(name, f"a read with it is refused ({response.status}): {verdict.message}", advice)
     return EXAMINER.warning(
-        name, f"the response to a read proves nothing about it ({answer.status}): {verdict.message}"
+        name, f"the response to a read proves nothing about it ({response.status}): {verdict.message}"
     )
 
 
 def _read(venue: Venue, alias: str) -> Positions | None:
-    candidates = (Positions(account=alias), Positions(account=alias, contract_id=CONTRACT))
+    candidates = (Positions(account=alias), Positions(account=alias, contract_id=EXAMPLE_CONTRACT_ID))
     if Positions.name not in venue.commands:
         return None
     return next((each for each in candidates if venue.unsupported(each) is None), None)

@@ -22,8 +22,11 @@ from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
 INSPECT_SECONDS = 2.0
-MAX_AGE_SECONDS = 60.0
-STRAYS_SHOWN = 5
+"""How long workers have to answer a remote control command."""
+MAX_QUEUE_AGE_SECONDS = 60.0
+"""How long a command may wait in its queue without a warning."""
+MAX_UNSERVED_SHOWN = 5
+"""How many lists that no worker serves are named."""
 START_ADVICE = "start one: orders worker"
 
 
@@ -40,12 +43,12 @@ def _unserved(client: redis.Redis) -> list[Finding]:
     served = {each.encode() for name in SERVED for each in priority_lists(name)}
     patterns = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{PRIORITY_SEPARATOR}"))
     found = {key for pattern in patterns for key in client.scan_iter(match=pattern, count=1000, _type="LIST")}
-    strays = sorted(key for key in found - served if not key.endswith(DEAD_SUFFIX.encode()))
-    if not strays:
+    unserved = sorted(key for key in found - served if not key.endswith(DEAD_SUFFIX.encode()))
+    if not unserved:
         return []
-    shown = [key.decode("utf-8", "backslashreplace")[:80] for key in strays[:STRAYS_SHOWN]]
-    message = ", ".join(f"{client.llen(key)} on {name!r}" for key, name in zip(strays, shown, strict=False))
-    more = f" and {len(strays) - STRAYS_SHOWN} more" if len(strays) > STRAYS_SHOWN else ""
+    shown = [key.decode("utf-8", "backslashreplace")[:80] for key in unserved[:MAX_UNSERVED_SHOWN]]
+    message = ", ".join(f"{client.llen(key)} on {name!r}" for key, name in zip(unserved, shown, strict=False))
+    more = f" and {len(unserved) - MAX_UNSERVED_SHOWN} more" if len(unserved) > MAX_UNSERVED_SHOWN else ""
     advice = f"no worker serves these: the sender must name one of {', '.join(QUEUES)}"
     return [_QUEUES.warning("other queues", message + more, advice)]
 
@@ -66,7 +69,7 @@ def _queue(client: redis.Redis, name: str) -> Finding:
         return _QUEUES.ok(name, "empty")
     ages = [age for age in map(_age_seconds, replies[1::2]) if age is not None]
     message = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
-    if ages and max(ages) > MAX_AGE_SECONDS:
+    if ages and max(ages) > MAX_QUEUE_AGE_SECONDS:
         return _QUEUES.warning(name, message, "no worker serves it, or more are needed; see workers")
     return _QUEUES.ok(name, message)
 
@@ -151,11 +154,11 @@ def _visibility(stats: dict[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _ask(broker: Server, what: str) -> dict[str, Any] | str:
-    """Every worker's answer by its name, or why they cannot be asked."""
+def _ask(broker: Server, inspection: str) -> dict[str, Any] | str:
+    """The answers to one of Celery's inspections (``active_queues``, ``stats``) by worker, or why none can be had."""
     app = publisher_app(broker.url)
     try:
-        return getattr(app.control.inspect(timeout=INSPECT_SECONDS), what)() or {}
+        return getattr(app.control.inspect(timeout=INSPECT_SECONDS), inspection)() or {}
     except (KombuError, redis.RedisError, OSError) as error:
         return f"can't be asked: {type(error).__name__}"
     finally:

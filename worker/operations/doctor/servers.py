@@ -17,9 +17,10 @@ from worker.operations.doctor.findings import Examiner, Finding
 EXAMINER = Examiner("servers")
 
 _ROLES = {"broker": "broker_url", "results": "result_backend", "ledger": "ledger_url"}
-_LIMIT_ADVICE = "free memory or raise maxmemory: a full server refuses commands"
+_MEMORY_ADVICE = "free memory or raise maxmemory: a full server refuses commands"
 _DISK_ADVICE = "is the disk full? See the server's log"
-_SKEW_MS = 1_000
+_MAX_CLOCK_OFFSET_MS = 1_000
+"""How far a server's clock may differ from this machine's without a warning."""
 REPLAYS_WITH_ALL_RIGHTS = (9, 1)
 """The first Valkey that was observed to replay all of its append-only file whatever rights its users have."""
 
@@ -179,16 +180,16 @@ def _memory(name: str, info: ServerInfo) -> list[Finding]:
     share = info.used_memory / info.memory_limit
     message = f"{info.used_memory / 2**20:.0f} MiB, {share:.0%} of {of}"
     if share >= 0.95:
-        return [EXAMINER.fault(f"{name} memory", message, _LIMIT_ADVICE)]
+        return [EXAMINER.fault(f"{name} memory", message, _MEMORY_ADVICE)]
     if share >= 0.8:
-        return [EXAMINER.warning(f"{name} memory", message, _LIMIT_ADVICE)]
+        return [EXAMINER.warning(f"{name} memory", message, _MEMORY_ADVICE)]
     return [EXAMINER.ok(f"{name} memory", message)]
 
 
 def _clock(name: str, client: redis.Redis) -> Finding:
     offset_ms = server_clock_offset(client, samples=3)
     message = f"{offset_ms:+.0f} ms from this machine's"
-    if abs(offset_ms) > _SKEW_MS:
+    if abs(offset_ms) > _MAX_CLOCK_OFFSET_MS:
         advice = "deadlines and timestamps go by the workers' clocks: let NTP set both machines' clocks"
         return EXAMINER.warning(f"{name} clock", message, advice)
     return EXAMINER.ok(f"{name} clock", message)

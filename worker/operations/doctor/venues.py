@@ -17,9 +17,11 @@ from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
 EXAMINER = Examiner("venues")
 MAX_REQUEST_AGE_MS = 15_000
 """Everstrike refuses an order that arrives this long after its timestamp (``docs/venues.md``)."""
-WARN_MS = 1_000
+WARN_OFFSET_MS = 1_000
+"""How far a venue's clock may differ from this machine's without a warning."""
 SAMPLES = 5
-_SECONDS = 1.5
+"""How often a venue's clock is read; the sample with the shortest round trip counts."""
+_TIMEOUT_SECONDS = 1.5
 _CLOCK_ADVICE = "let NTP set this machine's clock (timedatectl set-ntp true, or chronyd)"
 
 
@@ -89,7 +91,7 @@ def _verdict(name: str, url: str, offset: float, trip: float, *, uncertainty: fl
     message = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
     if abs(offset) >= MAX_REQUEST_AGE_MS:
         return EXAMINER.fault(name, f"{message}: requests are refused as too old, or as from the future", _CLOCK_ADVICE)
-    if abs(offset) > WARN_MS + uncertainty:
+    if abs(offset) > WARN_OFFSET_MS + uncertainty:
         return EXAMINER.warning(name, f"{message}; requests are valid for 15 s", _CLOCK_ADVICE)
     return EXAMINER.ok(name, message)
 
@@ -104,25 +106,27 @@ def _session(ca_file: str) -> requests.Session:
 
 def _venue_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
     response = _uncached(
-        session.get(f"{url}{endpoint.path}", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS)
+        session.get(f"{url}{endpoint.path}", timeout=_TIMEOUT_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS)
     )
     return endpoint.unix_ms(json.loads(response.content))
 
 
 def _date(session: requests.Session, url: str) -> float:
-    answer = _uncached(session.head(f"{url}/", timeout=_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS))
-    return parsedate_to_datetime(answer.headers["date"]).timestamp() * 1000
+    response = _uncached(
+        session.head(f"{url}/", timeout=_TIMEOUT_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS)
+    )
+    return parsedate_to_datetime(response.headers["date"]).timestamp() * 1000
 
 
 class _CachedResponse(Exception):
     """A response from a cache states an old time."""
 
 
-def _uncached(answer: requests.Response) -> requests.Response:
-    doubt = cache_evidence(answer.headers, answer.elapsed.total_seconds())
+def _uncached(response: requests.Response) -> requests.Response:
+    doubt = cache_evidence(response.headers, response.elapsed.total_seconds())
     if doubt:
         raise _CachedResponse(doubt)
-    return answer
+    return response
 
 
 def _from_a_cache(name: str, url: str, cached: _CachedResponse) -> Finding:
@@ -136,7 +140,7 @@ def _unreachable(name: str, url: str, error: OSError) -> Finding:
         advice = "correct the path, which must be a file of PEM certificates; until then commands end in not_sent"
         return EXAMINER.fault(name, f"{url}: ORDERS_HTTP__CA_FILE can't be read", advice)
     if isinstance(error, requests.Timeout):
-        why = f"no answer within {_SECONDS:g} s"
+        why = f"no answer within {_TIMEOUT_SECONDS:g} s"
     elif isinstance(error, requests.exceptions.SSLError):
         why = "its certificate can't be verified (ORDERS_HTTP__CA_FILE names a CA of your own)"
     else:

@@ -21,8 +21,8 @@ from worker.simulator.simulator import Simulator
 logger = logging.getLogger("worker.simulator")
 
 CONTROL_PREFIX = "/_control/"
-MAX_BODY = 65_536
-"""In bytes; the longest command has less than a kilobyte."""
+MAX_BODY_BYTES = 65_536
+"""The largest request body that is read; the longest command has less than a kilobyte."""
 
 _NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
 _TOO_LARGE = Reply(413, b"Content Too Large", ((b"content-type", b"text/plain"), (b"connection", b"close")))
@@ -64,7 +64,7 @@ class Application:
         request = Request(
             scope["method"], scope["path"], dict(scope["headers"]), scope["query_string"], body, simulator.now_ms()
         )
-        examined = _unserved(_TOO_LARGE) if len(body) > MAX_BODY else simulator.examine(request)
+        examined = _unserved(_TOO_LARGE) if len(body) > MAX_BODY_BYTES else simulator.examine(request)
         examined = examined or _unserved(_NOT_FOUND)
         armed = simulator.board.take(request.path, examined.api_key, examined.fields or {})
         wire: Wire = scope["extensions"][WIRE]
@@ -93,7 +93,7 @@ async def _read(receive: Receive) -> bytes | None:
     """The body of a request, cut once it exceeds the limit; None if the client has gone."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body") and len(body) <= MAX_BODY:
+    while message.get("more_body") and len(body) <= MAX_BODY_BYTES:
         message = await receive()
         body += message.get("body", b"")
     return None if message["type"] == "http.disconnect" else body
@@ -110,15 +110,14 @@ def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
 
 
 def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:
-    stamp = examined.timestamp_ms
     return Arrival(
         seq=0,
         time_ms=request.time_ms,
         method=request.method,
         path=request.path,
         api_key=examined.api_key,
-        timestamp_ms=stamp,
-        age_ms=None if stamp is None else request.time_ms - stamp,
+        timestamp_ms=examined.timestamp_ms,
+        age_ms=None if examined.timestamp_ms is None else request.time_ms - examined.timestamp_ms,
         signature_ok=examined.signature_ok,
         peer_port=peer_port,
     )

@@ -69,7 +69,7 @@ class _Wait(_Filter):
     timeout: float = Field(default=10.0, ge=0, le=MAX_WAIT_SECONDS)
 
 
-class _Whose(Record):
+class _AccountQuery(Record):
     api_key: str
     venue: VenueName = "everstrike"
 
@@ -108,10 +108,10 @@ class ControlApi:
 
     async def holdings(self, request: Request) -> object:
         """Everything that an account holds."""
-        whose = _Whose.model_validate(dict(request.query_params))
-        account = self._simulator.accounts.account(whose.venue, whose.api_key)
+        query = _AccountQuery.model_validate(dict(request.query_params))
+        account = self._simulator.accounts.account(query.venue, query.api_key)
         if account is None:
-            raise LookupError(f"no {whose.venue} account has this key")
+            raise LookupError(f"no {query.venue} account has this key")
         return _HOLDINGS.dump_python(account.holdings, mode="json")
 
     async def settings(self, request: Request) -> object:
@@ -157,39 +157,39 @@ class ControlApi:
 
     async def arrivals(self, request: Request) -> object:
         """List the requests received."""
-        wanted = _Filter.model_validate(dict(request.query_params))
-        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.accounts.arrivals, wanted)]}
+        query = _Filter.model_validate(dict(request.query_params))
+        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.accounts.arrivals, query)]}
 
     async def executions(self, request: Request) -> object:
         """List the mutating requests that took effect."""
-        wanted = _Filter.model_validate(dict(request.query_params))
-        return {"executions": [asdict(row) for row in _chosen(self._simulator.accounts.executions, wanted)]}
+        query = _Filter.model_validate(dict(request.query_params))
+        return {"executions": [asdict(row) for row in _chosen(self._simulator.accounts.executions, query)]}
 
     async def ages(self, request: Request) -> object:
         """Summarise how old requests were on arrival."""
-        wanted = _Filter.model_validate(dict(request.query_params))
-        return ages_of(_chosen(self._simulator.accounts.arrivals, wanted))
+        query = _Filter.model_validate(dict(request.query_params))
+        return ages_of(_chosen(self._simulator.accounts.arrivals, query))
 
     async def wait(self, request: Request) -> object:
         """Respond once enough records match, or when the time is up."""
-        wanted = _Wait.model_validate(dict(request.query_params))
-        kind, needed = (Arrival, wanted.arrivals) if wanted.arrivals else (Execution, wanted.executions)
+        query = _Wait.model_validate(dict(request.query_params))
+        kind, needed = (Arrival, query.arrivals) if query.arrivals else (Execution, query.executions)
         if needed is None:
             raise ValueError("say how many arrivals or executions to wait for")
         accounts = self._simulator.accounts
         known: Iterable[Arrival | Execution] = accounts.arrivals if kind is Arrival else accounts.executions
-        seen = sum(map(wanted.matches, known))
+        seen = sum(map(query.matches, known))
         reached = asyncio.Event()
 
         def count(record: Arrival | Execution) -> None:
             nonlocal seen
-            seen += isinstance(record, kind) and wanted.matches(record)
+            seen += isinstance(record, kind) and query.matches(record)
             if seen >= needed:
                 reached.set()
 
         unwatch = accounts.watch(count)
         try:
-            async with asyncio.timeout(wanted.timeout):
+            async with asyncio.timeout(query.timeout):
                 if seen < needed:
                     await reached.wait()
         except TimeoutError:
@@ -199,9 +199,9 @@ class ControlApi:
         return {"reached": True, "seen": seen}
 
 
-def _chosen(records: Iterable[_K], wanted: _Filter) -> list[_K]:
-    chosen = [record for record in records if wanted.matches(record)]
-    return chosen if wanted.limit is None else chosen[max(0, len(chosen) - wanted.limit) :]
+def _chosen(records: Iterable[_K], query: _Filter) -> list[_K]:
+    chosen = [record for record in records if query.matches(record)]
+    return chosen if query.limit is None else chosen[max(0, len(chosen) - query.limit) :]
 
 
 def _listed(armed: ArmedFault) -> dict[str, object]:

@@ -60,8 +60,8 @@ class BitZ:
         signed = account is not None and hmac.compare_digest(
             sign(fields, account.secret).encode(), fields.get("sign", "").encode()
         )
-        stamp = fields.get("timeStamp", "")
-        timestamp_ms = int(stamp) * 1000 if _SECONDS.fullmatch(stamp) else None
+        timestamp = fields.get("timeStamp", "")
+        timestamp_ms = int(timestamp) * 1000 if _SECONDS.fullmatch(timestamp) else None
         try:
             if request.method != "POST" or not request.is_form or not clean:
                 raise _RefusedError(BAD_PARAMETER)
@@ -74,18 +74,18 @@ class BitZ:
     def _check(self, fields: Mapping[str, str], account: Account | None, *, signed: bool, now_ms: int) -> Account:
         if fields.keys() != FIELDS or not _INTEGER.fullmatch(fields["contractId"]):
             raise _RefusedError(BAD_PARAMETER)
-        nonce, stamp = fields["nonce"], fields["timeStamp"]
+        nonce, timestamp = fields["nonce"], fields["timeStamp"]
         if len(nonce) > 6:
             raise _RefusedError(NONCE_TOO_LONG)
-        if not _NONCE.fullmatch(nonce) or not _SECONDS.fullmatch(stamp):
+        if not _NONCE.fullmatch(nonce) or not _SECONDS.fullmatch(timestamp):
             raise _RefusedError(BAD_PARAMETER)
         if account is None:
             raise _RefusedError(ILLEGAL_KEY)
         if not signed:
             raise _RefusedError(BAD_SIGNATURE)
-        if abs(now_ms // 1000 - int(stamp)) > WINDOW_SECONDS:
+        if abs(now_ms // 1000 - int(timestamp)) > WINDOW_SECONDS:
             raise _RefusedError(VERIFICATION_FAILED)
-        if not self._nonces.is_new((account.api_key, stamp, nonce), now_ms):
+        if not self._nonces.is_new((account.api_key, timestamp, nonce), now_ms):
             raise _RefusedError(VERIFICATION_FAILED)
         return account
 

@@ -18,7 +18,7 @@ from worker.venues.json_values import one_line, read_json
 from worker.venues.redaction import redact_response, secrets_of
 
 MAX_FAILURES = 6
-"""After so many failed reads in a row no more are sent, to spare a venue that is in trouble."""
+"""After so many failed reads in a row no more are sent in this visit, to spare a venue that is failing."""
 MAX_RATE_LIMIT_WAIT_SECONDS = 20.0
 """How long one visit waits in total when the venue limits the rate of requests."""
 MAX_DATE_SKEW_MS = 3_000

@@ -13,7 +13,8 @@ LIMIT = 100
 """The number of records requested in one read."""
 MAX_PAIRS_ONE_BY_ONE = 3
 """Up to so many pairs are read one by one. For more, a list is read for all pairs, as the venue's own client does."""
-EVER: Span = (0, 10**15)
+ALL_TIMES: Span = (0, 10**15)
+"""The span of a list of which nothing could be read."""
 
 Listed = TypeVar("Listed", bound=Timed)
 Spans = Mapping[str, list[Span]]
@@ -42,20 +43,20 @@ class EverstrikeLists:
         """Read a list of one pair, or of all; returns whether it could be read."""
         spelling = {_normalised(pair): pair for pair in pairs}
 
-        def between(start: int, end: int) -> list[Listed]:
+        def read_page(start: int, end: int) -> list[Listed]:
             found = [parse_record(path, parse, row) for row in self.page(path, start, end, requested)]
             for each in found:
                 pair = getattr(each, "pair", "")
-                # A record of another pair than the requested one, or with its name spelt differently, would not be
-                # found.
+                # `records` selects by the pair's name, and would miss a record of another pair, or of this pair spelt
+                # differently.
                 if pair != spelling.get(_normalised(pair), requested or pair):
                     raise ReadFailed(f"{path} shows records of another pair than it was asked for")
             return found
 
         try:
-            rows, gaps = read_completely(spans, between)
+            rows, gaps = read_completely(spans, read_page)
         except ReadFailed as problem:
-            self._lists[path, requested] = [], [Gap(EVER, str(problem))]
+            self._lists[path, requested] = [], [Gap(ALL_TIMES, str(problem))]
             return False
         self._lists[path, requested] = sorted(rows, key=_time_of), gaps
         return True

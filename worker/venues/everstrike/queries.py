@@ -41,7 +41,8 @@ NOT_FOUND = "the order was not found"
 ORDER_PATHS = ("/active_orders", "/completed_orders", "/orders")
 """The last read counts, so that an order that is filled between two reads is shown as filled."""
 
-Wanted = Sequence[tuple[Command, Window]]
+CommandWindows = Sequence[tuple[Command, Window]]
+"""Commands, each with the times between which its records may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,12 @@ class EverstrikeVisit:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def read(self, wanted: Wanted) -> None:
+    def read(self, commands: CommandWindows) -> None:
         """Read every list in which a record of one of these commands may be, each once."""
         spans: dict[str, list[Span]] = {}
         withdrawn: list[Span] = []
         cancelled: dict[str, int] = {}
-        for command, window in wanted:
+        for command, window in commands:
             if isinstance(command, Close):
                 spans.setdefault(command.pair, []).append((window.start, window.suspect_until))
             elif isinstance(command, Withdraw):
@@ -92,7 +93,7 @@ class EverstrikeVisit:
                 cancelled[command.order_id] = window.suspect_until
         if spans:
             self._read_for_closes(spans)
-        for command, window in wanted:
+        for command, window in commands:
             if isinstance(command, Close):
                 self._look_up_orders_of_fills(command.pair, window)
         if withdrawn:
@@ -164,7 +165,7 @@ class EverstrikeVisit:
                 self._states[order_id] = self._order(order_id, read_state)
 
     def _read_newest(self, ids: Mapping[str, int]) -> None:
-        def between(start: int, end: int) -> list[_ListedAt]:
+        def read_page(start: int, end: int) -> list[_ListedAt]:
             page = self._lists.page("/orders", start, end)
             found = [parse_record("/orders", read_state, row) for row in page]
             self._states.update((order.id, order) for order in found if order.id in ids)
@@ -176,8 +177,8 @@ class EverstrikeVisit:
                 else []
             )
 
-        with suppress(ReadFailed):  # each is looked up by itself then
-            read_completely([(0, max(ids.values()))], between, len(ids) // 4)
+        with suppress(ReadFailed):  # the orders not found are then read one by one
+            read_completely([(0, max(ids.values()))], read_page, len(ids) // 4)
 
     def _order(self, order_id: str, read: Callable[[Any], VenueOrder]) -> VenueOrder | ReadFailed | None:
         """One order; None when the venue has none with this id."""
@@ -190,7 +191,7 @@ class EverstrikeVisit:
             return problem
         return order
 
-    # -- looking -----------------------------------------------------------------------------------------------------
+    # -- what was read -----------------------------------------------------------------------------------------------
 
     def snapshot(self, command: Command, window: Window) -> VenueSnapshot:
         """The records that may be those of a command, which :meth:`read` was given with the same window.

@@ -52,8 +52,8 @@ class Response:
         return _header(self.headers, "date")
 
 
-def _header(headers: Mapping[str, str], wanted: str) -> str:
-    return next((value for name, value in headers.items() if name.lower() == wanted), "").strip()
+def _header(headers: Mapping[str, str], lower_case_name: str) -> str:
+    return next((value for name, value in headers.items() if name.lower() == lower_case_name), "").strip()
 
 
 _SECONDS = re.compile(r"(?=\.?\d)(?P<whole>\d*)(?:\.(?P<fraction>\d*))?", re.ASCII)
