@@ -120,7 +120,7 @@ def _resume(
 
 @journal.command()
 def _journal(
-    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show only this command's entries.")] = None,
+    command_id: Annotated[str | None, typer.Argument(metavar="ID", help="Show only this command's entries.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the latest ones.")] = 100,
     as_json: JsonOption = False,
