@@ -43,6 +43,8 @@ class LedgerAnswer:
         if record["state"] == "ENQUEUED":
             return f"it has not begun: it is enqueued ({record['command']} for {record['account']})"
         sent = f"attempts begun: {record['tries']}, requests sent: {record['sent']}"
+        if record["state"] == "SENDING":  # the present attempt is counted when it has ended
+            sent += " before the present attempt, whose request may have been sent"
         last = f", last signed {when(record['last_signed_at'])}" if record["last_signed_at"] else ""
         return (
             f"its state in the ledger is {record['state']} ({record['command']} for {record['account']}, {sent}{last})"

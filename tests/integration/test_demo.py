@@ -203,9 +203,26 @@ PRINTED = {
 """What the lines to copy hold, in their order, and the exit code of each."""
 
 
+def printed_by_readme_example(demo: Demo) -> str:
+    """What the first example of README.md prints when it is run against this demo."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example, *_) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (url, *_) = re.findall(r"ORDERS_REDIS_URL +(redis://\S+)", demo.output)
+    ran = subprocess.run(
+        [sys.executable, "-c", example],
+        env={**os.environ, "ORDERS_REDIS_URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    return ran.stdout
+
+
 def test_keep_shows_flower_and_each_line_to_copy_works(start: Start, tmp_path: Path) -> None:
-    """Flower answers where the demo says and can't change anything. The lines work in their order, as a stranger pastes
-    them into another terminal, in a folder of his own. Ctrl-C is the ordinary end here."""
+    """Flower answers where the demo says and can't change anything. README's example finds its
+    position open. The lines work in their order, as a stranger pastes them into another terminal, in a folder of his
+    own. Ctrl-C is the ordinary end here."""
     demo = start(*KEEP)
     address = demo.until_printed(r"Flower +(http://\S+)")
     demo.until_printed(r"reconcile --all --by-worker\n")
@@ -218,6 +235,8 @@ def test_keep_shows_flower_and_each_line_to_copy_works(start: Start, tmp_path: P
         DEADLINE,
     )
     assert requests.post(f"{address}/api/worker/shutdown/demo", timeout=DEADLINE).status_code in (401, 403)
+
+    assert printed_by_readme_example(demo).startswith("accepted ok ")
 
     lines = re.findall(r"^  ((?:ORDERS_REDIS_URL=\S+:|curl ).*)$", demo.output, re.MULTILINE)
     assert len(lines) == len(PRINTED)

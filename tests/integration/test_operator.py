@@ -1,6 +1,7 @@
 """The operator's commands: resolve, halt and resume, the journal, and what they print."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -79,6 +80,7 @@ def test_a_server_that_is_away_is_told_in_words(orders: Orders, words: str, monk
     ran = orders(*words.split())
     assert (ran.code, "Traceback" in ran.err, "hidden" in ran.err) == (1, False, False), ran.err
     assert ran.err.startswith(f"orders {words.split()[0]}: ")
+    assert re.search(r"Start it, or correct ORDERS_(LEDGER|BROKER)_URL", ran.err), ran.err
 
 
 def test_a_halt_stops_what_it_names_until_it_is_resumed(stack: Stack, orders: Orders) -> None:

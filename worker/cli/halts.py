@@ -9,7 +9,7 @@ import typer
 
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.redaction import redacted_url, server_error_text
+from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
@@ -20,6 +20,7 @@ from worker.cli.options import (
     actor_name,
     open_operator,
     operator_command,
+    outage_text,
     scope_of,
 )
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
@@ -119,7 +120,7 @@ def _resume(
 
 @journal.command()
 def _journal(
-    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Show only this command's entries.")] = None,
+    command_id: Annotated[str | None, typer.Argument(metavar="ID", help="Show only this command's entries.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the latest ones.")] = 100,
     as_json: JsonOption = False,
@@ -166,7 +167,7 @@ def _dead(
             with open_client(url, decode_responses=False) as client:
                 found = list(dead_letters(client, limit))
         except (redis.RedisError, OSError, ValueError) as error:
-            message = f"{redacted_url(url)}: {server_error_text(error)}"
+            message = f"{redacted_url(url)}: {outage_text(error, 'ORDERS_BROKER_URL')}"
             raise failure(message, "BrokerUnavailable", where="orders dead", as_json=as_json) from None
     if as_json:
         queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]

@@ -78,7 +78,15 @@ def _why(outage: LedgerUnavailable) -> str:
     cause = outage.__cause__
     if cause is None or isinstance(cause, redis.ResponseError):
         return str(outage)
-    return f"{server_error_text(cause)}. Start it, or correct ORDERS_LEDGER_URL (or ORDERS_REDIS_URL)"
+    return outage_text(cause, "ORDERS_LEDGER_URL")
+
+
+def outage_text(error: BaseException, setting: str) -> str:
+    """An error of the server whose address is in ``setting``, with advice if it did not respond at all."""
+    text = server_error_text(error)
+    if isinstance(error, redis.ResponseError):
+        return text
+    return f"{text}. Start it, or correct {setting} (or ORDERS_REDIS_URL)"
 
 
 @contextmanager

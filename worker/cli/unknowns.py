@@ -26,7 +26,7 @@ reconcile, unknown, resolve = (command_app() for _ in range(3))
 
 @reconcile.command()
 def _reconcile(
-    command_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One command.")] = None,
+    command_id: Annotated[str | None, typer.Argument(metavar="ID", help="One command.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every open unknown, oldest first.")] = False,
     by_worker: Annotated[bool, typer.Option("--by-worker", help="Let a worker do it, which has the keys.")] = False,
     timeout: Annotated[

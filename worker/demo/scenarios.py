@@ -20,10 +20,13 @@ ID_REUSED = "IdReused"
 
 def initial_holdings() -> Change:
     """What the scenarios need in addition to the demo account: 1 USD_BTC_PERP, 2 USD_ETH_PERP short, order-1, 10
-    ETH."""
+    ETH. They leave USD_BTC_PERP open, which the example in README.md closes."""
     return Change(
         api_key=DEMO_EVERSTRIKE_KEY,
-        positions=(Position(pair="USD_SOL_PERP", size=Decimal(30)),),
+        positions=(
+            Position(pair="USD_SOL_PERP", size=Decimal(30)),
+            Position(pair="USD_LTC_PERP", size=Decimal(8)),
+        ),
         # With the present time, because a record without a time proves nothing to a reconcile.
         orders=(Order(id="order-2", pair="USD_ETH_PERP", time=time.time_ns() // 1_000_000),),
     )
@@ -127,10 +130,10 @@ SUCCESSFUL = (
     ),
     Scenario(
         "close-all",
-        "close all BTC",
+        "close all LTC",
         "",
-        Close(account="main", pair="USD_BTC_PERP"),
-        _close_effect("USD_BTC_PERP"),
+        Close(account="main", pair="USD_LTC_PERP"),
+        _close_effect("USD_LTC_PERP"),
         Expected("accepted", "ok", attempts=1, effects=1),
     ),
     Scenario(

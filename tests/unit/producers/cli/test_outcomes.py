@@ -150,9 +150,11 @@ def test_show_falls_back_to_the_ledger(server: ValkeyServer, orders: Orders) -> 
 def test_show_a_command_without_a_report(server: ValkeyServer, orders: Orders) -> None:
     """Exit 6, and where it stands: under way, in its queue, or not known at all."""
     record(server, "id-1", "WAITING")
+    record(server, "id-2", "SENDING")
     assert orders(*CLOSE, "--id", "queued").code == 0
     for command_id, state, words in (
         ("id-1", "WAITING", "WAITING (close for main, attempts begun: 2, requests sent: 1, last signed 2023-11-14"),
+        ("id-2", "SENDING", "requests sent: 1 before the present attempt, whose request may have been sent"),
         ("queued", "ENQUEUED", "it has not begun: it is enqueued (close for main)"),
         ("nobody", None, "no report for nobody, and nothing in the ledger"),
     ):
