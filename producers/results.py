@@ -27,7 +27,8 @@ RECORD_KEY = "orders:command:{}"
 """Where the ledger stores a command's record."""
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""A report holds a response of a venue, which has at most 4 MiB, and three times as much in JSON."""
+"""A report holds a response of a venue, which has at most 1 MiB unless
+`ORDERS_HTTP__MAX_ANSWER_BYTES` says otherwise, and three times as much in JSON."""
 
 MAX_ERROR_LENGTH = 300
 """Characters of another task's error that are shown."""
