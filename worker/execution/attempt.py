@@ -16,10 +16,10 @@ from worker.execution.events import Observer, attempt_event
 from worker.execution.lease import LeaseManager
 from worker.execution.retry_policy import Decision, decide
 from worker.venues.base import Proof, Verdict
-from worker.venues.freshness import distrust_if_stale
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.http.transport import Transport
-from worker.venues.redaction import redact_response, secrets_of
+from worker.venues.response_freshness import distrust_if_stale
+from worker.venues.response_redaction import redact_response, secrets_of
 
 LEASE_MARGIN_SECONDS = 4.0
 """Added to the timeouts, for what none of them covers: resolving the venue's name, trying several addresses, waiting

@@ -11,7 +11,7 @@ from worker.execution.lease import Lease
 from worker.ledger.base import Progress
 from worker.venues.accounts import Account
 from worker.venues.base import Venue, Verdict
-from worker.venues.redaction import Secrets
+from worker.venues.response_redaction import Secrets
 
 
 @dataclass(frozen=True, slots=True)

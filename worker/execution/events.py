@@ -11,8 +11,8 @@ from pathlib import Path
 from producers.report import Report
 from worker.execution.retry_policy import Decision
 from worker.venues.base import Verdict
-from worker.venues.freshness import staleness
 from worker.venues.http.base import NoResponse, Response
+from worker.venues.response_freshness import staleness
 
 logger = logging.getLogger("orders.observer")
 

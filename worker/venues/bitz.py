@@ -15,11 +15,11 @@ from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Verdict
 from worker.venues.contradictions import contains_other_value, failure_in_message, failure_in_record
-from worker.venues.freshness import NO_CACHE_HEADERS
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import find_listed, refusals_from_settings
 from worker.venues.positions import read_position
+from worker.venues.response_freshness import NO_CACHE_HEADERS
 
 NONCE_CHARACTERS = string.ascii_letters + string.digits
 

@@ -1,7 +1,8 @@
 """The ways in which a secret may be written: escaped, encoded, in groups, in another letter case.
 
 A venue may echo a request percent-encoded, with the escapes of JSON or HTML, in base64 or hex, folded over lines, in
-groups, or backwards. :mod:`worker.venues.redaction` searches normalised text for the normalised encodings made here.
+groups, or backwards. :mod:`worker.venues.response_redaction` searches normalised text for the normalised encodings made
+here.
 """
 
 import base64

@@ -13,11 +13,11 @@ from worker.operations.doctor.venues import closed
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue
-from worker.venues.freshness import distrust_if_stale
 from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
-from worker.venues.redaction import redact_response, secrets_of
 from worker.venues.registry import VENUES, account_of
+from worker.venues.response_freshness import distrust_if_stale
+from worker.venues.response_redaction import redact_response, secrets_of
 
 EXAMINER = Examiner("venues")
 _LIMITS = HttpLimits(1.5, 2.5)

@@ -11,8 +11,8 @@ import requests
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import WorkerSettings
-from worker.venues.freshness import NO_CACHE_HEADERS, cache_evidence
 from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
+from worker.venues.response_freshness import NO_CACHE_HEADERS, cache_evidence
 
 EXAMINER = Examiner("venues")
 MAX_REQUEST_AGE_MS = 15_000

@@ -26,7 +26,6 @@ from worker.venues.contradictions import (
     texts_except_message,
 )
 from worker.venues.everstrike.auth import auth_headers
-from worker.venues.freshness import NO_CACHE_HEADERS
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import (
@@ -38,6 +37,7 @@ from worker.venues.listed_answers import (
     status_may_refuse,
 )
 from worker.venues.positions import read_position
+from worker.venues.response_freshness import NO_CACHE_HEADERS
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -12,10 +12,10 @@ from worker.venues.accounts import Account
 from worker.venues.contradictions import failure_in_message, failure_in_record
 from worker.venues.everstrike.auth import auth_headers
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
-from worker.venues.freshness import NO_CACHE_HEADERS, STALE_RESPONSE, date_header_ms, staleness
 from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
-from worker.venues.redaction import redact_response, secrets_of
+from worker.venues.response_freshness import NO_CACHE_HEADERS, STALE_RESPONSE, date_header_ms, staleness
+from worker.venues.response_redaction import redact_response, secrets_of
 
 MAX_FAILURES = 6
 """After so many failed reads in a row no more are sent in this visit, to spare a venue that is failing."""

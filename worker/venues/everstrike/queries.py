@@ -2,7 +2,7 @@
 
 Lists take ``pair``, ``start``, ``end`` and ``limit`` (``docs/venues.md``). Each is read completely
 (:mod:`worker.venues.paging`), and once for all commands of an account. A list that can't be read completely, that shows
-another pair, or that comes from a cache (:mod:`worker.venues.freshness`) proves nothing.
+another pair, or that comes from a cache (:mod:`worker.venues.response_freshness`) proves nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

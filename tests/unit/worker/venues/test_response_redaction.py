@@ -19,7 +19,7 @@ from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
-from worker.venues.redaction import SHORTEST_SECRET, Secrets, redact_response, secrets_among, secrets_of
+from worker.venues.response_redaction import SHORTEST_SECRET, Secrets, redact_response, secrets_among, secrets_of
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])

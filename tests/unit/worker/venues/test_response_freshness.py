@@ -13,8 +13,8 @@ from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.freshness import date_header_ms, distrust_if_stale, staleness
 from worker.venues.http.base import Response, Timing
+from worker.venues.response_freshness import date_header_ms, distrust_if_stale, staleness
 
 T0 = 1_800_000_000_000
 
