@@ -1,7 +1,7 @@
 """The ledger's keys at the server, all in the ledger's database."""
 
-RECORD_KEY = "orders:command:{}"
-"""Hash: one command's record."""
+from producers.results import RECORD_KEY as RECORD_KEY  # a hash: one command's record; senders look it up, too
+
 JOURNAL_KEY = "orders:journal"
 """Stream: an entry for each move, and for each halt and its end."""
 UNKNOWN_KEY = "orders:unknown"

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from producers.redaction import REDACTED
 from worker.refusal_patterns import MAX_MESSAGE_CHARACTERS, compile_refusals
 from worker.venues.base import Proof
 
@@ -108,7 +109,7 @@ def refusals_setting_line(venue: str, message: str, present: Sequence[str]) -> s
     contains a redacted secret.
     """
     line = " ".join(message.split())
-    cut_or_redacted = line.endswith("…") or "***" in line
+    cut_or_redacted = line.endswith("…") or REDACTED in line
     if not line or len(line) > MAX_MESSAGE_CHARACTERS or cut_or_redacted or UNCERTAINTY.search(line):
         return None
     if find_listed(refusals_from_settings(venue, present), 0, line):

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from producers import exact_json
+from producers.redaction import REDACTED
 from worker.venues.accounts import Account, Credentials
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
@@ -35,7 +36,6 @@ from worker.venues.secret_encodings import (
     without_separators,
 )
 
-REDACTED = "***"
 STRIDE = RUN - SHORTEST_SECRET + 1
 """Among the parts of :data:`SHORTEST_SECRET` characters at multiples of this, one lies within each run."""
 
