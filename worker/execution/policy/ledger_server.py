@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import redis
 
 from producers.commands import Command, Withdraw
-from producers.redis.server_info import online_replicas
+from producers.redis.server_info import read_server_info
 from worker.ledger.connection import never_waits
 
 logger = logging.getLogger("orders.policy")
@@ -41,12 +41,12 @@ class ServerPolicy:
         Raises:
             redis.RedisError, OSError: the server can't be asked now.
         """
-        memory, persistence = self._client.info("memory"), self._client.info("persistence")
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
-        evicts = policy if policy != "noeviction" and int(memory.get("maxmemory", 0)) > 0 else ""
-        forgets = not int(persistence.get("aof_enabled", 0))
+        info = read_server_info(self._client)
+        policy = info.eviction_policy or "noeviction"
+        evicts = policy if policy != "noeviction" and info.maxmemory else ""
+        forgets = not info.appends_to_file
         confirms = not self._need_disk or self._can_confirm()
-        replicas = online_replicas(self._client.info("replication")) if self._need_replicas else 0
+        replicas = info.online_replicas
         with self._lock:
             before, self._replicas = self._replicas, replicas
             changed = not self._was_read or (evicts, forgets) != (self._evicts, self._forgets)
