@@ -129,13 +129,18 @@ def _require_free_address(host: str, port: int, *, as_json: bool) -> None:
 
 
 def _ready(url: str, empty: bool, as_json: bool) -> None:
-    from worker.simulator import simulator as state
+    from worker.simulator.simulator import (
+        DEMO_BITZ_KEY,
+        DEMO_BITZ_SECRET,
+        DEMO_EVERSTRIKE_KEY,
+        DEMO_EVERSTRIKE_SECRET,
+    )
 
     environment: dict[str, str] = {}
     if not empty:
         for alias, venue, key, secret in (
-            ("MAIN", "everstrike", state.DEMO_EVERSTRIKE_KEY, state.DEMO_EVERSTRIKE_SECRET),
-            ("BITZ", "bitz", state.DEMO_BITZ_KEY, state.DEMO_BITZ_SECRET),
+            ("MAIN", "everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET),
+            ("BITZ", "bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET),
         ):
             values = {"VENUE": venue, "API_KEY": key, "SECRET_KEY": secret, "BASE_URL": url}
             environment.update({f"ORDERS_ACCOUNTS__{alias}__{name}": value for name, value in values.items()})
