@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,11 +17,11 @@ from pytest_celery import CeleryBackendCluster, CeleryBrokerCluster, CeleryTestW
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the tests' own package, also where the project is installed from a wheel
 
-from producers.cli import app as cli  # noqa: E402
 from producers.client import OrderClient  # noqa: E402
 from tests.integration.channel_rig import Broker  # noqa: E402
 from tests.integration.crash_rig import crash  # noqa: E402, F401 - a fixture
 from tests.support.backend import IN_CONTAINERS  # noqa: E402
+from tests.support.orders_program import Orders, orders_in_process  # noqa: E402
 from tests.support.redis_node import BackendNode, BrokerNode, ServerNode  # noqa: E402
 from tests.support.stack import Setup, Stack, demo_accounts, ledger_url  # noqa: E402
 from tests.support.workers import QUICK, WorkerNode  # noqa: E402
@@ -235,38 +234,13 @@ def check_alive(stack: Stack) -> None:
 # -- the `orders` program ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How one run of the program ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        assert self.out, self.err
-        return json.loads(self.out)
-
-
-Orders = Callable[..., Ran]
-
-
 def run_orders(
     environment: Mapping[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Orders:
-    """The program, run in this process: one of its own takes a second to start."""
+    """The program with these settings."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-
-    def run(*words: str) -> Ran:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main(words)
-        told = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), told.out, told.err)
-
-    return run
+    return orders_in_process(capsys)
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """The output of `.ci/environment.py`: its progress, and the reason if it fails."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.support.ci_scripts import ci_script
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,12 +23,7 @@ esac
 @pytest.fixture
 def environment() -> ModuleType:
     """``.ci/environment.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return ci_script("environment")
 
 
 @pytest.fixture

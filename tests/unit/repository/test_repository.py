@@ -1,7 +1,6 @@
 """The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
 
 import copy
-import importlib.util
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from packaging.version import Version
 from pydantic import BaseModel
 
 from producers import __version__
+from tests.support.ci_scripts import ci_script
 from worker.observability import catalogue
 from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
 
@@ -144,12 +144,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
 @pytest.fixture(scope="module")
 def lock() -> ModuleType:
     """``.ci/lock.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("lock", ROOT / ".ci" / "lock.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return ci_script("lock")
 
 
 @pytest.fixture

