@@ -1,4 +1,4 @@
-"""The house around the code: documents, lock files, the built package and the tests' own policy keep their word."""
+"""Settings in documents, lock files, the built packages, and the policy that the tests themselves are under."""
 
 import copy
 import os
