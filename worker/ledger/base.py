@@ -16,6 +16,7 @@ module holds the states and the protocol; :mod:`worker.ledger.redis` is the real
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -29,6 +30,21 @@ class State(StrEnum):
     WAITING = "WAITING"
     SETTLED = "SETTLED"
     UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much may be withdrawn within a time, counted at the first begin of each command."""
+
+    name: str
+    """The rule's name, for people."""
+    key: str
+    """Names the counter, ``<account>/<asset>/<window in ms>``: limits with one key share it."""
+    window_ms: int
+    total: Decimal | None = None
+    """The most that all withdrawals within the window may add up to; None does not limit it."""
+    count: int | None = None
+    """The most withdrawals within the window; None does not limit them."""
 
 
 @dataclass(frozen=True, slots=True)
