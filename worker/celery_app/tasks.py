@@ -18,7 +18,7 @@ from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
 
 
 class OrderTask(Task):

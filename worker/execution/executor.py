@@ -11,9 +11,10 @@
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from os import getpid
 
-from producers.commands import Command, Positions
+from producers.commands import Command, Positions, Withdraw
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
@@ -32,8 +33,10 @@ from worker.execution.events import (
     raised_at,
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
-from worker.ledger.base import Claim, Halted, Ledger, Orphaned
+from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, RefusedBetweenAttempts
+from worker.execution.outage import RequeueMessage
+from worker.execution.policy.rulings import PERMITTED, Ruling
+from worker.ledger.base import Claim, Denied, Halted, Ledger, Limit, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -58,15 +61,17 @@ class Executor:
         retry: RetryLimits,
         stopping: Callable[[], bool] = lambda: False,
         refusal: Callable[[Command], str | None] = lambda _: None,
+        ruling: Callable[[Command], Ruling] = lambda _: PERMITTED,
         observer: Observer = NULL_OBSERVER,
         hidden: frozenset[str] = HIDDEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
-        why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.events.Observers`; no event that it receives has a value of the ``hidden``
+        why a command is not permitted here, and ``ruling`` what a policy says of it. ``observer`` must raise nothing
+        (:class:`~worker.execution.events.Observers`); no event that it receives has a value of the ``hidden``
         arguments."""
         self._observer = observer
         self._refusal = refusal
+        self._ruling = ruling
         self._intake = Intake(venues, accounts, clock)
         self._clock = clock
         self._leases = LeaseManager(ledger, clock, stopping, observer)
@@ -129,8 +134,8 @@ class Executor:
         lost: Run | None = None
         for _ in range(MAX_LEASES):
             try:
-                command, account, venue = self._admit(envelope)
-                run = self._acquire(envelope, command, account, venue)
+                command, account, venue, ruling = self._admit(envelope)
+                run = self._acquire(envelope, command, account, venue, ruling)
             except CommandRefused as refused:
                 if lost is not None and lost.progress.tainted:
                     return self._give_up_in_doubt(lost, refused)
@@ -155,32 +160,35 @@ class Executor:
         report = reports.of_run(run, conclusion, self._clock.now_ms())
         return self._leases.settle_when_released(run.lease, report)
 
-    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
-        """The command with its account and venue, once it may be executed here.
+    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
+        """The command with its account and venue, once it may be executed here, and what the policy says of it.
 
         Raises:
             CommandRefused: the message makes no command, or a policy forbids it.
         """
         command, account, venue = self._intake.parse(envelope)
-        denied = self._refusal(command)
+        ruling = self._ruling(command)
+        denied = self._refusal(command) or ruling.denied
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
-        return command, account, venue
+        return command, account, venue, ruling
 
-    def _acquire(self, envelope: Envelope, command: Command, account: Account, venue: Venue) -> Run | ExistingReport:
+    def _acquire(
+        self, envelope: Envelope, command: Command, account: Account, venue: Venue, ruling: Ruling
+    ) -> Run | ExistingReport:
         """Begin the first attempt in the ledger.
 
         Raises:
-            CommandRefused: an operator halted the command.
+            CommandRefused: an operator halted the command, or a limit denies it.
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         lease = self._leases.acquire(
-            self._claim(envelope, command, account),
+            self._claim(envelope, command, account, ruling.limits),
             mutating=command.mutating,
             orphan_report=self._orphan_report(envelope, died),
         )
-        if isinstance(lease, Halted):
-            raise CommandRefused(Reason.HALTED, reports.halt_message(lease))
+        if isinstance(lease, Halted | Denied):
+            raise CommandRefused(*reports.why_not_begun(lease))
         return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
 
     def _attempt(self, run: Run) -> Report:
@@ -207,8 +215,8 @@ class Executor:
             return reports.conclude(run, self._attempts.last_attempt(run))
         except CommandRefused as refused:
             return reports.give_up(run, refused.reason, refused.message)
-        except HaltedBetweenAttempts as halted:
-            return reports.give_up(run, Reason.HALTED, reports.halt_message(halted.halt))
+        except RefusedBetweenAttempts as refused:
+            return reports.give_up(run, *reports.why_not_begun(refused.answer))
 
     def _settle(self, run: Run, report: Report) -> Report | None:
         """End the command in the ledger and return the report that the ledger has.
@@ -246,7 +254,7 @@ class Executor:
         continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account, limits: tuple[Limit, ...]) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -257,6 +265,8 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
+            amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
+            limits=limits,
         )
 
     def _token(self) -> str:

@@ -10,3 +10,6 @@ HALTS_KEY = "orders:halts"
 """Hash: scope of a halt to who, why and when as JSON."""
 ABSENCES_KEY = "orders:looks"
 """Hash: id of an unknown to when a reconcile found nothing at the venue for the first time, UNIX ms."""
+WITHDRAWN_KEY = "orders:withdrawn"
+"""Hash: a limit's key to the sum of what its counter holds; each counter is a sorted set, ``orders:withdrawn:<key>``
+(``counters.lua``)."""

@@ -16,7 +16,8 @@ from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
+from worker.execution.policy.rulings import PERMITTED
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
@@ -91,6 +92,7 @@ class ExecutorFixture:
         self.transport = ScriptedTransport(steps)
         self.accounts: Mapping[str, Account] = {"main": ACCOUNT}
         self.hidden = HIDDEN
+        self.ruling = PERMITTED
         self.observers: tuple[Observer, ...] = ()
         self.stop_at = inf
 
@@ -104,6 +106,7 @@ class ExecutorFixture:
             clock=self.clock,
             retry=RetryLimits(attempts=3),
             stopping=lambda: self.clock.monotonic() >= self.stop_at,
+            ruling=lambda _: self.ruling,
             observer=Observers(LogObserver(), *self.observers),
             hidden=self.hidden,
         )
