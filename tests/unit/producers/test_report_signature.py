@@ -116,7 +116,7 @@ SIGNED = sign_report({"command_id": "1"}, KEY)
         {**SIGNED["signature"], "sig": KEY.sign("orders-command-v1", {"command_id": "1"})},
         {**SIGNED["signature"], "sig": None},
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_signature_of_a_known_key_is_refused_without_quoting_it(signature: object) -> None:
     assert verifies(SIGNED)
