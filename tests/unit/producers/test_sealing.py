@@ -21,10 +21,11 @@ from producers.report_signature import sign_report
 from producers.seal import Seal, verify
 from producers.signing import PrivateKey
 from tests.support.servers import free_port
+from tests.support.signing_keys import fixed_key
 from tests.unit.producers.cli.program import database, queued, report, store, store_raw
 from worker.celery_app.periodic import publisher
 
-KEY, WORKER = PrivateKey.generate("payroll", "2026-11"), PrivateKey.generate("worker", "2026-11")
+KEY, WORKER = fixed_key("payroll"), fixed_key("worker")
 CANCEL, CLOSE = Cancel(account="main", order_id="1"), Close(account="main", pair="USD_BTC_PERP", qty="0.10", deadline=2)
 
 
