@@ -1,13 +1,13 @@
 -- How much was withdrawn within a time: counters of withdrawals, each counted once, at its first begin. This file is put
 -- in front of transitions.lua and shares its KEYS and ARGV.
 --
--- KEYS[7]        the sums, a hash: a counter's key to the sum of its amounts
--- KEYS[7]:<key>  a counter, a sorted set: "<amount>:<command id>" by when it was counted
+-- KEYS[8]        the sums, a hash: a counter's key to the sum of its amounts
+-- KEYS[8]:<key>  a counter, a sorted set: "<amount>:<command id>" by when it was counted
 --
 -- An amount is written "<units>:<billionths>", two whole numbers: a Lua number is a binary float, which is exact for whole
 -- numbers below 2^53, and no amount is ever one alone. Workers round amounts up and limits down to billionths.
 
-local sums = KEYS[7]
+local sums = KEYS[8]
 local BILLION = 1000000000
 -- How many entries one call takes out of a counter, or looks at to say when there is room again.
 local EXPIRED_AT_ONCE, LOOKED_AT = 5000, 1000
