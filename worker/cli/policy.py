@@ -25,7 +25,7 @@ from worker.cli.policy_output import (
 )
 from worker.clock import SystemClock
 from worker.execution.policy.applied import PolicyChanged, PolicyRecords
-from worker.operations.policy.advice import advice
+from worker.operations.policy.advice import advice, unchecked
 from worker.operations.policy.service import (
     PolicyInvalid,
     RuledExample,
@@ -114,11 +114,22 @@ def _check(
             example = rule_example(found, Withdraw(account=account, asset=asset, qty=qty, address=address))
     if as_json:
         ruled = {"withdrawal": example_json(example)} if example else {}
-        emit({"sha256": found.sha256, "accounts": list(found.document.withdrawals), "warnings": warnings, **ruled})
+        emit(
+            {
+                "sha256": found.sha256,
+                "accounts": list(found.document.withdrawals),
+                "warnings": warnings,
+                "notes": unchecked(found),
+                **ruled,
+            }
+        )
     else:
-        print(f"The policy is valid: SHA-256 {found.sha256}, {len(found.document.withdrawals)} accounts.")
+        names = ", ".join(found.document.withdrawals) or "no account"
+        print(f"The policy is valid, for {names}. SHA-256 {found.sha256}")
         for each in warnings:
             note(f"warning: {each}")
+        for each in unchecked(found):
+            note(f"note: {each}")
         if example:
             print_example(example)
     raise typer.Exit(_exit_code(example))

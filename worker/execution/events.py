@@ -98,7 +98,7 @@ class Observer:
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
 
-    def ruled(self, ref: CommandRef, words: str, *, denied: bool) -> None:
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
         """The withdrawal policy denied the command, or would have, where it only warns. ``words`` name the rule, and no
         amount or address."""
 
@@ -110,10 +110,10 @@ class Observers(Observer):
         self._observers = observers
         self._failed: set[tuple[type, str]] = set()
 
-    def _notify(self, event: str, *arguments: object, **named: object) -> None:
+    def _notify(self, event: str, *arguments: object) -> None:
         for observer in self._observers:
             try:
-                getattr(observer, event)(*arguments, **named)
+                getattr(observer, event)(*arguments)
             except Exception as error:  # noqa: BLE001 - see the class
                 self._log_failure(observer, event, error)
 
@@ -163,8 +163,8 @@ class Observers(Observer):
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._notify("republished", command_id, command)
 
-    def ruled(self, ref: CommandRef, words: str, *, denied: bool) -> None:  # noqa: D102
-        self._notify("ruled", ref, words, denied=denied)
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: D102
+        self._notify("ruled", ref, words, denied)
 
 
 NULL_OBSERVER = Observer()

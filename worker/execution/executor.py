@@ -171,7 +171,7 @@ class Executor:
         ruling = self._leases.retry_until_available(lambda: self._ruling(command))
         if ruling.denied or ruling.warning:
             ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
-            self._observer.ruled(ref, ruling.denied or ruling.warning, denied=bool(ruling.denied))
+            self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
         if ruling.denied:
             raise CommandRefused(Reason.DENIED, ruling.denied)
         return command, account, venue, ruling

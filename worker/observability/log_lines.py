@@ -94,7 +94,7 @@ class LogObserver(Observer):
         """Warn that the command of a dead worker was ended."""
         ledger_log.warning(LogEvent("orphaned", {**_command_fields(ref), "outcome": outcome}, message))
 
-    def ruled(self, ref: CommandRef, words: str, *, denied: bool) -> None:
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
         """Warn of what the withdrawal policy denied, or would have denied or held."""
         executor_log.warning(LogEvent("denied" if denied else "policy_warning", _command_fields(ref), words))
 

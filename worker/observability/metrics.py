@@ -152,7 +152,7 @@ class Metrics(Observer):
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
 
-    def ruled(self, ref: CommandRef, words: str, *, denied: bool) -> None:  # noqa: ARG002, D102
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: ARG002, D102
         self._count(catalogue.POLICY_RULINGS, self._account(ref.account), RULINGS[0] if denied else RULINGS[1])
 
     def take_fallback(self) -> None:

@@ -28,6 +28,14 @@ def advice(policy: Policy, accounts: Mapping[str, AccountSettings]) -> list[str]
     return found + _one_account_twice(accounts)
 
 
+def unchecked(policy: Policy) -> list[str]:
+    """What no policy can check at today's venues, for whoever relies on this one."""
+    missing = [name for name in ("network", "tag") if name not in Withdraw.model_fields]
+    if not missing or not policy.document.withdrawals:
+        return []
+    return [f"withdrawals have no {' and no '.join(missing)}: the venue chooses, and no policy can check it"]
+
+
 def _about_account(rules: AccountRules) -> Iterator[str]:
     limited = {each.asset.upper() for each in rules.limit}
     listed = {each.asset.upper() for each in rules.to}
@@ -42,8 +50,6 @@ def _about_account(rules: AccountRules) -> Iterator[str]:
         yield "a destination that is not listed needs approvals only: assets without a limit have none there either"
     for entry in rules.to:
         yield from (f"to {entry.name}: {words}" for words in _about_destination(entry, rules))
-    if any(entry.network is None for entry in rules.to):
-        yield "entries without a network do not check it: withdrawals name none, and the venue chooses"
 
 
 def _about_destination(entry: Destination, rules: AccountRules) -> Iterator[str]:
