@@ -36,7 +36,7 @@ from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, RefusedBetweenAttempts
 from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Denied, Halted, Ledger, Limit, Orphaned
+from worker.ledger.base import Claim, Denied, Halted, Ledger, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -66,9 +66,9 @@ class Executor:
         hidden: frozenset[str] = HIDDEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
-        why a command is not permitted here, and ``ruling`` what a policy says of it. ``observer`` must raise nothing
-        (:class:`~worker.execution.events.Observers`); no event that it receives has a value of the ``hidden``
-        arguments."""
+        why a command is not permitted here, and ``ruling`` what the withdrawal policy says about it. ``observer`` must
+        raise nothing: see :class:`~worker.execution.events.Observers`; no event that it receives has a value of the
+        ``hidden`` arguments."""
         self._observer = observer
         self._refusal = refusal
         self._ruling = ruling
@@ -161,16 +161,21 @@ class Executor:
         return self._leases.settle_when_released(run.lease, report)
 
     def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
-        """The command with its account and venue, once it may be executed here, and what the policy says of it.
+        """The command with its account and venue, once it may be executed here, and under which limits and approvals.
 
         Raises:
             CommandRefused: the message makes no command, or a policy forbids it.
         """
         command, account, venue = self._intake.parse(envelope)
-        ruling = self._ruling(command)
-        denied = self._refusal(command) or ruling.denied
+        denied = self._refusal(command)
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
+        ruling = self._leases.retry_until_available(lambda: self._ruling(command))
+        if ruling.denied or ruling.warning:
+            ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
+            self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
+        if ruling.denied:
+            raise CommandRefused(Reason.DENIED, ruling.denied)
         return command, account, venue, ruling
 
     def _acquire(
@@ -183,7 +188,7 @@ class Executor:
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         lease = self._leases.acquire(
-            self._claim(envelope, command, account, ruling.limits),
+            self._claim(envelope, command, account, ruling),
             mutating=command.mutating,
             orphan_report=self._orphan_report(envelope, died),
         )
@@ -254,7 +259,7 @@ class Executor:
         continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account, limits: tuple[Limit, ...]) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account, ruling: Ruling) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -266,7 +271,7 @@ class Executor:
             stored_arguments(command),
             account.digest,
             amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
-            limits=limits,
+            limits=ruling.limits,
         )
 
     def _token(self) -> str:

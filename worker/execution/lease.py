@@ -100,7 +100,7 @@ class LeaseManager:
         self._clock = clock
         self._stopping = stopping
         self._observer = observer
-        self._until_available = UntilAvailable(clock, stopping)
+        self.retry_until_available = UntilAvailable(clock, stopping)
 
     def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Acquired:
         """Begin the first attempt; or return the report that exists, or the halt or the limit that forbids it.
@@ -142,7 +142,7 @@ class LeaseManager:
             return ExistingReport(answer.report.as_replay() if answer.report else None)
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
-            if self._until_available(lambda: self._ledger.abandon(claim, answer, report)):
+            if self.retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
                 self._observer.orphaned(command, report.outcome.value, report.message)
                 return ExistingReport(report)
         return None
@@ -160,7 +160,7 @@ class LeaseManager:
                 raise RefusedBetweenAttempts(halt)
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
-        expiry, answer = self._until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
+        expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
         if isinstance(answer, Halted | Denied):
             raise RefusedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
@@ -193,7 +193,7 @@ class LeaseManager:
         Raises:
             LeaseLost: another worker has taken the lease over.
         """
-        expiry, renewed = self._until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
+        expiry, renewed = self.retry_until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
         if not renewed:
             raise LeaseLost(lease.claim.command_id)
         lease.expiry = expiry
@@ -206,7 +206,7 @@ class LeaseManager:
         """
         lease.paused = True
         move = partial(self._ledger.pause, lease.claim, lease.progress, lease_ms)
-        if lease.recorded and not self._until_available(move, RECORD_WHEN_STOPPING_SECONDS):
+        if lease.recorded and not self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
             raise LeaseLost(lease.claim.command_id)
 
     def sleep_between_attempts(self, lease: Lease, seconds: float) -> None:
@@ -236,7 +236,7 @@ class LeaseManager:
         if not lease.recorded:
             return report
         move = partial(self._ledger.settle, lease.claim, report)
-        stored = self._until_available(move, RECORD_WHEN_STOPPING_SECONDS)
+        stored = self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
         return stored if stored is None or stored == report else self._superseded_by(report, stored)
 
     def settle_when_released(self, lease: Lease, report: Report) -> Report | None:
@@ -265,7 +265,7 @@ class LeaseManager:
     def _wait_while_busy(self, ask: Callable[[], tuple[LeaseExpiry, A]]) -> tuple[LeaseExpiry, A]:
         wait, max_wait = POLL_SECONDS
         while True:
-            expiry, answer = self._until_available(ask)
+            expiry, answer = self.retry_until_available(ask)
             if not isinstance(answer, Busy):
                 return expiry, answer
             if self._stopping():

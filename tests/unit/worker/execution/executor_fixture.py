@@ -17,7 +17,7 @@ from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
 from worker.execution.outage import RequeueMessage
-from worker.execution.policy.rulings import PERMITTED
+from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
@@ -92,9 +92,9 @@ class ExecutorFixture:
         self.transport = ScriptedTransport(steps)
         self.accounts: Mapping[str, Account] = {"main": ACCOUNT}
         self.hidden = HIDDEN
-        self.ruling = PERMITTED
         self.observers: tuple[Observer, ...] = ()
         self.stop_at = inf
+        self.ruling: Callable[[Any], Ruling] = lambda command: PERMITTED
 
     def executor(self) -> Executor:
         """One more worker."""
@@ -105,8 +105,8 @@ class ExecutorFixture:
             transport=self.transport,  # type: ignore[arg-type] # the scripted one
             clock=self.clock,
             retry=RetryLimits(attempts=3),
+            ruling=self.ruling,
             stopping=lambda: self.clock.monotonic() >= self.stop_at,
-            ruling=lambda _: self.ruling,
             observer=Observers(LogObserver(), *self.observers),
             hidden=self.hidden,
         )

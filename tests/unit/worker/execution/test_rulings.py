@@ -19,20 +19,12 @@ from worker.ledger.base import Limit
 DAY_MS = 86_400_000
 LIMIT = Limit("ETH a day", f"main/ETH/{DAY_MS}", DAY_MS, Decimal("1.5"))
 COUNTED = {LIMIT.key: 10**9}
-DENIED = ("not_sent", "denied", 0)
 
 
 def limited(*steps: object) -> ExecutorFixture:
     fixture = ExecutorFixture(*steps)  # type: ignore[arg-type] # the steps of a transport
-    fixture.ruling = Ruling(limits=(LIMIT,))
+    fixture.ruling = lambda _: Ruling(limits=(LIMIT,))
     return fixture
-
-
-def test_what_a_policy_denies_is_not_sent() -> None:
-    fixture = ExecutorFixture()
-    fixture.ruling = Ruling(denied="0xabc is not listed (withdrawals.main)")
-    report = fixture.run("withdraw", WITHDRAW)
-    assert (report.reason, report.message) == ("denied", "not sent: 0xabc is not listed (withdrawals.main)")
 
 
 def test_a_limit_that_is_used_up_denies_by_name_and_says_when_there_is_room() -> None:
