@@ -28,6 +28,7 @@ from worker.ledger.base import (
     Progress,
     Reused,
 )
+from worker.ledger.holds import Held, HoldOver
 
 logger = logging.getLogger("orders.ledger")
 
@@ -50,7 +51,7 @@ class RefusedBetweenAttempts(Exception):
     """Raised when the next attempt must not begin: an operator halted sending, or the ledger has lost the record and a
     limit denies it now."""
 
-    def __init__(self, answer: Halted | Denied) -> None:
+    def __init__(self, answer: "NotBegun") -> None:
         super().__init__(type(answer).__name__)
         self.answer = answer
 
@@ -87,7 +88,9 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
-Acquired = Lease | ExistingReport | Halted | Denied
+NotBegun = Halted | Denied | Held | HoldOver
+"""Why the ledger did not begin a command that has no other owner."""
+Acquired = Lease | ExistingReport | NotBegun
 OrphanReport = Callable[[Orphaned], Report]
 
 
@@ -103,7 +106,7 @@ class LeaseManager:
         self.retry_until_available = UntilAvailable(clock, stopping)
 
     def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Acquired:
-        """Begin the first attempt; or return the report that exists, or the halt or the limit that forbids it.
+        """Begin the first attempt; or return the report that exists, or what keeps the command from being begun.
 
         Raises:
             RequeueMessage: the worker is stopping and nothing was begun.
@@ -114,7 +117,7 @@ class LeaseManager:
             expiry, answer = self._wait_while_busy(lambda: self._expiring(self._ledger.begin, claim, 1))
             if isinstance(answer, Begun):
                 return Lease(claim, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
-            if isinstance(answer, Halted | Denied):
+            if isinstance(answer, NotBegun):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
@@ -161,7 +164,7 @@ class LeaseManager:
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
         expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
-        if isinstance(answer, Halted | Denied):
+        if isinstance(answer, NotBegun):
             raise RefusedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
             raise LeaseLost(lease.claim.command_id)

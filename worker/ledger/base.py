@@ -2,6 +2,7 @@
 
 ::
 
+    absent ─begin─▶ HELD ─begin, approved─▶ SENDING           until then: decide; refuse ends it
     absent ─begin─▶ SENDING ─settle─▶ SETTLED(report)              accepted, rejected, not_sent
                      │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
                 pause▼  │begin
@@ -24,11 +25,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from producers.report import Report
+from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
 
 
 class State(StrEnum):
     """The states of a command's record; the values are stored."""
 
+    HELD = "HELD"
     SENDING = "SENDING"
     WAITING = "WAITING"
     SETTLED = "SETTLED"
@@ -81,6 +84,8 @@ class Claim:
     """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
     """What a withdrawal is counted under at its first begin, all of them or none."""
+    hold: Hold | None = None
+    """Set where persons must approve a command that has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,7 @@ class Denied:
     """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,8 @@ class Record:
     account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
+    hold: HoldRecord | None = None
+    """When it is or was held for approval."""
 
 
 class LedgerUnavailable(Exception):
