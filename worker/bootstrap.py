@@ -93,8 +93,8 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation)
     refuse_to_start_if(withdrawals.problem_at_start)
     releases = _releases(app, settings)
-    on_ready = [partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start, releases.start]
-    run_with_worker(on_ready, periodic.stop, releases.stop)
+    start: list[Callable[[], object]] = [partial(warn_without_accounts, settings), freeze_startup_objects]
+    run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
         heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
