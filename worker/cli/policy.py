@@ -39,7 +39,7 @@ policy = command_app()
 _VERDICT_CODES = {"permitted": ExitCode.ACCEPTED, "denied": ExitCode.NOT_SENT, "held": ExitCode.NO_REPORT}
 
 FileArgument = Annotated[
-    str | None, typer.Argument(metavar="[FILE]", help="The policy (TOML); default: ORDERS_POLICY_FILE.")
+    str | None, typer.Argument(metavar="FILE", help="The policy (TOML); default: ORDERS_POLICY_FILE.")
 ]
 
 
@@ -60,7 +60,10 @@ def _policy_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
 
 @policy.callback()
 def _policy() -> None:
-    """The withdrawal policy: where accounts may withdraw to, how much, and who must approve it. Each command has --json."""
+    """The withdrawal policy: where accounts may withdraw to, how much, and who must approve it.
+
+    Each command has --json.
+    """
 
 
 @policy.command("show")
