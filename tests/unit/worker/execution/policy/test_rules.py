@@ -12,6 +12,7 @@ from worker.execution.policy.rules import Policy
 from worker.execution.policy.rulings import Ruling, unite
 
 OTHERS = 'unlisted = "approve"\napprovals = 2\nhold = "30m"\n'
+TIGHTER_TOTAL = LIMIT.replace('"20"', '"3"').replace("count = 10", "count = 11")
 PERMITTED, DENIED, HELD = "permitted", "denied", "held"
 
 
@@ -73,6 +74,14 @@ def test_limits_count_whichever_rule_permits_the_withdrawal() -> None:
     for command in (withdraw(), withdraw(address="0xother"), withdraw(asset="eth")):
         limits = found.ruling(command).limits
         assert [(each.name, each.key, each.window_ms, each.total, each.count) for each in limits] == expected
+
+
+def test_of_two_limits_of_one_counter_the_tighter_parts_count() -> None:
+    """The counter is one, so that the ledger counts a withdrawal in it once."""
+    one, other = (policy(f"[withdrawals.main]\n{OTHERS}{each}{APPROVERS}") for each in (LIMIT, TIGHTER_TOTAL))
+    for first, second in ((one, other), (other, one)):
+        (limit,) = unite([first.ruling(withdraw()), second.ruling(withdraw())]).limits
+        assert (limit.key, limit.total, limit.count) == ("main/ETH/86400000", Decimal(3), 10)
 
 
 # -- several policies --------------------------------------------------------------------------------------------------
