@@ -10,8 +10,9 @@ from producers import exact_json, message_json
 from producers.report import Report, report_from_result
 from producers.report_signature import ReportKeys, sign_report
 from producers.signing import PrivateKey, SigningError
+from tests.support.signing_keys import fixed_key
 
-KEY, NEXT = PrivateKey.generate("worker", "2026-11"), PrivateKey.generate("worker", "2026-12")
+KEY, NEXT = fixed_key("worker"), fixed_key("worker", "2026-12")
 KEYS = ReportKeys(", ".join(f"worker/{key.kid}={key.public().to_text()}" for key in (KEY, NEXT)))
 RESULT = {
     "id": 2**70,
@@ -116,7 +117,7 @@ SIGNED = sign_report({"command_id": "1"}, KEY)
         {**SIGNED["signature"], "sig": KEY.sign("orders-command-v1", {"command_id": "1"})},
         {**SIGNED["signature"], "sig": None},
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_signature_of_a_known_key_is_refused_without_quoting_it(signature: object) -> None:
     assert verifies(SIGNED)

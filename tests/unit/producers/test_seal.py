@@ -13,8 +13,9 @@ from producers.json_schemas import shipped
 from producers.seal import Seal, SealError, seal, verify
 from producers.seal_vectors import vectors
 from producers.signing import PrivateKey, PublicKey
+from tests.support.signing_keys import fixed_key
 
-KEY = PrivateKey.generate("payroll", "2026-11")
+KEY = fixed_key("payroll")
 TASK, ID = "orders.withdraw", "payroll.7"
 KWARGS = {"account": "main", "asset": "ETH", "qty": "0.10", "address": unicodedata.normalize("NFC", "café"), "n": 2}
 AT, UNTIL = 1_700_000_000_000, 1_700_086_400_000

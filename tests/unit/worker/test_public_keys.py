@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from producers.signing import PrivateKey
+from tests.support.signing_keys import fixed_key
 from worker.public_keys import KeysFile, KeysFileError, parse
 
-KEYS = [PrivateKey.generate("payroll", "k").public().to_text() for _ in range(3)]
+KEYS = [fixed_key("payroll", "k", number).public().to_text() for number in range(3)]
 NOON_MS = 1_797_336_000_000  # 2026-12-15T12:00:00Z
 WHOLE = f"""
 [producers.payroll]
@@ -142,7 +142,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_last_valid_one
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(WHOLE)
-    monkeypatch.setattr("worker.public_keys.UNSETTLED_SECONDS", 0)
+    monkeypatch.setattr("worker.watched_file.UNSETTLED_SECONDS", 0)
     file = KeysFile(path, Now())
     keys = file.current()
     assert file.current() is keys

@@ -11,6 +11,7 @@ from producers.report import Report
 from producers.report_signature import sign_report
 from producers.seal import Seal, verify
 from producers.signing import PrivateKey, PublicKey
+from tests.support.signing_keys import fixed_key
 from tests.unit.producers.cli.program import CLOSE, TEXT_AND_JSON, Orders, queued, record, report, store
 
 PURPOSES = {
@@ -102,7 +103,7 @@ def test_the_program_seals_by_the_same_setting(
 
 # -- reports -----------------------------------------------------------------------------------------------------------
 
-KEY = PrivateKey.generate("worker", "2026-11")
+KEY = fixed_key("worker")
 
 
 @pytest.fixture
