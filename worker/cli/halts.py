@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import redis
@@ -13,6 +14,8 @@ from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
+from worker.cli.journal_verify import usage_problem
+from worker.cli.journal_verify import verify as verify_journal
 from worker.cli.options import (
     AccountOption,
     CommandOption,
@@ -27,6 +30,7 @@ from worker.cli.output import entry_json, entry_line, halt_json, print_dead, pri
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
+from worker.settings import WorkerSettings
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 
@@ -123,13 +127,35 @@ def _journal(
     command_id: Annotated[str | None, typer.Argument(metavar="ID", help="Show only this command's entries.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the latest ones.")] = 100,
+    verify: Annotated[bool, typer.Option("--verify", help="Say whether it was tampered with.")] = False,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Verify this archive of it, too.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", metavar="FILE", help="Verify the archive by these checkpoints.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--checkpoint-key", metavar="ed25519:…", help="The public key of the checkpoints.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="POSITION", help="Verify from this entry on.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the ledger's journal: every state change of every command and every act of an operator, oldest first.
 
-    With --follow and --json, each entry is a JSON document on a line of its own.
+    With --follow and --json, each entry is a JSON document on a line of its own. --verify verifies the chain of the
+    entries, the archive that `orders archive` keeps, and its checkpoints. Exit code 1 if there is a sign of tampering.
     """
-    with operator_command("orders journal", as_json=as_json) as settings, open_operator(settings) as operator:
+    problem = usage_problem(archive, checkpoints, key, start, verify=verify)
+    if problem:
+        raise failure(problem, "Usage", where="orders journal", as_json=as_json)
+    with operator_command("orders journal", as_json=as_json) as settings:
+        if verify:
+            raise verify_journal(settings, archive, checkpoints, key, start, as_json=as_json)
+        _show_journal(settings, command_id, last, follow=follow, as_json=as_json)
+
+
+def _show_journal(settings: WorkerSettings, command_id: str | None, last: int, *, follow: bool, as_json: bool) -> None:
+    with open_operator(settings) as operator:
         entries = operator.journal(command_id, last)
         if as_json and not follow:
             emit({"entries": [entry_json(entry) for entry in entries]})
