@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 import redis
 
@@ -35,11 +36,21 @@ class JournalWriter:
 
         Returns how many of the hash's fields were added or removed; where a removal finds none, nothing is written.
         """
-        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
-        flat = [[part for field in fields.items() for part in field] for fields in entries]
-        arguments = [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
+        keys, arguments = _call(entries, hash_key, change)
         script = self._script
         return int(guarded(self._direct.script, script.script, script.sha, keys, arguments))
+
+    def queue(self, pipe: Any, entry: Mapping[str, str]) -> None:
+        """Add an entry in a transaction of the caller's, a pipeline of the same client."""
+        keys, arguments = _call([entry], "", ())
+        pipe.eval(self._script.script, len(keys), *keys, *arguments)
+
+
+def _call(entries: Sequence[Mapping[str, str]], hash_key: str, change: Sequence[str]) -> tuple[list[str], list[str]]:
+    """KEYS and ARGV of ``entries.lua``."""
+    flat = [[part for field in fields.items() for part in field] for fields in entries]
+    keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
+    return keys, [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
 
 
 def entry_fields(

@@ -12,3 +12,8 @@ HALTS_KEY = "orders:halts"
 """Hash: scope of a halt to who, why and when as JSON."""
 ABSENCES_KEY = "orders:looks"
 """Hash: id of an unknown to when a reconcile found nothing at the venue for the first time, UNIX ms."""
+DUE_KEY = "orders:intents_due"
+"""Sorted set: ids in the outbox (:mod:`producers.intents`) by the time from which the absence of each command counts,
+UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
+POLICIES_KEY = "orders:policies"
+"""Hash: when a withdrawal policy was applied (UNIX ms) to that policy, who applied it and why, as JSON."""
