@@ -145,9 +145,10 @@ def swap(entries: list[Entry]) -> list[Entry]:
 
 
 def insert(entries: list[Entry]) -> list[Entry]:
-    """A copy of the fifth entry behind it."""
-    position, fields = entries[4]
-    return [*entries[:5], (position.partition(b"-")[0] + b"-999", fields), *entries[5:]]
+    """A copy of an entry behind it, where there is room before the next."""
+    ms = [position.partition(b"-")[0] for position, _ in entries]
+    at = next(number for number in range(1, len(entries)) if ms[number] != ms[number - 1])
+    return [*entries[:at], (ms[at - 1] + b"-999", entries[at - 1][1]), *entries[at:]]
 
 
 def shift(entries: list[Entry]) -> list[Entry]:

@@ -21,8 +21,10 @@ from worker.cli.options import (
     CommandOption,
     WhoOption,
     actor_name,
+    known_keys,
     open_operator,
     operator_command,
+    operator_key,
     outage_text,
     scope_of,
 )
@@ -30,6 +32,7 @@ from worker.cli.output import entry_json, entry_line, halt_json, print_dead, pri
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
+from worker.public_keys import PublicKeys
 from worker.settings import WorkerSettings
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
@@ -61,26 +64,29 @@ def _halt(
         problem = "--all means every command: omit --command"
     if problem:
         raise failure(problem, "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+    with (
+        operator_command(where, as_json=as_json) as settings,
+        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
+    ):
         if not listed:
             scopes = all_scopes(halted.account) if every else [halted]
-            operator.halt(*scopes, who=actor_name(who), why=reason.strip())
-        halts = operator.halts()
-    _show(halts, as_json=as_json)
+            operator.halt(*scopes, who=actor_name(who, key), why=reason.strip())
+        halts, keys = operator.halts(), known_keys(settings)
+    _show(halts, keys, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
         undo = f"orders resume --all -a {account}"
         note(f"{where}: account {account} is not configured here; the accounts are {here}. To undo it: {undo}")
 
 
-def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) -> None:
+def _show(halts: list[tuple[HaltScope, Halted]], keys: PublicKeys | None, *, as_json: bool, **more: Any) -> None:
     """Print what is halted, and what is still sent."""
     passes = commands_still_sent([each for each, _ in halts])
     if as_json:
         still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
-        emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
+        emit({**more, "halts": [halt_json(each, what, keys) for each, what in halts], "passes": still})
     elif halts:
-        print_halts(halts)
+        print_halts(halts, keys)
         still_sent = [
             f"{command} (not of {', '.join(accounts)})" if accounts else command for command, accounts in passes.items()
         ]
@@ -108,18 +114,21 @@ def _resume(
     if every and command:
         message = "--all ends every halt, or every halt of --account: omit --command; see orders halt --list"
         raise failure(message, "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+    with (
+        operator_command(where, as_json=as_json) as settings,
+        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
+    ):
         scopes = (
             [each for each, _ in operator.halts() if not account or each.account == named.account] if every else [named]
         )
-        ended = [each for each in scopes if operator.resume(each, who=actor_name(who), why=reason.strip())]
-        halts = operator.halts()
+        ended = [each for each in scopes if operator.resume(each, who=actor_name(who, key), why=reason.strip())]
+        halts, keys = operator.halts(), known_keys(settings)
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
         raise failure(message, "NoSuchHalt", where=where, as_json=as_json)
     for each in () if as_json else ended:
         print(f"Resumed: {each.in_words()}.")
-    _show(halts, as_json=as_json, resumed=[each.field for each in ended])
+    _show(halts, keys, as_json=as_json, resumed=[each.field for each in ended])
 
 
 @journal.command()
@@ -155,14 +164,15 @@ def _journal(
 
 
 def _show_journal(settings: WorkerSettings, command_id: str | None, last: int, *, follow: bool, as_json: bool) -> None:
+    keys = known_keys(settings)
     with open_operator(settings) as operator:
         entries = operator.journal(command_id, last)
         if as_json and not follow:
-            emit({"entries": [entry_json(entry) for entry in entries]})
+            emit({"entries": [entry_json(entry, keys) for entry in entries]})
             return
 
         def show(entry: Any) -> None:
-            print(json.dumps(entry_json(entry)) if as_json else entry_line(entry), flush=True)
+            print(json.dumps(entry_json(entry, keys)) if as_json else entry_line(entry, keys), flush=True)
 
         for entry in entries:
             show(entry)
