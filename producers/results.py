@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from producers import exact_json
 from producers.printable import printable
 from producers.redis.direct import DirectClient
 from producers.report import REPORTED, Report, report_from_result
@@ -27,8 +28,10 @@ RECORD_KEY = "orders:command:{}"
 """Where the ledger stores a command's record."""
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""A report holds a response of a venue, which has at most 1 MiB unless
-`ORDERS_HTTP__MAX_ANSWER_BYTES` says otherwise, and three times as much in JSON."""
+"""A report holds a response of a venue, which has at most 8 MiB (the upper limit of `ORDERS_HTTP__MAX_ANSWER_BYTES`),
+and three times as much in JSON; in a report of positions twice."""
+MAX_RESULT_CONTAINERS = 2 * exact_json.MAX_CONTAINERS + 100
+"""Lists and objects in a result: those of the venue's response, and as many positions."""
 
 MAX_ERROR_LENGTH = 300
 """Characters of another task's error that are shown."""
@@ -57,6 +60,7 @@ class NeverSent:
 def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent | None:
     """Interpret a stored result; None when there is none, or when it is not a result that Celery stores."""
     try:
+        exact_json.check_bounds(raw or "", MAX_RESULT_BYTES, MAX_RESULT_CONTAINERS)
         meta = json.loads(raw) if raw else None
     except (ValueError, RecursionError):
         return None

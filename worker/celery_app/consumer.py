@@ -11,7 +11,9 @@ secret.
 Stock Celery waits 2, 4, 6 … 30 s between two tries to connect, and has no setting for it. A failover behind Sentinels
 is over after two or three seconds; a worker that sleeps by then takes no command for as long as it sleeps (measured:
 ``docs/celery.md``). Then it spends a second on asking other workers which tasks were revoked (``mingle``): here none
-ever is, see :mod:`worker.celery_app.remote_control`.
+ever is, see :mod:`worker.celery_app.remote_control`. A stock worker also reads the events of all others (``gossip``),
+keeps what they say of themselves in its memory, and sends any task that an event asks it to (``worker-elect``): here no
+worker reads events.
 """
 
 import logging
@@ -63,7 +65,8 @@ class OrderConsumer(Consumer):
             except Exception as error:
                 raise PoolRefusedTask from error
 
-        super().__init__(submit, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
+        without = {"without_mingle": True, "without_gossip": True}
+        super().__init__(submit, *args, worker_options={**(worker_options or {}), **without}, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's own, with even waits between the tries to connect."""
