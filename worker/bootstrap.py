@@ -24,7 +24,12 @@ from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
-from worker.celery_app.lifecycle import freeze_startup_objects, restart_on_sighup, run_with_worker
+from worker.celery_app.lifecycle import (
+    freeze_startup_objects,
+    keep_memory_private,
+    restart_on_sighup,
+    run_with_worker,
+)
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
@@ -93,6 +98,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
+    signals.worker_init.connect(keep_memory_private, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)

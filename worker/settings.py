@@ -5,6 +5,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Collection
 from typing import Literal, cast
@@ -276,8 +277,13 @@ def load() -> WorkerSettings:
     """Read the worker's settings.
 
     Raises:
-        SettingsError: naming each setting that is wrong.
+        SettingsError: naming each setting that is wrong; or ``SSLKEYLOGFILE`` is set.
     """
+    if os.environ.get("SSLKEYLOGFILE"):
+        raise SettingsError(
+            "SSLKEYLOGFILE: Python writes the keys of every TLS connection to the file that it names; whoever has them "
+            "can read API keys, passwords and signed requests on the network. Unset it"
+        )
     return cast("WorkerSettings", WorkerSettings.load())
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import redis
+from amqp.exceptions import AMQPNotImplementedError, FrameError, FrameSyntaxError, NotAllowed
 from celery import Celery, Task, states
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
@@ -46,6 +47,8 @@ Redis ``KeyError`` is among them, which a missing queue raises, and the message 
 
 PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
 """RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
+UNWRITABLE_FRAMES = (FrameError, FrameSyntaxError, NotAllowed, AMQPNotImplementedError)
+"""What is raised for a message that AMQP can't carry: a queue's name of more than 255 bytes, for instance."""
 RESEND_SECONDS = 1.0
 """Between two tries to send the body of a chord while the broker takes nothing."""
 
@@ -171,7 +174,10 @@ def is_transient(error: Exception) -> bool:
     cause = error.__cause__
     is_amqp_refusal = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
     is_permanent = (
-        is_amqp_refusal or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+        is_amqp_refusal
+        or isinstance(error, UNWRITABLE_FRAMES)
+        or isinstance(cause, (*UNWRITABLE_FRAMES, redis.exceptions.NoPermissionError))
+        or str(cause).startswith("WRONGTYPE")
     )
     return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
 
@@ -221,6 +227,8 @@ class _AnyQueueRouter(Router):
         """
         if options.get("serializer") not in (None, "json"):
             raise ValueError("callbacks are sent as JSON alone")
+        # A sender could have a callback tried for ever, which takes a slot.
+        options = {key: value for key, value in options.items() if key != "retry_policy"}
         if options.get("exchange") and is_redis(self.app.conf.broker_url):
             # On Redis an exchange's type is known only to the connection that declares it.
             exchange = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
