@@ -3,6 +3,10 @@
 A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. Every worker
 republishes commands that have not begun in time, and commands that have begun but not ended long after their lease has
 expired. The ledger stops the duplicates that this causes.
+
+The outbox is one hash that producers write with ``HSETNX`` alone, so that their logins need no right with which they
+could change, postpone or delete an intent. When an intent is checked next is kept where workers alone write
+(:data:`worker.ledger.keys.DUE_KEY`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,11 +20,11 @@ from producers import exact_json
 from producers.commands import COMMANDS
 from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
+from producers.seal import HEADER
 
-INTENTS_KEY = "orders:intents"
-"""Sorted set: command ids, scored by when each was enqueued (UNIX ms)."""
-MESSAGES_KEY = "orders:intent_messages"
-"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``."""
+OUTBOX_KEY = "orders:intent_messages"
+"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed command;
+readers ignore other members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,17 @@ class Intent:
     kwargs: Mapping[str, Any]
     enqueued_at: int
     """UNIX ms."""
+    seal: Mapping[str, Any] | None = None
+    """The header :data:`producers.seal.HEADER` of the command's message."""
 
     def to_json(self) -> str:
-        """The intent as :data:`MESSAGES_KEY` stores it."""
-        return exact_json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
+        """The intent as :data:`OUTBOX_KEY` stores it."""
+        fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
+        return exact_json.dumps(fields if self.seal is None else {**fields, "seal": self.seal})
+
+    def headers(self) -> dict[str, Any]:
+        """The headers of the command's message."""
+        return {"enqueued_at": self.enqueued_at} | ({} if self.seal is None else {HEADER: dict(self.seal)})
 
 
 def read_intent(command_id: str, stored: str) -> Intent:
@@ -51,7 +62,10 @@ def read_intent(command_id: str, stored: str) -> Intent:
     enqueued_at = fields["enqueued_at"]
     if not isinstance(enqueued_at, int) or not 0 < enqueued_at < 10**15:
         raise ValueError("enqueued_at is not a time")
-    return Intent(command_id, task, kwargs, enqueued_at)
+    seal = fields.get("seal")
+    if seal is not None and not isinstance(seal, dict):
+        raise ValueError("its seal is not an object")
+    return Intent(command_id, task, kwargs, enqueued_at, seal)
 
 
 class TooFewReplicas(redis.ConnectionError):
@@ -65,8 +79,7 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
     Raises:
         TooFewReplicas: fewer have them after ``wait_ms``.
     """
-    # WAIT does not work in a transaction. Without one, the server may store a message and fail before it stores its
-    # entry in the sorted set. Such an intent is never republished, and the caller gets an error.
+    # WAIT does not work in a transaction. Without one, some intents may be written when the caller gets an error.
     with ledger.pipeline(transaction=not replicas) as pipe:
         for command in _commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
@@ -85,7 +98,7 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
     """
     with ledger.pipeline(transaction=False) as pipe:
         pipe.exists(RECORD_KEY.format(command_id))
-        pipe.hexists(MESSAGES_KEY, command_id)
+        pipe.hexists(OUTBOX_KEY, command_id)
         return any(pipe.execute())
 
 
@@ -109,10 +122,6 @@ def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
         yield
 
 
-def _commands(intents: Iterable[Intent]) -> list[tuple[str | int, ...]]:
+def _commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
     """The Redis commands that write intents."""
-    commands: list[tuple[str | int, ...]] = []
-    for intent in intents:
-        commands.append(("HSETNX", MESSAGES_KEY, intent.command_id, intent.to_json()))
-        commands.append(("ZADD", INTENTS_KEY, "NX", intent.enqueued_at, intent.command_id))
-    return commands
+    return [("HSETNX", OUTBOX_KEY, intent.command_id, intent.to_json()) for intent in intents]

@@ -204,6 +204,13 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
+class PolicySettings(_SettingsGroup):
+    """``ORDERS_POLICY__…``"""
+
+    mode: Literal["off", "warn", "require"] = "off"
+    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
+
+
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -215,6 +222,9 @@ class WorkerSettings(QueueSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    policy_file: str = ""
+    """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False
     """Use kombu's own Redis transport, with its known losses, in place of ``worker/broker/transport.py``."""
     hide_arguments: str = ",".join(sorted(HIDDEN))

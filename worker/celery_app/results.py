@@ -153,8 +153,7 @@ class _ReportStore(WithoutSubscription):
             self._ending_request = previous
 
     def _call_task_errbacks(self: Any, request: Any, exc: Exception, traceback: Any) -> None:  # noqa: ARG002
-        """Send each error callback as a message. Celery's own calls a task that this worker has at once, in the place
-        of the command: ``celery.map`` and a reconcile, as a sender likes."""
+        """Send each error callback of a chord's body as a message, see ``send_errbacks``."""
         for errback in request.errbacks:
             group([self.app.signature(errback)], app=self.app).apply_async(
                 (request.id,), parent_id=request.id, root_id=request.root_id or request.id

@@ -4,9 +4,16 @@ from producers.results import RECORD_KEY as RECORD_KEY  # a hash: one command's 
 
 JOURNAL_KEY = "orders:journal"
 """Stream: an entry for each move, and for each halt and its end."""
+JOURNAL_HEAD_KEY = "orders:journal:head"
+"""Text: ``seq``, ``sha`` and position of the journal's last entry, from which the next one is chained."""
 UNKNOWN_KEY = "orders:unknown"
 """Sorted set: ids of open unknowns by when they became unknown, UNIX ms."""
 HALTS_KEY = "orders:halts"
 """Hash: scope of a halt to who, why and when as JSON."""
 ABSENCES_KEY = "orders:looks"
 """Hash: id of an unknown to when a reconcile found nothing at the venue for the first time, UNIX ms."""
+DUE_KEY = "orders:intents_due"
+"""Sorted set: ids in the outbox (:mod:`producers.intents`) by the time from which the absence of each command counts,
+UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
+POLICIES_KEY = "orders:policies"
+"""Hash: when a withdrawal policy was applied (UNIX ms) to that policy, who applied it and why, as JSON."""
