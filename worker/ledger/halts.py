@@ -21,7 +21,6 @@ from worker.ledger.connection import guarded
 from worker.ledger.journal_writer import JournalWriter, entry_fields
 from worker.ledger.keys import HALTS_KEY
 
-
 MAX_HALT_CHARACTERS = 64 * 1024
 UNREADABLE_HALT = Halted("unknown", "the record of this halt can't be read; end it with `orders resume`", 0)
 
