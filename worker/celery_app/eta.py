@@ -1,9 +1,9 @@
 """Messages with an ``eta``: few of them wait in a worker's memory, however many are sent.
 
 Stock Celery takes any number of such messages and keeps them until their time has come. Here a worker keeps a message
-for the last seconds before its ``eta``, so that it is executed in time, and no more than :data:`MAX_HELD` of them. On
-Redis the others wait at the server, among the unacknowledged messages, and come back shortly before their time. RabbitMQ
-has no such place: there a command that finds no room ends in ``not_sent/invalid``.
+for the last seconds before its ``eta``, so that it is executed in time, and no more than :data:`MAX_HELD` of them.
+On Redis the others wait at the server, among the unacknowledged messages, and come back shortly before their time.
+RabbitMQ has no such place: there a command that finds no room ends in ``not_sent/invalid``.
 """
 
 from datetime import UTC, datetime, timedelta

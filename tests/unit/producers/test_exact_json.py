@@ -80,7 +80,7 @@ def test_what_is_too_long_or_has_too_many_parts_is_not_parsed() -> None:
     """A list takes a hundred bytes of memory for two of a text."""
     check_bounds("[" * 50_000, 50_000)
     for text, length, containers in (("[" * 3, 2, 9), ("[{[", 9, 2), (b"[" * 50_001, 10**6, 50_000)):
-        with pytest.raises(ValueError, match="it (is longer|has more) than"):
+        with pytest.raises(ValueError, match=r"it (is longer|has more) than"):
             check_bounds(text, length, containers)
     report = Report(command_id="a", command="positions", outcome="accepted", reason="ok", message="", fingerprint="f")
     fields = report.to_json()

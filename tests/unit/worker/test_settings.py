@@ -224,6 +224,6 @@ def test_a_file_for_the_keys_of_tls_keeps_a_worker_from_starting(monkeypatch: py
     """Python would write to it what decrypts every request."""
     monkeypatch.setenv("SSLKEYLOGFILE", "")
     assert load()
-    monkeypatch.setenv("SSLKEYLOGFILE", "/tmp/keys")
+    monkeypatch.setenv("SSLKEYLOGFILE", "keys")
     with pytest.raises(SettingsError, match=r"SSLKEYLOGFILE: .*Unset it"):
         load()
