@@ -145,14 +145,17 @@ def signed_bytes(context: str, fields: Mapping[str, Any]) -> bytes:
             anything else that not every language writes in the same way.
     """
     try:
-        _check(fields)
+        _check(dict(fields))
     except RecursionError:
         raise SigningError("it is nested too deeply") from None
-    return context.encode("ascii") + b"\n" + canonical_json(dict(fields))
+    json = canonical_json(dict(fields))
+    if not json:  # Python's encoder has limits of its own
+        raise SigningError("it is nested too deeply")
+    return context.encode("ascii") + b"\n" + json
 
 
 def _check(value: Any, where: str = "the object") -> None:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, item in value.items():
             # Code points and UTF-16 units, by which RFC 8785 sorts, have one order within ASCII.
             if not isinstance(name, str) or not name.isascii():
