@@ -11,17 +11,21 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
+from worker.auth_settings import AuthSettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
+MIN_KEEP_DAYS = 1.5
+"""How long ids must be known at least where seals are checked: longer than a seal is valid
+(:data:`producers.seal.MAX_VALID_MS`), so that one that is used again is found out."""
 
 
 class _SettingsGroup(QuotedTextModel):
@@ -210,6 +214,9 @@ class WorkerSettings(QueueSettings):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    report_key_file: str = ""
+    """The private key with which reports are signed; without one they are not."""
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
@@ -232,6 +239,18 @@ class WorkerSettings(QueueSettings):
 
     alive_file: str = ""
     """A file that is touched with every heartbeat sent to the broker; see ``worker/celery_app/heartbeat_file.py``."""
+
+    @field_validator("auth", mode="after")
+    @classmethod
+    def _checkable(cls, auth: AuthSettings, info: ValidationInfo) -> AuthSettings:
+        if not auth.checked:
+            return auth
+        if not auth.keys_file:
+            raise ValueError("needs the producers' public keys: set ORDERS_AUTH__KEYS_FILE")
+        ledger = info.data.get("ledger")
+        if ledger is not None and ledger.keep_days < MIN_KEEP_DAYS:
+            raise ValueError(f"needs ORDERS_LEDGER__KEEP_DAYS of at least {MIN_KEEP_DAYS}: a seal is valid for a day")
+        return auth
 
     @field_validator("accounts", mode="after")
     @classmethod

@@ -16,6 +16,7 @@ ever is, see :mod:`worker.celery_app.remote_control`.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -29,6 +30,7 @@ from kombu.utils.json import dumps
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app.request import REQUEST
+from worker.execution.policy.producer_auth import Refused
 
 logger = logging.getLogger("orders.dead")
 
@@ -85,6 +87,7 @@ class OrderConsumer(Consumer):
 
         def on_task_received(message: Any) -> None:
             message.source_queue = self._source_queue(message)
+            message.move_to_dead = partial(self._move_to_dead, message)
             why = self._rejection_reason(message)
             if why:
                 self._move_to_dead(message, why)
@@ -96,6 +99,8 @@ class OrderConsumer(Consumer):
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message is delivered again.
                 raise
+            except Refused as refused:
+                self._move_to_dead(message, str(refused))
             except Exception as error:  # noqa: BLE001 - one message must stop neither the worker nor other messages
                 self.on_invalid_task(None, message, error)
 

@@ -14,7 +14,7 @@ from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
-from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
+from worker.celery_app.request import AUTHORITY_KEY, REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
@@ -31,6 +31,8 @@ class OrderTask(Task):
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
+    producer_auth: ProducerAuth | None = None
+    """What checks seals; none where they are ignored."""
     # Arguments are validated by the command's model, whose refusal becomes a report.
     typing = False
 
@@ -69,6 +71,7 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_expires_at_ms(task.request.expires),
         refusal=task.request.get(REFUSAL_KEY),
+        **(task.request.get(AUTHORITY_KEY) or {}),
     )
     stored = _report_of_query(task)
     try:

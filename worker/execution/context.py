@@ -31,6 +31,12 @@ class Envelope:
     """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
     refusal: str | None = None
     """Why the message's envelope (its ``eta``, say) can't be honoured, whatever its command is; a phrase for people."""
+    sealed_by: str = ""
+    """Which producer has sealed it; empty without a verified seal."""
+    begin_by: int = 0
+    known_until: int = 0
+    """UNIX ms, 0 for no limit: an id that the ledger does not have is not begun after the first; and it gets no report
+    after the second, because its record may have expired."""
 
 
 class CommandRefused(Exception):

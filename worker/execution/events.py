@@ -98,6 +98,9 @@ class Observer:
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
 
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:
+        """A command without a valid seal came: it was executed (mode ``warn``) or refused (``require``)."""
+
 
 class Observers(Observer):
     """Several observers as one. Nothing that one of them raises reaches the command, or the next observer."""
@@ -158,6 +161,9 @@ class Observers(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._notify("republished", command_id, command)
+
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
+        self._notify("badly_sealed", command, problem, mode)
 
 
 NULL_OBSERVER = Observer()

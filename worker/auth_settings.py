@@ -1,0 +1,38 @@
+"""``ORDERS_AUTH__…``: of which commands a worker wants to know who sent them, and what it does with others."""
+
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from producers.commands import COMMANDS
+from producers.settings import QuotedTextModel
+
+Mode = Literal["off", "warn", "require"]
+"""``off`` ignores seals. ``warn`` executes every command, and logs and counts those that ``require`` would not execute.
+``require`` executes only commands with a seal of a listed producer that may send them; others become dead letters."""
+
+
+class AuthSettings(QuotedTextModel):
+    """The group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mode: Mode = "off"
+    """For every command that has no mode of its own."""
+    cancel: Mode | None = None
+    close: Mode | None = None
+    positions: Mode | None = None
+    withdraw: Mode | None = None
+    keys_file: str = ""
+    """The producers' public keys and what each may send, see :mod:`worker.public_keys`."""
+
+    @property
+    def modes(self) -> dict[str, Mode]:
+        """The mode of each command."""
+        names = (task.removeprefix("orders.") for task in COMMANDS)
+        return {name: getattr(self, name) or self.mode for name in names}
+
+    @property
+    def checked(self) -> bool:
+        """Whether the seal of any command is looked at."""
+        return set(self.modes.values()) != {"off"}
