@@ -133,7 +133,8 @@ def entry_line(entry: JournalEntry) -> str:
     """An entry of the journal as a line for people."""
     fields = dict(entry.fields)
     event, command_id, outcome = fields.pop("event", "?"), fields.pop("id", ""), fields.pop("outcome", "")
-    fields.pop("token", None)
+    for name in ("token", "seq", "sha"):
+        fields.pop(name, None)
     more = "  ".join(f"{name}={value}" for name, value in fields.items() if value)
     return printable(f"{when(entry.at)}  {event:<9} {command_id or '-'}  {outcome}  {more}").rstrip()
 

@@ -6,9 +6,9 @@ its next send on.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import redis
 
@@ -17,7 +17,8 @@ from producers.commands import COMMANDS as TASKS
 from producers.printable import printable
 from worker.ledger.base import Halted
 from worker.ledger.connection import guarded
-from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY
+from worker.ledger.journal_writer import JournalWriter, entry_fields
+from worker.ledger.keys import HALTS_KEY
 
 
 def halt_of(text: str) -> Halted:
@@ -69,32 +70,20 @@ class Halts:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._journal = JournalWriter(client)
 
     def add(self, scopes: Sequence[HaltScope], halt: Halted) -> None:
         """Halt all these scopes at once; a halt of the same scope is replaced."""
         stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
-        fields = {each.field: stored for each in scopes}
-        self._change("halt", scopes, halt.who, halt.why, lambda pipe: pipe.hset(HALTS_KEY, mapping=fields))
+        entries = [entry_fields("halt", scope=each.field, who=halt.who, why=halt.why) for each in scopes]
+        self._journal.write_all(entries, HALTS_KEY, "HSET", *(part for each in scopes for part in (each.field, stored)))
 
     def remove(self, scope: HaltScope, *, who: str, why: str) -> bool:
         """End the halt of exactly this scope; False when there is none."""
-        if not guarded(self._client.hexists, HALTS_KEY, scope.field):
-            return False
-        self._change("resume", [scope], who, why, lambda pipe: pipe.hdel(HALTS_KEY, scope.field))
-        return True
+        entry = entry_fields("resume", scope=scope.field, who=who, why=why)
+        return self._journal.write_all([entry], HALTS_KEY, "HDEL", scope.field) == 1
 
     def all(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""
         stored = cast("dict[str, str]", guarded(self._client.hgetall, HALTS_KEY))
         return [(HaltScope(*field.split("/", 1)), halt_of(text)) for field, text in sorted(stored.items())]
-
-    def _change(
-        self, event: str, scopes: Sequence[HaltScope], who: str, why: str, change: Callable[[Any], object]
-    ) -> None:
-        """Make the change and write its journal entries, in one transaction."""
-        fields = {"event": event, "id": "", "token": "", "outcome": ""}
-        with self._client.pipeline(transaction=True) as pipe:
-            change(pipe)
-            for each in scopes:
-                pipe.xadd(JOURNAL_KEY, cast("Any", {**fields, "scope": each.field, "who": who, "why": why}))
-            guarded(pipe.execute)

@@ -4,6 +4,8 @@ from producers.results import RECORD_KEY as RECORD_KEY  # a hash: one command's 
 
 JOURNAL_KEY = "orders:journal"
 """Stream: an entry for each move, and for each halt and its end."""
+JOURNAL_HEAD_KEY = "orders:journal:head"
+"""Text: ``seq``, ``sha`` and position of the journal's last entry, from which the next one is chained."""
 UNKNOWN_KEY = "orders:unknown"
 """Sorted set: ids of open unknowns by when they became unknown, UNIX ms."""
 HALTS_KEY = "orders:halts"

@@ -7,7 +7,6 @@ evict.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import redis
@@ -31,7 +30,8 @@ from worker.ledger.base import (
 )
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
-from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.journal_writer import journal_script
+from worker.ledger.keys import HALTS_KEY, JOURNAL_HEAD_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
 
 DISK_RETRY_SECONDS = 30.0
 """After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
@@ -67,8 +67,7 @@ class RedisLedger:
         self._disk_ms, self._need_disk = disk_ms, need_disk
         self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
         self._no_disk_until = 0.0
-        source = files("worker.ledger").joinpath("transitions.lua").read_text(encoding="utf-8")
-        self._script = client.register_script(source)
+        self._script = client.register_script(journal_script("transitions.lua"))
         self._direct = DirectClient(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
@@ -206,7 +205,7 @@ class RedisLedger:
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
         keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
-        return keys, [move, command_id, token, self._journal_lines, *arguments]
+        return [*keys, JOURNAL_HEAD_KEY], [move, command_id, token, self._journal_lines, *arguments]
 
 
 def _require_replicas(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:

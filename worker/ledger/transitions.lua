@@ -1,12 +1,13 @@
 -- Every move of the ledger, atomically. The protocol and the states: base.py.
 --
 -- KEYS[1]  the command's record, a hash
--- KEYS[2]  the journal, a stream
+-- KEYS[2]  the journal, a stream; journal.lua, which is put in front of this text, adds its entries
 -- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
 -- KEYS[4]  the halts, a hash: "<account or *>/<command or *>" to who, why and when as JSON
 -- KEYS[5]  the intents, a sorted set: ids of commands that were enqueued and have not ended, by the time from which
 --          their absence counts
 -- KEYS[6]  the messages of the intents, a hash by command id
+-- KEYS[7]  the end of the journal's chain, a text
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
@@ -27,8 +28,8 @@ local function get(...)
 end
 
 local function write(event, outcome, ...)
-  redis.call('XADD', journal, 'MAXLEN', '~', keep_lines, '*',
-    'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...)
+  add_entry(journal, KEYS[7], keep_lines, now,
+    {'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...})
 end
 
 -- The command has its end, so it can't be lost on its way any more. Senders write the intents too: pcall, because one

@@ -1,0 +1,49 @@
+"""The one way to write to the journal: scripts that begin with ``journal.lua``, which chains the entries."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+import redis
+
+from producers.redis.direct import DirectClient
+from worker.ledger.connection import guarded
+from worker.ledger.keys import JOURNAL_HEAD_KEY, JOURNAL_KEY
+
+
+def journal_script(name: str) -> str:
+    """The text of a script of this package that calls ``add_entry``."""
+    return "\n".join(
+        files("worker.ledger").joinpath(each).read_text(encoding="utf-8") for each in ("journal.lua", name)
+    )
+
+
+class JournalWriter:
+    """Writes entries that are no move of a command's record. May raise
+    :class:`~worker.ledger.base.LedgerUnavailable`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._direct = DirectClient(client)
+        self._script = client.register_script(journal_script("entries.lua"))
+
+    def write(self, event: str, command_id: str = "", **more: str) -> None:
+        """Add one entry. ``more`` are the fields that the event adds."""
+        self.write_all([entry_fields(event, command_id, **more)])
+
+    def write_all(self, entries: Sequence[Mapping[str, str]], hash_key: str = "", *change: str) -> int:
+        """Add entries, and change a hash in the same step: ``change`` is ``HSET`` or ``HDEL`` with its arguments.
+
+        Returns how many of the hash's fields were added or removed; where a removal finds none, nothing is written.
+        """
+        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
+        flat = [[part for field in fields.items() for part in field] for fields in entries]
+        arguments = [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
+        script = self._script
+        return int(guarded(self._direct.script, script.script, script.sha, keys, arguments))
+
+
+def entry_fields(
+    event: str, command_id: str = "", *, token: str = "", outcome: str = "", **more: str
+) -> dict[str, str]:
+    """The fields of an entry, in the order in which every entry has them."""
+    return {"event": event, "id": command_id, "token": token, "outcome": outcome, **more}
