@@ -18,6 +18,7 @@ from producers import message_json
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent, was_sent
 from producers.report import Report
+from producers.results import RECORD_KEY
 from worker import settings as worker_settings
 from worker.broker.stats import oldest_queued
 from worker.celery_app import heartbeat_file
@@ -31,17 +32,22 @@ from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
+from worker.celery_app.seals import check_seals
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.ledger_server import ServerPolicy
+from worker.execution.policy.producer_auth import ProducerAuth
+from worker.execution.policy.refusal_journal import RefusalJournal
 from worker.ledger.connection import connect
 from worker.ledger.journal import Journal
+from worker.ledger.journal_writer import JournalWriter
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
+from worker.public_keys import KeysFile
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.window import ReconcileLimits
@@ -73,11 +79,14 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     allow_foreign_queues(app)
     _guard(app, settings)
     policy = build_policy(settings)
-    instrumentation = Instrumentation(app, settings, SERVED)
+    keys = cache(lambda: KeysFile(Path(settings.auth.keys_file)))
+    instrumentation = Instrumentation(app, settings, SERVED, keys)
+    auth = cache(lambda: build_producer_auth(settings, keys(), instrumentation))
+    check_seals(app, settings.auth, keys, auth)
     executor = _built_once(lambda: build_executor(settings, policy, instrumentation))
     register_commands(app, executor, settings.hidden_arguments)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
-    periodic = _periodic_work(app, settings, policy, instrumentation)
+    periodic = _periodic_work(app, settings, policy, instrumentation, auth)
     run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
@@ -118,16 +127,23 @@ def warn_without_accounts(settings: WorkerSettings) -> None:
 
 
 def _periodic_work(
-    app: Celery, settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation
+    app: Celery,
+    settings: WorkerSettings,
+    policy: ServerPolicy,
+    instrumentation: Instrumentation,
+    auth: Callable[[], ProducerAuth],
 ) -> PeriodicWork:
     publish = publisher(app)
+    ledger = _connect_ledger(settings)
 
     def publish_and_count(intent: Intent) -> None:
+        if settings.auth.checked:
+            auth().check_intent(intent, lambda command_id: bool(ledger.exists(RECORD_KEY.format(command_id))))
         publish(intent)
         instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
     lost_commands = LostCommandPublisher(
-        ledger=_connect_ledger(settings),
+        ledger=ledger,
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
         publish=publish_and_count,
@@ -151,6 +167,22 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentati
         observer=instrumentation.observer,
         hidden=settings.hidden_arguments,
     )
+
+
+def build_producer_auth(settings: WorkerSettings, keys: KeysFile, instrumentation: Instrumentation) -> ProducerAuth:
+    """What checks the seals of commands."""
+    return ProducerAuth(
+        settings.auth.modes,
+        keys,
+        clock=SystemClock(),
+        keep_ms=_keep_ms(settings),
+        count=lambda *labels: instrumentation.observer.badly_sealed(*labels),
+        journal=RefusalJournal(JournalWriter(_connect_ledger(settings)).write).add,
+    )
+
+
+def _keep_ms(settings: WorkerSettings) -> int:
+    return int(settings.ledger.keep_days * 86_400_000)
 
 
 def _is_stopping() -> bool:
@@ -182,7 +214,7 @@ def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) ->
     wait_ms = int(limits.timeout_seconds * 800)
     return RedisLedger(
         client or _connect_ledger(settings),
-        keep_ms=int(limits.keep_days * 86_400_000),
+        keep_ms=_keep_ms(settings),
         journal_lines=limits.journal_lines,
         disk_ms=0 if limits.withdraw_disk == "off" else wait_ms,
         need_disk=limits.withdraw_disk == "require",

@@ -30,7 +30,7 @@ from kombu.utils.json import dumps
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app.request import REQUEST
-from worker.execution.policy.producer_auth import Refused
+from worker.execution.policy.producer_auth import NotTrusted
 
 logger = logging.getLogger("orders.dead")
 
@@ -99,7 +99,7 @@ class OrderConsumer(Consumer):
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message is delivered again.
                 raise
-            except Refused as refused:
+            except NotTrusted as refused:
                 self._move_to_dead(message, str(refused))
             except Exception as error:  # noqa: BLE001 - one message must stop neither the worker nor other messages
                 self.on_invalid_task(None, message, error)

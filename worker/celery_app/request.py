@@ -20,7 +20,7 @@ from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
-from worker.execution.policy.producer_auth import UNCHECKED, Authority, ProducerAuth, Refused
+from worker.execution.policy.producer_auth import UNCHECKED, Authority, ProducerAuth, NotTrusted
 
 logger = logging.getLogger("orders.request")
 
@@ -140,7 +140,7 @@ class OrderRequest(Request):
         """What the command's seal allows; see :class:`ProducerAuth`.
 
         Raises:
-            Refused: the message must not be executed.
+            NotTrusted: the message must not be executed.
         """
         auth: ProducerAuth | None = getattr(self._task, "producer_auth", None)
         if auth is None:
@@ -161,7 +161,7 @@ class OrderRequest(Request):
         if not isinstance(error, Reject) or error.requeue:
             return super().on_failure(exc_info, *args, **kwargs)
         task_ready(self)
-        refused = self._authority.refused or Refused("late", self._authority.sealed_by, self._authority.sealed_by)
+        refused = self._authority.refused or NotTrusted("late", self._authority.sealed_by, self._authority.sealed_by)
         self._task.producer_auth.refuse(self._type, self.id, refused)
         move_to_dead: Callable[[str], bool] = self._message.move_to_dead
         self.acknowledged = move_to_dead(str(refused))

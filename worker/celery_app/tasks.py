@@ -19,6 +19,7 @@ from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
 from worker.execution.lease import RequeueMessage
+from worker.execution.policy.producer_auth import ProducerAuth
 
 
 class OrderTask(Task):

@@ -79,6 +79,11 @@ REPUBLISHED = _counter(
     "command",
     "Commands lost on their way to the queue or in it, and published again from their intents.",
 )
+BADLY_SEALED = _counter(
+    "orders_seal_problems_total",
+    "command problem mode",
+    "Commands without a valid seal: executed (mode warn), or refused and kept as dead letters (require).",
+)
 FAULTS = _counter(
     "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
 )
@@ -134,6 +139,11 @@ VENUE_OFFSET = _gauge(
     "account venue",
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
+KEYS_BROKEN = _gauge(
+    "orders_keys_file_broken",
+    "",
+    "1 while the file of public keys can't be used and the last valid one counts, else 0; absent where seals are off.",
+)
 
 # -- state that all workers share, which each of them reads from the servers at a scrape ---------------------------
 
@@ -183,6 +193,7 @@ EVENTS = (
     TAKEN_OVER,
     ORPHANED,
     REPUBLISHED,
+    BADLY_SEALED,
     FAULTS,
     LEDGER_FAILURES,
     TAKE_FALLBACK,
@@ -200,6 +211,7 @@ STATE = (
     CONSUMES,
     BUSY,
     SLOTS,
+    KEYS_BROKEN,
     UNKNOWN,
     UNKNOWN_SINCE,
     HALTED,

@@ -55,6 +55,8 @@ class WorkerState:
     """The queues that it consumes."""
     busy: int
     slots: int
+    keys_broken: bool | None
+    """Whether the file of public keys can't be used; None where seals are not checked."""
 
 
 class StateCollector(Collector):
@@ -102,6 +104,8 @@ class StateCollector(Collector):
         gauges.set(catalogue.READY, int(worker.ready))
         gauges.set(catalogue.BUSY, worker.busy)
         gauges.set(catalogue.SLOTS, worker.slots)
+        if worker.keys_broken is not None:
+            gauges.set(catalogue.KEYS_BROKEN, int(worker.keys_broken))
         for queue in worker.queues if worker.ready else ():
             gauges.set(catalogue.CONSUMES, 1, queue)
 

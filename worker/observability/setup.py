@@ -31,6 +31,7 @@ from worker.observability import endpoint
 from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
 from worker.observability.timed_ledger import TimedLedger
+from worker.public_keys import KeysFile
 from worker.settings import WorkerSettings
 from worker.venues.registry import VENUES
 
@@ -53,10 +54,13 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class Instrumentation:
     """Log lines, metrics and traces of one worker."""
 
-    def __init__(self, app: Celery, settings: WorkerSettings, queues: Sequence[str]) -> None:
+    def __init__(
+        self, app: Celery, settings: WorkerSettings, queues: Sequence[str], keys: Callable[[], KeysFile]
+    ) -> None:
         self._app = app
         self._settings = settings
         self._queues = queues
+        self._keys = keys
         self._lock = threading.Lock()
         self._metrics: Metrics | None = None
         self._observer: Observers | None = None
@@ -100,8 +104,9 @@ class Instrumentation:
         from worker.observability.metrics import Metrics
 
         own, served = endpoint.registries()
-        accounts = self._settings.accounts
-        self._metrics = Metrics(own, accounts, {VENUES[account.venue] for account in accounts.values()})
+        settings = self._settings
+        venues = {VENUES[account.venue] for account in settings.accounts.values()}
+        self._metrics = Metrics(own, settings.accounts, venues, settings.auth.modes)
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------
@@ -211,7 +216,15 @@ class Instrumentation:
             queues=tuple(self._app.amqp.queues.consume_from),
             busy=len(worker_state.active_requests),
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
+            keys_broken=self._keys_broken(),
         )
+
+    def _keys_broken(self) -> bool | None:
+        if not self._settings.auth.checked:
+            return None
+        keys = self._keys()
+        keys.current()  # a file is looked at when a command comes, and none may come
+        return bool(keys.problem)
 
     def _ledger(self) -> LedgerProbe | None:
         client = _client(self._settings.ledger_url, decode=True)

@@ -39,7 +39,7 @@ PROBLEMS = {
 """What can be wrong with a command, each with its words for people."""
 
 
-class Refused(Exception):
+class NotTrusted(Exception):
     """A command that ``require`` does not execute; the text quotes nothing of the message."""
 
     def __init__(self, problem: str, by: str = "", claimed: str = "") -> None:
@@ -62,7 +62,7 @@ class Authority:
     """The command is not begun after it."""
     known_until: int = 0
     """Had it been executed, its record would exist at least until then. After it, nobody can know."""
-    refused: Refused | None = None
+    refused: NotTrusted | None = None
     """Why it may only be ended and not begun."""
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Authority:
 UNCHECKED = Authority()
 
 
-def only_if_begun(refused: Refused) -> Authority:
+def only_if_begun(refused: NotTrusted) -> Authority:
     """The authority of a message that the broker delivers again: it may have been begun when it was accepted, before
     a key was removed or a mode changed. Then the command gets its end; otherwise it is refused."""
     return Authority(begin_by=1, known_until=1, refused=refused)
@@ -90,11 +90,11 @@ class ProducerAuth:
         clock: Clock,
         keep_ms: int,
         count: Callable[[str, str, str], None],
-        journal: Callable[[Mapping[str, str]], None],
+        journal: Callable[..., None],
     ) -> None:
         """``modes`` by command; ``keep_ms`` is for how long the ledger keeps a record. ``count`` is told of each command
-        that is or would be refused: the command, the problem and the mode. ``journal`` takes the fields of an entry,
-        and may drop it."""
+        that is or would be refused: the command, the problem and the mode. ``journal`` takes the event, the
+        id and the further fields of an entry, and may leave it out."""
         self._modes = modes
         self._keys = keys
         self._clock = clock
@@ -109,7 +109,7 @@ class ProducerAuth:
         """What the seal of a command, with its positional and keyword arguments as in the message, allows.
 
         Raises:
-            Refused: it must not be executed; it was counted.
+            NotTrusted: it must not be executed; it was counted.
         """
         command = task.removeprefix("orders.")
         mode = self._modes.get(command, "off")
@@ -117,7 +117,7 @@ class ProducerAuth:
             return UNCHECKED
         try:
             seal = self._verified(task, command_id, arguments, header)
-        except Refused as refused:
+        except NotTrusted as refused:
             if mode == "warn":
                 self._warn(command, refused)
                 return Authority(refused.by)
@@ -134,26 +134,25 @@ class ProducerAuth:
         its record.
 
         Raises:
-            Refused: it must not be published; it was counted.
+            NotTrusted: it must not be published; it was counted.
         """
         if self._modes.get(intent.task.removeprefix("orders."), "off") != "require":
             return
         try:
             seal = self._verified(intent.task, intent.command_id, ([], intent.kwargs), intent.seal)
             if self._clock.now_ms() > self._known_until(seal) and not is_recorded(intent.command_id):
-                raise Refused("late", seal.by, seal.by)
-        except Refused as refused:
+                raise NotTrusted("late", seal.by, seal.by)
+        except NotTrusted as refused:
             self.refuse(intent.task, intent.command_id, refused)
             raise
 
-    def refuse(self, task: str, command_id: str, refused: Refused) -> None:
+    def refuse(self, task: str, command_id: str, refused: NotTrusted) -> None:
         """Count a command that is refused, and write it into the journal."""
         command = task.removeprefix("orders.")
         self._count(command, refused.problem, "require")
         named = {"by": refused.by} if refused.by else {"claimed_by": refused.claimed} if refused.claimed else {}
         event = "unsealed" if refused.problem == "unsealed" else "badly_sealed"
-        entry = {"event": event, "id": command_id, "token": "", "outcome": "", "command": command}
-        self._journal({**entry, "why": refused.problem, **named})
+        self._journal(event, command_id, command=command, why=refused.problem, **named)
 
     def _known_until(self, seal: Seal) -> int:
         # A record is kept from the command's end on, by the server's clock; ``at`` is by the producer's.
@@ -161,33 +160,33 @@ class ProducerAuth:
 
     def _verified(self, task: str, command_id: str, arguments: tuple[Any, Any], header: object) -> Seal:
         if header is None:
-            raise Refused("unsealed")
+            raise NotTrusted("unsealed")
         try:
             seal = Seal.from_header(header)
         except SealError as error:
-            raise Refused(error.flaw) from None
+            raise NotTrusted(error.flaw) from None
         producer = self._keys.current().producers.get(seal.by)
         claimed = producer.name if producer else ""
         trusted = producer.keys.get(seal.kid) if producer else None
         now = self._clock.now_ms()
         if producer is None or trusted is None:
-            raise Refused("unknown_key", claimed=claimed)
+            raise NotTrusted("unknown_key", claimed=claimed)
         if not trusted.valid_at(now):
-            raise Refused("expired_key", claimed=claimed)
+            raise NotTrusted("expired_key", claimed=claimed)
         positional, named = arguments
         if positional:
-            raise Refused("arguments", claimed=claimed)
+            raise NotTrusted("arguments", claimed=claimed)
         try:
             verify(seal, trusted.key, task, command_id, named)
         except SealError as error:
-            raise Refused(error.flaw, claimed=claimed) from None
+            raise NotTrusted(error.flaw, claimed=claimed) from None
         if not _in_scope(producer, task, named):
-            raise Refused("out_of_scope", seal.by, claimed)
+            raise NotTrusted("out_of_scope", seal.by, claimed)
         if seal.at > now + MAX_AHEAD_MS:
-            raise Refused("future", seal.by, claimed)
+            raise NotTrusted("future", seal.by, claimed)
         return seal
 
-    def _warn(self, command: str, refused: Refused) -> None:
+    def _warn(self, command: str, refused: NotTrusted) -> None:
         """Count a command that ``require`` would refuse, and say so once in a while."""
         self._count(command, refused.problem, "warn")
         # Only listed names are keys, so that no sender can fill the memory.

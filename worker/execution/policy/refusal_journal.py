@@ -7,9 +7,10 @@ says how many were left out; the metric counts them all.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from queue import Full, Queue
 from time import monotonic, sleep
+from typing import Any
 
 from worker.ledger.base import LedgerUnavailable
 
@@ -25,17 +26,18 @@ RETRY_SECONDS = 2.0
 class RefusalJournal:
     """Writes entries in the background, in the process that adds the first one."""
 
-    def __init__(self, write: Callable[[Mapping[str, str]], None], now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, write: Callable[..., None], now: Callable[[], float] = monotonic) -> None:
+        """``write`` is :meth:`worker.ledger.journal_writer.JournalWriter.write`."""
         self._write = write
         self._now = now
         self._lock = threading.Lock()
-        self._entries: Queue[Mapping[str, str]] = Queue(BURST)
+        self._entries: Queue[tuple[str, str, dict[str, Any]]] = Queue(BURST)
         self._allowed = float(BURST)
         self._counted_at = now()
         self._left_out = 0
         self._thread: threading.Thread | None = None
 
-    def add(self, fields: Mapping[str, str]) -> None:
+    def add(self, event: str, command_id: str, **more: str) -> None:
         """Have an entry written, or leave it out."""
         with self._lock:
             now = self._now()
@@ -44,9 +46,9 @@ class RefusalJournal:
             if self._allowed < 1:
                 self._left_out += 1
                 return
-            entry = {**fields, "left_out": str(self._left_out)} if self._left_out else dict(fields)
+            left_out = {"left_out": str(self._left_out)} if self._left_out else {}
             try:
-                self._entries.put_nowait(entry)
+                self._entries.put_nowait((event, command_id, {**more, **left_out}))
             except Full:
                 self._left_out += 1
                 return
@@ -58,13 +60,13 @@ class RefusalJournal:
 
     def _run(self) -> None:
         while True:
-            entry = self._entries.get()
-            while not self._written(entry):
+            event, command_id, more = self._entries.get()
+            while not self._written(event, command_id, **more):
                 sleep(RETRY_SECONDS)
 
-    def _written(self, entry: Mapping[str, str]) -> bool:
+    def _written(self, event: str, command_id: str, **more: str) -> bool:
         try:
-            self._write(entry)
+            self._write(event, command_id, **more)
         except LedgerUnavailable:
             return False
         except Exception:  # a fault must not end the thread; the entry is gone, and the metric has counted it
