@@ -11,6 +11,10 @@ Mode = Literal["off", "warn", "require"]
 """``off`` ignores seals. ``warn`` executes every command, and logs and counts those that ``require`` would not execute.
 ``require`` executes only commands with a seal of a listed producer that may send them; others become dead letters."""
 
+MIN_KEEP_DAYS = 1.5
+"""How long ids must be known at least where seals are checked: longer than a seal is valid
+(:data:`producers.seal.MAX_VALID_MS`), so that one that is used again is found out."""
+
 
 class AuthSettings(QuotedTextModel):
     """The group of settings."""

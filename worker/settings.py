@@ -18,14 +18,11 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
-from worker.auth_settings import AuthSettings
+from worker.auth_settings import MIN_KEEP_DAYS, AuthSettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
-MIN_KEEP_DAYS = 1.5
-"""How long ids must be known at least where seals are checked: longer than a seal is valid
-(:data:`producers.seal.MAX_VALID_MS`), so that one that is used again is found out."""
 
 
 class _SettingsGroup(QuotedTextModel):

@@ -20,7 +20,7 @@ from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
-from worker.execution.policy.producer_auth import UNCHECKED, Authority, ProducerAuth, NotTrusted
+from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
 
 logger = logging.getLogger("orders.request")
 

@@ -92,9 +92,9 @@ class ProducerAuth:
         count: Callable[[str, str, str], None],
         journal: Callable[..., None],
     ) -> None:
-        """``modes`` by command; ``keep_ms`` is for how long the ledger keeps a record. ``count`` is told of each command
-        that is or would be refused: the command, the problem and the mode. ``journal`` takes the event, the
-        id and the further fields of an entry, and may leave it out."""
+        """``modes`` by command; ``keep_ms`` is for how long the ledger keeps a record. ``count`` is told of each
+        command that is or would be refused: the command, the problem and the mode. ``journal`` takes the event, the id
+        and the further fields of an entry, and may leave it out."""
         self._modes = modes
         self._keys = keys
         self._clock = clock
