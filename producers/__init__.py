@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OrderUnknown,
         ProducersError,
         ReportPending,
+        ReportUnverified,
     )
     from producers.report import Direction, Outcome, Position, Reason, Report
     from producers.settings import QueueSettings, SettingsError
@@ -52,6 +53,7 @@ __all__ = [
     "Reason",
     "Report",
     "ReportPending",
+    "ReportUnverified",
     "SettingsError",
     "Withdraw",
 ]

@@ -6,6 +6,7 @@
     ├── InvalidCommand        the arguments are invalid: fix them
     ├── BrokerUnavailable     the command may or may not be enqueued: try again with the same id
     ├── ReportPending         no report in time: wait again, or look later; nothing is lost
+    ├── ReportUnverified      what is stored is not signed by a worker: believe none of it
     ├── ChainBroken           never sent, because the command before it in its chain or chord was not accepted
     ├── IdReused              the id belongs to another command: this one was not executed, choose a new id
     └── OrderError            the command ended with another outcome than ``accepted``; carries the report
@@ -87,6 +88,24 @@ class ReportPending(ProducersError, TimeoutError):
         return (
             f"no report for {self.command_id} within {self.waited_seconds:g} s{why}. It is not lost: wait again, "
             f"or look later with `orders show {self.command_id}`."
+        )
+
+
+class ReportUnverified(ProducersError):
+    """What is stored as the command's report is not signed with any of the ``ORDERS_REPORT_KEYS``, so it may be forged.
+    It says nothing about the command, which may or may not have been executed."""
+
+    def __init__(self, command_id: str, why: str) -> None:
+        super().__init__(command_id, why)
+        self.command_id = command_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"what is stored as the report of {self.command_id} is not believed: {self.why}. The command may have been "
+            "executed: do not send it under a new id. Tell whoever runs the workers: a key is missing here or at a "
+            "worker, or the report is forged. Sending the command again with the same id executes nothing twice, and "
+            "its report is stored again, signed."
         )
 
 

@@ -16,11 +16,12 @@ from producers import exact_json
 from producers.commands import COMMANDS
 from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
+from producers.seal import HEADER
 
 INTENTS_KEY = "orders:intents"
 """Sorted set: command ids, scored by when each was enqueued (UNIX ms)."""
 MESSAGES_KEY = "orders:intent_messages"
-"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``."""
+"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,17 @@ class Intent:
     kwargs: Mapping[str, Any]
     enqueued_at: int
     """UNIX ms."""
+    seal: Mapping[str, Any] | None = None
+    """The header :data:`producers.seal.HEADER` of the command's message."""
 
     def to_json(self) -> str:
         """The intent as :data:`MESSAGES_KEY` stores it."""
-        return exact_json.dumps({"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at})
+        fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
+        return exact_json.dumps(fields if self.seal is None else {**fields, "seal": self.seal})
+
+    def headers(self) -> dict[str, Any]:
+        """The headers of the command's message."""
+        return {"enqueued_at": self.enqueued_at} | ({} if self.seal is None else {HEADER: dict(self.seal)})
 
 
 def read_intent(command_id: str, stored: str) -> Intent:
@@ -51,7 +59,10 @@ def read_intent(command_id: str, stored: str) -> Intent:
     enqueued_at = fields["enqueued_at"]
     if not isinstance(enqueued_at, int) or not 0 < enqueued_at < 10**15:
         raise ValueError("enqueued_at is not a time")
-    return Intent(command_id, task, kwargs, enqueued_at)
+    seal = fields.get("seal")
+    if seal is not None and not isinstance(seal, dict):
+        raise ValueError("its seal is not an object")
+    return Intent(command_id, task, kwargs, enqueued_at, seal)
 
 
 class TooFewReplicas(redis.ConnectionError):

@@ -1,4 +1,5 @@
-"""JSON Schemas of the four commands and of the report, generated from the models and shipped with this package.
+"""JSON Schemas of the four commands, of the report and of a seal, and the seals' test vectors: generated, and shipped
+with this package.
 
 ``python -m producers.json_schemas`` writes them to ``producers/schemas/``; ``--check`` fails when they are out of date.
 """
@@ -11,7 +12,11 @@ from typing import Any
 
 from producers.commands import COMMANDS
 from producers.report import Report
+from producers.seal import HEADER, VERSION
+from producers.seal_vectors import vectors
+from producers.signing import NAME
 
+VECTORS = "seal-vectors.json"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -27,7 +32,28 @@ def schemas() -> dict[str, dict[str, Any]]:
     }
     report = Report.model_json_schema(mode="serialization")
     by_file_name["report.json"] = {"$schema": DRAFT, "title": "Report of a command", **_without(report, "title")}
+    by_file_name[f"{HEADER}.json"] = _schema_of_a_seal()
     return by_file_name
+
+
+def _schema_of_a_seal() -> dict[str, Any]:
+    name = {"type": "string", "pattern": f"^{NAME}$"}
+    time = {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10**15}
+    fields = {
+        "v": {"type": "integer", "const": VERSION},
+        "by": {**name, "description": "Whose command it is; the command's id begins with it and a dot."},
+        "kid": {**name, "description": "Which of the owner's keys has signed."},
+        "at": {**time, "description": "When it was sealed, UNIX milliseconds."},
+        "until": {**time, "description": "The command does not begin after it; at most 24 h after `at`."},
+        "sig": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9+/]{85}[AQgw]==$",
+            "description": "Ed25519, base64, of `orders-command-v1`, a line feed and the canonical JSON (RFC 8785) of "
+            "{v, by, kid, at, until, task, id, kwargs}.",
+        },
+    }
+    closed = {"type": "object", "additionalProperties": False, "required": sorted(fields)}
+    return {"$schema": DRAFT, "title": f"The message header {HEADER}", **closed, "properties": fields}
 
 
 def shipped(name: str) -> dict[str, Any]:
@@ -44,7 +70,8 @@ def _without(schema: dict[str, Any], key: str) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Write the schemas, or with ``--check`` print which are out of date. Returns the exit code."""
     folder = Path(__file__).parent / "schemas"
-    texts = {name: json.dumps(schema, indent=2, sort_keys=True) + "\n" for name, schema in schemas().items()}
+    documents = {**schemas(), VECTORS: vectors()}
+    texts = {name: json.dumps(document, indent=2, sort_keys=True) + "\n" for name, document in documents.items()}
     if "--check" in arguments:
         stale = [n for n, text in texts.items() if not (folder / n).is_file() or (folder / n).read_text() != text]
         for name in stale:

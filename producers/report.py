@@ -4,7 +4,7 @@ Its fields are the public contract; :mod:`producers.json_schemas` generates its 
 milliseconds, decimals are strings in plain notation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -82,6 +82,17 @@ class Position(BaseModel):
 Milliseconds = Annotated[int, Field(description="UNIX milliseconds")]
 
 
+class ReportSignature(BaseModel):
+    """A worker's signature of a report, see :mod:`producers.report_signature`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    by: str
+    kid: str
+    sig: str
+    """64 bytes in base64."""
+
+
 class Report(BaseModel):
     """How one command ended. Every command ends in exactly one."""
 
@@ -116,14 +127,16 @@ class Report(BaseModel):
     finished_at: Milliseconds | None = None
     replayed: bool = False
     """True when this is the stored report of an earlier run."""
+    signature: ReportSignature | None = None
+    """Null where workers have no key for it."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as the contract's JSON object, with every field."""
         return self.model_dump(mode="json")
 
     def as_replay(self) -> "Report":
-        """The same report, marked as the stored report of an earlier run."""
-        return self.model_copy(update={"replayed": True})
+        """The same report, marked as the stored report of an earlier run, which nobody has signed so yet."""
+        return self.model_copy(update={"replayed": True, "signature": None})
 
     def raise_for_outcome(self) -> "Report":
         """Return the report if it is ``accepted``.
@@ -142,12 +155,17 @@ REPORTED = {"OrderRejected": "rejected", "OrderNotSent": "not_sent", "OrderUnkno
 """Outcome by the name of the exception that carries the command's report."""
 
 
-def report_from_result(meta: Any) -> Report | None:
+def report_from_result(
+    meta: Any, verified: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda report: report
+) -> Report | None:
     """The report in a result as Celery's backend stores it (``{"status", "result", …}``).
 
     An ``accepted`` report is the result itself; the others are the one argument of a stored exception. None when there
     is no report: no result yet, or a command that was never sent, or a task that Celery ended. None, too, when the
     report contradicts the state or the exception that it is stored with.
+
+    ``verified`` takes the report's JSON object before it is read, returns what is to be read in its place, and may
+    raise an error of its own.
     """
     result = meta.get("result") if isinstance(meta, Mapping) else None
     expected = "accepted" if isinstance(meta, Mapping) and meta.get("status") == "SUCCESS" else None
@@ -156,7 +174,7 @@ def report_from_result(meta: Any) -> Report | None:
         expected = REPORTED.get(kind) if isinstance(kind, str) and meta.get("status") == "FAILURE" else None
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None
     try:
-        report = Report.model_validate(result) if isinstance(result, Mapping) else None
+        report = Report.model_validate(verified(result)) if isinstance(result, Mapping) else None
     except (ValidationError, RecursionError):
         return None
     return report if report is not None and report.outcome.value == expected else None

@@ -10,13 +10,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any
+from typing import Any, overload
 
 import redis
 
+from producers import exact_json
 from producers.printable import printable
 from producers.redis.direct import DirectClient
 from producers.report import REPORTED, Report, report_from_result
+from producers.report_signature import ReportKeys
+from producers.signing import SigningError
 
 logger = logging.getLogger("orders.results")
 
@@ -54,9 +57,34 @@ class NeverSent:
     """The report of the command before it; only a ``message`` where that task was not one of our commands."""
 
 
-def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent | None:
-    """Interpret a stored result; None when there is none, or when it is not a result that Celery stores."""
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """Something that is stored as the end of a command, and is not signed as a report of it."""
+
+    why: str
+
+
+@overload
+def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent | None: ...
+
+
+@overload
+def read_result(
+    raw: str | bytes | None, command_id: str, keys: ReportKeys | None
+) -> Report | NeverSent | Unverified | None: ...
+
+
+def read_result(
+    raw: str | bytes | None, command_id: str, keys: ReportKeys | None = None
+) -> Report | NeverSent | Unverified | None:
+    """Interpret a stored result; None when there is none, or when it is not a result that Celery stores.
+
+    With ``keys`` only a report that one of them has signed is believed. That a command was never sent is nobody's
+    signed word, and cannot be: it stops being true when the command is sent after all.
+    """
     try:
+        if raw and keys is not None:
+            return _verified(exact_json.loads(raw if isinstance(raw, str) else raw.decode("utf-8")), command_id, keys)
         meta = json.loads(raw) if raw else None
     except (ValueError, RecursionError):
         return None
@@ -76,6 +104,18 @@ def read_result(raw: str | bytes | None, command_id: str) -> Report | NeverSent 
         return NeverSent(first)
     # Our workers store no such error: a chain or a chord failed at another service's worker.
     return NeverSent({"message": task_error_text(kind, str(first))})
+
+
+def _verified(meta: Any, command_id: str, keys: ReportKeys) -> Report | Unverified | None:
+    if not isinstance(meta, Mapping) or meta.get("status") not in ("SUCCESS", "FAILURE"):
+        return None
+    try:
+        report = report_from_result(meta, keys.verified)
+    except SigningError as error:
+        return Unverified(str(error))
+    if report is None:
+        return Unverified("it is no report, and nobody has signed that the command was never sent")
+    return report if report.command_id == command_id else Unverified("it is the report of another command")
 
 
 def task_error_text(kind: str, text: str) -> str:

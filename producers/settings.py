@@ -177,6 +177,12 @@ class QueueSettings(ExternalSettings):
     intent_replicas: int = Field(default=0, ge=0, le=100)
     """How many replicas of the ledger's server must have an intent before its command counts as enqueued."""
 
+    seal_key_file: str = ""
+    """Path of the private key with which producers seal each command (:mod:`producers.seal`); empty: they do not."""
+    report_keys: str = ""
+    """Public keys of workers, ``worker/2026-11=ed25519:…``, separated by commas. Where they are set, a report is
+    believed only if one of them has signed it (:mod:`producers.report_signature`)."""
+
     traces: bool = False
     """Whether commands are traced with OpenTelemetry, from here to the venue. Needs OpenTelemetry (extra ``otel``)."""
 

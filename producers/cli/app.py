@@ -13,8 +13,9 @@ import typer
 from producers import __version__
 from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
+from producers.cli.keygen import keygen
 from producers.cli.output import emit, exit_if_stdout_fails, failure
-from producers.cli.plugins import add_commands
+from producers.cli.plugins import OPERATING, add_commands
 from producers.cli.send import SendOptions, parse_or_exit, send
 from producers.cli.send import show as show_command
 
@@ -207,6 +208,7 @@ def show(
 
 
 add_commands(app)
+app.command(rich_help_panel=OPERATING)(keygen)
 
 
 def _is_text(argument: str) -> bool:

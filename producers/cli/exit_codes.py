@@ -4,7 +4,15 @@ from enum import IntEnum
 
 import pydantic_settings
 
-from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ProducersError, ReportPending
+from producers.errors import (
+    BrokerUnavailable,
+    ChainBroken,
+    IdReused,
+    InvalidCommand,
+    ProducersError,
+    ReportPending,
+    ReportUnverified,
+)
 from producers.report import Outcome
 from producers.settings import SettingsError
 
@@ -38,6 +46,7 @@ OUTCOMES = {
 
 ERRORS = {
     **dict.fromkeys(("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "Declined"), ExitCode.FAILED),
+    **dict.fromkeys(("ReportUnverified", "KeyNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
     **dict.fromkeys(("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoAccounts"), ExitCode.USAGE),
     **dict.fromkeys(("NoRedis", "AddressUnavailable"), ExitCode.USAGE),
@@ -48,7 +57,7 @@ ERRORS = {
 """Exit code by the type of an error, as ``--json`` prints it: the name of its class, or of a situation."""
 
 EXPECTED = (
-    *(InvalidCommand, IdReused, ChainBroken, BrokerUnavailable, ReportPending, SettingsError),
+    *(InvalidCommand, IdReused, ChainBroken, BrokerUnavailable, ReportPending, ReportUnverified, SettingsError),
     # Raised by pydantic-settings itself for a value that should be JSON; it names the field and never the value.
     pydantic_settings.SettingsError,
 )

@@ -1,7 +1,6 @@
 """Sends one command from the command line, and shows how it ended."""
 
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from producers.cli.output import emit, exit_if_stdout_fails, exit_on_error, fail
 from producers.cli.report import exit_with_report
 from producers.cli.settings import queue_settings
 from producers.commands import Command, parse_command
-from producers.errors import ChainBroken, ReportPending
+from producers.errors import ChainBroken, ReportPending, ReportUnverified
 from producers.printable import is_command_id
 from producers.report import Outcome, Report
 
@@ -34,6 +33,10 @@ class SendOptions:
     as_json: bool = False
 
 
+NoReport = ReportPending | ReportUnverified | ChainBroken
+"""Why there is no report in the result backend."""
+
+
 def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> Command:
     """The command; exit with a message that names every invalid argument."""
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -44,12 +47,19 @@ def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> 
 def send(command: Command, options: SendOptions) -> typer.Exit:
     """Enqueue a command, wait if the options say so, and print the result; returns the exit to raise."""
     where = _typed(command.task)
-    # Made here, so that every message about a failure can name it.
-    command_id = _checked(options.command_id, "--id") if options.command_id is not None else str(uuid.uuid4())
-    again = _how_to_repeat(command, command_id)
-    enqueued = False
+    with exit_on_error(where, as_json=options.as_json), connected() as client:
+        try:
+            # Made here, so that every message about a failure can name it.
+            command_id = client.command_id(options.command_id)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--id") from None
+        return _send(client, command, command_id, options)
+
+
+def _send(client: "OrderClient", command: Command, command_id: str, options: SendOptions) -> typer.Exit:
+    where, again, enqueued = _typed(command.task), _how_to_repeat(command, command_id), False
     try:
-        with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again), connected() as client:
+        with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again):
             sent = client.enqueue(command, command_id)
             enqueued = True
             report = _awaited(client, sent, options) if options.wait else None
@@ -69,26 +79,28 @@ def _how_to_repeat(command: Command, command_id: str) -> str:
 
 def show(command_id: str, options: SendOptions) -> typer.Exit:
     """Print how a command ended, from the result backend or else the ledger; returns the exit to raise."""
-    _checked(command_id, "ID")
+    if not is_command_id(command_id):
+        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint="ID")
     try:
         with exit_on_error("orders show", as_json=options.as_json, command_id=command_id), connected() as client:
-            report, pending, broken = None, None, None
-            try:
-                report, pending = _stored(client, command_id, options)
-            except ChainBroken as error:
-                broken = error
+            report, reason = _stored(client, command_id, options)
             if report is not None and report.outcome is not Outcome.UNKNOWN:
                 return exit_with_report(report, as_json=options.as_json)
             # The result has expired, or is unknown, which the ledger may have settled since.
             answer = look_up(command_id)
             if report is not None and answer.unreachable:
                 note(f"orders show: can't tell whether it has been settled since: {answer.problem}")
-            report = answer.report or report
+            if not client.verifies_reports:
+                report = answer.report or report
+            elif report is not None and answer.report is not None:
+                note(f"orders show: the ledger says, unsigned: {answer.in_words()}")
             if report is not None:
                 return exit_with_report(report, as_json=options.as_json)
-            if broken is not None and not answer.record:
-                raise broken
-            return _no_report(command_id, answer, pending, as_json=options.as_json)
+            if isinstance(reason, ChainBroken) and not answer.record:
+                raise reason
+            if client.verifies_reports and answer.report is not None and not isinstance(reason, ReportUnverified):
+                reason = ReportUnverified(command_id, "the ledger alone has one, which is not signed")
+            return _no_report(command_id, answer, reason, as_json=options.as_json)
     except KeyboardInterrupt:
         raise _interrupted("orders show", command_id, "The command is not affected", as_json=options.as_json) from None
 
@@ -104,12 +116,6 @@ def connected() -> "Iterator[OrderClient]":
 
     with OrderClient(queue_settings()) as client:
         yield client
-
-
-def _checked(command_id: str, hint: str) -> str:
-    if not is_command_id(command_id):
-        raise typer.BadParameter("a command id is 1 to 255 printable characters", param_hint=hint)
-    return command_id
 
 
 def _announce(sent: "EnqueuedCommand", options: SendOptions) -> typer.Exit:
@@ -136,28 +142,25 @@ def _awaited(client: "OrderClient", command: "EnqueuedCommand | str", options: S
         return client.wait(command, options.timeout)
 
 
-def _stored(client: "OrderClient", command_id: str, options: SendOptions) -> tuple[Report | None, ReportPending | None]:
+def _stored(client: "OrderClient", command_id: str, options: SendOptions) -> tuple[Report | None, NoReport | None]:
     """The report in the result backend, or None with the reason where it is known."""
     try:
         return (_awaited(client, command_id, options) if options.wait else client.report(command_id)), None
-    except ReportPending as pending:
-        return None, pending
+    except (ReportPending, ReportUnverified, ChainBroken) as reason:
+        return None, reason
 
 
-def _no_report(command_id: str, answer: LedgerAnswer, pending: ReportPending | None, *, as_json: bool) -> typer.Exit:
+def _no_report(command_id: str, answer: LedgerAnswer, reason: NoReport | None, *, as_json: bool) -> typer.Exit:
+    pending = reason if isinstance(reason, ReportPending) else None
     problem = f"no report for {command_id}" + (f" ({pending.cause})" if pending and pending.cause else "")
     message = f"{problem}, and {answer.in_words()}"
     record = dict(answer.record) if answer.record else None
     # A record without a report proves that there is none. Without a record, both places must have been read.
     unreachable = record is None and (answer.unreachable or (pending is not None and pending.unreachable))
-    return failure(
-        message,
-        "Unreachable" if unreachable else "ReportPending",
-        where="orders show",
-        as_json=as_json,
-        command_id=command_id,
-        ledger=record,
-    )
+    error_type = "Unreachable" if unreachable else "ReportPending"
+    if isinstance(reason, ReportUnverified):
+        error_type, message = "ReportUnverified", f"{reason} The ledger, unsigned: {answer.in_words()}"
+    return failure(message, error_type, where="orders show", as_json=as_json, command_id=command_id, ledger=record)
 
 
 def _interrupted(where: str, command_id: str, hint: str, *, as_json: bool) -> typer.Exit:

@@ -36,7 +36,7 @@ RECONCILE_AT_ONCE = {
 REPORT_FIELDS = {
     *("command_id", "command", "account", "venue", "outcome", "reason", "message"),
     *("http_status", "venue_code", "venue_message", "result", "positions", "fingerprint", "attempts"),
-    *("enqueued_at", "first_sent_at", "last_signed_at", "finished_at", "replayed"),
+    *("enqueued_at", "first_sent_at", "last_signed_at", "finished_at", "replayed", "signature"),
 }
 """The contract's fields of a report, all of them and no other."""
 

@@ -46,7 +46,7 @@ class PeriodicWork(threading.Thread):
 
 
 def publisher(app: Celery) -> Callable[[Intent], None]:
-    """A function that publishes a command again, with its own id and time of enqueueing.
+    """A function that publishes a command again, with its own id, time of enqueueing and seal.
 
     The function raises:
         OSError: the broker is away, or refuses the message.
@@ -60,7 +60,7 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
                 kwargs=dict(intent.kwargs),
                 task_id=intent.command_id,
                 queue=intent.task,
-                headers={"enqueued_at": intent.enqueued_at},
+                headers=intent.headers(),
                 retry=False,
             )
         except EncodeError:

@@ -229,7 +229,7 @@ def test_plain_has_no_exponent() -> None:
 def test_schemas_are_shipped_and_current() -> None:
     """What other languages read is what the models say."""
     assert {name: shipped(name) for name in schemas()} == json.loads(json.dumps(schemas()))
-    assert {f"{task}.json" for task in COMMANDS} | {"report.json"} == set(schemas())
+    assert {f"{task}.json" for task in COMMANDS} | {"report.json", "orders_seal.json"} == set(schemas())
 
 
 AMOUNTS = "1|+1|-1|0|00|0.0|0e5|01|0.10|1.|.5|1e5|1E+5|1e-7|0.0e-3|1_000||1 |1\n|\uff11|\u0663|nan|Infinity|0x1"

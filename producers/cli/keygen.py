@@ -1,0 +1,119 @@
+"""`orders keygen`: makes a key to sign with, and prints where its public half belongs."""
+
+import os
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producers.cli.exit_codes import ExitCode
+from producers.cli.options import JsonOption
+from producers.cli.output import emit, failure, note
+from producers.signing import PrivateKey, SigningError
+
+WHERE = "orders keygen"
+
+
+class Purpose(StrEnum):
+    """Who signs with the key."""
+
+    PRODUCER = "producer"
+    WORKER = "worker"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+
+
+_PLACES = {
+    Purpose.PRODUCER: (
+        "ORDERS_SEAL_KEY_FILE",
+        "workers' ORDERS_AUTH__KEYS_FILE, where `may` lists what it may send",
+        '[producers.{by}]\nmay = []\n\n[producers.{by}.keys]\n{kid} = "{public}"',
+    ),
+    Purpose.WORKER: (
+        "ORDERS_REPORT_KEY_FILE",
+        "the settings of producers, several keys separated by commas",
+        "ORDERS_REPORT_KEYS={by}/{kid}={public}",
+    ),
+    Purpose.OPERATOR: (
+        "ORDERS_OPERATOR_KEY_FILE",
+        "workers' ORDERS_AUTH__KEYS_FILE",
+        '[operators]\n{by} = "{public}"',
+    ),
+    Purpose.APPROVER: (
+        "ORDERS_OPERATOR_KEY_FILE",
+        "workers' ORDERS_POLICY_FILE",
+        '[approvers]\n{by} = "{public}"',
+    ),
+}
+"""By purpose: the setting that names the private key's file, where the public key belongs, and as what text."""
+
+
+def keygen(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Who signs with it: a service, `worker`, or a person; lower case.")
+    ],
+    purpose: Annotated[
+        Purpose, typer.Option("--for", help="What is signed: commands, reports, an operator's words, approvals.")
+    ] = Purpose.PRODUCER,
+    kid: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Which of its keys it is, for the time when two are in use; default: YYYY-MM."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the private key goes; default: NAME-ID.key. Never overwritten."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key to sign with. The private key goes into a file that only you can read, and is never printed.
+
+    Standard output has the public key, as the text to paste.
+
+    Example: `orders keygen payroll --for producer --out /etc/payroll/seal.key`
+    """
+    kid = kid or f"{datetime.now(UTC):%Y-%m}"
+    try:
+        key = PrivateKey.generate(name, kid)
+        public = key.public().to_text()
+    except SigningError as error:
+        error_type = "NotInstalled" if "pip install" in str(error) else "Usage"
+        raise failure(str(error), error_type, where=WHERE, as_json=as_json) from None
+    path = out or Path(f"{name}-{kid}.key")
+    try:
+        _write(path, key.to_file_text())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"{path} can't be written: {reason}. No key was made; a file is never overwritten"
+        raise failure(message, "KeyNotWritten", where=WHERE, as_json=as_json) from None
+    setting, place, text = _PLACES[purpose]
+    text = text.format(by=name, kid=kid, public=public)
+    if as_json:
+        document = {"by": name, "kid": kid, "for": purpose.value, "public_key": public}
+        emit({**document, "private_key_file": str(path.absolute()), "setting": setting, "paste": text})
+    else:
+        note(f"the private key is in {path}: only {name} may read it, {setting} names it")
+        note(f"the public key is for {place}:")
+        print(text)
+    raise typer.Exit(ExitCode.ACCEPTED)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a new file that its owner alone can read.
+
+    Raises:
+        OSError: it exists, ``/dev/stdout`` and whatever a link points to included, or it cannot be written.
+    """
+    if str(path) == "-":
+        raise OSError(0, "the private key is not printed; name a file")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
