@@ -32,7 +32,7 @@ from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
-from worker.celery_app.seals import check_seals
+from worker.celery_app.seals import check_seals, report_signer
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
@@ -98,7 +98,8 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     """Keep remote control, Flower, Celery's options and the result backend from ending a command without its report."""
     allowed = settings.allowed_remote_controls
     ledger = cache(lambda: _connect_ledger(settings))
-    use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
+    sign = report_signer(settings.report_key_file)
+    use_report_backends(app, lambda command_id: was_sent(ledger(), command_id), sign)
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)

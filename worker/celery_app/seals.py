@@ -1,10 +1,15 @@
-"""Puts the check of seals into a worker: into the tasks of its commands, and in the way of a worker without keys."""
+"""Puts the check of seals and the key for signing reports into a worker, and in the way of one whose keys are broken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from celery import Celery, signals
 
 from producers.commands import COMMANDS
+from producers.report_signature import sign_report
+from producers.signing import PrivateKey, SigningError
 from worker.auth_settings import AuthSettings
 from worker.execution.policy.producer_auth import ProducerAuth
 from worker.public_keys import KeysFile
@@ -29,3 +34,23 @@ def check_seals(
 
     if settings.checked:
         signals.worker_init.connect(start, weak=False)
+
+
+def report_signer(key_file: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]] | None:
+    """A function that signs reports with the key of a file, which it reads at its first call; None without a file.
+
+    A worker does not start with a file that can't be used. The function raises:
+        SigningError: the file can't be used, or the report can't be signed.
+    """
+    if not key_file:
+        return None
+    key = cache(lambda: PrivateKey.from_file(Path(key_file)))
+
+    def start(**_: object) -> None:
+        try:
+            key()
+        except SigningError as error:
+            raise SystemExit(f"the settings can't be used: ORDERS_REPORT_KEY_FILE: {error}") from None
+
+    signals.worker_init.connect(start, weak=False)
+    return lambda report: sign_report(report, key())
