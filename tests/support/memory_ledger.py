@@ -17,6 +17,7 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
 
 
@@ -77,6 +78,8 @@ class MemoryLedger:
             stands = self._stands(claim, entry) if entry else None
             if stands is not None:
                 return stands
+            if entry is None and self._is_over(claim):
+                return TooLate()
             halt = self._halted(claim)
             if halt is not None and not (entry and _repeated(claim, entry, attempt)):
                 return halt
@@ -97,6 +100,9 @@ class MemoryLedger:
     def halted(self, account: str, command: str) -> Halted | None:
         """See :class:`~worker.ledger.base.Ledger`."""
         return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
+
+    def _is_over(self, claim: Claim) -> bool:
+        return bool(claim.begin_by) and self._now_ms() > claim.begin_by
 
     def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
         """What keeps this claim from the record; None when it may be taken."""
@@ -133,6 +139,7 @@ class MemoryLedger:
             first_begun_at=known.record.first_begun_at if known else now,
             lease_until=now + claim.lease_ms,
             account_digest=_account_digest(claim, known),
+            sealed_by=known.record.sealed_by if known else claim.sealed_by,
         )
         self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
         self._write("begin", claim.command_id, claim.token)
@@ -188,6 +195,8 @@ class MemoryLedger:
             entry = self._entries.get(claim.command_id)
             if entry is not None:
                 return self._stands(claim, entry) or _orphan(entry)
+            if self._is_over(claim):
+                return TooLate()
             self._create_ended("refuse", claim, report)
             return None
 

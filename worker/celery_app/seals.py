@@ -1,4 +1,4 @@
-"""Puts the check of seals and the key for signing reports into a worker, and in the way of one whose keys are broken."""
+"""Gives a worker the check of seals and the key that signs reports; one whose keys are broken does not start."""
 
 from collections.abc import Callable, Mapping
 from functools import cache

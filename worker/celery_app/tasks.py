@@ -20,6 +20,7 @@ from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
 from worker.execution.lease import RequeueMessage
 from worker.execution.policy.producer_auth import ProducerAuth
+from worker.ledger.base import NeverBegun
 
 
 class OrderTask(Task):
@@ -79,6 +80,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
+    except NeverBegun:
+        raise Reject("it may only be ended, and the ledger does not have it", requeue=False) from None
 
 
 def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:

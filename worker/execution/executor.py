@@ -11,6 +11,7 @@
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import getpid
 
 from producers.commands import Command, Positions
@@ -33,7 +34,7 @@ from worker.execution.events import (
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
-from worker.ledger.base import Claim, Halted, Ledger, Orphaned
+from worker.ledger.base import Claim, Halted, Ledger, NeverBegun, Orphaned, TooLate
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -81,12 +82,13 @@ class Executor:
         Raises:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
                 after a fault in the worker that left no report, because another worker may not have it.
+            NeverBegun: the message is a dead letter, see :attr:`Envelope.known_until`.
         """
         if envelope.redelivered:
             self._observer.redelivered(_ref_of_message(envelope))
         try:
             report = self._execute(envelope)
-        except RequeueMessage:
+        except (RequeueMessage, NeverBegun):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
             report = self._requeue_or_report_unknown(envelope, error)
@@ -137,6 +139,7 @@ class Executor:
                 return self._refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
+            envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
             if lost is not None:
                 run.lease.progress = run.progress.after(lost.progress)
             try:
@@ -181,6 +184,8 @@ class Executor:
         )
         if isinstance(lease, Halted):
             raise CommandRefused(Reason.HALTED, reports.halt_message(lease))
+        if isinstance(lease, TooLate):
+            raise CommandRefused(Reason.EXPIRED, reports.late_message(envelope.begin_by))
         return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
 
     def _attempt(self, run: Run) -> Report:
@@ -238,6 +243,7 @@ class Executor:
             token=self._token(),
             lease_ms=self._attempts.lease_ms,
             arguments=self._intake.stored_arguments(envelope),
+            begin_by=envelope.known_until,
         )
         return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
 
@@ -257,6 +263,8 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
+            sealed_by=envelope.sealed_by,
+            begin_by=envelope.begin_by,
         )
 
     def _token(self) -> str:

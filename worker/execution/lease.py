@@ -22,9 +22,11 @@ from worker.ledger.base import (
     Halted,
     Ledger,
     LedgerUnavailable,
+    NeverBegun,
     Orphaned,
     Progress,
     Reused,
+    TooLate,
 )
 
 logger = logging.getLogger("orders.ledger")
@@ -105,7 +107,9 @@ class LeaseManager:
         self._stopping = stopping
         self._observer = observer
 
-    def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Lease | ExistingReport | Halted:
+    def acquire(
+        self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport
+    ) -> Lease | ExistingReport | Halted | TooLate:
         """Begin the first attempt; or return the report that exists, or the halt that forbids it.
 
         Raises:
@@ -116,8 +120,9 @@ class LeaseManager:
         while True:
             expiry, answer = self._wait_while_busy(lambda: self._expiring(self._ledger.begin, claim, 1))
             if isinstance(answer, Begun):
-                return Lease(claim, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
-            if isinstance(answer, Halted):
+                begun = replace(claim, begin_by=0)
+                return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
+            if isinstance(answer, Halted | TooLate):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
@@ -125,11 +130,17 @@ class LeaseManager:
 
     def refuse(self, claim: Claim, report: Report, *, orphan_report: OrphanReport) -> Report | None:
         """End a command that this worker can't execute; return the report in the ledger, which may be another one, or
-        None as in :class:`ExistingReport`."""
+        None as in :class:`ExistingReport`.
+
+        Raises:
+            NeverBegun: there is no record, and by ``claim.begin_by`` none may be made.
+        """
         while True:
             _, answer = self._wait_while_busy(lambda: (LeaseExpiry(), self._ledger.refuse(claim, report)))
             if answer is None:
                 return report
+            if isinstance(answer, TooLate):
+                raise NeverBegun(claim.command_id)
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
                 return existing.report

@@ -52,6 +52,12 @@ def halt_message(halt: Halted) -> str:
     return f"halted by {printable(halt.who, 100)} since {since}: {halt.why}"
 
 
+def late_message(begin_by: int) -> str:
+    """Until when the command might have been begun (UNIX milliseconds)."""
+    until = datetime.fromtimestamp(begin_by / 1000, UTC).isoformat(timespec="seconds")
+    return f"its seal was valid until {until}, and it was taken up later"
+
+
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """How a command ended, and why."""

@@ -66,6 +66,11 @@ class Claim:
     account_digest: str = ""
     """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
     tomorrow."""
+    sealed_by: str = ""
+    """Which producer has sealed the command; empty without a verified seal."""
+    begin_by: int = 0
+    """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
+    (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,12 @@ class Halted:
     """UNIX ms."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The answer when the ledger does not have the id, and ``begin_by`` has passed: nothing was begun or ended."""
+
+
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | TooLate
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,8 @@ class Record:
     account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
+    sealed_by: str = ""
+    """As in :class:`Claim`, by its first begin."""
 
 
 class LedgerUnavailable(Exception):
@@ -218,6 +230,11 @@ class Ledger(Protocol):
 
     def halted(self, account: str, command: str) -> Halted | None:
         """The halt that names this command, of this account or of every account: for a query, which begins nothing."""
+
+
+class NeverBegun(Exception):
+    """Raised when a command may only be ended, and the ledger has no record of it: nobody can know whether its id was
+    ever executed."""
 
 
 class NoSuchCommand(LookupError):

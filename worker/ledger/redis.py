@@ -27,6 +27,7 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
@@ -74,7 +75,8 @@ class RedisLedger:
         """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
+        sealed = (claim.sealed_by, claim.begin_by)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest, *sealed)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -143,9 +145,8 @@ class RedisLedger:
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move(
-            "refuse", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
-        )
+        ending = (*self._ending(claim.command, report), claim.account_digest, claim.begin_by)
+        reply = self._move("refuse", claim, *_command_fields(claim), *ending)
         return None if reply[0] == "done" else _begin_answer(reply)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -186,6 +187,7 @@ class RedisLedger:
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
             account_digest=fields.get("place", ""),
+            sealed_by=fields.get("sealed_by", ""),
         )
 
     def halted(self, account: str, command: str) -> Halted | None:
@@ -239,6 +241,8 @@ def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
         return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
     if kind == "halted":
         return halt_of(rest[0])
+    if kind == "too_late":
+        return TooLate()
     return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
 
 

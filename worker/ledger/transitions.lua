@@ -75,6 +75,12 @@ local function obstacle(fingerprint, r)
   return nil
 end
 
+-- Whether an id that has no record may neither be begun nor ended any more: it may have been executed, and its record have
+-- expired since.
+local function is_over(begin_by)
+  return begin_by ~= '0' and now > tonumber(begin_by)
+end
+
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
     'attempt', 'report', 'place')
@@ -108,7 +114,7 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   write(event, outcome, ...)
 end
 
-local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place)
+local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, sealed_by, begin_by)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -117,6 +123,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
       end_intent()
     end
     return denied
+  end
+  if not r and is_over(begin_by) then
+    return {'too_late'}
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
   local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
@@ -151,6 +160,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
   redis.call('HSETNX', record, 'first_begun_at', now)
+  if not r and sealed_by ~= '' then
+    redis.call('HSET', record, 'sealed_by', sealed_by)
+  end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
@@ -208,13 +220,16 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
-local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, begin_by)
   local r = load()
   if r then
     if r.report then
       end_intent()
     end
     return obstacle(fingerprint, r) or orphan(r)
+  end
+  if is_over(begin_by) then
+    return {'too_late'}
   end
   return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
 end
