@@ -3,13 +3,16 @@ stored; what is sealed is executed, also in chains, and under a key that is bein
 
 import json
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from celery import chain, chord, group
 
+from producers import Cancel, Close, OrderClient, Positions, Withdraw
+from producers.intents import Intent, write_intents
 from producers.seal import HEADER
+from producers.signing import PrivateKey
 from tests.integration.conftest import journal_events, put, tail
 from tests.support.seals import (
     CANCEL,
@@ -26,18 +29,26 @@ from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.execution.policy.producer_auth import MAX_AHEAD_MS
 
+WORKER = PrivateKey.generate("worker", "2026-11")
 QUEUES = ("orders.withdraw", "orders.cancel", "orders.close", "orders.positions", "celery")
 
 
 @pytest.fixture(scope="module")
-def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_keys(tmp_path_factory.mktemp("keys") / "keys.toml", PAYROLL, DESK)
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of workers that execute sealed commands alone, and sign reports."""
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "worker.toml").write_text(WORKER.to_file_text())
+    return {
+        "ORDERS_AUTH__MODE": "require",
+        "ORDERS_AUTH__KEYS_FILE": str(write_keys(folder / "keys.toml", PAYROLL, DESK)),
+        "ORDERS_REPORT_KEY_FILE": str(folder / "worker.toml"),
+        "ORDERS_LEDGER__INTENT_SECONDS": "1",
+    }
 
 
 @pytest.fixture(scope="module", params=["threads", "prefork"])
-def requiring(request: pytest.FixtureRequest, make_bed: Callable[..., Stack], keys_file: Path) -> Stack:
-    """A worker that executes sealed commands alone, with each pool."""
-    settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys_file)}
+def requiring(request: pytest.FixtureRequest, make_bed: Callable[..., Stack], settings: dict[str, str]) -> Stack:
+    """A worker with each pool."""
     return make_bed(options=("-P", request.param, "-c", "2"), **settings)
 
 
@@ -46,6 +57,14 @@ def stack(requiring: Stack) -> Stack:
     requiring.venue.reset()
     requiring.broker.delete(*(f"{queue}.dead" for queue in QUEUES))
     return requiring
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OrderClient]:
+    """One that seals, and believes signed reports alone."""
+    text = f"worker/2026-11={WORKER.public().to_text()}"
+    with OrderClient(stack.queue_settings.model_copy(update={"report_keys": text}), signer=PAYROLL) as orders:
+        yield orders
 
 
 def dead(stack: Stack, count: int) -> list[str]:
@@ -144,3 +163,83 @@ def test_what_is_not_sealed_well_is_a_dead_letter_as_it_came_and_takes_no_id(sta
     told = tail(stack)
     assert "its seal is not the signature of this command" in told
     assert "0xdef" not in told
+
+
+CLOSE = Close(account="main", pair="USD_BTC_PERP")
+PAYMENT = Withdraw(account="main", asset="ETH", qty="0.1", address="0xabc")
+COMMANDS = (CLOSE, Cancel(account="main", order_id="no"), PAYMENT, Positions(account="main"))
+
+
+def test_sealed_commands_are_executed_alone_and_in_canvases_and_their_reports_are_signed(
+    stack: Stack, client: OrderClient
+) -> None:
+    alone = client.enqueue_many(COMMANDS)
+    links = [client.signature(PAYMENT) for _ in range(6)]
+    chain(*links[:2]).apply_async()
+    group(links[2:4]).apply_async()
+    chord(links[4:5], links[5]).apply_async()
+    reports = client.wait_many([*alone, *(link.id for link in links)], 60)
+    assert [report.outcome for report in reports[:4]] == ["accepted", "rejected", "accepted", "accepted"]
+    assert {report.outcome for report in reports[4:]} == {"accepted"}
+    again = client.enqueue(COMMANDS[1], alone[1].command_id)
+    until(lambda: (client.report(again) or reports[1]).replayed, "the stored report, signed again")
+    # In whatever order the keys come.
+    headers = sealed("orders.withdraw", WITHDRAW)
+    withdraw(stack, dict(reversed(WITHDRAW.items())), **{**headers, HEADER: dict(reversed(headers[HEADER].items()))})
+    assert client.wait(headers["id"], 60).outcome == "accepted"
+
+
+def test_a_link_needs_a_seal_of_its_own(stack: Stack, client: OrderClient) -> None:
+    first, second = client.signature(PAYMENT), client.signature(PAYMENT)
+    chain(first, second.set(headers=first.options["headers"])).apply_async()
+    assert client.wait(first.id, 60).outcome == "accepted"
+    (letter,) = dead(stack, 1)
+    assert json.loads(letter)["headers"]["id"] == second.id
+    assert not stack.results.exists(f"celery-task-meta-{second.id}")
+
+
+def test_a_sealed_command_that_names_no_queue_is_told_so(stack: Stack) -> None:
+    headers = sealed("orders.withdraw", WITHDRAW)
+    withdraw(stack, queue="celery", task="orders.withdraw", **headers)
+    assert stack.ended(headers["id"]).outcome == ("not_sent", "invalid")
+
+
+DAY_MS = 86_400_000
+
+
+def test_a_seal_that_is_used_too_late_sends_nothing(stack: Stack, client: OrderClient) -> None:
+    """While its record would still be there, had it been executed, the report says so. After that nobody can know: an
+    executed one, whose record has expired, must not be told as never sent."""
+    late = sealed("orders.cancel", CANCEL, at=now_ms() - 2 * DAY_MS)
+    very_late = sealed("orders.cancel", CANCEL, at=now_ms() - 8 * DAY_MS)
+    for headers in (late, very_late):
+        put(stack, "orders.cancel", body=([], CANCEL, {}), **headers)
+    report = client.wait(late["id"], 60)
+    assert (report.outcome, report.reason, report.attempts) == ("not_sent", "expired", 0)
+    (letter,) = dead(stack, 1)
+    assert json.loads(letter)["headers"]["id"] == very_late["id"]
+    assert not stack.results.exists(f"celery-task-meta-{very_late['id']}")
+    assert not stack.ledger.exists(f"orders:command:{very_late['id']}")
+    until(lambda: journal_events(stack, very_late["id"]) == ["badly_sealed"], "the journal's entry")
+    assert stack.venue.executions() == []
+
+
+def test_a_lost_command_is_published_again_with_its_seal_and_a_forged_intent_is_not(
+    stack: Stack, client: OrderClient
+) -> None:
+    now = now_ms() - 60_000
+    good, swapped, old = (sealed("orders.withdraw", WITHDRAW, at=at) for at in (now, now, now - 8 * DAY_MS))
+    forged_ids = [new_id(PAYROLL) for _ in range(2)] + [old["id"]]
+    seals = [None, swapped[HEADER], old[HEADER]]
+    intents = [
+        Intent(command_id, "orders.withdraw", WITHDRAW, now, seal)
+        for command_id, seal in zip([*forged_ids, good["id"]], [*seals, good[HEADER]], strict=True)
+    ]
+    stack.ledger.delete("orders:intents.dead")
+    write_intents(stack.ledger, intents)
+    assert client.wait(good["id"], 60).outcome == "accepted"
+    until(lambda: stack.ledger.llen("orders:intents.dead") >= 3, "the dead intents", 30)
+    kept = {json.loads(text)["id"] for text in stack.ledger.lrange("orders:intents.dead", 0, -1)}
+    assert kept == set(forged_ids)
+    assert len(stack.venue.executions()) == 1
+    assert [each for each in forged_ids if stack.results.exists(f"celery-task-meta-{each}")] == []

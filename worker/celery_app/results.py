@@ -110,7 +110,8 @@ class _ReportStore(WithoutSubscription):
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        arguments = (value, int(expires or 0), rank, json.dumps(task_id))
+        signed = int(rank > 0 and getattr(self.app, SIGN_ATTRIBUTE, None) is not None)
+        arguments = (value, int(expires or 0), rank, json.dumps(task_id), signed)
         if not self.ensure(self._store, (self.get_key_for_task(task_id), *arguments)):
             logger.info("%s is not stored for id=%s: a report of a higher rank is stored already", state, task_id)
         return result
