@@ -3,6 +3,10 @@
 A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. Every worker
 republishes commands that have not begun in time, and commands that have begun but not ended long after their lease has
 expired. The ledger stops the duplicates that this causes.
+
+The outbox is one hash that producers write with ``HSETNX`` alone, so that their logins need no right with which they
+could change, postpone or delete an intent. When an intent is checked next is kept where workers alone write
+(:data:`worker.ledger.keys.DUE_KEY`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +22,9 @@ from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
 from producers.seal import HEADER
 
-INTENTS_KEY = "orders:intents"
-"""Sorted set: command ids, scored by when each was enqueued (UNIX ms)."""
-MESSAGES_KEY = "orders:intent_messages"
-"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed command."""
+OUTBOX_KEY = "orders:intent_messages"
+"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed command;
+readers ignore other members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Intent:
     """The header :data:`producers.seal.HEADER` of the command's message."""
 
     def to_json(self) -> str:
-        """The intent as :data:`MESSAGES_KEY` stores it."""
+        """The intent as :data:`OUTBOX_KEY` stores it."""
         fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
         return exact_json.dumps(fields if self.seal is None else {**fields, "seal": self.seal})
 
@@ -76,8 +79,7 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
     Raises:
         TooFewReplicas: fewer have them after ``wait_ms``.
     """
-    # WAIT does not work in a transaction. Without one, the server may store a message and fail before it stores its
-    # entry in the sorted set. Such an intent is never republished, and the caller gets an error.
+    # WAIT does not work in a transaction. Without one, some intents may be written when the caller gets an error.
     with ledger.pipeline(transaction=not replicas) as pipe:
         for command in _commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
@@ -96,7 +98,7 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
     """
     with ledger.pipeline(transaction=False) as pipe:
         pipe.exists(RECORD_KEY.format(command_id))
-        pipe.hexists(MESSAGES_KEY, command_id)
+        pipe.hexists(OUTBOX_KEY, command_id)
         return any(pipe.execute())
 
 
@@ -120,10 +122,6 @@ def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
         yield
 
 
-def _commands(intents: Iterable[Intent]) -> list[tuple[str | int, ...]]:
+def _commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
     """The Redis commands that write intents."""
-    commands: list[tuple[str | int, ...]] = []
-    for intent in intents:
-        commands.append(("HSETNX", MESSAGES_KEY, intent.command_id, intent.to_json()))
-        commands.append(("ZADD", INTENTS_KEY, "NX", intent.enqueued_at, intent.command_id))
-    return commands
+    return [("HSETNX", OUTBOX_KEY, intent.command_id, intent.to_json()) for intent in intents]

@@ -174,7 +174,7 @@ def report_from_result(
         expected = REPORTED.get(kind) if isinstance(kind, str) and meta.get("status") == "FAILURE" else None
         result = arguments[0] if isinstance(arguments, list | tuple) and len(arguments) == 1 else None
     try:
-        report = Report.model_validate(verified(result)) if isinstance(result, Mapping) else None
+        report = Report.model_validate(verified(result)) if expected and isinstance(result, Mapping) else None
     except (ValidationError, RecursionError):
         return None
     return report if report is not None and report.outcome.value == expected else None

@@ -79,8 +79,8 @@ def read_result(
 ) -> Report | NeverSent | Unverified | None:
     """Interpret a stored result; None when there is none, or when it is not a result that Celery stores.
 
-    With ``keys`` only a report that one of them has signed is believed. That a command was never sent is nobody's
-    signed word, and cannot be: it stops being true when the command is sent after all.
+    With ``keys`` only a report that one of them has signed is believed. The mark that a command was never sent is not
+    signed, and a signature would prove nothing: it stops being true when the command is sent after all.
     """
     try:
         if raw and keys is not None:
@@ -114,7 +114,7 @@ def _verified(meta: Any, command_id: str, keys: ReportKeys) -> Report | Unverifi
     except SigningError as error:
         return Unverified(str(error))
     if report is None:
-        return Unverified("it is no report, and nobody has signed that the command was never sent")
+        return Unverified("it is no report; that a command was never sent is seen by the report of the one before it")
     return report if report.command_id == command_id else Unverified("it is the report of another command")
 
 

@@ -46,9 +46,9 @@ class LedgerAnswer:
         if record["state"] == "SENDING":  # the present attempt is counted when it has ended
             sent += " before the present attempt, whose request may have been sent"
         last = f", last signed {when(record['last_signed_at'])}" if record["last_signed_at"] else ""
-        return (
-            f"its state in the ledger is {record['state']} ({record['command']} for {record['account']}, {sent}{last})"
-        )
+        ended = f" as {self.report.outcome}/{self.report.reason}" if self.report else ""
+        details = f"{record['command']} for {record['account']}, {sent}{last}"
+        return f"its state in the ledger is {record['state']}{ended} ({details})"
 
 
 def look_up(command_id: str) -> LedgerAnswer:

@@ -15,13 +15,14 @@ import pytest
 import redis
 
 from producers.commands import Close, Withdraw
-from producers.intents import INTENTS_KEY, MESSAGES_KEY
+from producers.intents import OUTBOX_KEY
 from tests.model.conformance import HALT, InMemory, OnServer, UnderTest, claim, compare, report
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import Begun, Ended, Ledger, LedgerUnavailable, Orphaned, Progress, Record, State, TooLate
 from worker.ledger.connection import connect
+from worker.ledger.keys import DUE_KEY
 from worker.ledger.redis import RedisLedger
 
 UNKNOWN = report("unknown")
@@ -195,10 +196,11 @@ def test_of_twelve_at_once_one_begins_and_the_others_wait(ledger: Ledger) -> Non
 # -- on a server -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [INTENTS_KEY, MESSAGES_KEY])
+@pytest.mark.parametrize("key", [DUE_KEY, OUTBOX_KEY])
 def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: redis.Redis, key: str) -> None:
     """Senders write the intents, which serve only the search for lost commands."""
-    client.zadd(INTENTS_KEY, {"id": 1})
+    client.hset(OUTBOX_KEY, "id", "intent")
+    client.zadd(DUE_KEY, {"id": 1})
     client.delete(key)
     client.set(key, "x")
     ledger = RedisLedger(client)

@@ -6,11 +6,13 @@ import time
 import pytest
 import redis
 
-from producers.intents import INTENTS_KEY, MESSAGES_KEY, Intent, write_intents
+from producers.intents import OUTBOX_KEY, Intent, write_intents
 from tests.model.conformance import claim, report
 from tests.support.fakes import START_MS, TurnedClock
-from worker.execution.lost_commands import BATCH, DEAD_KEY, LOCK_KEY, LostCommandPublisher
+from worker.execution.lost_commands import BATCH, LOCK_KEY, LostCommandPublisher
 from worker.ledger.base import Begun, Busy, Ended, Progress
+from worker.ledger.keys import DUE_KEY
+from worker.ledger.outbox import DEAD_KEY, PAGE
 from worker.ledger.redis import RedisLedger
 
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
@@ -41,17 +43,19 @@ class SweeperFixture:
         return self.sweeper.publish_lost()
 
     def intended(self) -> bool:
-        """Whether an intent and its message are there; not one without the other."""
-        there = self.client.exists(INTENTS_KEY, MESSAGES_KEY)
-        assert there in (0, 2)
-        return there == 2
+        """Whether there is an intent; without one nothing is due either."""
+        is_there = bool(self.client.exists(OUTBOX_KEY))
+        assert is_there or not self.client.exists(DUE_KEY)
+        return is_there
 
 
 @pytest.fixture
 def sweeping(client: redis.Redis) -> SweeperFixture:
-    """A sweeper, and one intent."""
+    """A sweeper, and one intent that it has seen."""
     write_intents(client, [INTENT])
-    return SweeperFixture(client)
+    sweeping = SweeperFixture(client)
+    assert sweeping.sweep() == 0
+    return sweeping
 
 
 EMPTY = None
@@ -96,6 +100,7 @@ def test_an_end_takes_the_intent_away(sweeping: SweeperFixture, paused: bool) ->
     assert ledger.settle(CLAIM, report()) == report()
     assert not sweeping.intended()
     write_intents(sweeping.client, [INTENT])
+    sweeping.sweep()
     assert isinstance(ledger.begin(CLAIM, 1), Ended)
     assert not sweeping.intended()
 
@@ -119,10 +124,10 @@ def test_the_first_intent_of_an_id_stands(sweeping: SweeperFixture) -> None:
     assert sweeping.published == [INTENT]
 
 
-BAD_INTENTS: dict[str, bytes | None] = {
+BAD_INTENTS: dict[str, bytes] = {
     "no JSON": b"what?",
     "no text": b"\xff\xfe",
-    "no message": None,
+    "nothing": b"",
     "a task that is a list": b'{"task": ["x"], "kwargs": {}, "enqueued_at": 1}',
     "a task that is no command": b'{"task": "celery.accumulate", "kwargs": {}, "enqueued_at": 1}',
     "arguments that are none": b'{"task": "orders.close", "kwargs": [], "enqueued_at": 1}',
@@ -136,40 +141,61 @@ BAD_INTENTS: dict[str, bytes | None] = {
 def test_a_bad_intent_costs_itself(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture, case: str) -> None:
     """It is moved to the dead intents and logged once, and every other intent is published."""
     bad, client = BAD_INTENTS[case], sweeping.client
-    if bad is not None:
-        client.hset(MESSAGES_KEY, "0", bad)
-    client.zadd(INTENTS_KEY, {"0": START_MS - 1})
+    client.hset(OUTBOX_KEY, "0", bad)
+    sweeping.sweep()
     assert sweeping.sweep(31) == 1
     assert sweeping.published == [INTENT]
     sweeping.sweep(31)
     assert caplog.text.count("went to orders:intents.dead") == 1
-    (kept, *more) = client.lrange(DEAD_KEY, 0, -1) or ["{}"]
-    assert not more
-    assert json.loads(kept).get("intent") == (bad and bad.decode("utf-8", "backslashreplace"))
-    assert client.zrange(INTENTS_KEY, 0, -1) == ["1"]
+    (kept,) = map(json.loads, client.lrange(DEAD_KEY, 0, -1))
+    assert kept.pop("intent", None) == (None if len(bad) > 32_768 else bad.decode("utf-8", "backslashreplace"))
+    assert kept == {"id": "0", "bytes": len(bad)}
+    assert client.hkeys(OUTBOX_KEY) == client.zrange(DUE_KEY, 0, -1) == ["1"]
 
 
-@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b""])
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"", b"x" * 300, b"x" * 2_000_000])
 def test_an_intent_of_an_id_that_is_no_word_costs_itself(sweeping: SweeperFixture, name: bytes) -> None:
     """Its message could not be executed, and no other intent waits for it."""
-    sweeping.client.hset(MESSAGES_KEY, name, INTENT.to_json())
-    sweeping.client.zadd(INTENTS_KEY, {name: START_MS - 1})
+    sweeping.client.hset(OUTBOX_KEY, name, INTENT.to_json())
+    sweeping.sweep()
     assert sweeping.sweep(31) == 1
-    assert sweeping.client.zrange(INTENTS_KEY, 0, -1) == ["1"]
+    assert sweeping.client.hkeys(OUTBOX_KEY) == sweeping.client.zrange(DUE_KEY, 0, -1) == ["1"]
 
 
 def test_thousands_of_bad_intents_are_a_few_lines(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture) -> None:
     """They delay the good one for a few sweeps only."""
-    sweeping.client.zadd(INTENTS_KEY, {f"bad-{number}": START_MS - 1 for number in range(2 * BATCH)})
+    sweeping.client.hset(OUTBOX_KEY, mapping={f"bad-{number}": "x" for number in range(2 * BATCH)})
+    sweeping.sweep()
     sweeping.clock.turn(31)
-    assert [sweeping.sweep() for _ in range(3)] == [0, 0, 1]
-    assert len(caplog.records) == 3
+    assert sum(sweeping.sweep() for _ in range(3)) == 1
+    assert len(caplog.records) <= 4
 
 
-def test_nobody_postpones_an_intent_for_ever(sweeping: SweeperFixture) -> None:
-    """A time that is too far ahead counts from now."""
-    sweeping.client.zadd(INTENTS_KEY, {"1": 9e15})
-    assert [sweeping.sweep(), sweeping.sweep(31)] == [0, 1]
+def test_an_end_that_the_sweeper_did_not_see_leaves_nothing_due(sweeping: SweeperFixture) -> None:
+    """What was due and is no intent any more is dropped without a word."""
+    sweeping.client.hdel(OUTBOX_KEY, "1")
+    assert sweeping.sweep(31) == 0
+    assert not sweeping.intended()
+    assert not sweeping.client.exists(DEAD_KEY)
+
+
+def test_no_producer_decides_when_its_intent_is_checked(sweeping: SweeperFixture) -> None:
+    """An intent is due from when it is seen first, whatever time its producer writes and wherever."""
+    write_intents(sweeping.client, [Intent("2", "orders.close", INTENT.kwargs, 10**15 - 1)])
+    sweeping.client.zadd("orders:intents", {"1": 9e15, "2": 9e15})  # where the previous version kept the times
+    assert [sweeping.sweep(), sweeping.sweep(31)] == [0, 2]
+
+
+def test_one_search_checks_many_more_intents_than_it_publishes(sweeping: SweeperFixture) -> None:
+    """A lost command is found behind a backlog of another queue that is longer than any page."""
+    write = [Intent(f"w{n}", "orders.withdraw", {"account": "main"}, START_MS) for n in range(2 * PAGE + 7)]
+    write_intents(sweeping.client, write)
+    sweeping.sweeper._oldest_queued = {"orders.withdraw": START_MS, "orders.close": None}.get
+    sweeping.sweep()
+    write_intents(sweeping.client, [Intent("2", "orders.close", {}, START_MS)])
+    assert [sweeping.sweep(1), sweeping.sweep(31)] == [0, 2]
+    assert sorted(each.command_id for each in sweeping.published) == ["1", "2"]
+    assert sweeping.client.zcount(DUE_KEY, "-inf", sweeping.clock.ms - 1) == 0
 
 
 def test_an_intent_that_can_not_be_published_costs_itself(sweeping: SweeperFixture) -> None:

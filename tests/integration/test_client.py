@@ -198,7 +198,7 @@ def test_a_lost_message_is_published_again(outage: Stack) -> None:
         assert client.wait(lost, 300).outcome is Outcome.ACCEPTED
     outage.drained(60)
     assert sorted(execution.path for execution in outage.venue.executions()) == ["/auth/cancel", "/auth/withdraw"]
-    assert outage.ledger.zcard("orders:intents") == 0
+    assert outage.ledger.hlen("orders:intent_messages") == 0
 
 
 def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
@@ -210,7 +210,7 @@ def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
         outage.drained()
         with pytest.raises(IdReused):
             client.wait(reused, 300)
-        assert outage.ledger.zcard("orders:intents") == 0
+        assert outage.ledger.hlen("orders:intent_messages") == 0
         outage.results.delete(f"celery-task-meta-{query.command_id}")
         client.enqueue(reused.command, reused.command_id)
         assert client.wait(reused, 300).reason is Reason.INVALID

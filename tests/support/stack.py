@@ -150,7 +150,7 @@ class Stack:
             found = self.results.mget([f"celery-task-meta-{command_id}" for command_id in command_ids])
         except redis.RedisError:
             return [None] * len(command_ids)
-        return [_ended(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
+        return [ended_from(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
 
     def drained(self, seconds: float = 30.0) -> None:
         """Wait until no command is queued or unacknowledged."""
@@ -225,7 +225,7 @@ class Stack:
         self.setup.app.close()
 
 
-def _ended(command_id: str, raw: str | None) -> Ended | None:
+def ended_from(command_id: str, raw: str | None) -> Ended | None:
     meta = json.loads(raw) if raw else {}
     state, report, error = meta.get("status"), meta.get("result"), None
     if state not in ("SUCCESS", "FAILURE"):

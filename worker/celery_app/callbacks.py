@@ -33,6 +33,7 @@ from kombu.transport.virtual import Channel as VirtualChannel
 
 from producers.commands import COMMANDS
 from producers.redis.url import is_redis
+from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE
 
 logger = logging.getLogger("orders.following")
@@ -46,6 +47,10 @@ Redis ``KeyError`` is among them, which a missing queue raises, and the message 
 
 PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
 """RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
+RESERVED_PREFIXES = ("unacked", "_kombu.", "orders:", "celery-task", "celeryev")
+RESERVED_SUFFIXES = (DEAD_SUFFIX, "celery.pidbox")
+"""How queues and exchanges begin or end that are the broker's own, or the workers': its keys, the ledger, results, dead
+letters, remote control and events. A message in the place of kombu's lock, for example, ends all redelivery."""
 RESEND_SECONDS = 1.0
 """Between two tries to send the body of a chord while the broker takes nothing."""
 
@@ -79,17 +84,19 @@ def discard_callbacks(task: Task, reason: str) -> None:
     request.callbacks = request.chain = request.chord = None
 
 
-def send_errbacks(task: Task, error: Exception) -> None:
+def send_errbacks(task: Task) -> None:
     """Send the error callbacks of a command that was not accepted. Celery itself fails the rest of its chain.
 
     Raises:
         Reject: the broker accepts nothing for now; the command's message is to be requeued.
     """
     request = task.request
+    ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
 
     def send(link: Any, position: str) -> None:
-        request.errbacks = [with_stable_ids(link, f"{request.id}/{position}")]
-        task.backend._call_task_errbacks(request, error, None)  # noqa: SLF001 - no other way
+        # Celery itself would call a task that this worker has, its own built-in ones included, here and now: past the
+        # queue, what is checked of its messages, and the id that is executed once.
+        signature(with_stable_ids(link, f"{request.id}/{position}"), app=task.app).apply_async((request.id,), **ids)
 
     for index, link in enumerate(_as_list(request.errbacks)):
         _send_or_log(task, partial(send, link, f"link_error/{index}"), [link])
@@ -217,10 +224,12 @@ class _AnyQueueRouter(Router):
         """Celery's method, for JSON alone and for exchanges that this app does not know.
 
         Raises:
-            ValueError: the callback asks for another serializer.
+            ValueError: the callback asks for another serializer, or for a queue that is none.
         """
         if options.get("serializer") not in (None, "json"):
             raise ValueError("callbacks are sent as JSON alone")
+        if any(map(_is_reserved, (options.get(name) for name in ("queue", "exchange", "routing_key")))):
+            raise ValueError("callbacks are sent to other services' queues, and to those of commands")
         if options.get("exchange") and is_redis(self.app.conf.broker_url):
             # On Redis an exchange's type is known only to the connection that declares it.
             exchange = Exchange(options["exchange"], type=options.get("exchange_type") or "direct")
@@ -240,6 +249,10 @@ class _AnyQueueRouter(Router):
                 **({} if isinstance(route, str) else route),
                 "queue": _ForeignQueue(name, missing.exchange, missing.routing_key),
             }
+
+
+def _is_reserved(name: Any) -> bool:
+    return isinstance(name, str) and (name.startswith(RESERVED_PREFIXES) or name.endswith(RESERVED_SUFFIXES))
 
 
 class _ForeignQueue(Queue):

@@ -73,11 +73,13 @@ class _ReportStore(WithoutSubscription):
                 if _task_name(request) in COMMANDS:
                     logger.error("%s is no report of id=%s, and is not stored", type(result).__name__, task_id)
                     return self.encode_result(result, state)
-            elif task_id in self._unsent_ids or _task_name(request) in COMMANDS:
-                result = _chain_broken(result)
-            if isinstance(result, ChainBroken) and self._was_sent(task_id):
-                logger.info("id=%s gets no result that it was never sent: it was sent in another way", task_id)
-                return self.encode_result(result, state)
+            else:
+                # A message may name any id, and any task beside it, as that of what follows its command.
+                if self._was_sent(task_id):
+                    logger.info("id=%s gets no result that it was never sent: it was sent in another way", task_id)
+                    return self.encode_result(result, state)
+                if task_id in self._unsent_ids or _task_name(request) in COMMANDS:
+                    result = _chain_broken(result)
         return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
     def _was_sent(self: Any, task_id: str) -> bool:

@@ -53,8 +53,8 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
             discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
             result = result_or_error(report, hidden_values(kwargs, task.hidden))
-        except OrderError as error:
-            send_errbacks(task, error)
+        except OrderError:
+            send_errbacks(task)
             raise
         send_callbacks(task, result)
         return result

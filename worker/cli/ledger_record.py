@@ -5,7 +5,7 @@ from typing import Any
 import redis
 
 from producers.cli.settings import queue_settings
-from producers.intents import MESSAGES_KEY, read_intent
+from producers.intents import OUTBOX_KEY, read_intent
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
 from worker.ledger.base import LedgerUnavailable
@@ -24,7 +24,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
         # The client tries once, because a person waits.
         with open_client(url) as client:
             record = RedisLedger(client).read(command_id)
-            intent = None if record else client.hget(MESSAGES_KEY, command_id)
+            intent = None if record else client.hget(OUTBOX_KEY, command_id)
     except (LedgerUnavailable, redis.RedisError) as error:
         raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
     if record is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from producers.intents import INTENTS_KEY, MESSAGES_KEY
+from producers.intents import OUTBOX_KEY
 from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
@@ -32,7 +32,7 @@ from worker.ledger.base import (
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
 from worker.ledger.journal_writer import journal_script
-from worker.ledger.keys import HALTS_KEY, JOURNAL_HEAD_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEY, HALTS_KEY, JOURNAL_HEAD_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
 
 DISK_RETRY_SECONDS = 30.0
 """After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
@@ -206,7 +206,7 @@ class RedisLedger:
 
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
-        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, INTENTS_KEY, MESSAGES_KEY]
+        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEY, OUTBOX_KEY]
         return [*keys, JOURNAL_HEAD_KEY], [move, command_id, token, self._journal_lines, *arguments]
 
 

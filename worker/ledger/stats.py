@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import redis
 
-from producers.intents import INTENTS_KEY
+from producers.intents import OUTBOX_KEY
 from producers.redis.server_info import ServerState, server_state
 from worker.ledger.halts import halt_of
-from worker.ledger.keys import HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEY, HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
 
 MAX_UNKNOWNS_BY_ACCOUNT = 10_000
 """How many open unknowns are counted by account; the rest are counted as ``other``."""
@@ -17,7 +17,7 @@ MAX_UNKNOWNS_BY_ACCOUNT = 10_000
 OTHER = "other"
 
 _BEGUN_AHEAD_MS = 60_000
-"""The intent of a command that has begun has a time further ahead of the clock than this; clocks differ by less."""
+"""The intent of a command that has begun is due further ahead of the clock than this; clocks differ by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,15 @@ class LedgerProbe:
             pipe.zrange(UNKNOWN_KEY, 0, MAX_UNKNOWNS_BY_ACCOUNT - 1, withscores=True)
             pipe.zcard(UNKNOWN_KEY)
             pipe.hgetall(HALTS_KEY)
-            # The intents of commands that have begun have a time in the future, and are not counted.
-            pipe.zcount(INTENTS_KEY, "-inf", int(time.time() * 1000) + _BEGUN_AHEAD_MS)
-            rows, total, halts, intents = pipe.execute()
+            pipe.hlen(OUTBOX_KEY)
+            # The intents of commands that have begun are due in the future.
+            pipe.zcount(DUE_KEY, int(time.time() * 1000) + _BEGUN_AHEAD_MS, "+inf")
+            rows, total, halts, intents, begun = pipe.execute()
         counts, since = self._by_account(rows)
         if total > len(rows):
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
         halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
-        return LedgerState(server, counts, since, halted_since, int(intents))
+        return LedgerState(server, counts, since, halted_since, max(0, intents - begun))
 
     def _by_account(self, rows: Sequence[tuple[str, float]]) -> tuple[dict[str, int], dict[str, float]]:
         new = [command_id for command_id, _ in rows if command_id not in self._accounts]

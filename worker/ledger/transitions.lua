@@ -4,9 +4,9 @@
 -- KEYS[2]  the journal, a stream; journal.lua, which is put in front of this text, adds its entries
 -- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
 -- KEYS[4]  the halts, a hash: "<account or *>/<command or *>" to who, why and when as JSON
--- KEYS[5]  the intents, a sorted set: ids of commands that were enqueued and have not ended, by the time from which
---          their absence counts
--- KEYS[6]  the messages of the intents, a hash by command id
+-- KEYS[5]  when intents are due, a sorted set: ids of commands that were enqueued and have not ended, by the time from
+--          which their absence counts
+-- KEYS[6]  the outbox, a hash: intents by command id
 -- KEYS[7]  the end of the journal's chain, a text
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
@@ -17,7 +17,7 @@
 -- The server's clock decides leases, so that the clocks of workers need not agree. Replies are flat lists, the first
 -- element says what happened; numbers come back as strings where they are stored fields.
 
-local record, journal, unknowns, halts, intents, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local record, journal, unknowns, halts, due, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local move, id, token, keep_lines = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local time = redis.call('TIME')
@@ -32,11 +32,11 @@ local function write(event, outcome, ...)
     {'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...})
 end
 
--- The command has its end, so it can't be lost on its way any more. Senders write the intents too: pcall, because one
--- that has changed their type must stop nothing but the search for lost commands.
+-- The command has its end, so it can't be lost on its way any more. Senders write the outbox too: pcall, because one
+-- that has changed its type must stop nothing but the search for lost commands.
 local function end_intent()
-  if redis.pcall('ZREM', intents, id) == 1 then
-    redis.pcall('HDEL', messages, id)
+  if redis.pcall('HDEL', outbox, id) == 1 then
+    redis.pcall('ZREM', due, id)
   end
 end
 
@@ -44,7 +44,9 @@ end
 -- if it still has it. Should both its worker and its message be gone, nothing else would ever end it.
 local REDELIVERED_MS = 120000
 local function postpone_intent(lease_until)
-  redis.pcall('ZADD', intents, 'XX', lease_until + REDELIVERED_MS, id)
+  if redis.pcall('HEXISTS', outbox, id) == 1 then
+    redis.pcall('ZADD', due, lease_until + REDELIVERED_MS, id)
+  end
 end
 
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.

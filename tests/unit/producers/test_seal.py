@@ -1,15 +1,21 @@
 """Seals: what they cover, and what is no seal."""
 
+import json
 import unicodedata
+from importlib.resources import files
 from typing import Any
 
 import pytest
+from jsonschema import ValidationError, validate
 
 from producers import message_json
+from producers.json_schemas import shipped
 from producers.seal import Seal, SealError, seal, verify
+from producers.seal_vectors import vectors
 from producers.signing import PrivateKey, PublicKey
+from tests.support.signing_keys import fixed_key
 
-KEY = PrivateKey.generate("payroll", "2026-11")
+KEY = fixed_key("payroll")
 TASK, ID = "orders.withdraw", "payroll.7"
 KWARGS = {"account": "main", "asset": "ETH", "qty": "0.10", "address": unicodedata.normalize("NFC", "café"), "n": 2}
 AT, UNTIL = 1_700_000_000_000, 1_700_086_400_000
@@ -168,3 +174,23 @@ def test_what_no_worker_would_take_is_not_sealed(
 ) -> None:
     with pytest.raises(SealError, match=reason):
         seal(KEY, TASK, command_id, kwargs, AT, until)
+
+
+VECTORS = json.loads(files("producers").joinpath("schemas", "seal-vectors.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
+def test_the_shipped_vectors_verify_or_do_not_as_they_say(case: dict[str, Any]) -> None:
+    kwargs = message_json.loads(case["kwargs"])
+    public = PublicKey.from_text(VECTORS["key"]["public"])
+    flaw = flaw_of(case["header"], key=public, task=case["task"], command_id=case["id"], kwargs=kwargs)
+    assert (flaw == "") is case["valid"]
+    if flaw == "malformed" and not case["name"].endswith(("24 h", "before at")):
+        with pytest.raises(ValidationError):
+            validate(case["header"], shipped("orders_seal.json"))
+    elif flaw == "":
+        validate(case["header"], shipped("orders_seal.json"))
+
+
+def test_the_shipped_vectors_are_those_of_this_code() -> None:
+    assert vectors() == VECTORS

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from producers.signing import PrivateKey
+from tests.support.signing_keys import fixed_key
 from worker.public_keys import KeysFile, KeysFileError, parse
 
-KEYS = [PrivateKey.generate("payroll", "k").public().to_text() for _ in range(3)]
+KEYS = [fixed_key("payroll", "k", number).public().to_text() for number in range(3)]
 NOON_MS = 1_797_336_000_000  # 2026-12-15T12:00:00Z
 WHOLE = f"""
 [producers.payroll]

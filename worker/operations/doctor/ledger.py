@@ -4,13 +4,13 @@ import json
 import time
 from typing import cast
 
-from producers.intents import INTENTS_KEY
+from producers.intents import OUTBOX_KEY
 from producers.redis.client import open_client
 from producers.redis.server_info import read_server_info
 from producers.redis.url import is_sentinel
 from worker.execution.policy.ledger_server import KINDS, replicas_setting
 from worker.ledger.halts import HaltScope, halt_of
-from worker.ledger.keys import HALTS_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEY, HALTS_KEY, UNKNOWN_KEY
 from worker.operations.doctor.findings import Examiner, Finding, duration
 from worker.operations.doctor.servers import Server
 from worker.settings import LedgerSettings
@@ -27,8 +27,9 @@ def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
         oldest = cast("list[tuple[str, float]]", client.zrange(UNKNOWN_KEY, 0, 0, withscores=True))
         halts = cast("dict[str, str]", client.hgetall(HALTS_KEY))
         overdue_ms = (time.time() - settings.intent_seconds - _GRACE_SECONDS) * 1000
-        overdue = cast("int", client.zcount(INTENTS_KEY, "-inf", overdue_ms))
-    return [_unknowns(count, oldest), *_halts(halts), _intents(overdue)]
+        overdue = cast("int", client.zcount(DUE_KEY, "-inf", overdue_ms))
+        unseen = cast("int", client.hlen(OUTBOX_KEY)) - cast("int", client.zcard(DUE_KEY))
+    return [_unknowns(count, oldest), *_halts(halts), _intents(overdue, unseen)]
 
 
 def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
@@ -75,9 +76,9 @@ def _halt(what: str, stored: str) -> Finding:
     return EXAMINER.warning(name, f"{scope}: halted by {halt.who} for {age}: {halt.why}", "is it intended?")
 
 
-def _intents(overdue: int) -> Finding:
+def _intents(overdue: int, unseen: int) -> Finding:
     name = "enqueued, not begun"
     if not overdue:
-        return EXAMINER.ok(name, "none overdue")
+        return EXAMINER.ok(name, "none overdue" + (f", {unseen} not seen by any worker yet" if unseen > 0 else ""))
     advice = "workers republish lost commands; has one been running long enough? See workers and queues"
     return EXAMINER.warning(name, f"{overdue} overdue", advice)
