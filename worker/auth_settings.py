@@ -1,8 +1,8 @@
 """``ORDERS_AUTH__…``: of which commands a worker wants to know who sent them, and what it does with others."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 from producers.commands import COMMANDS
 from producers.settings import QuotedTextModel
@@ -40,3 +40,17 @@ class AuthSettings(QuotedTextModel):
     def checked(self) -> bool:
         """Whether the seal of any command is looked at."""
         return set(self.modes.values()) != {"off"}
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.checked and not self.keys_file:
+            raise ValueError("needs the producers' public keys: set ORDERS_AUTH__KEYS_FILE")
+        return self
+
+    def problem_with(self, keep_days: float) -> str:
+        """Why seals can't be checked with this ``ORDERS_LEDGER__KEEP_DAYS``; empty when they can."""
+        if not self.checked or keep_days >= MIN_KEEP_DAYS:
+            return ""
+        return (
+            f"ORDERS_LEDGER__KEEP_DAYS must be at least {MIN_KEEP_DAYS} where seals are checked: one is valid for a day"
+        )

@@ -18,36 +18,38 @@ from producers import message_json
 from producers.celery_app import OwnSettingsCelery
 from producers.intents import Intent, was_sent
 from producers.report import Report
-from producers.results import RECORD_KEY
 from worker import settings as worker_settings
 from worker.broker.stats import oldest_queued
 from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
-from worker.celery_app.lifecycle import freeze_startup_objects, restart_on_sighup, run_with_worker
+from worker.celery_app.lifecycle import (
+    freeze_startup_objects,
+    refuse_to_start_if,
+    restart_on_sighup,
+    run_with_worker,
+)
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
-from worker.celery_app.seals import check_seals, report_signer
+from worker.celery_app.seals import Seals, report_signer
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
+from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
-from worker.execution.policy.producer_auth import ProducerAuth
-from worker.execution.policy.refusal_journal import RefusalJournal
+from worker.execution.policy.withdrawals import WithdrawalPolicy
 from worker.ledger.connection import connect
 from worker.ledger.journal import Journal
-from worker.ledger.journal_writer import JournalWriter
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
-from worker.public_keys import KeysFile
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.window import ReconcileLimits
@@ -79,14 +81,16 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     allow_foreign_queues(app)
     _guard(app, settings)
     policy = build_policy(settings)
-    keys = cache(lambda: KeysFile(Path(settings.auth.keys_file)))
-    instrumentation = Instrumentation(app, settings, SERVED, keys)
-    auth = cache(lambda: build_producer_auth(settings, keys(), instrumentation))
-    check_seals(app, settings.auth, keys, auth)
-    executor = _built_once(lambda: build_executor(settings, policy, instrumentation))
+    withdrawals = build_withdrawal_policy(settings)
+    seals = Seals(settings, _connect_ledger(settings), lambda *seen: instrumentation.observer.badly_sealed(*seen))
+    instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state, seals.keys_usable)
+    executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation))
     register_commands(app, executor, settings.hidden_arguments)
+    seals.check_commands_of(app)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
-    periodic = _periodic_work(app, settings, policy, instrumentation, auth)
+    periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation, seals)
+    refuse_to_start_if(withdrawals.problem_at_start)
+    refuse_to_start_if(seals.problem_at_start)
     run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
@@ -130,31 +134,31 @@ def warn_without_accounts(settings: WorkerSettings) -> None:
 def _periodic_work(
     app: Celery,
     settings: WorkerSettings,
-    policy: ServerPolicy,
+    refresh: list[Callable[[], object]],
     instrumentation: Instrumentation,
-    auth: Callable[[], ProducerAuth],
+    seals: Seals,
 ) -> PeriodicWork:
     publish = publisher(app)
-    ledger = _connect_ledger(settings)
 
     def publish_and_count(intent: Intent) -> None:
-        if settings.auth.checked:
-            auth().check_intent(intent, lambda command_id: bool(ledger.exists(RECORD_KEY.format(command_id))))
+        seals.check_intent(intent)
         publish(intent)
         instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
     lost_commands = LostCommandPublisher(
-        ledger=ledger,
+        ledger=_connect_ledger(settings),
         clock=SystemClock(),
         oldest_queued=oldest_queued(app),
         publish=publish_and_count,
         patience_seconds=settings.ledger.intent_seconds,
     )
     interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
-    return PeriodicWork([policy.refresh, lost_commands.publish_lost], interval_seconds)
+    return PeriodicWork([*refresh, lost_commands.publish_lost], interval_seconds)
 
 
-def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation) -> Executor:
+def build_executor(
+    settings: WorkerSettings, policy: ServerPolicy, withdrawals: WithdrawalPolicy, instrumentation: Instrumentation
+) -> Executor:
     """An executor over the real ledger and the real venues."""
     return Executor(
         ledger=instrumentation.time_ledger(build_ledger(settings)),
@@ -165,25 +169,10 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentati
         retry=_retry_limits(settings),
         stopping=_is_stopping,
         refusal=policy.refusal,
+        ruling=withdrawals.ruling,
         observer=instrumentation.observer,
         hidden=settings.hidden_arguments,
     )
-
-
-def build_producer_auth(settings: WorkerSettings, keys: KeysFile, instrumentation: Instrumentation) -> ProducerAuth:
-    """What checks the seals of commands."""
-    return ProducerAuth(
-        settings.auth.modes,
-        keys,
-        clock=SystemClock(),
-        keep_ms=_keep_ms(settings),
-        count=lambda *labels: instrumentation.observer.badly_sealed(*labels),
-        journal=RefusalJournal(JournalWriter(_connect_ledger(settings)).write).add,
-    )
-
-
-def _keep_ms(settings: WorkerSettings) -> int:
-    return int(settings.ledger.keep_days * 86_400_000)
 
 
 def _is_stopping() -> bool:
@@ -215,7 +204,7 @@ def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) ->
     wait_ms = int(limits.timeout_seconds * 800)
     return RedisLedger(
         client or _connect_ledger(settings),
-        keep_ms=_keep_ms(settings),
+        keep_ms=int(limits.keep_days * 86_400_000),
         journal_lines=limits.journal_lines,
         disk_ms=0 if limits.withdraw_disk == "off" else wait_ms,
         need_disk=limits.withdraw_disk == "require",
@@ -231,6 +220,12 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
         need_disk=settings.ledger.withdraw_disk == "require",
         replicas=settings.ledger.replicas,
     )
+
+
+def build_withdrawal_policy(settings: WorkerSettings) -> WithdrawalPolicy:
+    """The withdrawal policy, with its file and the records of what was applied."""
+    records = PolicyRecords(_connect_ledger(settings))
+    return WithdrawalPolicy(settings.policy.mode, settings.policy_file, records, SystemClock())
 
 
 def _connect_ledger(settings: WorkerSettings) -> redis.Redis:

@@ -11,14 +11,14 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
-from worker.auth_settings import MIN_KEEP_DAYS, AuthSettings
+from worker.auth_settings import AuthSettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
@@ -203,6 +203,13 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
+class PolicySettings(_SettingsGroup):
+    """``ORDERS_POLICY__…``"""
+
+    mode: Literal["off", "warn", "require"] = "off"
+    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
+
+
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -217,6 +224,9 @@ class WorkerSettings(QueueSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    policy_file: str = ""
+    """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False
     """Use kombu's own Redis transport, with its known losses, in place of ``worker/broker/transport.py``."""
     hide_arguments: str = ",".join(sorted(HIDDEN))
@@ -236,18 +246,6 @@ class WorkerSettings(QueueSettings):
 
     alive_file: str = ""
     """A file that is touched with every heartbeat sent to the broker; see ``worker/celery_app/heartbeat_file.py``."""
-
-    @field_validator("auth", mode="after")
-    @classmethod
-    def _checkable(cls, auth: AuthSettings, info: ValidationInfo) -> AuthSettings:
-        if not auth.checked:
-            return auth
-        if not auth.keys_file:
-            raise ValueError("needs the producers' public keys: set ORDERS_AUTH__KEYS_FILE")
-        ledger = info.data.get("ledger")
-        if ledger is not None and ledger.keep_days < MIN_KEEP_DAYS:
-            raise ValueError(f"needs ORDERS_LEDGER__KEEP_DAYS of at least {MIN_KEEP_DAYS}: a seal is valid for a day")
-        return auth
 
     @field_validator("accounts", mode="after")
     @classmethod

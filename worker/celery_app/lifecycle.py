@@ -31,6 +31,17 @@ def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Calla
     signals.worker_shutting_down.connect(stop, weak=False)
 
 
+def refuse_to_start_if(problem: Callable[[], str]) -> None:
+    """End a worker of this process before it connects, with the ``problem`` as its last line, unless that is empty. A
+    client that only imports the app goes on."""
+
+    def check(**_: object) -> None:
+        if words := problem():
+            raise SystemExit(f"the worker does not start: {words}")
+
+    signals.worker_init.connect(check, weak=False)
+
+
 def freeze_startup_objects() -> None:
     """Keep the garbage collector from looking again and again at the objects that a worker starts with, which stay.
 

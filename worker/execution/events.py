@@ -101,6 +101,10 @@ class Observer:
     def badly_sealed(self, command: str, problem: str, mode: str) -> None:
         """A command without a valid seal came: it was executed (mode ``warn``) or refused (``require``)."""
 
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
+        """The withdrawal policy denied the command, or would have, where it only warns. ``words`` name the rule, and no
+        amount or address."""
+
 
 class Observers(Observer):
     """Several observers as one. Nothing that one of them raises reaches the command, or the next observer."""
@@ -164,6 +168,9 @@ class Observers(Observer):
 
     def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
         self._notify("badly_sealed", command, problem, mode)
+
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: D102
+        self._notify("ruled", ref, words, denied)
 
 
 NULL_OBSERVER = Observer()

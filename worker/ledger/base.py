@@ -71,6 +71,8 @@ class Claim:
     begin_by: int = 0
     """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
     (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of the withdrawal policy that its first begin must keep."""
 
 
 @dataclass(frozen=True, slots=True)

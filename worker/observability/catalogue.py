@@ -87,6 +87,11 @@ BADLY_SEALED = _counter(
 FAULTS = _counter(
     "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
 )
+POLICY_RULINGS = _counter(
+    "orders_policy_rulings_total",
+    "account ruling",
+    "Withdrawals that the withdrawal policy denied, and those of which it only warned that it would deny or hold them.",
+)
 LEDGER_FAILURES = _counter(
     "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
 )
@@ -134,15 +139,23 @@ READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to i
 CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
 BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
 SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
+POLICY_FILE_USABLE = _gauge(
+    "orders_policy_file_usable",
+    "",
+    "1 when this worker's withdrawal policy file is valid, else 0: then its last valid content counts.",
+)
+POLICY_FILE_APPLIED = _gauge(
+    "orders_policy_file_applied", "", "1 when this worker's withdrawal policy file is the applied policy, else 0."
+)
 VENUE_OFFSET = _gauge(
     "orders_venue_clock_offset_seconds",
     "account venue",
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
-KEYS_BROKEN = _gauge(
-    "orders_keys_file_broken",
+KEYS_FILE_USABLE = _gauge(
+    "orders_keys_file_usable",
     "",
-    "1 while the file of public keys can't be used and the last valid one counts, else 0; absent where seals are off.",
+    "1 when this worker's file of public keys is valid, else 0: then its last valid content counts.",
 )
 
 # -- state that all workers share, which each of them reads from the servers at a scrape ---------------------------
@@ -195,6 +208,7 @@ EVENTS = (
     REPUBLISHED,
     BADLY_SEALED,
     FAULTS,
+    POLICY_RULINGS,
     LEDGER_FAILURES,
     TAKE_FALLBACK,
     QUEUE_WAIT,
@@ -211,7 +225,9 @@ STATE = (
     CONSUMES,
     BUSY,
     SLOTS,
-    KEYS_BROKEN,
+    KEYS_FILE_USABLE,
+    POLICY_FILE_USABLE,
+    POLICY_FILE_APPLIED,
     UNKNOWN,
     UNKNOWN_SINCE,
     HALTED,

@@ -7,6 +7,7 @@ see :mod:`worker.observability.endpoint`.
 import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ OTHER = "other"
 """The label of an alias that is not configured here, because a sender can invent any number of aliases."""
 KEY_REFUSED_STATUSES = ("401", "403")
 """HTTP statuses by which a venue refuses a key."""
+RULINGS = ("denied", "warned")
+"""What the withdrawal policy did with a command that it does not permit."""
 CLOCK_INTERVAL_SECONDS = 5.0
 """How often a venue's clock is compared with ours: parsing the date of every answer would cost too much."""
 MAX_CLOCK_LATENCY_SECONDS = 1.0
@@ -96,6 +99,8 @@ class Metrics(Observer):
                 for metric in (catalogue.IDS_REUSED, catalogue.REPLAYS, catalogue.TAKEN_OVER):
                     self._child_of[metric.name](command, account)
                 self._child_of[catalogue.ORPHANED.name](command, account, "unknown")
+        for account, ruling in product((*self._accounts, OTHER), RULINGS):
+            self._child_of[catalogue.POLICY_RULINGS.name](account, ruling)
         for move in ("begin", "settle"):
             self._child_of[catalogue.LEDGER_FAILURES.name](move)
         for venue in venues:
@@ -161,6 +166,9 @@ class Metrics(Observer):
 
     def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
         self._count(catalogue.BADLY_SEALED, command, problem, mode)
+
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.POLICY_RULINGS, self._account(ref.account), RULINGS[0] if denied else RULINGS[1])
 
     def take_fallback(self) -> None:
         """Count a message that was found without a notification of the broker."""

@@ -25,13 +25,13 @@ from producers.redis.url import is_sentinel, parse_sentinel_url
 from producers.tracing import require_opentelemetry
 from worker.broker.stats import BrokerProbe
 from worker.execution.events import Observer, Observers, raised_at
+from worker.execution.policy.withdrawals import PolicyState
 from worker.ledger.base import Ledger
 from worker.ledger.stats import LedgerProbe
 from worker.observability import endpoint
 from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
 from worker.observability.timed_ledger import TimedLedger
-from worker.public_keys import KeysFile
 from worker.settings import WorkerSettings
 from worker.venues.registry import VENUES
 
@@ -55,12 +55,18 @@ class Instrumentation:
     """Log lines, metrics and traces of one worker."""
 
     def __init__(
-        self, app: Celery, settings: WorkerSettings, queues: Sequence[str], keys: Callable[[], KeysFile]
+        self,
+        app: Celery,
+        settings: WorkerSettings,
+        queues: Sequence[str],
+        policy: Callable[[], PolicyState | None],
+        keys_usable: Callable[[], bool | None],
     ) -> None:
         self._app = app
         self._settings = settings
         self._queues = queues
-        self._keys = keys
+        self._policy = policy
+        self._keys_usable = keys_usable
         self._lock = threading.Lock()
         self._metrics: Metrics | None = None
         self._observer: Observers | None = None
@@ -148,6 +154,7 @@ class Instrumentation:
                 build=build(),
                 accounts=self._settings.accounts,
                 worker=self._worker_state,
+                policy=self._policy,
                 ledger=self._ledger(),
                 broker=self._broker(),
                 results=self._results(),
@@ -216,15 +223,8 @@ class Instrumentation:
             queues=tuple(self._app.amqp.queues.consume_from),
             busy=len(worker_state.active_requests),
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
-            keys_broken=self._keys_broken(),
+            keys_usable=self._keys_usable(),
         )
-
-    def _keys_broken(self) -> bool | None:
-        if not self._settings.auth.checked:
-            return None
-        keys = self._keys()
-        keys.current()  # a file is looked at when a command comes, and none may come
-        return bool(keys.problem)
 
     def _ledger(self) -> LedgerProbe | None:
         client = _client(self._settings.ledger_url, decode=True)

@@ -33,6 +33,8 @@ def _modes(settings: WorkerSettings) -> Iterator[Finding]:
     if modes["withdraw"] == "off" and may_withdraw:
         message = f"off: whoever can write to the queue orders.withdraw withdraws from {', '.join(may_withdraw)}"
         yield EXAMINER.warning("ORDERS_AUTH__WITHDRAW", message, f"let producers seal their commands, {HOW}")
+    if problem := settings.auth.problem_with(settings.ledger.keep_days):
+        yield EXAMINER.fault("ORDERS_LEDGER__KEEP_DAYS", problem, "set it: no worker starts with it")
     if settings.auth.checked:
         yield EXAMINER.ok("modes", ", ".join(f"{command} {mode}" for command, mode in sorted(modes.items())))
 
