@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING, Row, always
+from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING, Ask, Rec, Row, always
 from tests.model.world import Config
 from tests.model.worlds import CANCEL, LISTED, OPERATED
 
@@ -39,6 +39,16 @@ _NO_DOUBT_TAKEN_OVER = _with("begin: take over a send", effect=TABLE["begin: tak
 _NO_DOUBT_PAUSED = _with(
     "pause", effect=lambda rec, ask: rec._replace(state=WAITING, lease=True, tries=ask.tries, tainted=False)
 )
+
+
+def _uncounted(rec: Rec, ask: Ask) -> Rec:
+    return TABLE["settle"].effect(rec, ask)._replace(counted=False)
+
+
+def _still_counted(rec: Rec, ask: Ask) -> Rec:
+    return TABLE["settle"].effect(rec, ask)._replace(counted=rec.counted)
+
+
 _BEGUN_AGAIN = {"begin: unknown": replace(TABLE["begin: first"], states=(UNKNOWN,)), **TABLE}
 _LEASE_IGNORED = _with("abandon", guard=lambda rec, ask: rec.token == ask.dead.token)
 
@@ -81,6 +91,15 @@ BREAKS: dict[str, Break] = {
     "an orphaned send is called not sent": Break(TWO_ABLE, REJECTED, "an orphan was not sent"),
     "a late report overwrites an end": Break(OPERATED, "truth: an end", rows=_with("settle", states=(*OPEN, SETTLED))),
     "a worker reports its own word over the one that stands": Break(CANCEL, "truth", "own report over another"),
+    # limits
+    "a withdrawal is not counted": Break(
+        TWO_ABLE, "limits: it was executed", rows=_with("begin: first", effect=TABLE["begin: take over a wait"].effect)
+    ),
+    "an unknown is given back": Break(TWO_ABLE, "limits: it was executed", rows=_with("settle", effect=_uncounted)),
+    "a refusal stays counted": Break(TWO_ABLE, "limits: it counts", rows=_with("settle", effect=_still_counted)),
+    "what an operator resolves stays counted": Break(
+        OPERATED, "limits: it counts", rows=_with("resolve", effect=_still_counted)
+    ),
     # nothing lost
     "the message is acknowledged before it is executed": Break(TWO_ABLE, "lost", "acknowledge early"),
 }

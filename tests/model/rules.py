@@ -3,7 +3,7 @@
 Each function returns the rule that does not hold, or nothing.
 """
 
-from tests.model.transition_table import ABSENT, OPEN, UNKNOWN
+from tests.model.transition_table import ABSENT, OPEN, UNKNOWN, stays_counted
 from tests.model.world import OUTCOMES, Config, State, Step, token
 
 ACCEPTED, REJECTED, NOT_SENT = (OUTCOMES[name] for name in ("accepted", "rejected", "not_sent"))
@@ -52,6 +52,10 @@ def broken_by_state(config: Config, state: State) -> str:
         return "truth: accepted, and nothing was executed"
     if said & (REJECTED | NOT_SENT) and state.executed:
         return "truth: rejected or not sent, and it was executed"
+    if state.executed and not state.rec.counted:
+        return "limits: it was executed and does not count"
+    if state.rec.counted and state.rec.report and not stays_counted(state.rec.report):
+        return "limits: it counts, and is proven not executed"
     final = said & (ACCEPTED | REJECTED | NOT_SENT)
     return "truth: two reports that contradict each other" if final & (final - 1) else ""
 

@@ -70,6 +70,9 @@ class Steps:
                 yield step._replace(by=-1)
         if self.config.deadline and not state.past_deadline:
             yield Step("the deadline passes", state._replace(past_deadline=True))
+        if self.config.limits and state.full != HALT_LIFTED:
+            become = ("full", "free again")[state.full]
+            yield Step(f"the limits are {become}", state._replace(full=state.full + 1))
         if "resolve by timer" in self.broken and state.rec.state == UNKNOWN:
             ended = state.rec._replace(state="SETTLED", report="not_sent")
             yield Step("a timer ends the unknown", state._replace(rec=ended))
@@ -137,7 +140,7 @@ class Steps:
     def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
         """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
         asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
-        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, **more)
+        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, full=state.full == HALT_NOW, **more)
         name, row, rec = self.table.ask(state.rec, ask)
         after = state._replace(rec=rec)
         if rec == state.rec:
@@ -155,7 +158,7 @@ class Steps:
             yield self._put(after, index, begun if left else self._give_up(begun), label, row)
         elif answer == "ended":
             yield self._deliver(after, index, rec.report, label)
-        elif answer == "halted":
+        elif answer in ("halted", "denied"):
             yield self._put(after, index, Worker("refuse", worker.epoch + 1, refusing=True), label)
         elif answer == "orphaned":
             yield self._put(after, index, self._orphaned(worker, rec), label)

@@ -26,6 +26,7 @@ class Rec(NamedTuple):
     sent: int = 0
     tainted: bool = False
     report: str = ""  # an outcome; ``unknown/2`` is another report with the outcome ``unknown``
+    counted: bool = False  # whether its limits' counters count it
 
 
 class Ask(NamedTuple):
@@ -36,6 +37,7 @@ class Ask(NamedTuple):
     attempt: int = 1
     repeatable: bool = False
     halted: bool = False
+    full: bool = False  # whether other commands have used its limits up
     same_arguments: bool = True
     report: str = ""
     dead: Rec = Rec()  # for ``abandon``: the record as it was when it was found orphaned
@@ -67,12 +69,23 @@ def _end_state(report: str) -> str:
     return UNKNOWN if outcome(report) == "unknown" else SETTLED
 
 
+def stays_counted(report: str) -> bool:
+    """Whether a command that ends like this may have been executed, so that it counts against its limits."""
+    return outcome(report) in ("accepted", "unknown")
+
+
 def _end(rec: Rec, ask: Ask) -> Rec:
-    return rec._replace(state=_end_state(ask.report), lease=False, report=ask.report)
+    counted = rec.counted and stays_counted(ask.report)
+    return rec._replace(state=_end_state(ask.report), lease=False, report=ask.report, counted=counted)
 
 
 def _create_ended(_rec: Rec, ask: Ask) -> Rec:
     return Rec(_end_state(ask.report), token=ask.token, fence=1, report=ask.report)
+
+
+def _put_back(rec: Rec, ask: Ask) -> Rec:
+    """What was counted may be lost with the record."""
+    return _create_ended(rec, ask)._replace(counted=stays_counted(ask.report))
 
 
 def _go_on(rec: Rec, ask: Ask) -> Rec:
@@ -83,6 +96,10 @@ def _go_on(rec: Rec, ask: Ask) -> Rec:
 def _take(rec: Rec, ask: Ask) -> Rec:
     """A new owner."""
     return _go_on(rec, ask)._replace(token=ask.token, fence=rec.fence + 1)
+
+
+def _take_first(rec: Rec, ask: Ask) -> Rec:
+    return _take(rec, ask)._replace(counted=True)
 
 
 def _take_over_in_doubt(rec: Rec, ask: Ask) -> Rec:
@@ -133,7 +150,8 @@ TABLE: Mapping[str, Row] = {
     "begin: ended": Row("begin", ENDED, "ended"),
     "begin: owner alive": Row("begin", OPEN, "busy", guard=_busy),
     "begin: halted": Row("begin", (ABSENT, *OPEN), "halted", guard=lambda _, ask: ask.halted),
-    "begin: first": Row("begin", (ABSENT,), "begun", "begin", effect=_take),
+    "begin: denied": Row("begin", (ABSENT,), "denied", guard=lambda _, ask: ask.full),
+    "begin: first": Row("begin", (ABSENT,), "begun", "begin", effect=_take_first),
     "begin: next attempt": Row("begin", OPEN, "begun", "begin", _mine, _go_on),
     "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
@@ -143,7 +161,7 @@ TABLE: Mapping[str, Row] = {
     "pause": Row("pause", OPEN, "done", "pause", _mine, _pause),
     "pause: lost": Row("pause", (ABSENT, *ANY), "lost"),
     # A server that was restarted without its last writes: the owner puts the truth back.
-    "settle: record lost": Row("settle", (ABSENT,), "done", "settle", effect=_create_ended),
+    "settle: record lost": Row("settle", (ABSENT,), "done", "settle", effect=_put_back),
     "settle": Row("settle", OPEN, "done", "settle", _mine, _end),
     # A sender that was taken for dead brings the venue's answer.
     "settle: evidence": Row(

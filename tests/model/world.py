@@ -40,6 +40,7 @@ class State(NamedTuple):
     doubts: int = 0  # requests that left and whose fate was never proven to anybody
     past_deadline: bool = False
     halt: int = HALT_NEVER
+    full: int = HALT_NEVER  # whether other withdrawals have used the limits up, in the words for halts
     delivered: int = 0  # which reports were handed to the result backend, as bits
     resolved: bool = False
     denied: bool = False
@@ -68,6 +69,8 @@ class Config:
     window: bool = True  # whether the venue refuses signatures that are too old; a cancel has no timestamp
     deadline: bool = False
     halts: bool = False
+    limits: bool = False
+    """Whether other withdrawals use the limits up and leave room again, once, at any time."""
     operator: str = ""
     """Who resolves an unknown by looking at the venue: ``patient`` waits until nothing signed before can arrive any
     more, ``hasty`` does not, nobody."""
@@ -99,7 +102,7 @@ def canonical(state: State) -> State:
     new states."""
     rec = state.rec
     if rec.report:
-        rec = Rec(rec.state, rec.token, report=rec.report)
+        rec = Rec(rec.state, rec.token, report=rec.report, counted=rec.counted)
     elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
         rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:

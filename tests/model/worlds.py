@@ -15,6 +15,8 @@ HOLD: dict[str, Config] = {
     "withdraw": Config(),
     "withdraw, a deadline": Config(deadline=True),
     "withdraw, a venue that looks at no clock": Config(window=False, deadline=True),
+    "withdraw, limits and halts": Config(limits=True, halts=True),
+    "withdraw, limits and a patient operator": Config(limits=True, operator="patient", workers=("able", "unable")),
     "close, a deadline": Config("close", deadline=True),
     "cancel": CANCEL,
     "withdraw, a deadline and halts": EVERYTHING,

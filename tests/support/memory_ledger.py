@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from producers.report import Outcome, Report
+from tests.support.memory_counters import Counters, Entry
 from worker.ledger.base import (
     BeginAnswer,
     Begun,
@@ -19,6 +20,7 @@ from worker.ledger.base import (
     State,
     TooLate,
 )
+from worker.ledger.limits import counted
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class _Entry:
     token: str
     begun_at: int
     attempt: int
+    counted: tuple[Entry, tuple[str, ...]] | None = None
+    """What was counted of a withdrawal, and under which keys."""
 
 
 def _orphan(entry: _Entry) -> Orphaned:
@@ -63,6 +67,7 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self.journal: list[Mapping[str, str]] = []
+        self.counters = Counters()
         self.halts: dict[str, Halted] = {}
         """By scope, ``<account or *>/<command or *>``."""
 
@@ -84,6 +89,9 @@ class MemoryLedger:
             if halt is not None and not (entry and _repeated(claim, entry, attempt)):
                 return halt
             if entry is None:
+                denied = self.counters.over_limit(claim, self._now_ms())
+                if denied is not None:
+                    return denied
                 return self._take(claim, attempt, fence=1, progress=Progress())
             if entry.token == claim.token:
                 progress = entry.record.progress
@@ -141,9 +149,22 @@ class MemoryLedger:
             account_digest=_account_digest(claim, known),
             sealed_by=known.record.sealed_by if known else claim.sealed_by,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
+        counted_as = known.counted if known else self._count(claim)
+        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt, counted_as)
         self._write("begin", claim.command_id, claim.token)
         return Begun(fence, progress)
+
+    def _count(self, claim: Claim) -> tuple[Entry, tuple[str, ...]] | None:
+        if not claim.limits:
+            return None
+        return (claim.command_id, counted(claim.amount)), self.counters.count(claim, self._now_ms())
+
+    def _end(self, entry: _Entry, report: Report) -> None:
+        """Store a report, and give back what was counted if it proves that nothing was executed."""
+        entry.record = replace(entry.record, state=_end_state(report), report=report)
+        if entry.counted and report.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
+            self.counters.give_back(*entry.counted)
+            entry.counted = None
 
     def renew(self, claim: Claim) -> bool:
         """See :meth:`Ledger.renew`."""
@@ -176,13 +197,13 @@ class MemoryLedger:
         with self._lock:
             entry = self._entries.get(claim.command_id)
             if entry is None:
-                self._create_ended("settle", claim, report)
+                self._create_ended("settle", claim, report, self._count(claim))
                 return report
             stored = entry.record.report
             mine = entry.token == claim.token
             evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
             if mine and (stored is None or evidence):
-                entry.record = replace(entry.record, state=_end_state(report), report=report)
+                self._end(entry, report)
                 self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
                 return report
             if not (mine and stored == report):
@@ -200,7 +221,9 @@ class MemoryLedger:
             self._create_ended("refuse", claim, report)
             return None
 
-    def _create_ended(self, event: str, claim: Claim, report: Report) -> None:
+    def _create_ended(
+        self, event: str, claim: Claim, report: Report, counted_as: tuple[Entry, tuple[str, ...]] | None = None
+    ) -> None:
         record = Record(
             command_id=claim.command_id,
             state=_end_state(report),
@@ -213,7 +236,9 @@ class MemoryLedger:
             arguments=claim.arguments,
             account_digest=claim.account_digest,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
+        entry = _Entry(record, claim.token, begun_at=0, attempt=0, counted=counted_as)
+        self._entries[claim.command_id] = entry
+        self._end(entry, report)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -230,7 +255,7 @@ class MemoryLedger:
             )
             if not orphaned or entry is None:
                 return False
-            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._end(entry, report)
             self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
             return True
 
@@ -240,7 +265,7 @@ class MemoryLedger:
             entry = self._entries.get(report.command_id)
             if entry is None or entry.record.state is not State.UNKNOWN:
                 return entry.record.report if entry else None
-            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._end(entry, report)
             self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why)
             return report
 

@@ -18,7 +18,7 @@ from worker.celery_app.request import AUTHORITY_KEY, REFUSAL_KEY, REQUEST, parse
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.intake import fingerprint_of
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
 from worker.execution.policy.producer_auth import ProducerAuth
 from worker.ledger.base import NeverBegun
 

@@ -12,9 +12,10 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from os import getpid
 
-from producers.commands import Command, Positions
+from producers.commands import Command, Positions, Withdraw
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
@@ -33,9 +34,10 @@ from worker.execution.events import (
     raised_at,
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
+from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, RefusedBetweenAttempts
+from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Halted, Ledger, NeverBegun, Orphaned, TooLate
+from worker.ledger.base import Claim, Denied, Halted, Ledger, NeverBegun, Orphaned, TooLate
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -185,7 +187,7 @@ class Executor:
         """Begin the first attempt in the ledger.
 
         Raises:
-            CommandRefused: an operator halted the command.
+            CommandRefused: an operator halted the command, or a limit denies it.
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         lease = self._leases.acquire(
@@ -193,8 +195,8 @@ class Executor:
             mutating=command.mutating,
             orphan_report=self._orphan_report(envelope, died),
         )
-        if isinstance(lease, Halted):
-            raise CommandRefused(Reason.HALTED, reports.halt_message(lease))
+        if isinstance(lease, Halted | Denied):
+            raise CommandRefused(*reports.why_not_begun(lease))
         if isinstance(lease, TooLate):
             raise CommandRefused(Reason.EXPIRED, reports.late_message(envelope.begin_by))
         return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
@@ -223,8 +225,8 @@ class Executor:
             return reports.conclude(run, self._attempts.last_attempt(run))
         except CommandRefused as refused:
             return reports.give_up(run, refused.reason, refused.message)
-        except HaltedBetweenAttempts as halted:
-            return reports.give_up(run, Reason.HALTED, reports.halt_message(halted.halt))
+        except RefusedBetweenAttempts as refused:
+            return reports.give_up(run, *reports.why_not_begun(refused.answer))
 
     def _settle(self, run: Run, report: Report) -> Report | None:
         """End the command in the ledger and return the report that the ledger has.
@@ -274,6 +276,7 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
+            amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
             limits=ruling.limits,
             sealed_by=envelope.sealed_by,
             begin_by=envelope.begin_by,

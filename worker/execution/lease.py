@@ -13,11 +13,13 @@ from typing import TypeVar
 from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.events import CommandRef, Observer
+from worker.execution.outage import RequeueMessage, UntilAvailable
 from worker.ledger.base import (
     BeginAnswer,
     Begun,
     Busy,
     Claim,
+    Denied,
     Ended,
     Halted,
     Ledger,
@@ -36,30 +38,23 @@ A = TypeVar("A", BeginAnswer, BeginAnswer | None)
 
 POLL_SECONDS = (0.02, 0.5)
 """The first and the longest wait before the ledger is asked again whether a command's owner is done."""
-OUTAGE_SECONDS = (0.1, 1.0)
-"""The first and the longest wait before a ledger that is away is called again."""
 STOP_CHECK_SECONDS = 0.25
 """How often a wait between two attempts checks whether the worker is stopping."""
 RECORD_WHEN_STOPPING_SECONDS = 10.0
 """How long a stopping worker goes on trying to write an attempt's result or a report to a ledger that is away."""
-WARN_SECONDS = 10.0
-"""How often a worker that waits for its ledger says so in the log."""
 
 
 class LeaseLost(Exception):
     """Raised when another worker has taken the lease over, or the ledger has lost the record."""
 
 
-class HaltedBetweenAttempts(Exception):
-    """Raised when an operator halted sending between two attempts."""
+class RefusedBetweenAttempts(Exception):
+    """Raised when the next attempt must not begin: an operator halted sending, or the ledger has lost the record and a
+    limit denies it now."""
 
-    def __init__(self, halt: Halted) -> None:
-        super().__init__(halt.why)
-        self.halt = halt
-
-
-class RequeueMessage(Exception):
-    """Raised when the worker is stopping or has a fault; the ledger knows what of the command has begun."""
+    def __init__(self, answer: Halted | Denied) -> None:
+        super().__init__(type(answer).__name__)
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +89,7 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
+Acquired = Lease | ExistingReport | Halted | Denied | TooLate
 OrphanReport = Callable[[Orphaned], Report]
 
 
@@ -106,11 +102,10 @@ class LeaseManager:
         self._clock = clock
         self._stopping = stopping
         self._observer = observer
+        self.retry_until_available = UntilAvailable(clock, stopping)
 
-    def acquire(
-        self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport
-    ) -> Lease | ExistingReport | Halted | TooLate:
-        """Begin the first attempt; or return the report that exists, or the halt that forbids it.
+    def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Acquired:
+        """Begin the first attempt; or return the report that exists, or the halt or the limit that forbids it.
 
         Raises:
             RequeueMessage: the worker is stopping and nothing was begun.
@@ -122,7 +117,7 @@ class LeaseManager:
             if isinstance(answer, Begun):
                 begun = replace(claim, begin_by=0)
                 return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
-            if isinstance(answer, Halted | TooLate):
+            if isinstance(answer, Halted | Denied | TooLate):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
@@ -166,17 +161,17 @@ class LeaseManager:
 
         Raises:
             LeaseLost: another worker has taken the lease over.
-            HaltedBetweenAttempts: an operator halted sending meanwhile.
+            RefusedBetweenAttempts: an operator halted sending meanwhile, say.
         """
         lease.paused = False
         if not lease.recorded:
             if halt := self._halt_of_query(lease.claim):
-                raise HaltedBetweenAttempts(halt)
+                raise RefusedBetweenAttempts(halt)
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
         expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
-        if isinstance(answer, Halted):
-            raise HaltedBetweenAttempts(answer)
+        if isinstance(answer, Halted | Denied):
+            raise RefusedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
             raise LeaseLost(lease.claim.command_id)
         lease.progress = answer.progress.after(lease.progress)
@@ -286,26 +281,3 @@ class LeaseManager:
                 raise RequeueMessage("the command is with another worker")
             self._clock.sleep(min(wait, max(answer.lease_left_ms, 1) / 1000))
             wait = min(wait * 1.5, max_wait)
-
-    def retry_until_available(self, call: Callable[[], T], grace_seconds: float = 0.0) -> T:
-        """Repeat a ledger call until the ledger answers: every move may be repeated, and none skipped. A stopping
-        worker goes on for ``grace_seconds`` more."""
-        wait, max_wait = OUTAGE_SECONDS
-        stopping_since: float | None = None
-        warned_at = float("-inf")
-        while True:
-            called_at = self._clock.monotonic()
-            try:
-                return call()
-            except LedgerUnavailable as outage:
-                now = self._clock.monotonic()
-                if self._stopping():
-                    # A call that hangs takes long itself, and the stop may have come at any moment of it.
-                    stopping_since = called_at if stopping_since is None else stopping_since
-                    if now - stopping_since >= grace_seconds:
-                        raise RequeueMessage(str(outage)) from outage
-                if now - warned_at >= WARN_SECONDS:
-                    warned_at = now
-                    logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
-                self._clock.sleep(wait)
-                wait = min(wait * 2, max_wait)

@@ -10,6 +10,9 @@
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed
 
+A withdrawal is counted under its limits at its first begin, and given back once by an end that proves that nothing was
+executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
+
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
 module holds the states and the protocol; :mod:`worker.ledger.redis` is the real ledger. Tests have one in memory
 (``tests/support/memory_ledger.py``), which passes the same contract tests.
@@ -32,9 +35,17 @@ class State(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+MAX_COUNTED_UNITS = 9 * 10**15
+"""The most units of an asset that a counter can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much may be withdrawn within a time, counted at the first begin of each command."""
+    """How much may be withdrawn within a time, counted at the first begin of each command.
+
+    Amounts are counted in billionths of a unit, rounded up, and a total is rounded down. More than
+    :data:`MAX_COUNTED_UNITS` is never permitted, whatever the total.
+    """
 
     name: str
     """The rule's name, for people."""
@@ -71,8 +82,10 @@ class Claim:
     begin_by: int = 0
     """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
     (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
+    amount: Decimal = Decimal(0)
+    """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
-    """Limits of the withdrawal policy that its first begin must keep."""
+    """What a withdrawal is counted under at its first begin, all of them or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,26 @@ class TooLate:
     """The answer when the ledger does not have the id, and ``begin_by`` has passed: nothing was begun or ended."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | TooLate
+class Excess(StrEnum):
+    """Which part of a limit a withdrawal would exceed; the values are the ledger's."""
+
+    TOTAL = "total"
+    COUNT = "count"
+    DAMAGED = "damaged"
+    """Neither: the limit's counter can't be read, and nothing is sent past a limit that can't be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The answer when a limit on withdrawals forbids the first begin: nothing was begun or counted."""
+
+    limit: Limit
+    excess: Excess
+    room_at: int | None
+    """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
+
+
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | TooLate
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
+    Denied,
     Ended,
+    Excess,
     Halted,
     LedgerUnavailable,
     Orphaned,
@@ -32,7 +34,16 @@ from worker.ledger.base import (
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
 from worker.ledger.journal_writer import journal_script
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, JOURNAL_HEAD_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import (
+    DUE_KEY,
+    HALTS_KEY,
+    JOURNAL_HEAD_KEY,
+    JOURNAL_KEY,
+    RECORD_KEY,
+    UNKNOWN_KEY,
+    WITHDRAWN_KEY,
+)
+from worker.ledger.limits import limits_argument
 
 DISK_RETRY_SECONDS = 30.0
 """After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
@@ -68,21 +79,21 @@ class RedisLedger:
         self._disk_ms, self._need_disk = disk_ms, need_disk
         self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
         self._no_disk_until = 0.0
-        self._script = client.register_script(journal_script("transitions.lua"))
+        self._script = client.register_script(journal_script("counters.lua", "transitions.lua"))
         self._direct = DirectClient(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        sealed = (claim.sealed_by, claim.begin_by)
-        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest, *sealed)
+        admitted = (limits_argument(claim), claim.sealed_by, claim.begin_by)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest, *admitted)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
         if replicas:
             return self._begin_on_replicas(claim, arguments, replicas)
-        return _begin_answer(self._move("begin", claim, *arguments))
+        return _begin_answer(self._move("begin", claim, *arguments), claim)
 
     def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
         answer, on_disk = self._begin_and_wait("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
@@ -121,7 +132,7 @@ class RedisLedger:
                 pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
                 reply, confirmed = guarded(pipe.execute, False)
             if not isinstance(reply, redis.exceptions.NoScriptError):
-                return _begin_answer(guarded(_raise_if_error, reply)), confirmed
+                return _begin_answer(guarded(_raise_if_error, reply), claim), confirmed
             guarded(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
@@ -136,9 +147,9 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move(
-            "settle", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
-        )
+        ending = self._ending(claim.command, report)
+        more = claim.account_digest, limits_argument(claim)
+        reply = self._move("settle", claim, *_command_fields(claim), *ending, *more)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
@@ -147,7 +158,7 @@ class RedisLedger:
         """One round trip."""
         ending = (*self._ending(claim.command, report), claim.account_digest, claim.begin_by)
         reply = self._move("refuse", claim, *_command_fields(claim), *ending)
-        return None if reply[0] == "done" else _begin_answer(reply)
+        return None if reply[0] == "done" else _begin_answer(reply, claim)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """One round trip."""
@@ -207,7 +218,7 @@ class RedisLedger:
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
         keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEY, OUTBOX_KEY]
-        return [*keys, JOURNAL_HEAD_KEY], [move, command_id, token, self._journal_lines, *arguments]
+        return [*keys, JOURNAL_HEAD_KEY, WITHDRAWN_KEY], [move, command_id, token, self._journal_lines, *arguments]
 
 
 def _require_replicas(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
@@ -229,7 +240,7 @@ def _command_fields(claim: Claim) -> tuple[str, str, str, str]:
     return claim.fingerprint, claim.command, claim.account, claim.arguments
 
 
-def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
+def _begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     kind, *rest = reply
     if kind == "begun":
         return Begun(int(rest[0]), _progress(rest[1:]))
@@ -243,6 +254,9 @@ def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
         return halt_of(rest[0])
     if kind == "too_late":
         return TooLate()
+    if kind == "denied":
+        limit = claim.limits[int(rest[0])]
+        return Denied(limit, Excess(rest[1]), int(rest[2]) if rest[2] else None)
     return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
 
 

@@ -8,6 +8,7 @@
 --          which their absence counts
 -- KEYS[6]  the outbox, a hash: intents by command id
 -- KEYS[7]  the end of the journal's chain, a text
+-- KEYS[8]  the sums of the counters of withdrawals, see counters.lua, which is put in front of this text, too
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
@@ -100,9 +101,17 @@ local function orphan(r)
     progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
 end
 
--- Ended records expire after keep_ms (0: never), counted from their end.
+-- Ended records expire after keep_ms (0: never), counted from their end. Only a proof that nothing was executed gives back
+-- what was counted of a withdrawal: an unknown's counts until it is settled as that.
 local function finish(event, state, outcome, report, keep_ms, ...)
   redis.call('HSET', record, 'state', state, 'report', report)
+  if outcome == 'not_sent' or outcome == 'rejected' then
+    local counted = redis.call('HGET', record, 'counted')
+    if counted then
+      give_back(counted)
+      redis.call('HDEL', record, 'counted')
+    end
+  end
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)
     redis.call('PERSIST', record)
@@ -116,7 +125,8 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   write(event, outcome, ...)
 end
 
-local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, sealed_by, begin_by)
+local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits, sealed_by,
+  begin_by)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -134,6 +144,11 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   local halt = not repeated and halted(command, account)
   if halt then
     return {'halted', halt}
+  end
+  local counted = not r and limits ~= '' and read_limits(limits)
+  local over = counted and over_limit(counted, id, now)
+  if over then
+    return over
   end
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
@@ -164,6 +179,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   redis.call('HSETNX', record, 'first_begun_at', now)
   if not r and sealed_by ~= '' then
     redis.call('HSET', record, 'sealed_by', sealed_by)
+  end
+  if counted then
+    redis.call('HSET', record, 'counted', count_withdrawal(counted, id, now))
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
@@ -202,10 +220,13 @@ local function create_ended(event, fingerprint, command, account, arguments, sta
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
+    if limits ~= '' then
+      redis.call('HSET', record, 'counted', count_withdrawal(read_limits(limits), id, now))
+    end
     return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
   end
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
