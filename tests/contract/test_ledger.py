@@ -128,7 +128,11 @@ PAST, FUTURE = 1, 2**52
 
 def test_an_id_that_has_no_record_is_neither_begun_nor_ended_after_its_time(ledger: Ledger) -> None:
     """It may have been executed, and its record have expired. What has a record was begun in time."""
-    assert ledger.begin(claim(begin_by=PAST), 1) == ledger.refuse(claim(begin_by=PAST), report("not_sent")) == TooLate()
+    assert (
+        ledger.begin(claim(begin_by=PAST), 1)
+        == ledger.refuse(claim(begin_by=PAST), report("not_sent"))
+        == TooLate(PAST)
+    )
     assert ledger.read("id") is None
     assert isinstance(ledger.begin(claim(begin_by=FUTURE, repeatable=True, lease_ms=0), 1), Begun)
     assert isinstance(ledger.begin(claim(token="2", begin_by=PAST, repeatable=True, lease_ms=0), 1), Begun)

@@ -8,6 +8,7 @@ from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING,
 from tests.model.world import Config
 from tests.model.worlds import CANCEL, LISTED, OPERATED
 
+APPROVED = Config(approval=True)
 TWO_ABLE, CLOSE, DEADLINE = Config(), Config("close"), Config(deadline=True)
 TRANSIENT = "an unlisted refusal is transient"
 REJECTED = "truth: rejected"
@@ -100,6 +101,13 @@ BREAKS: dict[str, Break] = {
     "what an operator resolves stays counted": Break(
         OPERATED, "limits: it counts", rows=_with("resolve", effect=_still_counted)
     ),
+    # approval
+    "a withdrawal is begun without an approval": Break(APPROVED, "approval: it sends", "nobody is asked"),
+    "a denial is taken for an approval": Break(APPROVED, "approval: it sends", "a denial is an approval"),
+    "the end of a hold is not looked at": Break(
+        APPROVED, "approval: it begins after", rows=_without("begin: hold is over")
+    ),
     # nothing lost
+    "the message of a held command is not kept": Break(APPROVED, "lost", "a held message is lost"),
     "the message is acknowledged before it is executed": Break(TWO_ABLE, "lost", "acknowledge early"),
 }

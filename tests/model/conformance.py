@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -14,8 +14,22 @@ import redis
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, Table, outcome
 from tests.support.memory_ledger import MemoryLedger
-from worker.ledger.base import Begun, Busy, Claim, Denied, Ended, Halted, Limit, Orphaned, Progress, Reused, State
-from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
+from worker.ledger.base import (
+    Begun,
+    Busy,
+    Claim,
+    Denied,
+    Ended,
+    Halted,
+    Limit,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+from worker.ledger.holds import Held, Hold, HoldOver
+from worker.ledger.keys import HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
 from worker.ledger.redis import RedisLedger
 
 LEASE_MS = 600_000
@@ -26,6 +40,7 @@ RECORD = RECORD_KEY.format("id")
 
 
 YEAR_MS = 365 * 86_400_000
+HOLD = Hold(YEAR_MS, message='{"task":"orders.withdraw"}', needed="[]")
 LIMITS = (
     Limit("two in a year", "main/ETH/31536000000", YEAR_MS, Decimal(2)),
     Limit("ten in a year, thrice", "main/ETH/31536000000", YEAR_MS, Decimal(10), 3),
@@ -62,6 +77,12 @@ class InMemory:
         """Halt these scopes and no others."""
         self.ledger.halts = dict.fromkeys(scopes, HALT)
 
+    def end_hold(self) -> None:
+        """Let the time be over for which the command is held."""
+        entry = self.ledger._entries.get("id")
+        if entry and entry.record.state is State.HELD and entry.record.hold:
+            entry.record = replace(entry.record, hold=replace(entry.record.hold, until=self.now))
+
     def forget(self, command_id: str) -> None:
         """Lose a record."""
         self.ledger.forget(command_id)
@@ -79,6 +100,10 @@ class InMemory:
         """The token and the attempt in the record."""
         entry = self.ledger._entries["id"]
         return entry.token, entry.attempt
+
+    def held(self) -> list[str]:
+        """The ids in the queue of held commands."""
+        return list(self.ledger.due)
 
     def counted(self) -> dict[str, list[str]]:
         """The ids in each counter that is not empty."""
@@ -100,12 +125,13 @@ class InMemory:
 
     def save(self) -> Any:
         """The record and the counters as they are stored."""
-        return self.now, copy(self.ledger._entries.get("id")), deepcopy(self.ledger.counters.by_key)
+        return self.now, deepcopy(self.ledger._entries.get("id")), deepcopy(self.ledger.counters.by_key)
 
     def restore(self, saved: Any) -> None:
         """Put back what was saved, or its absence."""
         self.now, entry, counters = saved
-        self.ledger._entries = {"id": copy(entry)} if entry else {}
+        self.ledger._entries = {"id": deepcopy(entry)} if entry else {}
+        self.ledger.due = {"id": 0} if entry and entry.record.state is State.HELD else {}
         self.ledger.counters.by_key = deepcopy(counters)
 
 
@@ -122,6 +148,10 @@ class OnServer:
         for scope in scopes:
             self.client.hset(HALTS_KEY, scope, json.dumps({"who": HALT.who, "why": HALT.why, "at": HALT.at}))
 
+    def end_hold(self) -> None:
+        if self.client.hget(RECORD, "state") == "HELD":
+            self.client.hset(RECORD, "hold_until", self.now)
+
     def forget(self, command_id: str) -> None:
         self.client.delete(RECORD_KEY.format(command_id))
 
@@ -137,6 +167,9 @@ class OnServer:
     def owner(self) -> tuple[str, int]:
         token, attempt = self.client.hmget(RECORD, "token", "attempt")
         return str(token), int(str(attempt))
+
+    def held(self) -> list[str]:
+        return [str(each) for each in self.client.zrange(HELD_KEY, 0, -1)]
 
     def counted(self) -> dict[str, list[str]]:
         with self.client.pipeline() as pipe:
@@ -168,7 +201,9 @@ class OnServer:
         hashes = zip((RECORD, WITHDRAWN_KEY), saved[:2], strict=True)
         counters = zip((f"{WITHDRAWN_KEY}:{key}" for key in COUNTERS), saved[2:], strict=True)
         with self.client.pipeline() as pipe:
-            pipe.delete(RECORD, WITHDRAWN_KEY, *(f"{WITHDRAWN_KEY}:{key}" for key in COUNTERS))
+            pipe.delete(RECORD, HELD_KEY, WITHDRAWN_KEY, *(f"{WITHDRAWN_KEY}:{key}" for key in COUNTERS))
+            if saved[0].get("state") == "HELD":
+                pipe.zadd(HELD_KEY, {"id": 0})
             for key, fields in hashes:
                 if fields:
                     pipe.hset(key, mapping=fields)
@@ -217,7 +252,7 @@ def _record(under: UnderTest) -> Rec:
     token, attempt = under.owner()
     return Rec(
         state=record.state.value,
-        token=int(token),
+        token=int(token or 0),
         lease=record.report is None and record.lease_until > under.now,
         attempt=attempt,
         fence=record.fence,
@@ -226,12 +261,24 @@ def _record(under: UnderTest) -> Rec:
         tainted=bool(record.progress.tainted),
         report=record.report.message if record.report else "",
         counted=bool(counted),
+        hold=_hold(under, record),
     )
+
+
+def _hold(under: UnderTest, record: Record) -> str:
+    """The table's word for the hold of a command that is held. Only such a command is in the queue of held ones."""
+    assert under.held() == (["id"] if record.state is State.HELD else [])
+    if record.state is not State.HELD or record.hold is None:
+        return ""
+    if record.hold.until <= under.now:
+        return "over"
+    return "decided" if record.hold.decisions else "on"
 
 
 def _answer(under: UnderTest, ask: Ask) -> str:
     ledger, fingerprint = under.ledger, ("f" if ask.same_arguments else "e") * 64
-    mine = claim(token=str(ask.token), fingerprint=fingerprint, repeatable=ask.repeatable, limits=LIMITS)
+    hold = HOLD if ask.needs_approval else None
+    mine = claim(token=str(ask.token), fingerprint=fingerprint, repeatable=ask.repeatable, limits=LIMITS, hold=hold)
     match ask.move:
         case "begin":
             return _word(under, ledger.begin(mine, ask.attempt))
@@ -245,6 +292,12 @@ def _answer(under: UnderTest, ask: Ask) -> str:
         case "abandon":
             found = Orphaned(str(ask.dead.token), 0, ask.dead.state == SENDING, Progress(tries=ask.dead.tries))
             return "done" if ledger.abandon(mine, found, report(ask.report)) else "lost"
+        case "decide":
+            done = ledger.decide("id", fingerprint, who="anna", kid="1", event="approved", signed="her word")
+            return "done" if done else "not held"
+        case "hold ends":
+            under.end_hold()
+            return ""
         case "lease ends":
             under.end_lease()
             return ""
@@ -273,6 +326,12 @@ def _word(under: UnderTest, answer: object) -> str:
             assert answer == Begun(record.fence, record.progress)
         case Busy(lease_left_ms):
             assert 0 < lease_left_ms <= LEASE_MS
+        case Held():
+            assert record.hold is not None
+            assert answer == Held(record.hold.until, record.hold.decisions)
+        case HoldOver():
+            assert record.hold is not None
+            assert answer == HoldOver(record.hold.until)
         case Ended(stands) | Reused(stands):
             assert stands == record.report
         case Orphaned():
@@ -285,11 +344,15 @@ def _word(under: UnderTest, answer: object) -> str:
 def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
     """Every way of asking: by the owner and by another, the same attempt and the next, halted or not, and so on."""
     yield Ask("lease ends")
+    yield Ask("hold ends")
+    for same in (True, False):
+        yield Ask("decide", same_arguments=same)
     for token in (1, 2):
         for attempt in (1, 2):
             for halted, same in ((False, True), (True, True), (False, False)):
                 yield Ask("begin", token, attempt, repeatable, halted, same_arguments=same)
             yield Ask("begin", token, attempt, repeatable, full=True)
+            yield Ask("begin", token, attempt, repeatable, needs_approval=True)
         yield Ask("renew", token)
         for tainted in {rec.tainted, True}:
             yield Ask("pause", token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)

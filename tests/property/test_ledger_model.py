@@ -17,6 +17,7 @@ MOVES = {
         "attempt": counts,
         "halted": flags,
         "full": flags,
+        "needs_approval": flags,
         "same_arguments": st.sampled_from([True, True, True, False]),
     },
     "renew": {},
@@ -26,6 +27,8 @@ MOVES = {
     "refuse": {"report": st.just("not_sent"), "same_arguments": flags},
     "resolve": {"report": reports},
     "lease ends": {},
+    "hold ends": {},
+    "decide": {"same_arguments": flags},
 }
 asks = st.one_of(*(st.builds(Ask, st.just(move), workers, **more) for move, more in MOVES.items()))
 

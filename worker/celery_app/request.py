@@ -34,6 +34,8 @@ REFUSAL_KEY = "orders_refusal"
 """The key in a task's request under which the reason is, where its envelope makes it end in a refusal."""
 AUTHORITY_KEY = "orders_authority"
 """The key in a task's request under which is what its seal allows."""
+AGAIN_HEADER = "orders_again"
+"""The header of a message that a worker has published again: its command may have begun."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
@@ -145,14 +147,10 @@ class OrderRequest(Request):
         auth: ProducerAuth | None = getattr(self._task, "producer_auth", None)
         if auth is None:
             return UNCHECKED
-        headers = self._message.headers
-        return auth.check(
-            self._type,
-            self.id,
-            (self._args, self._kwargs),
-            headers.get(HEADER) if isinstance(headers, dict) else None,
-            redelivered=bool(self.delivery_info["redelivered"]),
-        )
+        headers = self._message.headers if isinstance(self._message.headers, dict) else {}
+        # Anybody can write that a message comes again: it costs a look into the ledger, and begins nothing.
+        again = bool(self.delivery_info["redelivered"] or headers.get(AGAIN_HEADER))
+        return auth.check(self._type, self.id, (self._args, self._kwargs), headers.get(HEADER), again=again)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """Celery's own, but a message that its task rejected for good becomes a dead letter, where Celery would store a

@@ -8,7 +8,7 @@ from producers.cli.settings import queue_settings
 from producers.intents import OUTBOX_KEY, read_intent
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
-from worker.ledger.base import LedgerUnavailable
+from worker.ledger.base import LedgerUnavailable, State
 from worker.ledger.redis import RedisLedger
 
 
@@ -30,7 +30,9 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     if record is None:
         return _enqueued(command_id, str(intent)) if intent else None
     progress = record.progress
+    held = record.hold if record.state is State.HELD else None
     return {
+        **({"held_until": held.until} if held else {}),
         "state": record.state.value,
         "command": record.command,
         "account": record.account,

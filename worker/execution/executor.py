@@ -13,10 +13,10 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from os import getpid
 
 from producers.commands import Command, Positions, Withdraw
-from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
@@ -33,11 +33,13 @@ from worker.execution.events import (
     queue_wait_seconds,
     raised_at,
 )
+from worker.execution.holding import HeldForApproval, hold_of, require_approval
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, RefusedBetweenAttempts
+from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, NotBegun, RefusedBetweenAttempts
 from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Denied, Halted, Ledger, NeverBegun, Orphaned, TooLate
+from worker.ledger.base import Claim, Ledger, NeverBegun, Orphaned
+from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -87,12 +89,16 @@ class Executor:
         Raises:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
                 after a fault in the worker that left no report, because another worker may not have it.
+            HeldForApproval: persons must approve it; its message is published again once they have.
             NeverBegun: the message is a dead letter, see :attr:`Envelope.known_until`.
         """
         if envelope.redelivered:
-            self._observer.redelivered(_ref_of_message(envelope))
+            self._observer.redelivered(envelope.command_ref)
         try:
             report = self._execute(envelope)
+        except HeldForApproval as held:
+            self._observer.held(envelope.command_ref, held.until)
+            raise
         except (RequeueMessage, NeverBegun):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
@@ -109,9 +115,9 @@ class Executor:
             RequeueMessage: the worker is stopping, and the id is not refused in the ledger yet.
         """
         if stored.fingerprint == fingerprint_of(envelope.task, envelope.arguments):
-            self._observer.replayed(_ref_of_message(envelope), stored.outcome.value)
+            self._observer.replayed(envelope.command_ref, stored.outcome.value)
         else:
-            self._observer.id_reused(_ref_of_message(envelope))
+            self._observer.id_reused(envelope.command_ref)
         if envelope.task != Positions.task_name():
             # Its intent is removed only when the ledger ends the command, and a result expires after some days.
             self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
@@ -124,7 +130,7 @@ class Executor:
         Raises:
             RequeueMessage: the message was not redelivered; another worker may not have the fault.
         """
-        self._observer.fault(_ref_of_message(envelope), type(error).__name__, raised_at(error))
+        self._observer.fault(envelope.command_ref, type(error).__name__, raised_at(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
             raise RequeueMessage(words)
@@ -187,19 +193,24 @@ class Executor:
         """Begin the first attempt in the ledger.
 
         Raises:
-            CommandRefused: an operator halted the command, or a limit denies it.
+            CommandRefused: an operator halted the command, or a limit or a person denies it.
+            HeldForApproval: persons must approve it first.
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
-        lease = self._leases.acquire(
-            self._claim(envelope, command, account, ruling),
-            mutating=command.mutating,
-            orphan_report=self._orphan_report(envelope, died),
+        acquire = partial(
+            self._leases.acquire, mutating=command.mutating, orphan_report=self._orphan_report(envelope, died)
         )
-        if isinstance(lease, Halted | Denied):
+        claim = self._claim(envelope, command, account, ruling)
+        lease = acquire(claim)
+        was_held = isinstance(lease, Held)
+        if isinstance(lease, Held):
+            require_approval(envelope, command, ruling, lease, self._clock.now_ms())
+            lease = acquire(replace(claim, hold=None))
+        if isinstance(lease, NotBegun):
             raise CommandRefused(*reports.why_not_begun(lease))
-        if isinstance(lease, TooLate):
-            raise CommandRefused(Reason.EXPIRED, reports.late_message(envelope.begin_by))
-        return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
+        if isinstance(lease, ExistingReport):
+            return lease
+        return Run(envelope, command, account, venue, lease, was_held)
 
     def _attempt(self, run: Run) -> Report:
         """Send the command until no further attempt follows, and return its report.
@@ -207,7 +218,8 @@ class Executor:
         Raises:
             LeaseLost, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
         """
-        wait = queue_wait_seconds(run.envelope.enqueued_at, self._clock.now_ms())
+        enqueued_at = None if run.was_held else run.envelope.enqueued_at
+        wait = queue_wait_seconds(enqueued_at, self._clock.now_ms())
         self._observer.began(run.command_ref, wait, run.lease.fence, run.progress.tries)
         try:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
@@ -278,16 +290,10 @@ class Executor:
             account.digest,
             amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
             limits=ruling.limits,
+            hold=hold_of(envelope, command, ruling, self._clock.now_ms()),
             sealed_by=envelope.sealed_by,
             begin_by=envelope.begin_by,
         )
 
     def _token(self) -> str:
         return f"{self._worker}:{secrets.token_hex(8)}"
-
-
-def _ref_of_message(envelope: Envelope) -> CommandRef:
-    """The command as its message names it, before anybody has checked the arguments."""
-    account = envelope.arguments.get("account")
-    alias = printable(account, reports.MAX_ALIAS_CHARACTERS).lower() if isinstance(account, str) else ""
-    return CommandRef(envelope.command_id, envelope.task.removeprefix("orders."), alias)

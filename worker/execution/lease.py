@@ -30,6 +30,7 @@ from worker.ledger.base import (
     Reused,
     TooLate,
 )
+from worker.ledger.holds import Held, HoldOver
 
 logger = logging.getLogger("orders.ledger")
 
@@ -52,7 +53,7 @@ class RefusedBetweenAttempts(Exception):
     """Raised when the next attempt must not begin: an operator halted sending, or the ledger has lost the record and a
     limit denies it now."""
 
-    def __init__(self, answer: Halted | Denied) -> None:
+    def __init__(self, answer: "NotBegun") -> None:
         super().__init__(type(answer).__name__)
         self.answer = answer
 
@@ -89,7 +90,9 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
-Acquired = Lease | ExistingReport | Halted | Denied | TooLate
+NotBegun = Halted | Denied | Held | HoldOver | TooLate
+"""Why the ledger did not begin a command that has no other owner."""
+Acquired = Lease | ExistingReport | NotBegun
 OrphanReport = Callable[[Orphaned], Report]
 
 
@@ -105,7 +108,7 @@ class LeaseManager:
         self.retry_until_available = UntilAvailable(clock, stopping)
 
     def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Acquired:
-        """Begin the first attempt; or return the report that exists, or the halt or the limit that forbids it.
+        """Begin the first attempt; or return the report that exists, or what keeps the command from being begun.
 
         Raises:
             RequeueMessage: the worker is stopping and nothing was begun.
@@ -117,7 +120,7 @@ class LeaseManager:
             if isinstance(answer, Begun):
                 begun = replace(claim, begin_by=0)
                 return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
-            if isinstance(answer, Halted | Denied | TooLate):
+            if isinstance(answer, NotBegun):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
@@ -170,7 +173,7 @@ class LeaseManager:
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
         expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
-        if isinstance(answer, Halted | Denied):
+        if isinstance(answer, NotBegun):
             raise RefusedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
             raise LeaseLost(lease.claim.command_id)

@@ -10,13 +10,14 @@ from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
 from worker.execution.backoff import Attempt
-from worker.execution.context import Run
+from worker.execution.context import MAX_ALIAS_CHARACTERS, Run
+from worker.execution.lease import NotBegun
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned
+from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned, TooLate
 from worker.venues.accounts import Account
 
-MAX_ALIAS_CHARACTERS, MAX_MESSAGE_CHARACTERS = 64, 1000
-"""How many characters a report shows of the account, which a sender may set to anything, and of its message."""
+MAX_MESSAGE_CHARACTERS = 1000
+"""How many characters a report shows of its message."""
 
 
 def refusal(
@@ -59,11 +60,18 @@ def late_message(begin_by: int) -> str:
     return f"its seal was valid until {until}, and it was taken up later"
 
 
-def why_not_begun(answer: Halted | Denied) -> tuple[Reason, str]:
-    """Why the ledger did not begin an attempt."""
+def why_not_begun(answer: NotBegun) -> tuple[Reason, str]:
+    """Why a command is not sent that the ledger did not begin."""
     if isinstance(answer, Halted):
         return Reason.HALTED, halt_message(answer)
-    return Reason.DENIED, _limit_message(answer)
+    if isinstance(answer, Denied):
+        return Reason.DENIED, _limit_message(answer)
+    if isinstance(answer, TooLate):
+        return Reason.EXPIRED, late_message(answer.begin_by)
+    if answer.until:
+        until = datetime.fromtimestamp(answer.until / 1000, UTC).isoformat(timespec="seconds")
+        return Reason.EXPIRED, f"it was held for approval until {until}, and not approved by then"
+    return Reason.DENIED, "it can't be held for approval: orders:held at the ledger's server can't be written"
 
 
 def _limit_message(denied: Denied) -> str:

@@ -2,6 +2,7 @@
 
 ::
 
+    absent ─begin─▶ HELD ─begin, approved─▶ SENDING           until then: decide; refuse ends it
     absent ─begin─▶ SENDING ─settle─▶ SETTLED(report)              accepted, rejected, not_sent
                      │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
                 pause▼  │begin
@@ -24,11 +25,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from producers.report import Report
+from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
 
 
 class State(StrEnum):
     """The states of a command's record; the values are stored."""
 
+    HELD = "HELD"
     SENDING = "SENDING"
     WAITING = "WAITING"
     SETTLED = "SETTLED"
@@ -86,6 +89,8 @@ class Claim:
     """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
     """What a withdrawal is counted under at its first begin, all of them or none."""
+    hold: Hold | None = None
+    """Set where persons must approve a command that has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,9 @@ class Halted:
 class TooLate:
     """The answer when the ledger does not have the id, and ``begin_by`` has passed: nothing was begun or ended."""
 
+    begin_by: int
+    """UNIX ms, the claim's."""
+
 
 class Excess(StrEnum):
     """Which part of a limit a withdrawal would exceed; the values are the ledger's."""
@@ -191,7 +199,7 @@ class Denied:
     """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | TooLate
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +225,8 @@ class Record:
     records that an earlier version began."""
     sealed_by: str = ""
     """As in :class:`Claim`, by its first begin."""
+    hold: HoldRecord | None = None
+    """When it is or was held for approval."""
 
 
 class LedgerUnavailable(Exception):

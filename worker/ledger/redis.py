@@ -33,10 +33,12 @@ from worker.ledger.base import (
 )
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
+from worker.ledger.holds import Held, HoldOver, hold_record
 from worker.ledger.journal_writer import journal_script
 from worker.ledger.keys import (
     DUE_KEY,
     HALTS_KEY,
+    HELD_KEY,
     JOURNAL_HEAD_KEY,
     JOURNAL_KEY,
     RECORD_KEY,
@@ -86,8 +88,9 @@ class RedisLedger:
         """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        admitted = (limits_argument(claim), claim.sealed_by, claim.begin_by)
-        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest, *admitted)
+        hold = claim.hold.to_json() if claim.hold else ""
+        more = (claim.account_digest, limits_argument(claim), hold, claim.sealed_by, claim.begin_by)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -156,8 +159,9 @@ class RedisLedger:
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        ending = (*self._ending(claim.command, report), claim.account_digest, claim.begin_by)
-        reply = self._move("refuse", claim, *_command_fields(claim), *ending)
+        ending = self._ending(claim.command, report)
+        more = claim.account_digest, limits_argument(claim), claim.begin_by
+        reply = self._move("refuse", claim, *_command_fields(claim), *ending, *more)
         return None if reply[0] == "done" else _begin_answer(reply, claim)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -177,6 +181,14 @@ class RedisLedger:
         state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
         keep_ms = 0 if command == "withdraw" else self._keep_ms
         return state.value, report.outcome.value, report.model_dump_json(), keep_ms
+
+    def decide(self, command_id: str, fingerprint: str, *, who: str, kid: str, event: str, signed: str) -> bool:
+        """Store a person's signed decision (``event``: ``approved`` or ``denied``) with a command that is held, so that
+        its message is published again; a later one under the same key (``kid``) replaces it. One round trip.
+
+        False when no command with this fingerprint is held under this id.
+        """
+        return self._run("decide", command_id, "", fingerprint, who, event, signed, kid)[0] == "done"
 
     def read(self, command_id: str) -> Record | None:
         """One round trip."""
@@ -199,6 +211,7 @@ class RedisLedger:
             lease_until=int(fields["lease_until"]),
             account_digest=fields.get("place", ""),
             sealed_by=fields.get("sealed_by", ""),
+            hold=hold_record(fields),
         )
 
     def halted(self, account: str, command: str) -> Halted | None:
@@ -218,7 +231,8 @@ class RedisLedger:
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
         keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEY, OUTBOX_KEY]
-        return [*keys, JOURNAL_HEAD_KEY, WITHDRAWN_KEY], [move, command_id, token, self._journal_lines, *arguments]
+        keys += [JOURNAL_HEAD_KEY, WITHDRAWN_KEY, HELD_KEY]
+        return keys, [move, command_id, token, self._journal_lines, *arguments]
 
 
 def _require_replicas(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
@@ -253,7 +267,11 @@ def _begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "halted":
         return halt_of(rest[0])
     if kind == "too_late":
-        return TooLate()
+        return TooLate(claim.begin_by)
+    if kind == "held":
+        return Held(int(rest[0]), tuple(rest[1:]))
+    if kind == "hold_over":
+        return HoldOver(int(rest[0]))
     if kind == "denied":
         limit = claim.limits[int(rest[0])]
         return Denied(limit, Excess(rest[1]), int(rest[2]) if rest[2] else None)

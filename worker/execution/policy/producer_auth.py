@@ -104,9 +104,10 @@ class ProducerAuth:
         self._warned_at: dict[tuple[str, str, str], float] = {}
 
     def check(
-        self, task: str, command_id: str, arguments: tuple[Any, Any], header: object, *, redelivered: bool
+        self, task: str, command_id: str, arguments: tuple[Any, Any], header: object, *, again: bool
     ) -> Authority:
-        """What the seal of a command, with its positional and keyword arguments as in the message, allows.
+        """What the seal of a command, with its positional and keyword arguments as in the message, allows. ``again``
+        says that the message may not come for the first time.
 
         Raises:
             NotTrusted: it must not be executed; it was counted.
@@ -121,7 +122,7 @@ class ProducerAuth:
             if mode == "warn":
                 self._warn(command, refused)
                 return Authority(refused.by)
-            if redelivered and COMMANDS[task].mutating:
+            if again and COMMANDS[task].mutating:
                 return only_if_begun(refused)
             self.refuse(task, command_id, refused)
             raise
@@ -130,8 +131,8 @@ class ProducerAuth:
         return Authority(seal.by, seal.until, self._known_until(seal))
 
     def check_intent(self, intent: Intent, is_recorded: Callable[[str], bool]) -> None:
-        """Check the seal of a command that is about to be published again; ``is_recorded`` says whether the ledger has
-        its record.
+        """Check the seal of a command that is about to be published again. ``is_recorded`` says whether the ledger has
+        its record: then its message only ends what has begun.
 
         Raises:
             NotTrusted: it must not be published; it was counted.
@@ -140,9 +141,11 @@ class ProducerAuth:
             return
         try:
             seal = self._verified(intent.task, intent.command_id, ([], intent.kwargs), intent.seal)
-            if self._clock.now_ms() > self._known_until(seal) and not is_recorded(intent.command_id):
+            if self._clock.now_ms() > self._known_until(seal):
                 raise NotTrusted("late", seal.by, seal.by)
         except NotTrusted as refused:
+            if is_recorded(intent.command_id):
+                return
             self.refuse(intent.task, intent.command_id, refused)
             raise
 

@@ -37,9 +37,9 @@ class Checked:
         )
 
     def check(
-        self, task: str, kwargs: dict[str, Any], headers: dict[str, Any], *args: Any, redelivered: bool = False
+        self, task: str, kwargs: dict[str, Any], headers: dict[str, Any], *args: Any, again: bool = False
     ) -> Authority:
-        return self.auth.check(task, headers["id"], (list(args), kwargs), headers.get(HEADER), redelivered=redelivered)
+        return self.auth.check(task, headers["id"], (list(args), kwargs), headers.get(HEADER), again=again)
 
     def refuses(self, task: str, kwargs: dict[str, Any], headers: dict[str, Any], *args: Any) -> str:
         with pytest.raises(NotTrusted) as caught:
@@ -107,11 +107,11 @@ def test_each_command_may_have_a_mode_of_its_own(tmp_path: Path) -> None:
 def test_a_command_that_comes_again_may_be_ended_but_not_begun(tmp_path: Path) -> None:
     """It may have begun when its key was still listed, or before the mode was changed."""
     checked = Checked(tmp_path, mode="require")
-    authority = checked.check("orders.withdraw", WITHDRAW, {"id": "1"}, redelivered=True)
+    authority = checked.check("orders.withdraw", WITHDRAW, {"id": "1"}, again=True)
     assert (authority.sealed_by, authority.begin_by, authority.known_until) == ("", 1, 1)
     assert checked.counted == []
     with pytest.raises(NotTrusted):  # a query has no record: it never counts as begun
-        checked.check("orders.positions", {"account": "main"}, {"id": "1"}, redelivered=True)
+        checked.check("orders.positions", {"account": "main"}, {"id": "1"}, again=True)
 
 
 def test_a_warning_is_logged_once_in_a_while(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
