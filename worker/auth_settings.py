@@ -1,4 +1,4 @@
-"""``ORDERS_AUTH__…``: of which commands a worker wants to know who sent them, and what it does with others."""
+"""``ORDERS_AUTH__…`` and ``ORDERS_POLICY__…``: which commands a worker executes, by who sent them and what they ask."""
 
 from typing import Literal, Self
 
@@ -15,11 +15,22 @@ MIN_KEEP_DAYS = 1.5
 """How long ids must be known at least where seals are checked: longer than a seal is valid
 (:data:`producers.seal.MAX_VALID_MS`), so that one that is used again is found out."""
 
+_GROUP = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class PolicySettings(QuotedTextModel):
+    """``ORDERS_POLICY__…``"""
+
+    model_config = _GROUP
+
+    mode: Literal["off", "warn", "require"] = "off"
+    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
+
 
 class AuthSettings(QuotedTextModel):
-    """The group of settings."""
+    """``ORDERS_AUTH__…``"""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = _GROUP
 
     mode: Mode = "off"
     """For every command that has no mode of its own."""

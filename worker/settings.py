@@ -5,6 +5,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Collection
 from typing import Literal, cast
@@ -18,7 +19,7 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
-from worker.auth_settings import AuthSettings
+from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
@@ -136,8 +137,9 @@ class HttpSettings(_SettingsGroup):
     """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
-    max_answer_bytes: int = Field(1024 * 1024, ge=1024)
-    """The largest body of a response that is read; a larger one counts as no response."""
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    """The largest body of a response that is read; a larger one counts as no response. The upper limit keeps a report
+    of it shorter than senders read (``producers.results.MAX_RESULT_BYTES``)."""
     ca_file: str = ""
     """A file of certificates to trust in place of the bundled ones."""
 
@@ -203,13 +205,6 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
-class PolicySettings(_SettingsGroup):
-    """``ORDERS_POLICY__…``"""
-
-    mode: Literal["off", "warn", "require"] = "off"
-    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
-
-
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -226,7 +221,7 @@ class WorkerSettings(QueueSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     operator_key_file: str = ""
-    """The private key with which this person's decisions are signed, for `orders approve` and `orders deny`."""
+    """The private key with which the operator of this machine signs: halts, resolves, approvals and denials."""
     policy_file: str = ""
     """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False
@@ -291,8 +286,13 @@ def load() -> WorkerSettings:
     """Read the worker's settings.
 
     Raises:
-        SettingsError: naming each setting that is wrong.
+        SettingsError: naming each setting that is wrong; or ``SSLKEYLOGFILE`` is set.
     """
+    if os.environ.get("SSLKEYLOGFILE"):
+        raise SettingsError(
+            "SSLKEYLOGFILE: Python writes the keys of every TLS connection to the file that it names; whoever has them "
+            "can read API keys, passwords and signed requests on the network. Unset it"
+        )
     return cast("WorkerSettings", WorkerSettings.load())
 
 

@@ -1,6 +1,7 @@
 """Sealed commands from every kind of sender, at real workers: `OrderClient`,
 each part of a canvas, and the documents' senders in Node and Go."""
 
+import gc
 import json
 import os
 import re
@@ -42,15 +43,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(make_bed: Callable[..., Stack], keys: Path) -> Stack:
-    made = make_bed(
+def shared(make_bed: Callable[..., Stack], keys: Path) -> Iterator[Stack]:
+    yield make_bed(
         ORDERS_AUTH__MODE="require",
         ORDERS_AUTH__KEYS_FILE=str(keys / "keys.toml"),
         ORDERS_REPORT_KEY_FILE=str(keys / "worker.key"),
     )
-    # Results that it subscribes to would unsubscribe after the server's end.
-    made.setup.app.backend.on_task_call = lambda *_: {}
-    return made
+    gc.collect()  # Celery's results unsubscribe when they are collected, which must not be after the server's end.
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from producers.report import Outcome, Report
 from tests.support.memory_counters import Counters, Entry
 from worker.ledger.base import (
+    NOT_SIGNED,
     BeginAnswer,
     Begun,
     Busy,
@@ -327,14 +328,14 @@ class MemoryLedger:
             self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
             return True
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+    def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """See :meth:`Ledger.resolve`."""
         with self._lock:
             entry = self._entries.get(report.command_id)
             if entry is None or entry.record.state is not State.UNKNOWN:
                 return entry.record.report if entry else None
             self._end(entry, report)
-            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why)
+            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why, **signed)
             return report
 
     def read(self, command_id: str) -> Record | None:

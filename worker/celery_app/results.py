@@ -19,6 +19,7 @@ from typing import Any
 import redis
 from celery import Celery, states
 from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.canvas import group
 from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 
@@ -26,11 +27,11 @@ from producers.commands import COMMANDS, Positions
 from producers.errors import ChainBroken, OrderError
 from producers.publishing import WithoutSubscription
 from producers.report import Report, error_for
-from producers.results import task_error_text
-from producers.signing import SigningError
+from producers.results import MAX_RESULT_BYTES, task_error_text
 from worker.broker.base import Refused
 from worker.broker.scripts import read_script
 from worker.celery_app.callbacks import commands_in, resend_chord_body
+from worker.celery_app.seals import Sign, signed_result
 
 logger = logging.getLogger("orders.results")
 
@@ -45,8 +46,6 @@ MALFORMED_CHAIN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, Re
 """Errors that Celery raises for a malformed chain in a message."""
 WAS_SENT_ATTRIBUTE, SIGN_ATTRIBUTE = "was_sent", "sign_report"
 """The app's attributes that :func:`use_report_backends` sets."""
-Sign = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Signs a report: returns it with its signature."""
 RETRY_SECONDS = 1.0
 """Between two tries to report the end of a part to its chord while the server is away."""
 
@@ -62,24 +61,25 @@ class _ReportStore(WithoutSubscription):
     def store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        """Store a result as Celery does. Of what Celery stores by itself under a command's id, a failure becomes
-        ``ChainBroken``, and everything else is dropped."""
+        """Store a result as Celery does. Of what Celery stores by itself, a failure under a command's id becomes
+        ``ChainBroken``, and what would answer for a command that was sent is dropped."""
         if state == states.REVOKED and _task_name(request) in ("", *COMMANDS):
             # Not an error: raised into the loop that takes messages, it would end this worker, and then the next.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
-        if isinstance(result, Exception) and state in states.PROPAGATE_STATES and not _is_report(result, task_id):
-            if request is not None and request is self._ending_request:
-                if _task_name(request) in COMMANDS:
+        if not _is_report(result, state, task_id):
+            if isinstance(result, Exception) and state in states.PROPAGATE_STATES:
+                if request is None or request is not self._ending_request:
+                    # Celery would store the report of the command before as the error of a task that has none.
+                    if isinstance(result, OrderError) or task_id in self._unsent_ids or _task_name(request) in COMMANDS:
+                        result = _chain_broken(result)
+                elif _task_name(request) in COMMANDS:
                     logger.error("%s is no report of id=%s, and is not stored", type(result).__name__, task_id)
                     return self.encode_result(result, state)
-            else:
-                # A message may name any id, and any task beside it, as that of what follows its command.
-                if self._was_sent(task_id):
-                    logger.info("id=%s gets no result that it was never sent: it was sent in another way", task_id)
-                    return self.encode_result(result, state)
-                if task_id in self._unsent_ids or _task_name(request) in COMMANDS:
-                    result = _chain_broken(result)
+            # The sender of a chain, or of a reconcile, chooses ids: the result must not answer for another's command.
+            if self._was_sent(task_id):
+                logger.info("id=%s gets no result but its report: it is a command's that was sent", task_id)
+                return self.encode_result(result, state)
         return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
     def _was_sent(self: Any, task_id: str) -> bool:
@@ -105,32 +105,19 @@ class _ReportStore(WithoutSubscription):
                 "back; `orders halt` keeps what has not begun from being sent"
             )
         rank = _rank(result, state, task_id)
-        result = self._signed(result, state) if rank else result
+        sign = getattr(self.app, SIGN_ATTRIBUTE, None) if rank else None
+        result = signed_result(sign, result, state) if sign else result
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = task_id = task_id.decode() if isinstance(task_id, bytes) else task_id
         value = self.encode(meta)
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        signed = int(rank > 0 and getattr(self.app, SIGN_ATTRIBUTE, None) is not None)
+        signed = int(sign is not None)
         arguments = (value, int(expires or 0), rank, json.dumps(task_id), signed)
         if not self.ensure(self._store, (self.get_key_for_task(task_id), *arguments)):
             logger.info("%s is not stored for id=%s: a report of a higher rank is stored already", state, task_id)
         return result
-
-    def _signed(self: Any, result: Any, state: str) -> Any:
-        """A result that is a report, signed where this app has a key for that."""
-        sign: Sign | None = getattr(self.app, SIGN_ATTRIBUTE, None)
-        if sign is None:
-            return result
-        try:
-            return (
-                {**result, "exc_message": [sign(result["exc_message"][0])]} if state == states.FAILURE else sign(result)
-            )
-        except SigningError as error:
-            # A report that is not stored would be worse than one that its reader does not believe.
-            logger.error("a report can't be signed, and is stored unsigned: %s", error)  # noqa: TRY400
-            return result
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
         """Whether to store a result again after this error: after every error of the server, so that a report is stored
@@ -161,7 +148,7 @@ class _ReportStore(WithoutSubscription):
         previous, self._ending_request = self._ending_request, request
         try:
             super().mark_as_failure(  # type: ignore[misc] # of Celery's backends
-                task_id, exc, traceback, request, store_result or _is_report(exc, task_id), **kwargs
+                task_id, exc, traceback, request, store_result or _is_report(exc, states.FAILURE, task_id), **kwargs
             )
         except MALFORMED_CHAIN_ERRORS as error:
             logger.error(  # noqa: TRY400 - its text may quote the message
@@ -169,6 +156,13 @@ class _ReportStore(WithoutSubscription):
             )
         finally:
             self._ending_request = previous
+
+    def _call_task_errbacks(self: Any, request: Any, exc: Exception, traceback: Any) -> None:  # noqa: ARG002
+        """Send each error callback of a chord's body as a message, see ``send_errbacks``."""
+        for errback in request.errbacks:
+            group([self.app.signature(errback)], app=self.app).apply_async(
+                (request.id,), parent_id=request.id, root_id=request.root_id or request.id
+            )
 
     def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
         """Celery's own, called for a chord whose body is not sent; every command in the body gets a result."""
@@ -209,8 +203,9 @@ class _ReportStore(WithoutSubscription):
         return self.direct_client().script(*STORE, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
-        """The stored result as bytes, None when there is none."""
-        return self.direct_client().call("GET", key)
+        """The stored result as bytes; None when there is none, or one that is too long to be a report's."""
+        stored = self.direct_client().call("GETRANGE", key, 0, MAX_RESULT_BYTES)
+        return stored if stored and len(stored) <= MAX_RESULT_BYTES else None
 
 
 class ReportBackend(_ReportStore, RedisBackend):
@@ -252,8 +247,11 @@ def _rank(result: Any, state: str, task_id: str) -> int:
     return RANKS[outcome] + (0 if report.get("command") == Positions.name else MUTATING_RANK_BONUS)
 
 
-def _is_report(error: Exception, task_id: str) -> bool:
-    return isinstance(error, OrderError) and error.report.get("command_id") == task_id
+def _is_report(result: Any, state: str, task_id: str) -> bool:
+    """Whether a result, before it is encoded, is the report of this command."""
+    if isinstance(result, Exception):
+        return isinstance(result, OrderError) and result.report.get("command_id") == task_id
+    return _rank(result, state, task_id) > 0
 
 
 def _chain_broken(error: Exception) -> ChainBroken:

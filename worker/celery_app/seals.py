@@ -1,13 +1,14 @@
 """The checks of seals in a worker: of messages that it takes, and of intents that it publishes again; and the key that
 signs reports."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import redis
-from celery import Celery, signals
+from celery import Celery, signals, states
 
 from producers.commands import COMMANDS
 from producers.intents import Intent
@@ -21,6 +22,8 @@ from worker.execution.policy.refusal_journal import RefusalJournal
 from worker.ledger.journal_writer import JournalWriter
 from worker.public_keys import KeysFile
 from worker.settings import WorkerSettings
+
+logger = logging.getLogger("orders.seals")
 
 
 class Seals:
@@ -84,7 +87,21 @@ class Seals:
         return not self._keys.problem
 
 
-def report_signer(key_file: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]] | None:
+Sign = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Signs a report: returns it with its signature."""
+
+
+def signed_result(sign: Sign, result: Any, state: str) -> Any:
+    """The result of a command, which is a report, or an error with a report, as Celery encodes it; signed."""
+    try:
+        return {**result, "exc_message": [sign(result["exc_message"][0])]} if state == states.FAILURE else sign(result)
+    except SigningError as error:
+        # A report that is not stored would be worse than one that its reader does not believe.
+        logger.error("a report can't be signed, and is stored unsigned: %s", error)  # noqa: TRY400
+        return result
+
+
+def report_signer(key_file: str) -> Sign | None:
     """A function that signs reports with the key of a file, which it reads at its first call; None without a file.
 
     A worker does not start with a file that can't be used. The function raises:
