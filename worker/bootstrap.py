@@ -66,7 +66,7 @@ from worker.venues.registry import REGISTRY, account_of
 
 logger = logging.getLogger("orders.app")
 
-HELD_SECONDS = 2.0
+HELD_SECONDS = 1.0
 """How often held commands that are due are looked for."""
 PERIODIC_SECONDS = 10.0
 """How often the ledger's server is checked and lost commands are published again."""

@@ -61,9 +61,7 @@ def _approve(command_id: IdArgument, yes: YesOption = False, as_json: JsonOption
 @deny.command()
 def _deny(
     command_id: IdArgument,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded, and the sender sees it.")
-    ],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the sender sees it.")],
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:

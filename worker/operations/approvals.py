@@ -1,7 +1,7 @@
 """What a person sees and decides of the commands that are held for approval.
 
-Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`. What is shown is the server's word; what is signed
-is the fingerprint of what was shown, so that nobody approves one command by looking at another.
+Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`. What is shown is the server's word; what is
+signed is the fingerprint of what was shown, so that nobody approves one command by looking at another.
 """
 
 import json
