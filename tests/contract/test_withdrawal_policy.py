@@ -243,6 +243,8 @@ def test_of_two_operators_one_is_told_that_the_other_was_faster(desk: PolicyFixt
 def test_the_journal_has_who_changed_what_and_the_records_are_pruned(desk: PolicyFixture) -> None:
     desk.apply(POLICY)
     desk.apply(LOOSE)
+    again = [desk.records.read().policies[0].policy for _ in range(2)]
+    assert again[0] is again[1], "what has not changed is not parsed again"
     entries = [fields for _, fields in desk.client.xrange("orders:journal")]  # type: ignore[union-attr]
     assert [(each["event"], each["id"], each["who"], each["why"]) for each in entries] == [
         ("policy", "", "ann", "a reason")

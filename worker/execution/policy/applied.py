@@ -17,10 +17,13 @@ from worker.execution.policy.rules import Policy
 from worker.ledger.connection import guarded
 from worker.ledger.journal_writer import JournalWriter, entry_fields
 from worker.ledger.keys import POLICIES_KEY
-from worker.watched_file import FileUnusable
+from worker.watched_file import MAX_FILE_BYTES, FileUnusable
 
 DELAY_MS = 24 * 3_600_000
 """For how long a policy counts after another one was applied."""
+
+MAX_RECORD_CHARACTERS = 4 * MAX_FILE_BYTES
+"""More than a policy of the largest file has, escaped in JSON: anything longer is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,17 @@ class PolicyRecords:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._journal = JournalWriter(client)
+        self._parsed: dict[tuple[str, str], AppliedPolicy | None] = {}
+        """The records as they were last read: workers read them again and again, and they hardly ever change."""
 
     def read(self) -> Records:
         """What is on record. One round trip."""
-        return _records(guarded(self._client.hgetall, POLICIES_KEY))
+        stored: dict[str, str] = guarded(self._client.hgetall, POLICIES_KEY)
+        before = self._parsed
+        self._parsed = {each: before[each] if each in before else _parsed(*each) for each in stored.items()}
+        policies = sorted((each for each in self._parsed.values() if each), key=lambda each: each.at)
+        numbers = [int(field) for field in stored if _is_number(field)]
+        return Records(tuple(policies), len(stored) - len(policies), max(numbers, default=0))
 
     def apply(
         self,
@@ -123,15 +133,10 @@ def _to_json(applied: AppliedPolicy) -> str:
     return json.dumps(stored, ensure_ascii=False)
 
 
-def _records(stored: Mapping[str, str]) -> Records:
-    found = [_parsed(field, text) for field, text in stored.items()]
-    policies = sorted((each for each in found if each), key=lambda each: each.at)
-    numbers = [int(field) for field in stored if _is_number(field)]
-    return Records(tuple(policies), len(found) - len(policies), max(numbers, default=0))
-
-
 def _parsed(field: str, text: str) -> AppliedPolicy | None:
     """A record; None for one that was changed, or that another version wrote."""
+    if len(text) > MAX_RECORD_CHARACTERS:
+        return None
     try:
         stored = json.loads(text)
         policy = Policy(parse_tables(json.loads(stored["policy"])))
