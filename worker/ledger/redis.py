@@ -15,6 +15,7 @@ from producers.intents import OUTBOX_KEY
 from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
+    NOT_SIGNED,
     BeginAnswer,
     Begun,
     Busy,
@@ -53,7 +54,8 @@ class RedisLedger:
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
-        """Withdrawals and unknowns are kept until an operator removes them, everything else for ``keep_ms``.
+        """Unknowns, and withdrawals that are or were in doubt or accepted, are kept until an operator removes them;
+        everything else for ``keep_ms``.
 
         A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. Where the server
         can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says
@@ -153,9 +155,10 @@ class RedisLedger:
         expected = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
         return self._move("abandon", claim, *expected, *self._ending(claim.command, report))[0] == "done"
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+    def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """One round trip."""
-        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why)
+        more = [part for field in signed.items() for part in field]
+        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why, *more)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[0] == "ended" else None
@@ -163,7 +166,7 @@ class RedisLedger:
     def _ending(self, command: str, report: Report) -> tuple[str, str, str, int]:
         """State, outcome, report and lifetime, as the script's moves take them."""
         state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
-        keep_ms = 0 if command == "withdraw" else self._keep_ms
+        keep_ms = 0 if command == "withdraw" and report.outcome is Outcome.ACCEPTED else self._keep_ms
         return state.value, report.outcome.value, report.model_dump_json(), keep_ms
 
     def read(self, command_id: str) -> Record | None:

@@ -94,8 +94,10 @@ local function orphan(r)
     progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
 end
 
--- Ended records expire after keep_ms (0: never), counted from their end.
+-- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
 local function finish(event, state, outcome, report, keep_ms, ...)
+  local before = get('state', 'command', 'tainted')
+  if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
   redis.call('HSET', record, 'state', state, 'report', report)
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)
@@ -235,8 +237,9 @@ local function abandon(dead_token, sending, tries, state, outcome, report, keep_
   return {'done'}
 end
 
--- An unknown is settled by evidence from the venue, or by an operator's word: who and why are on record.
-local function resolve(state, outcome, report, keep_ms, who, why)
+-- An unknown is settled by evidence from the venue, or by an operator's word: who and why are on record, and in the
+-- journal also the fields that follow them, which prove whose word it is.
+local function resolve(state, outcome, report, keep_ms, who, why, ...)
   local r = load()
   if not r then
     return {'absent'}
@@ -245,7 +248,11 @@ local function resolve(state, outcome, report, keep_ms, who, why)
     return r.report and {'ended', r.report} or {'open'}
   end
   redis.call('HSET', record, 'resolved_by', who, 'resolved_why', why)
-  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why)
+  local proof = {...}
+  for number = 1, #proof, 2 do
+    redis.call('HSET', record, 'resolved_' .. proof[number], proof[number + 1])
+  end
+  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why, ...)
   return {'done'}
 end
 
