@@ -1,7 +1,6 @@
 """Sealed commands from every kind of sender, at workers that execute no others and sign their reports: `OrderClient`,
 each part of a canvas, and the documents' senders in Node and Go."""
 
-import gc
 import json
 import os
 import re
@@ -43,13 +42,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(make_bed: Callable[..., Stack], keys: Path) -> Iterator[Stack]:
-    yield make_bed(
+def shared(make_bed: Callable[..., Stack], keys: Path) -> Stack:
+    return make_bed(
         ORDERS_AUTH__MODE="require",
         ORDERS_AUTH__KEYS_FILE=str(keys / "keys.toml"),
         ORDERS_REPORT_KEY_FILE=str(keys / "worker.key"),
     )
-    gc.collect()  # Celery's results unsubscribe when they are collected, which must not be after the server's end.
 
 
 @pytest.fixture
