@@ -14,7 +14,8 @@ GROUP = "orders.ledger"
 
 The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``fence``, ``tries``,
 ``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``, and ``word``: by whose word it was settled,
-and whether that is signed. They raise :class:`ConnectionError` when the ledger can't be read.
+and whether that is signed. They raise :class:`PermissionError` when the ledger has a command and its record may not be
+read, and :class:`ConnectionError` when the ledger can't be read.
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""
@@ -58,5 +59,7 @@ def look_up(command_id: str) -> LedgerAnswer:
         return LedgerAnswer(read(command_id))
     except ModuleNotFoundError:
         return LedgerAnswer(None, "the ledger is not checked, because the worker is not installed here")
+    except PermissionError as error:
+        return LedgerAnswer(None, str(error))
     except (ConnectionError, SettingsError) as error:
         return LedgerAnswer(None, f"the ledger can't be read: {error}", unreachable=True)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 import redis
 
@@ -32,25 +31,17 @@ class JournalWriter:
         self.write_all([entry_fields(event, command_id, **more)])
 
     def write_all(self, entries: Sequence[Mapping[str, str]], hash_key: str = "", *change: str) -> int:
-        """Add entries, and change a hash in the same step: ``change`` is ``HSET`` or ``HDEL`` with its arguments.
+        """Add entries, and change a hash in the same step: ``change`` is ``HSET``, ``HSETNX`` or ``HDEL`` with its
+        arguments.
 
-        Returns how many of the hash's fields were added or removed; where a removal finds none, nothing is written.
+        Returns how many of the hash's fields were added or removed; where a removal finds none, or an ``HSETNX`` finds
+        one, nothing is written.
         """
-        keys, arguments = _call(entries, hash_key, change)
+        flat = [[part for field in fields.items() for part in field] for fields in entries]
+        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
+        arguments = [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
         script = self._script
         return int(guarded(self._direct.script, script.script, script.sha, keys, arguments))
-
-    def queue(self, pipe: Any, entry: Mapping[str, str]) -> None:
-        """Add an entry in a transaction of the caller's, a pipeline of the same client."""
-        keys, arguments = _call([entry], "", ())
-        pipe.eval(self._script.script, len(keys), *keys, *arguments)
-
-
-def _call(entries: Sequence[Mapping[str, str]], hash_key: str, change: Sequence[str]) -> tuple[list[str], list[str]]:
-    """KEYS and ARGV of ``entries.lua``."""
-    flat = [[part for field in fields.items() for part in field] for fields in entries]
-    keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
-    return keys, [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
 
 
 def entry_fields(

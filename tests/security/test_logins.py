@@ -1,0 +1,167 @@
+"""Each login of compose's server can do what it is for: the server refuses nothing (``ACL LOG``) in all that is done
+here. What a login may not do is in tests/contract/test_logins.py."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import chain, chord, group
+from celery.canvas import Signature
+
+from producers.client import OrderClient
+from producers.commands import Cancel, Close, Command, Positions, parse_command
+from producers.report import Outcome
+from producers.settings import database_url
+from tests.support.compose_stack import WITHDRAW, ComposeStack
+from tests.support.flower import FlowerNode
+from tests.support.stack import foreign_app
+from tests.support.waiting import until
+
+CANCEL = Cancel(account="main", order_id="order-1")
+CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
+FORGETS = {("producer", "command", "evalsha")}
+"""A sender tries to remove the mark that a command was never sent; the worker that takes the command does it too."""
+
+
+@pytest.fixture(autouse=True)
+def refusals(stack: ComposeStack) -> Iterator[Callable[[], set[tuple[str, str, str]]]]:
+    """What was refused in this test; nothing is, unless the test has asked and seen what."""
+    asked: list[bool] = []
+    stack.server.refusals()
+
+    def ask() -> set[tuple[str, str, str]]:
+        asked.append(True)
+        return {*stack.server.refusals()}
+
+    yield ask
+    assert asked or ask() == set()
+
+
+def withdrawal() -> Command:
+    return parse_command("orders.withdraw", WITHDRAW)
+
+
+def canvases(sign: Callable[[Command], Signature]) -> list[tuple[Signature, int]]:
+    """Signatures, and how many commands each sends. Queries are executed as often as they are asked."""
+    query = Positions(account="main")
+    return [
+        (chain(sign(query), sign(query)), 2),
+        (group(sign(query), sign(withdrawal())), 2),
+        (chord([sign(query), sign(withdrawal())], sign(query)), 3),
+        (chain(group(sign(query), sign(query)), group(sign(query), sign(query))), 4),
+    ]
+
+
+def test_a_service_sends_waits_and_reads_with_order_client(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]]
+) -> None:
+    executed = results(stack)
+    with OrderClient(stack.queue_settings("producer")) as client:
+        sent = client.enqueue_many([CLOSE, CANCEL, withdrawal(), Positions(account="main")])
+        assert {report.outcome for report in client.wait_many(sent, 60)} <= {Outcome.ACCEPTED, Outcome.REJECTED}
+        assert refusals() == set()
+        client.wait(client.enqueue(Positions(account="main"), f"own-{uuid4()}"), 60)
+        sizes = [(canvas.apply_async(), size)[1] for canvas, size in canvases(client.signature)]
+    until(lambda: results(stack) == executed + 5 + sum(sizes), lambda: f"{results(stack)} results", 60)
+    assert refusals() == FORGETS
+
+
+def results(stack: ComposeStack) -> int:
+    return len(list(stack.admin(1).scan_iter("celery-task-meta-*", count=1000)))
+
+
+def test_any_celery_client_sends_waits_and_reads(stack: ComposeStack) -> None:
+    """In every priority, and what follows a command too."""
+    url = stack.server.urls["producer"]
+    with foreign_app(database_url(url, 0), database_url(url, 1)) as app:
+        for priority in (None, 3, 9):
+            options = {"kwargs": {"account": "main"}, "queue": "orders.positions", "priority": priority}
+            assert app.send_task("orders.positions", **options).get(timeout=60)["outcome"] == "accepted"
+
+        def sign(command: Command) -> Signature:
+            return app.signature(command.task, kwargs=command.arguments(), immutable=True, queue=command.task)
+
+        for canvas, _ in canvases(sign):
+            assert canvas.apply_async().get(timeout=60)
+
+
+def orders(stack: ComposeStack, login: str, *words: str) -> tuple[int, str]:
+    """Exit code and output of the `orders` program with somebody's login."""
+    command = [str(Path(sys.executable).with_name("orders")), *words]
+    environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls[login]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_person_sends_and_looks_with_a_producers_login(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]]
+) -> None:
+    """`orders show` says whether the ledger has a command, of which the login may read no more."""
+    command_id = f"own-{uuid4()}"
+    assert orders(stack, "producer", "positions", "-a", "main", "--id", command_id, "--wait")[0] == 0
+    assert orders(stack, "producer", "show", command_id)[0] == 0
+    assert refusals() == FORGETS
+    stack.admin(2).hset("orders:intent_messages", command_id, "an intent")
+    stack.admin(1).delete(f"celery-task-meta-{command_id}")
+    code, said = orders(stack, "producer", "show", command_id)
+    assert (code, "the ledger has it, enqueued or begun" in said) == (6, True), said
+    stack.admin(2).hdel("orders:intent_messages", command_id)
+    code, said = orders(stack, "producer", "show", command_id)
+    assert (code, "nothing in the ledger" in said) == (6, True), said
+    assert refusals() == {("producer", "command", "hgetall")}
+
+
+def test_an_operator_operates(stack: ComposeStack) -> None:
+    stack.venue.fault("cut_after", path="withdraw", times=2)
+    looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
+    assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}
+    for words, code in (
+        (["halt", "--all", "--reason", "x", "--who", "ann"], 0),
+        (["resume", "--all", "--reason", "x", "--who", "ann"], 0),
+        (["journal"], 0),
+        (["unknown"], 5),
+        (["dead"], 0),
+        (["reconcile", looked_up, "--by-worker"], 5),
+        (["resolve", unknown, "--not-executed", "--reason", "x", "--who", "ann", "--yes"], 4),
+        (["show", unknown], 4),
+    ):
+        found, said = orders(stack, "operator", *words)
+        assert found == code, (words, said)
+
+
+def test_an_archive_reads_the_journal(stack: ComposeStack) -> None:
+    stack.ended(stack.send("orders.withdraw", kwargs=WITHDRAW))
+    with stack.server.login("archive", 2) as archive:
+        newest = archive.xrevrange("orders:journal", count=1)
+        assert archive.xread({"orders:journal": "0"}, count=1)
+        assert newest[0][0] == archive.xinfo_stream("orders:journal")["last-generated-id"]
+
+
+def test_flower_sees_workers_queues_and_results(stack: ComposeStack) -> None:
+    name = f"w1@{stack.workers['worker'].id[:12]}"
+    flower = FlowerNode(stack.folder, {"ORDERS_REDIS_URL": stack.server.urls["flower"]})
+    try:
+        flower.start()
+        flower.ready()
+        flower.sees(name)
+        ended: Any = None
+
+        def shown() -> bool:
+            nonlocal ended
+            ended = stack.send("orders.positions", kwargs={"account": "main"})
+            stack.ended(ended)
+            return ended in flower.get("/api/tasks").json
+
+        until(shown, "a task at Flower", 60, every=0.5)
+        assert flower.get(f"/api/task/result/{ended}").json["state"] == "SUCCESS"
+        queues = {each["name"]: each["messages"] for each in flower.get("/api/queues/length").json["active_queues"]}
+        assert queues["orders.withdraw"] == 0
+        for path in ("/workers", "/tasks", "/broker", "/metrics"):
+            assert flower.get(path).status == 200
+    finally:
+        flower.teardown()
