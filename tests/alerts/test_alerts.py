@@ -17,10 +17,10 @@ import pytest
 
 from producers.intents import Intent, write_intents
 from tests.alerts.load import PAIR, Load
-from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Prometheus, Webhook, metrics_into, program, read
+from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Archive, Prometheus, Webhook, metrics_into, program, read
 from tests.support.node import running
 from tests.support.policies import LIMIT, POLICY
-from tests.support.stack import Stack, accounts
+from tests.support.stack import Stack, accounts, ledger_url
 from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
 from tests.support.workers import WorkerNode
@@ -92,8 +92,9 @@ def story(
         workers = [FaultyWorker(folder / name, environment, ("-Q", QUEUES)) for name in ("one", "two")]
         webhook = exits.enter_context(Webhook())
         alertmanager = Alertmanager(folder, webhook.url)
-        prometheus = Prometheus(folder, targets, alertmanager.port)
-        exits.enter_context(running(alertmanager, prometheus, *workers))
+        archive = Archive(folder, ledger_url(stack.broker_url))
+        prometheus = Prometheus(folder, targets, alertmanager.port, archive.port)
+        exits.enter_context(running(alertmanager, prometheus, archive, *workers))
         told = Story(stack, prometheus, webhook, workers, proxy, policy, [])
         tell(told)
         yield told
@@ -120,6 +121,8 @@ def tell(story: Story) -> None:
         story.ledger_proxy.reply_delay_seconds = 0.3
         story.until_received("OrdersLedgerSlow", "OrdersWorkerNotScraped")
         story.ledger_proxy.reply_delay_seconds = 0.0
+    stack.ledger.delete("orders:journal:head", "orders:journal")
+    story.until_received("OrdersJournalTampered")
     server_goes_wrong(story)
 
 
@@ -169,7 +172,7 @@ def server_goes_wrong(story: Story) -> None:
     story.until_received("OrdersServerNotWritable")
     ledger.replicaof("NO", "ONE")
     server.kill()
-    story.until_received("OrdersServerDown", "OrdersWorkerNotReady")
+    story.until_received("OrdersServerDown", "OrdersWorkerNotReady", "OrdersArchiveStopped")
     server.start()
     server.ready()
     until(lambda: story.webhook.received("OrdersServerDown", "resolved"), "the all-clear", 60)

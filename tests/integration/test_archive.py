@@ -1,6 +1,5 @@
 """`orders archive`, a real process with a login that can only read the journal, while commands are executed."""
 
-import os
 import re
 import resource
 import signal
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 
 from producers.signing import PrivateKey
 from tests.integration.conftest import Orders
@@ -20,7 +18,9 @@ from tests.support.waiting import until
 
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP", "qty": "0.25"}
 ACL = (ROOT / "compose" / "server" / "users.acl.in").read_text(encoding="utf-8")
-RIGHTS = "resetchannels %R~orders:journal* -@all +ping +auth +hello +select +client|setinfo +time +exists +xrange +xrevrange +xread +xlen +xinfo|stream +info"
+RIGHTS = re.sub(r".*\nuser archive on #@password@ (.*?)\n\n.*", r"\1", ACL, flags=re.DOTALL).split()
+"""What compose's login for the archive may do."""
+PROGRAM = "from producers.cli.app import main; main()"
 START_SECONDS = 60
 
 
@@ -28,12 +28,12 @@ class ArchiveProcess:
     """The process, its folder and its login."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
-        self.ledger: redis.Redis = stack.ledger
+        self.ledger = stack.ledger
         self.folder, self.log = folder / "archive", folder / "log"
         self.checkpoints, self.key_file = folder / "safe" / "checkpoints.jsonl", folder / "archive.key"
         self.key = PrivateKey.generate("archive", "2026-11")
         self.key_file.write_text(self.key.to_file_text())
-        self.ledger.execute_command("ACL", "SETUSER", "archive", "on", ">only-read", *RIGHTS.split())
+        self.ledger.execute_command("ACL", "SETUSER", "archive", "on", ">only-read", *RIGHTS)
         where = self.ledger.connection_pool.connection_kwargs
         url = f"redis://archive:only-read@{where.get('host', '127.0.0.1')}:{where['port']}/{where['db']}"
         self.environment = {**outer_environment(), "ORDERS_LEDGER_URL": url}
@@ -44,7 +44,7 @@ class ArchiveProcess:
         words = ("archive", "--to", str(self.folder), "--checkpoints", str(self.checkpoints))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from producers.cli.app import main; main()", *words, "--sign-with", str(self.key_file)],
+                [sys.executable, "-c", PROGRAM, *words, "--sign-with", str(self.key_file)],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,
@@ -161,7 +161,7 @@ def test_an_operator_signs_with_the_key_of_this_machine(
     key = PrivateKey.generate("anna", "2026-11")
     (tmp_path / "anna.key").write_text(key.to_file_text())
     (tmp_path / "keys.toml").write_text(f'[operators]\nanna = "{key.public().to_text()}"\n')
-    os.chmod(tmp_path / "keys.toml", 0o600)
+    (tmp_path / "keys.toml").chmod(0o600)
     monkeypatch.setenv("ORDERS_OPERATOR_KEY_FILE", str(tmp_path / "anna.key"))
     monkeypatch.setenv("ORDERS_AUTH__KEYS_FILE", str(tmp_path / "keys.toml"))
     refused = orders("halt", "--reason", "fire", "--who", "ceo@bank", "--json")

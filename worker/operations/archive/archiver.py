@@ -55,15 +55,13 @@ class Note:
 class ArchiveState:
     """What the archive has seen, for its metrics and its exit code."""
 
+    follows: bool = False
+    """Whether the last call of the server and the last write to the disk succeeded."""
     last_seq: int = 0
-    entries: int = 0
-    """Archived by this process."""
     tampered: int = 0
     """Signs of tampering that this process saw."""
     gaps: int = 0
     """Restarts of the server that lost entries, seen by this process."""
-    last_read: float = 0.0
-    """When the server last answered, UNIX seconds."""
     last_checkpoint: float = 0.0
     """When the last checkpoint was on disk, UNIX seconds."""
 
@@ -103,12 +101,12 @@ class Archiver:
                 said = str(error) if isinstance(error, LedgerUnavailable) else disk_error(error)
                 if said != outage:
                     logger.error("nothing is archived: %s. Trying again until it works", said)  # noqa: TRY400
-                outage = said
+                outage, self.state.follows = said, False
                 stop.wait(RETRY_SECONDS)
             else:
                 if outage:
                     logger.info("archiving again")
-                outage = ""
+                outage, self.state.follows = "", True
         self.checkpoint()
 
     def step(self, wait_ms: int) -> int:
@@ -118,7 +116,6 @@ class Archiver:
             self._meet_server()
             self._met = True
         page = self.journal.after(self._after, wait_ms)
-        self.state.last_read = time.time()
         for name, entries in groupby(page, lambda entry: self.writer.name_for(entry[0])):
             self._archive(name, list(entries))
         return len(page)
@@ -136,7 +133,6 @@ class Archiver:
             added.append(entry_line(position, fields))
         self._write(name, added, notes)
         self._chain, self._after = chain, entries[-1][0]
-        self.state.entries += len(entries)
         self.state.last_seq = chain.link.seq if chain.link else 0
 
     def _write(self, name: str, lines: Sequence[bytes], notes: Sequence[Note] = ()) -> None:
