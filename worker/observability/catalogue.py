@@ -235,9 +235,7 @@ STATE = (
 
 ARCHIVE = (
     _gauge("orders_archive_follows", "", "Whether the archive reads the journal and writes it to its disk."),
-    _gauge("orders_archive_last_seq", "", "Number of the last archived entry of the journal."),
     _counter("orders_archive_tampered_total", "", "Signs of tampering with the journal that the archive saw."),
-    _counter("orders_archive_gaps_total", "", "Gaps in the journal that a restart or a trim explains."),
-    _gauge("orders_archive_checkpoint_timestamp_seconds", "", "When the last checkpoint was signed; 0 for never."),
+    _gauge("orders_archive_checkpoint_timestamp_seconds", "", "When the last checkpoint was on disk; 0 for never."),
 )
 """Metrics of `orders archive`."""

@@ -62,8 +62,8 @@ class ArchiveState:
     """Signs of tampering that this process saw."""
     gaps: int = 0
     """Restarts of the server that lost entries, seen by this process."""
-    last_checkpoint: float = 0.0
-    """When the last checkpoint was on disk, UNIX seconds."""
+    last_checkpoint: float | None = None
+    """When the last checkpoint was on disk, UNIX seconds; 0 for never, None for an archive that signs none."""
 
 
 @dataclass(slots=True)
@@ -86,6 +86,7 @@ class Archiver:
     def __post_init__(self) -> None:
         self._after, self._chain = self.writer.position, Chain(self.writer.link)
         self.state.last_seq = self.writer.link.seq if self.writer.link else 0
+        self.state.last_checkpoint = 0.0 if self.checkpoints else None
 
     def run(self, stop: threading.Event, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
         """Follow until ``stop`` is set. Outages of the server and of the disk are logged and waited out."""

@@ -24,10 +24,11 @@ def serve_metrics(state: ArchiveState, port: int) -> None:
         """Reads the state when it is asked."""
 
         def collect(self) -> Iterator["Metric"]:
-            values = (state.follows, state.last_seq, state.tampered, state.gaps, state.last_checkpoint)
+            values = (state.follows, state.tampered, state.last_checkpoint)
             for metric, value in zip(catalogue.ARCHIVE, values, strict=True):
                 family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-                yield family(metric.name, metric.help, float(value))
+                if value is not None:
+                    yield family(metric.name, metric.help, float(value))
 
     registry = CollectorRegistry()
     registry.register(StateCollector())
