@@ -24,6 +24,7 @@ from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
+from worker.celery_app.kept_messages import kept_publisher
 from worker.celery_app.lifecycle import (
     freeze_startup_objects,
     keep_memory_private,
@@ -41,11 +42,13 @@ from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
+from worker.execution.held_commands import HeldCommandPublisher
 from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.execution.policy.withdrawals import WithdrawalPolicy
 from worker.ledger.connection import connect
+from worker.ledger.held_queue import HeldQueue
 from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
@@ -62,6 +65,8 @@ from worker.venues.registry import REGISTRY, account_of
 
 logger = logging.getLogger("orders.app")
 
+HELD_SECONDS = 1.0
+"""How often held commands that are due are looked for."""
 PERIODIC_SECONDS = 10.0
 """How often the ledger's server is checked and lost commands are published again."""
 
@@ -88,7 +93,9 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
     periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation)
     refuse_to_start_if(withdrawals.problem_at_start)
-    run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
+    releases = _releases(app, settings)
+    start: list[Callable[[], object]] = [partial(warn_without_accounts, settings), freeze_startup_objects]
+    run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
         heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
@@ -146,6 +153,11 @@ def _periodic_work(
     )
     interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
     return PeriodicWork([*refresh, lost_commands.publish_lost], interval_seconds)
+
+
+def _releases(app: Celery, settings: WorkerSettings) -> PeriodicWork:
+    held = HeldCommandPublisher(HeldQueue(_connect_ledger(settings)), kept_publisher(app), HELD_SECONDS)
+    return PeriodicWork([held.publish_due], HELD_SECONDS)
 
 
 def build_executor(

@@ -224,7 +224,7 @@ class WorkerSettings(QueueSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     operator_key_file: str = ""
-    """The private key with which the operator of this machine signs: halts, their ends, resolves."""
+    """The private key with which the operator of this machine signs: halts, their ends, resolves, approvals."""
     policy_file: str = ""
     """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False

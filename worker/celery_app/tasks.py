@@ -14,11 +14,13 @@ from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
+from worker.celery_app.kept_messages import kept_message
 from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
+from worker.execution.holding import HeldForApproval
 from worker.execution.intake import fingerprint_of
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
 
 
 class OrderTask(Task):
@@ -69,12 +71,15 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_expires_at_ms(task.request.expires),
         refusal=task.request.get(REFUSAL_KEY),
+        kept_message=lambda: kept_message(task),
     )
     stored = _report_of_query(task)
     try:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
+    except HeldForApproval:
+        raise Ignore from None  # the ledger keeps the message: nothing is stored, and nothing follows it yet
 
 
 def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:

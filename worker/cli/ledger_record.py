@@ -11,7 +11,7 @@ from producers.redis.client import open_client
 from producers.results import RECORD_KEY
 from worker import settings as worker_settings
 from worker.cli.options import known_keys
-from worker.ledger.base import LedgerUnavailable, Record
+from worker.ledger.base import LedgerUnavailable, Record, State
 from worker.ledger.redis import RedisLedger
 from worker.operations.signed_words import RECONCILE, entry_verdict
 from worker.settings import SettingsError
@@ -36,7 +36,9 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     if record is None:
         return _enqueued(command_id, str(intent)) if intent else None
     progress = record.progress
+    held = record.hold if record.state is State.HELD else None
     return {
+        **({"held_until": held.until} if held else {}),
         "state": record.state.value,
         "command": record.command,
         "account": record.account,

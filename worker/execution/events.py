@@ -83,6 +83,9 @@ class Observer:
     def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
 
+    def held(self, ref: CommandRef, until: int) -> None:
+        """The command waits for persons to approve it, until then (UNIX ms); its worker is free."""
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """The id was sent again and answered with the stored report."""
 
@@ -147,6 +150,9 @@ class Observers(Observer):
 
     def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
         self._notify("ended", ref, end)
+
+    def held(self, ref: CommandRef, until: int) -> None:  # noqa: D102
+        self._notify("held", ref, until)
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102
         self._notify("replayed", ref, outcome)
