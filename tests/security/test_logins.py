@@ -1,6 +1,7 @@
 """Each login of compose's server can do what it is for: the server refuses nothing (``ACL LOG``) in all that is done
 here. What a login may not do is in tests/contract/test_logins.py."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.support.compose_stack import WITHDRAW, ComposeStack
 from tests.support.flower import FlowerNode
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
 
 CANCEL = Cancel(account="main", order_id="order-1")
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
@@ -132,6 +134,21 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
     ):
         found, said = orders(stack, "operator", *words)
         assert found == code, (words, said)
+
+
+@pytest.mark.parametrize("login", ["worker", "producer"])
+def test_the_doctor_needs_no_right_beyond_its_login(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]], login: str
+) -> None:
+    """A check that a producer's may not make is a warning and no fault. A worker's makes each, and is refused only the
+    rights that the doctor tries."""
+    code, said = orders(stack, login, "doctor", "--json")
+    assert code == 0, said
+    unchecked = [each["name"] for each in json.loads(said)["findings"] if each["message"] == "can't be checked"]
+    assert (unchecked == []) == (login == "worker")
+    tried = {right.name.lower().replace(" ", "|") for right in (*NOBODYS, *NO_PRODUCERS)} | {"acl|getuser"}
+    refused = {name for _, _, name in refusals()}
+    assert login == "producer" or all(name in tried or NOBODY in name for name in refused)
 
 
 def test_an_archive_reads_the_journal(stack: ComposeStack) -> None:
