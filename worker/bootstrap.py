@@ -26,6 +26,7 @@ from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
 from worker.celery_app.lifecycle import (
     freeze_startup_objects,
+    keep_memory_private,
     refuse_to_start_if,
     restart_on_sighup,
     run_with_worker,
@@ -102,6 +103,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
+    signals.worker_init.connect(keep_memory_private, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)

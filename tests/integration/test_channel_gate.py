@@ -183,8 +183,8 @@ def prioritised(value: str) -> str:
 
 
 BAD_ENTRIES: dict[str, str | bytes] = {
-    "a priority without end": prioritised("1e999"),
-    "a priority below all": prioritised("-1e999"),
+    "a priority that takes minutes to write out": prioritised("1e999999999"),
+    "such a one in kombu's wrapping": prioritised('{"__type__": "decimal", "__value__": "1e999999999"}'),
     "a priority that is Infinity": prioritised("Infinity"),
     "no JSON": "what?",
     "no text": b"\xff\xfe",
@@ -225,7 +225,7 @@ def test_an_entry_that_can_not_be_put_back_costs_itself(broker: Broker) -> None:
 
 def test_a_priority_of_any_kind_that_has_a_meaning_comes_back(broker: Broker) -> None:
     """The priority is read as kombu reads it: as the nearest of its steps, or as none."""
-    values = ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "true"]
+    values = ["null", '"high"', "[]", "-5", "3.7", "NaN", "1e300", "-1e999", "true"]
     broker.db().hset("unacked", mapping={value: prioritised(value) for value in values})
     broker.db().zadd("unacked_index", dict.fromkeys(values, 1))
     with consumer(broker, "orders.close", visibility_timeout=10) as (connection, messages):
@@ -260,6 +260,28 @@ def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> 
     with consumer(broker, "orders.cancel", visibility_timeout=-1) as (connection, _):
         connection.default_channel.qos.restore_visible(interval=1)
     assert db.llen("orders.close") == 2
+
+
+def test_a_message_that_waits_at_the_server_takes_no_place_and_comes_at_its_time(broker: Broker) -> None:
+    """Its time may be further ahead than a message that nobody acknowledged is left alone; nobody mistakes it."""
+    db = broker.db()
+    db.lpush("orders.close", message("later"), message("soon"))
+    with consumer(broker, "orders.close", visibility_timeout=10) as (connection, messages):
+        qos = connection.default_channel.qos
+        qos.prefetch_count = 2
+        drain(connection, messages, 2)
+        qos.postpone("soon", time.time() - 1)
+        qos.postpone("later", time.time() + 80_000)
+        assert qos.can_consume_max_estimate() == 2
+        for _ in range(2):
+            qos.restore_visible(interval=1)
+        drain(connection, messages, 3)
+        assert [one.delivery_tag for one in messages] == ["later", "soon", "soon"]
+        assert db.hlen("unacked") == db.zcard("unacked_index") == 2
+        messages[2].ack()
+    (waits,) = db.zrange("unacked_index", 0, -1, withscores=True)
+    assert waits[0].startswith("postponed:")
+    assert waits[1] > time.time() + 70_000
 
 
 @pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])

@@ -1,8 +1,10 @@
 """What happens around a worker's run: its tuning at the start, the work beside its tasks, and its restart by SIGHUP."""
 
+import ctypes
 import gc
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 
@@ -51,6 +53,25 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+PR_SET_DUMPABLE = 4
+"""The option of Linux' ``prctl(2)``."""
+
+
+def keep_memory_private(**_: object) -> None:
+    """Have the kernel write no core dump of this process, and, on Linux, let no other process of this user read its
+    memory: API keys are in it. A debugger then needs root (``CAP_SYS_PTRACE``). Children of the pool inherit both.
+
+    A receiver of ``worker_init``.
+    """
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A limit does not hold for dumps that the kernel pipes to a program (core(5)); this does.
+        if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+    except (OSError, ValueError, AttributeError) as error:
+        logger.warning("core dumps of this process can't be switched off (%s): keep them off this machine", error)
 
 
 def restart_on_sighup() -> None:

@@ -3,6 +3,7 @@
 import bz2
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from celery.exceptions import WorkerShutdown
 from celery.utils.imports import instantiate
 from celery.utils.timer2 import Timer
 from celery.worker import state
+from celery.worker.consumer.gossip import Gossip
 from celery.worker.consumer.mingle import Mingle
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -21,6 +23,7 @@ from kombu.exceptions import OperationalError
 from worker.broker import amqp as amqp_transport
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app import consumer as consumer_module
+from worker.celery_app import eta
 from worker.celery_app.config import SENTINEL_TIMEOUT_SECONDS, broker_options, broker_transport, celery_config
 from worker.celery_app.consumer import RECONNECT_SECONDS, OrderConsumer
 from worker.settings import WorkerSettings
@@ -123,6 +126,22 @@ def test_what_no_server_has_looked_at_goes_through_the_gate_here(
     assert dead == [f"{queue}.dead"]
 
 
+def test_rabbitmq_has_no_place_for_more_than_a_worker_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no room is refused with a report; a message without a time, or with one that is past, is not asked."""
+    channel = SimpleNamespace(qos=None)
+    hour = {"eta": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    for held, headers, refused in (
+        (eta.MAX_HELD - 1, hour, False),
+        (eta.MAX_HELD, hour, True),
+        (eta.MAX_HELD, {}, False),
+        (eta.MAX_HELD, {"eta": "2001-01-01T00:00:00"}, False),
+    ):
+        monkeypatch.setattr("celery.worker.state.scheduled_requests", range(held))
+        message = SimpleNamespace(channel=channel, headers=headers, source_queue="orders.cancel")
+        assert eta.send_away(message) is False
+        assert hasattr(message, "refusal") is refused
+
+
 def test_no_strategy_but_a_commands(consumer: OrderConsumer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery's built-in tasks are in every app, for canvas; no message reaches one."""
     monkeypatch.setattr("celery.app.task.Task.start_strategy", lambda *_: print)
@@ -208,10 +227,11 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_broker(
     assert waits == []
 
 
-def test_no_second_is_spent_on_asking_for_revoked_tasks(consumer: OrderConsumer) -> None:
-    """Stock Celery asks the other workers at every connect, and waits for their answers."""
+def test_no_worker_listens_to_others(consumer: OrderConsumer) -> None:
+    """Stock Celery asks the others for revoked tasks at every connect (mingle), and does what their events ask for
+    (gossip), sending any task included."""
     assert consumer.steps
-    assert not [step for step in consumer.steps if isinstance(step, Mingle)]
+    assert not [step for step in consumer.steps if isinstance(step, Mingle | Gossip)]
 
 
 def test_a_broker_that_hangs_is_given_up_sooner_when_it_has_a_successor() -> None:
