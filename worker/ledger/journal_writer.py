@@ -37,8 +37,8 @@ class JournalWriter:
         Returns how many of the hash's fields were added or removed; where a removal finds none, or an ``HSETNX`` finds
         one, nothing is written.
         """
-        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
         flat = [[part for field in fields.items() for part in field] for fields in entries]
+        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
         arguments = [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
         script = self._script
         return int(guarded(self._direct.script, script.script, script.sha, keys, arguments))
