@@ -14,7 +14,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 MAX_DIGITS = 4300
-"""Digits of an integer: as many as Python converts by default (``sys.int_info``), which takes negligible time."""
+"""Digits of a number, written out without exponent: as many as Python converts to an integer by default
+(``sys.int_info``), which takes negligible time. A larger or longer number is read as infinity, because whoever converted
+``1e999999999`` to an integer would be busy for minutes."""
+MAX_CONTAINERS = 50_000
+"""Lists and objects in one JSON text. Each takes about a hundred bytes of memory, and two characters of the text."""
 
 
 class ConflictingValues(list[Any]):
@@ -58,6 +62,27 @@ def dumps(value: Any, encoder: type[Encoder] = Encoder, **options: Any) -> str:
     return _MARKED.sub(r"\1", text) if _MARK in text else text
 
 
+def check_bounds(text: str | bytes, max_length: int, max_containers: int = MAX_CONTAINERS) -> None:
+    """Check a JSON text that somebody else has written before it is parsed.
+
+    Raises:
+        ValueError: it is longer than ``max_length`` (characters or bytes), or has more lists and objects than
+            ``max_containers``. Brackets within strings are counted as well.
+    """
+    if len(text) > max_length:
+        raise ValueError(f"it is longer than {max_length:,}")
+    brackets = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
+    if len(text) > max_containers and sum(map(text.count, brackets)) > max_containers:  # type: ignore[arg-type]
+        raise ValueError(f"it has more than {max_containers:,} lists and objects")
+
+
+def bounded_number(number: Decimal) -> Decimal:
+    """The number, or infinity when it has more than ``MAX_DIGITS`` digits written out without exponent."""
+    if not number.is_finite() or (abs(number.adjusted()) <= MAX_DIGITS and len(number.as_tuple().digits) <= MAX_DIGITS):
+        return number
+    return Decimal("Infinity")
+
+
 def exact_value(value: Any) -> Any:
     """A float that this module read, as a Decimal with the digits that were written. Other values are returned as
     is."""
@@ -65,16 +90,18 @@ def exact_value(value: Any) -> Any:
 
 
 def _fraction(text: str) -> float | Decimal:
+    if len(text) > MAX_DIGITS:
+        return Decimal("Infinity")
     try:
         exact = Decimal(text)
     except InvalidOperation:  # an exponent that Decimal cannot hold
         return Decimal("Infinity")
     near = float(text)
-    return near if Decimal(repr(near)) == exact else exact
+    return near if Decimal(repr(near)) == exact else bounded_number(exact)
 
 
 def _integer(text: str) -> int | Decimal:
-    return int(text) if len(text) <= MAX_DIGITS else Decimal(text)
+    return int(text) if len(text) <= MAX_DIGITS else Decimal("Infinity")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

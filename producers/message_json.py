@@ -1,5 +1,6 @@
 """Celery's JSON serializer replaced by :mod:`producers.exact_json`, so that no amount in a message becomes a float."""
 
+from decimal import Decimal
 from typing import Any
 
 from kombu import serialization
@@ -42,9 +43,10 @@ def _unwrapped(value: dict[str, Any]) -> Any:
     if value.keys() != {"__type__", "__value__"}:
         return value
     try:
-        return kombu_json.object_hook(value)
+        unwrapped = kombu_json.object_hook(value)
     except (ValueError, TypeError, AttributeError, ArithmeticError):
         return value
+    return exact_json.bounded_number(unwrapped) if isinstance(unwrapped, Decimal) else unwrapped
 
 
 _DECODER = exact_json.decoder(_unwrapped)

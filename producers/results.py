@@ -30,8 +30,10 @@ RECORD_KEY = "orders:command:{}"
 """Where the ledger stores a command's record."""
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""A report holds a response of a venue, which has at most 1 MiB unless
-`ORDERS_HTTP__MAX_ANSWER_BYTES` says otherwise, and three times as much in JSON."""
+"""A report holds a response of a venue, which has at most 8 MiB (the upper limit of `ORDERS_HTTP__MAX_ANSWER_BYTES`),
+and three times as much in JSON; in a report of positions twice."""
+MAX_RESULT_CONTAINERS = 2 * exact_json.MAX_CONTAINERS + 100
+"""Lists and objects in a result: those of the venue's response, and as many positions."""
 
 MAX_ERROR_LENGTH = 300
 """Characters of another task's error that are shown."""
@@ -83,6 +85,7 @@ def read_result(
     signed, and a signature would prove nothing: it stops being true when the command is sent after all.
     """
     try:
+        exact_json.check_bounds(raw or "", MAX_RESULT_BYTES, MAX_RESULT_CONTAINERS)
         if raw and keys is not None:
             return _verified(exact_json.loads(raw if isinstance(raw, str) else raw.decode("utf-8")), command_id, keys)
         meta = json.loads(raw) if raw else None

@@ -24,7 +24,13 @@ from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
 from worker.celery_app.flower import is_flower, prepare_flower, use_stock_transport_name
-from worker.celery_app.lifecycle import freeze_startup_objects, restart_on_sighup, run_with_worker
+from worker.celery_app.lifecycle import (
+    freeze_startup_objects,
+    keep_memory_private,
+    refuse_to_start_if,
+    restart_on_sighup,
+    run_with_worker,
+)
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
@@ -36,7 +42,9 @@ from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.lost_commands import LostCommandPublisher
+from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
+from worker.execution.policy.withdrawals import WithdrawalPolicy
 from worker.ledger.connection import connect
 from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
@@ -73,11 +81,13 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     allow_foreign_queues(app)
     _guard(app, settings)
     policy = build_policy(settings)
-    instrumentation = Instrumentation(app, settings, SERVED)
-    executor = _built_once(lambda: build_executor(settings, policy, instrumentation))
+    withdrawals = build_withdrawal_policy(settings)
+    instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state)
+    executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation))
     register_commands(app, executor, settings.hidden_arguments)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
-    periodic = _periodic_work(app, settings, policy, instrumentation)
+    periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation)
+    refuse_to_start_if(withdrawals.problem_at_start)
     run_with_worker([partial(warn_without_accounts, settings), freeze_startup_objects, periodic.start], periodic.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
@@ -93,6 +103,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
+    signals.worker_init.connect(keep_memory_private, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)
@@ -118,7 +129,7 @@ def warn_without_accounts(settings: WorkerSettings) -> None:
 
 
 def _periodic_work(
-    app: Celery, settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation
+    app: Celery, settings: WorkerSettings, refresh: list[Callable[[], object]], instrumentation: Instrumentation
 ) -> PeriodicWork:
     publish = publisher(app)
 
@@ -134,10 +145,12 @@ def _periodic_work(
         patience_seconds=settings.ledger.intent_seconds,
     )
     interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
-    return PeriodicWork([policy.refresh, lost_commands.publish_lost], interval_seconds)
+    return PeriodicWork([*refresh, lost_commands.publish_lost], interval_seconds)
 
 
-def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentation: Instrumentation) -> Executor:
+def build_executor(
+    settings: WorkerSettings, policy: ServerPolicy, withdrawals: WithdrawalPolicy, instrumentation: Instrumentation
+) -> Executor:
     """An executor over the real ledger and the real venues."""
     return Executor(
         ledger=instrumentation.time_ledger(build_ledger(settings)),
@@ -148,6 +161,7 @@ def build_executor(settings: WorkerSettings, policy: ServerPolicy, instrumentati
         retry=_retry_limits(settings),
         stopping=_is_stopping,
         refusal=policy.refusal,
+        ruling=withdrawals.ruling,
         observer=instrumentation.observer,
         hidden=settings.hidden_arguments,
     )
@@ -198,6 +212,12 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
         need_disk=settings.ledger.withdraw_disk == "require",
         replicas=settings.ledger.replicas,
     )
+
+
+def build_withdrawal_policy(settings: WorkerSettings) -> WithdrawalPolicy:
+    """The withdrawal policy, with its file and the records of what was applied."""
+    records = PolicyRecords(_connect_ledger(settings))
+    return WithdrawalPolicy(settings.policy.mode, settings.policy_file, records, SystemClock())
 
 
 def _connect_ledger(settings: WorkerSettings) -> redis.Redis:

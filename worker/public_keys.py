@@ -14,38 +14,26 @@ The file is valid as a whole or not at all. One that changes is read again; whil
 one stays in force.
 """
 
-import logging
-import os
 import re
-import stat
-import threading
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.signing import NAME, PublicKey, SigningError
+from worker.watched_file import FileUnusable, WatchedFile
 
-logger = logging.getLogger("orders.keys")
-
-MAX_FILE_BYTES = 1024 * 1024
-CHECK_SECONDS = 1.0
-"""How often it is checked at most whether the file has changed."""
-UNSETTLED_SECONDS = 2.0
-"""A file changed so recently is read once more: a change within one tick of the file system's clock does not show."""
-LOG_EVERY_SECONDS = 60.0
-"""How often it is logged that the file is still broken."""
 ANY_KID = ""
 """The id of a key that is its owner's only one and has no id in the file."""
 
 
-class KeysFileError(Exception):
+class KeysFileError(FileUnusable):
     """The file of public keys can't be used; the text names the entry, and quotes no key."""
 
 
@@ -195,75 +183,8 @@ def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> No
             raise KeysFileError(f"{where}: there is no {printable(name, 64)}; there are {', '.join(sorted(known))}")
 
 
-class KeysFile:
+class KeysFile(WatchedFile[PublicKeys]):
     """A file of public keys, read again when it changes. Threads may share it."""
 
     def __init__(self, path: Path, now: Callable[[], float] = monotonic) -> None:
-        self._path = path
-        self._now = now
-        self._lock = threading.Lock()
-        self._keys = PublicKeys()
-        self._read_file: tuple[int, ...] | None = None
-        self._checked_at = self._logged_at = float("-inf")
-        self._problem = ""
-        self._check()
-
-    @property
-    def problem(self) -> str:
-        """Why the file as it is now can't be used; empty when it can."""
-        return self._problem
-
-    def current(self) -> PublicKeys:
-        """The keys of the last valid file; none as long as there was none.
-
-        At most once a second one thread looks whether the file has changed; the others go on with what there is.
-        """
-        if self._now() - self._checked_at >= CHECK_SECONDS and self._lock.acquire(blocking=False):
-            try:
-                self._check()
-            finally:
-                self._lock.release()
-        return self._keys
-
-    def _check(self) -> None:
-        self._checked_at = self._now()
-        try:
-            # Not Path.is_file and the like: links are followed, as Kubernetes changes a mounted file by its link.
-            if self._read_file is not None and _identity(os.stat(self._path)) == self._read_file:  # noqa: PTH116
-                if self._problem:
-                    self._report(self._problem)
-                return
-            content, self._read_file = _read(self._path)
-            self._keys = parse(content)
-        except OSError as error:
-            self._read_file = None
-            self._report(f"it can't be read: {error.strerror or type(error).__name__}")
-        except KeysFileError as error:
-            self._report(str(error))
-        else:
-            if self._problem:
-                logger.warning("%s is valid again, and in force", self._path)
-            self._problem = ""
-
-    def _report(self, problem: str) -> None:
-        if problem != self._problem or self._now() - self._logged_at >= LOG_EVERY_SECONDS:
-            self._logged_at = self._now()
-            logger.error("the file of public keys %s can't be used, the last valid one counts: %s", self._path, problem)
-        self._problem = problem
-
-
-def _read(path: Path) -> tuple[bytes, tuple[int, ...] | None]:
-    """The file's content, and by what it is known again; None where it may still be changing unnoticed."""
-    # Without O_NONBLOCK, opening a pipe would wait for whoever writes into it.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise KeysFileError("it is not a file")
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise KeysFileError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
-    return content, None if time() - found.st_ctime < UNSETTLED_SECONDS else _identity(found)
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        super().__init__(path, parse, PublicKeys(), "the file of public keys", now)

@@ -5,6 +5,7 @@ Names and defaults are the public contract; ``docs/settings.md`` lists them for 
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Collection
 from typing import Literal, cast
@@ -135,8 +136,9 @@ class HttpSettings(_SettingsGroup):
     """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
-    max_answer_bytes: int = Field(1024 * 1024, ge=1024)
-    """The largest body of a response that is read; a larger one counts as no response."""
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    """The largest body of a response that is read; a larger one counts as no response. The upper limit keeps a report of
+    it shorter than senders read (``producers.results.MAX_RESULT_BYTES``)."""
     ca_file: str = ""
     """A file of certificates to trust in place of the bundled ones."""
 
@@ -202,6 +204,13 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
+class PolicySettings(_SettingsGroup):
+    """``ORDERS_POLICY__…``"""
+
+    mode: Literal["off", "warn", "require"] = "off"
+    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
+
+
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -213,6 +222,9 @@ class WorkerSettings(QueueSettings):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
+    policy_file: str = ""
+    """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False
     """Use kombu's own Redis transport, with its known losses, in place of ``worker/broker/transport.py``."""
     hide_arguments: str = ",".join(sorted(HIDDEN))
@@ -275,8 +287,13 @@ def load() -> WorkerSettings:
     """Read the worker's settings.
 
     Raises:
-        SettingsError: naming each setting that is wrong.
+        SettingsError: naming each setting that is wrong; or ``SSLKEYLOGFILE`` is set.
     """
+    if os.environ.get("SSLKEYLOGFILE"):
+        raise SettingsError(
+            "SSLKEYLOGFILE: Python writes the keys of every TLS connection to the file that it names; whoever has them "
+            "can read API keys, passwords and signed requests on the network. Unset it"
+        )
     return cast("WorkerSettings", WorkerSettings.load())
 
 

@@ -49,6 +49,8 @@ ERRORS = {
     **dict.fromkeys(("ReportUnverified", "KeyNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
     **dict.fromkeys(("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoAccounts"), ExitCode.USAGE),
+    "PolicyInvalid": ExitCode.USAGE,
+    "PolicyChanged": ExitCode.FAILED,
     **dict.fromkeys(("NoRedis", "AddressUnavailable"), ExitCode.USAGE),
     **dict.fromkeys(("ReportPending", "StillOpen"), ExitCode.NO_REPORT),
     "ChainBroken": ExitCode.NOT_SENT,

@@ -33,6 +33,7 @@ COMMANDS = {
     ),
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
+    "policy": ("Show, check and apply the withdrawal policy.", "worker", OPERATING, "policy"),
     "dead": ("List dead letters: messages that could not be read.", "worker", OPERATING, "halts"),
 }
 """By name: one line of help, the extra with the command's dependencies, its section in the help, and its module in

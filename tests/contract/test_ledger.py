@@ -185,15 +185,24 @@ def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: r
     assert ledger.settle(claim(), report()) == report()
 
 
-def test_withdrawals_and_unknowns_stay_and_others_expire(client: redis.Redis) -> None:
-    """Ended records are kept for days, but those that may mean money paid out are kept for ever."""
+def test_what_may_mean_money_paid_out_stays_and_the_rest_expires(client: redis.Redis) -> None:
+    """A withdrawal that was accepted, or ever in doubt, is kept for ever; one that was refused or never sent is not: a
+    sender could fill the server with them."""
     ledger = RedisLedger(client, keep_ms=60_000)
-    for command_id, command, end in (("w", "withdraw", report()), ("c", "close", report()), ("u", "close", UNKNOWN)):
+    refused, unsent = report("rejected"), report("not_sent")
+    for command_id, command, end in (
+        *(("w", "withdraw", report()), ("r", "withdraw", refused), ("n", "withdraw", unsent), ("d", "withdraw", UNKNOWN)),
+        *(("c", "close", report()), ("u", "close", UNKNOWN)),
+    ):
         ledger.begin(claim(command_id, command=command), 1)
         ledger.settle(claim(command_id, command=command), end)
-    assert client.pttl("orders:command:w") == -1
-    assert 0 < client.pttl("orders:command:c") <= 60_000
-    assert client.pttl("orders:command:u") == -1
+    ledger.refuse(claim("i", command="withdraw"), unsent)
+    ledger.begin(claim("t", command="withdraw"), 1)
+    ledger.pause(claim("t", command="withdraw"), Progress(tries=1, sent=1, tainted="lost_reply"), 1000)
+    ledger.settle(claim("t", command="withdraw"), unsent)
+    ledger.resolve(unsent.model_copy(update={"command_id": "d"}), who="me", why="looked")
+    kept = {each for each in "wrnducit" if client.pttl(f"orders:command:{each}") == -1}
+    assert kept == {"w", "d", "u", "t"}
     assert client.zrange("orders:unknown", 0, -1) == ["u"]
     ledger.settle(claim("u", command="close"), report())
     assert client.zrange("orders:unknown", 0, -1) == []

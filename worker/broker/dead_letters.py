@@ -13,9 +13,13 @@ from typing import Any, cast
 
 import redis
 
-from worker.broker.envelope_check import rejection_reason
+from producers.exact_json import check_bounds
+from worker.broker.envelope_check import MAX_MESSAGE_BYTES, rejection_reason
+from worker.broker.scripts import DEAD_LETTERS
 
 DEAD_SUFFIX = ".dead"
+READ_BYTES = 2 * MAX_MESSAGE_BYTES
+"""How long a dead letter may be to be read: an unacked message has its exchange and its routing key beside it."""
 SHOWN_CHARS = 48
 """How many characters are shown of a message that can't be read at all: enough to recognise its kind."""
 
@@ -52,18 +56,20 @@ def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, i
     keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
     for key in keys:
         queue = key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX)
-        rows = cast("list[bytes]", broker.lrange(cast("str", key), 0, limit - 1))
+        rows = cast("list[Any]", broker.eval(DEAD_LETTERS.source, 1, key, limit, READ_BYTES, SHOWN_CHARS))
         count = broker.llen(cast("str", key))
-        yield queue, count, [describe(queue, index, raw) for index, raw in enumerate(rows)]
+        sized = zip(rows[0::2], rows[1::2], strict=True)
+        yield queue, count, [describe(queue, index, raw, size) for index, (size, raw) in enumerate(sized)]
 
 
-def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
-    """What may be shown of a dead letter."""
-    task, command_id, why = _read(queue, raw)
+def describe(queue: str, index: int, raw: bytes, size: int | None = None) -> DeadLetter:
+    """What may be shown of a dead letter; ``raw`` is only its beginning where ``size`` says more."""
+    size = len(raw) if size is None else size
+    task, command_id, why = _read(queue, raw, size)
     return DeadLetter(
         queue=queue,
         index=index,
-        size=len(raw),
+        size=size,
         task=task[:100] if isinstance(task, str) else None,
         command_id=command_id[:255] if isinstance(command_id, str) else None,
         beginning="" if isinstance(task, str) else _beginning(raw),
@@ -71,23 +77,25 @@ def describe(queue: str, index: int, raw: bytes) -> DeadLetter:
     )
 
 
-def _read(queue: str, raw: bytes) -> tuple[Any, Any, str]:
+def _read(queue: str, raw: bytes, size: int) -> tuple[Any, Any, str]:
     """Task, id, and why the message was not executed."""
     try:
+        check_bounds(raw, READ_BYTES)
         message = json.loads(raw)
         if isinstance(message, list):  # in the form of the unacked messages
             message, _, queue = message
         headers = message["headers"]
-        why = rejection_reason(queue, headers, message.get("content-encoding"), len(raw)) or ""
+        why = rejection_reason(queue, headers, message.get("content-encoding"), size) or ""
         return headers.get("task"), headers.get("id"), why
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None, None, rejection_reason(queue, {"task": queue}, None, len(raw)) or "it can't be read"
+        return None, None, rejection_reason(queue, {"task": queue}, None, size) or "it can't be read"
 
 
 def _beginning(raw: bytes) -> str:
     """The first characters, or the first bytes in hex. Of a JSON object only the names of its fields: its body may hold
     secrets."""
     try:
+        check_bounds(raw, READ_BYTES)
         value = json.loads(raw)
         if isinstance(value, dict):
             return f"JSON object of {', '.join(sorted(map(str, value)))}"[: 2 * SHOWN_CHARS]

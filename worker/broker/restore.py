@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
-from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import dumps, loads
 
+from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.scripts import ACK, MOVE
@@ -156,7 +155,7 @@ class RestoringQoS(stock.QoS):
         Raises:
             Exception: of any kind; the entry can't be read.
         """
-        payload, exchange, routing_key = loads(bytes_to_str(entry))
+        payload, exchange, routing_key = loads(entry)
         for part in (payload.get("headers"), payload["properties"].get("delivery_info")):
             if isinstance(part, dict):
                 part["redelivered"] = True

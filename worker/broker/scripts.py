@@ -6,7 +6,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["ACK", "MOVE", "OLDEST", "TAKE", "Script", "read_script"]
+__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "TAKE", "Script", "read_script"]
 
 
 class Script(NamedTuple):
@@ -22,6 +22,6 @@ def read_script(package: str, name: str) -> Script:
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE, ACK, MOVE, OLDEST = (
-    read_script("worker.broker", name) for name in ("take.lua", "ack.lua", "move.lua", "oldest.lua")
+TAKE, ACK, MOVE, OLDEST, DEAD_LETTERS = (
+    read_script("worker.broker", f"{name}.lua") for name in ("take", "ack", "move", "oldest", "dead_letters")
 )

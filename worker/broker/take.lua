@@ -74,9 +74,10 @@ local function unacked_entry(name, raw, message)
   return tag, '[' .. raw .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(routing_key) .. ']'
 end
 
--- Whether a message is meant for these workers: it is a command, or one with a misspelt name.
+-- Whether a message is meant for these workers: it is a command, or one with a misspelt name. One that is too long for a
+-- command is left to the other services, and not examined.
 local function is_command(raw)
-  if not raw:find('"task"%s*:%s*"orders%.') then return false end
+  if #raw > 65536 or not raw:find('"task"%s*:%s*"orders%.') then return false end
   local read, found = pcall(cjson.decode, raw)
   local headers = read and type(found) == 'table' and found.headers
   return not read or (type(headers) == 'table' and string_or_empty(headers.task):find('^orders%.') ~= nil)

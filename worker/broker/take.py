@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import redis
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 
 from producers.commands import COMMANDS
+from producers.message_json import loads
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
 from worker.broker.scripts import TAKE
@@ -232,7 +232,7 @@ class TakingChannel(stock.Channel):
             )
             return
         try:
-            payload = loads(bytes_to_str(raw))
+            payload = loads(raw)
             why = queue in self.gated_queues and rejection_reason(
                 queue, payload.get("headers"), payload.get("content-encoding"), len(raw)
             )

@@ -21,6 +21,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import redis
+from amqp.exceptions import AMQPNotImplementedError, FrameError, FrameSyntaxError, NotAllowed
 from celery import Celery, Task, states
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
@@ -47,6 +48,8 @@ Redis ``KeyError`` is among them, which a missing queue raises, and the message 
 
 PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
 """RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
+UNWRITABLE_FRAMES = (FrameError, FrameSyntaxError, NotAllowed, AMQPNotImplementedError)
+"""What is raised for a message that AMQP can't carry: a queue's name of more than 255 bytes, for instance."""
 RESERVED_PREFIXES = ("unacked", "_kombu.", "orders:", "celery-task", "celeryev")
 RESERVED_SUFFIXES = (DEAD_SUFFIX, "celery.pidbox")
 """How queues and exchanges begin or end that are the broker's own, or the workers': its keys, the ledger, results, dead
@@ -178,7 +181,10 @@ def is_transient(error: Exception) -> bool:
     cause = error.__cause__
     is_amqp_refusal = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
     is_permanent = (
-        is_amqp_refusal or isinstance(cause, redis.exceptions.NoPermissionError) or str(cause).startswith("WRONGTYPE")
+        is_amqp_refusal
+        or isinstance(error, UNWRITABLE_FRAMES)
+        or isinstance(cause, (*UNWRITABLE_FRAMES, redis.exceptions.NoPermissionError))
+        or str(cause).startswith("WRONGTYPE")
     )
     return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
 
@@ -228,6 +234,8 @@ class _AnyQueueRouter(Router):
         """
         if options.get("serializer") not in (None, "json"):
             raise ValueError("callbacks are sent as JSON alone")
+        # A sender could have a callback tried for ever, which takes a slot.
+        options = {key: value for key, value in options.items() if key != "retry_policy"}
         if any(map(_is_reserved, (options.get(name) for name in ("queue", "exchange", "routing_key")))):
             raise ValueError("callbacks are sent to other services' queues, and to those of commands")
         if options.get("exchange") and is_redis(self.app.conf.broker_url):

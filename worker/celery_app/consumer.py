@@ -11,15 +11,19 @@ secret.
 Stock Celery waits 2, 4, 6 … 30 s between two tries to connect, and has no setting for it. A failover behind Sentinels
 is over after two or three seconds; a worker that sleeps by then takes no command for as long as it sleeps (measured:
 ``docs/celery.md``). Then it spends a second on asking other workers which tasks were revoked (``mingle``): here none
-ever is, see :mod:`worker.celery_app.remote_control`.
+ever is, see :mod:`worker.celery_app.remote_control`. A stock worker also reads the events of all others (``gossip``),
+keeps what they say of themselves in its memory, and sends any task that an event asks it to (``worker-elect``): here no
+worker reads events.
 """
 
 import logging
+import struct
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 import redis
+from amqp.exceptions import FrameSyntaxError
 from celery import signals
 from celery.worker.consumer import Consumer
 from kombu import Queue
@@ -38,6 +42,10 @@ RECONNECT_SECONDS = 0.5
 that is to stop."""
 LOG_EVERY_SECONDS = 10.0
 """How often a failure to connect is logged."""
+
+
+UNWRITABLE_HEADERS = (FrameSyntaxError, struct.error, TypeError, ValueError, ArithmeticError, RecursionError)
+"""What py-amqp raises for headers that it can't write."""
 
 
 class PoolRefusedTask(Exception):
@@ -63,7 +71,8 @@ class OrderConsumer(Consumer):
             except Exception as error:
                 raise PoolRefusedTask from error
 
-        super().__init__(submit, *args, worker_options={**(worker_options or {}), "without_mingle": True}, **kwargs)
+        without = {"without_mingle": True, "without_gossip": True}
+        super().__init__(submit, *args, worker_options={**(worker_options or {}), **without}, **kwargs)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's own, with even waits between the tries to connect."""
@@ -143,7 +152,7 @@ class OrderConsumer(Consumer):
         name, command_id = _task_and_id(message)
         try:
             self._push_to_dead(message, queue + DEAD_SUFFIX)
-        except (redis.RedisError, KombuError, *self.connection_errors, OSError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
             # Unacknowledged, it is delivered again, to this worker or another.
             logger.error(  # noqa: TRY400 - the error's text may quote the message
                 "a message on %s that can't be executed (%s) could not be kept either: %s; it stays unacknowledged",
@@ -171,16 +180,27 @@ class OrderConsumer(Consumer):
             with message.channel.conn_or_acquire() as client:
                 client.lpush(queue, raw)
             return
+        as_it_came = {
+            "headers": message.headers,
+            "content_type": message.content_type,
+            "content_encoding": message.content_encoding,
+        }
+        try:
+            self._publish_to_dead(message.body, queue, as_it_came)
+        except UNWRITABLE_HEADERS as error:
+            # py-amqp reads more than it writes. Unacknowledged, the message would take a place of those that a worker
+            # may have, for as long as the worker lives.
+            self._publish_to_dead(message.body, queue, {"headers": {"orders_unwritable": type(error).__name__}})
+
+    def _publish_to_dead(self, body: Any, queue: str, properties: dict[str, Any]) -> None:
         # On a connection of its own, which waits for RabbitMQ's confirmation: the worker's own is busy consuming.
         with self.app.connection_for_write() as connection, connection.Producer() as producer:
             producer.publish(
-                message.body,
+                body,
                 exchange="",
                 routing_key=queue,
-                headers=message.headers,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
                 declare=[Queue(queue, durable=True)],
+                **{"content_type": "application/octet-stream", "content_encoding": "binary", **properties},
             )
 
 

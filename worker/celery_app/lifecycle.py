@@ -1,8 +1,10 @@
 """What happens around a worker's run: its tuning at the start, the work beside its tasks, and its restart by SIGHUP."""
 
+import ctypes
 import gc
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 
@@ -31,6 +33,17 @@ def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Calla
     signals.worker_shutting_down.connect(stop, weak=False)
 
 
+def refuse_to_start_if(problem: Callable[[], str]) -> None:
+    """End a worker of this process before it connects, with the ``problem`` as its last line, unless that is empty. A
+    client that only imports the app goes on."""
+
+    def check(**_: object) -> None:
+        if words := problem():
+            raise SystemExit(f"the worker does not start: {words}")
+
+    signals.worker_init.connect(check, weak=False)
+
+
 def freeze_startup_objects() -> None:
     """Keep the garbage collector from looking again and again at the objects that a worker starts with, which stay.
 
@@ -40,6 +53,25 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+PR_SET_DUMPABLE = 4
+"""The option of Linux' ``prctl(2)``."""
+
+
+def keep_memory_private(**_: object) -> None:
+    """Have the kernel write no core dump of this process, and, on Linux, let no other process of this user read its
+    memory: API keys are in it. A debugger then needs root (``CAP_SYS_PTRACE``). Children of the pool inherit both.
+
+    A receiver of ``worker_init``.
+    """
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # A limit does not hold for dumps that the kernel pipes to a program (core(5)); this does.
+        if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+    except (OSError, ValueError, AttributeError) as error:
+        logger.warning("core dumps of this process can't be switched off (%s): keep them off this machine", error)
 
 
 def restart_on_sighup() -> None:

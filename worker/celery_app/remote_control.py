@@ -11,6 +11,7 @@ from typing import Any
 from celery.app.control import Control
 from celery.worker.control import Panel
 from kombu import matcher
+from kombu.pidbox import Mailbox, Node
 
 from producers.redaction import REDACTED
 from worker.broker.base import HALT_ADVICE, PURGE_REFUSAL, Refused
@@ -61,6 +62,7 @@ def restrict_worker(allowed: frozenset[str], queues: tuple[str, ...]) -> None:
         why = refusal(command, allowed)
         Panel.data[command] = _refusing_handler(command, why) if why else _STOCK_HANDLERS[command]
     Panel.data["stats"] = _stats_without_passwords
+    Panel.data["hello"] = _hello
     if "add_consumer" in allowed:
         Panel.data["add_consumer"] = _add_consumer_handler(queues)
 
@@ -94,6 +96,12 @@ def _stats_without_passwords(state: Any, **options: Any) -> Any:
     return without_passwords(_STOCK_HANDLERS["stats"](state, **options))
 
 
+def _hello(state: Any, from_node: str = "", **_: Any) -> Any:
+    """The stock answer to another worker that starts. The ids that it brings along as revoked are not kept: no command
+    is ever revoked, and they would fill this worker's memory."""
+    return _STOCK_HANDLERS["hello"](state, from_node=from_node)
+
+
 def without_passwords(value: Any) -> Any:
     """The same value with every password in it, at any depth, redacted."""
     if not isinstance(value, dict):
@@ -103,9 +111,31 @@ def without_passwords(value: Any) -> Any:
     }
 
 
+class _AnsweringNode(Node):
+    """A worker's end of remote control, which answers to those who ask by Celery's means, and takes no clock from
+    them: a number of thousands of digits could be written into no message of this worker any more."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.adjust_clock = lambda _: None
+
+    def reply(self, data: Any, exchange: Any, routing_key: Any, ticket: Any, **kwargs: Any) -> None:
+        """Answer, unless the sender wants the answer elsewhere: a worker may write to every queue, a sender need
+        not."""
+        if exchange != self.mailbox.reply_exchange.name or not isinstance(routing_key, str) or len(routing_key) > 255:
+            logger.warning("remote control: an answer to another exchange than Celery's is not sent")
+            return
+        super().reply(data, exchange, routing_key, ticket, **kwargs)
+
+
+class _AnsweringMailbox(Mailbox):
+    node_cls = _AnsweringNode
+
+
 class RestrictedControl(Control):
     """The sender's side of remote control, which refuses before it broadcasts."""
 
+    Mailbox = _AnsweringMailbox
     allowed: frozenset[str] = frozenset()
 
     def broadcast(self, command: str, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 import redis
 from celery import Celery, states
 from celery.backends.redis import RedisBackend, SentinelBackend
+from celery.canvas import group
 from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 
@@ -26,7 +27,7 @@ from producers.commands import COMMANDS, Positions
 from producers.errors import ChainBroken, OrderError
 from producers.publishing import WithoutSubscription
 from producers.report import Report, error_for
-from producers.results import task_error_text
+from producers.results import MAX_RESULT_BYTES, task_error_text
 from worker.broker.base import Refused
 from worker.broker.scripts import read_script
 from worker.celery_app.callbacks import commands_in, resend_chord_body
@@ -59,24 +60,25 @@ class _ReportStore(WithoutSubscription):
     def store_result(
         self: Any, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
-        """Store a result as Celery does. Of what Celery stores by itself under a command's id, a failure becomes
-        ``ChainBroken``, and everything else is dropped."""
+        """Store a result as Celery does. Of what Celery stores by itself, a failure under a command's id becomes
+        ``ChainBroken``, and what would answer for a command that was sent is dropped."""
         if state == states.REVOKED and _task_name(request) in ("", *COMMANDS):
             # Not an error: raised into the loop that takes messages, it would end this worker, and then the next.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
-        if isinstance(result, Exception) and state in states.PROPAGATE_STATES and not _is_report(result, task_id):
-            if request is not None and request is self._ending_request:
-                if _task_name(request) in COMMANDS:
+        if not _is_report(result, state, task_id):
+            if isinstance(result, Exception) and state in states.PROPAGATE_STATES:
+                if request is None or request is not self._ending_request:
+                    # Celery would store the report of the command before as the error of a task that has none.
+                    if isinstance(result, OrderError) or task_id in self._unsent_ids or _task_name(request) in COMMANDS:
+                        result = _chain_broken(result)
+                elif _task_name(request) in COMMANDS:
                     logger.error("%s is no report of id=%s, and is not stored", type(result).__name__, task_id)
                     return self.encode_result(result, state)
-            else:
-                # A message may name any id, and any task beside it, as that of what follows its command.
-                if self._was_sent(task_id):
-                    logger.info("id=%s gets no result that it was never sent: it was sent in another way", task_id)
-                    return self.encode_result(result, state)
-                if task_id in self._unsent_ids or _task_name(request) in COMMANDS:
-                    result = _chain_broken(result)
+            # The sender of a chain, or of a reconcile, chooses ids: the result must not answer for another's command.
+            if self._was_sent(task_id):
+                logger.info("id=%s gets no result but its report: it is a command's that was sent", task_id)
+                return self.encode_result(result, state)
         return super().store_result(task_id, result, state, traceback, request, **kwargs)  # type: ignore[misc]
 
     def _was_sent(self: Any, task_id: str) -> bool:
@@ -141,7 +143,7 @@ class _ReportStore(WithoutSubscription):
         previous, self._ending_request = self._ending_request, request
         try:
             super().mark_as_failure(  # type: ignore[misc] # of Celery's backends
-                task_id, exc, traceback, request, store_result or _is_report(exc, task_id), **kwargs
+                task_id, exc, traceback, request, store_result or _is_report(exc, states.FAILURE, task_id), **kwargs
             )
         except MALFORMED_CHAIN_ERRORS as error:
             logger.error(  # noqa: TRY400 - its text may quote the message
@@ -149,6 +151,13 @@ class _ReportStore(WithoutSubscription):
             )
         finally:
             self._ending_request = previous
+
+    def _call_task_errbacks(self: Any, request: Any, exc: Exception, traceback: Any) -> None:  # noqa: ARG002
+        """Send each error callback of a chord's body as a message, see ``send_errbacks``."""
+        for errback in request.errbacks:
+            group([self.app.signature(errback)], app=self.app).apply_async(
+                (request.id,), parent_id=request.id, root_id=request.root_id or request.id
+            )
 
     def chord_error_from_stack(self: Any, callback: Any, exc: Any = None) -> Any:
         """Celery's own, called for a chord whose body is not sent; every command in the body gets a result."""
@@ -189,8 +198,9 @@ class _ReportStore(WithoutSubscription):
         return self.direct_client().script(*STORE, [key], arguments)
 
     def get(self: Any, key: Any) -> Any:
-        """The stored result as bytes, None when there is none."""
-        return self.direct_client().call("GET", key)
+        """The stored result as bytes; None when there is none, or one that is too long to be a report's."""
+        stored = self.direct_client().call("GETRANGE", key, 0, MAX_RESULT_BYTES)
+        return stored if stored and len(stored) <= MAX_RESULT_BYTES else None
 
 
 class ReportBackend(_ReportStore, RedisBackend):
@@ -231,8 +241,11 @@ def _rank(result: Any, state: str, task_id: str) -> int:
     return RANKS[outcome] + (0 if report.get("command") == Positions.name else MUTATING_RANK_BONUS)
 
 
-def _is_report(error: Exception, task_id: str) -> bool:
-    return isinstance(error, OrderError) and error.report.get("command_id") == task_id
+def _is_report(result: Any, state: str, task_id: str) -> bool:
+    """Whether a result, before it is encoded, is the report of this command."""
+    if isinstance(result, Exception):
+        return isinstance(result, OrderError) and result.report.get("command_id") == task_id
+    return _rank(result, state, task_id) > 0
 
 
 def _chain_broken(error: Exception) -> ChainBroken:

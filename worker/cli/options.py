@@ -50,7 +50,7 @@ def actor_name(given: str | None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead"})
+READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead", "orders policy show", "orders policy check"})
 """Commands that change nothing, so that an interrupt leaves nothing to check."""
 
 

@@ -98,6 +98,10 @@ class Observer:
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
 
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
+        """The withdrawal policy denied the command, or would have, where it only warns. ``words`` name the rule, and no
+        amount or address."""
+
 
 class Observers(Observer):
     """Several observers as one. Nothing that one of them raises reaches the command, or the next observer."""
@@ -158,6 +162,9 @@ class Observers(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._notify("republished", command_id, command)
+
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: D102
+        self._notify("ruled", ref, words, denied)
 
 
 NULL_OBSERVER = Observer()

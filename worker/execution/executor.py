@@ -33,6 +33,7 @@ from worker.execution.events import (
 )
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
+from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import Claim, Halted, Ledger, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
@@ -58,15 +59,17 @@ class Executor:
         retry: RetryLimits,
         stopping: Callable[[], bool] = lambda: False,
         refusal: Callable[[Command], str | None] = lambda _: None,
+        ruling: Callable[[Command], Ruling] = lambda _: PERMITTED,
         observer: Observer = NULL_OBSERVER,
         hidden: frozenset[str] = HIDDEN,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
-        why a command is not permitted here. ``observer`` must raise nothing: see
-        :class:`~worker.execution.events.Observers`; no event that it receives has a value of the ``hidden``
-        arguments."""
+        why a command is not permitted here, and ``ruling`` what the withdrawal policy says about it. ``observer`` must
+        raise nothing: see :class:`~worker.execution.events.Observers`; no event that it receives has a value of the
+        ``hidden`` arguments."""
         self._observer = observer
         self._refusal = refusal
+        self._ruling = ruling
         self._intake = Intake(venues, accounts, clock)
         self._clock = clock
         self._leases = LeaseManager(ledger, clock, stopping, observer)
@@ -129,8 +132,8 @@ class Executor:
         lost: Run | None = None
         for _ in range(MAX_LEASES):
             try:
-                command, account, venue = self._admit(envelope)
-                run = self._acquire(envelope, command, account, venue)
+                command, account, venue, ruling = self._admit(envelope)
+                run = self._acquire(envelope, command, account, venue, ruling)
             except CommandRefused as refused:
                 if lost is not None and lost.progress.tainted:
                     return self._give_up_in_doubt(lost, refused)
@@ -155,8 +158,8 @@ class Executor:
         report = reports.of_run(run, conclusion, self._clock.now_ms())
         return self._leases.settle_when_released(run.lease, report)
 
-    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue]:
-        """The command with its account and venue, once it may be executed here.
+    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
+        """The command with its account and venue, once it may be executed here, and under which limits and approvals.
 
         Raises:
             CommandRefused: the message makes no command, or a policy forbids it.
@@ -165,9 +168,17 @@ class Executor:
         denied = self._refusal(command)
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
-        return command, account, venue
+        ruling = self._leases.retry_until_available(lambda: self._ruling(command))
+        if ruling.denied or ruling.warning:
+            ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
+            self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
+        if ruling.denied:
+            raise CommandRefused(Reason.DENIED, ruling.denied)
+        return command, account, venue, ruling
 
-    def _acquire(self, envelope: Envelope, command: Command, account: Account, venue: Venue) -> Run | ExistingReport:
+    def _acquire(
+        self, envelope: Envelope, command: Command, account: Account, venue: Venue, ruling: Ruling
+    ) -> Run | ExistingReport:
         """Begin the first attempt in the ledger.
 
         Raises:
@@ -175,7 +186,7 @@ class Executor:
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         lease = self._leases.acquire(
-            self._claim(envelope, command, account),
+            self._claim(envelope, command, account, ruling),
             mutating=command.mutating,
             orphan_report=self._orphan_report(envelope, died),
         )
@@ -246,7 +257,7 @@ class Executor:
         continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account, ruling: Ruling) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -257,6 +268,7 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
+            limits=ruling.limits,
         )
 
     def _token(self) -> str:

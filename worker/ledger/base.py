@@ -66,6 +66,8 @@ class Claim:
     account_digest: str = ""
     """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
     tomorrow."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of the withdrawal policy that its first begin must keep."""
 
 
 @dataclass(frozen=True, slots=True)

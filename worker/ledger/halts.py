@@ -14,6 +14,7 @@ import redis
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS as TASKS
+from producers.exact_json import check_bounds
 from producers.printable import printable
 from worker.ledger.base import Halted
 from worker.ledger.connection import guarded
@@ -21,10 +22,21 @@ from worker.ledger.journal_writer import JournalWriter, entry_fields
 from worker.ledger.keys import HALTS_KEY
 
 
+MAX_HALT_CHARACTERS = 64 * 1024
+UNREADABLE_HALT = Halted("unknown", "the record of this halt can't be read; end it with `orders resume`", 0)
+
+
 def halt_of(text: str) -> Halted:
-    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms)."""
-    stored = json.loads(text)
-    return Halted(str(stored["who"]), str(stored["why"]), int(stored["at"]))
+    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms). One that can't be read is a halt
+    all the same."""
+    try:
+        check_bounds(text, MAX_HALT_CHARACTERS)
+        stored = json.loads(text)
+        who, why, at = stored["who"], stored["why"], stored["at"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return UNREADABLE_HALT
+    readable = isinstance(who, str) and isinstance(why, str) and isinstance(at, int) and 0 <= at < 10**14
+    return Halted(who, why, at) if readable else UNREADABLE_HALT
 
 
 COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))

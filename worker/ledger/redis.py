@@ -53,7 +53,8 @@ class RedisLedger:
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
     ) -> None:
-        """Withdrawals and unknowns are kept until an operator removes them, everything else for ``keep_ms``.
+        """Unknowns, and withdrawals that are or were in doubt or accepted, are kept until an operator removes them;
+        everything else for ``keep_ms``.
 
         A withdrawal's begin waits up to ``disk_ms`` until it is on the server's disk; 0 does not wait. Where the server
         can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says
@@ -163,7 +164,7 @@ class RedisLedger:
     def _ending(self, command: str, report: Report) -> tuple[str, str, str, int]:
         """State, outcome, report and lifetime, as the script's moves take them."""
         state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
-        keep_ms = 0 if command == "withdraw" else self._keep_ms
+        keep_ms = 0 if command == "withdraw" and report.outcome is Outcome.ACCEPTED else self._keep_ms
         return state.value, report.outcome.value, report.model_dump_json(), keep_ms
 
     def read(self, command_id: str) -> Record | None:

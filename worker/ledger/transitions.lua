@@ -94,8 +94,10 @@ local function orphan(r)
     progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
 end
 
--- Ended records expire after keep_ms (0: never), counted from their end.
+-- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
 local function finish(event, state, outcome, report, keep_ms, ...)
+  local before = get('state', 'command', 'tainted')
+  if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
   redis.call('HSET', record, 'state', state, 'report', report)
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)

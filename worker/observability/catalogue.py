@@ -82,6 +82,11 @@ REPUBLISHED = _counter(
 FAULTS = _counter(
     "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
 )
+POLICY_RULINGS = _counter(
+    "orders_policy_rulings_total",
+    "account ruling",
+    "Withdrawals that the withdrawal policy denied, and those of which it only warned that it would deny or hold them.",
+)
 LEDGER_FAILURES = _counter(
     "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
 )
@@ -129,6 +134,14 @@ READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to i
 CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
 BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
 SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
+POLICY_FILE_USABLE = _gauge(
+    "orders_policy_file_usable",
+    "",
+    "1 when this worker's withdrawal policy file is valid, else 0: then its last valid content counts.",
+)
+POLICY_FILE_APPLIED = _gauge(
+    "orders_policy_file_applied", "", "1 when this worker's withdrawal policy file is the applied policy, else 0."
+)
 VENUE_OFFSET = _gauge(
     "orders_venue_clock_offset_seconds",
     "account venue",
@@ -184,6 +197,7 @@ EVENTS = (
     ORPHANED,
     REPUBLISHED,
     FAULTS,
+    POLICY_RULINGS,
     LEDGER_FAILURES,
     TAKE_FALLBACK,
     QUEUE_WAIT,
@@ -200,6 +214,8 @@ STATE = (
     CONSUMES,
     BUSY,
     SLOTS,
+    POLICY_FILE_USABLE,
+    POLICY_FILE_APPLIED,
     UNKNOWN,
     UNKNOWN_SINCE,
     HALTED,

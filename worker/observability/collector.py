@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
+from worker.execution.policy.withdrawals import PolicyState
 from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
 
@@ -66,6 +67,7 @@ class StateCollector(Collector):
         build: Mapping[str, str],
         accounts: Iterable[str],
         worker: Callable[[], WorkerState],
+        policy: Callable[[], PolicyState | None],
         ledger: Callable[[], LedgerState] | None,
         broker: Callable[[], BrokerState] | None,
         results: Callable[[], ServerState] | None,
@@ -74,6 +76,7 @@ class StateCollector(Collector):
         self._build = build
         self._accounts = tuple(accounts)
         self._worker = worker
+        self._policy = policy
         self._ledger = CachedProbe(ledger) if ledger else None
         self._broker = CachedProbe(broker) if broker else None
         self._results = CachedProbe(results) if results else None
@@ -90,6 +93,9 @@ class StateCollector(Collector):
             gauges = _Gauges()
             gauges.set(catalogue.BUILD, 1, *(self._build[label] for label in catalogue.BUILD.labels))
             self._set_worker(gauges, self._worker())
+            if (policy := self._policy()) is not None:
+                gauges.set(catalogue.POLICY_FILE_USABLE, int(not policy.file_problem))
+                gauges.set(catalogue.POLICY_FILE_APPLIED, int(policy.applied))
             if self._ledger is not None:
                 self._set_ledger(gauges, self._ledger.get())
             if self._broker is not None:

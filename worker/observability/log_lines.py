@@ -94,6 +94,10 @@ class LogObserver(Observer):
         """Warn that the command of a dead worker was ended."""
         ledger_log.warning(LogEvent("orphaned", {**_command_fields(ref), "outcome": outcome}, message))
 
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
+        """Warn of what the withdrawal policy denied, or would have denied or held."""
+        executor_log.warning(LogEvent("denied" if denied else "policy_warning", _command_fields(ref), words))
+
     def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
         """Log a bug in the worker."""
         executor_log.error(

@@ -7,6 +7,7 @@ see :mod:`worker.observability.endpoint`.
 import time
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +23,8 @@ OTHER = "other"
 """The label of an alias that is not configured here, because a sender can invent any number of aliases."""
 KEY_REFUSED_STATUSES = ("401", "403")
 """HTTP statuses by which a venue refuses a key."""
+RULINGS = ("denied", "warned")
+"""What the withdrawal policy did with a command that it does not permit."""
 CLOCK_INTERVAL_SECONDS = 5.0
 """How often a venue's clock is compared with ours: parsing the date of every answer would cost too much."""
 MAX_CLOCK_LATENCY_SECONDS = 1.0
@@ -84,6 +87,8 @@ class Metrics(Observer):
                 for metric in (catalogue.IDS_REUSED, catalogue.REPLAYS, catalogue.TAKEN_OVER):
                     self._child_of[metric.name](command, account)
                 self._child_of[catalogue.ORPHANED.name](command, account, "unknown")
+        for account, ruling in product((*self._accounts, OTHER), RULINGS):
+            self._child_of[catalogue.POLICY_RULINGS.name](account, ruling)
         for move in ("begin", "settle"):
             self._child_of[catalogue.LEDGER_FAILURES.name](move)
         for venue in venues:
@@ -146,6 +151,9 @@ class Metrics(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
+
+    def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.POLICY_RULINGS, self._account(ref.account), RULINGS[0] if denied else RULINGS[1])
 
     def take_fallback(self) -> None:
         """Count a message that was found without a notification of the broker."""

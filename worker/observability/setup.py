@@ -25,6 +25,7 @@ from producers.redis.url import is_sentinel, parse_sentinel_url
 from producers.tracing import require_opentelemetry
 from worker.broker.stats import BrokerProbe
 from worker.execution.events import Observer, Observers, raised_at
+from worker.execution.policy.withdrawals import PolicyState
 from worker.ledger.base import Ledger
 from worker.ledger.stats import LedgerProbe
 from worker.observability import endpoint
@@ -53,10 +54,13 @@ PROBE_TIMEOUT_SECONDS = 1.0
 class Instrumentation:
     """Log lines, metrics and traces of one worker."""
 
-    def __init__(self, app: Celery, settings: WorkerSettings, queues: Sequence[str]) -> None:
+    def __init__(
+        self, app: Celery, settings: WorkerSettings, queues: Sequence[str], policy: Callable[[], PolicyState | None]
+    ) -> None:
         self._app = app
         self._settings = settings
         self._queues = queues
+        self._policy = policy
         self._lock = threading.Lock()
         self._metrics: Metrics | None = None
         self._observer: Observers | None = None
@@ -143,6 +147,7 @@ class Instrumentation:
                 build=build(),
                 accounts=self._settings.accounts,
                 worker=self._worker_state,
+                policy=self._policy,
                 ledger=self._ledger(),
                 broker=self._broker(),
                 results=self._results(),

@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from producers.commands import plain_notation
+from producers.exact_json import MAX_CONTAINERS, MAX_DIGITS
 from producers.printable import printable
 
 MAX_DEPTH = 100
 """How many levels of lists and objects a response may have: more than any venue sends, fewer than a report can
 repeat."""
-MAX_DIGITS = 4_300
-"""How many digits a number in a response may have: Python's default limit, which a worker raises only for messages."""
-MAX_ITEMS = 50_000
+MAX_ITEMS = MAX_CONTAINERS
 """How many lists, objects and items a response may have in all; a full list of orders has a tenth of this."""
 MAX_REPORT_BITS = 13_000
 """The size of an integer that a report shows as a number (3,900 digits); JSON parsers may refuse more than 4,300

@@ -142,7 +142,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_last_valid_one
 def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(WHOLE)
-    monkeypatch.setattr("worker.public_keys.UNSETTLED_SECONDS", 0)
+    monkeypatch.setattr("worker.watched_file.UNSETTLED_SECONDS", 0)
     file = KeysFile(path, Now())
     keys = file.current()
     assert file.current() is keys

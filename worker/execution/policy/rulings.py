@@ -1,7 +1,7 @@
 """What a withdrawal policy says about one withdrawal."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from producers.signing import PublicKey
 from worker.ledger.base import Limit
@@ -30,6 +30,30 @@ class Ruling:
     limits: tuple[Limit, ...] = ()
     approvals: tuple[Approval, ...] = ()
     """Each of them is needed."""
+    warning: str = ""
+    """What the policy would have done, where it only warns: the withdrawal is sent all the same."""
 
 
 PERMITTED = Ruling()
+
+
+def unite(rulings: Iterable[Ruling]) -> Ruling:
+    """One ruling that is as tight as all of these together: denied if any denies, and under the limits and approvals of
+    each."""
+    denied = ""
+    limits: dict[str, Limit] = {}
+    approvals: list[Approval] = []
+    for ruling in rulings:
+        denied = denied or ruling.denied
+        for limit in ruling.limits:
+            limits[limit.key] = _tighter(limits[limit.key], limit) if limit.key in limits else limit
+        approvals += [each for each in ruling.approvals if each not in approvals]
+    hold_ms = min((each.hold_ms for each in approvals), default=0)
+    return Ruling(denied, tuple(limits.values()), tuple(replace(each, hold_ms=hold_ms) for each in approvals))
+
+
+def _tighter(one: Limit, other: Limit) -> Limit:
+    """Two limits of one counter as one."""
+    totals = [each.total for each in (one, other) if each.total is not None]
+    counts = [each.count for each in (one, other) if each.count is not None]
+    return replace(one, total=min(totals, default=None), count=min(counts, default=None))

@@ -9,6 +9,7 @@ from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.accounts import key_checks
 from worker.operations.doctor.findings import Check, Examiner, Finding, run_checks
 from worker.operations.doctor.ledger import check_ledger, check_replicas
+from worker.operations.doctor.policy import check_applied_policy, check_policy_file
 from worker.operations.doctor.settings import check_settings
 from worker.operations.doctor.venues import venue_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
@@ -28,7 +29,7 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
     at_venues = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
     findings += run_checks(_server_checks(reachable) + at_venues)
-    findings += run_checks(_role_checks(reachable, settings))
+    findings += run_checks(_role_checks(reachable, settings) + _policy_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
 
@@ -59,6 +60,15 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
         own = settings.ledger if settings else LedgerSettings()
         checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
         checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
+    return checks
+
+
+def _policy_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSettings | None) -> list[Check]:
+    if settings is None:
+        return []
+    checks = [Check("withdrawal policy", "file", lambda: check_policy_file(settings))]
+    if ledger := reachable.get("ledger"):
+        checks.append(Check("withdrawal policy", "applied", lambda: check_applied_policy(ledger, settings)))
     return checks
 
 

@@ -14,6 +14,7 @@ from celery.exceptions import WorkerShutdown
 from celery.utils.imports import instantiate
 from celery.utils.timer2 import Timer
 from celery.worker import state
+from celery.worker.consumer.gossip import Gossip
 from celery.worker.consumer.mingle import Mingle
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -208,10 +209,11 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_broker(
     assert waits == []
 
 
-def test_no_second_is_spent_on_asking_for_revoked_tasks(consumer: OrderConsumer) -> None:
-    """Stock Celery asks the other workers at every connect, and waits for their answers."""
+def test_no_worker_listens_to_others(consumer: OrderConsumer) -> None:
+    """Stock Celery asks the others for revoked tasks at every connect (mingle), and does what their events ask for
+    (gossip), sending any task included."""
     assert consumer.steps
-    assert not [step for step in consumer.steps if isinstance(step, Mingle)]
+    assert not [step for step in consumer.steps if isinstance(step, Mingle | Gossip)]
 
 
 def test_a_broker_that_hangs_is_given_up_sooner_when_it_has_a_successor() -> None:

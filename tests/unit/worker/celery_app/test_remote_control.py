@@ -1,15 +1,26 @@
 """Remote control: what is refused, and what a setting may allow."""
 
 import inspect
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import Celery
 from celery.app.control import Control
+from celery.worker import state
 from celery.worker.control import Panel
+from kombu.pidbox import Mailbox
 
 from producers.settings import SettingsError
 from worker.broker.base import Refused
-from worker.celery_app.remote_control import ALWAYS_REFUSED, APPLY, REFUSED_UNLESS_ALLOWED, RestrictedControl, refusal
+from worker.celery_app.remote_control import (
+    ALWAYS_REFUSED,
+    APPLY,
+    REFUSED_UNLESS_ALLOWED,
+    RestrictedControl,
+    refusal,
+    restrict_worker,
+)
 from worker.settings import REMOTE_CONTROLS, WorkerSettings
 
 LOOKING = {"clock", "conf", "enable_events", "disable_events", "heartbeat"}
@@ -53,3 +64,31 @@ def test_settings_name_what_is_hidden_and_allowed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ORDERS_REMOTE_CONTROL", "revoke")
     with pytest.raises(SettingsError, match=r"ORDERS_HIDE_ARGUMENTS: knows no adress.*ORDERS_REMOTE_CONTROL: knows no"):
         WorkerSettings.load()
+
+
+def test_who_asks_changes_neither_the_clock_nor_where_the_answer_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may write to every queue, and its clock stands in each of its messages: neither is its askers' to use."""
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.control_cls = RestrictedControl
+    sent: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(Mailbox, "_publish_reply", lambda _, *what, **__: sent.append(what[1:3]))
+    node = app.control.mailbox.Node("w1", handlers={"ping": lambda _: "pong"}, state=None)
+    asked = {"method": "ping", "ticket": "t"}
+    for exchange, key in (("", "orders.withdraw"), (["x"], "k"), ("reply.celery.pidbox", "k" * 256), ("orders.close", "")):
+        node.handle_message({**asked, "reply_to": {"exchange": exchange, "routing_key": key}})
+    assert sent == []
+    huge = SimpleNamespace(headers={"clock": 10**4299})
+    node.handle_message({**asked, "reply_to": {"exchange": "reply.celery.pidbox", "routing_key": "me"}}, huge)
+    assert sent == [("reply.celery.pidbox", "me")]
+    assert app.clock.value < 10
+
+
+def test_ids_that_a_greeting_brings_are_not_kept() -> None:
+    """Fifty thousand of them, each as long as a message, would be some gigabytes."""
+    before = dict(Panel.data)
+    try:
+        restrict_worker(frozenset(), ())
+        assert Panel.data["hello"](SimpleNamespace(hostname="w1", app=Celery(set_as_current=False)), "w2", revoked=["x"])
+        assert "x" not in state.revoked
+    finally:
+        Panel.data.update(before)

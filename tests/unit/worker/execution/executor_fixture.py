@@ -17,6 +17,7 @@ from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
 from worker.execution.lease import RequeueMessage
+from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
@@ -93,6 +94,7 @@ class ExecutorFixture:
         self.hidden = HIDDEN
         self.observers: tuple[Observer, ...] = ()
         self.stop_at = inf
+        self.ruling: Callable[[Any], Ruling] = lambda command: PERMITTED
 
     def executor(self) -> Executor:
         """One more worker."""
@@ -103,6 +105,7 @@ class ExecutorFixture:
             transport=self.transport,  # type: ignore[arg-type] # the scripted one
             clock=self.clock,
             retry=RetryLimits(attempts=3),
+            ruling=self.ruling,
             stopping=lambda: self.clock.monotonic() >= self.stop_at,
             observer=Observers(LogObserver(), *self.observers),
             hidden=self.hidden,

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.venues.json_values import MAX_DIGITS, MAX_ITEMS, UNREADABLE, read_json
+from producers.exact_json import MAX_DIGITS
+from worker.venues.json_values import MAX_ITEMS, UNREADABLE, read_json
 
 MIB = 1024 * 1024
 

@@ -1,0 +1,179 @@
+"""`orders policy show`, `check` and `apply`: the withdrawal policy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from producers.cli.exit_codes import ExitCode
+from producers.cli.options import confirm
+from producers.cli.output import emit, failure, note
+from producers.cli.plugins import JsonOption, command_app
+from producers.commands import Withdraw
+from producers.redis.client import open_client
+from worker.cli.options import WhoOption, YesOption, actor_name, operator_command
+from worker.cli.policy_output import (
+    applied_json,
+    change_json,
+    example_json,
+    print_applied,
+    print_changes,
+    print_example,
+    print_shown,
+    shown_json,
+)
+from worker.clock import SystemClock
+from worker.execution.policy.applied import PolicyChanged, PolicyRecords
+from worker.operations.policy.advice import advice, unchecked
+from worker.operations.policy.service import (
+    PolicyInvalid,
+    RuledExample,
+    apply,
+    counting_now,
+    propose,
+    read_policy,
+    rule_example,
+)
+from worker.settings import WorkerSettings
+
+policy = command_app()
+_VERDICT_CODES = {"permitted": ExitCode.ACCEPTED, "denied": ExitCode.NOT_SENT, "held": ExitCode.NO_REPORT}
+
+FileArgument = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help="The policy (TOML); default: ORDERS_POLICY_FILE.")
+]
+
+
+@contextmanager
+def _policy_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
+    """As :func:`operator_command`, with the errors of policies."""
+    with operator_command(where, as_json=as_json) as settings:
+        try:
+            yield settings
+        except PolicyInvalid as error:
+            raise failure(str(error), "PolicyInvalid", where=where, as_json=as_json) from None
+        except PolicyChanged:
+            message = (
+                "another policy was applied meanwhile, and nothing was changed: run it again to see the new changes"
+            )
+            raise failure(message, "PolicyChanged", where=where, as_json=as_json) from None
+
+
+@policy.callback()
+def _policy() -> None:
+    """The withdrawal policy: where accounts may withdraw to, how much, and who must approve it."""
+
+
+@policy.command("show")
+def _show(as_json: JsonOption = False) -> None:
+    """Show which policies are in force: this machine's file and those that were applied, and what will change when.
+
+    A worker rules by its file and by every policy that was in force within the last 24 hours.
+    """
+    with _policy_command("orders policy show", as_json=as_json) as settings:
+        with open_client(settings.ledger_url) as client:
+            records = PolicyRecords(client).read()
+        try:
+            own, problem = read_policy(settings.policy_file), ""
+        except PolicyInvalid as error:
+            own, problem = None, str(error)
+    counting = counting_now(records, SystemClock().now_ms())
+    show: Any = shown_json if as_json else print_shown
+    shown = show(settings.policy.mode, settings.policy_file, own, problem, counting, records.unreadable)
+    if as_json:
+        emit(shown)
+
+
+@policy.command("check")
+def _check(
+    file: FileArgument = None,
+    account: Annotated[str, typer.Option("--account", "-a", metavar="ALIAS", help="Rule a withdrawal of it.")] = "",
+    asset: Annotated[str, typer.Option("--asset", metavar="ASSET", help="What it withdraws.")] = "",
+    qty: Annotated[str, typer.Option("--qty", metavar="AMOUNT", help="How much.")] = "",
+    address: Annotated[str, typer.Option("--address", metavar="ADDRESS", help="Where to.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a policy file, and with --account, --asset, --qty and --address how it rules such a withdrawal.
+
+    No server is asked: what was withdrawn before, and policies that were applied, are not considered. Exit code 2 for a
+    file that can't be used; for a withdrawal 0 if it would be sent, 4 if denied, 6 if held for approval.
+
+    Example: `orders policy check policy.toml -a main --asset ETH --qty 1 --address 0x…`
+    """
+    where = "orders policy check"
+    given = (account, asset, qty, address)
+    if any(given) and not all(given):
+        message = "a withdrawal needs --account, --asset, --qty and --address"
+        raise failure(message, "Usage", where=where, as_json=as_json)
+    with _policy_command(where, as_json=as_json) as settings:
+        found = read_policy(file or settings.policy_file)
+        warnings = advice(found, settings.accounts)
+        example = None
+        if all(given):
+            example = rule_example(found, Withdraw(account=account, asset=asset, qty=qty, address=address))
+    if as_json:
+        ruled = {"withdrawal": example_json(example)} if example else {}
+        emit(
+            {
+                "sha256": found.sha256,
+                "accounts": list(found.document.withdrawals),
+                "warnings": warnings,
+                "notes": unchecked(found),
+                **ruled,
+            }
+        )
+    else:
+        names = ", ".join(found.document.withdrawals) or "no account"
+        print(f"The policy is valid, for {names}. SHA-256 {found.sha256}")
+        for each in warnings:
+            note(f"warning: {each}")
+        for each in unchecked(found):
+            note(f"note: {each}")
+        if example:
+            print_example(example)
+    raise typer.Exit(_exit_code(example))
+
+
+def _exit_code(example: RuledExample | None) -> ExitCode:
+    return _VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED
+
+
+@policy.command("apply")
+def _apply(
+    file: FileArgument = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="The reason, which is recorded.")] = "",
+    who: WhoOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a policy on record: what it tightens counts at once, what it loosens in 24 hours. The first counts at once.
+
+    The changes are shown before a confirmation, and go to the journal. Give the workers the same file: they rule by
+    both. Exit code 1 if another policy is applied at the same time.
+
+    Example: `orders policy apply policy.toml --reason "new cold wallet"`
+    """
+    where = "orders policy apply"
+    if not reason.strip():
+        raise failure("--reason is required", "Usage", where=where, as_json=as_json)
+    with _policy_command(where, as_json=as_json) as settings:
+        new = read_policy(file or settings.policy_file)
+        with open_client(settings.ledger_url) as client:
+            records = PolicyRecords(client)
+            proposal = propose(records, new)
+            changed = [change_json(each) for each in proposal.changes]
+            if proposal.is_applied:
+                done: dict[str, Any] = {"applied": applied_json(proposal.before.policies[-1]), "changes": []}
+                emit(done) if as_json else note(f"{where}: this policy is the applied one already: nothing to do")
+                return
+            if not as_json:
+                print_changes(proposal)
+                for each in advice(new, settings.accounts):
+                    note(f"warning: {each}")
+            confirm("Apply this policy?", "nothing was changed", where=where, yes=yes, as_json=as_json)
+            applied = apply(records, proposal, who=actor_name(who), why=reason.strip())
+    if as_json:
+        emit({"applied": applied_json(applied), "changes": changed, "first": proposal.is_first})
+    else:
+        print_applied(applied, proposal)
