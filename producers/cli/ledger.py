@@ -13,8 +13,8 @@ GROUP = "orders.ledger"
 """Entry points of this group take a command id and return its record as a JSON object, or None.
 
 The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``fence``, ``tries``,
-``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``. They raise :class:`ConnectionError` when the
-ledger can't be read.
+``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``. They raise :class:`PermissionError` when the
+ledger has a command and its record may not be read, and :class:`ConnectionError` when the ledger can't be read.
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""
@@ -58,5 +58,7 @@ def look_up(command_id: str) -> LedgerAnswer:
         return LedgerAnswer(read(command_id))
     except ModuleNotFoundError:
         return LedgerAnswer(None, "the ledger is not checked, because the worker is not installed here")
+    except PermissionError as error:
+        return LedgerAnswer(None, str(error))
     except (ConnectionError, SettingsError) as error:
         return LedgerAnswer(None, f"the ledger can't be read: {error}", unreachable=True)

@@ -53,25 +53,24 @@ local function rejection_reason(rule, name, message)
   return 'it is no command'
 end
 
--- Returns the delivery tag and the entry that kombu's QoS.append would record for the message. The entry holds the
--- message unchanged, because decoding and encoding it again would turn 1.0 into 1 and [] into {}.
+-- Returns the delivery tag and the entry that is recorded for the message, in the form of kombu's QoS.append. The entry
+-- holds the message unchanged, because decoding and encoding it again would turn 1.0 into 1 and [] into {}. It names the
+-- anonymous exchange and the queue, so that the message is put back where it was taken from, whatever its sender wrote
+-- into it and whoever may bind queues to an exchange.
 local function unacked_entry(name, raw, message)
+  local tag
   if message == nil then
     -- JSON that cjson can't read and Python can, for example with half a character (\ud800) in a header. The tag is
     -- found by its name, which no text inside the message can imitate: quotes are escaped there, and the body is
-    -- base64. The entry names the anonymous exchange, which puts a message straight onto its queue.
-    local tag = raw:match('"delivery_tag"%s*:%s*"([^"\\]+)"')
-    return tag, tag and '[' .. raw .. ', "", ' .. cjson.encode(name) .. ']'
+    -- base64.
+    tag = raw:match('"delivery_tag"%s*:%s*"([^"\\]+)"')
+  else
+    local properties = type(message) == 'table' and message.properties
+    tag = type(properties) == 'table' and properties.delivery_tag
+    if type(tag) == 'number' and tag % 1 == 0 then tag = string.format('%.0f', tag) end
   end
-  local properties = type(message) == 'table' and message.properties
-  if type(properties) ~= 'table' then return end
-  local tag, info = properties.delivery_tag, properties.delivery_info
-  if type(tag) == 'number' and tag % 1 == 0 then tag = string.format('%.0f', tag) end
   if type(tag) ~= 'string' or tag == '' then return end
-  if type(info) ~= 'table' then info = {} end
-  local exchange = type(info.exchange) == 'string' and info.exchange or ''
-  local routing_key = type(info.routing_key) == 'string' and info.routing_key or name
-  return tag, '[' .. raw .. ', ' .. cjson.encode(exchange) .. ', ' .. cjson.encode(routing_key) .. ']'
+  return tag, '[' .. raw .. ', "", ' .. cjson.encode(name) .. ']'
 end
 
 -- Whether a message is meant for these workers: it is a command, or one with a misspelt name. One that is too long for a

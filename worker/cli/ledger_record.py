@@ -5,10 +5,10 @@ from typing import Any
 import redis
 
 from producers.cli.settings import queue_settings
-from producers.intents import OUTBOX_KEY, read_intent
+from producers.intents import OUTBOX_KEY, read_intent, was_sent
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
-from worker.ledger.base import LedgerUnavailable
+from worker.ledger.base import LedgerUnavailable, Record
 from worker.ledger.redis import RedisLedger
 
 
@@ -17,14 +17,14 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
 
     Raises:
         SettingsError: the settings are invalid.
+        PermissionError: the ledger has it, and this login may know no more than that.
         ConnectionError: the ledger cannot be reached, or refuses.
     """
     url = queue_settings().ledger_url
     try:
         # The client tries once, because a person waits.
         with open_client(url) as client:
-            record = RedisLedger(client).read(command_id)
-            intent = None if record else client.hget(OUTBOX_KEY, command_id)
+            record, intent = _read(client, command_id)
     except (LedgerUnavailable, redis.RedisError) as error:
         raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
     if record is None:
@@ -42,6 +42,22 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
         "last_signed_at": progress.last_signed_at,
         "report": record.report.to_json() if record.report else None,
     }
+
+
+def _read(client: redis.Redis, command_id: str) -> tuple[Record | None, Any]:
+    """The record of a command, or else its intent; None where there is none."""
+    try:
+        record = RedisLedger(client).read(command_id)
+        return record, None if record else client.hget(OUTBOX_KEY, command_id)
+    except LedgerUnavailable as error:
+        if not isinstance(error.__cause__, redis.exceptions.NoPermissionError):
+            raise
+        # A producer's login, which may ask whether there is one.
+        if was_sent(client, command_id):
+            raise PermissionError(
+                "the ledger has it, enqueued or begun; this login may not read more, a worker's or an operator's may"
+            ) from None
+        return None, None
 
 
 def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:

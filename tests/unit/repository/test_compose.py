@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from producers.commands import COMMANDS
 from worker.celery_app.queues import SERVED
 from worker.settings import WorkerSettings
 
@@ -18,7 +19,7 @@ COMPOSE = ROOT / "compose"
 STACK: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 WORKERS = ("worker", "worker-withdraw")
-LOGINS = ("worker", "withdraw", "producer", "flower", "admin")
+LOGINS = ("worker", "withdraw", "producer", "flower", "archive", "operator", "admin")
 
 
 def queues_of(service: str) -> list[str]:
@@ -158,6 +159,66 @@ def test_logins_are_made_once_and_fit_the_servers_list(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"#[0-9a-f]{64}", rules[login][1]) for login in LOGINS)
     for name in ("accounts.toml", "accounts-withdraw.toml"):
         assert "main" in tomllib.loads(before[name])["accounts"]
+
+
+def rules_of(folder: Path) -> dict[str, list[str]]:
+    """What `users.acl` grants, by login."""
+    lines = (folder / "users.acl").read_text(encoding="utf-8").splitlines()
+    return {line.split()[1]: line.split()[2:] for line in lines}
+
+
+def test_a_producer_has_a_login_of_its_own_for_its_commands(tmp_path: Path) -> None:
+    """Its queues, of any priority, and no other; the accounts are printed for the file of public keys. Other rights for
+    a name that is there keep its password; without a producer its login is gone."""
+    folder = tmp_path / "s"
+    printed, _ = prepare(folder, "--producer", "payroll", "--may", "withdraw:treasury,cancel")
+    assert printed.endswith('[producers.payroll]\nmay = ["withdraw:treasury", "cancel"]\n')
+    password = (folder / "payroll_url").read_text(encoding="utf-8")
+    prepare(folder, "--producer", "desk-2", "--may", "close,positions")
+    granted = rules_of(folder)
+    assert [right for right in granted["payroll"] if right.startswith("%W~orders.")] == [
+        *("%W~orders.cancel", "%W~orders.cancel[^.]*", "%W~orders.withdraw", "%W~orders.withdraw[^.]*")
+    ]
+    assert not any("withdraw" in right for right in granted["desk-2"])
+    hashes = [granted[name][1] for name in ("payroll", "desk-2", "producer")]
+    assert len({*hashes}) == 3
+    prepare(folder, "--producer", "payroll", "--may", "close")
+    assert (folder / "payroll_url").read_text(encoding="utf-8") == password
+    assert not any("withdraw" in right for right in rules_of(folder)["payroll"])
+    assert "gone" in prepare(folder, "--remove", "payroll")[0]
+    prepare(folder)
+    assert {"producer", "desk-2"} <= rules_of(folder).keys() - {"payroll"} == rules_of(folder).keys()
+    assert not (folder / "payroll_url").exists()
+
+
+BAD_PRODUCERS = {
+    "--producer payroll": "--producer payroll needs --may",
+    "--producer payroll --may": "--may needs a value",
+    "--may close": "--may needs --producer NAME",
+    "--producer worker --may close": "worker is the name of another login",
+    "--producer Payroll --may close": "'Payroll' is no name of a producer",
+    "--producer a/../b --may close": "'a/../b' is no name of a producer",
+    "--producer payroll --may close,": "'close,' are no rights",
+    "--producer payroll --may close:a:b": "'close:a:b' are no rights",
+    "--producer payroll --may close;id": "'close;id' are no rights",
+    "--producer payroll --may reconcile": "reconcile is no command: close cancel withdraw positions",
+    "--remove payroll": "there is no producer payroll",
+    "--producer a\nuser --may close": "is no name of a producer",
+}
+
+
+@pytest.mark.parametrize("words", BAD_PRODUCERS)
+def test_prepare_says_what_is_wrong_with_a_producer(tmp_path: Path, words: str) -> None:
+    """It changes nothing."""
+    printed, complaint = prepare(tmp_path / "s", *words.split(" "), code=2)
+    assert (printed, (tmp_path / "s").exists()) == ("", False)
+    assert BAD_PRODUCERS[words] in complaint.partition("Make compose/secrets")[0]
+
+
+def test_prepare_knows_every_command() -> None:
+    """A producer may be given any of them."""
+    (line,) = re.findall(r'^commands="(.*)"$', (COMPOSE / "prepare").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(line.split()) == sorted(task.removeprefix("orders.") for task in COMMANDS)
 
 
 def test_the_servers_default_login_is_off_and_may_do_everything() -> None:
