@@ -191,7 +191,12 @@ def test_what_may_mean_money_paid_out_stays_and_the_rest_expires(client: redis.R
     ledger = RedisLedger(client, keep_ms=60_000)
     refused, unsent = report("rejected"), report("not_sent")
     for command_id, command, end in (
-        *(("w", "withdraw", report()), ("r", "withdraw", refused), ("n", "withdraw", unsent), ("d", "withdraw", UNKNOWN)),
+        *(
+            ("w", "withdraw", report()),
+            ("r", "withdraw", refused),
+            ("n", "withdraw", unsent),
+            ("d", "withdraw", UNKNOWN),
+        ),
         *(("c", "close", report()), ("u", "close", UNKNOWN)),
     ):
         ledger.begin(claim(command_id, command=command), 1)

@@ -225,15 +225,24 @@ SEND_OTHER_COMMANDS = """
 """
 READ_ENDS = """
 0 HGETALL unacked
-1 GET celery-task-meta-victim
 2 HGETALL orders:command:victim
 2 XRANGE orders:journal - +
 """
 SEND = """
 0 LPUSH orders.close x
 0 LPUSH orders.withdraw x
-1 GET celery-task-meta-victim
 2 HSETNX orders:intent_messages new x
+"""
+SEND_AS_SOMEBODY = """
+0 LPUSH orders.close x
+0 LPUSH orders.withdraw x
+0 LPUSH orders.withdraw~9 x
+0 LRANGE orders.withdraw 0 -1
+0 RPOP orders.withdraw
+0 DEL orders.withdraw
+0 HGETALL unacked
+0 LPUSH orders.withdraw.dead x
+0 PUBLISH /0.celery.pidbox forged
 """
 
 
@@ -259,6 +268,7 @@ REFUSED = {
         *(READ_A_QUEUE, SPOIL_A_QUEUE, REDIRECT_REPLIES, FORGE_AN_END, FORGE_A_BROADCAST, CHANGE_THE_LEDGER),
         *(RUN_AT_THE_SERVER, RUN_THE_SERVER, SEND),
     ),
+    "operator": commands(REDIRECT_REPLIES, REWRITE_HISTORY, RUN_THE_SERVER, SEND_AS_SOMEBODY),
     "health": commands(READ_A_QUEUE, LOOK_ROUND, SPOIL_A_QUEUE, FORGE_AN_END, CHANGE_THE_LEDGER, RUN_THE_SERVER, SEND),
 }
 """By login."""

@@ -1,7 +1,10 @@
 """What a login may do at the server, with nothing but its password: everything that is not listed is refused."""
 
+import socket
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -144,3 +147,52 @@ def test_what_a_login_may_not_do_is_refused_and_shown(server: ComposeServer, log
     assert passed == []
     assert contents(server) == before
     assert {who for who, _, _ in server.refusals()} == {login}
+
+
+def test_no_connection_takes_the_servers_memory(server: ComposeServer) -> None:
+    """What a client has sent of a command that it never finishes is in nobody's queue, and in the server's memory all
+    the same: two connections once kept every worker from writing."""
+    login = urlsplit(server.urls["closer"])
+    with ExitStack() as attackers, server.client() as admin, server.login("worker", 2) as worker:
+        for length, sent in (
+            (300_000_000, 100),
+            (60_000_000, 59),
+            (60_000_000, 59),
+            (60_000_000, 59),
+            (60_000_000, 59),
+        ):
+            attacker = attackers.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            words = (
+                f"AUTH {login.username} {login.password}\r\n*3\r\n$5\r\nLPUSH\r\n$12\r\norders.close\r\n${length}\r\n"
+            )
+            with suppress(OSError):
+                attacker.sendall(words.encode())
+                for _ in range(sent):
+                    attacker.sendall(b"x" * 1_000_000)
+            assert admin.info("memory")["used_memory"] < 200_000_000
+        worker.hset("orders:command:new", "state", "SENDING")
+        worker.pexpire("orders:command:new", 1)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"*1000000000\r\n",
+        b"*3\r\n$5\r\nLPUSH\r\n$2147483647\r\n",
+        b"*-5\r\n*2\r\n$-3\r\n",
+        b"GET " + b"x" * 100_000,
+        b"*1\r\n$99999999999999999999\r\n",
+        b"\x00" * 70_000,
+        b"AUTH producer wrong\r\n" * 1000,
+        b"HELLO 99 AUTH default x SETNAME x\r\n",
+    ],
+    ids=repr,
+)
+def test_who_has_no_login_gets_no_answer_but_an_error(server: ComposeServer, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as stranger, suppress(OSError):
+        stranger.sendall(sent + b"\r\nPING\r\nLRANGE orders.close 0 -1\r\n")
+        stranger.shutdown(socket.SHUT_WR)
+        answers = b"".join(iter(lambda: stranger.recv(65_536), b""))
+        assert {line[:1] for line in answers.splitlines()} <= {b"-"}
+    with server.client() as admin:
+        assert admin.ping()

@@ -1,4 +1,4 @@
-"""What a compromised producer gets through a queue or the outbox: only its own commands are executed, for nobody else."""
+"""What a compromised producer gets through a queue or the outbox: nothing but commands, and nothing for others."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ BUILT_INS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "orders.withdraw.dead": ([], STOLEN),
     "Orders.Withdraw": ([], STOLEN),
     "orders.withdraw\x00": ([], STOLEN),
-    "orders.wіthdraw": ([], STOLEN),  # a Cyrillic letter
+    "orders.w\u0456thdraw": ([], STOLEN),  # a Cyrillic letter
     "worker.celery_app.tasks.orders.withdraw": ([], STOLEN),
     "": ([], STOLEN),
 }
@@ -110,7 +110,7 @@ def test_bad_intents_keep_no_lost_command_from_being_published_again(stack: Comp
             pipe.execute()
     assert stack.ended(lost.command_id, 60).report["outcome"] == "accepted"
     until(lambda: not stack.admin(2).hlen(OUTBOX_KEY), lambda: f"all checked: {stack.admin(2).hkeys(OUTBOX_KEY)}")
-    assert stack.ended(ended) == first
+    assert stack.ended(ended).report["fingerprint"] == first.report["fingerprint"]
     assert "0xstolen" not in addresses(stack)
     lines = [line for node in stack.workers.values() for line in node.logs().splitlines()]
     assert not [line for line in lines if "\x1b" in line or len(line) > 6000]

@@ -74,7 +74,12 @@ def test_who_asks_changes_neither_the_clock_nor_where_the_answer_goes(monkeypatc
     monkeypatch.setattr(Mailbox, "_publish_reply", lambda _, *what, **__: sent.append(what[1:3]))
     node = app.control.mailbox.Node("w1", handlers={"ping": lambda _: "pong"}, state=None)
     asked = {"method": "ping", "ticket": "t"}
-    for exchange, key in (("", "orders.withdraw"), (["x"], "k"), ("reply.celery.pidbox", "k" * 256), ("orders.close", "")):
+    for exchange, key in (
+        ("", "orders.withdraw"),
+        (["x"], "k"),
+        ("reply.celery.pidbox", "k" * 256),
+        ("orders.close", ""),
+    ):
         node.handle_message({**asked, "reply_to": {"exchange": exchange, "routing_key": key}})
     assert sent == []
     huge = SimpleNamespace(headers={"clock": 10**4299})
@@ -88,7 +93,9 @@ def test_ids_that_a_greeting_brings_are_not_kept() -> None:
     before = dict(Panel.data)
     try:
         restrict_worker(frozenset(), ())
-        assert Panel.data["hello"](SimpleNamespace(hostname="w1", app=Celery(set_as_current=False)), "w2", revoked=["x"])
+        assert Panel.data["hello"](
+            SimpleNamespace(hostname="w1", app=Celery(set_as_current=False)), "w2", revoked=["x"]
+        )
         assert "x" not in state.revoked
     finally:
         Panel.data.update(before)
