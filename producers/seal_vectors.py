@@ -1,7 +1,8 @@
 """Test vectors of seals, for senders in other languages: ``producers/schemas/seal-vectors.json``.
 
-Each case is a command with the header that seals it, and whether that verifies. ``kwargs`` is the JSON text of the
-arguments as the message holds it; a valid case also has the bytes that are ``signed``, as text.
+Each case is a command with the header that seals it. ``kwargs`` is the JSON text of the arguments as the message holds
+it. A valid case has the bytes that are ``signed``, as text; one that does not verify has the ``flaw``
+(:data:`producers.seal.Flaw`) that a worker finds.
 :mod:`producers.json_schemas` writes the file.
 """
 
@@ -10,7 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from producers.seal import CONTEXT, MAX_VALID_MS, seal
+from producers import message_json
+from producers.seal import CONTEXT, MAX_VALID_MS, Seal, SealError, seal, verify
 from producers.signing import PrivateKey, signed_bytes
 
 AT = 1_700_000_000_000
@@ -57,8 +59,17 @@ def _case(name: str, arguments: dict[str, Any], **changes: Any) -> Case:
     header = seal(key, TASK, ID, arguments, AT, UNTIL)
     fields = {name: value for name, value in header.items() if name != "sig"}
     signed = signed_bytes(CONTEXT, {**fields, "task": TASK, "id": ID, "kwargs": arguments}).decode()
-    case = {"name": name, "valid": not changes, "header": header, "task": TASK, "id": ID}
-    return {**case, "kwargs": json.dumps(arguments), **(changes or {"signed": signed})}
+    case: Case = {"name": name, "header": header, "task": TASK, "id": ID, "kwargs": json.dumps(arguments), **changes}
+    return {**case, "flaw": _flaw(case)} if changes else {**case, "signed": signed}
+
+
+def _flaw(case: Case) -> str:
+    try:
+        kwargs = message_json.loads(case["kwargs"])
+        verify(Seal.from_header(case["header"]), published_key().public(), case["task"], case["id"], kwargs)
+    except SealError as error:
+        return error.flaw
+    raise AssertionError(f"{case['name']} verifies")
 
 
 def _invalid_cases() -> Iterator[Case]:

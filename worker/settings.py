@@ -223,6 +223,8 @@ class WorkerSettings(QueueSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    operator_key_file: str = ""
+    """The private key with which the operator of this machine signs: halts, their ends, resolves."""
     policy_file: str = ""
     """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.exit_codes import ExitCode
 from producers.cli.options import JsonOption
 from producers.cli.output import emit, failure, note
 from producers.signing import PrivateKey, SigningError
@@ -76,7 +75,6 @@ def keygen(
     kid = kid or f"{datetime.now(UTC):%Y-%m}"
     try:
         key = PrivateKey.generate(name, kid)
-        public = key.public().to_text()
     except SigningError as error:
         error_type = "NotInstalled" if "pip install" in str(error) else "Usage"
         raise failure(str(error), error_type, where=WHERE, as_json=as_json) from None
@@ -87,16 +85,20 @@ def keygen(
         reason = error.strerror or type(error).__name__
         message = f"{path} can't be written: {reason}. No key was made; a file is never overwritten"
         raise failure(message, "KeyNotWritten", where=WHERE, as_json=as_json) from None
+    _show(key, purpose, path, as_json=as_json)
+
+
+def _show(key: PrivateKey, purpose: Purpose, path: Path, *, as_json: bool) -> None:
     setting, place, text = _PLACES[purpose]
-    text = text.format(by=name, kid=kid, public=public)
+    public = key.public().to_text()
+    text = text.format(by=key.by, kid=key.kid, public=public)
     if as_json:
-        document = {"by": name, "kid": kid, "for": purpose.value, "public_key": public}
+        document = {"by": key.by, "kid": key.kid, "for": purpose.value, "public_key": public}
         emit({**document, "private_key_file": str(path.absolute()), "setting": setting, "paste": text})
     else:
-        note(f"the private key is in {path}: only {name} may read it, {setting} names it")
+        note(f"the private key is in {path}: only {key.by} may read it, {setting} names it")
         note(f"the public key is for {place}:")
         print(text)
-    raise typer.Exit(ExitCode.ACCEPTED)
 
 
 def _write(path: Path, text: str) -> None:

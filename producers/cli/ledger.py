@@ -13,8 +13,9 @@ GROUP = "orders.ledger"
 """Entry points of this group take a command id and return its record as a JSON object, or None.
 
 The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``fence``, ``tries``,
-``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``. They raise :class:`PermissionError` when the
-ledger has a command and its record may not be read, and :class:`ConnectionError` when the ledger can't be read.
+``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``, and ``word``: by whose word it was settled,
+and whether that is signed. They raise :class:`PermissionError` when the ledger has a command and its record may not be
+read, and :class:`ConnectionError` when the ledger can't be read.
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""

@@ -33,6 +33,7 @@ COMMANDS = {
     ),
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
+    "archive": ("Keep a copy of the journal elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
     "policy": ("Show, check and apply the withdrawal policy.", "worker", OPERATING, "policy"),
     "dead": ("List dead letters: messages that could not be read.", "worker", OPERATING, "halts"),
 }

@@ -85,7 +85,7 @@ def show(command_id: str, options: SendOptions) -> typer.Exit:
         with exit_on_error("orders show", as_json=options.as_json, command_id=command_id), connected() as client:
             report, reason = _stored(client, command_id, options)
             if report is not None and report.outcome is not Outcome.UNKNOWN:
-                return exit_with_report(report, as_json=options.as_json)
+                return _with_word(report, as_json=options.as_json)
             # The result has expired, or is unknown, which the ledger may have settled since.
             answer = look_up(command_id)
             if report is not None and answer.unreachable:
@@ -95,7 +95,7 @@ def show(command_id: str, options: SendOptions) -> typer.Exit:
             elif report is not None and answer.report is not None:
                 note(f"orders show: the ledger says, unsigned: {answer.in_words()}")
             if report is not None:
-                return exit_with_report(report, as_json=options.as_json)
+                return _with_word(report, as_json=options.as_json)
             if isinstance(reason, ChainBroken) and not answer.record:
                 raise reason
             if client.verifies_reports and answer.report is not None and not isinstance(reason, ReportUnverified):
@@ -103,6 +103,13 @@ def show(command_id: str, options: SendOptions) -> typer.Exit:
             return _no_report(command_id, answer, reason, as_json=options.as_json)
     except KeyboardInterrupt:
         raise _interrupted("orders show", command_id, "The command is not affected", as_json=options.as_json) from None
+
+
+def _with_word(report: Report, *, as_json: bool) -> typer.Exit:
+    """Print a report, and of one that an operator settled, whether that word is signed; returns the exit to raise."""
+    if ", by the word of " in report.message and (record := look_up(report.command_id).record):
+        note(f"orders show: settled {record.get('word') or 'by nobody, as the ledger says'}")
+    return exit_with_report(report, as_json=as_json)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from producers.intents import Intent, write_intents
 from tests.alerts.load import PAIR, Load
 from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Prometheus, Webhook, metrics_into, program, read
 from tests.support.node import running
+from tests.support.policies import LIMIT, POLICY
 from tests.support.stack import Stack, accounts
 from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
@@ -46,6 +48,7 @@ class Story:
     webhook: Webhook
     workers: list[WorkerNode]
     ledger_proxy: FaultyProxy
+    policy: Path
     unanswered: list[str]
 
     def until_received(self, *names: str, seconds: float = 30.0) -> None:
@@ -82,13 +85,16 @@ def story(
         stack = make_bed(started=0, **late_account, **metrics_into(targets), ORDERS_LEDGER__INTENT_SECONDS="1")
         proxy = FaultyProxy(stack.broker_url)
         exits.callback(proxy.close)
+        policy = folder / "policy.toml"
+        policy.write_text(POLICY.replace(LIMIT, ""), encoding="utf-8")
         environment = stack.worker.environment | {"ORDERS_LEDGER_URL": f"redis://127.0.0.1:{proxy.port}/2"}
+        environment |= {"ORDERS_POLICY__MODE": "require", "ORDERS_POLICY_FILE": str(policy)}
         workers = [FaultyWorker(folder / name, environment, ("-Q", QUEUES)) for name in ("one", "two")]
         webhook = exits.enter_context(Webhook())
         alertmanager = Alertmanager(folder, webhook.url)
         prometheus = Prometheus(folder, targets, alertmanager.port)
         exits.enter_context(running(alertmanager, prometheus, *workers))
-        told = Story(stack, prometheus, webhook, workers, proxy, [])
+        told = Story(stack, prometheus, webhook, workers, proxy, policy, [])
         tell(told)
         yield told
 
@@ -103,7 +109,9 @@ def tell(story: Story) -> None:
         until(lambda: len(story.prometheus.series('up{job="orders"} == 1', 5)) == 2, "two looks at both workers")
         commands_go_wrong(stack)
         queues_go_wrong(stack)
+        story.policy.write_text("[withdrawals", encoding="utf-8")
         story.until_received("OrdersUnknownOpen", "OrdersHaltForgotten", "OrdersIdsReused", "OrdersWorkerFault")
+        story.until_received("OrdersWithdrawalsDenied", "OrdersPolicyBroken", "OrdersPolicyNotApplied")
         story.until_received("OrdersVenueFails", "OrdersKeyRefused", "OrdersRepublished", "OrdersClockOff")
         story.until_received("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
         stack.venue.clear_faults()
@@ -116,8 +124,8 @@ def tell(story: Story) -> None:
 
 
 def commands_go_wrong(stack: Stack) -> None:
-    """A lost withdrawal, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that it refuses, a
-    clock that is off."""
+    """A lost withdrawal, a denied one, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that
+    it refuses, a clock that is off."""
     two_hours_ago = int(time.time() * 1000) - 7_200_000
     stack.venue.fault("cut_after", path="withdraw", times=1)
     lost = stack.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc")
@@ -127,6 +135,7 @@ def commands_go_wrong(stack: Stack) -> None:
     stack.ended(lost)
     halt = {"who": "ann", "why": "a drill", "at": two_hours_ago}
     stack.ledger.hset("orders:halts", "bz/withdraw", json.dumps(halt))
+    stack.ended(stack.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xother"))
     stack.ended(stack.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.001"))
     stack.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.002")
     stack.send("orders.cancel", account="main", order_id="the-bug")

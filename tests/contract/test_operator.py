@@ -57,7 +57,7 @@ def test_of_two_words_at_once_one_counts(operator: OperatorFixture) -> None:
     class Slow:
         read = real.read
 
-        def resolve(self, report: Report, **named: str) -> Report | None:
+        def resolve(self, report: Report, **named: Any) -> Report | None:
             operator.desk.resolve("x", reference="7", who="bob", why="saw it")
             return real.resolve(report, **named)
 

@@ -109,9 +109,9 @@ def test_a_running_worker_keeps_what_is_deleted_from_the_record(
     assert desk.is_sent(worker)
     desk.write(LOOSE)
     (record,) = desk.client.hgetall("orders:policies").values()  # type: ignore[union-attr]
-    loose = json.dumps({**json.loads(record), "policy": policy(LOOSE).text})
+    loose = json.dumps({**json.loads(record), "policy": policy(LOOSE).text, "at": 1000})
     desk.client.delete("orders:policies")
-    desk.client.hset("orders:policies", "1000", loose)
+    desk.client.hset("orders:policies", "1", loose)
     assert not desk.is_sent(worker, address="0xnew")
     assert "are not on record any more" in caplog.text
     assert desk.is_sent(desk.worker(), address="0xnew"), "its file permits it"
@@ -132,19 +132,20 @@ def test_an_old_record_that_is_still_there_does_not_come_back(desk: PolicyFixtur
         desk.clock.turn(HOUR)
 
 
-@pytest.mark.parametrize("spoil", ["text", "type", "form"])
+@pytest.mark.parametrize("spoil", ["text", "type", "form", "time", "number"])
 def test_a_record_that_cannot_be_read_leaves_the_file_in_force(
     desk: PolicyFixture, spoil: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.apply(TIGHT)
     running = desk.worker()
     assert not desk.is_sent(running, "2.5")
-    field = next(iter(desk.client.hgetall("orders:policies")))  # type: ignore[arg-type, union-attr]
+    stored = str(desk.client.hget("orders:policies", "1"))
+    spoiled = {"text": "[" * 100_000, "form": "{}", "time": json.dumps({**json.loads(stored), "at": 10**40})}
     desk.client.delete("orders:policies")
     if spoil == "type":
         desk.client.set("orders:policies", "x")
     else:
-        desk.client.hset("orders:policies", field, "{}" if spoil == "form" else "[" * 100_000)
+        desk.client.hset("orders:policies", "٣" if spoil == "number" else "1", spoiled.get(spoil, stored))
     assert not desk.is_sent(running, "2.5"), "what it has read counts on"
     started = desk.worker()
     assert desk.is_sent(started, "2.5")
@@ -247,13 +248,13 @@ def test_the_journal_has_who_changed_what_and_the_records_are_pruned(desk: Polic
     added = "added main: to new (approvals 1, hold 2h, asset ETH, address 0xnew, max 5, approve_above 1)"
     assert json.loads(entries[1]["changes"]) == [added]
     assert entries[1]["sha256"] == policy(LOOSE).sha256
-    old, last = desk.records.read().policies
-    for each in (old, last):
-        stored = desk.client.hget("orders:policies", str(each.at))
-        desk.client.hdel("orders:policies", str(each.at))
-        desk.client.hset("orders:policies", str(each.at - 2 * DELAY_MS), str(stored))
+    for number in ("1", "2"):
+        stored = json.loads(str(desk.client.hget("orders:policies", number)))
+        stored["at"] -= 2 * DELAY_MS
+        desk.client.hset("orders:policies", number, json.dumps(stored))
     desk.apply(TIGHT)
-    assert [each.policy.sha256 for each in desk.records.read().policies] == [
-        policy(LOOSE).sha256,
-        policy(TIGHT).sha256,
+    found = desk.records.read().policies
+    assert [(each.number, each.policy.sha256) for each in found] == [
+        (2, policy(LOOSE).sha256),
+        (3, policy(TIGHT).sha256),
     ]

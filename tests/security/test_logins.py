@@ -1,198 +1,167 @@
-"""What a login may do at the server, with nothing but its password: everything that is not listed is refused."""
+"""Each login of compose's server can do what it is for: the server refuses nothing (``ACL LOG``) in all that is done
+here. What a login may not do is in tests/contract/test_logins.py."""
 
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
-import redis
+from celery import chain, chord, group
+from celery.canvas import Signature
 
-from tests.security.refused_commands import REFUSED, VICTIM
-from tests.support.compose_server import ComposeServer
-from tests.support.compose_stack import WITHDRAW, message
+from producers.client import OrderClient
+from producers.commands import Cancel, Close, Command, Positions, parse_command
+from producers.report import Outcome
+from producers.settings import database_url
+from tests.support.compose_stack import WITHDRAW, ComposeStack
+from tests.support.flower import FlowerNode
+from tests.support.stack import foreign_app
+from tests.support.waiting import until
 
-CALLS = ((), ("--producer", "closer", "--may", "close,cancel:main"))
-"""Beside the producer that may send everything, one that may close and cancel."""
-VICTIMS: dict[int, dict[str, Sequence[Any]]] = {
-    # What others have at the server, by database: how it is written.
-    0: {
-        "orders.withdraw": ("LPUSH", message("orders.withdraw", VICTIM, WITHDRAW)),
-        "orders.withdraw\x06\x169": ("LPUSH", message("orders.withdraw", VICTIM, WITHDRAW)),
-        "orders.withdraw.dead": ("LPUSH", "x"),
-        "orders.close": ("LPUSH", message("orders.close", VICTIM)),
-        "orders.close.dead": ("LPUSH", "x"),
-        "orders.reconcile": ("LPUSH", "x"),
-        "celery": ("LPUSH", "x"),
-        "notifications": ("LPUSH", "x"),
-        "unacked": ("HSET", "tag", "x"),
-        "unacked_index": ("ZADD", 1, "tag"),
-        "_kombu.binding.celery.pidbox": ("SADD", "x"),
-        "_kombu.binding.reply.celery.pidbox": ("SADD", "x"),
-    },
-    1: {
-        f"celery-task-meta-{VICTIM}": ("SET", '{"status": "SUCCESS"}'),
-        "celery-taskset-meta-group": ("SET", "x"),
-        "celery-taskset-meta-group.j": ("ZADD", 1, "x"),
-    },
-    2: {
-        f"orders:command:{VICTIM}": ("HSET", "state", "SENDING"),
-        "orders:journal": ("XADD", "*", "event", "begin"),
-        "orders:unknown": ("ZADD", 1, VICTIM),
-        "orders:halts": ("HSET", "*/*", "x"),
-        "orders:looks": ("HSET", VICTIM, 1),
-        "orders:intent_messages": ("HSET", VICTIM, '{"task": "orders.withdraw"}'),
-    },
-}
+CANCEL = Cancel(account="main", order_id="order-1")
+CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
+FORGETS = {("producer", "command", "evalsha")}
+"""A sender tries to remove the mark that a command was never sent; the worker that takes the command does it too."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ComposeServer]:
-    with ComposeServer(calls=CALLS) as started:
-        for database, keys in VICTIMS.items():
-            with started.client(database) as admin:
-                for key, (write, *arguments) in keys.items():
-                    admin.execute_command(write, key, *arguments)
-        started.refusals()
-        yield started
+@pytest.fixture(autouse=True)
+def refusals(stack: ComposeStack) -> Iterator[Callable[[], set[tuple[str, str, str]]]]:
+    """What was refused in this test; nothing is, unless the test has asked and seen what."""
+    asked: list[bool] = []
+    stack.server.refusals()
+
+    def ask() -> set[tuple[str, str, str]]:
+        asked.append(True)
+        return {*stack.server.refusals()}
+
+    yield ask
+    assert asked or ask() == set()
 
 
-def contents(server: ComposeServer) -> dict[tuple[int, str], bytes]:
-    """Everything that is stored, as the server itself would write it down."""
-    found = {}
-    for database in range(4):
-        with server.login("admin", database, decode_responses=False) as admin:
-            found.update({(database, key.decode()): admin.dump(key) for key in admin.scan_iter(count=1000)})
-    return found
+def withdrawal() -> Command:
+    return parse_command("orders.withdraw", WITHDRAW)
 
 
-def commands_of(server: ComposeServer, login: str) -> set[str]:
-    """Every command of the server that a login may send for any key at all, by the server's own word."""
-    with server.client() as admin:
-        return {name for name in admin.command_list() if may_run(admin, login, name)} - OF_A_CONNECTION
+def canvases(sign: Callable[[Command], Signature]) -> list[tuple[Signature, int]]:
+    """Signatures, and how many commands each sends. Queries are executed as often as they are asked."""
+    query = Positions(account="main")
+    return [
+        (chain(sign(query), sign(query)), 2),
+        (group(sign(query), sign(withdrawal())), 2),
+        (chord([sign(query), sign(withdrawal())], sign(query)), 3),
+        (chain(group(sign(query), sign(query)), group(sign(query), sign(query))), 4),
+    ]
 
 
-def may_run(admin: Any, login: str, name: str) -> bool:
-    for count in range(10):
-        try:
-            told = admin.execute_command("ACL DRYRUN", login, *name.split("|"), *["1"] * count)
-        except redis.ResponseError as error:
-            if "not found" in str(error):
-                return False  # the name of a group of commands
-            if "wrong number of arguments" not in str(error):
-                raise
-        else:
-            return "permissions to run" not in str(told)
-    raise AssertionError(f"{name} takes other arguments")
+def test_a_service_sends_waits_and_reads_with_order_client(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]]
+) -> None:
+    executed = results(stack)
+    with OrderClient(stack.queue_settings("producer")) as client:
+        sent = client.enqueue_many([CLOSE, CANCEL, withdrawal(), Positions(account="main")])
+        assert {report.outcome for report in client.wait_many(sent, 60)} <= {Outcome.ACCEPTED, Outcome.REJECTED}
+        assert refusals() == set()
+        client.wait(client.enqueue(Positions(account="main"), f"own-{uuid4()}"), 60)
+        sizes = [(canvas.apply_async(), size)[1] for canvas, size in canvases(client.signature)]
+    until(lambda: results(stack) == executed + 5 + sum(sizes), lambda: f"{results(stack)} results", 60)
+    assert refusals() == FORGETS
 
 
-OF_A_CONNECTION = {"auth", "hello", "quit", "reset", "client|setinfo"}
-"""Nobody can be refused the first four."""
-PRODUCER = """
-ping select multi exec subscribe unsubscribe lpush llen hsetnx hexists get mget getrange exists sadd set del
-"""
-ARCHIVE = "ping select time exists xrange xrevrange xread xlen xinfo|stream"
-OF_THE_SERVER = """
-function|load function|flush function|restore function|delete fcall script|flush script|kill module|load monitor debug
-shutdown save bgsave bgrewriteaof config|set config|rewrite config|resetstat client|kill client|pause client|unpause
-client|list acl|setuser acl|load acl|list acl|getuser replicaof failover psync sync slowlog|get latency|reset
-cluster|reset keys swapdb flushdb flushall
-"""
-"""Commands that stop or watch others, change the server, leave code there or show what it holds."""
-OF_KEYS = """
-rename renamenx copy move dump restore migrate sort bitop pfmerge object|encoding xdel xtrim xsetid xgroup|create
-xgroup|destroy xautoclaim lset linsert ltrim lmove blmove rpoplpush brpoplpush
-"""
-"""Commands that take a key or an entry from its place, or put another there."""
+def results(stack: ComposeStack) -> int:
+    return len(list(stack.admin(1).scan_iter("celery-task-meta-*", count=1000)))
 
 
-def test_a_login_has_the_commands_that_are_listed_here(server: ComposeServer) -> None:
-    """Of all that the server knows."""
-    assert commands_of(server, "producer") == commands_of(server, "closer") == {*PRODUCER.split()}
-    assert commands_of(server, "archive") == {*ARCHIVE.split()}
-    assert commands_of(server, "health") == {"ping"}
-    assert commands_of(server, "flower") & {*OF_THE_SERVER.split()} == set()
-    for login in ("worker", "withdraw"):
-        assert commands_of(server, login) & {*OF_THE_SERVER.split(), *OF_KEYS.split()} == set()
+def test_any_celery_client_sends_waits_and_reads(stack: ComposeStack) -> None:
+    """In every priority, and what follows a command too."""
+    url = stack.server.urls["producer"]
+    with foreign_app(database_url(url, 0), database_url(url, 1)) as app:
+        for priority in (None, 3, 9):
+            options = {"kwargs": {"account": "main"}, "queue": "orders.positions", "priority": priority}
+            assert app.send_task("orders.positions", **options).get(timeout=60)["outcome"] == "accepted"
+
+        def sign(command: Command) -> Signature:
+            return app.signature(command.task, kwargs=command.arguments(), immutable=True, queue=command.task)
+
+        for canvas, _ in canvases(sign):
+            assert canvas.apply_async().get(timeout=60)
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether this is the server's refusal: by a login's rights, also inside of a script, or to everybody."""
-    texts = (
-        "ACL failure in script",
-        "The user executing the script can't",
-        "not allowed. If the enable-",
-        "unknown command",
-    )
-    return isinstance(error, redis.exceptions.NoPermissionError) or any(text in str(error) for text in texts)
+def orders(stack: ComposeStack, login: str, *words: str) -> tuple[int, str]:
+    """Exit code and output of the `orders` program with somebody's login."""
+    command = [str(Path(sys.executable).with_name("orders")), *words]
+    environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls[login]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("login", REFUSED)
-def test_what_a_login_may_not_do_is_refused_and_shown(server: ComposeServer, login: str) -> None:
-    """Each is tried, nothing at the server has changed by it, and the administrator sees who tried."""
-    before, passed = contents(server), []
-    clients = {database: server.login(login, database, socket_timeout=5) for database in range(4)}
-    server.refusals()
-    for database, words in REFUSED[login]:
-        try:
-            clients[database].execute_command(*words)
-        except redis.RedisError as error:
-            if not is_refusal(error):
-                passed.append(f"{words} {error}")
-        else:
-            passed.append(f"{words}")
-    for client in clients.values():
-        client.close()
-    assert passed == []
-    assert contents(server) == before
-    assert {who for who, _, _ in server.refusals()} == {login}
+def test_a_person_sends_and_looks_with_a_producers_login(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]]
+) -> None:
+    """`orders show` says whether the ledger has a command, of which the login may read no more."""
+    command_id = f"own-{uuid4()}"
+    assert orders(stack, "producer", "positions", "-a", "main", "--id", command_id, "--wait")[0] == 0
+    assert orders(stack, "producer", "show", command_id)[0] == 0
+    assert refusals() == FORGETS
+    stack.admin(2).hset("orders:intent_messages", command_id, "an intent")
+    stack.admin(1).delete(f"celery-task-meta-{command_id}")
+    code, said = orders(stack, "producer", "show", command_id)
+    assert (code, "the ledger has it, enqueued or begun" in said) == (6, True), said
+    stack.admin(2).hdel("orders:intent_messages", command_id)
+    code, said = orders(stack, "producer", "show", command_id)
+    assert (code, "nothing in the ledger" in said) == (6, True), said
+    assert refusals() == {("producer", "command", "hgetall")}
 
 
-def test_no_connection_takes_the_servers_memory(server: ComposeServer) -> None:
-    """What a client has sent of a command that it never finishes is in nobody's queue, and in the server's memory all
-    the same: two connections once kept every worker from writing."""
-    login = urlsplit(server.urls["closer"])
-    with ExitStack() as attackers, server.client() as admin, server.login("worker", 2) as worker:
-        for length, sent in (
-            (300_000_000, 100),
-            (60_000_000, 59),
-            (60_000_000, 59),
-            (60_000_000, 59),
-            (60_000_000, 59),
-        ):
-            attacker = attackers.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            words = (
-                f"AUTH {login.username} {login.password}\r\n*3\r\n$5\r\nLPUSH\r\n$12\r\norders.close\r\n${length}\r\n"
-            )
-            with suppress(OSError):
-                attacker.sendall(words.encode())
-                for _ in range(sent):
-                    attacker.sendall(b"x" * 1_000_000)
-            assert admin.info("memory")["used_memory"] < 200_000_000
-        worker.hset("orders:command:new", "state", "SENDING")
-        worker.pexpire("orders:command:new", 1)
+def test_an_operator_operates(stack: ComposeStack) -> None:
+    stack.venue.fault("cut_after", path="withdraw", times=2)
+    looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
+    assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}
+    for words, code in (
+        (["halt", "--all", "--reason", "x", "--who", "ann"], 0),
+        (["resume", "--all", "--reason", "x", "--who", "ann"], 0),
+        (["journal"], 0),
+        (["unknown"], 5),
+        (["dead"], 0),
+        (["reconcile", looked_up, "--by-worker"], 5),
+        (["resolve", unknown, "--not-executed", "--reason", "x", "--who", "ann", "--yes"], 4),
+        (["show", unknown], 4),
+    ):
+        found, said = orders(stack, "operator", *words)
+        assert found == code, (words, said)
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"*1000000000\r\n",
-        b"*3\r\n$5\r\nLPUSH\r\n$2147483647\r\n",
-        b"*-5\r\n*2\r\n$-3\r\n",
-        b"GET " + b"x" * 100_000,
-        b"*1\r\n$99999999999999999999\r\n",
-        b"\x00" * 70_000,
-        b"AUTH producer wrong\r\n" * 1000,
-        b"HELLO 99 AUTH default x SETNAME x\r\n",
-    ],
-    ids=repr,
-)
-def test_who_has_no_login_gets_no_answer_but_an_error(server: ComposeServer, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as stranger, suppress(OSError):
-        stranger.sendall(sent + b"\r\nPING\r\nLRANGE orders.close 0 -1\r\n")
-        stranger.shutdown(socket.SHUT_WR)
-        answers = b"".join(iter(lambda: stranger.recv(65_536), b""))
-        assert {line[:1] for line in answers.splitlines()} <= {b"-"}
-    with server.client() as admin:
-        assert admin.ping()
+def test_an_archive_reads_the_journal(stack: ComposeStack) -> None:
+    stack.ended(stack.send("orders.withdraw", kwargs=WITHDRAW))
+    with stack.server.login("archive", 2) as archive:
+        newest = archive.xrevrange("orders:journal", count=1)
+        assert archive.xread({"orders:journal": "0"}, count=1)
+        assert newest[0][0] == archive.xinfo_stream("orders:journal")["last-generated-id"]
+
+
+def test_flower_sees_workers_queues_and_results(stack: ComposeStack) -> None:
+    name = f"w1@{stack.workers['worker'].id[:12]}"
+    flower = FlowerNode(stack.folder, {"ORDERS_REDIS_URL": stack.server.urls["flower"]})
+    try:
+        flower.start()
+        flower.ready()
+        flower.sees(name)
+        ended: Any = None
+
+        def shown() -> bool:
+            nonlocal ended
+            ended = stack.send("orders.positions", kwargs={"account": "main"})
+            stack.ended(ended)
+            return ended in flower.get("/api/tasks").json
+
+        until(shown, "a task at Flower", 60, every=0.5)
+        assert flower.get(f"/api/task/result/{ended}").json["state"] == "SUCCESS"
+        queues = {each["name"]: each["messages"] for each in flower.get("/api/queues/length").json["active_queues"]}
+        assert queues["orders.withdraw"] == 0
+        for path in ("/workers", "/tasks", "/broker", "/metrics"):
+            assert flower.get(path).status == 200
+    finally:
+        flower.teardown()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from producers.report import Outcome, Report
 from worker.ledger.base import (
+    NOT_SIGNED,
     BeginAnswer,
     Begun,
     Busy,
@@ -225,14 +226,14 @@ class MemoryLedger:
             self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
             return True
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+    def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """See :meth:`Ledger.resolve`."""
         with self._lock:
             entry = self._entries.get(report.command_id)
             if entry is None or entry.record.state is not State.UNKNOWN:
                 return entry.record.report if entry else None
             entry.record = replace(entry.record, state=_end_state(report), report=report)
-            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why)
+            self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why, **signed)
             return report
 
     def read(self, command_id: str) -> Record | None:

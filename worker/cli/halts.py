@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import redis
@@ -13,13 +14,17 @@ from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import dead_letters
+from worker.cli.journal_verify import usage_problem
+from worker.cli.journal_verify import verify as verify_journal
 from worker.cli.options import (
     AccountOption,
     CommandOption,
     WhoOption,
     actor_name,
+    known_keys,
     open_operator,
     operator_command,
+    operator_key,
     outage_text,
     scope_of,
 )
@@ -27,6 +32,8 @@ from worker.cli.output import entry_json, entry_line, halt_json, print_dead, pri
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
+from worker.public_keys import PublicKeys
+from worker.settings import WorkerSettings
 
 halt, resume, journal, dead = (command_app() for _ in range(4))
 
@@ -57,26 +64,29 @@ def _halt(
         problem = "--all means every command: omit --command"
     if problem:
         raise failure(problem, "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+    with (
+        operator_command(where, as_json=as_json) as settings,
+        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
+    ):
         if not listed:
             scopes = all_scopes(halted.account) if every else [halted]
-            operator.halt(*scopes, who=actor_name(who), why=reason.strip())
-        halts = operator.halts()
-    _show(halts, as_json=as_json)
+            operator.halt(*scopes, who=actor_name(who, key), why=reason.strip())
+        halts, keys = operator.halts(), known_keys(settings)
+    _show(halts, keys, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
         here = ", ".join(sorted(settings.accounts))
         undo = f"orders resume --all -a {account}"
         note(f"{where}: account {account} is not configured here; the accounts are {here}. To undo it: {undo}")
 
 
-def _show(halts: list[tuple[HaltScope, Halted]], *, as_json: bool, **more: Any) -> None:
+def _show(halts: list[tuple[HaltScope, Halted]], keys: PublicKeys | None, *, as_json: bool, **more: Any) -> None:
     """Print what is halted, and what is still sent."""
     passes = commands_still_sent([each for each, _ in halts])
     if as_json:
         still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
-        emit({**more, "halts": [halt_json(each, what) for each, what in halts], "passes": still})
+        emit({**more, "halts": [halt_json(each, what, keys) for each, what in halts], "passes": still})
     elif halts:
-        print_halts(halts)
+        print_halts(halts, keys)
         still_sent = [
             f"{command} (not of {', '.join(accounts)})" if accounts else command for command, accounts in passes.items()
         ]
@@ -104,18 +114,21 @@ def _resume(
     if every and command:
         message = "--all ends every halt, or every halt of --account: omit --command; see orders halt --list"
         raise failure(message, "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+    with (
+        operator_command(where, as_json=as_json) as settings,
+        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
+    ):
         scopes = (
             [each for each, _ in operator.halts() if not account or each.account == named.account] if every else [named]
         )
-        ended = [each for each in scopes if operator.resume(each, who=actor_name(who), why=reason.strip())]
-        halts = operator.halts()
+        ended = [each for each in scopes if operator.resume(each, who=actor_name(who, key), why=reason.strip())]
+        halts, keys = operator.halts(), known_keys(settings)
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"
         raise failure(message, "NoSuchHalt", where=where, as_json=as_json)
     for each in () if as_json else ended:
         print(f"Resumed: {each.in_words()}.")
-    _show(halts, as_json=as_json, resumed=[each.field for each in ended])
+    _show(halts, keys, as_json=as_json, resumed=[each.field for each in ended])
 
 
 @journal.command()
@@ -123,20 +136,43 @@ def _journal(
     command_id: Annotated[str | None, typer.Argument(metavar="ID", help="Show only this command's entries.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", metavar="N", min=1, help="How many entries, the latest ones.")] = 100,
+    verify: Annotated[bool, typer.Option("--verify", help="Say whether it was tampered with.")] = False,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Verify this archive of it, too.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", metavar="FILE", help="Verify the archive by these checkpoints.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--checkpoint-key", metavar="ed25519:…", help="The public key of the checkpoints.")
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="POSITION", help="Verify from this entry on.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the ledger's journal: every state change of every command and every act of an operator, oldest first.
 
-    With --follow and --json, each entry is a JSON document on a line of its own.
+    With --follow and --json, each entry is a JSON document on a line of its own. --verify verifies the chain of the
+    entries, the archive that `orders archive` keeps, and its checkpoints. Exit code 1 if there is a sign of tampering.
     """
-    with operator_command("orders journal", as_json=as_json) as settings, open_operator(settings) as operator:
+    problem = usage_problem(archive, checkpoints, key, start, verify=verify)
+    if problem:
+        raise failure(problem, "Usage", where="orders journal", as_json=as_json)
+    with operator_command("orders journal", as_json=as_json) as settings:
+        if verify:
+            raise verify_journal(settings, archive, checkpoints, key, start, as_json=as_json)
+        _show_journal(settings, command_id, last, follow=follow, as_json=as_json)
+
+
+def _show_journal(settings: WorkerSettings, command_id: str | None, last: int, *, follow: bool, as_json: bool) -> None:
+    keys = known_keys(settings)
+    with open_operator(settings) as operator:
         entries = operator.journal(command_id, last)
         if as_json and not follow:
-            emit({"entries": [entry_json(entry) for entry in entries]})
+            emit({"entries": [entry_json(entry, keys) for entry in entries]})
             return
 
         def show(entry: Any) -> None:
-            print(json.dumps(entry_json(entry)) if as_json else entry_line(entry), flush=True)
+            print(json.dumps(entry_json(entry, keys)) if as_json else entry_line(entry, keys), flush=True)
 
         for entry in entries:
             show(entry)

@@ -8,8 +8,13 @@ from producers.cli.settings import queue_settings
 from producers.intents import OUTBOX_KEY, read_intent, was_sent
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
+from producers.results import RECORD_KEY
+from worker import settings as worker_settings
+from worker.cli.options import known_keys
 from worker.ledger.base import LedgerUnavailable, Record
 from worker.ledger.redis import RedisLedger
+from worker.operations.signed_words import RECONCILE, entry_verdict
+from worker.settings import SettingsError
 
 
 def ledger_record(command_id: str) -> dict[str, Any] | None:
@@ -25,6 +30,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
         # The client tries once, because a person waits.
         with open_client(url) as client:
             record, intent = _read(client, command_id)
+            resolved = client.hmget(RECORD_KEY.format(command_id), _RESOLVED) if record else ()
     except (LedgerUnavailable, redis.RedisError) as error:
         raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
     if record is None:
@@ -41,6 +47,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
         "first_sent_at": progress.first_sent_at,
         "last_signed_at": progress.last_signed_at,
         "report": record.report.to_json() if record.report else None,
+        "word": _word(record, *(text or "" for text in resolved)),
     }
 
 
@@ -58,6 +65,23 @@ def _read(client: redis.Redis, command_id: str) -> tuple[Record | None, Any]:
                 "the ledger has it, enqueued or begun; this login may not read more, a worker's or an operator's may"
             ) from None
         return None, None
+
+
+_RESOLVED = ("resolved_by", "resolved_why", "resolved_signed_at", "resolved_reference", "resolved_kid", "resolved_sig")
+
+
+def _word(record: Record, who: str, why: str, at: str, reference: str, kid: str, sig: str) -> str:
+    """Whose word settled the command, and whether it is signed; empty for one that nobody's word settled."""
+    if not who or who == RECONCILE or record.report is None:
+        return ""
+    try:
+        keys = known_keys(worker_settings.load())
+    except SettingsError:
+        keys = None
+    outcome, finished_at = record.report.outcome.value, record.report.finished_at or 0
+    entry = {"event": "resolve", "id": record.command_id, "outcome": outcome, "who": who, "why": why}
+    proof = {"reference": reference, "signed_at": at, "kid": kid, "sig": sig}
+    return f"by the word of {who}: {entry_verdict({**entry, **proof}, keys, finished_at)}"
 
 
 def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:

@@ -4,20 +4,24 @@ import getpass
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated
 
 import redis
 import typer
 
-from producers.cli.output import exit_on_error, failure
+from producers.cli.output import exit_on_error, failure, note
 from producers.cli.settings import check_urls
+from producers.printable import printable
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
+from producers.signing import PrivateKey, SigningError
 from worker import settings as worker_settings
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService
+from worker.public_keys import KeysFile, PublicKeys
 from worker.settings import WorkerSettings
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
@@ -40,8 +44,39 @@ CommandOption = Annotated[
 ]
 
 
-def actor_name(given: str | None) -> str:
-    """The name that is recorded for an act: the given one, or this user and machine."""
+def operator_key(settings: WorkerSettings, who: str | None, where: str, *, as_json: bool) -> PrivateKey | None:
+    """The key that signs what the operator of this machine does; None where ``ORDERS_OPERATOR_KEY_FILE`` is not set.
+    Exit with a message if it can't be used, or ``who`` names somebody else than its owner."""
+    if not settings.operator_key_file:
+        return None
+    try:
+        key = PrivateKey.from_file(Path(settings.operator_key_file))
+    except SigningError as error:
+        message = f"ORDERS_OPERATOR_KEY_FILE: {error}"
+        raise failure(message, "SettingsError", where=where, as_json=as_json) from None
+    if who not in (None, key.by):
+        message = f"the key of ORDERS_OPERATOR_KEY_FILE is that of {key.by}, who can't sign as {printable(str(who))}"
+        raise failure(message, "Usage", where=where, as_json=as_json)
+    return key
+
+
+def known_keys(settings: WorkerSettings) -> PublicKeys | None:
+    """The public keys of operators that this machine knows, or None."""
+    path = getattr(getattr(settings, "auth", None), "keys_file", "")
+    if not path:
+        return None
+    file = KeysFile(Path(path))
+    if file.problem:
+        note(f"ORDERS_AUTH__KEYS_FILE: {path}: {file.problem}. No signature is checked")
+        return None
+    return file.current()
+
+
+def actor_name(given: str | None, key: PrivateKey | None = None) -> str:
+    """The name that is recorded for an act: the owner of the key that signs it, else the given one, or this user and
+    machine."""
+    if key:
+        return key.by
     if given:
         return given
     user = "unknown"
@@ -90,12 +125,12 @@ def outage_text(error: BaseException, setting: str) -> str:
 
 
 @contextmanager
-def open_operator(settings: WorkerSettings) -> Iterator[OperatorService]:
-    """An :class:`OperatorService` whose client tries once, because a person waits."""
+def open_operator(settings: WorkerSettings, key: PrivateKey | None = None) -> Iterator[OperatorService]:
+    """An :class:`OperatorService` whose client tries once, because a person waits; ``key`` signs."""
     from worker.bootstrap import build_ledger
 
     with open_client(settings.ledger_url) as client:
-        yield OperatorService(client, build_ledger(settings, client), SystemClock())
+        yield OperatorService(client, build_ledger(settings, client), SystemClock(), key)
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:

@@ -14,6 +14,8 @@ from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.ledger.journal import JournalEntry
 from worker.operations.operator import Unknown
+from worker.operations.signed_words import Word, entry_verdict, shortened, verdict
+from worker.public_keys import PublicKeys
 from worker.reconciliation.reconciler import Reconciled
 from worker.venues.contradictions import contains_record
 from worker.venues.everstrike.adapter import LISTED, Everstrike
@@ -113,29 +115,47 @@ def print_reconciled(found: Sequence[Reconciled]) -> None:
     print_table(("id", "command", "outcome", "what the venue shows"), rows)
 
 
-def halt_json(scope: HaltScope, halt: Halted) -> dict[str, Any]:
-    """A halt as JSON."""
-    return {"account": scope.account, "command": scope.command, "who": halt.who, "why": halt.why, "at": halt.at}
+def halt_json(scope: HaltScope, halt: Halted, keys: PublicKeys | None = None) -> dict[str, Any]:
+    """A halt as JSON; ``word`` says whether it is signed."""
+    return {
+        "account": scope.account,
+        "command": scope.command,
+        "who": halt.who,
+        "why": halt.why,
+        "at": halt.at,
+        "word": _halt_verdict(scope, halt, keys),
+    }
 
 
-def print_halts(halts: Sequence[tuple[HaltScope, Halted]]) -> None:
+def _halt_verdict(scope: HaltScope, halt: Halted, keys: PublicKeys | None) -> str:
+    word = Word("halt", halt.who, halt.why, halt.at, scope=scope.field)
+    return verdict(word, halt.kid, halt.sig, keys, halt.at)
+
+
+def print_halts(halts: Sequence[tuple[HaltScope, Halted]], keys: PublicKeys | None = None) -> None:
     """Print the halts."""
-    rows = [(scope.in_words(), halt.who, when(halt.at), halt.why) for scope, halt in halts]
+    rows = [
+        (scope.in_words(), f"{halt.who} ({_halt_verdict(scope, halt, keys)})", when(halt.at), halt.why)
+        for scope, halt in halts
+    ]
     print_table(("halted", "by", "since", "why"), rows)
 
 
-def entry_json(entry: JournalEntry) -> dict[str, Any]:
-    """An entry of the journal as JSON; ``at`` is UNIX ms."""
-    return {"at": entry.at, **entry.fields}
+def entry_json(entry: JournalEntry, keys: PublicKeys | None = None) -> dict[str, Any]:
+    """An entry of the journal as JSON; ``at`` is UNIX ms, and ``word`` says whether a person's word is signed."""
+    word = entry_verdict(entry.fields, keys, entry.at)
+    signed = {"sig": shortened(entry.fields["sig"])} if "sig" in entry.fields else {}
+    return {"at": entry.at, **entry.fields, **signed, **({"word": word} if word else {})}
 
 
-def entry_line(entry: JournalEntry) -> str:
+def entry_line(entry: JournalEntry, keys: PublicKeys | None = None) -> str:
     """An entry of the journal as a line for people."""
     fields = dict(entry.fields)
     event, command_id, outcome = fields.pop("event", "?"), fields.pop("id", ""), fields.pop("outcome", "")
-    for name in ("token", "seq", "sha"):
+    for name in ("token", "seq", "sha", "signed_at", "kid", "sig"):
         fields.pop(name, None)
-    more = "  ".join(f"{name}={value}" for name, value in fields.items() if value)
+    word = entry_verdict(entry.fields, keys, entry.at)
+    more = "  ".join([f"{name}={value}" for name, value in fields.items() if value] + ([f"[{word}]"] if word else []))
     return printable(f"{when(entry.at)}  {event:<9} {command_id or '-'}  {outcome}  {more}").rstrip()
 
 

@@ -10,16 +10,15 @@ from producers.cli.exit_codes import ExitCode
 from producers.cli.options import confirm
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.commands import Withdraw
 from producers.redis.client import open_client
 from worker.cli.options import WhoOption, YesOption, actor_name, operator_command
 from worker.cli.policy_output import (
     applied_json,
     change_json,
-    example_json,
+    emit_checked,
     print_applied,
     print_changes,
-    print_example,
+    print_checked,
     print_shown,
     shown_json,
 )
@@ -28,7 +27,6 @@ from worker.execution.policy.applied import PolicyChanged, PolicyRecords
 from worker.operations.policy.advice import advice, unchecked
 from worker.operations.policy.service import (
     PolicyInvalid,
-    RuledExample,
     apply,
     counting_now,
     propose,
@@ -41,7 +39,7 @@ policy = command_app()
 _VERDICT_CODES = {"permitted": ExitCode.ACCEPTED, "denied": ExitCode.NOT_SENT, "held": ExitCode.NO_REPORT}
 
 FileArgument = Annotated[
-    str | None, typer.Argument(metavar="[FILE]", help="The policy (TOML); default: ORDERS_POLICY_FILE.")
+    str | None, typer.Argument(metavar="FILE", help="The policy (TOML); default: ORDERS_POLICY_FILE.")
 ]
 
 
@@ -62,7 +60,10 @@ def _policy_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
 
 @policy.callback()
 def _policy() -> None:
-    """The withdrawal policy: where accounts may withdraw to, how much, and who must approve it."""
+    """The withdrawal policy: where accounts may withdraw to, how much, and who must approve it.
+
+    Each command has --json.
+    """
 
 
 @policy.command("show")
@@ -102,41 +103,16 @@ def _check(
     Example: `orders policy check policy.toml -a main --asset ETH --qty 1 --address 0x…`
     """
     where = "orders policy check"
-    given = (account, asset, qty, address)
-    if any(given) and not all(given):
+    withdrawal = {"account": account, "asset": asset, "qty": qty, "address": address}
+    if any(withdrawal.values()) and not all(withdrawal.values()):
         message = "a withdrawal needs --account, --asset, --qty and --address"
         raise failure(message, "Usage", where=where, as_json=as_json)
     with _policy_command(where, as_json=as_json) as settings:
         found = read_policy(file or settings.policy_file)
-        warnings = advice(found, settings.accounts)
-        example = None
-        if all(given):
-            example = rule_example(found, Withdraw(account=account, asset=asset, qty=qty, address=address))
-    if as_json:
-        ruled = {"withdrawal": example_json(example)} if example else {}
-        emit(
-            {
-                "sha256": found.sha256,
-                "accounts": list(found.document.withdrawals),
-                "warnings": warnings,
-                "notes": unchecked(found),
-                **ruled,
-            }
-        )
-    else:
-        names = ", ".join(found.document.withdrawals) or "no account"
-        print(f"The policy is valid, for {names}. SHA-256 {found.sha256}")
-        for each in warnings:
-            note(f"warning: {each}")
-        for each in unchecked(found):
-            note(f"note: {each}")
-        if example:
-            print_example(example)
-    raise typer.Exit(_exit_code(example))
-
-
-def _exit_code(example: RuledExample | None) -> ExitCode:
-    return _VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED
+        example = rule_example(found, withdrawal) if all(withdrawal.values()) else None
+    show: Any = emit_checked if as_json else print_checked
+    show(found, advice(found, settings.accounts), unchecked(found), example)
+    raise typer.Exit(_VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED)
 
 
 @policy.command("apply")

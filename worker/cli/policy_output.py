@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from producers.arguments import plain_notation
-from producers.cli.output import print_table, when
+from producers.cli.output import emit, note, print_table, when
 from producers.printable import printable
 from worker.execution.policy.applied import DELAY_MS, AppliedPolicy, InForce
 from worker.execution.policy.document import to_json
@@ -45,6 +45,25 @@ def example_json(example: RuledExample) -> dict[str, Any]:
 def _limit_fields(limit: Limit) -> dict[str, Any]:
     total = None if limit.total is None else plain_notation(limit.total)
     return {name: value for name, value in (("total", total), ("count", limit.count)) if value is not None}
+
+
+def emit_checked(policy: Policy, warnings: Sequence[str], notes: Sequence[str], example: RuledExample | None) -> None:
+    """Print what was checked as one JSON document."""
+    accounts = [alias.lower() for alias in policy.document.withdrawals]
+    ruled = {"withdrawal": example_json(example)} if example else {}
+    emit({"sha256": policy.sha256, "accounts": accounts, "warnings": warnings, "notes": notes, **ruled})
+
+
+def print_checked(policy: Policy, warnings: Sequence[str], notes: Sequence[str], example: RuledExample | None) -> None:
+    """Print what was checked for people."""
+    names = ", ".join(policy.document.withdrawals) or "no account"
+    print(printable(f"The policy is valid, for {names}. SHA-256 {policy.sha256}"))
+    for each in warnings:
+        note(f"warning: {each}")
+    for each in notes:
+        note(f"note: {each}")
+    if example:
+        print_example(example)
 
 
 def print_example(example: RuledExample) -> None:

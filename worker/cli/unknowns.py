@@ -15,7 +15,15 @@ from producers.cli.plugins import JsonOption, command_app
 from producers.cli.report import exit_with_report
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Outcome, Report
-from worker.cli.options import IdArgument, WhoOption, YesOption, actor_name, open_operator, operator_command
+from worker.cli.options import (
+    IdArgument,
+    WhoOption,
+    YesOption,
+    actor_name,
+    open_operator,
+    operator_command,
+    operator_key,
+)
 from worker.cli.output import print_reconciled, print_unknowns, unknown_json
 from worker.reconciliation.reconciler import Reconciled
 from worker.reconciliation.reconciler import as_json as documents
@@ -130,12 +138,15 @@ def _resolve(
         problem = "--reason must say how you know"
     if problem:
         raise failure(problem, "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings, open_operator(settings) as operator:
+    with (
+        operator_command(where, as_json=as_json) as settings,
+        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
+    ):
         report = operator.unknown(command_id)
         decision = f"executed as {reference}" if reference else "NOT executed"
         question = f"Settle {report.command} of {report.account} ({report.message}) as {decision}?"
         confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
-        settled = operator.resolve(command_id, reference=reference, who=actor_name(who), why=reason.strip())
+        settled = operator.resolve(command_id, reference=reference, who=actor_name(who, key), why=reason.strip())
         _publish(settings, settled)
     raise exit_with_report(settled, as_json=as_json)
 

@@ -34,7 +34,7 @@ from worker.execution.events import (
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Halted, Ledger, Orphaned
+from worker.ledger.base import Claim, Halted, Ledger, Limit, Orphaned
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -168,7 +168,7 @@ class Executor:
         denied = self._refusal(command)
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
-        ruling = self._leases.retry_until_available(lambda: self._ruling(command))
+        ruling = self._leases._retry_until_available(lambda: self._ruling(command))  # noqa: SLF001
         if ruling.denied or ruling.warning:
             ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
             self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
@@ -186,7 +186,7 @@ class Executor:
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
         lease = self._leases.acquire(
-            self._claim(envelope, command, account, ruling),
+            self._claim(envelope, command, account, ruling.limits),
             mutating=command.mutating,
             orphan_report=self._orphan_report(envelope, died),
         )
@@ -257,7 +257,7 @@ class Executor:
         continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account, ruling: Ruling) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account, limits: tuple[Limit, ...]) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -268,7 +268,7 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
-            limits=ruling.limits,
+            limits=limits,
         )
 
     def _token(self) -> str:

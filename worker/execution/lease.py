@@ -145,7 +145,7 @@ class LeaseManager:
             return ExistingReport(answer.report.as_replay() if answer.report else None)
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
-            if self.retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
+            if self._retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
                 self._observer.orphaned(command, report.outcome.value, report.message)
                 return ExistingReport(report)
         return None
@@ -163,7 +163,7 @@ class LeaseManager:
                 raise HaltedBetweenAttempts(halt)
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
-        expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
+        expiry, answer = self._retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
         if isinstance(answer, Halted):
             raise HaltedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
@@ -196,7 +196,7 @@ class LeaseManager:
         Raises:
             LeaseLost: another worker has taken the lease over.
         """
-        expiry, renewed = self.retry_until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
+        expiry, renewed = self._retry_until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
         if not renewed:
             raise LeaseLost(lease.claim.command_id)
         lease.expiry = expiry
@@ -209,7 +209,7 @@ class LeaseManager:
         """
         lease.paused = True
         move = partial(self._ledger.pause, lease.claim, lease.progress, lease_ms)
-        if lease.recorded and not self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
+        if lease.recorded and not self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
             raise LeaseLost(lease.claim.command_id)
 
     def sleep_between_attempts(self, lease: Lease, seconds: float) -> None:
@@ -239,7 +239,7 @@ class LeaseManager:
         if not lease.recorded:
             return report
         move = partial(self._ledger.settle, lease.claim, report)
-        stored = self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
+        stored = self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
         return stored if stored is None or stored == report else self._superseded_by(report, stored)
 
     def settle_when_released(self, lease: Lease, report: Report) -> Report | None:
@@ -268,7 +268,7 @@ class LeaseManager:
     def _wait_while_busy(self, ask: Callable[[], tuple[LeaseExpiry, A]]) -> tuple[LeaseExpiry, A]:
         wait, max_wait = POLL_SECONDS
         while True:
-            expiry, answer = self.retry_until_available(ask)
+            expiry, answer = self._retry_until_available(ask)
             if not isinstance(answer, Busy):
                 return expiry, answer
             if self._stopping():
@@ -276,7 +276,7 @@ class LeaseManager:
             self._clock.sleep(min(wait, max(answer.lease_left_ms, 1) / 1000))
             wait = min(wait * 1.5, max_wait)
 
-    def retry_until_available(self, call: Callable[[], T], grace_seconds: float = 0.0) -> T:
+    def _retry_until_available(self, call: Callable[[], T], grace_seconds: float = 0.0) -> T:
         """Repeat a ledger call until the ledger answers: every move may be repeated, and none skipped. A stopping
         worker goes on for ``grace_seconds`` more."""
         wait, max_wait = OUTAGE_SECONDS

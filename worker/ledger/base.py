@@ -15,9 +15,11 @@ module holds the states and the protocol; :mod:`worker.ledger.redis` is the real
 (``tests/support/memory_ledger.py``), which passes the same contract tests.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
 
 from producers.report import Report
@@ -147,6 +149,10 @@ class Halted:
     why: str
     at: int
     """UNIX ms."""
+    kid: str = ""
+    sig: str = ""
+    """The id of the operator's key and the signature; empty where the halt is not signed. No worker needs them: halting
+    is always safe."""
 
 
 BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted
@@ -173,6 +179,10 @@ class Record:
     account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
+
+
+NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
+"""What proves whose word it is, where nothing does."""
 
 
 class LedgerUnavailable(Exception):
@@ -211,9 +221,10 @@ class Ledger(Protocol):
         """End an orphaned command with a report that was made for this ``orphan``; False when the record has changed
         since: its owner has begun another attempt, or another worker has ended it."""
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+    def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """Settle an unknown by evidence or by an operator's word, and return the report that the record has now:
-        another one when the command was not unknown. None when there is no record, or it is still open."""
+        another one when the command was not unknown. None when there is no record, or it is still open. ``signed`` are
+        the further fields of the journal's entry that prove whose word it is."""
 
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""

@@ -4,10 +4,10 @@
 -- KEYS[2]  the end of the journal's chain
 -- KEYS[3]  the hash that changes
 -- ARGV[1]  the entries as JSON: a list of flat lists of field and value
--- ARGV[2]  how the hash changes: HSET, HDEL, or nothing
+-- ARGV[2]  how the hash changes: HSET, HSETNX, HDEL, or nothing
 -- ARGV[3…] what the change takes
 --
--- Returns how many fields have changed; a removal of what is not there writes no entry.
+-- Returns how many fields have changed. A removal of what is not there, and an HSETNX of what is, writes no entry.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -15,7 +15,7 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local changed = 0
 if ARGV[2] ~= '' then
   changed = redis.call(ARGV[2], KEYS[3], unpack(ARGV, 3))
-  if ARGV[2] == 'HDEL' and changed == 0 then
+  if ARGV[2] ~= 'HSET' and changed == 0 then
     return 0
   end
 end

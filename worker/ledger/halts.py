@@ -6,7 +6,7 @@ its next send on.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,27 +16,27 @@ from producers.arguments import ALIAS
 from producers.commands import COMMANDS as TASKS
 from producers.exact_json import check_bounds
 from producers.printable import printable
-from worker.ledger.base import Halted
+from worker.ledger.base import NOT_SIGNED, Halted
 from worker.ledger.connection import guarded
 from worker.ledger.journal_writer import JournalWriter, entry_fields
 from worker.ledger.keys import HALTS_KEY
-
 
 MAX_HALT_CHARACTERS = 64 * 1024
 UNREADABLE_HALT = Halted("unknown", "the record of this halt can't be read; end it with `orders resume`", 0)
 
 
 def halt_of(text: str) -> Halted:
-    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms). One that can't be read is a halt
-    all the same."""
+    """A halt as it is stored: a JSON object of ``who``, ``why`` and ``at`` (UNIX ms), where it is signed ``kid`` and
+    ``sig`` too. One that can't be read is a halt all the same."""
     try:
         check_bounds(text, MAX_HALT_CHARACTERS)
         stored = json.loads(text)
         who, why, at = stored["who"], stored["why"], stored["at"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        signed = str(stored.get("kid", "")), str(stored.get("sig", ""))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return UNREADABLE_HALT
     readable = isinstance(who, str) and isinstance(why, str) and isinstance(at, int) and 0 <= at < 10**14
-    return Halted(who, why, at) if readable else UNREADABLE_HALT
+    return Halted(who, why, at, *signed) if readable else UNREADABLE_HALT
 
 
 COMMANDS = tuple(sorted(task.removeprefix("orders.") for task in TASKS))
@@ -84,15 +84,20 @@ class Halts:
         self._client = client
         self._journal = JournalWriter(client)
 
-    def add(self, scopes: Sequence[HaltScope], halt: Halted) -> None:
+    def add(self, halts: Mapping[HaltScope, Halted]) -> None:
         """Halt all these scopes at once; a halt of the same scope is replaced."""
-        stored = json.dumps({"who": halt.who, "why": halt.why, "at": halt.at}, ensure_ascii=False)
-        entries = [entry_fields("halt", scope=each.field, who=halt.who, why=halt.why) for each in scopes]
-        self._journal.write_all(entries, HALTS_KEY, "HSET", *(part for each in scopes for part in (each.field, stored)))
+        stored, entries = list[str](), list[Mapping[str, str]]()
+        for scope, halt in halts.items():
+            signed = {"kid": halt.kid, "sig": halt.sig} if halt.sig else {}
+            halted = {"who": halt.who, "why": halt.why, "at": halt.at, **signed}
+            stored += [scope.field, json.dumps(halted, ensure_ascii=False)]
+            proof = {"signed_at": str(halt.at), **signed} if signed else {}
+            entries.append(entry_fields("halt", scope=scope.field, who=halt.who, why=halt.why, **proof))
+        self._journal.write_all(entries, HALTS_KEY, "HSET", *stored)
 
-    def remove(self, scope: HaltScope, *, who: str, why: str) -> bool:
+    def remove(self, scope: HaltScope, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> bool:
         """End the halt of exactly this scope; False when there is none."""
-        entry = entry_fields("resume", scope=scope.field, who=who, why=why)
+        entry = entry_fields("resume", scope=scope.field, who=who, why=why, **signed)
         return self._journal.write_all([entry], HALTS_KEY, "HDEL", scope.field) == 1
 
     def all(self) -> list[tuple[HaltScope, Halted]]:

@@ -31,12 +31,14 @@ class JournalWriter:
         self.write_all([entry_fields(event, command_id, **more)])
 
     def write_all(self, entries: Sequence[Mapping[str, str]], hash_key: str = "", *change: str) -> int:
-        """Add entries, and change a hash in the same step: ``change`` is ``HSET`` or ``HDEL`` with its arguments.
+        """Add entries, and change a hash in the same step: ``change`` is ``HSET``, ``HSETNX`` or ``HDEL`` with its
+        arguments.
 
-        Returns how many of the hash's fields were added or removed; where a removal finds none, nothing is written.
+        Returns how many of the hash's fields were added or removed; where a removal finds none, or an ``HSETNX`` finds
+        one, nothing is written.
         """
-        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
         flat = [[part for field in fields.items() for part in field] for fields in entries]
+        keys = [JOURNAL_KEY, JOURNAL_HEAD_KEY, *([hash_key] if change else [])]
         arguments = [json.dumps(flat, ensure_ascii=False), *(change or ("",))]
         script = self._script
         return int(guarded(self._direct.script, script.script, script.sha, keys, arguments))

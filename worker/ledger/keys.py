@@ -16,4 +16,4 @@ DUE_KEY = "orders:intents_due"
 """Sorted set: ids in the outbox (:mod:`producers.intents`) by the time from which the absence of each command counts,
 UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
 POLICIES_KEY = "orders:policies"
-"""Hash: when a withdrawal policy was applied (UNIX ms) to that policy, who applied it and why, as JSON."""
+"""Hash: number of an applied withdrawal policy to that policy, when and by whom it was applied and why, as JSON."""

@@ -15,6 +15,7 @@ from producers.intents import OUTBOX_KEY
 from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
+    NOT_SIGNED,
     BeginAnswer,
     Begun,
     Busy,
@@ -154,9 +155,10 @@ class RedisLedger:
         expected = (orphan.token, "1" if orphan.sending else "0", orphan.progress.tries)
         return self._move("abandon", claim, *expected, *self._ending(claim.command, report))[0] == "done"
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:
+    def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """One round trip."""
-        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why)
+        more = [part for field in signed.items() for part in field]
+        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why, *more)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[0] == "ended" else None

@@ -237,8 +237,9 @@ local function abandon(dead_token, sending, tries, state, outcome, report, keep_
   return {'done'}
 end
 
--- An unknown is settled by evidence from the venue, or by an operator's word: who and why are on record.
-local function resolve(state, outcome, report, keep_ms, who, why)
+-- An unknown is settled by evidence from the venue, or by an operator's word: who and why are on record, and in the
+-- journal also the fields that follow them, which prove whose word it is.
+local function resolve(state, outcome, report, keep_ms, who, why, ...)
   local r = load()
   if not r then
     return {'absent'}
@@ -247,7 +248,11 @@ local function resolve(state, outcome, report, keep_ms, who, why)
     return r.report and {'ended', r.report} or {'open'}
   end
   redis.call('HSET', record, 'resolved_by', who, 'resolved_why', why)
-  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why)
+  local proof = {...}
+  for number = 1, #proof, 2 do
+    redis.call('HSET', record, 'resolved_' .. proof[number], proof[number + 1])
+  end
+  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why, ...)
   return {'done'}
 end
 

@@ -1,11 +1,21 @@
 """A ledger that times every call of another ledger and counts those that fail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Protocol, TypeVar
 
 from producers.report import Report
-from worker.ledger.base import BeginAnswer, Claim, Halted, Ledger, LedgerUnavailable, Orphaned, Progress, Record
+from worker.ledger.base import (
+    NOT_SIGNED,
+    BeginAnswer,
+    Claim,
+    Halted,
+    Ledger,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Record,
+)
 
 T = TypeVar("T")
 
@@ -59,8 +69,10 @@ class TimedLedger:
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:  # noqa: D102
         return self._timed("abandon", self._ledger.abandon, claim, orphan, report)
 
-    def resolve(self, report: Report, *, who: str, why: str) -> Report | None:  # noqa: D102
-        return self._timed("resolve", lambda: self._ledger.resolve(report, who=who, why=why))
+    def resolve(  # noqa: D102
+        self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED
+    ) -> Report | None:
+        return self._timed("resolve", lambda: self._ledger.resolve(report, who=who, why=why, signed=signed))
 
     def read(self, command_id: str) -> Record | None:  # noqa: D102
         return self._timed("read", self._ledger.read, command_id)

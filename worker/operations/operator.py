@@ -4,17 +4,19 @@ Over the ledger's client; every method may raise :class:`~worker.ledger.base.Led
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
 
 from producers.printable import printable
 from producers.report import Outcome, Report
+from producers.signing import PrivateKey
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Halted, Ledger, NoSuchCommand, Record, State, StillOpen
 from worker.ledger.halts import ANY, COMMANDS, Halts, HaltScope
 from worker.ledger.journal import Journal, JournalEntry
+from worker.operations.signed_words import Word
 from worker.reconciliation.store import ReconcileStore
 
 PASSING = ("cancel", "close", "positions")
@@ -63,7 +65,9 @@ def commands_still_sent(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
 class OperatorService:
     """What an operator may see and do; it depends on neither a terminal nor a browser."""
 
-    def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, client: redis.Redis, ledger: Ledger, clock: Clock, key: PrivateKey | None = None) -> None:
+        """``key`` signs what the operator says; the ``who`` of each word is then its owner."""
+        self._key = key
         self._ledger = ledger
         self._clock = clock
         self._store = ReconcileStore(client)
@@ -109,8 +113,10 @@ class OperatorService:
         decision = "not executed" if named is None else f"executed as {named}"
         result = None if named is None else {"id": named}
         message = f"{decision}, by the word of {who}: {why}"
-        resolved = settled(report, outcome, message, result, self._clock.now_ms())
-        stored = self._ledger.resolve(resolved, who=who, why=why)
+        now = self._clock.now_ms()
+        resolved = settled(report, outcome, message, result, now)
+        word = Word("resolve", who, why, now, id=command_id, outcome=outcome.value, reference=named or "")
+        stored = self._ledger.resolve(resolved, who=who, why=why, signed=word.signed(self._key))
         self._store.forget_absence(command_id)
         if stored is None:
             raise NoSuchCommand(f"the ledger has no command {command_id} any more")
@@ -124,13 +130,18 @@ class OperatorService:
         """Halt sending of all these scopes at once; a halt of the same scope is replaced. They hold until
         :meth:`resume`, over every restart."""
         halt = Halted(*_printable(who, why), self._clock.now_ms())
-        self._halts.add(scopes, halt)
+        self._halts.add({scope: self._signed_halt(scope, halt) for scope in scopes})
         return halt
+
+    def _signed_halt(self, scope: HaltScope, halt: Halted) -> Halted:
+        signed = Word("halt", halt.who, halt.why, halt.at, scope=scope.field).signed(self._key)
+        return replace(halt, kid=signed.get("kid", ""), sig=signed.get("sig", ""))
 
     def resume(self, halted: HaltScope, *, who: str, why: str = "") -> bool:
         """End the halt of exactly this scope; False when there is none."""
         who, why = _printable(who, why)
-        return self._halts.remove(halted, who=who, why=why)
+        word = Word("resume", who, why, self._clock.now_ms(), scope=halted.field)
+        return self._halts.remove(halted, who=who, why=why, signed=word.signed(self._key))
 
     def halts(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""

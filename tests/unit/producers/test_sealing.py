@@ -117,7 +117,7 @@ def test_every_part_of_a_canvas_has_a_seal_of_its_own(server: ValkeyServer, clie
 def test_a_task_that_replaces_itself_with_a_command_passes_its_id_on(server: ValkeyServer, client: OrderClient) -> None:
     app = Celery(broker=f"redis://127.0.0.1:{server.port}/0", set_as_current=False)
 
-    @app.task(bind=True, name="service.decides")
+    @app.task(bind=True, name="service.decides", shared=False)
     def task(_: Any) -> None: ...
 
     task.push_request(id="payroll.decided", called_directly=False)

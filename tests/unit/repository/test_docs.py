@@ -19,6 +19,7 @@ import typer
 import yaml
 
 from producers.cli.app import app
+from producers.signing import PrivateKey
 from worker.observability.catalogue import EVENTS, STATE
 from worker.settings import load
 from worker.simulator.control import SimulatorControl
@@ -29,7 +30,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 MISSPELT = {"ORDERS_RETRY__ATEMPTS", "ORDERS_ACCOUNT__MAIN__VENUE"}
 """Settings that examples misspell on purpose."""
-LANGUAGES = {"python", "js", "sh", "console", "json", "toml", "yaml", "mermaid", "text"}
+LANGUAGES = {"python", "js", "go", "sh", "console", "json", "toml", "yaml", "mermaid", "text"}
 """What a block of code may be in. ``text`` is for what nothing can check."""
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUN_SECONDS = 60.0
@@ -200,12 +201,17 @@ def demo() -> Iterator[dict[str, str]]:
 
 @pytest.mark.integration
 @each_block("python", "js")
-def test_a_sender_runs(block: str, demo: dict[str, str], require_service: Callable[[str, object], None]) -> None:
+def test_a_sender_runs(
+    block: str, demo: dict[str, str], tmp_path: Path, require_service: Callable[[str, object], None]
+) -> None:
     """A name of the client was changed, or a message that is written by hand is not one that workers take."""
     program = ["node", "--input-type=module", "--eval"] if "node:" in block else [sys.executable, "-c"]
     require_service(program[0], shutil.which(program[0]))
     SimulatorControl(demo["simulator"]).reset()
     environment = {**os.environ, "ORDERS_REDIS_URL": demo["redis_url"]}
+    if "ORDERS_SEAL_KEY_FILE" in block:
+        (tmp_path / "key").write_text(PrivateKey.generate("payroll", "1").to_file_text(), encoding="utf-8")
+        environment["ORDERS_SEAL_KEY_FILE"] = str(tmp_path / "key")
     printed = subprocess.run(
         [*program, block], env=environment, stdout=subprocess.PIPE, text=True, timeout=RUN_SECONDS, check=True
     ).stdout

@@ -285,7 +285,7 @@ def test_a_wheel_holds_its_package_the_licence_and_nothing_else(wheels: dict[str
 def test_the_wheel_of_the_producers_holds_the_schemas(wheels: dict[str, Path]) -> None:
     """They are part of the contract."""
     schemas = {path.relative_to(ROOT).as_posix() for path in (ROOT / "producers" / "schemas").glob("*.json")}
-    assert len(schemas) == 5
+    assert len(schemas) == 7
     assert schemas <= contents(wheels["producers"]).keys()
 
 
@@ -295,12 +295,13 @@ def test_the_worker_requires_the_producers_of_its_own_version(wheels: dict[str, 
     assert producers["Version"] == worker["Version"] == __version__
     own, *_ = worker.get_all("Requires-Dist", [])
     assert own == f"{producers['Name']}=={__version__}"
+    assert producers.get_all("Provides-Extra") == ["signing"]
 
 
 USE_PRODUCERS = """
 import sys
 sys.path[:0] = [sys.argv[1]]
-sys.modules["worker"] = None  # as where it is not installed
+sys.modules["worker"] = sys.modules["cryptography"] = None  # as where they are not installed
 import producers
 assert producers.__file__.startswith(sys.argv[1]), producers.__file__
 print(producers.Close(account="main", pair="USD_BTC_PERP").fingerprint)

@@ -6,16 +6,17 @@ may write to the ledger can delete these records, and no more: the file stays in
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import redis
 
 from worker.execution.policy.document import parse_tables
 from worker.execution.policy.rules import Policy
 from worker.ledger.connection import guarded
-from worker.ledger.keys import JOURNAL_KEY, POLICIES_KEY
+from worker.ledger.journal_writer import JournalWriter, entry_fields
+from worker.ledger.keys import POLICIES_KEY
 from worker.watched_file import FileUnusable
 
 DELAY_MS = 24 * 3_600_000
@@ -26,6 +27,8 @@ DELAY_MS = 24 * 3_600_000
 class AppliedPolicy:
     """A policy on record."""
 
+    number: int
+    """Counts the policies that were ever applied: of two that are applied at once, one gets the next number."""
     at: int
     """When it was applied, UNIX ms on the ledger's clock."""
     policy: Policy
@@ -63,10 +66,8 @@ class Records:
     unreadable: int = 0
     """How many records are no policy that this version reads."""
 
-    @property
-    def ids(self) -> list[tuple[int, str]]:
-        """By what the policies are told apart."""
-        return [(each.at, each.policy.sha256) for each in self.policies]
+    last_number: int = 0
+    """The number of the policy that was applied last, also where its record can't be read."""
 
 
 class PolicyRecords:
@@ -74,6 +75,7 @@ class PolicyRecords:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._journal = JournalWriter(client)
 
     def read(self) -> Records:
         """What is on record. One round trip."""
@@ -89,42 +91,30 @@ class PolicyRecords:
         seconds, microseconds = guarded(self._client.time)
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         # Later than the one before it also where the server's clock was put back.
-        applied = AppliedPolicy(max([now_ms, *(each.at + 1 for each in before.policies)]), policy, who, why)
-        counting = {each.applied.at for each in in_force([*before.policies, applied], now_ms)}
-        outdated = [str(each.at) for each in before.policies if each.at not in counting]
-        entry = {"event": "policy", "id": "", "token": "", "outcome": "", "who": who, "why": why}
-        entry |= {"sha256": policy.sha256, "changes": json.dumps(list(changes), ensure_ascii=False)}
-        with self._client.pipeline(transaction=True) as pipe:
-            guarded(pipe.watch, POLICIES_KEY)
-            if _records(guarded(pipe.hgetall, POLICIES_KEY)).ids != before.ids:
-                raise PolicyChanged
-            pipe.multi()
-            pipe.hset(POLICIES_KEY, str(applied.at), _to_json(applied))
-            if outdated:
-                pipe.hdel(POLICIES_KEY, *outdated)
-            pipe.xadd(JOURNAL_KEY, cast("Any", entry))
-            if not guarded(_execute, pipe):
-                raise PolicyChanged
+        at = max([now_ms, *(each.at + 1 for each in before.policies)])
+        applied = AppliedPolicy(before.last_number + 1, at, policy, who, why)
+        told = json.dumps(list(changes), ensure_ascii=False)
+        entry = entry_fields("policy", who=who, why=why, sha256=policy.sha256, changes=told)
+        change = ("HSETNX", str(applied.number), _to_json(applied))
+        if not self._journal.write_all([entry], POLICIES_KEY, *change):
+            raise PolicyChanged
+        counting = [each.applied for each in in_force([*before.policies, applied], now_ms)]
+        outdated = [str(each.number) for each in before.policies if each not in counting]
+        if outdated:
+            guarded(self._client.hdel, POLICIES_KEY, *outdated)
         return applied
 
 
-def _execute(pipe: Any) -> bool:
-    try:
-        pipe.execute()
-    except redis.WatchError:
-        return False
-    return True
-
-
 def _to_json(applied: AppliedPolicy) -> str:
-    stored = {"who": applied.who, "why": applied.why, "sha256": applied.policy.sha256, "policy": applied.policy.text}
+    stored = {"at": applied.at, "who": applied.who, "why": applied.why, "policy": applied.policy.text}
     return json.dumps(stored, ensure_ascii=False)
 
 
 def _records(stored: Mapping[str, str]) -> Records:
     found = [_parsed(field, text) for field, text in stored.items()]
     policies = sorted((each for each in found if each), key=lambda each: each.at)
-    return Records(tuple(policies), len(found) - len(policies))
+    numbers = [int(field) for field in stored if _is_number(field)]
+    return Records(tuple(policies), len(found) - len(policies), max(numbers, default=0))
 
 
 def _parsed(field: str, text: str) -> AppliedPolicy | None:
@@ -132,9 +122,25 @@ def _parsed(field: str, text: str) -> AppliedPolicy | None:
     try:
         stored = json.loads(text)
         policy = Policy(parse_tables(json.loads(stored["policy"])))
-        return AppliedPolicy(int(field), policy, str(stored["who"]), str(stored["why"]))
+        number, at = _whole_number(field), _whole_number(stored["at"])
+        return AppliedPolicy(number, at, policy, str(stored["who"]), str(stored["why"]))
     except (ValueError, TypeError, KeyError, RecursionError, FileUnusable):
         return None
+
+
+def _whole_number(value: object) -> int:
+    """A number of a record or a time in UNIX ms, before the year 2286.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not _is_number(value):
+        raise ValueError("no number")
+    return int(str(value))
+
+
+def _is_number(value: object) -> bool:
+    return re.fullmatch("[0-9]{1,13}", str(value), re.ASCII) is not None
 
 
 def seen_at(applied: AppliedPolicy, now_ms: int) -> AppliedPolicy:

@@ -50,8 +50,8 @@ from worker.watched_file import FileUnusable
 
 MAX_PROBLEMS = 10
 """How many problems an error names."""
-MAX_TOTAL_DIGITS = 15
-"""Digits of a limit's total, all decimals included: the ledger adds up whole numbers below 2^53."""
+MAX_TOTAL, TOTAL_DECIMALS = 9 * 10**15, 9
+"""The largest total of a limit, and its decimals: the ledger counts in billionths."""
 MAX_LIMITS = 50
 """Limits of one account: each that applies is counted in the ledger, in the step in which a withdrawal begins."""
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -95,8 +95,9 @@ def _zero_or(value: object, handler: ValidatorFunctionWrapHandler) -> Decimal:
 
 
 def _total(total: Decimal) -> Decimal:
-    if len(total.as_tuple().digits) > MAX_TOTAL_DIGITS:
-        raise PydanticCustomError("total", f"has more than {MAX_TOTAL_DIGITS} digits")
+    if total > MAX_TOTAL or total != round(total, TOTAL_DECIMALS):
+        words = "is more than 9 * 10^15, or has more than {decimals} decimals"
+        raise PydanticCustomError("total", words, {"decimals": TOTAL_DECIMALS})
     return total
 
 

@@ -165,7 +165,7 @@ class WithdrawalPolicy:
 
     def _take(self, found: Records) -> None:
         now_ms = self._clock.now_ms()
-        on_record = {(each.at, each.policy.sha256): each for each in found.policies}
+        on_record = {(each.number, each.policy.sha256): each for each in found.policies}
         for key, each in on_record.items():
             if key not in self._known:
                 self._known[key] = each if self._read_at is None else seen_at(each, self._read_at)

@@ -3,6 +3,8 @@
 The servers' reachability is checked first, so that a server that is down is one finding and not a dozen.
 """
 
+from functools import partial
+
 from producers.cli.settings import check_urls
 from worker.operations.doctor import queues as doctor_queues
 from worker.operations.doctor import servers as doctor_servers
@@ -10,6 +12,7 @@ from worker.operations.doctor.accounts import key_checks
 from worker.operations.doctor.findings import Check, Examiner, Finding, run_checks
 from worker.operations.doctor.ledger import check_ledger, check_replicas
 from worker.operations.doctor.policy import check_applied_policy, check_policy_file
+from worker.operations.doctor.rights import check_rights
 from worker.operations.doctor.settings import check_settings
 from worker.operations.doctor.venues import venue_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
@@ -28,21 +31,26 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     findings += run_checks(pings)
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
     at_venues = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
-    findings += run_checks(_server_checks(reachable) + at_venues)
+    findings += run_checks(_server_checks(reachable, producer=not (settings and settings.accounts)) + at_venues)
     findings += run_checks(_role_checks(reachable, settings) + _policy_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
 
 
-def _server_checks(reachable: dict[str, doctor_servers.Server]) -> list[Check]:
-    """One check for each server, whatever number of roles it has."""
+def _server_checks(reachable: dict[str, doctor_servers.Server], *, producer: bool) -> list[Check]:
+    """The checks of each server, whatever number of roles it has. Its login is a ``producer``'s where no account is
+    configured."""
     by_address: dict[str, list[doctor_servers.Server]] = {}
     for server in reachable.values():
         by_address.setdefault(server.address, []).append(server)
     checks = []
     for shared in by_address.values():
         roles = [server.role for server in shared]
-        checks.append(Check("servers", "+".join(roles), lambda r=roles, s=shared[0]: doctor_servers.check_server(r, s)))  # type: ignore[misc]
+        name, server = "+".join(roles), shared[0]
+        checks += [
+            Check("servers", name, partial(doctor_servers.check_server, roles, server)),
+            Check("servers", f"{name} rights", partial(check_rights, roles, server, producer=producer)),
+        ]
     return checks
 
 

@@ -24,10 +24,8 @@ def check_policy_file(settings: WorkerSettings) -> list[Finding]:
     names = ", ".join(accounts)
     if mode == "off":
         message = f"off: whoever can send a command withdraws from {names} to any address"
-        advice_ = (
-            "write a policy (docs/operating.md) and set ORDERS_POLICY__MODE=require, or use keys that can't withdraw"
-        )
-        return [EXAMINER.warning(_MODE, message, advice_)]
+        todo = "write a policy, and set ORDERS_POLICY__MODE=require; or give this worker keys that can't withdraw"
+        return [EXAMINER.warning(_MODE, message, todo)]
     findings = [EXAMINER.ok(_MODE, mode)]
     if mode == "warn":
         message = "warn: what the policy does not permit is sent all the same"

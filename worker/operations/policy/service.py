@@ -1,10 +1,11 @@
 """Showing, checking and applying withdrawal policies; it depends on neither a terminal nor a browser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from producers.commands import Withdraw
+from producers.commands import Withdraw, parse_command
 from producers.printable import printable
 from worker.execution.policy.applied import AppliedPolicy, InForce, PolicyRecords, Records, in_force
 from worker.execution.policy.rules import Policy
@@ -113,6 +114,11 @@ class RuledExample:
         return "denied" if self.ruling.denied else "held" if self.ruling.approvals else "permitted"
 
 
-def rule_example(policy: Policy, command: Withdraw) -> RuledExample:
-    """How a policy rules a withdrawal, without regard to what was withdrawn before."""
+def rule_example(policy: Policy, arguments: Mapping[str, str]) -> RuledExample:
+    """How a policy rules a withdrawal with these arguments, without regard to what was withdrawn before.
+
+    Raises:
+        InvalidCommand: the arguments make no withdrawal.
+    """
+    command = cast("Withdraw", parse_command(Withdraw.task_name(), arguments))
     return RuledExample(policy.rule_of(command), policy.ruling(command))

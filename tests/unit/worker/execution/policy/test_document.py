@@ -46,7 +46,10 @@ OTHER = TREASURY.replace("treasury", "other")
         (HEAD + 'hold = "2 hours"', "withdrawals.main.hold is not a duration"),
         (HEAD + LIMIT.replace("24h", "32d"), "limit[1].window is longer than 31 days"),
         (HEAD + LIMIT.replace("24h", "0h"), "limit[1].window is not a duration"),
-        (HEAD + LIMIT.replace('"20"', '"1234567.123456789"'), "limit[1].total has more than 15 digits"),
+        *(
+            (HEAD + LIMIT.replace("20", total), "limit[1].total is more than 9 * 10^15, or has more than 9 decimals")
+            for total in ("0.0000000001", "9000000000000001", "1234567890123456789012345678901234567.1")
+        ),
         (HEAD + LIMIT.replace("10", "0"), "limit[1].count must be greater than or equal to 1"),
         (HEAD + LIMIT.replace("10", "1.5"), "limit[1].count must be a valid integer"),
         (HEAD + LIMIT.replace('total = "20"\ncount = 10', ""), "limit[1] limits nothing"),

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.commands import Withdraw
@@ -12,6 +12,7 @@ from worker.execution.policy.rules import Policy
 from worker.execution.policy.rulings import Ruling, unite
 
 OTHERS = 'unlisted = "approve"\napprovals = 2\nhold = "30m"\n'
+TIGHTER_TOTAL = LIMIT.replace('"20"', '"3"').replace("count = 10", "count = 11")
 PERMITTED, DENIED, HELD = "permitted", "denied", "held"
 
 
@@ -75,6 +76,14 @@ def test_limits_count_whichever_rule_permits_the_withdrawal() -> None:
         assert [(each.name, each.key, each.window_ms, each.total, each.count) for each in limits] == expected
 
 
+def test_of_two_limits_of_one_counter_the_tighter_parts_count() -> None:
+    """The counter is one, so that the ledger counts a withdrawal in it once."""
+    one, other = (policy(f"[withdrawals.main]\n{OTHERS}{each}{APPROVERS}") for each in (LIMIT, TIGHTER_TOTAL))
+    for first, second in ((one, other), (other, one)):
+        (limit,) = unite([first.ruling(withdraw()), second.ruling(withdraw())]).limits
+        assert (limit.key, limit.total, limit.count) == ("main/ETH/86400000", Decimal(3), 10)
+
+
 # -- several policies --------------------------------------------------------------------------------------------------
 
 AMOUNTS = st.sampled_from(["1", "2", "3"])
@@ -83,13 +92,13 @@ AMOUNTS = st.sampled_from(["1", "2", "3"])
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     """Policies over few values, so that several of them contradict one another about one withdrawal."""
-    lines = ["[withdrawals.main]", f'unlisted = "{draw(st.sampled_from(["deny", "approve"]))}"']
+    lines = ["[withdrawals.main]", f'unlisted = "{draw(st.sampled_from(["deny", "approve", "approve", "approve"]))}"']
     lines.append(f"approvals = {draw(st.integers(1, 3))}")
     for address in draw(st.sets(st.sampled_from(["0xa", "0xb"]))):
         lines += ["[[withdrawals.main.to]]", f'name = "to-{address}"', f'address = "{address}"']
         lines.append('asset = "ETH"')
         lines += [f'{name} = "{draw(AMOUNTS)}"' for name in ("max", "approve_above") if draw(st.booleans())]
-    for window in draw(st.sets(st.sampled_from(["1h", "24h"]))):
+    for window in ["24h", *draw(st.sets(st.just("1h")))]:
         lines += ["[[withdrawals.main.limit]]", 'asset = "ETH"', f'window = "{window}"', f'total = "{draw(AMOUNTS)}"']
         lines += [f"count = {draw(st.integers(1, 3))}"] if draw(st.booleans()) else []
     return policy("\n".join(lines) + "\n" + APPROVERS)
@@ -105,6 +114,7 @@ def sent(ruling: Ruling, withdrawn: int, count: int, approved: set[str]) -> bool
     return not ruling.denied and within and agreed
 
 
+@settings(max_examples=300)
 @given(
     st.lists(policies(), min_size=1, max_size=3),
     st.builds(withdraw, AMOUNTS, st.sampled_from(["0xa", "0xb", "0xc"])),
@@ -120,5 +130,7 @@ def test_united_rulings_send_exactly_what_each_of_them_sends(
     united = unite(rulings)
     assert sent(united, withdrawn, count, approved) == all(sent(each, withdrawn, count, approved) for each in rulings)
     assert len({each.key for each in united.limits}) == len(united.limits), "a counter would count twice"
+    asked = {(each.rule, each.needed) for ruling in rulings for each in ruling.approvals}
+    assert {(each.rule, each.needed) for each in united.approvals} == asked
     holds = [each.hold_ms for ruling in rulings for each in ruling.approvals]
     assert [each.hold_ms for each in united.approvals] == [min(holds, default=0)] * len(united.approvals)

@@ -1,0 +1,1 @@
+"""An archive of the journal on another machine, and the verification of journal and archive."""

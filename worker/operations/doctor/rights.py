@@ -1,0 +1,143 @@
+"""Checks whether a login may do more at its server than it needs.
+
+A login need not be permitted to ask for its own rights (``ACL``), so each right is tried in a transaction that is never
+executed: a server that queues a command would permit it, and one that does not permit it says so at once. Nothing runs
+even where something in front of the server ignores ``MULTI``: each command that could do harm has arguments that make
+it fail. The server notes each refusal in its ``ACL LOG``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from producers.intents import OUTBOX_KEY
+from producers.redis.client import open_client
+from producers.results import RESULT_KEY
+from worker.ledger.keys import DUE_KEY, HALTS_KEY, JOURNAL_KEY, RECORD_KEY
+from worker.operations.doctor.findings import Examiner, Finding
+from worker.operations.doctor.servers import Server
+
+EXAMINER = Examiner("servers")
+_NOBODY = "orders-doctor"
+"""An id that no command has."""
+_RECORD, _RESULT, _QUEUE = RECORD_KEY.format(_NOBODY), RESULT_KEY.format(_NOBODY), "orders.withdraw"
+_ALL = ("broker", "results", "ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Something that a login should not be able to do."""
+
+    words: str
+    command: tuple[str, ...]
+    roles: Sequence[str] = _ALL
+    """The roles of a server at which it matters."""
+
+    @property
+    def name(self) -> str:
+        """The command's name, with a blank before a subcommand."""
+        return " ".join(self.command[: 2 if self.command[0] in ("CONFIG", "ACL", "FUNCTION") else 1])
+
+
+NOBODYS = (
+    Right("empty databases", ("FLUSHALL", _NOBODY)),
+    Right("change the server's configuration", ("CONFIG", "SET", _NOBODY, "")),
+    Right("change logins", ("ACL", "SETUSER", _NOBODY, _NOBODY)),
+    Right("debug the server", ("DEBUG", _NOBODY)),
+    Right("make the server a replica", ("REPLICAOF", _NOBODY, _NOBODY)),
+    Right("swap databases", ("SWAPDB", _NOBODY, _NOBODY)),
+    Right("load functions", ("FUNCTION", "LOAD", _NOBODY)),
+    Right("delete records of commands", ("DEL", _RECORD), ("ledger",)),
+    Right("delete records of commands", ("UNLINK", _RECORD), ("ledger",)),
+    Right("replace records of commands", ("SET", _RECORD, "", "XX"), ("ledger",)),
+    Right("rename records of commands", ("RENAME", _RECORD, f"{_RECORD}-2"), ("ledger",)),
+    Right("copy records of commands", ("COPY", _RECORD, f"{_RECORD}-2"), ("ledger",)),
+    Right("restore records of commands", ("RESTORE", _RECORD, "0", ""), ("ledger",)),
+    Right("delete entries of the journal", ("XDEL", JOURNAL_KEY, "0-1"), ("ledger",)),
+    Right("cut the journal", ("XTRIM", JOURNAL_KEY, "MAXLEN", _NOBODY), ("ledger",)),
+    Right("change messages in queues", ("LSET", _QUEUE, _NOBODY, ""), ("broker",)),
+)
+"""Nobody needs these but an administrator."""
+
+NO_PRODUCERS = (
+    Right("list keys", ("SCAN", _NOBODY)),
+    Right("run scripts", ("EVAL", "return 0", "0")),
+    Right("read queues", ("LRANGE", _QUEUE, "0", "0"), ("broker",)),
+    Right("take from queues", ("RPOP", _QUEUE, _NOBODY), ("broker",)),
+    Right("delete queues", ("DEL", f"{_QUEUE}.{_NOBODY}"), ("broker",)),
+    Right("read what workers have taken", ("HGET", "unacked", _NOBODY), ("broker",)),
+    Right("control workers", ("PUBLISH", "/0.celery.pidbox", ""), ("broker",)),
+    Right("forge reports", ("SET", _RESULT, "", "XX"), ("results",)),
+    Right("announce reports", ("PUBLISH", _RESULT, ""), ("results",)),
+    Right("delete reports", ("DEL", _RESULT), ("results",)),
+    Right("read records of commands", ("HGETALL", _RECORD), ("ledger",)),
+    Right("write records of commands", ("HSET", _RECORD, "", "", _NOBODY), ("ledger",)),
+    Right("write the journal", ("XADD", JOURNAL_KEY, "NOMKSTREAM", _NOBODY, "", ""), ("ledger",)),
+    Right("halt and resume", ("HDEL", HALTS_KEY, _NOBODY), ("ledger",)),
+    Right("read intents", ("HGET", OUTBOX_KEY, _NOBODY), ("ledger",)),
+    Right("delete intents", ("HDEL", OUTBOX_KEY, _NOBODY), ("ledger",)),
+    Right("change intents", ("HSET", OUTBOX_KEY, _NOBODY, "", _NOBODY), ("ledger",)),
+    Right("postpone intents", ("ZADD", DUE_KEY, "XX", _NOBODY, _NOBODY), ("ledger",)),
+)
+"""Workers need these, or most of them; a service that sends commands needs none."""
+
+
+def check_rights(roles: Sequence[str], server: Server, *, producer: bool) -> list[Finding]:
+    """Check what a login may do at a server with these roles: a worker's, or a producer's."""
+    name, needs = f"{'+'.join(roles)} rights", "a producer" if producer else "a worker"
+    rights = [each for each in NOBODYS + (NO_PRODUCERS if producer else ()) if not set(each.roles).isdisjoint(roles)]
+    with open_client(server.url) as client:
+        found = permitted(client, rights)
+    login = urlsplit(server.url).username or "default"
+    if found is None:
+        return [EXAMINER.warning(name, "can't be checked: the server does not queue commands (MULTI)")]
+    if not found:
+        return [EXAMINER.ok(name, f"{login} has none that {needs} does not need")]
+    if len(found) > len(rights) * 3 // 4:
+        message = f"{login} may do everything: whoever has this login or reaches the server can rewrite what happened"
+        advice = "give each worker and each sender a login with the rights it needs: docs/deploying.md#logins"
+        return [EXAMINER.warning(name, message, advice)]
+    return [_finding(name, login, needs, words, each) for words, each in _by_words(found)]
+
+
+def permitted(client: redis.Redis, rights: Iterable[Right]) -> list[Right] | None:
+    """Which of these rights the client's login has; None where that can't be told.
+
+    Raises:
+        redis.RedisError, OSError: the server cannot be reached.
+    """
+    # A connection by itself does not try again, so that nothing is sent outside of the transaction.
+    connection: Any = client.connection_pool.get_connection()
+    try:
+        if [_reply(connection, each) for each in (("MULTI",), ("PING",))] != ["OK", "QUEUED"]:
+            return None
+        return [each for each in rights if _reply(connection, each.command) == "QUEUED"]
+    finally:
+        connection.disconnect()  # discards the transaction
+        client.connection_pool.release(connection)
+
+
+def _reply(connection: Any, command: tuple[str, ...]) -> str:
+    if not connection.is_connected:
+        raise redis.ConnectionError("the server closed the connection")
+    connection.send_command(*command, check_health=False)
+    try:
+        reply = connection.read_response()
+    except redis.ResponseError as refusal:
+        return type(refusal).__name__
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+def _by_words(found: Sequence[Right]) -> list[tuple[str, list[Right]]]:
+    return [(words, [each for each in found if each.words == words]) for words in dict.fromkeys(r.words for r in found)]
+
+
+def _finding(name: str, login: str, needs: str, words: str, found: Sequence[Right]) -> Finding:
+    commands = [each.name for each in found]
+    without = " ".join(f"-{each.lower().replace(' ', '|')}" for each in commands)
+    message = f"{login} may {words} ({', '.join(commands)}), which {needs} does not need"
+    advice = f"ACL SETUSER {login} {without}, or fewer keys; and in the list of users (docs/deploying.md#logins)"
+    return EXAMINER.warning(name, message, advice)
