@@ -15,7 +15,7 @@ from typing import Any
 
 MAX_DIGITS = 4300
 """Digits of a number, written out without exponent: as many as Python converts to an integer by default
-(``sys.int_info``), which takes negligible time. A larger or longer number is read as infinity, because whoever converted
+(``sys.int_info``), which takes negligible time. A longer number is read as infinity, because whoever converted
 ``1e999999999`` to an integer would be busy for minutes."""
 MAX_CONTAINERS = 50_000
 """Lists and objects in one JSON text. Each takes about a hundred bytes of memory, and two characters of the text."""

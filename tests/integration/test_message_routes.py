@@ -5,6 +5,8 @@ from typing import Any
 
 from tests.integration.conftest import CANCEL, TAKEN_UP, put_with_id
 from tests.support.stack import Stack, foreign_app
+from tests.support.waiting import until
+from worker.broker.restore import POSTPONED
 
 NO_DATES: list[Any] = [
     *("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "some day", "", "2026-13-01T00:00:00"),
@@ -14,7 +16,7 @@ NO_DATES: list[Any] = [
 
 def test_a_time_that_nobody_can_tell_or_wait_for_is_refused(stack: Stack) -> None:
     """The report names the header, where Celery would be silent or store an error of its own. A command that is due in
-    days is refused as well: a worker would hold it in its memory."""
+    days is refused as well."""
     times = [(name, value, f"its {name}") for name in ("eta", "expires") for value in NO_DATES]
     days = [(datetime.now(UTC) + timedelta(days)).isoformat() for days in (1.1, 30, 2_000_000)]
     times += [("eta", eta, "more than 24 h") for eta in days]
@@ -34,6 +36,23 @@ def test_a_time_is_waited_for_and_one_that_is_past_is_now(stack: Stack) -> None:
     end = stack.ended(later, 60)
     assert end.outcome[0] in TAKEN_UP
     assert end.report["finished_at"] >= due.timestamp() * 1000 - 50
+
+
+def test_what_is_due_in_hours_waits_at_the_server(stack: Stack) -> None:
+    """However many are sent, none of them is in a worker's memory, and the next command is executed."""
+    due = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
+    waiting = [put_with_id(stack, eta=due) for _ in range(300)]
+    assert stack.ended(put_with_id(stack), 60).outcome[0] in TAKEN_UP
+    until(lambda: len(postponed(stack)) == len(waiting), "all of them at the server")
+    assert len(stack.setup.app.control.inspect().scheduled() or {}) == len(stack.workers)
+    assert not any((stack.setup.app.control.inspect().scheduled() or {}).values())
+    stack.broker.delete("unacked", "unacked_index")
+
+
+def postponed(stack: Stack) -> list[str]:
+    """The tags of the messages that wait for their time at the server."""
+    tags = [each.decode() if isinstance(each, bytes) else each for each in stack.broker.hkeys("unacked")]
+    return [tag for tag in tags if tag.startswith(POSTPONED)]
 
 
 def test_a_command_without_a_queue_is_answered(stack: Stack) -> None:

@@ -1,9 +1,9 @@
 """kombu's transport for RabbitMQ with bounds on what a message may make of a worker.
 
 py-amqp joins a body of any length, and an error in a message's headers ends the worker, and then the next one that gets
-the message. Here of a body that is too long only the beginning is kept while the rest is read, and headers that can't be
-read count as none. kombu decompresses a body while it creates the message object, before its envelope can be checked: a
-compressed kilobyte may hold hundreds of megabytes. Here nothing is decompressed. Use it with
+the message. Here only the beginning is kept of a body that is too long, while the rest is read, and headers that can't
+be read count as none. kombu decompresses a body while it creates the message object, before its envelope can be
+checked: a compressed kilobyte may hold hundreds of megabytes. Here nothing is decompressed. Use it with
 ``broker_transport = "worker.broker.amqp:Transport"`` beside an ``amqp://`` URL, and with
 ``"worker.broker.amqp:SSLTransport"`` for TLS.
 """
@@ -25,7 +25,7 @@ KEPT_BYTES = MAX_MESSAGE_BYTES + 1
 logger = logging.getLogger(__name__)
 
 
-class BoundedMessage(ReceivedMessage):  # type: ignore[misc] # amqp publishes no types
+class BoundedMessage(ReceivedMessage):
     """A message that is being received, frame by frame."""
 
     def inbound_header(self, buf: Any, offset: int = 0) -> int:
@@ -36,7 +36,7 @@ class BoundedMessage(ReceivedMessage):  # type: ignore[misc] # amqp publishes no
         except Exception as error:  # noqa: BLE001
             logger.error("the headers of a message can't be read (%s)", type(error).__name__)  # noqa: TRY400
             _, self.body_size = unpack_from(">HxxQ", buf, offset)
-            self.properties = {}
+            self.properties: dict[str, Any] = {}
             self.ready = not self.body_size
             return offset
 

@@ -32,6 +32,7 @@ from kombu.utils.json import dumps
 
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
+from worker.celery_app import eta
 from worker.celery_app.request import REQUEST
 
 logger = logging.getLogger("orders.dead")
@@ -99,7 +100,8 @@ class OrderConsumer(Consumer):
                 self._move_to_dead(message, why)
                 return
             try:
-                handle(message)
+                if not eta.send_away(message):
+                    handle(message)
             except PoolRefusedTask as error:
                 raise error.__cause__ or error from None
             except (redis.RedisError, KombuError, OSError):

@@ -23,7 +23,7 @@ logger = logging.getLogger("orders.request")
 REQUEST = f"{__name__}:OrderRequest"
 """What the task of a command sets as its ``Request``."""
 MAX_ETA_DELAY = timedelta(days=1)
-"""How far in the future a command's ``eta`` may be: a worker keeps it in memory until then."""
+"""How far in the future a command's ``eta`` may be."""
 MAX_NESTING = 100
 """How deeply lists and objects may be nested in a message. Pickle takes some hundred levels; a command is flat."""
 REFUSAL_KEY = "orders_refusal"
@@ -101,6 +101,8 @@ class OrderRequest(Request):
         given_headers = dict(message.headers if headers is None else headers)
         given_headers.pop(REFUSAL_KEY, None)
         refusal = normalize_dates(given_headers, datetime.now(UTC))
+        if getattr(message, "refusal", None):
+            given_headers["eta"], refusal = None, message.refusal
         if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
             refusal = f"name the queue: it came by Celery's default queue, and belongs on {given_headers.get('task')}"
             given_headers["eta"] = None

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from producers import message_json
 from producers.commands import Withdraw, parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import ConflictingValues
+from producers.exact_json import ConflictingValues, check_bounds
 from producers.intents import Intent, read_intent
 from producers.message_json import dumps, loads
+from producers.report import Report
+from producers.results import read_result
 from worker.execution.intake import fingerprint_of
 
 DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
@@ -42,7 +44,12 @@ def test_a_number_keeps_its_digits_in_and_out(text: str) -> None:
         ("0.1000000000000000055", Decimal("0.1000000000000000055")),
         ("1e400", Decimal("1e400")),
         ("1e99999999999999999999", Decimal("Infinity")),
+        ("1e4300", Decimal("1e4300")),
+        ("1e4301", Decimal("Infinity")),
+        ("1e999999999", Decimal("Infinity")),
         ("9" * 4300, int("9" * 4300)),
+        ("9" * 4301, Decimal("Infinity")),
+        ('{"__type__": "decimal", "__value__": "1e999999999"}', Decimal("Infinity")),
         ('{"__type__": "decimal", "__value__": "1.5"}', Decimal("1.5")),
         ('{"__type__": "decimal", "__value__": "x"}', {"__type__": "decimal", "__value__": "x"}),
         ('{"__type__": "uuid", "__value__": 7}', {"__type__": "uuid", "__value__": 7}),
@@ -67,6 +74,19 @@ def test_a_long_number_costs_nothing(text: str) -> None:
     arguments = loads(f'{{"account": "main", "order_id": {text}, "deadline": {text}}}')
     with pytest.raises(InvalidCommand, match="order_id must be a valid string"):
         parse_command("orders.cancel", arguments)
+
+
+def test_what_is_too_long_or_has_too_many_parts_is_not_parsed() -> None:
+    """A list takes a hundred bytes of memory for two of a text."""
+    check_bounds("[" * 50_000, 50_000)
+    for text, length, containers in (("[" * 3, 2, 9), ("[{[", 9, 2), (b"[" * 50_001, 10**6, 50_000)):
+        with pytest.raises(ValueError, match=r"it (is longer|has more) than"):
+            check_bounds(text, length, containers)
+    report = Report(command_id="a", command="positions", outcome="accepted", reason="ok", message="", fingerprint="f")
+    fields = report.to_json()
+    for count, found in ((100_000, True), (100_100, False)):
+        raw = json.dumps({"status": "SUCCESS", "result": {**fields, "result": [[]] * count}})
+        assert (read_result(raw, "a") is not None) is found
 
 
 @pytest.mark.parametrize("text", ["{", "[01]", "[1.]", "[+1]", "[1_000]", "[.5]", "[٣]", '["\n"]', "", b"\xff"])

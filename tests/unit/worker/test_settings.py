@@ -218,3 +218,12 @@ def test_a_file_that_can_not_be_read_says_where(content: bytes, words: str, conf
     """Where to mend it, and not a word of what it holds."""
     config_file.write_bytes(content)
     assert refusal() == f"ORDERS_CONFIG_FILE: {config_file} can't be read: {words}"
+
+
+def test_a_file_for_the_keys_of_tls_keeps_a_worker_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would write to it what decrypts every request."""
+    monkeypatch.setenv("SSLKEYLOGFILE", "")
+    assert load()
+    monkeypatch.setenv("SSLKEYLOGFILE", "keys")
+    with pytest.raises(SettingsError, match=r"SSLKEYLOGFILE: .*Unset it"):
+        load()

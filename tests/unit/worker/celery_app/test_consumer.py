@@ -3,6 +3,7 @@
 import bz2
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from kombu.exceptions import OperationalError
 from worker.broker import amqp as amqp_transport
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app import consumer as consumer_module
+from worker.celery_app import eta
 from worker.celery_app.config import SENTINEL_TIMEOUT_SECONDS, broker_options, broker_transport, celery_config
 from worker.celery_app.consumer import RECONNECT_SECONDS, OrderConsumer
 from worker.settings import WorkerSettings
@@ -122,6 +124,22 @@ def test_what_no_server_has_looked_at_goes_through_the_gate_here(
     consumer.task_consumer = SimpleNamespace(_active_tags={"orders.withdraw": "2"})
     receive(consumer, None, **changes)
     assert dead == [f"{queue}.dead"]
+
+
+def test_rabbitmq_has_no_place_for_more_than_a_worker_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no room is refused with a report; a message without a time, or with one that is past, is not asked."""
+    channel = SimpleNamespace(qos=None)
+    hour = {"eta": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+    for held, headers, refused in (
+        (eta.MAX_HELD - 1, hour, False),
+        (eta.MAX_HELD, hour, True),
+        (eta.MAX_HELD, {}, False),
+        (eta.MAX_HELD, {"eta": "2001-01-01T00:00:00"}, False),
+    ):
+        monkeypatch.setattr("celery.worker.state.scheduled_requests", range(held))
+        message = SimpleNamespace(channel=channel, headers=headers, source_queue="orders.cancel")
+        assert eta.send_away(message) is False
+        assert hasattr(message, "refusal") is refused
 
 
 def test_no_strategy_but_a_commands(consumer: OrderConsumer, monkeypatch: pytest.MonkeyPatch) -> None:

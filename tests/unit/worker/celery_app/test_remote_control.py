@@ -67,7 +67,7 @@ def test_settings_name_what_is_hidden_and_allowed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_who_asks_changes_neither_the_clock_nor_where_the_answer_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker may write to every queue, and its clock stands in each of its messages: neither is its askers' to use."""
+    """A worker may write to every queue, and its clock stands in each of its messages: neither is for askers to use."""
     app = Celery("test", broker="memory://", set_as_current=False)
     app.control_cls = RestrictedControl
     sent: list[tuple[Any, ...]] = []
