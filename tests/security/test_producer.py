@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from producers.intents import OUTBOX_KEY, Intent
-from tests.support.compose_stack import CANCEL, POSITIONS, WITHDRAW, ComposeStack, message
+from tests.support.compose_stack import WITHDRAW, ComposeStack, message
 from tests.support.waiting import until
 
 QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
@@ -74,44 +73,3 @@ def test_a_priority_gets_no_message_past_the_gate(stack: ComposeStack, priority:
     stack.check_alive()
     assert "0xstolen" not in addresses(stack)
     stack.admin(0).delete(queue)
-
-
-BAD_INTENTS: dict[str, bytes] = {
-    "no JSON": b"?",
-    "no text": b"\xff\xfe",
-    "another task": json.dumps({"task": "celery.map", "kwargs": {}, "enqueued_at": 1}).encode(),
-    "a task that is a list": json.dumps({"task": ["orders.close"], "kwargs": {}, "enqueued_at": 1}).encode(),
-    "arguments that are a list": json.dumps({"task": "orders.close", "kwargs": [], "enqueued_at": 1}).encode(),
-    "a time that is none": b'{"task": "orders.close", "kwargs": {}, "enqueued_at": "x"}',
-    "a time without end": b'{"task": "orders.close", "kwargs": {}, "enqueued_at": 1e999}',
-    "a time in 300,000 years": b'{"task": "orders.close", "kwargs": {}, "enqueued_at": 9000000000000000}',
-    "40,000 digits": b'{"task": "orders.close", "kwargs": {"x": %s}, "enqueued_at": 1}' % (b"9" * 40_000),
-    "too deep": b"[" * 30_000,
-    "10 MB": b"x" * 10_000_000,
-    # A query has no record in the ledger, so that nothing would end its intent.
-    "a query": json.dumps({"task": "orders.positions", "kwargs": POSITIONS, "enqueued_at": 1}).encode(),
-}
-
-
-def test_bad_intents_keep_no_lost_command_from_being_published_again(stack: ComposeStack) -> None:
-    """H3: one of each kind, under ids of every kind, and a thousand more; the command behind them is lost at first."""
-    lost = Intent(str(uuid4()), "orders.cancel", CANCEL, 1)
-    ended = stack.send("orders.cancel", kwargs={**CANCEL, "order_id": "order-2"})
-    first = stack.ended(ended)
-    with stack.server.login("producer", 2) as producer:
-        for name, stored in BAD_INTENTS.items():
-            for command_id in (name, f"{name}\n\x1b[2J", "x" * 300, b"\xff" + name.encode()):
-                producer.hsetnx(OUTBOX_KEY, command_id, stored)
-        with producer.pipeline(transaction=False) as pipe:
-            for number in range(1000):
-                pipe.hsetnx(OUTBOX_KEY, f"junk-{number}", "?")
-            for intent in (lost, Intent(ended, "orders.withdraw", STOLEN, 1)):
-                pipe.hsetnx(OUTBOX_KEY, intent.command_id, intent.to_json())
-            pipe.execute()
-    assert stack.ended(lost.command_id, 60).report["outcome"] == "accepted"
-    until(lambda: not stack.admin(2).hlen(OUTBOX_KEY), lambda: f"all checked: {stack.admin(2).hkeys(OUTBOX_KEY)}")
-    assert stack.ended(ended).report["fingerprint"] == first.report["fingerprint"]
-    assert "0xstolen" not in addresses(stack)
-    lines = [line for node in stack.workers.values() for line in node.logs().splitlines()]
-    assert not [line for line in lines if "\x1b" in line or len(line) > 6000]
-    assert sum("intents can't be published again" in line for line in lines) < 20
