@@ -20,7 +20,7 @@ import yaml
 
 from producers.cli.app import app
 from producers.signing import PrivateKey
-from worker.observability.catalogue import EVENTS, STATE
+from worker.observability.catalogue import ARCHIVE, EVENTS, STATE
 from worker.settings import load
 from worker.simulator.control import SimulatorControl
 
@@ -145,7 +145,7 @@ def test_named_targets_modules_and_commands_exist(name: str) -> None:
 @pytest.mark.parametrize("name", [*NAMES, "compose/prometheus/rules/orders.yaml"])
 def test_named_metrics_exist(name: str) -> None:
     """A metric was renamed, and a document or an alert still has its old name."""
-    known = {metric.name for metric in (*EVENTS, *STATE)}
+    known = {metric.name for metric in (*EVENTS, *STATE, *ARCHIVE)}
     for metric in set(
         re.findall(r"\borders_[a-z_]+_(?:total|seconds|bytes|open|messages|busy|slots|ready)\b", text(name))
     ):
