@@ -19,6 +19,7 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
+from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
@@ -204,13 +205,6 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
-class PolicySettings(_SettingsGroup):
-    """``ORDERS_POLICY__…``"""
-
-    mode: Literal["off", "warn", "require"] = "off"
-    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
-
-
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -219,12 +213,15 @@ class WorkerSettings(QueueSettings):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    report_key_file: str = ""
+    """The private key with which reports are signed; without one they are not."""
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     operator_key_file: str = ""
-    """The private key with which the operator of this machine signs: halts, their ends, resolves."""
+    """The private key with which the operator of this machine signs: halts, their ends, resolves, approvals."""
     policy_file: str = ""
     """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False
