@@ -45,8 +45,8 @@ PROTOCOL_HEADERS = {
 }
 """The headers of Celery's message protocol (``celery/app/amqp.py``, ``as_task_v2``)."""
 NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY} - PROTOCOL_HEADERS)
-"""Headers that are left out: Celery makes each header an attribute of the task's request, methods and private attributes
-included. One named ``get`` or ``_children`` kept a command's report from being stored."""
+"""Headers that are left out: Celery makes each header an attribute of the task's request, in the place of methods and
+private attributes too. One named ``get`` or ``_children`` kept a command's report from being stored."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
