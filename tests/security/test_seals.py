@@ -3,65 +3,23 @@ another producer, and what others have sealed before."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import ReportUnverified
-from producers.intents import OUTBOX_KEY, Intent
 from producers.seal import CONTEXT, HEADER, MAX_VALID_MS
 from producers.signing import PrivateKey
+from tests.security.conftest import WORKER
 from tests.support.compose_stack import CANCEL, WITHDRAW, ComposeStack, message
-from tests.support.signing_keys import fixed_key
+from tests.support.seals import DESK, PAYROLL, STRANGER, new_id
 from tests.support.waiting import until
 
-PAYROLL, MALLORY, STRANGER = fixed_key("payroll"), fixed_key("mallory"), fixed_key("payroll", variant=1)
-WORKER = fixed_key("worker")
 STOLEN = {**WITHDRAW, "address": "0xstolen"}
-KEYS = f"""
-[producers.payroll]
-may = ["withdraw:main", "cancel"]
-[producers.payroll.keys]
-2026-11 = "{PAYROLL.public().to_text()}"
-[producers.mallory]
-may = ["cancel:main"]
-[producers.mallory.keys]
-2026-11 = "{MALLORY.public().to_text()}"
-"""
-
-
-def key_files(folder: Path) -> dict[str, str]:
-    """Settings of workers that execute sealed commands alone, and sign their reports."""
-    (folder / "keys.toml").write_text(KEYS, encoding="utf-8")
-    (folder / "worker.toml").write_text(WORKER.to_file_text(), encoding="utf-8")
-    return {
-        "ORDERS_AUTH__MODE": "require",
-        "ORDERS_AUTH__KEYS_FILE": str(folder / "keys.toml"),
-        "ORDERS_REPORT_KEY_FILE": str(folder / "worker.toml"),
-        "ORDERS_LEDGER__INTENT_SECONDS": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def sealed_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
-    with ComposeStack(tmp_path_factory.mktemp("sealed"), **key_files(tmp_path_factory.mktemp("keys"))) as started:
-        yield started
-
-
-@pytest.fixture
-def stack(sealed_stack: ComposeStack) -> ComposeStack:
-    sealed_stack.venue.reset()
-    return sealed_stack
-
-
-def new_id(key: PrivateKey) -> str:
-    return f"{key.by}.{uuid4()}"
 
 
 def sealed(key: PrivateKey, task: str, command_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +43,15 @@ def stolen(stack: ComposeStack) -> bool:
 
 def withdrawals(victim: str) -> dict[str, dict[str, Any]]:
     """Withdrawals to the attacker's address as they may stand in a message, by what is wrong with them."""
-    own = new_id(MALLORY)
+    own = new_id(DESK)
     before = new_id(PAYROLL)  # seen before, and executed
     return {
         "unsealed": {"id": new_id(PAYROLL), "headers": {}},
         "unsealed, under the victim's id": {"id": victim, "headers": {}},
-        "sealed by who may not": {"id": own, "headers": sealed(MALLORY, "orders.withdraw", own, STOLEN)},
+        "sealed by who may not": {"id": own, "headers": sealed(DESK, "orders.withdraw", own, STOLEN)},
         "sealed by who may not, under the victim's id": {
             "id": victim,
-            "headers": sealed(MALLORY, "orders.withdraw", victim, STOLEN),
+            "headers": sealed(DESK, "orders.withdraw", victim, STOLEN),
         },
         "sealed by a key of that name": {"id": victim, "headers": sealed(STRANGER, "orders.withdraw", victim, STOLEN)},
         "with the seal of another": {"id": victim, "headers": sealed(PAYROLL, "orders.withdraw", before, WITHDRAW)},
@@ -127,8 +85,8 @@ def follows(place: str) -> Callable[[ComposeStack, str, dict[str, Any]], None]:
         kwargs = {**CANCEL, "order_id": "no" if place == "errbacks" else "order-1"}
         chord = stack.begin_chord() if place == "chord" else {}
         stack.venue.reset()
-        cancel = new_id(MALLORY)
-        cancel_headers = {**sealed(MALLORY, "orders.cancel", cancel, kwargs), **chord}
+        cancel = new_id(DESK)
+        cancel_headers = {**sealed(DESK, "orders.cancel", cancel, kwargs), **chord}
         stack.send("orders.cancel", command_id=cancel, kwargs=kwargs, embed=embed, headers=cancel_headers)
         expected = "rejected" if place == "errbacks" else "accepted"
         assert stack.ended(cancel).report["outcome"] == expected
@@ -147,60 +105,47 @@ WAYS: dict[str, Callable[[ComposeStack, str, dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_login_and_no_other_key_withdraws(stack: ComposeStack, way: str) -> None:
+def test_no_login_and_no_other_key_withdraws(guarded: ComposeStack, way: str) -> None:
     """Each is a dead letter, takes no id and has no result; the victim's own command is executed afterwards."""
     victim = new_id(PAYROLL)
-    before = len(letters(stack))
+    before = len(letters(guarded))
     sent = withdrawals(victim)
     for each in sent.values():
-        WAYS[way](stack, each["id"], each["headers"])
-    until(lambda: len(letters(stack)) == before + len(sent), lambda: f"{len(sent)} dead: {letters(stack)[before:]}")
+        WAYS[way](guarded, each["id"], each["headers"])
+    until(lambda: len(letters(guarded)) == before + len(sent), lambda: f"{len(sent)} dead: {letters(guarded)[before:]}")
     for each in sent.values():
-        assert not stack.admin(1).exists(f"celery-task-meta-{each['id']}"), each
-        assert not stack.admin(2).exists(f"orders:command:{each['id']}"), each
+        assert not guarded.admin(1).exists(f"celery-task-meta-{each['id']}"), each
+        assert not guarded.admin(2).exists(f"orders:command:{each['id']}"), each
     headers = sealed(PAYROLL, "orders.withdraw", victim, WITHDRAW)
-    stack.send("orders.withdraw", command_id=victim, kwargs=WITHDRAW, headers=headers)
-    assert stack.ended(victim).outcome == ("accepted", "ok")
-    assert not stolen(stack)
+    guarded.send("orders.withdraw", command_id=victim, kwargs=WITHDRAW, headers=headers)
+    assert guarded.ended(victim).outcome == ("accepted", "ok")
+    assert not stolen(guarded)
 
 
-def test_the_outbox_publishes_nothing_that_its_writer_could_not_send(stack: ComposeStack) -> None:
-    """Any producer may add to it, and the worker publishes with its own login."""
-    victim = new_id(PAYROLL)
-    sent = {each["id"]: each["headers"].get(HEADER) for each in withdrawals(victim).values()}
-    with stack.server.login("producer", 2) as producer:
-        for command_id, header in sent.items():
-            producer.hsetnx(OUTBOX_KEY, command_id, Intent(command_id, "orders.withdraw", STOLEN, 1, header).to_json())
-    until(lambda: not stack.admin(2).hlen(OUTBOX_KEY), "all intents checked")
-    stack.drained()
-    assert [each for each in sent if stack.admin(2).exists(f"orders:command:{each}")] == []
-    assert not stolen(stack)
-
-
-def test_what_was_sealed_once_is_executed_once(stack: ComposeStack) -> None:
+def test_what_was_sealed_once_is_executed_once(guarded: ComposeStack) -> None:
     """Whoever reads a sealed command can send it again, on every list of its queue; it is executed once."""
     command_id = new_id(PAYROLL)
     text = message(
         "orders.withdraw", command_id, WITHDRAW, headers=sealed(PAYROLL, "orders.withdraw", command_id, WITHDRAW)
     )
     for queue in ["orders.withdraw", *(f"orders.withdraw\x06\x16{priority}" for priority in (3, 6, 9))] * 5:
-        stack.put(text, queue)
-    assert stack.ended(command_id).outcome == ("accepted", "ok")
-    stack.drained()
-    assert len(stack.venue.executions(path="/auth/withdraw")) == 1
+        guarded.put(text, queue)
+    assert guarded.ended(command_id).outcome == ("accepted", "ok")
+    guarded.drained()
+    assert len(guarded.venue.executions(path="/auth/withdraw")) == 1
 
 
-def test_a_forged_report_is_not_believed(stack: ComposeStack) -> None:
+def test_a_forged_report_is_not_believed(guarded: ComposeStack) -> None:
     """Not even one that was written with a worker's login, nor that the command was never sent."""
-    settings = stack.queue_settings("producer")
+    settings = guarded.queue_settings("producer")
     keys = f"worker/2026-11={WORKER.public().to_text()}"
     with (
         OrderClient(settings.model_copy(update={"report_keys": keys}), signer=PAYROLL) as client,
-        stack.server.login("worker", 1) as worker,
+        guarded.server.login("worker", 1) as worker,
     ):
         first = client.wait(client.enqueue(Withdraw.model_validate(WITHDRAW)), 60)
         assert first.outcome == "accepted"
-        stack.venue.fault("hold", path="withdraw")
+        guarded.venue.fault("hold", path="withdraw")
         sent = client.enqueue(Withdraw.model_validate(WITHDRAW))
         real = json.loads(worker.get(f"celery-task-meta-{first.command_id}"))
         for forged in (
@@ -213,5 +158,31 @@ def test_a_forged_report_is_not_believed(stack: ComposeStack) -> None:
             with suppress(ReportUnverified):
                 assert client.report(sent) is None
         worker.delete(f"celery-task-meta-{sent.command_id}")
-        stack.venue.release()
+        guarded.venue.release()
         assert client.wait(sent, 60).outcome == "accepted"
+
+
+def send(stack: ComposeStack, key: PrivateKey, kwargs: dict[str, Any]) -> str:
+    """Send a sealed withdrawal."""
+    command_id = new_id(key)
+    headers = sealed(key, "orders.withdraw", command_id, kwargs)
+    return stack.send("orders.withdraw", command_id=command_id, kwargs=kwargs, headers=headers)
+
+
+def test_a_stolen_key_withdraws_what_the_policy_permits_and_no_more(guarded: ComposeStack) -> None:
+    """With the login and the key of the service that may withdraw: to listed addresses, up to the limits."""
+    btc = {**WITHDRAW, "asset": "BTC"}
+    denied = {
+        "to elsewhere": STOLEN,
+        "the same in capitals": {**WITHDRAW, "address": "0xABC"},
+        "another asset": {**WITHDRAW, "asset": "DOGE"},
+        "too much": {**WITHDRAW, "qty": "0.500000001"},
+        "too much, written otherwise": {**WITHDRAW, "qty": "5E+1"},
+        "another network": {**WITHDRAW, "network": "tron"},
+    }
+    ends = [guarded.ended(send(guarded, PAYROLL, kwargs)) for kwargs in denied.values()]
+    assert {(end.outcome[0], end.report["attempts"]) for end in ends} == {("not_sent", 0)}
+    many = [guarded.ended(send(guarded, PAYROLL, btc)).outcome for _ in range(8)]
+    assert many.count(("accepted", "ok")) == 3
+    assert {outcome for outcome, _ in many[3:]} == {"not_sent"}
+    assert len(guarded.venue.executions(path="/auth/withdraw")) == 3
