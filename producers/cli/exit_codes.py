@@ -49,6 +49,7 @@ ERRORS = {
     **dict.fromkeys(("ReportUnverified", "KeyNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
     **dict.fromkeys(("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoAccounts"), ExitCode.USAGE),
+    **dict.fromkeys(("NotHeld", "NotYours", "SigningError"), ExitCode.USAGE),
     "PolicyInvalid": ExitCode.USAGE,
     "PolicyChanged": ExitCode.FAILED,
     **dict.fromkeys(("NoRedis", "AddressUnavailable"), ExitCode.USAGE),

@@ -25,6 +25,9 @@ COMMANDS = {
     "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
     "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
     "resolve": ("Record the outcome of an unknown command manually.", "worker", OPERATING, "unknowns"),
+    "held": ("List the commands that wait for approval.", "worker", OPERATING, "held"),
+    "approve": ("Approve a command that waits for it.", "worker", OPERATING, "held"),
+    "deny": ("Deny a command that waits for approval.", "worker", OPERATING, "held"),
     "halt": (
         "Halt withdrawals, an account, a command, or (--all) everything.",
         "worker",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from tests.support.compose_server import ComposeServer
 from tests.support.servers import Server
@@ -120,23 +119,6 @@ def test_the_first_intent_of_an_id_stands_whoever_writes_the_second(compose: Com
         assert one.hsetnx("orders:intent_messages", "1", "first") == 1
         assert other.hsetnx("orders:intent_messages", "1", "second") == 0
         assert admin.hgetall("orders:intent_messages") == {"1": "first"}
-
-
-@pytest.mark.parametrize("command", ["LPUSH orders.withdraw", "HSETNX orders:intent_messages 2"])
-def test_the_server_takes_nothing_that_is_much_longer_than_a_message(compose: ComposeServer, command: str) -> None:
-    """Whatever a login may write, in one word or in one transaction: none of it is stored, the sender is disconnected,
-    and the server serves everybody else."""
-    chunk = b"x" * 8_000_000
-    with compose.login("payroll", retry=None) as sender, compose.client() as admin:
-        with pytest.raises((redis.ResponseError, redis.ConnectionError)):
-            sender.execute_command(*command.split(), b"x" * 17_000_000)
-        transaction = sender.pipeline()
-        for _ in range(8):
-            transaction.execute_command(*command.split(), chunk)
-        with pytest.raises((redis.ResponseError, redis.ConnectionError)):
-            transaction.execute()
-        assert not admin.exists("orders.withdraw")
-        assert admin.info("memory")["used_memory"] < 200_000_000
 
 
 def rights_of(url: str, *, producer: bool) -> dict[str, Level]:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING, Row, always
+from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING, Ask, Rec, Row, always
 from tests.model.world import Config
 from tests.model.worlds import CANCEL, LISTED, OPERATED
 
+APPROVED = Config(approval=True)
 TWO_ABLE, CLOSE, DEADLINE = Config(), Config("close"), Config(deadline=True)
 TRANSIENT = "an unlisted refusal is transient"
 REJECTED = "truth: rejected"
@@ -39,6 +40,16 @@ _NO_DOUBT_TAKEN_OVER = _with("begin: take over a send", effect=TABLE["begin: tak
 _NO_DOUBT_PAUSED = _with(
     "pause", effect=lambda rec, ask: rec._replace(state=WAITING, lease=True, tries=ask.tries, tainted=False)
 )
+
+
+def _uncounted(rec: Rec, ask: Ask) -> Rec:
+    return TABLE["settle"].effect(rec, ask)._replace(counted=False)
+
+
+def _still_counted(rec: Rec, ask: Ask) -> Rec:
+    return TABLE["settle"].effect(rec, ask)._replace(counted=rec.counted)
+
+
 _BEGUN_AGAIN = {"begin: unknown": replace(TABLE["begin: first"], states=(UNKNOWN,)), **TABLE}
 _LEASE_IGNORED = _with("abandon", guard=lambda rec, ask: rec.token == ask.dead.token)
 
@@ -81,6 +92,22 @@ BREAKS: dict[str, Break] = {
     "an orphaned send is called not sent": Break(TWO_ABLE, REJECTED, "an orphan was not sent"),
     "a late report overwrites an end": Break(OPERATED, "truth: an end", rows=_with("settle", states=(*OPEN, SETTLED))),
     "a worker reports its own word over the one that stands": Break(CANCEL, "truth", "own report over another"),
+    # limits
+    "a withdrawal is not counted": Break(
+        TWO_ABLE, "limits: it was executed", rows=_with("begin: first", effect=TABLE["begin: take over a wait"].effect)
+    ),
+    "an unknown is given back": Break(TWO_ABLE, "limits: it was executed", rows=_with("settle", effect=_uncounted)),
+    "a refusal stays counted": Break(TWO_ABLE, "limits: it counts", rows=_with("settle", effect=_still_counted)),
+    "what an operator resolves stays counted": Break(
+        OPERATED, "limits: it counts", rows=_with("resolve", effect=_still_counted)
+    ),
+    # approval
+    "a withdrawal is begun without an approval": Break(APPROVED, "approval: it sends", "nobody is asked"),
+    "a denial is taken for an approval": Break(APPROVED, "approval: it sends", "a denial is an approval"),
+    "the end of a hold is not looked at": Break(
+        APPROVED, "approval: it begins after", rows=_without("begin: hold is over")
+    ),
     # nothing lost
+    "the message of a held command is not kept": Break(APPROVED, "lost", "a held message is lost"),
     "the message is acknowledged before it is executed": Break(TWO_ABLE, "lost", "acknowledge early"),
 }

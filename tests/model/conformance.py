@@ -3,8 +3,9 @@
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
-from copy import copy
+from copy import deepcopy
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -13,8 +14,22 @@ import redis
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, Table, outcome
 from tests.support.memory_ledger import MemoryLedger
-from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Reused, State
-from worker.ledger.keys import HALTS_KEY, JOURNAL_KEY, RECORD_KEY
+from worker.ledger.base import (
+    Begun,
+    Busy,
+    Claim,
+    Denied,
+    Ended,
+    Halted,
+    Limit,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
+from worker.ledger.holds import Held, Hold, HoldOver
+from worker.ledger.keys import HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
 from worker.ledger.redis import RedisLedger
 
 LEASE_MS = 600_000
@@ -22,6 +37,16 @@ LEASE_MS = 600_000
 HALT = Halted("ann", "venue on fire", 5)
 REASONS = {"accepted": Reason.OK, "rejected": Reason.REFUSED, "not_sent": Reason.UNAVAILABLE}
 RECORD = RECORD_KEY.format("id")
+
+
+YEAR_MS = 365 * 86_400_000
+HOLD = Hold(YEAR_MS, message='{"task":"orders.withdraw"}', needed="[]")
+LIMITS = (
+    Limit("two in a year", "main/ETH/31536000000", YEAR_MS, Decimal(2)),
+    Limit("ten in a year, thrice", "main/ETH/31536000000", YEAR_MS, Decimal(10), 3),
+    Limit("twice in two years", "main/ETH/63072000000", 2 * YEAR_MS, count=2),
+)
+COUNTERS = sorted({limit.key for limit in LIMITS})
 
 
 @cache
@@ -38,7 +63,7 @@ def report(text: str = "accepted", **changes: Any) -> Report:
 def claim(command_id: str = "id", token: str = "1", **changes: Any) -> Claim:
     """A claim of a withdrawal, unless told otherwise."""
     made = Claim(command_id, "f" * 64, "withdraw", "main", False, token, LEASE_MS, '{"qty":"1"}')
-    return replace(made, **changes)
+    return replace(made, **{"amount": Decimal(1), **changes})
 
 
 class InMemory:
@@ -51,6 +76,16 @@ class InMemory:
     def halt(self, *scopes: str) -> None:
         """Halt these scopes and no others."""
         self.ledger.halts = dict.fromkeys(scopes, HALT)
+
+    def end_hold(self) -> None:
+        """Let the time be over for which the command is held."""
+        entry = self.ledger._entries.get("id")
+        if entry and entry.record.state is State.HELD and entry.record.hold:
+            entry.record = replace(entry.record, hold=replace(entry.record.hold, until=self.now))
+
+    def forget(self, command_id: str) -> None:
+        """Lose a record."""
+        self.ledger.forget(command_id)
 
     def end_lease(self) -> None:
         self.now += LEASE_MS
@@ -66,14 +101,38 @@ class InMemory:
         entry = self.ledger._entries["id"]
         return entry.token, entry.attempt
 
+    def held(self) -> list[str]:
+        """The ids in the queue of held commands."""
+        return list(self.ledger.due)
+
+    def counted(self) -> dict[str, list[str]]:
+        """The ids in each counter that is not empty."""
+        counters = self.ledger.counters.by_key
+        return {key: sorted(each for each, _ in counter) for key, counter in sorted(counters.items()) if counter}
+
+    def counted_at(self, key: str, command_id: str) -> int:
+        """When a withdrawal was counted, UNIX ms."""
+        counter = self.ledger.counters.by_key[key]
+        return next(at for (each, _), at in counter.items() if each == command_id)
+
+    def age(self, ms: int) -> None:
+        """Let what is counted be older by so much."""
+        self.now += ms
+
+    def sums(self) -> dict[str, str]:
+        """The sum of each counter that is not empty, as the server stores it."""
+        return {key: "{}:{}".format(*divmod(total, 10**9)) for key, total in self.ledger.counters.sums().items()}
+
     def save(self) -> Any:
-        """The record as it is stored."""
-        return self.now, copy(self.ledger._entries.get("id"))
+        """The record and the counters as they are stored."""
+        return self.now, deepcopy(self.ledger._entries.get("id")), deepcopy(self.ledger.counters.by_key)
 
     def restore(self, saved: Any) -> None:
-        """Put a saved record back, or the absence of one."""
-        self.now, entry = saved
-        self.ledger._entries = {"id": copy(entry)} if entry else {}
+        """Put back what was saved, or its absence."""
+        self.now, entry, counters = saved
+        self.ledger._entries = {"id": deepcopy(entry)} if entry else {}
+        self.ledger.due = {"id": 0} if entry and entry.record.state is State.HELD else {}
+        self.ledger.counters.by_key = deepcopy(counters)
 
 
 class OnServer:
@@ -89,6 +148,13 @@ class OnServer:
         for scope in scopes:
             self.client.hset(HALTS_KEY, scope, json.dumps({"who": HALT.who, "why": HALT.why, "at": HALT.at}))
 
+    def end_hold(self) -> None:
+        if self.client.hget(RECORD, "state") == "HELD":
+            self.client.hset(RECORD, "hold_until", self.now)
+
+    def forget(self, command_id: str) -> None:
+        self.client.delete(RECORD_KEY.format(command_id))
+
     def end_lease(self) -> None:
         if self.client.exists(RECORD):
             self.client.hset(RECORD, "lease_until", self.now)
@@ -102,14 +168,48 @@ class OnServer:
         token, attempt = self.client.hmget(RECORD, "token", "attempt")
         return str(token), int(str(attempt))
 
+    def held(self) -> list[str]:
+        return [str(each) for each in self.client.zrange(HELD_KEY, 0, -1)]
+
+    def counted(self) -> dict[str, list[str]]:
+        with self.client.pipeline() as pipe:
+            for key in COUNTERS:
+                pipe.zrange(f"{WITHDRAWN_KEY}:{key}", 0, -1)
+            entries = zip(COUNTERS, pipe.execute(), strict=True)
+        return {key: sorted(each.split(":", 2)[2] for each in found) for key, found in entries if found}
+
+    def counted_at(self, key: str, command_id: str) -> int:
+        rows = self.client.zrange(f"{WITHDRAWN_KEY}:{key}", 0, -1, withscores=True)
+        return next(int(at) for entry, at in rows if entry.endswith(f":{command_id}"))
+
+    def age(self, ms: int) -> None:
+        for name in self.client.scan_iter(f"{WITHDRAWN_KEY}:*"):
+            for entry in self.client.zrange(name, 0, -1):
+                self.client.zincrby(name, -ms, entry)
+
+    def sums(self) -> dict[str, str]:
+        return {str(key): str(total) for key, total in self.client.hgetall(WITHDRAWN_KEY).items()}
+
     def save(self) -> Any:
-        return self.client.hgetall(RECORD)
+        with self.client.pipeline() as pipe:
+            pipe.hgetall(RECORD).hgetall(WITHDRAWN_KEY)
+            for key in COUNTERS:
+                pipe.zrange(f"{WITHDRAWN_KEY}:{key}", 0, -1, withscores=True)
+            return pipe.execute()
 
     def restore(self, saved: Any) -> None:
+        hashes = zip((RECORD, WITHDRAWN_KEY), saved[:2], strict=True)
+        counters = zip((f"{WITHDRAWN_KEY}:{key}" for key in COUNTERS), saved[2:], strict=True)
         with self.client.pipeline() as pipe:
-            pipe.delete(RECORD)
-            if saved:
-                pipe.hset(RECORD, mapping=saved)
+            pipe.delete(RECORD, HELD_KEY, WITHDRAWN_KEY, *(f"{WITHDRAWN_KEY}:{key}" for key in COUNTERS))
+            if saved[0].get("state") == "HELD":
+                pipe.zadd(HELD_KEY, {"id": 0})
+            for key, fields in hashes:
+                if fields:
+                    pipe.hset(key, mapping=fields)
+            for key, entries in counters:
+                if entries:
+                    pipe.zadd(key, dict(entries))
             pipe.execute()
 
 
@@ -118,12 +218,21 @@ UnderTest = InMemory | OnServer
 
 def do(under: UnderTest, ask: Ask) -> tuple[str, str, Rec]:
     """Call a ledger: its answer, the new event in its journal, and the record after the call."""
+    others = [claim(f"other{number}", limits=LIMITS) for number in range(2)] if ask.full else []
+    for other in others:
+        under.ledger.settle(other, report("unknown"))
     if ask.halted:
         under.halt("*/*")
+    under.new_events()
     answer = _answer(under, ask)
     if ask.halted:
         under.halt()
-    return answer, "+".join(under.new_events()), _record(under)
+    events = under.new_events()
+    for other in others:
+        under.ledger.settle(other, report("not_sent"))
+        under.forget(other.command_id)
+    under.new_events()
+    return answer, "+".join(events), _record(under)
 
 
 def expected(row: Row, ask: Ask, after: Rec) -> tuple[str, str, Rec]:
@@ -134,13 +243,16 @@ def expected(row: Row, ask: Ask, after: Rec) -> tuple[str, str, Rec]:
 
 
 def _record(under: UnderTest) -> Rec:
+    counted = under.counted()
+    assert counted in ({}, {key: ["id"] for key in COUNTERS}), "counted under some limits and not under others"
+    assert under.sums() == dict.fromkeys(counted, "1:0")
     record = under.ledger.read("id")
     if record is None:
         return Rec()
     token, attempt = under.owner()
     return Rec(
         state=record.state.value,
-        token=int(token),
+        token=int(token or 0),
         lease=record.report is None and record.lease_until > under.now,
         attempt=attempt,
         fence=record.fence,
@@ -148,12 +260,25 @@ def _record(under: UnderTest) -> Rec:
         sent=record.progress.sent,
         tainted=bool(record.progress.tainted),
         report=record.report.message if record.report else "",
+        counted=bool(counted),
+        hold=_hold(under, record),
     )
+
+
+def _hold(under: UnderTest, record: Record) -> str:
+    """The table's word for the hold of a command that is held. Only such a command is in the queue of held ones."""
+    assert under.held() == (["id"] if record.state is State.HELD else [])
+    if record.state is not State.HELD or record.hold is None:
+        return ""
+    if record.hold.until <= under.now:
+        return "over"
+    return "decided" if record.hold.decisions else "on"
 
 
 def _answer(under: UnderTest, ask: Ask) -> str:
     ledger, fingerprint = under.ledger, ("f" if ask.same_arguments else "e") * 64
-    mine = claim(token=str(ask.token), fingerprint=fingerprint, repeatable=ask.repeatable)
+    hold = HOLD if ask.needs_approval else None
+    mine = claim(token=str(ask.token), fingerprint=fingerprint, repeatable=ask.repeatable, limits=LIMITS, hold=hold)
     match ask.move:
         case "begin":
             return _word(under, ledger.begin(mine, ask.attempt))
@@ -167,6 +292,12 @@ def _answer(under: UnderTest, ask: Ask) -> str:
         case "abandon":
             found = Orphaned(str(ask.dead.token), 0, ask.dead.state == SENDING, Progress(tries=ask.dead.tries))
             return "done" if ledger.abandon(mine, found, report(ask.report)) else "lost"
+        case "decide":
+            done = ledger.decide("id", fingerprint, who="anna", kid="1", event="approved", signed="her word")
+            return "done" if done else "not held"
+        case "hold ends":
+            under.end_hold()
+            return ""
         case "lease ends":
             under.end_lease()
             return ""
@@ -186,12 +317,21 @@ def _word(under: UnderTest, answer: object) -> str:
         case Halted():
             assert answer == HALT
             return "halted"
+        case Denied():
+            assert answer.limit == LIMITS[0]
+            return "denied"
     assert record is not None
     match answer:
         case Begun():
             assert answer == Begun(record.fence, record.progress)
         case Busy(lease_left_ms):
             assert 0 < lease_left_ms <= LEASE_MS
+        case Held():
+            assert record.hold is not None
+            assert answer == Held(record.hold.until, record.hold.decisions)
+        case HoldOver():
+            assert record.hold is not None
+            assert answer == HoldOver(record.hold.until)
         case Ended(stands) | Reused(stands):
             assert stands == record.report
         case Orphaned():
@@ -204,10 +344,15 @@ def _word(under: UnderTest, answer: object) -> str:
 def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
     """Every way of asking: by the owner and by another, the same attempt and the next, halted or not, and so on."""
     yield Ask("lease ends")
+    yield Ask("hold ends")
+    for same in (True, False):
+        yield Ask("decide", same_arguments=same)
     for token in (1, 2):
         for attempt in (1, 2):
             for halted, same in ((False, True), (True, True), (False, False)):
-                yield Ask("begin", token, attempt, repeatable, halted, same)
+                yield Ask("begin", token, attempt, repeatable, halted, same_arguments=same)
+            yield Ask("begin", token, attempt, repeatable, full=True)
+            yield Ask("begin", token, attempt, repeatable, needs_approval=True)
         yield Ask("renew", token)
         for tainted in {rec.tainted, True}:
             yield Ask("pause", token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)

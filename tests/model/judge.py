@@ -21,6 +21,7 @@ class Command:
     """A command as its producer knows it."""
 
     command_id: str
+    kind: str
     repeatable: bool
     deadline: int | None = None
 
@@ -37,6 +38,10 @@ class Run:
     book: list[str] = field(default_factory=list)
     undone: Mapping[str, int] = field(default_factory=dict)
     """Withdrawals that the venue rejected after it had taken them, and when (UNIX ms)."""
+    cap: int | None = None
+    """How many withdrawals may be executed; None where no limit counts them."""
+    counted: list[str] = field(default_factory=list)
+    """Ids that the limit's counter counts at the end."""
     sent: list[Sent] = field(default_factory=list)
     stuck: bool = False
     moved_after_death: list[str] = field(default_factory=list)
@@ -48,12 +53,31 @@ def judge(run: Run) -> list[str]:
     found = [f"moved after its death: {what}" for what in run.moved_after_death]
     if run.stuck:
         found.append("lost: it never ends")
+    found += _limits(run)
     for command in run.commands:
         found += [f"{command.command_id}: {what}" for what in _command(run, command)]
     text = " ".join(report.model_dump_json() for report in run.delivered) + str(run.journal)
     secrets = [KEY, SECRET, *(sent.signature for sent in run.sent)]
     found += ["a secret in a report or in the journal" for secret in secrets if secret in text]
     return found
+
+
+def _limits(run: Run) -> Iterator[str]:
+    """What may have been executed counts, nothing else does, and no more than the limit permits is executed."""
+    if run.cap is None:
+        return
+    may_be_executed = {
+        command.command_id
+        for command in run.commands
+        if command.kind == "withdraw"
+        and (report := run.stored.get(command.command_id)) is not None
+        and report.outcome.value in ("accepted", "unknown")
+    }
+    if sorted(run.counted) != sorted(may_be_executed):
+        yield f"limit: {sorted(run.counted)} are counted, and {sorted(may_be_executed)} may have been executed"
+    executed = [each.command_id for each in run.commands if each.kind == "withdraw" and each.command_id in run.book]
+    if len(executed) > run.cap:
+        yield f"limit: {len(executed)} withdrawals were executed, and {run.cap} are permitted"
 
 
 def _command(run: Run, command: Command) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Each function returns the rule that does not hold, or nothing.
 """
 
-from tests.model.transition_table import ABSENT, OPEN, UNKNOWN
+from tests.model.transition_table import ABSENT, HELD, OPEN, UNKNOWN, stays_counted
 from tests.model.world import OUTCOMES, Config, State, Step, token
 
 ACCEPTED, REJECTED, NOT_SENT = (OUTCOMES[name] for name in ("accepted", "rejected", "not_sent"))
@@ -18,6 +18,8 @@ def broken_by_step(config: Config, before: State, step: Step) -> str:
             return "rule 2: it sends again without a proof that nothing was executed"
         if worker.signed != worker.attempt:
             return "rule 4: it sends a signature of another attempt"
+        if config.approval and before.decision != "approved":
+            return "approval: it sends, and nobody has approved it"
         if before.past_deadline and config.not_a_byte_late:
             return "rule 4: it sends after the deadline"
     if step.act == "sign" and before.past_deadline:
@@ -36,9 +38,11 @@ def _broken_by_move(before: State, step: Step) -> str:
     if rec.report and report != rec.report and rec.state != UNKNOWN:
         return "truth: an end is overwritten by another"
     orphan = rec.state in OPEN and not rec.lease
-    takes_over = orphan and move in ("begin", "abandon")
+    takes_over = (orphan and move in ("begin", "abandon")) or (rec.state == HELD and move in ("begin", "refuse"))
     if step.by >= 0 and rec.state != ABSENT and not owner and not takes_over:
         return "rule 5: a record is moved by one that does not own it"
+    if rec.hold == "over" and move == "begin":
+        return "approval: it begins after the time for which it was held"
     if move == "resolve" and rec.state != UNKNOWN:
         return "rule 5: an operator moves what is not unknown"
     return ""
@@ -52,6 +56,10 @@ def broken_by_state(config: Config, state: State) -> str:
         return "truth: accepted, and nothing was executed"
     if said & (REJECTED | NOT_SENT) and state.executed:
         return "truth: rejected or not sent, and it was executed"
+    if state.executed and not state.rec.counted:
+        return "limits: it was executed and does not count"
+    if state.rec.counted and state.rec.report and not stays_counted(state.rec.report):
+        return "limits: it counts, and is proven not executed"
     final = said & (ACCEPTED | REJECTED | NOT_SENT)
     return "truth: two reports that contradict each other" if final & (final - 1) else ""
 

@@ -14,8 +14,9 @@ from tests.model.simulated_venue import KEY, SECRET, Venue
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
-from worker.execution.lease import RequeueMessage
-from worker.ledger.base import Halted, State
+from worker.execution.outage import RequeueMessage
+from worker.execution.policy.rulings import PERMITTED, Ruling
+from worker.ledger.base import Halted, Limit, State
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials
@@ -27,6 +28,7 @@ ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, S
 VENUES = {"everstrike": Everstrike()}
 RETRY = RetryLimits(attempts=3)
 PATIENCE_MS = 60_000
+DAY_MS = 86_400_000
 REDELIVERY_MS = (20_000, 50_000, 65_000)
 BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", "pause: True", "renew", "settle")
 ENDS = ("Orphaned", "Halted", "refuse not_sent: asks", "abandon", "True", "hands over")
@@ -64,7 +66,10 @@ class World:
         self.ledger = SimulatedLedger(self.scheduler)
         self.venue = Venue(self.scheduler)
         self.envelopes: dict[str, Envelope] = {}
-        self.run = Run([], self.ledger.journal)
+        cap = random.Random(seed ^ 0xCA9).choice((None, 1, 2))
+        self.run = Run([], self.ledger.journal, cap=cap)
+        limits = () if cap is None else (Limit("a few a day", f"main/ETH/{DAY_MS}", DAY_MS, count=cap),)
+        self.ruling = Ruling(limits=limits)
 
     def play(self) -> Run:
         """Run this seed to the end."""
@@ -89,6 +94,7 @@ class World:
         for command in run.commands:
             record = self.ledger.read(command.command_id)
             run.stored[command.command_id] = record.report if record else None
+        run.counted = [each for counter in self.ledger.counters.by_key.values() for each, _ in counter]
         run.book, run.undone, run.stuck = self.venue.book, self.venue.undone, scheduler.stuck
         run.moved_after_death = scheduler.moved_after_death
         return run
@@ -105,7 +111,7 @@ class World:
             arguments |= {"pair": command_id, **({"qty": "1"} if pick.random() < 0.6 else {})}
         if pick.random() < 0.3:
             arguments["deadline"] = START_MS + pick.choice((1, 300, 2_000, 20_000, 40_000))
-        self.run.commands.append(Command(command_id, "qty" not in arguments, arguments.get("deadline")))
+        self.run.commands.append(Command(command_id, kind, "qty" not in arguments, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
         # A cancel has no timestamp, so that waiting proves nothing.
@@ -135,6 +141,7 @@ class World:
             clock=ProcessClock(scheduler, process),
             retry=RETRY,
             stopping=lambda: process.stopping,
+            ruling=lambda command: self.ruling if command.name == "withdraw" else PERMITTED,
         )
 
         def work() -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from producers.report import Outcome, Reason
+from tests.support.memory_counters import Counters
 from tests.support.memory_ledger import MemoryLedger
 from worker.execution import attempt, reports
 from worker.execution.attempt import AttemptRunner
@@ -207,5 +208,8 @@ BREAKS = {
         "untrue: not_sent", AttemptRunner, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
     ),
     "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
+    "a withdrawal is not counted": Break("limit:", MemoryLedger, "_count", _says(None)),
+    "limits are not checked": Break("withdrawals were executed", Counters, "over_limit", _says(None)),
+    "nothing is given back": Break("limit:", Counters, "give_back", _says(None)),
     "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

@@ -7,7 +7,7 @@ which models a slow, stopped or frozen worker.
 
 from collections.abc import Iterator
 
-from tests.model.transition_table import OPEN, SENDING, UNKNOWN, Ask, Rec, Table, outcome
+from tests.model.transition_table import HELD, OPEN, SENDING, UNKNOWN, Ask, Rec, Table, outcome
 from tests.model.world import HALT_LIFTED, HALT_NOW, OUTCOMES, Config, State, Step, Worker, canonical, token
 
 LIES = ("unlisted", "contradiction")
@@ -70,6 +70,12 @@ class Steps:
                 yield step._replace(by=-1)
         if self.config.deadline and not state.past_deadline:
             yield Step("the deadline passes", state._replace(past_deadline=True))
+        if state.rec.state == HELD and state.rec.hold != "over":
+            _, _, rec = self.table.ask(state.rec, Ask("hold ends"))
+            yield Step("the hold ends", state._replace(rec=rec))
+        if self.config.limits and state.full != HALT_LIFTED:
+            become = ("full", "free again")[state.full]
+            yield Step(f"the limits are {become}", state._replace(full=state.full + 1))
         if "resolve by timer" in self.broken and state.rec.state == UNKNOWN:
             ended = state.rec._replace(state="SETTLED", report="not_sent")
             yield Step("a timer ends the unknown", state._replace(rec=ended))
@@ -79,6 +85,10 @@ class Steps:
         if config.halts and state.halt != HALT_LIFTED:
             said = ("halts", "lifts the halt")[state.halt]
             yield Step(f"the operator {said}", state._replace(halt=state.halt + 1))
+        if state.rec.state == HELD and not state.decision:
+            name, _, rec = self.table.ask(state.rec, Ask("decide"))
+            for decision in ("approved", "denied"):
+                yield Step(f"it is {decision}", state._replace(rec=rec, decision=decision), name)
         may_resolve = (UNKNOWN, *(OPEN if "resolve what is open" in self.broken else ()))
         if not config.operator or state.rec.state not in may_resolve or state.resolved:
             return
@@ -101,6 +111,9 @@ class Steps:
     def _worker(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         if worker.at in ("done", "dead"):
             return
+        if worker.at == "parked":
+            yield from self._published_again(state, index, worker)
+            return
         if worker.at == "idle":
             # Deliveries are alike, so they are numbered in the order in which they come.
             first = index == 0 or state.workers[index - 1].at != "idle"
@@ -118,6 +131,15 @@ class Steps:
         if "send before begin" in self.broken and not worker.refusing:
             return Worker("connect", epoch, attempt=1, left=self.config.attempts)
         return Worker("refuse" if worker.refusing else "begin", epoch, worker.refusing)
+
+    def _published_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        """A held command's message was acknowledged. It is published again once somebody has decided, or the hold is
+        over; and the broker delivers again what a dead worker had taken."""
+        due = state.rec.state == HELD and state.rec.hold in ("decided", "over")
+        if "a held message is lost" not in self.broken and due:
+            yield self._put(state, index, self._fresh(worker), "gets the message, published again")
+        elif state.rec.state != HELD and any(other.at == "dead" for other in state.workers):
+            yield self._put(state, index, self._fresh(worker), "gets the dead worker's message")
 
     def _on_the_wire(self, worker: Worker) -> bool:
         """Whether the request of this worker is under way and may still be executed."""
@@ -137,7 +159,7 @@ class Steps:
     def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
         """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
         asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
-        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, **more)
+        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, full=state.full == HALT_NOW, **more)
         name, row, rec = self.table.ask(state.rec, ask)
         after = state._replace(rec=rec)
         if rec == state.rec:
@@ -146,7 +168,8 @@ class Steps:
         return name, row.answer, after, [lost]
 
     def _begin(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        row, answer, after, lost = self._ask(state, index, "begin", attempt=1)
+        needs_approval = self.config.approval and worker.at != "begin_approved"
+        row, answer, after, lost = self._ask(state, index, "begin", attempt=1, needs_approval=needs_approval)
         yield from lost
         rec, label = after.rec, f"[{row}] {answer}"
         if answer == "begun":
@@ -155,10 +178,25 @@ class Steps:
             yield self._put(after, index, begun if left else self._give_up(begun), label, row)
         elif answer == "ended":
             yield self._deliver(after, index, rec.report, label)
-        elif answer == "halted":
+        elif answer == "held":
+            yield self._put(after, index, self._held(after, worker), label, row)
+        elif answer in ("halted", "denied", "holdover"):
             yield self._put(after, index, Worker("refuse", worker.epoch + 1, refusing=True), label)
         elif answer == "orphaned":
             yield self._put(after, index, self._orphaned(worker, rec), label)
+
+    _begin_approved = _begin
+
+    def _held(self, state: State, worker: Worker) -> Worker:
+        """What a worker does with a held command, by what it is told has been decided."""
+        decision = state.decision if state.rec.hold == "decided" else ""
+        if decision == "approved" or "nobody is asked" in self.broken:
+            return worker._replace(at="begin_approved")
+        if decision == "denied" and "a denial is an approval" in self.broken:
+            return worker._replace(at="begin_approved")
+        if decision == "denied":
+            return Worker("refuse", worker.epoch + 1, refusing=True)
+        return Worker("parked", worker.epoch)
 
     def _orphaned(self, worker: Worker, rec: Rec) -> Worker:
         doubt = (rec.state == SENDING or rec.tainted) and "an orphan was not sent" not in self.broken

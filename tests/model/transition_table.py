@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ABSENT, SENDING, WAITING, SETTLED, UNKNOWN = "ABSENT", "SENDING", "WAITING", "SETTLED", "UNKNOWN"
+ABSENT, HELD, SENDING, WAITING, SETTLED, UNKNOWN = "ABSENT", "HELD", "SENDING", "WAITING", "SETTLED", "UNKNOWN"
 OPEN = (SENDING, WAITING)
 ENDED = (SETTLED, UNKNOWN)
-ANY = (*OPEN, *ENDED)
+ANY = (HELD, *OPEN, *ENDED)
 
 
 class Rec(NamedTuple):
@@ -26,6 +26,8 @@ class Rec(NamedTuple):
     sent: int = 0
     tainted: bool = False
     report: str = ""  # an outcome; ``unknown/2`` is another report with the outcome ``unknown``
+    counted: bool = False  # whether its limits' counters count it
+    hold: str = ""  # while it is held: ``on``, ``decided`` when a person's word is stored with it, ``over``
 
 
 class Ask(NamedTuple):
@@ -36,6 +38,8 @@ class Ask(NamedTuple):
     attempt: int = 1
     repeatable: bool = False
     halted: bool = False
+    needs_approval: bool = False  # whether the policy holds it, and nobody has approved it
+    full: bool = False  # whether other commands have used its limits up
     same_arguments: bool = True
     report: str = ""
     dead: Rec = Rec()  # for ``abandon``: the record as it was when it was found orphaned
@@ -67,12 +71,24 @@ def _end_state(report: str) -> str:
     return UNKNOWN if outcome(report) == "unknown" else SETTLED
 
 
+def stays_counted(report: str) -> bool:
+    """Whether a command that ends like this may have been executed, so that it counts against its limits."""
+    return outcome(report) in ("accepted", "unknown")
+
+
 def _end(rec: Rec, ask: Ask) -> Rec:
-    return rec._replace(state=_end_state(ask.report), lease=False, report=ask.report)
+    counted = rec.counted and stays_counted(ask.report)
+    return rec._replace(state=_end_state(ask.report), lease=False, report=ask.report, counted=counted)
 
 
 def _create_ended(_rec: Rec, ask: Ask) -> Rec:
-    return Rec(_end_state(ask.report), token=ask.token, fence=1, report=ask.report)
+    """A record that is ended from the start. What was counted may be lost with an earlier one: it counts if it must."""
+    counted = stays_counted(ask.report)
+    return Rec(_end_state(ask.report), token=ask.token, fence=1, report=ask.report, counted=counted)
+
+
+def _hold(rec: Rec, _ask: Ask) -> Rec:
+    return rec if rec.state == HELD else Rec(HELD, hold="on")
 
 
 def _go_on(rec: Rec, ask: Ask) -> Rec:
@@ -83,6 +99,10 @@ def _go_on(rec: Rec, ask: Ask) -> Rec:
 def _take(rec: Rec, ask: Ask) -> Rec:
     """A new owner."""
     return _go_on(rec, ask)._replace(token=ask.token, fence=rec.fence + 1)
+
+
+def _take_first(rec: Rec, ask: Ask) -> Rec:
+    return _take(rec, ask)._replace(counted=True, hold="")
 
 
 def _take_over_in_doubt(rec: Rec, ask: Ask) -> Rec:
@@ -96,6 +116,14 @@ def _renew(rec: Rec, _ask: Ask) -> Rec:
 
 def _pause(rec: Rec, ask: Ask) -> Rec:
     return rec._replace(state=WAITING, lease=True, tries=ask.tries, sent=ask.sent, tainted=ask.tainted)
+
+
+def _decide(rec: Rec, _ask: Ask) -> Rec:
+    return rec._replace(hold="decided" if rec.hold == "on" else rec.hold)
+
+
+def _end_hold(rec: Rec, _ask: Ask) -> Rec:
+    return rec._replace(hold="over") if rec.state == HELD else rec
 
 
 def _other_arguments(_rec: Rec, ask: Ask) -> bool:
@@ -132,8 +160,12 @@ TABLE: Mapping[str, Row] = {
     ),
     "begin: ended": Row("begin", ENDED, "ended"),
     "begin: owner alive": Row("begin", OPEN, "busy", guard=_busy),
-    "begin: halted": Row("begin", (ABSENT, *OPEN), "halted", guard=lambda _, ask: ask.halted),
-    "begin: first": Row("begin", (ABSENT,), "begun", "begin", effect=_take),
+    "begin: halted": Row("begin", (ABSENT, HELD, *OPEN), "halted", guard=lambda _, ask: ask.halted),
+    "begin: hold is over": Row("begin", (HELD,), "holdover", guard=lambda rec, _: rec.hold == "over"),
+    "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
+    "begin: still held": Row("begin", (HELD,), "held", guard=lambda _, ask: ask.needs_approval),
+    "begin: denied": Row("begin", (ABSENT, HELD), "denied", guard=lambda _, ask: ask.full),
+    "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
     "begin: next attempt": Row("begin", OPEN, "begun", "begin", _mine, _go_on),
     "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
@@ -162,12 +194,16 @@ TABLE: Mapping[str, Row] = {
     "refuse: ended": Row("refuse", ENDED, "ended"),
     "refuse: owner alive": Row("refuse", OPEN, "busy", guard=_busy),
     "refuse: orphaned": Row("refuse", OPEN, "orphaned"),
-    "refuse": Row("refuse", (ABSENT,), "done", "refuse", effect=_create_ended),
+    "refuse": Row("refuse", (ABSENT, HELD), "done", "refuse", effect=_create_ended),
     "abandon": Row("abandon", OPEN, "done", "abandon", _as_found, _end),
     "abandon: lost": Row("abandon", (ABSENT, *ANY), "lost"),
     "resolve": Row("resolve", (UNKNOWN,), "done", "resolve", effect=_end),
-    "resolve: stands": Row("resolve", (ABSENT, *OPEN, SETTLED), "stands"),
+    "resolve: stands": Row("resolve", (ABSENT, HELD, *OPEN, SETTLED), "stands"),
+    "decide: other arguments": Row("decide", (HELD,), "not held", guard=_other_arguments),
+    "decide": Row("decide", (HELD,), "done", "approved", effect=_decide),
+    "decide: not held": Row("decide", (ABSENT, *OPEN, *ENDED), "not held"),
     # No call of the ledger, but time that passes.
+    "hold ends": Row("hold ends", (ABSENT, *ANY), "", effect=_end_hold),
     "lease ends": Row("lease ends", (ABSENT, *ANY), "", effect=lambda rec, _: rec._replace(lease=False)),
 }
 

@@ -40,6 +40,8 @@ class State(NamedTuple):
     doubts: int = 0  # requests that left and whose fate was never proven to anybody
     past_deadline: bool = False
     halt: int = HALT_NEVER
+    decision: str = ""  # of the person who may approve: ``approved``, ``denied``
+    full: int = HALT_NEVER  # whether other withdrawals have used the limits up, in the words for halts
     delivered: int = 0  # which reports were handed to the result backend, as bits
     resolved: bool = False
     denied: bool = False
@@ -68,6 +70,10 @@ class Config:
     window: bool = True  # whether the venue refuses signatures that are too old; a cancel has no timestamp
     deadline: bool = False
     halts: bool = False
+    approval: bool = False
+    """Whether a person must approve it, who may also deny it or say nothing."""
+    limits: bool = False
+    """Whether other withdrawals use the limits up and leave room again, once, at any time."""
     operator: str = ""
     """Who resolves an unknown by looking at the venue: ``patient`` waits until nothing signed before can arrive any
     more, ``hasty`` does not, nobody."""
@@ -99,7 +105,7 @@ def canonical(state: State) -> State:
     new states."""
     rec = state.rec
     if rec.report:
-        rec = Rec(rec.state, rec.token, report=rec.report)
+        rec = Rec(rec.state, rec.token, report=rec.report, counted=rec.counted)
     elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
         rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:

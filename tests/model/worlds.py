@@ -15,6 +15,13 @@ HOLD: dict[str, Config] = {
     "withdraw": Config(),
     "withdraw, a deadline": Config(deadline=True),
     "withdraw, a venue that looks at no clock": Config(window=False, deadline=True),
+    "withdraw, limits and halts": Config(limits=True, halts=True),
+    "withdraw, limits and a patient operator": Config(limits=True, operator="patient", workers=("able", "unable")),
+    "withdraw, an approval": Config(approval=True, deadline=True),
+    "withdraw, an approval, a halt, a worker without the account": Config(
+        approval=True, halts=True, workers=("able", "unable")
+    ),
+    "withdraw, an approval, limits": Config(approval=True, limits=True),
     "close, a deadline": Config("close", deadline=True),
     "cancel": CANCEL,
     "withdraw, a deadline and halts": EVERYTHING,
@@ -31,6 +38,7 @@ LONG: dict[str, Config] = {
     "long: withdraw, three workers, everything": replace(
         EVERYTHING, workers=("able", "able", "unable"), operator="patient"
     ),
+    "long: withdraw, three workers, an approval": Config(workers=THREE, approval=True, halts=True),
     "long: close, three attempts": Config("close", attempts=3, deadline=True),
     "long: cancel, three workers": replace(CANCEL, workers=THREE),
     "long: cancel, three attempts": replace(CANCEL, attempts=3),

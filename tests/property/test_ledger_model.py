@@ -13,7 +13,13 @@ workers, counts, flags = st.integers(1, 3), st.integers(1, 4), st.booleans()
 reports = st.sampled_from(["accepted", "rejected", "not_sent", "unknown", "unknown/2"])
 found = st.builds(Rec, st.sampled_from([SENDING, WAITING]), workers, tries=counts)
 MOVES = {
-    "begin": {"attempt": counts, "halted": flags, "same_arguments": st.sampled_from([True, True, True, False])},
+    "begin": {
+        "attempt": counts,
+        "halted": flags,
+        "full": flags,
+        "needs_approval": flags,
+        "same_arguments": st.sampled_from([True, True, True, False]),
+    },
     "renew": {},
     "pause": {"tainted": flags},
     "settle": {"report": reports},
@@ -21,6 +27,8 @@ MOVES = {
     "refuse": {"report": st.just("not_sent"), "same_arguments": flags},
     "resolve": {"report": reports},
     "lease ends": {},
+    "hold ends": {},
+    "decide": {"same_arguments": flags},
 }
 asks = st.one_of(*(st.builds(Ask, st.just(move), workers, **more) for move, more in MOVES.items()))
 

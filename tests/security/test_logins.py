@@ -121,6 +121,8 @@ def test_a_person_sends_and_looks_with_a_producers_login(
 
 
 def test_an_operator_operates(stack: ComposeStack) -> None:
+    stack.put("no command", "orders.close")
+    until(lambda: stack.admin(0).llen("orders.close.dead"), "a dead letter")
     stack.venue.fault("cut_after", path="withdraw", times=2)
     looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
     assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from producers.report import Outcome, Report
+from tests.support.memory_counters import Counters, Entry
 from worker.ledger.base import (
     NOT_SIGNED,
     BeginAnswer,
@@ -18,7 +19,10 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
+from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
+from worker.ledger.limits import counted
 
 
 @dataclass(slots=True)
@@ -27,6 +31,12 @@ class _Entry:
     token: str
     begun_at: int
     attempt: int
+    counted: tuple[Entry, tuple[str, ...]] | None = None
+    """What was counted of a withdrawal, and under which keys."""
+    message: str = ""
+    """What is kept of the message of a command that is held."""
+    decisions: dict[str, str] = field(default_factory=dict)
+    """By person."""
 
 
 def _orphan(entry: _Entry) -> Orphaned:
@@ -63,6 +73,9 @@ class MemoryLedger:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self.journal: list[Mapping[str, str]] = []
+        self.counters = Counters()
+        self.due: dict[str, int] = {}
+        """By id of a command that is held: when its message is published again, UNIX ms."""
         self.halts: dict[str, Halted] = {}
         """By scope, ``<account or *>/<command or *>``."""
 
@@ -78,11 +91,13 @@ class MemoryLedger:
             stands = self._stands(claim, entry) if entry else None
             if stands is not None:
                 return stands
+            if entry is None and self._is_over(claim):
+                return TooLate(claim.begin_by)
             halt = self._halted(claim)
             if halt is not None and not (entry and _repeated(claim, entry, attempt)):
                 return halt
-            if entry is None:
-                return self._take(claim, attempt, fence=1, progress=Progress())
+            if entry is None or entry.record.state is State.HELD:
+                return self._begin_first(claim, attempt, entry)
             if entry.token == claim.token:
                 progress = entry.record.progress
                 if _repeated(claim, entry, attempt):
@@ -95,9 +110,64 @@ class MemoryLedger:
                 progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
             return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
 
+    def _begin_first(self, claim: Claim, attempt: int, held: _Entry | None) -> BeginAnswer:
+        """Begin a command that has no record, or was held until now."""
+        hold = held.record.hold if held else None
+        if hold is not None and hold.until <= self._now_ms():
+            return HoldOver(hold.until)
+        if claim.hold is not None:
+            return self._hold(claim, claim.hold, hold)
+        denied = self.counters.over_limit(claim, self._now_ms())
+        if denied is not None:
+            return denied
+        self.due.pop(claim.command_id, None)
+        return self._take(claim, attempt, fence=1, progress=Progress())
+
+    def _hold(self, claim: Claim, asked: Hold, hold: HoldRecord | None) -> Held:
+        if hold is None:
+            now = self._now_ms()
+            until = now + asked.hold_ms if asked.deadline is None else min(now + asked.hold_ms, asked.deadline)
+            hold = HoldRecord(now, until, asked.needed, asked.sealed_by, ())
+            record = Record(
+                command_id=claim.command_id,
+                state=State.HELD,
+                fingerprint=claim.fingerprint,
+                command=claim.command,
+                account=claim.account,
+                fence=0,
+                progress=Progress(),
+                report=None,
+                arguments=claim.arguments,
+                hold=hold,
+                sealed_by=asked.sealed_by,
+            )
+            self._entries[claim.command_id] = _Entry(record, "", begun_at=0, attempt=0, message=asked.message)
+            self._write("held", claim.command_id, "")
+        self.due[claim.command_id] = hold.until
+        return Held(hold.until, hold.decisions)
+
+    def decide(self, command_id: str, fingerprint: str, *, who: str, kid: str, event: str, signed: str) -> bool:
+        """See :meth:`worker.ledger.redis.RedisLedger.decide`."""
+        with self._lock:
+            entry = self._entries.get(command_id)
+            hold = entry.record.hold if entry else None
+            if entry is None or hold is None or entry.record.state is not State.HELD:
+                return False
+            if entry.record.fingerprint != fingerprint:
+                return False
+            entry.decisions[f"{who}/{kid}"] = signed
+            decisions = tuple(text for _, text in sorted(entry.decisions.items()))
+            entry.record = replace(entry.record, hold=replace(hold, decisions=decisions))
+            self.due[command_id] = self._now_ms()
+            self._write(event, command_id, "", who=who)
+            return True
+
     def halted(self, account: str, command: str) -> Halted | None:
         """See :class:`~worker.ledger.base.Ledger`."""
         return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
+
+    def _is_over(self, claim: Claim) -> bool:
+        return bool(claim.begin_by) and self._now_ms() > claim.begin_by
 
     def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
         """What keeps this claim from the record; None when it may be taken."""
@@ -120,7 +190,8 @@ class MemoryLedger:
     def _take(self, claim: Claim, attempt: int, *, fence: int, progress: Progress) -> Begun:
         progress = replace(progress, tries=progress.tries + 1)
         now = self._now_ms()
-        known = self._entries.get(claim.command_id)
+        before = self._entries.get(claim.command_id)
+        known = None if before and before.record.state is State.HELD else before
         record = Record(
             command_id=claim.command_id,
             state=State.SENDING,
@@ -134,10 +205,25 @@ class MemoryLedger:
             first_begun_at=known.record.first_begun_at if known else now,
             lease_until=now + claim.lease_ms,
             account_digest=_account_digest(claim, known),
+            sealed_by=(before.record.sealed_by if before else "") or claim.sealed_by,
+            hold=before.record.hold if before else None,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt)
+        counted_as = known.counted if known else self._count(claim)
+        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt, counted_as)
         self._write("begin", claim.command_id, claim.token)
         return Begun(fence, progress)
+
+    def _count(self, claim: Claim) -> tuple[Entry, tuple[str, ...]] | None:
+        if not claim.limits:
+            return None
+        return (claim.command_id, counted(claim.amount)), self.counters.count(claim, self._now_ms())
+
+    def _end(self, entry: _Entry, report: Report) -> None:
+        """Store a report, and give back what was counted if it proves that nothing was executed."""
+        entry.record = replace(entry.record, state=_end_state(report), report=report)
+        if entry.counted and report.outcome in (Outcome.NOT_SENT, Outcome.REJECTED):
+            self.counters.give_back(*entry.counted)
+            entry.counted = None
 
     def renew(self, claim: Claim) -> bool:
         """See :meth:`Ledger.renew`."""
@@ -170,13 +256,13 @@ class MemoryLedger:
         with self._lock:
             entry = self._entries.get(claim.command_id)
             if entry is None:
-                self._create_ended("settle", claim, report)
+                self._create_ended("settle", claim, report, self._count(claim))
                 return report
             stored = entry.record.report
             mine = entry.token == claim.token
             evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
             if mine and (stored is None or evidence):
-                entry.record = replace(entry.record, state=_end_state(report), report=report)
+                self._end(entry, report)
                 self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
                 return report
             if not (mine and stored == report):
@@ -188,11 +274,23 @@ class MemoryLedger:
         with self._lock:
             entry = self._entries.get(claim.command_id)
             if entry is not None:
-                return self._stands(claim, entry) or _orphan(entry)
-            self._create_ended("refuse", claim, report)
+                stands = self._stands(claim, entry)
+                if stands or entry.record.state is not State.HELD:
+                    return stands or _orphan(entry)
+                self.due.pop(claim.command_id, None)
+            elif self._is_over(claim):
+                return TooLate(claim.begin_by)
+            self._create_ended("refuse", claim, report, self._count(claim), entry.record.hold if entry else None)
             return None
 
-    def _create_ended(self, event: str, claim: Claim, report: Report) -> None:
+    def _create_ended(
+        self,
+        event: str,
+        claim: Claim,
+        report: Report,
+        counted_as: tuple[Entry, tuple[str, ...]] | None,
+        hold: HoldRecord | None = None,
+    ) -> None:
         record = Record(
             command_id=claim.command_id,
             state=_end_state(report),
@@ -204,8 +302,11 @@ class MemoryLedger:
             report=report,
             arguments=claim.arguments,
             account_digest=claim.account_digest,
+            hold=hold,
         )
-        self._entries[claim.command_id] = _Entry(record, claim.token, begun_at=0, attempt=0)
+        entry = _Entry(record, claim.token, begun_at=0, attempt=0, counted=counted_as)
+        self._entries[claim.command_id] = entry
+        self._end(entry, report)
         self._write(event, claim.command_id, claim.token, outcome=report.outcome.value)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
@@ -218,11 +319,12 @@ class MemoryLedger:
                 and (entry.record.state is State.SENDING) == orphan.sending
                 and entry.record.progress.tries == orphan.progress.tries
                 and entry.record.report is None
+                and entry.record.state is not State.HELD
                 and entry.record.lease_until <= self._now_ms()
             )
             if not orphaned or entry is None:
                 return False
-            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._end(entry, report)
             self._write("abandon", claim.command_id, claim.token, outcome=report.outcome.value)
             return True
 
@@ -232,7 +334,7 @@ class MemoryLedger:
             entry = self._entries.get(report.command_id)
             if entry is None or entry.record.state is not State.UNKNOWN:
                 return entry.record.report if entry else None
-            entry.record = replace(entry.record, state=_end_state(report), report=report)
+            self._end(entry, report)
             self._write("resolve", report.command_id, "", outcome=report.outcome.value, who=who, why=why, **signed)
             return report
 

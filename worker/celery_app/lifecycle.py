@@ -18,7 +18,7 @@ GARBAGE_THRESHOLD = 20_000
 (``gc.set_threshold``)."""
 
 
-def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Callable[[], object]) -> None:
+def run_with_worker(on_ready: Sequence[Callable[[], object]], *on_shutdown: Callable[[], object]) -> None:
     """Have ``on_ready`` called when a worker of this process is ready, and ``on_shutdown`` when it begins to shut down.
     In a client that only imports the app they are not called."""
 
@@ -27,7 +27,8 @@ def run_with_worker(on_ready: Sequence[Callable[[], object]], on_shutdown: Calla
             call()
 
     def stop(**_: object) -> None:
-        on_shutdown()
+        for call in on_shutdown:
+            call()
 
     signals.worker_ready.connect(start, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)

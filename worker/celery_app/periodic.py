@@ -9,6 +9,8 @@ from celery import Celery
 from kombu.exceptions import EncodeError, KombuError
 
 from producers.intents import Intent
+from worker.celery_app.request import AGAIN_HEADER
+from worker.ledger.base import LedgerUnavailable
 
 logger = logging.getLogger("orders.housekeeping")
 
@@ -34,7 +36,7 @@ class PeriodicWork(threading.Thread):
     def _call(self, job: Callable[[], object]) -> None:
         try:
             job()
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, LedgerUnavailable, OSError) as error:
             logger.debug("periodic work is tried again later, its server is away: %s", type(error).__name__)
         except Exception:
             # One failing job must stop neither the others nor the worker.
@@ -60,7 +62,7 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
                 kwargs=dict(intent.kwargs),
                 task_id=intent.command_id,
                 queue=intent.task,
-                headers=intent.headers(),
+                headers={**intent.headers(), AGAIN_HEADER: True},
                 retry=False,
             )
         except EncodeError:

@@ -11,7 +11,7 @@ from producers.redis.client import open_client
 from producers.results import RECORD_KEY
 from worker import settings as worker_settings
 from worker.cli.options import known_keys
-from worker.ledger.base import LedgerUnavailable, Record
+from worker.ledger.base import LedgerUnavailable, Record, State
 from worker.ledger.redis import RedisLedger
 from worker.operations.signed_words import RECONCILE, entry_verdict
 from worker.settings import SettingsError
@@ -36,10 +36,13 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     if record is None:
         return _enqueued(command_id, str(intent)) if intent else None
     progress = record.progress
+    held = record.hold if record.state is State.HELD else None
     return {
+        **({"held_until": held.until} if held else {}),
         "state": record.state.value,
         "command": record.command,
         "account": record.account,
+        "sealed_by": record.sealed_by,
         "fence": record.fence,
         "tries": progress.tries,
         "sent": progress.sent,
@@ -93,4 +96,5 @@ def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
     nothing_yet: dict[str, Any] = dict.fromkeys(("first_sent_at", "last_signed_at", "report"))
     counts = dict.fromkeys(("fence", "tries", "sent"), 0)
     named = {"command": intent.task.removeprefix("orders."), "account": intent.kwargs.get("account"), "tainted": ""}
+    named["sealed_by"] = ""  # nobody has verified its seal yet
     return {"state": "ENQUEUED", **named, **counts, **nothing_yet}

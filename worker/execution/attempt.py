@@ -55,7 +55,7 @@ class AttemptRunner:
 
         Raises:
             CommandRefused: a request must not be signed, or earlier owners have made all the attempts that are allowed.
-            HaltedBetweenAttempts: an operator halted sending between two attempts.
+            RefusedBetweenAttempts: an operator halted sending between two attempts, say.
             LeaseLost: another worker has taken the lease over.
             RequeueMessage: the worker is stopping; the last attempt's fate is on record.
         """

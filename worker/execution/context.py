@@ -1,10 +1,11 @@
 """What one execution knows of its command, and the refusal of a command that must not be sent."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from producers.commands import Command
+from producers.printable import printable
 from producers.report import Reason
 from worker.execution.events import CommandRef
 from worker.execution.lease import Lease
@@ -12,6 +13,9 @@ from worker.ledger.base import Progress
 from worker.venues.accounts import Account
 from worker.venues.base import Venue, Verdict
 from worker.venues.response_redaction import Secrets
+
+MAX_ALIAS_CHARACTERS = 64
+"""How many characters are shown of the account, which a sender may set to anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,21 @@ class Envelope:
     """UNIX ms; its message must not be taken up later (Celery's ``expires``)."""
     refusal: str | None = None
     """Why the message's envelope (its ``eta``, say) can't be honoured, whatever its command is; a phrase for people."""
+    sealed_by: str = ""
+    """Which producer has sealed it; empty without a verified seal."""
+    begin_by: int = 0
+    known_until: int = 0
+    """UNIX ms, 0 for no limit: an id that the ledger does not have is not begun after the first; and it gets no report
+    after the second, because its record may have expired."""
+    kept_message: Callable[[], str] = lambda: "{}"
+    """What is needed to publish its message again, as JSON; it holds the command's arguments."""
+
+    @property
+    def command_ref(self) -> CommandRef:
+        """The command as its message names it, before anybody has checked the arguments."""
+        account = self.arguments.get("account")
+        alias = printable(account, MAX_ALIAS_CHARACTERS).lower() if isinstance(account, str) else ""
+        return CommandRef(self.command_id, self.task.removeprefix("orders."), alias)
 
 
 class CommandRefused(Exception):
@@ -51,6 +70,8 @@ class Run:
     account: Account
     venue: Venue
     lease: Lease
+    was_held: bool = False
+    """Whether it was held for approval until now."""
     attempt: int = 1
     """The number of the attempt under way, counted over this run alone."""
     last_verdict: Verdict | None = None

@@ -83,6 +83,9 @@ class Observer:
     def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
 
+    def held(self, ref: CommandRef, until: int) -> None:
+        """The command waits for persons to approve it, until then (UNIX ms); its worker is free."""
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """The id was sent again and answered with the stored report."""
 
@@ -97,6 +100,9 @@ class Observer:
 
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
+
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:
+        """A command without a valid seal came: it was executed (mode ``warn``) or refused (``require``)."""
 
     def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
         """The withdrawal policy denied the command, or would have, where it only warns. ``words`` name the rule, and no
@@ -148,6 +154,9 @@ class Observers(Observer):
     def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
         self._notify("ended", ref, end)
 
+    def held(self, ref: CommandRef, until: int) -> None:  # noqa: D102
+        self._notify("held", ref, until)
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102
         self._notify("replayed", ref, outcome)
 
@@ -162,6 +171,9 @@ class Observers(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._notify("republished", command_id, command)
+
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
+        self._notify("badly_sealed", command, problem, mode)
 
     def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: D102
         self._notify("ruled", ref, words, denied)

@@ -11,10 +11,12 @@
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
 from os import getpid
 
-from producers.commands import Command, Positions
-from producers.printable import printable
+from producers.commands import Command, Positions, Withdraw
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
@@ -31,10 +33,13 @@ from worker.execution.events import (
     queue_wait_seconds,
     raised_at,
 )
+from worker.execution.holding import HeldForApproval, hold_of, require_approval
 from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import ExistingReport, HaltedBetweenAttempts, LeaseLost, LeaseManager, RequeueMessage
+from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, NotBegun, RefusedBetweenAttempts
+from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Halted, Ledger, Limit, Orphaned
+from worker.ledger.base import Claim, Ledger, NeverBegun, Orphaned
+from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -84,12 +89,17 @@ class Executor:
         Raises:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
                 after a fault in the worker that left no report, because another worker may not have it.
+            HeldForApproval: persons must approve it; its message is published again once they have.
+            NeverBegun: the message is a dead letter, see :attr:`Envelope.known_until`.
         """
         if envelope.redelivered:
-            self._observer.redelivered(_ref_of_message(envelope))
+            self._observer.redelivered(envelope.command_ref)
         try:
             report = self._execute(envelope)
-        except RequeueMessage:
+        except HeldForApproval as held:
+            self._observer.held(envelope.command_ref, held.until)
+            raise
+        except (RequeueMessage, NeverBegun):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
             report = self._requeue_or_report_unknown(envelope, error)
@@ -105,9 +115,9 @@ class Executor:
             RequeueMessage: the worker is stopping, and the id is not refused in the ledger yet.
         """
         if stored.fingerprint == fingerprint_of(envelope.task, envelope.arguments):
-            self._observer.replayed(_ref_of_message(envelope), stored.outcome.value)
+            self._observer.replayed(envelope.command_ref, stored.outcome.value)
         else:
-            self._observer.id_reused(_ref_of_message(envelope))
+            self._observer.id_reused(envelope.command_ref)
         if envelope.task != Positions.task_name():
             # Its intent is removed only when the ledger ends the command, and a result expires after some days.
             self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
@@ -120,7 +130,7 @@ class Executor:
         Raises:
             RequeueMessage: the message was not redelivered; another worker may not have the fault.
         """
-        self._observer.fault(_ref_of_message(envelope), type(error).__name__, raised_at(error))
+        self._observer.fault(envelope.command_ref, type(error).__name__, raised_at(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
             raise RequeueMessage(words)
@@ -140,6 +150,7 @@ class Executor:
                 return self._refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
+            envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
             if lost is not None:
                 run.lease.progress = run.progress.after(lost.progress)
             try:
@@ -168,7 +179,7 @@ class Executor:
         denied = self._refusal(command)
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
-        ruling = self._leases._retry_until_available(lambda: self._ruling(command))  # noqa: SLF001
+        ruling = self._leases.retry_until_available(lambda: self._ruling(command))
         if ruling.denied or ruling.warning:
             ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
             self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
@@ -182,17 +193,24 @@ class Executor:
         """Begin the first attempt in the ledger.
 
         Raises:
-            CommandRefused: an operator halted the command.
+            CommandRefused: an operator halted the command, or a limit or a person denies it.
+            HeldForApproval: persons must approve it first.
         """
         died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
-        lease = self._leases.acquire(
-            self._claim(envelope, command, account, ruling.limits),
-            mutating=command.mutating,
-            orphan_report=self._orphan_report(envelope, died),
+        acquire = partial(
+            self._leases.acquire, mutating=command.mutating, orphan_report=self._orphan_report(envelope, died)
         )
-        if isinstance(lease, Halted):
-            raise CommandRefused(Reason.HALTED, reports.halt_message(lease))
-        return lease if isinstance(lease, ExistingReport) else Run(envelope, command, account, venue, lease)
+        claim = self._claim(envelope, command, account, ruling)
+        lease = acquire(claim)
+        was_held = isinstance(lease, Held)
+        if isinstance(lease, Held):
+            require_approval(envelope, command, ruling, lease, self._clock.now_ms())
+            lease = acquire(replace(claim, hold=None))
+        if isinstance(lease, NotBegun):
+            raise CommandRefused(*reports.why_not_begun(lease))
+        if isinstance(lease, ExistingReport):
+            return lease
+        return Run(envelope, command, account, venue, lease, was_held)
 
     def _attempt(self, run: Run) -> Report:
         """Send the command until no further attempt follows, and return its report.
@@ -200,7 +218,8 @@ class Executor:
         Raises:
             LeaseLost, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
         """
-        wait = queue_wait_seconds(run.envelope.enqueued_at, self._clock.now_ms())
+        enqueued_at = None if run.was_held else run.envelope.enqueued_at
+        wait = queue_wait_seconds(enqueued_at, self._clock.now_ms())
         self._observer.began(run.command_ref, wait, run.lease.fence, run.progress.tries)
         try:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
@@ -218,8 +237,8 @@ class Executor:
             return reports.conclude(run, self._attempts.last_attempt(run))
         except CommandRefused as refused:
             return reports.give_up(run, refused.reason, refused.message)
-        except HaltedBetweenAttempts as halted:
-            return reports.give_up(run, Reason.HALTED, reports.halt_message(halted.halt))
+        except RefusedBetweenAttempts as refused:
+            return reports.give_up(run, *reports.why_not_begun(refused.answer))
 
     def _settle(self, run: Run, report: Report) -> Report | None:
         """End the command in the ledger and return the report that the ledger has.
@@ -249,6 +268,7 @@ class Executor:
             token=self._token(),
             lease_ms=self._attempts.lease_ms,
             arguments=self._intake.stored_arguments(envelope),
+            begin_by=envelope.known_until,
         )
         return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
 
@@ -257,7 +277,7 @@ class Executor:
         continued, for a report that nothing of unknown fate was sent."""
         return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account, limits: tuple[Limit, ...]) -> Claim:
+    def _claim(self, envelope: Envelope, command: Command, account: Account, ruling: Ruling) -> Claim:
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -268,15 +288,12 @@ class Executor:
             self._attempts.lease_ms,
             stored_arguments(command),
             account.digest,
-            limits=limits,
+            amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
+            limits=ruling.limits,
+            hold=hold_of(envelope, command, ruling, self._clock.now_ms()),
+            sealed_by=envelope.sealed_by,
+            begin_by=envelope.begin_by,
         )
 
     def _token(self) -> str:
         return f"{self._worker}:{secrets.token_hex(8)}"
-
-
-def _ref_of_message(envelope: Envelope) -> CommandRef:
-    """The command as its message names it, before anybody has checked the arguments."""
-    account = envelope.arguments.get("account")
-    alias = printable(account, reports.MAX_ALIAS_CHARACTERS).lower() if isinstance(account, str) else ""
-    return CommandRef(envelope.command_id, envelope.task.removeprefix("orders."), alias)

@@ -13,19 +13,24 @@ from typing import TypeVar
 from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.events import CommandRef, Observer
+from worker.execution.outage import RequeueMessage, UntilAvailable
 from worker.ledger.base import (
     BeginAnswer,
     Begun,
     Busy,
     Claim,
+    Denied,
     Ended,
     Halted,
     Ledger,
     LedgerUnavailable,
+    NeverBegun,
     Orphaned,
     Progress,
     Reused,
+    TooLate,
 )
+from worker.ledger.holds import Held, HoldOver
 
 logger = logging.getLogger("orders.ledger")
 
@@ -34,30 +39,23 @@ A = TypeVar("A", BeginAnswer, BeginAnswer | None)
 
 POLL_SECONDS = (0.02, 0.5)
 """The first and the longest wait before the ledger is asked again whether a command's owner is done."""
-OUTAGE_SECONDS = (0.1, 1.0)
-"""The first and the longest wait before a ledger that is away is called again."""
 STOP_CHECK_SECONDS = 0.25
 """How often a wait between two attempts checks whether the worker is stopping."""
 RECORD_WHEN_STOPPING_SECONDS = 10.0
 """How long a stopping worker goes on trying to write an attempt's result or a report to a ledger that is away."""
-WARN_SECONDS = 10.0
-"""How often a worker that waits for its ledger says so in the log."""
 
 
 class LeaseLost(Exception):
     """Raised when another worker has taken the lease over, or the ledger has lost the record."""
 
 
-class HaltedBetweenAttempts(Exception):
-    """Raised when an operator halted sending between two attempts."""
+class RefusedBetweenAttempts(Exception):
+    """Raised when the next attempt must not begin: an operator halted sending, or the ledger has lost the record and a
+    limit denies it now."""
 
-    def __init__(self, halt: Halted) -> None:
-        super().__init__(halt.why)
-        self.halt = halt
-
-
-class RequeueMessage(Exception):
-    """Raised when the worker is stopping or has a fault; the ledger knows what of the command has begun."""
+    def __init__(self, answer: "NotBegun") -> None:
+        super().__init__(type(answer).__name__)
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,9 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
+NotBegun = Halted | Denied | Held | HoldOver | TooLate
+"""Why the ledger did not begin a command that has no other owner."""
+Acquired = Lease | ExistingReport | NotBegun
 OrphanReport = Callable[[Orphaned], Report]
 
 
@@ -104,9 +105,10 @@ class LeaseManager:
         self._clock = clock
         self._stopping = stopping
         self._observer = observer
+        self.retry_until_available = UntilAvailable(clock, stopping)
 
-    def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Lease | ExistingReport | Halted:
-        """Begin the first attempt; or return the report that exists, or the halt that forbids it.
+    def acquire(self, claim: Claim, *, mutating: bool, orphan_report: OrphanReport) -> Acquired:
+        """Begin the first attempt; or return the report that exists, or what keeps the command from being begun.
 
         Raises:
             RequeueMessage: the worker is stopping and nothing was begun.
@@ -116,8 +118,9 @@ class LeaseManager:
         while True:
             expiry, answer = self._wait_while_busy(lambda: self._expiring(self._ledger.begin, claim, 1))
             if isinstance(answer, Begun):
-                return Lease(claim, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
-            if isinstance(answer, Halted):
+                begun = replace(claim, begin_by=0)
+                return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
+            if isinstance(answer, NotBegun):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
@@ -125,11 +128,17 @@ class LeaseManager:
 
     def refuse(self, claim: Claim, report: Report, *, orphan_report: OrphanReport) -> Report | None:
         """End a command that this worker can't execute; return the report in the ledger, which may be another one, or
-        None as in :class:`ExistingReport`."""
+        None as in :class:`ExistingReport`.
+
+        Raises:
+            NeverBegun: there is no record, and by ``claim.begin_by`` none may be made.
+        """
         while True:
             _, answer = self._wait_while_busy(lambda: (LeaseExpiry(), self._ledger.refuse(claim, report)))
             if answer is None:
                 return report
+            if isinstance(answer, TooLate):
+                raise NeverBegun(claim.command_id)
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
                 return existing.report
@@ -145,7 +154,7 @@ class LeaseManager:
             return ExistingReport(answer.report.as_replay() if answer.report else None)
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
-            if self._retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
+            if self.retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
                 self._observer.orphaned(command, report.outcome.value, report.message)
                 return ExistingReport(report)
         return None
@@ -155,17 +164,17 @@ class LeaseManager:
 
         Raises:
             LeaseLost: another worker has taken the lease over.
-            HaltedBetweenAttempts: an operator halted sending meanwhile.
+            RefusedBetweenAttempts: an operator halted sending meanwhile, say.
         """
         lease.paused = False
         if not lease.recorded:
             if halt := self._halt_of_query(lease.claim):
-                raise HaltedBetweenAttempts(halt)
+                raise RefusedBetweenAttempts(halt)
             lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
             return
-        expiry, answer = self._retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
-        if isinstance(answer, Halted):
-            raise HaltedBetweenAttempts(answer)
+        expiry, answer = self.retry_until_available(lambda: self._expiring(self._ledger.begin, lease.claim, attempt))
+        if isinstance(answer, NotBegun):
+            raise RefusedBetweenAttempts(answer)
         if not isinstance(answer, Begun):
             raise LeaseLost(lease.claim.command_id)
         lease.progress = answer.progress.after(lease.progress)
@@ -196,7 +205,7 @@ class LeaseManager:
         Raises:
             LeaseLost: another worker has taken the lease over.
         """
-        expiry, renewed = self._retry_until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
+        expiry, renewed = self.retry_until_available(lambda: self._expiring(self._ledger.renew, lease.claim))
         if not renewed:
             raise LeaseLost(lease.claim.command_id)
         lease.expiry = expiry
@@ -209,7 +218,7 @@ class LeaseManager:
         """
         lease.paused = True
         move = partial(self._ledger.pause, lease.claim, lease.progress, lease_ms)
-        if lease.recorded and not self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
+        if lease.recorded and not self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS):
             raise LeaseLost(lease.claim.command_id)
 
     def sleep_between_attempts(self, lease: Lease, seconds: float) -> None:
@@ -239,7 +248,7 @@ class LeaseManager:
         if not lease.recorded:
             return report
         move = partial(self._ledger.settle, lease.claim, report)
-        stored = self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
+        stored = self.retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
         return stored if stored is None or stored == report else self._superseded_by(report, stored)
 
     def settle_when_released(self, lease: Lease, report: Report) -> Report | None:
@@ -268,33 +277,10 @@ class LeaseManager:
     def _wait_while_busy(self, ask: Callable[[], tuple[LeaseExpiry, A]]) -> tuple[LeaseExpiry, A]:
         wait, max_wait = POLL_SECONDS
         while True:
-            expiry, answer = self._retry_until_available(ask)
+            expiry, answer = self.retry_until_available(ask)
             if not isinstance(answer, Busy):
                 return expiry, answer
             if self._stopping():
                 raise RequeueMessage("the command is with another worker")
             self._clock.sleep(min(wait, max(answer.lease_left_ms, 1) / 1000))
             wait = min(wait * 1.5, max_wait)
-
-    def _retry_until_available(self, call: Callable[[], T], grace_seconds: float = 0.0) -> T:
-        """Repeat a ledger call until the ledger answers: every move may be repeated, and none skipped. A stopping
-        worker goes on for ``grace_seconds`` more."""
-        wait, max_wait = OUTAGE_SECONDS
-        stopping_since: float | None = None
-        warned_at = float("-inf")
-        while True:
-            called_at = self._clock.monotonic()
-            try:
-                return call()
-            except LedgerUnavailable as outage:
-                now = self._clock.monotonic()
-                if self._stopping():
-                    # A call that hangs takes long itself, and the stop may have come at any moment of it.
-                    stopping_since = called_at if stopping_since is None else stopping_since
-                    if now - stopping_since >= grace_seconds:
-                        raise RequeueMessage(str(outage)) from outage
-                if now - warned_at >= WARN_SECONDS:
-                    warned_at = now
-                    logger.warning("%s; waiting for it, nothing is sent meanwhile", outage)
-                self._clock.sleep(wait)
-                wait = min(wait * 2, max_wait)

@@ -1,21 +1,23 @@
 """Builds reports: the only place where what happened becomes an outcome, a reason and a message of the contract."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
 from worker.execution.backoff import Attempt
-from worker.execution.context import Run
+from worker.execution.context import MAX_ALIAS_CHARACTERS, Run
+from worker.execution.lease import NotBegun
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import Halted, Orphaned
+from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned, TooLate
 from worker.venues.accounts import Account
 
-MAX_ALIAS_CHARACTERS, MAX_MESSAGE_CHARACTERS = 64, 1000
-"""How many characters a report shows of the account, which a sender may set to anything, and of its message."""
+MAX_MESSAGE_CHARACTERS = 1000
+"""How many characters a report shows of its message."""
 
 
 def refusal(
@@ -50,6 +52,41 @@ def halt_message(halt: Halted) -> str:
     """Who halted the command, since when and why."""
     since = datetime.fromtimestamp(halt.at / 1000, UTC).isoformat(timespec="seconds")
     return f"halted by {printable(halt.who, 100)} since {since}: {halt.why}"
+
+
+def late_message(begin_by: int) -> str:
+    """Until when the command might have been begun (UNIX milliseconds)."""
+    until = datetime.fromtimestamp(begin_by / 1000, UTC).isoformat(timespec="seconds")
+    return f"its seal was valid until {until}, and it was taken up later"
+
+
+def why_not_begun(answer: NotBegun) -> tuple[Reason, str]:
+    """Why a command is not sent that the ledger did not begin."""
+    if isinstance(answer, Halted):
+        return Reason.HALTED, halt_message(answer)
+    if isinstance(answer, Denied):
+        return Reason.DENIED, _limit_message(answer)
+    if isinstance(answer, TooLate):
+        return Reason.EXPIRED, late_message(answer.begin_by)
+    if answer.until:
+        until = datetime.fromtimestamp(answer.until / 1000, UTC).isoformat(timespec="seconds")
+        return Reason.EXPIRED, f"it was held for approval until {until}, and not approved by then"
+    return Reason.DENIED, "it can't be held for approval: orders:held at the ledger's server can't be written"
+
+
+def _limit_message(denied: Denied) -> str:
+    """Which limit denies a withdrawal, and when there is room for it again."""
+    limit = denied.limit
+    words = f"limit {printable(limit.name, 100)!r}"
+    if denied.excess is Excess.DAMAGED:
+        return f"{words} can't be checked: its counter at the ledger's server can't be read (docs/operating.md)"
+    total = MAX_COUNTED_UNITS if limit.total is None else limit.total
+    most = f"{limit.count} withdrawals" if denied.excess is Excess.COUNT else f"{total:f} in total"
+    within = str(timedelta(milliseconds=limit.window_ms))
+    if denied.room_at is None:
+        return f"{words} permits {most} within {within}"
+    room = datetime.fromtimestamp(math.ceil(denied.room_at / 1000), UTC).isoformat(timespec="seconds")
+    return f"{words} permits {most} within {within}; there is room for it from {room} on"
 
 
 @dataclass(frozen=True, slots=True)

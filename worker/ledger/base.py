@@ -2,6 +2,7 @@
 
 ::
 
+    absent ─begin─▶ HELD ─begin, approved─▶ SENDING           until then: decide; refuse ends it
     absent ─begin─▶ SENDING ─settle─▶ SETTLED(report)              accepted, rejected, not_sent
                      │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
                 pause▼  │begin
@@ -9,6 +10,9 @@
                           └─resolve by evidence or an operator─▶ SETTLED
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed
+
+A withdrawal is counted under its limits at its first begin, and given back once by an end that proves that nothing was
+executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
 
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
 module holds the states and the protocol; :mod:`worker.ledger.redis` is the real ledger. Tests have one in memory
@@ -23,20 +27,30 @@ from types import MappingProxyType
 from typing import Protocol
 
 from producers.report import Report
+from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
 
 
 class State(StrEnum):
     """The states of a command's record; the values are stored."""
 
+    HELD = "HELD"
     SENDING = "SENDING"
     WAITING = "WAITING"
     SETTLED = "SETTLED"
     UNKNOWN = "UNKNOWN"
 
 
+MAX_COUNTED_UNITS = 9 * 10**15
+"""The most units of an asset that a counter can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much may be withdrawn within a time, counted at the first begin of each command."""
+    """How much may be withdrawn within a time, counted at the first begin of each command.
+
+    Amounts are counted in billionths of a unit, rounded up, and a total is rounded down. More than
+    :data:`MAX_COUNTED_UNITS` is never permitted, whatever the total.
+    """
 
     name: str
     """The rule's name, for people."""
@@ -68,8 +82,17 @@ class Claim:
     account_digest: str = ""
     """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
     tomorrow."""
+    sealed_by: str = ""
+    """Which producer has sealed the command; empty without a verified seal."""
+    begin_by: int = 0
+    """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
+    (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
+    amount: Decimal = Decimal(0)
+    """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
-    """Limits of the withdrawal policy that its first begin must keep."""
+    """What a withdrawal is counted under at its first begin, all of them or none."""
+    hold: Hold | None = None
+    """Set where persons must approve a command that has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +178,34 @@ class Halted:
     is always safe."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The answer when the ledger does not have the id, and ``begin_by`` has passed: nothing was begun or ended."""
+
+    begin_by: int
+    """UNIX ms, the claim's."""
+
+
+class Excess(StrEnum):
+    """Which part of a limit a withdrawal would exceed; the values are the ledger's."""
+
+    TOTAL = "total"
+    COUNT = "count"
+    DAMAGED = "damaged"
+    """Neither: the limit's counter can't be read, and nothing is sent past a limit that can't be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The answer when a limit on withdrawals forbids the first begin: nothing was begun or counted."""
+
+    limit: Limit
+    excess: Excess
+    room_at: int | None
+    """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
+
+
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +229,10 @@ class Record:
     account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
+    sealed_by: str = ""
+    """As in :class:`Claim`, by its first begin."""
+    hold: HoldRecord | None = None
+    """When it is or was held for approval."""
 
 
 NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
@@ -231,6 +285,11 @@ class Ledger(Protocol):
 
     def halted(self, account: str, command: str) -> Halted | None:
         """The halt that names this command, of this account or of every account: for a query, which begins nothing."""
+
+
+class NeverBegun(Exception):
+    """Raised when a command may only be ended, and the ledger has no record of it: nobody can know whether its id was
+    ever executed."""
 
 
 class NoSuchCommand(LookupError):

@@ -11,10 +11,10 @@ from worker.ledger.connection import guarded
 from worker.ledger.keys import JOURNAL_HEAD_KEY, JOURNAL_KEY
 
 
-def journal_script(name: str) -> str:
-    """The text of a script of this package that calls ``add_entry``."""
+def journal_script(*names: str) -> str:
+    """The text of a script of this package that calls ``add_entry``, put together from these files."""
     return "\n".join(
-        files("worker.ledger").joinpath(each).read_text(encoding="utf-8") for each in ("journal.lua", name)
+        files("worker.ledger").joinpath(each).read_text(encoding="utf-8") for each in ("journal.lua", *names)
     )
 
 

@@ -12,6 +12,11 @@ HALTS_KEY = "orders:halts"
 """Hash: scope of a halt to who, why and when as JSON."""
 ABSENCES_KEY = "orders:looks"
 """Hash: id of an unknown to when a reconcile found nothing at the venue for the first time, UNIX ms."""
+HELD_KEY = "orders:held"
+"""Sorted set: ids of commands that are held for approval by when their messages are published again, UNIX ms."""
+WITHDRAWN_KEY = "orders:withdrawn"
+"""Hash: a limit's key to the sum of what its counter holds; each counter is a sorted set, ``orders:withdrawn:<key>``
+(``counters.lua``)."""
 DUE_KEY = "orders:intents_due"
 """Sorted set: ids in the outbox (:mod:`producers.intents`) by the time from which the absence of each command counts,
 UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""

@@ -20,7 +20,9 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
+    Denied,
     Ended,
+    Excess,
     Halted,
     LedgerUnavailable,
     Orphaned,
@@ -28,11 +30,23 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
+from worker.ledger.holds import Held, HoldOver, hold_record
 from worker.ledger.journal_writer import journal_script
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, JOURNAL_HEAD_KEY, JOURNAL_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import (
+    DUE_KEY,
+    HALTS_KEY,
+    HELD_KEY,
+    JOURNAL_HEAD_KEY,
+    JOURNAL_KEY,
+    RECORD_KEY,
+    UNKNOWN_KEY,
+    WITHDRAWN_KEY,
+)
+from worker.ledger.limits import limits_argument
 
 DISK_RETRY_SECONDS = 30.0
 """After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
@@ -69,20 +83,22 @@ class RedisLedger:
         self._disk_ms, self._need_disk = disk_ms, need_disk
         self._replicas, self._replicas_ms = dict(replicas or {}), replicas_ms
         self._no_disk_until = 0.0
-        self._script = client.register_script(journal_script("transitions.lua"))
+        self._script = client.register_script(journal_script("counters.lua", "transitions.lua"))
         self._direct = DirectClient(client)
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest)
+        hold = claim.hold.to_json() if claim.hold else ""
+        more = (claim.account_digest, limits_argument(claim), hold, claim.sealed_by, claim.begin_by)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
         if replicas:
             return self._begin_on_replicas(claim, arguments, replicas)
-        return _begin_answer(self._move("begin", claim, *arguments))
+        return _begin_answer(self._move("begin", claim, *arguments), claim)
 
     def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
         answer, on_disk = self._begin_and_wait("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
@@ -121,7 +137,7 @@ class RedisLedger:
                 pipe.execute_command(*wait)  # type: ignore[no-untyped-call] # redis-py's gap
                 reply, confirmed = guarded(pipe.execute, False)
             if not isinstance(reply, redis.exceptions.NoScriptError):
-                return _begin_answer(guarded(_raise_if_error, reply)), confirmed
+                return _begin_answer(guarded(_raise_if_error, reply), claim), confirmed
             guarded(self._client.script_load, self._script.script)
 
     def renew(self, claim: Claim) -> bool:
@@ -136,19 +152,19 @@ class RedisLedger:
 
     def settle(self, claim: Claim, report: Report) -> Report | None:
         """One round trip."""
-        reply = self._move(
-            "settle", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
-        )
+        ending = self._ending(claim.command, report)
+        more = claim.account_digest, limits_argument(claim)
+        reply = self._move("settle", claim, *_command_fields(claim), *ending, *more)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
-        reply = self._move(
-            "refuse", claim, *_command_fields(claim), *self._ending(claim.command, report), claim.account_digest
-        )
-        return None if reply[0] == "done" else _begin_answer(reply)
+        ending = self._ending(claim.command, report)
+        more = claim.account_digest, limits_argument(claim), claim.begin_by
+        reply = self._move("refuse", claim, *_command_fields(claim), *ending, *more)
+        return None if reply[0] == "done" else _begin_answer(reply, claim)
 
     def abandon(self, claim: Claim, orphan: Orphaned, report: Report) -> bool:
         """One round trip."""
@@ -168,6 +184,14 @@ class RedisLedger:
         state = State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
         keep_ms = 0 if command == "withdraw" and report.outcome is Outcome.ACCEPTED else self._keep_ms
         return state.value, report.outcome.value, report.model_dump_json(), keep_ms
+
+    def decide(self, command_id: str, fingerprint: str, *, who: str, kid: str, event: str, signed: str) -> bool:
+        """Store a person's signed decision (``event``: ``approved`` or ``denied``) with a command that is held, so that
+        its message is published again; a later one under the same key (``kid``) replaces it. One round trip.
+
+        False when no command with this fingerprint is held under this id.
+        """
+        return self._run("decide", command_id, "", fingerprint, who, event, signed, kid)[0] == "done"
 
     def read(self, command_id: str) -> Record | None:
         """One round trip."""
@@ -189,6 +213,8 @@ class RedisLedger:
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
             account_digest=fields.get("place", ""),
+            sealed_by=fields.get("sealed_by", ""),
+            hold=hold_record(fields),
         )
 
     def halted(self, account: str, command: str) -> Halted | None:
@@ -208,7 +234,8 @@ class RedisLedger:
     def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
         keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEY, OUTBOX_KEY]
-        return [*keys, JOURNAL_HEAD_KEY], [move, command_id, token, self._journal_lines, *arguments]
+        keys += [JOURNAL_HEAD_KEY, WITHDRAWN_KEY, HELD_KEY]
+        return keys, [move, command_id, token, self._journal_lines, *arguments]
 
 
 def _require_replicas(claim: Claim, reached: int, replicas: int, within_ms: int) -> None:
@@ -230,7 +257,7 @@ def _command_fields(claim: Claim) -> tuple[str, str, str, str]:
     return claim.fingerprint, claim.command, claim.account, claim.arguments
 
 
-def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
+def _begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     kind, *rest = reply
     if kind == "begun":
         return Begun(int(rest[0]), _progress(rest[1:]))
@@ -242,6 +269,15 @@ def _begin_answer(reply: Sequence[str]) -> BeginAnswer:
         return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
     if kind == "halted":
         return halt_of(rest[0])
+    if kind == "too_late":
+        return TooLate(claim.begin_by)
+    if kind == "held":
+        return Held(int(rest[0]), tuple(rest[1:]))
+    if kind == "hold_over":
+        return HoldOver(int(rest[0]))
+    if kind == "denied":
+        limit = claim.limits[int(rest[0])]
+        return Denied(limit, Excess(rest[1]), int(rest[2]) if rest[2] else None)
     return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
 
 

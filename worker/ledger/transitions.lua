@@ -8,7 +8,9 @@
 --          which their absence counts
 -- KEYS[6]  the outbox, a hash: intents by command id
 -- KEYS[7]  the end of the journal's chain, a text
--- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve
+-- KEYS[8]  the sums of the counters of withdrawals, see counters.lua, which is put in front of this text, too
+-- KEYS[9]  the commands that are held for approval, a sorted set: by when their messages are published again
+-- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve, decide
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -77,15 +79,21 @@ local function obstacle(fingerprint, r)
   return nil
 end
 
+-- Whether an id that has no record may neither be begun nor ended any more: it may have been executed, and its record have
+-- expired since.
+local function is_over(begin_by)
+  return begin_by ~= '0' and now > tonumber(begin_by)
+end
+
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place')
+    'attempt', 'report', 'place', 'hold_until')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
-    report = v[11] or nil, place = v[12] or ''}
+    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0)}
 end
 
 local function orphan(r)
@@ -95,10 +103,15 @@ local function orphan(r)
 end
 
 -- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
+-- Only a proof that nothing was executed gives back what was counted of one: an unknown's counts until it is settled so.
 local function finish(event, state, outcome, report, keep_ms, ...)
-  local before = get('state', 'command', 'tainted')
+  local before = get('state', 'command', 'tainted', 'counted')
   if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
   redis.call('HSET', record, 'state', state, 'report', report)
+  if before[4] and (outcome == 'not_sent' or outcome == 'rejected') then
+    give_back(before[4])
+    redis.call('HDEL', record, 'counted')
+  end
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)
     redis.call('PERSIST', record)
@@ -112,7 +125,42 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   write(event, outcome, ...)
 end
 
-local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place)
+-- A command is held until enough persons have approved it, one has denied it, or its time is over: its message is then
+-- published again. Who may decide, and whether it is these persons' word, workers say themselves; nothing here is believed.
+local function decisions()
+  local found = {}
+  local fields = redis.call('HGETALL', record)
+  for at = 1, #fields, 2 do
+    if string.sub(fields[at], 1, 9) == 'decision:' then
+      found[#found + 1] = fields[at + 1]
+    end
+  end
+  return found
+end
+
+local function hold(r, fingerprint, command, account, arguments, asked)
+  local hold_until = string.format('%.0f', r and r.hold_until or math.min(now + asked.hold_ms, asked.deadline))
+  if type(redis.pcall('ZADD', KEYS[9], hold_until, id)) ~= 'number' then
+    return {'hold_over', '0'}  -- somebody has spoilt the key: nobody would publish it again
+  end
+  if not r then
+    redis.call('HSET', record, 'state', 'HELD', 'fingerprint', fingerprint, 'command', command, 'account', account,
+      'arguments', arguments, 'token', '', 'fence', 0, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
+      'begun_at', 0, 'attempt', 0, 'held_at', now, 'hold_until', hold_until, 'message', asked.message,
+      'needed', asked.needed, 'sealed_by', asked.sealed_by)
+    write('held', '', 'command', command, 'account', account, 'until', hold_until)
+  end
+  postpone_intent(tonumber(hold_until))
+  return {'held', hold_until, unpack(decisions())}
+end
+
+local function end_hold()
+  redis.pcall('ZREM', KEYS[9], id)
+  redis.call('HDEL', record, 'message')
+end
+
+local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
+    hold_for, sealed_by, begin_by)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -122,11 +170,32 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     end
     return denied
   end
+  if not r and is_over(begin_by) then
+    return {'too_late'}
+  end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
   local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
   local halt = not repeated and halted(command, account)
   if halt then
     return {'halted', halt}
+  end
+  local held = r and r.state == 'HELD'
+  if held and r.hold_until <= now then
+    return {'hold_over', string.format('%.0f', r.hold_until)}
+  end
+  if hold_for ~= '' and (held or not r) then
+    return hold(r, fingerprint, command, account, arguments, cjson.decode(hold_for))
+  end
+  if held then
+    r = nil  -- approved: this is its first begin
+  end
+  local counted = not r and limits ~= '' and read_limits(limits)
+  local over = counted and over_limit(counted, id, now)
+  if over then
+    return over
+  end
+  if held then
+    end_hold()
   end
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
@@ -155,6 +224,12 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
   redis.call('HSETNX', record, 'first_begun_at', now)
+  if not r and sealed_by ~= '' then
+    redis.call('HSET', record, 'sealed_by', sealed_by)
+  end
+  if counted then
+    redis.call('HSET', record, 'counted', count_withdrawal(counted, id, now))
+  end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), progress(tries, sent, tainted)}
@@ -173,7 +248,7 @@ end
 
 local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
   local r = load()
-  if not r or r.token ~= token or r.report then
+  if not r or r.token ~= token or r.report or r.state == 'HELD' then
     return {'lost'}
   end
   redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
@@ -184,7 +259,11 @@ local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_
 end
 
 -- Makes a record that has its end from the start.
-local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
+    limits)
+  if limits ~= '' then
+    redis.call('HSET', record, 'counted', count_withdrawal(read_limits(limits), id, now))
+  end
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
     'begun_at', 0, 'attempt', 0, 'place', place)
@@ -192,11 +271,12 @@ local function create_ended(event, fingerprint, command, account, arguments, sta
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
-    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
+      limits)
   end
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
@@ -212,22 +292,30 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
-local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
+    begin_by)
   local r = load()
   if r then
     if r.report then
       end_intent()
     end
-    return obstacle(fingerprint, r) or orphan(r)
+    local kept = obstacle(fingerprint, r) or (r.state ~= 'HELD' and orphan(r))
+    if kept then
+      return kept
+    end
+    end_hold()
   end
-  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place)
+  if not r and is_over(begin_by) then
+    return {'too_late'}
+  end
+  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
 end
 
 -- The report was made for the orphan that was found. It is untrue once the owner has come back and begun another attempt,
 -- even if the lease of that is over again.
 local function abandon(dead_token, sending, tries, state, outcome, report, keep_ms)
   local r = load()
-  if not r or r.token ~= dead_token or r.report or tonumber(r.lease_until) > now then
+  if not r or r.token ~= dead_token or r.report or r.state == 'HELD' or tonumber(r.lease_until) > now then
     return {'lost'}
   end
   if (r.state == 'SENDING') ~= (sending == '1') or r.tries ~= tonumber(tries) then
@@ -256,6 +344,18 @@ local function resolve(state, outcome, report, keep_ms, who, why, ...)
   return {'done'}
 end
 
+-- The signed word of a person on a command that is held; a later one under the same key replaces it.
+local function decide(fingerprint, who, event, signed, kid)
+  local r = load()
+  if not r or r.state ~= 'HELD' or r.fingerprint ~= fingerprint then
+    return {'not_held'}
+  end
+  redis.call('ZADD', KEYS[9], now, id)
+  redis.call('HSET', record, 'decision:' .. who .. '/' .. kid, signed)
+  write(event, '', 'who', who)
+  return {'done'}
+end
+
 local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon,
-  resolve = resolve}
+  resolve = resolve, decide = decide}
 return moves[move](unpack(ARGV, 5))

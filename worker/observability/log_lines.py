@@ -81,6 +81,10 @@ class LogObserver(Observer):
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
         executor_log.log(level, LogEvent("end", fields))
 
+    def held(self, ref: CommandRef, until: int) -> None:
+        """Log that persons must approve it."""
+        executor_log.info(LogEvent("held", {**_command_fields(ref), "until": until}, "it waits for approval"))
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Log that the stored report was the answer and nothing was sent."""
         ledger_log.info(LogEvent("replayed", {**_command_fields(ref), "outcome": outcome}))

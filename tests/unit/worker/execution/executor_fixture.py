@@ -16,7 +16,7 @@ from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver

@@ -25,7 +25,7 @@ from tests.unit.worker.execution.executor_fixture import (
     dies,
     ended,
 )
-from worker.execution.lease import RequeueMessage
+from worker.execution.outage import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, State
 from worker.venues.http.base import NoResponse, Response
 

@@ -1,0 +1,180 @@
+"""Commands of `orders` for commands that persons must approve: held, approve, deny.
+
+They show amounts and addresses on the terminal, because a person decides by them; no log line does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from producers.cli.options import confirm
+from producers.cli.output import console as make_console
+from producers.cli.output import emit, failure, print_record, print_table, when
+from producers.cli.plugins import JsonOption, command_app
+from producers.printable import printable
+from producers.redis.client import open_client
+from producers.signing import PrivateKey, SigningError
+from worker.cli.options import IdArgument, YesOption, operator_command
+from worker.cli.output import age
+from worker.operations.approvals import ApprovalService, HeldCommand, NotHeld, NotYours
+from worker.settings import WorkerSettings
+
+held, approve, deny = (command_app() for _ in range(3))
+MAX_SHOWN = 200
+"""How many characters of an argument are shown; an address is shorter."""
+
+
+@held.command()
+def _held(as_json: JsonOption = False) -> None:
+    """List the commands that wait for approval, the oldest first.
+
+    Approvals are shown as they are stored; workers verify their signatures before they send anything.
+    """
+    with operator_command("orders held", as_json=as_json) as settings, _service(settings) as service:
+        found = service.held()
+    if as_json:
+        emit({"held": [_as_json(each) for each in found]})
+    elif found:
+        columns = ("id", "account", "what", "held for", "until", "sent by", "approved by", "who may")
+        print_table(columns, [_row(each) for each in found])
+    else:
+        print("No command waits for approval.")
+
+
+@approve.command()
+def _approve(command_id: IdArgument, yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """Approve a command that waits for it, after you have seen what it does.
+
+    The approval is signed with the key of ORDERS_OPERATOR_KEY_FILE and counts for this command with exactly these
+    arguments, until the command is not held any more. Workers verify it against the policy's approvers. Once enough
+    persons have approved, the command is sent within seconds. Asks for confirmation unless --yes is given; without a
+    terminal --yes is required.
+
+    Example: `orders approve 7d2f…`
+    """
+    _decide("orders approve", command_id, None, yes=yes, as_json=as_json)
+
+
+@deny.command()
+def _deny(
+    command_id: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the sender sees it.")],
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Deny a command that waits for approval: it ends as `not_sent/denied` within seconds.
+
+    The denial is signed with the key of ORDERS_OPERATOR_KEY_FILE. One is enough, by anyone who may approve. Asks for
+    confirmation unless --yes is given; without a terminal --yes is required.
+
+    Example: `orders deny 7d2f… --reason "nobody at treasury knows of it"`
+    """
+    where = "orders deny"
+    if not reason.strip():
+        raise failure("--reason must say why", "Usage", where=where, as_json=as_json)
+    _decide(where, command_id, reason.strip(), yes=yes, as_json=as_json)
+
+
+def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_json: bool) -> None:
+    """Show the command, ask, sign and store: a denial where there is a reason, else an approval."""
+    word = "approve" if reason is None else "deny"
+    with operator_command(where, as_json=as_json) as settings, _service(settings) as service:
+        try:
+            key = _key(settings)
+            found = service.find(command_id)
+            service.check_may_decide(found, key.by)
+            if not as_json:
+                _show(found)
+            account = printable(found.record.account, MAX_SHOWN)
+            question = f"{word.capitalize()} this {found.record.command} of {account} as {key.by}: {_what(found)}?"
+            confirm(question, "it stays held", where=where, yes=yes, as_json=as_json)
+            service.decide(found, key, approve=reason is None, reason=printable(reason or "", MAX_SHOWN))
+        except (NotHeld, NotYours, SigningError) as error:
+            raise failure(str(error), type(error).__name__, where=where, as_json=as_json) from None
+    decided = {"approve": "approved", "deny": "denied"}[word]
+    if as_json:
+        emit({"command_id": command_id, "decision": word, "who": key.by, "held": _as_json(found)})
+    else:
+        print(f"{decided} by {key.by}. `orders show {command_id}` tells what becomes of it.")
+
+
+def _key(settings: WorkerSettings) -> PrivateKey:
+    """The person's key.
+
+    Raises:
+        SigningError: none is configured, or it can't be read.
+    """
+    if not settings.operator_key_file:
+        raise SigningError("set ORDERS_OPERATOR_KEY_FILE to your private key's file: `orders keygen` makes one")
+    return PrivateKey.from_file(Path(settings.operator_key_file))
+
+
+@contextmanager
+def _service(settings: WorkerSettings) -> Iterator[ApprovalService]:
+    from worker.bootstrap import build_ledger
+
+    with open_client(settings.ledger_url) as client:
+        yield ApprovalService(client, build_ledger(settings, client))
+
+
+def _what(held: HeldCommand) -> str:
+    """What the command does, in words."""
+    given = {name: printable(str(value), MAX_SHOWN) for name, value in held.arguments.items()}
+    if held.record.command == "withdraw":
+        more = "".join(f", {name} {given[name]}" for name in ("network", "tag") if name in given)
+        return f"{given.get('qty')} {given.get('asset')} to {given.get('address')}{more}"
+    return ", ".join(f"{name} {value}" for name, value in given.items() if name != "account")
+
+
+def _approved_by(held: HeldCommand) -> str:
+    return ", ".join(sorted({each.who for each in held.decisions if each.approves}))
+
+
+def _who_may(held: HeldCommand) -> str:
+    rules = (f"{each.needed} of {', '.join(each.approvers)} ({each.rule})" for each in held.needed)
+    return printable("; ".join(rules), MAX_SHOWN)
+
+
+def _row(held: HeldCommand) -> list[object]:
+    hold, record = held.hold, held.record
+    named = [record.command_id, record.account, _what(held), age(hold.since), when(hold.until)]
+    return [*named, hold.sealed_by or "-", _approved_by(held) or "-", _who_may(held)]
+
+
+def _show(held: HeldCommand) -> None:
+    hold, record = held.hold, held.record
+    rows = [
+        ("command", f"{record.command}, id {record.command_id}"),
+        ("account", printable(record.account, MAX_SHOWN)),
+        *((name, printable(str(value), MAX_SHOWN)) for name, value in held.arguments.items() if name != "account"),
+        ("sent by", hold.sealed_by or "unknown: it is not sealed"),
+        ("held since", when(hold.since)),
+        ("held until", when(hold.until)),
+        ("who may", _who_may(held)),
+        ("approved by", _approved_by(held) or "nobody yet"),
+    ]
+    print_record(make_console(), rows)
+
+
+def _as_json(held: HeldCommand) -> dict[str, Any]:
+    hold, record = held.hold, held.record
+    return {
+        "command_id": record.command_id,
+        "command": record.command,
+        "account": record.account,
+        "arguments": dict(held.arguments),
+        "fingerprint": record.fingerprint,
+        "since": hold.since,
+        "until": hold.until,
+        "sealed_by": hold.sealed_by,
+        "needed": [
+            {"rule": each.rule, "needed": each.needed, "approvers": list(each.approvers)} for each in held.needed
+        ],
+        "decisions": [
+            {"who": each.who, "decision": each.decision, "until": each.until, "reason": each.reason}
+            for each in held.decisions
+        ],
+    }

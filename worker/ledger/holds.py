@@ -1,0 +1,75 @@
+"""A command that is held until persons have approved it: what the ledger is told, answers and keeps."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NO_DEADLINE = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Asks a begin to hold the command instead."""
+
+    hold_ms: int
+    """How long at most."""
+    message: str
+    """What is needed to publish the command again, as JSON; it holds the command's arguments."""
+    needed: str
+    """Who must approve, for people, as JSON: ``[{"rule", "needed", "approvers": [name]}]``. Nothing believes it."""
+    sealed_by: str = ""
+    """Which producer has sealed the command."""
+    deadline: int | None = None
+    """UNIX ms: it is not held for longer."""
+
+    def to_json(self) -> str:
+        """The hold as ``transitions.lua`` takes it."""
+        deadline = NO_DEADLINE if self.deadline is None else min(self.deadline, NO_DEADLINE)
+        fields = {"hold_ms": self.hold_ms, "message": self.message, "needed": self.needed}
+        return json.dumps({**fields, "sealed_by": self.sealed_by, "deadline": deadline})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The answer when the command is held, now or since an earlier begin: nothing was begun."""
+
+    until: int
+    """UNIX ms on the ledger's clock."""
+    decisions: tuple[str, ...] = ()
+    """What persons have decided (:mod:`worker.ledger.decisions`), as it is stored: nothing of it is verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOver:
+    """The answer when the time is over for which the command was held."""
+
+    until: int
+    """UNIX ms on the ledger's clock; 0 when it can't be held at all, because somebody has spoilt a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRecord:
+    """What the record of a command that is or was held says, for readers."""
+
+    since: int
+    until: int
+    """Both are UNIX ms on the ledger's clock."""
+    needed: str
+    """As in :class:`Hold`."""
+    sealed_by: str
+    decisions: tuple[str, ...]
+    """As in :class:`Held`."""
+
+
+def hold_record(fields: Mapping[str, str]) -> HoldRecord | None:
+    """The hold in a record's fields; None when the command was never held."""
+    if "held_at" not in fields:
+        return None
+    decisions = tuple(text for name, text in sorted(fields.items()) if name.startswith("decision:"))
+    return HoldRecord(
+        int(fields["held_at"]),
+        int(fields["hold_until"]),
+        fields.get("needed", ""),
+        fields.get("sealed_by", ""),
+        decisions,
+    )
