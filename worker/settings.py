@@ -137,7 +137,7 @@ class HttpSettings(_SettingsGroup):
     """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
-    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=2 * 1024 * 1024)
     """The largest body of a response that is read; a larger one counts as no response. The upper limit keeps a report
     of it shorter than senders read (``producers.results.MAX_RESULT_BYTES``)."""
     ca_file: str = ""
@@ -221,7 +221,7 @@ class WorkerSettings(QueueSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     operator_key_file: str = ""
-    """The private key with which the operator of this machine signs: halts, resolves, approvals and denials."""
+    """The private key with which the operator of this machine signs: halts, their ends, resolves, approvals."""
     policy_file: str = ""
     """The withdrawal policy (TOML), see ``worker/execution/policy/document.py``."""
     stock_transport: bool = False

@@ -18,11 +18,11 @@ import pytest
 from producers.intents import Intent, write_intents
 from producers.seal import HEADER
 from tests.alerts.load import PAIR, Load
-from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Prometheus, Webhook, metrics_into, program, read
+from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Archive, Prometheus, Webhook, metrics_into, program, read
 from tests.support.node import running
 from tests.support.policies import LIMIT, POLICY
 from tests.support.seals import PAYROLL, write_keys
-from tests.support.stack import Stack, accounts
+from tests.support.stack import Stack, accounts, ledger_url
 from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
 from tests.support.workers import WorkerNode
@@ -99,8 +99,9 @@ def story(
         workers = [FaultyWorker(folder / name, environment, ("-Q", QUEUES)) for name in ("one", "two")]
         webhook = exits.enter_context(Webhook())
         alertmanager = Alertmanager(folder, webhook.url)
-        prometheus = Prometheus(folder, targets, alertmanager.port)
-        exits.enter_context(running(alertmanager, prometheus, *workers))
+        archive = Archive(folder, ledger_url(stack.broker_url))
+        prometheus = Prometheus(folder, targets, alertmanager.port, archive.port)
+        exits.enter_context(running(alertmanager, prometheus, archive, *workers))
         told = Story(stack, prometheus, webhook, workers, proxy, keys, policy, [])
         tell(told)
         yield told
@@ -130,6 +131,8 @@ def tell(story: Story) -> None:
         story.ledger_proxy.reply_delay_seconds = 0.3
         story.until_received("OrdersLedgerSlow", "OrdersWorkerNotScraped")
         story.ledger_proxy.reply_delay_seconds = 0.0
+    stack.ledger.delete("orders:journal:head", "orders:journal")
+    story.until_received("OrdersJournalTampered")
     server_goes_wrong(story)
 
 
@@ -179,7 +182,7 @@ def server_goes_wrong(story: Story) -> None:
     story.until_received("OrdersServerNotWritable")
     ledger.replicaof("NO", "ONE")
     server.kill()
-    story.until_received("OrdersServerDown", "OrdersWorkerNotReady")
+    story.until_received("OrdersServerDown", "OrdersWorkerNotReady", "OrdersArchiveStopped")
     server.start()
     server.ready()
     until(lambda: story.webhook.received("OrdersServerDown", "resolved"), "the all-clear", 60)

@@ -67,7 +67,7 @@ class _ReportStore(WithoutSubscription):
             # Not an error: raised into the loop that takes messages, it would end this worker, and then the next.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
-        if not _is_report(result, state, task_id):
+        if state != ABORTED and not _is_report(result, state, task_id):
             if isinstance(result, Exception) and state in states.PROPAGATE_STATES:
                 if request is None or request is not self._ending_request:
                     # Celery would store the report of the command before as the error of a task that has none.

@@ -26,7 +26,7 @@ local function rank_of_stored(stored)
     return rank(is_success and 'accepted' or OUTCOME_OF[error_class], head:sub(to + 1):match('^%a*')), true
   end
   -- Longer than anybody reads, and no worker's: decoding it could take the server's memory.
-  if #stored > 67108864 then return 0, false end
+  if #stored > 33554432 then return 0, false end
   local read, meta = pcall(cjson.decode, stored)
   if not read or type(meta) ~= 'table' then return 0, false end
   local report, outcome = meta.result, meta.status == 'SUCCESS' and 'accepted'

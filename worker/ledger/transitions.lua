@@ -103,18 +103,14 @@ local function orphan(r)
 end
 
 -- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
--- Only a proof that nothing was executed gives back what was counted of a withdrawal: an unknown's counts until it is
--- settled as that.
+-- Only a proof that nothing was executed gives back what was counted of one: an unknown's counts until it is settled so.
 local function finish(event, state, outcome, report, keep_ms, ...)
-  local before = get('state', 'command', 'tainted')
+  local before = get('state', 'command', 'tainted', 'counted')
   if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
   redis.call('HSET', record, 'state', state, 'report', report)
-  if outcome == 'not_sent' or outcome == 'rejected' then
-    local counted = redis.call('HGET', record, 'counted')
-    if counted then
-      give_back(counted)
-      redis.call('HDEL', record, 'counted')
-    end
+  if before[4] and (outcome == 'not_sent' or outcome == 'rejected') then
+    give_back(before[4])
+    redis.call('HDEL', record, 'counted')
   end
   if state == 'UNKNOWN' then
     redis.call('ZADD', unknowns, now, id)

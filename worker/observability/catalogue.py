@@ -244,3 +244,10 @@ STATE = (
     SERVER_OFFSET,
 )
 """Metrics that are read at each scrape."""
+
+ARCHIVE = (
+    _gauge("orders_archive_follows", "", "Whether the archive reads the journal and writes it to its disk."),
+    _counter("orders_archive_tampered_total", "", "Signs of tampering with the journal that the archive saw."),
+    _gauge("orders_archive_checkpoint_timestamp_seconds", "", "When the last checkpoint was on disk; 0 for never."),
+)
+"""Metrics of `orders archive`."""
