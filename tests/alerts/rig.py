@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -82,17 +83,40 @@ class HttpNode(ProcessNode):
         return answer["data"]
 
 
-class Prometheus(HttpNode):
-    """Prometheus over the workers that name themselves in a folder."""
+class Archive(ProcessNode):
+    """`orders archive`, which serves its metrics."""
 
-    def __init__(self, folder: Path, targets: Path, alertmanager: int | None) -> None:
+    def __init__(self, folder: Path, ledger_url: str) -> None:
+        super().__init__("archive", folder, {"ORDERS_LEDGER_URL": ledger_url})
+        self.port = free_port()
+
+    def arguments(self) -> Sequence[str]:
+        """The command line."""
+        words = ("archive", "--to", str(self.folder / "archive"), "--metrics-port", str(self.port))
+        return [sys.executable, "-c", "from producers.cli.app import main; main()", *words]
+
+    def is_up(self) -> bool:
+        """Whether it follows the journal."""
+        try:
+            page = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5).text
+        except requests.RequestException:
+            return False
+        return "orders_archive_follows 1.0" in page
+
+
+class Prometheus(HttpNode):
+    """Prometheus over the workers that name themselves in a folder, and over an archive."""
+
+    def __init__(self, folder: Path, targets: Path, alertmanager: int | None, archive: int | None = None) -> None:
         config = read(COMPOSE / "prometheus" / "prometheus.yaml")
         config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s")
         (orders,) = (job for job in config["scrape_configs"] if job["job_name"] == "orders")
         # Found by files here and by DNS there; everything else of the job stays.
         del orders["dns_sd_configs"]
         orders["file_sd_configs"] = [{"files": [f"{targets}/*.json"], "refresh_interval": "1s"}]
-        config["scrape_configs"] = [orders]
+        addresses = [f"127.0.0.1:{archive}"] if archive else []
+        archives = {"job_name": "orders-archive", "static_configs": [{"targets": addresses}]}
+        config["scrape_configs"] = [orders, archives]
         rules = folder / "rules.yaml"
         rules.write_text(yaml.safe_dump(rules_in_a_hurry()), encoding="utf-8")
         config["rule_files"] = [str(rules)]

@@ -26,7 +26,7 @@ COMPOSE = ROOT / "compose"
 RULES = COMPOSE / "prometheus" / "rules" / "orders.yaml"
 DASHBOARD = json.loads((COMPOSE / "grafana" / "dashboards" / "orders.json").read_text(encoding="utf-8"))
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]]
-LABELS = {metric.name: {*metric.labels} for metric in (*catalogue.EVENTS, *catalogue.STATE)}
+LABELS = {metric.name: {*metric.labels} for metric in (*catalogue.EVENTS, *catalogue.STATE, *catalogue.ARCHIVE)}
 PROMETHEUS_OWN = {"instance", "job", "le", "alertname", "alertstate"}
 
 Tool = Callable[..., str]

@@ -20,7 +20,7 @@ import yaml
 
 from producers.cli.app import app
 from producers.signing import PrivateKey
-from worker.observability.catalogue import EVENTS, STATE
+from worker.observability.catalogue import ARCHIVE, EVENTS, STATE
 from worker.settings import load
 from worker.simulator.control import SimulatorControl
 
@@ -98,8 +98,9 @@ def test_named_files_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "Makefile"])
 def test_named_modules_definitions_and_tests_exist(name: str) -> None:
-    """A module or what it defines was renamed. ``worker.log`` and ``worker.py`` are names of files."""
-    for dotted in re.findall(r"(?<![\w./-])((?:worker|producers|tests)(?:\.(?!log\b|py\b)\w+)+)", text(name)):
+    """A module or what it defines was renamed. ``worker.log`` and ``worker.py`` are names of files, and
+    ``[producers.payroll]`` is a table of the public keys."""
+    for dotted in re.findall(r"(?<![\w./\[-])((?:worker|producers|tests)(?:\.(?!log\b|py\b)\w+)+)", text(name)):
         path, names = ROOT, dotted.split(".")
         while names and ((path / names[0]).is_dir() or (path / f"{names[0]}.py").exists()):
             path /= names.pop(0)
@@ -144,7 +145,7 @@ def test_named_targets_modules_and_commands_exist(name: str) -> None:
 @pytest.mark.parametrize("name", [*NAMES, "compose/prometheus/rules/orders.yaml"])
 def test_named_metrics_exist(name: str) -> None:
     """A metric was renamed, and a document or an alert still has its old name."""
-    known = {metric.name for metric in (*EVENTS, *STATE)}
+    known = {metric.name for metric in (*EVENTS, *STATE, *ARCHIVE)}
     for metric in set(
         re.findall(r"\borders_[a-z_]+_(?:total|seconds|bytes|open|messages|busy|slots|ready)\b", text(name))
     ):

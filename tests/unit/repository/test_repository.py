@@ -135,7 +135,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
     rows = re.findall(r"^\| `(orders_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$", page, re.MULTILINE)
     documented = {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
     assert len(rows) == len(documented)
-    assert documented == {(m.name, m.kind, m.labels) for m in (*catalogue.EVENTS, *catalogue.STATE)}
+    assert documented == {(m.name, m.kind, m.labels) for m in (*catalogue.EVENTS, *catalogue.STATE, *catalogue.ARCHIVE)}
 
 
 # -- lock files --------------------------------------------------------------------------------------------------------

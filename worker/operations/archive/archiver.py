@@ -55,17 +55,15 @@ class Note:
 class ArchiveState:
     """What the archive has seen, for its metrics and its exit code."""
 
+    follows: bool = False
+    """Whether the last call of the server and the last write to the disk succeeded."""
     last_seq: int = 0
-    entries: int = 0
-    """Archived by this process."""
     tampered: int = 0
     """Signs of tampering that this process saw."""
     gaps: int = 0
     """Restarts of the server that lost entries, seen by this process."""
-    last_read: float = 0.0
-    """When the server last answered, UNIX seconds."""
-    last_checkpoint: float = 0.0
-    """When the last checkpoint was on disk, UNIX seconds."""
+    last_checkpoint: float | None = None
+    """When the last checkpoint was on disk, UNIX seconds; 0 for never, None for an archive that signs none."""
 
 
 @dataclass(slots=True)
@@ -88,6 +86,7 @@ class Archiver:
     def __post_init__(self) -> None:
         self._after, self._chain = self.writer.position, Chain(self.writer.link)
         self.state.last_seq = self.writer.link.seq if self.writer.link else 0
+        self.state.last_checkpoint = 0.0 if self.checkpoints else None
 
     def run(self, stop: threading.Event, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
         """Follow until ``stop`` is set. Outages of the server and of the disk are logged and waited out."""
@@ -103,12 +102,12 @@ class Archiver:
                 said = str(error) if isinstance(error, LedgerUnavailable) else disk_error(error)
                 if said != outage:
                     logger.error("nothing is archived: %s. Trying again until it works", said)  # noqa: TRY400
-                outage = said
+                outage, self.state.follows = said, False
                 stop.wait(RETRY_SECONDS)
             else:
                 if outage:
                     logger.info("archiving again")
-                outage = ""
+                outage, self.state.follows = "", True
         self.checkpoint()
 
     def step(self, wait_ms: int) -> int:
@@ -118,7 +117,6 @@ class Archiver:
             self._meet_server()
             self._met = True
         page = self.journal.after(self._after, wait_ms)
-        self.state.last_read = time.time()
         for name, entries in groupby(page, lambda entry: self.writer.name_for(entry[0])):
             self._archive(name, list(entries))
         return len(page)
@@ -136,7 +134,6 @@ class Archiver:
             added.append(entry_line(position, fields))
         self._write(name, added, notes)
         self._chain, self._after = chain, entries[-1][0]
-        self.state.entries += len(entries)
         self.state.last_seq = chain.link.seq if chain.link else 0
 
     def _write(self, name: str, lines: Sequence[bytes], notes: Sequence[Note] = ()) -> None:

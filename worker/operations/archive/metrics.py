@@ -1,8 +1,9 @@
-"""Metrics of an archive."""
+"""Metrics of an archive; :mod:`worker.observability.catalogue` names them."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from worker.observability import catalogue
 from worker.operations.archive.archiver import ArchiveState
 
 if TYPE_CHECKING:
@@ -23,14 +24,11 @@ def serve_metrics(state: ArchiveState, port: int) -> None:
         """Reads the state when it is asked."""
 
         def collect(self) -> Iterator["Metric"]:
-            yield GaugeMetricFamily("orders_archive_last_seq", "seq of the last archived entry.", state.last_seq)
-            yield CounterMetricFamily("orders_archive_entries", "Entries archived.", state.entries)
-            yield CounterMetricFamily("orders_archive_tampered", "Signs of tampering with the journal.", state.tampered)
-            yield CounterMetricFamily("orders_archive_gaps", "Restarts that lost entries.", state.gaps)
-            times = (("read", state.last_read), ("checkpoint", state.last_checkpoint))
-            for what, at in times:
-                name = f"orders_archive_last_{what}_timestamp_seconds"
-                yield GaugeMetricFamily(name, f"When the last {what} succeeded, UNIX seconds.", at)
+            values = (state.follows, state.tampered, state.last_checkpoint)
+            for metric, value in zip(catalogue.ARCHIVE, values, strict=True):
+                family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                if value is not None:
+                    yield family(metric.name, metric.help, float(value))
 
     registry = CollectorRegistry()
     registry.register(StateCollector())
