@@ -59,6 +59,8 @@ def read_intent(command_id: str, stored: str) -> Intent:
     task, kwargs = fields["task"], fields["kwargs"]
     if not isinstance(kwargs, dict) or not isinstance(task, str) or task not in COMMANDS:
         raise ValueError("it is not a command")
+    if not COMMANDS[task].mutating:
+        raise ValueError("it is a query: the ledger records none, so nothing would ever end its intent")
     enqueued_at = fields["enqueued_at"]
     if not isinstance(enqueued_at, int) or not 0 < enqueued_at < 10**15:
         raise ValueError("enqueued_at is not a time")

@@ -38,7 +38,7 @@ class _Found:
 
     reports: dict[str, Report] = field(default_factory=dict)
     unverified: dict[str, str] = field(default_factory=dict)
-    """Why what is stored in place of a report is not believed. A worker's report may still replace it."""
+    """Why what was stored in place of a report is not believed. A worker's report may still replace it."""
 
 
 class ReportReader:
@@ -105,7 +105,6 @@ class ReportReader:
         stored = stored_results(self._results, [_id(command) for command in missing])
         for command, raw in zip(missing, stored, strict=True):
             result = read_result(raw, _id(command), self._keys)
-            found.unverified.pop(_id(command), None)
             if isinstance(result, Unverified):
                 found.unverified[_id(command)] = result.why
                 continue

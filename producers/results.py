@@ -29,9 +29,9 @@ RESULT_KEY = "celery-task-meta-{}"
 RECORD_KEY = "orders:command:{}"
 """Where the ledger stores a command's record."""
 
-MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""A report holds a response of a venue, which has at most 8 MiB (the upper limit of `ORDERS_HTTP__MAX_ANSWER_BYTES`),
-and three times as much in JSON; in a report of positions twice."""
+MAX_RESULT_BYTES = 32 * 1024 * 1024
+"""A report holds a response of a venue, which has at most 2 MiB (the upper limit of `ORDERS_HTTP__MAX_ANSWER_BYTES`),
+and three times as much in JSON; and 50,000 positions of 350 bytes at most, in which its names occur again."""
 MAX_RESULT_CONTAINERS = 2 * exact_json.MAX_CONTAINERS + 100
 """Lists and objects in a result: those of the venue's response, and as many positions."""
 

@@ -35,6 +35,10 @@ class SigningError(Exception):
     """A key cannot be read, or an object cannot be signed; the text says why, and quotes neither."""
 
 
+class CryptographyMissing(SigningError):
+    """The package ``cryptography`` is not installed; the text says how to install it."""
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """Verifies signatures."""
@@ -208,4 +212,4 @@ def _require_cryptography() -> None:
         import cryptography  # noqa: F401
     except ImportError:
         message = "signing needs the package cryptography: pip install './producers[signing]' in a checkout"
-        raise SigningError(message) from None
+        raise CryptographyMissing(message) from None

@@ -38,6 +38,7 @@ from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
+from worker.celery_app.seals import Seals, report_signer
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
@@ -87,12 +88,15 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     _guard(app, settings)
     policy = build_policy(settings)
     withdrawals = build_withdrawal_policy(settings)
-    instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state)
+    seals = Seals(settings, _connect_ledger(settings), lambda *seen: instrumentation.observer.badly_sealed(*seen))
+    instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state, seals.keys_usable)
     executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation))
     register_commands(app, executor, settings.hidden_arguments)
+    seals.check_commands_of(app)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
-    periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation)
+    periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation, seals)
     refuse_to_start_if(withdrawals.problem_at_start)
+    refuse_to_start_if(seals.problem_at_start)
     releases = _releases(app, settings)
     start: list[Callable[[], object]] = [partial(warn_without_accounts, settings), freeze_startup_objects]
     run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
@@ -106,7 +110,8 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     """Keep remote control, Flower, Celery's options and the result backend from ending a command without its report."""
     allowed = settings.allowed_remote_controls
     ledger = cache(lambda: _connect_ledger(settings))
-    use_report_backends(app, lambda command_id: was_sent(ledger(), command_id))
+    sign = report_signer(settings.report_key_file)
+    use_report_backends(app, lambda command_id: was_sent(ledger(), command_id), sign)
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
@@ -136,11 +141,16 @@ def warn_without_accounts(settings: WorkerSettings) -> None:
 
 
 def _periodic_work(
-    app: Celery, settings: WorkerSettings, refresh: list[Callable[[], object]], instrumentation: Instrumentation
+    app: Celery,
+    settings: WorkerSettings,
+    refresh: list[Callable[[], object]],
+    instrumentation: Instrumentation,
+    seals: Seals,
 ) -> PeriodicWork:
     publish = publisher(app)
 
     def publish_and_count(intent: Intent) -> None:
+        seals.check_intent(intent)
         publish(intent)
         instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 

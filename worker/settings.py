@@ -19,6 +19,7 @@ from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
+from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
@@ -136,7 +137,7 @@ class HttpSettings(_SettingsGroup):
     """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
     """A pooled connection that was idle for longer is not used again. Shorter than venues keep theirs open."""
-    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024)
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024, le=2 * 1024 * 1024)
     """The largest body of a response that is read; a larger one counts as no response. The upper limit keeps a report
     of it shorter than senders read (``producers.results.MAX_RESULT_BYTES``)."""
     ca_file: str = ""
@@ -204,13 +205,6 @@ class LogSettings(_SettingsGroup):
     """``auto`` writes lines for people to a terminal, and JSON everywhere else."""
 
 
-class PolicySettings(_SettingsGroup):
-    """``ORDERS_POLICY__…``"""
-
-    mode: Literal["off", "warn", "require"] = "off"
-    """Whether withdrawals are ruled by the file that ``policy_file`` names: not at all, only logged, or ruled."""
-
-
 class WorkerSettings(QueueSettings):
     """All settings of a worker."""
 
@@ -219,6 +213,9 @@ class WorkerSettings(QueueSettings):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    report_key_file: str = ""
+    """The private key with which reports are signed; without one they are not."""
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)

@@ -10,7 +10,7 @@ import typer
 
 from producers.cli.options import JsonOption
 from producers.cli.output import emit, failure, note
-from producers.signing import PrivateKey, SigningError
+from producers.signing import CryptographyMissing, PrivateKey, SigningError
 
 WHERE = "orders keygen"
 
@@ -76,7 +76,7 @@ def keygen(
     try:
         key = PrivateKey.generate(name, kid)
     except SigningError as error:
-        error_type = "NotInstalled" if "pip install" in str(error) else "Usage"
+        error_type = "NotInstalled" if isinstance(error, CryptographyMissing) else "Usage"
         raise failure(str(error), error_type, where=WHERE, as_json=as_json) from None
     path = out or Path(f"{name}-{kid}.key")
     try:

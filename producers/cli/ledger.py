@@ -12,10 +12,10 @@ from producers.settings import SettingsError
 GROUP = "orders.ledger"
 """Entry points of this group take a command id and return its record as a JSON object, or None.
 
-The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``fence``, ``tries``,
-``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``, ``held_until`` while it is ``HELD``, and
-``word``: by whose word it was settled, and whether that is signed. They raise :class:`PermissionError` when the ledger
-has a command and its record may not be read, and :class:`ConnectionError` when the ledger can't be read.
+The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``sealed_by``, ``fence``,
+``tries``, ``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``, ``word``: by whose word it was
+settled, and whether that is signed; and ``held_until`` while it is ``HELD``. They raise :class:`PermissionError` when
+the ledger has a command and its record may not be read, and :class:`ConnectionError` when the ledger can't be read.
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""
@@ -51,7 +51,8 @@ class LedgerAnswer:
             sent += " before the present attempt, whose request may have been sent"
         last = f", last signed {when(record['last_signed_at'])}" if record["last_signed_at"] else ""
         ended = f" as {self.report.outcome}/{self.report.reason}" if self.report else ""
-        details = f"{record['command']} for {record['account']}, {sent}{last}"
+        sealed = f", sealed by {record['sealed_by']}" if record.get("sealed_by") else ""
+        details = f"{record['command']} for {record['account']}{sealed}, {sent}{last}"
         return f"its state in the ledger is {record['state']}{ended} ({details})"
 
 

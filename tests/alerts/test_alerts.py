@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from producers.intents import Intent, write_intents
+from producers.seal import HEADER
 from tests.alerts.load import PAIR, Load
 from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Archive, Prometheus, Webhook, metrics_into, program, read
 from tests.support.node import running
 from tests.support.policies import LIMIT, POLICY
+from tests.support.seals import PAYROLL, write_keys
 from tests.support.stack import Stack, accounts, ledger_url
 from tests.support.tcp_proxy import FaultyProxy
 from tests.support.waiting import until
@@ -48,6 +50,7 @@ class Story:
     webhook: Webhook
     workers: list[WorkerNode]
     ledger_proxy: FaultyProxy
+    keys: Path
     policy: Path
     unanswered: list[str]
 
@@ -82,7 +85,11 @@ def story(
     targets = folder / "targets"
     with ExitStack() as exits:
         late_account = accounts({"late": ("everstrike", *LATE_KEYS, simulator.url)})
-        stack = make_bed(started=0, **late_account, **metrics_into(targets), ORDERS_LEDGER__INTENT_SECONDS="1")
+        # Nobody seals a cancel.
+        keys = write_keys(folder / "keys.toml", PAYROLL)
+        seals = {"ORDERS_AUTH__CANCEL": "warn", "ORDERS_AUTH__KEYS_FILE": str(keys)}
+        more = {**late_account, **seals, "ORDERS_LEDGER__INTENT_SECONDS": "1"}
+        stack = make_bed(started=0, **metrics_into(targets), **more)
         proxy = FaultyProxy(stack.broker_url)
         exits.callback(proxy.close)
         policy = folder / "policy.toml"
@@ -95,7 +102,7 @@ def story(
         archive = Archive(folder, ledger_url(stack.broker_url))
         prometheus = Prometheus(folder, targets, alertmanager.port, archive.port)
         exits.enter_context(running(alertmanager, prometheus, archive, *workers))
-        told = Story(stack, prometheus, webhook, workers, proxy, policy, [])
+        told = Story(stack, prometheus, webhook, workers, proxy, keys, policy, [])
         tell(told)
         yield told
 
@@ -110,11 +117,14 @@ def tell(story: Story) -> None:
         until(lambda: len(story.prometheus.series('up{job="orders"} == 1', 5)) == 2, "two looks at both workers")
         commands_go_wrong(stack)
         queues_go_wrong(stack)
+        story.keys.write_text("[producers")
+        stack.send("orders.cancel", headers={HEADER: "sealed"}, account="main", order_id="none")
         story.policy.write_text("[withdrawals", encoding="utf-8")
         story.until_received("OrdersUnknownOpen", "OrdersHaltForgotten", "OrdersIdsReused", "OrdersWorkerFault")
         story.until_received("OrdersWithdrawalsDenied", "OrdersPolicyBroken", "OrdersPolicyNotApplied")
         story.until_received("OrdersVenueFails", "OrdersKeyRefused", "OrdersRepublished", "OrdersClockOff")
         story.until_received("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
+        story.until_received("OrdersUnsealed", "OrdersBadlySealed", "OrdersKeysFileBroken")
         stack.venue.clear_faults()
         story.unanswered.extend(unanswered(story.prometheus))
         story.workers[1].kill()

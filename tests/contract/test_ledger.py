@@ -20,7 +20,7 @@ from tests.model.conformance import HALT, InMemory, OnServer, UnderTest, claim, 
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
-from worker.ledger.base import Begun, Ledger, LedgerUnavailable, Progress, Record, State
+from worker.ledger.base import Begun, Ended, Ledger, LedgerUnavailable, Orphaned, Progress, Record, State, TooLate
 from worker.ledger.connection import connect
 from worker.ledger.keys import DUE_KEY
 from worker.ledger.redis import RedisLedger
@@ -121,6 +121,33 @@ def test_a_record_that_is_put_back_says_where_it_was_sent(ledger: Ledger) -> Non
     """Without the place, a reconcile looked at what the alias meant by then, and settled the command by absence."""
     ledger.settle(claim(account_digest="here"), UNKNOWN)
     assert (read(ledger).state, read(ledger).account_digest) == (State.UNKNOWN, "here")
+
+
+PAST, FUTURE = 1, 2**52
+
+
+def test_an_id_that_has_no_record_is_neither_begun_nor_ended_after_its_time(ledger: Ledger) -> None:
+    """It may have been executed, and its record have expired. What has a record was begun in time."""
+    assert (
+        ledger.begin(claim(begin_by=PAST), 1)
+        == ledger.refuse(claim(begin_by=PAST), report("not_sent"))
+        == TooLate(PAST)
+    )
+    assert ledger.read("id") is None
+    assert isinstance(ledger.begin(claim(begin_by=FUTURE, repeatable=True, lease_ms=0), 1), Begun)
+    assert isinstance(ledger.begin(claim(token="2", begin_by=PAST, repeatable=True, lease_ms=0), 1), Begun)
+    assert isinstance(ledger.refuse(claim(token="3", begin_by=PAST), report("not_sent")), Orphaned)
+    ledger.settle(claim(token="2"), report())
+    assert ledger.begin(claim(token="4", begin_by=PAST), 1) == Ended(report())
+    assert ledger.refuse(claim("other", begin_by=FUTURE), report("not_sent")) is None
+
+
+def test_a_record_says_who_sealed_its_first_begin(ledger: Ledger) -> None:
+    ledger.begin(claim(sealed_by="payroll", repeatable=True, lease_ms=0), 1)
+    ledger.begin(claim(token="2", repeatable=True, lease_ms=0), 1)
+    assert read(ledger).sealed_by == "payroll"
+    ledger.begin(claim("other"), 1)
+    assert read(ledger, "other").sealed_by == ""
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import pytest
 import redis
 
 from tests.support.fakes import TurnedClock
-from tests.support.policies import APPROVERS, LIMIT, POLICY, TREASURY, policy, withdraw
+from tests.support.policies import APPROVERS, KEYS, LIMIT, POLICY, TREASURY, policy, withdraw
 from worker.execution.policy.applied import DELAY_MS, PolicyChanged, PolicyRecords
 from worker.execution.policy.rulings import Ruling
 from worker.execution.policy.withdrawals import WithdrawalPolicy
 from worker.ledger.base import LedgerUnavailable
-from worker.operations.policy.service import apply, propose
+from worker.operations.policy.service import apply, propose, signature_of
+from worker.operations.signed_words import entry_verdict
+from worker.public_keys import PublicKeys, TrustedKey
 
 HOUR = 3_600.0
 NEW = TREASURY.replace("treasury", "new").replace("0xabc", "0xnew")
@@ -40,7 +42,7 @@ class PolicyFixture:
         os.replace(new, self.path)  # noqa: PTH105
 
     def apply(self, text: str) -> None:
-        apply(self.records, propose(self.records, policy(text)), who="ann", why="a reason")
+        apply(self.records, propose(self.records, policy(text)), who="ann", why="a reason", now_ms=self.clock.now_ms())
 
     def worker(self, mode: Any = "require", path: str | None = None) -> WithdrawalPolicy:
         worker = WithdrawalPolicy(mode, str(self.path) if path is None else path, self.records, self.clock)
@@ -164,9 +166,9 @@ def test_the_ledger_is_asked_before_the_first_withdrawal_and_not_again(desk: Pol
         raise LedgerUnavailable("the ledger's server can't be reached")
 
     desk.records.read = away  # type: ignore[method-assign]
-    for _ in range(2):
-        with pytest.raises(LedgerUnavailable):
-            worker.ruling(withdraw("2.5"))
+    worker.refresh()
+    with pytest.raises(LedgerUnavailable):
+        worker.ruling(withdraw("2.5"))
     desk.records.read = lambda: calls.append("read") or read()  # type: ignore[func-returns-value, method-assign]
     for _ in range(5):
         assert worker.ruling(withdraw("2.5")).denied
@@ -234,13 +236,15 @@ def test_of_two_operators_one_is_told_that_the_other_was_faster(desk: PolicyFixt
     proposal = propose(desk.records, policy(LOOSE))
     desk.apply(TIGHT)
     with pytest.raises(PolicyChanged):
-        apply(desk.records, proposal, who="ben", why="a reason")
+        apply(desk.records, proposal, who="ben", why="a reason", now_ms=0)
     assert [each.who for each in desk.records.read().policies] == ["ann", "ann"]
 
 
 def test_the_journal_has_who_changed_what_and_the_records_are_pruned(desk: PolicyFixture) -> None:
     desk.apply(POLICY)
     desk.apply(LOOSE)
+    again = [desk.records.read().policies[0].policy for _ in range(2)]
+    assert again[0] is again[1], "what has not changed is not parsed again"
     entries = [fields for _, fields in desk.client.xrange("orders:journal")]  # type: ignore[union-attr]
     assert [(each["event"], each["id"], each["who"], each["why"]) for each in entries] == [
         ("policy", "", "ann", "a reason")
@@ -258,3 +262,21 @@ def test_the_journal_has_who_changed_what_and_the_records_are_pruned(desk: Polic
         (2, policy(LOOSE).sha256),
         (3, policy(TIGHT).sha256),
     ]
+
+
+def test_who_applied_a_policy_is_proven_by_a_signature(desk: PolicyFixture) -> None:
+    """In the record and in the journal; not of another policy, and not where the record was changed."""
+    key = KEYS["anna"]
+    keys = PublicKeys(operators={"anna": {"": TrustedKey(key.public())}})
+    proposal = propose(desk.records, policy(POLICY))
+    apply(desk.records, proposal, who="anna", why="a reason", now_ms=desk.clock.now_ms(), key=key)
+    (applied,) = desk.records.read().policies
+    assert signature_of(applied, keys) == "signed by anna"
+    ((_, entry),) = desk.client.xrange("orders:journal")  # type: ignore[union-attr]
+    assert entry_verdict(entry, keys, applied.at) == "signed by anna"
+    stored = json.loads(str(desk.client.hget("orders:policies", "1")))
+    desk.client.hset("orders:policies", "1", json.dumps({**stored, "policy": policy(LOOSE).text}))
+    (changed,) = desk.records.read().policies
+    assert signature_of(changed, keys) == "BAD SIGNATURE"
+    desk.apply(TIGHT)
+    assert signature_of(desk.records.read().policies[-1], keys) == "unsigned"

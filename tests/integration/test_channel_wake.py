@@ -118,11 +118,12 @@ def test_no_broadcast_ends_a_consumer(broker: Broker, body: bytes) -> None:
         messages[0].ack()
 
 
-def test_a_broadcast_is_not_decompressed(broker: Broker) -> None:
+def test_a_broadcast_is_not_decompressed_and_a_long_one_not_read(broker: Broker) -> None:
     """A compressed kilobyte may expand to hundreds of megabytes."""
     with told_consumer(broker) as (connection, _), listener(connection) as heard:
         turn(connection)
         shout(broker, "a" * 1000, compression="bzip2")
+        shout(broker, "a" * 65_536)
         shout(broker, "b")
         until(lambda: turn(connection) or heard, "the other one")
     assert heard == ["b"]

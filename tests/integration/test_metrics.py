@@ -63,7 +63,9 @@ def port() -> int:
 def stack(make_bed: Callable[..., Stack], port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A worker that has seen most of what there is to see."""
     stack = make_bed(
-        ORDERS_METRICS__PORT=str(port), ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets"))
+        ORDERS_METRICS__PORT=str(port),
+        ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets")),
+        ORDERS_POLICY__MODE="warn",
     )
     stack.venue.reset()
     ids = [stack.send("orders.close", **CLOSE) for _ in range(5)]
@@ -101,6 +103,7 @@ HAPPENED = [
     ("orders_queue_wait_seconds_count", "command=close", 6),
     ("orders_signature_age_seconds_count", "venue=everstrike", 10),
     ("orders_ledger_round_trip_seconds_count", "move=begin_on_disk", 1),
+    ("orders_policy_rulings_total", "account=main ruling=warned", 1),
 ]
 STANDS = [
     ("orders_unknown_open", "account=main", 1),
@@ -117,6 +120,9 @@ ZERO = [
     ("orders_answers_total", "command=withdraw venue=everstrike status=401"),
     ("orders_answers_total", "command=positions venue=bitz status=403"),
     ("orders_unknown_open", "account=bz"),
+    ("orders_policy_rulings_total", "account=main ruling=denied"),
+    ("orders_policy_file_usable", ""),
+    ("orders_policy_file_applied", ""),
     ("orders_queue_messages", "queue=orders.close"),
 ]
 
@@ -173,7 +179,7 @@ def test_every_line_of_the_log_is_json(stack: Stack, scrape: Scrape) -> None:
     for event in events:
         assert event["command_id"]
         assert event["account"] == "main"
-        assert "attempt" in event or event["event"] in ("replayed", "id_reused")
+        assert "attempt" in event or event["event"] in ("replayed", "id_reused", "policy_warning")
     assert "0xabc" not in json.dumps(events)
 
 

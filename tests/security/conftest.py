@@ -9,7 +9,7 @@ from tests.support.compose_stack import ComposeStack
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
-    with ComposeStack(tmp_path_factory.mktemp("stack"), TEST_LOG_LEVEL="INFO") as started:
+    with ComposeStack(tmp_path_factory.mktemp("stack")) as started:
         yield started
 
 

@@ -5,7 +5,6 @@ A sender writes it freely, and a worker sends it with its own login.
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -50,8 +49,8 @@ def test_no_built_in_task_is_called_for_a_sender(stack: ComposeStack, place: str
     marks = {name: node.log_size() for name, node in stack.workers.items()}
     for task in BUILT_INS.values():
         stack.venue.reset()
-        follows = {"chord": {**task, "chord_size": 1}} if place == "chord" else {place: [task]}
-        headers = {"group": str(uuid4()), "group_index": 0} if place == "chord" else {}
+        follows = {"chord": task} if place == "chord" else {place: [task]}
+        headers = stack.begin_chord() if place == "chord" else {}
         stack.ended(stack.send("orders.cancel", kwargs=order, embed=follows, headers=headers))
     stack.check_alive()
     logs = "".join(node.logs_from(marks[name]) for name, node in stack.workers.items())
@@ -79,25 +78,19 @@ def test_no_failure_is_stored_under_another_commands_id(stack: ComposeStack, vic
         signature("service.task", options={"task_id": victim}),
         signature("orders.close", options={"task_id": victim}),
     ]
-    in_chord = {"group": str(uuid4()), "group_index": 0}
-    shapes: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        *[({"chain": [link]}, {}) for link in as_link],
-        *[({"chain": [signature("celery.map", options={"task_id": victim, "chord": link})]}, {}) for link in as_link],
-        *[({"chord": {**link, "chord_size": 1}}, in_chord) for link in as_link],
-        (
-            {
-                "chord": {
-                    **signature("service.task", options={"task_id": victim, "link_error": as_link}),
-                    "chord_size": 1,
-                }
-            },
-            in_chord,
-        ),
-        ({"chord": {**signature("celery.chain", tasks=as_link), "subtask_type": "chain", "chord_size": 1}}, in_chord),
-        ({"chord": {**signature("celery.group", tasks=as_link), "subtask_type": "group", "chord_size": 1}}, in_chord),
-        ({"chord": "x"}, {"group": victim, "group_index": 0}),
+    shapes: list[dict[str, Any]] = [
+        *[{"chain": [link]} for link in as_link],
+        *[{"chain": [signature("celery.map", options={"task_id": victim, "chord": link})]} for link in as_link],
+        *[{"chord": link} for link in as_link],
+        *[{"chord": signature("x", options={"task_id": victim, "link_error": as_link})}],
+        *[
+            {"chord": {**signature(f"celery.{kind}", tasks=as_link), "subtask_type": kind}}
+            for kind in ("chain", "group")
+        ],
+        {"chord": "x"},
     ]
-    for follows, headers in shapes:
+    for follows in shapes:
+        headers = stack.begin_chord() if "chord" in follows else {}
         ended = stack.ended(stack.send("orders.cancel", kwargs=REFUSED, embed=follows, headers=headers))
         assert ended.outcome == ("rejected", "refused")
         assert stack.admin(1).get(f"celery-task-meta-{victim}") is None, follows

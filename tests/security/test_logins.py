@@ -1,6 +1,7 @@
 """Each login of compose's server can do what it is for: the server refuses nothing (``ACL LOG``) in all that is done
 here. What a login may not do is in tests/contract/test_logins.py."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from tests.support.compose_stack import WITHDRAW, ComposeStack
 from tests.support.flower import FlowerNode
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
 
 CANCEL = Cancel(account="main", order_id="order-1")
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
+ORDERS = Path(sys.executable).with_name("orders")
 FORGETS = {("producer", "command", "evalsha")}
 """A sender tries to remove the mark that a command was never sent; the worker that takes the command does it too."""
 
@@ -39,7 +42,7 @@ def refusals(stack: ComposeStack) -> Iterator[Callable[[], set[tuple[str, str, s
         return {*stack.server.refusals()}
 
     yield ask
-    assert asked or ask() == set()
+    assert asked or set(stack.server.refusals()) == set()
 
 
 def withdrawal() -> Command:
@@ -92,9 +95,10 @@ def test_any_celery_client_sends_waits_and_reads(stack: ComposeStack) -> None:
 
 def orders(stack: ComposeStack, login: str, *words: str) -> tuple[int, str]:
     """Exit code and output of the `orders` program with somebody's login."""
-    command = [str(Path(sys.executable).with_name("orders")), *words]
     environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls[login]}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [str(ORDERS), *words], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -117,6 +121,8 @@ def test_a_person_sends_and_looks_with_a_producers_login(
 
 
 def test_an_operator_operates(stack: ComposeStack) -> None:
+    stack.put("no command", "orders.close")
+    until(lambda: stack.admin(0).llen("orders.close.dead"), "a dead letter")
     stack.venue.fault("cut_after", path="withdraw", times=2)
     looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
     assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}
@@ -134,12 +140,32 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
         assert found == code, (words, said)
 
 
-def test_an_archive_reads_the_journal(stack: ComposeStack) -> None:
+@pytest.mark.parametrize("login", ["worker", "producer"])
+def test_the_doctor_needs_no_right_beyond_its_login(
+    stack: ComposeStack, refusals: Callable[[], set[tuple[str, str, str]]], login: str
+) -> None:
+    """A check that a producer's may not make is a warning and no fault. A worker's makes each, and is refused only the
+    rights that the doctor tries."""
+    code, said = orders(stack, login, "doctor", "--json")
+    assert code == 0, said
+    unchecked = [each["name"] for each in json.loads(said)["findings"] if each["message"] == "can't be checked"]
+    assert (unchecked == []) == (login == "worker")
+    tried = {right.name.lower().replace(" ", "|") for right in (*NOBODYS, *NO_PRODUCERS)} | {"acl|getuser"}
+    refused = {name for _, _, name in refusals()}
+    assert login == "producer" or all(name in tried or NOBODY in name for name in refused)
+
+
+def test_an_archive_follows_and_verifies_the_journal(stack: ComposeStack, tmp_path: Path) -> None:
     stack.ended(stack.send("orders.withdraw", kwargs=WITHDRAW))
-    with stack.server.login("archive", 2) as archive:
-        newest = archive.xrevrange("orders:journal", count=1)
-        assert archive.xread({"orders:journal": "0"}, count=1)
-        assert newest[0][0] == archive.xinfo_stream("orders:journal")["last-generated-id"]
+    command = [str(ORDERS), "archive", "--to", str(tmp_path / "archive")]
+    environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls["archive"]}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as archiver:
+        until(lambda: list((tmp_path / "archive").rglob("*")), "an archive", 60)
+        archiver.terminate()
+        assert archiver.wait(60) == 0, archiver.communicate()[0]
+    for login in ("archive", "operator", "worker"):
+        code, said = orders(stack, login, "journal", "--verify", "--archive", str(tmp_path / "archive"))
+        assert code == 0, (login, said)
 
 
 def test_flower_sees_workers_queues_and_results(stack: ComposeStack) -> None:

@@ -73,7 +73,7 @@ KINDS: dict[str, Make] = {
     ),
     "zip by the body's encoding": of(properties={"body_encoding": "zlib"}),
     "compressed by a list of codecs": of(headers={"compression": ["application/x-bz2"]}),
-    "a message of 60 MB": of(filler="x" * 60_000_000),
+    "a message of 30 MB": of(filler="x" * 30_000_000),
     "an id of 6 MB": of(headers={"id": "x" * 6_000_000}),
     "6 MB of digits": argument("qty", lambda _: "9" * 6_000_000),
     "a byte more than may be": lambda queue, command_id: message(queue, command_id, kwargs=CANCEL).ljust(INSIDE + 1),

@@ -5,6 +5,7 @@ container's own. Nothing here knows which logins there are: whatever ``compose/p
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -40,6 +41,14 @@ class ComposeServer(Server):
         self.secrets = self.folder / "secrets"
         for call in calls:
             prepare(self.secrets, *call)
+        if not self._knows_setinfo():
+            users = self.secrets / "users.acl"
+            users.write_text(users.read_text(encoding="utf-8").replace("+client|setinfo", ""), encoding="utf-8")
+
+    def _knows_setinfo(self) -> bool:
+        """Whether the server has CLIENT SETINFO. Debian 12's Redis 7.0 does not, and reads no list that names it."""
+        told = subprocess.run([self.server_program, "--version"], check=True, capture_output=True, text=True).stdout
+        return [int(each) for each in re.findall(r"\d+", told)[:2]] >= [7, 2]
 
     def arguments(self) -> Sequence[str]:
         """The command line: compose's settings without those that are the container's own, and ours in their place."""
@@ -57,7 +66,8 @@ class ComposeServer(Server):
         files = sorted(self.secrets.rglob("*_url"))
         names = [str(path.relative_to(self.secrets)).removesuffix("_url") for path in files]
         texts = [path.read_text(encoding="utf-8").strip() for path in files]
-        return dict(zip(names, map(self._here, texts), strict=True))
+        health = f"redis://health:health@127.0.0.1:{self.port}"
+        return {"health": health, **dict(zip(names, map(self._here, texts), strict=True))}
 
     def _here(self, url: str) -> str:
         parts = urlsplit(url)

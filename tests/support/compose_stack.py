@@ -97,6 +97,13 @@ class ComposeStack:
         self.put(message(task, command_id, **changes), task, login)
         return command_id
 
+    def begin_chord(self, size: str | bytes = "1", login: str = "producer") -> dict[str, Any]:
+        """Write how many parts a chord has, as its sender does; the headers of its first part."""
+        group = str(uuid4())
+        with self.server.login(login, 1) as client:
+            client.set(f"celery-taskset-meta-{group}.s", size)
+        return {"group": group, "group_index": 0}
+
     def ended(self, command_id: str, seconds: float = 60.0) -> Ended:
         """The command's end, waited for."""
 

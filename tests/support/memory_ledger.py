@@ -19,6 +19,7 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
 from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
 from worker.ledger.limits import counted
@@ -90,6 +91,8 @@ class MemoryLedger:
             stands = self._stands(claim, entry) if entry else None
             if stands is not None:
                 return stands
+            if entry is None and self._is_over(claim):
+                return TooLate(claim.begin_by)
             halt = self._halted(claim)
             if halt is not None and not (entry and _repeated(claim, entry, attempt)):
                 return halt
@@ -136,6 +139,7 @@ class MemoryLedger:
                 report=None,
                 arguments=claim.arguments,
                 hold=hold,
+                sealed_by=asked.sealed_by,
             )
             self._entries[claim.command_id] = _Entry(record, "", begun_at=0, attempt=0, message=asked.message)
             self._write("held", claim.command_id, "")
@@ -161,6 +165,9 @@ class MemoryLedger:
     def halted(self, account: str, command: str) -> Halted | None:
         """See :class:`~worker.ledger.base.Ledger`."""
         return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
+
+    def _is_over(self, claim: Claim) -> bool:
+        return bool(claim.begin_by) and self._now_ms() > claim.begin_by
 
     def _stands(self, claim: Claim, entry: _Entry) -> Busy | Ended | Reused | None:
         """What keeps this claim from the record; None when it may be taken."""
@@ -198,6 +205,7 @@ class MemoryLedger:
             first_begun_at=known.record.first_begun_at if known else now,
             lease_until=now + claim.lease_ms,
             account_digest=_account_digest(claim, known),
+            sealed_by=(before.record.sealed_by if before else "") or claim.sealed_by,
             hold=before.record.hold if before else None,
         )
         counted_as = known.counted if known else self._count(claim)
@@ -270,6 +278,8 @@ class MemoryLedger:
                 if stands or entry.record.state is not State.HELD:
                     return stands or _orphan(entry)
                 self.due.pop(claim.command_id, None)
+            elif self._is_over(claim):
+                return TooLate(claim.begin_by)
             self._create_ended("refuse", claim, report, self._count(claim), entry.record.hold if entry else None)
             return None
 

@@ -119,15 +119,22 @@ class Channel(TakingChannel):
             logger.error("a broadcast can't be read and is dropped (%s)", type(error).__name__)  # noqa: TRY400
             return None
 
+    def _handle_message(self, client: Any, r: Any) -> Any:
+        """Take a broadcast apart, without its text if that is longer than a command may be: nobody parses it."""
+        parts = super()._handle_message(client, r)
+        if isinstance(parts["data"], bytes | str) and len(parts["data"]) > MAX_MESSAGE_BYTES:
+            logger.error("a broadcast is longer than %d bytes and is dropped", MAX_MESSAGE_BYTES)
+            parts["data"] = None
+        return parts
+
     def _deliver_fanout_message(self, message: Any, exchange: str) -> Any:
-        """Deliver a broadcast, unless it is compressed or longer than a command may be.
+        """Deliver a broadcast, unless it is compressed.
 
         Raises:
             ValueError: it is.
         """
-        headers = message.get("headers") or {}
-        if headers.get("compression") or len(message.get("body") or "") > MAX_MESSAGE_BYTES:
-            raise ValueError("a broadcast is compressed or too long")
+        if (message.get("headers") or {}).get("compression"):
+            raise ValueError("a broadcast is compressed")
         return super()._deliver_fanout_message(message, exchange)
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, i
     keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
     for key in keys:
         queue = key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX)
-        rows = cast("list[Any]", broker.eval(DEAD_LETTERS.source, 1, key, limit, READ_BYTES, SHOWN_CHARS))
+        rows = cast("list[Any]", broker.eval(DEAD_LETTERS.source, 0, key, limit, READ_BYTES, SHOWN_CHARS))
         count = broker.llen(cast("str", key))
         sized = zip(rows[0::2], rows[1::2], strict=True)
         yield queue, count, [describe(queue, index, raw, size) for index, (size, raw) in enumerate(sized)]

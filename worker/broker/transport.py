@@ -49,6 +49,7 @@ EXPECTED = {
         "_brpop_start": "(self, timeout=None)",
         "_connparams": "(self, asynchronous=False)",
         "_flush_brpop_reauth": "(self)",
+        "_handle_message": "(self, client, r)",
         "_get_message_priority": "(self, message, reverse=False)",
         "_lookup": "(self, exchange, routing_key, default=None)",
         "_deliver_fanout_message": "(self, message, exchange)",

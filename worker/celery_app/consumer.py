@@ -19,6 +19,7 @@ worker reads events.
 import logging
 import struct
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -34,6 +35,7 @@ from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
 from worker.celery_app import eta
 from worker.celery_app.request import REQUEST
+from worker.execution.policy.producer_auth import NotTrusted
 
 logger = logging.getLogger("orders.dead")
 
@@ -95,6 +97,7 @@ class OrderConsumer(Consumer):
 
         def on_task_received(message: Any) -> None:
             message.source_queue = self._source_queue(message)
+            message.move_to_dead = partial(self._move_to_dead, message)
             why = self._rejection_reason(message)
             if why:
                 self._move_to_dead(message, why)
@@ -107,6 +110,8 @@ class OrderConsumer(Consumer):
             except (redis.RedisError, KombuError, OSError):
                 # An event could not be sent; the message is delivered again.
                 raise
+            except NotTrusted as refused:
+                self._move_to_dead(message, str(refused))
             except Exception as error:  # noqa: BLE001 - one message must stop neither the worker nor other messages
                 self.on_invalid_task(None, message, error)
 

@@ -8,6 +8,7 @@ from kombu.exceptions import EncodeError, KombuError
 
 from producers import exact_json
 from producers.commands import COMMANDS
+from worker.celery_app.request import AGAIN_HEADER
 
 OPTIONS = (
     *("root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error"),
@@ -47,7 +48,7 @@ def kept_publisher(app: Celery) -> Callable[[str, str], None]:
         if task not in COMMANDS:
             raise ValueError("it is no command")
         options = {name: value for name, value in kept["options"].items() if name in OPTIONS}
-        headers = {**kept["headers"]}
+        headers = {**kept["headers"], AGAIN_HEADER: True}
         try:
             app.send_task(
                 task, kwargs=kept["kwargs"], task_id=command_id, queue=task, headers=headers, retry=False, **options

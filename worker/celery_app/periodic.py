@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.exceptions import EncodeError, KombuError
 
 from producers.intents import Intent
+from worker.celery_app.request import AGAIN_HEADER
 from worker.ledger.base import LedgerUnavailable
 
 logger = logging.getLogger("orders.housekeeping")
@@ -61,7 +62,7 @@ def publisher(app: Celery) -> Callable[[Intent], None]:
                 kwargs=dict(intent.kwargs),
                 task_id=intent.command_id,
                 queue=intent.task,
-                headers=intent.headers(),
+                headers={**intent.headers(), AGAIN_HEADER: True},
                 retry=False,
             )
         except EncodeError:

@@ -8,15 +8,19 @@ or it was sent to Celery's default queue.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from celery.exceptions import Reject
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
+from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
 
 logger = logging.getLogger("orders.request")
 
@@ -28,6 +32,10 @@ MAX_NESTING = 100
 """How deeply lists and objects may be nested in a message. Pickle takes some hundred levels; a command is flat."""
 REFUSAL_KEY = "orders_refusal"
 """The key in a task's request under which the reason is, where its envelope makes it end in a refusal."""
+AUTHORITY_KEY = "orders_authority"
+"""The key in a task's request under which is what its seal allows."""
+AGAIN_HEADER = "orders_again"
+"""The header of a message that a worker has published again: its command may have begun."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
@@ -99,7 +107,8 @@ class OrderRequest(Request):
 
     def __init__(self, message: Any, *args: Any, headers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         given_headers = dict(message.headers if headers is None else headers)
-        given_headers.pop(REFUSAL_KEY, None)
+        for key in (REFUSAL_KEY, AUTHORITY_KEY):
+            given_headers.pop(key, None)
         refusal = normalize_dates(given_headers, datetime.now(UTC))
         if getattr(message, "refusal", None):
             given_headers["eta"], refusal = None, message.refusal
@@ -120,6 +129,8 @@ class OrderRequest(Request):
         if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")
+        self._authority = self._check_seal()
+        self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
@@ -128,6 +139,33 @@ class OrderRequest(Request):
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
         # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
         self.time_limits = (None, None)
+
+    def _check_seal(self) -> Authority:
+        """What the command's seal allows; see :class:`ProducerAuth`.
+
+        Raises:
+            NotTrusted: the message must not be executed.
+        """
+        auth: ProducerAuth | None = getattr(self._task, "producer_auth", None)
+        if auth is None:
+            return UNCHECKED
+        headers = self._message.headers if isinstance(self._message.headers, dict) else {}
+        # Anybody can write that a message comes again: it costs a look into the ledger, and begins nothing.
+        again = bool(self.delivery_info["redelivered"] or headers.get(AGAIN_HEADER))
+        return auth.check(self._type, self.id, (self._args, self._kwargs), headers.get(HEADER), again=again)
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        """Celery's own, but a message that its task rejected for good becomes a dead letter, where Celery would store a
+        failure and drop it."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if not isinstance(error, Reject) or error.requeue:
+            return super().on_failure(exc_info, *args, **kwargs)
+        task_ready(self)
+        refused = self._authority.refused or NotTrusted("late", self._authority.sealed_by, self._authority.sealed_by)
+        self._task.producer_auth.refuse(self._type, self.id, refused)
+        move_to_dead: Callable[[str], bool] = self._message.move_to_dead
+        self.acknowledged = move_to_dead(str(refused))
+        return None
 
     def revoked(self) -> bool:
         """Always False: a command ends in a report and in nothing else."""

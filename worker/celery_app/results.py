@@ -31,6 +31,7 @@ from producers.results import MAX_RESULT_BYTES, task_error_text
 from worker.broker.base import Refused
 from worker.broker.scripts import read_script
 from worker.celery_app.callbacks import commands_in, resend_chord_body
+from worker.celery_app.seals import Sign, signed_result
 
 logger = logging.getLogger("orders.results")
 
@@ -43,8 +44,8 @@ MUTATING_RANK_BONUS = 10
 
 MALFORMED_CHAIN_ERRORS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """Errors that Celery raises for a malformed chain in a message."""
-WAS_SENT_ATTRIBUTE = "was_sent"
-"""The app's attribute that :func:`use_report_backends` sets."""
+WAS_SENT_ATTRIBUTE, SIGN_ATTRIBUTE = "was_sent", "sign_report"
+"""The app's attributes that :func:`use_report_backends` sets."""
 RETRY_SECONDS = 1.0
 """Between two tries to report the end of a part to its chord while the server is away."""
 
@@ -66,7 +67,7 @@ class _ReportStore(WithoutSubscription):
             # Not an error: raised into the loop that takes messages, it would end this worker, and then the next.
             logger.warning("%s is not stored for id=%s: a command ends in its report", state, task_id)
             return self.encode_result(result, state)
-        if not _is_report(result, state, task_id):
+        if state != ABORTED and not _is_report(result, state, task_id):
             if isinstance(result, Exception) and state in states.PROPAGATE_STATES:
                 if request is None or request is not self._ending_request:
                     # Celery would store the report of the command before as the error of a task that has none.
@@ -103,13 +104,17 @@ class _ReportStore(WithoutSubscription):
                 f"refused: {state} is not stored for {task_id}: its result is its report. A command can't be taken "
                 "back; `orders halt` keeps what has not begun from being sent"
             )
+        rank = _rank(result, state, task_id)
+        sign = getattr(self.app, SIGN_ATTRIBUTE, None) if rank else None
+        result = signed_result(sign, result, state) if sign else result
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = task_id = task_id.decode() if isinstance(task_id, bytes) else task_id
         value = self.encode(meta)
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
-        arguments = (value, int(expires or 0), _rank(result, state, task_id), json.dumps(task_id))
+        signed = int(sign is not None)
+        arguments = (value, int(expires or 0), rank, json.dumps(task_id), signed)
         if not self.ensure(self._store, (self.get_key_for_task(task_id), *arguments)):
             logger.info("%s is not stored for id=%s: a report of a higher rank is stored already", state, task_id)
         return result
@@ -211,10 +216,11 @@ class SentinelReportBackend(_ReportStore, SentinelBackend):
     """Celery's Redis backend behind Sentinels."""
 
 
-def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None) -> None:
+def use_report_backends(app: Celery, was_sent: Callable[[str], bool] | None = None, sign: Sign | None = None) -> None:
     """Use these backends for ``redis://``, ``rediss://`` and ``sentinel://`` in this app. ``was_sent`` says whether the
-    command of an id was begun or is enqueued."""
+    command of an id was begun or is enqueued; ``sign`` signs each report that is stored."""
     setattr(app, WAS_SENT_ATTRIBUTE, was_sent or _no_ledger)
+    setattr(app, SIGN_ATTRIBUTE, sign)
     app.loader.override_backends = {
         **app.loader.override_backends,
         "redis": f"{__name__}:ReportBackend",

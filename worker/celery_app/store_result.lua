@@ -5,6 +5,7 @@
 -- ARGV[2]  how long it is kept, seconds; 0: for ever
 -- ARGV[3]  its rank, see `rank`; 0: it is no report of this command
 -- ARGV[4]  the command's id as JSON
+-- ARGV[5]  1 when it is a signed report
 -- Returns 1, or 0 when the stored result stays.
 local RANK_OF = {unknown = 1, not_sent = 2, rejected = 3, accepted = 4}
 local OUTCOME_OF = {OrderUnknown = 'unknown', OrderNotSent = 'not_sent', OrderRejected = 'rejected'}
@@ -25,7 +26,7 @@ local function rank_of_stored(stored)
     return rank(is_success and 'accepted' or OUTCOME_OF[error_class], head:sub(to + 1):match('^%a*')), true
   end
   -- Longer than anybody reads, and no worker's: decoding it could take the server's memory.
-  if #stored > 67108864 then return 0, false end
+  if #stored > 33554432 then return 0, false end
   local read, meta = pcall(cjson.decode, stored)
   if not read or type(meta) ~= 'table' then return 0, false end
   local report, outcome = meta.result, meta.status == 'SUCCESS' and 'accepted'
@@ -43,8 +44,10 @@ end
 local stored, new = redis.pcall('GET', KEYS[1]), tonumber(ARGV[3])
 if type(stored) == 'string' then
   local old, is_end = rank_of_stored(stored)
-  -- A SUCCESS is never replaced by another one; any other report may be stored again.
-  if old > new or (old == new and is_end and (new == 0 or new % 10 == RANK_OF.accepted)) then return 0 end
+  -- A SUCCESS is never replaced by another one, but an unsigned one by a signed one; any other report may be stored again.
+  local final = is_end and (new == 0 or new % 10 == RANK_OF.accepted)
+  local signs = ARGV[5] == '1' and not stored:find('"signature": {', 1, true)
+  if old > new or (old == new and final and not signs) then return 0 end
 end
 if tonumber(ARGV[2]) > 0 then
   redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])

@@ -15,12 +15,14 @@ from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
-from worker.celery_app.request import REFUSAL_KEY, REQUEST, parse_utc
+from worker.celery_app.request import AUTHORITY_KEY, REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.holding import HeldForApproval
 from worker.execution.intake import fingerprint_of
 from worker.execution.outage import RequeueMessage
+from worker.execution.policy.producer_auth import ProducerAuth
+from worker.ledger.base import NeverBegun
 
 
 class OrderTask(Task):
@@ -33,6 +35,8 @@ class OrderTask(Task):
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
+    producer_auth: ProducerAuth | None = None
+    """What checks seals; none where they are ignored."""
     # Arguments are validated by the command's model, whose refusal becomes a report.
     typing = False
 
@@ -72,12 +76,15 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         expires_at=_expires_at_ms(task.request.expires),
         refusal=task.request.get(REFUSAL_KEY),
         kept_message=lambda: kept_message(task),
+        **(task.request.get(AUTHORITY_KEY) or {}),
     )
     stored = _report_of_query(task)
     try:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
+    except NeverBegun:
+        raise Reject("it may only be ended, and the ledger does not have it", requeue=False) from None
     except HeldForApproval:
         raise Ignore from None  # the ledger keeps the message: nothing is stored, and nothing follows it yet
 

@@ -42,6 +42,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
         "state": record.state.value,
         "command": record.command,
         "account": record.account,
+        "sealed_by": record.sealed_by,
         "fence": record.fence,
         "tries": progress.tries,
         "sent": progress.sent,
@@ -95,4 +96,5 @@ def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
     nothing_yet: dict[str, Any] = dict.fromkeys(("first_sent_at", "last_signed_at", "report"))
     counts = dict.fromkeys(("fence", "tries", "sent"), 0)
     named = {"command": intent.task.removeprefix("orders."), "account": intent.kwargs.get("account"), "tainted": ""}
+    named["sealed_by"] = ""  # nobody has verified its seal yet
     return {"state": "ENQUEUED", **named, **counts, **nothing_yet}

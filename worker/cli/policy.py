@@ -11,16 +11,16 @@ from producers.cli.options import confirm
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.redis.client import open_client
-from worker.cli.options import WhoOption, YesOption, actor_name, operator_command
+from worker.cli.options import WhoOption, YesOption, actor_name, known_keys, operator_command, operator_key
 from worker.cli.policy_output import (
     applied_json,
     change_json,
     emit_checked,
+    emit_view,
     print_applied,
     print_changes,
     print_checked,
-    print_shown,
-    shown_json,
+    print_view,
 )
 from worker.clock import SystemClock
 from worker.execution.policy.applied import PolicyChanged, PolicyRecords
@@ -28,10 +28,10 @@ from worker.operations.policy.advice import advice, unchecked
 from worker.operations.policy.service import (
     PolicyInvalid,
     apply,
-    counting_now,
     propose,
     read_policy,
     rule_example,
+    view,
 )
 from worker.settings import WorkerSettings
 
@@ -75,15 +75,10 @@ def _show(as_json: JsonOption = False) -> None:
     with _policy_command("orders policy show", as_json=as_json) as settings:
         with open_client(settings.ledger_url) as client:
             records = PolicyRecords(client).read()
-        try:
-            own, problem = read_policy(settings.policy_file), ""
-        except PolicyInvalid as error:
-            own, problem = None, str(error)
-    counting = counting_now(records, SystemClock().now_ms())
-    show: Any = shown_json if as_json else print_shown
-    shown = show(settings.policy.mode, settings.policy_file, own, problem, counting, records.unreadable)
-    if as_json:
-        emit(shown)
+        keys, now_ms = known_keys(settings), SystemClock().now_ms()
+        shown = view(settings.policy.mode, settings.policy_file, records, keys, now_ms)
+    show = emit_view if as_json else print_view
+    show(shown)
 
 
 @policy.command("check")
@@ -135,6 +130,7 @@ def _apply(
         raise failure("--reason is required", "Usage", where=where, as_json=as_json)
     with _policy_command(where, as_json=as_json) as settings:
         new = read_policy(file or settings.policy_file)
+        key = operator_key(settings, who, where, as_json=as_json)
         with open_client(settings.ledger_url) as client:
             records = PolicyRecords(client)
             proposal = propose(records, new)
@@ -148,7 +144,8 @@ def _apply(
                 for each in advice(new, settings.accounts):
                     note(f"warning: {each}")
             confirm("Apply this policy?", "nothing was changed", where=where, yes=yes, as_json=as_json)
-            applied = apply(records, proposal, who=actor_name(who), why=reason.strip())
+            now_ms = SystemClock().now_ms()
+            applied = apply(records, proposal, who=actor_name(who, key), why=reason.strip(), now_ms=now_ms, key=key)
     if as_json:
         emit({"applied": applied_json(applied), "changes": changed, "first": proposal.is_first})
     else:

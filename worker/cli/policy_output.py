@@ -11,7 +11,8 @@ from worker.execution.policy.document import to_json
 from worker.execution.policy.rules import Policy
 from worker.ledger.base import Limit
 from worker.operations.policy.changes import Change
-from worker.operations.policy.service import Proposal, RuledExample, loosenings
+from worker.operations.policy.service import PolicyView, Proposal, RuledExample, loosenings, signature_of
+from worker.public_keys import PublicKeys
 
 SHORT = 12
 """Characters of a SHA-256 in tables."""
@@ -82,63 +83,63 @@ def print_example(example: RuledExample) -> None:
         print(printable(f"It counts for the limit {limit.name}: {fields}."))
 
 
-def shown_json(
-    mode: str, path: str, own: Policy | None, problem: str, counting: Sequence[InForce], unreadable: int
-) -> dict[str, Any]:
-    """What is in force on this machine and on record."""
-    return {
-        "mode": mode,
-        "file": {"path": path, "sha256": own.sha256 if own else None, "problem": problem},
-        "file_is_applied": _is_applied(own, counting),
-        "in_force": [
-            {**applied_json(each.applied), "until": each.until, "policy": to_json(each.applied.policy.document)}
-            for each in counting
-        ],
-        "loosens": [
-            {"at": each.at, "changes": [change.words for change in each.changes]} for each in loosenings(counting)
-        ],
-        "unreadable": unreadable,
-    }
+def emit_view(view: PolicyView) -> None:
+    """Print what is in force as one JSON document."""
+    in_force = [
+        {
+            **applied_json(each.applied),
+            "until": each.until,
+            "signature": signature_of(each.applied, view.keys),
+            "policy": to_json(each.applied.policy.document),
+        }
+        for each in view.counting
+    ]
+    later = [
+        {"at": each.at, "changes": [change.words for change in each.changes]} for each in loosenings(view.counting)
+    ]
+    file = {"path": view.path, "sha256": view.own.sha256 if view.own else None, "problem": view.problem}
+    emit(
+        {
+            "mode": view.mode,
+            "file": file,
+            "file_is_applied": view.file_is_applied,
+            "in_force": in_force,
+            "loosens": later,
+            "unreadable": view.unreadable,
+        }
+    )
 
 
-def _is_applied(own: Policy | None, counting: Sequence[InForce]) -> bool:
-    return own is not None and bool(counting) and counting[-1].applied.policy.sha256 == own.sha256
-
-
-def print_shown(
-    mode: str, path: str, own: Policy | None, problem: str, counting: Sequence[InForce], unreadable: int
-) -> None:
-    """Print what is in force on this machine and on record."""
-    print(printable(f"Mode (ORDERS_POLICY__MODE): {mode}."))
-    if own is None:
-        print(printable(f"This machine's file: {problem}."))
+def print_view(view: PolicyView) -> None:
+    """Print what is in force for people."""
+    print(printable(f"Mode (ORDERS_POLICY__MODE): {view.mode}."))
+    if view.own is None:
+        print(printable(f"This machine's file: {view.problem}."))
     else:
-        same = "it is the applied policy" if _is_applied(own, counting) else "it is not the applied policy: both count"
-        print(printable(f"This machine's file: {path}, SHA-256 {own.sha256[:SHORT]}; {same}."))
-    if unreadable:
-        print(f"Records that can't be read: {unreadable}. Another version wrote them, or somebody changed them.")
-    if not counting:
-        print("No policy was ever applied.")
-    else:
+        same = "it is the applied policy" if view.file_is_applied else "it is not the applied policy: both count"
+        print(printable(f"This machine's file: {view.path}, SHA-256 {view.own.sha256[:SHORT]}; {same}."))
+    if view.unreadable:
+        print(f"Records that can't be read: {view.unreadable}. Another version wrote them, or somebody changed them.")
+    if view.counting:
         print()
-        rows = [
-            (
-                each.applied.policy.sha256[:SHORT],
-                when(each.applied.at),
-                when(each.until) or "another is applied",
-                each.applied.who,
-                each.applied.why,
-            )
-            for each in counting
-        ]
-        print_table(("policy", "applied", "counts until", "by", "why"), rows)
-    for loosening in loosenings(counting):
+        columns = ("policy", "applied", "counts until", "by", "signature", "why")
+        print_table(columns, [_in_force_row(each, view.keys) for each in view.counting])
+    else:
+        print("No policy was ever applied.")
+    for loosening in loosenings(view.counting):
         print(f"\nPermitted from {when(loosening.at)} on:")
         for change in loosening.changes:
             print(printable(f"  {change.words}"))
-    shown = counting[-1].applied.policy if counting else own
+    shown = view.last if view.counting else view.own
     if shown:
         _print_rules(shown)
+
+
+def _in_force_row(each: InForce, keys: PublicKeys | None) -> tuple[str, ...]:
+    applied = each.applied
+    until = when(each.until) or "another is applied"
+    signature = signature_of(applied, keys)
+    return applied.policy.sha256[:SHORT], when(applied.at), until, applied.who, signature, applied.why
 
 
 def _print_rules(policy: Policy) -> None:

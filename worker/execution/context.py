@@ -37,6 +37,10 @@ class Envelope:
     """Why the message's envelope (its ``eta``, say) can't be honoured, whatever its command is; a phrase for people."""
     sealed_by: str = ""
     """Which producer has sealed it; empty without a verified seal."""
+    begin_by: int = 0
+    known_until: int = 0
+    """UNIX ms, 0 for no limit: an id that the ledger does not have is not begun after the first; and it gets no report
+    after the second, because its record may have expired."""
     kept_message: Callable[[], str] = lambda: "{}"
     """What is needed to publish its message again, as JSON; it holds the command's arguments."""
 

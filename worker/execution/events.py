@@ -101,6 +101,9 @@ class Observer:
     def republished(self, command_id: str, command: str) -> None:
         """A command that was enqueued and lost on its way was published again."""
 
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:
+        """A command without a valid seal came: it was executed (mode ``warn``) or refused (``require``)."""
+
     def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:
         """The withdrawal policy denied the command, or would have, where it only warns. ``words`` name the rule, and no
         amount or address."""
@@ -168,6 +171,9 @@ class Observers(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: D102
         self._notify("republished", command_id, command)
+
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
+        self._notify("badly_sealed", command, problem, mode)
 
     def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: D102
         self._notify("ruled", ref, words, denied)

@@ -38,7 +38,7 @@ from worker.execution.intake import Intake, fingerprint_of, stored_arguments
 from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, NotBegun, RefusedBetweenAttempts
 from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Ledger, Orphaned
+from worker.ledger.base import Claim, Ledger, NeverBegun, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
@@ -90,6 +90,7 @@ class Executor:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
                 after a fault in the worker that left no report, because another worker may not have it.
             HeldForApproval: persons must approve it; its message is published again once they have.
+            NeverBegun: the message is a dead letter, see :attr:`Envelope.known_until`.
         """
         if envelope.redelivered:
             self._observer.redelivered(envelope.command_ref)
@@ -98,7 +99,7 @@ class Executor:
         except HeldForApproval as held:
             self._observer.held(envelope.command_ref, held.until)
             raise
-        except RequeueMessage:
+        except (RequeueMessage, NeverBegun):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
             report = self._requeue_or_report_unknown(envelope, error)
@@ -149,6 +150,7 @@ class Executor:
                 return self._refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
+            envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
             if lost is not None:
                 run.lease.progress = run.progress.after(lost.progress)
             try:
@@ -266,6 +268,7 @@ class Executor:
             token=self._token(),
             lease_ms=self._attempts.lease_ms,
             arguments=self._intake.stored_arguments(envelope),
+            begin_by=envelope.known_until,
         )
         return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
 
@@ -288,6 +291,8 @@ class Executor:
             amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
             limits=ruling.limits,
             hold=hold_of(envelope, command, ruling, self._clock.now_ms()),
+            sealed_by=envelope.sealed_by,
+            begin_by=envelope.begin_by,
         )
 
     def _token(self) -> str:

@@ -53,6 +53,8 @@ class Intake:
         late_ms = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
         if late_ms > 0:
             raise CommandRefused(Reason.EXPIRED, f"its message expired {late_ms} ms before a worker took it")
+        if not command.mutating and 0 < envelope.begin_by < self._clock.now_ms():
+            raise CommandRefused(Reason.EXPIRED, reports.late_message(envelope.begin_by))  # no ledger checks a query
         return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:

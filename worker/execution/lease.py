@@ -24,9 +24,11 @@ from worker.ledger.base import (
     Halted,
     Ledger,
     LedgerUnavailable,
+    NeverBegun,
     Orphaned,
     Progress,
     Reused,
+    TooLate,
 )
 from worker.ledger.holds import Held, HoldOver
 
@@ -88,7 +90,7 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
-NotBegun = Halted | Denied | Held | HoldOver
+NotBegun = Halted | Denied | Held | HoldOver | TooLate
 """Why the ledger did not begin a command that has no other owner."""
 Acquired = Lease | ExistingReport | NotBegun
 OrphanReport = Callable[[Orphaned], Report]
@@ -116,7 +118,8 @@ class LeaseManager:
         while True:
             expiry, answer = self._wait_while_busy(lambda: self._expiring(self._ledger.begin, claim, 1))
             if isinstance(answer, Begun):
-                return Lease(claim, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
+                begun = replace(claim, begin_by=0)
+                return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
             if isinstance(answer, NotBegun):
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
@@ -125,11 +128,17 @@ class LeaseManager:
 
     def refuse(self, claim: Claim, report: Report, *, orphan_report: OrphanReport) -> Report | None:
         """End a command that this worker can't execute; return the report in the ledger, which may be another one, or
-        None as in :class:`ExistingReport`."""
+        None as in :class:`ExistingReport`.
+
+        Raises:
+            NeverBegun: there is no record, and by ``claim.begin_by`` none may be made.
+        """
         while True:
             _, answer = self._wait_while_busy(lambda: (LeaseExpiry(), self._ledger.refuse(claim, report)))
             if answer is None:
                 return report
+            if isinstance(answer, TooLate):
+                raise NeverBegun(claim.command_id)
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:
                 return existing.report

@@ -13,7 +13,7 @@ from worker.execution.backoff import Attempt
 from worker.execution.context import MAX_ALIAS_CHARACTERS, Run
 from worker.execution.lease import NotBegun
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned
+from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned, TooLate
 from worker.venues.accounts import Account
 
 MAX_MESSAGE_CHARACTERS = 1000
@@ -54,12 +54,20 @@ def halt_message(halt: Halted) -> str:
     return f"halted by {printable(halt.who, 100)} since {since}: {halt.why}"
 
 
+def late_message(begin_by: int) -> str:
+    """Until when the command might have been begun (UNIX milliseconds)."""
+    until = datetime.fromtimestamp(begin_by / 1000, UTC).isoformat(timespec="seconds")
+    return f"its seal was valid until {until}, and it was taken up later"
+
+
 def why_not_begun(answer: NotBegun) -> tuple[Reason, str]:
     """Why a command is not sent that the ledger did not begin."""
     if isinstance(answer, Halted):
         return Reason.HALTED, halt_message(answer)
     if isinstance(answer, Denied):
         return Reason.DENIED, _limit_message(answer)
+    if isinstance(answer, TooLate):
+        return Reason.EXPIRED, late_message(answer.begin_by)
     if answer.until:
         until = datetime.fromtimestamp(answer.until / 1000, UTC).isoformat(timespec="seconds")
         return Reason.EXPIRED, f"it was held for approval until {until}, and not approved by then"

@@ -82,6 +82,11 @@ class Claim:
     account_digest: str = ""
     """Which account it is sent to (:attr:`~worker.venues.accounts.Account.digest`): an alias may mean another account
     tomorrow."""
+    sealed_by: str = ""
+    """Which producer has sealed the command; empty without a verified seal."""
+    begin_by: int = 0
+    """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
+    (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
     amount: Decimal = Decimal(0)
     """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
@@ -173,6 +178,14 @@ class Halted:
     is always safe."""
 
 
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The answer when the ledger does not have the id, and ``begin_by`` has passed: nothing was begun or ended."""
+
+    begin_by: int
+    """UNIX ms, the claim's."""
+
+
 class Excess(StrEnum):
     """Which part of a limit a withdrawal would exceed; the values are the ledger's."""
 
@@ -192,7 +205,7 @@ class Denied:
     """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +229,8 @@ class Record:
     account_digest: str = ""
     """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
     records that an earlier version began."""
+    sealed_by: str = ""
+    """As in :class:`Claim`, by its first begin."""
     hold: HoldRecord | None = None
     """When it is or was held for approval."""
 
@@ -270,6 +285,11 @@ class Ledger(Protocol):
 
     def halted(self, account: str, command: str) -> Halted | None:
         """The halt that names this command, of this account or of every account: for a query, which begins nothing."""
+
+
+class NeverBegun(Exception):
+    """Raised when a command may only be ended, and the ledger has no record of it: nobody can know whether its id was
+    ever executed."""
 
 
 class NoSuchCommand(LookupError):

@@ -30,6 +30,7 @@ from worker.ledger.base import (
     Record,
     Reused,
     State,
+    TooLate,
 )
 from worker.ledger.connection import guarded, never_waits
 from worker.ledger.halts import halt_of
@@ -89,9 +90,9 @@ class RedisLedger:
         """One round trip. For a command that can't be repeated it ends when the record is on disk (``WAITAOF``) or on
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
-        limits = limits_argument(claim)
         hold = claim.hold.to_json() if claim.hold else ""
-        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, claim.account_digest, limits, hold)
+        more = (claim.account_digest, limits_argument(claim), hold, claim.sealed_by, claim.begin_by)
+        arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
             return self._begin_on_disk(claim, arguments, replicas)
@@ -161,7 +162,7 @@ class RedisLedger:
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
         ending = self._ending(claim.command, report)
-        more = claim.account_digest, limits_argument(claim)
+        more = claim.account_digest, limits_argument(claim), claim.begin_by
         reply = self._move("refuse", claim, *_command_fields(claim), *ending, *more)
         return None if reply[0] == "done" else _begin_answer(reply, claim)
 
@@ -212,6 +213,7 @@ class RedisLedger:
             first_begun_at=int(fields.get("first_begun_at", 0)),
             lease_until=int(fields["lease_until"]),
             account_digest=fields.get("place", ""),
+            sealed_by=fields.get("sealed_by", ""),
             hold=hold_record(fields),
         )
 
@@ -267,6 +269,8 @@ def _begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
         return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
     if kind == "halted":
         return halt_of(rest[0])
+    if kind == "too_late":
+        return TooLate(claim.begin_by)
     if kind == "held":
         return Held(int(rest[0]), tuple(rest[1:]))
     if kind == "hold_over":

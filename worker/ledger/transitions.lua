@@ -79,6 +79,12 @@ local function obstacle(fingerprint, r)
   return nil
 end
 
+-- Whether an id that has no record may neither be begun nor ended any more: it may have been executed, and its record have
+-- expired since.
+local function is_over(begin_by)
+  return begin_by ~= '0' and now > tonumber(begin_by)
+end
+
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
     'attempt', 'report', 'place', 'hold_until')
@@ -154,7 +160,7 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for)
+    hold_for, sealed_by, begin_by)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -163,6 +169,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
       end_intent()
     end
     return denied
+  end
+  if not r and is_over(begin_by) then
+    return {'too_late'}
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
   local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
@@ -215,6 +224,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
   redis.call('HSETNX', record, 'first_begun_at', now)
+  if not r and sealed_by ~= '' then
+    redis.call('HSET', record, 'sealed_by', sealed_by)
+  end
   if counted then
     redis.call('HSET', record, 'counted', count_withdrawal(counted, id, now))
   end
@@ -280,7 +292,8 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
-local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
+local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
+    begin_by)
   local r = load()
   if r then
     if r.report then
@@ -291,6 +304,9 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
       return kept
     end
     end_hold()
+  end
+  if not r and is_over(begin_by) then
+    return {'too_late'}
   end
   return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
 end

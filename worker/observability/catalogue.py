@@ -79,6 +79,11 @@ REPUBLISHED = _counter(
     "command",
     "Commands lost on their way to the queue or in it, and published again from their intents.",
 )
+BADLY_SEALED = _counter(
+    "orders_seal_problems_total",
+    "command problem mode",
+    "Commands without a valid seal: executed (mode warn), or refused and kept as dead letters (require).",
+)
 FAULTS = _counter(
     "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
 )
@@ -147,6 +152,11 @@ VENUE_OFFSET = _gauge(
     "account venue",
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
+KEYS_FILE_USABLE = _gauge(
+    "orders_keys_file_usable",
+    "",
+    "1 when this worker's file of public keys is valid, else 0: then its last valid content counts.",
+)
 
 # -- state that all workers share, which each of them reads from the servers at a scrape ---------------------------
 
@@ -196,6 +206,7 @@ EVENTS = (
     TAKEN_OVER,
     ORPHANED,
     REPUBLISHED,
+    BADLY_SEALED,
     FAULTS,
     POLICY_RULINGS,
     LEDGER_FAILURES,
@@ -214,6 +225,7 @@ STATE = (
     CONSUMES,
     BUSY,
     SLOTS,
+    KEYS_FILE_USABLE,
     POLICY_FILE_USABLE,
     POLICY_FILE_APPLIED,
     UNKNOWN,

@@ -56,6 +56,8 @@ class WorkerState:
     """The queues that it consumes."""
     busy: int
     slots: int
+    keys_usable: bool | None
+    """Whether the file of public keys can be used; None where seals are not checked."""
 
 
 class StateCollector(Collector):
@@ -108,6 +110,8 @@ class StateCollector(Collector):
         gauges.set(catalogue.READY, int(worker.ready))
         gauges.set(catalogue.BUSY, worker.busy)
         gauges.set(catalogue.SLOTS, worker.slots)
+        if worker.keys_usable is not None:
+            gauges.set(catalogue.KEYS_FILE_USABLE, int(worker.keys_usable))
         for queue in worker.queues if worker.ready else ():
             gauges.set(catalogue.CONSUMES, 1, queue)
 

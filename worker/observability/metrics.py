@@ -5,14 +5,16 @@ see :mod:`worker.observability.endpoint`.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from itertools import product
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
+from worker.execution.policy.producer_auth import PROBLEMS
 from worker.observability import catalogue
 from worker.observability.catalogue import Metric
 
@@ -62,8 +64,15 @@ def _make(metric: Metric, registry: CollectorRegistry) -> Any:
 class Metrics(Observer):
     """Counts events. One for each process, safe to share among threads."""
 
-    def __init__(self, registry: CollectorRegistry, accounts: Iterable[str], venues: Iterable["Venue"] = ()) -> None:
-        """``accounts`` are the aliases that may be labels, ``venues`` the venues of these accounts."""
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        accounts: Iterable[str],
+        venues: Iterable["Venue"] = (),
+        seals: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """``accounts`` are the aliases that may be labels, ``venues`` the venues of these accounts. ``seals`` is by
+        command what is done with one without a valid seal."""
         self._accounts = frozenset(accounts)
         metrics = {metric.name: LabelledMetric(metric, registry) for metric in catalogue.EVENTS}
         self._child_of = {name: metric.child for name, metric in metrics.items()}
@@ -77,6 +86,9 @@ class Metrics(Observer):
         self._ledger_time = metrics[catalogue.LEDGER_TIME.name].child
         self._next_clock: dict[str, float] = {}
         self._start_at_zero(venues)
+        for command, mode in seals.items():
+            for problem in PROBLEMS if mode != "off" else ():
+                self._child_of[catalogue.BADLY_SEALED.name](command, problem, mode)
 
     def _start_at_zero(self, venues: Iterable["Venue"]) -> None:
         """Create the counters of what should never happen: ``increase()`` does not see the step from absent to 1."""
@@ -151,6 +163,9 @@ class Metrics(Observer):
 
     def republished(self, command_id: str, command: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.REPUBLISHED, command)
+
+    def badly_sealed(self, command: str, problem: str, mode: str) -> None:  # noqa: D102
+        self._count(catalogue.BADLY_SEALED, command, problem, mode)
 
     def ruled(self, ref: CommandRef, words: str, denied: bool) -> None:  # noqa: ARG002, D102
         self._count(catalogue.POLICY_RULINGS, self._account(ref.account), RULINGS[0] if denied else RULINGS[1])

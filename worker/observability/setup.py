@@ -55,12 +55,18 @@ class Instrumentation:
     """Log lines, metrics and traces of one worker."""
 
     def __init__(
-        self, app: Celery, settings: WorkerSettings, queues: Sequence[str], policy: Callable[[], PolicyState | None]
+        self,
+        app: Celery,
+        settings: WorkerSettings,
+        queues: Sequence[str],
+        policy: Callable[[], PolicyState | None],
+        keys_usable: Callable[[], bool | None],
     ) -> None:
         self._app = app
         self._settings = settings
         self._queues = queues
         self._policy = policy
+        self._keys_usable = keys_usable
         self._lock = threading.Lock()
         self._metrics: Metrics | None = None
         self._observer: Observers | None = None
@@ -104,8 +110,9 @@ class Instrumentation:
         from worker.observability.metrics import Metrics
 
         own, served = endpoint.registries()
-        accounts = self._settings.accounts
-        self._metrics = Metrics(own, accounts, {VENUES[account.venue] for account in accounts.values()})
+        settings = self._settings
+        venues = {VENUES[account.venue] for account in settings.accounts.values()}
+        self._metrics = Metrics(own, settings.accounts, venues, settings.auth.modes)
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------
@@ -216,6 +223,7 @@ class Instrumentation:
             queues=tuple(self._app.amqp.queues.consume_from),
             busy=len(worker_state.active_requests),
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
+            keys_usable=self._keys_usable(),
         )
 
     def _ledger(self) -> LedgerProbe | None:

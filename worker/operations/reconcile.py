@@ -7,9 +7,9 @@ from kombu.exceptions import KombuError
 from producers.celery_app import OwnSettingsCelery
 from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
-from producers.settings import QueueSettings
 from worker.celery_app.queues import RECONCILE
 from worker.celery_app.results import use_report_backends
+from worker.celery_app.seals import report_signer
 from worker.ledger.base import NoSuchCommand, StillOpen
 from worker.reconciliation.reconciler import Reconciled, Reconciler
 from worker.settings import WorkerSettings
@@ -56,10 +56,10 @@ BACKEND_SECONDS = 2.0
 """Timeout of one step with the broker or the result backend."""
 
 
-def operator_app(settings: QueueSettings, keep_days: float = 7.0) -> Celery:
+def operator_app(settings: WorkerSettings, keep_days: float = 7.0) -> Celery:
     """A Celery app for an operator's program: it stores results, enqueues reconciliations, and fails fast."""
     app = OwnSettingsCelery("operator", broker_url=settings.broker_url, result_backend=settings.result_backend)
-    use_report_backends(app)
+    use_report_backends(app, sign=report_signer(settings.report_key_file))
     app.conf.update(
         task_serializer="json",
         result_serializer="json",

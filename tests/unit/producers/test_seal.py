@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from amqp import serialization as amqp
 from jsonschema import ValidationError, validate
 
 from producers import message_json
@@ -142,6 +143,12 @@ def test_what_is_no_seal_is_refused_before_any_key_is_looked_up(header: object) 
     with pytest.raises(SealError) as refused:
         Seal.from_header(header)
     assert refused.value.flaw == "malformed"
+
+
+def test_a_seal_survives_the_headers_of_amqp() -> None:
+    """RabbitMQ's messages have tables instead of JSON."""
+    ((headers,), _) = amqp.loads("F", amqp.dumps("F", [{"orders_seal": HEADER}]), 0)
+    assert flaw_of(headers["orders_seal"]) == ""
 
 
 def test_a_refusal_quotes_nothing_of_the_message() -> None:

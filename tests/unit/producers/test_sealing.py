@@ -1,5 +1,6 @@
 """What `OrderClient` seals, and which reports it believes, against a real server."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ CANCEL, CLOSE = Cancel(account="main", order_id="1"), Close(account="main", pair
 def shared_server() -> Iterator[ValkeyServer]:
     with ValkeyServer(port=free_port()) as running:
         yield running
+        gc.collect()  # Celery's results unsubscribe when they are collected
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -57,7 +58,9 @@ def test_another_context_another_key_or_another_form_of_it_does_not_verify(key: 
         assert not public.verifies(odd, CONTEXT, FIELDS)
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), Decimal("1.5"), 2**53, -(2**53), "\ud800", b"x", {1}, {"é": 1}])
+@pytest.mark.parametrize(
+    "value", [1.5, float("nan"), Decimal("1.5"), 2**53, -(2**53), "\ud800", b"x", {1}, {"é": 1}, MappingProxyType({})]
+)
 def test_what_not_every_language_writes_alike_is_not_signed(key: PrivateKey, value: object) -> None:
     with pytest.raises(SigningError):
         key.sign(CONTEXT, {"value": value})

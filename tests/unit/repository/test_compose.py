@@ -75,6 +75,7 @@ def test_who_holds_which_secret() -> None:
     assert holders.pop("withdraw_url") == holders.pop("accounts-withdraw.toml") == {"worker-withdraw"}
     assert holders.pop("accounts.toml") == {"worker"}
     assert holders.pop("producer_url") == {"client"}
+    assert holders.pop("operator_url") == {"operator"}
     assert holders.pop("flower_url") == holders.pop("flower_login") == {"flower"}
     assert holders.pop("users.acl") == {"server"}
     assert holders.pop("grafana_password") == {"grafana"}
@@ -86,9 +87,19 @@ def test_who_is_on_which_network() -> None:
     on = {network: {s for s, each in SERVICES.items() if network in each["networks"]} for network in STACK["networks"]}
     assert SERVICES["server"]["networks"] == ["queue"]
     assert on["venue"] == {*WORKERS, "simulator"}
-    assert on["queue"] == {"server", *WORKERS, "flower", "client"}
+    assert on["queue"] == {"server", *WORKERS, "flower", "client", "operator"}
     assert STACK["networks"]["queue"]["internal"]
     assert STACK["networks"]["watch"]["internal"]
+
+
+def test_nobody_reconfigures_or_stops_prometheus_over_http() -> None:
+    """It has no login: neither its lifecycle API nor its admin API is there."""
+    assert not [word for word in SERVICES["prometheus"]["command"] if word.startswith("--web.enable")]
+
+
+def test_every_image_can_be_named_by_its_digest() -> None:
+    """Each is a variable of compose/.env, so that nothing needs to be edited to pin it."""
+    assert all(re.fullmatch(r"\$\{[A-Z_]+_IMAGE\}", service["image"]) for service in SERVICES.values())
 
 
 def test_the_server_keeps_everything_and_fits() -> None:

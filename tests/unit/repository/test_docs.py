@@ -98,8 +98,9 @@ def test_named_files_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "Makefile"])
 def test_named_modules_definitions_and_tests_exist(name: str) -> None:
-    """A module or what it defines was renamed. ``worker.log`` and ``worker.py`` are names of files."""
-    for dotted in re.findall(r"(?<![\w./-])((?:worker|producers|tests)(?:\.(?!log\b|py\b)\w+)+)", text(name)):
+    """A module or what it defines was renamed. ``worker.log`` and ``worker.py`` are names of files, and
+    ``[producers.payroll]`` is a table of the public keys."""
+    for dotted in re.findall(r"(?<![\w./\[-])((?:worker|producers|tests)(?:\.(?!log\b|py\b)\w+)+)", text(name)):
         path, names = ROOT, dotted.split(".")
         while names and ((path / names[0]).is_dir() or (path / f"{names[0]}.py").exists()):
             path /= names.pop(0)

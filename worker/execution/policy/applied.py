@@ -8,7 +8,7 @@ may write to the ledger can delete these records, and no more: the file stays in
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import redis
 
@@ -17,10 +17,13 @@ from worker.execution.policy.rules import Policy
 from worker.ledger.connection import guarded
 from worker.ledger.journal_writer import JournalWriter, entry_fields
 from worker.ledger.keys import POLICIES_KEY
-from worker.watched_file import FileUnusable
+from worker.watched_file import MAX_FILE_BYTES, FileUnusable
 
 DELAY_MS = 24 * 3_600_000
 """For how long a policy counts after another one was applied."""
+
+MAX_RECORD_CHARACTERS = 4 * MAX_FILE_BYTES
+"""More than a policy of the largest file has, escaped in JSON: anything longer is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class AppliedPolicy:
     policy: Policy
     who: str
     why: str
+    signed: Mapping[str, str] = field(default_factory=dict)
+    """``signed_at``, ``kid`` and ``sig`` where the operator has a key (:mod:`worker.operations.signed_words`). Workers
+    don't check it: a record can only tighten what the file permits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +82,30 @@ class PolicyRecords:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._journal = JournalWriter(client)
+        self._parsed: dict[tuple[str, str], AppliedPolicy | None] = {}
+        """The records as they were last read: workers read them again and again, and they hardly ever change."""
 
     def read(self) -> Records:
         """What is on record. One round trip."""
-        return _records(guarded(self._client.hgetall, POLICIES_KEY))
+        stored: dict[str, str] = guarded(self._client.hgetall, POLICIES_KEY)
+        before = self._parsed
+        self._parsed = {each: before[each] if each in before else _parsed(*each) for each in stored.items()}
+        policies = sorted((each for each in self._parsed.values() if each), key=lambda each: each.at)
+        numbers = [int(field) for field in stored if _is_number(field)]
+        return Records(tuple(policies), len(stored) - len(policies), max(numbers, default=0))
 
-    def apply(self, policy: Policy, before: Records, *, who: str, why: str, changes: Sequence[str]) -> AppliedPolicy:
+    def apply(
+        self,
+        policy: Policy,
+        before: Records,
+        *,
+        who: str,
+        why: str,
+        signed: Mapping[str, str],
+        changes: Sequence[str],
+    ) -> AppliedPolicy:
         """Put a policy on record, with an entry in the journal that has the ``changes``, and remove the records that
-        count no more.
+        count no more. ``signed`` are the fields that prove who it was, or none.
 
         Raises:
             PolicyChanged: what is on record is not ``before`` any more.
@@ -92,9 +114,9 @@ class PolicyRecords:
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         # Later than the one before it also where the server's clock was put back.
         at = max([now_ms, *(each.at + 1 for each in before.policies)])
-        applied = AppliedPolicy(before.last_number + 1, at, policy, who, why)
+        applied = AppliedPolicy(before.last_number + 1, at, policy, who, why, signed)
         told = json.dumps(list(changes), ensure_ascii=False)
-        entry = entry_fields("policy", who=who, why=why, sha256=policy.sha256, changes=told)
+        entry = entry_fields("policy", who=who, why=why, sha256=policy.sha256, changes=told, **signed)
         change = ("HSETNX", str(applied.number), _to_json(applied))
         if not self._journal.write_all([entry], POLICIES_KEY, *change):
             raise PolicyChanged
@@ -107,24 +129,21 @@ class PolicyRecords:
 
 def _to_json(applied: AppliedPolicy) -> str:
     stored = {"at": applied.at, "who": applied.who, "why": applied.why, "policy": applied.policy.text}
+    stored |= {"signed": dict(applied.signed)} if applied.signed else {}
     return json.dumps(stored, ensure_ascii=False)
-
-
-def _records(stored: Mapping[str, str]) -> Records:
-    found = [_parsed(field, text) for field, text in stored.items()]
-    policies = sorted((each for each in found if each), key=lambda each: each.at)
-    numbers = [int(field) for field in stored if _is_number(field)]
-    return Records(tuple(policies), len(found) - len(policies), max(numbers, default=0))
 
 
 def _parsed(field: str, text: str) -> AppliedPolicy | None:
     """A record; None for one that was changed, or that another version wrote."""
+    if len(text) > MAX_RECORD_CHARACTERS:
+        return None
     try:
         stored = json.loads(text)
         policy = Policy(parse_tables(json.loads(stored["policy"])))
         number, at = _whole_number(field), _whole_number(stored["at"])
-        return AppliedPolicy(number, at, policy, str(stored["who"]), str(stored["why"]))
-    except (ValueError, TypeError, KeyError, RecursionError, FileUnusable):
+        signed = {name: str(value) for name, value in stored.get("signed", {}).items()}
+        return AppliedPolicy(number, at, policy, str(stored["who"]), str(stored["why"]), signed)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FileUnusable):
         return None
 
 

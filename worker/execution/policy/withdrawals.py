@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,15 +136,17 @@ class WithdrawalPolicy:
     # -- the records --------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Read which policies were applied. Those that are known stay known: deleting the records changes nothing for a
-        worker that runs.
+        """Read which policies were applied; a ledger that does not answer is asked again next time. Those that are
+        known stay known: deleting the records changes nothing for a worker that runs."""
+        with suppress(LedgerUnavailable):
+            self._refresh(0.0)
+
+    def _refresh(self, max_age_seconds: float) -> None:
+        """Read the records unless they were read lately.
 
         Raises:
             LedgerUnavailable: the ledger does not answer, and was never asked before.
         """
-        self._refresh(0.0)
-
-    def _refresh(self, max_age_seconds: float) -> None:
         if self.mode == "off" or self._clock.monotonic() - self._looked_at < max_age_seconds:
             return
         # Not for ever: a process that was forked while another thread had the lock would wait in vain.

@@ -13,6 +13,7 @@ from worker.operations.doctor.findings import Check, Examiner, Finding, run_chec
 from worker.operations.doctor.ledger import check_ledger, check_replicas
 from worker.operations.doctor.policy import check_applied_policy, check_policy_file
 from worker.operations.doctor.rights import check_rights
+from worker.operations.doctor.seals import check_seals
 from worker.operations.doctor.settings import check_settings
 from worker.operations.doctor.venues import venue_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
@@ -24,6 +25,7 @@ _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
 def diagnose(*, venues: bool = False) -> list[Finding]:
     """All findings, by group, within about 10 s. With ``venues`` each account's key is tested as well."""
     settings, queues, findings = check_settings()
+    findings += check_seals(settings) if settings else []
     if queues is None:
         return findings
     servers = doctor_servers.servers(queues)

@@ -1,5 +1,6 @@
 """Checks of the withdrawal policy: its file, and whether it is the one that was applied."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def _permissions(path: Path) -> Finding:
         if mode & 0o022 and not sticky:
             message = f"others may write {each} (mode {stat.S_IMODE(mode):o})"
             return EXAMINER.fault(_FILE, message, f"chmod go-w {each}")
+    owner = path.stat().st_uid
+    if owner not in (0, os.geteuid()):
+        todo = "let root own it, or the user that runs the worker"
+        return EXAMINER.warning(_FILE, f"{path} belongs to another user ({owner}), who may write it", todo)
     return EXAMINER.ok(_FILE, f"{path} is valid, and its owner's alone to write")
 
 

@@ -155,10 +155,16 @@ def _visibility(stats: dict[str, Any]) -> float | None:
 
 
 def _ask(broker: Server, inspection: str) -> dict[str, Any] | str:
-    """The answers to one of Celery's inspections (``active_queues``, ``stats``) by worker, or why none can be had."""
+    """The answers to one of Celery's inspections (``active_queues``, ``stats``) by worker, or why none can be had.
+
+    Raises:
+        redis.exceptions.NoPermissionError: this login may not ask.
+    """
     app = publisher_app(broker.url)
     try:
         return getattr(app.control.inspect(timeout=INSPECT_SECONDS), inspection)() or {}
+    except redis.exceptions.NoPermissionError:
+        raise
     except (KombuError, redis.RedisError, OSError) as error:
         return f"can't be asked: {type(error).__name__}"
     finally:

@@ -21,9 +21,9 @@ from worker.operations.doctor.findings import Examiner, Finding
 from worker.operations.doctor.servers import Server
 
 EXAMINER = Examiner("servers")
-_NOBODY = "orders-doctor"
+NOBODY = "orders-doctor"
 """An id that no command has."""
-_RECORD, _RESULT, _QUEUE = RECORD_KEY.format(_NOBODY), RESULT_KEY.format(_NOBODY), "orders.withdraw"
+_RECORD, _RESULT, _QUEUE = RECORD_KEY.format(NOBODY), RESULT_KEY.format(NOBODY), "orders.withdraw"
 _ALL = ("broker", "results", "ledger")
 
 
@@ -43,13 +43,13 @@ class Right:
 
 
 NOBODYS = (
-    Right("empty databases", ("FLUSHALL", _NOBODY)),
-    Right("change the server's configuration", ("CONFIG", "SET", _NOBODY, "")),
-    Right("change logins", ("ACL", "SETUSER", _NOBODY, _NOBODY)),
-    Right("debug the server", ("DEBUG", _NOBODY)),
-    Right("make the server a replica", ("REPLICAOF", _NOBODY, _NOBODY)),
-    Right("swap databases", ("SWAPDB", _NOBODY, _NOBODY)),
-    Right("load functions", ("FUNCTION", "LOAD", _NOBODY)),
+    Right("empty databases", ("FLUSHALL", NOBODY)),
+    Right("change the server's configuration", ("CONFIG", "SET", NOBODY, "")),
+    Right("change logins", ("ACL", "SETUSER", NOBODY, NOBODY)),
+    Right("debug the server", ("DEBUG", NOBODY)),
+    Right("make the server a replica", ("REPLICAOF", NOBODY, NOBODY)),
+    Right("swap databases", ("SWAPDB", NOBODY, NOBODY)),
+    Right("load functions", ("FUNCTION", "LOAD", NOBODY)),
     Right("delete records of commands", ("DEL", _RECORD), ("ledger",)),
     Right("delete records of commands", ("UNLINK", _RECORD), ("ledger",)),
     Right("replace records of commands", ("SET", _RECORD, "", "XX"), ("ledger",)),
@@ -57,30 +57,30 @@ NOBODYS = (
     Right("copy records of commands", ("COPY", _RECORD, f"{_RECORD}-2"), ("ledger",)),
     Right("restore records of commands", ("RESTORE", _RECORD, "0", ""), ("ledger",)),
     Right("delete entries of the journal", ("XDEL", JOURNAL_KEY, "0-1"), ("ledger",)),
-    Right("cut the journal", ("XTRIM", JOURNAL_KEY, "MAXLEN", _NOBODY), ("ledger",)),
-    Right("change messages in queues", ("LSET", _QUEUE, _NOBODY, ""), ("broker",)),
+    Right("cut the journal", ("XTRIM", JOURNAL_KEY, "MAXLEN", NOBODY), ("ledger",)),
+    Right("change messages in queues", ("LSET", _QUEUE, NOBODY, ""), ("broker",)),
 )
 """Nobody needs these but an administrator."""
 
 NO_PRODUCERS = (
-    Right("list keys", ("SCAN", _NOBODY)),
+    Right("list keys", ("SCAN", NOBODY)),
     Right("run scripts", ("EVAL", "return 0", "0")),
     Right("read queues", ("LRANGE", _QUEUE, "0", "0"), ("broker",)),
-    Right("take from queues", ("RPOP", _QUEUE, _NOBODY), ("broker",)),
-    Right("delete queues", ("DEL", f"{_QUEUE}.{_NOBODY}"), ("broker",)),
-    Right("read what workers have taken", ("HGET", "unacked", _NOBODY), ("broker",)),
+    Right("take from queues", ("RPOP", _QUEUE, NOBODY), ("broker",)),
+    Right("delete queues", ("DEL", f"{_QUEUE}.{NOBODY}"), ("broker",)),
+    Right("read what workers have taken", ("HGET", "unacked", NOBODY), ("broker",)),
     Right("control workers", ("PUBLISH", "/0.celery.pidbox", ""), ("broker",)),
     Right("forge reports", ("SET", _RESULT, "", "XX"), ("results",)),
     Right("announce reports", ("PUBLISH", _RESULT, ""), ("results",)),
     Right("delete reports", ("DEL", _RESULT), ("results",)),
     Right("read records of commands", ("HGETALL", _RECORD), ("ledger",)),
-    Right("write records of commands", ("HSET", _RECORD, "", "", _NOBODY), ("ledger",)),
-    Right("write the journal", ("XADD", JOURNAL_KEY, "NOMKSTREAM", _NOBODY, "", ""), ("ledger",)),
-    Right("halt and resume", ("HDEL", HALTS_KEY, _NOBODY), ("ledger",)),
-    Right("read intents", ("HGET", OUTBOX_KEY, _NOBODY), ("ledger",)),
-    Right("delete intents", ("HDEL", OUTBOX_KEY, _NOBODY), ("ledger",)),
-    Right("change intents", ("HSET", OUTBOX_KEY, _NOBODY, "", _NOBODY), ("ledger",)),
-    Right("postpone intents", ("ZADD", DUE_KEY, "XX", _NOBODY, _NOBODY), ("ledger",)),
+    Right("write records of commands", ("HSET", _RECORD, "", "", NOBODY), ("ledger",)),
+    Right("write the journal", ("XADD", JOURNAL_KEY, "NOMKSTREAM", NOBODY, "", ""), ("ledger",)),
+    Right("halt and resume", ("HDEL", HALTS_KEY, NOBODY), ("ledger",)),
+    Right("read intents", ("HGET", OUTBOX_KEY, NOBODY), ("ledger",)),
+    Right("delete intents", ("HDEL", OUTBOX_KEY, NOBODY), ("ledger",)),
+    Right("change intents", ("HSET", OUTBOX_KEY, NOBODY, "", NOBODY), ("ledger",)),
+    Right("postpone intents", ("ZADD", DUE_KEY, "XX", NOBODY, NOBODY), ("ledger",)),
 )
 """Workers need these, or most of them; a service that sends commands needs none."""
 

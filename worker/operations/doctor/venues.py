@@ -3,7 +3,6 @@
 Only public endpoints are used: no key and no signature leaves this machine.
 """
 
-import json
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -11,6 +10,7 @@ import requests
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import WorkerSettings
+from worker.venues.json_values import read_json
 from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
 from worker.venues.response_freshness import NO_CACHE_HEADERS, cache_evidence
 
@@ -22,6 +22,7 @@ WARN_OFFSET_MS = 1_000
 SAMPLES = 5
 """How often a venue's clock is read; the sample with the shortest round trip counts."""
 _TIMEOUT_SECONDS = 1.5
+_MAX_BODY_BYTES = 64 * 1024
 _CLOCK_ADVICE = "let NTP set this machine's clock (timedatectl set-ntp true, or chronyd)"
 
 
@@ -64,7 +65,7 @@ def endpoint_clock(name: str, url: str, ca_file: str, endpoint: TimeEndpoint) ->
             offset, trip = clock_offset(lambda: _venue_time(session, url, endpoint), SAMPLES)
     except OSError as error:
         return _unreachable(name, url, error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         advice = "check that the base URL is the venue's: something else may be answering in its place"
         return EXAMINER.fault(name, f"{url}{endpoint.path} answers, but not with a time", advice)
     except _CachedResponse as cached:
@@ -79,7 +80,7 @@ def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
             offset, trip = clock_offset(lambda: _date(session, url), samples=2)
     except OSError as error:
         return _unreachable(name, url, error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return EXAMINER.warning(name, f"{url} answers, but does not state its time")
     except _CachedResponse as cached:
         return _from_a_cache(name, url, cached)
@@ -105,10 +106,16 @@ def _session(ca_file: str) -> requests.Session:
 
 
 def _venue_time(session: requests.Session, url: str, endpoint: TimeEndpoint) -> float:
-    response = _uncached(
-        session.get(f"{url}{endpoint.path}", timeout=_TIMEOUT_SECONDS, allow_redirects=False, headers=NO_CACHE_HEADERS)
-    )
-    return endpoint.unix_ms(json.loads(response.content))
+    headers = {**NO_CACHE_HEADERS, "accept-encoding": "identity"}
+    with session.get(
+        f"{url}{endpoint.path}", timeout=_TIMEOUT_SECONDS, allow_redirects=False, headers=headers, stream=True
+    ) as response:
+        body = b""
+        for part in _uncached(response).iter_content(_MAX_BODY_BYTES):
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                raise ValueError("it is too long for a time")
+    return endpoint.unix_ms(read_json(body))
 
 
 def _date(session: requests.Session, url: str) -> float:

@@ -7,12 +7,15 @@ from typing import cast
 
 from producers.commands import Withdraw, parse_command
 from producers.printable import printable
+from producers.signing import PrivateKey
 from worker.execution.policy.applied import AppliedPolicy, InForce, PolicyRecords, Records, in_force
 from worker.execution.policy.rules import Policy
 from worker.execution.policy.rulings import Ruling
 from worker.execution.policy.withdrawals import policy_of_file
 from worker.operations.operator import MAX_WHO_LENGTH, MAX_WHY_LENGTH
 from worker.operations.policy.changes import Change, changes
+from worker.operations.signed_words import Word, entry_verdict
+from worker.public_keys import PublicKeys
 from worker.watched_file import FileUnusable, read_file
 
 MAX_CHANGES, MAX_CHANGE_LENGTH = 200, 400
@@ -72,8 +75,10 @@ def propose(records: PolicyRecords, policy: Policy) -> Proposal:
     return Proposal(policy, before, tuple(changes(last, policy)))
 
 
-def apply(records: PolicyRecords, proposal: Proposal, *, who: str, why: str) -> AppliedPolicy:
-    """Put a policy on record.
+def apply(
+    records: PolicyRecords, proposal: Proposal, *, who: str, why: str, now_ms: int, key: PrivateKey | None = None
+) -> AppliedPolicy:
+    """Put a policy on record, signed where there is a ``key``, whose owner is then ``who``.
 
     Raises:
         PolicyChanged: another one was applied since it was proposed.
@@ -83,7 +88,15 @@ def apply(records: PolicyRecords, proposal: Proposal, *, who: str, why: str) -> 
     if len(told) > MAX_CHANGES:
         told = [*told[:MAX_CHANGES], f"and {len(told) - MAX_CHANGES} more"]
     who, why = printable(who, MAX_WHO_LENGTH), printable(why, MAX_WHY_LENGTH)
-    return records.apply(proposal.policy, proposal.before, who=who, why=why, changes=told)
+    signed = Word("policy", who, why, now_ms, reference=proposal.policy.sha256).signed(key)
+    signed.pop("reference", None)  # the journal's entry has it as `sha256`
+    return records.apply(proposal.policy, proposal.before, who=who, why=why, signed=signed, changes=told)
+
+
+def signature_of(applied: AppliedPolicy, keys: PublicKeys | None) -> str:
+    """Whose word a policy on record is, as the journal says it of its entry."""
+    fields = {"event": "policy", "who": applied.who, "why": applied.why, "sha256": applied.policy.sha256}
+    return entry_verdict({**applied.signed, **fields}, keys, applied.at)
 
 
 def loosenings(counting: Sequence[InForce]) -> list[Loosening]:
@@ -99,6 +112,40 @@ def loosenings(counting: Sequence[InForce]) -> list[Loosening]:
 def counting_now(records: Records, now_ms: int) -> list[InForce]:
     """The policies on record that count now, the last one last."""
     return in_force(records.policies, now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """What an operator sees of the policies, on one machine and on record."""
+
+    mode: str
+    path: str
+    own: Policy | None
+    """The policy in this machine's file."""
+    problem: str
+    """Why there is none."""
+    counting: Sequence[InForce]
+    unreadable: int
+    keys: PublicKeys | None
+
+    @property
+    def file_is_applied(self) -> bool:
+        """Whether the file has the policy that was applied last."""
+        return self.own is not None and bool(self.counting) and self.last.sha256 == self.own.sha256
+
+    @property
+    def last(self) -> Policy:
+        """The policy that was applied last, where there is one."""
+        return self.counting[-1].applied.policy
+
+
+def view(mode: str, path: str, records: Records, keys: PublicKeys | None, now_ms: int) -> PolicyView:
+    """What is in force, by this machine's settings and by the records."""
+    try:
+        own, problem = read_policy(path), ""
+    except PolicyInvalid as error:
+        own, problem = None, str(error)
+    return PolicyView(mode, path, own, problem, counting_now(records, now_ms), records.unreadable, keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`orders keygen`, commands that are sealed from the command line, and reports that are not signed."""
 
 import stat
+import sys
 import tomllib
 from pathlib import Path
 
@@ -77,6 +78,15 @@ def test_names_that_no_seal_can_have_are_bad_usage(tmp_path: Path, orders: Order
         ran = orders("keygen", name, "--kid", kid, "--out", str(tmp_path / "key"), *more)
         assert (ran.code, "lower-case letters" in ran.message) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    ran = orders("keygen", "anna", "--out", str(tmp_path / "key"), "--json")
+    assert (ran.code, ran.document["error"]["type"]) == (2, "NotInstalled")
+    assert "pip install './producers[signing]'" in ran.message
 
 
 # -- sealed commands ---------------------------------------------------------------------------------------------------

