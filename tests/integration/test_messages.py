@@ -54,6 +54,8 @@ DEAD: dict[str, dict[str, Any]] = {
     "an id of two lines": {"id": "a line\nbreak"},
     # A few hundred bytes that stand for a hundred megabytes.
     "compressed": {"raw": bz2.compress(b"0" * 100_000_000), "compression": "application/x-bz2"},
+    # Celery would wait for its time in the worker's memory.
+    "a body with an eta of its own": {"raw": b'{"args": [], "kwargs": {"account": "main"}, "eta": "2026-01-01"}'},
     "nothing to follow": {"raw": b'[[], {"account": "main", "order_id": "no"}, 5]'},
 }
 

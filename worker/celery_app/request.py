@@ -125,6 +125,9 @@ class OrderRequest(Request):
         if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
             refusal = f"name the queue: it came by Celery's default queue, and belongs on {given_headers.get('task')}"
             given_headers["eta"] = None
+        if kwargs.get("decoded"):
+            # Celery reads such a body's own ``eta`` and the like, which nothing here has looked at.
+            raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
         if refusal:
             self._request_dict[REFUSAL_KEY] = refusal
