@@ -16,12 +16,13 @@ import redis
 
 from producers.commands import Close, Withdraw
 from producers.intents import OUTBOX_KEY
-from tests.model.conformance import HALT, InMemory, OnServer, UnderTest, claim, compare, report
+from tests.model.conformance import HALT, HOLD, InMemory, OnServer, UnderTest, claim, compare, report
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import Begun, Ended, Ledger, LedgerUnavailable, Orphaned, Progress, Record, State, TooLate
 from worker.ledger.connection import connect
+from worker.ledger.holds import Held
 from worker.ledger.keys import DUE_KEY
 from worker.ledger.redis import RedisLedger
 
@@ -140,6 +141,19 @@ def test_an_id_that_has_no_record_is_neither_begun_nor_ended_after_its_time(ledg
     ledger.settle(claim(token="2"), report())
     assert ledger.begin(claim(token="4", begin_by=PAST), 1) == Ended(report())
     assert ledger.refuse(claim("other", begin_by=FUTURE), report("not_sent")) is None
+
+
+def test_what_is_held_begins_as_it_was_seen_and_is_ended_in_time(ledger: Ledger) -> None:
+    """Whoever has seen its approvals has not seen a denial that came since. Who sealed it is told as it was held, and a
+    message whose time is over ends it only when its own time is over."""
+    asked = claim(hold=replace(HOLD, sealed_by="payroll"))
+    held = ledger.begin(asked, 1)
+    assert isinstance(held, Held)
+    ledger.decide("id", asked.fingerprint, who="ben", kid="1", event="denied", signed="no")  # type: ignore[attr-defined]
+    seen = ledger.begin(claim(token="2", hold=replace(HOLD, decided=held.decided)), 1)
+    assert (isinstance(seen, Held), seen) == (True, Held(held.until, "payroll", "1", ("no",)))
+    assert ledger.refuse(claim(begin_by=PAST), report("not_sent")) == TooLate(PAST)
+    assert isinstance(ledger.begin(claim(token="2", hold=replace(HOLD, decided="1")), 1), Begun)
 
 
 def test_a_record_says_who_sealed_its_first_begin(ledger: Ledger) -> None:
@@ -300,6 +314,8 @@ def test_a_disk_that_must_confirm_and_can_not(server: Server, client: redis.Redi
         for _ in range(2):
             with pytest.raises(LedgerUnavailable, match="refuses"):
                 strict.begin(claim(), 1)
+        with pytest.raises(LedgerUnavailable, match="refuses"):
+            strict.begin(claim("held", hold=HOLD), 1)  # its message is kept nowhere else
     finally:
         client.execute_command("ACL", "DELUSER", "clerk")
 

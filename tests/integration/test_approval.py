@@ -1,5 +1,6 @@
 """Withdrawals that persons must approve: a real worker, its policy file, and the `orders` program."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -179,11 +180,29 @@ def test_who_has_sent_it_cannot_approve_it(stack: Stack, person: Callable[[str],
     refused = person("anna")("approve", command_id, "--yes")
     assert (refused.code, "another person must decide" in refused.message) == (2, True)
     store(stack, command_id, KEYS["anna"])
+    # Nor by sending the message again without the seal, as one that may have begun.
+    put(stack, "orders.withdraw", body=([], arguments, {}), id=command_id, orders_again=True)
     assert person("ben")("approve", command_id, "--yes").code == 0
     until(lambda: stack.ledger.zscore("orders:held", command_id) > (time.time() + 600) * 1000, "a worker's look at it")
     assert (state(stack, command_id), stack.peek([command_id])) == ("HELD", [None])
     assert person("carl")("approve", command_id, "--yes").code == 0
     assert stack.ended(command_id).outcome == ACCEPTED
+
+
+def test_what_is_held_can_be_published_again_whatever_it_carries(stack: Stack, person: Callable[[str], Orders]) -> None:
+    """A message is longer when it is published again: half of this one's letters are not ASCII. One that would not pass
+    the gate then is refused at once."""
+    texts = ["\u00e9" * count for count in (7100, 9000)]
+    links = [{"task": "theirs", "kwargs": {"text": text}, "options": {"queue": "theirs"}} for text in texts]
+    ids = [str(uuid4()) for _ in links]
+    for command_id, link in zip(ids, links, strict=True):
+        body = json.dumps([[], withdrawal(), {"callbacks": [link]}], ensure_ascii=False).encode()
+        put(stack, "orders.withdraw", raw=body, id=command_id)
+    assert stack.ended(ids[1]).outcome == ("not_sent", "invalid")
+    is_held(stack, ids[0])
+    assert person("ben")("approve", ids[0], "--yes").code == 0
+    assert stack.ended(ids[0]).outcome == ACCEPTED
+    stack.broker.delete("theirs")
 
 
 def test_a_denial_ends_it_and_says_why(stack: Stack, person: Callable[[str], Orders]) -> None:

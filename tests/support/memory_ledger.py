@@ -37,6 +37,7 @@ class _Entry:
     """What is kept of the message of a command that is held."""
     decisions: dict[str, str] = field(default_factory=dict)
     """By person."""
+    decided: int = 0
 
 
 def _orphan(entry: _Entry) -> Orphaned:
@@ -115,7 +116,7 @@ class MemoryLedger:
         hold = held.record.hold if held else None
         if hold is not None and hold.until <= self._now_ms():
             return HoldOver(hold.until)
-        if claim.hold is not None:
+        if claim.hold is not None and not (held and claim.hold.decided == str(held.decided)):
             return self._hold(claim, claim.hold, hold)
         denied = self.counters.over_limit(claim, self._now_ms())
         if denied is not None:
@@ -144,7 +145,8 @@ class MemoryLedger:
             self._entries[claim.command_id] = _Entry(record, "", begun_at=0, attempt=0, message=asked.message)
             self._write("held", claim.command_id, "")
         self.due[claim.command_id] = hold.until
-        return Held(hold.until, hold.decisions)
+        decided = str(self._entries[claim.command_id].decided)
+        return Held(hold.until, hold.sealed_by, decided, hold.decisions)
 
     def decide(self, command_id: str, fingerprint: str, *, who: str, kid: str, event: str, signed: str) -> bool:
         """See :meth:`worker.ledger.redis.RedisLedger.decide`."""
@@ -156,6 +158,7 @@ class MemoryLedger:
             if entry.record.fingerprint != fingerprint:
                 return False
             entry.decisions[f"{who}/{kid}"] = signed
+            entry.decided += 1
             decisions = tuple(text for _, text in sorted(entry.decisions.items()))
             entry.record = replace(entry.record, hold=replace(hold, decisions=decisions))
             self.due[command_id] = self._now_ms()
@@ -277,6 +280,9 @@ class MemoryLedger:
                 stands = self._stands(claim, entry)
                 if stands or entry.record.state is not State.HELD:
                     return stands or _orphan(entry)
+                hold = entry.record.hold
+                if self._is_over(claim) and hold and hold.until > self._now_ms():
+                    return TooLate(claim.begin_by)
                 self.due.pop(claim.command_id, None)
             elif self._is_over(claim):
                 return TooLate(claim.begin_by)

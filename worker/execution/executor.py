@@ -203,9 +203,10 @@ class Executor:
         claim = self._claim(envelope, command, account, ruling)
         lease = acquire(claim)
         was_held = isinstance(lease, Held)
-        if isinstance(lease, Held):
+        while isinstance(lease, Held) and claim.hold:
             require_approval(envelope, command, ruling, lease, self._clock.now_ms())
-            lease = acquire(replace(claim, hold=None))
+            claim = replace(claim, hold=replace(claim.hold, decided=lease.decided))
+            lease = acquire(claim)
         if isinstance(lease, NotBegun):
             raise CommandRefused(*reports.why_not_begun(lease))
         if isinstance(lease, ExistingReport):

@@ -118,7 +118,7 @@ class LeaseManager:
         while True:
             expiry, answer = self._wait_while_busy(lambda: self._expiring(self._ledger.begin, claim, 1))
             if isinstance(answer, Begun):
-                begun = replace(claim, begin_by=0)
+                begun = replace(claim, begin_by=0, hold=None)
                 return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
             if isinstance(answer, NotBegun):
                 if isinstance(answer, Denied):

@@ -86,7 +86,7 @@ class Claim:
     """Which producer has sealed the command; empty without a verified seal."""
     begin_by: int = 0
     """UNIX ms on the ledger's clock: an id that the ledger does not have is neither begun nor ended after it
-    (:class:`TooLate`); 0 sets no limit. Nothing that has begun is stopped by it."""
+    (:class:`TooLate`), nor a hold that is not over; 0 sets no limit. Nothing that has begun is stopped by it."""
     amount: Decimal = Decimal(0)
     """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()

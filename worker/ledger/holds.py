@@ -21,12 +21,15 @@ class Hold:
     """Which producer has sealed the command."""
     deadline: int | None = None
     """UNIX ms: it is not held for longer."""
+    decided: str = ""
+    """:attr:`Held.decided` of the answer by which enough persons have approved it: then it begins, unless somebody has
+    decided anything since."""
 
     def to_json(self) -> str:
         """The hold as ``transitions.lua`` takes it."""
         deadline = NO_DEADLINE if self.deadline is None else min(self.deadline, NO_DEADLINE)
         fields = {"hold_ms": self.hold_ms, "message": self.message, "needed": self.needed}
-        return json.dumps({**fields, "sealed_by": self.sealed_by, "deadline": deadline})
+        return json.dumps({**fields, "sealed_by": self.sealed_by, "deadline": deadline, "decided": self.decided})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class Held:
 
     until: int
     """UNIX ms on the ledger's clock."""
+    sealed_by: str = ""
+    """Who has sealed the command that is held, by the message with which it was first held."""
+    decided: str = "0"
+    """How many decisions were stored so far, those included that later ones have replaced."""
     decisions: tuple[str, ...] = ()
     """What persons have decided (:mod:`worker.ledger.decisions`), as it is stored: nothing of it is verified."""
 

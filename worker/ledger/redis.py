@@ -102,7 +102,7 @@ class RedisLedger:
 
     def _begin_on_disk(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
         answer, on_disk = self._begin_and_wait("WAITAOF", 1, replicas, self._disk_ms, claim=claim, begin=arguments)
-        if not isinstance(answer, Begun):
+        if not isinstance(answer, Begun | Held):  # the message of what is held is kept nowhere else
             return answer
         if isinstance(on_disk, Exception):
             if self._need_disk or not never_waits(on_disk):
@@ -123,7 +123,7 @@ class RedisLedger:
 
     def _begin_on_replicas(self, claim: Claim, arguments: Sequence[object], replicas: int) -> BeginAnswer:
         answer, reached = self._begin_and_wait("WAIT", replicas, self._replicas_ms, claim=claim, begin=arguments)
-        if isinstance(answer, Begun):
+        if isinstance(answer, Begun | Held):
             _require_replicas(claim, int(guarded(_raise_if_error, reached)), replicas, self._replicas_ms)
         return answer
 
@@ -272,7 +272,7 @@ def _begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "too_late":
         return TooLate(claim.begin_by)
     if kind == "held":
-        return Held(int(rest[0]), tuple(rest[1:]))
+        return Held(int(rest[0]), rest[1], rest[2], tuple(rest[3:]))
     if kind == "hold_over":
         return HoldOver(int(rest[0]))
     if kind == "denied":

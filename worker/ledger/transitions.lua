@@ -87,13 +87,14 @@ end
 
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place', 'hold_until')
+    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
-    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0)}
+    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
+    decided = v[15] or '0'}
 end
 
 local function orphan(r)
@@ -151,7 +152,11 @@ local function hold(r, fingerprint, command, account, arguments, asked)
     write('held', '', 'command', command, 'account', account, 'until', hold_until)
   end
   postpone_intent(tonumber(hold_until))
-  return {'held', hold_until, unpack(decisions())}
+  local sealed_by, decided = asked.sealed_by, '0'
+  if r then
+    sealed_by, decided = r.sealed_by, r.decided
+  end
+  return {'held', hold_until, sealed_by, decided, unpack(decisions())}
 end
 
 local function end_hold()
@@ -183,8 +188,11 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held and r.hold_until <= now then
     return {'hold_over', string.format('%.0f', r.hold_until)}
   end
-  if hold_for ~= '' and (held or not r) then
-    return hold(r, fingerprint, command, account, arguments, cjson.decode(hold_for))
+  local asked_hold = hold_for ~= '' and (held or not r) and cjson.decode(hold_for)
+  -- Who asks has seen enough approvals, and nobody has decided anything since.
+  local approved = held and asked_hold and asked_hold.decided == r.decided
+  if asked_hold and not approved then
+    return hold(r, fingerprint, command, account, arguments, asked_hold)
   end
   if held then
     r = nil  -- approved: this is its first begin
@@ -305,6 +313,10 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
     if kept then
       return kept
     end
+    -- What is held has not begun. A message that may only end what has begun may end it when its time is over.
+    if is_over(begin_by) and r.hold_until > now then
+      return {'too_late'}
+    end
     end_hold()
   end
   if not r and is_over(begin_by) then
@@ -354,6 +366,7 @@ local function decide(fingerprint, who, event, signed, kid)
   end
   redis.call('ZADD', KEYS[9], now, id)
   redis.call('HSET', record, 'decision:' .. who .. '/' .. kid, signed)
+  redis.call('HINCRBY', record, 'decided', 1)
   write(event, '', 'who', who)
   return {'done'}
 end

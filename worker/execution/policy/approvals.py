@@ -20,8 +20,8 @@ class HeldCommand:
 
     command_id: str
     fingerprint: str
-    sealed_by: str
-    """Which producer has sealed it, whose own approval does not count; empty without a seal."""
+    senders: frozenset[str]
+    """Who has sealed it, whose own approval does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def standing(approvals: Sequence[Approval], stored: Iterable[str], command: Held
         if not each.decision.approves and any(_signed_by_approver(rule, each) for rule in approvals):
             reason = printable(each.decision.reason, MAX_REASON_CHARACTERS)
             return Standing(denied=f"denied by {each.decision.who}{': ' if reason else ''}{reason}")
-    given = [each for each in about if each.decision.approves and each.decision.who != command.sealed_by]
+    given = [each for each in about if each.decision.approves and each.decision.who not in command.senders]
     return Standing(missing=tuple(words for rule in approvals if (words := _missing(rule, given))))
 
 

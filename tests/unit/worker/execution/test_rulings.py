@@ -18,7 +18,7 @@ from tests.unit.worker.execution.executor_fixture import (
 )
 from worker.execution.holding import HeldForApproval
 from worker.execution.policy.rulings import Approval, Ruling
-from worker.ledger.base import Limit
+from worker.ledger.base import BeginAnswer, Claim, Limit, NeverBegun
 from worker.ledger.decisions import APPROVE, DENY, Decision
 
 DAY_MS = 86_400_000
@@ -118,8 +118,40 @@ def test_its_sender_cannot_approve_it() -> None:
     is_held(fixture, sealed_by="anna")
     decides(fixture, "anna")
     is_held(fixture, sealed_by="anna")
+    is_held(fixture)  # its message comes once more, this time without a seal
+    is_held(fixture, sealed_by="somebody")
     decides(fixture, "ben")
     assert fixture.run("withdraw", WITHDRAW, sealed_by="anna").outcome == "accepted"
+
+
+def test_a_message_that_may_only_end_what_has_begun_ends_no_hold() -> None:
+    """Anybody can send it who knows the arguments, with an envelope that can't be honoured. When the time is over, it
+    is as good as any."""
+    fixture = guarded()
+    is_held(fixture, sealed_by="payroll")
+    late = {"begin_by": 1, "known_until": 1, "expires_at": 1}
+    with pytest.raises(NeverBegun):
+        fixture.execute("withdraw", WITHDRAW, **late)
+    is_held(fixture, **{**late, "expires_at": None})
+    fixture.clock.sleep(3600)
+    assert fixture.ends("withdraw", WITHDRAW, **late) == ("not_sent", "expired", 0)
+
+
+def test_a_denial_counts_until_it_is_begun() -> None:
+    """It comes while a worker, which has seen enough approvals, begins the command."""
+    fixture = guarded(ACCEPTED)
+    is_held(fixture)
+    decides(fixture, "anna")
+    begin, asked = fixture.ledger.begin, []
+
+    def begin_after_a_denial(claim: Claim, attempt: int) -> BeginAnswer:
+        asked.append(claim)
+        if len(asked) == 2:
+            decides(fixture, "ben", DENY)
+        return begin(claim, attempt)
+
+    fixture.ledger.begin = begin_after_a_denial  # type: ignore[method-assign]
+    assert fixture.run("withdraw", WITHDRAW).message == "not sent: denied by ben"
 
 
 def test_a_denial_and_the_end_of_the_hold_end_it() -> None:

@@ -13,7 +13,7 @@ from worker.execution.policy.rulings import Approval
 from worker.ledger.decisions import APPROVE, DENY, Decision
 
 NOW = 1_000_000
-COMMAND = HeldCommand("id", "f" * 64, sealed_by="payroll")
+COMMAND = HeldCommand("id", "f" * 64, senders=frozenset({"payroll"}))
 PUBLIC = {name: key.public() for name, key in KEYS.items()}
 ONE, TWO = Approval("treasury", PUBLIC), Approval("vault", PUBLIC, needed=2)
 ROTATED = PrivateKey.generate("anna", "2026-12")
@@ -88,7 +88,7 @@ def test_what_does_not_count(what: str) -> None:
 
 def test_who_has_sealed_a_command_cannot_approve_it() -> None:
     """But may take it back by denying it."""
-    own = replace(COMMAND, sealed_by="anna")
+    own = replace(COMMAND, senders=frozenset({"anna", ""}))
     assert standing([ONE], [ANNA], own, NOW).missing
     assert standing([ONE], [ANNA, BEN], own, NOW).approved
     assert standing([ONE], [signed("anna", decision=DENY)], own, NOW).denied == "denied by anna"
