@@ -55,10 +55,12 @@ class Envelope:
 class CommandRefused(Exception):
     """Raised when a command must not be sent, for this reason."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, *, while_held: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.while_held = while_held
+        """Whether it is held, and a person's word ends it, whatever message brings that word to a worker."""
 
 
 @dataclass(slots=True)

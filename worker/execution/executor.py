@@ -269,7 +269,7 @@ class Executor:
             token=self._token(),
             lease_ms=self._attempts.lease_ms,
             arguments=self._intake.stored_arguments(envelope),
-            begin_by=envelope.known_until,
+            begin_by=0 if problem.while_held else envelope.known_until,
         )
         return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
 

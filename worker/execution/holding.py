@@ -55,6 +55,6 @@ def require_approval(envelope: Envelope, command: Command, ruling: Ruling, held:
     subject = HeldCommand(envelope.command_id, command.fingerprint, senders)
     found = standing(ruling.approvals, held.decisions, subject, now_ms)
     if found.denied:
-        raise CommandRefused(Reason.DENIED, found.denied)
+        raise CommandRefused(Reason.DENIED, found.denied, while_held=True)
     if not found.approved:
         raise HeldForApproval(held.until)

@@ -132,9 +132,14 @@ def test_a_message_that_may_only_end_what_has_begun_ends_no_hold() -> None:
     late = {"begin_by": 1, "known_until": 1, "expires_at": 1}
     with pytest.raises(NeverBegun):
         fixture.execute("withdraw", WITHDRAW, **late)
-    is_held(fixture, **{**late, "expires_at": None})
+    late["expires_at"] = None
+    is_held(fixture, **late)
     fixture.clock.sleep(3600)
     assert fixture.ends("withdraw", WITHDRAW, **late) == ("not_sent", "expired", 0)
+    fixture = guarded()
+    is_held(fixture, sealed_by="payroll")
+    decides(fixture, "anna", DENY)  # because the key was stolen and removed, perhaps
+    assert fixture.ends("withdraw", WITHDRAW, **late) == ("not_sent", "denied", 0)
 
 
 def test_a_denial_counts_until_it_is_begun() -> None:
