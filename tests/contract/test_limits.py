@@ -15,7 +15,7 @@ from tests.contract.test_ledger import configured
 from tests.model.conformance import InMemory, OnServer, UnderTest, claim, report
 from tests.support.redis_monitor import Monitor
 from tests.support.servers import Server
-from worker.ledger.base import Begun, Claim, Denied, Excess, Ledger, Limit
+from worker.ledger.base import Begun, Claim, Denied, Excess, Ledger, Limit, Progress
 from worker.ledger.connection import connect
 from worker.ledger.keys import WITHDRAWN_KEY
 from worker.ledger.limits import limits_argument
@@ -103,6 +103,24 @@ def test_a_limit_says_when_there_is_room_again_and_then_there_is(
     assert denied == Denied(TOTAL, Excess.TOTAL, under_test.counted_at(KEY, f"id{after}") + DAY_MS)
     under_test.age(DAY_MS - 3000 + 1000 * after)
     assert isinstance(ledger.begin(withdrawal(9, amount), 1), Begun)
+
+
+def test_what_is_sent_again_later_counts_from_then_on(under_test: UnderTest) -> None:
+    """Its worker died between two attempts, and the next one came when others had taken its place: all of them together
+    would be more than the limit within one window."""
+    ledger, first, later = under_test.ledger, withdrawal(0, "0.6"), replace(withdrawal(0, "0.6"), token="2")
+    ledger.begin(first, 1)
+    ledger.pause(first, Progress(tries=1), 0)
+    under_test.age(DAY_MS - 1000)
+    assert isinstance(ledger.begin(replace(later, lease_ms=0), 1), Begun)
+    ledger.pause(later, Progress(tries=2), 0)
+    under_test.age(2000)
+    assert isinstance(ledger.begin(withdrawal(1, "0.6"), 1), Denied)
+    under_test.age(DAY_MS)
+    assert isinstance(ledger.begin(withdrawal(1, "0.6"), 1), Begun)
+    assert ledger.begin(replace(later, token="3"), 1) == Denied(
+        TOTAL, Excess.TOTAL, under_test.counted_at(KEY, "id1") + DAY_MS
+    )
 
 
 def test_what_never_fits_is_told_no_time(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ class Counters:
     by_key: dict[str, dict[Entry, int]] = field(default_factory=dict)
 
     def over_limit(self, claim: Claim, now: int) -> Denied | None:
-        """The answer to a first begin that a limit forbids."""
+        """The answer to a begin that a limit forbids."""
         entry = claim.command_id, counted(claim.amount)
         for limit in claim.limits:
             counter = self._current(limit, now)
@@ -30,8 +30,10 @@ class Counters:
 
     def count(self, claim: Claim, now: int) -> tuple[str, ...]:
         """Count a withdrawal and return under which keys."""
+        entry = claim.command_id, counted(claim.amount)
         for limit in claim.limits:
-            self._current(limit, now).setdefault((claim.command_id, counted(claim.amount)), now)
+            counter = self._current(limit, now)
+            counter[entry] = max(now, counter.pop(entry, now))
         return tuple(dict.fromkeys(limit.key for limit in claim.limits))
 
     def give_back(self, entry: Entry, keys: tuple[str, ...]) -> None:

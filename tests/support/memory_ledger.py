@@ -99,15 +99,19 @@ class MemoryLedger:
                 return halt
             if entry is None or entry.record.state is State.HELD:
                 return self._begin_first(claim, attempt, entry)
-            if entry.token == claim.token:
-                progress = entry.record.progress
-                if _repeated(claim, entry, attempt):
-                    progress = replace(progress, tries=progress.tries - 1)
-                return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             progress = entry.record.progress
-            if entry.record.state is State.SENDING:
-                if not claim.repeatable:
-                    return _orphan(entry)
+            if _repeated(claim, entry, attempt):
+                progress = replace(progress, tries=progress.tries - 1)
+                return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
+            in_doubt = entry.record.state is State.SENDING and entry.token != claim.token
+            if in_doubt and not claim.repeatable:
+                return _orphan(entry)
+            denied = self.counters.over_limit(claim, self._now_ms())
+            if denied is not None:
+                return denied
+            if entry.token == claim.token:
+                return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
+            if in_doubt:
                 progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
             return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
 
@@ -211,15 +215,17 @@ class MemoryLedger:
             sealed_by=(before.record.sealed_by if before else "") or claim.sealed_by,
             hold=before.record.hold if before else None,
         )
-        counted_as = known.counted if known else self._count(claim)
+        counted_as = known.counted if known and _repeated(claim, known, attempt) else self._count(claim, known)
         self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt, counted_as)
         self._write("begin", claim.command_id, claim.token)
         return Begun(fence, progress)
 
-    def _count(self, claim: Claim) -> tuple[Entry, tuple[str, ...]] | None:
+    def _count(self, claim: Claim, before: _Entry | None = None) -> tuple[Entry, tuple[str, ...]] | None:
+        was = before.counted if before else None
         if not claim.limits:
-            return None
-        return (claim.command_id, counted(claim.amount)), self.counters.count(claim, self._now_ms())
+            return was
+        keys = (*(was[1] if was else ()), *self.counters.count(claim, self._now_ms()))
+        return (claim.command_id, counted(claim.amount)), tuple(dict.fromkeys(keys))
 
     def _end(self, entry: _Entry, report: Report) -> None:
         """Store a report, and give back what was counted if it proves that nothing was executed."""

@@ -11,7 +11,7 @@
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed
 
-A withdrawal is counted under its limits at its first begin, and given back once by an end that proves that nothing was
+A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that nothing was
 executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
 
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
@@ -46,7 +46,7 @@ MAX_COUNTED_UNITS = 9 * 10**15
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much may be withdrawn within a time, counted at the first begin of each command.
+    """How much may be withdrawn within a time, counted once for each command, at its last begin.
 
     Amounts are counted in billionths of a unit, rounded up, and a total is rounded down. More than
     :data:`MAX_COUNTED_UNITS` is never permitted, whatever the total.
@@ -90,7 +90,7 @@ class Claim:
     amount: Decimal = Decimal(0)
     """How much is withdrawn, for the limits."""
     limits: tuple[Limit, ...] = ()
-    """What a withdrawal is counted under at its first begin, all of them or none."""
+    """What a withdrawal is counted under at each begin, once, all of them or none."""
     hold: Hold | None = None
     """Set where persons must approve a command that has not begun."""
 
@@ -197,7 +197,7 @@ class Excess(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The answer when a limit on withdrawals forbids the first begin: nothing was begun or counted."""
+    """The answer when a limit on withdrawals forbids a begin: nothing was begun or counted."""
 
     limit: Limit
     excess: Excess

@@ -1,5 +1,5 @@
--- How much was withdrawn within a time: counters of withdrawals, each counted once, at its first begin. This file is put
--- in front of transitions.lua and shares its KEYS and ARGV.
+-- How much was withdrawn within a time: counters of withdrawals, each counted once, at its last begin, because it is sent
+-- after that. This file is put in front of transitions.lua and shares its KEYS and ARGV.
 --
 -- KEYS[8]        the sums, a hash: a counter's key to the sum of its amounts
 -- KEYS[8]:<key>  a counter, a sorted set: "<amount>:<command id>" by when it was counted
@@ -108,7 +108,7 @@ local function withdrawal_counters()
     return asked
   end
 
-  -- The reply to a first begin that one of its limits forbids, which it names by its place among them; nil when none does.
+  -- The reply to a begin that one of its limits forbids, which it names by its place among them; nil when none does.
   -- Nothing is counted yet.
   local function over_limit(asked, id, now)
     local entry = written(asked.amount) .. ':' .. id
@@ -119,7 +119,7 @@ local function withdrawal_counters()
         return {'denied', tostring(number - 1), 'damaged', ''}
       end
       counters[limit.key] = counter
-      -- Its record was lost after it was counted: it does not stand in its own way.
+      -- It was counted at an earlier begin: it does not stand in its own way.
       if not redis.call('ZSCORE', counter.name, entry) then
         if counter.size >= limit.count then
           return {'denied', tostring(number - 1), 'count', room_at(counter, limit, asked.amount)}
@@ -132,16 +132,22 @@ local function withdrawal_counters()
     return nil
   end
 
-  -- Counts a withdrawal under each of these limits' counters, once, and returns what its record must remember.
-  local function count_withdrawal(asked, id, now)
+  -- Counts a withdrawal under each of these limits' counters, once, and returns what its record must remember. `before`
+  -- is what it remembers of an earlier begin, if anything.
+  local function count_withdrawal(asked, id, now, before)
     local entry = written(asked.amount) .. ':' .. id
-    local keys, seen = {}, {}
+    local keys, seen, remembered = before and cjson.decode(before).keys or {}, {}, {}
+    for _, key in ipairs(keys) do
+      remembered[key] = true
+    end
     for _, limit in ipairs(asked.limits) do
       local counter = not seen[limit.key] and current_counter(limit.key, limit.window_ms, now)
       seen[limit.key] = true
       if counter then
-        keys[#keys + 1] = limit.key
-        if redis.call('ZADD', counter.name, 'NX', now, entry) == 1 then
+        if not remembered[limit.key] then
+          keys[#keys + 1] = limit.key
+        end
+        if redis.call('ZADD', counter.name, 'GT', now, entry) == 1 then
           counter.sum, counter.size = plus(counter.sum, asked.amount), counter.size + 1
           save_sum(counter)
         end

@@ -197,7 +197,11 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held then
     r = nil  -- approved: this is its first begin
   end
-  local counters = not r and limits ~= '' and withdrawal_counters()
+  local in_doubt = r and r.state == 'SENDING' and r.token ~= token
+  if in_doubt and repeatable ~= '1' then
+    return orphan(r)
+  end
+  local counters = not repeated and limits ~= '' and withdrawal_counters()
   local asked = counters and counters.read_limits(limits)
   local over = counters and counters.over_limit(asked, id, now)
   if over then
@@ -213,10 +217,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
         tries = tries - 1
       end
     else
-      if r.state == 'SENDING' then
-        if repeatable ~= '1' then
-          return orphan(r)
-        end
+      if in_doubt then
         sent = sent + 1
         if tainted == '' then
           tainted = 'crashed'
@@ -237,7 +238,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     redis.call('HSET', record, 'sealed_by', sealed_by)
   end
   if counters then
-    redis.call('HSET', record, 'counted', counters.count(asked, id, now))
+    redis.call('HSET', record, 'counted', counters.count(asked, id, now, r and get('counted')[1]))
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
