@@ -11,8 +11,8 @@
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed
 
-A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that nothing was
-executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
+A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
+nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
 
 Every move is atomic, compares the owner's token, and adds a line to an append-only journal in the same step. This
 module holds the states and the protocol; :mod:`worker.ledger.redis` is the real ledger. Tests have one in memory
