@@ -102,6 +102,13 @@ def test_a_spoilt_queue_holds_nothing_and_stops_nothing_else(client: redis.Redis
         HeldQueue(client).due(1)
 
 
+def test_so_many_are_held_and_no_more(client: redis.Redis, ledger: RedisLedger) -> None:
+    ledger.begin(claim("held", hold=HOLD), 1)
+    client.zadd(HELD_KEY, {str(number): 1 for number in range(999)})
+    assert ledger.begin(claim("new", hold=HOLD), 1) == HoldOver(0)
+    assert isinstance(ledger.begin(claim("held", hold=HOLD), 1), Held)
+
+
 def test_the_message_is_kept_no_longer_than_it_is_held(client: redis.Redis, ledger: RedisLedger) -> None:
     for command_id in ("begun", "ended"):
         ledger.begin(claim(command_id, hold=HOLD), 1)
