@@ -92,7 +92,7 @@ OF_A_CONNECTION = {"auth", "hello", "quit", "reset", "client|setinfo"}
 PRODUCER = """
 ping select multi exec subscribe unsubscribe lpush llen hsetnx hexists get mget getrange exists sadd set del
 """
-ARCHIVE = "ping select time exists xrange xrevrange xread xlen xinfo|stream"
+ARCHIVE = "ping select info time get exists xrange xrevrange xread xlen xinfo|stream"
 OF_THE_SERVER = """
 function|load function|flush function|restore function|delete fcall script|flush script|kill module|load monitor debug
 shutdown save bgsave bgrewriteaof config|set config|rewrite config|resetstat client|kill client|pause client|unpause

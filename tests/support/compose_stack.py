@@ -28,6 +28,7 @@ CONTAINERS_OWN = ("ORDERS_SECRETS_DIR", "ORDERS_CONFIG_FILE", "ORDERS_ALIVE_FILE
 CANCEL = {"account": "main", "order_id": "order-1"}
 POSITIONS = {"account": "main", "pair": "USD_BTC_PERP"}
 """A command that is accepted however often it is sent."""
+CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "0.01", "address": "0xabc"}
 
 

@@ -85,7 +85,9 @@ def actor_name(given: str | None, key: PrivateKey | None = None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead", "orders policy show", "orders policy check"})
+READ_ONLY = frozenset(
+    {"orders unknown", "orders held", "orders journal", "orders dead", "orders policy show", "orders policy check"}
+)
 """Commands that change nothing, so that an interrupt leaves nothing to check."""
 
 
