@@ -59,6 +59,7 @@ alerts-test: $(VENV)/.installed ## each alert fired for real, by Debian's promet
 
 faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile
+	$(BIN)/python -m tests.faults.limits
 
 faults: $(VENV)/.installed ## the long form: workers killed every second under load, everything else broken in between (15 minutes)
 	$(BIN)/python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1

@@ -120,7 +120,9 @@ def tell(story: Story) -> None:
         story.keys.write_text("[producers")
         stack.send("orders.cancel", headers={HEADER: "sealed"}, account="main", order_id="none")
         story.policy.write_text("[withdrawals", encoding="utf-8")
-        story.until_received("OrdersUnknownOpen", "OrdersHaltForgotten", "OrdersIdsReused", "OrdersWorkerFault")
+        story.until_received(
+            "OrdersUnknownOpen", "OrdersHaltForgotten", "OrdersApprovalAwaited", "OrdersIdsReused", "OrdersWorkerFault"
+        )
         story.until_received("OrdersWithdrawalsDenied", "OrdersPolicyBroken", "OrdersPolicyNotApplied")
         story.until_received("OrdersVenueFails", "OrdersKeyRefused", "OrdersRepublished", "OrdersClockOff")
         story.until_received("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
@@ -148,6 +150,8 @@ def commands_go_wrong(stack: Stack) -> None:
     stack.ended(lost)
     halt = {"who": "ann", "why": "a drill", "at": two_hours_ago}
     stack.ledger.hset("orders:halts", "bz/withdraw", json.dumps(halt))
+    stack.ledger.hset("orders:command:held", mapping={"state": "HELD", "held_at": two_hours_ago})
+    stack.ledger.zadd("orders:held", {"held": two_hours_ago * 2})
     stack.ended(stack.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xother"))
     stack.ended(stack.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.001"))
     stack.send("orders.close", command_id="twice", account="main", pair=PAIR, qty="0.002")

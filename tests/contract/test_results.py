@@ -15,7 +15,7 @@ from producers.report import Report, error_for
 from producers.results import NeverSent, read_result
 from tests.model.conformance import report
 from tests.support.servers import Server
-from worker.celery_app.results import ReportBackend
+from worker.celery_app.results import WAS_SENT_ATTRIBUTE, ReportBackend
 
 KEY = "celery-task-meta-id"
 
@@ -176,9 +176,10 @@ def test_celery_ends_no_command(backend: Any, results: redis.Redis, way: str) ->
 
 @pytest.mark.parametrize("task", ["notify.done", "orders.reconcile"])
 def test_another_services_task_in_the_same_chain_or_chord_ends_as_celery_ends_it(backend: Any, task: str) -> None:
+    """But never by the class of a command's own report: under an id that a command has as well it would pass for it."""
     link = dict(signature(task, task_id="id"))
     broken(link)(backend)
-    assert type(backend.get_task_meta("id")["result"]).__name__ == "OrderRejected"
+    assert type(backend.get_task_meta("id")["result"]).__name__ == "ChainBroken"
     no_body(link, REFUSED)(backend)
     assert type(backend.get_task_meta("id")["result"]).__name__ == "ChordError"
     backend.mark_as_revoked("id", "expired", request=Context(id="id", task=task))
@@ -186,6 +187,20 @@ def test_another_services_task_in_the_same_chain_or_chord_ends_as_celery_ends_it
     backend.store_result("id", "done", "SUCCESS")
     backend.store_result("id", ValueError("late"), "FAILURE")
     assert backend.get_task_meta("id")["result"] == "done"
+
+
+@pytest.mark.parametrize("task", ["orders.close", "notify.done", "orders.reconcile"])
+def test_nothing_answers_for_a_command_that_was_sent(backend: Any, results: redis.Redis, task: str) -> None:
+    """Whoever sends a chain, a chord or a reconcile chooses ids: another's command has no end but its report."""
+    setattr(backend.app, WAS_SENT_ATTRIBUTE, {"id"}.__contains__)
+    link, own = dict(signature(task, task_id="id")), Context(id="id", task=task, delivery_info={})
+    broken(link)(backend)
+    no_body(link, REFUSED)(backend)
+    backend.mark_as_done("id", [{"command_id": "x"}], request=own)
+    backend.mark_as_failure("id", LookupError("no command has such an id"), request=own)
+    assert results.get(KEY) is None
+    store(backend, report("unknown"))
+    assert told(results) == report("unknown")
 
 
 def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backend: Any, results: redis.Redis) -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from kombu import Connection
 from producers.client import OrderClient, publisher_app
 from producers.commands import Cancel, Close, Positions
 from producers.errors import BrokerUnavailable
+from producers.seal import HEADER
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, Authorities, MakeWorker, executed, withdrawal
 from tests.ha.rabbitmq import RabbitNode, installed
 from tests.support.node import running
+from tests.support.seals import PAYROLL, new_id, sealed, write_keys
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
@@ -62,6 +65,30 @@ def client(urls: dict[str, str]) -> Iterator[OrderClient]:
     settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
     with OrderClient(settings) as made:
         yield made
+
+
+def test_sealed_commands_are_executed_and_what_is_not_sealed_is_kept_as_it_came(
+    urls: dict[str, str], rabbit: RabbitNode, make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    """Also one that RabbitMQ delivers again: whether it had begun is asked the ledger."""
+    keys = write_keys(tmp_path / "keys.toml", PAYROLL)
+    make_worker(**urls, ORDERS_AUTH__MODE="require", ORDERS_AUTH__KEYS_FILE=str(keys))
+    settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
+    with OrderClient(settings, signer=PAYROLL) as sealing:
+        assert sealing.wait(sealing.enqueue(withdrawal()), 60).outcome.value == "accepted"
+    kwargs = withdrawal().arguments()
+    moved = sealed("orders.withdraw", withdrawal().arguments())
+    with foreign_app(rabbit.url, "disabled://") as app:
+        ids = []
+        for headers in ({"id": new_id(PAYROLL)}, moved):
+            ids.append(headers.pop("id"))
+            app.send_task("orders.withdraw", kwargs=kwargs, task_id=ids[-1], queue="orders.withdraw", headers=headers)
+    dead = f"orders.withdraw{DEAD_SUFFIX}"
+    until(lambda: rabbit.waiting(dead) == 2, "the dead letters", 60)
+    with Connection(rabbit.url) as connection, connection.SimpleQueue(dead) as letters:
+        found = [letters.get(timeout=30) for _ in ids]
+    assert [(each.headers["id"], each.payload[1]) for each in found] == [(each, kwargs) for each in ids]
+    assert found[1].headers[HEADER] == moved[HEADER]
 
 
 def test_every_command(

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import functools
+import gc
 import json
 import os
 import sys
@@ -67,6 +68,7 @@ def stack_factory(simulator: SimulatorServer, folders: pytest.TempPathFactory) -
     """See :func:`make_bed`; all that was made ends with the block."""
     with contextlib.ExitStack() as ends:
         yield functools.partial(start_stack, ends, simulator, folders)
+        gc.collect()  # Celery's results unsubscribe when they are collected, which must not be after the server's end
 
 
 def start_stack(

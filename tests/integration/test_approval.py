@@ -13,8 +13,9 @@ from celery import chain
 from producers.client import OrderClient
 from producers.commands import Withdraw, fingerprint
 from producers.signing import PrivateKey
-from tests.integration.conftest import Orders, journal_events, run_orders
+from tests.integration.conftest import Orders, journal_events, put, run_orders
 from tests.support.policies import APPROVERS, KEYS
+from tests.support.seals import sealed, write_keys
 from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.ledger.decisions import APPROVE, Decision
@@ -48,6 +49,8 @@ def guarded_stack(make_bed: Callable[..., Stack], tmp_path_factory: pytest.TempP
         started=1,
         ORDERS_POLICY__MODE="require",
         ORDERS_POLICY_FILE=str(folder / "policy.toml"),
+        ORDERS_AUTH__MODE="warn",
+        ORDERS_AUTH__KEYS_FILE=str(write_keys(folder / "keys.toml", KEYS["anna"], may={"anna": ["withdraw:main"]})),
         ORDERS_LEDGER__INTENT_SECONDS="1",
     )
 
@@ -163,6 +166,23 @@ def test_only_two_persons_approvals_of_exactly_this_command_count(
     store(stack, command_id, replace(KEYS["anna"], kid="another"))
     assert (state(stack, command_id), stack.peek([command_id])) == ("HELD", [None])
     assert person("ben")("approve", command_id, "--yes").code == 0
+    assert stack.ended(command_id).outcome == ACCEPTED
+
+
+def test_who_has_sent_it_cannot_approve_it(stack: Stack, person: Callable[[str], Orders]) -> None:
+    """Neither by the program, which says so, nor by writing an approval to the server."""
+    arguments = withdrawal("0xvault")
+    headers = sealed("orders.withdraw", arguments, KEYS["anna"])
+    put(stack, "orders.withdraw", body=([], arguments, {}), **headers)
+    command_id = str(headers["id"])
+    is_held(stack, command_id)
+    refused = person("anna")("approve", command_id, "--yes")
+    assert (refused.code, "another person must decide" in refused.message) == (2, True)
+    store(stack, command_id, KEYS["anna"])
+    assert person("ben")("approve", command_id, "--yes").code == 0
+    until(lambda: stack.ledger.zscore("orders:held", command_id) > (time.time() + 600) * 1000, "a worker's look at it")
+    assert (state(stack, command_id), stack.peek([command_id])) == ("HELD", [None])
+    assert person("carl")("approve", command_id, "--yes").code == 0
     assert stack.ended(command_id).outcome == ACCEPTED
 
 

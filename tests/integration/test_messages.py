@@ -123,6 +123,10 @@ ODD_HEADERS: dict[str, Any] = {
     **dict.fromkeys(("timelimit", "group_index", "replaced_task_nesting", "stamps", "chord", "is_eager"), "x"),
     **dict.fromkeys(("group", "argsrepr", "stamped_headers", "meth", "chain", "callbacks", "hostname"), 5),
     **dict.fromkeys(("delivery_info", "properties", "headers", "args", "kwargs", "orders_refusal"), 5),
+    # Celery makes each header an attribute of the request, also in the place of a method.
+    **dict.fromkeys(
+        ("_children", "_protected", "children", "get", "update", "clear", "__class__", "as_execution_options"), 5
+    ),
     **{name: {} for name in ("root_id", "origin", "errbacks", "reply_to")},
     **{name: [] for name in ("parent_id", "kwargsrepr", "lang", "correlation_id")},
     "retries": "many",
@@ -229,7 +233,7 @@ def test_workers_are_not_addressed_by_a_regular_expression(stack: Stack) -> None
     until(lambda: "by regular expression is not heeded" in logs(stack), "the refusal in the log")
 
 
-SPOILT = ("orders.close", *(f"_kombu.binding.{name}" for name in ("orders.cancel", "celery.pidbox", "celeryev")))
+SPOILT = ("orders.close", *(f"_kombu.binding.{name}" for name in ("orders.cancel", "celery.pidbox")))
 """Keys that a sender's login may write to (``compose/server/users.acl.in``)."""
 
 

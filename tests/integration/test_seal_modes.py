@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -11,10 +12,15 @@ from producers.signing import PrivateKey
 from tests.integration.conftest import put, tail
 from tests.support.seals import DESK, PAYROLL, PAYROLL_OLD, WITHDRAW, new_id, sealed, write_keys
 from tests.support.stack import Stack
-from tests.support.waiting import until
+from tests.support.waiting import until as wait_until
 
 TASK = "orders.withdraw"
+SECONDS = 120.0
+"""Ten times what the whole of a test takes on an idle machine."""
 PAYMENT = {**WITHDRAW, "qty": "0.0001"}
+
+
+until = partial(wait_until, seconds=SECONDS)
 
 
 def send(stack: Stack, key: PrivateKey | None) -> str:
@@ -67,25 +73,27 @@ def test_modes_and_keys_change_under_load_and_every_command_has_one_end(
     stack.venue.reset()
     with Sender(stack) as sender:
         switch(stack, "warn")
-        assert [stack.ended(send(stack, key)).outcome for key in (PAYROLL_OLD, None)] == [("accepted", "ok")] * 2
+        assert [stack.ended(send(stack, key), SECONDS).outcome for key in (PAYROLL_OLD, None)] == [
+            ("accepted", "ok")
+        ] * 2
         switch(stack, "require")
         refused = send(stack, None)
         until(lambda: refused in dead_ids(stack), lambda: tail(stack))
         write_keys(keys, PAYROLL_OLD, PAYROLL)
         # Workers look once a second.
-        until(lambda: stack.ended(send(stack, PAYROLL_OLD)).outcome[0] == "accepted", "the old key")
+        until(lambda: stack.ended(send(stack, PAYROLL_OLD), SECONDS).outcome[0] == "accepted", "the old key")
         known = (send(stack, PAYROLL) for _ in iter(int, 1))
         until(lambda: (command_id := next(known)) and _is_executed(stack, command_id), "the new key", every=0.3)
         sender.key = PAYROLL
-        stack.all_ended(list(sender.sealed))
+        stack.all_ended(list(sender.sealed), SECONDS)
         write_keys(keys, PAYROLL)
         removed = (send(stack, PAYROLL_OLD) for _ in iter(int, 1))
         until(lambda: not _is_executed(stack, next(removed)), "the removed key", every=0.3)
         switch(stack, "off")
-        assert stack.ended(send(stack, None)).outcome == ("accepted", "ok")
+        assert stack.ended(send(stack, None), SECONDS).outcome == ("accepted", "ok")
         until(lambda: len(sender.sealed) >= 100, "200 commands")
-    assert {end.outcome for end in stack.all_ended(sender.sealed, 60)} == {("accepted", "ok")}
-    stack.drained(60)
+    assert {end.outcome for end in stack.all_ended(sender.sealed, SECONDS)} == {("accepted", "ok")}
+    stack.drained(SECONDS)
     dead = dead_ids(stack)
     reported = {each for each, end in zip(sender.unsealed, stack.peek(sender.unsealed), strict=True) if end}
     assert reported | (dead & set(sender.unsealed)) == set(sender.unsealed)
@@ -124,7 +132,7 @@ def test_what_had_begun_gets_its_end_although_its_key_was_removed_and_nothing_el
     stack.worker.start()
     stack.worker.ready()
     assert stack.ended(begun, 60).outcome == ("unknown", "crashed")
-    until(lambda: dead_ids(stack) == {never_begun}, lambda: tail(stack), 60)
+    until(lambda: dead_ids(stack) == {never_begun}, lambda: tail(stack))
     stack.drained()
     assert not stack.results.exists(f"celery-task-meta-{never_begun}")
     assert not stack.ledger.exists(f"orders:command:{never_begun}")

@@ -1,7 +1,6 @@
-"""Sealed commands from every kind of sender, at real workers: `OrderClient`,
+"""Sealed commands from every kind of sender, at workers that execute no others and sign their reports: `OrderClient`,
 each part of a canvas, and the documents' senders in Node and Go."""
 
-import gc
 import json
 import os
 import re
@@ -43,13 +42,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared(make_bed: Callable[..., Stack], keys: Path) -> Iterator[Stack]:
-    yield make_bed(
+def shared(make_bed: Callable[..., Stack], keys: Path) -> Stack:
+    return make_bed(
         ORDERS_AUTH__MODE="require",
         ORDERS_AUTH__KEYS_FILE=str(keys / "keys.toml"),
         ORDERS_REPORT_KEY_FILE=str(keys / "worker.key"),
     )
-    gc.collect()  # Celery's results unsubscribe when they are collected, which must not be after the server's end.
 
 
 @pytest.fixture
@@ -60,7 +58,9 @@ def stack(shared: Stack) -> Stack:
 
 @pytest.fixture
 def client(stack: Stack) -> Iterator[OrderClient]:
-    with OrderClient(stack.queue_settings, signer=PAYROLL) as orders:
+    """It seals, and believes what the workers have signed."""
+    public = f"worker/{WORKER.kid}={WORKER.public().to_text()}"
+    with OrderClient(stack.queue_settings.model_copy(update={"report_keys": public}), signer=PAYROLL) as orders:
         yield orders
 
 
@@ -85,6 +85,7 @@ def test_each_part_of_a_canvas_brings_its_own_seal(
     CANVAS[canvas](lambda command, word: client.signature(command, f"payroll.{ids(word)}")).apply_async()
     reports = client.wait_many([f"payroll.{ids(word)}" for word in "abc"], 300)
     assert [report.outcome for report in reports] == [Outcome.ACCEPTED] * 3
+    assert {report.signature.by for report in reports if report.signature} == {"worker"}
     stack.drained()
     assert len(stack.venue.executions()) == 3
 

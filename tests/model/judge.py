@@ -42,6 +42,9 @@ class Run:
     """How many withdrawals may be executed; None where no limit counts them."""
     counted: list[str] = field(default_factory=list)
     """Ids that the limit's counter counts at the end."""
+    needs_approval: bool = False
+    """Whether withdrawals need a person's approval."""
+    approved: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     stuck: bool = False
     moved_after_death: list[str] = field(default_factory=list)
@@ -53,13 +56,20 @@ def judge(run: Run) -> list[str]:
     found = [f"moved after its death: {what}" for what in run.moved_after_death]
     if run.stuck:
         found.append("lost: it never ends")
-    found += _limits(run)
+    found += [*_limits(run), *_approvals(run)]
     for command in run.commands:
         found += [f"{command.command_id}: {what}" for what in _command(run, command)]
     text = " ".join(report.model_dump_json() for report in run.delivered) + str(run.journal)
     secrets = [KEY, SECRET, *(sent.signature for sent in run.sent)]
     found += ["a secret in a report or in the journal" for secret in secrets if secret in text]
     return found
+
+
+def _approvals(run: Run) -> Iterator[str]:
+    for command in run.commands:
+        sent = any(request.command_id == command.command_id for request in run.sent)
+        if run.needs_approval and command.kind == "withdraw" and sent and command.command_id not in run.approved:
+            yield f"approval: {command.command_id} was sent, and nobody had approved it"
 
 
 def _limits(run: Run) -> Iterator[str]:

@@ -11,12 +11,16 @@ from tests.model.judge import Command, Run
 from tests.model.scheduler import Chances, Process, Scheduler
 from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, reconcile_store
 from tests.model.simulated_venue import KEY, SECRET, Venue
+from tests.support.policies import KEYS
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
+from worker.execution.held_commands import AGAIN_MS
+from worker.execution.holding import HeldForApproval
 from worker.execution.outage import RequeueMessage
-from worker.execution.policy.rulings import PERMITTED, Ruling
+from worker.execution.policy.rulings import PERMITTED, Approval, Ruling
 from worker.ledger.base import Halted, Limit, State
+from worker.ledger.decisions import APPROVE, DENY, Decision
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials
@@ -28,7 +32,8 @@ ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, S
 VENUES = {"everstrike": Everstrike()}
 RETRY = RetryLimits(attempts=3)
 PATIENCE_MS = 60_000
-DAY_MS = 86_400_000
+DAY_MS, HOLD_MS, RELEASE_MS = 86_400_000, 120_000, 5_000
+APPROVERS = {name: key.public() for name, key in KEYS.items()}
 REDELIVERY_MS = (20_000, 50_000, 65_000)
 BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", "pause: True", "renew", "settle")
 ENDS = ("Orphaned", "Halted", "refuse not_sent: asks", "abandon", "True", "hands over")
@@ -66,10 +71,14 @@ class World:
         self.ledger = SimulatedLedger(self.scheduler)
         self.venue = Venue(self.scheduler)
         self.envelopes: dict[str, Envelope] = {}
-        cap = random.Random(seed ^ 0xCA9).choice((None, 1, 2))
+        self.policy = random.Random(seed ^ 0xCA9)  # of its own, so that seeds stay what they were
+        cap = self.policy.choice((None, 1, 2))
         self.run = Run([], self.ledger.journal, cap=cap)
         limits = () if cap is None else (Limit("a few a day", f"main/ETH/{DAY_MS}", DAY_MS, count=cap),)
-        self.ruling = Ruling(limits=limits)
+        approvals = (Approval("all", APPROVERS, hold_ms=HOLD_MS),) if self.policy.random() < 0.3 else ()
+        self.run.needs_approval = bool(approvals)
+        self.ruling = Ruling(limits=limits, approvals=approvals)
+        self._released: set[str] = set()
 
     def play(self) -> Run:
         """Run this seed to the end."""
@@ -150,6 +159,10 @@ class World:
             except RequeueMessage:
                 scheduler.say("gives the message back")
                 return False
+            except HeldForApproval as held:
+                scheduler.point("acknowledges what is held")
+                self._hold(command_id, held.until)
+                return True
             scheduler.point(f"hands over {report.outcome.value if report else None}")
             if report is not None:
                 self.run.delivered.append(report)
@@ -159,6 +172,35 @@ class World:
             scheduler.at(scheduler.now + self.pick.choice(REDELIVERY_MS), lambda: self._deliver(command_id))
 
         scheduler.spawn(f"{process.name}{'' if able else '?'}/{command_id}", process, work, again)
+
+    def _hold(self, command_id: str, until: int) -> None:
+        """Let a person decide at some time, or not, and look for when its message is to be published again."""
+        if command_id in self._released:
+            return
+        self._released.add(command_id)
+        if (word := self.policy.choice((APPROVE, APPROVE, APPROVE, DENY, ""))) and not self.scheduler.stuck:
+            at = self.scheduler.now + self.policy.choice((10, 3_000, 70_000, HOLD_MS + 60_000))
+            self.scheduler.at(at, lambda: self._decide(command_id, word, until))
+        self.scheduler.at(self.scheduler.now + RELEASE_MS, lambda: self._release(command_id))
+
+    def _decide(self, command_id: str, word: str, until: int) -> None:
+        record, name = self.ledger.read(command_id), next(iter(KEYS))
+        if record is not None:
+            signed = Decision(command_id, record.fingerprint, name, until, word).signed(KEYS[name])
+            stored = self.ledger.decide(command_id, record.fingerprint, who=name, kid="1", event=word, signed=signed)
+            self.scheduler.say(f"{command_id}: {word}, {stored}")
+            if word == APPROVE and stored:
+                self.run.approved.append(command_id)
+
+    def _release(self, command_id: str) -> None:
+        """Publish what is due again; see :mod:`worker.execution.held_commands`."""
+        due = self.ledger.due.get(command_id)
+        if due is None:
+            return
+        if due <= self.scheduler.now:
+            self.ledger.due[command_id] = int(self.scheduler.now) + AGAIN_MS
+            self._deliver(command_id)
+        self.scheduler.at(self.scheduler.now + RELEASE_MS, lambda: self._release(command_id))
 
     def _halts(self) -> None:
         """Let an operator halt sending for a while."""

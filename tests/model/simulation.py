@@ -45,6 +45,8 @@ def _one(seed: int, people: str, tally: Tally) -> None:
         # The result backend keeps what was handed over last, which may be older than what the ledger says.
         tally.counts["older word last"] += bool(told and report and told[-1] != report.outcome)
     tally.counts.update(deliveries=len(run.delivered), requests=len(run.sent), executed=len(run.book))
+    tally.counts["held"] += sum(line["event"] == "held" for line in run.journal)
+    tally.counts["approved"] += len(run.approved)
     tally.counts["resolved"] += sum(line["event"] == "resolve" for line in run.journal)
     tally.counts["killed"] += sum(process.dead for process in world.processes)
     if found := judge(run):

@@ -9,7 +9,7 @@ import pytest
 from producers.report import Outcome, Reason
 from tests.support.memory_counters import Counters
 from tests.support.memory_ledger import MemoryLedger
-from worker.execution import attempt, reports
+from worker.execution import attempt, executor, reports
 from worker.execution.attempt import AttemptRunner
 from worker.execution.lease import Lease, LeaseManager
 from worker.execution.retry_policy import Decision
@@ -210,6 +210,7 @@ BREAKS = {
     "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
     "a withdrawal is not counted": Break("limit:", MemoryLedger, "_count", _says(None)),
     "limits are not checked": Break("withdrawals were executed", Counters, "over_limit", _says(None)),
+    "nobody is asked for approval": Break("approval:", executor, "require_approval", _says(None)),
     "nothing is given back": Break("limit:", Counters, "give_back", _says(None)),
     "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

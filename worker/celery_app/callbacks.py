@@ -20,8 +20,6 @@ from functools import partial
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-import redis
-from amqp.exceptions import AMQPNotImplementedError, FrameError, FrameSyntaxError, NotAllowed
 from celery import Celery, Task, states
 from celery.app.amqp import AMQP
 from celery.app.routes import Router
@@ -29,27 +27,17 @@ from celery.app.task import Context
 from celery.canvas import maybe_signature, signature
 from celery.exceptions import QueueNotFound, Reject
 from kombu import Exchange, Queue
-from kombu.exceptions import ChannelError, ConnectionError, OperationalError  # noqa: A004 - AMQP's
+from kombu.exceptions import ChannelError
 from kombu.transport.virtual import Channel as VirtualChannel
 
 from producers.commands import COMMANDS
 from producers.redis.url import is_redis
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.celery_app.broker_errors import is_transient
 
 logger = logging.getLogger("orders.following")
 
-TRANSIENT_ERRORS = (
-    *(OperationalError, ConnectionError, OSError, redis.ConnectionError, redis.TimeoutError),
-    *(redis.OutOfMemoryError, redis.ReadOnlyError),
-)
-"""Errors of a broker that is away, full, or a replica for now. Not the ``connection_errors`` of kombu's transports: for
-Redis ``KeyError`` is among them, which a missing queue raises, and the message would be requeued again and again."""
-
-PERMANENT_AMQP_CODES = frozenset({403, 404, 406})
-"""RabbitMQ's codes for a queue or exchange that is forbidden, missing, or declared with other arguments."""
-UNWRITABLE_FRAMES = (FrameError, FrameSyntaxError, NotAllowed, AMQPNotImplementedError)
-"""What is raised for a message that AMQP can't carry: a queue's name of more than 255 bytes, for instance."""
 RESERVED_PREFIXES = ("unacked", "_kombu.", "orders:", "celery-task", "celeryev")
 RESERVED_SUFFIXES = (DEAD_SUFFIX, "celery.pidbox")
 """How queues and exchanges begin or end that are the broker's own, or the workers': its keys, the ledger, results, dead
@@ -173,20 +161,6 @@ def resend_chord_body(backend: Any, request: Any) -> Iterator[None]:
     finally:
         if isinstance(request, Context):
             request.chord = chord
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether sending may succeed later. kombu raises ``OperationalError`` for every refusal of a broker, permanent
-    ones included."""
-    cause = error.__cause__
-    is_amqp_refusal = isinstance(cause, ChannelError) and cause.code in PERMANENT_AMQP_CODES
-    is_permanent = (
-        is_amqp_refusal
-        or isinstance(error, UNWRITABLE_FRAMES)
-        or isinstance(cause, (*UNWRITABLE_FRAMES, redis.exceptions.NoPermissionError))
-        or str(cause).startswith("WRONGTYPE")
-    )
-    return isinstance(error, TRANSIENT_ERRORS) and not is_permanent
 
 
 def _fail_links(task: Task, links: Any, error: Exception) -> None:

@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Any
 
 import redis
-from amqp.exceptions import FrameSyntaxError
+from amqp.exceptions import IrrecoverableConnectionError
 from celery import signals
 from celery.worker.consumer import Consumer
 from kombu import Queue
@@ -47,7 +47,10 @@ LOG_EVERY_SECONDS = 10.0
 """How often a failure to connect is logged."""
 
 
-UNWRITABLE_HEADERS = (FrameSyntaxError, struct.error, TypeError, ValueError, ArithmeticError, RecursionError)
+UNWRITABLE_HEADERS = (
+    *(IrrecoverableConnectionError, struct.error),
+    *(TypeError, ValueError, ArithmeticError, RecursionError),
+)
 """What py-amqp raises for headers that it can't write."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from celery.app.task import Context
 from celery.exceptions import Reject
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -36,6 +37,16 @@ AUTHORITY_KEY = "orders_authority"
 """The key in a task's request under which is what its seal allows."""
 AGAIN_HEADER = "orders_again"
 """The header of a message that a worker has published again: its command may have begun."""
+
+PROTOCOL_HEADERS = {
+    *("lang", "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries"),
+    *("timelimit", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting"),
+    *("stamped_headers", "stamps"),
+}
+"""The headers of Celery's message protocol (``celery/app/amqp.py``, ``as_task_v2``)."""
+NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY} - PROTOCOL_HEADERS)
+"""Headers that are left out: Celery makes each header an attribute of the task's request, in the place of methods and
+private attributes too. One named ``get`` or ``_children`` kept a command's report from being stored."""
 
 BOUNDS = "what bounds it is ORDERS_RETRY__BUDGET_SECONDS and ORDERS_HTTP__READ_TIMEOUT_SECONDS"
 
@@ -106,9 +117,8 @@ class OrderRequest(Request):
     """The ``Request`` of a command's task, whose attribute ``hidden`` names the arguments that must not be shown."""
 
     def __init__(self, message: Any, *args: Any, headers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        given_headers = dict(message.headers if headers is None else headers)
-        for key in (REFUSAL_KEY, AUTHORITY_KEY):
-            given_headers.pop(key, None)
+        given = message.headers if headers is None else headers
+        given_headers = {name: value for name, value in given.items() if name not in NOT_A_SENDERS}
         refusal = normalize_dates(given_headers, datetime.now(UTC))
         if getattr(message, "refusal", None):
             given_headers["eta"], refusal = None, message.refusal

@@ -20,11 +20,10 @@ from worker.cli.options import (
     AccountOption,
     CommandOption,
     WhoOption,
-    actor_name,
+    acting_operator,
     known_keys,
     open_operator,
     operator_command,
-    operator_key,
     outage_text,
     scope_of,
 )
@@ -64,13 +63,10 @@ def _halt(
         problem = "--all means every command: omit --command"
     if problem:
         raise failure(problem, "Usage", where=where, as_json=as_json)
-    with (
-        operator_command(where, as_json=as_json) as settings,
-        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
-    ):
+    with acting_operator(where, who, as_json=as_json) as (settings, operator, name):
         if not listed:
             scopes = all_scopes(halted.account) if every else [halted]
-            operator.halt(*scopes, who=actor_name(who, key), why=reason.strip())
+            operator.halt(*scopes, who=name, why=reason.strip())
         halts, keys = operator.halts(), known_keys(settings)
     _show(halts, keys, as_json=as_json)
     if account and not listed and settings.accounts and account.lower() not in settings.accounts:
@@ -114,14 +110,11 @@ def _resume(
     if every and command:
         message = "--all ends every halt, or every halt of --account: omit --command; see orders halt --list"
         raise failure(message, "Usage", where=where, as_json=as_json)
-    with (
-        operator_command(where, as_json=as_json) as settings,
-        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
-    ):
+    with acting_operator(where, who, as_json=as_json) as (settings, operator, name):
         scopes = (
             [each for each, _ in operator.halts() if not account or each.account == named.account] if every else [named]
         )
-        ended = [each for each in scopes if operator.resume(each, who=actor_name(who, key), why=reason.strip())]
+        ended = [each for each in scopes if operator.resume(each, who=name, why=reason.strip())]
         halts, keys = operator.halts(), known_keys(settings)
     if not (ended or every):
         message = f"there is no halt of {named.in_words()}; see orders halt --list"

@@ -5,7 +5,6 @@ They show amounts and addresses on the terminal, because a person decides by the
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +15,8 @@ from producers.cli.output import emit, failure, print_record, print_table, when
 from producers.cli.plugins import JsonOption, command_app
 from producers.printable import printable
 from producers.redis.client import open_client
-from producers.signing import PrivateKey, SigningError
-from worker.cli.options import IdArgument, YesOption, operator_command
+from producers.signing import SigningError
+from worker.cli.options import IdArgument, YesOption, operator_command, operator_key
 from worker.cli.output import age
 from worker.operations.approvals import ApprovalService, HeldCommand, NotHeld, NotYours
 from worker.settings import WorkerSettings
@@ -82,8 +81,11 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
     """Show the command, ask, sign and store: a denial where there is a reason, else an approval."""
     word = "approve" if reason is None else "deny"
     with operator_command(where, as_json=as_json) as settings, _service(settings) as service:
+        key = operator_key(settings, None, where, as_json=as_json)
+        if key is None:
+            message = "set ORDERS_OPERATOR_KEY_FILE to the file of your private key; `orders keygen` makes one"
+            raise failure(message, "SettingsError", where=where, as_json=as_json)
         try:
-            key = _key(settings)
             found = service.find(command_id)
             service.check_may_decide(found, key.by)
             if not as_json:
@@ -99,17 +101,6 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
         emit({"command_id": command_id, "decision": word, "who": key.by, "held": _as_json(found)})
     else:
         print(f"{decided} by {key.by}. `orders show {command_id}` tells what becomes of it.")
-
-
-def _key(settings: WorkerSettings) -> PrivateKey:
-    """The person's key.
-
-    Raises:
-        SigningError: none is configured, or it can't be read.
-    """
-    if not settings.operator_key_file:
-        raise SigningError("set ORDERS_OPERATOR_KEY_FILE to your private key's file: `orders keygen` makes one")
-    return PrivateKey.from_file(Path(settings.operator_key_file))
 
 
 @contextmanager

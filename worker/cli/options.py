@@ -62,7 +62,7 @@ def operator_key(settings: WorkerSettings, who: str | None, where: str, *, as_js
 
 def known_keys(settings: WorkerSettings) -> PublicKeys | None:
     """The public keys of operators that this machine knows, or None."""
-    path = getattr(getattr(settings, "auth", None), "keys_file", "")
+    path = settings.auth.keys_file
     if not path:
         return None
     file = KeysFile(Path(path))
@@ -85,7 +85,9 @@ def actor_name(given: str | None, key: PrivateKey | None = None) -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-READ_ONLY = frozenset({"orders unknown", "orders journal", "orders dead", "orders policy show", "orders policy check"})
+READ_ONLY = frozenset(
+    {"orders unknown", "orders held", "orders journal", "orders dead", "orders policy show", "orders policy check"}
+)
 """Commands that change nothing, so that an interrupt leaves nothing to check."""
 
 
@@ -131,6 +133,17 @@ def open_operator(settings: WorkerSettings, key: PrivateKey | None = None) -> It
 
     with open_client(settings.ledger_url) as client:
         yield OperatorService(client, build_ledger(settings, client), SystemClock(), key)
+
+
+@contextmanager
+def acting_operator(
+    where: str, who: str | None, *, as_json: bool
+) -> Iterator[tuple[WorkerSettings, OperatorService, str]]:
+    """Settings, service and recorded name for a command that changes something; see :func:`operator_command`."""
+    with operator_command(where, as_json=as_json) as settings:
+        key = operator_key(settings, who, where, as_json=as_json)
+        with open_operator(settings, key) as operator:
+            yield settings, operator, actor_name(who, key)
 
 
 def scope_of(account: str | None, command: str | None, where: str, *, as_json: bool) -> HaltScope:

@@ -19,10 +19,9 @@ from worker.cli.options import (
     IdArgument,
     WhoOption,
     YesOption,
-    actor_name,
+    acting_operator,
     open_operator,
     operator_command,
-    operator_key,
 )
 from worker.cli.output import print_reconciled, print_unknowns, unknown_json
 from worker.reconciliation.reconciler import Reconciled
@@ -138,15 +137,12 @@ def _resolve(
         problem = "--reason must say how you know"
     if problem:
         raise failure(problem, "Usage", where=where, as_json=as_json)
-    with (
-        operator_command(where, as_json=as_json) as settings,
-        open_operator(settings, key := operator_key(settings, who, where, as_json=as_json)) as operator,
-    ):
+    with acting_operator(where, who, as_json=as_json) as (settings, operator, name):
         report = operator.unknown(command_id)
         decision = f"executed as {reference}" if reference else "NOT executed"
         question = f"Settle {report.command} of {report.account} ({report.message}) as {decision}?"
         confirm(question, "it stays unknown", where=where, yes=yes, as_json=as_json)
-        settled = operator.resolve(command_id, reference=reference, who=actor_name(who, key), why=reason.strip())
+        settled = operator.resolve(command_id, reference=reference, who=name, why=reason.strip())
         _publish(settings, settled)
     raise exit_with_report(settled, as_json=as_json)
 

@@ -290,7 +290,7 @@ class Executor:
             account.digest,
             amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
             limits=ruling.limits,
-            hold=hold_of(envelope, command, ruling, self._clock.now_ms()),
+            hold=hold_of(envelope, command, ruling, self._clock),
             sealed_by=envelope.sealed_by,
             begin_by=envelope.begin_by,
         )

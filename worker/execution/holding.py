@@ -4,6 +4,7 @@ import json
 
 from producers.commands import Command
 from producers.report import Reason
+from worker.clock import Clock
 from worker.execution.context import CommandRefused, Envelope
 from worker.execution.policy.approvals import HeldCommand, standing
 from worker.execution.policy.rulings import Ruling
@@ -21,7 +22,7 @@ class HeldForApproval(Exception):
         self.until = until
 
 
-def hold_of(envelope: Envelope, command: Command, ruling: Ruling, now_ms: int) -> Hold | None:
+def hold_of(envelope: Envelope, command: Command, ruling: Ruling, clock: Clock) -> Hold | None:
     """How the ledger is to hold the command; None when nobody needs to approve it.
 
     Raises:
@@ -29,7 +30,7 @@ def hold_of(envelope: Envelope, command: Command, ruling: Ruling, now_ms: int) -
     """
     if not ruling.approvals:
         return None
-    if command.deadline is not None and command.deadline <= now_ms:
+    if command.deadline is not None and command.deadline <= clock.now_ms():
         raise CommandRefused(Reason.EXPIRED, "the deadline passed before anybody could approve it")
     message = envelope.kept_message()
     if len(message) > MAX_KEPT_CHARACTERS:

@@ -121,6 +121,9 @@ class LeaseManager:
                 begun = replace(claim, begin_by=0)
                 return Lease(begun, answer.progress, recorded=True, expiry=expiry, fence=answer.fence)
             if isinstance(answer, NotBegun):
+                if isinstance(answer, Denied):
+                    ref = CommandRef(claim.command_id, claim.command, claim.account)
+                    self._observer.ruled(ref, f"it is over the limit {answer.limit.name}", True)
                 return answer
             existing = self._existing_report(claim, answer, orphan_report)
             if existing is not None:

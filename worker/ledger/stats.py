@@ -9,11 +9,13 @@ import redis
 from producers.intents import OUTBOX_KEY
 from producers.redis.server_info import ServerState, server_state
 from worker.ledger.halts import halt_of
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEY, HALTS_KEY, HELD_KEY, RECORD_KEY, UNKNOWN_KEY
 
 MAX_UNKNOWNS_BY_ACCOUNT = 10_000
 """How many open unknowns are counted by account; the rest are counted as ``other``."""
 
+HELD_PAGE = 200
+"""How many held commands are asked for when they were held."""
 OTHER = "other"
 
 _BEGUN_AHEAD_MS = 60_000
@@ -33,6 +35,10 @@ class LedgerState:
     """Account and command, ``*`` for any: since when."""
     intents: int
     """Commands that were enqueued and have not begun."""
+    held: int
+    """Commands that are held for approval."""
+    held_since: float | None
+    """Since when the oldest of them is held, of those that end first; None when none is held."""
 
 
 @dataclass(slots=True)
@@ -62,7 +68,17 @@ class LedgerProbe:
         if total > len(rows):
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
         halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
-        return LedgerState(server, counts, since, halted_since, max(0, intents - begun))
+        return LedgerState(server, counts, since, halted_since, max(0, intents - begun), *self._held())
+
+    def _held(self) -> tuple[int, float | None]:
+        """How many commands are held, and since when the oldest of the first page."""
+        ids = self.client.zrange(HELD_KEY, 0, HELD_PAGE - 1)
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.zcard(HELD_KEY)
+            for command_id in ids:
+                pipe.hget(RECORD_KEY.format(command_id), "held_at")
+            count, *times = pipe.execute()
+        return int(count), min((int(at) / 1000 for at in times if at), default=None)
 
     def _by_account(self, rows: Sequence[tuple[str, float]]) -> tuple[dict[str, int], dict[str, float]]:
         new = [command_id for command_id, _ in rows if command_id not in self._accounts]

@@ -109,7 +109,7 @@ local function finish(event, state, outcome, report, keep_ms, ...)
   if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
   redis.call('HSET', record, 'state', state, 'report', report)
   if before[4] and (outcome == 'not_sent' or outcome == 'rejected') then
-    give_back(before[4])
+    withdrawal_counters().give_back(before[4])
     redis.call('HDEL', record, 'counted')
   end
   if state == 'UNKNOWN' then
@@ -189,8 +189,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held then
     r = nil  -- approved: this is its first begin
   end
-  local counted = not r and limits ~= '' and read_limits(limits)
-  local over = counted and over_limit(counted, id, now)
+  local counters = not r and limits ~= '' and withdrawal_counters()
+  local asked = counters and counters.read_limits(limits)
+  local over = counters and counters.over_limit(asked, id, now)
   if over then
     return over
   end
@@ -227,8 +228,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if not r and sealed_by ~= '' then
     redis.call('HSET', record, 'sealed_by', sealed_by)
   end
-  if counted then
-    redis.call('HSET', record, 'counted', count_withdrawal(counted, id, now))
+  if counters then
+    redis.call('HSET', record, 'counted', counters.count(asked, id, now))
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
@@ -262,7 +263,8 @@ end
 local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
     limits)
   if limits ~= '' then
-    redis.call('HSET', record, 'counted', count_withdrawal(read_limits(limits), id, now))
+    local counters = withdrawal_counters()
+    redis.call('HSET', record, 'counted', counters.count(counters.read_limits(limits), id, now))
   end
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,

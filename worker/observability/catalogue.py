@@ -170,6 +170,10 @@ HALTED = _gauge(
     "1 for each halt in force; * is any account, and every command but cancels and closes.",
 )
 HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when the halt is in force.")
+HELD = _gauge("orders_held", "", "Commands that are held until persons have approved them.")
+HELD_SINCE = _gauge(
+    "orders_held_oldest_timestamp_seconds", "", "Since when the oldest of them is held, of those that end first."
+)
 INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
 QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue.")
 QUEUED_SINCE = _gauge(
@@ -232,6 +236,8 @@ STATE = (
     UNKNOWN_SINCE,
     HALTED,
     HALTED_SINCE,
+    HELD,
+    HELD_SINCE,
     INTENTS,
     QUEUED,
     QUEUED_SINCE,

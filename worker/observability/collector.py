@@ -126,6 +126,9 @@ class StateCollector(Collector):
         for scope, since in state.halts.items():
             gauges.set(catalogue.HALTED, 1, *scope)
             gauges.set(catalogue.HALTED_SINCE, since, *scope)
+        gauges.set(catalogue.HELD, state.held)
+        if state.held_since is not None:
+            gauges.set(catalogue.HELD_SINCE, state.held_since)
         gauges.set(catalogue.INTENTS, state.intents)
 
     def _set_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:

@@ -46,12 +46,13 @@ from pydantic_core import PydanticCustomError
 from producers.arguments import ALIAS, Amount, Word
 from producers.printable import printable
 from producers.signing import NAME, PublicKey, SigningError
+from worker.ledger.base import MAX_COUNTED_UNITS
 from worker.watched_file import FileUnusable
 
 MAX_PROBLEMS = 10
 """How many problems an error names."""
-MAX_TOTAL, TOTAL_DECIMALS = 9 * 10**15, 9
-"""The largest total of a limit, and its decimals: the ledger counts in billionths."""
+TOTAL_DECIMALS = 9
+"""Decimals of a limit's total: the ledger counts in billionths."""
 MAX_LIMITS = 50
 """Limits of one account: each that applies is counted in the ledger, in the step in which a withdrawal begins."""
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -95,7 +96,7 @@ def _zero_or(value: object, handler: ValidatorFunctionWrapHandler) -> Decimal:
 
 
 def _total(total: Decimal) -> Decimal:
-    if total > MAX_TOTAL or total != round(total, TOTAL_DECIMALS):
+    if total > MAX_COUNTED_UNITS or total != round(total, TOTAL_DECIMALS):
         words = "is more than 9 * 10^15, or has more than {decimals} decimals"
         raise PydanticCustomError("total", words, {"decimals": TOTAL_DECIMALS})
     return total

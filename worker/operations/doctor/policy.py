@@ -2,15 +2,18 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from producers.redis.client import open_client
 from worker.clock import SystemClock
 from worker.execution.policy.applied import PolicyRecords
+from worker.execution.policy.rules import Policy
 from worker.operations.doctor.findings import Examiner, Finding
 from worker.operations.doctor.servers import Server
 from worker.operations.policy.advice import advice, withdrawing
 from worker.operations.policy.service import PolicyInvalid, counting_now, loosenings, read_policy
+from worker.public_keys import KeysFile
 from worker.settings import WorkerSettings
 
 EXAMINER = Examiner("withdrawal policy")
@@ -37,7 +40,24 @@ def check_policy_file(settings: WorkerSettings) -> list[Finding]:
         todo = "no worker starts with it: correct it" if mode == "require" else "correct it"
         return [*findings, EXAMINER.fault(_FILE, str(error), todo)]
     findings.append(_permissions(Path(settings.policy_file)))
+    findings += _approvers(policy, settings)
     return findings + [EXAMINER.warning("rules", words) for words in advice(policy, settings.accounts)]
+
+
+def _approvers(policy: Policy, settings: WorkerSettings) -> Iterator[Finding]:
+    """Who approves a withdrawal must be somebody else than who has sealed it."""
+    document = policy.document
+    if not document.approvers:
+        return
+    if settings.auth.modes["withdraw"] != "require":
+        message = "withdrawals need no seal, so that nobody knows whether a withdrawal's sender is its approver"
+        yield EXAMINER.warning("approvers", message, "ORDERS_AUTH__WITHDRAW=require")
+    producers = KeysFile(Path(settings.auth.keys_file)).current().producers if settings.auth.keys_file else {}
+    owners = {key.key.to_text(): name for name, each in producers.items() for key in each.keys.values()}
+    for name, text in document.approvers.items():
+        if text in owners:
+            message = f"{name} has the key of the producer {owners[text]}, who could approve its own withdrawals"
+            yield EXAMINER.fault("approvers", message, "give the person a key: orders keygen")
 
 
 def _permissions(path: Path) -> Finding:

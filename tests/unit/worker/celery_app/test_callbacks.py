@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import redis
-from amqp.exceptions import AccessRefused, FrameSyntaxError, NotAllowed, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, FrameSyntaxError, InternalError, NotAllowed, NotFound, PreconditionFailed
 from celery import Celery, chain, chord, group, signature
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
@@ -149,7 +149,8 @@ def test_every_task_of_a_chord_is_named() -> None:
         redis.exceptions.NoPermissionError("no"),
         redis.ResponseError("WRONGTYPE Operation against a key"),
         *(NotFound("no exchange"), PreconditionFailed("other arguments"), AccessRefused("no")),
-        *(FrameSyntaxError("a header"), NotAllowed("no")),
+        *(FrameSyntaxError("a header"), NotAllowed("no"), InternalError("an infinite header")),
+        *(KeyError("an unknown type of exchange"), ValueError("no mode of delivery"), redis.DataError("a list")),
     ],
 )
 def test_what_the_broker_always_refuses_does_not_go_round(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,10 @@ def test_a_policy_is_applied_in_the_name_of_the_key(
     assert orders("policy", "apply", "--reason", "r", "--yes", "--json").document["applied"]["who"] == "anna"
     (shown,) = orders("policy", "show", "--json").document["in_force"]
     assert shown["signature"].startswith("signature not checked")
-    assert "signature not checked" in orders("policy", "show").out
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[operators]\nanna = "{KEYS["anna"].public().to_text()}"', encoding="utf-8")
+    monkeypatch.setenv("ORDERS_AUTH__KEYS_FILE", str(keys))
+    assert "signed by anna" in orders("policy", "show").out
 
 
 def test_the_example_of_the_documentation_is_a_policy(tmp_path: Path, server: ValkeyServer, orders: Orders) -> None:
@@ -134,7 +137,17 @@ def doctor(orders: Orders) -> dict[str, tuple[str, str]]:
 def test_the_doctor_examines_the_policy(path: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_queues, "INSPECT_SECONDS", 0.1)
     found = doctor(orders)
-    assert {name: level for name, (level, _) in found.items()} == {"mode": "ok", "file": "ok", "applied": "warning"}
+    levels = {"mode": "ok", "file": "ok", "applied": "warning", "approvers": "warning"}
+    assert {name: level for name, (level, _) in found.items()} == levels
+    assert "withdrawals need no seal" in found["approvers"][1]
+    keys = path.with_name("keys.toml")
+    own = f'[producers.payroll]\nmay = ["withdraw"]\n[producers.payroll.keys]\n1 = "{KEYS["ben"].public().to_text()}"'
+    keys.write_text(own, encoding="utf-8")
+    monkeypatch.setenv("ORDERS_AUTH__KEYS_FILE", str(keys))
+    monkeypatch.setenv("ORDERS_AUTH__WITHDRAW", "require")
+    assert doctor(orders)["approvers"][1].startswith("ben has the key of the producer payroll")
+    monkeypatch.delenv("ORDERS_AUTH__KEYS_FILE")
+    monkeypatch.delenv("ORDERS_AUTH__WITHDRAW")
     assert orders("policy", "apply", "--reason", "r", "--yes").code == 0
     assert doctor(orders)["applied"][0] == "ok"
     path.write_text(LOOSE.replace(LIMIT, ""), encoding="utf-8")

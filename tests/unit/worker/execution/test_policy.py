@@ -22,7 +22,7 @@ def test_a_denied_withdrawal_ends_before_anything_begins(caplog: pytest.LogCaptu
     """Its id is used up, the report names the rule, and no log line has amount or address."""
     fixture, watching = ExecutorFixture(ACCEPTED), Watching()
     fixture.observers = (watching,)
-    fixture.ruling = lambda command: policy(POLICY).ruling(command)  # type: ignore[arg-type]
+    fixture.ruling = policy(POLICY).ruling
     report = fixture.run("withdraw", {**WITHDRAW, "qty": "7.25"})
     assert (report.outcome, report.reason, report.attempts) == ("not_sent", "denied", 0)
     assert report.message == "not sent: it is more than the rule treasury permits in one withdrawal"
@@ -44,11 +44,22 @@ def test_a_warning_is_observed_and_the_withdrawal_sent() -> None:
 
 def test_the_limits_go_into_the_claim() -> None:
     fixture, claims = ExecutorFixture(ACCEPTED), []
-    fixture.ruling = lambda command: policy(POLICY).ruling(command)  # type: ignore[arg-type]
+    fixture.ruling = policy(POLICY).ruling
     begin = fixture.ledger.begin
     fixture.ledger.begin = lambda claim, attempt: claims.append(claim) or begin(claim, attempt)  # type: ignore[func-returns-value, method-assign]
     assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_ONCE
     assert [limit.key for limit in claims[0].limits] == ["main/ETH/86400000"]
+
+
+def test_what_is_over_a_limit_is_observed_as_denied() -> None:
+    """By the name of the limit, without an amount; what is under it is not."""
+    fixture, watching = ExecutorFixture(ACCEPTED), Watching()
+    fixture.observers = (watching,)
+    fixture.ruling = policy(POLICY.replace("count = 10", "count = 1")).ruling
+    assert fixture.run("withdraw", WITHDRAW, "first").outcome == "accepted"
+    assert watching.ruled_on == []
+    assert fixture.run("withdraw", WITHDRAW, "second").reason == "denied"
+    assert watching.ruled_on == [("second", "it is over the limit ETH 24h", True)]
 
 
 def test_a_ruling_waits_for_the_ledger() -> None:

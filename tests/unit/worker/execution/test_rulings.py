@@ -1,8 +1,11 @@
-"""What a withdrawal policy rules, as the executor obeys it."""
+"""What a withdrawal policy rules, as the executor obeys it: limits, and commands that persons must approve."""
 
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
+from tests.support.policies import KEYS
 from tests.unit.worker.execution.executor_fixture import (
     ACCEPTED,
     ACCEPTED_AT_LAST,
@@ -13,8 +16,10 @@ from tests.unit.worker.execution.executor_fixture import (
     ExecutorFixture,
     dies,
 )
-from worker.execution.policy.rulings import Ruling
+from worker.execution.holding import HeldForApproval
+from worker.execution.policy.rulings import Approval, Ruling
 from worker.ledger.base import Limit
+from worker.ledger.decisions import APPROVE, DENY, Decision
 
 DAY_MS = 86_400_000
 LIMIT = Limit("ETH a day", f"main/ETH/{DAY_MS}", DAY_MS, Decimal("1.5"))
@@ -65,3 +70,103 @@ def test_a_limit_that_is_full_does_not_end_an_attempt_that_the_ledger_has_forgot
     fixture.clock.on_sleep = forget  # type: ignore[assignment] # it is given the seconds
     report = fixture.run("withdraw", WITHDRAW)
     assert (report.outcome, report.reason, report.attempts) == ("not_sent", "denied", 1)
+
+
+# -- approval ----------------------------------------------------------------------------------------------------------
+
+TREASURY = Approval("treasury", {name: key.public() for name, key in KEYS.items()}, hold_ms=3_600_000)
+
+
+def guarded(*steps: object, limits: tuple[Limit, ...] = ()) -> ExecutorFixture:
+    fixture = ExecutorFixture(*steps)  # type: ignore[arg-type] # the steps of a transport
+    fixture.ruling = lambda _: Ruling(limits=limits, approvals=(TREASURY,))
+    return fixture
+
+
+def is_held(fixture: ExecutorFixture, **envelope: object) -> None:
+    """Execute, and see that it has no report yet and its message need not be kept."""
+    with pytest.raises(HeldForApproval):
+        fixture.execute("withdraw", WITHDRAW, **envelope)  # type: ignore[arg-type]
+
+
+def decides(fixture: ExecutorFixture, name: str, word: str = APPROVE) -> None:
+    record = fixture.ledger.read("id")
+    assert record is not None
+    assert record.hold is not None
+    signed = Decision("id", record.fingerprint, name, record.hold.until, word).signed(KEYS[name])
+    event = "approved" if word == APPROVE else "denied"
+    assert fixture.ledger.decide("id", record.fingerprint, who=name, kid="1", event=event, signed=signed)
+
+
+def test_a_command_is_held_until_it_is_approved() -> None:
+    """Its message and who must approve are kept; repeating it changes nothing."""
+    fixture = guarded(ACCEPTED)
+    for _ in range(2):
+        is_held(fixture, kept_message=lambda: "the message")
+    record = fixture.ledger.read("id")
+    assert record is not None
+    assert record.hold is not None
+    assert (record.state, "anna" in record.hold.needed) == ("HELD", True)
+    assert fixture.ledger._entries["id"].message == "the message"
+    decides(fixture, "anna")
+    assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_ONCE
+    assert fixture.events == ["held", "approved", "begin", "settle"]
+
+
+def test_its_sender_cannot_approve_it() -> None:
+    fixture = guarded(ACCEPTED)
+    is_held(fixture, sealed_by="anna")
+    decides(fixture, "anna")
+    is_held(fixture, sealed_by="anna")
+    decides(fixture, "ben")
+    assert fixture.run("withdraw", WITHDRAW, sealed_by="anna").outcome == "accepted"
+
+
+def test_a_denial_and_the_end_of_the_hold_end_it() -> None:
+    fixture = guarded()
+    is_held(fixture)
+    decides(fixture, "anna")
+    decides(fixture, "ben", DENY)
+    assert fixture.run("withdraw", WITHDRAW).message == "not sent: denied by ben"
+    fixture = guarded()
+    is_held(fixture)
+    decides(fixture, "anna")
+    fixture.clock.sleep(3600)
+    assert fixture.ends("withdraw", WITHDRAW) == ("not_sent", "expired", 0)
+
+
+def test_a_deadline_ends_the_hold() -> None:
+    """And what has no time left is not held at all."""
+    fixture = guarded()
+    soon = {**WITHDRAW, "deadline": fixture.clock.now_ms() + 5_000}
+    with pytest.raises(HeldForApproval) as held:
+        fixture.execute("withdraw", soon)
+    assert held.value.until == soon["deadline"]
+    fixture.clock.sleep(5)
+    assert fixture.ends("withdraw", soon) == ("not_sent", "expired", 0)
+    assert fixture.ends("withdraw", soon, command_id="late") == ("not_sent", "expired", 0)
+
+
+def test_limits_are_checked_when_it_is_approved() -> None:
+    fixture = guarded(ACCEPTED, limits=(LIMIT,))
+    is_held(fixture)
+    assert fixture.ledger.counters.sums() == {}
+    fixture.ruling = lambda _: Ruling(limits=(LIMIT,))
+    assert fixture.ends("withdraw", WITHDRAW, command_id="other") == ACCEPTED_AT_ONCE
+    fixture.ruling = lambda _: Ruling(limits=(LIMIT,), approvals=(TREASURY,))
+    decides(fixture, "anna")
+    assert fixture.ends("withdraw", WITHDRAW) == ("not_sent", "denied", 0)
+    assert fixture.ledger.counters.sums() == COUNTED
+
+
+def test_what_is_approved_is_sent_again_without_another_approval() -> None:
+    fixture = guarded(BUSY, ACCEPTED)
+    is_held(fixture)
+    decides(fixture, "anna")
+    fixture.ledger.done_before_failing, fixture.ledger.fail = True, {"begin": 2}
+    assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_LAST
+
+
+def test_a_message_that_is_too_long_is_not_held() -> None:
+    fixture = guarded()
+    assert fixture.ends("withdraw", WITHDRAW, kept_message=lambda: "x" * 200_000) == ("not_sent", "invalid", 0)
