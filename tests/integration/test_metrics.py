@@ -143,7 +143,7 @@ def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
     assert all(offset is not None and abs(offset) < 2 for offset in clocks), clocks
 
 
-NOT_HERE = {catalogue.QUEUED_SINCE.name}
+NOT_HERE = {catalogue.QUEUED_SINCE.name, catalogue.HELD_SINCE.name}
 """Nothing waits here; see tests/alerts."""
 
 
