@@ -54,6 +54,20 @@ def trim_to(rig: JournalRig, count: int) -> None:
     rig.client.xtrim(JOURNAL_KEY, maxlen=count, approximate=False)
 
 
+def append(*lines: bytes) -> Attack:
+    """Add lines to the archive."""
+
+    def attack(rig: JournalRig) -> None:
+        with files(rig.archive_folder)[-1].open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
+
+    return attack
+
+
+ENDLESS = b"9" * 5000
+"""More digits than Python reads as a number."""
+BROKEN = (b"", b"{", b"[" * 9000, b'{"note":1}', b'{"note":"gap","at":' + ENDLESS + b"}", b'{"note":"gap","lost":1}')
+
 ATTACKS: dict[str, tuple[Attack, str]] = {
     "an entry is edited": (lambda rig: rig.rewrite(edit), "chain archive"),
     "an entry is deleted": (lambda rig: rig.client.xdel(JOURNAL_KEY, rig.entries()[4][0]), "chain archive"),
@@ -62,6 +76,19 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "an entry has another time": (lambda rig: rig.rewrite(shift), "chain archive"),
     "an entry is put in between": (lambda rig: rig.rewrite(insert), "chain archive"),
     "an entry of no chain is added": (lambda rig: rig.client.xadd(JOURNAL_KEY, OUTSIDE), "chain"),
+    "an entry with an endless number is added": (
+        lambda rig: rig.client.xadd(JOURNAL_KEY, {**OUTSIDE, b"seq": ENDLESS, b"sha": b""}),
+        "chain",
+    ),
+    "the chain's end has an endless number": (
+        lambda rig: rig.client.set(JOURNAL_HEAD_KEY, ENDLESS + b" a 1-0"),
+        "chain",
+    ),
+    "broken lines are added to the archive": (append(*BROKEN), "archive"),
+    "an entry with an endless position is added to the archive": (
+        append(b'{"position":"' + ENDLESS + b'","fields":["a","b"]}'),
+        "archive",
+    ),
     "the last entry is deleted": (delete_last, "chain archive"),
     "the stream is deleted": (lambda rig: rig.client.delete(JOURNAL_KEY), "chain archive"),
     "the stream is deleted and goes on": (lambda rig: rig.client.delete(JOURNAL_KEY) and rig.write(), "chain"),

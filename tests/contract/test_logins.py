@@ -56,7 +56,7 @@ NO_SENDERS = """
 NO_WORKERS = """
     DEL orders:command:a|UNLINK orders:command:a|SET orders:command:a x|RENAME orders:command:a orders:x
     RENAME orders:x orders:command:a|COPY orders:x orders:command:a|MOVE orders:command:a 1
-    RESTORE orders:command:a 0 x|HDEL orders:command:a token|SORT orders:x STORE orders:command:a|GETDEL orders:x
+    RESTORE orders:command:a 0 x|SORT orders:x STORE orders:command:a|GETDEL orders:x
     ZUNIONSTORE orders:command:a 1 orders:x|DEL orders:journal|UNLINK orders:journal|EXPIRE orders:journal 1
     RENAME orders:journal orders:x|XDEL orders:journal 1-1|XTRIM orders:journal MAXLEN 0|XSETID orders:journal 1-1
     XGROUP CREATE orders:journal g 0|COPY orders:journal orders:x|SWAPDB 0 1|MIGRATE a 1 b 0 1|LSET orders.close 0 x

@@ -12,10 +12,12 @@ from celery.exceptions import ChordError
 
 from producers.errors import ChainBroken
 from producers.report import Report, error_for
-from producers.results import NeverSent, read_result
+from producers.report_signature import ReportKeys, sign_report
+from producers.results import NeverSent, Unverified, read_result
+from producers.signing import PrivateKey, SigningError
 from tests.model.conformance import report
 from tests.support.servers import Server
-from worker.celery_app.results import WAS_SENT_ATTRIBUTE, ReportBackend
+from worker.celery_app.results import SIGN_ATTRIBUTE, WAS_SENT_ATTRIBUTE, ReportBackend
 
 KEY = "celery-task-meta-id"
 
@@ -211,6 +213,46 @@ def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backen
     store(backend, report("rejected"))
     backend.on_task_call(None, "id")
     assert told(results) == report("rejected")
+
+
+# -- signed reports ----------------------------------------------------------------------------------------------------
+
+WORKER = PrivateKey.generate("worker", "1")
+KEYS = ReportKeys(f"worker/1={WORKER.public().to_text()}")
+
+
+@pytest.mark.parametrize("outcome", WORST_TO_BEST)
+def test_a_report_is_signed_as_it_is_stored_and_takes_the_place_of_an_unsigned_one_of_its_rank(
+    backend: Any, results: redis.Redis, outcome: str
+) -> None:
+    """Also an ``accepted`` one, which otherwise stays; and not the place of a better one."""
+    answer = {"qty": 1e-7, "n": 284578000.5, "text": "caf\u00e9 \u2028"}
+    told_first = report(outcome, result=answer)
+    store(backend, told_first)
+    assert isinstance(read_result(results.get(KEY), "id", KEYS), Unverified)
+    setattr(backend.app, SIGN_ATTRIBUTE, lambda each: sign_report(each, WORKER))
+    store(backend, told_first.as_replay())
+    found = read_result(results.get(KEY), "id", KEYS)
+    assert isinstance(found, Report)
+    assert (found.outcome.value, found.result, found.replayed) == (outcome, answer, True)
+    store(backend, report("unknown"))
+    store(backend, report("accepted", message="another"))
+    last = read_result(results.get(KEY), "id", KEYS)
+    assert isinstance(last, Report)
+    assert last.message == (found.message if outcome == "accepted" else "another")
+
+
+def test_what_is_no_report_is_not_signed_and_one_that_can_not_be_signed_is_stored_all_the_same(
+    backend: Any, results: redis.Redis
+) -> None:
+    def sign(_: Any) -> Any:
+        raise SigningError("no key")
+
+    setattr(backend.app, SIGN_ATTRIBUTE, sign)
+    store(backend, report("rejected"))
+    assert told(results) == report("rejected")
+    setattr(backend.app, SIGN_ATTRIBUTE, lambda each: pytest.fail(f"signed: {each}"))
+    backend.store_result("other", {"outcome": "accepted", "command_id": "id"}, "SUCCESS")
 
 
 # -- what else may stand there -----------------------------------------------------------------------------------------

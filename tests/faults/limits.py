@@ -84,8 +84,8 @@ class LimitsTrial:
             self.amounts[command_id], self.by_address[address] = amount, command_id
         self.total = (sum(self.amounts.values(), Decimal(0)) / 3).quantize(Decimal("0.01"))
 
-    def run(self, *, kills_every: float = 1.0) -> str:
-        """Send everything, break everything, and check what is left; what happened, in words.
+    def run(self, *, kills_every: float = 1.0, seconds: float = 0.0) -> str:
+        """Send everything, over so many seconds, break everything, and check what is left; what happened, in words.
 
         Raises:
             AssertionError, TimeoutError: something is wrong.
@@ -100,7 +100,7 @@ class LimitsTrial:
             killer = threading.Thread(target=self._kill, args=(rig, ended, kills_every))
             killer.start()
             try:
-                self._send_all(rig, ended)
+                self._send_all(rig, ended, seconds / self.count)
             finally:
                 ended.set()
                 killer.join()
@@ -111,10 +111,11 @@ class LimitsTrial:
             if living := rig.fleet.living():
                 self.kills += self._random.choice(living).signal(SIGKILL)
 
-    def _send_all(self, rig: Rig, ended: threading.Event) -> None:
+    def _send_all(self, rig: Rig, ended: threading.Event, pause: float) -> None:
         sender = Sender(rig.server.url(0))
         commands = [*self.sent.values()]
         for at, command in enumerate(commands):
+            time.sleep(pause)
             sender.send(command)
             if at % 10 == 0:
                 sender.send(command)  # a sender that tries again
@@ -185,10 +186,14 @@ def main() -> None:
     """Run it, and print what happened."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=20, help="over how long they are sent")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     started = time.monotonic()
-    print(LimitsTrial(arguments.count, arguments.seed).run(), f"({time.monotonic() - started:.0f} s)")
+    print(
+        LimitsTrial(arguments.count, arguments.seed).run(seconds=arguments.seconds),
+        f"({time.monotonic() - started:.0f} s)",
+    )
 
 
 if __name__ == "__main__":

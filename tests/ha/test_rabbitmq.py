@@ -18,6 +18,7 @@ from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, Authorities, MakeWorker, executed, withdrawal
 from tests.ha.rabbitmq import RabbitNode, installed
 from tests.support.node import running
+from tests.support.policies import APPROVERS, KEYS
 from tests.support.seals import PAYROLL, new_id, sealed, write_keys
 from tests.support.servers import Server, free_port
 from tests.support.stack import foreign_app
@@ -25,6 +26,9 @@ from tests.support.waiting import until
 from worker.bootstrap import build_app
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.celery_app.queues import QUEUES
+from worker.ledger.connection import connect
+from worker.ledger.redis import RedisLedger
+from worker.operations.approvals import ApprovalService
 from worker.settings import WorkerSettings
 from worker.simulator.server import SimulatorServer
 
@@ -265,3 +269,19 @@ def test_tls_is_checked(rabbit: RabbitNode, server: Server, authorities: Authori
                 else:
                     with pytest.raises(Exception, match=r"(?i)certificate"):
                         connection.connect()
+
+
+def test_a_held_withdrawal_is_published_again_once_it_is_approved(
+    urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, server: Server, tmp_path: Path
+) -> None:
+    """Its message is acknowledged meanwhile, and the queue empty."""
+    command, ledger = withdrawal(), connect(server.url(2))
+    destination = f'[[withdrawals.main.to]]\nname = "to"\nasset = "{command.asset}"\naddress = "{command.address}"\n'
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'[withdrawals.main]\n{destination}approve_above = "0"\n{APPROVERS}')
+    make_worker(**urls, ORDERS_POLICY__MODE="require", ORDERS_POLICY_FILE=str(policy))
+    sent = client.enqueue(command)
+    until(lambda: ledger.zcard("orders:held"), "the hold")
+    approvals = ApprovalService(ledger, RedisLedger(ledger))
+    approvals.decide(approvals.find(sent.command_id), KEYS["anna"], approve=True)
+    assert client.wait(sent, 30).outcome == "accepted"

@@ -9,8 +9,9 @@ from typing import Self
 import pytest
 
 from producers.signing import PrivateKey
-from tests.integration.conftest import put, tail
-from tests.support.seals import DESK, PAYROLL, PAYROLL_OLD, WITHDRAW, new_id, sealed, write_keys
+from tests.integration.conftest import put, run_orders, tail
+from tests.support.policies import APPROVERS, KEYS
+from tests.support.seals import CANCEL, DESK, PAYROLL, PAYROLL_OLD, WITHDRAW, new_id, sealed, write_keys
 from tests.support.stack import Stack
 from tests.support.waiting import until as wait_until
 
@@ -152,3 +153,41 @@ def test_a_worker_whose_keys_can_not_be_read_does_not_start(
     assert worker.wait_for_exit() == 1
     assert f"{setting}" in worker.tail()
     assert words in worker.tail()
+
+
+def _knows_payroll(stack: Stack) -> bool:
+    """Whether the worker executes a command that PAYROLL has sealed."""
+    headers = sealed("orders.cancel", CANCEL)
+    put(stack, "orders.cancel", body=([], CANCEL, {}), **headers)
+    until(lambda: stack.peek([headers["id"]])[0] or stack.broker.llen("orders.cancel.dead"), lambda: tail(stack))
+    return stack.peek([headers["id"]])[0] is not None
+
+
+POLICY = """
+[withdrawals.main]
+unlisted = "approve"
+"""
+
+
+def test_a_held_command_is_still_sealed_when_it_is_approved_and_gets_its_end_after_its_key_was_removed(
+    make_bed: Callable[..., Stack], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker publishes its message again, and its seal with it."""
+    keys, policy, anna = (tmp_path / name for name in ("keys.toml", "policy.toml", "anna.toml"))
+    write_keys(keys, PAYROLL)
+    policy.write_text(POLICY + APPROVERS)
+    anna.write_text(KEYS["anna"].to_file_text())
+    settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys)}
+    stack = make_bed(ORDERS_POLICY__MODE="require", ORDERS_POLICY_FILE=str(policy), **settings)
+    stack.venue.reset()
+    approved, denied = send(stack, PAYROLL), send(stack, PAYROLL)
+    orders = run_orders({**stack.worker.environment, "ORDERS_OPERATOR_KEY_FILE": str(anna)}, capsys, monkeypatch)
+    for each in (approved, denied):
+        until(lambda each=each: stack.ledger.hget(f"orders:command:{each}", "state") == "HELD", lambda: tail(stack))
+    assert orders("approve", approved, "--yes").code == 0
+    assert stack.ended(approved, SECONDS).outcome == ("accepted", "ok")
+    write_keys(keys, DESK)
+    until(lambda: not _knows_payroll(stack), "the new keys", every=0.3)
+    assert orders("deny", denied, "--yes", "--reason", "nobody knows of it").code == 0
+    assert stack.ended(denied, SECONDS).outcome == ("not_sent", "denied")
+    assert denied not in dead_ids(stack)

@@ -33,6 +33,7 @@ VENUES = {"everstrike": Everstrike()}
 RETRY = RetryLimits(attempts=3)
 PATIENCE_MS = 60_000
 DAY_MS, HOLD_MS, RELEASE_MS = 86_400_000, 120_000, 5_000
+EVENTS = {APPROVE: "approved", DENY: "denied"}
 APPROVERS = {name: key.public() for name, key in KEYS.items()}
 REDELIVERY_MS = (20_000, 50_000, 65_000)
 BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", "pause: True", "renew", "settle")
@@ -187,7 +188,9 @@ class World:
         record, name = self.ledger.read(command_id), next(iter(KEYS))
         if record is not None:
             signed = Decision(command_id, record.fingerprint, name, until, word).signed(KEYS[name])
-            stored = self.ledger.decide(command_id, record.fingerprint, who=name, kid="1", event=word, signed=signed)
+            stored = self.ledger.decide(
+                command_id, record.fingerprint, who=name, kid="1", event=EVENTS[word], signed=signed
+            )
             self.scheduler.say(f"{command_id}: {word}, {stored}")
             if word == APPROVE and stored:
                 self.run.approved.append(command_id)

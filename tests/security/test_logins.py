@@ -20,6 +20,7 @@ from producers.report import Outcome
 from producers.settings import database_url
 from tests.support.compose_stack import WITHDRAW, ComposeStack
 from tests.support.flower import FlowerNode
+from tests.support.policies import APPROVERS, KEYS
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
 from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
@@ -93,9 +94,9 @@ def test_any_celery_client_sends_waits_and_reads(stack: ComposeStack) -> None:
             assert canvas.apply_async().get(timeout=60)
 
 
-def orders(stack: ComposeStack, login: str, *words: str) -> tuple[int, str]:
+def orders(stack: ComposeStack, login: str, *words: str, **settings: str) -> tuple[int, str]:
     """Exit code and output of the `orders` program with somebody's login."""
-    environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls[login]}
+    environment = {**os.environ, "ORDERS_REDIS_URL": stack.server.urls[login], **settings}
     done = subprocess.run(
         [str(ORDERS), *words], env=environment, capture_output=True, text=True, check=False, timeout=120
     )
@@ -138,6 +139,36 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
     ):
         found, said = orders(stack, "operator", *words)
         assert found == code, (words, said)
+
+
+POLICY = """
+[withdrawals.main]
+[[withdrawals.main.to]]
+name = "treasury"
+asset = "ETH"
+address = "0xabc"
+approve_above = "0"
+[[withdrawals.main.limit]]
+asset = "ETH"
+window = "24h"
+total = "1"
+"""
+
+
+def test_a_withdrawal_is_held_counted_and_approved(tmp_path: Path) -> None:
+    """By workers that have a policy, and a person with an operator's login."""
+    (tmp_path / "policy.toml").write_text(POLICY + APPROVERS)
+    (tmp_path / "anna.key").write_text(KEYS["anna"].to_file_text())
+    policy = {"ORDERS_POLICY__MODE": "require", "ORDERS_POLICY_FILE": str(tmp_path / "policy.toml")}
+    with ComposeStack(tmp_path, **policy, ORDERS_LEDGER__INTENT_SECONDS="1") as guarded:
+        sent = [guarded.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2)]
+        until(lambda: guarded.admin(2).zcard("orders:held") == 2, "two held withdrawals", 60)
+        key = {"ORDERS_OPERATOR_KEY_FILE": str(tmp_path / "anna.key")}
+        for words in (["held"], ["approve", sent[0], "--yes"], ["deny", sent[1], "--reason", "x", "--yes"]):
+            code, said = orders(guarded, "operator", *words, **key)
+            assert code in (0, 4), (words, said)
+        assert [guarded.ended(each).report["outcome"] for each in sent] == ["accepted", "not_sent"]
+        assert guarded.server.refusals() == []
 
 
 @pytest.mark.parametrize("login", ["worker", "producer"])

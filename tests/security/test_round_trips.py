@@ -6,9 +6,10 @@ from tests.security.test_seals import sealed
 from tests.support.compose_stack import CLOSE, WITHDRAW, ComposeStack
 from tests.support.redis_monitor import Monitor
 from tests.support.seals import PAYROLL, new_id
+from tests.support.waiting import until
 
 COMMANDS = {"orders.close": CLOSE, "orders.withdraw": WITHDRAW}
-OF_THE_TEST = ("LPUSH", "GET")
+OF_THE_TEST = ("LPUSH", "GET", "ECHO")
 """What the test itself asks: it sends the command, and looks for its report."""
 
 
@@ -21,6 +22,8 @@ def asked(stack: ComposeStack, task: str) -> Counter[tuple[int, str]]:
         stack.send(task, command_id=command_id, kwargs=kwargs, headers=headers)
         assert stack.ended(command_id).outcome == ("accepted", "ok")
         stack.drained()
+        stack.admin(0).echo(f"seen {command_id}")
+        until(lambda: f"seen {command_id}" in monitor.text(), "all that the server was asked")
         entries = [each for each in list(monitor.commands) if each["client_type"] != "lua"]
     names = [(int(each["db"]), each["command"].split()[0].upper()) for each in entries if command_id in each["command"]]
     return Counter(name for name in names if name[1] not in OF_THE_TEST)

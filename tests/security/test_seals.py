@@ -147,6 +147,7 @@ def test_a_forged_report_is_not_believed(guarded: ComposeStack) -> None:
         assert first.outcome == "accepted"
         guarded.venue.fault("hold", path="withdraw")
         sent = client.enqueue(Withdraw.model_validate(WITHDRAW))
+        guarded.venue.wait(arrivals=2, path="/auth/withdraw")
         real = json.loads(worker.get(f"celery-task-meta-{first.command_id}"))
         for forged in (
             {**real, "task_id": sent.command_id},

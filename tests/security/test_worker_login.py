@@ -37,5 +37,4 @@ def test_what_a_worker_may_do_to_history_shows(stack: ComposeStack, orders: Orde
         assert len(stack.venue.executions(path="/auth/withdraw")) == 2
         forged = ledger.xadd("orders:journal", {"event": "resolve", "id": "x", "outcome": "accepted", "who": "ceo"})
     ran = orders("journal", "--verify")
-    assert (ran.code, forged in ran.out) == (1, True), ran
-    assert orders("journal", command_id).out.count(" begin ") == 2
+    assert (ran.code, command_id in ran.out, forged in ran.out) == (1, True, True), ran

@@ -26,6 +26,7 @@ CONNECT = (
 
 OPTIONAL = {
     "producer: command evalsha",  # drops the word that a command was never sent; the worker that takes it does, too
+    "flower: key unacked_index",  # kombu's look for messages to restore, which is the workers' business
 }
 """Refusals that a login can do without."""
 TRIED_BY_THE_DOCTOR = {"acl|getuser", *(right.name.lower().replace(" ", "|") for right in NOBODYS)}

@@ -19,7 +19,6 @@ worker reads events.
 import logging
 import struct
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -100,7 +99,8 @@ class OrderConsumer(Consumer):
 
         def on_task_received(message: Any) -> None:
             message.source_queue = self._source_queue(message)
-            message.move_to_dead = partial(self._move_to_dead, message)
+            # Not bound to the message: it would refer to itself, and stay in memory until Python looks for cycles.
+            message.move_to_dead = self._move_to_dead
             why = self._rejection_reason(message)
             if why:
                 self._move_to_dead(message, why)

@@ -176,8 +176,8 @@ class OrderRequest(Request):
         task_ready(self)
         refused = self._authority.refused or NotTrusted("late", self._authority.sealed_by, self._authority.sealed_by)
         self._task.producer_auth.refuse(self._type, self.id, refused)
-        move_to_dead: Callable[[str], bool] = self._message.move_to_dead
-        self.acknowledged = move_to_dead(str(refused))
+        move_to_dead: Callable[[Any, str], bool] = self._message.move_to_dead
+        self.acknowledged = move_to_dead(self._message, str(refused))
         return None
 
     def revoked(self) -> bool:

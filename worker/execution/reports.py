@@ -16,6 +16,7 @@ from worker.execution.retry_policy import Decision
 from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned, TooLate
 from worker.venues.accounts import Account
 
+HELD_FULL = "1,000 commands are held already, or orders:held at the ledger's server can't be read"
 MAX_MESSAGE_CHARACTERS = 1000
 """How many characters a report shows of its message."""
 
@@ -71,7 +72,7 @@ def why_not_begun(answer: NotBegun) -> tuple[Reason, str]:
     if answer.until:
         until = datetime.fromtimestamp(answer.until / 1000, UTC).isoformat(timespec="seconds")
         return Reason.EXPIRED, f"it was held for approval until {until}, and not approved by then"
-    return Reason.DENIED, "it can't be held for approval: orders:held at the ledger's server can't be written"
+    return Reason.DENIED, f"it can't be held for approval: {HELD_FULL}"
 
 
 def _limit_message(denied: Denied) -> str:

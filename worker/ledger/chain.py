@@ -31,9 +31,14 @@ class Link:
     sha: bytes
 
 
+def is_number(text: bytes) -> bool:
+    """Whether it is a whole number of at most twenty digits: whoever can write to the journal can write any."""
+    return len(text) <= 20 and text.isdigit()
+
+
 def link_of(fields: Sequence[bytes]) -> Link | None:
     """The link of an entry; None for one that is not of the chain."""
-    if len(fields) < 4 or fields[-4] != b"seq" or fields[-2] != b"sha" or not fields[-3].isdigit():
+    if len(fields) < 4 or fields[-4] != b"seq" or fields[-2] != b"sha" or not is_number(fields[-3]):
         return None
     return Link(int(fields[-3]), fields[-1])
 

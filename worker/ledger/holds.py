@@ -51,7 +51,7 @@ class HoldOver:
     """The answer when the time is over for which the command was held."""
 
     until: int
-    """UNIX ms on the ledger's clock; 0 when it can't be held at all, because somebody has spoilt a key."""
+    """UNIX ms on the ledger's clock; 0 when it can't be held at all: too many are, or somebody has spoilt a key."""
 
 
 @dataclass(frozen=True, slots=True)

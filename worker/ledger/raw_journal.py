@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from worker.ledger.chain import Link
+from worker.ledger.chain import Link, is_number
 from worker.ledger.connection import guarded
 from worker.ledger.keys import JOURNAL_HEAD_KEY, JOURNAL_KEY
 
@@ -89,7 +89,7 @@ class RawJournal:
     def end(self) -> ChainEnd | None:
         """The end of the chain; None where the server has none, or something else in its place."""
         parts = (self._call("GET", JOURNAL_HEAD_KEY) or b"").split()
-        if len(parts) != 3 or not parts[0].isdigit():
+        if len(parts) != 3 or not is_number(parts[0]):
             return None
         return ChainEnd(Link(int(parts[0]), parts[1]), parts[2])
 

@@ -139,11 +139,15 @@ local function decisions()
   return found
 end
 
+local MAX_HELD = 1000
 local function hold(r, fingerprint, command, account, arguments, asked)
   local hold_until = string.format('%.0f', r and r.hold_until or math.min(now + asked.hold_ms, asked.deadline))
-  if type(redis.pcall('ZADD', KEYS[9], hold_until, id)) ~= 'number' then
-    return {'hold_over', '0'}  -- somebody has spoilt the key: nobody would publish it again
+  -- Their messages fill the server's memory; and where somebody has spoilt the key, nobody would publish it again.
+  local size = redis.pcall('ZCARD', KEYS[9])
+  if type(size) ~= 'number' or (not r and size >= MAX_HELD) then
+    return {'hold_over', '0'}
   end
+  redis.call('ZADD', KEYS[9], hold_until, id)
   if not r then
     redis.call('HSET', record, 'state', 'HELD', 'fingerprint', fingerprint, 'command', command, 'account', account,
       'arguments', arguments, 'token', '', 'fence', 0, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,

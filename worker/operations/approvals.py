@@ -19,6 +19,9 @@ from worker.ledger.held_queue import HeldQueue
 from worker.ledger.holds import HoldRecord
 from worker.ledger.redis import RedisLedger
 
+MAX_DECISION_MS = 7 * 86_400_000
+"""How long a decision counts at most, whatever the record says of the hold's end: no policy holds longer."""
+
 
 class NotHeld(Exception):
     """The command is not held for approval, or not any more."""
@@ -111,7 +114,8 @@ class ApprovalService:
         """
         command_id = held.record.command_id
         word = APPROVE if approve else DENY
-        decision = Decision(command_id, held.fingerprint, key.by, held.hold.until, word, reason)
+        until = min(held.hold.until, self._queue.now_ms() + MAX_DECISION_MS)
+        decision = Decision(command_id, held.fingerprint, key.by, until, word, reason)
         event = "approved" if approve else "denied"
         signed = decision.signed(key)
         if not self._ledger.decide(command_id, held.fingerprint, who=key.by, kid=key.kid, event=event, signed=signed):

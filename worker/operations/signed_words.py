@@ -15,6 +15,8 @@ from worker.public_keys import PublicKeys
 CONTEXT = "orders-operator-v1"
 EVENTS = ("halt", "resume", "resolve", "policy")
 """Events of the journal that are the word of a person."""
+DECISIONS = ("approved", "denied")
+"""Events of decisions on held commands: their signatures are in the command's record."""
 SAME_TIME_MS = 600_000
 """A word is written within this time of its signature: a signature that was copied to a later word proves nothing."""
 
@@ -78,6 +80,8 @@ def verdict(word: Word, kid: str, sig: str, keys: PublicKeys | None, written_ms:
 
 def entry_verdict(fields: Mapping[str, str], keys: PublicKeys | None, written_ms: int) -> str:
     """The verdict on an entry of the journal; empty for one that is no person's word."""
+    if fields.get("event") in DECISIONS:
+        return "proven by the signed decision in the record, which workers verify, and not by this entry"
     if fields.get("event") not in EVENTS or fields.get("who") == RECONCILE:
         return ""
     at = fields.get("signed_at", "")

@@ -90,6 +90,8 @@ class CompetingCommands:
     def _as_competing(self, other: Record, command: Command, offset: ClockOffset) -> CompetingCommand | None:
         if other.report is not None and other.report.outcome in (Outcome.REJECTED, Outcome.NOT_SENT):
             return None
+        if other.state is State.HELD:
+            return None  # it has not begun
         accepted = other.report is not None and other.report.outcome is Outcome.ACCEPTED
         # After an attempt of unknown fate there may be two records, and the response to a later attempt names the
         # second alone. A command that was settled without a response, by evidence or by a person's word, has one

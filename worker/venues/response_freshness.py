@@ -23,6 +23,9 @@ MAX_DATE_AGE_SECONDS = 16
 """A venue refuses signed requests when its clock differs from ours by 15 s (``docs/venues.md``); and a ``Date`` is
 rounded to whole seconds."""
 
+MAX_NAME_CHARACTERS, MAX_VALUE_CHARACTERS = 100, 1000
+"""The length of a header that is searched: with longer ones some of the expressions below would take seconds."""
+
 _CACHE_HIT = re.compile(r"(?<![a-z])(hit|(?<!fwd=)stale|updating|fresh|(?<!not )cached)(?![a-z])")
 """Words in the headers of caches (``X-Cache``, ``CF-Cache-Status``, ``Cache-Status`` of RFC 9211 and others) for a
 stored response. One that was revalidated (``REVALIDATED``, ``RefreshHit``) or fetched (``MISS``, ``EXPIRED``,
@@ -36,7 +39,7 @@ _CACHE_HEADERS = tuple(
         # Akamai's `cdn-cache; desc=HIT`.
         (r"server-timing", r"cache[^,]*(?<![a-z])(hit|stale)(?![a-z])"),
         # The id of this request and, for a stored response, the id of the request that fetched it.
-        (r"x-varnish", r"\d+\s+\d"),
+        (r"x-varnish", r"(?<!\d)\d+\s+\d"),
         (r".*(from-cache|cached)", r"^(?!0*$|no$|false$|off$)."),
         (r".*cache.*hits", r"[1-9]"),
         (r".*cache.*(?<!control)(?<!lookup)(?<!key)(?<!tag)", _CACHE_HIT),
@@ -58,6 +61,8 @@ def cache_evidence(headers: Mapping[str, str], elapsed_seconds: float) -> str:
     """What shows that a response came from a cache; it arrived ``elapsed_seconds`` after its request was sent."""
     for name, value in headers.items():
         name, value = name.lower(), value.strip().lower()
+        if len(name) > MAX_NAME_CHARACTERS:
+            return "a header has too long a name: it may come from a cache"
         if name == "age":
             age = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
             if age is None:
@@ -67,7 +72,10 @@ def cache_evidence(headers: Mapping[str, str], elapsed_seconds: float) -> str:
         elif name == "warning":
             if _STALE_WARNING.search(value):
                 return "a cache warns that it is stale"
-        elif any(known.fullmatch(name) and stored.search(value) for known, stored in _CACHE_HEADERS):
+        elif any(
+            known.fullmatch(name) and (len(value) > MAX_VALUE_CHARACTERS or stored.search(value))
+            for known, stored in _CACHE_HEADERS
+        ):
             return "it comes from a cache"
     return ""
 

@@ -46,6 +46,9 @@ PLAIN_HEADERS = frozenset(
 SECRET_FIELDS = re.compile(r"(?i)(?:^|&)[^=&]*(?:sign|key|token|secret|pass|auth)[^=&]*=([^&]+)")
 """The values of such fields in a body or a query, by their names (Bit-Z: ``apiKey`` and ``sign``)."""
 
+MAX_REDACTED_CHARACTERS = 64 * 1024
+"""The length of a body in which secrets are redacted one by one. Of a longer one nothing is kept, which no venue's own
+response to a request with a signature is: to search a mebibyte takes seconds and 300 MB."""
 _CUTS = re.compile(r"""["']|…|\.{3,}|\*{2,}""")
 """Where a text, or a quotation in it, begins and ends."""
 
@@ -237,6 +240,8 @@ def redact_response(response: Response, secrets: Secrets) -> Response:
     headers = {secrets.redact_text(name): secrets.redact_text(value) for name, value in response.headers.items()}
     if not secrets.occur_in(body):
         return replace(response, headers=headers)
+    if len(body) > MAX_REDACTED_CHARACTERS:
+        return replace(response, headers=headers, body=f"{REDACTED} a secret was in {len(body)} characters".encode())
     value = read_json(response.body)
     # A body that could not be read must not become readable by being redacted.
     text = (

@@ -17,8 +17,16 @@ ENDINGS = frozenset({"settle", "abandon", "refuse", "resolve"})
 """Events of the journal that end a command."""
 WITHOUT_EFFECT = frozenset({"late", "id_reused"})
 """Events of the journal that change nothing in the command's record."""
-STATES_BEFORE = {"refuse": {"absent"}, "abandon": {"open", "paused"}}
+STATES_BEFORE = {
+    "held": {"absent"},
+    "approved": {"held", "approved"},
+    "denied": {"held", "approved"},
+    "begin": {"absent", "approved", "open", "paused", "ended"},
+    "refuse": {"absent", "held", "approved"},
+    "abandon": {"open", "paused"},
+}
 """The states of a record in which these events of the journal are possible."""
+STATES_AFTER = {"held": "held", "approved": "approved", "pause": "paused"}
 CLOCK_TOLERANCE_MS = 2
 """How far the ledger's and the venue's timestamps of two ordered events may disagree on one machine."""
 
@@ -116,8 +124,8 @@ def _journal(history: History) -> Iterator[str]:
             if state == "open" and token != owner:
                 yield from _takeover(history, at - begun_at)
             state, owner, begun_at = "open", token, at
-        elif event == "pause":
-            state = "paused"
+        elif event in STATES_AFTER:
+            state = STATES_AFTER[event]
         elif event in ENDINGS:
             state, outcome = "ended", fields["outcome"]
 

@@ -71,6 +71,11 @@ def test_evidence_without_contradiction_is_clean() -> None:
     assert findings.outcomes == {("withdraw", "accepted", "ok"): 1}
 
 
+def test_what_was_held_and_approved_is_clean() -> None:
+    journal = [entry(997, "held", token=""), entry(998, "approved", token=""), BEGIN, SETTLED]
+    assert check(replace(TRUE, journal=journal)).clean
+
+
 def test_an_unknown_is_true_whether_or_not_it_was_executed() -> None:
     """An unknown claims nothing."""
     ended = [BEGIN, entry(1001, "settle", "unknown")]
@@ -103,6 +108,7 @@ UNTRUE: dict[str, dict[str, Any]] = {
     },
     "settled by one that did not begin it": {"journal": [BEGIN, entry(1001, "settle", "accepted", "other")]},
     "refused after it was begun": {"journal": [BEGIN, entry(1001, "refuse", "accepted")]},
+    "begun though nobody approved it": {"journal": [entry(998, "held"), BEGIN, SETTLED]},
     "abandoned without a begin": {"journal": [entry(998, "abandon", "unknown"), BEGIN, SETTLED]},
     "of another account": {"executions": [execution(), execution(account="desk-1")]},
     "an answer about another asset": {"results": stored(result={"address": "0xa", "asset": "BTC"})},

@@ -14,6 +14,7 @@ from producers.intents import Intent
 from producers.seal import Seal, SealError, verify
 from worker.auth_settings import Mode
 from worker.clock import Clock
+from worker.execution.policy.token_bucket import TokenBucket
 from worker.public_keys import KeysFile, Producer
 
 logger = logging.getLogger("orders.seals")
@@ -21,6 +22,9 @@ logger = logging.getLogger("orders.seals")
 MAX_AHEAD_MS = 300_000
 """How far ahead of this machine's clock a seal's ``at`` may be: five minutes, as in Kerberos (``clockskew`` of MIT's
 krb5.conf)."""
+AGAIN_BURST, AGAIN_SECONDS = 100, 1.0
+"""How many badly sealed messages that come again are looked up in the ledger at once, and in which time one more after
+that. Anybody can write that a message comes again."""
 WARN_EVERY_SECONDS = 60.0
 """How often a warning is repeated for one producer, command and problem."""
 
@@ -101,6 +105,7 @@ class ProducerAuth:
         self._keep_ms = keep_ms
         self._count = count
         self._journal = journal
+        self._looked_up = TokenBucket(AGAIN_BURST, AGAIN_SECONDS, clock.monotonic)
         self._warned_at: dict[tuple[str, str, str], float] = {}
 
     def check(
@@ -122,7 +127,7 @@ class ProducerAuth:
             if mode == "warn":
                 self._warn(command, refused)
                 return Authority(refused.by)
-            if again and COMMANDS[task].mutating:
+            if again and COMMANDS[task].mutating and self._looked_up.take():
                 return only_if_begun(refused)
             self.refuse(task, command_id, refused)
             raise

@@ -8,10 +8,11 @@ says how many were left out; the metric counts them all.
 import logging
 import threading
 from collections.abc import Callable
-from queue import Full, Queue
+from queue import Queue
 from time import monotonic, sleep
 from typing import Any
 
+from worker.execution.policy.token_bucket import TokenBucket
 from worker.ledger.base import LedgerUnavailable
 
 logger = logging.getLogger("orders.seals")
@@ -29,30 +30,20 @@ class RefusalJournal:
     def __init__(self, write: Callable[..., None], now: Callable[[], float] = monotonic) -> None:
         """``write`` is :meth:`worker.ledger.journal_writer.JournalWriter.write`."""
         self._write = write
-        self._now = now
+        self._bucket = TokenBucket(BURST, SECONDS_PER_ENTRY, now)
         self._lock = threading.Lock()
         self._entries: Queue[tuple[str, str, dict[str, Any]]] = Queue(BURST)
-        self._allowed = float(BURST)
-        self._counted_at = now()
         self._left_out = 0
         self._thread: threading.Thread | None = None
 
     def add(self, event: str, command_id: str, **more: str) -> None:
         """Have an entry written, or leave it out."""
         with self._lock:
-            now = self._now()
-            self._allowed = min(BURST, self._allowed + (now - self._counted_at) / SECONDS_PER_ENTRY)
-            self._counted_at = now
-            if self._allowed < 1:
-                self._left_out += 1
-                return
             left_out = {"left_out": str(self._left_out)} if self._left_out else {}
-            try:
-                self._entries.put_nowait((event, command_id, {**more, **left_out}))
-            except Full:
+            if self._entries.full() or not self._bucket.take():
                 self._left_out += 1
                 return
-            self._allowed -= 1
+            self._entries.put_nowait((event, command_id, {**more, **left_out}))
             self._left_out = 0
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="orders-refusals", daemon=True)

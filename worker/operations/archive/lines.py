@@ -20,6 +20,7 @@ from typing import Any
 
 from worker.ledger.raw_journal import Entry
 
+_POSITION = re.compile(rb"\d{1,20}-\d{1,20}")
 FILE = re.compile(r"journal-\d{4}-\d{2}-\d{2}\.jsonl")
 _NOTE = b'{"note":'
 _ENTRY, _FIELDS = b'{"position":"', b'","fields":["'
@@ -60,18 +61,27 @@ def parse(line: bytes) -> Entry | Mapping[str, Any]:
     head, _, joined = line.partition(_FIELDS)
     if head.startswith(_ENTRY) and joined.endswith(b'"]}') and _is_plain(line):
         fields = joined[:-3].split(b'","')
-        if b'"' not in head[len(_ENTRY) :] and joined.count(b'"') == 2 * len(fields) - 1:
+        if _POSITION.fullmatch(head, len(_ENTRY)) and joined.count(b'"') == 2 * len(fields) - 1:
             return head[len(_ENTRY) :], fields
     try:
         stored = json.loads(line)
-        return dict(stored) if is_note(line) else entry_of(stored)
+        return _note_of(stored) if is_note(line) else entry_of(stored)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is neither an entry nor a note") from error
 
 
+def _note_of(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(stored["note"], str) or type(stored["at"]) is not int or type(stored.get("lost", 0)) is not int:
+        raise ValueError("a note has a text, a time, and perhaps a number of entries")
+    return dict(stored)
+
+
 def entry_of(stored: Mapping[str, Any]) -> Entry:
     """The entry in an object that a line holds."""
-    return stored["position"].encode("ascii"), [each.encode("utf-8", "surrogateescape") for each in stored["fields"]]
+    position = stored["position"].encode("ascii")
+    if not _POSITION.fullmatch(position):
+        raise ValueError("the position is none")
+    return position, [each.encode("utf-8", "surrogateescape") for each in stored["fields"]]
 
 
 def _is_plain(text: bytes) -> bool:

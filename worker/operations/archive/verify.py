@@ -7,6 +7,7 @@ from typing import Any
 
 from producers.cli.output import when
 from producers.signing import PublicKey
+from worker.ledger.chain import is_number
 from worker.operations.archive import checkpoints
 from worker.operations.archive.checkpoints import Checkpoint
 from worker.operations.archive.findings import Findings
@@ -122,10 +123,9 @@ class ArchiveVerifier:
             return
         self._break_is_told = True
         text, tampered = f"noted when it was seen: {note.get('text')}", note["note"] != "gap"
-        if int(note["at"]) >= self._start[0]:
+        if note["at"] >= self._start[0]:
             self._findings.add("archive", text, file=where, tampered=tampered)
-        lost = note.get("lost", 0)
-        for _ in range(min(lost, len(self._recent)) if isinstance(lost, int) else 0):
+        for _ in range(min(note.get("lost", 0), len(self._recent))):
             self._lost.add(self._recent.pop())
 
     def entries(self, start: bytes) -> Iterator[tuple[bytes, bytes, str]]:
@@ -144,4 +144,4 @@ class ArchiveVerifier:
 def order(position: bytes) -> tuple[int, int]:
     """What positions are sorted by; a position that is none comes first."""
     ms, _, number = position.partition(b"-")
-    return (int(ms), int(number or 0)) if ms.isdigit() and (number or b"0").isdigit() else (0, 0)
+    return (int(ms), int(number or 0)) if is_number(ms) and is_number(number or b"0") else (0, 0)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from worker.ledger.chain import Break, Chain, link_of
+from producers.printable import printable
+from worker.ledger.chain import Break, Chain, is_number, link_of
 from worker.ledger.raw_journal import ChainEnd, Entry, RawJournal, StreamInfo
 from worker.operations.archive.findings import Findings
 
@@ -12,6 +13,37 @@ WORDS = {
     Break.BACK: "entry {seq} comes after entry {last}: it was put there, moved, or the journal was put back to an "
     "earlier state",
 }
+ENDS = frozenset({b"settle", b"refuse", b"abandon", b"resolve"})
+"""Events that end a command."""
+SHORTEST_KEEP_MS = 2 * 60 * 60 * 1000
+"""A record is kept for longer than this after its end, whatever ``ORDERS_LEDGER__KEEP_DAYS`` says; that of a withdrawal
+that was sent for ever."""
+MAX_ENDED = 1_000_000
+"""How many of the latest ends are remembered; older ones are forgotten."""
+
+
+class EndedIds:
+    """Notices a command that begins after its end: its record, which forbids that, was removed in between."""
+
+    def __init__(self) -> None:
+        self._ended: dict[bytes, tuple[int, bool]] = {}
+        """By id: when it ended (UNIX ms), and whether it may have been sent."""
+
+    def is_begun_again(self, position: bytes, fields: list[bytes]) -> bool:
+        """Whether this entry begins a command again; the entries come in their order."""
+        entry = dict(zip(fields[::2], fields[1::2], strict=False))
+        at, command_id, event = position.partition(b"-")[0], entry.get(b"id", b""), entry.get(b"event")
+        if not is_number(at):
+            return False
+        if event in ENDS:
+            self._ended.pop(command_id, None)
+            self._ended[command_id] = (int(at), entry.get(b"outcome") != b"not_sent")
+            if len(self._ended) > MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
+        elif event == b"begin" and command_id in self._ended:
+            ended_at, was_sent = self._ended.pop(command_id)
+            return int(at) - ended_at < SHORTEST_KEEP_MS or (was_sent and entry.get(b"command") == b"withdraw")
+        return False
 
 
 class StreamVerifier:
@@ -25,10 +57,15 @@ class StreamVerifier:
         self._findings, self._layer = findings, layer
         self._unchained: list[bytes] = []
         self._count = 0
+        self._ids = EndedIds()
 
     def follow(self, entry: Entry, file: str = "", *, told: bool = False) -> None:
         """Verify an entry; ``told`` when it is known already that it does not follow the one before."""
         position, fields = entry
+        if self._ids.is_begun_again(position, fields):
+            text = "a command was begun again after its end: somebody removed its record in between. Its entries: {}"
+            shown = printable(dict(zip(fields[::2], fields[1::2], strict=False))[b"id"].decode("utf-8", "replace"), 255)
+            self._findings.add(self._layer, text.format(f"orders journal {shown}"), position=position, file=file)
         before = self.chain.link
         how = self.chain.follow(position, fields)
         link = link_of(fields)

@@ -2,11 +2,13 @@
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from producers.printable import printable
 from worker.ledger.chain import Link, link_of
+from worker.ledger.raw_journal import Entry
 from worker.operations.archive.lines import entry_of, file_name, files, lines, parse
 from worker.operations.archive.merkle import MerkleTree
 
@@ -52,13 +54,10 @@ class ArchiveWriter:
                 return
 
     def _read(self, path: Path, *, count: bool) -> None:
-        for number, line in enumerate(lines(path), 1):
+        for line in lines(path):
             if count:
                 self.tree.add(line)
-            try:
-                read = parse(line)
-            except ValueError as error:
-                raise ArchiveBroken(f"{path}, line {number}: {error}. Move the file away and keep it") from None
+            read = self._parsed(path, line)
             if isinstance(read, tuple):
                 self.position, self.link = read[0], link_of(read[1]) or self.link
             elif read["note"] == "server" and count:
@@ -66,6 +65,14 @@ class ArchiveWriter:
             elif "back_to" in read:
                 position, fields = entry_of(read["back_to"])
                 self.position, self.link = position, link_of(fields) or self.link
+
+    @staticmethod
+    def _parsed(path: Path, line: bytes) -> Entry | Mapping[str, Any]:
+        try:
+            return parse(line)
+        except ValueError as error:
+            message = f"{path} was changed: in {printable(line[:60].decode('ascii', 'replace'))}, {error}"
+            raise ArchiveBroken(f"{message}. Move the file away and keep it") from None
 
     def _open(self, name: str) -> None:
         """Open a file to add to it; what is behind its last line feed is the rest of a write that was cut off."""
@@ -111,7 +118,7 @@ class ArchiveWriter:
             earlier: tuple[bytes, bytes] | None = None
             here = []
             for line in lines(path):
-                read = parse(line)
+                read = self._parsed(path, line)
                 if isinstance(read, tuple) and int(read[0].partition(b"-")[0]) >= start_ms:
                     here.append((read[0], line))
                 elif isinstance(read, tuple):

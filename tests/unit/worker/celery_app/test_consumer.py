@@ -1,7 +1,9 @@
 """The consumer: a message that raises is kept, one of RabbitMQ passes the gate, and tries to connect come evenly."""
 
 import bz2
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -124,6 +126,32 @@ def test_what_no_server_has_looked_at_goes_through_the_gate_here(
     consumer.task_consumer = SimpleNamespace(_active_tags={"orders.withdraw": "2"})
     receive(consumer, None, **changes)
     assert dead == [f"{queue}.dead"]
+
+
+class Held(SimpleNamespace):
+    """A message, as far as it is taken up."""
+
+    __hash__ = object.__hash__
+
+
+def test_a_message_that_is_done_with_leaves_the_memory_at_once(consumer: OrderConsumer, dead: list[str]) -> None:
+    """A worker looks for cycles after twenty thousand objects: hundreds of messages, each of which may be long."""
+    message = Held(
+        headers={"task": "orders.nonsense"},
+        body=b"[]",
+        content_encoding="utf-8",
+        delivery_info={"routing_key": "orders.cancel"},
+        ack_log_error=lambda *_: None,
+    )
+    left = weakref.ref(message)
+    gc.disable()
+    try:
+        consumer.create_task_handler()(message)
+        del message
+        assert left() is None
+    finally:
+        gc.enable()
+    assert dead == ["orders.cancel.dead"]
 
 
 def test_rabbitmq_has_no_place_for_more_than_a_worker_holds(monkeypatch: pytest.MonkeyPatch) -> None:

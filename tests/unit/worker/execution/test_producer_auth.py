@@ -1,6 +1,7 @@
 """What a worker makes of a command's seal in each mode: who sent it, whether they may, and what is counted."""
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ from producers.seal import HEADER
 from tests.support.fakes import START_MS, TurnedClock
 from tests.support.seals import CANCEL, DESK, PAYROLL, PAYROLL_OLD, STRANGER, WITHDRAW, sealed, write_keys
 from worker.auth_settings import AuthSettings
-from worker.execution.policy.producer_auth import MAX_AHEAD_MS, Authority, NotTrusted, ProducerAuth
+from worker.execution.policy.producer_auth import (
+    AGAIN_BURST,
+    AGAIN_SECONDS,
+    MAX_AHEAD_MS,
+    Authority,
+    NotTrusted,
+    ProducerAuth,
+)
 from worker.public_keys import KeysFile
 
 DAY_MS = 86_400_000
@@ -112,6 +120,24 @@ def test_a_command_that_comes_again_may_be_ended_but_not_begun(tmp_path: Path) -
     assert checked.counted == []
     with pytest.raises(NotTrusted):  # a query has no record: it never counts as begun
         checked.check("orders.positions", {"account": "main"}, {"id": "1"}, again=True)
+
+
+def test_a_flood_of_messages_that_say_that_they_come_again_is_refused_without_a_look_into_the_ledger(
+    tmp_path: Path,
+) -> None:
+    checked = Checked(tmp_path, mode="require")
+
+    def looked_up() -> int:
+        count = 0
+        for _ in range(1000):
+            with suppress(NotTrusted):
+                checked.check("orders.withdraw", WITHDRAW, {"id": "1"}, again=True)
+                count += 1
+        return count
+
+    assert looked_up() == AGAIN_BURST
+    checked.clock.turn(2 * AGAIN_SECONDS)
+    assert looked_up() == 2
 
 
 def test_a_warning_is_logged_once_in_a_while(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -58,12 +58,27 @@ def test_one_so_late_that_its_record_may_have_expired_gets_no_report(arguments: 
 def test_what_has_begun_in_time_is_not_stopped_by_its_seal() -> None:
     """Neither between two attempts nor when another worker takes it over."""
     fixture = ExecutorFixture(NEVER_LEFT, ACCEPTED)
-    fixture.clock.on_sleep = lambda _: fixture.clock.turn(100)
-    assert fixture.ends("cancel", CANCEL, **SEALED)[:2] != EXPIRED[:2]
+    fixture.clock.on_sleep = lambda _: fixture.clock.turn(5)
+    assert fixture.ends("cancel", CANCEL, **SEALED) == ACCEPTED_AT_ONCE
     other = ExecutorFixture(dies, ACCEPTED)
     other.is_killed("cancel", CANCEL)
     other.clock.turn(1000)
     assert other.ends("cancel", CANCEL, **SEALED)[0] == "accepted"
+
+
+def test_its_worker_knows_that_it_has_begun_even_if_the_ledger_has_lost_the_record() -> None:
+    """Between two attempts, and when the lease was lost with it."""
+
+    def lose_record(fixture: ExecutorFixture, seconds: float) -> None:
+        fixture.transport.before_prepare = lambda: None
+        fixture.clock.turn(seconds)
+        fixture.ledger.forget("id")
+
+    between, asleep = ExecutorFixture(NEVER_LEFT, ACCEPTED), ExecutorFixture(ACCEPTED, ACCEPTED)
+    between.clock.on_sleep = lambda _: lose_record(between, 5)
+    assert between.ends("cancel", CANCEL, **SEALED) == ACCEPTED_AT_ONCE
+    asleep.transport.before_prepare = lambda: lose_record(asleep, 70)
+    assert asleep.ends("cancel", CANCEL, **SEALED) == ACCEPTED_AT_ONCE
 
 
 @pytest.mark.parametrize("arguments", [WITHDRAW, {**WITHDRAW, "qty": "-1"}], ids=["valid", "invalid"])

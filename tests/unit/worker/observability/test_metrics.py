@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.fakes import START_MS, Step
 from tests.unit.worker.execution.executor_fixture import ACCEPTED, BUSY, INVALID, WITHDRAW, ExecutorFixture
 from worker.execution.events import AttemptEvent, CommandRef
+from worker.execution.policy.producer_auth import PROBLEMS
 from worker.observability import catalogue
 from worker.observability.metrics import Metrics
 from worker.observability.setup import _client
@@ -86,6 +87,20 @@ def test_refusals_of_a_key_are_counted_from_the_start() -> None:
     }
     taken = {("bitz", "positions"), *(("everstrike", name) for name in ("cancel", "close", "positions", "withdraw"))}
     assert found == {(*pair, status) for pair in taken for status in ("401", "403")}
+
+
+def test_seals_that_do_not_hold_are_counted_from_the_start_where_seals_are_checked() -> None:
+    """An alert on the first forged command sees no step from absent to 1."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, [], (), {"withdraw": "require", "cancel": "off"})
+    metrics.badly_sealed("withdraw", "signature", "require")
+
+    def value(command: str, problem: str) -> float | None:
+        labels = {"command": command, "problem": problem, "mode": "require"}
+        return registry.get_sample_value("orders_seal_problems_total", labels)
+
+    assert [value("withdraw", problem) for problem in PROBLEMS] == [float(each == "signature") for each in PROBLEMS]
+    assert value("cancel", "signature") is None
 
 
 def test_a_takeover_is_no_wait_in_the_queue(measured: _Measured) -> None:
