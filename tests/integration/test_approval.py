@@ -197,7 +197,7 @@ def test_what_is_held_can_be_published_again_whatever_it_carries(stack: Stack, p
     ids = [str(uuid4()) for _ in links]
     for command_id, link in zip(ids, links, strict=True):
         body = json.dumps([[], withdrawal(), {"callbacks": [link]}], ensure_ascii=False).encode()
-        put(stack, "orders.withdraw", raw=body, id=command_id)
+        put(stack, "orders.withdraw", raw=body, id=command_id, timelimit="odd")
     assert stack.ended(ids[1]).outcome == ("not_sent", "invalid")
     is_held(stack, ids[0])
     assert person("ben")("approve", ids[0], "--yes").code == 0

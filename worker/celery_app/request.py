@@ -152,6 +152,7 @@ class OrderRequest(Request):
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
         # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
         self.time_limits = (None, None)
+        self._request_dict["timelimit"] = None  # whatever a sender wrote, for those who read it again
 
     def _check_seal(self) -> Authority:
         """What the command's seal allows; see :class:`ProducerAuth`.

@@ -124,16 +124,15 @@ class Executor:
         return stored.as_replay()
 
     def _requeue_or_report_unknown(self, envelope: Envelope, error: Exception) -> Report:
-        """Handle a fault outside of any attempt: requeue the message once, and report ``unknown`` when it has come
-        back.
-
-        Raises:
-            RequeueMessage: the message was not redelivered; another worker may not have the fault.
-        """
+        """Handle a fault outside of any attempt: requeue the message once, because another worker may not have the
+        fault (RequeueMessage), and report ``unknown`` when it has come back; but report nothing of an id that may be
+        another command's (NeverBegun)."""
         self._observer.fault(envelope.command_ref, type(error).__name__, raised_at(error))
         words = f"a fault in the worker ({type(error).__name__})"
         if not envelope.redelivered:
             raise RequeueMessage(words)
+        if 0 < envelope.known_until < self._clock.now_ms():
+            raise NeverBegun(envelope.command_id)
         refused = self._intake.refusal(envelope, CommandRefused(Reason.CRASHED, words))
         message = f"{words}, and nothing says whether a send was begun; it may have been executed"
         return refused.model_copy(update={"outcome": Outcome.UNKNOWN, "message": message})

@@ -55,6 +55,15 @@ def test_one_so_late_that_its_record_may_have_expired_gets_no_report(arguments: 
     assert fixture.ledger.read("id") is None
 
 
+def test_a_fault_makes_no_report_of_what_may_be_anothers() -> None:
+    """A message that is not trusted, and that the worker stumbles over before it has asked the ledger."""
+    fixture = ExecutorFixture()
+    fixture.ruling = lambda _: 1 / 0  # type: ignore[assignment, return-value] # a fault of the worker's own
+    with pytest.raises(NeverBegun):
+        fixture.run("withdraw", WITHDRAW, redelivered=True, **ONLY_IF_BEGUN)
+    assert fixture.run("withdraw", WITHDRAW, redelivered=True, **SEALED).reason == "crashed"
+
+
 def test_what_has_begun_in_time_is_not_stopped_by_its_seal() -> None:
     """Neither between two attempts nor when another worker takes it over."""
     fixture = ExecutorFixture(NEVER_LEFT, ACCEPTED)
