@@ -257,6 +257,18 @@ def test_an_intent_has_no_held_command_published_again(stack: Stack, person: Cal
     assert not stack.ledger.hexists("orders:outbox", command_id)
 
 
+@pytest.mark.parametrize("changes", [{"state": "WAITING"}, {"decided": ""}])
+def test_a_record_that_says_it_was_approved_is_not_believed(stack: Stack, changes: dict[str, str]) -> None:
+    """Somebody with a worker's login has made it look begun between two attempts, or decided."""
+    command_id = send_held(stack)
+    stack.ledger.hset(f"orders:command:{command_id}", mapping=changes)
+    stack.send("orders.withdraw", command_id=command_id, **withdrawal())
+    stack.drained()
+    if "state" in changes:
+        assert stack.ended(command_id).outcome == ("not_sent", "unavailable")
+    assert (stack.venue.executions(), stack.ledger.zrem("orders:held", command_id)) == ([], 1)
+
+
 def test_a_held_command_is_asked_for_as_it_is_kept(stack: Stack, person: Callable[[str], Orders]) -> None:
     """Somebody has changed the amount at the server: who approves it would sign something else."""
     command_id = send_held(stack)

@@ -168,6 +168,8 @@ TABLE: Mapping[str, Row] = {
     "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
     "begin: next attempt": Row("begin", OPEN, "begun", "begin", _mine, _go_on),
     "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
+    # Whether it was approved before it began, its own worker alone has seen.
+    "begin: orphaned, and needs approval": Row("begin", OPEN, "orphaned", guard=lambda _, ask: ask.needs_approval),
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
     "begin: take over a wait": Row("begin", (WAITING,), "begun", "begin", effect=_take),
     "renew": Row("renew", (SENDING,), "done", "renew", _mine, _renew),

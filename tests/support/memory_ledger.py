@@ -104,7 +104,7 @@ class MemoryLedger:
                 progress = replace(progress, tries=progress.tries - 1)
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             in_doubt = entry.record.state is State.SENDING and entry.token != claim.token
-            if in_doubt and not claim.repeatable:
+            if (in_doubt and not claim.repeatable) or (entry.token != claim.token and claim.hold):
                 return _orphan(entry)
             denied = self.counters.over_limit(claim, self._now_ms())
             if denied is not None:

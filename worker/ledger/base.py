@@ -9,7 +9,7 @@
                     WAITING            between attempts: the last one's fate is on record
                           └─resolve by evidence or an operator─▶ SETTLED
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
-    SENDING of any other command is abandoned: UNKNOWN/crashed
+    SENDING of any other command is abandoned: UNKNOWN/crashed; WAITING of what needs approval: not_sent
 
 A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
 nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.

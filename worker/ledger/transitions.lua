@@ -194,7 +194,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   local asked_hold = hold_for ~= '' and (held or not r) and cjson.decode(hold_for)
   -- Who asks has seen enough approvals, and nobody has decided anything since.
-  local approved = held and asked_hold and asked_hold.decided == r.decided
+  local approved = held and asked_hold and asked_hold.decided ~= '' and asked_hold.decided == r.decided
   if asked_hold and not approved then
     return hold(r, fingerprint, command, account, arguments, asked_hold)
   end
@@ -202,7 +202,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     r = nil  -- approved: this is its first begin
   end
   local in_doubt = r and r.state == 'SENDING' and r.token ~= token
-  if in_doubt and repeatable ~= '1' then
+  -- What needs approval is not taken over either: only its own worker has seen that it was approved before it began.
+  if (in_doubt and repeatable ~= '1') or (r and r.token ~= token and hold_for ~= '') then
     return orphan(r)
   end
   local counters = not repeated and limits ~= '' and withdrawal_counters()
