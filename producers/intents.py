@@ -1,12 +1,12 @@
 """The outbox: each command is recorded as an intent in the ledger's database before it is published.
 
-A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. Every worker
-republishes commands that have not begun in time, and commands that have begun but not ended long after their lease has
-expired. The ledger stops the duplicates that this causes.
+A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. The
+workers of its queue republish commands that have not begun in time, and commands that have begun but not ended long
+after their lease has expired. The ledger stops the duplicates that this causes.
 
-The outbox is one hash that producers write with ``HSETNX`` alone, so that their logins need no right with which they
-could change, postpone or delete an intent. When an intent is checked next is kept where workers alone write
-(:data:`worker.ledger.keys.DUE_KEY`).
+The outbox is a hash for each command, which producers write with ``HSETNX`` alone: a login needs no right with which it
+could change, postpone or delete an intent, or add one of a command that it may not send. When an intent is checked next
+is kept where workers alone write (:data:`worker.ledger.keys.DUE_KEYS`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +22,12 @@ from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
 from producers.seal import HEADER
 
-OUTBOX_KEY = "orders:intent_messages"
-"""Hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed command;
-readers ignore other members."""
+OUTBOX_KEYS = {task: f"orders:outbox:{command.name}" for task, command in COMMANDS.items() if command.mutating}
+"""By task, a hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed
+command; readers ignore other members. Queries need none: the ledger does not record them."""
+EARLIER_OUTBOX_KEY = "orders:intent_messages"
+"""The outbox of all commands that producers of the version before write; workers empty it as they do the others."""
+ALL_OUTBOXES = (*OUTBOX_KEYS.values(), EARLIER_OUTBOX_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Intent:
     """The header :data:`producers.seal.HEADER` of the command's message."""
 
     def to_json(self) -> str:
-        """The intent as :data:`OUTBOX_KEY` stores it."""
+        """The intent as :data:`OUTBOX_KEYS` store it."""
         fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
         return exact_json.dumps(fields if self.seal is None else {**fields, "seal": self.seal})
 
@@ -100,7 +103,8 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
     """
     with ledger.pipeline(transaction=False) as pipe:
         pipe.exists(RECORD_KEY.format(command_id))
-        pipe.hexists(OUTBOX_KEY, command_id)
+        for key in ALL_OUTBOXES:
+            pipe.hexists(key, command_id)
         return any(pipe.execute())
 
 
@@ -126,4 +130,4 @@ def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
 
 def _commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
     """The Redis commands that write intents."""
-    return [("HSETNX", OUTBOX_KEY, intent.command_id, intent.to_json()) for intent in intents]
+    return [("HSETNX", OUTBOX_KEYS[intent.task], intent.command_id, intent.to_json()) for intent in intents]

@@ -16,6 +16,7 @@ from celery.worker import state as worker_state
 
 from producers import message_json
 from producers.celery_app import OwnSettingsCelery
+from producers.commands import Withdraw
 from producers.intents import Intent, was_sent
 from producers.report import Report
 from worker import settings as worker_settings
@@ -157,6 +158,7 @@ def _periodic_work(
     lost_commands = LostCommandPublisher(
         ledger=_connect_ledger(settings),
         clock=SystemClock(),
+        serves=lambda task: task in app.amqp.queues.consume_from,
         oldest_queued=oldest_queued(app),
         publish=publish_and_count,
         patience_seconds=settings.ledger.intent_seconds,
@@ -167,7 +169,13 @@ def _periodic_work(
 
 def _releases(app: Celery, settings: WorkerSettings) -> PeriodicWork:
     held = HeldCommandPublisher(HeldQueue(_connect_ledger(settings)), kept_publisher(app), HELD_SECONDS)
-    return PeriodicWork([held.publish_due], HELD_SECONDS)
+
+    def publish_due() -> None:
+        # Withdrawals alone are held, and only the login of a worker that executes them need be able to publish one.
+        if Withdraw.task_name() in app.amqp.queues.consume_from:
+            held.publish_due()
+
+    return PeriodicWork([publish_due], HELD_SECONDS)
 
 
 def build_executor(

@@ -14,7 +14,7 @@ from tests.support.servers import Server
 from worker.ledger.connection import connect
 
 SOURCE = "return {'begun', '1', '1', '0', '', '', ''}"
-KEYS = [f"orders:{name}" for name in ("command:1", "journal", "unknown", "halts", "intents_due", "intent_messages")]
+KEYS = [f"orders:{name}" for name in ("command:1", "journal", "unknown", "halts", "due:outbox:close", "outbox:close")]
 ARGUMENTS = ["begin", "1", "host:1:token", 1_000_000, "f" * 64, "close", "main", '{"pair":"A"}', "1", 17_000, 1]
 CALLS = 2000
 

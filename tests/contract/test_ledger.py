@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from producers.commands import Close, Withdraw
-from producers.intents import OUTBOX_KEY
+from producers.intents import OUTBOX_KEYS
 from tests.model.conformance import HALT, HOLD, InMemory, OnServer, UnderTest, claim, compare, report
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
@@ -23,8 +23,10 @@ from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import Begun, Ended, Ledger, LedgerUnavailable, Orphaned, Progress, Record, State, TooLate
 from worker.ledger.connection import connect
 from worker.ledger.holds import Held
-from worker.ledger.keys import DUE_KEY
+from worker.ledger.keys import DUE_KEYS
 from worker.ledger.redis import RedisLedger
+
+OUTBOX = OUTBOX_KEYS["orders.close"]
 
 UNKNOWN = report("unknown")
 
@@ -214,11 +216,11 @@ def test_of_twelve_at_once_one_begins_and_the_others_wait(ledger: Ledger) -> Non
 # -- on a server -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [DUE_KEY, OUTBOX_KEY])
+@pytest.mark.parametrize("key", [DUE_KEYS[OUTBOX], OUTBOX])
 def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: redis.Redis, key: str) -> None:
     """Senders write the intents, which serve only the search for lost commands."""
-    client.hset(OUTBOX_KEY, "id", "intent")
-    client.zadd(DUE_KEY, {"id": 1})
+    client.hset(OUTBOX, "id", "intent")
+    client.zadd(DUE_KEYS[OUTBOX], {"id": 1})
     client.delete(key)
     client.set(key, "x")
     ledger = RedisLedger(client)

@@ -29,11 +29,11 @@ NO_SENDERS = """
     COPY orders.close orders.x|RENAME orders.close orders.x|DEL orders.close|UNLINK orders.close
     EXPIRE orders.close 1|SORT orders.close|DUMP orders.close|LPUSH orders.close.dead x
     LRANGE orders.close.dead 0 -1|LPUSH orders.reconcile x|LPUSH celery x|LPUSH orders.x x
-    LPUSH orders:intent_messages x|HSETNX orders.close a b|SADD orders.close x|SET orders.close x
-    SETEX orders.close 1 x|HSET orders:intent_messages a b|HDEL orders:intent_messages a
-    HGET orders:intent_messages a|HGETALL orders:intent_messages|HSCAN orders:intent_messages 0
-    HKEYS orders:intent_messages|DEL orders:intent_messages|SET orders:intent_messages x
-    HINCRBY orders:intent_messages a 1|ZADD orders:intents_due 9e15 a|ZREM orders:intents_due a
+    LPUSH orders:outbox:close x|HSETNX orders.close a b|SADD orders.close x|SET orders.close x
+    SETEX orders.close 1 x|HSET orders:outbox:close a b|HDEL orders:outbox:close a
+    HGET orders:outbox:close a|HGETALL orders:outbox:close|HSCAN orders:outbox:close 0
+    HKEYS orders:outbox:close|DEL orders:outbox:close|SET orders:outbox:close x
+    HINCRBY orders:outbox:close a 1|ZADD orders:due:outbox:close 9e15 a|ZREM orders:due:outbox:close a
     ZADD orders:intents 1 a|HSETNX orders:command:a state x|HSET orders:command:a state x|HGETALL orders:command:a
     HGET orders:command:a report|DEL orders:command:a|EXPIRE orders:command:a 1|SET orders:command:a x
     TYPE orders:command:a|XADD orders:journal * a b|XRANGE orders:journal - +|XDEL orders:journal 1-1
@@ -67,7 +67,7 @@ NO_WORKERS = """
 NO_FLOWERS = """
     LRANGE orders.close 0 -1|LINDEX orders.close 0|LPUSH orders.close x|RPOP orders.close|DEL orders.close|SCAN 0
     KEYS *|LRANGE orders.close.dead 0 -1|LRANGE celery 0 -1|HGETALL unacked|HDEL unacked a|ZRANGE unacked_index 0 -1
-    SET celery-task-meta-a x|DEL celery-task-meta-a|HGETALL orders:command:a|HGETALL orders:intent_messages
+    SET celery-task-meta-a x|DEL celery-task-meta-a|HGETALL orders:command:a|HGETALL orders:outbox:close
     XRANGE orders:journal - +|PUBLISH celery-task-meta-a x|SUBSCRIBE celery-task-meta-a|FUNCTION LOAD x|CONFIG GET *
     FLUSHALL|HSET orders:halts */* x|SADD _kombu.binding.orders.close x
 """
@@ -116,9 +116,9 @@ def test_no_priority_keeps_a_producer_from_its_queues(compose: ComposeServer) ->
 def test_the_first_intent_of_an_id_stands_whoever_writes_the_second(compose: ComposeServer) -> None:
     """And nobody gives the outbox, or a queue, another type while it is empty."""
     with compose.login("payroll", 2) as one, compose.login("producer", 2) as other, compose.client(2) as admin:
-        assert one.hsetnx("orders:intent_messages", "1", "first") == 1
-        assert other.hsetnx("orders:intent_messages", "1", "second") == 0
-        assert admin.hgetall("orders:intent_messages") == {"1": "first"}
+        assert one.hsetnx("orders:outbox:cancel", "1", "first") == 1
+        assert other.hsetnx("orders:outbox:cancel", "1", "second") == 0
+        assert admin.hgetall("orders:outbox:cancel") == {"1": "first"}
 
 
 def rights_of(url: str, *, producer: bool) -> dict[str, Level]:
@@ -136,7 +136,7 @@ def test_the_doctor_finds_no_right_too_many_in_composes_logins(
 def test_the_doctor_names_each_right_too_many_and_uses_none(compose: ComposeServer) -> None:
     """Also of a login with the rights that a producer had in earlier versions."""
     with compose.client() as admin:
-        admin.acl_setuser("before", enabled=True, nopass=True, keys=["orders.*", "orders:intents*"], commands=["+@all"])
+        admin.acl_setuser("before", enabled=True, nopass=True, keys=["orders.*", "orders:due:*"], commands=["+@all"])
         admin.execute_command("ACL", "SETUSER", "before", "-@dangerous", "%R~orders:command:*", "+flushall")
         admin.lpush("orders.withdraw", "message")
         before = admin.info("keyspace"), admin.info("commandstats").keys()

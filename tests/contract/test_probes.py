@@ -90,8 +90,10 @@ def test_unknowns_are_counted_by_account_and_age(operator: OperatorFixture) -> N
 
 def test_halts_by_scope_and_the_number_of_intents(operator: OperatorFixture) -> None:
     halt = operator.desk.halt(HaltScope(command="withdraw"), who="ann", why="x")
-    operator.client.hset("orders:intent_messages", mapping={"seen": "", "unseen": "", "begun": ""})
-    operator.client.zadd("orders:intents_due", {"seen": 1, "begun": int(time.time() * 1000) + 120_000})
+    operator.client.hset("orders:outbox:close", mapping={"seen": "", "unseen": ""})
+    operator.client.hset("orders:outbox:withdraw", "begun", "")
+    operator.client.zadd("orders:due:outbox:close", {"seen": 1})
+    operator.client.zadd("orders:due:outbox:withdraw", {"begun": int(time.time() * 1000) + 120_000})
     state = LedgerProbe(operator.client)()
     assert state.halts == {("*", "withdraw"): halt.at / 1000}
     assert state.intents == 2

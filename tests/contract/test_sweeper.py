@@ -6,15 +6,17 @@ import time
 import pytest
 import redis
 
-from producers.intents import OUTBOX_KEY, Intent, write_intents
+from producers.intents import EARLIER_OUTBOX_KEY, OUTBOX_KEYS, Intent, write_intents
 from tests.model.conformance import claim, report
 from tests.support.fakes import START_MS, TurnedClock
-from worker.execution.lost_commands import BATCH, LOCK_KEY, LostCommandPublisher
+from worker.execution.lost_commands import BATCH, LOCK_KEYS, LostCommandPublisher
 from worker.ledger.base import Begun, Busy, Ended, Progress
-from worker.ledger.keys import DUE_KEY
+from worker.ledger.keys import DUE_KEYS
 from worker.ledger.outbox import DEAD_KEY, PAGE
 from worker.ledger.redis import RedisLedger
 
+OUTBOX = OUTBOX_KEYS["orders.close"]
+DUE = DUE_KEYS[OUTBOX]
 INTENT = Intent("1", "orders.close", {"account": "main", "pair": "P"}, START_MS)
 CLAIM = claim("1", command="close", repeatable=True, lease_ms=1000)
 
@@ -28,9 +30,11 @@ class SweeperFixture:
         self.oldest: int | None = None
         """When the oldest message of the queue was enqueued, UNIX ms: None for an empty queue, 0 where nobody knows."""
         self.published: list[Intent] = []
+        self.served = {"orders.close", "orders.cancel"}
         self.sweeper = LostCommandPublisher(
             ledger=client,
             clock=self.clock,
+            serves=lambda task: task in self.served,
             oldest_queued=lambda _: self.oldest,
             publish=self.published.append,
             patience_seconds=30,
@@ -39,13 +43,13 @@ class SweeperFixture:
     def sweep(self, after_seconds: float = 0) -> int:
         """Sweep, with the lock of the last sweep gone."""
         self.clock.turn(after_seconds)
-        self.client.delete(LOCK_KEY)
+        self.client.delete(*LOCK_KEYS.values())
         return self.sweeper.publish_lost()
 
     def intended(self) -> bool:
         """Whether there is an intent; without one nothing is due either."""
-        is_there = bool(self.client.exists(OUTBOX_KEY))
-        assert is_there or not self.client.exists(DUE_KEY)
+        is_there = bool(self.client.exists(OUTBOX))
+        assert is_there or not self.client.exists(DUE)
         return is_there
 
 
@@ -113,7 +117,7 @@ def test_a_refusal_takes_the_intent_away_too(sweeping: SweeperFixture) -> None:
 def test_one_worker_sweeps_at_a_time(sweeping: SweeperFixture) -> None:
     """Ten workers need not search for the same."""
     sweeping.clock.turn(31)
-    sweeping.client.set(LOCK_KEY, "1")
+    sweeping.client.set(LOCK_KEYS[OUTBOX], "1")
     assert sweeping.sweeper.publish_lost() == 0
 
 
@@ -141,7 +145,7 @@ BAD_INTENTS: dict[str, bytes] = {
 def test_a_bad_intent_costs_itself(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture, case: str) -> None:
     """It is moved to the dead intents and logged once, and every other intent is published."""
     bad, client = BAD_INTENTS[case], sweeping.client
-    client.hset(OUTBOX_KEY, "0", bad)
+    client.hset(OUTBOX, "0", bad)
     sweeping.sweep()
     assert sweeping.sweep(31) == 1
     assert sweeping.published == [INTENT]
@@ -150,21 +154,66 @@ def test_a_bad_intent_costs_itself(sweeping: SweeperFixture, caplog: pytest.LogC
     (kept,) = map(json.loads, client.lrange(DEAD_KEY, 0, -1))
     assert kept.pop("intent", None) == (None if len(bad) > 32_768 else bad.decode("utf-8", "backslashreplace"))
     assert kept == {"id": "0", "bytes": len(bad)}
-    assert client.hkeys(OUTBOX_KEY) == client.zrange(DUE_KEY, 0, -1) == ["1"]
+    assert client.hkeys(OUTBOX) == client.zrange(DUE, 0, -1) == ["1"]
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"", b"x" * 300, b"x" * 2_000_000])
 def test_an_intent_of_an_id_that_is_no_word_costs_itself(sweeping: SweeperFixture, name: bytes) -> None:
     """Its message could not be executed, and no other intent waits for it."""
-    sweeping.client.hset(OUTBOX_KEY, name, INTENT.to_json())
+    sweeping.client.hset(OUTBOX, name, INTENT.to_json())
     sweeping.sweep()
     assert sweeping.sweep(31) == 1
-    assert sweeping.client.hkeys(OUTBOX_KEY) == sweeping.client.zrange(DUE_KEY, 0, -1) == ["1"]
+    assert sweeping.client.hkeys(OUTBOX) == sweeping.client.zrange(DUE, 0, -1) == ["1"]
+
+
+def test_an_intent_in_the_outbox_of_another_command_is_not_published(sweeping: SweeperFixture) -> None:
+    """A login may add to the outboxes of the commands that it may send, and the sweeper publishes with its own."""
+    sweeping.client.hset(OUTBOX_KEYS["orders.cancel"], "0", INTENT.to_json())
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 1
+    assert sweeping.published == [INTENT]
+    assert [json.loads(each)["id"] for each in sweeping.client.lrange(DEAD_KEY, 0, -1)] == ["0"]
+
+
+def test_a_worker_publishes_what_it_could_execute_alone(sweeping: SweeperFixture) -> None:
+    """Others' intents stay as they are, so that a login for closes need not be able to publish withdrawals."""
+    withdrawal = Intent("2", "orders.withdraw", {"account": "main"}, START_MS)
+    write_intents(sweeping.client, [withdrawal])
+    sweeping.client.hset(EARLIER_OUTBOX_KEY, "2", withdrawal.to_json())
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 1
+    sweeping.served = {"orders.withdraw"}
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 2
+    assert [each.task for each in sweeping.published] == ["orders.close", "orders.withdraw", "orders.withdraw"]
+
+
+def test_one_id_in_two_outboxes_is_published_for_both(sweeping: SweeperFixture) -> None:
+    """The ledger tells that one of them is another command; neither keeps the other from being found."""
+    other = Intent("1", "orders.cancel", {"account": "main", "order_id": "1"}, START_MS)
+    write_intents(sweeping.client, [other])
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 2
+    assert sorted(each.task for each in sweeping.published) == ["orders.cancel", "orders.close"]
+
+
+@pytest.mark.parametrize("outbox", [OUTBOX_KEYS["orders.cancel"], EARLIER_OUTBOX_KEY])
+def test_an_outbox_of_another_type_stops_no_other(sweeping: SweeperFixture, outbox: str) -> None:
+    sweeping.client.set(outbox, "x")
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 1
+
+
+def test_what_a_producer_of_the_version_before_enqueued_is_found(sweeping: SweeperFixture) -> None:
+    sweeping.client.hset(EARLIER_OUTBOX_KEY, "0", INTENT.to_json())
+    sweeping.sweep()
+    assert sweeping.sweep(31) == 2
+    assert sweeping.client.hexists(EARLIER_OUTBOX_KEY, "0")
 
 
 def test_thousands_of_bad_intents_are_a_few_lines(sweeping: SweeperFixture, caplog: pytest.LogCaptureFixture) -> None:
     """They delay the good one for a few sweeps only."""
-    sweeping.client.hset(OUTBOX_KEY, mapping={f"bad-{number}": "x" for number in range(2 * BATCH)})
+    sweeping.client.hset(OUTBOX, mapping={f"bad-{number}": "x" for number in range(2 * BATCH)})
     sweeping.sweep()
     sweeping.clock.turn(31)
     assert sum(sweeping.sweep() for _ in range(3)) == 1
@@ -173,7 +222,7 @@ def test_thousands_of_bad_intents_are_a_few_lines(sweeping: SweeperFixture, capl
 
 def test_an_end_that_the_sweeper_did_not_see_leaves_nothing_due(sweeping: SweeperFixture) -> None:
     """What was due and is no intent any more is dropped without a word."""
-    sweeping.client.hdel(OUTBOX_KEY, "1")
+    sweeping.client.hdel(OUTBOX, "1")
     assert sweeping.sweep(31) == 0
     assert not sweeping.intended()
     assert not sweeping.client.exists(DEAD_KEY)
@@ -195,7 +244,7 @@ def test_one_search_checks_many_more_intents_than_it_publishes(sweeping: Sweeper
     write_intents(sweeping.client, [Intent("2", "orders.close", {}, START_MS)])
     assert [sweeping.sweep(1), sweeping.sweep(31)] == [0, 2]
     assert sorted(each.command_id for each in sweeping.published) == ["1", "2"]
-    assert sweeping.client.zcount(DUE_KEY, "-inf", sweeping.clock.ms - 1) == 0
+    assert sweeping.client.zcount(DUE, "-inf", sweeping.clock.ms - 1) == 0
 
 
 def test_an_intent_that_can_not_be_published_costs_itself(sweeping: SweeperFixture) -> None:

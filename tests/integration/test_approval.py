@@ -245,10 +245,10 @@ def test_an_intent_has_no_held_command_published_again(stack: Stack, person: Cal
     with OrderClient(stack.queue_settings) as client:
         command_id = client.enqueue(Withdraw.model_validate(withdrawal())).command_id
         is_held(stack, command_id)
-        due = stack.ledger.zscore("orders:intents_due", command_id)
-        until(lambda: not stack.ledger.exists("orders:sweeping"), "one more search")
-        until(lambda: stack.ledger.exists("orders:sweeping"), "and another")
-        until(lambda: not stack.ledger.exists("orders:sweeping"), "and its end")
+        due = stack.ledger.zscore("orders:due:outbox:withdraw", command_id)
+        until(lambda: not stack.ledger.exists("orders:sweeping:outbox:withdraw"), "one more search")
+        until(lambda: stack.ledger.exists("orders:sweeping:outbox:withdraw"), "and another")
+        until(lambda: not stack.ledger.exists("orders:sweeping:outbox:withdraw"), "and its end")
         assert due is None or due > (time.time() + 3600) * 1000
         said = "".join(worker.container.logs_from(at) for worker, at in zip(stack.workers, mark, strict=True))
         assert f"published again id={command_id}" not in said

@@ -10,6 +10,7 @@ import pytest
 from producers.client import OrderClient
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.errors import BrokerUnavailable, IdReused, OrderRejected, OrderUnknown, ReportPending
+from producers.intents import ALL_OUTBOXES
 from producers.report import Outcome, Reason
 from tests.support.stack import Stack
 from tests.support.waiting import until
@@ -198,7 +199,7 @@ def test_a_lost_message_is_published_again(outage: Stack) -> None:
         assert client.wait(lost, 300).outcome is Outcome.ACCEPTED
     outage.drained(60)
     assert sorted(execution.path for execution in outage.venue.executions()) == ["/auth/cancel", "/auth/withdraw"]
-    assert outage.ledger.hlen("orders:intent_messages") == 0
+    assert outage.ledger.exists(*ALL_OUTBOXES) == 0
 
 
 def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
@@ -210,7 +211,7 @@ def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
         outage.drained()
         with pytest.raises(IdReused):
             client.wait(reused, 300)
-        assert outage.ledger.hlen("orders:intent_messages") == 0
+        assert outage.ledger.exists(*ALL_OUTBOXES) == 0
         outage.results.delete(f"celery-task-meta-{query.command_id}")
         client.enqueue(reused.command, reused.command_id)
         assert client.wait(reused, 300).reason is Reason.INVALID

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.conftest import Orders
 from tests.support.node import ROOT, outer_environment
 from tests.support.stack import Stack
-from worker.execution.lost_commands import LOCK_KEY as SWEEPING
+from worker.execution.lost_commands import LOCK_KEYS as SWEEPING
 from worker.ledger.held_queue import LOCK_KEY as RELEASING
 
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
@@ -71,7 +71,7 @@ def test_bad_usage_is_told_and_changes_nothing(stack: Stack, orders: Orders, wor
     ran = orders(*words.split(" "), "--json")
     assert ran.code == 2
     assert ran.document["error"]["message"]
-    assert set(stack.ledger.keys("*")) <= {SWEEPING, RELEASING}
+    assert set(stack.ledger.keys("*")) <= {*SWEEPING.values(), RELEASING}
 
 
 @pytest.mark.parametrize("words", ["unknown", "halt --list", "journal", "reconcile --all", "dead"])

@@ -65,6 +65,8 @@ def stack(shared: ComposeStack) -> Iterator[ComposeStack]:
 def shared_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     folder = tmp_path_factory.mktemp("guarded")
     with ComposeStack(folder, **all_guards(folder)) as started:
+        # As for a desk that lets withdrawals follow other commands: seals alone must keep out the others.
+        started.admin(0).execute_command("ACL", "SETUSER", "worker", "~orders.*")
         yield started
 
 

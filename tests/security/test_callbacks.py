@@ -59,6 +59,25 @@ def test_no_built_in_task_is_called_for_a_sender(stack: ComposeStack, place: str
     assert "Errback" not in logs
 
 
+@pytest.mark.parametrize("place", FOLLOWS)
+def test_no_withdrawal_follows_what_a_login_for_cancels_may_send(stack: ComposeStack, place: str) -> None:
+    """A worker sends on what a message names with its own login, which adds no withdrawals."""
+    order, follower = (REFUSED if place == "errbacks" else CANCEL), f"stolen-{place}"
+    task = signature("orders.withdraw", options={"queue": "orders.withdraw", "task_id": follower}, **STOLEN)
+    headers = stack.begin_chord() if place == "chord" else {}
+    stack.ended(
+        stack.send(
+            "orders.cancel",
+            kwargs=order,
+            embed={"chord": task} if place == "chord" else {place: [task]},
+            headers=headers,
+        )
+    )
+    stack.drained()
+    assert not stack.admin(2).exists(f"orders:command:{follower}")
+    assert ("worker", "key", "orders.withdraw") in stack.server.refusals()
+
+
 @pytest.fixture
 def victim(stack: ComposeStack) -> Iterator[str]:
     """The id of a withdrawal that is enqueued and waits; nothing is stored for it yet."""

@@ -42,7 +42,7 @@ VICTIMS: dict[int, dict[str, Sequence[Any]]] = {
         "orders:unknown": ("ZADD", 1, VICTIM),
         "orders:halts": ("HSET", "*/*", "x"),
         "orders:looks": ("HSET", VICTIM, 1),
-        "orders:intent_messages": ("HSET", VICTIM, '{"task": "orders.withdraw"}'),
+        "orders:outbox:withdraw": ("HSET", VICTIM, '{"task": "orders.withdraw"}'),
     },
 }
 

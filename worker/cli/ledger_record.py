@@ -5,7 +5,7 @@ from typing import Any
 import redis
 
 from producers.cli.settings import queue_settings
-from producers.intents import OUTBOX_KEY, read_intent, was_sent
+from producers.intents import ALL_OUTBOXES, read_intent, was_sent
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
 from producers.results import RECORD_KEY
@@ -58,7 +58,8 @@ def _read(client: redis.Redis, command_id: str) -> tuple[Record | None, Any]:
     """The record of a command, or else its intent; None where there is none."""
     try:
         record = RedisLedger(client).read(command_id)
-        return record, None if record else client.hget(OUTBOX_KEY, command_id)
+        intents = () if record else (client.hget(outbox, command_id) for outbox in ALL_OUTBOXES)
+        return record, next(filter(None, intents), None)
     except LedgerUnavailable as error:
         if not isinstance(error.__cause__, redis.exceptions.NoPermissionError):
             raise

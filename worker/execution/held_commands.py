@@ -1,8 +1,8 @@
 """Publishes the messages of held commands again, once somebody has decided or the time of the hold is over.
 
-A held command's message is kept in its record, and the broker has it no more. Every worker looks for those that are
-due, one worker at a time; the executor then begins them or ends them. What was published and is still held after
-:data:`AGAIN_MS` is published again: its message may have been lost."""
+A held command's message is kept in its record, and the broker has it no more. The workers that execute withdrawals look
+for those that are due, one worker at a time; the executor then begins them or ends them. What was published and is
+still held after :data:`AGAIN_MS` is published again: its message may have been lost."""
 
 import logging
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """The ledger's keys at the server, all in the ledger's database."""
 
+from producers.intents import ALL_OUTBOXES
 from producers.results import RECORD_KEY as RECORD_KEY  # a hash: one command's record; senders look it up, too
 
 JOURNAL_KEY = "orders:journal"
@@ -17,8 +18,8 @@ HELD_KEY = "orders:held"
 WITHDRAWN_KEY = "orders:withdrawn"
 """Hash: a limit's key to the sum of what its counter holds; each counter is a sorted set, ``orders:withdrawn:<key>``
 (``counters.lua``)."""
-DUE_KEY = "orders:intents_due"
-"""Sorted set: ids in the outbox (:mod:`producers.intents`) by the time from which the absence of each command counts,
-UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
+DUE_KEYS = {outbox: outbox.replace("orders:", "orders:due:") for outbox in ALL_OUTBOXES}
+"""By outbox (:mod:`producers.intents`), a sorted set: the ids in it by the time from which the absence of each command
+counts, UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
 POLICIES_KEY = "orders:policies"
 """Hash: number of an applied withdrawal policy to that policy, when and by whom it was applied and why, as JSON."""

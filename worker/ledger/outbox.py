@@ -1,8 +1,8 @@
-"""The outbox as workers see it: which of its intents are due to be checked, and when each is due again.
+"""An outbox as workers see it: which of its intents are due to be checked, and when each is due again.
 
-Producers write intents (:mod:`producers.intents`) and have no right to :data:`DUE_KEY`, so that none of them decides
-when an intent is checked. An intent is due from when a worker first saw it, by that worker's clock; the time in it is
-its producer's word. Whatever a producer wrote is measured by the server before it is read.
+Producers write intents (:mod:`producers.intents`) and have no right to :data:`~worker.ledger.keys.DUE_KEYS`, so that
+none of them decides when an intent is checked. An intent is due from when a worker first saw it, by that worker's
+clock; the time in it is its producer's word. Whatever a producer wrote is measured by the server before it is read.
 """
 
 import json
@@ -12,8 +12,7 @@ from typing import Any
 
 import redis
 
-from producers.intents import OUTBOX_KEY
-from worker.ledger.keys import DUE_KEY
+from worker.ledger.keys import DUE_KEYS
 
 PAGE = 250
 """How many intents one script looks at: the server serves nobody else meanwhile."""
@@ -80,38 +79,40 @@ class StoredIntent:
 
 
 class Outbox:
-    """Reads and empties the outbox. Each method raises redis.RedisError or OSError when the ledger is away."""
+    """Reads and empties one outbox. Each method raises redis.RedisError or OSError when the ledger is away."""
 
-    def __init__(self, ledger: redis.Redis) -> None:
+    def __init__(self, ledger: redis.Redis, key: str) -> None:
+        """``key`` is one of :data:`~producers.intents.ALL_OUTBOXES`."""
         self._ledger = ledger
+        self._key, self._due_key = key, DUE_KEYS[key]
 
     def schedule_new(self, now_ms: int) -> int:
         """Make every intent due that no worker has seen before. Returns how many were removed because nothing so long
         is a command's id. Looks at all intents, a page at a time."""
         cursor, removed = b"0", 0
         while True:
-            cursor, more = self._ask("EVAL", _SCHEDULE, 2, OUTBOX_KEY, DUE_KEY, cursor, PAGE, MAX_ID_BYTES, now_ms)
+            cursor, more = self._ask("EVAL", _SCHEDULE, 2, self._key, self._due_key, cursor, PAGE, MAX_ID_BYTES, now_ms)
             removed += int(more)
             if cursor == b"0":
                 return removed
 
     def due(self, until_ms: int, count: int) -> list[StoredIntent]:
         """The intents that are due since ``until_ms`` or before, the longest overdue first."""
-        rows = self._ask("EVAL", _DUE, 2, OUTBOX_KEY, DUE_KEY, until_ms, count, MAX_INTENT_BYTES)
+        rows = self._ask("EVAL", _DUE, 2, self._key, self._due_key, until_ms, count, MAX_INTENT_BYTES)
         return [StoredIntent(raw_id, size, stored) for raw_id, size, stored in rows]
 
     def postpone(self, raw_ids: Iterable[bytes], to_ms: int) -> int:
         """Make intents due at ``to_ms``. Returns for how many that changed something: not for those whose commands have
         ended."""
         pairs = [part for raw_id in raw_ids for part in (to_ms, raw_id)]
-        changed: int = self._ask("ZADD", DUE_KEY, "XX", "CH", *pairs) if pairs else 0
+        changed: int = self._ask("ZADD", self._due_key, "XX", "CH", *pairs) if pairs else 0
         return changed
 
     def move_to_dead(self, intents: Iterable[StoredIntent]) -> set[bytes]:
         """Move intents to :data:`DEAD_KEY`. Returns the ids of those that were moved: not those whose commands have
         ended meanwhile."""
         pairs = [part for each in intents for part in (each.raw_id, _shown(each))]
-        return set(self._ask("EVAL", _BURY, 3, OUTBOX_KEY, DUE_KEY, DEAD_KEY, *pairs)) if pairs else set()
+        return set(self._ask("EVAL", _BURY, 3, self._key, self._due_key, DEAD_KEY, *pairs)) if pairs else set()
 
     def _ask(self, *command: Any) -> Any:
         """The server's reply as bytes."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from producers.intents import OUTBOX_KEY
+from producers.intents import EARLIER_OUTBOX_KEY, OUTBOX_KEYS
 from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
@@ -37,7 +37,7 @@ from worker.ledger.halts import halt_of
 from worker.ledger.holds import Held, HoldOver, hold_record
 from worker.ledger.journal_writer import journal_script
 from worker.ledger.keys import (
-    DUE_KEY,
+    DUE_KEYS,
     HALTS_KEY,
     HELD_KEY,
     JOURNAL_HEAD_KEY,
@@ -130,7 +130,7 @@ class RedisLedger:
     def _begin_and_wait(self, *wait: object, claim: Claim, begin: Sequence[object]) -> tuple[BeginAnswer, Any]:
         """Send a begin and the command that waits for its confirmation on one connection, in one round trip. Returns
         the answers to both; the second may be an error."""
-        keys, args = self._call("begin", claim.command_id, claim.token, begin)
+        keys, args = self._call("begin", claim.command, claim.command_id, claim.token, begin)
         while True:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.evalsha(self._script.sha, len(keys), *keys, *args)
@@ -174,7 +174,8 @@ class RedisLedger:
     def resolve(self, report: Report, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> Report | None:
         """One round trip."""
         more = [part for field in signed.items() for part in field]
-        reply = self._run("resolve", report.command_id, "", *self._ending(report.command, report), who, why, *more)
+        ending = self._ending(report.command, report)
+        reply = self._run("resolve", report.command, report.command_id, "", *ending, who, why, *more)
         if reply[0] == "done":
             return report
         return Report.model_validate_json(reply[1]) if reply[0] == "ended" else None
@@ -191,7 +192,7 @@ class RedisLedger:
 
         False when no command with this fingerprint is held under this id.
         """
-        return self._run("decide", command_id, "", fingerprint, who, event, signed, kid)[0] == "done"
+        return self._run("decide", "", command_id, "", fingerprint, who, event, signed, kid)[0] == "done"
 
     def read(self, command_id: str) -> Record | None:
         """One round trip."""
@@ -224,17 +225,20 @@ class RedisLedger:
         return next((halt_of(text) for text in found if text), None)
 
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
-        return self._run(move, claim.command_id, claim.token, *arguments)
+        return self._run(move, claim.command, claim.command_id, claim.token, *arguments)
 
-    def _run(self, move: str, command_id: str, token: str, *arguments: object) -> list[str]:
-        script, call = self._script, self._call(move, command_id, token, arguments)
+    def _run(self, move: str, command: str, command_id: str, token: str, *arguments: object) -> list[str]:
+        script, call = self._script, self._call(move, command, command_id, token, arguments)
         reply: list[str] = guarded(self._direct.script, script.script, script.sha, *call)
         return reply
 
-    def _call(self, move: str, command_id: str, token: str, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
+    def _call(
+        self, move: str, command: str, command_id: str, token: str, arguments: Sequence[object]
+    ) -> tuple[list[str], list[Any]]:
         """KEYS and ARGV of a move."""
-        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEY, OUTBOX_KEY]
-        keys += [JOURNAL_HEAD_KEY, WITHDRAWN_KEY, HELD_KEY]
+        outbox = OUTBOX_KEYS.get(f"orders.{command}", EARLIER_OUTBOX_KEY)
+        keys = [RECORD_KEY.format(command_id), JOURNAL_KEY, UNKNOWN_KEY, HALTS_KEY, DUE_KEYS[outbox], outbox]
+        keys += [JOURNAL_HEAD_KEY, WITHDRAWN_KEY, HELD_KEY, DUE_KEYS[EARLIER_OUTBOX_KEY], EARLIER_OUTBOX_KEY]
         return keys, [move, command_id, token, self._journal_lines, *arguments]
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import redis
 
-from producers.intents import OUTBOX_KEY
 from producers.redis.server_info import ServerState, server_state
 from worker.ledger.halts import halt_of
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, HELD_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEYS, HALTS_KEY, HELD_KEY, RECORD_KEY, UNKNOWN_KEY
 
 MAX_UNKNOWNS_BY_ACCOUNT = 10_000
 """How many open unknowns are counted by account; the rest are counted as ``other``."""
@@ -60,15 +59,17 @@ class LedgerProbe:
             pipe.zrange(UNKNOWN_KEY, 0, MAX_UNKNOWNS_BY_ACCOUNT - 1, withscores=True)
             pipe.zcard(UNKNOWN_KEY)
             pipe.hgetall(HALTS_KEY)
-            pipe.hlen(OUTBOX_KEY)
-            # The intents of commands that have begun are due in the future.
-            pipe.zcount(DUE_KEY, int(time.time() * 1000) + _BEGUN_AHEAD_MS, "+inf")
-            rows, total, halts, intents, begun = pipe.execute()
+            for outbox, due in DUE_KEYS.items():
+                pipe.hlen(outbox)
+                # The intents of commands that have begun are due in the future.
+                pipe.zcount(due, int(time.time() * 1000) + _BEGUN_AHEAD_MS, "+inf")
+            rows, total, halts, *intents = pipe.execute()
         counts, since = self._by_account(rows)
         if total > len(rows):
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
         halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
-        return LedgerState(server, counts, since, halted_since, max(0, intents - begun), *self._held())
+        not_begun = max(0, sum(intents[::2]) - sum(intents[1::2]))
+        return LedgerState(server, counts, since, halted_since, not_begun, *self._held())
 
     def _held(self) -> tuple[int, float | None]:
         """How many commands are held, and since when the oldest of the first page."""

