@@ -377,8 +377,8 @@ local function decide(fingerprint, who, event, signed, kid)
     return {'not_held'}
   end
   redis.call('ZADD', KEYS[9], now, id)
-  redis.call('HSET', record, 'decision:' .. who .. '/' .. kid, signed)
-  redis.call('HINCRBY', record, 'decided', 1)
+  local decided = string.format('%.0f', (tonumber(r.decided) or 0) + 1)
+  redis.call('HSET', record, 'decision:' .. who .. '/' .. kid, signed, 'decided', decided)
   write(event, '', 'who', who)
   return {'done'}
 end
