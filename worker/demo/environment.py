@@ -146,13 +146,13 @@ class DemoEnvironment:
         """Delete the folder with logs and data.
 
         A process that was just being started at Ctrl-C ends by itself, and may write to the folder until then. The
-        folder must therefore be found missing twice.
+        folder must therefore be found missing for half a second.
         """
         ends_at, gone = time.monotonic() + REMOVE_SECONDS, 0
-        while gone < 2 and time.monotonic() < ends_at:
+        while gone < 5 and time.monotonic() < ends_at:
             gone = 0 if self.folder.exists() else gone + 1
             shutil.rmtree(self.folder, ignore_errors=True)
-            if gone < 2:
+            if gone < 5:
                 time.sleep(0.1)
 
     def _add(self, name: str, command: list[str], environ: dict[str, str], *, ready_fd: bool = False) -> DemoProcess:
