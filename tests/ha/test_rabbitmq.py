@@ -179,14 +179,17 @@ def test_a_lost_message_is_published_again(
     lost = withdrawal()
     sent = client.enqueue(lost)
     assert rabbit.purge("orders.withdraw") == 1
-    busy = make_worker("--concurrency", "1", "--queues", "orders.cancel", **urls, **patience)
+    simulator.control.fault("hold", path="close", execute=True)
+    held = client.enqueue(Close(account="main", pair="USD_BTC_PERP", qty="0.0001"))
+    busy = make_worker("--concurrency", "1", "--queues", "orders.withdraw,orders.close", **urls, **patience)
+    simulator.control.wait(arrivals=1, path="/auth/close")
     waits = client.enqueue(Close(account="main", pair="USD_BTC_PERP", qty="0.0003"))
     until(lambda: rabbit.waiting("orders.withdraw") == 1, "the lost one published again", 20)
     until(lambda: busy.logs().count("published again") >= 1, "its line")
     assert f"id={waits.command_id}" not in busy.logs()
-    make_worker(**urls)
-    reports = client.wait_many([sent, waits], 30)
-    assert [report.outcome.value for report in reports] == ["accepted"] * 2
+    simulator.control.release()
+    reports = client.wait_many([sent, waits, held], 30)
+    assert [report.outcome.value for report in reports] == ["accepted"] * 3
     assert executed(simulator)[lost.address] == 1
 
 
