@@ -237,8 +237,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # No server accepts it, and the errors of the libraries on the way are not meant for a person.
         failure(f"argument {undecodable} is not UTF-8", "Usage", where="orders", as_json="--json" in args)
         raise SystemExit(ExitCode.USAGE)
-    with exit_if_stdout_fails("orders", "The command may have been carried out all the same"):
-        _run(_json_last(args))
+    args = _json_last(args)
+    where = "orders" if args[0].startswith("-") else f"orders {args[0]}"
+    with exit_if_stdout_fails(where, "The command may have been carried out all the same"):
+        _run(args)
 
 
 def _run(args: list[str]) -> NoReturn:
