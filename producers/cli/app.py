@@ -259,8 +259,12 @@ def _run(args: list[str]) -> NoReturn:
 
 
 def _json_last(args: list[str]) -> list[str]:
-    """Move a --json that precedes the command's name behind it, because each command has an option of its own."""
-    name = next((index for index, text in enumerate(args) if not text.startswith("-")), 0)
+    """Move a --json that precedes the command's name behind it, because each command has an option of its own. The
+    name of a command of `orders policy` is the second word."""
+    words = [index for index, text in enumerate(args) if not text.startswith("-")]
+    name = words[0] if words else 0
+    if len(words) > 1 and args[name] == "policy":
+        name = words[1]
     if "--json" not in args[:name]:
         return args
     return [*(text for text in args[:name] if text != "--json"), args[name], "--json", *args[name + 1 :]]

@@ -117,7 +117,7 @@ def test_a_full_disk_is_told_and_waited_out(stack: Stack, orders: Orders, archiv
     assert archive.verify(orders)[:2] == (0, set())
     lines = re.findall(r"(?:ERROR|INFO) (.*)", archive.log.read_text())
     assert [line.partition(":")[0] for line in lines] == [
-        "archiving from entry 1 on",
+        "archiving the journal at redis",
         "nothing is archived",
         "archiving again",
     ]

@@ -45,6 +45,7 @@ def test_check_says_how_a_withdrawal_would_be_ruled(
     path: Path, orders: Orders, words: tuple[str, ...], code: int, ruling: str, rule: str
 ) -> None:
     ran = orders("policy", "check", *words, "--json")
+    assert [orders(*first, "check", *words) for first in (("--json", "policy"), ("policy", "--json"))] == [ran, ran]
     found = ran.document["withdrawal"]
     assert (ran.code, found["ruling"], found["rule"]) == (code, ruling, rule)
     assert bool(found["why"]) == (ruling == "denied")
