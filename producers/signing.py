@@ -117,7 +117,12 @@ class PrivateKey:
         except ValueError:
             raise SigningError(f"{path} is not a key file: it is not TOML") from None
         by, kid = stored.get("by"), stored.get("kid")
-        _check_names(by, kid)
+        if not {"by", "kid", "private"} <= stored.keys():
+            raise SigningError(f"{path} is not a key file: `orders keygen` makes one, with `by`, `kid` and `private`")
+        try:
+            _check_names(by, kid)
+        except SigningError as error:
+            raise SigningError(f"{path} is not a key file: {error}") from None
         try:
             return cls(str(by), str(kid), Ed25519PrivateKey.from_private_bytes(_key_bytes(stored.get("private"))))
         except ValueError:

@@ -103,7 +103,8 @@ def parse(content: bytes) -> PublicKeys:
         _name(name, "[operators]"): _operator_keys(value, f"[operators] {printable(name, 64)}")
         for name, value in _table(tables.get("operators", {}), "[operators]").items()
     }
-    _refuse_shared({f"the producer {name}": each.keys for name, each in producers.items()} | operators)
+    owned = {f"the producer {name}": each.keys for name, each in producers.items()}
+    _refuse_shared(owned | {f"the operator {name}": keys for name, keys in operators.items()})
     return PublicKeys(producers, operators)
 
 
@@ -159,10 +160,10 @@ def _refuse_shared(owners: Mapping[str, Keys]) -> None:
     seen: dict[str, str] = {}
     for owner, keys in owners.items():
         for kid, trusted in keys.items():
-            entry = f"{owner} {kid}".strip()
+            entry = f"key {kid} of {owner}" if kid else f"that of {owner}"
             other = seen.setdefault(trusted.key.to_text(), entry)
             if other != entry:
-                raise KeysFileError(f"{other} and {entry} are the same key: each owner needs keys of their own")
+                raise KeysFileError(f"{other} and {entry} are the same key, which may be listed only once")
 
 
 def _name(name: str, where: str) -> str:
@@ -180,7 +181,8 @@ def _table(value: object, where: str) -> dict[str, Any]:
 def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
     for name in table:
         if name not in known:
-            raise KeysFileError(f"{where}: there is no {printable(name, 64)}; there are {', '.join(sorted(known))}")
+            names = " and ".join(sorted(known))
+            raise KeysFileError(f"{where}: there is no {printable(name, 64)}, but only {names}")
 
 
 class KeysFile(WatchedFile[PublicKeys]):

@@ -43,6 +43,7 @@ class WatchedFile(Generic[T]):
         self._read_file: tuple[int, ...] | None = None
         self._checked_at = self._logged_at = float("-inf")
         self._problem = ""
+        self._was_valid = False
         self._check()
 
     @property
@@ -72,6 +73,7 @@ class WatchedFile(Generic[T]):
                 return
             content, self._read_file = _read(self.path)
             self._content = self._parse(content)
+            self._was_valid = True
         except OSError as error:
             self._read_file = None
             self._report(f"it can't be read: {error.strerror or type(error).__name__}")
@@ -85,7 +87,8 @@ class WatchedFile(Generic[T]):
     def _report(self, problem: str) -> None:
         if problem != self._problem or self._now() - self._logged_at >= LOG_EVERY_SECONDS:
             self._logged_at = self._now()
-            logger.error("%s %s can't be used, the last valid one counts: %s", self._what, self.path, problem)
+            meanwhile = ", the last valid one counts" if self._was_valid else ""
+            logger.error("%s %s can't be used%s: %s", self._what, self.path, meanwhile, problem)
         self._problem = problem
 
 

@@ -237,8 +237,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         # No server accepts it, and the errors of the libraries on the way are not meant for a person.
         failure(f"argument {undecodable} is not UTF-8", "Usage", where="orders", as_json="--json" in args)
         raise SystemExit(ExitCode.USAGE)
-    with exit_if_stdout_fails("orders", "The command may have been carried out all the same"):
-        _run(_json_last(args))
+    args = _json_last(args)
+    where = "orders" if args[0].startswith("-") else f"orders {args[0]}"
+    with exit_if_stdout_fails(where, "The command may have been carried out all the same"):
+        _run(args)
 
 
 def _run(args: list[str]) -> NoReturn:
@@ -257,8 +259,12 @@ def _run(args: list[str]) -> NoReturn:
 
 
 def _json_last(args: list[str]) -> list[str]:
-    """Move a --json that precedes the command's name behind it, because each command has an option of its own."""
-    name = next((index for index, text in enumerate(args) if not text.startswith("-")), 0)
+    """Move a --json that precedes the command's name behind it, because each command has an option of its own. The
+    name of a command of `orders policy` is the second word."""
+    words = [index for index, text in enumerate(args) if not text.startswith("-")]
+    name = words[0] if words else 0
+    if len(words) > 1 and args[name] == "policy":
+        name = words[1]
     if "--json" not in args[:name]:
         return args
     return [*(text for text in args[:name] if text != "--json"), args[name], "--json", *args[name + 1 :]]

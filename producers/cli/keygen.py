@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.options import JsonOption
-from producers.cli.output import emit, failure, note
+from producers.cli.output import emit, exit_if_stdout_fails, failure, note
+from producers.cli.plugins import JsonOption
 from producers.signing import CryptographyMissing, PrivateKey, SigningError
 
 WHERE = "orders keygen"
@@ -22,40 +22,54 @@ class Purpose(StrEnum):
     WORKER = "worker"
     OPERATOR = "operator"
     APPROVER = "approver"
+    ARCHIVE = "archive"
 
 
 _PLACES = {
     Purpose.PRODUCER: (
         "ORDERS_SEAL_KEY_FILE",
-        "workers' ORDERS_AUTH__KEYS_FILE, where `may` lists what it may send",
+        "the file of the workers' ORDERS_AUTH__KEYS_FILE; list in `may` what {by} may send",
         '[producers.{by}]\nmay = []\n\n[producers.{by}.keys]\n{kid} = "{public}"',
     ),
     Purpose.WORKER: (
         "ORDERS_REPORT_KEY_FILE",
-        "the settings of producers, several keys separated by commas",
+        "the settings of the services that read reports; several keys are separated by commas",
         "ORDERS_REPORT_KEYS={by}/{kid}={public}",
     ),
     Purpose.OPERATOR: (
         "ORDERS_OPERATOR_KEY_FILE",
-        "workers' ORDERS_AUTH__KEYS_FILE",
+        "the file of ORDERS_AUTH__KEYS_FILE, of workers and operators",
         '[operators]\n{by} = "{public}"',
     ),
     Purpose.APPROVER: (
         "ORDERS_OPERATOR_KEY_FILE",
-        "workers' ORDERS_POLICY_FILE",
+        "the policy, which the workers' ORDERS_POLICY_FILE names",
         '[approvers]\n{by} = "{public}"',
     ),
+    Purpose.ARCHIVE: (
+        "--sign-with",
+        "the place where the checkpoints are, for `orders journal --verify --checkpoint-key`",
+        "{public}",
+    ),
 }
-"""By purpose: the setting that names the private key's file, where the public key belongs, and as what text."""
+"""By purpose: what names the private key's file, where the public key belongs, and as what text."""
+
+
+PurposeOption = Annotated[
+    Purpose,
+    typer.Option(
+        "--for",
+        help="What is signed: a service's commands, a worker's reports, the words or the approvals of a person, or the "
+        "checkpoints of `orders archive`.",
+    ),
+]
 
 
 def keygen(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Who signs with it: a service, `worker`, or a person; lower case.")
     ],
-    purpose: Annotated[
-        Purpose, typer.Option("--for", help="What is signed: commands, reports, an operator's words, approvals.")
-    ] = Purpose.PRODUCER,
+    purpose: PurposeOption = Purpose.PRODUCER,
     kid: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Which of its keys it is, for the time when two are in use; default: YYYY-MM."),
@@ -85,7 +99,8 @@ def keygen(
         reason = error.strerror or type(error).__name__
         message = f"{path} can't be written: {reason}. No key was made; a file is never overwritten"
         raise failure(message, "KeyNotWritten", where=WHERE, as_json=as_json) from None
-    _show(key, purpose, path, as_json=as_json)
+    with exit_if_stdout_fails(WHERE, f"The private key is in {path}: delete it, and make the key again"):
+        _show(key, purpose, path, as_json=as_json)
 
 
 def _show(key: PrivateKey, purpose: Purpose, path: Path, *, as_json: bool) -> None:
@@ -96,8 +111,9 @@ def _show(key: PrivateKey, purpose: Purpose, path: Path, *, as_json: bool) -> No
         document = {"by": key.by, "kid": key.kid, "for": purpose.value, "public_key": public}
         emit({**document, "private_key_file": str(path.absolute()), "setting": setting, "paste": text})
     else:
-        note(f"the private key is in {path}: only {key.by} may read it, {setting} names it")
-        note(f"the public key is for {place}:")
+        where = f"give it to `orders archive {setting}`" if purpose is Purpose.ARCHIVE else f"set {setting} to its path"
+        note(f"The private key is in {path}. Where {key.by} runs, {where}, and let nobody else read it.")
+        note(f"The public key belongs in {place.format(by=key.by)}:")
         print(text)
 
 

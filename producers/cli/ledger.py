@@ -45,7 +45,8 @@ class LedgerAnswer:
             return f"it has not begun: it is enqueued ({record['command']} for {record['account']})"
         if record["state"] == "HELD":
             named = f"{record['command']} for {record['account']}"
-            return f"it is held for approval until {when(record['held_until'])} ({named}); `orders held` shows by whom"
+            until = when(record["held_until"])
+            return f"it is held for approval until {until} ({named}); `orders held` shows who may approve it"
         sent = f"attempts begun: {record['tries']}, requests sent: {record['sent']}"
         if record["state"] == "SENDING":  # the present attempt is counted when it has ended
             sent += " before the present attempt, whose request may have been sent"

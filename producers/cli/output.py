@@ -103,9 +103,16 @@ def _as_typed(error: InvalidCommand) -> str:
     return "; ".join(f"--{name.replace('_', '-')} {rest}" for name, _, rest in split)
 
 
+class _Console(Console):
+    """A console that reports a closed pipe like any other error of a write; Rich would end the program silently."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that folds lines only if a terminal or ``COLUMNS`` sets a width."""
-    out = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    out = _Console(stderr=stderr, highlight=False, soft_wrap=True)
     if not (out.is_terminal or os.environ.get("COLUMNS")):
         out.width = UNLIMITED
     return out

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from producers.signing import PrivateKey
 from tests.support.journal_attacks import Attack, JournalRig, cut, edit, insert, shift, swap, without_fifth
 from tests.support.servers import Server
 from worker.ledger.keys import JOURNAL_HEAD_KEY, JOURNAL_KEY
@@ -111,6 +112,14 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "old entries are trimmed": (lambda rig: trim_to(rig, 5), ""),
     "old entries are trimmed, and it goes on": (lambda rig: trim_to(rig, 5) or rig.write(3) or rig.archive(), ""),
 }
+
+
+def test_the_wrong_key_of_the_checkpoints_is_told_as_that(rig: JournalRig) -> None:
+    rig.write(5)
+    rig.archive()
+    rig.key = PrivateKey.generate("somebody", "1")
+    notes = [each.text for each in rig.verify().found if not each.tampered]
+    assert any("is it the public key of the archive" in text for text in notes), notes
 
 
 @pytest.mark.parametrize(("attack", "told_by"), ATTACKS.values(), ids=ATTACKS)

@@ -41,7 +41,7 @@ def test_each_word_is_signed_by_who_said_it(operator: OperatorFixture, anna: Ope
     words = [word for word in verdicts(operator) if word]
     assert words == ["signed by anna"] * 5
     assert [word for word in verdicts(operator, None) if word] == [
-        "signature not checked (ORDERS_AUTH__KEYS_FILE is not set)"
+        "signature not checked (ORDERS_AUTH__KEYS_FILE names no public keys here)"
     ] * 5
     entry = operator.desk.journal()[-1]
     assert entry.fields["sig"] not in entry_line(entry, KEYS) + str(entry_json(entry, KEYS))

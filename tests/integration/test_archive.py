@@ -117,7 +117,7 @@ def test_a_full_disk_is_told_and_waited_out(stack: Stack, orders: Orders, archiv
     assert archive.verify(orders)[:2] == (0, set())
     lines = re.findall(r"(?:ERROR|INFO) (.*)", archive.log.read_text())
     assert [line.partition(":")[0] for line in lines] == [
-        "archiving from entry 1 on",
+        "archiving the journal at redis",
         "nothing is archived",
         "archiving again",
     ]
@@ -141,7 +141,10 @@ def test_tampering_is_told_at_once_and_by_the_exit_code(stack: Stack, archive: A
         ("archive --to {0} --checkpoints {0}/c", "need each other"),
         ("archive --to {0} --checkpoints {0}/c --sign-with {0}/none", "can't be read"),
         ("archive --to {0}/file/below", "file"),
+        ("archive --to {0}/file", "is not a folder"),
         ("journal --archive {0}", "need --verify"),
+        ("journal --verify --follow", "omit ID and --follow"),
+        ("journal some-id --verify", "omit ID and --follow"),
         ("journal --verify --checkpoints {0}/c", "needs --archive"),
         ("journal --verify --archive {0} --checkpoints {0}/file --checkpoint-key nonsense", "a key begins with"),
         ("journal --verify --archive {0}/none", "No such file"),

@@ -114,7 +114,7 @@ def test_a_person_sends_and_looks_with_a_producers_login(
     stack.admin(2).hset("orders:outbox:withdraw", command_id, "an intent")
     stack.admin(1).delete(f"celery-task-meta-{command_id}")
     code, said = orders(stack, "producer", "show", command_id)
-    assert (code, "the ledger has it, enqueued or begun" in said) == (6, True), said
+    assert (code, "the ledger has it, enqueued, held or begun" in said) == (6, True), said
     stack.admin(2).hdel("orders:outbox:withdraw", command_id)
     code, said = orders(stack, "producer", "show", command_id)
     assert (code, "nothing in the ledger" in said) == (6, True), said

@@ -13,6 +13,7 @@ from producers.cli.exit_codes import ExitCode
 from producers.cli.output import exit_on_error, failure
 from producers.cli.plugins import JsonOption, command_app
 from producers.cli.settings import queue_settings
+from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.signing import PrivateKey, SigningError
 from worker.clock import SystemClock
@@ -50,6 +51,8 @@ def _archive(
     """
     if (checkpoints is None) != (key is None):
         raise failure("--checkpoints and --sign-with need each other", "Usage", where=WHERE, as_json=as_json)
+    if folder.exists() and not folder.is_dir():
+        raise failure(f"--to {folder}: it is not a folder", "Usage", where=WHERE, as_json=as_json)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     with exit_on_error(WHERE, as_json=as_json):
         url = queue_settings().ledger_url
@@ -57,7 +60,7 @@ def _archive(
         signer = CheckpointWriter(checkpoints, PrivateKey.from_file(key)) if checkpoints and key else None
         with open_client(url, decode_responses=False) as client, ArchiveWriter(folder) as writer:
             archiver = Archiver(RawJournal(client), writer, SystemClock(), signer)
-            _run(archiver, metrics_port)
+            _run(archiver, redacted_url(url), metrics_port)
     except (ArchiveBroken, SigningError, ValueError) as error:
         raise failure(str(error), "Usage", where=WHERE, as_json=as_json) from None
     except OSError as error:
@@ -65,11 +68,15 @@ def _archive(
     raise typer.Exit(ExitCode.FAILED if archiver.state.tampered else ExitCode.ACCEPTED)
 
 
-def _run(archiver: Archiver, metrics_port: int) -> None:
+def _run(archiver: Archiver, url: str, metrics_port: int) -> None:
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
     if metrics_port:
-        serve_metrics(archiver.state, metrics_port)
-    logging.getLogger("orders.archive").info("archiving from entry %d on", archiver.state.last_seq + 1)
+        try:
+            serve_metrics(archiver.state, metrics_port)
+        except OSError as error:
+            raise ValueError(f"--metrics-port {metrics_port}: {disk_error(error)}") from None
+    first = archiver.state.last_seq + 1
+    logging.getLogger("orders.archive").info("archiving the journal at %s from entry %d on", url, first)
     archiver.run(stop)

@@ -147,7 +147,7 @@ def _journal(
     With --follow and --json, each entry is a JSON document on a line of its own. --verify verifies the chain of the
     entries, the archive that `orders archive` keeps, and its checkpoints. Exit code 1 if there is a sign of tampering.
     """
-    problem = usage_problem(archive, checkpoints, key, start, verify=verify)
+    problem = usage_problem(archive, checkpoints, key, start, verify=verify, shows=bool(command_id) or follow)
     if problem:
         raise failure(problem, "Usage", where="orders journal", as_json=as_json)
     with operator_command("orders journal", as_json=as_json) as settings:

@@ -11,7 +11,7 @@ import typer
 
 from producers.cli.options import confirm
 from producers.cli.output import console as make_console
-from producers.cli.output import emit, failure, print_record, print_table, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, print_record, print_table, when
 from producers.cli.plugins import JsonOption, command_app
 from producers.printable import printable
 from producers.redis.client import open_client
@@ -83,24 +83,25 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
     with operator_command(where, as_json=as_json) as settings, _service(settings) as service:
         key = operator_key(settings, None, where, as_json=as_json)
         if key is None:
-            message = "set ORDERS_OPERATOR_KEY_FILE to the file of your private key; `orders keygen` makes one"
+            message = "set ORDERS_OPERATOR_KEY_FILE to the path of your private key; `orders keygen` makes one"
             raise failure(message, "SettingsError", where=where, as_json=as_json)
         try:
             found = service.find(command_id)
             service.check_may_decide(found, key.by)
             if not as_json:
-                _show(found)
+                with exit_if_stdout_fails(where, "Nothing was decided: it stays held"):
+                    _show(found)
             account = printable(found.record.account, MAX_SHOWN)
-            question = f"{word.capitalize()} this {found.record.command} of {account} as {key.by}: {_what(found)}?"
+            question = f"{word.capitalize()} this {found.record.command} for {account} as {key.by}: {_what(found)}?"
             confirm(question, "it stays held", where=where, yes=yes, as_json=as_json)
             service.decide(found, key, approve=reason is None, reason=printable(reason or "", MAX_SHOWN))
         except (NotHeld, NotYours, SigningError) as error:
             raise failure(str(error), type(error).__name__, where=where, as_json=as_json) from None
-    decided = {"approve": "approved", "deny": "denied"}[word]
-    if as_json:
-        emit({"command_id": command_id, "decision": word, "who": key.by, "held": _as_json(found)})
-    else:
-        print(f"{decided} by {key.by}. `orders show {command_id}` tells what becomes of it.")
+    with exit_if_stdout_fails(where, f"The decision of {key.by} is stored: orders show {command_id}"):
+        if as_json:
+            emit({"command_id": command_id, "decision": word, "who": key.by, "held": _as_json(found)})
+        else:
+            _say_decided(found, key.by, approve=reason is None)
 
 
 @contextmanager
@@ -109,6 +110,26 @@ def _service(settings: WorkerSettings) -> Iterator[ApprovalService]:
 
     with open_client(settings.ledger_url) as client:
         yield ApprovalService(client, build_ledger(settings, client))
+
+
+def _say_decided(held: HeldCommand, who: str, *, approve: bool) -> None:
+    show = f"`orders show {held.record.command_id}` tells what becomes of it."
+    missing = _still_needed(held, who) if approve else ""
+    if missing:
+        print(f"approved by {who}. It stays held until others approve it too: {missing}.")
+    else:
+        print(f"{'approved' if approve else 'denied'} by {who}. {show}")
+
+
+def _still_needed(held: HeldCommand, who: str) -> str:
+    """Who must still approve after this person, by each rule; empty if nobody."""
+    have = {who} | {each.who for each in held.decisions if each.approves}
+    texts = []
+    for each in held.needed:
+        missing, others = each.needed - len(have.intersection(each.approvers)), sorted({*each.approvers} - have)
+        if missing > 0:
+            texts.append(f"{missing} of {', '.join(others) or 'nobody'} ({each.rule})")
+    return printable("; ".join(texts), MAX_SHOWN)
 
 
 def _what(held: HeldCommand) -> str:

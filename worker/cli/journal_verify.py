@@ -22,9 +22,11 @@ WHERE = "orders journal"
 
 
 def usage_problem(
-    archive: Path | None, checkpoints: Path | None, key: str | None, start: str | None, *, verify: bool
+    archive: Path | None, checkpoints: Path | None, key: str | None, start: str | None, *, verify: bool, shows: bool
 ) -> str:
-    """What is wrong with the options; empty if nothing is."""
+    """What is wrong with the options; empty if nothing is. ``shows``: there is one that says which entries to show."""
+    if verify and shows:
+        return "--verify verifies every entry: omit ID and --follow, and name the first one with --from"
     if not verify and (archive or checkpoints or key or start):
         return "--archive, --checkpoints, --checkpoint-key and --from need --verify"
     if checkpoints and not (archive and key):
@@ -122,7 +124,7 @@ def _print(findings: Findings, with_archive: bool, with_checkpoints: bool) -> No
     for layer, count in findings.untold.items():
         print(f"          {layer}: {count} more")
     if findings.tampered:
-        print(f"\n{findings.tampered} signs of tampering: see docs/runbook.md, The journal does not verify.")
+        print(f"\nSigns of tampering: {findings.tampered}. See docs/runbook.md, The journal does not verify.")
     else:
         print("No sign of tampering.")
 

@@ -66,7 +66,8 @@ def _read(client: redis.Redis, command_id: str) -> tuple[Record | None, Any]:
         # A producer's login, which may ask whether there is one.
         if was_sent(client, command_id):
             raise PermissionError(
-                "the ledger has it, enqueued or begun; this login may not read more, a worker's or an operator's may"
+                "the ledger has it, enqueued, held or begun; this login may not read more, "
+                "a worker's or an operator's may"
             ) from None
         return None, None
 

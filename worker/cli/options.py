@@ -21,8 +21,9 @@ from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService
-from worker.public_keys import KeysFile, PublicKeys
+from worker.public_keys import PublicKeys, parse
 from worker.settings import WorkerSettings
+from worker.watched_file import FileUnusable, read_file
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
 WhoOption = Annotated[
@@ -65,11 +66,11 @@ def known_keys(settings: WorkerSettings) -> PublicKeys | None:
     path = settings.auth.keys_file
     if not path:
         return None
-    file = KeysFile(Path(path))
-    if file.problem:
-        note(f"ORDERS_AUTH__KEYS_FILE: {path}: {file.problem}. No signature is checked")
+    try:
+        return parse(read_file(Path(path)))
+    except FileUnusable as error:
+        note(f"ORDERS_AUTH__KEYS_FILE: {path}: {error}. No signature is checked")
         return None
-    return file.current()
 
 
 def actor_name(given: str | None, key: PrivateKey | None = None) -> str:

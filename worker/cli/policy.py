@@ -1,6 +1,6 @@
 """`orders policy show`, `check` and `apply`: the withdrawal policy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ import typer
 
 from producers.cli.exit_codes import ExitCode
 from producers.cli.options import confirm
-from producers.cli.output import emit, failure, note
+from producers.cli.output import emit, exit_if_stdout_fails, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from producers.redis.client import open_client
 from worker.cli.options import WhoOption, YesOption, actor_name, known_keys, operator_command, operator_key
@@ -27,6 +27,7 @@ from worker.execution.policy.applied import PolicyChanged, PolicyRecords
 from worker.operations.policy.advice import advice, unchecked
 from worker.operations.policy.service import (
     PolicyInvalid,
+    Proposal,
     apply,
     propose,
     read_policy,
@@ -110,6 +111,13 @@ def _check(
     raise typer.Exit(_VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED)
 
 
+def _show_proposal(proposal: Proposal, warnings: Iterable[str], where: str) -> None:
+    with exit_if_stdout_fails(where, "Nothing was changed"):
+        print_changes(proposal)
+    for each in warnings:
+        note(f"warning: {each}")
+
+
 @policy.command("apply")
 def _apply(
     file: FileArgument = None,
@@ -140,13 +148,12 @@ def _apply(
                 emit(done) if as_json else note(f"{where}: this policy is the applied one already: nothing to do")
                 return
             if not as_json:
-                print_changes(proposal)
-                for each in advice(new, settings.accounts):
-                    note(f"warning: {each}")
+                _show_proposal(proposal, advice(new, settings.accounts), where)
             confirm("Apply this policy?", "nothing was changed", where=where, yes=yes, as_json=as_json)
             now_ms = SystemClock().now_ms()
             applied = apply(records, proposal, who=actor_name(who, key), why=reason.strip(), now_ms=now_ms, key=key)
-    if as_json:
-        emit({"applied": applied_json(applied), "changes": changed, "first": proposal.is_first})
-    else:
-        print_applied(applied, proposal)
+    with exit_if_stdout_fails(where, "The policy is applied: orders policy show"):
+        if as_json:
+            emit({"applied": applied_json(applied), "changes": changed, "first": proposal.is_first})
+        else:
+            print_applied(applied, proposal)

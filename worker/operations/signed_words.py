@@ -65,7 +65,7 @@ def verdict(word: Word, kid: str, sig: str, keys: PublicKeys | None, written_ms:
     if not sig:
         return "unsigned"
     if keys is None:
-        return "signature not checked (ORDERS_AUTH__KEYS_FILE is not set)"
+        return "signature not checked (ORDERS_AUTH__KEYS_FILE names no public keys here)"
     trusted = keys.operator_key(word.who, kid)
     if trusted is None:
         return "BAD SIGNATURE (by an unknown key)"

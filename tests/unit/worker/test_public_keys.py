@@ -71,7 +71,10 @@ PRODUCER = f'[producers.a]\nmay = ["cancel"]\nkeys.k = "{KEYS[0]}"\n'
             "keys k: a key begins with ed25519:",
         ),
         (PRODUCER.replace(f'"{KEYS[0]}"', f'{{ key = "{KEYS[0]}", not_after = 2026-01-01 }}'), "a time with a zone"),
-        (PRODUCER + f'[operators]\nanna = "{KEYS[0]}"', "the producer a k and anna are the same key"),
+        (
+            PRODUCER + f'[operators]\nanna = "{KEYS[0]}"',
+            "key k of the producer a and that of the operator anna are the same key",
+        ),
         (f'[operators]\nanna = {{ key = "{KEYS[0]}", may = 1 }}', "[operators] anna: there is no may"),
     ],
 )
@@ -150,10 +153,11 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     assert file.current() is not keys
 
 
-def test_what_is_no_readable_file_of_a_sane_size_is_a_problem(tmp_path: Path) -> None:
+def test_what_is_no_readable_file_of_a_sane_size_is_a_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"#" * (1024 * 1024 + 1))
     problems = {name: KeysFile(tmp_path / name).problem for name in ("missing", "pipe", "large")}
+    assert "last valid one" not in caplog.text, "there was none"
     assert problems == {
         "missing": "it can't be read: No such file or directory",
         "pipe": "it is not a file",

@@ -106,7 +106,7 @@ def _public_key(text: str) -> str:
     try:
         PublicKey.from_text(text)
     except SigningError as error:
-        raise PydanticCustomError("key", "{why}", {"why": str(error)}) from None
+        raise PydanticCustomError("key", "is not a public key: {why}", {"why": str(error)}) from None
     return text
 
 

@@ -38,6 +38,9 @@ def read_checkpoints(path: Path, key: PublicKey, findings: Findings) -> Points:
             continue
         # Of several of one size the first says the most: it was so already then.
         points.setdefault(point.file, {}).setdefault(point.size, point)
+    if findings.checkpoints and not points:
+        text = "it has signed none of these checkpoints: is it the public key of the archive that wrote them?"
+        findings.add("checkpoint key", text, tampered=False, file=path.name)
     return points
 
 

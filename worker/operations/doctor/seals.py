@@ -52,7 +52,9 @@ def _keys(path: Path) -> Iterator[Finding]:
             str(path), f"others may write it (mode {mode:o}): they may send any command", f"chmod 644 {path}"
         )
     else:
-        yield EXAMINER.ok("public keys", f"{len(keys.producers)} producers, {len(keys.operators)} operators")
+        yield EXAMINER.ok("public keys", f"producers: {len(keys.producers)}, operators: {len(keys.operators)}")
+    if not keys.producers:
+        yield EXAMINER.warning("producers", f"{path} lists none, so no seal is valid", f"list them, {HOW}")
     for name, producer in keys.producers.items():
         for kid, key in producer.keys.items():
             yield from _expiry(f"key {name}/{kid}", key)

