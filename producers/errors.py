@@ -87,7 +87,8 @@ class ReportPending(ProducersError, TimeoutError):
         why = f" ({self.cause})" if self.cause else ""
         return (
             f"no report for {self.command_id} within {self.waited_seconds:g} s{why}. It is not lost: wait again, "
-            f"or look later with `orders show {self.command_id}`."
+            f"or look later with `orders show {self.command_id}`. A message that workers refuse (without a seal, where "
+            "they require one) is a dead letter: `orders dead`."
         )
 
 

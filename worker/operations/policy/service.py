@@ -33,7 +33,7 @@ def read_policy(path: str) -> Policy:
         PolicyInvalid: it can't be used, or no file is named.
     """
     if not path:
-        raise PolicyInvalid("no file is named: give one, or set ORDERS_POLICY_FILE")
+        raise PolicyInvalid("no file is named: set ORDERS_POLICY_FILE; `orders policy check` and `apply` take FILE too")
     try:
         return policy_of_file(read_file(Path(path)))
     except FileUnusable as error:
