@@ -14,9 +14,10 @@ from producers.errors import ChainBroken
 from producers.report import Report, error_for
 from producers.report_signature import ReportKeys, sign_report
 from producers.results import NeverSent, Unverified, read_result
-from producers.signing import PrivateKey, SigningError
+from producers.signing import SigningError
 from tests.model.conformance import report
 from tests.support.servers import Server
+from tests.support.signing_keys import fixed_key
 from worker.celery_app.results import SIGN_ATTRIBUTE, WAS_SENT_ATTRIBUTE, ReportBackend
 
 KEY = "celery-task-meta-id"
@@ -217,7 +218,7 @@ def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backen
 
 # -- signed reports ----------------------------------------------------------------------------------------------------
 
-WORKER = PrivateKey.generate("worker", "1")
+WORKER = fixed_key("worker", "1")
 KEYS = ReportKeys(f"worker/1={WORKER.public().to_text()}")
 
 

@@ -6,15 +6,15 @@ import pytest
 import redis
 
 from producers.report import Outcome
-from producers.signing import PrivateKey
 from tests.contract.conftest import OperatorFixture
+from tests.support.signing_keys import fixed_key
 from worker.cli.output import entry_json, entry_line, halt_json
 from worker.ledger.halts import HaltScope
 from worker.ledger.journal_writer import JournalWriter
 from worker.operations.operator import OperatorService
 from worker.public_keys import PublicKeys, parse
 
-ANNA, BOB = PrivateKey.generate("anna", "2026-11"), PrivateKey.generate("bob", "2026-11")
+ANNA, BOB = fixed_key("anna"), fixed_key("bob")
 KEYS = parse(f'[operators]\nanna = "{ANNA.public().to_text()}"\n'.encode())
 
 

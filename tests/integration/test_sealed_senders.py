@@ -17,12 +17,12 @@ from celery.exceptions import Ignore
 
 from producers import Cancel, Close, Command, OrderClient, Outcome, Withdraw
 from producers.seal_vectors import published_key
-from producers.signing import PrivateKey
 from tests.integration.conftest import ROOT
+from tests.support.signing_keys import fixed_key
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
-PAYROLL, WORKER = PrivateKey.generate("payroll", "2026-11"), PrivateKey.generate("worker", "2026-11")
+PAYROLL, WORKER = fixed_key("payroll"), fixed_key("worker")
 RUN_SECONDS = 300.0
 """Go compiles its library first."""
 LANGUAGES = {"js": "node", "go": "go"}

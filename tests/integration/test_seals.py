@@ -12,7 +12,6 @@ from celery import chain, chord, group
 from producers import Cancel, Close, OrderClient, Positions, Withdraw
 from producers.intents import Intent, write_intents
 from producers.seal import HEADER
-from producers.signing import PrivateKey
 from tests.integration.conftest import journal_events, put, tail
 from tests.support.seals import (
     CANCEL,
@@ -25,11 +24,12 @@ from tests.support.seals import (
     sealed,
     write_keys,
 )
+from tests.support.signing_keys import fixed_key
 from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.execution.policy.producer_auth import MAX_AHEAD_MS
 
-WORKER = PrivateKey.generate("worker", "2026-11")
+WORKER = fixed_key("worker")
 QUEUES = ("orders.withdraw", "orders.cancel", "orders.close", "orders.positions", "celery")
 
 

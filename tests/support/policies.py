@@ -1,11 +1,11 @@
 """Withdrawal policies of the tests, and the keys of those who approve."""
 
 from producers.commands import Withdraw
-from producers.signing import PrivateKey
+from tests.support.signing_keys import fixed_key
 from worker.execution.policy.rules import Policy
 from worker.execution.policy.withdrawals import policy_of_file
 
-KEYS = {name: PrivateKey.generate(name, "2026-11") for name in ("anna", "ben", "carl")}
+KEYS = {name: fixed_key(name) for name in ("anna", "ben", "carl")}
 APPROVERS = "[approvers]\n" + "".join(f'{name} = "{key.public().to_text()}"\n' for name, key in KEYS.items())
 
 TREASURY = """

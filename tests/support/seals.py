@@ -9,13 +9,14 @@ from uuid import uuid4
 
 from producers.seal import HEADER, MAX_VALID_MS, seal
 from producers.signing import PrivateKey
+from tests.support.signing_keys import fixed_key
 
-PAYROLL = PrivateKey.generate("payroll", "2026-11")
-PAYROLL_OLD = PrivateKey.generate("payroll", "2026-08")
+PAYROLL = fixed_key("payroll")
+PAYROLL_OLD = fixed_key("payroll", "2026-08")
 """Listed too, until a keys file says that it has expired."""
 DESK = PrivateKey.generate("desk", "k1")
 """May send closes, cancels and queries of one account, and no withdrawals."""
-STRANGER = PrivateKey.generate("payroll", "2026-11")
+STRANGER = fixed_key("payroll")
 """In no file, under a name and an id that are."""
 
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "0.1", "address": "0xabc"}

@@ -194,8 +194,8 @@ def test_a_signed_report_is_believed(server: ValkeyServer, strict: OrderClient, 
 
 FORGED = {
     "unsigned": (report(), "not signed"),
-    "another's key": (signed(by=PrivateKey.generate("worker", "2026-11")), "not the one of this report"),
-    "an unknown key": (signed(by=PrivateKey.generate("desk", "1")), "does not have"),
+    "another's key": (signed(by=fixed_key("worker", variant=1)), "not the one of this report"),
+    "an unknown key": (signed(by=fixed_key("desk", "1")), "does not have"),
     "another outcome": (
         signed("unknown").model_copy(update={"outcome": report().outcome}),
         "not the one of this report",

@@ -8,6 +8,7 @@ import pytest
 
 from producers.signing import PrivateKey
 from tests.support.policies import KEYS
+from tests.support.signing_keys import fixed_key
 from worker.execution.policy.approvals import HeldCommand, standing
 from worker.execution.policy.rulings import Approval
 from worker.ledger.decisions import APPROVE, DENY, Decision
@@ -16,7 +17,7 @@ NOW = 1_000_000
 COMMAND = HeldCommand("id", "f" * 64, senders=frozenset({"payroll"}))
 PUBLIC = {name: key.public() for name, key in KEYS.items()}
 ONE, TWO = Approval("treasury", PUBLIC), Approval("vault", PUBLIC, needed=2)
-ROTATED = PrivateKey.generate("anna", "2026-12")
+ROTATED = fixed_key("anna", "2026-12")
 OLD_RULE = Approval("old", {"anna": KEYS["anna"].public()})
 NEW_RULE = Approval("new", {"anna": ROTATED.public()})
 
@@ -63,7 +64,7 @@ UNCOUNTED = {
     "of another command": signed("anna", command_id="other"),
     "of other arguments": signed("anna", fingerprint="e" * 64),
     "in another's name": signed("anna", KEYS["carl"]),
-    "by nobody we know": signed("mallory", PrivateKey.generate("mallory", "1")),
+    "by nobody we know": signed("mallory", fixed_key("mallory", "1")),
     "with a later end": forged(until=NOW + 10**9),
     "with another reason": forged(reason="x"),
     "a denial made an approval": json.dumps({**json.loads(signed("anna", decision=DENY)), "decision": APPROVE}),
