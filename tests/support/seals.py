@@ -14,9 +14,9 @@ from tests.support.signing_keys import fixed_key
 PAYROLL = fixed_key("payroll")
 PAYROLL_OLD = fixed_key("payroll", "2026-08")
 """Listed too, until a keys file says that it has expired."""
-DESK = PrivateKey.generate("desk", "k1")
+DESK = fixed_key("desk", "k1")
 """May send closes, cancels and queries of one account, and no withdrawals."""
-STRANGER = fixed_key("payroll")
+STRANGER = fixed_key("payroll", variant=1)
 """In no file, under a name and an id that are."""
 
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "0.1", "address": "0xabc"}
