@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -10,11 +11,11 @@ import redis
 
 from producers.commands import Close, Command, parse_command
 from producers.report import Outcome, Report
-from tests.model.conformance import report
+from tests.model.conformance import InMemory, OnServer, UnderTest, report
 from tests.support.fakes import TurnedClock
 from tests.support.servers import Server, server
 from worker.execution.intake import stored_arguments
-from worker.ledger.base import Begun, Claim
+from worker.ledger.base import Begun, Claim, Ledger
 from worker.ledger.connection import connect
 from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
@@ -29,6 +30,34 @@ __all__ = ["server"]
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key-of-main", "secret-of-main"))
 CLOSE = {"account": "main", "pair": "P", "qty": "0.5"}
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
+
+
+@contextmanager
+def configured(client: redis.Redis, **settings: str) -> Iterator[None]:
+    """Change settings of the server for a while."""
+    names = {name.replace("_", "-"): value for name, value in settings.items()}
+    before = client.config_get(*names)
+    client.config_set(*(each for pair in names.items() for each in pair))
+    try:
+        yield
+    finally:
+        client.config_set(*(each for pair in before.items() for each in pair))
+
+
+@pytest.fixture(params=["memory", "redis"])
+def under_test(request: pytest.FixtureRequest) -> Iterator[UnderTest]:
+    """Each of the two ledgers, empty."""
+    if request.param == "memory":
+        yield InMemory()
+        return
+    client = request.getfixturevalue("client")
+    with configured(client, appendfsync="no"):
+        yield OnServer(client, disk_ms=0)
+
+
+@pytest.fixture
+def ledger(under_test: UnderTest) -> Ledger:
+    return under_test.ledger
 
 
 @dataclass

@@ -5,9 +5,7 @@ against it here, and whatever it leaves out is tested by itself.
 """
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,7 +14,8 @@ import redis
 
 from producers.commands import Close, Withdraw
 from producers.intents import OUTBOX_KEYS
-from tests.model.conformance import HALT, HOLD, InMemory, OnServer, UnderTest, claim, compare, report
+from tests.contract.conftest import configured
+from tests.model.conformance import HALT, HOLD, OnServer, UnderTest, claim, compare, report
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
@@ -29,34 +28,6 @@ from worker.ledger.redis import RedisLedger
 OUTBOX = OUTBOX_KEYS["orders.close"]
 
 UNKNOWN = report("unknown")
-
-
-@contextmanager
-def configured(client: redis.Redis, **settings: str) -> Iterator[None]:
-    """Change settings of the server for a while."""
-    names = {name.replace("_", "-"): value for name, value in settings.items()}
-    before = client.config_get(*names)
-    client.config_set(*(each for pair in names.items() for each in pair))
-    try:
-        yield
-    finally:
-        client.config_set(*(each for pair in before.items() for each in pair))
-
-
-@pytest.fixture(params=["memory", "redis"])
-def under_test(request: pytest.FixtureRequest) -> Iterator[UnderTest]:
-    """Each of the two ledgers, empty."""
-    if request.param == "memory":
-        yield InMemory()
-        return
-    client = request.getfixturevalue("client")
-    with configured(client, appendfsync="no"):
-        yield OnServer(client, disk_ms=0)
-
-
-@pytest.fixture
-def ledger(under_test: UnderTest) -> Ledger:
-    return under_test.ledger
 
 
 def read(ledger: Ledger, command_id: str = "id") -> Record:

@@ -4,15 +4,14 @@ When a withdrawal is counted, and when it is given back, the transition table te
 much fits, until when, and what comes of counters that somebody has spoilt.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 import redis
 
-from tests.contract.test_ledger import configured
-from tests.model.conformance import InMemory, OnServer, UnderTest, claim, report
+from tests.model.conformance import UnderTest, claim, report
 from tests.support.redis_monitor import Monitor
 from tests.support.servers import Server
 from worker.ledger.base import Begun, Claim, Denied, Excess, Ledger, Limit, Progress
@@ -26,22 +25,6 @@ KEY = f"main/ETH/{DAY_MS}"
 TOTAL = Limit("one a day", KEY, DAY_MS, Decimal(1))
 COUNT = Limit("twice a day", KEY, DAY_MS, count=2)
 HOURLY = Limit("half an hour", "main/ETH/3600000", 3_600_000, Decimal("0.5"))
-
-
-@pytest.fixture(params=["memory", "redis"])
-def under_test(request: pytest.FixtureRequest) -> Iterator[UnderTest]:
-    """Each of the two ledgers, empty."""
-    if request.param == "memory":
-        yield InMemory()
-        return
-    client = request.getfixturevalue("client")
-    with configured(client, appendfsync="no"):
-        yield OnServer(client, disk_ms=0)
-
-
-@pytest.fixture
-def ledger(under_test: UnderTest) -> Ledger:
-    return under_test.ledger
 
 
 def withdrawal(number: int, amount: str, *limits: Limit) -> Claim:
