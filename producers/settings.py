@@ -74,7 +74,7 @@ def _from_toml(path: Path) -> dict[str, str]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"ORDERS_CONFIG_FILE: {path} can't be read: {_plain(error)}") from None
+        raise SettingsError(f"ORDERS_CONFIG_FILE: {path} can't be read: {file_problem(error)}") from None
     return dict(_flat(tables, ()))
 
 
@@ -96,11 +96,11 @@ def _from_folder(path: Path) -> dict[str, str]:
         files = [entry for entry in path.iterdir() if entry.is_file() and entry.name.upper().startswith(PREFIX)]
         return {entry.name.upper(): entry.read_text(encoding="utf-8").strip() for entry in files}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"ORDERS_SECRETS_DIR: {path} can't be read: {_plain(error)}") from None
+        raise SettingsError(f"ORDERS_SECRETS_DIR: {path} can't be read: {file_problem(error)}") from None
 
 
-def _plain(error: Exception) -> str:
-    """What is wrong with a file and where, without any of its content."""
+def file_problem(error: Exception) -> str:
+    """What is wrong with a TOML file and where, without any of its content."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, UnicodeDecodeError):

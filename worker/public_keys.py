@@ -15,7 +15,6 @@ one stays in force.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,14 +26,10 @@ from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.signing import NAME, PublicKey, SigningError
-from worker.watched_file import FileUnusable, WatchedFile
+from worker.watched_file import FileUnusable, WatchedFile, toml_tables
 
 ANY_KID = ""
 """The id of a key that is its owner's only one and has no id in the file."""
-
-
-class KeysFileError(FileUnusable):
-    """The file of public keys can't be used; the text names the entry, and quotes no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +80,9 @@ def parse(content: bytes) -> PublicKeys:
     """What a file of public keys holds.
 
     Raises:
-        KeysFileError: something in it is wrong.
+        FileUnusable: something in it is wrong; the text names the entry, and quotes no key.
     """
-    try:
-        tables = tomllib.loads(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise KeysFileError("it is not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        position = re.search(r"at line \d+, column \d+|at end of document", str(error))
-        raise KeysFileError(f"it is not TOML{', ' + position[0] if position else ''}") from None
+    tables = toml_tables(content)
     _refuse_unknown(tables, {"producers", "operators"}, "the file")
     producers = {
         name: _producer(name, table, f"[producers.{printable(name, 64)}]")
@@ -113,7 +102,7 @@ def _producer(name: str, value: object, where: str) -> Producer:
     _refuse_unknown(table, {"may", "keys"}, where)
     may = table.get("may")
     if not isinstance(may, list):
-        raise KeysFileError(f'{where} needs `may`, a list such as ["withdraw:main", "cancel"]')
+        raise FileUnusable(f'{where} needs `may`, a list such as ["withdraw:main", "cancel"]')
     keys = _keys_by_id(table.get("keys", {}), f"{where} keys")
     return Producer(_name(name, where), keys, frozenset(_scope(each, where) for each in may))
 
@@ -122,9 +111,9 @@ def _scope(value: object, where: str) -> tuple[str, str | None]:
     command, colon, account = value.partition(":") if isinstance(value, str) else ("", "", "")
     if f"orders.{command}" not in COMMANDS:
         known = ", ".join(sorted(name.removeprefix("orders.") for name in COMMANDS))
-        raise KeysFileError(f"{where} may: {printable(value, 64)} names no command; the commands are {known}")
+        raise FileUnusable(f"{where} may: {printable(value, 64)} names no command; the commands are {known}")
     if colon and not re.fullmatch(ALIAS, account):
-        raise KeysFileError(f"{where} may: {printable(value, 100)} does not name an account after the colon")
+        raise FileUnusable(f"{where} may: {printable(value, 100)} does not name an account after the colon")
     return command, account.lower() if colon else None
 
 
@@ -138,7 +127,7 @@ def _operator_keys(value: object, where: str) -> Keys:
 def _keys_by_id(value: object, where: str) -> Keys:
     table = _table(value, where)
     if not table:
-        raise KeysFileError(f"{where}: there is no key")
+        raise FileUnusable(f"{where}: there is no key")
     return {_name(kid, where): _key(given, f"{where} {printable(kid, 64)}") for kid, given in table.items()}
 
 
@@ -147,34 +136,34 @@ def _key(value: object, where: str) -> TrustedKey:
     _refuse_unknown(table, {"key", "not_after"}, where)
     end = table.get("not_after")
     if end is not None and (not isinstance(end, datetime) or end.tzinfo is None):
-        raise KeysFileError(f"{where}: not_after is a time with a zone and without quotes, as 2026-12-15T00:00:00Z")
+        raise FileUnusable(f"{where}: not_after is a time with a zone and without quotes, as 2026-12-15T00:00:00Z")
     try:
         key = PublicKey.from_text(table.get("key"))
     except SigningError as error:
-        raise KeysFileError(f"{where}: {error}") from None
+        raise FileUnusable(f"{where}: {error}") from None
     return TrustedKey(key, None if end is None else int(end.timestamp() * 1000))
 
 
 def _refuse_shared(owners: Mapping[str, Keys]) -> None:
-    """Raise KeysFileError where one key is listed twice: with one key, a person would be two."""
+    """Raise FileUnusable where one key is listed twice: with one key, a person would be two."""
     seen: dict[str, str] = {}
     for owner, keys in owners.items():
         for kid, trusted in keys.items():
             entry = f"key {kid} of {owner}" if kid else f"that of {owner}"
             other = seen.setdefault(trusted.key.to_text(), entry)
             if other != entry:
-                raise KeysFileError(f"{other} and {entry} are the same key, which may be listed only once")
+                raise FileUnusable(f"{other} and {entry} are the same key, which may be listed only once")
 
 
 def _name(name: str, where: str) -> str:
     if not re.fullmatch(NAME, name):
-        raise KeysFileError(f"{where}: {printable(name, 64)} is not 1 to 64 lower-case letters, digits, - and _")
+        raise FileUnusable(f"{where}: {printable(name, 64)} is not 1 to 64 lower-case letters, digits, - and _")
     return name
 
 
 def _table(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise KeysFileError(f"{where} is not a table")
+        raise FileUnusable(f"{where} is not a table")
     return value
 
 
@@ -182,7 +171,7 @@ def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> No
     for name in table:
         if name not in known:
             names = " and ".join(sorted(known))
-            raise KeysFileError(f"{where}: there is no {printable(name, 64)}, but only {names}")
+            raise FileUnusable(f"{where}: there is no {printable(name, 64)}, but only {names}")
 
 
 class KeysFile(WatchedFile[PublicKeys]):

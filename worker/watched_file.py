@@ -4,10 +4,13 @@ import logging
 import os
 import stat
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, time
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from producers.settings import file_problem
 
 logger = logging.getLogger("orders.settings")
 
@@ -76,7 +79,7 @@ class WatchedFile(Generic[T]):
             self._was_valid = True
         except OSError as error:
             self._read_file = None
-            self._report(f"it can't be read: {error.strerror or type(error).__name__}")
+            self._report(f"it can't be read: {file_problem(error)}")
         except FileUnusable as error:
             self._report(str(error))
         else:
@@ -92,6 +95,18 @@ class WatchedFile(Generic[T]):
         self._problem = problem
 
 
+def toml_tables(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        FileUnusable: it is not TOML, or not UTF-8.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FileUnusable(file_problem(error)) from None
+
+
 def read_file(path: Path) -> bytes:
     """The content of a file of at most :data:`MAX_FILE_BYTES`.
 
@@ -101,7 +116,7 @@ def read_file(path: Path) -> bytes:
     try:
         return _read(path)[0]
     except OSError as error:
-        raise FileUnusable(f"it can't be read: {error.strerror or type(error).__name__}") from None
+        raise FileUnusable(f"it can't be read: {file_problem(error)}") from None
 
 
 def _read(path: Path) -> tuple[bytes, tuple[int, ...] | None]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.signing_keys import fixed_key
-from worker.public_keys import KeysFile, KeysFileError, parse
+from worker.public_keys import KeysFile, parse
+from worker.watched_file import FileUnusable
 
 KEYS = [fixed_key("payroll", "k", number).public().to_text() for number in range(3)]
 NOON_MS = 1_797_336_000_000  # 2026-12-15T12:00:00Z
@@ -79,7 +80,7 @@ PRODUCER = f'[producers.a]\nmay = ["cancel"]\nkeys.k = "{KEYS[0]}"\n'
     ],
 )
 def test_a_wrong_file_is_refused_with_the_entry_and_without_the_key(content: str, problem: str) -> None:
-    with pytest.raises(KeysFileError) as caught:
+    with pytest.raises(FileUnusable) as caught:
         parse(content.encode())
     assert problem in str(caught.value)
     assert "c2VjcmV0" not in str(caught.value)

@@ -25,7 +25,6 @@ Amounts are texts, because TOML's numbers are binary floats. A policy is valid a
 """
 
 import re
-import tomllib
 from collections import Counter
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -47,7 +46,7 @@ from producers.arguments import ALIAS, Amount, Word
 from producers.printable import printable
 from producers.signing import NAME, PublicKey, SigningError
 from worker.ledger.base import MAX_COUNTED_UNITS
-from worker.watched_file import FileUnusable
+from worker.watched_file import FileUnusable, toml_tables
 
 MAX_PROBLEMS = 10
 """How many problems an error names."""
@@ -183,14 +182,7 @@ def parse_toml(content: bytes) -> PolicyDocument:
     Raises:
         FileUnusable: something in it is wrong; the text names up to :data:`MAX_PROBLEMS` entries.
     """
-    try:
-        tables = tomllib.loads(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise FileUnusable("it is not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        position = re.search(r"at line \d+, column \d+|at end of document", str(error))
-        raise FileUnusable(f"it is not TOML{', ' + position[0] if position else ''}") from None
-    return parse_tables(tables)
+    return parse_tables(toml_tables(content))
 
 
 def parse_tables(tables: object) -> PolicyDocument:
