@@ -19,7 +19,18 @@ from tests.model.conformance import HALT, HOLD, OnServer, UnderTest, claim, comp
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
-from worker.ledger.base import Begun, Ended, Ledger, LedgerUnavailable, Orphaned, Progress, Record, State, TooLate
+from worker.ledger.base import (
+    Admitted,
+    Begun,
+    Ended,
+    Ledger,
+    LedgerUnavailable,
+    Orphaned,
+    Progress,
+    Record,
+    State,
+    TooLate,
+)
 from worker.ledger.connection import connect
 from worker.ledger.holds import Held
 from worker.ledger.keys import DUE_KEYS
@@ -169,7 +180,7 @@ def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
 def test_a_query_is_halted_by_its_name_alone(under_test: UnderTest, scope: str, stopped: bool) -> None:
     """A query begins nothing in the ledger, so the ledger is asked for a halt."""
     under_test.halt(scope)
-    assert under_test.ledger.halted("main", "positions") == (HALT if stopped else None)
+    assert under_test.ledger.admit_query(claim(command="positions")) == (HALT if stopped else Admitted())
 
 
 def test_of_twelve_at_once_one_begins_and_the_others_wait(ledger: Ledger) -> None:

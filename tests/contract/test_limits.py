@@ -14,10 +14,10 @@ import redis
 from tests.model.conformance import UnderTest, claim, report
 from tests.support.redis_monitor import Monitor
 from tests.support.servers import Server
-from worker.ledger.base import Begun, Claim, Denied, Excess, Ledger, Limit, Progress
+from worker.ledger.base import Begun, Claim, Ledger, Progress
 from worker.ledger.connection import connect
 from worker.ledger.keys import WITHDRAWN_KEY
-from worker.ledger.limits import limits_argument
+from worker.ledger.limits import Denied, Excess, Limit, limits_argument
 from worker.ledger.redis import RedisLedger
 
 DAY_MS = 86_400_000
@@ -195,5 +195,5 @@ def test_limits_cost_no_round_trip(server: Server, client: redis.Redis) -> None:
 
 
 def test_amounts_go_to_the_server_as_whole_numbers() -> None:
-    assert '"1:500000001"' in limits_argument(claim(amount=Decimal("1.5000000001"), limits=(TOTAL,)))
-    assert limits_argument(claim()) == ""
+    assert '"1:500000001"' in limits_argument(Decimal("1.5000000001"), (TOTAL,))
+    assert limits_argument(Decimal(0), ()) == ""

@@ -14,22 +14,10 @@ import redis
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, Table, outcome
 from tests.support.memory_ledger import MemoryLedger
-from worker.ledger.base import (
-    Begun,
-    Busy,
-    Claim,
-    Denied,
-    Ended,
-    Halted,
-    Limit,
-    Orphaned,
-    Progress,
-    Record,
-    Reused,
-    State,
-)
+from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Record, Reused, State
 from worker.ledger.holds import Held, Hold, HoldOver
 from worker.ledger.keys import HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
+from worker.ledger.limits import Denied, Limit
 from worker.ledger.redis import RedisLedger
 
 LEASE_MS = 600_000

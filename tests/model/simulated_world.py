@@ -19,8 +19,9 @@ from worker.execution.held_commands import AGAIN_MS
 from worker.execution.holding import HeldForApproval
 from worker.execution.outage import RequeueMessage
 from worker.execution.policy.rulings import PERMITTED, Approval, Ruling
-from worker.ledger.base import Halted, Limit, State
+from worker.ledger.base import Halted, State
 from worker.ledger.decisions import APPROVE, DENY, Decision
+from worker.ledger.limits import Limit
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from worker.ledger.base import Claim, Denied, Excess, Limit
-from worker.ledger.limits import counted, permitted
+from worker.ledger.base import Claim
+from worker.ledger.limits import Denied, Excess, Limit, counted, permitted
 
 Entry = tuple[str, int]
 """A command's id and its amount in billionths of a unit."""

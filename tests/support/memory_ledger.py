@@ -8,6 +8,7 @@ from producers.report import Outcome, Report
 from tests.support.memory_counters import Counters, Entry
 from worker.ledger.base import (
     NOT_SIGNED,
+    Admitted,
     BeginAnswer,
     Begun,
     Busy,
@@ -23,6 +24,7 @@ from worker.ledger.base import (
 )
 from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
 from worker.ledger.limits import counted
+from worker.ledger.pacing import CoolDown, Throttled
 
 
 @dataclass(slots=True)
@@ -169,8 +171,15 @@ class MemoryLedger:
             self._write(event, command_id, "", who=who)
             return True
 
-    def halted(self, account: str, command: str) -> Halted | None:
+    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
         """See :class:`~worker.ledger.base.Ledger`."""
+        return self.halted(claim.account, claim.command) or Admitted()
+
+    def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
+        """See :class:`~worker.ledger.base.Ledger`."""
+
+    def halted(self, account: str, command: str) -> Halted | None:
+        """The halt that names this command."""
         return self.halts.get(f"{account}/{command}") or self.halts.get(f"*/{command}")
 
     def _is_over(self, claim: Claim) -> bool:
@@ -244,7 +253,7 @@ class MemoryLedger:
             self._write("renew", claim.command_id, claim.token)
             return True
 
-    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:
         """See :meth:`Ledger.pause`."""
         with self._lock:
             entry = self._owned(claim)
@@ -255,12 +264,18 @@ class MemoryLedger:
             self._write("pause", claim.command_id, claim.token)
             return True
 
+    def park(
+        self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
+    ) -> bool:
+        """See :meth:`Ledger.park`."""
+        return self.pause(claim, progress, wait_ms, cool_down)
+
     def _owned(self, claim: Claim) -> _Entry | None:
         """The open record of this claim's own, or None."""
         entry = self._entries.get(claim.command_id)
         return entry if entry is not None and entry.token == claim.token and entry.record.report is None else None
 
-    def settle(self, claim: Claim, report: Report) -> Report | None:
+    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """See :meth:`Ledger.settle`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)

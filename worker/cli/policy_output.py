@@ -9,7 +9,7 @@ from producers.printable import printable
 from worker.execution.policy.applied import DELAY_MS, AppliedPolicy, InForce
 from worker.execution.policy.document import to_json
 from worker.execution.policy.rules import Policy
-from worker.ledger.base import Limit
+from worker.ledger.limits import Limit
 from worker.operations.policy.changes import Change
 from worker.operations.policy.service import PolicyView, Proposal, RuledExample, loosenings, signature_of
 from worker.public_keys import PublicKeys

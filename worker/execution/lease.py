@@ -19,7 +19,6 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
-    Denied,
     Ended,
     Halted,
     Ledger,
@@ -31,6 +30,7 @@ from worker.ledger.base import (
     TooLate,
 )
 from worker.ledger.holds import Held, HoldOver
+from worker.ledger.limits import Denied
 
 logger = logging.getLogger("orders.ledger")
 
@@ -186,9 +186,10 @@ class LeaseManager:
     def _halt_of_query(self, claim: Claim) -> Halted | None:
         """The halt that names this query; none while the ledger is away, for a query changes nothing at the venue."""
         try:
-            return self._ledger.halted(claim.account, claim.command)
+            answer = self._ledger.admit_query(claim)
         except LedgerUnavailable:
             return None
+        return answer if isinstance(answer, Halted) else None
 
     def _expiring(self, move: Callable[..., T], claim: Claim, *arguments: int) -> tuple[LeaseExpiry, T]:
         """Call a move of the ledger; return when the lease ends that it may have given, and its answer. The lease is

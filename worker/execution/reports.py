@@ -13,7 +13,8 @@ from worker.execution.backoff import Attempt
 from worker.execution.context import MAX_ALIAS_CHARACTERS, Run
 from worker.execution.lease import NotBegun
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import MAX_COUNTED_UNITS, Denied, Excess, Halted, Orphaned, TooLate
+from worker.ledger.base import Halted, Orphaned, TooLate
+from worker.ledger.limits import MAX_COUNTED_UNITS, Denied, Excess
 from worker.venues.accounts import Account
 
 HELD_FULL = "1,000 commands are held already, or orders:held at the ledger's server can't be read"

@@ -28,6 +28,8 @@ from typing import Protocol
 
 from producers.report import Report
 from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
+from worker.ledger.limits import Denied, Limit
+from worker.ledger.pacing import CoolDown, Pace, Throttled
 
 
 class State(StrEnum):
@@ -36,31 +38,9 @@ class State(StrEnum):
     HELD = "HELD"
     SENDING = "SENDING"
     WAITING = "WAITING"
+    PARKED = "PARKED"
     SETTLED = "SETTLED"
     UNKNOWN = "UNKNOWN"
-
-
-MAX_COUNTED_UNITS = 9 * 10**15
-"""The most units of an asset that a counter can hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How much may be withdrawn within a time, counted once for each command, at its last begin.
-
-    Amounts are counted in billionths of a unit, rounded up, and a total is rounded down. More than
-    :data:`MAX_COUNTED_UNITS` is never permitted, whatever the total.
-    """
-
-    name: str
-    """The rule's name, for people."""
-    key: str
-    """Names the counter, ``<account>/<asset>/<window in ms>``: limits with one key share it."""
-    window_ms: int
-    total: Decimal | None = None
-    """The most that all withdrawals within the window may add up to; None does not limit it."""
-    count: int | None = None
-    """The most withdrawals within the window; None does not limit them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +73,10 @@ class Claim:
     """What a withdrawal is counted under at each begin, once, all of them or none."""
     hold: Hold | None = None
     """Set where persons must approve a command that has not begun."""
+    pace: Pace | None = None
+    """Under which rate limits and cool-downs it begins; None heeds none."""
+    probe: bool = False
+    """Whether its attempt shows if the venue answers again after a cool-down (:attr:`Begun.probe`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +111,21 @@ class Begun:
 
     fence: int
     progress: Progress
+    since_ms: int = 0
+    """How long ago the retry budget began: at the first attempt of this owner, or of the owner that parked it."""
+    doubt: str = ""
+    """As in :meth:`Ledger.park`, where it was parked."""
+    probe: bool = False
+    """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
+    its later moves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The answer when a query may be sent."""
+
+    probe: bool = False
+    """As in :class:`Begun`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,26 +185,7 @@ class TooLate:
     """UNIX ms, the claim's."""
 
 
-class Excess(StrEnum):
-    """Which part of a limit a withdrawal would exceed; the values are the ledger's."""
-
-    TOTAL = "total"
-    COUNT = "count"
-    DAMAGED = "damaged"
-    """Neither: the limit's counter can't be read, and nothing is sent past a limit that can't be checked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The answer when a limit on withdrawals forbids a begin: nothing was begun or counted."""
-
-    limit: Limit
-    excess: Excess
-    room_at: int | None
-    """When there is room for it again, UNIX ms on the ledger's clock; None when that is never, or far off."""
-
-
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate
+BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +233,17 @@ class Ledger(Protocol):
     def renew(self, claim: Claim) -> bool:
         """Take a fresh lease for the attempt under way; False when the record no longer belongs to this claim."""
 
-    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
-        """Record the last attempt's fate before waiting for the next; False when the record has another owner."""
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:
+        """Record the last attempt's fate before waiting for the next, and what it says about further attempts at the
+        account; False when the record has another owner."""
 
-    def settle(self, claim: Claim, report: Report) -> Report | None:
+    def park(
+        self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
+    ) -> bool:
+        """Record the last attempt's fate as :meth:`pause` does, and give the command up: any worker may begin its next
+        attempt once ``wait_ms`` have passed. ``doubt`` is the message of the first attempt of unknown fate."""
+
+    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """End the command with this report and return the report that the record has now.
 
         It is another report when the record was ended without this owner, and None while another owner is at work. A
@@ -283,8 +270,13 @@ class Ledger(Protocol):
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""
 
-    def halted(self, account: str, command: str) -> Halted | None:
-        """The halt that names this command, of this account or of every account: for a query, which begins nothing."""
+    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
+        """Whether a query, which begins nothing, may be sent: only a halt that names it stops it. It is counted under
+        the rate limits of the account."""
+
+    def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
+        """Record what a query's response says about further attempts at the account; for a probe, None ends the
+        cool-down."""
 
 
 class NeverBegun(Exception):

@@ -16,13 +16,12 @@ from producers.redis.direct import DirectClient
 from producers.report import Outcome, Report
 from worker.ledger.base import (
     NOT_SIGNED,
+    Admitted,
     BeginAnswer,
     Begun,
     Busy,
     Claim,
-    Denied,
     Ended,
-    Excess,
     Halted,
     LedgerUnavailable,
     Orphaned,
@@ -46,7 +45,8 @@ from worker.ledger.keys import (
     UNKNOWN_KEY,
     WITHDRAWN_KEY,
 )
-from worker.ledger.limits import limits_argument
+from worker.ledger.limits import Denied, Excess, limits_argument
+from worker.ledger.pacing import CoolDown, Throttled
 
 DISK_RETRY_SECONDS = 30.0
 """After how long a server that could not confirm that a record is on its disk is asked to confirm again."""
@@ -91,7 +91,13 @@ class RedisLedger:
         replicas (``WAIT``: for closes, and where the server does not have ``WAITAOF``)."""
         repeatable = "1" if claim.repeatable else "0"
         hold = claim.hold.to_json() if claim.hold else ""
-        more = (claim.account_digest, limits_argument(claim), hold, claim.sealed_by, claim.begin_by)
+        more = (
+            claim.account_digest,
+            limits_argument(claim.amount, claim.limits),
+            hold,
+            claim.sealed_by,
+            claim.begin_by,
+        )
         arguments = (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more)
         replicas = 0 if claim.repeatable else self._replicas.get(claim.command, 0)
         if claim.command == "withdraw" and self._disk_ms > 0 and time.monotonic() >= self._no_disk_until:
@@ -144,16 +150,27 @@ class RedisLedger:
         """One round trip."""
         return self._move("renew", claim, claim.lease_ms)[0] == "done"
 
-    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:  # noqa: ARG002
         """One round trip."""
         times = ("" if at is None else at for at in (progress.first_sent_at, progress.last_signed_at))
         reply = self._move("pause", claim, lease_ms, progress.tries, progress.sent, progress.tainted, *times)
         return reply[0] == "done"
 
-    def settle(self, claim: Claim, report: Report) -> Report | None:
+    def park(
+        self,
+        claim: Claim,
+        progress: Progress,
+        wait_ms: int,
+        doubt: str = "",  # noqa: ARG002
+        cool_down: CoolDown | None = None,
+    ) -> bool:
+        """One round trip."""
+        return self.pause(claim, progress, wait_ms, cool_down)
+
+    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:  # noqa: ARG002
         """One round trip."""
         ending = self._ending(claim.command, report)
-        more = claim.account_digest, limits_argument(claim)
+        more = claim.account_digest, limits_argument(claim.amount, claim.limits)
         reply = self._move("settle", claim, *_command_fields(claim), *ending, *more)
         if reply[0] == "done":
             return report
@@ -162,7 +179,7 @@ class RedisLedger:
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
         ending = self._ending(claim.command, report)
-        more = claim.account_digest, limits_argument(claim), claim.begin_by
+        more = claim.account_digest, limits_argument(claim.amount, claim.limits), claim.begin_by
         reply = self._move("refuse", claim, *_command_fields(claim), *ending, *more)
         return None if reply[0] == "done" else _begin_answer(reply, claim)
 
@@ -218,11 +235,14 @@ class RedisLedger:
             hold=hold_record(fields),
         )
 
-    def halted(self, account: str, command: str) -> Halted | None:
+    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
         """One round trip."""
-        fields = f"{account}/{command}", f"*/{command}"
+        fields = f"{claim.account}/{claim.command}", f"*/{claim.command}"
         found: list[str | None] = guarded(self._direct.call, "HMGET", HALTS_KEY, *fields)
-        return next((halt_of(text) for text in found if text), None)
+        return next((halt_of(text) for text in found if text), Admitted())
+
+    def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
+        """One round trip."""
 
     def _move(self, move: str, claim: Claim, *arguments: object) -> list[str]:
         return self._run(move, claim.command, claim.command_id, claim.token, *arguments)

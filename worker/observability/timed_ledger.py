@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from producers.report import Report
 from worker.ledger.base import (
     NOT_SIGNED,
+    Admitted,
     BeginAnswer,
     Claim,
     Halted,
@@ -16,6 +17,7 @@ from worker.ledger.base import (
     Progress,
     Record,
 )
+from worker.ledger.pacing import CoolDown, Throttled
 
 T = TypeVar("T")
 
@@ -57,11 +59,20 @@ class TimedLedger:
     def renew(self, claim: Claim) -> bool:  # noqa: D102
         return self._timed("renew", self._ledger.renew, claim)
 
-    def pause(self, claim: Claim, progress: Progress, lease_ms: int) -> bool:  # noqa: D102
-        return self._timed("pause", self._ledger.pause, claim, progress, lease_ms)
+    def pause(  # noqa: D102
+        self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None
+    ) -> bool:
+        return self._timed("pause", self._ledger.pause, claim, progress, lease_ms, cool_down)
 
-    def settle(self, claim: Claim, report: Report) -> Report | None:  # noqa: D102
-        return self._timed("settle", self._ledger.settle, claim, report)
+    def park(  # noqa: D102
+        self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
+    ) -> bool:
+        return self._timed("park", self._ledger.park, claim, progress, wait_ms, doubt, cool_down)
+
+    def settle(  # noqa: D102
+        self, claim: Claim, report: Report, cool_down: CoolDown | None = None
+    ) -> Report | None:
+        return self._timed("settle", self._ledger.settle, claim, report, cool_down)
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:  # noqa: D102
         return self._timed("refuse", self._ledger.refuse, claim, report)
@@ -77,5 +88,8 @@ class TimedLedger:
     def read(self, command_id: str) -> Record | None:  # noqa: D102
         return self._timed("read", self._ledger.read, command_id)
 
-    def halted(self, account: str, command: str) -> Halted | None:  # noqa: D102
-        return self._timed("halted", self._ledger.halted, account, command)
+    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:  # noqa: D102
+        return self._timed("halted", self._ledger.admit_query, claim)
+
+    def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:  # noqa: D102
+        self._timed("cool_down", self._ledger.cool_down, claim, cool_down)

@@ -2,6 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from worker.rate_limits import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,14 @@ class Account:
     venue: str
     base_url: str
     credentials: Credentials
+    rate_limits: tuple[RateLimit, ...] = ()
+    """How many requests may be sent for its key within which times."""
+
+    @property
+    def host(self) -> str:
+        """The venue's ``host:port``."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
     @property
     def digest(self) -> str:

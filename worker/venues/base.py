@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from producers.commands import Command
 from producers.report import Position, Reason
+from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.records import VenueSnapshot, Window
@@ -48,8 +49,18 @@ class Verdict:
     positions: tuple[Position, ...] | None = None
     retry_after: float | None = None
     """The seconds that the venue asks to wait (RFC 9110, 10.2.3), or None."""
+    overload: "Overload | None" = None
+    """Set where the response asks for no further requests for some time."""
     own_refusal: bool = False
     """Whether the venue's application responded with its complete error envelope, listed or not."""
+
+
+class Overload(StrEnum):
+    """For whom a venue asks for no further requests (429, 418, ``Retry-After``, a listed overload)."""
+
+    ACCOUNT = "account"
+    ADDRESS = "address"
+    """Every account at its host: the venue limits by the address of the sender."""
 
 
 class Venue(Protocol):
@@ -60,6 +71,10 @@ class Venue(Protocol):
     """The address of its API, unless an account names another one."""
     commands: tuple[str, ...]
     """The names of the commands that it supports."""
+    rate_limits: tuple[RateLimit, ...]
+    """The limits that it documents, or that its own client keeps; they hold at its own address."""
+    passes_cool_down: frozenset[str]
+    """The names of the commands that it documents to take while it limits others."""
 
     def unsupported(self, command: Command) -> str | None:
         """Why the venue does not support this command, as a sentence; None when it does."""

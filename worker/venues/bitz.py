@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
+from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
 from worker.venues.base import Proof, Verdict
 from worker.venues.contradictions import contains_other_value, failure_in_message, failure_in_record
@@ -69,6 +70,8 @@ class Bitz:
     """The venue ``bitz``."""
 
     name = "bitz"
+    rate_limits: tuple[RateLimit, ...] = ()
+    passes_cool_down: frozenset[str] = frozenset()
     base_url = "https://apiv2.bitz.com"
     commands: tuple[str, ...] = (Positions.name,)
 

@@ -45,7 +45,7 @@ from pydantic_core import PydanticCustomError
 from producers.arguments import ALIAS, Amount, Word
 from producers.printable import printable
 from producers.signing import NAME, PublicKey, SigningError
-from worker.ledger.base import MAX_COUNTED_UNITS
+from worker.ledger.limits import MAX_COUNTED_UNITS
 from worker.watched_file import FileUnusable, toml_tables
 
 MAX_PROBLEMS = 10

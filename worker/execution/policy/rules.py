@@ -8,7 +8,7 @@ from producers.commands import Withdraw, canonical_json
 from producers.signing import PublicKey
 from worker.execution.policy.document import AccountRules, Destination, PolicyDocument, duration_ms, to_json
 from worker.execution.policy.rulings import Approval, Ruling
-from worker.ledger.base import Limit
+from worker.ledger.limits import Limit
 
 UNLISTED = "unlisted"
 """The name of the rule for destinations that are not listed."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from producers.signing import PublicKey
-from worker.ledger.base import Limit
+from worker.ledger.limits import Limit
 
 
 @dataclass(frozen=True, slots=True)

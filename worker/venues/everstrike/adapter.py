@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from producers.arguments import plain_notation
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
+from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
 from worker.venues.base import FRONT_STATUSES, Proof, Verdict
 from worker.venues.contradictions import (
@@ -68,6 +69,8 @@ class Everstrike:
     """The venue ``everstrike``."""
 
     name = "everstrike"
+    rate_limits: tuple[RateLimit, ...] = (RateLimit(50, 20_000), RateLimit(500, 200_000))
+    passes_cool_down: frozenset[str] = frozenset()
     base_url = "https://api.everstrike.io"
     commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
 
@@ -192,7 +195,7 @@ class _Reply:
             self.result,
             positions,
             self.retry_after,
-            own_refusal,
+            own_refusal=own_refusal,
         )
 
 

@@ -18,8 +18,9 @@ from tests.unit.worker.execution.executor_fixture import (
 )
 from worker.execution.holding import HeldForApproval
 from worker.execution.policy.rulings import Approval, Ruling
-from worker.ledger.base import BeginAnswer, Claim, Limit, NeverBegun
+from worker.ledger.base import BeginAnswer, Claim, NeverBegun
 from worker.ledger.decisions import APPROVE, DENY, Decision
+from worker.ledger.limits import Limit
 
 DAY_MS = 86_400_000
 LIMIT = Limit("ETH a day", f"main/ETH/{DAY_MS}", DAY_MS, Decimal("1.5"))
