@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.utils.encoding import bytes_to_str
 
 from worker.broker.base import error_text
-from worker.broker.restore import RestoringQoS
+from worker.broker.restore import Fate, RestoringQoS
 from worker.broker.scripts import ACK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
 
@@ -26,9 +29,9 @@ logger = logging.getLogger(__name__)
 #: What an ack may raise while the server is away, loading, read-only or full.
 SERVER_ERRORS = (redis.RedisError, OSError)
 
-#: Delivery tags that could not be acked, by broker, until a connected channel acks them. Global in the process, because
-#: a connection that is replaced shares no object with its successor.
-PENDING_ACKS: defaultdict[str, set[str]] = defaultdict(set)
+#: Delivery tags that could not be acked, by broker, until a connected channel acks them; each with what became of its
+#: message. Global in the process, because a connection that is replaced shares no object with its successor.
+PENDING_ACKS: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
 #: Takes whose answers were lost, by broker: when each was sent (UNIX seconds), and until when it is looked for (seconds
 #: on the monotonic clock). No worker has the message of such a take, and the server recorded it under that time.
 LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
@@ -44,6 +47,8 @@ class QoS(RestoringQoS):
         super().__init__(*args, **kwargs)
         #: Command ids of messages that were delivered on a lost connection, by delivery tag; for the log.
         self._command_ids: dict[str, str] = {}
+        #: Delivery tags of messages whose end is not that of their command, see :meth:`note_fate`.
+        self._fates: dict[str, Fate] = {}
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.
@@ -65,15 +70,19 @@ class QoS(RestoringQoS):
         finally:
             self._delivered.clear()
 
+    def note_fate(self, delivery_tag: str, fate: Fate) -> None:
+        """Say, before a message is acked, that its command has not ended with it."""
+        self._fates[delivery_tag] = fate
+
     def ack(self, delivery_tag: str) -> None:
-        """Remove the message from `unacked`; never raises while the server is away."""
-        self._ack_or_defer(delivery_tag)
+        """Remove the message from `unacked`, and let its lane go on; never raises while the server is away."""
+        self._ack_or_defer(delivery_tag, self._fates.pop(delivery_tag, "ended"))
         self._quick_ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop the message, or put it back on its queue; if that fails, the visibility timeout puts it back."""
         if not requeue:
-            self._ack_or_defer(delivery_tag)
+            self._ack_or_defer(delivery_tag, self._fates.pop(delivery_tag, "dead"))
         elif self.channel.usable:
             # A closed channel no longer knows its exchanges, and kombu would drop the message for want of a queue.
             try:
@@ -108,12 +117,13 @@ class QoS(RestoringQoS):
             return
 
     def _send_pending_acks(self) -> None:
-        tags = list(PENDING_ACKS[self.channel.broker_id])
-        if not tags:
+        fates = dict(PENDING_ACKS[self.channel.broker_id])
+        if not fates:
             return
-        self._remove(tags)
-        PENDING_ACKS[self.channel.broker_id].difference_update(tags)
-        logger.info("%d late acks were delivered", len(tags))
+        self.remove(fates)
+        for tag in fates:
+            PENDING_ACKS[self.channel.broker_id].pop(tag, None)
+        logger.info("%d late acks were delivered", len(fates))
 
     def _requeue_lost_takes(self) -> None:
         """Put the messages of lost takes back on their queues without waiting for their visibility timeout.
@@ -130,15 +140,15 @@ class QoS(RestoringQoS):
             if monotonic() > lost[taken_at]:
                 del lost[taken_at]
 
-    def _ack_or_defer(self, tag: str) -> None:
+    def _ack_or_defer(self, tag: str, fate: Fate) -> None:
         """Remove `tag` from `unacked`, through a second connection if the first is dead; remember it if both fail."""
         try:
             try:
-                self._remove([tag])
+                self.remove({tag: fate})
             except self.channel.connection_errors:
-                self._remove([tag], spare=True)
+                self.remove({tag: fate}, spare=True)
         except SERVER_ERRORS as error:
-            PENDING_ACKS[self.channel.broker_id].add(tag)
+            PENDING_ACKS[self.channel.broker_id][tag] = fate
             logger.warning(
                 "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
                 "because its id is known and the stored report is the answer",
@@ -146,9 +156,15 @@ class QoS(RestoringQoS):
                 error_text(error),
             )
 
-    def _remove(self, tags: list[str], *, spare: bool = False) -> None:
+    def remove(self, fates: Mapping[str, Fate], *, spare: bool = False) -> None:
+        """Remove messages from `unacked`, by delivery tag, each with what became of it.
+
+        Raises:
+            redis.RedisError, OSError: the server is away, or refuses it.
+        """
+        arguments = [self.channel.global_keyprefix, *(part for each in fates.items() for part in each)]
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
-            self.channel.direct_client(client).script(*ACK, self.unacked_keys, tags)
+            self.channel.direct_client(client).script(*ACK, self.unacked_keys, arguments)
 
 
 def _command_id(message: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import redis
@@ -22,12 +22,17 @@ from kombu.transport import virtual
 from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.lanes import lane_of_tag
 from worker.broker.scripts import ACK, MOVE, POSTPONE
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
 
-__all__ = ["RestoringQoS"]
+__all__ = ["Fate", "RestoringQoS"]
+
+Fate = Literal["ended", "kept", "dead"]
+"""What became of a message that is removed: its command has ended; its command keeps its lane, because it has not, or its
+outcome is unknown; or it was no command."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +53,13 @@ class RestoringQoS(stock.QoS):
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count the message as delivered; record it on the server only if `take.lua` has not done so.
 
-        A taken message gets two attributes: `source_queue`, the queue that it was taken from, whatever its sender wrote
-        into it, and `raw_bytes`, the message as it was in that queue.
+        A taken message gets three attributes: `source_queue`, the queue that it was taken from, whatever its sender
+        wrote into it; `raw_bytes`, the message as it was in that queue; and `lane`, the lane that it has entered.
         """
         taken = self.channel.message_in_delivery
         if taken and delivery_tag == taken[0]:
             _, message.source_queue, message.raw_bytes = taken
+            message.lane = lane_of_tag(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -153,7 +159,7 @@ class RestoringQoS(stock.QoS):
             direct, unacked_keys = self.channel.direct_client(usable), self.unacked_keys
             entry = direct.call("HGET", unacked_keys[1], tag)
             if entry is None:
-                direct.script(*ACK, unacked_keys, [tag])
+                direct.script(*ACK, unacked_keys, [self.channel.global_keyprefix, tag, "kept"])
                 return
             try:
                 lists, message = self._destination(entry)

@@ -17,8 +17,9 @@
 
 -- How many keys hold something. Because this reads them, the server also notifies the connection when one is next
 -- written to (CLIENT TRACKING covers what a script reads), so that nothing can arrive unnoticed after the check.
+local watched = {unpack(KEYS)}
 local function count_nonempty()
-  return redis.call('EXISTS', unpack(KEYS))
+  return redis.call('EXISTS', unpack(watched))
 end
 
 -- Makes a write that must not fail: if the server refuses it, the message goes back to its list, and the error is
@@ -104,46 +105,86 @@ local function unless_wrong_type(key, answer)
   wrong_type_error = wrong_type_error or {err = answer.err .. ' (' .. key .. ')'}
 end
 
+-- A queue's name, and its key without a priority.
+local function queue_of(key)
+  local cut = key:find(ARGV[5], 1, true)
+  local queue = cut and key:sub(1, cut - 1) or key
+  return queue:sub(#ARGV[6] + 1), queue
+end
+
+local function has_lanes(i)
+  return ARGV[4]:sub(i, i) == '=' and not KEYS[i]:find(ARGV[5], 1, true)
+end
+
+local ready = {}
 for i, key in ipairs(KEYS) do
-  local rule = ARGV[4]:sub(i, i)
-  local raw
-  if rule == '?' then raw = next_command(key) else raw = redis.pcall('RPOP', key) end
-  if type(raw) == 'table' then
-    local answer = unless_wrong_type(key, raw)
-    if answer then return answer end
-  elseif raw then
-    if rule == '-' then return {i, raw, false, count_nonempty()} end
-    local cut = key:find(ARGV[5], 1, true)
-    local queue = cut and key:sub(1, cut - 1) or key
-    local name = queue:sub(#ARGV[6] + 1)
-    local why, message, tag, entry
-    if rule ~= '+' and #raw > 65536 then
-      why = 'it is longer than 65536 bytes'
-    else
-      local read, found = pcall(cjson.decode, raw)
-      message = read and found or nil
-      why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
-      if not why then
-        tag, entry = unacked_entry(name, raw, message)
-        why = not tag and 'it has no delivery tag'
-      end
-    end
-    if why then
-      local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
-      local answer = write_or_undo(key, raw, 'LPUSH', queue .. '.dead', raw)
-      if not answer then
-        return {i, why, '', count_nonempty(), string_or_empty(headers.task), string_or_empty(headers.id)}
-      end
-      answer = unless_wrong_type(queue .. '.dead', answer)
-      if answer then return answer end
-    else
-      -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
-      while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-      return write_or_undo(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
-        or write_or_undo(key, raw, 'HSET', ARGV[1], tag, entry)
-        or {i, raw, tag, count_nonempty()}
+  if has_lanes(i) then ready[#ready + 1] = ARGV[6] .. 'orders.lanes.ready:' .. queue_of(key) end
+end
+for _, key in ipairs(ready) do watched[#watched + 1] = key end
+if #ready > 0 and redis.call('EXISTS', unpack(ready)) > 0 then
+  for i, key in ipairs(KEYS) do
+    if has_lanes(i) then
+      lanes.call_next(ARGV[6], queue_of(key), function(raw)
+        local answer = redis.pcall('RPUSH', key, raw)
+        return type(answer) == 'table' and answer.err and answer
+      end)
     end
   end
 end
-count_nonempty() -- for the notification
+
+-- Takes a message from one list. Returns the answer, or nil when it has none for now; and true when it is to be asked
+-- again, because its message waits for its lane now.
+local function take_from(i, key)
+  local rule = ARGV[4]:sub(i, i)
+  local raw
+  if rule == '?' then raw = next_command(key) else raw = redis.pcall('RPOP', key) end
+  if type(raw) == 'table' then return unless_wrong_type(key, raw) end
+  if not raw then return end
+  if rule == '-' then return {i, raw, false, count_nonempty()} end
+  local name, queue = queue_of(key)
+  local why, message, tag, entry
+  if rule ~= '+' and #raw > 65536 then
+    why = 'it is longer than 65536 bytes'
+  else
+    local read, found = pcall(cjson.decode, raw)
+    message = read and found or nil
+    why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
+    if not why then
+      tag, entry = unacked_entry(name, raw, message)
+      why = not tag and 'it has no delivery tag'
+    end
+  end
+  if why then
+    local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
+    local answer = write_or_undo(key, raw, 'LPUSH', queue .. '.dead', raw)
+    if not answer then
+      return {i, why, '', count_nonempty(), string_or_empty(headers.task), string_or_empty(headers.id)}
+    end
+    return unless_wrong_type(queue .. '.dead', answer)
+  end
+  local lane, waits
+  if rule == '=' then lane, waits = lanes.enter(ARGV[6], name, raw, message) end
+  if waits then return nil, true end
+  tag = lane and lanes.tag(lane, tag) or (tag:sub(1, 5) == 'lane:' and '+' or '') .. tag
+  -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
+  while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
+  local refused = write_or_undo(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
+    or write_or_undo(key, raw, 'HSET', ARGV[1], tag, entry)
+  if refused then return refused end
+  if lane then lanes.hold(ARGV[6], name, ARGV[1], lane, message, tag) end
+  return {i, raw, tag, count_nonempty()}
+end
+
+local waiting_moved = 0
+for i, key in ipairs(KEYS) do
+  local answer, again
+  repeat
+    answer, again = take_from(i, key)
+    if again then waiting_moved = waiting_moved + 1 end
+  until not again or waiting_moved == 100
+  if answer then return answer end
+  if waiting_moved == 100 then break end
+end
+local nonempty = count_nonempty() -- also for the notification
+if waiting_moved == 100 and nonempty > 0 then return {0, '', '', nonempty} end
 return wrong_type_error or 0

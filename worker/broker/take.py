@@ -204,6 +204,8 @@ class TakingChannel(stock.Channel):
             return None
         index, message, tag, nonempty_lists, *task_and_id = answer
         self._take_wanted, self._notified_when_written = nonempty_lists > 0, nonempty_lists == 0
+        if not index:  # its messages wait for their lanes now, and the next take goes on
+            return None
         if self._take_by_clock:
             for listener in FALLBACK_TAKE_LISTENERS:
                 listener()
@@ -259,7 +261,7 @@ class TakingChannel(stock.Channel):
                 # Not in one transaction, which would remove the message although the push was refused.
                 client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
-                    self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
+                    self.qos.remove({bytes_to_str(tag): "dead"})
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the traceback would add nothing
                 "the unreadable message on %s stays unacked, because the server refuses to move it: %s", queue, refusal
