@@ -6,7 +6,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "POSTPONE", "TAKE", "Script", "read_script"]
+__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "PARKED_LOOK", "POSTPONE", "TAKE", "Script", "read_script"]
 
 
 class Script(NamedTuple):
@@ -22,7 +22,7 @@ def read_script(package: str, name: str) -> Script:
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE, ACK, MOVE, OLDEST, POSTPONE, DEAD_LETTERS = (
+TAKE, ACK, MOVE, OLDEST, POSTPONE, DEAD_LETTERS, PARKED_LOOK = (
     read_script("worker.broker", f"{name}.lua")
-    for name in ("take", "ack", "move", "oldest", "postpone", "dead_letters")
+    for name in ("take", "ack", "move", "oldest", "postpone", "dead_letters", "parked_look")
 )
