@@ -58,8 +58,9 @@ NO_SENDERS = """
     LRANGE orders.close.waiting:main 0 -1|ZADD orders.close.waiting 0 main|ZRANGE orders.close.waiting 0 -1
     LPUSH orders.close.lane:main/x x|HSET orders.lane:main/x id a|DEL orders.lane:main/x
     LPUSH orders.lane:main/x.waiting orders.close|LPUSH orders.lanes.ready:orders.close x|ZADD orders.lanes 1 main/x
-    HSET orders:cool_downs a b|HDEL orders:cool_downs a|HGETALL orders:cool_downs|DEL orders:cool_downs
-    ZADD orders:begins:a 1 b|DEL orders:begins:a|ZREM orders:begins:a b
+    HSET orders:venue_cool_downs a b|HDEL orders:venue_cool_downs a|HGETALL orders:venue_cool_downs
+    DEL orders:venue_cool_downs
+    RPUSH orders:begins:a 1|DEL orders:begins:a|LPOP orders:begins:a
 """
 NO_WORKERS = """
     DEL orders:command:a|UNLINK orders:command:a|SET orders:command:a x|RENAME orders:command:a orders:x
@@ -83,12 +84,12 @@ NO_FLOWERS = """
     XRANGE orders:journal - +|PUBLISH celery-task-meta-a x|SUBSCRIBE celery-task-meta-a|FUNCTION LOAD x|CONFIG GET *
     FLUSHALL|HSET orders:halts */* x|SADD _kombu.binding.orders.close x|ZRANGE orders.close.parked 0 -1
     HGETALL orders.close.parked.messages|LRANGE orders.close.waiting:main 0 -1|HGETALL orders.lane:main/x
-    ZADD orders.close.parked 1 a|HGETALL orders:cool_downs
+    ZADD orders.close.parked 1 a|HGETALL orders:venue_cool_downs
 """
 NO_READERS = """
     XADD orders:journal * a b|XDEL orders:journal 1-1|XTRIM orders:journal MAXLEN 0|DEL orders:journal
     HGETALL orders:command:a|XGROUP CREATE orders:journal g 0|LRANGE orders.close 0 -1|GET celery-task-meta-a|SCAN 0
-    EVAL x 0|SUBSCRIBE x|FLUSHALL|HGETALL orders:cool_downs|ZRANGE orders.close.parked 0 -1
+    EVAL x 0|SUBSCRIBE x|FLUSHALL|HGETALL orders:venue_cool_downs|ZRANGE orders.close.parked 0 -1
 """
 NO_OPERATORS = """
     LRANGE orders.close 0 -1|LPUSH orders.withdraw x|RPOP orders.close|DEL orders.close|HGETALL unacked
@@ -97,7 +98,7 @@ NO_OPERATORS = """
     FUNCTION LOAD x|ACL LIST|SADD _kombu.binding.celery.pidbox x|ZADD orders.close.parked 1 a
     ZREM orders.close.parked a|HDEL orders.close.parked.messages a|GETEX orders.close.parked.next PX 1
     LPUSH orders.close.waiting:main x|ZADD orders.close.waiting 0 main|HSET orders.lane:main/x id a
-    DEL orders.lane:main/x|ZADD orders:begins:a 1 b|DEL orders:begins:a|KEYS *|DUMP orders.close.parked
+    DEL orders.lane:main/x|RPUSH orders:begins:a 1|DEL orders:begins:a|KEYS *|DUMP orders.close.parked
 """
 REFUSED = {
     "producer": NO_SENDERS,

@@ -36,8 +36,7 @@ class QueueState:
     """In its own lists, and by account."""
     dead: int
     oldest_enqueued_at_ms: int | None
-    """When the oldest of the messages that are next was enqueued (UNIX ms); None when the queue is empty or none of them
-    says it."""
+    """When the oldest of the messages that are next was enqueued (UNIX ms); None when there is none or none says it."""
     parked: Mapping[str, int]
     """Parked messages by what they wait for; those after the first thousand as :data:`OTHER`."""
     overdue_ms: int
