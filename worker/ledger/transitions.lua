@@ -12,7 +12,7 @@
 -- KEYS[9]  the commands that are held for approval, a sorted set: by when their messages are published again
 -- KEYS[10] like KEYS[5], of the outbox that producers of the version before write
 -- KEYS[11] that outbox
--- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve, decide
+-- ARGV[1]  the move: begin, renew, pause, park, settle, refuse, abandon, resolve, decide
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -69,6 +69,11 @@ local function progress(tries, sent, tainted)
   return tostring(tries), tostring(sent), tainted, times[1] or '', times[2] or ''
 end
 
+-- Whether the run that asks is the record's owner. What is parked has none: its token says who has parked it.
+local function owned(r)
+  return r.token == token and r.state ~= 'PARKED'
+end
+
 -- The reply to a claim with this fingerprint that may not take the record; nil when it may.
 local function obstacle(fingerprint, r)
   if r.fingerprint ~= fingerprint then
@@ -79,7 +84,7 @@ local function obstacle(fingerprint, r)
     return {'ended', r.report}
   end
   local left = tonumber(r.lease_until) - now
-  if r.token ~= token and left > 0 then
+  if not owned(r) and left > 0 then
     return {'busy', tostring(left)}
   end
   return nil
@@ -93,14 +98,14 @@ end
 
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided')
+    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from', 'doubt')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
     report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
-    decided = v[15] or '0'}
+    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or ''}
 end
 
 local function orphan(r)
@@ -207,9 +212,10 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held then
     r = nil  -- approved: this is its first begin
   end
-  local in_doubt = r and r.state == 'SENDING' and r.token ~= token
+  local mine = r and owned(r)
+  local in_doubt = r and r.state == 'SENDING' and not mine
   -- What needs approval is not taken over either: only its own worker has seen that it was approved before it began.
-  if (in_doubt and repeatable ~= '1') or (r and r.token ~= token and hold_for ~= '') then
+  if (in_doubt and repeatable ~= '1') or (r and not mine and hold_for ~= '') then
     return orphan(r)
   end
   local counters = not repeated and limits ~= '' and withdrawal_counters()
@@ -221,9 +227,11 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held then
     end_hold()
   end
+  -- The retry budget lasts across parks; whoever takes a dead owner's command over has a new one.
+  local budget_from = r and (mine or r.state == 'PARKED') and r.budget_from or now
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
-    if r.token == token then
+    if mine then
       if repeated then
         tries = tries - 1
       end
@@ -243,7 +251,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
-    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
+    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place,
+    'budget_from', string.format('%.0f', budget_from))
   redis.call('HSETNX', record, 'first_begun_at', now)
   if not r and sealed_by ~= '' then
     redis.call('HSET', record, 'sealed_by', sealed_by)
@@ -253,7 +262,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
-  return {'begun', tostring(fence), progress(tries, sent, tainted)}
+  return {'begun', tostring(fence), string.format('%.0f', math.max(0, now - budget_from)), r and r.doubt or '',
+    progress(tries, sent, tainted)}
 end
 
 local function renew(lease_ms)
@@ -267,15 +277,36 @@ local function renew(lease_ms)
   return {'done'}
 end
 
-local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
+local function save_progress(state, lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
+  redis.call('HSET', record, 'state', state, 'tries', tries, 'sent', sent, 'tainted', tainted,
+    'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
+  postpone_intent(now + tonumber(lease_ms))
+end
+
+local function pause(...)
+  local r = load()
+  if not r or not owned(r) or r.report or r.state == 'HELD' then
+    return {'lost'}
+  end
+  save_progress('WAITING', ...)
+  write('pause')
+  return {'done'}
+end
+
+-- The owner gives the command up: nobody owns it, and anybody may begin it once its lease, which is the wait, is over.
+local function park(doubt, ...)
   local r = load()
   if not r or r.token ~= token or r.report or r.state == 'HELD' then
     return {'lost'}
   end
-  redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
-    'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
-  postpone_intent(now + tonumber(lease_ms))
-  write('pause')
+  -- Parked already: the reply to the first call was lost.
+  if r.state ~= 'PARKED' then
+    save_progress('PARKED', ...)
+    if doubt ~= '' then
+      redis.call('HSET', record, 'doubt', doubt)
+    end
+    write('park')
+  end
   return {'done'}
 end
 
@@ -302,7 +333,7 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   end
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
-  if r.token == token and (not r.report or evidence) then
+  if owned(r) and (not r.report or evidence) then
     finish('settle', state, outcome, report, keep_ms)
     return {'done'}
   end
@@ -383,6 +414,6 @@ local function decide(fingerprint, who, event, signed, kid)
   return {'done'}
 end
 
-local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon,
+local moves = {begin = begin, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
   resolve = resolve, decide = decide}
 return moves[move](unpack(ARGV, 5))
