@@ -101,8 +101,12 @@ def state_of(answer: list[Any]) -> tuple[WaitingState, int]:
         now=int(now),
         parked=parked,
         next_due=int(next_due) if next_due else None,
-        groups=tuple(ParkedGroup(row[0], row[1], *map(int, row[2:])) for row in _rows(summary, 5)),
-        messages=tuple(ParkedMessage(*row[:3], *map(int, row[3:])) for row in _rows(shown, 5)),
+        groups=tuple(
+            ParkedGroup(why, group, int(count), int(at), int(due)) for why, group, count, at, due in _rows(summary, 5)
+        ),
+        messages=tuple(
+            ParkedMessage(name, why, group, int(at), int(due)) for name, why, group, at, due in _rows(shown, 5)
+        ),
         waiting=tuple(WaitingGroup(name, int(count), _time(at)) for name, count, at in _rows(waiting, 3)),
     )
     return state, read
