@@ -6,7 +6,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "PARK", "TAKE", "Script", "read_script"]
+__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE", "Script", "read_script"]
 
 
 class Script(NamedTuple):
@@ -24,6 +24,6 @@ def read_script(package: str, *names: str) -> Script:
 
 TAKE = read_script("worker.broker", "lanes.lua", "groups.lua", "waiting.lua", "take.lua")
 PARK = read_script("worker.broker", "waiting.lua", "park.lua")
-ACK, MOVE, OLDEST, DEAD_LETTERS = (
-    read_script("worker.broker", f"{name}.lua") for name in ("ack", "move", "oldest", "dead_letters")
+ACK, MOVE, OLDEST, DEAD_LETTERS, PARKED_LOOK = (
+    read_script("worker.broker", f"{name}.lua") for name in ("ack", "move", "oldest", "dead_letters", "parked_look")
 )

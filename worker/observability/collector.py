@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
+from worker.execution.parking import WaitsFor
 from worker.execution.policy.withdrawals import PolicyState
 from worker.ledger.stats import LedgerState
 from worker.observability import catalogue
@@ -138,6 +139,9 @@ class StateCollector(Collector):
         for queue, found in state.queues.items():
             gauges.set(catalogue.QUEUED, found.waiting, queue)
             gauges.set(catalogue.DEAD, found.dead, queue)
+            gauges.set(catalogue.PARKED_OVERDUE, found.overdue_ms / 1000, queue)
+            for waits_for in {*WaitsFor, *found.parked}:
+                gauges.set(catalogue.PARKED, found.parked.get(waits_for, 0), queue, waits_for)
             if found.oldest_enqueued_at_ms is not None:
                 gauges.set(catalogue.QUEUED_SINCE, found.oldest_enqueued_at_ms / 1000, queue)
         gauges.set(catalogue.UNACKED, state.unacked)
