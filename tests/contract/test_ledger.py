@@ -40,6 +40,7 @@ from worker.ledger.redis import RedisLedger
 OUTBOX = OUTBOX_KEYS["orders.close"]
 
 UNKNOWN = report("unknown")
+MINUTE_MS = 60_000
 
 
 def read(ledger: Ledger, command_id: str = "id") -> Record:
@@ -98,36 +99,37 @@ def begun(answer: object) -> Begun:
 
 
 def test_what_is_parked_goes_on_where_it_was(under_test: UnderTest) -> None:
-    """Also a command that can't be repeated: its last attempt is proven not executed. Its budget's start and its doubt
-    are kept by each who takes it up, and the first doubt's words stay."""
-    progress, ledger = (
-        Progress(tries=1, sent=1, tainted="lost_reply", first_sent_at=5, last_signed_at=6),
-        under_test.ledger,
-    )
-    assert begun(ledger.begin(claim(), 1)).since_ms < 500
-    under_test.age(1000)
-    assert ledger.park(claim(), progress, 1000, "the reply was lost")
+    """Also a command that can't be repeated: its last attempt is proven not executed. Its budget starts once for
+    all who take it up, and what the last who parked it knew is told, also of a dead owner after that."""
+    progress = Progress(tries=1, sent=1, tainted="lost_reply", first_sent_at=5, last_signed_at=6)
+    ledger = under_test.ledger
+    assert begun(ledger.begin(claim(), 1)).since_ms < MINUTE_MS
+    under_test.age(MINUTE_MS)
+    assert ledger.park(claim(), progress, MINUTE_MS, "the reply was lost")
     assert isinstance(ledger.begin(claim(token="2"), 1), Busy)
     assert isinstance(ledger.begin(claim(), 2), Busy)
-    under_test.age(1000)
+    under_test.age(MINUTE_MS)
     taken = begun(ledger.begin(claim(token="2"), 1))
     assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "the reply was lost")
-    assert 2000 <= taken.since_ms < 2500
-    assert ledger.park(claim(token="2"), taken.progress, 0)
-    again = begun(ledger.begin(claim(token="3"), 1))
-    assert (again.fence, again.progress.tries, again.doubt) == (3, 3, "the reply was lost")
-    assert 2000 <= again.since_ms < 2500
+    assert 2 * MINUTE_MS <= taken.since_ms < 3 * MINUTE_MS
+    assert ledger.park(claim(token="2"), taken.progress, 0, "and again")
+    again = begun(ledger.begin(claim(token="3", lease_ms=0), 1))
+    assert (again.fence, again.progress.tries, again.doubt) == (3, 3, "and again")
+    assert 2 * MINUTE_MS <= again.since_ms < 3 * MINUTE_MS
+    dead = ledger.begin(claim(token="4"), 1)
+    assert isinstance(dead, Orphaned)
+    assert dead.doubt == "and again"
 
 
 def test_a_takeover_has_a_budget_of_its_own_and_later_attempts_of_its_owner_have_not(under_test: UnderTest) -> None:
     ledger = under_test.ledger
     ledger.begin(claim(repeatable=True), 1)
-    under_test.age(LEASE_MS + 1000)
-    assert begun(ledger.begin(claim(token="2", repeatable=True), 1)).since_ms < 500
-    under_test.age(1000)
-    assert 1000 <= begun(ledger.begin(claim(token="2", repeatable=True), 2)).since_ms < 1500
+    under_test.age(LEASE_MS + MINUTE_MS)
+    assert begun(ledger.begin(claim(token="2", repeatable=True), 1)).since_ms < MINUTE_MS
+    under_test.age(MINUTE_MS)
+    assert MINUTE_MS <= begun(ledger.begin(claim(token="2", repeatable=True), 2)).since_ms < 2 * MINUTE_MS
     ledger.pause(claim(token="2"), Progress(tries=2), 0)
-    assert begun(ledger.begin(claim(token="3"), 1)).since_ms < 500
+    assert begun(ledger.begin(claim(token="3"), 1)).since_ms < MINUTE_MS
 
 
 def test_the_end_of_a_parked_command_that_a_worker_can_not_execute_keeps_its_attempts(ledger: Ledger) -> None:

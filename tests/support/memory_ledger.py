@@ -51,7 +51,7 @@ def _orphan(entry: _Entry) -> Orphaned:
     progress = entry.record.progress
     if sending:
         progress = replace(progress, sent=progress.sent + 1)
-    return Orphaned(entry.token, entry.begun_at, sending, progress)
+    return Orphaned(entry.token, entry.begun_at, sending, progress, entry.doubt)
 
 
 def _owns(claim: Claim, entry: _Entry) -> bool:
@@ -289,7 +289,7 @@ class MemoryLedger:
             if entry is None:
                 return False
             self._save_progress(entry, State.PARKED, progress, wait_ms)
-            entry.doubt = doubt[:MAX_DOUBT_CHARACTERS] or entry.doubt
+            entry.doubt = doubt[:MAX_DOUBT_CHARACTERS]
             self._write("park", claim.command_id, claim.token)
             return True
 

@@ -90,7 +90,7 @@ class Begun:
     since_ms: int = 0
     """How long ago the retry budget began: at the first attempt of this owner, or of the owner that parked it."""
     doubt: str = ""
-    """As in :meth:`Ledger.park`, where it was parked."""
+    """As in :meth:`Ledger.park`, where it was ever parked."""
     probe: bool = False
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
@@ -137,6 +137,8 @@ class Orphaned:
     sending: bool
     """Whether it died with a send begun, and not between two attempts."""
     progress: Progress
+    doubt: str = ""
+    """As in :class:`Begun`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +170,8 @@ NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
 """What proves whose word it is, where nothing does."""
 
 
-MAX_DOUBT_CHARACTERS = 1000
-"""How much of a message a ledger keeps with a command that is parked."""
+MAX_DOUBT_CHARACTERS = 4000
+"""How much a ledger keeps of what an owner that parks a command knows."""
 
 
 class LedgerUnavailable(Exception):
@@ -194,7 +196,8 @@ class Ledger(Protocol):
         self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
     ) -> bool:
         """Record the last attempt's fate as :meth:`pause` does, and give the command up: any worker may begin its next
-        attempt once ``wait_ms`` have passed. ``doubt`` is the message of the first attempt of unknown fate."""
+        attempt once ``wait_ms`` have passed. ``doubt`` is what this owner knows beside the progress, in its own words,
+        for the next one; it replaces what an earlier park has left."""
 
     def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """End the command with this report and return the report that the record has now.

@@ -11,6 +11,8 @@ from worker.ledger.base import Claim
 from worker.ledger.connection import guarded
 from worker.ledger.journal_writer import journal_script
 from worker.ledger.keys import (
+    BEGINS_KEY,
+    COOL_DOWNS_KEY,
     DUE_KEYS,
     HALTS_KEY,
     HELD_KEY,
@@ -28,12 +30,12 @@ class MoveScript:
     def __init__(self, client: redis.Redis, journal_lines: int) -> None:
         self._client = client
         self._journal_lines = journal_lines
-        self._script = client.register_script(journal_script("counters.lua", "transitions.lua"))
+        self._script = client.register_script(journal_script("counters.lua", "pacing.lua", "transitions.lua"))
         self._direct = DirectClient(client)
 
     def run(self, move: str, claim: Claim, *arguments: object) -> list[str]:
         """The reply to a move of a claim."""
-        return self._run(self._call(move, claim.command, claim.command_id, claim.token, arguments))
+        return self._run(self._claimed(move, claim, arguments))
 
     def run_unowned(self, move: str, command: str, command_id: str, *arguments: object) -> list[str]:
         """The reply to a move that no run makes: an operator's, or a person's who approves."""
@@ -49,7 +51,7 @@ class MoveScript:
     ) -> tuple[list[str], Any]:
         """Send a move and the command that waits for its confirmation on one connection, in one round trip. Returns the
         replies to both; the second may be an error."""
-        keys, args = self._call(move, claim.command, claim.command_id, claim.token, arguments)
+        keys, args = self._claimed(move, claim, arguments)
         while True:
             with self._client.pipeline(transaction=False) as pipe:
                 pipe.evalsha(self._script.sha, len(keys), *keys, *args)
@@ -58,6 +60,11 @@ class MoveScript:
             if not isinstance(reply, redis.exceptions.NoScriptError):
                 return guarded(raise_if_error, reply), confirmed
             guarded(self._client.script_load, self._script.script)
+
+    def _claimed(self, move: str, claim: Claim, arguments: Sequence[object]) -> tuple[list[str], list[Any]]:
+        keys, args = self._call(move, claim.command, claim.command_id, claim.token, arguments)
+        pace = claim.pace
+        return [*keys, COOL_DOWNS_KEY, BEGINS_KEY.format(pace.bucket)] if pace else keys, args
 
     def _call(
         self, move: str, command: str, command_id: str, token: str, arguments: Sequence[object]

@@ -28,8 +28,8 @@ from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, RECORD_KEY
 from worker.ledger.limits import limits_argument
 from worker.ledger.move_script import MoveScript
-from worker.ledger.pacing import CoolDown, Throttled
-from worker.ledger.replies import begin_answer, progress_fields, record_of
+from worker.ledger.pacing import CoolDown, Throttled, fate_argument, pace_argument
+from worker.ledger.replies import admission, begin_answer, progress_fields, record_of
 
 
 class RedisLedger:
@@ -68,33 +68,32 @@ class RedisLedger:
         repeatable = "1" if claim.repeatable else "0"
         hold = claim.hold.to_json() if claim.hold else ""
         limits = limits_argument(claim.amount, claim.limits)
-        more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by
+        pace = pace_argument(claim.pace) if claim.pace else ""
+        more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace
         return self._begins.begin(claim, (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more))
 
     def renew(self, claim: Claim) -> bool:
         """One round trip."""
         return self._script.run("renew", claim, claim.lease_ms)[0] == "done"
 
-    def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:  # noqa: ARG002
+    def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:
         """One round trip."""
-        return self._script.run("pause", claim, lease_ms, *progress_fields(progress))[0] == "done"
+        fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
+        return self._script.run("pause", claim, fate, lease_ms, *progress_fields(progress))[0] == "done"
 
     def park(
-        self,
-        claim: Claim,
-        progress: Progress,
-        wait_ms: int,
-        doubt: str = "",
-        cool_down: CoolDown | None = None,  # noqa: ARG002
+        self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
     ) -> bool:
         """One round trip."""
-        fields = doubt[:MAX_DOUBT_CHARACTERS], wait_ms, *progress_fields(progress)
+        fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
+        fields = fate, doubt[:MAX_DOUBT_CHARACTERS], wait_ms, *progress_fields(progress)
         return self._script.run("park", claim, *fields)[0] == "done"
 
-    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:  # noqa: ARG002
+    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """One round trip."""
         ending = self._ending(claim.command, report)
-        more = claim.account_digest, limits_argument(claim.amount, claim.limits)
+        fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
+        more = claim.account_digest, limits_argument(claim.amount, claim.limits), fate
         reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more)
         if reply[0] == "done":
             return report
@@ -142,12 +141,18 @@ class RedisLedger:
 
     def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
         """One round trip."""
+        if claim.pace:
+            asked = claim.command, claim.account, claim.lease_ms, pace_argument(claim.pace)
+            return admission(self._script.run("admit", claim, *asked), claim)
         fields = f"{claim.account}/{claim.command}", f"*/{claim.command}"
         found: list[str | None] = guarded(self._direct.call, "HMGET", HALTS_KEY, *fields)
         return next((halt_of(text) for text in found if text), Admitted())
 
     def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
-        """One round trip."""
+        """One round trip, or none where there is nothing to say."""
+        fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
+        if fate:
+            self._script.run("cool_down", claim, fate)
 
 
 def _command_fields(claim: Claim) -> tuple[str, str, str, str]:

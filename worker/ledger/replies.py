@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from producers.report import Report
 from worker.ledger.base import (
+    Admitted,
     BeginAnswer,
     Begun,
     Busy,
     Claim,
     Ended,
+    Halted,
     Orphaned,
     Progress,
     Record,
@@ -19,13 +21,14 @@ from worker.ledger.base import (
 from worker.ledger.halts import halt_of
 from worker.ledger.holds import Held, HoldOver, hold_record
 from worker.ledger.limits import Denied, Excess
+from worker.ledger.pacing import Brake, Throttled
 
 
 def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     """The answer to a begin or a refusal of this claim."""
     kind, *rest = reply
     if kind == "begun":
-        return Begun(int(rest[0]), _progress(rest[3:]), int(rest[1]), rest[2])
+        return Begun(int(rest[0]), _progress(rest[4:]), int(rest[1]), rest[2], rest[3] == "1")
     if kind == "busy":
         return Busy(int(rest[0]))
     if kind == "ended":
@@ -36,6 +39,12 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
         return halt_of(rest[0])
     if kind == "too_late":
         return TooLate(claim.begin_by)
+    if kind == "orphaned":
+        return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[4:]), rest[3])
+    return _must_wait(kind, rest, claim)
+
+
+def _must_wait(kind: str, rest: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "held":
         return Held(int(rest[0]), rest[1], rest[2], tuple(rest[3:]))
     if kind == "hold_over":
@@ -43,7 +52,22 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "denied":
         limit = claim.limits[int(rest[0])]
         return Denied(limit, Excess(rest[1]), int(rest[2]) if rest[2] else None)
-    return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[3:]))
+    return _throttled(rest, claim)
+
+
+def admission(reply: Sequence[str], claim: Claim) -> Admitted | Halted | Throttled:
+    """The answer to a query's claim."""
+    kind, *rest = reply
+    if kind == "halted":
+        return halt_of(rest[0])
+    return _throttled(rest, claim) if kind == "throttled" else Admitted(probe=rest[0] == "1")
+
+
+def _throttled(rest: Sequence[str], claim: Claim) -> Throttled:
+    brake, wait_ms, why, since_ms = rest
+    if brake == Brake.RATE_LIMIT and claim.pace:
+        why = str(claim.pace.limits[int(why)])
+    return Throttled(Brake(brake), int(float(wait_ms)), why, int(since_ms) if since_ms else None)
 
 
 def record_of(command_id: str, fields: Mapping[str, str]) -> Record:

@@ -12,7 +12,8 @@
 -- KEYS[9]  the commands that are held for approval, a sorted set: by when their messages are published again
 -- KEYS[10] like KEYS[5], of the outbox that producers of the version before write
 -- KEYS[11] that outbox
--- ARGV[1]  the move: begin, renew, pause, park, settle, refuse, abandon, resolve, decide
+-- KEYS[12] and KEYS[13], where the account has a pace: see pacing.lua, which is put in front of this text, too
+-- ARGV[1]  the move: begin, renew, pause, park, settle, refuse, abandon, resolve, decide, admit, cool_down
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -55,6 +56,11 @@ local function postpone_intent(lease_until)
   elseif redis.pcall('HEXISTS', KEYS[11], id) == 1 then
     redis.pcall('ZADD', KEYS[10], lease_until + REDELIVERED_MS, id)
   end
+end
+
+local function halted_by_name(command, account)
+  local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command)
+  return found[1] or found[2] or nil
 end
 
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
@@ -110,7 +116,7 @@ end
 
 local function orphan(r)
   local sending = r.state == 'SENDING'
-  return {'orphaned', r.token, r.begun_at, sending and '1' or '0',
+  return {'orphaned', r.token, r.begun_at, sending and '1' or '0', r.doubt,
     progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
 end
 
@@ -180,7 +186,7 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for, sealed_by, begin_by)
+    hold_for, sealed_by, begin_by, pace)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -224,11 +230,21 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if over then
     return over
   end
+  -- The retry budget lasts across parks; whoever takes a dead owner's command over has a new one.
+  local budget_from = r and (mine or r.state == 'PARKED') and r.budget_from or now
+  local since_ms = string.format('%.0f', math.max(0, now - budget_from))
+  local paced, brake, probed = pace ~= '' and pacing(pace, now, write)
+  if paced and not repeated then
+    brake, probed = paced.heed(token)
+  end
+  if brake then
+    brake[5] = r and since_ms or ''
+    return brake
+  end
   if held then
     end_hold()
   end
-  -- The retry budget lasts across parks; whoever takes a dead owner's command over has a new one.
-  local budget_from = r and (mine or r.state == 'PARKED') and r.budget_from or now
+  local probe = paced and (repeated and paced.is_probe(token) or not repeated and paced.count(probed, token, lease_ms))
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
     if mine then
@@ -262,7 +278,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
-  return {'begun', tostring(fence), string.format('%.0f', math.max(0, now - budget_from)), r and r.doubt or '',
+  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0',
     progress(tries, sent, tainted)}
 end
 
@@ -283,7 +299,15 @@ local function save_progress(state, lease_ms, tries, sent, tainted, first_sent_a
   postpone_intent(now + tonumber(lease_ms))
 end
 
-local function pause(...)
+-- The venue's word on further attempts is true whoever owns the record by now.
+local function record_fate(fate)
+  if fate ~= '' then
+    pacing(fate, now, write).record_fate(token)
+  end
+end
+
+local function pause(fate, ...)
+  record_fate(fate)
   local r = load()
   if not r or not owned(r) or r.report or r.state == 'HELD' then
     return {'lost'}
@@ -294,7 +318,8 @@ local function pause(...)
 end
 
 -- The owner gives the command up: nobody owns it, and anybody may begin it once its lease, which is the wait, is over.
-local function park(doubt, ...)
+local function park(fate, doubt, ...)
+  record_fate(fate)
   local r = load()
   if not r or r.token ~= token or r.report or r.state == 'HELD' then
     return {'lost'}
@@ -302,9 +327,7 @@ local function park(doubt, ...)
   -- Parked already: the reply to the first call was lost.
   if r.state ~= 'PARKED' then
     save_progress('PARKED', ...)
-    if doubt ~= '' then
-      redis.call('HSET', record, 'doubt', doubt)
-    end
+    redis.call('HSET', record, 'doubt', doubt)
     write('park')
   end
   return {'done'}
@@ -324,7 +347,8 @@ local function create_ended(event, fingerprint, command, account, arguments, sta
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate)
+  record_fate(fate)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
@@ -414,6 +438,26 @@ local function decide(fingerprint, who, event, signed, kid)
   return {'done'}
 end
 
+-- A query, which has no record, is about to be sent.
+local function admit(command, account, lease_ms, pace)
+  local halt = halted_by_name(command, account)
+  if halt then
+    return {'halted', halt}
+  end
+  local paced = pacing(pace, now, write)
+  local brake, probed = paced.heed(token)
+  if brake then
+    brake[5] = ''
+    return brake
+  end
+  return {'admitted', paced.count(probed, token, lease_ms) and '1' or '0'}
+end
+
+local function cool_down(fate)
+  record_fate(fate)
+  return {'done'}
+end
+
 local moves = {begin = begin, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
-  resolve = resolve, decide = decide}
+  resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))
