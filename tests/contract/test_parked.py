@@ -1,10 +1,9 @@
 """Looking at what waits beside a queue's own list, on a real server."""
 
-import json
-
 import pytest
 import redis
 
+from tests.support.parked_messages import message, park
 from worker.broker import parked
 from worker.broker.parked import ParkedGroup, ParkedMessage, WaitingGroup
 from worker.broker.stats import BrokerProbe
@@ -12,20 +11,11 @@ from worker.broker.stats import BrokerProbe
 KEY = "p:orders.close"
 
 
-def message(command_id: str, **headers: object) -> str:
-    return json.dumps({"body": "c2VjcmV0", "headers": {"id": command_id, "task": "orders.close", **headers}})
-
-
-def park(broker: redis.Redis, command_id: str, waits_for: str, group: str, at: int, due: int) -> None:
-    broker.zadd(f"{KEY}.parked", {f"tag-{command_id}": due})
-    broker.hset(f"{KEY}.parked.messages", f"tag-{command_id}", f"{waits_for} {at} {group}\n{message(command_id)}")
-
-
 @pytest.fixture
 def filled(broker: redis.Redis) -> redis.Redis:
-    park(broker, "a", "retry", "main", 1000, 5000)
-    park(broker, "b", "retry", "main", 900, 7000)
-    park(broker, "c", "eta", "?", 2000, 6000)
+    park(broker, KEY, "a", "retry", "main", 1000, 5000)
+    park(broker, KEY, "b", "retry", "main", 900, 7000)
+    park(broker, KEY, "c", "eta", "?", 2000, 6000)
     for group, turn, count in (("main", 1, 3), ("bz", 2, 1)):
         broker.zadd(f"{KEY}.waiting", {group: turn})
         for number in range(count):
@@ -93,6 +83,6 @@ def test_the_probe_counts_what_is_parked_and_what_waits_by_account(filled: redis
 
 def test_a_probe_reads_a_page_and_counts_the_rest(broker: redis.Redis) -> None:
     for number in range(1002):
-        park(broker, str(number), "retry", "main", 1000, 5000 + number)
+        park(broker, KEY, str(number), "retry", "main", 1000, 5000 + number)
     queue = BrokerProbe(broker, ["orders.close"], "p:")().queues["orders.close"]
     assert dict(queue.parked) == {"retry": 1000, "other": 2}
