@@ -333,3 +333,17 @@ def test_accounts_with_one_key_and_the_same_limits_are_no_surprise(monkeypatch: 
     set_account(monkeypatch)
     set_account(monkeypatch, "SECOND", RATE_LIMITS="500/200s 50/20s 10/1s 60/20s")
     assert not different_limits(load().accounts)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://API.Everstrike.io./", "api.everstrike.io:443"),
+        ("http://localhost", "localhost:80"),
+        ("http://[::1]:9100/x", "::1:9100"),
+    ],
+)
+def test_the_host_of_an_account(monkeypatch: pytest.MonkeyPatch, url: str, host: str) -> None:
+    """Cool-downs of an address are kept under it, so it has one spelling and always a port."""
+    set_account(monkeypatch, BASE_URL=url)
+    assert main_account().host == host
