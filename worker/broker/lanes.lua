@@ -14,49 +14,24 @@ local function now_ms()
   return string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 end
 
-local digits = {}
-for value = 0, 63 do
-  digits[('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'):byte(value + 1)] = value
-end
-
-local function decode_base64(text)
-  local bytes = {}
-  for at = 1, #text - 1, 4 do
-    local a, b, c, d = text:byte(at, at + 3)
-    a, b, c, d = digits[a], digits[b], c and digits[c], d and digits[d]
-    if not (a and b) then break end
-    local group = a * 262144 + b * 4096 + (c or 0) * 64 + (d or 0)
-    local three = string.char(math.floor(group / 65536), math.floor(group / 256) % 256, group % 256)
-    bytes[#bytes + 1] = three:sub(1, c and (d and 3 or 2) or 1)
-    if not (c and d) then break end
-  end
-  return table.concat(bytes)
-end
-
--- The account that a message's body names, in lower case; "?" where its first 4 KiB name none that could be an alias.
-function lanes.account_of(message)
-  local body = type(message.body) == 'string' and message.body or ''
-  if type(message.properties) == 'table' and message.properties.body_encoding == 'base64' then
-    body = decode_base64(body:sub(1, 5464))
-  end
-  local account = body:sub(1, 4096):match('"account"%s*:%s*"([^"\\]*)"') or ''
-  return #account <= 64 and account:find('^[%w_-]+$') and account:lower() or '?'
-end
-
--- The lane that a message belongs to, and its command's id; nil for one without a lane, or with a header that makes none.
-local function lane_and_id(message)
+local function id_of(message)
   local headers = type(message) == 'table' and message.headers
-  local name = type(headers) == 'table' and headers.orders_lane
-  if type(name) ~= 'string' or #name > 64 or not name:find('^[!-~]+$') then return end
-  if type(headers.id) ~= 'string' or headers.id == '' then return end
-  return lanes.account_of(message) .. '/' .. name, headers.id
+  local id = type(headers) == 'table' and headers.id
+  return type(id) == 'string' and id ~= '' and id or nil
+end
+
+-- The name of the lane that a message asks for; nil for one that asks for none, or whose header makes none.
+local function name_of(message)
+  local name = id_of(message) and message.headers.orders_lane
+  return type(name) == 'string' and #name <= 64 and name:find('^[!-~]+$') and name or nil
 end
 
 -- Called for a message that was taken. Returns its lane, and true if another command has that: the message then waits.
 -- Returns nil where it has no lane, or where the lane can't be kept: workers refuse a command that asked for one then.
 function lanes.enter(prefix, queue, raw, message)
-  local lane, id = lane_and_id(message)
-  if not lane then return end
+  local name, id = name_of(message), id_of(message)
+  if not name then return end
+  local lane = account_of(raw) .. '/' .. name
   local key, waiting = lane_keys(prefix, lane)
   local held = redis.pcall('HMGET', key, 'id')
   if held.err then return end
@@ -72,6 +47,16 @@ end
 
 function lanes.tag(lane, tag)
   return 'lane:' .. lane .. ' ' .. tag
+end
+
+-- The tag of a message without a lane; senders choose tags, and may have chosen one that looks like a lane's.
+function lanes.plain_tag(tag)
+  return tag:sub(1, 5) == 'lane:' and '+' .. tag or tag
+end
+
+-- List of the lanes whose next command is of this queue and is to be called.
+function lanes.ready_key(prefix, queue)
+  return prefix .. 'orders.lanes.ready:' .. queue
 end
 
 -- Called for a message that is delivered, with its final tag: its command holds the lane from now on. The same id may
@@ -94,7 +79,7 @@ end
 
 -- Has the next take of a queue call the lane's next command. It may be noted already.
 function lanes.call(prefix, lane, queue)
-  local ready = prefix .. 'orders.lanes.ready:' .. (queue or '')
+  local ready = lanes.ready_key(prefix, queue or '')
   redis.pcall('LREM', ready, 0, lane)
   redis.pcall('LPUSH', ready, lane)
 end
@@ -122,7 +107,7 @@ end
 -- Moves the next messages of lanes that go on, as long as they are of this queue, to where they are taken next:
 -- `put_first` is called with each, and returns an error or nil.
 function lanes.call_next(prefix, queue, put_first)
-  local ready = prefix .. 'orders.lanes.ready:' .. queue
+  local ready = lanes.ready_key(prefix, queue)
   for _ = 1, 100 do
     local lane = redis.pcall('RPOP', ready)
     if type(lane) ~= 'string' then return end
@@ -131,7 +116,7 @@ function lanes.call_next(prefix, queue, put_first)
     if held[1] == '' and held[2] == queue then
       local raw = redis.pcall('LINDEX', list, -1)
       local message = type(raw) == 'string' and read_message(raw)
-      local _, id = lane_and_id(message)
+      local id = id_of(message)
       if not id then
         redis.pcall('RPOP', list)
         lanes.go_on(prefix, lane)
@@ -159,8 +144,7 @@ function lanes.leave(prefix, tag, entry, how)
   local own = held[2] == tag
   if how == 'dead' then own = own and not held[3] end
   if how == 'ended' and entry and not own then
-    local _, id = lane_and_id(read_message(entry))
-    own = id == held[1]
+    own = id_of(read_message(entry)) == held[1]
   end
   if own then lanes.go_on(prefix, lane) end
 end

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, cast
 
 import redis
@@ -39,6 +40,17 @@ LANE_KEY = "orders.lane:{}"
 _NAME = re.compile(r"[!-~]{1,64}")
 _TAG = re.compile(r"lane:([^/ ]+)/(\S+) ")
 UNACKED = "unacked"
+
+
+class Fate(StrEnum):
+    """What became of a message that is removed, as its lane needs to know it."""
+
+    ENDED = "ended"
+    """Its command has its end."""
+    KEPT = "kept"
+    """Its command keeps its lane: it has not ended, or its outcome is unknown."""
+    DEAD = "dead"
+    """It was no command."""
 
 
 def lane_of_tag(delivery_tag: str) -> tuple[str, str] | None:

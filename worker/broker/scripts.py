@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 __all__ = [
-    *("ACK", "DEAD_LETTERS", "LANES_LOOK", "LANES_RELEASE", "MOVE", "OLDEST", "POSTPONE", "TAKE"),
+    *("ACK", "DEAD_LETTERS", "LANES_LOOK", "LANES_RELEASE", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE"),
     *("Script", "read_script"),
 ]
 
@@ -20,15 +20,16 @@ class Script(NamedTuple):
 
 
 def read_script(package: str, *names: str) -> Script:
-    """Read a script from the installed package, put together from these files."""
-    source = "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+    """Read a script from the files of the installed package of which it is made."""
+    source = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-MOVE, OLDEST, POSTPONE, DEAD_LETTERS = (
-    read_script("worker.broker", f"{name}.lua") for name in ("move", "oldest", "postpone", "dead_letters")
+TAKE = read_script("worker.broker", "groups.lua", "lanes.lua", "waiting.lua", "take.lua")
+PARK = read_script("worker.broker", "waiting.lua", "park.lua")
+ACK, LANES_LOOK, LANES_RELEASE = (
+    read_script("worker.broker", "lanes.lua", f"{name}.lua") for name in ("ack", "lanes_look", "lanes_release")
 )
-TAKE, ACK, LANES_LOOK, LANES_RELEASE = (
-    read_script("worker.broker", "lanes.lua", f"{name}.lua")
-    for name in ("take", "ack", "lanes_look", "lanes_release")
+MOVE, OLDEST, DEAD_LETTERS, PARKED_LOOK = (
+    read_script("worker.broker", f"{name}.lua") for name in ("move", "oldest", "dead_letters", "parked_look")
 )
