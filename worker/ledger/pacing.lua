@@ -122,7 +122,7 @@ local function pacing(text, now, journal_entry)
       redis.call('PEXPIRE', begins, asked.keep_ms)
     end
     for place, cool_down in pairs(probed) do
-      cool_down.probe, cool_down.probe_until = token, now + tonumber(lease_ms)
+      cool_down.probe, cool_down.probe_until = token, now + math.min(tonumber(lease_ms), LONGEST_MS)
       save(place, cool_down)
     end
     return next(probed) ~= nil
