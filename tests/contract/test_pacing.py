@@ -289,6 +289,42 @@ def test_a_probe_that_dies_is_followed_by_another(under_test: UnderTest) -> None
     assert begin(ledger, "third") == Throttled(Brake.PROBE, 100, "HTTP 429")
 
 
+def test_a_probe_ends_no_cool_down_that_the_venue_has_asked_for_since(under_test: UnderTest) -> None:
+    """An attempt that passes, or was sent before, is told to wait while the probe is under way. That one stays the only
+    one, and what it brings ends nothing; when it is done another may go."""
+    ledger = under_test.ledger
+    ledger.cool_down(paced("q"), CHOSEN)
+    under_test.age(1000)
+    assert isinstance(begin(ledger, "probe", lease_ms=900_000), Begun)
+    ledger.cool_down(paced("late"), COOL)
+    ledger.cool_down(paced("late"), COOL)
+    assert throttled(begin(ledger, "next"), Brake.COOL_DOWN, 600_000, COOL.why)
+    under_test.age(600_000)
+    assert begin(ledger, "next") == Throttled(Brake.PROBE, 100, COOL.why)
+    ledger.settle(paced("probe", probe=True), report())
+    assert begin(ledger, "next") == Begun(1, Progress(tries=1), probe=True)
+
+
+@pytest.mark.parametrize("by_address", [False, True])
+def test_a_probe_that_shows_nothing_renews_what_it_probes_and_nothing_else(
+    under_test: UnderTest, by_address: bool
+) -> None:
+    """It never reached the venue, or its reply was lost."""
+    ledger, nothing = under_test.ledger, replace(CHOSEN, by_address=None, why="no answer")
+    ledger.cool_down(paced("q"), replace(CHOSEN, by_address=by_address))
+    under_test.age(1000)
+    probe = paced("probe", probe=True)
+    assert ledger.begin(probe, 1) == Begun(1, Progress(tries=1), probe=True)
+    ledger.settle(probe, report("unknown"), nothing)
+    assert isinstance(begin(ledger, "same key", replace(PACE, host="h2")), Begun if by_address else Throttled)
+    assert isinstance(begin(ledger, "same host", replace(PACE, bucket="b2")), Throttled if by_address else Begun)
+    under_test.age(1999)
+    ledger.cool_down(paced("not the probe"), nothing)
+    ledger.cool_down(paced("not the probe", probe=True), nothing)
+    under_test.age(1)
+    assert begin(ledger, "next") == Begun(1, Progress(tries=1), probe=True)
+
+
 def test_a_query_can_be_the_probe(under_test: UnderTest) -> None:
     ledger, query = under_test.ledger, paced("q", command="positions")
     ledger.cool_down(query, CHOSEN)

@@ -91,27 +91,36 @@ class Pacing:
         pace = claim.pace
         if pace is None:
             return
-        place = told and (pace.host if told.by_address else pace.bucket)
-        for key in (pace.bucket, pace.host):
+        place = {True: pace.host, False: pace.bucket}.get(told.by_address) if told else None
+        renewed = False
+        for key in (pace.bucket, pace.host) if claim.probe else ():
             found = self.cool_downs.get(key)
-            if claim.probe and found and found.probe == claim.token and key != place:
-                del self.cool_downs[key]
-        if told and place:
-            before = self.cool_downs.get(place)
-            probe = claim.probe and before is not None and before.probe == claim.token
-            self._begin(claim, place, told, now, probe=probe)
+            if found and found.probe == claim.token:
+                if told and place in (key, None):
+                    self._renew(claim, key, found, told, now)
+                    renewed = True
+                else:
+                    del self.cool_downs[key]
+            elif found and found.probe == f"?{claim.token}":
+                found.probe, found.probe_until = "", 0
+        if told and place and not renewed:
+            self._extend(claim, place, told, now)
 
-    def _begin(self, claim: Claim, place: str, told: CoolDown, now: int, *, probe: bool) -> None:
-        before = self.cool_downs.get(place)
-        found = before or Running(now, now, told.by_address)
+    def _renew(self, claim: Claim, key: str, found: Running, told: CoolDown, now: int) -> None:
         ms = cool_down_ms(told)
         if ms is None:
-            found.chosen = min(found.chosen * (2 if probe else 1), LONGEST_MS) or FIRST_MS
-            ms = found.chosen
-        if before and not probe and now + ms <= max(now, before.until):
-            return
-        found.until, found.why = now + ms, stored_why(told)
-        if probe or not before:
-            found.since, found.probe, found.probe_until = now, "", 0
+            ms = found.chosen = max(FIRST_MS, min(2 * found.chosen, LONGEST_MS))
+        self.cool_downs[key] = Running(now + ms, now, found.by_address, found.chosen, stored_why(told))
+        self.journal("cool_down", claim)
+
+    def _extend(self, claim: Claim, place: str, told: CoolDown, now: int) -> None:
+        found, asked = self.cool_downs.get(place), cool_down_ms(told)
+        chosen = max(FIRST_MS, found.chosen if found else 0) if asked is None else None
+        ms = asked if asked is not None else chosen or 0
+        if found is None:
+            self.cool_downs[place] = Running(now + ms, now, bool(told.by_address), chosen or 0, stored_why(told))
             self.journal("cool_down", claim)
-        self.cool_downs[place] = found
+        elif ms > max(0, found.until - now):
+            found.until, found.why, found.chosen = now + ms, stored_why(told), chosen or found.chosen
+            if found.probe and not found.probe.startswith("?"):
+                found.probe = f"?{found.probe}"
