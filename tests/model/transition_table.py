@@ -42,6 +42,7 @@ class Ask(NamedTuple):
     halted: bool = False
     needs_approval: bool = False  # whether the policy holds it, and nobody has approved it
     full: bool = False  # whether other commands have used its limits up
+    throttled: bool = False  # whether a rate limit or a cool-down of its account keeps it from beginning now
     same_arguments: bool = True
     report: str = ""
     dead: Rec = Rec()  # for ``abandon``: the record as it was when it was found orphaned
@@ -176,6 +177,7 @@ TABLE: Mapping[str, Row] = {
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
     "begin: still held": Row("begin", (HELD,), "held", guard=lambda _, ask: ask.needs_approval),
     "begin: denied": Row("begin", (ABSENT, HELD), "denied", guard=lambda _, ask: ask.full),
+    "begin: throttled": Row("begin", (ABSENT, HELD, *OPEN), "throttled", guard=lambda _, ask: ask.throttled),
     "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
     "begin: next attempt": Row("begin", OWNED, "begun", "begin", _mine, _go_on),
     "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
