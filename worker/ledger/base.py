@@ -161,6 +161,8 @@ class Orphaned:
     sending: bool
     """Whether it died with a send begun, and not between two attempts."""
     progress: Progress
+    doubt: str = ""
+    """As in :meth:`Ledger.park`, where it was parked: then nobody died, and it may not go on."""
 
 
 @dataclass(frozen=True, slots=True)

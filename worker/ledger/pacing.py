@@ -50,6 +50,9 @@ class Throttled:
     """After how long to ask again; counted from this answer, so that no two clocks are compared."""
     why: str = ""
     """For people: the limit, or what the venue answered."""
+    since_ms: int | None = None
+    """How long ago the retry budget of a command began that was begun before, as in
+    :attr:`~worker.ledger.base.Begun.since_ms`; None when nothing of it has begun."""
 
 
 @dataclass(frozen=True, slots=True)
