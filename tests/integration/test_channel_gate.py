@@ -262,28 +262,6 @@ def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker) -> 
     assert db.llen("orders.close") == 2
 
 
-def test_a_message_that_waits_at_the_server_takes_no_place_and_comes_at_its_time(broker: Broker) -> None:
-    """Its time may be further ahead than a message that nobody acknowledged is left alone; nobody mistakes it."""
-    db = broker.db()
-    db.lpush("orders.close", message("later"), message("soon"))
-    with consumer(broker, "orders.close", visibility_timeout=10) as (connection, messages):
-        qos = connection.default_channel.qos
-        qos.prefetch_count = 2
-        drain(connection, messages, 2)
-        qos.postpone("soon", time.time() - 1)
-        qos.postpone("later", time.time() + 80_000)
-        assert qos.can_consume_max_estimate() == 2
-        for _ in range(2):
-            qos.restore_visible(interval=1)
-        drain(connection, messages, 3)
-        assert [one.delivery_tag for one in messages] == ["later", "soon", "soon"]
-        assert db.hlen("unacked") == db.zcard("unacked_index") == 2
-        messages[2].ack()
-    (waits,) = db.zrange("unacked_index", 0, -1, withscores=True)
-    assert waits[0].startswith("postponed:")
-    assert waits[1] > time.time() + 70_000
-
-
 @pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])
 def test_bookkeeping_keys_of_another_type_end_no_consumer(
     broker: Broker, spoilt: str, caplog: pytest.LogCaptureFixture

@@ -185,7 +185,7 @@ def test_a_dead_workers_message_is_never_dropped(broker: Broker, raw: str, comes
         channel.qos.restore_visible(interval=1)
         assert broker.db().zcard("unacked_index") == broker.db().llen("orders.close.dead") == 0
         assert broker.db().llen(comes_to) == 1
-        channel._take_wanted = False
+        channel.next_take.wanted = False
 
 
 def test_full_server_loses_nothing(broker: Broker) -> None:

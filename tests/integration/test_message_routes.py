@@ -6,7 +6,6 @@ from typing import Any
 from tests.integration.conftest import CANCEL, TAKEN_UP, put_with_id
 from tests.support.stack import Stack, foreign_app
 from tests.support.waiting import until
-from worker.broker.restore import POSTPONED
 
 NO_DATES: list[Any] = [
     *("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "some day", "", "2026-13-01T00:00:00"),
@@ -43,16 +42,12 @@ def test_what_is_due_in_hours_waits_at_the_server(stack: Stack) -> None:
     due = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
     waiting = [put_with_id(stack, eta=due) for _ in range(300)]
     assert stack.ended(put_with_id(stack), 60).outcome[0] in TAKEN_UP
-    until(lambda: len(postponed(stack)) == len(waiting), "all of them at the server")
+    parked = f"{CANCEL}.parked"
+    until(lambda: stack.broker.zcard(parked) == len(waiting), "all of them at the server")
     assert len(stack.setup.app.control.inspect().scheduled() or {}) == len(stack.workers)
     assert not any((stack.setup.app.control.inspect().scheduled() or {}).values())
-    stack.broker.delete("unacked", "unacked_index")
-
-
-def postponed(stack: Stack) -> list[str]:
-    """The tags of the messages that wait for their time at the server."""
-    tags = [each.decode() if isinstance(each, bytes) else each for each in stack.broker.hkeys("unacked")]
-    return [tag for tag in tags if tag.startswith(POSTPONED)]
+    assert not stack.broker.exists("unacked", "unacked_index")
+    stack.broker.delete(parked, f"{parked}.messages", f"{parked}.next")
 
 
 def test_a_command_without_a_queue_is_answered(stack: Stack) -> None:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from itertools import product
 from typing import Any
 
 import redis
@@ -104,7 +105,7 @@ class InMemory:
         return next(at for (each, _), at in counter.items() if each == command_id)
 
     def age(self, ms: int) -> None:
-        """Let what is counted be older by so much."""
+        """Let everything be older by so much: what is counted, and the command ``id``."""
         self.now += ms
 
     def sums(self) -> dict[str, str]:
@@ -174,6 +175,8 @@ class OnServer:
         for name in self.client.scan_iter(f"{WITHDRAWN_KEY}:*"):
             for entry in self.client.zrange(name, 0, -1):
                 self.client.zincrby(name, -ms, entry)
+        for field in ("lease_until", "budget_from") if self.client.exists(RECORD) else ():
+            self.client.hincrby(RECORD, field, -ms)
 
     def sums(self) -> dict[str, str]:
         return {str(key): str(total) for key, total in self.client.hgetall(WITHDRAWN_KEY).items()}
@@ -272,9 +275,10 @@ def _answer(under: UnderTest, ask: Ask) -> str:
             return _word(under, ledger.begin(mine, ask.attempt))
         case "renew":
             return "done" if ledger.renew(mine) else "lost"
-        case "pause":
+        case "pause" | "park":
             progress = Progress(ask.tries, ask.sent, "lost_reply" if ask.tainted else "")
-            return "done" if ledger.pause(mine, progress, LEASE_MS) else "lost"
+            move = ledger.pause if ask.move == "pause" else ledger.park
+            return "done" if move(mine, progress, LEASE_MS) else "lost"
         case "refuse":
             return _word(under, ledger.refuse(mine, report(ask.report)))
         case "abandon":
@@ -311,7 +315,7 @@ def _word(under: UnderTest, answer: object) -> str:
     assert record is not None
     match answer:
         case Begun():
-            assert answer == Begun(record.fence, record.progress)
+            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress)
         case Busy(lease_left_ms):
             assert 0 < lease_left_ms <= LEASE_MS
         case Held():
@@ -342,8 +346,8 @@ def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
             yield Ask("begin", token, attempt, repeatable, full=True)
             yield Ask("begin", token, attempt, repeatable, needs_approval=True)
         yield Ask("renew", token)
-        for tainted in {rec.tainted, True}:
-            yield Ask("pause", token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)
+        for move, tainted in product(("pause", "park"), {rec.tainted, True}):
+            yield Ask(move, token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)
         for text in ("accepted", "not_sent", "unknown", "unknown/2"):
             yield Ask("settle", token, report=text)
         for same in (True, False):

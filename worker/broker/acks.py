@@ -10,14 +10,21 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import redis
 from kombu.utils.encoding import bytes_to_str
 
 from worker.broker.base import error_text
+from worker.broker.groups import OTHERS
 from worker.broker.restore import RestoringQoS
-from worker.broker.scripts import ACK
+from worker.broker.scripts import ACK, PARK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from worker.broker.scripts import Script
 
 __all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
 
@@ -32,6 +39,9 @@ PENDING_ACKS: defaultdict[str, set[str]] = defaultdict(set)
 #: Takes whose answers were lost, by broker: when each was sent (UNIX seconds), and until when it is looked for (seconds
 #: on the monotonic clock). No worker has the message of such a take, and the server recorded it under that time.
 LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
+#: The messages that this process has, by broker and delivery tag, until they are settled or nobody has them any more. A
+#: command runs on, and keeps its place, when its connection is lost.
+TAKEN: defaultdict[str, WeakValueDictionary[str, Any]] = defaultdict(WeakValueDictionary)
 
 
 class QoS(RestoringQoS):
@@ -40,10 +50,15 @@ class QoS(RestoringQoS):
     #: A :class:`worker.broker.channel.Channel`, whose module imports this one.
     channel: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        #: Command ids of messages that were delivered on a lost connection, by delivery tag; for the log.
-        self._command_ids: dict[str, str] = {}
+    @property
+    def taken(self) -> WeakValueDictionary[str, Any]:
+        """The messages that this process has of this broker, by delivery tag."""
+        return TAKEN[self.channel.broker_id]
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Count the message as delivered, and keep it in sight when its connection is lost."""
+        super().append(message, delivery_tag)
+        self.taken[delivery_tag] = message
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.
@@ -51,7 +66,6 @@ class QoS(RestoringQoS):
         After a loss the commands are still running and will be acked, so that requeueing them now would run them twice
         at the same time. Messages that no worker executes any more stay in `unacked` until the visibility timeout.
         """
-        self._command_ids.update((tag, _command_id(message)) for tag, message in self._delivered.items())
         try:
             if not self.channel.lost:
                 super().restore_unacked(client)
@@ -68,7 +82,7 @@ class QoS(RestoringQoS):
     def ack(self, delivery_tag: str) -> None:
         """Remove the message from `unacked`; never raises while the server is away."""
         self._ack_or_defer(delivery_tag)
-        self._quick_ack(delivery_tag)
+        self._settled(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop the message, or put it back on its queue; if that fails, the visibility timeout puts it back."""
@@ -82,7 +96,40 @@ class QoS(RestoringQoS):
                 logger.warning(
                     "message %s is put back only by its visibility timeout (%s)", delivery_tag, error_text(error)
                 )
+        self._settled(delivery_tag)
+
+    def _settled(self, delivery_tag: str) -> None:
+        """Free the place of a message that is not executed here any more."""
+        self.taken.pop(delivery_tag, None)
         self._quick_ack(delivery_tag)
+
+    def park(
+        self, delivery_tag: str, message: bytes | str, *, wait_ms: int, waits_for: str, whole_account: bool = False
+    ) -> bool:
+        """Give a message back that waits, so that it keeps no place here; ``message`` is what comes again.
+
+        It is due in ``wait_ms``, by the server's clock, and is then put in front of its group's messages. With
+        ``whole_account`` it is put there at once, and this worker takes nothing of its group and queue for that long.
+        ``waits_for`` is one word. Returns whether it is parked. If not, another worker has the message, or it is
+        delivered again when its visibility timeout has passed. Never raises while the server is away.
+        """
+        taken = self.taken.get(delivery_tag)
+        if taken is None:
+            return False
+        queue, group = taken.source_queue, OTHERS
+        due_at = monotonic() + wait_ms / 1000
+        parked = False
+        try:
+            arguments = (delivery_tag, message, "" if whole_account else max(0, wait_ms), waits_for, group)
+            parked = self._script_or_spare(PARK, (*self.unacked_keys, self._prefixed(queue)), arguments) == 1
+        except SERVER_ERRORS as error:
+            logger.warning(
+                "message %s can't be parked (%s), and comes again when its visibility timeout has passed",
+                *(delivery_tag, error_text(error)),
+            )
+        self._settled(delivery_tag)
+        self.channel.next_take.not_after(due_at)
+        return parked
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Deal with the acks and takes of lost connections, then put back messages whose visibility timeout has passed.
@@ -111,7 +158,7 @@ class QoS(RestoringQoS):
         tags = list(PENDING_ACKS[self.channel.broker_id])
         if not tags:
             return
-        self._remove(tags)
+        self._script(ACK, self.unacked_keys, tags)
         PENDING_ACKS[self.channel.broker_id].difference_update(tags)
         logger.info("%d late acks were delivered", len(tags))
 
@@ -133,22 +180,26 @@ class QoS(RestoringQoS):
     def _ack_or_defer(self, tag: str) -> None:
         """Remove `tag` from `unacked`, through a second connection if the first is dead; remember it if both fail."""
         try:
-            try:
-                self._remove([tag])
-            except self.channel.connection_errors:
-                self._remove([tag], spare=True)
+            self._script_or_spare(ACK, self.unacked_keys, [tag])
         except SERVER_ERRORS as error:
             PENDING_ACKS[self.channel.broker_id].add(tag)
             logger.warning(
                 "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
                 "because its id is known and the stored report is the answer",
-                _command_id(self._delivered[tag]) if tag in self._delivered else self._command_ids.get(tag, tag),
+                _command_id(self.taken[tag]) if tag in self.taken else tag,
                 error_text(error),
             )
 
-    def _remove(self, tags: list[str], *, spare: bool = False) -> None:
+    def _script_or_spare(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script through the channel's connection, or through a second one if the first is dead."""
+        try:
+            return self._script(script, keys, arguments)
+        except self.channel.connection_errors:
+            return self._script(script, keys, arguments, spare=True)
+
+    def _script(self, script: Script, keys: Sequence[str], arguments: Sequence[Any], *, spare: bool = False) -> Any:
         with self.channel.spare_client() if spare else self.channel.conn_or_acquire() as client:
-            self.channel.direct_client(client).script(*ACK, self.unacked_keys, tags)
+            return self.channel.direct_client(client).script(*script, keys, arguments)
 
 
 def _command_id(message: Any) -> str:

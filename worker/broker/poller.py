@@ -23,12 +23,12 @@ class Poller(stock.MultiChannelPoller):
     def _register_BRPOP(self, channel: TakingChannel) -> None:  # noqa: N802 - kombu's name
         """Watch the channel's connection, and send a take when one is due."""
         if not self._client_registered(channel, channel.client, "BRPOP"):
-            if not channel.is_take_due():
+            if not channel.next_take.is_due():
                 return
             if channel._in_poll:
                 channel.forget_take()
             self._register(channel, channel.client, "BRPOP")
-        if not channel._in_poll and channel.is_take_due():
+        if not channel._in_poll and channel.next_take.is_due():
             channel._brpop_start()
 
     def on_readable(self, fileno: int) -> Any:
@@ -46,7 +46,13 @@ class Poller(stock.MultiChannelPoller):
             super().maybe_restore_messages()
 
     def get(self, callback: Any, timeout: float | None = None) -> Any:
-        """Wait for at most `brpop_timeout`, so that takes are also sent in time where no event loop calls the
-        poller."""
-        max_wait_seconds = min((channel.brpop_timeout or 1 for channel in self._channels), default=1)
+        """Wait no longer than until the next take is due, so that takes are also sent in time where no event loop calls
+        the poller."""
+        max_wait_seconds = min(map(_seconds_to_take, self._channels), default=1)
         return super().get(callback, max_wait_seconds if timeout is None else min(timeout, max_wait_seconds))
+
+
+def _seconds_to_take(channel: TakingChannel) -> float:
+    if channel._in_poll or not channel.active_queues or not channel.qos.can_consume():
+        return float(channel.brpop_timeout or 1)
+    return channel.next_take.seconds_left()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from time import time
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import redis
 from kombu.transport import redis as stock
@@ -22,7 +21,7 @@ from kombu.transport import virtual
 from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
-from worker.broker.scripts import ACK, MOVE, POSTPONE
+from worker.broker.scripts import ACK, MOVE
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 #: How many entries are restored or repaired at once.
 BATCH_SIZE = 1000
-#: How the delivery tags of messages begin that wait for their time at the server; that may be a day ahead.
-POSTPONED = "postponed:"
 
 
 def _is_permanent(refusal: redis.ResponseError) -> bool:
@@ -106,7 +103,7 @@ class RestoringQoS(stock.QoS):
             "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE
         )
         misplaced = [
-            *(tag for tag in ahead if not tag.startswith(POSTPONED.encode())),
+            *ahead,
             *(self._tags_without_time(direct) if direct.call("HLEN", unacked) > direct.call("ZCARD", index) else ()),
         ]
         if not misplaced:
@@ -127,20 +124,6 @@ class RestoringQoS(stock.QoS):
                 break
         known = direct.call("ZMSCORE", index, *names) if names else []
         return [name for name, score in zip(names, known, strict=True) if score is None]
-
-    def postpone(self, delivery_tag: str, until: float) -> None:
-        """Give a message back, so that it is put on its queue again at a time (UNIX seconds), and not before.
-
-        Raises:
-            redis.RedisError, OSError: the server is away, or refuses it; the message stays with this worker.
-        """
-        with self.channel.conn_or_acquire() as client:
-            self.channel.direct_client(client).script(
-                *POSTPONE,
-                self.unacked_keys,
-                (delivery_tag, f"{POSTPONED}{uuid4()}", repr(until - self.visibility_timeout)),
-            )
-        self._quick_ack(delivery_tag)
 
     def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back on its queue; one that can't be put back goes to the list ``unacked.dead``.

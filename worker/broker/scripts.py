@@ -6,7 +6,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "POSTPONE", "TAKE", "Script", "read_script"]
+__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE", "Script", "read_script"]
 
 
 class Script(NamedTuple):
@@ -16,13 +16,14 @@ class Script(NamedTuple):
     sha: str
 
 
-def read_script(package: str, name: str) -> Script:
-    """Read a script from the installed package."""
-    source = files(package).joinpath(name).read_text(encoding="utf-8")
+def read_script(package: str, *names: str) -> Script:
+    """Read a script from the files of the installed package of which it is made."""
+    source = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE, ACK, MOVE, OLDEST, POSTPONE, DEAD_LETTERS = (
-    read_script("worker.broker", f"{name}.lua")
-    for name in ("take", "ack", "move", "oldest", "postpone", "dead_letters")
+TAKE = read_script("worker.broker", "lanes.lua", "groups.lua", "waiting.lua", "take.lua")
+PARK = read_script("worker.broker", "waiting.lua", "park.lua")
+ACK, MOVE, OLDEST, DEAD_LETTERS, PARKED_LOOK = (
+    read_script("worker.broker", f"{name}.lua") for name in ("ack", "move", "oldest", "dead_letters", "parked_look")
 )

@@ -1,25 +1,28 @@
--- Takes the next message from the first list that holds one, and records it as unacked in the same step.
+-- Takes the next message from the first queue that holds one, and records it as unacked in the same step. Before that it
+-- puts back what was parked and is due. lanes.lua, groups.lua and waiting.lua are read in front of this.
 --
--- KEYS     lists. One of another type is skipped, and so is a list whose first message can't be moved to its dead
---          letters
+-- A command queue is taken from in the order of arrival while it is short, nothing waits apart in groups, and no group is
+-- blocked; else its arrivals are sorted by group, and the groups take turns.
+--
+-- KEYS     lists: the queues, those of priority 0 first. One of another type is skipped, and so is a list whose first
+--          message can't be moved to its dead letters
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  one character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
---          the task must be the queue's name; "?" they are, and the task must be one of ARGV[7...]; messages of other
+--          the task must be the queue's name; "?" they are, and the task must be one of ARGV[10...]; messages of other
 --          services stay in the list
 -- ARGV[5]  what separates a queue's name from its priority in a key
 -- ARGV[6]  the prefix of each key that is no part of the queue's name
--- ARGV[7...]  the tasks of commands
--- Returns 0, or {index of the key from 1, message, delivery tag, how many keys still hold something}. The tag is nil if
--- the message was not to be recorded. If the message was rejected and moved to <queue>.dead, the tag is empty, the
--- reason is in place of the message, and its task and id follow, where they are known.
-
--- How many keys hold something. Because this reads them, the server also notifies the connection when one is next
--- written to (CLIENT TRACKING covers what a script reads), so that nothing can arrive unnoticed after the check.
-local function count_nonempty()
-  return redis.call('EXISTS', unpack(KEYS))
-end
+-- ARGV[7]  1 to look for everything that may wait, also where another key should say so and does not; else 0
+-- ARGV[8]  the groups of which nothing is to be taken, as JSON: {queue: [group, ...]}, "*" for all; may be empty
+-- ARGV[9]  the groups that are told apart, each between blanks
+-- ARGV[10...]  the tasks of commands, which are the names of their queues
+-- Returns {what may still be taken: 0 for nothing, in how many ms a parked message is due or -1, 1 when messages of blocked
+-- groups wait or else 0, 1 when something was due or else 0}, and if something was taken also the index of its key from
+-- 1, the message, and its delivery tag. The tag is nil if the message was not to be recorded. If the message was
+-- rejected and moved to <queue>.dead, the tag is empty, the reason is in place of the message, and its task and id
+-- follow, where they are known.
 
 -- Makes a write that must not fail: if the server refuses it, the message goes back to its list, and the error is
 -- returned.
@@ -47,7 +50,7 @@ local function rejection_reason(rule, name, message)
   end
   if task == nil or task == cjson.null then return 'it names no task' end
   if rule == '=' then return task ~= name and "its task is not its queue's name" end
-  for i = 7, #ARGV do
+  for i = 10, #ARGV do
     if task == ARGV[i] then return end
   end
   return 'it is no command'
@@ -97,53 +100,147 @@ local function next_command(key)
   end
 end
 
--- A key of another type than a list is skipped; its error is returned when no other key holds a message.
-local wrong_type_error
-local function unless_wrong_type(key, answer)
-  if answer.err:sub(1, 9) ~= 'WRONGTYPE' then return answer end
-  wrong_type_error = wrong_type_error or {err = answer.err .. ' (' .. key .. ')'}
-end
+local MOST_DIVERTED = 50
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
+local command_queues, waiting_keys, is_command_queue = {}, {}, {}
+for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
 for i, key in ipairs(KEYS) do
-  local rule = ARGV[4]:sub(i, i)
-  local raw
-  if rule == '?' then raw = next_command(key) else raw = redis.pcall('RPOP', key) end
-  if type(raw) == 'table' then
-    local answer = unless_wrong_type(key, raw)
-    if answer then return answer end
-  elseif raw then
-    if rule == '-' then return {i, raw, false, count_nonempty()} end
-    local cut = key:find(ARGV[5], 1, true)
-    local queue = cut and key:sub(1, cut - 1) or key
-    local name = queue:sub(#ARGV[6] + 1)
-    local why, message, tag, entry
-    if rule ~= '+' and #raw > 65536 then
-      why = 'it is longer than 65536 bytes'
-    else
-      local read, found = pcall(cjson.decode, raw)
-      message = read and found or nil
-      why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
-      if not why then
-        tag, entry = unacked_entry(name, raw, message)
-        why = not tag and 'it has no delivery tag'
-      end
-    end
-    if why then
-      local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
-      local answer = write_or_undo(key, raw, 'LPUSH', queue .. '.dead', raw)
-      if not answer then
-        return {i, why, '', count_nonempty(), string_or_empty(headers.task), string_or_empty(headers.id)}
-      end
-      answer = unless_wrong_type(queue .. '.dead', answer)
-      if answer then return answer end
-    else
-      -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
-      while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-      return write_or_undo(key, raw, 'ZADD', ARGV[2], ARGV[3], tag)
-        or write_or_undo(key, raw, 'HSET', ARGV[1], tag, entry)
-        or {i, raw, tag, count_nonempty()}
-    end
+  if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then
+    command_queues[#command_queues + 1] = key
+    waiting_keys[#command_queues] = key .. '.waiting'
   end
 end
-count_nonempty() -- for the notification
-return wrong_type_error or 0
+
+-- By command queue: whether its messages wait by group, the groups that are blocked, and when the next is due.
+local in_groups, blocked, next_due, was_due = {}, {}, -1, 0
+for _, queue in ipairs(command_queues) do
+  local due, released = release_due(queue, now, is_thorough)
+  if due and (next_due < 0 or due < next_due) then next_due = due end
+  if released then was_due = 1 end
+  if is_thorough then find_groups(queue, names) end
+  local groups = all_blocked[queue:sub(#ARGV[6] + 1)]
+  blocked[queue] = {}
+  for _, group in ipairs(groups or {}) do blocked[queue][group] = true end
+  in_groups[queue] = groups ~= nil
+end
+-- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING covers
+-- what a script reads).
+local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
+for _, queue in ipairs(command_queues) do
+  in_groups[queue] = in_groups[queue] or (is_any_waiting and redis.call('EXISTS', queue .. '.waiting') == 1)
+  if not in_groups[queue] then
+    local length = redis.pcall('LLEN', queue)
+    in_groups[queue] = not is_error(length) and length > FEW_ARRIVALS
+  end
+end
+
+local function queue_of(key)
+  local cut = key:find(ARGV[5], 1, true)
+  return cut and key:sub(1, cut - 1) or key
+end
+
+-- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
+-- notifies the connection of the next write to each.
+local function what_remains()
+  local open, closed = {}, {}
+  for _, key in ipairs(KEYS) do
+    local groups = next(all_blocked) and blocked[queue_of(key)]
+    local keys = groups and groups['*'] and closed or open
+    keys[#keys + 1] = key
+  end
+  local count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
+  local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
+  for _, queue in ipairs(command_queues) do
+    if in_groups[queue] then
+      local may_be_taken, is_held = what_waits(queue, blocked[queue])
+      if may_be_taken and not blocked[queue]['*'] then count = count + 1 end
+      held = held or is_held or (may_be_taken and blocked[queue]['*'])
+    end
+  end
+  return count, next_due, held and 1 or 0, was_due
+end
+
+-- Hands out a message that was taken from a list; nil when it may not be taken, and its list is skipped.
+local function hand_out(i, list, raw, done)
+  local rule, queue = ARGV[4]:sub(i, i), queue_of(KEYS[i])
+  local name = queue:sub(#ARGV[6] + 1)
+  local why, message, tag, entry
+  if rule == '-' then return {i, raw, false} end
+  if rule ~= '+' and #raw > 65536 then
+    why = 'it is longer than 65536 bytes'
+  else
+    local read, found = pcall(cjson.decode, raw)
+    message = read and found or nil
+    why = rule ~= '+' and type(message) == 'table' and rejection_reason(rule, name, message)
+    if not why then
+      tag, entry = unacked_entry(name, raw, message)
+      why = not tag and 'it has no delivery tag'
+    end
+  end
+  if why then
+    local headers = type(message) == 'table' and type(message.headers) == 'table' and message.headers or {}
+    local answer = write_or_undo(list, raw, 'LPUSH', queue .. '.dead', raw)
+    if answer then return unless_wrong_type(queue .. '.dead', answer) end
+    done()
+    return {i, why, '', string_or_empty(headers.task), string_or_empty(headers.id)}
+  end
+  -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
+  while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
+  if blocked[queue] then
+    local answer = diverted(queue, message, raw, tag)
+    if is_error(answer) then
+      redis.call('RPUSH', list, raw)
+      return answer
+    elseif answer then
+      done()
+      return 'diverted'
+    end
+  end
+  local answer = write_or_undo(list, raw, 'ZADD', ARGV[2], ARGV[3], tag)
+    or write_or_undo(list, raw, 'HSET', ARGV[1], tag, entry)
+  if answer then return answer end
+  done()
+  return {i, raw, tag}
+end
+
+local function nothing() end
+
+-- The next message of a key: the message or an error, its list, and what to call when it is recorded.
+local function choose(i, key)
+  if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
+  local queue = next(in_groups) and queue_of(key)
+  if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
+  if queue ~= key or blocked[queue]['*'] then return end
+  local keys = {}
+  for _, each in ipairs(KEYS) do
+    if queue_of(each) == queue then keys[#keys + 1] = each end
+  end
+  local raw, list = sort_arrivals(queue, keys, names)
+  if is_error(raw) then raw = unless_wrong_type(list, raw) end
+  if raw then return raw, list, nothing end
+  return next_in_turn(queue, blocked[queue])
+end
+
+local count_diverted = 0
+for i, key in ipairs(KEYS) do
+  while true do
+    local raw, list, done = choose(i, key)
+    if not raw then break end
+    local taken
+    if is_error(raw) then taken = unless_wrong_type(list, raw) else taken = hand_out(i, list, raw, done) end
+    if is_error(taken) then return taken end
+    if type(taken) == 'table' then
+      local reply = {what_remains()}
+      for n = 1, 5 do reply[4 + n] = taken[n] end
+      return reply
+    end
+    if taken ~= 'diverted' then break end
+    count_diverted = count_diverted + 1
+    if count_diverted == MOST_DIVERTED then break end
+  end
+end
+local reply = {what_remains()}
+return wrong_type_error or reply

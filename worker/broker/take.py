@@ -5,7 +5,8 @@ one script does both (`take.lua`). BRPOP also waits for a message; in its place 
 (`CLIENT TRACKING`, Redis 6 and later): an `EXISTS` over the queues, at the end of the script, makes the server send one
 invalidation message when any of them is next written to. The script checks the queues and starts the tracking in one
 step, so that no message can arrive unnoticed in between. Should an invalidation be lost all the same, a take every
-`brpop_timeout` (1 s) finds the message and is counted (`FALLBACK_TAKE_LISTENERS`).
+`brpop_timeout` (1 s) finds the message and is counted (`FALLBACK_TAKE_LISTENERS`). Of parked messages (`QoS.park`) the
+script says when the next is due, and a take is sent then.
 
 The option `gated_queues` names the queues of commands: the same script moves a message that is no command of its queue
 to `<queue>.dead` unchanged, before anybody reads it (`worker/broker/envelope_check.py`).
@@ -29,6 +30,7 @@ from producers.commands import COMMANDS
 from producers.message_json import loads
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
+from worker.broker.next_take import NextTake
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 #: What `_read` returns for a message that the server sent without being asked, and when no reply is complete yet.
 PUSH, NO_REPLY = object(), object()
+#: Where in the answer to a take the message begins, if there is one: index of its key, message, tag.
+TAKEN = 4
 #: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
 #: invalidation for it.
 FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
@@ -59,29 +63,22 @@ class TakingChannel(stock.Channel):
     _tracked_socket: Any = None
     #: The queue of each key that the last take named.
     _take_queues: tuple[str, ...] = ()
-    #: Whether a queue may hold a message, so that a take is to be sent at once.
-    _take_wanted = True
-    #: When the next take is sent in any case, seconds on the monotonic clock.
-    _next_take = 0.0
     #: When the take in progress was sent, UNIX seconds; the server records its message under this time.
     _taken_at = 0.0
-    #: Whether every queue was found empty, so that the server will send an invalidation when one is written to.
-    _notified_when_written = False
-    #: Whether the take in progress was sent although no invalidation had come.
-    _take_by_clock = False
     #: The server's last refusal of a take, so that it is logged once.
     _last_refusal: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: When the next take is sent.
+        self.next_take = NextTake()
+        super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
         """Consume as kombu does; messages of a queue that is consumed without acks are not recorded as unacked."""
         if kwargs.get("no_ack", args[0] if args else False):
             self._no_ack_queues |= {queue}
-        self._take_wanted = True
+        self.next_take.wanted = True
         return super().basic_consume(queue, *args, **kwargs)
-
-    def is_take_due(self) -> bool:
-        """Whether to send a take: a queue was written to, or `brpop_timeout` has passed since the last take."""
-        return self._take_wanted or monotonic() >= self._next_take
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send a take, whose answer `_brpop_read` reads."""
@@ -97,11 +94,12 @@ class TakingChannel(stock.Channel):
         script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
         unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
         rules = "".join(map(self._take_rule, self._take_queues))
-        self._next_take = monotonic() + (timeout or self.brpop_timeout or 1)
-        self._take_by_clock, self._take_wanted = self._notified_when_written and not self._take_wanted, False
+        self.next_take.start(timeout or self.brpop_timeout or 1)
+        is_thorough = self.next_take.by_clock or not self._script_loaded
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
-        arguments = (*unacked, self._taken_at, rules, self.sep, self.global_keyprefix, *COMMANDS)
+        layout = (rules, self.sep, self.global_keyprefix, int(is_thorough))
+        arguments = (*unacked, self._taken_at, *layout, "", "", *COMMANDS)
         connection.send_command(*script, len(keys), *keys, *arguments)
 
     def _take_rule(self, queue: str) -> str:
@@ -114,7 +112,7 @@ class TakingChannel(stock.Channel):
         """Switch key tracking on for a new connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
             getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
-        self._script_loaded = self._notified_when_written = False  # a new server may not know the script yet
+        self._script_loaded = self.next_take.is_told = False  # a new server may not know the script yet
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
             connection.read_response()
@@ -151,7 +149,7 @@ class TakingChannel(stock.Channel):
         except self.connection_errors:
             # The next turn of the poller connects it again and registers it.
             connection.disconnect()
-            self._take_wanted = True
+            self.next_take.wanted = True
             raise
         return PUSH if answer is None else answer
 
@@ -170,9 +168,9 @@ class TakingChannel(stock.Channel):
                     taken = self._take_reply(connection, answer) or taken
                 elif self._in_poll:
                     # An invalidation of an earlier take; the take in progress sees what was written.
-                    self._take_by_clock = False
+                    self.next_take.by_clock = False
                 else:
-                    self._take_wanted = True
+                    self.next_take.wanted = True
         except self.connection_errors:
             # A message that came before the connection was lost is delivered; the poller's next turn connects again.
             if taken is None:
@@ -199,15 +197,12 @@ class TakingChannel(stock.Channel):
             raise Empty
         self._script_loaded, self._last_refusal = True, None
         self._flush_brpop_reauth()
-        if not isinstance(answer, list):
-            self._notified_when_written = True
-            return None
-        index, message, tag, nonempty_lists, *task_and_id = answer
-        self._take_wanted, self._notified_when_written = nonempty_lists > 0, nonempty_lists == 0
-        if self._take_by_clock:
+        remaining, due_ms, held_back, was_due, *taken = answer
+        self.next_take.answered(remaining, due_ms, bool(held_back), not taken)
+        if taken and self.next_take.by_clock and not was_due:
             for listener in FALLBACK_TAKE_LISTENERS:
                 listener()
-        return [index, message, tag, *task_and_id]
+        return taken or None
 
     def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Log an error with which the server answered a take, and disconnect. Nothing was taken; the next take, after
@@ -279,5 +274,5 @@ class TakingChannel(stock.Channel):
         if answer is NO_REPLY:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")
         self._in_poll = None
-        if isinstance(answer, list) and answer[2]:
-            self.qos.restore_by_tag(bytes_to_str(answer[2]))
+        if isinstance(answer, list) and len(answer) > TAKEN and answer[TAKEN + 2]:
+            self.qos.restore_by_tag(bytes_to_str(answer[TAKEN + 2]))

@@ -1,48 +1,39 @@
-"""Messages with an ``eta``: few of them wait in a worker's memory, however many are sent.
+"""Messages with an ``eta``: none waits in a worker's memory where the broker has a place for them.
 
-Stock Celery takes any number of such messages and keeps them until their time has come. Here a worker keeps a message
-for the last seconds before its ``eta``, so that it is executed in time, and no more than :data:`MAX_HELD` of them.
-On Redis the others wait at the server, among the unacknowledged messages, and come back shortly before their time.
-RabbitMQ has no such place: there a command that finds no room ends in ``not_sent/invalid``.
+Stock Celery takes any number of such messages and keeps them until their time has come. On Redis they are parked at the
+server until then. RabbitMQ has no such place: a worker keeps no more than :data:`MAX_HELD` of them, and a command that
+finds no room ends in ``not_sent/invalid``.
 """
 
-from datetime import UTC, datetime, timedelta
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 from celery.worker import state
 
 from worker.broker.envelope_check import DEFAULT_QUEUE
-from worker.celery_app.config import SWEEP_SECONDS
 from worker.celery_app.request import MAX_ETA_DELAY, parse_utc
+from worker.execution.parking import WaitsFor
 
 MAX_HELD = 200
 """How many messages with an ``eta`` a worker keeps in its memory. One takes some hundred kilobytes at most."""
-HELD_FOR = timedelta(seconds=2 * SWEEP_SECONDS)
-"""How long before its ``eta`` a message is kept in a worker's memory: it comes back within a sweep."""
 NO_ROOM = f"its eta: {MAX_HELD} commands wait for theirs in this worker's memory already; send it when it is due"
 
 
 def send_away(message: Any) -> bool:
-    """Give a message back that is not to wait here; True when that is done. Where the broker can't keep it, the message
-    gets an attribute ``refusal``, the reason why its command is refused.
-
-    Raises:
-        redis.RedisError, OSError: the server is away.
-    """
+    """Give a message back that is not to wait here; True when that is done. Where the broker can't keep it, and nor can
+    this worker, the message gets an attribute ``refusal``, the reason why its command is refused."""
     now = datetime.now(UTC)
     eta = _honoured_eta(message, now)
     if eta is None:
         return False
-    has_room = len(state.scheduled_requests) < MAX_HELD
-    postpone = getattr(getattr(message.channel, "qos", None), "postpone", None)
-    if postpone is None:
-        if not has_room:
+    park = getattr(getattr(message.channel, "qos", None), "park", None)
+    if park is None:
+        if len(state.scheduled_requests) >= MAX_HELD:
             message.refusal = NO_ROOM
         return False
-    if has_room and eta <= now + HELD_FOR:
-        return False
-    sweep = timedelta(seconds=SWEEP_SECONDS)
-    postpone(message.delivery_tag, max(eta - sweep, now + sweep).timestamp())
+    wait_ms = math.ceil((eta - now).total_seconds() * 1000)
+    park(message.delivery_tag, message.raw_bytes, wait_ms=wait_ms, waits_for=WaitsFor.ETA)
     return True
 
 

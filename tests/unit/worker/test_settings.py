@@ -231,7 +231,7 @@ def test_a_file_for_the_keys_of_tls_keeps_a_worker_from_starting(monkeypatch: py
         load()
 
 
-EVERSTRIKES = (RateLimit(50, 20_000), RateLimit(500, 200_000))
+EVERSTRIKES = (RateLimit(10, 1000), RateLimit(50, 20_000), RateLimit(500, 200_000))
 SAME_ADDRESS = [
     *("", "https://api.everstrike.io/", "https://API.Everstrike.IO", "HTTPS://api.everstrike.io:443//"),
     "https://api.everstrike.io.",
@@ -317,17 +317,33 @@ def test_accounts_with_one_key_have_one_bucket_and_the_strictest_limits(monkeypa
     shared = [accounts[alias] for alias in ("main", "second", "third")]
     assert len({account.bucket for account in accounts.values()}) == 3
     assert {account.bucket for account in shared} == {accounts["main"].bucket}
-    assert {account.rate_limits for account in shared} == {(RateLimit(40, 20_000), RateLimit(500, 200_000))}
+    assert {account.rate_limits for account in shared} == {
+        (RateLimit(10, 1000), RateLimit(40, 20_000), RateLimit(500, 200_000))
+    }
     assert accounts["other"].rate_limits == (RateLimit(1, 1000),)
     (sentence,) = different_limits(settings.accounts)
     assert sentence == (
-        "the accounts main (50/20s 500/200s), second (40/20s 600/200s), third (off) have one key at one address and "
-        "different rate limits; for all holds 40/20s 500/200s"
+        "the accounts main (10/1s 50/20s 500/200s), second (40/20s 600/200s), third (off) have one key at one address "
+        "and different rate limits; for all holds 10/1s 40/20s 500/200s"
     )
 
 
 def test_accounts_with_one_key_and_the_same_limits_are_no_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever order they are listed, and whatever they list in addition that says nothing."""
     set_account(monkeypatch)
-    set_account(monkeypatch, "SECOND", RATE_LIMITS="500/200s 50/20s 60/20s")
+    set_account(monkeypatch, "SECOND", RATE_LIMITS="500/200s 50/20s 10/1s 60/20s")
     assert not different_limits(load().accounts)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://API.Everstrike.io./", "api.everstrike.io:443"),
+        ("http://localhost", "localhost:80"),
+        ("http://[::1]:9100/x", "::1:9100"),
+    ],
+)
+def test_the_host_of_an_account(monkeypatch: pytest.MonkeyPatch, url: str, host: str) -> None:
+    """Cool-downs of an address are kept under it, so it has one spelling and always a port."""
+    set_account(monkeypatch, BASE_URL=url)
+    assert main_account().host == host

@@ -43,7 +43,7 @@ def test_a_worker_names_accounts_that_share_a_key_but_not_its_limits(caplog: pyt
     accounts = {"main": keys, "second": {**keys, "rate_limits": "9/1s"}}
     with caplog.at_level(logging.WARNING):
         warn_about_accounts(WorkerSettings.model_validate({"accounts": accounts}))
-    assert "main (50/20s 500/200s), second (9/1s) have one key" in caplog.text
+    assert "main (10/1s 50/20s 500/200s), second (9/1s) have one key" in caplog.text
     assert "hunter2" not in caplog.text
 
 

@@ -1,0 +1,173 @@
+-- How fast attempts begin at a venue: rate limits, and cool-downs with their probes. This file is put in front of
+-- transitions.lua and shares its KEYS and ARGV.
+--
+-- KEYS[12]  the cool-downs, a hash: bucket or host to {"until", "since", "chosen", "why", "by_address", "probe",
+--           "probe_until"}, times in ms; "chosen" is how long it lasts where the venue does not say, 0 before that;
+--           "probe" is the token of the run whose attempt shows if the venue answers again, until "probe_until"
+-- KEYS[13]  when the latest attempts of the bucket were begun, a list, the oldest first
+--
+-- Both serve the venue alone, so neither may keep a command from its end: what can't be read is deleted, with an entry in
+-- the journal, and written anew from there on. So is what lies further ahead than it can: the clock was put back.
+--
+-- The functions are made when they are needed, because making them would cost each other command some microseconds.
+
+local function pacing(text, now, journal_entry)
+  local cool_downs, begins = KEYS[12], KEYS[13]
+  local asked = cjson.decode(text)
+  -- The longest time ahead that a cool-down or a probe is believed, and how soon to ask again while a probe is under way.
+  local LONGEST_MS, PROBE_WAIT_MS = 900000, 100
+
+  local function repair(key, field)
+    if field then
+      redis.call('HDEL', key, field)
+    else
+      redis.call('DEL', key)
+    end
+    journal_entry('pacing_repaired', '', 'key', key, 'field', field or '')
+  end
+
+  local function read(field, stored)
+    local readable, found = pcall(cjson.decode, stored)
+    if readable and type(found) == 'table' and type(found['until']) == 'number' and type(found.since) == 'number'
+        and type(found.chosen) == 'number' and type(found.why) == 'string' and type(found.probe) == 'string'
+        and type(found.probe_until) == 'number' then
+      return found
+    end
+    repair(cool_downs, field)
+  end
+
+  -- The cool-downs of the bucket and of the host, by these names; nil for what has none.
+  local function load_cool_downs()
+    local stored = redis.pcall('HMGET', cool_downs, asked.bucket, asked.host)
+    if stored.err then
+      repair(cool_downs)
+      return {}
+    end
+    return {bucket = stored[1] and read(asked.bucket, stored[1]) or nil,
+      host = stored[2] and read(asked.host, stored[2]) or nil}
+  end
+
+  local function save(place, cool_down)
+    redis.call('HSET', cool_downs, asked[place], cjson.encode(cool_down))
+  end
+
+  local function left(at)
+    return at - now <= LONGEST_MS and at - now or 0
+  end
+
+  -- What keeps an attempt of this run from beginning, as a reply; nil when nothing does. Then come the cool-downs that it
+  -- is the probe of, by place.
+  local function heed_cool_downs(token)
+    local probed, found = {}, asked.passes and {} or load_cool_downs()
+    local longest, why = 0, ''
+    for _, cool_down in pairs(found) do
+      if left(cool_down['until']) > longest then
+        longest, why = left(cool_down['until']), cool_down.why
+      end
+    end
+    if longest > 0 then
+      return {'throttled', 'cool_down', tostring(longest), why}
+    end
+    for place, cool_down in pairs(found) do
+      if cool_down.probe ~= '' and cool_down.probe ~= token and left(cool_down.probe_until) > 0 then
+        return {'throttled', 'probe', tostring(PROBE_WAIT_MS), cool_down.why}
+      end
+      probed[place] = cool_down
+    end
+    return nil, probed
+  end
+
+  -- In each limit, `most` is how many attempts of this urgency may begin within `span_ms`.
+  local function heed_limits()
+    local longest, number = 0, 0
+    for index, limit in ipairs(asked.limits) do
+      local at = redis.pcall('LINDEX', begins, -limit.most)
+      local begun_at = type(at) == 'string' and tonumber(at)
+      if at and (not begun_at or begun_at > now) then
+        repair(begins)
+        return nil
+      end
+      if at and begun_at + limit.span_ms - now > longest then
+        longest, number = begun_at + limit.span_ms - now, index
+      end
+    end
+    if longest > 0 then
+      return {'throttled', 'rate_limit', tostring(longest), tostring(number - 1)}
+    end
+  end
+
+  local function heed(token)
+    local brake, probed = heed_cool_downs(token)
+    return brake or heed_limits(), probed
+  end
+
+  -- Whether an attempt that has begun is a probe.
+  local function is_probe(token)
+    for _, cool_down in pairs(asked.passes and {} or load_cool_downs()) do
+      if cool_down.probe == token then
+        return true
+      end
+    end
+    return false
+  end
+
+  -- Counts an attempt that begins now. Returns whether it is a probe.
+  local function count(probed, token, lease_ms)
+    if #asked.limits > 0 then
+      local size = redis.call('RPUSH', begins, string.format('%.0f', now))
+      -- Two at once, so that a limit that was lowered is soon the size of the list.
+      for _ = 1, math.min(2, size - asked.keep) do
+        redis.call('LPOP', begins)
+      end
+      redis.call('PEXPIRE', begins, asked.keep_ms)
+    end
+    for place, cool_down in pairs(probed) do
+      cool_down.probe, cool_down.probe_until = token, now + tonumber(lease_ms)
+      save(place, cool_down)
+    end
+    return next(probed) ~= nil
+  end
+
+  local function chosen_after(cool_down, doubled)
+    if cool_down.chosen == 0 then
+      return asked.cool_down.first_ms
+    end
+    return doubled and math.min(cool_down.chosen * 2, asked.cool_down.longest_ms) or cool_down.chosen
+  end
+
+  -- An answer to an attempt asks to wait. Only a probe's begins a cool-down anew: of all the answers to what was sent before
+  -- it began, the one that lasts longest counts.
+  local function begin_cool_down(place, before, probe)
+    local told = asked.cool_down
+    local cool_down = before or {['until'] = 0, since = now, chosen = 0, by_address = told.by_address}
+    if not told.ms then
+      cool_down.chosen = chosen_after(cool_down, probe)
+    end
+    local ends = now + (told.ms or cool_down.chosen)
+    if before and not probe and ends <= now + left(cool_down['until']) then
+      return
+    end
+    cool_down['until'], cool_down.why = ends, told.why
+    if probe or not before then
+      cool_down.since, cool_down.probe, cool_down.probe_until = now, '', 0
+      journal_entry('cool_down', '', 'key', asked[place], 'until', string.format('%.0f', ends), 'why', told.why)
+    end
+    save(place, cool_down)
+  end
+
+  -- Records what an attempt's response says about those that follow; a probe's ends the cool-downs that it does not renew.
+  local function record_fate(token)
+    local found = load_cool_downs()
+    local place = asked.cool_down and (asked.cool_down.by_address and 'host' or 'bucket')
+    for each, cool_down in pairs(found) do
+      if asked.probe and cool_down.probe == token and each ~= place then
+        redis.call('HDEL', cool_downs, asked[each])
+      end
+    end
+    if place then
+      begin_cool_down(place, found[place], asked.probe and found[place] and found[place].probe == token)
+    end
+  end
+
+  return {heed = heed, count = count, is_probe = is_probe, record_fate = record_fate}
+end
