@@ -182,7 +182,7 @@ class Claims:
         if isinstance(answer, Orphaned):
             report = orphan_report(answer)
             if self.retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
-                if not answer.doubt:
+                if answer.sending or not answer.doubt:  # else nobody died: it was parked, and may not go on
                     self._observer.orphaned(command, report.outcome.value, report.message)
                 return ExistingReport(report)
         return None
