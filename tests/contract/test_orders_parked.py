@@ -6,12 +6,15 @@ import time
 import pytest
 import redis
 
+from producers.cli.output import when
+from producers.commands import parse_command
 from tests.model.conformance import HOLD, claim
 from tests.support.orders_program import Orders, orders_in_process
 from tests.support.parked_messages import message, park
 from tests.support.servers import Server, free_port
 from worker.ledger.journal import Journal
 from worker.ledger.pacing import CoolDown, Pace
+from worker.ledger.records import Progress
 from worker.ledger.redis import RedisLedger
 from worker.settings import load
 from worker.venues.registry import account_of
@@ -32,7 +35,8 @@ def ledger(client: redis.Redis) -> RedisLedger:
 
 @pytest.fixture
 def orders(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Orders:
-    """The program with the settings of workers that have two accounts at one host."""
+    """The program with the settings of workers that have two accounts at one host; nothing is there yet."""
+    server.flush()
     monkeypatch.setenv("ORDERS_BROKER_URL", server.url(0))
     monkeypatch.setenv("ORDERS_LEDGER_URL", server.url(2))
     for alias in ("MAIN", "BZ"):
@@ -184,3 +188,22 @@ def test_on_rabbitmq_nothing_is_parked(orders: Orders, ledger: RedisLedger, monk
     done = orders("parked")
     assert "nothing is parked there" in done.err
     assert (done.code, "slow down" in done.out) == (0, True)
+
+
+def test_orders_show_says_until_when_a_command_is_parked(
+    orders: Orders, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    """And so does the program that waits for its report in vain."""
+    monkeypatch.setenv("ORDERS_RESULT_BACKEND", server.url(1))
+    close = parse_command("orders.close", {"account": "main", "pair": "P"})
+    mine = claim("p-1", command="close", fingerprint=close.fingerprint)
+    ledger.begin(mine, 1)
+    assert ledger.park(mine, Progress(tries=1, sent=1), 3_600_000)
+    until = when((ledger.read("p-1") or pytest.fail("no record")).lease_until)
+    done = orders("show", "p-1")
+    attempts = "close for main, attempts begun: 1, requests sent: 1"
+    words = f"it is parked until {until} and waits for its next attempt ({attempts})"
+    assert (done.code, words in done.err) == (6, True), done.err
+    assert orders("show", "p-1", "--json").document["error"]["ledger"]["state"] == "PARKED"
+    done = orders("close", "-a", "main", "--pair", "P", "--id", "p-1", "--wait", "--timeout", "0.1")
+    assert (done.code, f"p-1: {words}" in done.err) == (6, True), done.err
