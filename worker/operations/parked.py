@@ -156,10 +156,7 @@ class ParkedService:
 
     def cool_downs(self) -> list[AccountCoolDown]:
         """The cool-downs that run, or that are over and await the attempt that shows if the venue answers again."""
-        return [AccountCoolDown(self._stopped_by(each.key), each) for each in self._cool_downs.all()]
-
-    def _stopped_by(self, key: str) -> tuple[str, ...]:
-        return tuple(sorted(alias for alias, each in self._accounts.items() if key in (each.bucket, each.host)))
+        return [AccountCoolDown(stopped_by(each.key, self._accounts), each) for each in self._cool_downs.all()]
 
     def end_cool_down(self, account: str, *, who: str, why: str) -> list[AccountCoolDown]:
         """End what stops this account (in lower case): the cool-down of its key and that of its host, which is every
@@ -179,6 +176,11 @@ class ParkedService:
         if not ended:
             raise NoCoolDown(f"account {account} is in no cool-down")
         return ended
+
+
+def stopped_by(key: str, accounts: Mapping[str, Account]) -> tuple[str, ...]:
+    """The aliases that a cool-down of this bucket or host stops."""
+    return tuple(sorted(alias for alias, each in accounts.items() if key in (each.bucket, each.host)))
 
 
 def _look(broker: redis.Redis, name: str, account: str, limit: int) -> parked.WaitingState:
