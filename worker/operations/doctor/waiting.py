@@ -1,4 +1,4 @@
-"""Checks of what waits at the servers, and of what decides how long: parked commands, cool-downs, limits, and shares."""
+"""Checks of what waits at the servers, and of what decides how long: parked commands, cool-downs, limits, shares."""
 
 from collections import Counter
 from collections.abc import Mapping
