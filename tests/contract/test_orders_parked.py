@@ -20,6 +20,7 @@ from worker.settings import load
 from worker.venues.registry import account_of
 
 LONG_ID = f"{'d' * 60}-e29b-41d4"
+LANE_ID = f"{'1' * 50}-in-its-lane"
 HOST = "venue.test:443"
 
 
@@ -63,6 +64,9 @@ def filled(broker: redis.Redis, ledger: RedisLedger, orders: Orders, now_ms: int
     park(broker, "orders.cancel", "x-1", "cool_down", "bz", now_ms - 1000, now_ms + 30_000)
     broker.zadd("orders.close.waiting", {"main": 1})
     broker.lpush("orders.close.waiting:main", message("w-1", enqueued_at=now_ms - 3000), message("w-2"))
+    broker.hset("orders.lane:main/book", mapping={"id": LANE_ID, "queue": "orders.close", "since": now_ms - 9000})
+    broker.lpush("orders.lane:main/book.waiting", "orders.close", "orders.close")
+    broker.zadd("orders.lanes", {"main/book": now_ms})
     ledger.begin(claim("held-1", account="main", hold=HOLD), 1)
     cool_down(ledger, "main", 60)
 
@@ -76,7 +80,7 @@ def test_it_says_what_waits_and_why(orders: Orders, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("COLUMNS", columns)
     done = orders("parked")
     assert done.code == 0
-    for whole in (LONG_ID, "c-2", "x-1", "held-1", "approval", "cool_down", "orders.close"):
+    for whole in (LONG_ID, LANE_ID, "book", "c-2", "x-1", "held-1", "approval", "cool_down", "orders.close"):
         assert re.search(rf"(^|\s){re.escape(whole)}(\s|$)", done.out), whole
     words = " ".join(done.out.split())
     for text in ("overdue by 1 min 10 s", "slow down", "in 1 min 29 s"):
@@ -101,6 +105,7 @@ def test_the_same_as_json(orders: Orders) -> None:
         "count": 2,
         "next_enqueued_at": None,
     }
+    assert [(each["holder"], each["waiting"]) for each in found["lanes"]] == [(LANE_ID, 2)]
     (running,) = found["cool_downs"]
     assert (running["accounts"], 50_000 < running["left_ms"] <= 60_000) == (["main"], True)
 

@@ -11,6 +11,7 @@ import redis
 from producers.commands import COMMANDS
 from producers.printable import printable
 from worker.broker import parked
+from worker.broker.lanes import LaneState, read_lanes
 from worker.ledger.cool_downs import CoolDowns, StoredCoolDown
 from worker.operations.approvals import ApprovalService
 from worker.operations.operator import MAX_WHO_LENGTH, MAX_WHY_LENGTH
@@ -85,6 +86,8 @@ class Overview:
     commands: Sequence[WaitingCommand]
     """As many as were asked for, the one that is due next first."""
     queued: Sequence[QueuedGroup]
+    lanes: Sequence[LaneState]
+    """Those that are held, a hundred at most; the one that has been held longest first."""
     cool_downs: Sequence[AccountCoolDown]
 
 
@@ -137,6 +140,7 @@ class ParkedService:
             unread=sum(max(0, look.parked - MOST_READ) for look in looks.values()),
             commands=sorted([*commands, *held], key=lambda each: each.due)[:limit],
             queued=queued,
+            lanes=self._lanes(names, account),
             cool_downs=[each for each in self.cool_downs() if not account or account in each.accounts],
         )
 
@@ -153,6 +157,12 @@ class ParkedService:
             for each in self._approvals.held()
             if each.record.command in names
         ]
+
+    def _lanes(self, names: Iterable[str], account: str) -> list[LaneState]:
+        queues = {f"orders.{name}" for name in names}
+        found = read_lanes(self._broker) if self._broker else []
+        wanted = (each for each in found if each.queue in queues and account in ("", each.account))
+        return sorted(wanted, key=lambda each: each.since_ms)
 
     def cool_downs(self) -> list[AccountCoolDown]:
         """The cool-downs that run, or that are over and await the attempt that shows if the venue answers again."""

@@ -87,8 +87,8 @@ def _waiting(name: str, depth: int, times: Iterable[int | None], groups: Sequenc
     depth += sum(each.count for each in groups)
     if not depth:
         return _QUEUES.ok(name, "empty")
-    times = [at for at in (*times, *(each.next_enqueued_at for each in groups)) if at is not None]
-    ages = [max(0.0, time.time() - at / 1000) for at in times]
+    known = [at for at in (*times, *(each.next_enqueued_at for each in groups)) if at is not None]
+    ages = [max(0.0, time.time() - at / 1000) for at in known]
     message = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
     if groups:
         message += f" ({', '.join(f'{each.count} of {each.group}' for each in groups[:MAX_GROUPS_SHOWN])})"
