@@ -48,6 +48,7 @@ class Ask(NamedTuple):
     tries: int = 0
     sent: int = 0
     tainted: bool = False
+    throttled: bool = False  # whether the account's rate limit is used up, or it cools down
 
 
 Guard = Callable[[Rec, Ask], bool]
@@ -176,11 +177,16 @@ TABLE: Mapping[str, Row] = {
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
     "begin: still held": Row("begin", (HELD,), "held", guard=lambda _, ask: ask.needs_approval),
     "begin: denied": Row("begin", (ABSENT, HELD), "denied", guard=lambda _, ask: ask.full),
+    "begin: orphaned send": Row(
+        "begin", (SENDING,), "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and not ask.repeatable
+    ),
+    # Whether it was approved before it began, its own worker alone has seen.
+    "begin: orphaned, and needs approval": Row(
+        "begin", OPEN, "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and ask.needs_approval
+    ),
+    "begin: throttled": Row("begin", (ABSENT, HELD, *OPEN), "throttled", guard=lambda _, ask: ask.throttled),
     "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
     "begin: next attempt": Row("begin", OWNED, "begun", "begin", _mine, _go_on),
-    "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
-    # Whether it was approved before it began, its own worker alone has seen.
-    "begin: orphaned, and needs approval": Row("begin", OPEN, "orphaned", guard=lambda _, ask: ask.needs_approval),
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
     "begin: take over a wait": Row("begin", (WAITING,), "begun", "begin", effect=_take),
     "begin: take up what is parked": Row("begin", (PARKED,), "begun", "begin", effect=_take),

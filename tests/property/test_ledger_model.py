@@ -17,6 +17,7 @@ MOVES = {
         "attempt": counts,
         "halted": flags,
         "full": flags,
+        "throttled": flags,
         "needs_approval": flags,
         "same_arguments": st.sampled_from([True, True, True, False]),
     },
@@ -71,6 +72,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if after != before and before.lease and ask.move != "lease ends":
             assert ask.token == before.token
             assert before.state != PARKED
+        if ask.throttled:
+            assert after.tries == before.tries or before.attempt == ask.attempt
         if before.state == SENDING and after.token != before.token:
             assert self.repeatable
             assert after.tainted

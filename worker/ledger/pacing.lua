@@ -3,7 +3,8 @@
 --
 -- KEYS[12]  the cool-downs, a hash: bucket or host to {"until", "since", "chosen", "why", "by_address", "probe",
 --           "probe_until"}, times in ms; "chosen" is how long it lasts where the venue does not say, 0 before that;
---           "probe" is the token of the run whose attempt shows if the venue answers again, until "probe_until"
+--           "probe" is the token of the run whose attempt shows if the venue answers again, until "probe_until", with a "?"
+--           in front of it when nothing that it brings shows that any more
 -- KEYS[13]  when the latest attempts of the bucket were begun, a list, the oldest first
 --
 -- Both serve the venue alone, so neither may keep a command from its end: what can't be read is deleted, with an entry in
@@ -122,50 +123,68 @@ local function pacing(text, now, journal_entry)
       redis.call('PEXPIRE', begins, asked.keep_ms)
     end
     for place, cool_down in pairs(probed) do
-      cool_down.probe, cool_down.probe_until = token, now + tonumber(lease_ms)
+      cool_down.probe, cool_down.probe_until = token, now + math.min(tonumber(lease_ms), LONGEST_MS)
       save(place, cool_down)
     end
     return next(probed) ~= nil
   end
 
-  local function chosen_after(cool_down, doubled)
-    if cool_down.chosen == 0 then
-      return asked.cool_down.first_ms
-    end
-    return doubled and math.min(cool_down.chosen * 2, asked.cool_down.longest_ms) or cool_down.chosen
-  end
-
-  -- An answer to an attempt asks to wait. Only a probe's begins a cool-down anew: of all the answers to what was sent before
-  -- it began, the one that lasts longest counts.
-  local function begin_cool_down(place, before, probe)
+  -- Writes down that an answer asks to wait, from now on.
+  local function begin_cool_down(place, cool_down, ms)
     local told = asked.cool_down
-    local cool_down = before or {['until'] = 0, since = now, chosen = 0, by_address = told.by_address}
-    if not told.ms then
-      cool_down.chosen = chosen_after(cool_down, probe)
-    end
-    local ends = now + (told.ms or cool_down.chosen)
-    if before and not probe and ends <= now + left(cool_down['until']) then
-      return
-    end
-    cool_down['until'], cool_down.why = ends, told.why
-    if probe or not before then
-      cool_down.since, cool_down.probe, cool_down.probe_until = now, '', 0
-      journal_entry('cool_down', '', 'key', asked[place], 'until', string.format('%.0f', ends), 'why', told.why)
-    end
+    cool_down['until'], cool_down.since, cool_down.why, cool_down.probe, cool_down.probe_until = now + ms, now, told.why, '', 0
     save(place, cool_down)
+    journal_entry('cool_down', '', 'key', asked[place], 'until', string.format('%.0f', now + ms), 'why', told.why)
   end
 
-  -- Records what an attempt's response says about those that follow; a probe's ends the cool-downs that it does not renew.
+  -- The probe's answer asks to wait again: twice as long, where the ledger chooses.
+  local function renew(place, cool_down)
+    local told = asked.cool_down
+    if not told.ms then
+      cool_down.chosen = math.max(told.first_ms, math.min(cool_down.chosen * 2, told.longest_ms))
+    end
+    begin_cool_down(place, cool_down, told.ms or cool_down.chosen)
+  end
+
+  -- Any other answer asks to wait: of those to what was sent before the cool-down began, the one that lasts longest counts.
+  local function extend(place, cool_down)
+    local told = asked.cool_down
+    local chosen = not told.ms and math.max(told.first_ms, cool_down and cool_down.chosen or 0)
+    local ms = told.ms or chosen
+    if not cool_down then
+      begin_cool_down(place, {chosen = chosen or 0, by_address = told.by_address}, ms)
+    elseif ms > left(cool_down['until']) then
+      cool_down['until'], cool_down.why = now + ms, told.why
+      cool_down.chosen = chosen or cool_down.chosen
+      -- What a probe hears that was sent before this is no evidence any more; until then it is still the only one.
+      if cool_down.probe ~= '' and string.sub(cool_down.probe, 1, 1) ~= '?' then
+        cool_down.probe = '?' .. cool_down.probe
+      end
+      save(place, cool_down)
+    end
+  end
+
+  -- Records what an attempt's response says about those that follow. A probe's ends the cool-downs that it does not renew;
+  -- where it does not say for what the cool-down is, it renews those that it probes and begins none.
   local function record_fate(token)
-    local found = load_cool_downs()
-    local place = asked.cool_down and (asked.cool_down.by_address and 'host' or 'bucket')
+    local told, found = asked.cool_down, load_cool_downs()
+    local place = told and told.by_address ~= nil and (told.by_address and 'host' or 'bucket')
+    local renewed = false
     for each, cool_down in pairs(found) do
-      if asked.probe and cool_down.probe == token and each ~= place then
-        redis.call('HDEL', cool_downs, asked[each])
+      if asked.probe and cool_down.probe == token then
+        if told and (each == place or not place) then
+          renew(each, cool_down)
+          renewed = true
+        else
+          redis.call('HDEL', cool_downs, asked[each])
+        end
+      elseif asked.probe and cool_down.probe == '?' .. token then
+        cool_down.probe, cool_down.probe_until = '', 0
+        save(each, cool_down)
       end
     end
-    if place then
-      begin_cool_down(place, found[place], asked.probe and found[place] and found[place].probe == token)
+    if place and not renewed then
+      extend(place, found[place])
     end
   end
 

@@ -65,8 +65,9 @@ class CoolDown:
     seconds: float | None
     """The seconds that the venue asked to wait; None where it did not say, and the ledger chooses: a second, doubled
     with each cool-down that follows without an answer between them."""
-    by_address: bool
-    """Whether it holds for every account at the host, and not for this one's key alone."""
+    by_address: bool | None
+    """Whether it holds for every account at the host, and not for this one's key alone. None renews what the attempt
+    probes, and begins nothing: it has shown nothing."""
     why: str
     """For people: what the venue answered, without secrets."""
 

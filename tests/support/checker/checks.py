@@ -15,7 +15,7 @@ FINAL = frozenset({"accepted", "rejected", "not_sent"})
 OUTCOMES = FINAL | {"unknown"}
 ENDINGS = frozenset({"settle", "abandon", "refuse", "resolve"})
 """Events of the journal that end a command."""
-WITHOUT_EFFECT = frozenset({"late", "id_reused"})
+WITHOUT_EFFECT = frozenset({"late", "id_reused", "cool_down", "pacing_repaired"})
 """Events of the journal that change nothing in the command's record."""
 STATES_BEFORE = {
     "held": {"absent"},
