@@ -6,17 +6,21 @@ import time
 import pytest
 import redis
 
+from producers.cli.output import when
+from producers.commands import parse_command
 from tests.model.conformance import HOLD, claim
 from tests.support.orders_program import Orders, orders_in_process
 from tests.support.parked_messages import message, park
 from tests.support.servers import Server, free_port
 from worker.ledger.journal import Journal
 from worker.ledger.pacing import CoolDown, Pace
+from worker.ledger.records import Progress
 from worker.ledger.redis import RedisLedger
 from worker.settings import load
 from worker.venues.registry import account_of
 
 LONG_ID = f"{'d' * 60}-e29b-41d4"
+LANE_ID = f"{'1' * 50}-in-its-lane"
 HOST = "venue.test:443"
 
 
@@ -32,7 +36,8 @@ def ledger(client: redis.Redis) -> RedisLedger:
 
 @pytest.fixture
 def orders(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Orders:
-    """The program with the settings of workers that have two accounts at one host."""
+    """The program with the settings of workers that have two accounts at one host; nothing is there yet."""
+    server.flush()
     monkeypatch.setenv("ORDERS_BROKER_URL", server.url(0))
     monkeypatch.setenv("ORDERS_LEDGER_URL", server.url(2))
     for alias in ("MAIN", "BZ"):
@@ -59,6 +64,9 @@ def filled(broker: redis.Redis, ledger: RedisLedger, orders: Orders, now_ms: int
     park(broker, "orders.cancel", "x-1", "cool_down", "bz", now_ms - 1000, now_ms + 30_000)
     broker.zadd("orders.close.waiting", {"main": 1})
     broker.lpush("orders.close.waiting:main", message("w-1", enqueued_at=now_ms - 3000), message("w-2"))
+    broker.hset("orders.lane:main/book", mapping={"id": LANE_ID, "queue": "orders.close", "since": now_ms - 9000})
+    broker.lpush("orders.lane:main/book.waiting", "orders.close", "orders.close")
+    broker.zadd("orders.lanes", {"main/book": now_ms})
     ledger.begin(claim("held-1", account="main", hold=HOLD), 1)
     cool_down(ledger, "main", 60)
 
@@ -72,7 +80,7 @@ def test_it_says_what_waits_and_why(orders: Orders, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("COLUMNS", columns)
     done = orders("parked")
     assert done.code == 0
-    for whole in (LONG_ID, "c-2", "x-1", "held-1", "approval", "cool_down", "orders.close"):
+    for whole in (LONG_ID, LANE_ID, "book", "c-2", "x-1", "held-1", "approval", "cool_down", "orders.close"):
         assert re.search(rf"(^|\s){re.escape(whole)}(\s|$)", done.out), whole
     words = " ".join(done.out.split())
     for text in ("overdue by 1 min 10 s", "slow down", "in 1 min 29 s"):
@@ -97,6 +105,7 @@ def test_the_same_as_json(orders: Orders) -> None:
         "count": 2,
         "next_enqueued_at": None,
     }
+    assert [(each["holder"], each["waiting"]) for each in found["lanes"]] == [(LANE_ID, 2)]
     (running,) = found["cool_downs"]
     assert (running["accounts"], 50_000 < running["left_ms"] <= 60_000) == (["main"], True)
 
@@ -184,3 +193,22 @@ def test_on_rabbitmq_nothing_is_parked(orders: Orders, ledger: RedisLedger, monk
     done = orders("parked")
     assert "nothing is parked there" in done.err
     assert (done.code, "slow down" in done.out) == (0, True)
+
+
+def test_orders_show_says_until_when_a_command_is_parked(
+    orders: Orders, ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    """And so does the program that waits for its report in vain."""
+    monkeypatch.setenv("ORDERS_RESULT_BACKEND", server.url(1))
+    close = parse_command("orders.close", {"account": "main", "pair": "P"})
+    mine = claim("p-1", command="close", fingerprint=close.fingerprint)
+    ledger.begin(mine, 1)
+    assert ledger.park(mine, Progress(tries=1, sent=1), 3_600_000)
+    until = when((ledger.read("p-1") or pytest.fail("no record")).lease_until)
+    done = orders("show", "p-1")
+    attempts = "close for main, attempts begun: 1, requests sent: 1"
+    words = f"it is parked until {until} and waits for its next attempt ({attempts})"
+    assert (done.code, words in done.err) == (6, True), done.err
+    assert orders("show", "p-1", "--json").document["error"]["ledger"]["state"] == "PARKED"
+    done = orders("close", "-a", "main", "--pair", "P", "--id", "p-1", "--wait", "--timeout", "0.1")
+    assert (done.code, f"p-1: {words}" in done.err) == (6, True), done.err

@@ -77,6 +77,8 @@ def test_the_probe_counts_what_is_parked_and_what_waits_by_account(filled: redis
     assert (queue.waiting, queue.oldest_enqueued_at_ms) == (5, 1_600_000_000_000)
     assert (dict(queue.parked), queue.overdue_ms > 1_600_000_000_000) == ({"retry": 2, "eta": 1}, True)
     filled.delete(KEY)
+    filled.zadd("p:orders.lanes", {"main/x": 1})
+    assert BrokerProbe(filled, ["orders.close"], "p:")().lanes == 1
     queue = BrokerProbe(filled, ["orders.close"], "p:")().queues["orders.close"]
     assert (queue.waiting, queue.oldest_enqueued_at_ms) == (4, 1_700_000_000_000)
 

@@ -11,6 +11,7 @@ from kombu.exceptions import KombuError
 
 from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.lanes import LANES_KEY
 from worker.broker.messages import message_enqueued_at_ms
 from worker.broker.parked import WaitingState, look_arguments, state_of
 from worker.broker.scripts import OLDEST
@@ -50,6 +51,8 @@ class BrokerState:
     server: ServerState
     queues: Mapping[str, QueueState]
     unacked: int
+    lanes: int
+    """How many lanes are held."""
     dead_unacked: int
     """Messages that could not be put back on a queue: those on ``unacked.dead``."""
 
@@ -78,15 +81,16 @@ class BrokerProbe:
                     pipe.llen(self.prefix + each)
                     pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
+            pipe.zcard(self.prefix + LANES_KEY)
             pipe.llen(self.prefix + UNACKED + DEAD_SUFFIX)
-            *replies, unacked, dead_unacked = pipe.execute(raise_on_error=False)
+            *replies, unacked, lanes, dead_unacked = pipe.execute(raise_on_error=False)
         width = len(replies) // max(1, len(self.queues))
         rows = [replies[start : start + width] for start in range(0, len(replies), width or 1)]
         # A key that is no list, or may not be read, hides its own queue and no other.
         readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _has_error(row)]
         states = {queue: _queue_state(*row) for queue, row in readable}
         return BrokerState(
-            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, dead_unacked))
+            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, lanes, dead_unacked))
         )
 
 

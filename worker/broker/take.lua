@@ -105,12 +105,13 @@ local MOST_DIVERTED = 50
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
-local command_queues, waiting_keys, is_command_queue = {}, {}, {}
+local command_queues, waiting_keys, is_command_queue, prefix = {}, {}, {}, ARGV[6]
 for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
 for i, key in ipairs(KEYS) do
   if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then
     command_queues[#command_queues + 1] = key
-    waiting_keys[#command_queues] = key .. '.waiting'
+    waiting_keys[#waiting_keys + 1] = key .. '.waiting'
+    waiting_keys[#waiting_keys + 1] = lanes.ready_key(prefix, key:sub(#prefix + 1))
   end
 end
 
@@ -130,6 +131,11 @@ end
 -- what a script reads).
 local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
 for _, queue in ipairs(command_queues) do
+  if is_any_waiting then
+    lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
+      return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
+    end)
+  end
   in_groups[queue] = in_groups[queue] or (is_any_waiting and redis.call('EXISTS', queue .. '.waiting') == 1)
   if not in_groups[queue] then
     local length = redis.pcall('LLEN', queue)
@@ -187,21 +193,19 @@ local function hand_out(i, list, raw, done)
     done()
     return {i, why, '', string_or_empty(headers.task), string_or_empty(headers.id)}
   end
+  local lane, waits
+  if blocked[queue] then lane, waits = lanes.enter(prefix, name, raw, message) end
+  if waits then
+    done()
+    return 'diverted'
+  end
+  tag = lane and lanes.tag(lane, tag) or lanes.plain_tag(tag)
   -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
   while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-  if blocked[queue] then
-    local answer = diverted(queue, message, raw, tag)
-    if is_error(answer) then
-      redis.call('RPUSH', list, raw)
-      return answer
-    elseif answer then
-      done()
-      return 'diverted'
-    end
-  end
   local answer = write_or_undo(list, raw, 'ZADD', ARGV[2], ARGV[3], tag)
     or write_or_undo(list, raw, 'HSET', ARGV[1], tag, entry)
   if answer then return answer end
+  if lane then lanes.hold(prefix, name, ARGV[1], lane, message, tag) end
   done()
   return {i, raw, tag}
 end

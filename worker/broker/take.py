@@ -30,6 +30,7 @@ from producers.commands import COMMANDS
 from producers.message_json import loads
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
+from worker.broker.lanes import Fate
 from worker.broker.next_take import NextTake
 from worker.broker.scripts import TAKE
 
@@ -254,7 +255,7 @@ class TakingChannel(stock.Channel):
                 # Not in one transaction, which would remove the message although the push was refused.
                 client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
-                    self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
+                    self.qos.remove({bytes_to_str(tag): Fate.DEAD})
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the traceback would add nothing
                 "the unreadable message on %s stays unacked, because the server refuses to move it: %s", queue, refusal

@@ -136,6 +136,13 @@ def _tables(found: Overview) -> Iterator[tuple[Sequence[str], list[Sequence[obje
         [(f"orders.{e.command}", e.account, e.count, _enqueued(e.next_enqueued_at, now)) for e in found.queued],
     )
     yield (
+        ("lane", "account", "held by", "queue", "since", "behind it"),
+        [
+            (e.name, e.account, e.holder or "the next one", e.queue, age(e.since_ms, now), e.waiting)
+            for e in found.lanes
+        ],
+    )
+    yield (
         ("id", "command", "account", "waits for", "since", "due"),
         [
             (e.command_id or "?", e.command, e.account, e.waits_for, age(e.since, now), _due(e.due, now))
@@ -182,5 +189,6 @@ def _as_json(found: Overview) -> dict[str, Any]:
         "summary": [asdict(each) for each in found.groups],
         "unread": found.unread,
         "queued": [asdict(each) for each in found.queued],
+        "lanes": [asdict(each) for each in found.lanes],
         "commands": [asdict(each) for each in found.commands],
     }

@@ -202,6 +202,7 @@ PARKED_OVERDUE = _gauge(
     "queue",
     "How long the parked command that is due for longest has not been taken; 0 when none is overdue.",
 )
+LANES = _gauge("orders_lanes_held", "", "Lanes of which a command is out, so that those behind it wait.")
 COOL_DOWN = _gauge(
     "orders_cool_down_seconds", "account", "Until the account's cool-down ends, or its host's; 0 when there is none."
 )
@@ -272,6 +273,7 @@ STATE = (
     QUEUED_SINCE,
     PARKED,
     PARKED_OVERDUE,
+    LANES,
     COOL_DOWN,
     DEAD,
     UNACKED,

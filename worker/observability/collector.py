@@ -157,6 +157,7 @@ class StateCollector(Collector):
             if found.oldest_enqueued_at_ms is not None:
                 gauges.set(catalogue.QUEUED_SINCE, found.oldest_enqueued_at_ms / 1000, queue)
         gauges.set(catalogue.UNACKED, state.unacked)
+        gauges.set(catalogue.LANES, state.lanes)
         gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
 
 

@@ -11,6 +11,7 @@ import redis
 from producers.commands import COMMANDS
 from producers.printable import printable
 from worker.broker import parked
+from worker.broker.lanes import LaneState, read_lanes
 from worker.ledger.cool_downs import CoolDowns, StoredCoolDown
 from worker.operations.approvals import ApprovalService
 from worker.operations.operator import MAX_WHO_LENGTH, MAX_WHY_LENGTH
@@ -85,6 +86,8 @@ class Overview:
     commands: Sequence[WaitingCommand]
     """As many as were asked for, the one that is due next first."""
     queued: Sequence[QueuedGroup]
+    lanes: Sequence[LaneState]
+    """Those that are held, a hundred at most; the one that has been held longest first."""
     cool_downs: Sequence[AccountCoolDown]
 
 
@@ -137,6 +140,7 @@ class ParkedService:
             unread=sum(max(0, look.parked - MOST_READ) for look in looks.values()),
             commands=sorted([*commands, *held], key=lambda each: each.due)[:limit],
             queued=queued,
+            lanes=self._lanes(names, account),
             cool_downs=[each for each in self.cool_downs() if not account or account in each.accounts],
         )
 
@@ -154,12 +158,15 @@ class ParkedService:
             if each.record.command in names
         ]
 
+    def _lanes(self, names: Iterable[str], account: str) -> list[LaneState]:
+        queues = {f"orders.{name}" for name in names}
+        found = read_lanes(self._broker) if self._broker else []
+        wanted = (each for each in found if each.queue in queues and account in ("", each.account))
+        return sorted(wanted, key=lambda each: each.since_ms)
+
     def cool_downs(self) -> list[AccountCoolDown]:
         """The cool-downs that run, or that are over and await the attempt that shows if the venue answers again."""
-        return [AccountCoolDown(self._stopped_by(each.key), each) for each in self._cool_downs.all()]
-
-    def _stopped_by(self, key: str) -> tuple[str, ...]:
-        return tuple(sorted(alias for alias, each in self._accounts.items() if key in (each.bucket, each.host)))
+        return [AccountCoolDown(stopped_by(each.key, self._accounts), each) for each in self._cool_downs.all()]
 
     def end_cool_down(self, account: str, *, who: str, why: str) -> list[AccountCoolDown]:
         """End what stops this account (in lower case): the cool-down of its key and that of its host, which is every
@@ -179,6 +186,11 @@ class ParkedService:
         if not ended:
             raise NoCoolDown(f"account {account} is in no cool-down")
         return ended
+
+
+def stopped_by(key: str, accounts: Mapping[str, Account]) -> tuple[str, ...]:
+    """The aliases that a cool-down of this bucket or host stops."""
+    return tuple(sorted(alias for alias, each in accounts.items() if key in (each.bucket, each.host)))
 
 
 def _look(broker: redis.Redis, name: str, account: str, limit: int) -> parked.WaitingState:
