@@ -24,6 +24,5 @@ def read_script(package: str, *names: str) -> Script:
 
 TAKE = read_script("worker.broker", "lanes.lua", "groups.lua", "waiting.lua", "take.lua")
 PARK = read_script("worker.broker", "waiting.lua", "park.lua")
-ACK, MOVE, OLDEST, DEAD_LETTERS = (
-    read_script("worker.broker", f"{name}.lua") for name in ("ack", "move", "oldest", "dead_letters")
-)
+MOVE = read_script("worker.broker", "waiting.lua", "move.lua")
+ACK, OLDEST, DEAD_LETTERS = (read_script("worker.broker", f"{name}.lua") for name in ("ack", "oldest", "dead_letters"))

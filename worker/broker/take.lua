@@ -114,17 +114,18 @@ for i, key in ipairs(KEYS) do
   end
 end
 
--- By command queue: whether its messages wait by group, the groups that are blocked, and when the next is due.
+-- Of each command queue whether its messages wait by group, and which groups are blocked; the latter also of other queues.
 local in_groups, blocked, next_due, was_due = {}, {}, -1, 0
+for name, groups in pairs(all_blocked) do
+  blocked[ARGV[6] .. name] = {}
+  for _, group in ipairs(groups) do blocked[ARGV[6] .. name][group] = true end
+end
 for _, queue in ipairs(command_queues) do
   local due, released = release_due(queue, now, is_thorough)
   if due and (next_due < 0 or due < next_due) then next_due = due end
   if released then was_due = 1 end
   if is_thorough then find_groups(queue, names) end
-  local groups = all_blocked[queue:sub(#ARGV[6] + 1)]
-  blocked[queue] = {}
-  for _, group in ipairs(groups or {}) do blocked[queue][group] = true end
-  in_groups[queue] = groups ~= nil
+  in_groups[queue], blocked[queue] = blocked[queue] ~= nil, blocked[queue] or {}
 end
 -- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING covers
 -- what a script reads).
@@ -189,7 +190,7 @@ local function hand_out(i, list, raw, done)
   end
   -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
   while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-  if blocked[queue] then
+  if in_groups[queue] ~= nil then
     local answer = diverted(queue, message, raw, tag)
     if is_error(answer) then
       redis.call('RPUSH', list, raw)
@@ -210,10 +211,11 @@ local function nothing() end
 
 -- The next message of a key: the message or an error, its list, and what to call when it is recorded.
 local function choose(i, key)
+  local queue = next(blocked) and queue_of(key)
+  if blocked[queue] and blocked[queue]['*'] then return end
   if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
-  local queue = next(in_groups) and queue_of(key)
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
-  if queue ~= key or blocked[queue]['*'] then return end
+  if queue ~= key then return end
   local keys = {}
   for _, each in ipairs(KEYS) do
     if queue_of(each) == queue then keys[#keys + 1] = each end
