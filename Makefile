@@ -14,7 +14,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short \
+.PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short stress \
   bench bench-light bench-long model image stack-test lock upgrade schemas coverage wheels clean
 
 help: ## list the targets
@@ -63,6 +63,9 @@ faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minut
 
 faults: $(VENV)/.installed ## the long form: workers killed every second under load, everything else broken in between (15 minutes)
 	$(BIN)/python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1
+
+stress: $(VENV)/.installed ## venues that refuse, hang and ban, floods, thousands of parked commands (20 minutes; STRESS_ARGS="--scenarios refuses,ban")
+	$(BIN)/python -m tests.stress $(STRESS_ARGS)
 
 bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Celery, Dramatiq and other queues, one round (BENCH_ARGS="--parts age")
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

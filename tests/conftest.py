@@ -12,7 +12,7 @@ import pytest
 
 T = TypeVar("T")
 
-INTEGRATION_FOLDERS = {"integration", "faults", "alerts", "browser", "ha", "security"}
+INTEGRATION_FOLDERS = {"integration", "faults", "alerts", "browser", "ha", "security", "stress"}
 """Folders whose tests start servers and worker processes: all of them carry the mark ``integration``."""
 
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")

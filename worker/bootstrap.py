@@ -63,7 +63,7 @@ from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
-from worker.venues.registry import REGISTRY, account_of
+from worker.venues.registry import REGISTRY, accounts_of, different_limits
 
 logger = logging.getLogger("orders.app")
 
@@ -99,7 +99,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     refuse_to_start_if(withdrawals.problem_at_start)
     refuse_to_start_if(seals.problem_at_start)
     releases = _releases(app, settings)
-    start: list[Callable[[], object]] = [partial(warn_without_accounts, settings), freeze_startup_objects]
+    start: list[Callable[[], object]] = [partial(warn_about_accounts, settings), freeze_startup_objects]
     run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
     instrumentation.connect_signals()
     if settings.alive_file:
@@ -135,10 +135,13 @@ def _built_once(build: Callable[[], Executor]) -> Callable[[], Executor]:
     return executor
 
 
-def warn_without_accounts(settings: WorkerSettings) -> None:
-    """Warn that a worker without accounts executes nothing: it looks as healthy as any other."""
+def warn_about_accounts(settings: WorkerSettings) -> None:
+    """Warn that a worker without accounts executes nothing, because it looks as healthy as any other; and of accounts
+    that share a key but not its rate limits."""
     if not settings.accounts:
         logger.warning("no account is configured: every command is refused. `orders doctor` says what to set")
+    for sentence in different_limits(settings.accounts):
+        logger.warning("%s", sentence)
 
 
 def _periodic_work(
@@ -256,7 +259,7 @@ def _connect_ledger(settings: WorkerSettings) -> redis.Redis:
 
 def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
     """The configured accounts by alias."""
-    return {alias: account_of(alias, config) for alias, config in settings.accounts.items()}
+    return accounts_of(settings.accounts)
 
 
 def build_venues(settings: WorkerSettings) -> dict[str, Venue]:

@@ -3,22 +3,20 @@
 Names and defaults are the public contract; ``docs/settings.md`` lists them for people.
 """
 
-import ipaddress
 import json
 import os
 import re
 from collections.abc import Collection
 from typing import Literal, cast
-from urllib.parse import urlsplit
 
-import requests
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
 from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
+from worker.account_settings import AccountSettings
 from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 
@@ -28,54 +26,6 @@ REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "poo
 
 class _SettingsGroup(QuotedTextModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class AccountSettings(_SettingsGroup):
-    """``ORDERS_ACCOUNTS__<ALIAS>__…``"""
-
-    venue: Literal["everstrike", "bitz"]
-    api_key: SecretStr
-    secret_key: SecretStr
-    base_url: str = ""
-    """The address of the venue's API; empty for the venue's own."""
-    allow_http: bool = False
-    """Allows plain http in ``base_url`` also to other than loopback addresses."""
-
-    @field_validator("api_key", "secret_key")
-    @classmethod
-    def _printable(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("must be printable ASCII without blanks (a stray newline at the end of a file?)")
-        return value
-
-    @model_validator(mode="after")
-    def _safe_url(self) -> "AccountSettings":
-        if self.base_url:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or not _is_requestable(self.base_url):
-                raise ValueError("base_url must be an http(s) URL")
-            if parts.username or parts.query or parts.fragment:
-                raise ValueError("base_url must hold no user, query or fragment")
-            if parts.scheme == "http" and not self.allow_http and not _is_loopback(parts.hostname):
-                raise ValueError("base_url is plain http to a host that is not this machine; set allow_http to mean it")
-        return self
-
-
-def _is_requestable(url: str) -> bool:
-    """Whether a request can be built for the URL: an invalid host or port is found only there."""
-    try:
-        requests.Request("GET", url).prepare()
-    except (requests.RequestException, ValueError):
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class VenueSettings(_SettingsGroup):

@@ -48,7 +48,9 @@ ERRORS = {
     **dict.fromkeys(("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "Declined"), ExitCode.FAILED),
     **dict.fromkeys(("ReportUnverified", "KeyNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
-    **dict.fromkeys(("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoAccounts"), ExitCode.USAGE),
+    **dict.fromkeys(
+        ("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoSuchCoolDown", "NoAccounts"), ExitCode.USAGE
+    ),
     **dict.fromkeys(("NotHeld", "NotYours", "SigningError"), ExitCode.USAGE),
     "PolicyInvalid": ExitCode.USAGE,
     "PolicyChanged": ExitCode.FAILED,

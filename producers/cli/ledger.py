@@ -14,8 +14,9 @@ GROUP = "orders.ledger"
 
 The record's fields: ``state`` (the ledger's, or ``ENQUEUED``), ``command``, ``account``, ``sealed_by``, ``fence``,
 ``tries``, ``sent``, ``tainted``, ``first_sent_at``, ``last_signed_at``, ``report``, ``word``: by whose word it was
-settled, and whether that is signed; and ``held_until`` while it is ``HELD``. They raise :class:`PermissionError` when
-the ledger has a command and its record may not be read, and :class:`ConnectionError` when the ledger can't be read.
+settled, and whether that is signed; and ``held_until`` while it is ``HELD``, ``parked_until`` while it is ``PARKED``.
+They raise :class:`PermissionError` when the ledger has a command and its record may not be read, and
+:class:`ConnectionError` when the ledger can't be read.
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""
@@ -42,7 +43,8 @@ class LedgerAnswer:
             return self.problem or "nothing in the ledger: it has never begun, or waits in its queue"
         record = self.record
         if record["state"] == "ENQUEUED":
-            return f"it has not begun: it is enqueued ({record['command']} for {record['account']})"
+            named = f"{record['command']} for {record['account']}"
+            return f"it has not begun: it is enqueued ({named}); `orders parked` shows what waits, and for what"
         if record["state"] == "HELD":
             named = f"{record['command']} for {record['account']}"
             until = when(record["held_until"])
@@ -50,6 +52,9 @@ class LedgerAnswer:
         sent = f"attempts begun: {record['tries']}, requests sent: {record['sent']}"
         if record["state"] == "SENDING":  # the present attempt is counted when it has ended
             sent += " before the present attempt, whose request may have been sent"
+        if record["state"] == "PARKED":
+            named = f"{record['command']} for {record['account']}, {sent}"
+            return f"it is parked until {when(record['parked_until'])} and waits for its next attempt ({named})"
         last = f", last signed {when(record['last_signed_at'])}" if record["last_signed_at"] else ""
         ended = f" as {self.report.outcome}/{self.report.reason}" if self.report else ""
         sealed = f", sealed by {record['sealed_by']}" if record.get("sealed_by") else ""

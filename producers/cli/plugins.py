@@ -25,6 +25,7 @@ COMMANDS = {
     "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
     "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
     "resolve": ("Record the outcome of an unknown command manually.", "worker", OPERATING, "unknowns"),
+    "parked": ("List what waits at the servers and why; end a cool-down.", "worker", OPERATING, "parked"),
     "held": ("List the commands that wait for approval.", "worker", OPERATING, "held"),
     "approve": ("Approve a command that waits for it.", "worker", OPERATING, "held"),
     "deny": ("Deny a command that waits for approval.", "worker", OPERATING, "held"),

@@ -62,7 +62,7 @@ def _send(client: "OrderClient", command: Command, command_id: str, options: Sen
         with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again):
             sent = client.enqueue(command, command_id)
             enqueued = True
-            report = _awaited(client, sent, options) if options.wait else None
+            report = _waited(client, sent, options) if options.wait else None
             with exit_if_stdout_fails(where, f"The command is enqueued; to see how it ended: orders show {command_id}"):
                 return _announce(sent, options) if report is None else exit_with_report(report, as_json=options.as_json)
     except KeyboardInterrupt:
@@ -147,6 +147,16 @@ def _awaited(client: "OrderClient", command: "EnqueuedCommand | str", options: S
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         progress.add_task(f"waiting for the report, {options.timeout:g} s at most (Ctrl-C does not affect the command)")
         return client.wait(command, options.timeout)
+
+
+def _waited(client: "OrderClient", sent: "EnqueuedCommand", options: SendOptions) -> Report:
+    """Wait for the report of what was just sent; where none comes in time, say what the ledger knows of the command."""
+    try:
+        return _awaited(client, sent, options)
+    except ReportPending:
+        if (answer := look_up(sent.command_id)).record:
+            note(f"{sent.command_id}: {answer.in_words()}")
+        raise
 
 
 def _stored(client: "OrderClient", command_id: str, options: SendOptions) -> tuple[Report | None, NoReport | None]:

@@ -20,6 +20,7 @@ from producers.seal import HEADER
 from tests.alerts.load import PAIR, Load
 from tests.alerts.rig import DASHBOARD, RULES, Alertmanager, Archive, Prometheus, Webhook, metrics_into, program, read
 from tests.support.node import running
+from tests.support.parked_messages import park
 from tests.support.policies import LIMIT, POLICY
 from tests.support.seals import PAYROLL, write_keys
 from tests.support.stack import Stack, accounts, ledger_url
@@ -33,6 +34,9 @@ QUEUES = "orders.cancel,orders.close,orders.withdraw,orders.positions"
 """All but one: nobody takes from orders.reconcile."""
 LATE_KEYS = ("late-venue-key", "late-venue-secret")
 """Of an account to which the venue answers as if its clock were behind."""
+MAIN_KEY = "demo-everstrike-key"
+LIMITED_KEYS = ("limited-key", "limited-secret")
+"""Of an account from which the venue wants no requests."""
 
 
 class FaultyWorker(WorkerNode):
@@ -84,11 +88,12 @@ def story(
     folder = tmp_path_factory.mktemp("alerts")
     targets = folder / "targets"
     with ExitStack() as exits:
-        late_account = accounts({"late": ("everstrike", *LATE_KEYS, simulator.url)})
+        keys_of = {"late": LATE_KEYS, "limited": LIMITED_KEYS}
+        more_accounts = accounts({alias: ("everstrike", *keys, simulator.url) for alias, keys in keys_of.items()})
         # Nobody seals a cancel.
         keys = write_keys(folder / "keys.toml", PAYROLL)
         seals = {"ORDERS_AUTH__CANCEL": "warn", "ORDERS_AUTH__KEYS_FILE": str(keys)}
-        more = {**late_account, **seals, "ORDERS_LEDGER__INTENT_SECONDS": "1"}
+        more = {**more_accounts, **seals, "ORDERS_LEDGER__INTENT_SECONDS": "1"}
         stack = make_bed(started=0, **metrics_into(targets), **more)
         proxy = FaultyProxy(stack.broker_url)
         exits.callback(proxy.close)
@@ -127,6 +132,7 @@ def tell(story: Story) -> None:
         story.until_received("OrdersVenueFails", "OrdersKeyRefused", "OrdersRepublished", "OrdersClockOff")
         story.until_received("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
         story.until_received("OrdersUnsealed", "OrdersBadlySealed", "OrdersKeysFileBroken")
+        story.until_received("OrdersParkedOverdue", "OrdersCoolDown")
         stack.venue.clear_faults()
         story.unanswered.extend(unanswered(story.prometheus))
         story.workers[1].kill()
@@ -161,16 +167,24 @@ def commands_go_wrong(stack: Stack) -> None:
     stack.venue.fault("raw", api_key=LATE_KEYS[0], body=head + "$BODY", reset=False, times=None)
     for _ in range(3):
         stack.ended(stack.send("orders.close", account="late", pair=PAIR, qty="0.001"))
-    stack.venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
+    stack.venue.fault("envelope", status=503, message="Out of order", path="close", api_key=MAIN_KEY, times=None)
+    stack.venue.account("everstrike", *LIMITED_KEYS)
+    stack.venue.fault("envelope", status=429, message="Too many requests", api_key=LIMITED_KEYS[0], times=None)
+    for _ in range(5):
+        stack.send("orders.close", account="limited", pair=PAIR)
     stack.venue.fault("envelope", path="positions", status=401, message="Unauthorized", times=12)
 
 
 def queues_go_wrong(stack: Stack) -> None:
-    """Commands that waited, one that nobody takes, one that nobody can read, one that was lost on its way."""
+    """Commands that waited, one that nobody takes and another one that was parked there, one that nobody can read, one
+    that was lost on its way."""
     late = {"enqueued_at": int(time.time() * 1000) - 60_000}
     for _ in range(60):
         stack.send("orders.cancel", account="main", order_id="none", headers=late)
     stack.send("orders.reconcile", headers=late)
+    park(
+        stack.broker, "orders.reconcile", "overdue", "retry", "main", late["enqueued_at"], late["enqueued_at"] - 60_000
+    )
     stack.broker.lpush("orders.close", "no message")
     arguments = {"account": "main", "pair": PAIR, "qty": "0.001"}
     write_intents(stack.ledger, [Intent("lost", "orders.close", arguments, late["enqueued_at"])])
@@ -240,4 +254,9 @@ def test_what_grafana_lists_as_accounts_is_there(story: Story) -> None:
     (query,) = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["name"] == "account"]
     found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
     assert found
-    assert set(story.prometheus.ask(f"label/{found[2]}/values", **{"match[]": found[1]})) == {"main", "bz", "late"}
+    assert set(story.prometheus.ask(f"label/{found[2]}/values", **{"match[]": found[1]})) == {
+        "main",
+        "bz",
+        "late",
+        "limited",
+    }

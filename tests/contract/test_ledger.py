@@ -15,13 +15,14 @@ import redis
 from producers.commands import Close, Withdraw
 from producers.intents import OUTBOX_KEYS
 from tests.contract.conftest import configured
-from tests.model.conformance import HALT, HOLD, OnServer, UnderTest, claim, compare, report
+from tests.model.conformance import HALT, HOLD, LEASE_MS, OnServer, UnderTest, claim, compare, report
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.ledger.base import (
     Admitted,
     Begun,
+    Busy,
     Ended,
     Ledger,
     LedgerUnavailable,
@@ -39,6 +40,7 @@ from worker.ledger.redis import RedisLedger
 OUTBOX = OUTBOX_KEYS["orders.close"]
 
 UNKNOWN = report("unknown")
+MINUTE_MS = 60_000
 
 
 def read(ledger: Ledger, command_id: str = "id") -> Record:
@@ -88,6 +90,58 @@ def test_a_send_that_is_taken_over_is_a_doubt_about_a_crash(ledger: Ledger) -> N
     ledger.begin(claim(lease_ms=0, repeatable=True), 1)
     taken = ledger.begin(claim(token="2", repeatable=True), 1)
     assert taken == Begun(2, Progress(tries=2, sent=1, tainted="crashed"))
+
+
+def begun(answer: object) -> Begun:
+    """An answer that must be a begin."""
+    assert isinstance(answer, Begun)
+    return answer
+
+
+def test_what_is_parked_goes_on_where_it_was(under_test: UnderTest) -> None:
+    """Also a command that can't be repeated: its last attempt is proven not executed. Its budget starts once for
+    all who take it up, and what the last who parked it knew is told, also of a dead owner after that."""
+    progress = Progress(tries=1, sent=1, tainted="lost_reply", first_sent_at=5, last_signed_at=6)
+    ledger = under_test.ledger
+    assert begun(ledger.begin(claim(), 1)).since_ms < MINUTE_MS
+    under_test.age(MINUTE_MS)
+    assert ledger.park(claim(), progress, MINUTE_MS, "the reply was lost")
+    assert isinstance(ledger.begin(claim(token="2"), 1), Busy)
+    assert isinstance(ledger.begin(claim(), 2), Busy)
+    under_test.age(MINUTE_MS)
+    taken = begun(ledger.begin(claim(token="2"), 1))
+    assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "the reply was lost")
+    assert 2 * MINUTE_MS <= taken.since_ms < 3 * MINUTE_MS
+    assert ledger.park(claim(token="2"), taken.progress, 0, "and again")
+    again = begun(ledger.begin(claim(token="3", lease_ms=0), 1))
+    assert (again.fence, again.progress.tries, again.doubt) == (3, 3, "and again")
+    assert 2 * MINUTE_MS <= again.since_ms < 3 * MINUTE_MS
+    dead = ledger.begin(claim(token="4"), 1)
+    assert isinstance(dead, Orphaned)
+    assert dead.doubt == "and again"
+
+
+def test_a_takeover_has_a_budget_of_its_own_and_later_attempts_of_its_owner_have_not(under_test: UnderTest) -> None:
+    ledger = under_test.ledger
+    ledger.begin(claim(repeatable=True), 1)
+    under_test.age(LEASE_MS + MINUTE_MS)
+    assert begun(ledger.begin(claim(token="2", repeatable=True), 1)).since_ms < MINUTE_MS
+    under_test.age(MINUTE_MS)
+    assert MINUTE_MS <= begun(ledger.begin(claim(token="2", repeatable=True), 2)).since_ms < 2 * MINUTE_MS
+    ledger.pause(claim(token="2"), Progress(tries=2), 0)
+    assert begun(ledger.begin(claim(token="3"), 1)).since_ms < MINUTE_MS
+
+
+def test_the_end_of_a_parked_command_that_a_worker_can_not_execute_keeps_its_attempts(ledger: Ledger) -> None:
+    """As that of an owner that died between two attempts: nothing was sent that is not in its progress."""
+    progress = Progress(tries=1, sent=1, first_sent_at=5, last_signed_at=6)
+    ledger.begin(claim(), 1)
+    ledger.park(claim(), progress, 0)
+    found = ledger.refuse(claim(token="2"), report("not_sent"))
+    assert isinstance(found, Orphaned)
+    assert (found.token, found.sending, found.progress) == ("1", False, progress)
+    assert ledger.abandon(claim(token="2"), found, report("not_sent"))
+    assert (read(ledger).report, read(ledger).progress) == (report("not_sent"), progress)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +262,18 @@ def test_intents_that_a_sender_has_spoilt_keep_no_command_from_its_end(client: r
     ledger = RedisLedger(client)
     assert ledger.begin(claim(), 1) == Begun(1, Progress(tries=1))
     assert ledger.settle(claim(), report()) == report()
+
+
+def test_the_absence_of_a_parked_command_counts_after_it_is_due(client: redis.Redis) -> None:
+    """So that nothing publishes it again while it waits."""
+    due = DUE_KEYS[OUTBOX]
+    client.hset(OUTBOX, "id", "intent")
+    client.zadd(due, {"id": 1})
+    ledger, close = RedisLedger(client), claim(command="close")
+    ledger.begin(close, 1)
+    ledger.park(close, Progress(tries=1), 3_600_000)
+    assert client.zscore(due, "id") == read(ledger).lease_until + 120_000
+    assert int(client.time()[0]) * 1000 + 3_590_000 < read(ledger).lease_until
 
 
 def test_what_may_mean_money_paid_out_stays_and_the_rest_expires(client: redis.Redis) -> None:

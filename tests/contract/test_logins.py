@@ -52,6 +52,15 @@ NO_SENDERS = """
     CLIENT LIST|CLIENT KILL ID 1|CLIENT PAUSE 1|CLIENT TRACKING ON|SWAPDB 0 1|MOVE orders.close 1|REPLICAOF a 1
     MIGRATE a 1 b 0 1|RESTORE orders.close 0 x|OBJECT ENCODING orders.close|WAIT 1 1|SLOWLOG GET|LATENCY RESET
     MODULE LIST|CLUSTER INFO|MEMORY USAGE orders.close|BITOP NOT orders.close orders.x
+    ZADD orders.close.parked 1 a|ZREM orders.close.parked a|ZRANGE orders.close.parked 0 -1|DEL orders.close.parked
+    HSET orders.close.parked.messages a b|HGETALL orders.close.parked.messages|SET orders.close.parked.next 1
+    GETEX orders.close.parked.next|LPUSH orders.close.waiting:main x|RPUSH orders.close.waiting:main x
+    LRANGE orders.close.waiting:main 0 -1|ZADD orders.close.waiting 0 main|ZRANGE orders.close.waiting 0 -1
+    LPUSH orders.close.lane:main/x x|HSET orders.lane:main/x id a|DEL orders.lane:main/x
+    LPUSH orders.lane:main/x.waiting orders.close|LPUSH orders.lanes.ready:orders.close x|ZADD orders.lanes 1 main/x
+    HSET orders:venue_cool_downs a b|HDEL orders:venue_cool_downs a|HGETALL orders:venue_cool_downs
+    DEL orders:venue_cool_downs
+    RPUSH orders:begins:a 1|DEL orders:begins:a|LPOP orders:begins:a
 """
 NO_WORKERS = """
     DEL orders:command:a|UNLINK orders:command:a|SET orders:command:a x|RENAME orders:command:a orders:x
@@ -64,28 +73,37 @@ NO_WORKERS = """
     DEBUG SLEEP 1|FUNCTION LOAD x|FUNCTION FLUSH|FCALL x 0|SCRIPT FLUSH|SCRIPT KILL|ACL SETUSER x|ACL LIST
     REPLICAOF a 1|MONITOR|CLIENT KILL ID 1|SAVE|BGREWRITEAOF|MODULE LIST|KEYS *|PUBLISH orders x
 """
+NO_WITHDRAWALS = """
+    LPUSH orders.withdraw x|RPOP orders.withdraw|ZADD orders.withdraw.parked 1 a|SET orders.withdraw.parked.next 1
+    HSET orders.withdraw.parked.messages a b|LPUSH orders.withdraw.waiting:main x|LPUSH orders.withdraw.lane:main/x x
+"""
 NO_FLOWERS = """
     LRANGE orders.close 0 -1|LINDEX orders.close 0|LPUSH orders.close x|RPOP orders.close|DEL orders.close|SCAN 0
     KEYS *|LRANGE orders.close.dead 0 -1|LRANGE celery 0 -1|HGETALL unacked|HDEL unacked a|ZRANGE unacked_index 0 -1
     SET celery-task-meta-a x|DEL celery-task-meta-a|HGETALL orders:command:a|HGETALL orders:outbox:close
     XRANGE orders:journal - +|PUBLISH celery-task-meta-a x|SUBSCRIBE celery-task-meta-a|FUNCTION LOAD x|CONFIG GET *
-    FLUSHALL|HSET orders:halts */* x|SADD _kombu.binding.orders.close x
+    FLUSHALL|HSET orders:halts */* x|SADD _kombu.binding.orders.close x|ZRANGE orders.close.parked 0 -1
+    HGETALL orders.close.parked.messages|LRANGE orders.close.waiting:main 0 -1|HGETALL orders.lane:main/x
+    ZADD orders.close.parked 1 a|HGETALL orders:venue_cool_downs
 """
 NO_READERS = """
     XADD orders:journal * a b|XDEL orders:journal 1-1|XTRIM orders:journal MAXLEN 0|DEL orders:journal
     HGETALL orders:command:a|XGROUP CREATE orders:journal g 0|LRANGE orders.close 0 -1|GET celery-task-meta-a|SCAN 0
-    EVAL x 0|SUBSCRIBE x|FLUSHALL
+    EVAL x 0|SUBSCRIBE x|FLUSHALL|HGETALL orders:venue_cool_downs|ZRANGE orders.close.parked 0 -1
 """
 NO_OPERATORS = """
     LRANGE orders.close 0 -1|LPUSH orders.withdraw x|RPOP orders.close|DEL orders.close|HGETALL unacked
     DEL orders:command:a|DEL orders:journal|XDEL orders:journal 1-1|XTRIM orders:journal MAXLEN 0
     LPUSH orders.close.dead x|DEL orders.close.dead|PUBLISH /0.celery.pidbox x|CONFIG SET a b|FLUSHALL
-    FUNCTION LOAD x|ACL LIST|SADD _kombu.binding.celery.pidbox x
+    FUNCTION LOAD x|ACL LIST|SADD _kombu.binding.celery.pidbox x|ZADD orders.close.parked 1 a
+    ZREM orders.close.parked a|HDEL orders.close.parked.messages a|GETEX orders.close.parked.next PX 1
+    LPUSH orders.close.waiting:main x|ZADD orders.close.waiting 0 main|HSET orders.lane:main/x id a
+    DEL orders.lane:main/x|RPUSH orders:begins:a 1|DEL orders:begins:a|KEYS *|DUMP orders.close.parked
 """
 REFUSED = {
     "producer": NO_SENDERS,
     "payroll": NO_SENDERS + "|LPUSH orders.close x|LLEN orders.close|LPUSH orders.positions x",
-    "worker": NO_WORKERS,
+    "worker": NO_WORKERS + "|" + NO_WITHDRAWALS,
     "withdraw": NO_WORKERS,
     "flower": NO_FLOWERS,
     "archive": NO_READERS,

@@ -16,6 +16,8 @@ from tests.model.conformance import claim
 from tests.support.servers import Server, binary, free_port
 from worker.broker.stats import BrokerProbe
 from worker.ledger.halts import HaltScope
+from worker.ledger.keys import COOL_DOWNS_KEY
+from worker.ledger.pacing import CoolDown, Pace
 from worker.ledger.stats import LedgerProbe
 from worker.observability.collector import CachedProbe
 
@@ -97,6 +99,19 @@ def test_halts_by_scope_and_the_number_of_intents(operator: OperatorFixture) -> 
     state = LedgerProbe(operator.client)()
     assert state.halts == {("*", "withdraw"): halt.at / 1000}
     assert state.intents == 2
+
+
+def test_cool_downs_by_what_they_hold_for(operator: OperatorFixture) -> None:
+    """A key that somebody has spoilt hides nothing else."""
+    query = claim("q", command="positions", pace=Pace("bucket", "host:443"))
+    operator.ledger.cool_down(query, CoolDown(60.0, by_address=False, why="HTTP 429"))
+    operator.ledger.cool_down(query, CoolDown(120.0, by_address=True, why="HTTP 418"))
+    found = LedgerProbe(operator.client)().cool_downs
+    assert found is not None
+    assert (50 < found["bucket"] <= 60, 110 < found["host:443"] <= 120) == (True, True)
+    operator.client.delete(COOL_DOWNS_KEY)
+    operator.client.set(COOL_DOWNS_KEY, "x")
+    assert LedgerProbe(operator.client)().cool_downs is None
 
 
 def test_queues_are_told_by_length_and_age(broker: redis.Redis) -> None:

@@ -76,7 +76,9 @@ def test_a_command_that_needs_a_replica_does_not_begin_without_it(alone: Pair, c
         waiting.begin(claim("1", command=command), 1)
     alone.replica.start()
     alone.until_followed(1)
-    assert patient.begin(claim("1", command=command), 1) == Begun(1, Progress(tries=1))
+    begun = patient.begin(claim("1", command=command), 1)
+    assert isinstance(begun, Begun)
+    assert (begun.fence, begun.progress) == (1, Progress(tries=1))
     with connect(alone.replica.url(2)) as there:
         assert there.exists(RECORD_KEY.format("1"))
 

@@ -145,7 +145,8 @@ def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
 
 WAITING = {catalogue.QUEUED_SINCE.name, catalogue.HELD_SINCE.name}
 SEALS = {catalogue.BADLY_SEALED.name, catalogue.KEYS_FILE_USABLE.name}
-NOT_HERE = WAITING | SEALS
+PACED = {catalogue.PARKINGS.name, catalogue.THROTTLED.name, catalogue.COOL_DOWNS.name}
+NOT_HERE = WAITING | SEALS | PACED
 """Nothing waits here, and no seal is asked for; see tests/alerts."""
 
 

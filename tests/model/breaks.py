@@ -4,12 +4,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.model.transition_table import OPEN, SETTLED, TABLE, UNKNOWN, WAITING, Ask, Rec, Row, always
+from tests.model import pacing
+from tests.model.pacing import Brakes, Pacing
+from tests.model.transition_table import (
+    OPEN,
+    OWNED,
+    PARKED,
+    SENDING,
+    SETTLED,
+    TABLE,
+    UNKNOWN,
+    WAITING,
+    Ask,
+    Rec,
+    Row,
+    always,
+)
 from tests.model.world import Config
-from tests.model.worlds import CANCEL, LISTED, OPERATED
+from tests.model.worlds import CANCEL, LISTED, OPERATED, PARKING
 
 APPROVED = Config(approval=True)
 TWO_ABLE, CLOSE, DEADLINE = Config(), Config("close"), Config(deadline=True)
+PARKED_CANCEL, THROTTLED = replace(CANCEL, parks=True), replace(PARKING, throttled=True)
 TRANSIENT = "an unlisted refusal is transient"
 REJECTED = "truth: rejected"
 
@@ -50,6 +66,15 @@ def _still_counted(rec: Rec, ask: Ask) -> Rec:
     return TABLE["settle"].effect(rec, ask)._replace(counted=rec.counted)
 
 
+def _parked(**changes: Any) -> Mapping[str, Row]:
+    """A table in which what parks the record does this to it as well."""
+    return _with("park", effect=lambda rec, ask: TABLE["park"].effect(rec, ask)._replace(**changes))
+
+
+_TAKEN_ON = TABLE["begin: take up what is parked"].effect
+_NEVER_DUE = _with(
+    "begin: owner alive", guard=lambda rec, ask: rec.state != PARKED and rec.lease and rec.token != ask.token
+)
 _BEGUN_AGAIN = {"begin: unknown": replace(TABLE["begin: first"], states=(UNKNOWN,)), **TABLE}
 _LEASE_IGNORED = _with("abandon", guard=lambda rec, ask: rec.token == ask.dead.token)
 
@@ -107,7 +132,56 @@ BREAKS: dict[str, Break] = {
     "the end of a hold is not looked at": Break(
         APPROVED, "approval: it begins after", rows=_without("begin: hold is over")
     ),
+    # parking
+    "parking forgets the doubt": Break(PARKED_CANCEL, REJECTED, rows=_parked(tainted=False)),
+    "parking forgets the attempts": Break(PARKING, "attempts", rows=_parked(tries=0)),
+    "the time for retries begins anew after each park": Break(
+        replace(PARKING, budget=True), "budget", "budget forgotten"
+    ),
+    "a parked withdrawal is an orphan": Break(
+        PARKING, "parked: it is ended", rows=_with("begin: orphaned send", states=(SENDING, PARKED))
+    ),
+    "what is parked begins before it is due": Break(PARKING, "parked: it is moved before", rows=_NEVER_DUE),
+    "park compares no token": Break(PARKED_CANCEL, "rule 5", rows=_with("park", guard=always)),
+    "what has ended is parked": Break(
+        replace(OPERATED, parks=True), "rule 3", rows=_with("park", states=(*OWNED, SETTLED, UNKNOWN))
+    ),
+    "a parked message does not come again": Break(PARKING, "lost", "a parked message is lost"),
+    "a worker that finds an owner drops its message": Break(PARKING, "lost", "who waits goes away"),
+    "a begin that has to wait counts as an attempt": Break(
+        THROTTLED, "parked: a begin", rows=_with("begin: throttled", effect=_TAKEN_ON)
+    ),
+    "a begin that has to wait drops its message": Break(THROTTLED, "lost", "who waits goes away"),
     # nothing lost
     "the message of a held command is not kept": Break(APPROVED, "lost", "a held message is lost"),
     "the message is acknowledged before it is executed": Break(TWO_ABLE, "lost", "acknowledge early"),
 }
+
+
+def _paced(name: str, **changes: Any) -> Pacing:
+    """Three commands, of which one passes cool-downs, with one row of their table changed."""
+    return Pacing((True, False, False), {**pacing.TABLE, name: replace(pacing.TABLE[name], **changes)})
+
+
+_UNHEARD, _DURING = "probe: it begins, and nobody has heard", "cool-down: it begins"
+PACING_BREAKS: dict[str, tuple[Pacing, str]] = {
+    "a cool-down is not heeded": (_paced("begin: cool-down", guard=lambda *_: False), _DURING),
+    "no probe goes first": (_paced("it ends", effect=lambda *_: Brakes()), _UNHEARD),
+    "everybody is a probe": (_paced("begin: another is the probe", guard=lambda *_: False), "probe: more than one"),
+    "another goes while a probe is alive whose answer does not count any more": (
+        _paced("limited", effect=lambda *_: Brakes(pacing.ON)),
+        "probe: more than one",
+    ),
+    "any answer ends a cool-down": (_paced("answered", effect=lambda *_: Brakes()), _DURING),
+    "an answer ends a cool-down that began after its request": (
+        _paced("answered", effect=lambda brakes, _: brakes if brakes.cool_down == pacing.ON else Brakes()),
+        _UNHEARD,
+    ),
+    "a probe's answer ends a later cool-down": (
+        _paced("limited", effect=lambda brakes, _: brakes._replace(cool_down=pacing.ON)),
+        _UNHEARD,
+    ),
+    "a probe that hears nothing ends a cool-down": (Pacing(hears_nothing_as_answer=True), _UNHEARD),
+    "nobody follows a probe that died": (_paced("the probe's lease ends", effect=lambda brakes, _: brakes), "stalled"),
+}
+"""What is wrong with cool-downs, and how the rule begins that the search then finds broken."""

@@ -8,14 +8,50 @@ import argparse
 import sys
 import time
 from collections import deque
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+from tests.model.pacing import PACING
 from tests.model.rules import broken_at_end, broken_by_state, broken_by_step
 from tests.model.steps import Steps
-from tests.model.world import Config, State
+from tests.model.world import Config, State, Step
 from tests.model.worlds import CANNOT_HOLD, HOLD, HOLES, LONG
 
-Parents = dict[State, tuple[State | None, str]]
+Parents = dict[Hashable, tuple[Hashable | None, str]]
+
+
+class Model(Protocol):
+    """What is searched. Each of the last three returns the rule that does not hold, or nothing."""
+
+    def start(self) -> Any:
+        """The first state."""
+
+    def next(self, state: Any) -> Iterator[Any]:
+        """Every step that can be taken now, with its ``label`` and the ``state`` after it."""
+
+    def broken_by_step(self, before: Any, step: Any) -> str: ...
+
+    def broken_by_state(self, state: Any) -> str: ...
+
+    def broken_at_end(self, state: Any) -> str:
+        """Of a state in which nothing more can happen."""
+
+
+class OneCommand:
+    """One command in one world."""
+
+    def __init__(self, config: Config) -> None:
+        self._config, self.start, self.next = config, config.start, Steps(config).next
+
+    def broken_by_step(self, before: State, step: Step) -> str:
+        return broken_by_step(self._config, before, step)
+
+    def broken_by_state(self, state: State) -> str:
+        return broken_by_state(self._config, state)
+
+    def broken_at_end(self, state: State) -> str:
+        return broken_at_end(state)
 
 
 @dataclass(frozen=True)
@@ -30,23 +66,28 @@ class Result:
 
 
 def search(config: Config) -> Result:
+    """Look at every reachable state of a world of one command."""
+    return explore(OneCommand(config))
+
+
+def explore(model: Model) -> Result:
     """Look at every reachable state."""
-    steps, start = Steps(config), config.start()
+    start = model.start()
     parents: Parents = {start: (None, "")}
     queue = deque([start])
-    before: dict[State, list[State]] = {}
-    ends: list[State] = []
+    before: dict[Hashable, list[Hashable]] = {}
+    ends: list[Hashable] = []
     taken = 0
     while queue:
         state = queue.popleft()
         moves = 0
-        for step in steps.next(state):
+        for step in model.next(state):
             if step.state == state:
                 continue
             taken += 1
             moves += not step.label.endswith(" dies")
             known = step.state in parents
-            broken = broken_by_step(config, state, step) or ("" if known else broken_by_state(config, step.state))
+            broken = model.broken_by_step(state, step) or ("" if known else model.broken_by_state(step.state))
             if broken:
                 return Result(len(parents), taken, broken, (*_trace(parents, state), step.label))
             before.setdefault(step.state, []).append(state)
@@ -55,12 +96,12 @@ def search(config: Config) -> Result:
                 queue.append(step.state)
         if not moves:
             ends.append(state)
-            if broken := broken_at_end(state):
+            if broken := model.broken_at_end(state):
                 return Result(len(parents), taken, broken, tuple(_trace(parents, state)))
     return Result(len(parents), taken, stuck=len(parents) - _count_leading_to(ends, before))
 
 
-def _count_leading_to(ends: list[State], before: dict[State, list[State]]) -> int:
+def _count_leading_to(ends: list[Hashable], before: dict[Hashable, list[Hashable]]) -> int:
     """The number of states from which one of these can be reached."""
     found, waiting = set(ends), list(ends)
     while waiting:
@@ -70,9 +111,9 @@ def _count_leading_to(ends: list[State], before: dict[State, list[State]]) -> in
     return len(found)
 
 
-def _trace(parents: Parents, state: State) -> list[str]:
+def _trace(parents: Parents, state: Hashable) -> list[str]:
     labels = []
-    at: State | None = state
+    at: Hashable | None = state
     while at is not None:
         at, label = parents[at]
         labels.append(label)
@@ -84,12 +125,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="larger worlds too")
     hold = HOLD | LONG if parser.parse_args().long else HOLD
+    worlds = {name: (config, "") for name, config in hold.items()} | HOLES | CANNOT_HOLD
+    models = {name: (OneCommand(config), expected) for name, (config, expected) in worlds.items()}
+    models |= {name: (model, "") for name, model in PACING.items()}
     wrong = 0
-    for name, (config, expected) in (
-        {name: (config, "") for name, config in hold.items()} | HOLES | CANNOT_HOLD
-    ).items():
+    for name, (model, expected) in models.items():
         started = time.monotonic()
-        result = search(config)
+        result = explore(model)
         print(f"{name}: {result.states} states, {result.steps} steps, {time.monotonic() - started:.1f} s")
         for line in (result.broken, *result.trace) if result.broken else ():
             print(f"    {line}", flush=True)

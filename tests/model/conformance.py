@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from itertools import product
 from typing import Any
 
 import redis
@@ -16,9 +17,11 @@ from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, 
 from tests.support.memory_ledger import MemoryLedger
 from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Record, Reused, State
 from worker.ledger.holds import Held, Hold, HoldOver
-from worker.ledger.keys import HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
+from worker.ledger.keys import BEGINS_KEY, COOL_DOWNS_KEY, HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
 from worker.ledger.limits import Denied, Limit
+from worker.ledger.pacing import Pace, Throttled
 from worker.ledger.redis import RedisLedger
+from worker.rate_limits import RateLimit
 
 LEASE_MS = 600_000
 """Longer than any test takes: leases end when a test says so."""
@@ -34,6 +37,8 @@ LIMITS = (
     Limit("ten in a year, thrice", "main/ETH/31536000000", YEAR_MS, Decimal(10), 3),
     Limit("twice in two years", "main/ETH/63072000000", 2 * YEAR_MS, count=2),
 )
+USED_UP = Pace("used up", "venue.test:443", (RateLimit(1, YEAR_MS),))
+"""Of an account whose rate limit a query uses up."""
 COUNTERS = sorted({limit.key for limit in LIMITS})
 
 
@@ -104,7 +109,7 @@ class InMemory:
         return next(at for (each, _), at in counter.items() if each == command_id)
 
     def age(self, ms: int) -> None:
-        """Let what is counted be older by so much."""
+        """Let everything be older by so much: the command ``id``, and whatever is counted or cools down."""
         self.now += ms
 
     def sums(self) -> dict[str, str]:
@@ -174,6 +179,19 @@ class OnServer:
         for name in self.client.scan_iter(f"{WITHDRAWN_KEY}:*"):
             for entry in self.client.zrange(name, 0, -1):
                 self.client.zincrby(name, -ms, entry)
+        self._age_pacing(ms)
+        for field in ("lease_until", "budget_from") if self.client.exists(RECORD) else ():
+            self.client.hincrby(RECORD, field, -ms)
+
+    def _age_pacing(self, ms: int) -> None:
+        for name, text in self.client.hgetall(COOL_DOWNS_KEY).items():
+            stored = json.loads(text)
+            older = {at: stored[at] - ms for at in ("until", "since", "probe_until")}
+            self.client.hset(COOL_DOWNS_KEY, name, json.dumps({**stored, **older}))
+        for name in self.client.scan_iter(BEGINS_KEY.format("*")):
+            begins = [int(at) - ms for at in self.client.lrange(name, 0, -1)]
+            self.client.delete(name)
+            self.client.rpush(name, *begins)
 
     def sums(self) -> dict[str, str]:
         return {str(key): str(total) for key, total in self.client.hgetall(WITHDRAWN_KEY).items()}
@@ -209,6 +227,8 @@ def do(under: UnderTest, ask: Ask) -> tuple[str, str, Rec]:
     others = [claim(f"other{number}", limits=LIMITS) for number in range(2)] if ask.full else []
     for other in others:
         under.ledger.settle(other, report("unknown"))
+    if ask.throttled:
+        under.ledger.admit_query(claim("query", pace=USED_UP))
     if ask.halted:
         under.halt("*/*")
     under.new_events()
@@ -266,15 +286,17 @@ def _hold(under: UnderTest, record: Record) -> str:
 def _answer(under: UnderTest, ask: Ask) -> str:
     ledger, fingerprint = under.ledger, ("f" if ask.same_arguments else "e") * 64
     hold = HOLD if ask.needs_approval else None
-    mine = claim(token=str(ask.token), fingerprint=fingerprint, repeatable=ask.repeatable, limits=LIMITS, hold=hold)
+    asked = {"repeatable": ask.repeatable, "hold": hold, "pace": USED_UP if ask.throttled else None}
+    mine = claim(token=str(ask.token), fingerprint=fingerprint, limits=LIMITS, **asked)
     match ask.move:
         case "begin":
             return _word(under, ledger.begin(mine, ask.attempt))
         case "renew":
             return "done" if ledger.renew(mine) else "lost"
-        case "pause":
+        case "pause" | "park":
             progress = Progress(ask.tries, ask.sent, "lost_reply" if ask.tainted else "")
-            return "done" if ledger.pause(mine, progress, LEASE_MS) else "lost"
+            move = ledger.pause if ask.move == "pause" else ledger.park
+            return "done" if move(mine, progress, LEASE_MS) else "lost"
         case "refuse":
             return _word(under, ledger.refuse(mine, report(ask.report)))
         case "abandon":
@@ -308,10 +330,18 @@ def _word(under: UnderTest, answer: object) -> str:
         case Denied():
             assert answer.limit == LIMITS[0]
             return "denied"
+        case Throttled():
+            assert (answer.since_ms is None) == (record is None or record.state is State.HELD)
+            return "throttled"
     assert record is not None
+    _compare(under, answer, record)
+    return type(answer).__name__.lower()
+
+
+def _compare(under: UnderTest, answer: object, record: Record) -> None:
     match answer:
         case Begun():
-            assert answer == Begun(record.fence, record.progress)
+            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress)
         case Busy(lease_left_ms):
             assert 0 < lease_left_ms <= LEASE_MS
         case Held():
@@ -326,7 +356,6 @@ def _word(under: UnderTest, answer: object) -> str:
             sending = record.state is State.SENDING
             sent = replace(record.progress, sent=record.progress.sent + sending)
             assert answer == Orphaned(under.owner()[0], answer.begun_at, sending, sent)
-    return type(answer).__name__.lower()
 
 
 def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
@@ -341,9 +370,10 @@ def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
                 yield Ask("begin", token, attempt, repeatable, halted, same_arguments=same)
             yield Ask("begin", token, attempt, repeatable, full=True)
             yield Ask("begin", token, attempt, repeatable, needs_approval=True)
+            yield Ask("begin", token, attempt, repeatable, throttled=True)
         yield Ask("renew", token)
-        for tainted in {rec.tainted, True}:
-            yield Ask("pause", token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)
+        for move, tainted in product(("pause", "park"), {rec.tainted, True}):
+            yield Ask(move, token, tries=rec.tries, sent=rec.sent + 1, tainted=tainted)
         for text in ("accepted", "not_sent", "unknown", "unknown/2"):
             yield Ask("settle", token, report=text)
         for same in (True, False):

@@ -3,7 +3,7 @@
 Each function returns the rule that does not hold, or nothing.
 """
 
-from tests.model.transition_table import ABSENT, HELD, OPEN, UNKNOWN, stays_counted
+from tests.model.transition_table import ABSENT, HELD, OPEN, PARKED, SETTLED, UNKNOWN, stays_counted
 from tests.model.world import OUTCOMES, Config, State, Step, token
 
 ACCEPTED, REJECTED, NOT_SENT = (OUTCOMES[name] for name in ("accepted", "rejected", "not_sent"))
@@ -18,24 +18,34 @@ def broken_by_step(config: Config, before: State, step: Step) -> str:
             return "rule 2: it sends again without a proof that nothing was executed"
         if worker.signed != worker.attempt:
             return "rule 4: it sends a signature of another attempt"
+        # An owner that was stopped between two attempts may go on after another, with the count that it knows.
+        if before.begins > config.attempts and worker.attempt == 1 and before.rec.token == token(step.by, worker):
+            return "attempts: it sends once more than it may"
         if config.approval and before.decision != "approved":
             return "approval: it sends, and nobody has approved it"
         if before.past_deadline and config.not_a_byte_late:
             return "rule 4: it sends after the deadline"
     if step.act == "sign" and before.past_deadline:
         return "rule 4: it signs after the deadline"
-    return _broken_by_move(before, step) if step.state.rec != before.rec else ""
+    if step.act == "wait" and before.spent:
+        return "budget: it waits for another attempt after the time for retries"
+    # Tokens are numbered anew when one is forgotten.
+    moved = step.state.rec != before.rec._replace(token=step.state.rec.token)
+    return _broken_by_move(config, before, step) if moved else ""
 
 
-def _broken_by_move(before: State, step: Step) -> str:
+def _broken_by_move(config: Config, before: State, step: Step) -> str:
     rec, report = before.rec, step.state.rec.report
-    owner = step.by >= 0 and rec.token == token(step.by, before.workers[step.by])
+    mine = step.by >= 0 and rec.token == token(step.by, before.workers[step.by])
+    owner = mine and rec.state != PARKED
     move = step.row.partition(":")[0]
+    if broken := _broken_by_parking(config, before, step):
+        return broken
     if rec.state == UNKNOWN and not (move == "resolve" or (owner and move == "settle")):
         return "rule 3: an unknown is moved, and neither by its sender's evidence nor by an operator"
     if move == "resolve" and before.denied and report == "accepted":
         return "truth: accepted, and the venue's record says no"
-    if rec.report and report != rec.report and rec.state != UNKNOWN:
+    if rec.state == SETTLED or (rec.report and report != rec.report and rec.state != UNKNOWN):
         return "truth: an end is overwritten by another"
     orphan = rec.state in OPEN and not rec.lease
     takes_over = (orphan and move in ("begin", "abandon")) or (rec.state == HELD and move in ("begin", "refuse"))
@@ -46,6 +56,17 @@ def _broken_by_move(before: State, step: Step) -> str:
     if move == "resolve" and rec.state != UNKNOWN:
         return "rule 5: an operator moves what is not unknown"
     return ""
+
+
+def _broken_by_parking(config: Config, before: State, step: Step) -> str:
+    if step.row == "begin: throttled":
+        return "parked: a begin that has to wait changes the record"
+    if before.rec.state != PARKED or step.by < 0:
+        return ""
+    if before.rec.lease:
+        return "parked: it is moved before it is due"
+    could_go_on = not (before.workers[step.by].refusing or config.approval)
+    return "parked: it is ended by a worker that could go on" if step.row == "abandon" and could_go_on else ""
 
 
 def broken_by_state(config: Config, state: State) -> str:

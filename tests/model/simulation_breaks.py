@@ -9,9 +9,10 @@ import pytest
 from producers.report import Outcome, Reason
 from tests.support.memory_counters import Counters
 from tests.support.memory_ledger import MemoryLedger
-from worker.execution import attempt, executor, reports
+from worker.execution import admission, attempt, reports
 from worker.execution.attempt import AttemptRunner
-from worker.execution.lease import Lease, LeaseManager
+from worker.execution.claims import Claims, Lease
+from worker.execution.lease import LeaseManager
 from worker.execution.retry_policy import Decision
 from worker.ledger.base import Busy, Ended, Progress
 from worker.reconciliation import matching as evidence
@@ -91,11 +92,11 @@ def _any_token_will_do(_: Any) -> Callable[..., Any]:
 
 
 def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
-    def careless(self: MemoryLedger, claim: Any, report: Any) -> Any:
+    def careless(self: MemoryLedger, claim: Any, report: Any, cool_down: Any = None) -> Any:
         entry = self._entries.get(claim.command_id)
         if entry is not None:
             entry.token, entry.record = claim.token, replace(entry.record, report=None)
-        return settle(self, claim, report)
+        return settle(self, claim, report, cool_down)
 
     return careless
 
@@ -129,7 +130,7 @@ def _at_the_first_time(request: Any) -> Callable[..., Any]:
 
 
 def _own_report(settle: Any) -> Callable[..., Any]:
-    return lambda self, held, report: (settle(self, held, report), report)[1]
+    return lambda self, held, report, cool_down: (settle(self, held, report, cool_down), report)[1]
 
 
 def _tidies_up_when_killed(send: Any) -> Callable[..., Any]:
@@ -161,7 +162,7 @@ def _begins_nothing(_: Any) -> Callable[..., Any]:
 
 
 def _holds_at_once(_: Any) -> Callable[..., Any]:
-    return lambda _self, claim, **_named: Lease(claim, Progress(tries=1), recorded=True)
+    return lambda _self, claim, **_named: Lease(claim, Progress(tries=1), recorded=True, started=0.0)
 
 
 def _repeats_everything(begin: Any) -> Callable[..., Any]:
@@ -176,7 +177,7 @@ BREAKS = {
     "a second attempt is not begun in the ledger": Break(
         "left before", LeaseManager, "begin_next_attempt", _begins_nothing
     ),
-    "the ledger is not asked": Break("left before", LeaseManager, "acquire", _holds_at_once),
+    "the ledger is not asked": Break("left before", Claims, "acquire", _holds_at_once),
     "a lost reply is sent again": Break("executed 2 times", attempt, "decide", _decides(Decision.RETRY)),
     "a lost reply is called rejected": Break("untrue: rejected", attempt, "decide", _decides(Decision.REJECT)),
     "an unlisted refusal is sent again": _judge("executed 2 times", Proof.NOT_EXECUTED, _own_words),
@@ -210,7 +211,7 @@ BREAKS = {
     "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
     "a withdrawal is not counted": Break("limit:", MemoryLedger, "_count", _says(None)),
     "limits are not checked": Break("withdrawals were executed", Counters, "over_limit", _says(None)),
-    "nobody is asked for approval": Break("approval:", executor, "require_approval", _says(None)),
+    "nobody is asked for approval": Break("approval:", admission, "require_approval", _says(None)),
     "nothing is given back": Break("limit:", Counters, "give_back", _says(None)),
     "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

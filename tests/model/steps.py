@@ -8,7 +8,7 @@ which models a slow, stopped or frozen worker.
 from collections.abc import Iterator
 
 from tests.model.transition_table import HELD, OPEN, SENDING, UNKNOWN, Ask, Rec, Table, outcome
-from tests.model.world import HALT_LIFTED, HALT_NOW, OUTCOMES, Config, State, Step, Worker, canonical, token
+from tests.model.world import HALT_LIFTED, HALT_NOW, MAX_TRIES, OUTCOMES, Config, State, Step, Worker, canonical, token
 
 LIES = ("unlisted", "contradiction")
 """Answers that prove nothing: a refusal that is not listed for the venue (also a page of something in front of it), and
@@ -68,6 +68,9 @@ class Steps:
             if self.config.window and worker.request == "fresh":
                 step = self._put(state, index, worker._replace(request="stale"), "'s signature gets too old")
                 yield step._replace(by=-1)
+        if self.config.budget and state.rec.state in OPEN and not state.spent:
+            workers = tuple(worker._replace(spent=worker.begun > 0) for worker in state.workers)
+            yield Step("the time for retries ends", state._replace(spent=True, workers=workers))
         if self.config.deadline and not state.past_deadline:
             yield Step("the deadline passes", state._replace(past_deadline=True))
         if state.rec.state == HELD and state.rec.hold != "over":
@@ -111,8 +114,8 @@ class Steps:
     def _worker(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         if worker.at in ("done", "dead"):
             return
-        if worker.at == "parked":
-            yield from self._published_again(state, index, worker)
+        if worker.at in ("held", "parked"):
+            yield from getattr(self, f"_{worker.at}_message")(state, index, worker)
             return
         if worker.at == "idle":
             # Deliveries are alike, so they are numbered in the order in which they come.
@@ -132,7 +135,7 @@ class Steps:
             return Worker("connect", epoch, attempt=1, left=self.config.attempts)
         return Worker("refuse" if worker.refusing else "begin", epoch, worker.refusing)
 
-    def _published_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+    def _held_message(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         """A held command's message was acknowledged. It is published again once somebody has decided, or the hold is
         over; and the broker delivers again what a dead worker had taken."""
         due = state.rec.state == HELD and state.rec.hold in ("decided", "over")
@@ -140,6 +143,25 @@ class Steps:
             yield self._put(state, index, self._fresh(worker), "gets the message, published again")
         elif state.rec.state != HELD and any(other.at == "dead" for other in state.workers):
             yield self._put(state, index, self._fresh(worker), "gets the dead worker's message")
+
+    def _parked_message(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        """It comes again when the broker's clock says so, to any worker: the ledger may have another opinion."""
+        for able in sorted({"able", *self.config.workers}) if "a parked message is lost" not in self.broken else ():
+            fresh = self._fresh(worker._replace(refusing=able == "unable"))
+            yield self._put(state, index, fresh, f"'s message comes again, to a worker that is {able}")
+
+    def _give_back(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        """The broker parks the message: the ledger knows all by now. Where that fails, it is delivered again; that it
+        is both parked and delivered again is like any other second delivery."""
+        yield self._put(state, index, Worker("parked", worker.epoch), "'s message is parked")
+        yield self._put(state, index, self._fresh(worker), "'s message can't be parked, and is delivered again")
+
+    def _waits(self, state: State, index: int, worker: Worker, label: str) -> Iterator[Step]:
+        """The worker can't begin now. Where it does not park, it asks again."""
+        if "who waits goes away" in self.broken:
+            yield self._put(state, index, Worker("done", worker.epoch), label)
+        elif self.config.parks:
+            yield self._put(state, index, Worker("give_back", worker.epoch, worker.refusing), label)
 
     def _on_the_wire(self, worker: Worker) -> bool:
         """Whether the request of this worker is under way and may still be executed."""
@@ -161,7 +183,10 @@ class Steps:
         asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
         ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, full=state.full == HALT_NOW, **more)
         name, row, rec = self.table.ask(state.rec, ask)
-        after = state._replace(rec=rec)
+        # Who takes up what is parked has what is left of its time for retries; who takes over has a new one.
+        spent = state.spent and not (name == "begin: first" or name.startswith("begin: take over"))
+        begins = state.begins + (row.answer == "begun" and name != "begin: granted, reply lost")
+        after = state._replace(rec=rec, spent=spent, begins=min(begins, MAX_TRIES))
         if rec == state.rec:
             return name, row.answer, after, []
         lost = self._put(after, index, state.workers[index], f"[{name}], the reply is lost", name)
@@ -174,7 +199,8 @@ class Steps:
         rec, label = after.rec, f"[{row}] {answer}"
         if answer == "begun":
             left = max(0, self.config.attempts - (rec.tries - 1))
-            begun = worker._replace(at="connect", attempt=1, left=left, tainted=rec.tainted, begun=1)
+            spent = after.spent and "budget forgotten" not in self.broken
+            begun = worker._replace(at="connect", attempt=1, left=left, tainted=rec.tainted, begun=1, spent=spent)
             yield self._put(after, index, begun if left else self._give_up(begun), label, row)
         elif answer == "ended":
             yield self._deliver(after, index, rec.report, label)
@@ -184,8 +210,20 @@ class Steps:
             yield self._put(after, index, Worker("refuse", worker.epoch + 1, refusing=True), label)
         elif answer == "orphaned":
             yield self._put(after, index, self._orphaned(worker, rec), label)
+        elif answer == "busy":
+            yield from self._waits(after, index, worker, label)
+        if self.config.throttled and worker.at == "begin":
+            yield from self._begin_throttled(state, index, worker)
 
     _begin_approved = _begin
+
+    def _begin_throttled(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "begin", throttled=True)
+        yield from lost
+        if answer == "throttled":
+            yield from self._waits(after, index, worker, f"[{row}]")
+            ends = Worker("refuse", worker.epoch + 1, refusing=True)
+            yield self._put(after, index, ends, f"[{row}] for longer than it may wait")
 
     def _held(self, state: State, worker: Worker) -> Worker:
         """What a worker does with a held command, by what it is told has been decided."""
@@ -196,7 +234,7 @@ class Steps:
             return worker._replace(at="begin_approved")
         if decision == "denied":
             return Worker("refuse", worker.epoch + 1, refusing=True)
-        return Worker("parked", worker.epoch)
+        return Worker("held", worker.epoch)
 
     def _orphaned(self, worker: Worker, rec: Rec) -> Worker:
         doubt = (rec.state == SENDING or rec.tainted) and "an orphan was not sent" not in self.broken
@@ -210,6 +248,8 @@ class Steps:
             yield self._deliver(after, index, after.rec.report, label, row)
         elif answer == "orphaned":
             yield self._put(after, index, self._orphaned(worker, after.rec), label)
+        elif answer == "busy":
+            yield from self._waits(after, index, worker, label)
 
     def _abandon(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "abandon", dead=worker.dead, report=worker.report)
@@ -273,7 +313,9 @@ class Steps:
         if proof in ends or (proof == "unknown" and not may_repeat):
             return self._put(state, index, self._to_settle(worker, ends.get(proof, "unknown")), label)
         worker = worker._replace(left=worker.left - 1, tainted=worker.tainted or proof == "unknown")
-        return self._put(state, index, worker._replace(at="pause") if worker.left else self._give_up(worker), label)
+        if not worker.left or worker.spent:
+            return self._put(state, index, self._give_up(worker), label)
+        return self._put(state, index, worker._replace(at="pause"), label, act="wait")
 
     def _give_up(self, worker: Worker) -> Worker:
         doubt = worker.tainted and "giving up forgets" not in self.broken
@@ -289,6 +331,14 @@ class Steps:
         yield self._put(after, index, paused, f"[{row}]", row)
         # Out of time or budget: decided before anything is written.
         yield self._put(state, index, self._give_up(worker), "has no time for another attempt")
+        if self.config.parks:
+            yield from self._park(state, index, worker)
+
+    def _park(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
+        row, answer, after, lost = self._ask(state, index, "park", tries=state.rec.tries, tainted=worker.tainted)
+        yield from lost
+        parked = Worker("give_back", worker.epoch) if answer == "done" else self._fresh(worker)
+        yield self._put(after, index, parked, f"[{row}]", row)
 
     def _begin_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         attempt = worker.attempt + 1
@@ -301,6 +351,12 @@ class Steps:
         elif answer == "halted":
             going_on = self._give_up(worker)
         yield self._put(after, index, going_on, f"[{row}] {answer}", row)
+        if self.config.throttled:
+            row, answer, after, lost = self._ask(state, index, "begin", attempt=attempt, throttled=True)
+            yield from lost
+            if answer == "throttled":
+                yield self._put(after, index, self._give_up(worker), f"[{row}] for longer than it may wait")
+                yield self._put(after, index, worker._replace(at="pause"), f"[{row}]")
 
     def _settle(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "settle", report=worker.report)

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.model.breaks import BREAKS
-from tests.model.checker import search
+from tests.model.breaks import BREAKS, PACING_BREAKS
+from tests.model.checker import explore, search
 from tests.model.conformance import InMemory, compare
+from tests.model.pacing import PACING
 from tests.model.transition_table import TABLE, Row, always
 from tests.model.worlds import BY_TOKEN_ALONE, CANNOT_HOLD, HALTED_FIRST, HOLD, HOLES
 
@@ -48,4 +49,20 @@ def test_what_does_not_hold_is_known(name: str) -> None:
 def test_a_broken_rule_is_found_with_a_trace_to_it(name: str) -> None:
     result = search(BREAKS[name].world())
     assert result.broken.startswith(BREAKS[name].finds), result
+    assert result.trace
+
+
+@pytest.mark.parametrize("name", PACING)
+def test_cool_downs_are_kept_and_one_probe_goes_first(name: str) -> None:
+    result = explore(PACING[name])
+    assert not result.broken, "\n".join(result.trace)
+    assert not result.stuck
+    assert result.states > 1000
+
+
+@pytest.mark.parametrize("name", PACING_BREAKS)
+def test_a_cool_down_that_is_not_kept_is_found_with_a_trace_to_it(name: str) -> None:
+    model, expected = PACING_BREAKS[name]
+    result = explore(model)
+    assert result.broken.startswith(expected), result
     assert result.trace

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ABSENT, HELD, SENDING, WAITING, SETTLED, UNKNOWN = "ABSENT", "HELD", "SENDING", "WAITING", "SETTLED", "UNKNOWN"
-OPEN = (SENDING, WAITING)
+ABSENT, HELD, SENDING, WAITING, PARKED = "ABSENT", "HELD", "SENDING", "WAITING", "PARKED"
+SETTLED, UNKNOWN = "SETTLED", "UNKNOWN"
+OWNED = (SENDING, WAITING)
+OPEN = (*OWNED, PARKED)
 ENDED = (SETTLED, UNKNOWN)
 ANY = (HELD, *OPEN, *ENDED)
 
@@ -46,6 +48,7 @@ class Ask(NamedTuple):
     tries: int = 0
     sent: int = 0
     tainted: bool = False
+    throttled: bool = False  # whether the account's rate limit is used up, or it cools down
 
 
 Guard = Callable[[Rec, Ask], bool]
@@ -60,6 +63,11 @@ def always(_rec: Rec, _ask: Ask) -> bool:
 def _mine(rec: Rec, ask: Ask) -> bool:
     """Rule 5: the record's token is compared."""
     return rec.token == ask.token
+
+
+def _not_mine(rec: Rec, ask: Ask) -> bool:
+    """What is parked is nobody's."""
+    return not _mine(rec, ask) or rec.state == PARKED
 
 
 def outcome(report: str) -> str:
@@ -118,6 +126,10 @@ def _pause(rec: Rec, ask: Ask) -> Rec:
     return rec._replace(state=WAITING, lease=True, tries=ask.tries, sent=ask.sent, tainted=ask.tainted)
 
 
+def _park(rec: Rec, ask: Ask) -> Rec:
+    return _pause(rec, ask)._replace(state=PARKED)
+
+
 def _decide(rec: Rec, _ask: Ask) -> Rec:
     return rec._replace(hold="decided" if rec.hold == "on" else rec.hold)
 
@@ -131,7 +143,7 @@ def _other_arguments(_rec: Rec, ask: Ask) -> bool:
 
 
 def _busy(rec: Rec, ask: Ask) -> bool:
-    return rec.lease and rec.token != ask.token
+    return rec.lease and _not_mine(rec, ask)
 
 
 def _as_found(rec: Rec, ask: Ask) -> bool:
@@ -165,20 +177,29 @@ TABLE: Mapping[str, Row] = {
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
     "begin: still held": Row("begin", (HELD,), "held", guard=lambda _, ask: ask.needs_approval),
     "begin: denied": Row("begin", (ABSENT, HELD), "denied", guard=lambda _, ask: ask.full),
-    "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
-    "begin: next attempt": Row("begin", OPEN, "begun", "begin", _mine, _go_on),
-    "begin: orphaned send": Row("begin", (SENDING,), "orphaned", guard=lambda _, ask: not ask.repeatable),
+    "begin: orphaned send": Row(
+        "begin", (SENDING,), "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and not ask.repeatable
+    ),
     # Whether it was approved before it began, its own worker alone has seen.
-    "begin: orphaned, and needs approval": Row("begin", OPEN, "orphaned", guard=lambda _, ask: ask.needs_approval),
+    "begin: orphaned, and needs approval": Row(
+        "begin", OPEN, "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and ask.needs_approval
+    ),
+    "begin: throttled": Row("begin", (ABSENT, HELD, *OPEN), "throttled", guard=lambda _, ask: ask.throttled),
+    "begin: first": Row("begin", (ABSENT, HELD), "begun", "begin", effect=_take_first),
+    "begin: next attempt": Row("begin", OWNED, "begun", "begin", _mine, _go_on),
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
     "begin: take over a wait": Row("begin", (WAITING,), "begun", "begin", effect=_take),
+    "begin: take up what is parked": Row("begin", (PARKED,), "begun", "begin", effect=_take),
     "renew": Row("renew", (SENDING,), "done", "renew", _mine, _renew),
     "renew: lost": Row("renew", (ABSENT, *ANY), "lost"),
-    "pause": Row("pause", OPEN, "done", "pause", _mine, _pause),
+    "pause": Row("pause", OWNED, "done", "pause", _mine, _pause),
     "pause: lost": Row("pause", (ABSENT, *ANY), "lost"),
+    "park": Row("park", OWNED, "done", "park", _mine, _park),
+    "park: reply lost": Row("park", (PARKED,), "done", guard=_mine),
+    "park: lost": Row("park", (ABSENT, *ANY), "lost"),
     # A server that was restarted without its last writes: the owner puts the truth back.
     "settle: record lost": Row("settle", (ABSENT,), "done", "settle", effect=_create_ended),
-    "settle": Row("settle", OPEN, "done", "settle", _mine, _end),
+    "settle": Row("settle", OWNED, "done", "settle", _mine, _end),
     # A sender that was taken for dead brings the venue's answer.
     "settle: evidence": Row(
         "settle",

@@ -28,6 +28,7 @@ class Worker(NamedTuple):
     begun: int = 0  # the attempt that the ledger has confirmed to this worker
     report: str = ""
     dead: Rec = Rec()  # the record as it was found orphaned
+    spent: bool = False  # whether it finds that the time for retries is over
 
 
 class State(NamedTuple):
@@ -37,6 +38,7 @@ class State(NamedTuple):
     workers: tuple[Worker, ...]
     executed: int = 0
     late: int = 0  # requests on the wire that nobody waits for any more and the venue would still take
+    begins: int = 0  # of attempts, by any worker, whatever the record says
     doubts: int = 0  # requests that left and whose fate was never proven to anybody
     past_deadline: bool = False
     halt: int = HALT_NEVER
@@ -44,6 +46,9 @@ class State(NamedTuple):
     full: int = HALT_NEVER  # whether other withdrawals have used the limits up, in the words for halts
     delivered: int = 0  # which reports were handed to the result backend, as bits
     resolved: bool = False
+    spent: bool = (
+        False  # whether the time for retries is over, which began with the record's owner or the one it follows
+    )
     denied: bool = False
     """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
 
@@ -72,6 +77,12 @@ class Config:
     halts: bool = False
     approval: bool = False
     """Whether a person must approve it, who may also deny it or say nothing."""
+    parks: bool = False
+    """Whether a worker that has to wait gives the command and its message up, and any worker goes on when it is due."""
+    throttled: bool = False
+    """Whether a begin may have to wait for the venue's sake, any number of times."""
+    budget: bool = False
+    """Whether the time for retries may end, at any time."""
     limits: bool = False
     """Whether other withdrawals use the limits up and leave room again, once, at any time."""
     operator: str = ""
@@ -105,6 +116,7 @@ def canonical(state: State) -> State:
     new states."""
     rec = state.rec
     if rec.report:
+        state = state._replace(begins=0)
         rec = Rec(rec.state, rec.token, report=rec.report, counted=rec.counted)
     elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
         rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))

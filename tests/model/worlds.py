@@ -9,6 +9,7 @@ CANCEL = Config("cancel", window=False)
 EVERYTHING = Config(deadline=True, halts=True)
 OPERATED = Config(operator="patient")
 LISTED = Config(operator="patient", lists=True)
+PARKING = Config(parks=True)
 THREE = ("able",) * 3
 
 HOLD: dict[str, Config] = {
@@ -30,6 +31,13 @@ HOLD: dict[str, Config] = {
     "withdraw, a patient operator and lists that lie": LISTED,
     "close, a patient operator and lists that lie": replace(LISTED, kind="close"),
     "cancel, halts": replace(CANCEL, halts=True),
+    "withdraw, parking": PARKING,
+    "withdraw, parking, a begin that has to wait, time for retries": replace(PARKING, throttled=True, budget=True),
+    "close, parking, a begin that has to wait, a worker without the account": replace(
+        PARKING, kind="close", throttled=True, workers=("able", "unable")
+    ),
+    "cancel, parking": replace(CANCEL, parks=True),
+    "withdraw, a begin that has to wait, no parking": Config(throttled=True),
 }
 """Every rule holds in every state, and an end is always within reach."""
 
@@ -40,6 +48,17 @@ LONG: dict[str, Config] = {
     ),
     "long: withdraw, three workers, an approval": Config(workers=THREE, approval=True, halts=True),
     "long: close, three attempts": Config("close", attempts=3, deadline=True),
+    "long: withdraw, parking, a begin that has to wait, a deadline and halts": replace(
+        EVERYTHING, parks=True, throttled=True
+    ),
+    "long: withdraw, parking, a begin that has to wait, limits, a patient operator": replace(
+        PARKING, throttled=True, limits=True, operator="patient"
+    ),
+    "long: cancel, parking, a begin that has to wait, time for retries": replace(
+        CANCEL, parks=True, throttled=True, budget=True
+    ),
+    "long: withdraw, parking, three workers": replace(PARKING, throttled=True, workers=THREE),
+    "long: close, parking, three attempts": replace(PARKING, kind="close", attempts=3, deadline=True),
     "long: cancel, three workers": replace(CANCEL, workers=THREE),
     "long: cancel, three attempts": replace(CANCEL, attempts=3),
 }

@@ -5,23 +5,25 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.model.conformance import InMemory, OnServer, UnderTest, do, expected
-from tests.model.transition_table import ABSENT, SENDING, TABLE, UNKNOWN, WAITING, Ask, Rec, Table
+from tests.model.transition_table import ABSENT, PARKED, SENDING, TABLE, UNKNOWN, WAITING, Ask, Rec, Table
 from tests.support.servers import Server
 from worker.ledger.connection import connect
 
 workers, counts, flags = st.integers(1, 3), st.integers(1, 4), st.booleans()
 reports = st.sampled_from(["accepted", "rejected", "not_sent", "unknown", "unknown/2"])
-found = st.builds(Rec, st.sampled_from([SENDING, WAITING]), workers, tries=counts)
+found = st.builds(Rec, st.sampled_from([SENDING, WAITING, PARKED]), workers, tries=counts)
 MOVES = {
     "begin": {
         "attempt": counts,
         "halted": flags,
         "full": flags,
+        "throttled": flags,
         "needs_approval": flags,
         "same_arguments": st.sampled_from([True, True, True, False]),
     },
     "renew": {},
     "pause": {"tainted": flags},
+    "park": {"tainted": flags},
     "settle": {"report": reports},
     "abandon": {"report": st.just("unknown"), "dead": found},
     "refuse": {"report": st.just("not_sent"), "same_arguments": flags},
@@ -69,6 +71,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert ask.move == "resolve" or (ask.move == "settle" and ask.token == before.token)
         if after != before and before.lease and ask.move != "lease ends":
             assert ask.token == before.token
+            assert before.state != PARKED
+        if ask.throttled:
+            assert after.tries == before.tries or before.attempt == ask.attempt
         if before.state == SENDING and after.token != before.token:
             assert self.repeatable
             assert after.tainted

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from producers.report import Outcome, Report
 from tests.support.memory_counters import Counters, Entry
+from tests.support.memory_pacing import Pacing
 from worker.ledger.base import (
+    MAX_DOUBT_CHARACTERS,
     NOT_SIGNED,
     Admitted,
     BeginAnswer,
@@ -40,6 +42,9 @@ class _Entry:
     decisions: dict[str, str] = field(default_factory=dict)
     """By person."""
     decided: int = 0
+    budget_from: int = 0
+    """UNIX ms."""
+    doubt: str = ""
 
 
 def _orphan(entry: _Entry) -> Orphaned:
@@ -47,7 +52,18 @@ def _orphan(entry: _Entry) -> Orphaned:
     progress = entry.record.progress
     if sending:
         progress = replace(progress, sent=progress.sent + 1)
-    return Orphaned(entry.token, entry.begun_at, sending, progress)
+    return Orphaned(entry.token, entry.begun_at, sending, progress, entry.doubt)
+
+
+def _owns(claim: Claim, entry: _Entry) -> bool:
+    """Whether the claim's run owns the record; nobody owns what is parked."""
+    return entry.token == claim.token and entry.record.state is not State.PARKED
+
+
+def _budget_from(claim: Claim, known: _Entry | None, now: int) -> int:
+    """When the retry budget begins of an attempt that begins now, or began before."""
+    keeps = known is not None and (_owns(claim, known) or known.record.state is State.PARKED)
+    return known.budget_from if known and keeps else now
 
 
 def _repeated(claim: Claim, entry: _Entry, attempt: int) -> bool:
@@ -77,6 +93,7 @@ class MemoryLedger:
         self._entries: dict[str, _Entry] = {}
         self.journal: list[Mapping[str, str]] = []
         self.counters = Counters()
+        self.pacing = Pacing(lambda event, claim: self._write(event, claim.command_id, claim.token))
         self.due: dict[str, int] = {}
         """By id of a command that is held: when its message is published again, UNIX ms."""
         self.halts: dict[str, Halted] = {}
@@ -105,13 +122,14 @@ class MemoryLedger:
             if _repeated(claim, entry, attempt):
                 progress = replace(progress, tries=progress.tries - 1)
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
-            in_doubt = entry.record.state is State.SENDING and entry.token != claim.token
-            if (in_doubt and not claim.repeatable) or (entry.token != claim.token and claim.hold):
+            mine = _owns(claim, entry)
+            in_doubt = entry.record.state is State.SENDING and not mine
+            if (in_doubt and not claim.repeatable) or (not mine and claim.hold):
                 return _orphan(entry)
-            denied = self.counters.over_limit(claim, self._now_ms())
-            if denied is not None:
-                return denied
-            if entry.token == claim.token:
+            kept = self.counters.over_limit(claim, self._now_ms()) or self._throttled(claim, entry)
+            if kept is not None:
+                return kept
+            if mine:
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             if in_doubt:
                 progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
@@ -124,9 +142,9 @@ class MemoryLedger:
             return HoldOver(hold.until)
         if claim.hold is not None and not (held and claim.hold.decided == str(held.decided)):
             return self._hold(claim, claim.hold, hold)
-        denied = self.counters.over_limit(claim, self._now_ms())
-        if denied is not None:
-            return denied
+        kept = self.counters.over_limit(claim, self._now_ms()) or self._throttled(claim, None)
+        if kept is not None:
+            return kept
         self.due.pop(claim.command_id, None)
         return self._take(claim, attempt, fence=1, progress=Progress())
 
@@ -171,12 +189,22 @@ class MemoryLedger:
             self._write(event, command_id, "", who=who)
             return True
 
+    def _throttled(self, claim: Claim, known: _Entry | None) -> Throttled | None:
+        throttled, now = self.pacing.heed(claim, self._now_ms()), self._now_ms()
+        since = max(0, now - _budget_from(claim, known, now)) if known else None
+        return throttled and replace(throttled, since_ms=since)
+
     def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
         """See :class:`~worker.ledger.base.Ledger`."""
-        return self.halted(claim.account, claim.command) or Admitted()
+        with self._lock:
+            now = self._now_ms()
+            stopped = self.halted(claim.account, claim.command) or self.pacing.heed(claim, now)
+            return stopped or Admitted(self.pacing.count(claim, now))
 
     def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
         """See :class:`~worker.ledger.base.Ledger`."""
+        with self._lock:
+            self.pacing.record_fate(claim, cool_down, self._now_ms())
 
     def halted(self, account: str, command: str) -> Halted | None:
         """The halt that names this command."""
@@ -194,7 +222,7 @@ class MemoryLedger:
         if record.report is not None:
             return Ended(record.report)
         left = entry.record.lease_until - self._now_ms()
-        return Busy(left) if entry.token != claim.token and left > 0 else None
+        return Busy(left) if not _owns(claim, entry) and left > 0 else None
 
     def _halted(self, claim: Claim) -> Halted | None:
         """The halt that applies; what reduces risk, cancels and closes, passes unless it is halted by name."""
@@ -224,10 +252,16 @@ class MemoryLedger:
             sealed_by=(before.record.sealed_by if before else "") or claim.sealed_by,
             hold=before.record.hold if before else None,
         )
-        counted_as = known.counted if known and _repeated(claim, known, attempt) else self._count(claim, known)
-        self._entries[claim.command_id] = _Entry(record, claim.token, now, attempt, counted_as)
+        if known and _repeated(claim, known, attempt):
+            counted_as, probe = known.counted, self.pacing.is_probe(claim)
+        else:
+            counted_as, probe = self._count(claim, known), self.pacing.count(claim, now)
+        entry = _Entry(record, claim.token, now, attempt, counted_as)
+        entry.budget_from = _budget_from(claim, known, now)
+        entry.doubt = known.doubt if known else ""
+        self._entries[claim.command_id] = entry
         self._write("begin", claim.command_id, claim.token)
-        return Begun(fence, progress)
+        return Begun(fence, progress, max(0, now - entry.budget_from), entry.doubt, probe)
 
     def _count(self, claim: Claim, before: _Entry | None = None) -> tuple[Entry, tuple[str, ...]] | None:
         was = before.counted if before else None
@@ -256,11 +290,11 @@ class MemoryLedger:
     def pause(self, claim: Claim, progress: Progress, lease_ms: int, cool_down: CoolDown | None = None) -> bool:
         """See :meth:`Ledger.pause`."""
         with self._lock:
+            self.pacing.record_fate(claim, cool_down, self._now_ms())
             entry = self._owned(claim)
             if entry is None:
                 return False
-            until = self._now_ms() + lease_ms
-            entry.record = replace(entry.record, state=State.WAITING, progress=progress, lease_until=until)
+            self._save_progress(entry, State.WAITING, progress, lease_ms)
             self._write("pause", claim.command_id, claim.token)
             return True
 
@@ -268,22 +302,38 @@ class MemoryLedger:
         self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
     ) -> bool:
         """See :meth:`Ledger.park`."""
-        return self.pause(claim, progress, wait_ms, cool_down)
+        with self._lock:
+            self.pacing.record_fate(claim, cool_down, self._now_ms())
+            entry = self._entries.get(claim.command_id)
+            if entry and entry.token == claim.token and entry.record.state is State.PARKED:
+                return True
+            entry = self._owned(claim)
+            if entry is None:
+                return False
+            self._save_progress(entry, State.PARKED, progress, wait_ms)
+            entry.doubt = doubt[:MAX_DOUBT_CHARACTERS]
+            self._write("park", claim.command_id, claim.token)
+            return True
+
+    def _save_progress(self, entry: _Entry, state: State, progress: Progress, lease_ms: int) -> None:
+        until = self._now_ms() + lease_ms
+        entry.record = replace(entry.record, state=state, progress=progress, lease_until=until)
 
     def _owned(self, claim: Claim) -> _Entry | None:
         """The open record of this claim's own, or None."""
         entry = self._entries.get(claim.command_id)
-        return entry if entry is not None and entry.token == claim.token and entry.record.report is None else None
+        return entry if entry is not None and _owns(claim, entry) and entry.record.report is None else None
 
     def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """See :meth:`Ledger.settle`."""
         with self._lock:
+            self.pacing.record_fate(claim, cool_down, self._now_ms())
             entry = self._entries.get(claim.command_id)
             if entry is None:
                 self._create_ended("settle", claim, report, self._count(claim))
                 return report
             stored = entry.record.report
-            mine = entry.token == claim.token
+            mine = _owns(claim, entry)
             evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
             if mine and (stored is None or evidence):
                 self._end(entry, report)

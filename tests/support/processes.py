@@ -14,6 +14,8 @@ class ProcessNode(Node):
     """A local process in the place of a Docker container: same names, same meanings."""
 
     celery = (sys.executable, "-m", "celery")
+    cwd = ROOT
+    """Where it runs; of a worker also whose code it is."""
 
     def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         super().__init__(name, folder, environment)
@@ -48,7 +50,7 @@ class ProcessNode(Node):
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 list(self.arguments()),
-                cwd=ROOT,
+                cwd=self.cwd,
                 env={**outer_environment(), **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -20,12 +20,13 @@ from kombu.utils.encoding import bytes_to_str
 from worker.broker.base import error_text
 from worker.broker.bulkhead import AccountThreads, Bulkhead
 from worker.broker.groups import group_of
+from worker.broker.lanes import Fate
 from worker.broker.next_take import wake_loop
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK, PARK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from worker.broker.scripts import Script
 
@@ -38,7 +39,7 @@ SERVER_ERRORS = (redis.RedisError, OSError)
 
 #: Delivery tags that could not be acked, by broker, until a connected channel acks them. Global in the process, because
 #: a connection that is replaced shares no object with its successor.
-PENDING_ACKS: defaultdict[str, set[str]] = defaultdict(set)
+PENDING_ACKS: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
 #: Takes whose answers were lost, by broker: when each was sent (UNIX seconds), and until when it is looked for (seconds
 #: on the monotonic clock). No worker has the message of such a take, and the server recorded it under that time.
 LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
@@ -102,14 +103,15 @@ class QoS(RestoringQoS):
             self._delivered.clear()
 
     def ack(self, delivery_tag: str) -> None:
-        """Remove the message from `unacked`; never raises while the server is away."""
-        self._ack_or_defer(delivery_tag)
+        """Remove the message from `unacked`, and let its lane go on unless the message has another `fate` than that its
+        command has ended; never raises while the server is away."""
+        self._ack_or_defer(delivery_tag, getattr(self.taken.get(delivery_tag), "fate", Fate.ENDED))
         self._settled(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop the message, or put it back on its queue; if that fails, the visibility timeout puts it back."""
         if not requeue:
-            self._ack_or_defer(delivery_tag)
+            self._ack_or_defer(delivery_tag, Fate.DEAD)
         elif self.channel.usable:
             # A closed channel no longer knows its exchanges, and kombu would drop the message for want of a queue.
             try:
@@ -186,12 +188,13 @@ class QoS(RestoringQoS):
             return
 
     def _send_pending_acks(self) -> None:
-        tags = list(PENDING_ACKS[self.channel.broker_id])
-        if not tags:
+        fates = dict(PENDING_ACKS[self.channel.broker_id])
+        if not fates:
             return
-        self._script(ACK, self.unacked_keys, tags)
-        PENDING_ACKS[self.channel.broker_id].difference_update(tags)
-        logger.info("%d late acks were delivered", len(tags))
+        self.remove(fates)
+        for tag in fates:
+            PENDING_ACKS[self.channel.broker_id].pop(tag, None)
+        logger.info("%d late acks were delivered", len(fates))
 
     def _requeue_lost_takes(self) -> None:
         """Put the messages of lost takes back on their queues without waiting for their visibility timeout.
@@ -208,18 +211,29 @@ class QoS(RestoringQoS):
             if monotonic() > lost[taken_at]:
                 del lost[taken_at]
 
-    def _ack_or_defer(self, tag: str) -> None:
+    def _ack_or_defer(self, tag: str, fate: Fate) -> None:
         """Remove `tag` from `unacked`, through a second connection if the first is dead; remember it if both fail."""
         try:
-            self._script_or_spare(ACK, self.unacked_keys, [tag])
+            self._script_or_spare(ACK, self.unacked_keys, self._fates({tag: fate}))
         except SERVER_ERRORS as error:
-            PENDING_ACKS[self.channel.broker_id].add(tag)
+            PENDING_ACKS[self.channel.broker_id][tag] = fate
             logger.warning(
                 "command %s is done but could not be acked yet (%s): it may be delivered again, which is harmless, "
                 "because its id is known and the stored report is the answer",
                 _command_id(self.taken[tag]) if tag in self.taken else tag,
                 error_text(error),
             )
+
+    def remove(self, fates: Mapping[str, Fate]) -> None:
+        """Remove messages from `unacked`, by delivery tag, each with what became of it.
+
+        Raises:
+            redis.RedisError, OSError: the server is away, or refuses it.
+        """
+        self._script(ACK, self.unacked_keys, self._fates(fates))
+
+    def _fates(self, fates: Mapping[str, Fate]) -> list[str]:
+        return [self.channel.global_keyprefix, *(part for each in fates.items() for part in each)]
 
     def _script_or_spare(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run a script through the channel's connection, or through a second one if the first is dead."""

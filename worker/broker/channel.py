@@ -76,7 +76,8 @@ class Channel(TakingChannel):
         self.auto_delete_queues.clear()
 
     def on_new_connection(self) -> None:
-        """Take from now on; send the acks and put back the messages of lost takes that an earlier connection has left."""
+        """Take from now on; send the acks, and put back the messages of lost takes, that an earlier connection has
+        left."""
         TAKERS[self.broker_id] = self
         self.qos.settle_pending()
 

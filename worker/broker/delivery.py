@@ -15,6 +15,7 @@ from kombu.utils.encoding import bytes_to_str
 from producers.message_json import loads
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
+from worker.broker.lanes import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ class DeliveringChannel(stock.Channel):
                 # Not in one transaction, which would remove the message although the push was refused.
                 client.lpush(queue + DEAD_SUFFIX, raw)
                 if tag:
-                    self.qos._remove_from_indices(bytes_to_str(tag), client.pipeline()).execute()
+                    self.qos.remove({bytes_to_str(tag): Fate.DEAD})
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the traceback would add nothing
                 "the unreadable message on %s stays unacked, because the server refuses to move it: %s", queue, refusal

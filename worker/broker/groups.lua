@@ -1,7 +1,7 @@
--- Whose a message is: the account that its command names, in lower case, if the taker knows it; else "?". Read in front of
--- take.lua; worker/broker/groups.py does the same. The account is looked for in the first 4,095 bytes of the body by
--- its name as JSON writes it, which no text inside of JSON can imitate, because quotes are escaped there. Only what follows
--- a name "account" is decoded from base64, and no more than eight times.
+-- Whose a message is: the account that its command names, in lower case; else "?". Read in front of take.lua;
+-- worker/broker/groups.py does the same. The account is looked for in the first 4,095 bytes of the body by its name as
+-- JSON writes it, which no text inside of JSON can imitate, because quotes are escaped there. Only what follows a name
+-- "account" is decoded from base64, and no more than eight times.
 
 local BODY_CHARS, WINDOW_BYTES, MAX_OCCURRENCES = 5460, 128, 8
 
@@ -45,7 +45,7 @@ local function next_occurrence(body, way, from)
   end
 end
 
-local function group_of(raw, names)
+local function account_of(raw)
   local _, last = nil, nil
   if #raw <= 65536 then _, last = raw:find('"body"[ \t\n\r]*:[ \t\n\r]*"') end
   if not last then return '?' end
@@ -64,9 +64,15 @@ local function group_of(raw, names)
     local name = window:match('^"account"[ \t\n\r]*:[ \t\n\r]*"([^"\\]*)"')
     if name then
       name = name:lower()
-      return name:find('^[a-z0-9_-]+$') and names:find(' ' .. name .. ' ', 1, true) and name or '?'
+      return name:find('^[a-z0-9_-]+$') and name or '?'
     end
     places[way] = next_occurrence(body, OCCURRENCES[way], start + 4) or math.huge
   end
   return '?'
+end
+
+-- The account if the taker knows it, else "?".
+local function group_of(raw, names)
+  local account = account_of(raw)
+  return names:find(' ' .. account .. ' ', 1, true) and account or '?'
 end

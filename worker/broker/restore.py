@@ -23,6 +23,7 @@ from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.groups import group_of
+from worker.broker.lanes import Fate, lane_of_tag
 from worker.broker.scripts import ACK, MOVE
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ class RestoringQoS(stock.QoS):
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count the message as delivered; record it on the server only if `take.lua` has not done so.
 
-        A taken message gets two attributes: `source_queue`, the queue that it was taken from, whatever its sender wrote
-        into it, and `raw_bytes`, the message as it was in that queue.
+        A taken message gets three attributes: `source_queue`, the queue that it was taken from, whatever its sender
+        wrote into it; `raw_bytes`, the message as it was in that queue; and `lane`, the lane that it has entered.
         """
         taken = self.channel.message_in_delivery
         if taken and delivery_tag == taken[0]:
             _, message.source_queue, message.raw_bytes = taken
+            message.lane = lane_of_tag(delivery_tag)
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
@@ -138,7 +140,7 @@ class RestoringQoS(stock.QoS):
             direct, unacked_keys = self.channel.direct_client(usable), self.unacked_keys
             entry = direct.call("HGET", unacked_keys[1], tag)
             if entry is None:
-                direct.script(*ACK, unacked_keys, [tag])
+                direct.script(*ACK, unacked_keys, (self.channel.global_keyprefix, tag, Fate.KEPT))
                 return
             try:
                 lists, message = self._destination(entry)

@@ -6,7 +6,10 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["ACK", "DEAD_LETTERS", "MOVE", "OLDEST", "PARK", "TAKE", "Script", "read_script"]
+__all__ = [
+    *("ACK", "DEAD_LETTERS", "LANES_LOOK", "LANES_RELEASE", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE"),
+    *("Script", "read_script"),
+]
 
 
 class Script(NamedTuple):
@@ -22,7 +25,12 @@ def read_script(package: str, *names: str) -> Script:
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE = read_script("worker.broker", "lanes.lua", "groups.lua", "waiting.lua", "take.lua")
+TAKE = read_script("worker.broker", "groups.lua", "lanes.lua", "waiting.lua", "take.lua")
 PARK = read_script("worker.broker", "waiting.lua", "park.lua")
 MOVE = read_script("worker.broker", "waiting.lua", "move.lua")
-ACK, OLDEST, DEAD_LETTERS = (read_script("worker.broker", f"{name}.lua") for name in ("ack", "oldest", "dead_letters"))
+ACK, LANES_LOOK, LANES_RELEASE = (
+    read_script("worker.broker", "lanes.lua", f"{name}.lua") for name in ("ack", "lanes_look", "lanes_release")
+)
+OLDEST, DEAD_LETTERS, PARKED_LOOK = (
+    read_script("worker.broker", f"{name}.lua") for name in ("oldest", "dead_letters", "parked_look")
+)

@@ -1,5 +1,6 @@
-"""The state of the queues: how many messages wait, since when, and how many are dead letters."""
+"""The state of the queues: how many messages wait, since when, how many are parked, and how many are dead letters."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,16 @@ from kombu.exceptions import KombuError
 
 from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.lanes import LANES_KEY
 from worker.broker.messages import message_enqueued_at_ms
+from worker.broker.parked import WaitingState, look_arguments, state_of
 from worker.broker.scripts import OLDEST
 
 UNACKED = "unacked"
 """kombu's key of the messages that are taken and not acknowledged."""
+
+OTHER = "other"
+"""What parked messages are counted as that were not read."""
 
 _PRIORITIES = (0, 3, 6, 9)
 """kombu's priority steps: messages of priority 0 are in the queue's own list, the others in a list for each step."""
@@ -28,9 +34,14 @@ class QueueState:
     """The state of one queue, in messages."""
 
     waiting: int
+    """In its own lists, and by account."""
     dead: int
     oldest_enqueued_at_ms: int | None
-    """When its oldest message was enqueued (UNIX ms); None when the queue is empty or the message has no such time."""
+    """When the oldest of the messages that are next was enqueued (UNIX ms); None when there is none or none says it."""
+    parked: Mapping[str, int]
+    """Parked messages by what they wait for; those after the first thousand as :data:`OTHER`."""
+    overdue_ms: int
+    """How long the first parked message has been due; 0 when none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,8 @@ class BrokerState:
     server: ServerState
     queues: Mapping[str, QueueState]
     unacked: int
+    lanes: int
+    """How many lanes are held."""
     dead_unacked: int
     """Messages that could not be put back on a queue: those on ``unacked.dead``."""
 
@@ -63,19 +76,21 @@ class BrokerProbe:
         with self.client.pipeline(transaction=False) as pipe:
             for queue in self.queues:
                 pipe.llen(self.prefix + queue + DEAD_SUFFIX)
+                pipe.eval(*look_arguments(self.prefix + queue))
                 for each in priority_lists(queue):
                     pipe.llen(self.prefix + each)
                     pipe.eval(OLDEST.source, 1, self.prefix + each)
             pipe.hlen(self.prefix + UNACKED)
+            pipe.zcard(self.prefix + LANES_KEY)
             pipe.llen(self.prefix + UNACKED + DEAD_SUFFIX)
-            *replies, unacked, dead_unacked = pipe.execute(raise_on_error=False)
+            *replies, unacked, lanes, dead_unacked = pipe.execute(raise_on_error=False)
         width = len(replies) // max(1, len(self.queues))
         rows = [replies[start : start + width] for start in range(0, len(replies), width or 1)]
         # A key that is no list, or may not be read, hides its own queue and no other.
         readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _has_error(row)]
         states = {queue: _queue_state(*row) for queue, row in readable}
         return BrokerState(
-            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, dead_unacked))
+            server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, lanes, dead_unacked))
         )
 
 
@@ -88,9 +103,20 @@ def priority_lists(queue: str) -> list[str]:
     return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in _PRIORITIES]
 
 
-def _queue_state(dead: int, *replies: Any) -> QueueState:
-    times = [at for at in map(message_enqueued_at_ms, replies[1::2]) if at is not None]
-    return QueueState(sum(replies[0::2]), dead, min(times, default=None))
+def _queue_state(dead: int, looked: list[Any], *replies: Any) -> QueueState:
+    beside, read = state_of(looked)
+    parked = Counter({OTHER: beside.parked - read} if beside.parked > read else {})
+    for group in beside.groups:
+        parked[group.waits_for] += group.count
+    waiting = sum(replies[0::2]) + sum(each.count for each in beside.waiting)
+    oldest = _oldest(beside, *map(message_enqueued_at_ms, replies[1::2]))
+    return QueueState(waiting, dead, oldest, parked, beside.overdue_ms)
+
+
+def _oldest(beside: WaitingState, *times: int | None) -> int | None:
+    """When the oldest of these, and of what waits by account, was enqueued; None where none says it."""
+    known = (at for at in (*times, *(each.next_enqueued_at for each in beside.waiting)) if at is not None)
+    return min(known, default=None)
 
 
 def oldest_queued(app: Celery) -> Callable[[str], int | None]:
@@ -98,7 +124,8 @@ def oldest_queued(app: Celery) -> Callable[[str], int | None]:
     known, None when the queue is empty. The function raises OSError while the broker can't be asked.
 
     Commands have one priority, so that a queue is one list on Redis, taken from its right end (kombu
-    ``transport/redis.py``). RabbitMQ only says how many messages wait: while any does, no command counts as lost.
+    ``transport/redis.py``), and one for each account where its messages were sorted out. RabbitMQ only says how many
+    messages wait: while any does, no command counts as lost.
     """
 
     def ask(queue: str) -> int | None:
@@ -117,9 +144,13 @@ def _oldest_enqueued_at_ms(connection: Any, queue: str) -> int | None:
     client = getattr(channel, "client", None)
     if client is None:
         return None if _is_empty(channel, queue, connection.channel_errors) else 0
-    if client.type(queue) == b"none":
+    key = channel.global_keyprefix + queue  # which kombu's client does not put before these commands' keys
+    beside, _ = state_of(client.eval(*look_arguments(key, most=1)))
+    is_empty = client.type(key) == b"none"
+    if is_empty and not beside.waiting:
         return None
-    return message_enqueued_at_ms(client.eval(OLDEST.source, 1, queue)) or 0
+    first = () if is_empty else (message_enqueued_at_ms(client.eval(OLDEST.source, 1, key)) or 0,)
+    return _oldest(beside, *first) or 0
 
 
 def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], ...]) -> bool:

@@ -4,15 +4,15 @@
 -- A command queue is taken from in the order of arrival while it is short, nothing waits apart in groups, and no group is
 -- blocked; else its arrivals are sorted by group, and the groups take turns.
 --
--- KEYS     lists: the queues, those of priority 0 first. One of another type is skipped, and so is a list whose first
---          message can't be moved to its dead letters
+-- KEYS     lists: the queues. One of another type is skipped, and so is a list whose first message can't be moved to its
+--          dead letters
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  one character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
 --          the task must be the queue's name; "?" they are, and the task must be one of ARGV[10...]; messages of other
 --          services stay in the list
--- ARGV[5]  what separates a queue's name from its priority in a key
+-- ARGV[5]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
 -- ARGV[6]  the prefix of each key that is no part of the queue's name
 -- ARGV[7]  1 to look for everything that may wait, also where another key should say so and does not; else 0
 -- ARGV[8]  the groups of which nothing is to be taken, as JSON: {queue: [group, ...]}, "*" for all; may be empty
@@ -105,16 +105,17 @@ local MOST_DIVERTED = 50
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
-local command_queues, waiting_keys, is_command_queue = {}, {}, {}
+local command_queues, waiting_keys, is_command_queue, prefix = {}, {}, {}, ARGV[6]
 for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
 for i, key in ipairs(KEYS) do
   if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then
     command_queues[#command_queues + 1] = key
-    waiting_keys[#command_queues] = key .. '.waiting'
+    waiting_keys[#waiting_keys + 1] = key .. '.waiting'
+    waiting_keys[#waiting_keys + 1] = lanes.ready_key(prefix, key:sub(#prefix + 1))
   end
 end
 
--- Of each command queue whether its messages wait by group, and which groups are blocked; the latter also of other queues.
+-- Of each command queue whether its messages wait by group, and the groups that are blocked; those also of other queues.
 local in_groups, blocked, next_due, was_due = {}, {}, -1, 0
 for name, groups in pairs(all_blocked) do
   blocked[ARGV[6] .. name] = {}
@@ -131,6 +132,11 @@ end
 -- what a script reads).
 local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
 for _, queue in ipairs(command_queues) do
+  if is_any_waiting then
+    lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
+      return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
+    end)
+  end
   in_groups[queue] = in_groups[queue] or (is_any_waiting and redis.call('EXISTS', queue .. '.waiting') == 1)
   if not in_groups[queue] then
     local length = redis.pcall('LLEN', queue)
@@ -138,21 +144,26 @@ for _, queue in ipairs(command_queues) do
   end
 end
 
-local function queue_of(key)
-  local cut = key:find(ARGV[5], 1, true)
-  return cut and key:sub(1, cut - 1) or key
+-- The key of a queue, by the index of a key that is one of its priorities.
+local function queue_of(i)
+  return KEYS[(i - 1) % tonumber(ARGV[5]) + 1]
 end
 
 -- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
 -- notifies the connection of the next write to each.
 local function what_remains()
-  local open, closed = {}, {}
-  for _, key in ipairs(KEYS) do
-    local groups = next(all_blocked) and blocked[queue_of(key)]
-    local keys = groups and groups['*'] and closed or open
-    keys[#keys + 1] = key
+  local open, closed = KEYS, {}
+  if next(all_blocked) then
+    open = {}
+    for i, key in ipairs(KEYS) do
+      local groups = blocked[queue_of(i)]
+      local keys = groups and groups['*'] and closed or open
+      keys[#keys + 1] = key
+    end
   end
   local count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
+  -- The server does not tell of what this script itself has written to since it was read.
+  if is_any_waiting then redis.call('EXISTS', unpack(waiting_keys)) end
   local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
   for _, queue in ipairs(command_queues) do
     if in_groups[queue] then
@@ -166,7 +177,7 @@ end
 
 -- Hands out a message that was taken from a list; nil when it may not be taken, and its list is skipped.
 local function hand_out(i, list, raw, done)
-  local rule, queue = ARGV[4]:sub(i, i), queue_of(KEYS[i])
+  local rule, queue = ARGV[4]:sub(i, i), queue_of(i)
   local name = queue:sub(#ARGV[6] + 1)
   local why, message, tag, entry
   if rule == '-' then return {i, raw, false} end
@@ -188,21 +199,19 @@ local function hand_out(i, list, raw, done)
     done()
     return {i, why, '', string_or_empty(headers.task), string_or_empty(headers.id)}
   end
+  local lane, waits
+  if in_groups[queue] ~= nil then lane, waits = lanes.enter(prefix, name, raw, message) end
+  if waits then
+    done()
+    return 'diverted'
+  end
+  tag = lane and lanes.tag(lane, tag) or lanes.plain_tag(tag)
   -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
   while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-  if in_groups[queue] ~= nil then
-    local answer = diverted(queue, message, raw, tag)
-    if is_error(answer) then
-      redis.call('RPUSH', list, raw)
-      return answer
-    elseif answer then
-      done()
-      return 'diverted'
-    end
-  end
   local answer = write_or_undo(list, raw, 'ZADD', ARGV[2], ARGV[3], tag)
     or write_or_undo(list, raw, 'HSET', ARGV[1], tag, entry)
   if answer then return answer end
+  if lane then lanes.hold(prefix, name, ARGV[1], lane, message, tag) end
   done()
   return {i, raw, tag}
 end
@@ -211,15 +220,13 @@ local function nothing() end
 
 -- The next message of a key: the message or an error, its list, and what to call when it is recorded.
 local function choose(i, key)
-  local queue = next(blocked) and queue_of(key)
+  local queue = queue_of(i)
   if blocked[queue] and blocked[queue]['*'] then return end
   if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
   if queue ~= key then return end
   local keys = {}
-  for _, each in ipairs(KEYS) do
-    if queue_of(each) == queue then keys[#keys + 1] = each end
-  end
+  for n = i, #KEYS, tonumber(ARGV[5]) do keys[#keys + 1] = KEYS[n] end
   local raw, list = sort_arrivals(queue, keys, names)
   if is_error(raw) then raw = unless_wrong_type(list, raw) end
   if raw then return raw, list, nothing end
@@ -241,7 +248,7 @@ for i, key in ipairs(KEYS) do
     end
     if taken ~= 'diverted' then break end
     count_diverted = count_diverted + 1
-    if count_diverted == MOST_DIVERTED then break end
+    if count_diverted >= MOST_DIVERTED then break end
   end
 end
 local reply = {what_remains()}

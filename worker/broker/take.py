@@ -107,7 +107,7 @@ class TakingChannel(DeliveringChannel):
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
         self._blocked = self.qos.blocked()
-        layout = (rules, self.sep, self.global_keyprefix, int(is_thorough))
+        layout = (rules, len(queues), self.global_keyprefix, int(is_thorough))
         groups = (json.dumps(self._blocked) if self._blocked else "", f" {' '.join(self.accounts)} ")
         arguments = (*unacked, self._taken_at, *layout, *groups, *COMMANDS)
         connection.send_command(*script, len(keys), *keys, *arguments)

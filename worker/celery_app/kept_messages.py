@@ -8,7 +8,7 @@ from kombu.exceptions import EncodeError, KombuError
 
 from producers import exact_json
 from producers.commands import COMMANDS
-from worker.celery_app.request import AGAIN_HEADER
+from worker.celery_app.parked import AGAIN_HEADER
 
 OPTIONS = (
     *("root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error"),

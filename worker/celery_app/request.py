@@ -21,6 +21,7 @@ from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.celery_app.parked import AGAIN_HEADER, ParkRejected, can_park, park
 from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
 
 logger = logging.getLogger("orders.request")
@@ -35,8 +36,8 @@ REFUSAL_KEY = "orders_refusal"
 """The key in a task's request under which the reason is, where its envelope makes it end in a refusal."""
 AUTHORITY_KEY = "orders_authority"
 """The key in a task's request under which is what its seal allows."""
-AGAIN_HEADER = "orders_again"
-"""The header of a message that a worker has published again: its command may have begun."""
+PARKS_KEY = "orders_parks"
+"""The key in a task's request under which is whether its message can be parked."""
 
 PROTOCOL_HEADERS = {
     *("lang", "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries"),
@@ -44,7 +45,7 @@ PROTOCOL_HEADERS = {
     *("stamped_headers", "stamps"),
 }
 """The headers of Celery's message protocol (``celery/app/amqp.py``, ``as_task_v2``)."""
-NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY} - PROTOCOL_HEADERS)
+NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY, PARKS_KEY} - PROTOCOL_HEADERS)
 """Headers that are left out: Celery makes each header an attribute of the task's request, in the place of methods and
 private attributes too. One named ``get`` or ``_children`` kept a command's report from being stored."""
 
@@ -144,6 +145,7 @@ class OrderRequest(Request):
             raise ValueError("it is nested too deeply")
         self._authority = self._check_seal()
         self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
+        self._request_dict[PARKS_KEY] = can_park(message)
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
@@ -169,9 +171,12 @@ class OrderRequest(Request):
         return auth.check(self._type, self.id, (self._args, self._kwargs), headers.get(HEADER), again=again)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Celery's own, but a message that its task rejected for good becomes a dead letter, where Celery would store a
-        failure and drop it."""
+        """Celery's own, but a message that is to be parked is parked; and one that its task rejected for good becomes a
+        dead letter, where Celery would store a failure and drop it."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, ParkRejected):
+            self._park(error)
+            return None
         if not isinstance(error, Reject) or error.requeue:
             return super().on_failure(exc_info, *args, **kwargs)
         task_ready(self)
@@ -180,6 +185,18 @@ class OrderRequest(Request):
         move_to_dead: Callable[[Any, str], bool] = self._message.move_to_dead
         self.acknowledged = move_to_dead(self._message, str(refused))
         return None
+
+    def _park(self, waits: ParkRejected) -> None:
+        """Park the message. If that fails, it is delivered again after its visibility timeout; the ledger knows what of
+        its command has begun."""
+        task_ready(self)
+        self.acknowledged = True
+        try:
+            park(self._message, waits.parking)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
+            logger.error("not parked id=%s task=%s: %s", self.id, self._type, type(error).__name__)  # noqa: TRY400
+        # Monitors then show that it is tried again, where "rejected" would say that it is dropped.
+        self.send_event("task-retried", exception=repr(waits), traceback="")
 
     def revoked(self) -> bool:
         """Always False: a command ends in a report and in nothing else."""

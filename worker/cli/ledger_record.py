@@ -39,6 +39,7 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     held = record.hold if record.state is State.HELD else None
     return {
         **({"held_until": held.until} if held else {}),
+        **({"parked_until": record.lease_until} if record.state is State.PARKED else {}),
         "state": record.state.value,
         "command": record.command,
         "account": record.account,

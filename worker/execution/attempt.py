@@ -5,16 +5,22 @@ deadline is checked last, right before each signature; only a proof of "not exec
 unless executing it twice has the effect of once; an attempt of unknown fate is never forgotten.
 """
 
+import math
 from dataclasses import replace
 
 from producers.redaction import hidden_values, redact_text
 from producers.report import Reason
 from worker.clock import Clock
-from worker.execution.backoff import Attempt, RetryLimits, backoff_policy
+from worker.execution.backoff import Attempt, RetryLimits, TimeLeft, backoff_policy
+from worker.execution.carried import QueryProgress
 from worker.execution.context import CommandRefused, Run
 from worker.execution.events import Observer, attempt_event
 from worker.execution.lease import LeaseManager
+from worker.execution.pacing import NO_ANSWER, cool_down_after
+from worker.execution.parking import PROGRESS_HEADER, SHORTEST_SECONDS, Parking, ParkMessage, WaitsFor
 from worker.execution.retry_policy import Decision, decide
+from worker.execution.throttling import refuse_if_too_long
+from worker.ledger.pacing import CoolDown
 from worker.venues.base import Proof, Verdict
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.http.transport import Transport
@@ -57,36 +63,46 @@ class AttemptRunner:
             CommandRefused: a request must not be signed, or earlier owners have made all the attempts that are allowed.
             RefusedBetweenAttempts: an operator halted sending between two attempts, say.
             LeaseLost: another worker has taken the lease over.
+            ParkMessage: it waits at the broker; the last attempt's fate is on record.
             RequeueMessage: the worker is stopping; the last attempt's fate is on record.
         """
         earlier_attempts = run.progress.tries - 1
         if earlier_attempts >= self._retry.attempts:
             raise CommandRefused(Reason.UNAVAILABLE, "the attempts are used up")
-        started = self._clock.monotonic()
         attempt = self._attempt(run)
         # Most commands need one attempt, and no policy is built for them.
-        return self._retried(run, attempt, earlier_attempts, started) if attempt.decision.may_retry else attempt
+        return self._retried(run, attempt, earlier_attempts) if attempt.decision.may_retry else attempt
 
-    def _retried(self, run: Run, first: Attempt, earlier_attempts: int, started: float) -> Attempt:
-        """Send again until an attempt is the last, and return it; ``first`` has been made already, and began at
-        ``started`` (seconds on the monotonic clock)."""
+    def _retried(self, run: Run, first: Attempt, earlier_attempts: int) -> Attempt:
+        """Send again until an attempt is the last, and return it; ``first`` has been made already."""
         first_attempt = iter([first])
         policy = backoff_policy(
             self._retry,
-            self._clock,
-            started=started,
-            attempts_left=self._retry.attempts - earlier_attempts,
-            deadline_ms=run.command.deadline,
-            before_wait=lambda attempt, seconds: self._pause(run, attempt, seconds),
+            self._time_left(run),
+            earlier_attempts=earlier_attempts,
+            before_wait=lambda attempt, seconds: self._before_wait(run, attempt, seconds),
             wait=lambda seconds: self._leases.sleep_between_attempts(run.lease, seconds),
         )
-        attempt: Attempt = policy(lambda: next(first_attempt, None) or self._attempt(run))
+        attempt: Attempt = policy(lambda: next(first_attempt, None) or self._next_attempt(run))
         return attempt
 
+    def _time_left(self, run: Run) -> TimeLeft:
+        return TimeLeft(self._clock, run.lease.started + self._retry.budget_seconds, run.command.deadline)
+
+    def _next_attempt(self, run: Run) -> Attempt:
+        run.attempt += 1
+        while throttled := self._leases.begin_next_attempt(run.lease, run.attempt):
+            seconds = max(throttled.wait_ms, 1) / 1000
+            self._observer.throttled(run.command_ref, throttled.brake.value, seconds, throttled.why)
+            refuse_if_too_long(throttled, self._time_left(run))
+            self._pause_or_park(run, seconds, WaitsFor(throttled.brake.value))
+            self._leases.sleep_between_attempts(run.lease, seconds)
+        return self._attempt(run)
+
     def _attempt(self, run: Run) -> Attempt:
-        if run.lease.paused:
-            run.attempt += 1
-            self._leases.begin_next_attempt(run.lease, run.attempt)
+        """Make the attempt that was begun."""
+        # Until there is a response, a probe has shown nothing.
+        run.cool_down = NO_ANSWER if run.lease.claim.probe else None
         response = self._transport.send(run.account.base_url, lambda: self._sign(run))
         if isinstance(response, Response):
             response = redact_response(response, run.secrets)
@@ -94,6 +110,8 @@ class AttemptRunner:
         else:
             verdict = Verdict(Proof.UNKNOWN if response.bytes_left else Proof.NOT_EXECUTED, response.message)
         decision = decide(run.command, verdict.proof)
+        if isinstance(response, Response):
+            run.cool_down = cool_down_after(verdict, self._shown(run, verdict))
         self._record_attempt(run, verdict, decision, sent=isinstance(response, Response) or response.bytes_left)
         event = attempt_event(
             response, verdict, decision, run.progress.tries, run.signed_monotonic, self._clock.now_ms()
@@ -143,8 +161,34 @@ class AttemptRunner:
             last_signed_at=run.signed_at or before.last_signed_at,
         )
 
-    def _pause(self, run: Run, attempt: Attempt, seconds: float) -> None:
+    def _shown(self, run: Run, verdict: Verdict) -> str:
         # The verdict's message may quote the venue's response, which may quote the command's arguments.
-        because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+        return redact_text(verdict.message, hidden_values(run.envelope.arguments, self._hidden))
+
+    def _before_wait(self, run: Run, attempt: Attempt, seconds: float) -> None:
+        because = self._shown(run, attempt.verdict)
         self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
-        self._leases.pause(run.lease, lease_ms=int(seconds * 1000) + self.lease_ms)
+        self._pause_or_park(run, seconds, WaitsFor.RETRY)
+
+    def _pause_or_park(self, run: Run, seconds: float, waits_for: WaitsFor) -> None:
+        """Record the last attempt's fate, and return if the wait for the next is this thread's."""
+        cool_down = self.take_cool_down(run)
+        if not run.parks or seconds < SHORTEST_SECONDS:
+            self._leases.pause(run.lease, int(seconds * 1000) + self.lease_ms, cool_down)
+            return
+        wait_ms = math.ceil(seconds * 1000)
+        self._leases.park(run.lease, wait_ms, run.memory, cool_down)
+        # What has begun does not expire with its message.
+        headers: dict[str, object] = {"expires": None}
+        if not run.lease.recorded:
+            began_at = self._clock.now_ms() - int((self._clock.monotonic() - run.lease.started) * 1000)
+            headers[PROGRESS_HEADER] = QueryProgress(run.progress, began_at, run.memory).to_header()
+        raise ParkMessage(Parking(wait_ms, waits_for, headers=headers))
+
+    def take_cool_down(self, run: Run) -> CoolDown | None:
+        """What the last attempt says about those that follow, if the ledger does not have it yet; it is to be recorded
+        in its next move."""
+        cool_down, run.cool_down = run.cool_down, None
+        if cool_down is not None:
+            self._observer.cooled_down(run.command_ref, cool_down.seconds, cool_down.by_address, cool_down.why)
+        return cool_down

@@ -35,36 +35,45 @@ class Attempt:
     """Why this was the last attempt although the command could be sent again: ``expired`` or ``unavailable``."""
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLeft:
+    """Until when a command may be sent again."""
+
+    clock: Clock
+    ends_at: float
+    """When the retry budget ends, in seconds on the monotonic clock."""
+    deadline_ms: int | None = None
+    """The command's own deadline, UNIX ms."""
+
+    def lacks(self, seconds: float) -> Reason | None:
+        """Why no wait of so many seconds may begin: ``expired`` or ``unavailable``; None when one may."""
+        if self.deadline_ms is not None and self.clock.now_ms() + seconds * 1000 >= self.deadline_ms:
+            return Reason.EXPIRED
+        return Reason.UNAVAILABLE if self.clock.monotonic() + seconds > self.ends_at else None
+
+
 def backoff_policy(
     limits: RetryLimits,
-    clock: Clock,
+    time_left: TimeLeft,
     *,
-    started: float,
-    attempts_left: int,
-    deadline_ms: int | None,
+    earlier_attempts: int,
     before_wait: Callable[[Attempt, float], None],
     wait: Callable[[float], None],
 ) -> Retrying:
     """A tenacity policy whose call returns the last :class:`Attempt`, also when the command could be sent again.
 
-    It retries on results alone: an exception is never a reason to send again. ``started`` is when the first attempt
-    began, on the monotonic clock. ``before_wait`` is called with an attempt and the seconds of the wait after it;
-    ``wait`` waits, and ends everything when it raises.
+    It retries on results alone: an exception is never a reason to send again. ``earlier_attempts`` were made before its
+    call, by this owner or others: they count, and have doubled the waits. ``before_wait`` is called with an attempt and
+    the seconds of the wait after it; ``wait`` waits. Each ends everything when it raises.
     """
-    no_attempts_left = stop_after_attempt(attempts_left)
-    ends_at = started + limits.budget_seconds
-
-    def past_deadline(state: RetryCallState) -> bool:
-        return deadline_ms is not None and clock.now_ms() + state.upcoming_sleep * 1000 >= deadline_ms
-
-    def out_of_time(state: RetryCallState) -> bool:
-        return clock.monotonic() + state.upcoming_sleep > ends_at
+    no_attempts_left = stop_after_attempt(limits.attempts - earlier_attempts)
 
     def give_up(state: RetryCallState) -> Attempt:
-        return replace(_attempt(state), gave_up=Reason.EXPIRED if past_deadline(state) else Reason.UNAVAILABLE)
+        # After the last of all attempts there may be time left.
+        return replace(_attempt(state), gave_up=time_left.lacks(state.upcoming_sleep) or Reason.UNAVAILABLE)
 
     backoff = wait_exponential_jitter(
-        multiplier=limits.initial_seconds, max=limits.max_seconds, jitter=limits.initial_seconds
+        multiplier=limits.initial_seconds * 2**earlier_attempts, max=limits.max_seconds, jitter=limits.initial_seconds
     )
 
     def wait_seconds(state: RetryCallState) -> float:
@@ -73,7 +82,7 @@ def backoff_policy(
 
     return Retrying(
         retry=retry_if_result(lambda attempt: attempt.decision.may_retry),
-        stop=lambda state: no_attempts_left(state) or out_of_time(state) or past_deadline(state),
+        stop=lambda state: no_attempts_left(state) or time_left.lacks(state.upcoming_sleep) is not None,
         wait=wait_seconds,
         sleep=wait,
         before_sleep=lambda state: before_wait(_attempt(state), state.upcoming_sleep),

@@ -7,11 +7,14 @@ from typing import Any
 from producers.commands import Command
 from producers.printable import printable
 from producers.report import Reason
+from worker.execution.carried import Memory
+from worker.execution.claims import Lease
 from worker.execution.events import CommandRef
-from worker.execution.lease import Lease
+from worker.execution.pacing import NO_ANSWER
 from worker.ledger.base import Progress
+from worker.ledger.pacing import CoolDown
 from worker.venues.accounts import Account
-from worker.venues.base import Venue, Verdict
+from worker.venues.base import Proof, Venue, Verdict
 from worker.venues.response_redaction import Secrets
 
 MAX_ALIAS_CHARACTERS = 64
@@ -43,6 +46,12 @@ class Envelope:
     after the second, because its record may have expired."""
     kept_message: Callable[[], str] = lambda: "{}"
     """What is needed to publish its message again, as JSON; it holds the command's arguments."""
+    parks: bool = False
+    """Whether the broker can park its message while the command waits."""
+    waits_since: object = None
+    progress: object = None
+    """The message's headers :data:`~worker.execution.parking.SINCE_HEADER` and
+    :data:`~worker.execution.parking.PROGRESS_HEADER`, unchecked: a stranger may have written them."""
 
     @property
     def command_ref(self) -> CommandRef:
@@ -74,6 +83,8 @@ class Run:
     lease: Lease
     was_held: bool = False
     """Whether it was held for approval until now."""
+    parks: bool = False
+    """Whether it may be parked between two attempts."""
     attempt: int = 1
     """The number of the attempt under way, counted over this run alone."""
     last_verdict: Verdict | None = None
@@ -82,12 +93,31 @@ class Run:
     signed_monotonic: float = 0.0
     """When the wall clock was read for the last signature, in seconds on the monotonic clock."""
     first_doubt: str = ""
-    """The verdict's message of the first attempt of unknown fate in this run."""
+    """The verdict's message of the first attempt of unknown fate in this run, or before it was parked."""
     refused_after_doubt: bool = False
     """The venue itself refused the last attempt, in other words than those that raised the first doubt: the refusal may
     be the echo of what the doubtful attempt did."""
+    cool_down: CoolDown | None = None
+    """What the last attempt says about those that follow, until the ledger has it."""
     secrets: Secrets = field(default_factory=Secrets)
     """The secrets in this run's requests, each of which is signed anew: no report or log line may show any of them."""
+
+    def __post_init__(self) -> None:
+        """Take up what its owner knew that parked it."""
+        self.cool_down = NO_ANSWER if self.lease.claim.probe else None
+        known = self.lease.memory
+        if known is not None:
+            self.first_doubt, self.refused_after_doubt = known.first_doubt, known.refused_after_doubt
+            fields = known.http_status, known.venue_code, known.venue_message, known.result
+            if fields != (None, None, None, None):
+                self.last_verdict = Verdict(Proof.UNKNOWN, "", Reason.LOST_REPLY, *fields)
+
+    @property
+    def memory(self) -> Memory:
+        """What the next owner is to know, if it is parked."""
+        last = self.last_verdict
+        fields = (last.http_status, last.venue_code, last.venue_message, last.result) if last else ()
+        return Memory(self.first_doubt, self.refused_after_doubt, *fields)
 
     @property
     def progress(self) -> Progress:

@@ -86,6 +86,18 @@ class Observer:
     def held(self, ref: CommandRef, until: int) -> None:
         """The command waits for persons to approve it, until then (UNIX ms); its worker is free."""
 
+    def parked(self, ref: CommandRef, waits_for: str, seconds: float) -> None:
+        """The command gives its thread and its message back, and comes again after these seconds; ``waits_for`` is one
+        of :class:`~worker.execution.parking.WaitsFor`."""
+
+    def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:
+        """An attempt may not begin for these seconds, for the venue's sake; ``brake`` is one of
+        :class:`~worker.ledger.pacing.Brake`, ``why`` is for people."""
+
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:
+        """A response asks for no further requests of the account, or of every account at its host (``by_address``), for
+        these seconds; None where it does not say for how long."""
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """The id was sent again and answered with the stored report."""
 
@@ -156,6 +168,15 @@ class Observers(Observer):
 
     def held(self, ref: CommandRef, until: int) -> None:  # noqa: D102
         self._notify("held", ref, until)
+
+    def parked(self, ref: CommandRef, waits_for: str, seconds: float) -> None:  # noqa: D102
+        self._notify("parked", ref, waits_for, seconds)
+
+    def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:  # noqa: D102
+        self._notify("throttled", ref, brake, seconds, why)
+
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:  # noqa: D102
+        self._notify("cooled_down", ref, seconds, by_address, why)
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102
         self._notify("replayed", ref, outcome)

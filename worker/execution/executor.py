@@ -8,38 +8,27 @@
     settle    ledger: the report                        lease lost: again from the first step
 """
 
-import secrets
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from decimal import Decimal
-from functools import partial
-from os import getpid
 
-from producers.commands import Command, Positions, Withdraw
+from producers.commands import Command, Positions
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
+from worker.execution.admission import Admission
 from worker.execution.attempt import AttemptRunner
 from worker.execution.backoff import RetryLimits
+from worker.execution.claims import Claims, ExistingReport
 from worker.execution.context import CommandRefused, Envelope, Run
-from worker.execution.events import (
-    NULL_OBSERVER,
-    CommandRef,
-    Observer,
-    command_ref,
-    end_event,
-    queue_wait_seconds,
-    raised_at,
-)
-from worker.execution.holding import HeldForApproval, hold_of, require_approval
-from worker.execution.intake import Intake, fingerprint_of, stored_arguments
-from worker.execution.lease import ExistingReport, LeaseLost, LeaseManager, NotBegun, RefusedBetweenAttempts
+from worker.execution.events import NULL_OBSERVER, Observer, command_ref, end_event, queue_wait_seconds, raised_at
+from worker.execution.holding import HeldForApproval
+from worker.execution.intake import Intake, fingerprint_of
+from worker.execution.lease import LeaseLost, LeaseManager, RefusedBetweenAttempts
 from worker.execution.outage import RequeueMessage
+from worker.execution.parking import ParkMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Claim, Ledger, NeverBegun, Orphaned
-from worker.ledger.holds import Held
+from worker.ledger.base import Ledger, NeverBegun
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -73,15 +62,24 @@ class Executor:
         raise nothing: see :class:`~worker.execution.events.Observers`; no event that it receives has a value of the
         ``hidden`` arguments."""
         self._observer = observer
-        self._refusal = refusal
-        self._ruling = ruling
-        self._intake = Intake(venues, accounts, clock)
         self._clock = clock
-        self._leases = LeaseManager(ledger, clock, stopping, observer)
+        self._intake = Intake(venues, accounts, clock)
+        claims = Claims(ledger, clock, stopping, observer)
+        self._leases = LeaseManager(ledger, claims, clock, stopping)
         self._attempts = AttemptRunner(
             leases=self._leases, transport=transport, clock=clock, retry=retry, observer=observer, hidden=hidden
         )
-        self._worker = f"{socket.gethostname()}:{getpid()}"
+        self._admission = Admission(
+            intake=self._intake,
+            claims=claims,
+            clock=clock,
+            stopping=stopping,
+            refusal=refusal,
+            ruling=ruling,
+            observer=observer,
+            lease_ms=self._attempts.lease_ms,
+            budget_seconds=retry.budget_seconds,
+        )
 
     def execute(self, envelope: Envelope) -> Report | None:
         """Execute a command and return its report; None when the id belongs to another command that has no report yet.
@@ -90,6 +88,7 @@ class Executor:
             RequeueMessage: the worker is stopping and nothing has begun: the message goes back to its queue. Once also
                 after a fault in the worker that left no report, because another worker may not have it.
             HeldForApproval: persons must approve it; its message is published again once they have.
+            ParkMessage: it waits, and its message is to wait at the broker.
             NeverBegun: the message is a dead letter, see :attr:`Envelope.known_until`.
         """
         if envelope.redelivered:
@@ -98,6 +97,9 @@ class Executor:
             report = self._execute(envelope)
         except HeldForApproval as held:
             self._observer.held(envelope.command_ref, held.until)
+            raise
+        except ParkMessage as waits:
+            self._observer.parked(envelope.command_ref, waits.parking.waits_for.value, waits.parking.wait_ms / 1000)
             raise
         except (RequeueMessage, NeverBegun):
             raise
@@ -120,7 +122,7 @@ class Executor:
             self._observer.id_reused(envelope.command_ref)
         if envelope.task != Positions.task_name():
             # Its intent is removed only when the ledger ends the command, and a result expires after some days.
-            self._refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
+            self._admission.refuse(envelope, CommandRefused(Reason.INVALID, "its id is a query's"))
         return stored.as_replay()
 
     def _requeue_or_report_unknown(self, envelope: Envelope, error: Exception) -> Report:
@@ -141,12 +143,11 @@ class Executor:
         lost: Run | None = None
         for _ in range(MAX_LEASES):
             try:
-                command, account, venue, ruling = self._admit(envelope)
-                run = self._acquire(envelope, command, account, venue, ruling)
+                run = self._admission.begin(envelope)
             except CommandRefused as refused:
                 if lost is not None and lost.progress.tainted:
                     return self._give_up_in_doubt(lost, refused)
-                return self._refuse(envelope, refused)
+                return self._admission.refuse(envelope, refused)
             if isinstance(run, ExistingReport):
                 return run.report
             envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
@@ -156,8 +157,8 @@ class Executor:
                 return self._settle(run, self._attempt(run))
             except LeaseLost:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
-                # ledger has lost the record, and what this worker knows is all there is.
-                lost = run
+                # ledger has lost the record, and what this worker knows is all there is: it is not parked any more.
+                lost, envelope = run, replace(envelope, parks=False)
         raise LeaseLost(f"{envelope.command_id}: {MAX_LEASES} leases were lost")
 
     def _give_up_in_doubt(self, run: Run, refused: CommandRefused) -> Report | None:
@@ -168,62 +169,19 @@ class Executor:
         report = reports.of_run(run, conclusion, self._clock.now_ms())
         return self._leases.settle_when_released(run.lease, report)
 
-    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
-        """The command with its account and venue, once it may be executed here, and under which limits and approvals.
-
-        Raises:
-            CommandRefused: the message makes no command, or a policy forbids it.
-        """
-        command, account, venue = self._intake.parse(envelope)
-        denied = self._refusal(command)
-        if denied:
-            raise CommandRefused(Reason.DENIED, denied)
-        ruling = self._leases.retry_until_available(lambda: self._ruling(command))
-        if ruling.denied or ruling.warning:
-            ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
-            self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
-        if ruling.denied:
-            raise CommandRefused(Reason.DENIED, ruling.denied)
-        return command, account, venue, ruling
-
-    def _acquire(
-        self, envelope: Envelope, command: Command, account: Account, venue: Venue, ruling: Ruling
-    ) -> Run | ExistingReport:
-        """Begin the first attempt in the ledger.
-
-        Raises:
-            CommandRefused: an operator halted the command, or a limit or a person denies it.
-            HeldForApproval: persons must approve it first.
-        """
-        died = CommandRefused(Reason.UNAVAILABLE, "its worker died")
-        acquire = partial(
-            self._leases.acquire, mutating=command.mutating, orphan_report=self._orphan_report(envelope, died)
-        )
-        claim = self._claim(envelope, command, account, ruling)
-        lease = acquire(claim)
-        was_held = isinstance(lease, Held)
-        while isinstance(lease, Held) and claim.hold:
-            require_approval(envelope, command, ruling, lease, self._clock.now_ms())
-            claim = replace(claim, hold=replace(claim.hold, decided=lease.decided))
-            lease = acquire(claim)
-        if isinstance(lease, NotBegun):
-            raise CommandRefused(*reports.why_not_begun(lease))
-        if isinstance(lease, ExistingReport):
-            return lease
-        return Run(envelope, command, account, venue, lease, was_held)
-
     def _attempt(self, run: Run) -> Report:
         """Send the command until no further attempt follows, and return its report.
 
         Raises:
-            LeaseLost, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
+            LeaseLost, ParkMessage, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
         """
-        enqueued_at = None if run.was_held else run.envelope.enqueued_at
-        wait = queue_wait_seconds(enqueued_at, self._clock.now_ms())
-        self._observer.began(run.command_ref, wait, run.lease.fence, run.progress.tries)
+        if run.lease.memory is None:  # else it goes on after it was parked
+            enqueued_at = None if run.was_held else run.envelope.enqueued_at
+            wait = queue_wait_seconds(enqueued_at, self._clock.now_ms())
+            self._observer.began(run.command_ref, wait, run.lease.fence, run.progress.tries)
         try:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
-        except (LeaseLost, RequeueMessage):
+        except (LeaseLost, ParkMessage, RequeueMessage):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
             # The error's own text and traceback may quote a request: only its class and where it was raised are logged.
@@ -246,54 +204,10 @@ class Executor:
         Raises:
             LeaseLost: another owner is at work, and nothing is known that sending again could contradict.
         """
-        settled = self._leases.settle(run.lease, report)
+        settled = self._leases.settle(run.lease, report, self._attempts.take_cool_down(run))
         if settled is not None:
             return settled
         # Another owner is at work: it took over, or the ledger has lost the record and it began anew.
         if report.outcome is Outcome.ACCEPTED or (report.outcome is Outcome.UNKNOWN and not run.command.repeatable):
             return self._leases.settle_when_released(run.lease, report)
         raise LeaseLost(run.envelope.command_id)
-
-    def _refuse(self, envelope: Envelope, problem: CommandRefused) -> Report | None:
-        """End a command that must not be sent; its id can't be used for another command any more."""
-        report = self._intake.refusal(envelope, problem)
-        if envelope.task == Positions.task_name():
-            return report
-        claim = Claim(
-            envelope.command_id,
-            report.fingerprint,
-            report.command,
-            report.account or "",
-            repeatable=False,
-            token=self._token(),
-            lease_ms=self._attempts.lease_ms,
-            arguments=self._intake.stored_arguments(envelope),
-            begin_by=0 if problem.while_held else envelope.known_until,
-        )
-        return self._leases.refuse(claim, report, orphan_report=self._orphan_report(envelope, problem))
-
-    def _orphan_report(self, envelope: Envelope, problem: CommandRefused) -> Callable[[Orphaned], Report]:
-        """A function that makes the report of a command whose worker died; ``problem`` says why the command is not
-        continued, for a report that nothing of unknown fate was sent."""
-        return lambda orphan: reports.orphaned(orphan, self._intake.refusal(envelope, problem))
-
-    def _claim(self, envelope: Envelope, command: Command, account: Account, ruling: Ruling) -> Claim:
-        return Claim(
-            envelope.command_id,
-            command.fingerprint,
-            command.name,
-            command.account,
-            command.repeatable,
-            self._token(),
-            self._attempts.lease_ms,
-            stored_arguments(command),
-            account.digest,
-            amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
-            limits=ruling.limits,
-            hold=hold_of(envelope, command, ruling, self._clock),
-            sealed_by=envelope.sealed_by,
-            begin_by=envelope.begin_by,
-        )
-
-    def _token(self) -> str:
-        return f"{self._worker}:{secrets.token_hex(8)}"

@@ -17,8 +17,22 @@ WARN_SECONDS = 10.0
 """How often a worker that waits for its ledger says so in the log."""
 
 
+STOP_CHECK_SECONDS = 0.25
+"""How often a wait checks whether the worker is stopping."""
+
+
 class RequeueMessage(Exception):
     """Raised when the worker is stopping or has a fault; the ledger knows what of the command has begun."""
+
+
+def sleep_unless_stopping(clock: Clock, stopping: Callable[[], bool], seconds: float) -> float:
+    """Sleep, and return 0; or, once the worker is stopping, how many of the seconds are left."""
+    while seconds > 0:
+        if stopping():
+            return seconds
+        clock.sleep(min(seconds, STOP_CHECK_SECONDS))
+        seconds -= STOP_CHECK_SECONDS
+    return 0.0
 
 
 class UntilAvailable:

@@ -7,6 +7,11 @@ from enum import StrEnum
 SHORTEST_SECONDS = 0.25
 """Shorter waits stay in the thread: parking and taking the message again costs two round trips."""
 
+PROGRESS_HEADER = "orders_progress"
+"""The header of a parked query with what is known of it (:class:`~worker.execution.carried.QueryProgress`)."""
+SINCE_HEADER = "orders_waits_since"
+"""The header of a parked command that says since when it waits for its first attempt, UNIX ms."""
+
 
 class WaitsFor(StrEnum):
     """What a parked command waits for; the values are stored, and are labels of a metric."""

@@ -10,10 +10,11 @@ from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
 from worker.execution.backoff import Attempt
-from worker.execution.context import MAX_ALIAS_CHARACTERS, Run
-from worker.execution.lease import NotBegun
+from worker.execution.carried import Memory
+from worker.execution.claims import NotBegun
+from worker.execution.context import MAX_ALIAS_CHARACTERS, CommandRefused, Run
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import Halted, Orphaned, TooLate
+from worker.ledger.base import Halted, Orphaned, Progress, TooLate
 from worker.ledger.limits import MAX_COUNTED_UNITS, Denied, Excess
 from worker.venues.accounts import Account
 
@@ -126,9 +127,13 @@ def give_up(run: Run, reason: Reason, message: str) -> Conclusion:
     An unknown has the reason of the first attempt of unknown fate; or ``refused_after_lost`` when the venue refused the
     last attempt.
     """
-    if not run.progress.tainted:
+    return _given_up(run.progress.tainted, run.refused_after_doubt, reason, message)
+
+
+def _given_up(tainted: str, refused_after_doubt: bool, reason: Reason, message: str) -> Conclusion:
+    if not tainted:
         return Conclusion(Outcome.NOT_SENT, reason, message)
-    why = Reason.REFUSED_AFTER_LOST if run.refused_after_doubt else Reason(run.progress.tainted)
+    why = Reason.REFUSED_AFTER_LOST if refused_after_doubt else Reason(tainted)
     return Conclusion(Outcome.UNKNOWN, why, f"{message}; an attempt may have been executed")
 
 
@@ -160,6 +165,26 @@ def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
         first_sent_at=progress.first_sent_at,
         last_signed_at=progress.last_signed_at,
         finished_at=now_ms,
+    )
+
+
+def parked(progress: Progress, known: Memory, refused: Report, problem: CommandRefused) -> Report:
+    """The report of a command that was parked, made by a worker that must not carry on: the same as its owner would
+    have made in one thread. ``refused`` is a report with the command's fields."""
+    conclusion = _given_up(progress.tainted, known.refused_after_doubt, problem.reason, problem.message)
+    return refused.model_copy(
+        update={
+            "outcome": conclusion.outcome,
+            "reason": conclusion.reason,
+            "message": printable(conclusion.message, MAX_MESSAGE_CHARACTERS),
+            "http_status": known.http_status,
+            "venue_code": known.venue_code,
+            "venue_message": known.venue_message,
+            "result": known.result,
+            "attempts": progress.sent,
+            "first_sent_at": progress.first_sent_at,
+            "last_signed_at": progress.last_signed_at,
+        }
     )
 
 

@@ -5,11 +5,22 @@
     absent ─begin─▶ HELD ─begin, approved─▶ SENDING           until then: decide; refuse ends it
     absent ─begin─▶ SENDING ─settle─▶ SETTLED(report)              accepted, rejected, not_sent
                      │  ▲  └────────▶ UNKNOWN(report) ─settle by evidence of its own sender─▶ SETTLED
-                pause▼  │begin
-                    WAITING            between attempts: the last one's fate is on record
-                          └─resolve by evidence or an operator─▶ SETTLED
+                pause▼  │begin                       └─resolve by evidence or an operator─▶ SETTLED
+                    WAITING            between attempts: the last one's fate is on record, its owner waits
+    SENDING, WAITING ─park─▶ PARKED ─begin by anybody, when due─▶ SENDING, with a higher fence
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed; WAITING of what needs approval: not_sent
+
+What is PARKED has no owner: the token that parked it is like any other, except that a repeated park is done already.
+Its last attempt is proven not executed, or it is repeatable, with its doubt on record; so no begin of it finds an
+orphan, unless it needs approval by now. The moves, before it is due and after::
+
+    begin, refuse        Busy                            begun: fence + 1, tries + 1, all else as stored;
+                                                         refuse (and begin of what needs approval): Orphaned
+    abandon              lost                            ended by what is on record: not_sent, or unknown with a doubt
+    renew, pause         lost                            lost
+    settle               late: None is returned          the same
+    resolve, decide      still open; not held            the same
 
 A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
 nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
@@ -22,25 +33,16 @@ module holds the states and the protocol; :mod:`worker.ledger.redis` is the real
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
 from producers.report import Report
-from worker.ledger.holds import Held, Hold, HoldOver, HoldRecord
+from worker.ledger.holds import Held, Hold, HoldOver
 from worker.ledger.limits import Denied, Limit
 from worker.ledger.pacing import CoolDown, Pace, Throttled
-
-
-class State(StrEnum):
-    """The states of a command's record; the values are stored."""
-
-    HELD = "HELD"
-    SENDING = "SENDING"
-    WAITING = "WAITING"
-    PARKED = "PARKED"
-    SETTLED = "SETTLED"
-    UNKNOWN = "UNKNOWN"
+from worker.ledger.records import Progress as Progress
+from worker.ledger.records import Record as Record
+from worker.ledger.records import State as State
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +82,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What is known of a command's attempts so far, over all of its owners."""
-
-    tries: int = 0
-    """How many attempts were begun."""
-    sent: int = 0
-    """How many requests were put on the wire. One that a worker may have sent before it died is counted."""
-    tainted: str = ""
-    """Why an earlier attempt is of unknown fate (a :class:`~producers.report.Reason`), or empty."""
-    first_sent_at: int | None = None
-    last_signed_at: int | None = None
-    """Both are UNIX ms on the clocks of the workers."""
-
-    def after(self, before: "Progress") -> "Progress":
-        """This progress with what the command's owner remembers of attempts ``before``: a server that was restarted
-        without its last writes may have lost them, and an attempt of unknown fate must not be forgotten."""
-        return Progress(
-            tries=max(self.tries, before.tries),
-            sent=max(self.sent, before.sent),
-            tainted=self.tainted or before.tainted,
-            first_sent_at=self.first_sent_at or before.first_sent_at,
-            last_signed_at=self.last_signed_at or before.last_signed_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Begun:
     """The answer to a claim that was granted: the ledger says that a send begins."""
 
@@ -114,7 +90,7 @@ class Begun:
     since_ms: int = 0
     """How long ago the retry budget began: at the first attempt of this owner, or of the owner that parked it."""
     doubt: str = ""
-    """As in :meth:`Ledger.park`, where it was parked."""
+    """As in :meth:`Ledger.park`, where it was ever parked."""
     probe: bool = False
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
@@ -161,6 +137,8 @@ class Orphaned:
     sending: bool
     """Whether it died with a send begun, and not between two attempts."""
     progress: Progress
+    doubt: str = ""
+    """As in :class:`Begun`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,35 +166,12 @@ class TooLate:
 BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One command's record, for readers."""
-
-    command_id: str
-    state: State
-    fingerprint: str
-    command: str
-    account: str
-    fence: int
-    progress: Progress
-    report: Report | None
-    arguments: str = ""
-    """As in :class:`Claim`; empty also in records that an earlier version wrote."""
-    first_begun_at: int = 0
-    """When the first send was begun, by any owner, UNIX ms on the ledger's clock; 0 when none was."""
-    lease_until: int = 0
-    """Until when the last owner could sign, UNIX ms on the ledger's clock."""
-    account_digest: str = ""
-    """As in :class:`Claim`; ``*`` when its owners would have sent it to different accounts; empty, for unknown, in
-    records that an earlier version began."""
-    sealed_by: str = ""
-    """As in :class:`Claim`, by its first begin."""
-    hold: HoldRecord | None = None
-    """When it is or was held for approval."""
-
-
 NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
 """What proves whose word it is, where nothing does."""
+
+
+MAX_DOUBT_CHARACTERS = 4000
+"""How much a ledger keeps of what an owner that parks a command knows."""
 
 
 class LedgerUnavailable(Exception):
@@ -241,7 +196,8 @@ class Ledger(Protocol):
         self, claim: Claim, progress: Progress, wait_ms: int, doubt: str = "", cool_down: CoolDown | None = None
     ) -> bool:
         """Record the last attempt's fate as :meth:`pause` does, and give the command up: any worker may begin its next
-        attempt once ``wait_ms`` have passed. ``doubt`` is the message of the first attempt of unknown fate."""
+        attempt once ``wait_ms`` have passed. ``doubt`` is what this owner knows beside the progress, in its own words,
+        for the next one; it replaces what an earlier park has left."""
 
     def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
         """End the command with this report and return the report that the record has now.

@@ -23,3 +23,7 @@ DUE_KEYS = {outbox: outbox.replace("orders:", "orders:due:") for outbox in ALL_O
 counts, UNIX ms. Workers alone write it; an intent that is not in it yet has not been seen by any of them."""
 POLICIES_KEY = "orders:policies"
 """Hash: number of an applied withdrawal policy to that policy, when and by whom it was applied and why, as JSON."""
+COOL_DOWNS_KEY = "orders:venue_cool_downs"
+"""Hash: bucket or host (:class:`~worker.ledger.pacing.Pace`) to its cool-down as JSON (``pacing.lua``)."""
+BEGINS_KEY = "orders:begins:{}"
+"""List: when the latest attempts of a bucket were begun, UNIX ms, as many as its largest rate limit counts."""

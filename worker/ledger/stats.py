@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import redis
 
 from producers.redis.server_info import ServerState, server_state
+from worker.ledger.base import LedgerUnavailable
+from worker.ledger.cool_downs import CoolDowns
 from worker.ledger.halts import halt_of
 from worker.ledger.keys import DUE_KEYS, HALTS_KEY, HELD_KEY, RECORD_KEY, UNKNOWN_KEY
 
@@ -38,6 +40,9 @@ class LedgerState:
     """Commands that are held for approval."""
     held_since: float | None
     """Since when the oldest of them is held, of those that end first; None when none is held."""
+    cool_downs: Mapping[str, float] | None
+    """Bucket or host of each cool-down to the seconds that are left of it, 0 for one that is over and awaits its probe;
+    None when they can't be read."""
 
 
 @dataclass(slots=True)
@@ -69,7 +74,13 @@ class LedgerProbe:
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
         halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
         not_begun = max(0, sum(intents[::2]) - sum(intents[1::2]))
-        return LedgerState(server, counts, since, halted_since, not_begun, *self._held())
+        return LedgerState(server, counts, since, halted_since, not_begun, *self._held(), self._cool_downs())
+
+    def _cool_downs(self) -> dict[str, float] | None:
+        try:
+            return {each.key: each.left_ms / 1000 for each in CoolDowns(self.client).all()}
+        except LedgerUnavailable:
+            return None
 
     def _held(self) -> tuple[int, float | None]:
         """How many commands are held, and since when the oldest of the first page."""

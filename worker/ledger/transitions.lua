@@ -12,7 +12,8 @@
 -- KEYS[9]  the commands that are held for approval, a sorted set: by when their messages are published again
 -- KEYS[10] like KEYS[5], of the outbox that producers of the version before write
 -- KEYS[11] that outbox
--- ARGV[1]  the move: begin, renew, pause, settle, refuse, abandon, resolve, decide
+-- KEYS[12] and KEYS[13], where the account has a pace: see pacing.lua, which is put in front of this text, too
+-- ARGV[1]  the move: begin, renew, pause, park, settle, refuse, abandon, resolve, decide, admit, cool_down
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -57,6 +58,11 @@ local function postpone_intent(lease_until)
   end
 end
 
+local function halted_by_name(command, account)
+  local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command)
+  return found[1] or found[2] or nil
+end
+
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
 local function halted(command, account)
   local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command, account .. '/*', '*/*')
@@ -69,6 +75,11 @@ local function progress(tries, sent, tainted)
   return tostring(tries), tostring(sent), tainted, times[1] or '', times[2] or ''
 end
 
+-- Whether the run that asks is the record's owner. What is parked has none: its token says who has parked it.
+local function owned(r)
+  return r.token == token and r.state ~= 'PARKED'
+end
+
 -- The reply to a claim with this fingerprint that may not take the record; nil when it may.
 local function obstacle(fingerprint, r)
   if r.fingerprint ~= fingerprint then
@@ -79,7 +90,7 @@ local function obstacle(fingerprint, r)
     return {'ended', r.report}
   end
   local left = tonumber(r.lease_until) - now
-  if r.token ~= token and left > 0 then
+  if not owned(r) and left > 0 then
     return {'busy', tostring(left)}
   end
   return nil
@@ -93,19 +104,19 @@ end
 
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided')
+    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from', 'doubt')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
     report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
-    decided = v[15] or '0'}
+    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or ''}
 end
 
 local function orphan(r)
   local sending = r.state == 'SENDING'
-  return {'orphaned', r.token, r.begun_at, sending and '1' or '0',
+  return {'orphaned', r.token, r.begun_at, sending and '1' or '0', r.doubt,
     progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
 end
 
@@ -175,7 +186,7 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for, sealed_by, begin_by)
+    hold_for, sealed_by, begin_by, pace)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -207,9 +218,10 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if held then
     r = nil  -- approved: this is its first begin
   end
-  local in_doubt = r and r.state == 'SENDING' and r.token ~= token
+  local mine = r and owned(r)
+  local in_doubt = r and r.state == 'SENDING' and not mine
   -- What needs approval is not taken over either: only its own worker has seen that it was approved before it began.
-  if (in_doubt and repeatable ~= '1') or (r and r.token ~= token and hold_for ~= '') then
+  if (in_doubt and repeatable ~= '1') or (r and not mine and hold_for ~= '') then
     return orphan(r)
   end
   local counters = not repeated and limits ~= '' and withdrawal_counters()
@@ -218,12 +230,24 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if over then
     return over
   end
+  -- The retry budget lasts across parks; whoever takes a dead owner's command over has a new one.
+  local budget_from = r and (mine or r.state == 'PARKED') and r.budget_from or now
+  local since_ms = string.format('%.0f', math.max(0, now - budget_from))
+  local paced, brake, probed = pace ~= '' and pacing(pace, now, write)
+  if paced and not repeated then
+    brake, probed = paced.heed(token)
+  end
+  if brake then
+    brake[5] = r and since_ms or ''
+    return brake
+  end
   if held then
     end_hold()
   end
+  local probe = paced and (repeated and paced.is_probe(token) or not repeated and paced.count(probed, token, lease_ms))
   if r then
     fence, tries, sent, tainted = r.fence, r.tries, r.sent, r.tainted
-    if r.token == token then
+    if mine then
       if repeated then
         tries = tries - 1
       end
@@ -243,7 +267,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
-    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place)
+    'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place,
+    'budget_from', string.format('%.0f', budget_from))
   redis.call('HSETNX', record, 'first_begun_at', now)
   if not r and sealed_by ~= '' then
     redis.call('HSET', record, 'sealed_by', sealed_by)
@@ -253,7 +278,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
-  return {'begun', tostring(fence), progress(tries, sent, tainted)}
+  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0',
+    progress(tries, sent, tainted)}
 end
 
 local function renew(lease_ms)
@@ -267,15 +293,43 @@ local function renew(lease_ms)
   return {'done'}
 end
 
-local function pause(lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
+local function save_progress(state, lease_ms, tries, sent, tainted, first_sent_at, last_signed_at)
+  redis.call('HSET', record, 'state', state, 'tries', tries, 'sent', sent, 'tainted', tainted,
+    'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
+  postpone_intent(now + tonumber(lease_ms))
+end
+
+-- The venue's word on further attempts is true whoever owns the record by now.
+local function record_fate(fate)
+  if fate ~= '' then
+    pacing(fate, now, write).record_fate(token)
+  end
+end
+
+local function pause(fate, ...)
+  record_fate(fate)
+  local r = load()
+  if not r or not owned(r) or r.report or r.state == 'HELD' then
+    return {'lost'}
+  end
+  save_progress('WAITING', ...)
+  write('pause')
+  return {'done'}
+end
+
+-- The owner gives the command up: nobody owns it, and anybody may begin it once its lease, which is the wait, is over.
+local function park(fate, doubt, ...)
+  record_fate(fate)
   local r = load()
   if not r or r.token ~= token or r.report or r.state == 'HELD' then
     return {'lost'}
   end
-  redis.call('HSET', record, 'state', 'WAITING', 'tries', tries, 'sent', sent, 'tainted', tainted,
-    'first_sent_at', first_sent_at, 'last_signed_at', last_signed_at, 'lease_until', now + tonumber(lease_ms))
-  postpone_intent(now + tonumber(lease_ms))
-  write('pause')
+  -- Parked already: the reply to the first call was lost.
+  if r.state ~= 'PARKED' then
+    save_progress('PARKED', ...)
+    redis.call('HSET', record, 'doubt', doubt)
+    write('park')
+  end
   return {'done'}
 end
 
@@ -293,7 +347,8 @@ local function create_ended(event, fingerprint, command, account, arguments, sta
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate)
+  record_fate(fate)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
@@ -302,7 +357,7 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   end
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
-  if r.token == token and (not r.report or evidence) then
+  if owned(r) and (not r.report or evidence) then
     finish('settle', state, outcome, report, keep_ms)
     return {'done'}
   end
@@ -383,6 +438,26 @@ local function decide(fingerprint, who, event, signed, kid)
   return {'done'}
 end
 
-local moves = {begin = begin, renew = renew, pause = pause, settle = settle, refuse = refuse, abandon = abandon,
-  resolve = resolve, decide = decide}
+-- A query, which has no record, is about to be sent.
+local function admit(command, account, lease_ms, pace)
+  local halt = halted_by_name(command, account)
+  if halt then
+    return {'halted', halt}
+  end
+  local paced = pacing(pace, now, write)
+  local brake, probed = paced.heed(token)
+  if brake then
+    brake[5] = ''
+    return brake
+  end
+  return {'admitted', paced.count(probed, token, lease_ms) and '1' or '0'}
+end
+
+local function cool_down(fate)
+  record_fate(fate)
+  return {'done'}
+end
+
+local moves = {begin = begin, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
+  resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))

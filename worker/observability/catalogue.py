@@ -57,6 +57,21 @@ ANSWERS = _counter(
     "Attempts by the HTTP status of the answer; lost: sent without an answer; unsent: nothing was sent.",
 )
 RETRIES = _counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
+PARKINGS = _counter(
+    "orders_parkings_total",
+    "command account waits_for",
+    "Commands that gave their thread and their message back, because they had to wait.",
+)
+THROTTLED = _counter(
+    "orders_throttled_total",
+    "command account brake",
+    "Attempts that could not begin yet, by what stopped them: a rate limit, a cool-down, or the probe after one.",
+)
+COOL_DOWNS = _counter(
+    "orders_cool_downs_total",
+    "account venue",
+    "Responses of a venue that asked for no further requests: 429, 418, Retry-After, a listed overload.",
+)
 REPLAYS = _counter("orders_replays_total", "command account", "Ids sent again and answered with their stored report.")
 IDS_REUSED = _counter(
     "orders_ids_reused_total", "command account", "Ids sent again with other arguments, and refused for that."
@@ -175,9 +190,21 @@ HELD_SINCE = _gauge(
     "orders_held_oldest_timestamp_seconds", "", "Since when the oldest of them is held, of those that end first."
 )
 INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
-QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue.")
+QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue, those of its waiting lists included.")
 QUEUED_SINCE = _gauge(
     "orders_queue_oldest_timestamp_seconds", "queue", "When the oldest message of a queue was enqueued, if it says so."
+)
+PARKED = _gauge(
+    "orders_parked_messages", "queue waits_for", "Commands that wait at the server until they are due, by what for."
+)
+PARKED_OVERDUE = _gauge(
+    "orders_parked_overdue_seconds",
+    "queue",
+    "How long the parked command that is due for longest has not been taken; 0 when none is overdue.",
+)
+LANES = _gauge("orders_lanes_held", "", "Lanes of which a command is out, so that those behind it wait.")
+COOL_DOWN = _gauge(
+    "orders_cool_down_seconds", "account", "Until the account's cool-down ends, or its host's; 0 when there is none."
 )
 DEAD = _gauge(
     "orders_queue_dead_messages",
@@ -204,6 +231,9 @@ EVENTS = (
     ATTEMPTS,
     ANSWERS,
     RETRIES,
+    PARKINGS,
+    THROTTLED,
+    COOL_DOWNS,
     REPLAYS,
     IDS_REUSED,
     REDELIVERED,
@@ -241,6 +271,10 @@ STATE = (
     INTENTS,
     QUEUED,
     QUEUED_SINCE,
+    PARKED,
+    PARKED_OVERDUE,
+    LANES,
+    COOL_DOWN,
     DEAD,
     UNACKED,
     SERVER_UP,

@@ -7,7 +7,7 @@ short timeouts, so that they delay no command.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,8 +17,9 @@ from prometheus_client.registry import Collector
 
 from producers.redis.server_info import ServerState
 from worker.broker.stats import UNACKED, BrokerState
+from worker.execution.parking import WaitsFor
 from worker.execution.policy.withdrawals import PolicyState
-from worker.ledger.stats import LedgerState
+from worker.ledger.stats import OTHER, LedgerState
 from worker.observability import catalogue
 
 T = TypeVar("T")
@@ -67,16 +68,17 @@ class StateCollector(Collector):
         self,
         *,
         build: Mapping[str, str],
-        accounts: Iterable[str],
+        accounts: Mapping[str, Sequence[str]],
         worker: Callable[[], WorkerState],
         policy: Callable[[], PolicyState | None],
         ledger: Callable[[], LedgerState] | None,
         broker: Callable[[], BrokerState] | None,
         results: Callable[[], ServerState] | None,
     ) -> None:
-        """``build`` has versions by label. A probe is None where the server is no Redis."""
+        """``build`` has versions by label, ``accounts`` by alias the bucket and the host that cool-downs hold for. A
+        probe is None where the server is no Redis."""
         self._build = build
-        self._accounts = tuple(accounts)
+        self._accounts = accounts
         self._worker = worker
         self._policy = policy
         self._ledger = CachedProbe(ledger) if ledger else None
@@ -130,6 +132,17 @@ class StateCollector(Collector):
         if state.held_since is not None:
             gauges.set(catalogue.HELD_SINCE, state.held_since)
         gauges.set(catalogue.INTENTS, state.intents)
+        for account, seconds in self._cool_downs(state.cool_downs).items():
+            gauges.set(catalogue.COOL_DOWN, seconds, account)
+
+    def _cool_downs(self, running: Mapping[str, float] | None) -> dict[str, float]:
+        """For how many seconds each account cools down; :data:`OTHER` for those that are not configured here."""
+        if running is None:
+            return {}
+        found = {alias: max(running.get(key, 0.0) for key in keys) for alias, keys in self._accounts.items()}
+        known = {key for keys in self._accounts.values() for key in keys}
+        others = [seconds for key, seconds in running.items() if key not in known]
+        return found | ({OTHER: max(others)} if others else {})
 
     def _set_broker(self, gauges: "_Gauges", state: BrokerState | None) -> None:
         _set_server(gauges, "broker", state.server if state else None)
@@ -138,9 +151,13 @@ class StateCollector(Collector):
         for queue, found in state.queues.items():
             gauges.set(catalogue.QUEUED, found.waiting, queue)
             gauges.set(catalogue.DEAD, found.dead, queue)
+            gauges.set(catalogue.PARKED_OVERDUE, found.overdue_ms / 1000, queue)
+            for waits_for in {*WaitsFor, *found.parked}:
+                gauges.set(catalogue.PARKED, found.parked.get(waits_for, 0), queue, waits_for)
             if found.oldest_enqueued_at_ms is not None:
                 gauges.set(catalogue.QUEUED_SINCE, found.oldest_enqueued_at_ms / 1000, queue)
         gauges.set(catalogue.UNACKED, state.unacked)
+        gauges.set(catalogue.LANES, state.lanes)
         gauges.set(catalogue.DEAD, state.dead_unacked, UNACKED)
 
 

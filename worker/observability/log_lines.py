@@ -85,6 +85,21 @@ class LogObserver(Observer):
         """Log that persons must approve it."""
         executor_log.info(LogEvent("held", {**_command_fields(ref), "until": until}, "it waits for approval"))
 
+    def parked(self, ref: CommandRef, waits_for: str, seconds: float) -> None:
+        """Log that it waits at the server."""
+        fields = {**_command_fields(ref), "waits_for": waits_for, "seconds": round(seconds, 3)}
+        executor_log.info(LogEvent("parked", fields))
+
+    def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:
+        """Log what keeps an attempt from beginning."""
+        fields = {**_command_fields(ref), "brake": brake, "seconds": round(seconds, 3)}
+        executor_log.info(LogEvent("throttled", fields, why))
+
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:
+        """Warn that the venue wants no requests for some time."""
+        fields = {**_command_fields(ref), "seconds": seconds, "of": "host" if by_address else "account"}
+        executor_log.warning(LogEvent("cool_down", fields, why))
+
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """Log that the stored report was the answer and nothing was sent."""
         ledger_log.info(LogEvent("replayed", {**_command_fields(ref), "outcome": outcome}))

@@ -142,6 +142,15 @@ class Metrics(Observer):
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, ref.command, self._account(ref.account), ref.venue)
 
+    def parked(self, ref: CommandRef, waits_for: str, seconds: float) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.PARKINGS, ref.command, self._account(ref.account), waits_for)
+
+    def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.THROTTLED, ref.command, self._account(ref.account), brake)
+
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:  # noqa: ARG002, D102
+        self._count(catalogue.COOL_DOWNS, self._account(ref.account), ref.venue or OTHER)
+
     def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
         account = self._account(ref.account)
         self._commands(ref.command, account, ref.venue or OTHER, end.outcome, end.reason).inc()

@@ -33,7 +33,7 @@ from worker.observability.json_format import write_json
 from worker.observability.log_lines import LogObserver
 from worker.observability.timed_ledger import TimedLedger
 from worker.settings import WorkerSettings
-from worker.venues.registry import VENUES
+from worker.venues.registry import VENUES, accounts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,7 +152,7 @@ class Instrumentation:
         served.register(
             StateCollector(
                 build=build(),
-                accounts=self._settings.accounts,
+                accounts={alias: (a.bucket, a.host) for alias, a in accounts_of(self._settings.accounts).items()},
                 worker=self._worker_state,
                 policy=self._policy,
                 ledger=self._ledger(),

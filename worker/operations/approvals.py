@@ -74,6 +74,10 @@ class ApprovalService:
         found = (_held_command(record) for record in records if record is not None)
         return sorted((each for each in found if each is not None), key=lambda each: each.hold.since)
 
+    def now_ms(self) -> int:
+        """UNIX ms on the ledger's clock."""
+        return self._queue.now_ms()
+
     def find(self, command_id: str) -> HeldCommand:
         """A command that is held.
 

@@ -246,3 +246,14 @@ def ages_of(arrivals: Iterable[Arrival]) -> dict[str, int | None]:
         return ages[-(-len(ages) * percent // 100) - 1]
 
     return {"count": len(ages), "p50": rank(50), "p99": rank(99), "max": ages[-1]}
+
+
+def most_within(arrivals: Iterable[Arrival], seconds: float) -> int:
+    """The largest number of requests that arrived within any time of this length, its end not included."""
+    times = sorted(arrival.monotonic for arrival in arrivals)
+    first = most = 0
+    for last, time in enumerate(times):
+        while times[first] <= time - seconds:
+            first += 1
+        most = max(most, last - first + 1)
+    return most

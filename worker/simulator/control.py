@@ -30,6 +30,12 @@ Inject faults (the fields and meaning of a fault: `worker.simulator.faults.Fault
     bitz_error(code, in_data=False, **fields) -> id            an error with HTTP 200, in `status` or in `data`
     reset_idle(rst=False) -> how many idle keep-alive connections were closed (FIN, or RST)
 
+Limit the rate of requests, before they reach a fault (`worker.simulator.rate_rules.RateRule`):
+
+    limit(requests, seconds, **fields) -> id    limit(10, 1, ban_seconds=30, status=418, by="address")
+    ban(limit_id, sender, seconds=None)         bans a key or an address ("127.0.0.1") now
+    limits() -> list    clear_limits(id=None)
+
 Examine what happened:
 
     wait(arrivals=N, …) / wait(executions=N, …)   blocks until N match, else TimeoutError
@@ -49,6 +55,7 @@ from typing import Any
 import requests
 
 from worker.simulator.faults import Fault, Kind
+from worker.simulator.rate_rules import RateRule
 from worker.simulator.records import (
     Arrival,
     Change,
@@ -175,6 +182,24 @@ class SimulatorControl:
     def clear_faults(self, fault_id: int | None = None) -> int:
         """Disarm one fault or all, and return how many there were; requests that are held stay held."""
         return int(self._call("DELETE", "faults" if fault_id is None else f"faults/{fault_id}")["cleared"])
+
+    def limit(self, requests: int, seconds: float = 1.0, **fields: Any) -> int:
+        """Arm a rate limit; returns its id. The others fields are those of `RateRule`."""
+        rule = RateRule.model_validate({"requests": requests, "seconds": seconds, **fields})
+        return int(self._call("POST", "limits", rule.model_dump(mode="json"))["id"])
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Every rate limit: `{"id", "passed", "limited", "bans", "rule"}`, a ban with `sender`, `began` and `ends` in
+        seconds on the monotonic clock of the machine, and how many further requests it `refused`."""
+        return list(self._call("GET", "limits")["limits"])
+
+    def clear_limits(self, limit_id: int | None = None) -> int:
+        """Disarm one rate limit or all, with their bans; returns how many there were."""
+        return int(self._call("DELETE", "limits" if limit_id is None else f"limits/{limit_id}")["cleared"])
+
+    def ban(self, limit_id: int, sender: str, seconds: float | None = None) -> dict[str, Any]:
+        """Ban a key or an address now, for the `ban_seconds` of the limit or for other `seconds`; returns the ban."""
+        return self._call("POST", f"limits/{limit_id}/ban", {"sender": sender, "seconds": seconds})
 
     def release(self, action: str = "proceed", fault_id: int | None = None) -> int:
         """Let held requests `proceed`, or `drop` them (RST, never executed if not yet executed); returns how many."""

@@ -28,6 +28,11 @@ COMMAND_PATHS = {
 """The command that each path of a venue serves; the `path` of a fault may be either."""
 
 
+def serves(path: str, named: str) -> bool:
+    """Whether `named`, a path or a command, names this path of a venue."""
+    return named in (path, COMMAND_PATHS.get(path))
+
+
 class Kind(StrEnum):
     """The kinds of fault, see `Fault`."""
 
@@ -168,7 +173,7 @@ class Fault(Record):
 
     def matches(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> bool:
         """Whether a request meets all criteria."""
-        if self.path is not None and self.path not in (path, COMMAND_PATHS.get(path)):
+        if self.path is not None and not serves(path, self.path):
             return False
         if self.kind is Kind.STALE and path.startswith("/auth/"):
             return False

@@ -165,9 +165,11 @@ class Arrival:
     """A completely received request. Not frozen, because `status` and `executed` are set when it is answered.
 
     `timestamp_ms` and `age_ms` (arrival minus timestamp) are null where the request carries no usable timestamp;
-    `signature_ok` is null where the venue asks for none; `fault` is the kind of the fault applied; `status` stays
+    `signature_ok` is null where the venue asks for none; `fault` is the kind of the fault applied, or how a rate limit
+    refused it (`limited`: it exceeded the limit; `banned`: it came during a ban); `status` stays
     null when no status line was sent, or the bytes of a `raw` fault; `executed` is true once a mutating request changed
-    the accounts.
+    the accounts. `monotonic` is the second of its arrival on the monotonic clock, which all processes of a machine
+    share; `target` is what a request is about: the id of an order, else a pair, an asset or a contract.
     """
 
     seq: int
@@ -182,3 +184,5 @@ class Arrival:
     fault: str | None = None
     status: int | None = None
     executed: bool = False
+    monotonic: float = 0.0
+    target: str | None = None

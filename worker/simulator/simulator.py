@@ -8,6 +8,7 @@ from worker.simulator.accounts import Accounts
 from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
 from worker.simulator.held_requests import HeldRequests
 from worker.simulator.messages import Examined, Request
+from worker.simulator.rate_rules import RateRules
 from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
 from worker.simulator.venues.bitz import BitZ
 from worker.simulator.venues.everstrike import Everstrike
@@ -27,11 +28,19 @@ def real_clock() -> int:
 class Simulator:
     """All of the simulator's state. For one event loop; nothing here awaits."""
 
-    def __init__(self, *, demo: bool = True, clock: Callable[[], int] = real_clock) -> None:
+    def __init__(
+        self,
+        *,
+        demo: bool = True,
+        clock: Callable[[], int] = real_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
+        self.monotonic = monotonic
         self._demo = demo
         self.accounts = Accounts(self.now_ms)
         self.board = FaultBoard()
+        self.limits = RateRules(monotonic)
         self.held_requests = HeldRequests()
         self.reset()
 
@@ -41,6 +50,7 @@ class Simulator:
         self.settings = Settings()
         self.held_requests.release(proceed=False)
         self.board.clear()
+        self.limits.clear()
         self.accounts.clear()
         trading = Trading(self.accounts, self.now_ms, lambda: self.settings)
         self._everstrike = Everstrike(self.accounts, trading.command, trading.read)

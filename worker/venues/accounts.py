@@ -29,8 +29,13 @@ class Account:
     @property
     def host(self) -> str:
         """The venue's ``host:port``."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        return host_of(self.base_url)
+
+    @property
+    def bucket(self) -> str:
+        """What its rate limits and cool-downs are counted under: 16 hex digits, the same for every account with this
+        API key at this address, however the address is written."""
+        return _digest(canonical_address(self.base_url), self.credentials.api_key)
 
     @property
     def digest(self) -> str:
@@ -38,5 +43,22 @@ class Account:
 
         The ledger stores it with each command, because the alias may be given to another account later.
         """
-        identity = "\n".join((self.venue, self.base_url, self.credentials.api_key))
-        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+        return _digest(self.venue, self.base_url, self.credentials.api_key)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def host_of(url: str) -> str:
+    """The ``host:port`` of a URL, in lower case and without the dot that may end a name."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def canonical_address(url: str) -> str:
+    """One spelling for an address that can be written in several ways: letter case of scheme and host, default port,
+    slashes at the end."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{host_of(url)}{parts.path.rstrip('/')}"

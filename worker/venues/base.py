@@ -54,6 +54,15 @@ class Verdict:
     own_refusal: bool = False
     """Whether the venue's application responded with its complete error envelope, listed or not."""
 
+    @property
+    def overload_words(self) -> str:
+        """What asks for no further requests, for people: status, code and wait, and no word of the response, which may
+        quote one account's command to the others."""
+        code = self.venue_code
+        listable = isinstance(code, int) and code != self.http_status and abs(code) < 10**9
+        wait = f", Retry-After {self.retry_after:g} s" if self.retry_after else ""
+        return f"the venue answered {self.http_status}{f' ({code})' if listable else ''}{wait}"
+
 
 class Overload(StrEnum):
     """For whom a venue asks for no further requests (429, 418, ``Retry-After``, a listed overload)."""
@@ -73,6 +82,8 @@ class Venue(Protocol):
     """The names of the commands that it supports."""
     rate_limits: tuple[RateLimit, ...]
     """The limits that it documents, or that its own client keeps; they hold at its own address."""
+    overload_scope: "Overload"
+    """For whom it limits the rate of requests."""
     passes_cool_down: frozenset[str]
     """The names of the commands that it documents to take while it limits others."""
 

@@ -14,11 +14,12 @@ from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
 from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
-from worker.venues.base import Proof, Verdict
+from worker.venues.base import Overload, Proof, Verdict
 from worker.venues.contradictions import contains_other_value, failure_in_message, failure_in_record
 from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import find_listed, refusals_from_settings
+from worker.venues.overloads import with_overload
 from worker.venues.positions import read_position
 from worker.venues.response_freshness import NO_CACHE_HEADERS
 
@@ -35,6 +36,10 @@ TRANSIENT_CODES = {
     -200032: "system error",
 }
 """Negative statuses after which a read may be repeated (``docs/venues.md``)."""
+
+OVERLOADS = frozenset({-110, -114, -112, -200025})
+"""Codes that ask for no further requests: too many of them, now (-110) or today (-114), maintenance, and a trading halt
+(``docs/venues.md``)."""
 
 LONG_WAIT_SECONDS = 5.0
 LONG_WAIT_CODES = frozenset({-112, -200025})
@@ -71,6 +76,7 @@ class Bitz:
 
     name = "bitz"
     rate_limits: tuple[RateLimit, ...] = ()
+    overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
     base_url = "https://apiv2.bitz.com"
     commands: tuple[str, ...] = (Positions.name,)
@@ -112,6 +118,11 @@ class Bitz:
     def judge(self, command: Command, response: Response) -> Verdict:
         """Decide by the number in ``status`` or ``data``: errors arrive with HTTP 200, a negative number and an empty
         message."""
+        verdict = self._judge(command, response)
+        listed = verdict.proof is not Proof.UNKNOWN and verdict.venue_code in OVERLOADS
+        return with_overload(verdict, self.overload_scope, listed=listed)
+
+    def _judge(self, command: Command, response: Response) -> Verdict:
         payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         status, data, message = envelope.get("status"), envelope.get("data"), envelope.get("msg")

@@ -5,10 +5,11 @@ groups ``ORDERS_VENUES__<VENUE>__…`` as literals; a test compares both.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.venues.accounts import Account, Credentials
+from worker.rate_limits import RateLimit, in_words, strictest
+from worker.venues.accounts import Account, Credentials, canonical_address
 from worker.venues.base import Reads, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
@@ -74,9 +75,55 @@ class AccountConfig(Protocol):
     def secret_key(self) -> "SecretStr":
         """The key that signs."""
 
+    @property
+    def stated_limits(self) -> tuple[RateLimit, ...] | None:
+        """The rate limits that the settings list; None when they leave them to the venue."""
+
 
 def account_of(alias: str, config: AccountConfig) -> Account:
-    """The account that these settings describe."""
-    url = config.base_url or VENUES[config.venue].base_url
+    """The account that these settings describe.
+
+    A venue's own limits hold at its own address; somewhere else, such as a test network or a simulator, nobody has
+    said which hold.
+    """
+    venue = VENUES[config.venue]
+    url = config.base_url or venue.base_url
     keys = Credentials(config.api_key.get_secret_value(), config.secret_key.get_secret_value())
-    return Account(alias, config.venue, url.rstrip("/"), keys)
+    limits = config.stated_limits
+    if limits is None:
+        limits = venue.rate_limits if canonical_address(url) == canonical_address(venue.base_url) else ()
+    return Account(alias, config.venue, url.rstrip("/"), keys, limits)
+
+
+def accounts_of(configs: Mapping[str, AccountConfig]) -> dict[str, Account]:
+    """The accounts by alias. Those with one key at one address are one account to the venue, so that the strictest of
+    their limits hold for each of them."""
+    accounts = {alias: account_of(alias, config) for alias, config in configs.items()}
+    limits = {
+        bucket: strictest(limit for account in sharing for limit in account.rate_limits)
+        for bucket, sharing in _by_bucket(accounts.values()).items()
+    }
+    return {alias: replace(account, rate_limits=limits[account.bucket]) for alias, account in accounts.items()}
+
+
+def different_limits(configs: Mapping[str, AccountConfig]) -> list[str]:
+    """A sentence for each key that several accounts share with different rate limits: which they are, and which limits
+    hold. It names aliases, and nothing of the key."""
+    alone = {alias: account_of(alias, config) for alias, config in configs.items()}
+    held = accounts_of(configs)
+    sentences = []
+    for sharing in _by_bucket(alone.values()).values():
+        if len({strictest(account.rate_limits) for account in sharing}) > 1:
+            each = ", ".join(f"{account.alias} ({in_words(account.rate_limits)})" for account in sharing)
+            strict = in_words(held[sharing[0].alias].rate_limits)
+            sentences.append(
+                f"the accounts {each} have one key at one address and different rate limits; for all holds {strict}"
+            )
+    return sentences
+
+
+def _by_bucket(accounts: Iterable[Account]) -> dict[str, list[Account]]:
+    found: dict[str, list[Account]] = {}
+    for account in sorted(accounts, key=lambda account: account.alias):
+        found.setdefault(account.bucket, []).append(account)
+    return found

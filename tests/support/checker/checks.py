@@ -15,18 +15,19 @@ FINAL = frozenset({"accepted", "rejected", "not_sent"})
 OUTCOMES = FINAL | {"unknown"}
 ENDINGS = frozenset({"settle", "abandon", "refuse", "resolve"})
 """Events of the journal that end a command."""
-WITHOUT_EFFECT = frozenset({"late", "id_reused"})
+WITHOUT_EFFECT = frozenset({"late", "id_reused", "cool_down", "pacing_repaired"})
 """Events of the journal that change nothing in the command's record."""
 STATES_BEFORE = {
     "held": {"absent"},
     "approved": {"held", "approved"},
     "denied": {"held", "approved"},
-    "begin": {"absent", "approved", "open", "paused", "ended"},
+    "begin": {"absent", "approved", "open", "paused", "parked", "ended"},
+    "park": {"open", "paused"},
     "refuse": {"absent", "held", "approved"},
-    "abandon": {"open", "paused"},
+    "abandon": {"open", "paused", "parked"},
 }
 """The states of a record in which these events of the journal are possible."""
-STATES_AFTER = {"held": "held", "approved": "approved", "pause": "paused"}
+STATES_AFTER = {"held": "held", "approved": "approved", "pause": "paused", "park": "parked"}
 CLOCK_TOLERANCE_MS = 2
 """How far the ledger's and the venue's timestamps of two ordered events may disagree on one machine."""
 
@@ -116,7 +117,7 @@ def _journal(history: History) -> Iterator[str]:
             continue
         if state == "ended" and not (outcome == "unknown" and event in ("settle", "resolve")):
             yield f"journal: {event} after the end"
-        if event in ("pause", "settle") and token != owner:
+        if event in ("pause", "park", "settle") and token != owner:
             yield f"journal: {event} by one that does not own it"
         if state not in STATES_BEFORE.get(event, {state}):
             yield f"journal: {event} of a record that was {state}"

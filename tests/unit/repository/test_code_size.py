@@ -8,7 +8,6 @@ ROOT = Path(__file__).resolve().parents[3]
 MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
 LONGER_FUNCTIONS = {
-    "backoff_policy": "one policy that is read from top to bottom",
     "close": "the options of a command, a parameter each",
     "_worker": "the options of a command, a parameter each",
 }

@@ -6,7 +6,9 @@ without optional fields, so that a misspelt field fails.
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -171,9 +173,7 @@ def test_flower_is_configured_as_in_compose() -> None:
     there = DOCUMENTS["ConfigMap/orders-flower"]["data"]["flowerconfig.py"]
     assert there.replace("/run/secrets/orders/", "/run/secrets/") == compose
     (secret,) = [volume["secret"] for volume in pod("orders-flower")["volumes"] if "secret" in volume]
-    seen = {item["key"] for item in secret["items"]}
-    assert seen == {"ORDERS_REDIS_URL", "flower_login"}
-    assert seen < DOCUMENTS["Secret/orders-watchers"]["stringData"].keys()
+    assert DOCUMENTS[f"Secret/{secret['secretName']}"]["stringData"].keys() == {"ORDERS_REDIS_URL", "flower_login"}
     (container,) = pod("orders-flower")["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert container["command"][-1] == f"--conf={mounts['flower']}/flowerconfig.py"
@@ -200,44 +200,68 @@ def test_everything_that_the_manifests_refer_to_exists() -> None:
                 assert ("Secret", volume["secret"]["secretName"]) in there
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in there
-    secret = DOCUMENTS["Secret/orders-watchers"]["stringData"]
-    for reference in DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]["secretTargetRef"]:
-        assert reference["key"] in secret
     ports = {port["name"] for name in DEPLOYMENTS for c in pod(name)["containers"] for port in c["ports"]}
     for policy in ("orders-workers", "orders-flower"):
         for rule in DOCUMENTS[f"NetworkPolicy/{policy}"]["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= ports
 
 
-@pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-watchers"])
+@pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-flower"])
 def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str) -> None:
-    """By a worker: the config map as variables, and the secret as files. The scaling uses the same Sentinels as the
-    URL, and the CA is where it is mounted."""
+    """By a worker: the config map as variables, and the secret as files. The CA is where it is mounted."""
     for name, value in DOCUMENTS["ConfigMap/orders-config"]["data"].items():
         monkeypatch.setenv(name, value)
     for name, value in DOCUMENTS[f"Secret/{secret}"]["stringData"].items():
         (tmp_path / name).write_text(value, encoding="utf-8")
     monkeypatch.setenv("ORDERS_SECRETS_DIR", str(tmp_path))
-    if secret == "orders-watchers":
+    if secret == "orders-flower":
         monkeypatch.delenv("ORDERS_ACCOUNTS__MAIN__VENUE")
     settings = WorkerSettings()
     assert "ssl_ca_certs=/etc/orders/ca.pem" in settings.broker_url
-    addresses = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"][0]["metadata"]["addresses"]
-    assert addresses in settings.broker_url
     for name in DEPLOYMENTS:
         mounts = {mount["name"]: mount["mountPath"] for c in pod(name)["containers"] for mount in c["volumeMounts"]}
         assert (mounts["ca"], mounts["secrets"]) == ("/etc/orders", "/run/secrets/orders")
 
 
 def test_scaling_depends_on_real_queues_and_keeps_workers_running() -> None:
-    """A misspelt list would always be empty; and only a running worker publishes lost commands again."""
+    """A misspelt queue or metric is an error for ever; and only a running worker publishes lost commands again."""
     spec = DOCUMENTS["ScaledObject/orders-worker"]["spec"]
-    lists = {trigger["metadata"]["listName"] for trigger in spec["triggers"]}
-    assert lists < set(QUEUES)
-    assert "orders.withdraw" not in lists
-    assert {trigger["metadata"]["databaseIndex"] for trigger in spec["triggers"]} == {"0"}
+    queries = [trigger["metadata"]["query"] for trigger in spec["triggers"]]
+    queues = {queue for query in queries for queue in re.findall(r'queue="([^"]+)"', query)}
+    assert queues < set(QUEUES)
+    assert "orders.withdraw" not in queues
+    assert {name for query in queries for name in re.findall(r"orders_\w+", query)} <= {m.name for m in catalogue.STATE}
+    assert {trigger["metadata"]["ignoreNullValues"] for trigger in spec["triggers"]} == {"false"}
     assert spec["minReplicaCount"] >= 2
     assert "idleReplicaCount" not in spec
+
+
+@pytest.mark.parametrize(("waiting", "busy", "scaled_by"), [(40, 16, 40), (40, 2, 0), (0, 32, 0)])
+def test_what_waits_for_a_limit_starts_no_worker(
+    tmp_path: Path, promtool: str, waiting: int, busy: int, scaled_by: int
+) -> None:
+    query = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"][1]["metadata"]["query"]
+    told = {
+        'orders_queue_messages{queue="orders.close"}': waiting,
+        "orders_worker_busy": busy,
+        "orders_worker_slots": 64,
+    }
+    series = [{"series": name, "values": f"{value}x40"} for name, value in told.items()]
+    asked = {"expr": query, "eval_time": "5m", "exp_samples": [{"labels": "{}", "value": scaled_by}]}
+    (tmp_path / "test.yaml").write_text(
+        yaml.safe_dump({"tests": [{"interval": "15s", "input_series": series, "promql_expr_test": [asked]}]})
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def promtool(require_service: Callable[[str, object], None]) -> str:
+    path = shutil.which("promtool")
+    require_service("promtool (Debian's package prometheus)", path)
+    return str(path)
 
 
 def test_prometheus_names_the_workers_as_the_alerts_do() -> None:
@@ -249,19 +273,9 @@ def test_prometheus_names_the_workers_as_the_alerts_do() -> None:
     assert {*re.findall(r'job=\\*"(\w+)', rules + dashboard)} == {named}
 
 
-def test_the_scaling_trusts_the_servers_ca() -> None:
-    """As the workers do, because KEDA's image does not contain a private CA."""
-    spec = DOCUMENTS["TriggerAuthentication/orders-queues"]["spec"]
-    (ca,) = spec["configMapTargetRef"]
-    assert ca == {"parameter": "ca", "name": "orders-ca", "key": "ca.pem"}
-    assert ca["key"] in DOCUMENTS["ConfigMap/orders-ca"]["data"]
-    triggers = DOCUMENTS["ScaledObject/orders-worker"]["spec"]["triggers"]
-    assert {trigger["metadata"]["enableTLS"] for trigger in triggers} == {"true"}
-
-
 def test_no_real_secret_is_in_the_examples() -> None:
     """Every value says that it must be changed."""
     for document in documents(FOLDER / "secrets.example.yaml"):
         for name, value in document["stringData"].items():
             passwords = re.findall(r":([^:@/]+)@|password=([^&]+)", value) or [(value,)]
-            assert all("CHANGE-ME" in "".join(found) or name == "keda-username" for found in passwords), name
+            assert all("CHANGE-ME" in "".join(found) for found in passwords), name

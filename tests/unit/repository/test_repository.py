@@ -23,8 +23,9 @@ from pydantic import BaseModel
 
 from producers import __version__
 from tests.support.ci_scripts import ci_script
+from worker.account_settings import AccountSettings
 from worker.observability import catalogue
-from worker.settings import AccountSettings, VenueSettings, VenuesSettings, WorkerSettings, load
+from worker.settings import VenueSettings, VenuesSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")

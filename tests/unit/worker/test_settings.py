@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from producers.settings import SettingsError
+from worker.account_settings import AccountSettings
 from worker.bootstrap import build_accounts
-from worker.settings import AccountSettings, VenuesSettings, load
+from worker.rate_limits import RateLimit
+from worker.settings import VenuesSettings, load
 from worker.venues.accounts import Account
-from worker.venues.registry import REGISTRY
+from worker.venues.registry import REGISTRY, different_limits
 
 ACCOUNT = {"VENUE": "everstrike", "API_KEY": "the-key", "SECRET_KEY": "the-secret"}
 REFUSALS = "VENUES__EVERSTRIKE__REFUSALS"
@@ -227,3 +229,121 @@ def test_a_file_for_the_keys_of_tls_keeps_a_worker_from_starting(monkeypatch: py
     monkeypatch.setenv("SSLKEYLOGFILE", "keys")
     with pytest.raises(SettingsError, match=r"SSLKEYLOGFILE: .*Unset it"):
         load()
+
+
+EVERSTRIKES = (RateLimit(10, 1000), RateLimit(50, 20_000), RateLimit(500, 200_000))
+SAME_ADDRESS = [
+    *("", "https://api.everstrike.io/", "https://API.Everstrike.IO", "HTTPS://api.everstrike.io:443//"),
+    "https://api.everstrike.io.",
+]
+
+
+@pytest.mark.parametrize("url", SAME_ADDRESS)
+def test_a_venues_own_limits_hold_at_its_own_address(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """However the address is written."""
+    set_account(monkeypatch, BASE_URL=url)
+    assert main_account().rate_limits == EVERSTRIKES
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.testnet.everstrike.io", "https://api.everstrike.io:8443", "https://api.everstrike.io/v2"]
+)
+def test_a_venues_own_limits_hold_nowhere_else(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Nobody knows the limits of a test network or of a simulator; those that are listed hold everywhere."""
+    set_account(monkeypatch, BASE_URL=url)
+    assert main_account().rate_limits == ()
+    set_account(monkeypatch, BASE_URL=url, RATE_LIMITS=" 10/1s  50/20s ")
+    assert main_account().rate_limits == (RateLimit(10, 1000), RateLimit(50, 20_000))
+
+
+def test_rate_limits_can_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the venue's own address."""
+    set_account(monkeypatch, RATE_LIMITS="Off")
+    assert main_account().rate_limits == ()
+
+
+def test_rate_limits_as_a_list_of_a_toml_file(config_file: Path) -> None:
+    """As other lists are."""
+    config_file.write_text(
+        'accounts.main = {venue = "bitz", api_key = "k", secret_key = "s", rate_limits = ["5/1s", "9/10s"]}'
+    )
+    assert main_account().rate_limits == (RateLimit(5, 1000), RateLimit(9, 10_000))
+
+
+UNREADABLE_LIMITS = [
+    *("50", "50/20", "50 / 20s", "0/1s", "1/0s", "-1/1s", "1.5/1s", "50/20s;500/200s", "venue 50/20s", "off off"),
+    *("10001/1s", "1/86401s", "\u0665/1s", "1/1m", "1/1s " * 9, "hunter2", "9" * 5000 + "/1s", "true"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(UNREADABLE_LIMITS)))
+def test_limits_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The message says how limits are written."""
+    set_account(monkeypatch, RATE_LIMITS=UNREADABLE_LIMITS[number])
+    assert "ORDERS_ACCOUNTS__MAIN__RATE_LIMITS: a limit is written as requests/seconds, such as 50/20s" in refusal()
+
+
+@pytest.mark.parametrize("value", ["", " ", "[]", '[""]'])
+def test_no_limits_are_written_as_off(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A variable that was left empty by mistake must not lift them."""
+    set_account(monkeypatch, RATE_LIMITS=value)
+    assert "RATE_LIMITS: must be venue, off, or a list such as 50/20s 500/200s" in refusal()
+
+
+def test_the_share_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fraction, or not set."""
+    set_account(monkeypatch)
+    assert load().accounts["main"].thread_share is None
+    set_account(monkeypatch, THREAD_SHARE="0.25")
+    assert load().accounts["main"].thread_share == 0.25
+
+
+@pytest.mark.parametrize("value", ["0", "-0.5", "1.01", "nan", "inf", "half", ""])
+def test_a_share_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """More than all, nothing, or no number."""
+    set_account(monkeypatch, THREAD_SHARE=value)
+    assert "ORDERS_ACCOUNTS__MAIN__THREAD_SHARE" in refusal()
+
+
+def test_accounts_with_one_key_have_one_bucket_and_the_strictest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue sees one account, whatever its aliases are. It is said which limits hold."""
+    set_account(monkeypatch)
+    set_account(monkeypatch, "SECOND", BASE_URL="https://API.everstrike.io:443/", RATE_LIMITS="40/20s 600/200s")
+    set_account(monkeypatch, "THIRD", RATE_LIMITS="off")
+    set_account(monkeypatch, "OTHER", API_KEY="another-key", RATE_LIMITS="1/1s")
+    set_account(monkeypatch, "SIMULATED", BASE_URL="http://127.0.0.1:9100", RATE_LIMITS="2/1s")
+    settings = load()
+    accounts = build_accounts(settings)
+    shared = [accounts[alias] for alias in ("main", "second", "third")]
+    assert len({account.bucket for account in accounts.values()}) == 3
+    assert {account.bucket for account in shared} == {accounts["main"].bucket}
+    assert {account.rate_limits for account in shared} == {
+        (RateLimit(10, 1000), RateLimit(40, 20_000), RateLimit(500, 200_000))
+    }
+    assert accounts["other"].rate_limits == (RateLimit(1, 1000),)
+    (sentence,) = different_limits(settings.accounts)
+    assert sentence == (
+        "the accounts main (10/1s 50/20s 500/200s), second (40/20s 600/200s), third (off) have one key at one address "
+        "and different rate limits; for all holds 10/1s 40/20s 500/200s"
+    )
+
+
+def test_accounts_with_one_key_and_the_same_limits_are_no_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever order they are listed, and whatever they list in addition that says nothing."""
+    set_account(monkeypatch)
+    set_account(monkeypatch, "SECOND", RATE_LIMITS="500/200s 50/20s 10/1s 60/20s")
+    assert not different_limits(load().accounts)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://API.Everstrike.io./", "api.everstrike.io:443"),
+        ("http://localhost", "localhost:80"),
+        ("http://[::1]:9100/x", "::1:9100"),
+    ],
+)
+def test_the_host_of_an_account(monkeypatch: pytest.MonkeyPatch, url: str, host: str) -> None:
+    """Cool-downs of an address are kept under it, so it has one spelling and always a port."""
+    set_account(monkeypatch, BASE_URL=url)
+    assert main_account().host == host

@@ -16,6 +16,7 @@ from worker.operations.doctor.rights import check_rights
 from worker.operations.doctor.seals import check_seals
 from worker.operations.doctor.settings import check_settings
 from worker.operations.doctor.venues import venue_checks
+from worker.operations.doctor.waiting import check_cool_downs, check_parked, check_rate_limits
 from worker.settings import LedgerSettings, WorkerSettings, load
 
 _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
@@ -25,7 +26,7 @@ _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
 def diagnose(*, venues: bool = False) -> list[Finding]:
     """All findings, by group, within about 10 s. With ``venues`` each account's key is tested as well."""
     settings, queues, findings = check_settings()
-    findings += check_seals(settings) if settings else []
+    findings += [*check_rate_limits(settings), *check_seals(settings)] if settings else []
     if queues is None:
         return findings
     servers = doctor_servers.servers(queues)
@@ -61,6 +62,7 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
     if broker := reachable.get("broker"):
         checks += [
             Check("queues", "queues", lambda: doctor_queues.check_queues(broker)),
+            Check("queues", "parked", lambda: check_parked(broker)),
             Check("queues", "held by workers", lambda: doctor_queues.check_unacked(broker, settings)),
             Check("workers", "workers", lambda: doctor_queues.check_workers(broker)),
         ]
@@ -69,6 +71,7 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
     if ledger := reachable.get("ledger"):
         own = settings.ledger if settings else LedgerSettings()
         checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
+        checks.append(Check("ledger", "cool-downs", lambda: check_cool_downs(ledger, settings)))
         checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
     return checks
 

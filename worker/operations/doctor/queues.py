@@ -1,6 +1,8 @@
 """Checks of the queues, of the commands that workers hold, and of the workers."""
 
+import re
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import redis
@@ -12,12 +14,14 @@ from producers.redis.client import open_client
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import DEFAULT_QUEUE
 from worker.broker.messages import message_enqueued_at_ms
+from worker.broker.parked import WaitingGroup, look
 from worker.broker.scripts import OLDEST
 from worker.broker.stats import PRIORITY_SEPARATOR, priority_lists
 from worker.celery_app.config import SWEEP_SECONDS, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.operations.doctor.findings import Examiner, Finding, duration
 from worker.operations.doctor.servers import Server
+from worker.operations.doctor.waiting import check_shares
 from worker.settings import WorkerSettings
 
 _QUEUES, _WORKERS = Examiner("queues"), Examiner("workers")
@@ -25,8 +29,12 @@ INSPECT_SECONDS = 2.0
 """How long workers have to answer a remote control command."""
 MAX_QUEUE_AGE_SECONDS = 60.0
 """How long a command may wait in its queue without a warning."""
+MAX_GROUPS_SHOWN = 5
+"""How many accounts' shares of a queue are named."""
 MAX_UNSERVED_SHOWN = 5
 """How many lists that no worker serves are named."""
+_BESIDE = re.compile(rb"\.dead$|\.waiting:|\.lane:|^orders\.lane")
+"""Lists that are no queues: dead letters, messages that wait by account, and what belongs to a lane."""
 START_ADVICE = "start one: orders worker"
 
 
@@ -43,7 +51,7 @@ def _unserved(client: redis.Redis) -> list[Finding]:
     served = {each.encode() for name in SERVED for each in priority_lists(name)}
     patterns = (f"{start}*" for start in ("orders.", f"{DEFAULT_QUEUE}{PRIORITY_SEPARATOR}"))
     found = {key for pattern in patterns for key in client.scan_iter(match=pattern, count=1000, _type="LIST")}
-    unserved = sorted(key for key in found - served if not key.endswith(DEAD_SUFFIX.encode()))
+    unserved = sorted(key for key in found - served if not _BESIDE.search(key))
     if not unserved:
         return []
     shown = [key.decode("utf-8", "backslashreplace")[:80] for key in unserved[:MAX_UNSERVED_SHOWN]]
@@ -64,13 +72,29 @@ def _queue(client: redis.Redis, name: str) -> Finding:
             message = f"can't be read: {strip_quoted_command(reply)}"
             advice = "check its key with redis-cli: TYPE; the user needs the rights of a worker's"
             return _QUEUES.fault(name, message, advice)
-    depth = sum(replies[0::2])
+    return _waiting(name, sum(replies[0::2]), map(message_enqueued_at_ms, replies[1::2]), _beside(client, name))
+
+
+def _beside(client: redis.Redis, name: str) -> Sequence[WaitingGroup]:
+    """What waits by account; nothing where it can't be read, which is another finding."""
+    try:
+        return look(client, name, most=1).waiting
+    except redis.ResponseError:
+        return ()
+
+
+def _waiting(name: str, depth: int, times: Iterable[int | None], groups: Sequence[WaitingGroup]) -> Finding:
+    depth += sum(each.count for each in groups)
     if not depth:
         return _QUEUES.ok(name, "empty")
-    ages = [age for age in map(_age_seconds, replies[1::2]) if age is not None]
+    known = [at for at in (*times, *(each.next_enqueued_at for each in groups)) if at is not None]
+    ages = [max(0.0, time.time() - at / 1000) for at in known]
     message = f"{depth} waiting" + (f", the oldest for {duration(max(ages))}" if ages else "")
+    if groups:
+        message += f" ({', '.join(f'{each.count} of {each.group}' for each in groups[:MAX_GROUPS_SHOWN])})"
     if ages and max(ages) > MAX_QUEUE_AGE_SECONDS:
-        return _QUEUES.warning(name, message, "no worker serves it, or more are needed; see workers")
+        advice = "no worker serves it, more are needed, or its account must wait; see workers, and orders parked"
+        return _QUEUES.warning(name, message, advice)
     return _QUEUES.ok(name, message)
 
 
@@ -87,12 +111,6 @@ def _dead(client: redis.Redis) -> list[Finding]:
     message = ", ".join(f"{length} in {name}" for name, length in found.items())
     advice = "each is a command that was not executed and has no report: see orders dead, and inform the sender"
     return [_QUEUES.warning("dead letters", message, advice)]
-
-
-def _age_seconds(message: bytes | None) -> float | None:
-    """The seconds since a message was enqueued, if its header states that."""
-    since_ms = message_enqueued_at_ms(message)
-    return None if since_ms is None else max(0.0, time.time() - since_ms / 1000)
 
 
 def check_unacked(broker: Server, settings: WorkerSettings | None) -> list[Finding]:
@@ -135,17 +153,19 @@ def check_workers(broker: Server) -> list[Finding]:
 
 
 def check_visibility(broker: Server, settings: WorkerSettings) -> list[Finding]:
-    """Check that no command is redelivered while it may still run."""
+    """Check that no command is redelivered while it may still run, and that each account has a thread."""
     own, longest = visibility_timeout(settings), settings.longest_run_seconds
     stats = _ask(broker, "stats")
-    timeouts = {} if isinstance(stats, str) else {name: _visibility(answer) for name, answer in stats.items()}
+    stats = {} if isinstance(stats, str) else stats
+    timeouts = {name: _visibility(answer) for name, answer in stats.items()}
+    shares = check_shares(settings, stats)
     # The shortest timeout of all apps on a broker takes effect.
     shortest = min([own, *(seconds for seconds in timeouts.values() if seconds is not None)])
     message = f"redelivered after {shortest:g} s, the longest run takes {longest:g} s"
     if shortest <= longest:
         advice = "restart every worker with the same settings; the shortest visibility timeout applies to all"
-        return [_WORKERS.warning("redelivery", f"{message}: a command may go to a second worker", advice)]
-    return [_WORKERS.ok("redelivery", message)]
+        return [_WORKERS.warning("redelivery", f"{message}: a command may go to a second worker", advice), *shares]
+    return [_WORKERS.ok("redelivery", message), *shares]
 
 
 def _visibility(stats: dict[str, Any]) -> float | None:

@@ -69,12 +69,18 @@ def unreachable(server: Server) -> str | None:
 def check_reachable(server: Server) -> list[Finding]:
     """Whether the server answers a ``PING``."""
     if not is_redis(server.url):
-        return [EXAMINER.warning(server.role, "is not Redis", "check it with its own tools; this program can't")]
+        return [EXAMINER.warning(server.role, _not_redis(server), "check it with its own tools; this program can't")]
     problem = unreachable(server)
     if problem is None:
         return [EXAMINER.ok(server.role, f"{server.shown} answers")]
     advice = f"start it, or correct {server.setting} (or ORDERS_REDIS_URL)"
     return [EXAMINER.fault(server.role, f"{server.shown}: {problem}", advice)]
+
+
+def _not_redis(server: Server) -> str:
+    """What a broker that is no Redis can't do (docs/scaling.md#rabbitmq-as-broker)."""
+    lacks = "nothing is parked there, accounts have no shares of the threads, and lanes are refused"
+    return f"is not Redis{f': {lacks}' if server.role == 'broker' else ''}"
 
 
 def check_server(roles: Sequence[str], server: Server) -> list[Finding]:

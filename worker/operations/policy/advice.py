@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from producers.commands import Withdraw
+from worker.account_settings import AccountSettings
 from worker.execution.policy.document import AccountRules, Destination
 from worker.execution.policy.rules import Policy
-from worker.settings import AccountSettings
 from worker.venues.registry import VENUES
 
 

@@ -24,6 +24,9 @@ CONTROL_PREFIX = "/_control/"
 MAX_BODY_BYTES = 65_536
 """The largest request body that is read; the longest command has less than a kilobyte."""
 
+TARGETS = ("id", "pair", "asset", "contractId")
+"""The fields that name what a command is about, as `Arrival.target` shows them."""
+
 _NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
 _TOO_LARGE = Reply(413, b"Content Too Large", ((b"content-type", b"text/plain"), (b"connection", b"close")))
 
@@ -66,11 +69,15 @@ class Application:
         )
         examined = _unserved(_TOO_LARGE) if len(body) > MAX_BODY_BYTES else simulator.examine(request)
         examined = examined or _unserved(_NOT_FOUND)
-        armed = simulator.board.take(request.path, examined.api_key, examined.fields or {})
         wire: Wire = scope["extensions"][WIRE]
-        arrival = _arrival(request, examined, wire.peer_port)
-        if armed is not None:
-            arrival.fault = armed.fault.kind.value
+        arrival = _arrival(request, examined, wire.peer_port, simulator.monotonic())
+        refused = simulator.limits.check(request.path, examined.api_key, wire.peer_address)
+        armed = None
+        if refused is not None:
+            arrival.fault = refused[0]
+        else:
+            armed = simulator.board.take(request.path, examined.api_key, examined.fields or {})
+            arrival.fault = armed.fault.kind.value if armed is not None else None
         simulator.accounts.add_arrival(arrival)
         pending = PendingReply(
             wire,
@@ -82,7 +89,9 @@ class Application:
             simulator.accounts,
             _echoes(request, examined),
         )
-        if armed is None:
+        if refused is not None:
+            await pending.answer(refused[1])
+        elif armed is None:
             await pending.answer(pending.execute())
         else:
             await apply_fault(pending, armed, simulator.held_requests)
@@ -109,7 +118,8 @@ def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
     return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
 
 
-def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:
+def _arrival(request: Request, examined: Examined, peer_port: int, monotonic: float) -> Arrival:
+    fields = examined.fields or {}
     return Arrival(
         seq=0,
         time_ms=request.time_ms,
@@ -120,6 +130,8 @@ def _arrival(request: Request, examined: Examined, peer_port: int) -> Arrival:
         age_ms=None if examined.timestamp_ms is None else request.time_ms - examined.timestamp_ms,
         signature_ok=examined.signature_ok,
         peer_port=peer_port,
+        monotonic=monotonic,
+        target=next((fields[name] for name in TARGETS if name in fields), None),
     )
 
 

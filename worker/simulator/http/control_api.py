@@ -5,8 +5,8 @@ loopback by default.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, fields
 from typing import Literal, TypeVar
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from worker.simulator.accounts import Holdings, ages_of
 from worker.simulator.faults import ArmedFault, Fault
+from worker.simulator.rate_rules import ArmedRule, RateRule
 from worker.simulator.records import Arrival, Change, Execution, Record, Settings, VenueName
 from worker.simulator.simulator import Simulator
 
@@ -49,6 +50,11 @@ class _Reset(Record):
 
 class _IdleReset(Record):
     rst: bool = False
+
+
+class _Ban(Record):
+    sender: str
+    seconds: float | None = Field(default=None, gt=0, le=3600)
 
 
 class _Filter(Record):
@@ -145,6 +151,23 @@ class ControlApi:
         """Disarm one fault or all."""
         return {"cleared": self._simulator.board.clear(request.path_params.get("fault_id"))}
 
+    async def limit(self, request: Request) -> object:
+        """Arm a rate limit."""
+        return {"id": self._simulator.limits.arm(await _body(request, RateRule)).id}
+
+    async def limits(self, _request: Request) -> object:
+        """List the rate limits, what they let through and refused, and their bans."""
+        return {"limits": [_listed_rule(armed) for armed in self._simulator.limits.list()]}
+
+    async def clear_limits(self, request: Request) -> object:
+        """Disarm one rate limit or all, with their bans."""
+        return {"cleared": self._simulator.limits.clear(request.path_params.get("rule_id"))}
+
+    async def ban(self, request: Request) -> object:
+        """Ban a key or an address now."""
+        body = await _body(request, _Ban)
+        return asdict(self._simulator.limits.ban(request.path_params["rule_id"], body.sender, body.seconds))
+
     async def release(self, request: Request) -> object:
         """Let held requests proceed, or drop them."""
         body = await _body(request, _Release)
@@ -158,12 +181,12 @@ class ControlApi:
     async def arrivals(self, request: Request) -> object:
         """List the requests received."""
         query = _Filter.model_validate(dict(request.query_params))
-        return {"arrivals": [asdict(row) for row in _chosen(self._simulator.accounts.arrivals, query)]}
+        return {"arrivals": _rows(_chosen(self._simulator.accounts.arrivals, query))}
 
     async def executions(self, request: Request) -> object:
         """List the mutating requests that took effect."""
         query = _Filter.model_validate(dict(request.query_params))
-        return {"executions": [asdict(row) for row in _chosen(self._simulator.accounts.executions, query)]}
+        return {"executions": _rows(_chosen(self._simulator.accounts.executions, query))}
 
     async def ages(self, request: Request) -> object:
         """Summarise how old requests were on arrival."""
@@ -202,6 +225,17 @@ class ControlApi:
 def _chosen(records: Iterable[_K], query: _Filter) -> list[_K]:
     chosen = [record for record in records if query.matches(record)]
     return chosen if query.limit is None else chosen[max(0, len(chosen) - query.limit) :]
+
+
+def _rows(records: Sequence[Arrival | Execution]) -> list[dict[str, object]]:
+    """The records as JSON objects. `asdict`, which copies each value, would take most of the time of a long list."""
+    names = [each.name for each in fields(records[0])] if records else []
+    return [{name: getattr(record, name) for name in names} for record in records]
+
+
+def _listed_rule(armed: ArmedRule) -> dict[str, object]:
+    counts = {"id": armed.id, "passed": armed.passed, "limited": armed.limited}
+    return {**counts, "bans": [asdict(ban) for ban in armed.bans], "rule": armed.rule.model_dump(mode="json")}
 
 
 def _listed(armed: ArmedFault) -> dict[str, object]:
@@ -249,6 +283,11 @@ def control_app(
         ("GET", "faults", api.faults),
         ("DELETE", "faults", api.clear_faults),
         ("DELETE", "faults/{fault_id:int}", api.clear_faults),
+        ("POST", "limits", api.limit),
+        ("GET", "limits", api.limits),
+        ("DELETE", "limits", api.clear_limits),
+        ("DELETE", "limits/{rule_id:int}", api.clear_limits),
+        ("POST", "limits/{rule_id:int}/ban", api.ban),
         ("POST", "release", api.release),
         ("POST", "reset-idle", api.reset_idle),
         ("GET", "arrivals", api.arrivals),

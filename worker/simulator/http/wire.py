@@ -33,6 +33,11 @@ class Wire(HttpToolsProtocol):
         return self.client[1] if self.client else 0
 
     @property
+    def peer_address(self) -> str:
+        """The client's IP address."""
+        return self.client[0] if self.client else ""
+
+    @property
     def is_idle(self) -> bool:
         """Whether it waits for its next request."""
         answered = self.cycle is None or self.cycle.response_complete

@@ -16,7 +16,7 @@ from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
 from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
-from worker.venues.base import FRONT_STATUSES, Proof, Verdict
+from worker.venues.base import FRONT_STATUSES, Overload, Proof, Verdict
 from worker.venues.contradictions import (
     contains_other_value,
     contains_record,
@@ -37,6 +37,7 @@ from worker.venues.listed_answers import (
     refusals_from_settings,
     status_may_refuse,
 )
+from worker.venues.overloads import with_overload
 from worker.venues.positions import read_position
 from worker.venues.response_freshness import NO_CACHE_HEADERS
 
@@ -69,7 +70,8 @@ class Everstrike:
     """The venue ``everstrike``."""
 
     name = "everstrike"
-    rate_limits: tuple[RateLimit, ...] = (RateLimit(50, 20_000), RateLimit(500, 200_000))
+    rate_limits: tuple[RateLimit, ...] = (RateLimit(10, 1_000), RateLimit(50, 20_000), RateLimit(500, 200_000))
+    overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
     base_url = "https://api.everstrike.io"
     commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
@@ -102,6 +104,9 @@ class Everstrike:
 
     def judge(self, command: Command, response: Response) -> Verdict:
         """Decide by status, envelope and message, as listed in ``docs/venues.md``."""
+        return with_overload(self._judge(command, response), self.overload_scope)
+
+    def _judge(self, command: Command, response: Response) -> Verdict:
         payload = read_json(response.body)
         envelope = payload if isinstance(payload, Mapping) else {}
         code, message = envelope.get("code"), envelope.get("msg")

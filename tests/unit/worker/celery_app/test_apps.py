@@ -9,7 +9,7 @@ import pytest
 from producers.client import OrderClient
 from producers.settings import QueueSettings
 from worker import bootstrap as worker_app
-from worker.bootstrap import build_app, warn_without_accounts
+from worker.bootstrap import build_app, warn_about_accounts
 from worker.settings import WorkerSettings
 
 
@@ -31,10 +31,20 @@ def test_a_worker_without_accounts_says_so(caplog: pytest.LogCaptureFixture) -> 
     """Started, healthy, and refusing every command: whoever forgot the accounts would look elsewhere."""
     some = {"main": {"venue": "everstrike", "api_key": "k", "secret_key": "s"}}
     with caplog.at_level(logging.WARNING):
-        warn_without_accounts(WorkerSettings.model_validate({"accounts": some}))
+        warn_about_accounts(WorkerSettings.model_validate({"accounts": some}))
         assert not caplog.records
-        warn_without_accounts(WorkerSettings())
+        warn_about_accounts(WorkerSettings())
     assert "every command is refused" in caplog.text
+
+
+def test_a_worker_names_accounts_that_share_a_key_but_not_its_limits(caplog: pytest.LogCaptureFixture) -> None:
+    """Their commands are counted together, which whoever wrote the limits should know."""
+    keys = {"venue": "everstrike", "api_key": "hunter2-key", "secret_key": "hunter2-secret"}
+    accounts = {"main": keys, "second": {**keys, "rate_limits": "9/1s"}}
+    with caplog.at_level(logging.WARNING):
+        warn_about_accounts(WorkerSettings.model_validate({"accounts": accounts}))
+    assert "main (10/1s 50/20s 500/200s), second (9/1s) have one key" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 @pytest.mark.parametrize(

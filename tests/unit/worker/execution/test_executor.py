@@ -27,6 +27,7 @@ from tests.unit.worker.execution.executor_fixture import (
 )
 from worker.execution.outage import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, State
+from worker.venues.accounts import Credentials
 from worker.venues.http.base import NoResponse, Response
 
 HALT = Halted("ann", "venue on fire", START_MS)
@@ -237,5 +238,5 @@ def test_a_fault_of_our_own_gives_the_message_back_once() -> None:
 def test_a_request_that_can_not_be_built_is_not_sent() -> None:
     """Nothing has left when signing fails."""
     fixture = ExecutorFixture(ACCEPTED)
-    fixture.accounts = {"main": replace(ACCOUNT, base_url="http://[")}
+    fixture.accounts = {"main": replace(ACCOUNT, credentials=Credentials("key", None))}  # type: ignore[arg-type]
     assert fixture.ends("withdraw", WITHDRAW) == ("not_sent", "invalid", 0)

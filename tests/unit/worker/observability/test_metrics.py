@@ -74,6 +74,20 @@ def test_a_sender_can_make_up_no_label(measured: _Measured) -> None:
     assert "made-up" not in repr(list(measured.registry.collect()))
 
 
+def test_what_waits_is_counted_by_what_it_waits_for(measured: _Measured) -> None:
+    metrics, of = measured.metrics, {"command": "close", "account": "main"}
+    metrics.parked(REF, "retry", 0.4)
+    metrics.parked(replace(REF, account="made-up"), "eta", 60)
+    metrics.throttled(REF, "rate_limit", 2.0, "50/20s")
+    metrics.cooled_down(REF, None, False, "HTTP 429")
+    metrics.cooled_down(replace(REF, venue=""), 30.0, True, "HTTP 418")
+    assert measured.value("parkings_total", **of, waits_for="retry") == 1
+    assert measured.value("parkings_total", command="close", account="other", waits_for="eta") == 1
+    assert measured.value("throttled_total", **of, brake="rate_limit") == 1
+    for venue in ("everstrike", "other"):
+        assert measured.value("cool_downs_total", account="main", venue=venue) == 1
+
+
 def test_refusals_of_a_key_are_counted_from_the_start() -> None:
     """`increase()` does not see a counter's first step: of a night's few refusals it would miss one for each command
     and worker. What a venue does not take has no counter there."""

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support.policies import APPROVERS, KEYS, LIMIT, POLICY, TREASURY, policy
+from worker.account_settings import AccountSettings
 from worker.operations.policy.advice import advice
 from worker.operations.policy.changes import changes
-from worker.settings import AccountSettings
 
 NEW = TREASURY.replace("treasury", "new").replace("0xabc", "0xnew")
 BEN = f'ben = "{KEYS["ben"].public().to_text()}"\n'

@@ -1,0 +1,34 @@
+"""How fast commands are sent: under which limits of its venue one begins, and what a response says about those that
+follow."""
+
+from producers.commands import Cancel, Close, Command
+from producers.printable import printable
+from worker.ledger.pacing import CoolDown, Pace, Urgency
+from worker.venues.accounts import Account
+from worker.venues.base import Overload, Venue, Verdict
+
+URGENCIES = {Cancel.name: Urgency.CANCEL, Close.name: Urgency.CLOSE}
+MAX_WHY_CHARACTERS = 200
+"""How much is kept of a response's description, for people."""
+
+
+def pace_of(command: Command, account: Account, venue: Venue) -> Pace:
+    """Under which rate limits and cool-downs the command begins. Cool-downs hold for every account."""
+    return Pace(
+        account.bucket,
+        account.host,
+        account.rate_limits,
+        URGENCIES.get(command.name, Urgency.OTHER),
+        passes_cool_down=command.name in venue.passes_cool_down,
+    )
+
+
+def cool_down_after(verdict: Verdict, why: str) -> CoolDown | None:
+    """What a response says about the attempts that follow; ``why`` is its verdict's message without hidden values."""
+    if verdict.overload is None:
+        return None
+    return CoolDown(verdict.retry_after, verdict.overload is Overload.ADDRESS, printable(why, MAX_WHY_CHARACTERS))
+
+
+NO_ANSWER = CoolDown(None, by_address=False, why="nothing came back that shows whether the venue answers again")
+"""After a probe without a response: it shows nothing, and the next one waits longer."""

@@ -1,0 +1,108 @@
+"""What ``transitions.lua`` answers, and what it stores, as the objects of :mod:`worker.ledger.base`."""
+
+from collections.abc import Mapping, Sequence
+
+from producers.report import Report
+from worker.ledger.base import (
+    Admitted,
+    BeginAnswer,
+    Begun,
+    Busy,
+    Claim,
+    Ended,
+    Halted,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+    TooLate,
+)
+from worker.ledger.halts import halt_of
+from worker.ledger.holds import Held, HoldOver, hold_record
+from worker.ledger.limits import Denied, Excess
+from worker.ledger.pacing import Brake, Throttled
+
+
+def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
+    """The answer to a begin or a refusal of this claim."""
+    kind, *rest = reply
+    if kind == "begun":
+        return Begun(int(rest[0]), _progress(rest[4:]), int(rest[1]), rest[2], rest[3] == "1")
+    if kind == "busy":
+        return Busy(int(rest[0]))
+    if kind == "ended":
+        return Ended(Report.model_validate_json(rest[0]))
+    if kind == "reused":
+        return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
+    if kind == "halted":
+        return halt_of(rest[0])
+    if kind == "too_late":
+        return TooLate(claim.begin_by)
+    if kind == "orphaned":
+        return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[4:]), rest[3])
+    return _must_wait(kind, rest, claim)
+
+
+def _must_wait(kind: str, rest: Sequence[str], claim: Claim) -> BeginAnswer:
+    if kind == "held":
+        return Held(int(rest[0]), rest[1], rest[2], tuple(rest[3:]))
+    if kind == "hold_over":
+        return HoldOver(int(rest[0]))
+    if kind == "denied":
+        limit = claim.limits[int(rest[0])]
+        return Denied(limit, Excess(rest[1]), int(rest[2]) if rest[2] else None)
+    return _throttled(rest, claim)
+
+
+def admission(reply: Sequence[str], claim: Claim) -> Admitted | Halted | Throttled:
+    """The answer to a query's claim."""
+    kind, *rest = reply
+    if kind == "halted":
+        return halt_of(rest[0])
+    return _throttled(rest, claim) if kind == "throttled" else Admitted(probe=rest[0] == "1")
+
+
+def _throttled(rest: Sequence[str], claim: Claim) -> Throttled:
+    brake, wait_ms, why, since_ms = rest
+    if brake == Brake.RATE_LIMIT and claim.pace:
+        why = str(claim.pace.limits[int(why)])
+    return Throttled(Brake(brake), int(float(wait_ms)), why, int(since_ms) if since_ms else None)
+
+
+def record_of(command_id: str, fields: Mapping[str, str]) -> Record:
+    """A command's record, from the fields that are stored."""
+    progress = [fields.get(name, "") for name in ("tries", "sent", "tainted", "first_sent_at", "last_signed_at")]
+    return Record(
+        command_id=command_id,
+        state=State(fields["state"]),
+        fingerprint=fields["fingerprint"],
+        command=fields["command"],
+        account=fields["account"],
+        fence=int(fields["fence"]),
+        progress=_progress(progress),
+        report=Report.model_validate_json(fields["report"]) if "report" in fields else None,
+        arguments=fields.get("arguments", ""),
+        first_begun_at=int(fields.get("first_begun_at", 0)),
+        lease_until=int(fields["lease_until"]),
+        account_digest=fields.get("place", ""),
+        sealed_by=fields.get("sealed_by", ""),
+        hold=hold_record(fields),
+    )
+
+
+def _progress(values: Sequence[str]) -> Progress:
+    tries, sent, tainted, first_sent_at, last_signed_at = values
+    return Progress(
+        int(tries),
+        int(sent),
+        tainted,
+        int(first_sent_at) if first_sent_at else None,
+        int(last_signed_at) if last_signed_at else None,
+    )
+
+
+def progress_fields(progress: Progress) -> tuple[object, ...]:
+    """Progress as the moves that record it take it."""
+    times = ("" if at is None else at for at in (progress.first_sent_at, progress.last_signed_at))
+    return progress.tries, progress.sent, progress.tainted, *times
