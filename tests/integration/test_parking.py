@@ -15,9 +15,7 @@ OTHER_KEY = "another-key"
 
 
 @pytest.fixture(scope="module", params=["threads", "prefork"])
-def stack(
-    make_bed: Callable[..., Stack], simulator: SimulatorServer, request: pytest.FixtureRequest
-) -> Iterator[Stack]:
+def stack(make_bed: Callable[..., Stack], simulator: SimulatorServer, request: pytest.FixtureRequest) -> Stack:
     """A worker with one slot, and another that is not started yet; both have two accounts."""
     rows = {
         "main": ("everstrike", KEY, "demo-everstrike-secret", simulator.url),
@@ -31,7 +29,7 @@ def stack(
         "ORDERS_RETRY__BUDGET_SECONDS": "120",
     }
     options = ("-P", request.param, "-c", "1")
-    yield make_bed(workers=2, started=1, options=options, **settings)
+    return make_bed(workers=2, started=1, options=options, **settings)
 
 
 @pytest.fixture(autouse=True)
