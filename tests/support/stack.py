@@ -153,12 +153,13 @@ class Stack:
         return [ended_from(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
 
     def drained(self, seconds: float = 30.0) -> None:
-        """Wait until no command is queued or unacknowledged."""
+        """Wait until no command is queued, parked or unacknowledged."""
 
         def is_drained() -> bool:
-            return not any(map(self.broker.llen, QUEUES)) and not self.broker.hlen("unacked")
+            parked = any(self.broker.exists(f"{queue}.parked", f"{queue}.waiting") for queue in QUEUES)
+            return not parked and not any(map(self.broker.llen, QUEUES)) and not self.broker.hlen("unacked")
 
-        until(is_drained, "nothing queued and nothing unacknowledged", seconds)
+        until(is_drained, "nothing queued, nothing parked and nothing unacknowledged", seconds)
 
     def queued(self, task: str) -> int:
         """How many commands wait in a queue."""

@@ -9,7 +9,7 @@ from celery import Celery
 from kombu.exceptions import EncodeError, KombuError
 
 from producers.intents import Intent
-from worker.celery_app.request import AGAIN_HEADER
+from worker.celery_app.parked import AGAIN_HEADER
 from worker.ledger.base import LedgerUnavailable
 
 logger = logging.getLogger("orders.housekeeping")

@@ -17,10 +17,15 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
+from producers.errors import OrderError
+from producers.lanes import UNKNOWN_HEADER
 from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
+from producers.report import Outcome
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.lanes import Fate, lane_refusal
+from worker.celery_app.parked import AGAIN_HEADER, ParkRejected, can_park, park
 from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
 
 logger = logging.getLogger("orders.request")
@@ -35,8 +40,8 @@ REFUSAL_KEY = "orders_refusal"
 """The key in a task's request under which the reason is, where its envelope makes it end in a refusal."""
 AUTHORITY_KEY = "orders_authority"
 """The key in a task's request under which is what its seal allows."""
-AGAIN_HEADER = "orders_again"
-"""The header of a message that a worker has published again: its command may have begun."""
+PARKS_KEY = "orders_parks"
+"""The key in a task's request under which is whether its message can be parked."""
 
 PROTOCOL_HEADERS = {
     *("lang", "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries"),
@@ -44,7 +49,7 @@ PROTOCOL_HEADERS = {
     *("stamped_headers", "stamps"),
 }
 """The headers of Celery's message protocol (``celery/app/amqp.py``, ``as_task_v2``)."""
-NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY} - PROTOCOL_HEADERS)
+NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY, PARKS_KEY} - PROTOCOL_HEADERS)
 """Headers that are left out: Celery makes each header an attribute of the task's request, in the place of methods and
 private attributes too. One named ``get`` or ``_children`` kept a command's report from being stored."""
 
@@ -113,6 +118,10 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
     )
 
 
+class SentAway(Exception):
+    """Raised for a message that waits for its time at the server, in its lane."""
+
+
 class OrderRequest(Request):
     """The ``Request`` of a command's task, whose attribute ``hidden`` names the arguments that must not be shown."""
 
@@ -129,8 +138,6 @@ class OrderRequest(Request):
             # Celery reads such a body's own ``eta`` and the like, which nothing here has looked at.
             raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
-        if refusal:
-            self._request_dict[REFUSAL_KEY] = refusal
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under such an id: Celery would never acknowledge the message, and lose a slot each
             # time that it is delivered.
@@ -142,8 +149,15 @@ class OrderRequest(Request):
         if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")
+        lane = getattr(message, "lane", None)
+        refusal = refusal or lane_refusal(given_headers, lane, keywords.get("account"))
+        if refusal:
+            self._request_dict[REFUSAL_KEY] = refusal
         self._authority = self._check_seal()
         self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
+        self._request_dict[PARKS_KEY] = can_park(message)
+        if lane and not refusal and message.send_away(message):
+            raise SentAway
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
@@ -169,9 +183,17 @@ class OrderRequest(Request):
         return auth.check(self._type, self.id, (self._args, self._kwargs), headers.get(HEADER), again=again)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Celery's own, but a message that its task rejected for good becomes a dead letter, where Celery would store a
-        failure and drop it."""
+        """Celery's own, but a message that is to be parked is parked; and one that its task rejected for good becomes a
+        dead letter, where Celery would store a failure and drop it. The command keeps its lane where this is not its
+        end."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, ParkRejected):
+            self._park(error)
+            return None
+        passes = (self._message.headers or {}).get(UNKNOWN_HEADER) == "pass"
+        outcome = error.report["outcome"] if isinstance(error, OrderError) else None
+        if outcome is None or (outcome == Outcome.UNKNOWN and not passes):
+            self._message.fate = Fate.KEPT
         if not isinstance(error, Reject) or error.requeue:
             return super().on_failure(exc_info, *args, **kwargs)
         task_ready(self)
@@ -180,6 +202,18 @@ class OrderRequest(Request):
         move_to_dead: Callable[[Any, str], bool] = self._message.move_to_dead
         self.acknowledged = move_to_dead(self._message, str(refused))
         return None
+
+    def _park(self, waits: ParkRejected) -> None:
+        """Park the message. If that fails, it is delivered again after its visibility timeout; the ledger knows what of
+        its command has begun."""
+        task_ready(self)
+        self.acknowledged = True
+        try:
+            park(self._message, waits.parking)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
+            logger.error("not parked id=%s task=%s: %s", self.id, self._type, type(error).__name__)  # noqa: TRY400
+        # Monitors then show that it is tried again, where "rejected" would say that it is dropped.
+        self.send_event("task-retried", exception=repr(waits), traceback="")
 
     def revoked(self) -> bool:
         """Always False: a command ends in a report and in nothing else."""

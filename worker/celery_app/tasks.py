@@ -15,12 +15,14 @@ from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
-from worker.celery_app.request import AUTHORITY_KEY, REFUSAL_KEY, REQUEST, parse_utc
+from worker.celery_app.parked import ParkRejected, log_no_parking
+from worker.celery_app.request import AUTHORITY_KEY, PARKS_KEY, REFUSAL_KEY, REQUEST, parse_utc
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.holding import HeldForApproval
 from worker.execution.intake import fingerprint_of
 from worker.execution.outage import RequeueMessage
+from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER, ParkMessage
 from worker.execution.policy.producer_auth import ProducerAuth
 from worker.ledger.base import NeverBegun
 
@@ -61,21 +63,26 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
         send_callbacks(task, result)
         return result
 
+    log_no_parking()
     for name in COMMANDS:
         app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden, shared=False)
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
+    headers = task.request.headers or {}
     envelope = Envelope(
         command_id=task.request.id,
         task=task.name,
         arguments=kwargs,
         positional=len(args),
-        enqueued_at=enqueued_at_ms(task.request.headers),
+        enqueued_at=enqueued_at_ms(headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
         expires_at=_expires_at_ms(task.request.expires),
         refusal=task.request.get(REFUSAL_KEY),
         kept_message=lambda: kept_message(task),
+        parks=task.request.get(PARKS_KEY) is True,
+        waits_since=headers.get(SINCE_HEADER),
+        progress=headers.get(PROGRESS_HEADER),
         **(task.request.get(AUTHORITY_KEY) or {}),
     )
     stored = _report_of_query(task)
@@ -83,6 +90,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
+    except ParkMessage as waits:
+        raise ParkRejected(waits.parking) from None
     except NeverBegun:
         raise Reject("it may only be ended, and the ledger does not have it", requeue=False) from None
     except HeldForApproval:

@@ -17,6 +17,7 @@ from worker.execution.context import Envelope
 from worker.execution.events import Observer, Observers
 from worker.execution.executor import Executor
 from worker.execution.outage import RequeueMessage
+from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER, Parking, ParkMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import LedgerUnavailable
 from worker.observability.log_lines import LogObserver
@@ -39,6 +40,9 @@ CANCEL = {"account": "main", "order_id": "1"}
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
 WITHDRAW = {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"}
 POSITIONS = {"account": "main"}
+
+ENVELOPE_FIELDS = {PROGRESS_HEADER: "progress", SINCE_HEADER: "waits_since", "expires": "expires_at"}
+"""Where a worker finds the headers of a message that was parked."""
 
 Ended = tuple[str, str, int]
 CRASHED: Ended = ("unknown", "crashed", 1)
@@ -95,6 +99,9 @@ class ExecutorFixture:
         self.observers: tuple[Observer, ...] = ()
         self.stop_at = inf
         self.ruling: Callable[[Any], Ruling] = lambda command: PERMITTED
+        self.retry = RetryLimits(attempts=3)
+        self.parkings: list[Parking] = []
+        self.on_parked: Callable[[], object] = lambda: None
 
     def executor(self) -> Executor:
         """One more worker."""
@@ -104,7 +111,7 @@ class ExecutorFixture:
             accounts=self.accounts,
             transport=self.transport,  # type: ignore[arg-type] # the scripted one
             clock=self.clock,
-            retry=RetryLimits(attempts=3),
+            retry=self.retry,
             ruling=self.ruling,
             stopping=lambda: self.clock.monotonic() >= self.stop_at,
             observer=Observers(LogObserver(), *self.observers),
@@ -130,6 +137,19 @@ class ExecutorFixture:
         while True:
             with suppress(Dead):
                 return self.run(command, arguments)
+
+    def run_parked(self, command: str, arguments: Mapping[str, Any], command_id: str = "id", **more: Any) -> Report:
+        """Execute by one worker after the other, each of which takes the message when it is due, and return the
+        report."""
+        while True:
+            try:
+                return self.run(command, arguments, command_id, parks=True, **more)
+            except ParkMessage as waits:
+                self.parkings.append(waits.parking)
+                self.clock.turn(waits.parking.wait_ms / 1000)
+                self.on_parked()
+                headers = waits.parking.headers
+                more |= {ENVELOPE_FIELDS[name]: value for name, value in headers.items()}
 
     def requeues(
         self, command: str, arguments: Mapping[str, Any], command_id: str = "id", match: str | None = None
