@@ -15,9 +15,7 @@ OTHER_KEY = "another-key"
 
 
 @pytest.fixture(scope="module", params=["threads", "prefork"])
-def stack(
-    make_bed: Callable[..., Stack], simulator: SimulatorServer, request: pytest.FixtureRequest
-) -> Stack:
+def stack(make_bed: Callable[..., Stack], simulator: SimulatorServer, request: pytest.FixtureRequest) -> Stack:
     """A worker with one slot, and another that is not started yet; both have two accounts."""
     rows = {
         "main": ("everstrike", KEY, "demo-everstrike-secret", simulator.url),
