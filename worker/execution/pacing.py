@@ -30,5 +30,5 @@ def cool_down_after(verdict: Verdict, why: str) -> CoolDown | None:
     return CoolDown(verdict.retry_after, verdict.overload is Overload.ADDRESS, printable(why, MAX_WHY_CHARACTERS))
 
 
-NO_ANSWER = CoolDown(None, by_address=False, why="nothing came back that shows whether the venue answers again")
-"""After a probe without a response: it shows nothing, and the next one waits longer."""
+NO_ANSWER = CoolDown(None, by_address=None, why="nothing came back that shows whether the venue answers again")
+"""After a probe without a response: it has shown nothing, and the next one waits longer."""

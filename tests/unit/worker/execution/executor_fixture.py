@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from math import inf
 from typing import Any
 
@@ -19,7 +20,8 @@ from worker.execution.executor import Executor
 from worker.execution.outage import RequeueMessage
 from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER, Parking, ParkMessage
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import LedgerUnavailable
+from worker.ledger.base import Claim, LedgerUnavailable
+from worker.ledger.pacing import CoolDown, Pace
 from worker.observability.log_lines import LogObserver
 from worker.venues.accounts import Account, Credentials
 from worker.venues.everstrike.adapter import Everstrike
@@ -151,6 +153,16 @@ class ExecutorFixture:
                 headers = waits.parking.headers
                 more |= {ENVELOPE_FIELDS[name]: value for name, value in headers.items()}
 
+    def ends_parked(self, command: str, arguments: Mapping[str, Any], **more: Any) -> Ended:
+        """Execute as :meth:`run_parked` does and return how it ended."""
+        return ended(self.run_parked(command, arguments, **more))
+
+    def cool_down(self, seconds: float | None, *, by_address: bool = False) -> None:
+        """The venue has asked another command of the account to wait."""
+        pace = Pace(ACCOUNT.bucket, ACCOUNT.host)
+        other = Claim("other", "", "cancel", "main", True, "another's", 1, pace=pace)
+        self.ledger.cool_down(other, CoolDown(seconds, by_address, "the venue is tired"))
+
     def requeues(
         self, command: str, arguments: Mapping[str, Any], command_id: str = "id", match: str | None = None
     ) -> None:
@@ -179,5 +191,7 @@ class ExecutorFixture:
 
     @property
     def events(self) -> list[str]:
-        """The moves in the ledger's journal."""
-        return [entry["event"] for entry in self.ledger.journal]
+        """The moves of commands in the ledger's journal; a cool-down is an account's. Whoever waits once more, for the
+        venue's limits, has the same pause."""
+        events = (entry["event"] for entry in self.ledger.journal if entry["event"] != "cool_down")
+        return [event for event, _ in groupby(events)]

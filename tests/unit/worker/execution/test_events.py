@@ -65,7 +65,7 @@ def test_a_command_is_told_from_begin_to_end() -> None:
     """A transition that nobody hears of is in no metric and no log line."""
     fixture, seen = watched(BUSY, ACCEPTED)
     fixture.run("withdraw", WITHDRAW, enqueued_at=START_MS - 1500)
-    assert seen.names == ["began", "attempted", "waits", "cooled_down", "attempted", "ended"]
+    assert seen.names == ["began", "attempted", "waits", "cooled_down", "throttled", "attempted", "ended"]
     assert seen.events[0][2:] == (1.5, 1, 1)
     ref, end = seen.events[-1][1:]
     assert ref == CommandRef("id", "withdraw", "main", "everstrike")
@@ -161,9 +161,9 @@ def test_an_observer_that_fails_is_logged_once_and_breaks_nothing(caplog: pytest
     fixture.observers = (observers,)
     for command_id in ("a", "b"):
         assert fixture.run("withdraw", WITHDRAW, command_id).outcome.value == "accepted"
-    assert seen.names == ["began", "attempted", "waits", "cooled_down", "attempted", "ended"] * 2
+    assert seen.names == ["began", "attempted", "waits", "cooled_down", "throttled", "attempted", "ended"] * 2
     failures = [record.getMessage() for record in caplog.records if "Broken fails" in record.getMessage()]
-    assert len(failures) == 5, failures
+    assert len(failures) == 6, failures
     assert all("ZeroDivisionError at test_events.py:" in line for line in failures)
     assert "quotes" not in caplog.text
 
@@ -184,10 +184,19 @@ def test_a_line_for_each_transition(caplog: pytest.LogCaptureFixture) -> None:
     ExecutorFixture(BUSY, LOST).run("withdraw", WITHDRAW, enqueued_at=START_MS)
     records = [record for record in caplog.records if isinstance(record.msg, LogEvent)]
     lines: list[LogEvent] = [record.msg for record in records]  # type: ignore[misc] # see above
-    assert [line.event for line in lines] == ["begin", "attempt", "waiting", "cool_down", "attempt", "end"]
+    assert [line.event for line in lines] == [
+        "begin",
+        "attempt",
+        "waiting",
+        "cool_down",
+        "throttled",
+        "attempt",
+        "cool_down",
+        "end",
+    ]
     for line in lines:
         assert {"command_id": "id", "command": "withdraw", "account": "main"}.items() <= line.fields.items()
-    assert [line.fields.get("attempt") for line in lines] == [1, 1, 1, None, 2, 2]
+    assert [line.fields.get("attempt") for line in lines] == [1, 1, 1, None, None, 2, None, 2]
     assert str(lines[-1]) == "end id=id command=withdraw account=main attempt=2 outcome=unknown reason=lost_reply"
     assert records[-1].levelname == "WARNING"
 

@@ -134,7 +134,7 @@ def test_a_ledger_that_loses_every_record_is_not_asked_for_ever() -> None:
     fixture.ledger.settle = lambda claim, report, cool_down: fixture.ledger.forget("id")  # type: ignore[method-assign]
     fixture.requeues("cancel", CANCEL, match="LeaseLost")
     assert len(fixture.transport.requests) == 3
-    assert fixture.events.count("begin") == 2 + MAX_LEASES
+    assert [entry["event"] for entry in fixture.ledger.journal].count("begin") == 2 + MAX_LEASES
 
 
 def test_a_stopping_worker_gives_back_what_has_not_begun() -> None:
@@ -157,7 +157,7 @@ def test_a_stopping_worker_gives_back_what_waits_for_its_next_attempt() -> None:
     fixture.stop_at = inf
     assert fixture.ends("withdraw", WITHDRAW) == ACCEPTED_AT_LAST
     assert 8 <= fixture.clock.monotonic() - started < 9
-    assert fixture.events == ["begin", "pause", "pause", "begin", "settle"]
+    assert fixture.events == ["begin", "pause", "begin", "settle"]
 
 
 def test_a_stopping_worker_whose_ledger_is_away_gives_back_all_the_same() -> None:

@@ -158,7 +158,7 @@ def test_any_schedule_gives_the_report_of_one_thread(
 
 def test_long_waits_are_parked_and_short_ones_are_not() -> None:
     """A park costs two round trips, and a wait of 100 ms less than that."""
-    first, second, parked = both("cancel", ["busy"] * 5 + ["accepted"], LIMITS["some waits short"])
+    first, second, parked = both("cancel", ["lost"] * 5 + ["accepted"], LIMITS["some waits short"])
     assert second.outcome.value == "accepted"
     assert_same(first, second)
     assert [(parking.wait_ms, parking.waits_for.value) for parking in parked.parkings] == [

@@ -2,20 +2,24 @@
 
 import pytest
 
-from tests.support.fakes import START_MS
+from tests.support.fakes import START_MS, Step
 from tests.unit.worker.execution.executor_fixture import (
     ACCEPTED,
+    ACCEPTED_AT_LAST,
     ACCEPTED_AT_ONCE,
+    BUSY_FOR_8_SECONDS,
     CANCEL,
     CRASHED,
     NEVER_LEFT,
     POSITIONS,
     WITHDRAW,
+    Dead,
     Ended,
     ExecutorFixture,
     dies,
     ended,
 )
+from worker.execution.parking import ParkMessage
 from worker.ledger.base import NeverBegun
 
 UNTIL, KNOWN = START_MS + 1000, START_MS + 60_000
@@ -104,3 +108,36 @@ def test_an_untrusted_message_ends_what_a_dead_worker_had_begun() -> None:
     fixture.is_killed("withdraw", WITHDRAW)
     fixture.clock.turn(1000)
     assert fixture.ends("withdraw", WITHDRAW, **ONLY_IF_BEGUN) == CRASHED
+
+
+@pytest.mark.parametrize(("command", "arguments"), [("withdraw", WITHDRAW), ("positions", POSITIONS)])
+def test_a_seal_that_ends_while_its_command_is_parked(command: str, arguments: dict[str, str]) -> None:
+    """What has begun in time goes on. Of a query nobody knows that it has, but by its message; it is not sent again,
+    and the report has what is known."""
+    fixture = ExecutorFixture(BUSY_FOR_8_SECONDS, ACCEPTED)
+    report = fixture.run_parked(command, arguments, **SEALED)
+    assert ended(report) == (ACCEPTED_AT_LAST if command == "withdraw" else ("not_sent", "expired", 1))
+    assert report.http_status == (200 if command == "withdraw" else 429)
+
+
+@pytest.mark.parametrize("steps", [[ACCEPTED], [dies]], ids=["goes on", "its worker dies"])
+def test_a_key_that_is_removed_while_a_command_is_parked(steps: list[Step]) -> None:
+    """Its message comes again, and only ends or continues what has begun."""
+    fixture = ExecutorFixture(BUSY_FOR_8_SECONDS, *steps)
+    with pytest.raises(ParkMessage):
+        fixture.run("withdraw", WITHDRAW, parks=True, **SEALED)
+    fixture.clock.turn(8)
+    if steps == [dies]:
+        with pytest.raises(Dead):
+            fixture.run("withdraw", WITHDRAW, parks=True, **ONLY_IF_BEGUN)
+        fixture.clock.turn(1000)
+    expected = ACCEPTED_AT_LAST if steps == [ACCEPTED] else ("unknown", "crashed", 2)
+    assert fixture.ends("withdraw", WITHDRAW, parks=True, **ONLY_IF_BEGUN) == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.5, ACCEPTED_AT_ONCE), (2.0, EXPIRED)])
+def test_a_seal_while_its_command_waits_for_the_venues_limits(seconds: float, expected: Ended) -> None:
+    """Nothing of it has begun: it begins in time, or is not sent."""
+    fixture = ExecutorFixture(ACCEPTED)
+    fixture.cool_down(seconds)
+    assert fixture.ends_parked("withdraw", WITHDRAW, **SEALED) == expected
