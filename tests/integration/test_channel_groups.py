@@ -16,12 +16,20 @@ import pytest
 
 from tests.integration.channel_rig import Broker, consumer, drain, turn
 from tests.integration.test_channel_gate import PRIORITY, message
+from worker.broker import acks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CANCEL, CLOSE, NEVER = "orders.cancel", "orders.close", 3600
 ACCOUNTS = {"a": ("one", None), "b": ("two", None)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_taken() -> None:
+    """A process counts what it has until it is garbage; here another test may have left that."""
+    acks.TAKEN.clear()
+    acks.TIMED_BLOCKS.clear()
 
 
 def of(account: str, tag: str, queue: str = CLOSE) -> str:
