@@ -1,5 +1,5 @@
-"""The worker's loop is woken when something can be taken: by a thread that frees a place, and at the time that something
-is due. The loop of these tests has no timer of its own, and sleeps for an hour unless it is woken."""
+"""The worker's loop is woken when something can be taken: by a thread that frees a place, and at the time that
+something is due. The loop of these tests has no timer of its own, and sleeps for an hour unless it is woken."""
 
 from __future__ import annotations
 
