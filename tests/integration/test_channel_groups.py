@@ -299,7 +299,7 @@ def test_a_full_server_loses_nothing(broker: Broker) -> None:
 
 
 def test_large_messages_and_junk_are_sorted_in_steps(broker: Broker) -> None:
-    """A mebibyte or two hundred messages a take; what is no command goes to the dead letters from its group."""
+    """256 KiB or two hundred messages a take; what is no command goes to the dead letters from its group."""
     db = broker.db()
     db.lpush(CLOSE, *(b"\xff" * 60_000 for _ in range(40)), of("b", "b0"), message("x", body='"' * 9000))
     with fair(broker) as (connection, messages):

@@ -7,7 +7,7 @@
 -- Q.parked.next        when the first is due. It is read by a command that may write, which CLIENT TRACKING does not cover:
 --                      parking wakes no worker.
 
-local MOST_DUE, MOST_SORTED, MOST_SORTED_BYTES, MOST_GROUPS, FEW_ARRIVALS = 100, 200, 1048576, 256, 32
+local MOST_DUE, MOST_SORTED, MOST_SORTED_BYTES, MOST_GROUPS, FEW_ARRIVALS = 100, 200, 262144, 256, 32
 
 -- A key of another type than a list is skipped; its error is returned when no other key holds a message.
 local wrong_type_error
@@ -71,7 +71,7 @@ local function find_groups(queue, names)
   end
 end
 
--- Sorts arrivals by group: two hundred, or a mebibyte. One that can't be sorted is returned, with its list.
+-- Sorts arrivals by group: two hundred, or 256 KiB. One that can't be sorted is returned, with its list.
 local sorted, sorted_bytes = 0, 0
 local function sort_arrivals(queue, keys, names)
   for _, key in ipairs(keys) do
