@@ -27,6 +27,7 @@ from kombu.exceptions import ConnectionError as AmqpConnectionError
 from producers.commands import COMMANDS, Command
 from producers.errors import BrokerUnavailable
 from producers.intents import Intent, recorded
+from producers.lanes import Lane, OnUnknown, lane_of
 from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
 from producers.redaction import client_error_text, shown_arguments
@@ -90,17 +91,33 @@ class OrderClient:
             raise ValueError(f"the id of a command that {prefix[:-1]} seals begins with {prefix!r}")
         return given
 
-    def enqueue(self, command: Command, command_id: str | None = None) -> EnqueuedCommand:
+    def enqueue(
+        self,
+        command: Command,
+        command_id: str | None = None,
+        *,
+        lane: str | None = None,
+        lane_on_unknown: OnUnknown = "hold",
+    ) -> EnqueuedCommand:
         """Enqueue one command, under a new id unless one is given.
 
+        In a ``lane`` of its account it begins when the command before it in that lane has ended. Should the outcome of
+        a command be unknown, the lane waits until that is settled; or goes on, with ``lane_on_unknown="pass"``.
+
         Raises:
-            ValueError: as :meth:`command_id`.
+            ValueError: as :meth:`command_id`; or the lane can't be one.
             BrokerUnavailable: within 5 s, when it is not known to be enqueued. Try again with the id in the error.
         """
-        return self.enqueue_many([(command, command_id)])[0]
+        return self.enqueue_many([(command, command_id)], lane=lane, lane_on_unknown=lane_on_unknown)[0]
 
-    def enqueue_many(self, commands: Iterable[Command | tuple[Command, str | None]]) -> list[EnqueuedCommand]:
-        """Enqueue many commands, each alone or with its id, in one round trip to the broker.
+    def enqueue_many(
+        self,
+        commands: Iterable[Command | tuple[Command, str | None]],
+        *,
+        lane: str | None = None,
+        lane_on_unknown: OnUnknown = "hold",
+    ) -> list[EnqueuedCommand]:
+        """Enqueue many commands, each alone or with its id, in one round trip to the broker; in one lane, or in none.
 
         Their intents are recorded in one round trip to the ledger's database, so commands that this method has returned
         are not lost with the broker.
@@ -108,19 +125,21 @@ class OrderClient:
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids in the error.
         """
-        entries = list(commands)
+        entries, in_lane = list(commands), lane_of(lane, lane_on_unknown)
         sent = [self._with_id(entry) for entry in entries]
         with enqueue_spans([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
-            published = self._publish(sent, headers)
+            published = self._publish(sent, headers, in_lane)
         with_given_id = [each for each, entry in zip(published, entries, strict=True) if _has_id(entry)]
         # An id may have the mark of a chain's link that was never sent. The others' intents show that they were sent.
         without_intent = [each for each in with_given_id if self._ledger is None or not each.command.mutating]
         forget_never_sent(self._direct_results, [RESULT_KEY.format(each.command_id) for each in without_intent])
         return published
 
-    def _publish(self, sent: Sequence[EnqueuedCommand], headers: Sequence[Mapping[str, str]]) -> list[EnqueuedCommand]:
+    def _publish(
+        self, sent: Sequence[EnqueuedCommand], headers: Sequence[Mapping[str, str]], lane: Lane | None
+    ) -> list[EnqueuedCommand]:
         enqueued_at = _now_ms()
-        messages = [self._message(each.command, each.command_id, enqueued_at) for each in sent]
+        messages = [self._message(each.command, each.command_id, enqueued_at, lane) for each in sent]
         try:
             with (
                 self._recording_intents([each for each in messages if COMMANDS[each.task].mutating]),
@@ -147,14 +166,14 @@ class OrderClient:
         command, given = entry if isinstance(entry, tuple) else (entry, None)
         return EnqueuedCommand(self.command_id(given), command)
 
-    def _message(self, command: Command, command_id: str, now: int) -> Intent:
+    def _message(self, command: Command, command_id: str, now: int, lane: Lane | None) -> Intent:
         """What is sent, and is recorded as the intent of a mutating command; sealed if there is a signer."""
         kwargs = command.arguments()
         header = None
         if self._signer is not None:
             # A deadline does not shorten the seal: it is sealed itself, and ends the command in a report.
             header = seal(self._signer, command.task, command_id, kwargs, now, now + MAX_VALID_MS)
-        return Intent(command_id, command.task, kwargs, now, header)
+        return Intent(command_id, command.task, kwargs, now, header, lane)
 
     def _recording_intents(self, intents: Sequence[Intent]) -> AbstractContextManager[None]:
         """Record the intents of mutating commands. A query needs none, and costs the ledger nothing."""
@@ -162,7 +181,14 @@ class OrderClient:
             return nullcontext()
         return recorded(self._ledger, intents, replicas=self._settings.intent_replicas)
 
-    def signature(self, command: Command, command_id: str | None = None) -> Signature:
+    def signature(
+        self,
+        command: Command,
+        command_id: str | None = None,
+        *,
+        lane: str | None = None,
+        lane_on_unknown: OnUnknown = "hold",
+    ) -> Signature:
         """A Celery signature of the command, for ``chain``, ``group`` and ``chord``.
 
         It is immutable: the result of the task before it does not become an argument. In a chain the next command is
@@ -174,9 +200,9 @@ class OrderClient:
         >>> (chain(client.signature(cancel), client.signature(close))).apply_async()  # doctest: +SKIP
 
         Raises:
-            ValueError: as :meth:`command_id`.
+            ValueError: as :meth:`enqueue`.
         """
-        message = self._message(command, self.command_id(command_id), _now_ms())
+        message = self._message(command, self.command_id(command_id), _now_ms(), lane_of(lane, lane_on_unknown))
         signature = Signature(
             message.task, kwargs=message.kwargs, app=self._canvas_app, immutable=True, task_id=message.command_id
         )

@@ -18,13 +18,15 @@ import redis
 
 from producers import exact_json
 from producers.commands import COMMANDS
+from producers.lanes import Lane, lane_of
 from producers.redis.direct import DirectClient
 from producers.results import RECORD_KEY
 from producers.seal import HEADER
 
 OUTBOX_KEYS = {task: f"orders:outbox:{command.name}" for task, command in COMMANDS.items() if command.mutating}
 """By task, a hash: command id to the JSON object ``{"task", "kwargs", "enqueued_at"}``, with ``"seal"`` for a sealed
-command; readers ignore other members. Queries need none: the ledger does not record them."""
+command, and ``"lane"`` and ``"lane_on_unknown"`` for one in a lane; readers ignore other members. Queries need none:
+the ledger does not record them."""
 EARLIER_OUTBOX_KEY = "orders:intent_messages"
 """The outbox of all commands that producers of the version before write; workers empty it as they do the others."""
 ALL_OUTBOXES = (*OUTBOX_KEYS.values(), EARLIER_OUTBOX_KEY)
@@ -41,15 +43,19 @@ class Intent:
     """UNIX ms."""
     seal: Mapping[str, Any] | None = None
     """The header :data:`producers.seal.HEADER` of the command's message."""
+    lane: Lane | None = None
 
     def to_json(self) -> str:
         """The intent as :data:`OUTBOX_KEYS` store it."""
         fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
-        return exact_json.dumps(fields if self.seal is None else {**fields, "seal": self.seal})
+        seal = {} if self.seal is None else {"seal": self.seal}
+        lane = {} if self.lane is None else {"lane": self.lane.name, "lane_on_unknown": self.lane.on_unknown}
+        return exact_json.dumps({**fields, **seal, **lane})
 
     def headers(self) -> dict[str, Any]:
         """The headers of the command's message."""
-        return {"enqueued_at": self.enqueued_at} | ({} if self.seal is None else {HEADER: dict(self.seal)})
+        seal = {} if self.seal is None else {HEADER: dict(self.seal)}
+        return {"enqueued_at": self.enqueued_at} | seal | ({} if self.lane is None else self.lane.headers())
 
 
 def read_intent(command_id: str, stored: str) -> Intent:
@@ -70,7 +76,8 @@ def read_intent(command_id: str, stored: str) -> Intent:
     seal = fields.get("seal")
     if seal is not None and not isinstance(seal, dict):
         raise ValueError("its seal is not an object")
-    return Intent(command_id, task, kwargs, enqueued_at, seal)
+    lane = lane_of(fields.get("lane"), fields.get("lane_on_unknown", "hold"))
+    return Intent(command_id, task, kwargs, enqueued_at, seal, lane)
 
 
 class TooFewReplicas(redis.ConnectionError):
@@ -95,17 +102,25 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
         raise TooFewReplicas(f"{replies[-1]} of {replicas} replicas have it")
 
 
+def has_intent(ledger: redis.Redis, command_id: str) -> bool:
+    """Whether a command is in an outbox: it was enqueued, and has no end.
+
+    Raises:
+        redis.RedisError, OSError: the ledger cannot be reached.
+    """
+    with ledger.pipeline(transaction=False) as pipe:
+        for key in ALL_OUTBOXES:
+            pipe.hexists(key, command_id)
+        return any(pipe.execute())
+
+
 def was_sent(ledger: redis.Redis, command_id: str) -> bool:
     """Whether the ledger has a command, begun or enqueued.
 
     Raises:
         redis.RedisError, OSError: the ledger cannot be reached.
     """
-    with ledger.pipeline(transaction=False) as pipe:
-        pipe.exists(RECORD_KEY.format(command_id))
-        for key in ALL_OUTBOXES:
-            pipe.hexists(key, command_id)
-        return any(pipe.execute())
+    return bool(ledger.exists(RECORD_KEY.format(command_id))) or has_intent(ledger, command_id)
 
 
 @contextmanager

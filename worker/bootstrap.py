@@ -20,7 +20,6 @@ from producers.commands import Withdraw
 from producers.intents import Intent, was_sent
 from producers.report import Report
 from worker import settings as worker_settings
-from worker.broker.stats import oldest_queued
 from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
@@ -40,12 +39,12 @@ from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.seals import Seals, report_signer
+from worker.celery_app.sweeps import sweeps
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
 from worker.execution.executor import Executor
 from worker.execution.held_commands import HeldCommandPublisher
-from worker.execution.lost_commands import LostCommandPublisher
 from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.execution.policy.withdrawals import WithdrawalPolicy
@@ -158,16 +157,10 @@ def _periodic_work(
         publish(intent)
         instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
-    lost_commands = LostCommandPublisher(
-        ledger=_connect_ledger(settings),
-        clock=SystemClock(),
-        serves=lambda task: task in app.amqp.queues.consume_from,
-        oldest_queued=oldest_queued(app),
-        publish=publish_and_count,
-        patience_seconds=settings.ledger.intent_seconds,
-    )
+    client = _connect_ledger(settings)
+    jobs = sweeps(app, client, build_ledger(settings, client), publish_and_count, settings.ledger.intent_seconds)
     interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
-    return PeriodicWork([*refresh, lost_commands.publish_lost], interval_seconds)
+    return PeriodicWork([*refresh, *jobs], interval_seconds)
 
 
 def _releases(app: Celery, settings: WorkerSettings) -> PeriodicWork:

@@ -97,6 +97,7 @@ def close(
     ] = None,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
+    lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
@@ -116,7 +117,7 @@ def close(
         "recv_window": recv_window,
         "deadline": values.given_deadline(deadline),
     }
-    options = SendOptions(command_id, wait, timeout, as_json)
+    options = SendOptions(command_id, wait, timeout, as_json, lane)
     raise send(parse_or_exit("orders.close", arguments, as_json=as_json), options)
 
 
@@ -126,6 +127,7 @@ def cancel(
     order_id: Annotated[str, typer.Option(metavar="ORDER", help="The order's id at the venue.")],
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
+    lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
@@ -135,7 +137,7 @@ def cancel(
     Example: `orders cancel -a main --order-id 7d2f… --wait`
     """
     arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
-    options = SendOptions(command_id, wait, timeout, as_json)
+    options = SendOptions(command_id, wait, timeout, as_json, lane)
     raise send(parse_or_exit("orders.cancel", arguments, as_json=as_json), options)
 
 
@@ -150,6 +152,7 @@ def withdraw(
     ] = False,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
+    lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
@@ -165,7 +168,7 @@ def withdraw(
     command = parse_or_exit("orders.withdraw", arguments, as_json=as_json)
     question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
     values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
-    raise send(command, SendOptions(command_id, wait, timeout, as_json))
+    raise send(command, SendOptions(command_id, wait, timeout, as_json, lane))
 
 
 @app.command(rich_help_panel=_COMMANDS)
@@ -177,6 +180,7 @@ def positions(
     ] = None,
     deadline: values.DeadlineOption = None,
     command_id: values.IdOption = None,
+    lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
     as_json: values.JsonOption = False,
@@ -187,7 +191,7 @@ def positions(
     """
     arguments = {"account": account, "pair": pair, "contract_id": contract_id}
     arguments["deadline"] = values.given_deadline(deadline)
-    options = SendOptions(command_id, wait, timeout, as_json)
+    options = SendOptions(command_id, wait, timeout, as_json, lane)
     raise send(parse_or_exit("orders.positions", arguments, as_json=as_json), options)
 
 

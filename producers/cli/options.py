@@ -124,6 +124,16 @@ IdOption = Annotated[
         rich_help_panel=_SENDING,
     ),
 ]
+LaneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lane",
+        metavar="NAME",
+        help="Begin it only when the command before it in this lane of the account has ended: 1 to 64 visible ASCII "
+        "characters.",
+        rich_help_panel=_SENDING,
+    ),
+]
 WaitOption = Annotated[
     bool,
     typer.Option(

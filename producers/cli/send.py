@@ -1,5 +1,6 @@
 """Sends one command from the command line, and shows how it ended."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from producers.cli.report import exit_with_report
 from producers.cli.settings import queue_settings
 from producers.commands import Command, parse_command
 from producers.errors import ChainBroken, ReportPending, ReportUnverified
+from producers.lanes import is_lane_name
 from producers.printable import is_command_id
 from producers.report import Outcome, Report
 
@@ -31,6 +33,7 @@ class SendOptions:
     timeout: float = 60.0
     """Seconds."""
     as_json: bool = False
+    lane: str | None = None
 
 
 NoReport = ReportPending | ReportUnverified | ChainBroken
@@ -47,6 +50,8 @@ def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> 
 def send(command: Command, options: SendOptions) -> typer.Exit:
     """Enqueue a command, wait if the options say so, and print the result; returns the exit to raise."""
     where = _typed(command.task)
+    if options.lane is not None and not is_lane_name(options.lane):
+        raise typer.BadParameter("a lane is named by 1 to 64 visible ASCII characters", param_hint="--lane")
     with exit_on_error(where, as_json=options.as_json), connected() as client:
         try:
             # Made here, so that every message about a failure can name it.
@@ -57,10 +62,10 @@ def send(command: Command, options: SendOptions) -> typer.Exit:
 
 
 def _send(client: "OrderClient", command: Command, command_id: str, options: SendOptions) -> typer.Exit:
-    where, again, enqueued = _typed(command.task), _how_to_repeat(command, command_id), False
+    where, again, enqueued = _typed(command.task), _how_to_repeat(command, command_id, options.lane), False
     try:
         with exit_on_error(where, as_json=options.as_json, command_id=command_id, again=again):
-            sent = client.enqueue(command, command_id)
+            sent = client.enqueue(command, command_id, lane=options.lane)
             enqueued = True
             report = _waited(client, sent, options) if options.wait else None
             with exit_if_stdout_fails(where, f"The command is enqueued; to see how it ended: orders show {command_id}"):
@@ -71,10 +76,11 @@ def _send(client: "OrderClient", command: Command, command_id: str, options: Sen
         raise _interrupted(where, command_id, after if enqueued else before, as_json=options.as_json) from None
 
 
-def _how_to_repeat(command: Command, command_id: str) -> str:
+def _how_to_repeat(command: Command, command_id: str, lane: str | None) -> str:
     """How to repeat a send that may have failed. With another deadline it would be another command."""
     deadline = "" if command.deadline is None else f" --deadline {command.deadline}"
-    return f"To repeat it: the same command with --id {command_id}{deadline}, which can't be executed twice"
+    in_lane = "" if lane is None else f" --lane {shlex.quote(lane)}"
+    return f"To repeat it: the same command with --id {command_id}{deadline}{in_lane}, which can't be executed twice"
 
 
 def show(command_id: str, options: SendOptions) -> typer.Exit:

@@ -182,7 +182,7 @@ def queues_go_wrong(stack: Stack) -> None:
     for _ in range(60):
         stack.send("orders.cancel", account="main", order_id="none", headers=late)
     stack.send("orders.reconcile", headers=late)
-    park(stack.broker, "orders.reconcile", "overdue", "retry", "main", late["enqueued_at"], late["enqueued_at"] - 60_000)
+    park(stack.broker, "orders.reconcile", "overdue", "retry", "main", late["enqueued_at"], late["enqueued_at"] - 9000)
     stack.broker.lpush("orders.close", "no message")
     arguments = {"account": "main", "pair": PAIR, "qty": "0.001"}
     write_intents(stack.ledger, [Intent("lost", "orders.close", arguments, late["enqueued_at"])])
@@ -252,4 +252,5 @@ def test_what_grafana_lists_as_accounts_is_there(story: Story) -> None:
     (query,) = [v["query"]["query"] for v in dashboard["templating"]["list"] if v["name"] == "account"]
     found = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
     assert found
-    assert set(story.prometheus.ask(f"label/{found[2]}/values", **{"match[]": found[1]})) == {"main", "bz", "late", "limited"}
+    listed = story.prometheus.ask(f"label/{found[2]}/values", **{"match[]": found[1]})
+    assert set(listed) == {"main", "bz", "late", "limited"}

@@ -157,11 +157,8 @@ def test_a_cool_down_is_ended_by_hand_and_the_journal_says_by_whom(
     ("words", "said"),
     [
         (["--end-cool-down", "main"], "--reason is required"),
-        (["--end-cool-down", "main", "--reason", "x"], "account main is in no cool-down"),
-        (
-            ["--end-cool-down", "other", "--reason", "x"],
-            "account other is not configured here; the accounts are bz, main",
-        ),
+        (["--end-cool-down", "main", "--reason", "x"], "main is in no cool-down"),
+        (["--end-cool-down", "a b", "--reason", "x"], "the accounts that are configured here are bz, main"),
         (["--account", "a b"], "--account must be an alias"),
         (["--command", "closes"], "--command must be one of"),
     ],
@@ -173,10 +170,15 @@ def test_what_it_refuses(orders: Orders, words: list[str], said: str) -> None:
 
 
 def test_a_cool_down_of_accounts_that_are_configured_elsewhere(orders: Orders, ledger: RedisLedger) -> None:
-    """It is named by its host; of a key's nothing but a digest is known."""
-    ledger.cool_down(claim("q", command="positions", pace=Pace("0" * 16, "far.test:443")), CoolDown(60, True, "418"))
-    done = orders("parked")
-    assert "far.test:443" in done.out
+    """It is named, and ended, by its host; of a key nothing but a digest is known."""
+    query = claim("q", command="positions", pace=Pace("0" * 16, "far.test:443"))
+    for by_address in (False, True):
+        ledger.cool_down(query, CoolDown(60, by_address, "HTTP 418"))
+    assert {line.split()[0] for line in orders("parked").out.splitlines()[1:]} == {"0" * 16, "far.test:443"}
+    done = orders("parked", "--end-cool-down", "far.test:443", "--reason", "x")
+    assert done.out == "Ended: the cool-down of far.test:443. The next command is the probe.\n"
+    assert orders("parked", "--end-cool-down", "0" * 16, "--reason", "x").code == 0
+    assert orders("parked").out == "Nothing waits.\n"
 
 
 def test_a_broker_that_is_away_is_named_without_its_password(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:

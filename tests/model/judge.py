@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from producers.report import Report
+from tests.model.paced import Event, untrue_paces
 from tests.model.simulated_parts import Sent
 from tests.model.simulated_venue import KEY, SECRET
 from tests.support.checker.checks import History, untrue_claims
@@ -46,17 +47,26 @@ class Run:
     """Whether withdrawals need a person's approval."""
     approved: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
+    rates: list[tuple[int, int]] = field(default_factory=list)
+    """How many requests may begin within how many milliseconds."""
+    paced: list[Event] = field(default_factory=list)
+    parked: int = 0
+    budget_ms: int = 0
+    """The time for retries; 0 where something stood still, so that a wait may be longer than it was meant."""
     stuck: bool = False
     moved_after_death: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """Faults in a worker's own code, whatever became of their commands."""
     steps: int = 0
 
 
 def judge(run: Run) -> list[str]:
     """Every sentence of the contract that does not hold; nothing when all do."""
     found = [f"moved after its death: {what}" for what in run.moved_after_death]
+    found += [f"a fault in a worker: {fault}" for fault in run.faults]
     if run.stuck:
         found.append("lost: it never ends")
-    found += [*_limits(run), *_approvals(run)]
+    found += [*_limits(run), *_approvals(run), *untrue_paces(run.paced, run.rates, run.budget_ms)]
     for command in run.commands:
         found += [f"{command.command_id}: {what}" for what in _command(run, command)]
     text = " ".join(report.model_dump_json() for report in run.delivered) + str(run.journal)

@@ -40,6 +40,7 @@ class Task:
     again: Callable[[], None]  # has the message delivered again
     wake: float = 0.0
     begun: str = ""  # the command whose next send the ledger has confirmed to have begun
+    heard: bool = False  # whether the venue has answered its present attempt
     readings: list[int] = field(default_factory=list)  # of the clock, since the present request was asked for
     baton: threading.Semaphore | None = None  # what the task waits for, once it has started
 

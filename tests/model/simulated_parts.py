@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from producers.report import Report
+from tests.model.paced import Paced
 from tests.model.scheduler import Process, Scheduler
 from tests.model.simulated_venue import Venue, fields_of, id_of
 from tests.support.memory_ledger import MemoryLedger
@@ -41,8 +42,8 @@ def _over_network(move: str) -> Callable[..., Any]:
     def call(self: "SimulatedLedger", claim: Claim, *rest: Any) -> Any:
         scheduler = self._scheduler
         label = f"{move} {rest[-1]}" if move == "begin" else move
-        if rest and isinstance(rest[-1], Report):
-            label = f"{move} {rest[-1].outcome.value}"
+        if reports := [each for each in rest if isinstance(each, Report)]:
+            label = f"{move} {reports[0].outcome.value}"
         scheduler.point(f"{label}: asks")
         roll = scheduler.random.random()
         if roll < scheduler.chances.ledger_away:
@@ -51,6 +52,9 @@ def _over_network(move: str) -> Callable[..., Any]:
         answer = getattr(MemoryLedger, move)(self, claim, *rest)
         if scheduler.current is None or scheduler.current.process.dead:
             scheduler.moved_after_death.append(label)
+        task = scheduler.current
+        if self.paced.note(move, claim, rest, answer, int(scheduler.now), task is not None and task.heard):
+            task.heard = False
         scheduler.point(f"{label}: {answer if isinstance(answer, bool) else type(answer).__name__}")
         if roll > 1 - scheduler.chances.ledger_reply_lost:
             scheduler.say(f"{label}: the reply is lost")
@@ -65,13 +69,14 @@ def _over_network(move: str) -> Callable[..., Any]:
 class SimulatedLedger(MemoryLedger):
     """The in-memory ledger behind a network."""
 
-    begin, renew, pause, settle, refuse, abandon = (
-        _over_network(move) for move in ("begin", "renew", "pause", "settle", "refuse", "abandon")
+    begin, renew, pause, park, settle, refuse, abandon = (
+        _over_network(move) for move in ("begin", "renew", "pause", "park", "settle", "refuse", "abandon")
     )
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(lambda: int(scheduler.now))
         self._scheduler = scheduler
+        self.paced = Paced()
 
     def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
         """Add the time, which the real journal has because it is a stream."""
@@ -141,6 +146,7 @@ class SimulatedTransport:
         timeout = self.limits.read_timeout * 1000
         scheduler.point("sends", 20 if back else min(on_the_way + 5, timeout))
         scheduler.point("reads the answer" if box and not back else "gets no answer")
+        scheduler.current.heard = bool(box) and not back
         return box[0] if box and not back else NoResponse(bytes_left=True, message="the reply was lost")
 
     def _note(self, request: SignedRequest, readings: tuple[int, ...]) -> None:

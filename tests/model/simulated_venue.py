@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -44,6 +45,8 @@ class Venue:
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The records of what was executed, as the lists show them."""
     undone: dict[str, int] = field(default_factory=dict)  # ids of withdrawals that were rejected later, and when
+    pace: Random = field(default_factory=lambda: Random(0))
+    busy: float = 0  # how often it wants no more requests for a while
     cached: bool = False  # whether reads are answered out of a cache now
 
     def answer(self, request: SignedRequest) -> Response:
@@ -59,6 +62,8 @@ class Venue:
         again = command_id in self.book and (path == "/auth/cancel" or "qty" not in fields)
         if again and random.random() < 0.8:
             return _envelope(503, "The order was not found", {})
+        if self.pace.random() < self.busy:
+            return self._overloaded()
         record = self._record(path, fields)
         if random.random() < self.scheduler.chances.lies:
             if random.random() < 0.6:
@@ -69,8 +74,15 @@ class Venue:
             self._execute(command_id, path, record)
             return _envelope(200, None, record)
         if roll < 0.82:
-            return Response(429, b"")
+            return self._overloaded()
         return _envelope(503, "Your request was rejected due to insufficient balance", {})
+
+    def _overloaded(self) -> Response:
+        """More requests than the venue wants; a ban proves nothing."""
+        roll = self.pace.random()
+        seconds = self.pace.choice(("", "", "1", "4", "20"))
+        headers = {"retry-after": seconds} if seconds else {}
+        return Response(418 if roll < 0.1 else 429, b"", headers)
 
     def _record(self, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         record: dict[str, Any] = {"id": f"record-{len(self.rows)}", "time": int(self.scheduler.now)}

@@ -2,7 +2,8 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +15,17 @@ from tests.model.simulated_venue import KEY, SECRET, Venue
 from tests.support.policies import KEYS
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
+from worker.execution.events import CommandRef, Observer
 from worker.execution.executor import Executor
 from worker.execution.held_commands import AGAIN_MS
 from worker.execution.holding import HeldForApproval
 from worker.execution.outage import RequeueMessage
+from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER, Parking, ParkMessage
 from worker.execution.policy.rulings import PERMITTED, Approval, Ruling
 from worker.ledger.base import Halted, State
 from worker.ledger.decisions import APPROVE, DENY, Decision
 from worker.ledger.limits import Limit
+from worker.rate_limits import RateLimit
 from worker.reconciliation.reconciler import Reconciler
 from worker.reconciliation.window import ReconcileLimits
 from worker.venues.accounts import Account, Credentials
@@ -29,8 +33,9 @@ from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.everstrike.queries import EverstrikeReads
 
 START_MS = 1_800_000_000_000
+NO_HEADERS: Mapping[str, object] = {}
 ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials(KEY, SECRET))
-VENUES = {"everstrike": Everstrike()}
+RATES = ((), (RateLimit(2, 1_000),), (RateLimit(1, 3_000), RateLimit(4, 20_000)), (RateLimit(2, 10_000),))
 RETRY = RetryLimits(attempts=3)
 PATIENCE_MS = 60_000
 DAY_MS, HOLD_MS, RELEASE_MS = 86_400_000, 120_000, 5_000
@@ -41,7 +46,24 @@ BEGINS = ("begin 1: asks", "begin 1: Begun", "begin 2: asks", "begin 2: Begun", 
 ENDS = ("Orphaned", "Halted", "refuse not_sent: asks", "abandon", "True", "hands over")
 SENDS = ("sleeps", "connects", "reads the clock", "about to send", "sends", "the answer", "no answer")
 POINTS = (*BEGINS, *ENDS, *SENDS)
+PARKED_POINTS = ("begin 1: Throttled", "begin 1: Busy", "park: asks", "park: True", "gives its message", "is parked")
 """Parts of the labels of points, for ambushes."""
+
+
+class FaultWatch(Observer):
+    """Keeps the faults of workers, of which a command may recover."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self._faults = faults
+
+    def fault(self, ref: CommandRef, kind: str, raised_at: str) -> None:
+        self._faults.append(f"{ref.command_id}: {kind} at {raised_at}")
+
+
+class Lenient(Everstrike):
+    """A venue that takes cancels while it limits others."""
+
+    passes_cool_down = frozenset({"cancel"})
 
 
 class World:
@@ -71,7 +93,7 @@ class World:
         self.processes: list[Process] = []
         self.scheduler = Scheduler(seed, chances, START_MS, trace)
         self.ledger = SimulatedLedger(self.scheduler)
-        self.venue = Venue(self.scheduler)
+        self.venue = Venue(self.scheduler, pace=random.Random(seed ^ 0x9ACE))
         self.envelopes: dict[str, Envelope] = {}
         self.policy = random.Random(seed ^ 0xCA9)  # of its own, so that seeds stay what they were
         cap = self.policy.choice((None, 1, 2))
@@ -80,12 +102,24 @@ class World:
         approvals = (Approval("all", APPROVERS, hold_ms=HOLD_MS),) if self.policy.random() < 0.3 else ()
         self.run.needs_approval = bool(approvals)
         self.ruling = Ruling(limits=limits, approvals=approvals)
+        self.parking = random.Random(seed ^ 0xBA2C)
+        self.parks = self.parking.random() < 0.7
+        self.account = replace(ACCOUNT, rate_limits=self.parking.choice(RATES))
+        self.adapter = self.parking.choice((Everstrike(), Lenient()))
+        self.run.rates = [(limit.requests, limit.window_ms) for limit in self.account.rate_limits]
+        self.run.paced = self.ledger.paced.events
+        self.venue.busy = self.parking.choice((0, 0, 0.3, 0.7))
+        if self.parks and self.parking.random() < 0.4:
+            chances.ambush.append((self.parking.choice(PARKED_POINTS), self.parking.choice(("kill", "freeze"))))
+        stands_still = chances.freeze or chances.ledger_away or chances.ledger_reply_lost
+        if not stands_still and all(happens == "kill" for _, happens in chances.ambush):
+            self.run.budget_ms = int(RETRY.budget_seconds * 1000)
         self._released: set[str] = set()
 
     def play(self) -> Run:
         """Run this seed to the end."""
         pick, run, scheduler = self.pick, self.run, self.scheduler
-        for number in range(pick.choice((1, 1, 2))):
+        for number in range(pick.choice((1, 1, 2)) + self.parking.choice((0, 0, 1, 3))):
             self._produce(f"id{number}")
         if pick.random() < 0.3:
             self._halts()
@@ -140,27 +174,38 @@ class World:
             alive.append(self.processes[-1])
         return self.pick.choice(alive)
 
-    def _deliver(self, command_id: str) -> None:
+    def _deliver(self, command_id: str, headers: Mapping[str, object] = NO_HEADERS) -> None:
         """Deliver the message, and again until a report is stored."""
         process, scheduler = self._process(), self.scheduler
         able = self.pick.random() > 0.1
         executor = Executor(
             ledger=self.ledger,
-            venues=VENUES,
-            accounts={"main": ACCOUNT} if able else {},
+            venues={"everstrike": self.adapter},
+            accounts={"main": self.account} if able else {},
             transport=SimulatedTransport(scheduler, self.venue, self.run.sent),
             clock=ProcessClock(scheduler, process),
             retry=RETRY,
             stopping=lambda: process.stopping,
+            observer=FaultWatch(self.run.faults),
             ruling=lambda command: self.ruling if command.name == "withdraw" else PERMITTED,
+        )
+
+        envelope = replace(
+            self.envelopes[command_id],
+            parks=self.parks,
+            waits_since=headers.get(SINCE_HEADER),
+            progress=headers.get(PROGRESS_HEADER),
         )
 
         def work() -> bool:
             try:
-                report = executor.execute(self.envelopes[command_id])
+                report = executor.execute(envelope)
             except RequeueMessage:
                 scheduler.say("gives the message back")
                 return False
+            except ParkMessage as waits:
+                scheduler.point("gives its message back to be parked")
+                return self._park(command_id, {**headers, **waits.parking.headers}, waits.parking)
             except HeldForApproval as held:
                 scheduler.point("acknowledges what is held")
                 self._hold(command_id, held.until)
@@ -171,9 +216,22 @@ class World:
             return report is not None
 
         def again() -> None:
-            scheduler.at(scheduler.now + self.pick.choice(REDELIVERY_MS), lambda: self._deliver(command_id))
+            scheduler.at(scheduler.now + self.pick.choice(REDELIVERY_MS), lambda: self._deliver(command_id, headers))
 
         scheduler.spawn(f"{process.name}{'' if able else '?'}/{command_id}", process, work, again)
+
+    def _park(self, command_id: str, headers: Mapping[str, object], parking: Parking) -> bool:
+        """Let a message come again when it is due. It may be that it can't be parked, and is delivered again; or both,
+        where the broker loses its last writes. Returns whether the broker has it no longer as taken."""
+        roll = self.parking.random()
+        if roll > 0.1:
+            self.run.parked += 1
+            late = self.parking.choice((0, 0, 5, 30_000))
+            self.scheduler.say(f"is parked for {parking.wait_ms} ms: {parking.waits_for}")
+            due = self.scheduler.now + parking.wait_ms + late
+            self.scheduler.at(due, lambda: self._deliver(command_id, headers))
+        self.scheduler.point("the message is parked")
+        return 0.1 < roll < 0.95
 
     def _hold(self, command_id: str, until: int) -> None:
         """Let a person decide at some time, or not, and look for when its message is to be published again."""
@@ -239,7 +297,7 @@ class World:
             ledger=self.ledger,
             store=store,
             journal=store,
-            accounts={"main": ACCOUNT},
+            accounts={"main": self.account},
             reads={"everstrike": EverstrikeReads(self.venue.read)},
             clock=SimpleNamespace(now_ms=lambda: int(scheduler.now), monotonic=lambda: scheduler.now / 1000),
             limits=ReconcileLimits(),

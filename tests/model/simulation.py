@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.model.judge import judge
+from tests.model.paced import Begin, Fate
 from tests.model.simulated_world import World
 
 
@@ -48,6 +49,10 @@ def _one(seed: int, people: str, tally: Tally) -> None:
     tally.counts["held"] += sum(line["event"] == "held" for line in run.journal)
     tally.counts["approved"] += len(run.approved)
     tally.counts["resolved"] += sum(line["event"] == "resolve" for line in run.journal)
+    begins = [event for event in run.paced if isinstance(event, Begin)]
+    tally.counts["parked"] += run.parked
+    tally.counts["cool-downs"] += sum(isinstance(event, Fate) and event.until > 0 for event in run.paced)
+    tally.counts["probes"] += sum(event.probe for event in begins)
     tally.counts["killed"] += sum(process.dead for process in world.processes)
     if found := judge(run):
         tally.failed[seed] = found

@@ -9,12 +9,13 @@ import pytest
 from producers.report import Outcome, Reason
 from tests.support.memory_counters import Counters
 from tests.support.memory_ledger import MemoryLedger
+from tests.support.memory_pacing import Pacing
 from worker.execution import admission, attempt, reports
 from worker.execution.attempt import AttemptRunner
 from worker.execution.claims import Claims, Lease
 from worker.execution.lease import LeaseManager
 from worker.execution.retry_policy import Decision
-from worker.ledger.base import Busy, Ended, Progress
+from worker.ledger.base import Begun, Busy, Ended, Progress, State
 from worker.reconciliation import matching as evidence
 from worker.venues.base import Proof, Verdict
 from worker.venues.everstrike import client as everstrike_client
@@ -157,6 +158,47 @@ def _looks_at_the_lease_first(_: Any) -> Callable[..., Any]:
     return sign
 
 
+def _forgets_doubt_when_parking(park: Any) -> Callable[..., Any]:
+    return lambda self, claim, progress, *rest: park(self, claim, replace(progress, tainted=""), *rest)
+
+
+def _parks_for_anybody(park: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, claim: Any, *rest: Any) -> Any:
+        entry = self._entries.get(claim.command_id)
+        return park(self, replace(claim, token=entry.token) if entry else claim, *rest)
+
+    return careless
+
+
+def _due_at_once(stands: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, claim: Any, entry: Any) -> Any:
+        answer = stands(self, claim, entry)
+        return None if isinstance(answer, Busy) and entry.record.state is State.PARKED else answer
+
+    return careless
+
+
+def _new_budget(begin: Any) -> Callable[..., Any]:
+    def begins(self: MemoryLedger, claim: Any, attempt: int) -> Any:
+        answer = begin(self, claim, attempt)
+        return replace(answer, since_ms=0) if isinstance(answer, Begun) else answer
+
+    return begins
+
+
+def _waits_for_nobody(begin_next: Any) -> Callable[..., Any]:
+    return lambda self, lease, attempt: begin_next(self, lease, attempt) and None
+
+
+def _any_answer_will_do(record_fate: Any) -> Callable[..., Any]:
+    def careless(self: Pacing, claim: Any, told: Any, now: int) -> None:
+        for key in () if told or claim.pace is None else (claim.pace.bucket, claim.pace.host):
+            self.cool_downs.pop(key, None)
+        record_fate(self, claim, told, now)
+
+    return careless
+
+
 def _begins_nothing(_: Any) -> Callable[..., Any]:
     return lambda _self, held, _attempt: setattr(held, "paused", False)
 
@@ -206,12 +248,27 @@ BREAKS = {
         "untrue: not_sent", LeaseManager, "has_time_left", _says(True), "operator"
     ),
     "the lease is looked at before the clock is read": Break(
-        "untrue: not_sent", AttemptRunner, "_sign", _looks_at_the_lease_first, "operator", first_seed=6_000
+        "untrue: not_sent", AttemptRunner, "_sign", _looks_at_the_lease_first, "operator", first_seed=10_000
     ),
     "a worker hands over its own report whatever stands": Break("untrue", LeaseManager, "settle", _own_report),
     "a withdrawal is not counted": Break("limit:", MemoryLedger, "_count", _says(None)),
     "limits are not checked": Break("withdrawals were executed", Counters, "over_limit", _says(None)),
     "nobody is asked for approval": Break("approval:", admission, "require_approval", _says(None)),
     "nothing is given back": Break("limit:", Counters, "give_back", _says(None)),
+    "parking forgets a doubt": Break("untrue", MemoryLedger, "park", _forgets_doubt_when_parking),
+    "park compares no token": Break("park", MemoryLedger, "park", _parks_for_anybody),
+    "what is parked begins before it is due": Break("and is parked until", MemoryLedger, "_stands", _due_at_once),
+    "the time for retries begins anew after each park": Break(
+        "time for retries is over", MemoryLedger, "begin", _new_budget
+    ),
+    "a begin that has to wait is taken for a begin": Break(
+        "left before", LeaseManager, "begin_next_attempt", _waits_for_nobody
+    ),
+    "rate limits are not kept": Break("pace: more than", Pacing, "_heed_limits", _says(None)),
+    "cool-downs are not kept": Break("in a cool-down", Pacing, "_heed_cool_downs", _says(None)),
+    "any answer ends a cool-down": Break("pace: a begin", Pacing, "record_fate", _any_answer_will_do),
+    "a probe without an answer ends a cool-down": Break(
+        "before a probe has shown", attempt, "NO_ANSWER", lambda _: None
+    ),
     "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

@@ -202,7 +202,7 @@ class LaneMachine(RuleBasedStateMachine):
             if self.held.get(self.lane[taken[2]] or "") == taken[2]:
                 del self.held[self.lane[taken[2]] or ""]
         assert not +_counted(self.pending)
-        left = [key for key in self.client.keys() if not key.startswith(b"_kombu")]
+        left = [key for key in self.client.scan_iter() if not key.startswith(b"_kombu")]
         assert not left, left
         self.client.close()
 

@@ -18,11 +18,15 @@ from producers.client import OrderClient
 from producers.commands import Cancel, Close, Command, Positions, parse_command
 from producers.report import Outcome
 from producers.settings import database_url
+from tests.model.conformance import claim
 from tests.support.compose_stack import WITHDRAW, ComposeStack
 from tests.support.flower import FlowerNode
+from tests.support.parked_messages import park
 from tests.support.policies import APPROVERS, KEYS
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.ledger.pacing import CoolDown, Pace
+from worker.ledger.redis import RedisLedger
 from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
 
 CANCEL = Cancel(account="main", order_id="order-1")
@@ -127,18 +131,35 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
     stack.venue.fault("cut_after", path="withdraw", times=2)
     looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
     assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}
+    limited(stack)
     for words, code in (
         (["halt", "--all", "--reason", "x", "--who", "ann"], 0),
         (["resume", "--all", "--reason", "x", "--who", "ann"], 0),
         (["journal"], 0),
         (["unknown"], 5),
         (["dead"], 0),
+        (["parked"], 0),
+        (["parked", "--end-cool-down", BUCKET, "--reason", "x", "--who", "ann"], 0),
         (["reconcile", looked_up, "--by-worker"], 5),
         (["resolve", unknown, "--not-executed", "--reason", "x", "--who", "ann", "--yes"], 4),
         (["show", unknown], 4),
     ):
         found, said = orders(stack, "operator", *words)
         assert found == code, (words, said)
+
+
+BUCKET = "0123456789abcdef"
+"""An operator has no venue's keys, and names a cool-down by the digest."""
+
+
+def limited(stack: ComposeStack) -> None:
+    """An account cools down; a command of it is parked, another one waits by account, and one holds its lane."""
+    pace = Pace(BUCKET, "venue.test:443")
+    RedisLedger(stack.admin(2)).cool_down(claim("q", command="positions", pace=pace), CoolDown(60, False, "HTTP 429"))
+    broker, far = stack.admin(0), 9 * 10**12
+    park(broker, "orders.close", "parked-1", "eta", "main", 1, far)
+    broker.hset("orders.lane:main/x", mapping={"id": "held-1", "queue": "orders.close", "since": far, "tag": "t"})
+    broker.zadd("orders.lanes", {"main/x": far})
 
 
 POLICY = """

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 from tests.benchmarks.figures import spread
 from tests.stress.floods import body, message, push
 from tests.stress.refusing import MESSAGE
-from tests.stress.rig import Rig, now_ms, timed
+from tests.stress.rig import Rig, endings, timed
+from tests.support.servers import Server
+from tests.support.stack import Ended
 from tests.support.waiting import until
 
 QUEUE = "orders.close"
@@ -31,19 +33,25 @@ class Parking:
     """The wait before a second attempt, which is lengthened by up to as much again."""
     workers: int = 2
     kill: bool = True
-    """Whether all workers and the server are killed once everything is parked, and the workers once more when half is
-    done."""
+    """Whether all workers and the server are killed once everything is parked."""
+    kill_at_half: bool = True
+    """Whether all workers are killed once more when half of it is due. What they have under way then, others get after
+    the visibility timeout of 50 s, and what they had begun to send ends as unknown."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings of the workers."""
+        return {
+            "ORDERS_RETRY__INITIAL_SECONDS": f"{self.retry_seconds:g}",
+            "ORDERS_RETRY__MAX_SECONDS": f"{2 * self.retry_seconds:g}",
+            "ORDERS_RETRY__BUDGET_SECONDS": f"{10 * self.retry_seconds:g}",
+        }
 
 
 def run(parking: Parking) -> dict[str, Any]:
     """Park, kill, start again, and look when each command came; the figures."""
-    retries = {
-        "ORDERS_RETRY__INITIAL_SECONDS": f"{parking.retry_seconds:g}",
-        "ORDERS_RETRY__MAX_SECONDS": f"{2 * parking.retry_seconds:g}",
-        "ORDERS_RETRY__BUDGET_SECONDS": f"{10 * parking.retry_seconds:g}",
-    }
     figures: dict[str, Any] = {}
-    with Rig(workers=parking.workers, **retries) as rig, timed(figures, "seconds"):
+    with Rig(workers=parking.workers, **parking.environment) as rig, timed(figures, "seconds"):
         rig.warm_up()
         figures["worker_mb_before"] = rig.memory_mb() / parking.workers
         before = server_bytes(rig)
@@ -52,21 +60,18 @@ def run(parking: Parking) -> dict[str, Any]:
         figures |= _told(rig, len(pairs), server_bytes(rig) - before)
         dues = due_times(rig)
         assert dues.keys() == pairs.keys(), "a command is parked under another id"
-        undisturbed = [(0.0, now_ms())]
+        away: list[tuple[float, float]] = []
         if parking.kill:
-            _kill_everything(rig)
-            back = now_ms()
+            away.append(_kill(rig, rig.server))
             assert due_times(rig) == dues, "what is parked has changed through the kill"
+        if parking.kill_at_half:
             at_half = sorted(dues.values())[len(dues) // 2]
-            time.sleep(max(0.0, (at_half - now_ms()) / 1000))
-            undisturbed = [(back, now_ms() - 1000)]
-            _kill_workers(rig)
-            undisturbed.append((now_ms(), float("inf")))
-        else:
-            undisturbed = [(0.0, float("inf"))]
-        rig.ends([*pairs], parking.first_seconds + parking.spread_seconds + 120)
+            time.sleep(max(0.0, at_half / 1000 - time.time()))
+            away.append(_kill(rig))
+        ends = rig.ends([*pairs], parking.first_seconds + parking.spread_seconds + 120)
         rig.drained()
-        figures |= _kept_times(rig, pairs, dues, undisturbed)
+        figures["closes"] = endings(ends)
+        figures |= _kept_times(rig, {end.command_id: (pairs[end.command_id], end) for end in ends}, dues, away)
     return figures
 
 
@@ -114,42 +119,40 @@ def _told(rig: Rig, count: int, grown: int) -> dict[str, float]:
     return {"parked": count, "bytes_parked": own / count, "server_bytes_a_command": grown / count}
 
 
-def _kill_workers(rig: Rig) -> None:
-    for worker in rig.workers:
-        worker.kill()
-    for worker in rig.workers:
-        worker.start()
-    for worker in rig.workers:
-        worker.ready()
-
-
-def _kill_everything(rig: Rig) -> None:
-    """SIGKILL for workers and server; both start again."""
-    for worker in rig.workers:
-        worker.kill()
-    rig.server.kill()
-    rig.server.start()
+def _kill(rig: Rig, *servers: Server) -> tuple[float, float]:
+    """SIGKILL for all workers, and for servers; they start again. From when to when they were away, UNIX ms."""
+    began = time.time()
+    for node in (*rig.workers, *servers):
+        node.kill()
+    for server in servers:
+        server.start()
     for worker in rig.workers:
         worker.start()
     for worker in rig.workers:
         worker.ready()
+    return began * 1000, time.time() * 1000
 
 
 def _kept_times(
-    rig: Rig, pairs: Mapping[str, str], dues: Mapping[str, float], undisturbed: list[tuple[float, float]]
+    rig: Rig,
+    ended: Mapping[str, tuple[str, Ended]],
+    dues: Mapping[str, float],
+    away: Sequence[tuple[float, float]],
 ) -> dict[str, Any]:
-    """How late each command came that was due while workers were there, and how often each was executed."""
-    executed: dict[str, list[float]] = {pair: [] for pair in pairs.values()}
+    """How often each command was executed, and how late it came when workers were there."""
+    executed: dict[str, list[float]] = {pair: [] for pair, _ in ended.values()}
     for alias in rig.simulators:
         for each in rig.venue(alias).executions(path="/auth/close"):
             executed[each.fields["pair"]].append(each.time_ms)
     late = [
         executed[pair][0] - dues[command_id]
-        for command_id, pair in pairs.items()
-        if executed[pair] and any(since <= dues[command_id] <= until_ms for since, until_ms in undisturbed)
+        for command_id, (pair, _) in ended.items()
+        # What was due shortly before a kill may have been under way then.
+        if executed[pair] and not any(since - 1000 <= dues[command_id] <= back for since, back in away)
     ]
+    accepted = [pair for pair, end in ended.values() if end.report["outcome"] == "accepted"]
     return {
-        "lost": sum(not times for times in executed.values()),
+        "lost": sum(not executed[pair] for pair in accepted),
         "repeated": sum(len(times) > 1 for times in executed.values()),
         "late_count": len(late),
         "early": sum(each < 0 for each in late),

@@ -89,11 +89,11 @@ class Pacing:
     def record_fate(self, claim: Claim, told: CoolDown | None, now: int) -> None:
         """Record what an attempt's response says about those that follow."""
         pace = claim.pace
-        if pace is None:
+        if pace is None or (told is None and not claim.probe):
             return
         place = {True: pace.host, False: pace.bucket}.get(told.by_address) if told else None
         renewed = False
-        for key in (pace.bucket, pace.host) if claim.probe else ():
+        for key in (pace.bucket, pace.host):
             found = self.cool_downs.get(key)
             if found and found.probe == claim.token:
                 if told and place in (key, None):

@@ -1,14 +1,14 @@
 """Lanes: commands that are executed one after the other because their sender asked for it.
 
-A message with the header :data:`LANE_HEADER` belongs to a lane of its account. Of a lane one command is out at a time; the
-next begins when it has its end. Everything about it happens in the scripts that move messages anyway (``lanes.lua``): the
-take lets a message into its lane or has it wait, and the script that removes a message whose command has ended lets the
-lane go on. In the broker's database, with the prefix of its keys:
+A message with the header ``orders_lane`` (:mod:`producers.lanes`) belongs to a lane of its account. Of a lane one
+command is out at a time; the next begins when it has its end. Everything about it happens in the scripts that move
+messages anyway (``lanes.lua``): the take lets a message into its lane or has it wait, and the script that removes a
+message whose command has ended lets the lane go on. In the broker's database, with the prefix of its keys:
 
-``orders.lane:<lane>``          hash: who has the lane (``id``, ``tag``, ``queue``), since when (``since``, UNIX ms, on the
-                                server's clock), and what is to become of it should the outcome be unknown (``unknown``).
+``orders.lane:<lane>``          hash: who has the lane (``id``, ``tag``, ``queue``), since when (``since``, UNIX ms, on
+                                the server's clock), and what becomes of it if the outcome is unknown (``unknown``).
                                 Without an id while the next command is called
-``orders.lane:<lane>.waiting``  list: the queues of the messages that wait, in their order, the next one at the right end
+``orders.lane:<lane>.waiting``  list: the queues of the messages that wait, in order, the next one at the right end
 ``<queue>.lane:<lane>``         list: the messages themselves, beside their queue because of the logins' rights
 ``orders.lanes.ready:<queue>``  list: the lanes whose next message is of this queue and may be taken
 ``orders.lanes``                sorted set: the lanes that are held, by when somebody last looked at them
@@ -18,7 +18,7 @@ which accounts there are; a worker refuses a command whose arguments name anothe
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,16 +28,14 @@ import redis
 from celery import Celery
 from kombu.exceptions import KombuError
 
+from producers.intents import Intent
+from producers.lanes import LANE_HEADER, UNKNOWN_HEADER, is_lane_name
 from producers.redis.direct import DirectClient
 from worker.broker.messages import message_enqueued_at_ms
 from worker.broker.scripts import LANES_LOOK, LANES_RELEASE
 
-LANE_HEADER = "orders_lane"
-UNKNOWN_HEADER = "orders_lane_unknown"
-"""The header that says what becomes of the lane when a command's outcome is unknown: ``hold`` or ``pass``."""
 LANES_KEY = "orders.lanes"
 LANE_KEY = "orders.lane:{}"
-_NAME = re.compile(r"[!-~]{1,64}")
 _TAG = re.compile(r"lane:([^/ ]+)/(\S+) ")
 UNACKED = "unacked"
 
@@ -60,14 +58,14 @@ def lane_of_tag(delivery_tag: str) -> tuple[str, str] | None:
 
 
 def lane_refusal(headers: Mapping[str, Any], lane: tuple[str, str] | None, account: object) -> str | None:
-    """Why a command can't be executed in the lane that its headers ask for, in words; None when it can, or asks for none.
+    """Why a command can't be executed in the lane that its headers ask for; None when it can, or asks for none.
 
     ``lane`` is what its message has entered, and ``account`` what its arguments name.
     """
     name = headers.get(LANE_HEADER)
     if name is None:
         return None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_lane_name(name):
         return f"its {LANE_HEADER} is no text of 1 to 64 visible ASCII characters"
     if headers.get(UNKNOWN_HEADER) not in (None, "hold", "pass"):
         return f"its {UNKNOWN_HEADER} is neither hold nor pass"
@@ -99,7 +97,7 @@ def count_lanes(broker: redis.Redis, prefix: str = "") -> int:
     Raises:
         redis.RedisError, OSError: the broker can't be asked.
     """
-    return int(cast("int", broker.zcard(prefix + LANES_KEY)))
+    return broker.zcard(prefix + LANES_KEY)
 
 
 def read_lanes(broker: redis.Redis, prefix: str = "", limit: int = 100) -> list[LaneState]:
@@ -115,7 +113,7 @@ def read_lanes(broker: redis.Redis, prefix: str = "", limit: int = 100) -> list[
             pipe.llen(f"{prefix}{LANE_KEY.format(lane)}.waiting")
         replies = pipe.execute()
     return [
-        LaneState(*_parts(lane), *map(_text, held[:2]), int(held[2] or 0), waiting)
+        LaneState(*_parts(lane), _text(held[0]), _text(held[1]), int(held[2]), waiting)
         for lane, held, waiting in zip(names, replies[0::2], replies[1::2], strict=True)
         if held[2] is not None
     ]
@@ -141,8 +139,10 @@ class StandingLane:
 
 
 class StandingLanes:
-    """Finds lanes that have stood for some time, and lets them go on; on a broker without lanes there are none. Each method
-    raises OSError when the broker is away."""
+    """Finds lanes that have stood for some time, and lets them go on; on a broker without lanes there are none.
+
+    Each method raises OSError when the broker is away.
+    """
 
     def __init__(self, app: Celery, stood_ms: int = 10_000) -> None:
         self._app = app
@@ -160,20 +160,25 @@ class StandingLanes:
         ]
 
     def release(self, standing: StandingLane, *, lost: bool = False) -> bool:
-        """Let a lane go on, unless it has moved since it was looked at; or, when its message is taken for ``lost``, unless
-        that is out."""
+        """Let a lane go on, unless it has moved since it was looked at; or unless its message, taken for ``lost``, is
+        out."""
         held = (standing.lane, standing.holder, standing.tag, standing.takes, "1" if lost else "0")
         with self._asking() as asked:
             return bool(asked and asked[0].script(*LANES_RELEASE, [], [asked[1], asked[1] + UNACKED, *held]))
 
-    def oldest_waiting(self, account: str, name: str, queue: str, command_id: str) -> int | None:
-        """When the message of this queue that has waited longest in a lane was enqueued (UNIX ms); 0 when that can't be
-        known; None when none waits, or when this command has the lane."""
-        lane = f"{account}/{name}"
+    def oldest_waiting(self, intent: Intent) -> int | None:
+        """When the message of a command's queue that has waited longest in the command's lane was enqueued (UNIX ms); 0
+        when that can't be known; None when none waits, or when the command has the lane itself."""
+        if intent.lane is None:
+            return None
+        lane = f"{str(intent.kwargs.get('account')).lower()}/{intent.lane.name}"
         with self._asking() as asked:
-            if asked is None or _text(asked[0].call("HGET", asked[1] + LANE_KEY.format(lane), "id")) == command_id:
+            if (
+                asked is None
+                or _text(asked[0].call("HGET", asked[1] + LANE_KEY.format(lane), "id")) == intent.command_id
+            ):
                 return None
-            message = asked[0].call("LINDEX", f"{asked[1]}{queue}.lane:{lane}", -1)
+            message = asked[0].call("LINDEX", f"{asked[1]}{intent.task}.lane:{lane}", -1)
         return None if message is None else message_enqueued_at_ms(message) or 0
 
     @contextmanager
@@ -192,6 +197,6 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
-def _parts(lane: str) -> Sequence[str]:
+def _parts(lane: str) -> tuple[str, str]:
     account, _, name = lane.partition("/")
     return account, name

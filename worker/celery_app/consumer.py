@@ -32,8 +32,9 @@ from kombu.utils.json import dumps
 
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
+from worker.broker.lanes import Fate
 from worker.celery_app import eta
-from worker.celery_app.request import REQUEST
+from worker.celery_app.request import REQUEST, SentAway
 from worker.execution.policy.producer_auth import NotTrusted
 
 logger = logging.getLogger("orders.dead")
@@ -100,14 +101,17 @@ class OrderConsumer(Consumer):
         def on_task_received(message: Any) -> None:
             message.source_queue = self._source_queue(message)
             # Not bound to the message: it would refer to itself, and stay in memory until Python looks for cycles.
-            message.move_to_dead = self._move_to_dead
+            message.move_to_dead, message.send_away = self._move_to_dead, eta.send_away
             why = self._rejection_reason(message)
             if why:
                 self._move_to_dead(message, why)
                 return
             try:
-                if not eta.send_away(message):
+                # What has a lane, and so keeps others from it, is not parked before its seal is checked.
+                if getattr(message, "lane", None) or not eta.send_away(message):
                     handle(message)
+            except SentAway:
+                return
             except PoolRefusedTask as error:
                 raise error.__cause__ or error from None
             except (redis.RedisError, KombuError, OSError):
@@ -180,6 +184,7 @@ class OrderConsumer(Consumer):
             name,
             command_id,
         )
+        message.fate = Fate.DEAD
         message.ack_log_error(logger, self.connection_errors)
         return True
 

@@ -8,6 +8,7 @@ from kombu.exceptions import EncodeError, KombuError
 
 from producers import exact_json
 from producers.commands import COMMANDS
+from producers.lanes import LANE_HEADER, UNKNOWN_HEADER
 from worker.celery_app.parked import AGAIN_HEADER
 
 OPTIONS = (
@@ -15,7 +16,7 @@ OPTIONS = (
     *("expires", "reply_to", "replaced_task_nesting"),
 )
 """What of a message's options is kept, by Celery's names (``Context.as_execution_options``)."""
-HEADERS = ("enqueued_at", "orders_seal")
+HEADERS = ("enqueued_at", "orders_seal", LANE_HEADER, UNKNOWN_HEADER)
 """Headers of ours that are kept. Others of our names were set by this worker, and must not come from a message."""
 
 

@@ -17,10 +17,14 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
+from producers.errors import OrderError
+from producers.lanes import UNKNOWN_HEADER
 from producers.printable import is_command_id
 from producers.redaction import REDACTED, hidden_values, redact_text, shown_arguments
+from producers.report import Outcome
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.lanes import Fate, lane_refusal
 from worker.celery_app.parked import AGAIN_HEADER, ParkRejected, can_park, park
 from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
 
@@ -114,6 +118,10 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
     )
 
 
+class SentAway(Exception):
+    """Raised for a message that waits for its time at the server, in its lane."""
+
+
 class OrderRequest(Request):
     """The ``Request`` of a command's task, whose attribute ``hidden`` names the arguments that must not be shown."""
 
@@ -130,8 +138,6 @@ class OrderRequest(Request):
             # Celery reads such a body's own ``eta`` and the like, which nothing here has looked at.
             raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
-        if refusal:
-            self._request_dict[REFUSAL_KEY] = refusal
         if not is_command_id(self._request_dict["id"]):
             # No result can be stored under such an id: Celery would never acknowledge the message, and lose a slot each
             # time that it is delivered.
@@ -143,9 +149,15 @@ class OrderRequest(Request):
         if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")
+        lane = getattr(message, "lane", None)
+        refusal = refusal or lane_refusal(given_headers, lane, keywords.get("account"))
+        if refusal:
+            self._request_dict[REFUSAL_KEY] = refusal
         self._authority = self._check_seal()
         self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
         self._request_dict[PARKS_KEY] = can_park(message)
+        if lane and not refusal and message.send_away(message):
+            raise SentAway
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
@@ -172,11 +184,16 @@ class OrderRequest(Request):
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """Celery's own, but a message that is to be parked is parked; and one that its task rejected for good becomes a
-        dead letter, where Celery would store a failure and drop it."""
+        dead letter, where Celery would store a failure and drop it. The command keeps its lane where this is not its
+        end."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, ParkRejected):
             self._park(error)
             return None
+        passes = (self._message.headers or {}).get(UNKNOWN_HEADER) == "pass"
+        outcome = error.report["outcome"] if isinstance(error, OrderError) else None
+        if outcome is None or (outcome == Outcome.UNKNOWN and not passes):
+            self._message.fate = Fate.KEPT
         if not isinstance(error, Reject) or error.requeue:
             return super().on_failure(exc_info, *args, **kwargs)
         task_ready(self)

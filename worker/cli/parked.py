@@ -42,7 +42,7 @@ def _parked(
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="How many commands are listed.")] = 50,
     end: Annotated[
         str | None,
-        typer.Option("--end-cool-down", metavar="ALIAS", help="End what stops this account, and its host; see below."),
+        typer.Option("--end-cool-down", metavar="ALIAS", help="End what stops this account, and its host."),
     ] = None,
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why a cool-down is ended; the journal keeps it.")
@@ -74,16 +74,15 @@ def _parked(
 def _end_cool_down(account: str, reason: str, who: str | None, *, as_json: bool) -> None:
     if not reason:
         raise failure("--reason is required", "Usage", where=WHERE, as_json=as_json)
-    alias = scope_of(account, None, WHERE, as_json=as_json).account
     with (
         acting_operator(WHERE, who, as_json=as_json) as (settings, _, name),
         _service(settings, as_json=as_json) as service,
     ):
         try:
-            ended = service.end_cool_down(alias, who=name, why=reason)
+            ended = service.end_cool_down(account, who=name, why=reason)
         except NoCoolDown as error:
             raise failure(str(error), "NoSuchCoolDown", where=WHERE, as_json=as_json) from None
-    with exit_if_stdout_fails(WHERE, f"The cool-down of {alias} is ended: orders journal"):
+    with exit_if_stdout_fails(WHERE, f"The cool-down of {account} is ended: orders journal"):
         if as_json:
             emit({"ended": [_cool_down_json(each) for each in ended], "who": name})
         for each in () if as_json else ended:

@@ -94,9 +94,10 @@ class Observer:
         """An attempt may not begin for these seconds, for the venue's sake; ``brake`` is one of
         :class:`~worker.ledger.pacing.Brake`, ``why`` is for people."""
 
-    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool | None, why: str) -> None:
         """A response asks for no further requests of the account, or of every account at its host (``by_address``), for
-        these seconds; None where it does not say for how long."""
+        these seconds; None where it does not say for how long. ``by_address`` is None where the attempt after a
+        cool-down has shown nothing, so that it is renewed."""
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:
         """The id was sent again and answered with the stored report."""
@@ -175,7 +176,7 @@ class Observers(Observer):
     def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:  # noqa: D102
         self._notify("throttled", ref, brake, seconds, why)
 
-    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:  # noqa: D102
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool | None, why: str) -> None:  # noqa: D102
         self._notify("cooled_down", ref, seconds, by_address, why)
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:  # noqa: D102

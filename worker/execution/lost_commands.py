@@ -33,6 +33,8 @@ of producers disagree."""
 
 OldestQueued = Callable[[str], int | None]
 """When the oldest message of a queue was enqueued, UNIX ms; 0 when that can't be known, None when it is empty."""
+OldestInLane = Callable[[Intent], int | None]
+"""The same of the messages that wait in the lane of an intent's command; None also when that command has its lane."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class LostCommandPublisher:
         clock: Clock,
         serves: Callable[[str], bool],
         oldest_queued: OldestQueued,
+        oldest_in_lane: OldestInLane = lambda _: None,
         publish: Callable[[Intent], None],
         patience_seconds: float = 30.0,
     ) -> None:
@@ -75,6 +78,7 @@ class LostCommandPublisher:
         self._serves = serves
         self._clock = clock
         self._oldest_queued = oldest_queued
+        self._oldest_in_lane = oldest_in_lane
         self._publish = publish
         self._patience_ms = int(patience_seconds * 1000)
 
@@ -130,15 +134,18 @@ class LostCommandPublisher:
             search.bad[stored] = type(fault).__name__
 
     def _waits(self, intent: Intent, search: _Search) -> bool:
-        """Whether the queue still holds messages as old as this intent, so that it may be among them; or whether other
-        workers publish it."""
+        """Whether its queue or its lane still holds messages as old as this intent, so that it may be among them; or
+        whether other workers publish it."""
         queue = intent.task
         if not self._serves(queue):
             return True
         if queue not in search.oldest:
             search.oldest[queue] = self._oldest_queued(queue)
-        oldest_ms = search.oldest[queue]
-        return oldest_ms is not None and intent.enqueued_at + MAX_REORDERING_MS >= oldest_ms
+        in_lane_ms = self._oldest_in_lane(intent) if intent.lane else None
+        return any(
+            oldest_ms is not None and intent.enqueued_at + MAX_REORDERING_MS >= oldest_ms
+            for oldest_ms in (search.oldest[queue], in_lane_ms)
+        )
 
 
 def _end_batch(search: _Search, outbox: Outbox) -> None:

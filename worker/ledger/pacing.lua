@@ -37,19 +37,25 @@ local function pacing(text, now, journal_entry)
     repair(cool_downs, field)
   end
 
-  -- The cool-downs of the bucket and of the host, by these names; nil for what has none.
+  -- The cool-downs of the bucket and of the host, in this order, each with its key.
   local function load_cool_downs()
-    local stored = redis.pcall('HMGET', cool_downs, asked.bucket, asked.host)
+    local keys, found = {asked.bucket, asked.host}, {}
+    local stored = redis.pcall('HMGET', cool_downs, unpack(keys))
     if stored.err then
       repair(cool_downs)
-      return {}
+      return found
     end
-    return {bucket = stored[1] and read(asked.bucket, stored[1]) or nil,
-      host = stored[2] and read(asked.host, stored[2]) or nil}
+    for number, key in ipairs(keys) do
+      local cool_down = stored[number] and read(key, stored[number])
+      if cool_down then
+        found[#found + 1] = {key, cool_down}
+      end
+    end
+    return found
   end
 
-  local function save(place, cool_down)
-    redis.call('HSET', cool_downs, asked[place], cjson.encode(cool_down))
+  local function save(key, cool_down)
+    redis.call('HSET', cool_downs, key, cjson.encode(cool_down))
   end
 
   local function left(at)
@@ -57,11 +63,12 @@ local function pacing(text, now, journal_entry)
   end
 
   -- What keeps an attempt of this run from beginning, as a reply; nil when nothing does. Then come the cool-downs that it
-  -- is the probe of, by place.
+  -- is the probe of.
   local function heed_cool_downs(token)
-    local probed, found = {}, asked.passes and {} or load_cool_downs()
+    local found = asked.passes and {} or load_cool_downs()
     local longest, why = 0, ''
-    for _, cool_down in pairs(found) do
+    for _, each in ipairs(found) do
+      local cool_down = each[2]
       if left(cool_down['until']) > longest then
         longest, why = left(cool_down['until']), cool_down.why
       end
@@ -69,13 +76,13 @@ local function pacing(text, now, journal_entry)
     if longest > 0 then
       return {'throttled', 'cool_down', tostring(longest), why}
     end
-    for place, cool_down in pairs(found) do
+    for _, each in ipairs(found) do
+      local cool_down = each[2]
       if cool_down.probe ~= '' and cool_down.probe ~= token and left(cool_down.probe_until) > 0 then
         return {'throttled', 'probe', tostring(PROBE_WAIT_MS), cool_down.why}
       end
-      probed[place] = cool_down
     end
-    return nil, probed
+    return nil, found
   end
 
   -- In each limit, `most` is how many attempts of this urgency may begin within `span_ms`.
@@ -104,8 +111,8 @@ local function pacing(text, now, journal_entry)
 
   -- Whether an attempt that has begun is a probe.
   local function is_probe(token)
-    for _, cool_down in pairs(asked.passes and {} or load_cool_downs()) do
-      if cool_down.probe == token then
+    for _, each in ipairs(asked.passes and {} or load_cool_downs()) do
+      if each[2].probe == token then
         return true
       end
     end
@@ -122,37 +129,38 @@ local function pacing(text, now, journal_entry)
       end
       redis.call('PEXPIRE', begins, asked.keep_ms)
     end
-    for place, cool_down in pairs(probed) do
+    for _, each in ipairs(probed) do
+      local key, cool_down = unpack(each)
       cool_down.probe, cool_down.probe_until = token, now + math.min(tonumber(lease_ms), LONGEST_MS)
-      save(place, cool_down)
+      save(key, cool_down)
     end
-    return next(probed) ~= nil
+    return #probed > 0
   end
 
   -- Writes down that an answer asks to wait, from now on.
-  local function begin_cool_down(place, cool_down, ms)
+  local function begin_cool_down(key, cool_down, ms)
     local told = asked.cool_down
     cool_down['until'], cool_down.since, cool_down.why, cool_down.probe, cool_down.probe_until = now + ms, now, told.why, '', 0
-    save(place, cool_down)
-    journal_entry('cool_down', '', 'key', asked[place], 'until', string.format('%.0f', now + ms), 'why', told.why)
+    save(key, cool_down)
+    journal_entry('cool_down', '', 'key', key, 'until', string.format('%.0f', now + ms), 'why', told.why)
   end
 
   -- The probe's answer asks to wait again: twice as long, where the ledger chooses.
-  local function renew(place, cool_down)
+  local function renew(key, cool_down)
     local told = asked.cool_down
     if not told.ms then
       cool_down.chosen = math.max(told.first_ms, math.min(cool_down.chosen * 2, told.longest_ms))
     end
-    begin_cool_down(place, cool_down, told.ms or cool_down.chosen)
+    begin_cool_down(key, cool_down, told.ms or cool_down.chosen)
   end
 
   -- Any other answer asks to wait: of those to what was sent before the cool-down began, the one that lasts longest counts.
-  local function extend(place, cool_down)
+  local function extend(key, cool_down)
     local told = asked.cool_down
     local chosen = not told.ms and math.max(told.first_ms, cool_down and cool_down.chosen or 0)
     local ms = told.ms or chosen
     if not cool_down then
-      begin_cool_down(place, {chosen = chosen or 0, by_address = told.by_address}, ms)
+      begin_cool_down(key, {chosen = chosen or 0, by_address = told.by_address}, ms)
     elseif ms > left(cool_down['until']) then
       cool_down['until'], cool_down.why = now + ms, told.why
       cool_down.chosen = chosen or cool_down.chosen
@@ -160,7 +168,7 @@ local function pacing(text, now, journal_entry)
       if cool_down.probe ~= '' and string.sub(cool_down.probe, 1, 1) ~= '?' then
         cool_down.probe = '?' .. cool_down.probe
       end
-      save(place, cool_down)
+      save(key, cool_down)
     end
   end
 
@@ -168,23 +176,25 @@ local function pacing(text, now, journal_entry)
   -- where it does not say for what the cool-down is, it renews those that it probes and begins none.
   local function record_fate(token)
     local told, found = asked.cool_down, load_cool_downs()
-    local place = told and told.by_address ~= nil and (told.by_address and 'host' or 'bucket')
-    local renewed = false
-    for each, cool_down in pairs(found) do
-      if asked.probe and cool_down.probe == token then
-        if told and (each == place or not place) then
-          renew(each, cool_down)
+    local named = told and told.by_address ~= nil and (told.by_address and asked.host or asked.bucket)
+    local of_named, renewed
+    for _, each in ipairs(found) do
+      local key, cool_down = unpack(each)
+      of_named = key == named and cool_down or of_named
+      if cool_down.probe == token then
+        if told and (key == named or not named) then
+          renew(key, cool_down)
           renewed = true
         else
-          redis.call('HDEL', cool_downs, asked[each])
+          redis.call('HDEL', cool_downs, key)
         end
-      elseif asked.probe and cool_down.probe == '?' .. token then
+      elseif cool_down.probe == '?' .. token then
         cool_down.probe, cool_down.probe_until = '', 0
-        save(each, cool_down)
+        save(key, cool_down)
       end
     end
-    if place and not renewed then
-      extend(place, found[place])
+    if named and not renewed then
+      extend(named, of_named)
     end
   end
 

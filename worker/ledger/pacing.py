@@ -108,7 +108,7 @@ def fate_argument(pace: Pace | None, cool_down: CoolDown | None, *, probe: bool)
     """What an attempt's response says about those that follow, as ``pacing.lua`` takes it; empty when it is nothing."""
     if pace is None or (cool_down is None and not probe):
         return ""
-    asked = {"bucket": pace.bucket, "host": pace.host, "probe": probe}
+    asked = {"bucket": pace.bucket, "host": pace.host}
     if cool_down is None:
         return json.dumps(asked)
     told = {"ms": cool_down_ms(cool_down), "by_address": cool_down.by_address, "why": stored_why(cool_down)}

@@ -19,6 +19,9 @@ SHORT_NAMES = {"command_id": "id"}
 MAX_VALUE_CHARACTERS, MAX_TEXT_CHARACTERS = 255, 1000
 """How many characters are written of a field, and of the text after the fields."""
 
+_COOLED_DOWN = {True: "host", False: "account", None: "probe"}
+"""What a cool-down holds for; None renews what an attempt has probed in vain."""
+
 _PLAIN = re.compile(r"[!#-~]{1,%d}" % MAX_VALUE_CHARACTERS).fullmatch  # noqa: UP031
 
 
@@ -95,9 +98,9 @@ class LogObserver(Observer):
         fields = {**_command_fields(ref), "brake": brake, "seconds": round(seconds, 3)}
         executor_log.info(LogEvent("throttled", fields, why))
 
-    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:
+    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool | None, why: str) -> None:
         """Warn that the venue wants no requests for some time."""
-        fields = {**_command_fields(ref), "seconds": seconds, "of": "host" if by_address else "account"}
+        fields = {**_command_fields(ref), "seconds": seconds, "of": _COOLED_DOWN[by_address]}
         executor_log.warning(LogEvent("cool_down", fields, why))
 
     def replayed(self, ref: CommandRef, outcome: str) -> None:

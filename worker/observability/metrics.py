@@ -148,8 +148,15 @@ class Metrics(Observer):
     def throttled(self, ref: CommandRef, brake: str, seconds: float, why: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.THROTTLED, ref.command, self._account(ref.account), brake)
 
-    def cooled_down(self, ref: CommandRef, seconds: float | None, by_address: bool, why: str) -> None:  # noqa: ARG002, D102
-        self._count(catalogue.COOL_DOWNS, self._account(ref.account), ref.venue or OTHER)
+    def cooled_down(  # noqa: D102
+        self,
+        ref: CommandRef,
+        seconds: float | None,  # noqa: ARG002
+        by_address: bool | None,
+        why: str,  # noqa: ARG002
+    ) -> None:
+        if by_address is not None:
+            self._count(catalogue.COOL_DOWNS, self._account(ref.account), ref.venue or OTHER)
 
     def ended(self, ref: CommandRef, end: EndEvent) -> None:  # noqa: D102
         account = self._account(ref.account)

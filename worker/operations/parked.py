@@ -71,7 +71,7 @@ class AccountCoolDown:
 
     @property
     def named(self) -> str:
-        """The accounts; or the host or digest that it holds for, if it is none of theirs."""
+        """The accounts; or the host, or the digest of the key, that it holds for, if it is none of theirs."""
         return ", ".join(self.accounts) or printable(self.stored.key, MAX_WHO_LENGTH)
 
 
@@ -168,23 +168,21 @@ class ParkedService:
         """The cool-downs that run, or that are over and await the attempt that shows if the venue answers again."""
         return [AccountCoolDown(stopped_by(each.key, self._accounts), each) for each in self._cool_downs.all()]
 
-    def end_cool_down(self, account: str, *, who: str, why: str) -> list[AccountCoolDown]:
-        """End what stops this account (in lower case): the cool-down of its key and that of its host, which is every
-        account's there. Returns what was ended.
+    def end_cool_down(self, name: str, *, who: str, why: str) -> list[AccountCoolDown]:
+        """End what stops an account: the cool-down of its key and that of its host, which is every account's there. It
+        is named by its alias, or as :attr:`AccountCoolDown.named` where it is not configured here. Returns what was
+        ended.
 
         Raises:
-            NoCoolDown: the account is not configured here, or has none.
+            NoCoolDown: there is none.
         """
-        if account not in self._accounts:
-            here = ", ".join(sorted(self._accounts)) or "none"
-            raise NoCoolDown(
-                f"account {printable(account, MAX_WHO_LENGTH)} is not configured here; the accounts are {here}"
-            )
         who, why = printable(who, MAX_WHO_LENGTH), printable(why, MAX_WHY_LENGTH)
-        found = [each for each in self.cool_downs() if account in each.accounts]
+        found = [each for each in self.cool_downs() if name.lower() in each.accounts or name == each.stored.key]
         ended = [each for each in found if self._cool_downs.lift(each.stored.key, who=who, why=why)]
         if not ended:
-            raise NoCoolDown(f"account {account} is in no cool-down")
+            here = ", ".join(sorted(self._accounts)) or "none"
+            shown = printable(name, MAX_WHO_LENGTH)
+            raise NoCoolDown(f"{shown} is in no cool-down; the accounts that are configured here are {here}")
         return ended
 
 

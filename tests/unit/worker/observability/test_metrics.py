@@ -80,6 +80,7 @@ def test_what_waits_is_counted_by_what_it_waits_for(measured: _Measured) -> None
     metrics.parked(replace(REF, account="made-up"), "eta", 60)
     metrics.throttled(REF, "rate_limit", 2.0, "50/20s")
     metrics.cooled_down(REF, None, False, "HTTP 429")
+    metrics.cooled_down(REF, None, None, "the probe's reply was lost")
     metrics.cooled_down(replace(REF, venue=""), 30.0, True, "HTTP 418")
     assert measured.value("parkings_total", **of, waits_for="retry") == 1
     assert measured.value("parkings_total", command="close", account="other", waits_for="eta") == 1
