@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from producers.commands import Cancel, Close, Command
 from producers.intents import Intent, write_intents
 from producers.lanes import Lane
 from tests.integration.conftest import logs, put
+from tests.support.seals import CANCEL, DESK, PAYROLL, sealed, write_keys
 from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.broker.lanes import LaneState, count_lanes, read_lanes
@@ -263,3 +265,37 @@ def test_what_waits_in_a_lane_is_not_published_again(stack: Stack, client: Order
     client.wait_many(sent, 30)
     assert book(stack) == [1, 2]
     free(stack, lane)
+
+
+@pytest.fixture(scope="module")
+def requiring(make_bed: Callable[..., Stack], tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A worker that executes sealed commands alone."""
+    keys = write_keys(tmp_path_factory.mktemp("keys") / "keys.toml", PAYROLL, DESK)
+    return make_bed(ORDERS_AUTH__MODE="require", ORDERS_AUTH__KEYS_FILE=str(keys), ORDERS_LEDGER__INTENT_SECONDS="2")
+
+
+def test_a_stranger_holds_no_lane_where_seals_are_required(requiring: Stack, lane: str) -> None:
+    """Not with a command that is due tomorrow, nor under the id of the command that has the lane."""
+    requiring.venue.reset()
+    tomorrow = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
+    for number, headers in enumerate([{}, {"eta": tomorrow}, sealed("orders.cancel", CANCEL, DESK)], 1):
+        put(requiring, "orders.close", body=[[], {"account": "main"}, {}], orders_lane=lane, **headers)
+        until(lambda: requiring.broker.llen("orders.close.dead") == number, "the dead letter", 30)  # noqa: B023
+        assert held(requiring, lane) is None
+    with OrderClient(requiring.queue_settings, signer=PAYROLL) as client:
+        fault = requiring.venue.fault("hold", path="close", times=1)
+        first, second = client.enqueue_many([close(1), close(2)], lane=lane)
+        waiting(requiring, lane, 1)
+        requiring.venue.wait(arrivals=1, timeout=30)
+        put(requiring, "orders.close", body=[[], {"account": "main"}, {}], orders_lane=lane, id=first.command_id)
+        until(lambda: requiring.broker.llen("orders.close.dead") == 4, "the dead letter", 30)
+        assert held(requiring, lane).holder == first.command_id  # type: ignore[union-attr]
+        requiring.venue.release("proceed", fault)
+        assert [each.outcome for each in client.wait_many([first, second], 30)] == ["accepted"] * 2
+        # What is sealed may wait for its time, and keeps its lane meanwhile.
+        later = client.signature(close(3), lane=lane).apply_async(countdown=2)
+        fourth = client.enqueue(close(4), lane=lane)
+        waiting(requiring, lane, 1)
+        assert [each.outcome for each in client.wait_many([later.id, fourth], 30)] == ["accepted"] * 2
+    assert book(requiring) == [1, 2, 3, 4]
+    free(requiring, lane)

@@ -42,7 +42,7 @@ def test_what_is_due_in_hours_waits_at_the_server(stack: Stack) -> None:
     due = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
     waiting = [put_with_id(stack, eta=due) for _ in range(300)]
     assert stack.ended(put_with_id(stack), 60).outcome[0] in TAKEN_UP
-    parked = f"{CANCEL}.parked"
+    parked = "orders.cancel.parked"
     until(lambda: stack.broker.zcard(parked) == len(waiting), "all of them at the server")
     assert len(stack.setup.app.control.inspect().scheduled() or {}) == len(stack.workers)
     assert not any((stack.setup.app.control.inspect().scheduled() or {}).values())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -17,8 +18,10 @@ import redis
 from kombu.utils.encoding import bytes_to_str
 
 from worker.broker.base import error_text
-from worker.broker.groups import OTHERS
+from worker.broker.bulkhead import AccountThreads, Bulkhead
+from worker.broker.groups import group_of
 from worker.broker.lanes import Fate
+from worker.broker.next_take import wake_loop
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK, PARK
 
@@ -43,6 +46,10 @@ LOST_TAKES: defaultdict[str, dict[float, float]] = defaultdict(dict)
 #: The messages that this process has, by broker and delivery tag, until they are settled or nobody has them any more. A
 #: command runs on, and keeps its place, when its connection is lost.
 TAKEN: defaultdict[str, WeakValueDictionary[str, Any]] = defaultdict(WeakValueDictionary)
+#: The channel that takes messages now, by broker: messages of a lost connection are settled on their own.
+TAKERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
+#: Groups of which nothing is taken for a time, by broker; they outlive a connection, too.
+TIMED_BLOCKS: defaultdict[str, dict[tuple[str, str], float]] = defaultdict(dict)
 
 
 class QoS(RestoringQoS):
@@ -50,6 +57,19 @@ class QoS(RestoringQoS):
 
     #: A :class:`worker.broker.channel.Channel`, whose module imports this one.
     channel: Any
+
+    @cached_property
+    def bulkhead(self) -> Bulkhead:
+        """What limits how many messages of an account this process may have."""
+        accounts = {alias: AccountThreads(*known) for alias, known in self.channel.accounts.items()}
+        return Bulkhead(accounts, TIMED_BLOCKS[self.channel.broker_id])
+
+    def blocked(self) -> dict[str, list[str]]:
+        """The groups by queue of which nothing may be taken now."""
+        # Not `values()`, which fails when another thread settles a message meanwhile.
+        messages = [reference() for reference in self.taken.valuerefs()]
+        held = [(each.source_queue, each.group) for each in messages if each is not None]
+        return self.bulkhead.blocked(self.channel.active_queues, self.prefetch_count, held, monotonic())
 
     @property
     def taken(self) -> WeakValueDictionary[str, Any]:
@@ -59,7 +79,9 @@ class QoS(RestoringQoS):
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Count the message as delivered, and keep it in sight when its connection is lost."""
         super().append(message, delivery_tag)
-        self.taken[delivery_tag] = message
+        if hasattr(message, "raw_bytes"):
+            message.group = group_of(message.raw_bytes, self.channel.accounts)
+            self.taken[delivery_tag] = message
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.
@@ -101,9 +123,17 @@ class QoS(RestoringQoS):
         self._settled(delivery_tag)
 
     def _settled(self, delivery_tag: str) -> None:
-        """Free the place of a message that is not executed here any more."""
+        """Free the place of a message that is not executed here any more, and have the next one taken."""
+        was_full = not self.can_consume()
         self.taken.pop(delivery_tag, None)
         self._quick_ack(delivery_tag)
+        self._taker.stir_if_unblocked()
+        if was_full:
+            wake_loop()
+
+    @property
+    def _taker(self) -> Any:
+        return self.channel if self.channel.usable else TAKERS.get(self.channel.broker_id, self.channel)
 
     def park(
         self, delivery_tag: str, message: bytes | str, *, wait_ms: int, waits_for: str, whole_account: bool = False
@@ -118,8 +148,9 @@ class QoS(RestoringQoS):
         taken = self.taken.get(delivery_tag)
         if taken is None:
             return False
-        queue, group = taken.source_queue, OTHERS
-        due_at = monotonic() + wait_ms / 1000
+        queue, group, due_at = taken.source_queue, taken.group, monotonic() + wait_ms / 1000
+        if whole_account:
+            self.bulkhead.block(queue, group, due_at)
         parked = False
         try:
             arguments = (delivery_tag, message, "" if whole_account else max(0, wait_ms), waits_for, group)
@@ -130,7 +161,7 @@ class QoS(RestoringQoS):
                 *(delivery_tag, error_text(error)),
             )
         self._settled(delivery_tag)
-        self.channel.next_take.not_after(due_at)
+        self._taker.next_take.not_after(due_at)
         return parked
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from producers.redis.direct import DirectClient
-from worker.broker.acks import LOST_TAKES, SERVER_ERRORS, QoS
+from worker.broker.acks import LOST_TAKES, SERVER_ERRORS, TAKERS, QoS
 from worker.broker.base import PURGE_REFUSAL, Refused, error_text
 from worker.broker.envelope_check import MAX_MESSAGE_BYTES
 from worker.broker.take import TakingChannel
@@ -76,7 +76,9 @@ class Channel(TakingChannel):
         self.auto_delete_queues.clear()
 
     def on_new_connection(self) -> None:
-        """Send the acks, and put back the messages of lost takes, that an earlier connection has left."""
+        """Take from now on; send the acks, and put back the messages of lost takes, that an earlier connection has
+        left."""
+        TAKERS[self.broker_id] = self
         self.qos.settle_pending()
 
     def forget_take(self) -> None:

@@ -1,6 +1,7 @@
--- Whose a message is: the account that its command names, in lower case; else "?". Read in front of take.lua; worker/broker/groups.py does the same. The account is looked for in the first 4,095 bytes of the body by
--- its name as JSON writes it, which no text inside of JSON can imitate, because quotes are escaped there. Only what follows
--- a name "account" is decoded from base64, and no more than eight times.
+-- Whose a message is: the account that its command names, in lower case; else "?". Read in front of take.lua;
+-- worker/broker/groups.py does the same. The account is looked for in the first 4,095 bytes of the body by its name as
+-- JSON writes it, which no text inside of JSON can imitate, because quotes are escaped there. Only what follows a name
+-- "account" is decoded from base64, and no more than eight times.
 
 local BODY_CHARS, WINDOW_BYTES, MAX_OCCURRENCES = 5460, 128, 8
 

@@ -10,8 +10,8 @@ from kombu.asynchronous import get_event_loop
 __all__ = ["NextTake"]
 
 HELD_SECONDS = 0.02
-"""How long a take is put off when only messages of blocked groups are there: each take of another worker changes what
-waits, and the server tells of each change."""
+"""How long a take is put off when only messages of blocked groups are there and nothing arrives: each take of another
+worker changes what waits in groups, and the server tells of each change."""
 
 
 def _nothing() -> None:
@@ -59,6 +59,12 @@ class NextTake:
             _call_at(self._not_before)
         if due_ms >= 0:
             self.not_after(monotonic() + due_ms / 1000)
+
+    def told(self, *, is_arrival: bool) -> None:
+        """Note that the server has told of a change: of messages that have arrived, or of those that wait in groups."""
+        self.wanted = True
+        if is_arrival:
+            self._not_before = 0.0
 
     def not_after(self, at: float) -> None:
         """Send a take at this time at the latest."""

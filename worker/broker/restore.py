@@ -18,9 +18,11 @@ import redis
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
+from producers.commands import COMMANDS
 from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
+from worker.broker.groups import group_of
 from worker.broker.lanes import Fate, lane_of_tag
 from worker.broker.scripts import ACK, MOVE
 
@@ -143,7 +145,8 @@ class RestoringQoS(stock.QoS):
             try:
                 lists, message = self._destination(entry)
                 keys = (*unacked_keys, *map(self._prefixed, lists))
-                direct.script(*MOVE, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH"))
+                group = group_of(entry, self.channel.accounts) if lists[0] in COMMANDS else ""
+                direct.script(*MOVE, keys, (tag, entry, message, "LPUSH" if leftmost else "RPUSH", group))
             except Exception as error:
                 of_server = isinstance(error, redis.RedisError | OSError)
                 if of_server and not (isinstance(error, redis.ResponseError) and _is_permanent(error)):
@@ -173,7 +176,7 @@ class RestoringQoS(stock.QoS):
         why = error_text(error) if isinstance(error, redis.ResponseError) else type(error).__name__
         printable_tag = tag if isinstance(tag, str) else tag.decode("utf-8", "replace")
         try:
-            moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH"))
+            moved = direct.script(*MOVE, (*self.unacked_keys, self._prefixed(dead)), (tag, entry, entry, "LPUSH", ""))
         except redis.ResponseError as refusal:
             logger.error(  # noqa: TRY400 - the traceback would add nothing
                 "an unacked message can't be put back (%s), nor moved to %s (%s): it stays; its delivery tag is %.255r",

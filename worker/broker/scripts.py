@@ -27,9 +27,10 @@ def read_script(package: str, *names: str) -> Script:
 
 TAKE = read_script("worker.broker", "groups.lua", "lanes.lua", "waiting.lua", "take.lua")
 PARK = read_script("worker.broker", "waiting.lua", "park.lua")
+MOVE = read_script("worker.broker", "waiting.lua", "move.lua")
 ACK, LANES_LOOK, LANES_RELEASE = (
     read_script("worker.broker", "lanes.lua", f"{name}.lua") for name in ("ack", "lanes_look", "lanes_release")
 )
-MOVE, OLDEST, DEAD_LETTERS, PARKED_LOOK = (
-    read_script("worker.broker", f"{name}.lua") for name in ("move", "oldest", "dead_letters", "parked_look")
+OLDEST, DEAD_LETTERS, PARKED_LOOK = (
+    read_script("worker.broker", f"{name}.lua") for name in ("oldest", "dead_letters", "parked_look")
 )

@@ -4,15 +4,15 @@
 -- A command queue is taken from in the order of arrival while it is short, nothing waits apart in groups, and no group is
 -- blocked; else its arrivals are sorted by group, and the groups take turns.
 --
--- KEYS     lists: the queues, those of priority 0 first. One of another type is skipped, and so is a list whose first
---          message can't be moved to its dead letters
+-- KEYS     lists: the queues. One of another type is skipped, and so is a list whose first message can't be moved to its
+--          dead letters
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  one character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
 --          the task must be the queue's name; "?" they are, and the task must be one of ARGV[10...]; messages of other
 --          services stay in the list
--- ARGV[5]  what separates a queue's name from its priority in a key
+-- ARGV[5]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
 -- ARGV[6]  the prefix of each key that is no part of the queue's name
 -- ARGV[7]  1 to look for everything that may wait, also where another key should say so and does not; else 0
 -- ARGV[8]  the groups of which nothing is to be taken, as JSON: {queue: [group, ...]}, "*" for all; may be empty
@@ -115,17 +115,18 @@ for i, key in ipairs(KEYS) do
   end
 end
 
--- By command queue: whether its messages wait by group, the groups that are blocked, and when the next is due.
+-- Of each command queue whether its messages wait by group, and the groups that are blocked; those also of other queues.
 local in_groups, blocked, next_due, was_due = {}, {}, -1, 0
+for name, groups in pairs(all_blocked) do
+  blocked[ARGV[6] .. name] = {}
+  for _, group in ipairs(groups) do blocked[ARGV[6] .. name][group] = true end
+end
 for _, queue in ipairs(command_queues) do
   local due, released = release_due(queue, now, is_thorough)
   if due and (next_due < 0 or due < next_due) then next_due = due end
   if released then was_due = 1 end
   if is_thorough then find_groups(queue, names) end
-  local groups = all_blocked[queue:sub(#ARGV[6] + 1)]
-  blocked[queue] = {}
-  for _, group in ipairs(groups or {}) do blocked[queue][group] = true end
-  in_groups[queue] = groups ~= nil
+  in_groups[queue], blocked[queue] = blocked[queue] ~= nil, blocked[queue] or {}
 end
 -- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING covers
 -- what a script reads).
@@ -143,21 +144,26 @@ for _, queue in ipairs(command_queues) do
   end
 end
 
-local function queue_of(key)
-  local cut = key:find(ARGV[5], 1, true)
-  return cut and key:sub(1, cut - 1) or key
+-- The key of a queue, by the index of a key that is one of its priorities.
+local function queue_of(i)
+  return KEYS[(i - 1) % tonumber(ARGV[5]) + 1]
 end
 
 -- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
 -- notifies the connection of the next write to each.
 local function what_remains()
-  local open, closed = {}, {}
-  for _, key in ipairs(KEYS) do
-    local groups = next(all_blocked) and blocked[queue_of(key)]
-    local keys = groups and groups['*'] and closed or open
-    keys[#keys + 1] = key
+  local open, closed = KEYS, {}
+  if next(all_blocked) then
+    open = {}
+    for i, key in ipairs(KEYS) do
+      local groups = blocked[queue_of(i)]
+      local keys = groups and groups['*'] and closed or open
+      keys[#keys + 1] = key
+    end
   end
   local count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
+  -- The server does not tell of what this script itself has written to since it was read.
+  if is_any_waiting then redis.call('EXISTS', unpack(waiting_keys)) end
   local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
   for _, queue in ipairs(command_queues) do
     if in_groups[queue] then
@@ -171,7 +177,7 @@ end
 
 -- Hands out a message that was taken from a list; nil when it may not be taken, and its list is skipped.
 local function hand_out(i, list, raw, done)
-  local rule, queue = ARGV[4]:sub(i, i), queue_of(KEYS[i])
+  local rule, queue = ARGV[4]:sub(i, i), queue_of(i)
   local name = queue:sub(#ARGV[6] + 1)
   local why, message, tag, entry
   if rule == '-' then return {i, raw, false} end
@@ -194,7 +200,7 @@ local function hand_out(i, list, raw, done)
     return {i, why, '', string_or_empty(headers.task), string_or_empty(headers.id)}
   end
   local lane, waits
-  if blocked[queue] then lane, waits = lanes.enter(prefix, name, raw, message) end
+  if in_groups[queue] ~= nil then lane, waits = lanes.enter(prefix, name, raw, message) end
   if waits then
     done()
     return 'diverted'
@@ -214,14 +220,13 @@ local function nothing() end
 
 -- The next message of a key: the message or an error, its list, and what to call when it is recorded.
 local function choose(i, key)
+  local queue = queue_of(i)
+  if blocked[queue] and blocked[queue]['*'] then return end
   if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
-  local queue = next(in_groups) and queue_of(key)
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
-  if queue ~= key or blocked[queue]['*'] then return end
+  if queue ~= key then return end
   local keys = {}
-  for _, each in ipairs(KEYS) do
-    if queue_of(each) == queue then keys[#keys + 1] = each end
-  end
+  for n = i, #KEYS, tonumber(ARGV[5]) do keys[#keys + 1] = KEYS[n] end
   local raw, list = sort_arrivals(queue, keys, names)
   if is_error(raw) then raw = unless_wrong_type(list, raw) end
   if raw then return raw, list, nothing end
@@ -243,7 +248,7 @@ for i, key in ipairs(KEYS) do
     end
     if taken ~= 'diverted' then break end
     count_diverted = count_diverted + 1
-    if count_diverted == MOST_DIVERTED then break end
+    if count_diverted >= MOST_DIVERTED then break end
   end
 end
 local reply = {what_remains()}

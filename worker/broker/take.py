@@ -17,9 +17,12 @@ to `<queue>.dead` unchanged, before anybody reads it (`worker/broker/envelope_ch
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from queue import Empty
 from time import monotonic, time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -27,22 +30,22 @@ from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
 from producers.commands import COMMANDS
-from producers.message_json import loads
-from worker.broker.dead_letters import DEAD_SUFFIX
-from worker.broker.envelope_check import DEFAULT_QUEUE, rejection_reason
-from worker.broker.lanes import Fate
+from worker.broker.delivery import DeliveringChannel
+from worker.broker.envelope_check import DEFAULT_QUEUE
 from worker.broker.next_take import NextTake
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
 logger = logging.getLogger(__name__)
 
-#: What `_read` returns for a message that the server sent without being asked, and when no reply is complete yet.
-PUSH, NO_REPLY = object(), object()
+#: What `_read` returns for a message that the server sent without being asked, for one that tells of nothing but
+#: messages that wait in groups, and when no reply is complete yet.
+PUSH, PUSH_OF_GROUPS, NO_REPLY = object(), object(), object()
+WAITING = re.compile(rb"\.waiting(:|$)")
 #: Where in the answer to a take the message begins, if there is one: index of its key, message, tag.
 TAKEN = 4
 #: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
@@ -50,20 +53,24 @@ TAKEN = 4
 FALLBACK_TAKE_LISTENERS: list[Callable[[], object]] = []
 
 
-class TakingChannel(stock.Channel):
+def _kind_of_push(push: Any) -> object:
+    """Whether the server tells of another key than those of messages that wait in groups."""
+    keys = push[1] if len(push) > 1 and isinstance(push[1], list) else [b""]
+    return PUSH_OF_GROUPS if all(isinstance(key, bytes) and WAITING.search(key) for key in keys) else PUSH
+
+
+class TakingChannel(DeliveringChannel):
     """A consuming channel whose take is atomic. `_in_poll` means, as in kombu, that a reply is on its way."""
 
-    from_transport_options = (*stock.Channel.from_transport_options, "gated_queues")
-    #: Queues from which only commands are delivered.
-    gated_queues: Sequence[str] = ()
-    #: Delivery tag, queue and raw bytes of the message that is being delivered.
-    message_in_delivery: tuple[str, str, bytes] | None = None
+    from_transport_options = (*stock.Channel.from_transport_options, "gated_queues", "accounts")
+    #: The accounts that the worker knows, by alias in lower case: host and share of the threads.
+    accounts: Mapping[str, tuple[str, float | None]] = MappingProxyType({})
+    #: The groups that were blocked when the last take was sent, by queue.
+    _blocked: Mapping[str, Sequence[str]] = MappingProxyType({})
     #: Queues consumed without acks, whose messages are not recorded as unacked.
     _no_ack_queues: frozenset[str] = frozenset()
     _script_loaded = False
     _tracked_socket: Any = None
-    #: The queue of each key that the last take named.
-    _take_queues: tuple[str, ...] = ()
     #: When the take in progress was sent, UNIX seconds; the server records its message under this time.
     _taken_at = 0.0
     #: The server's last refusal of a take, so that it is logged once.
@@ -99,8 +106,10 @@ class TakingChannel(stock.Channel):
         is_thorough = self.next_take.by_clock or not self._script_loaded
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
-        layout = (rules, self.sep, self.global_keyprefix, int(is_thorough))
-        arguments = (*unacked, self._taken_at, *layout, "", "", *COMMANDS)
+        self._blocked = self.qos.blocked()
+        layout = (rules, len(queues), self.global_keyprefix, int(is_thorough))
+        groups = (json.dumps(self._blocked) if self._blocked else "", f" {' '.join(self.accounts)} ")
+        arguments = (*unacked, self._taken_at, *layout, *groups, *COMMANDS)
         connection.send_command(*script, len(keys), *keys, *arguments)
 
     def _take_rule(self, queue: str) -> str:
@@ -112,7 +121,7 @@ class TakingChannel(stock.Channel):
     def _enable_tracking(self, connection: Any) -> None:
         """Switch key tracking on for a new connection; without it a message may wait for up to `brpop_timeout`."""
         for handler in ("set_invalidation_push_handler", "set_pubsub_push_handler"):
-            getattr(connection._parser, handler, lambda _: None)(lambda _: PUSH)
+            getattr(connection._parser, handler, lambda _: None)(_kind_of_push)
         self._script_loaded = self.next_take.is_told = False  # a new server may not know the script yet
         try:
             connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
@@ -165,13 +174,13 @@ class TakingChannel(stock.Channel):
         taken = None
         try:
             while (answer := self._read(connection)) is not NO_REPLY:
-                if answer is not PUSH:
+                if answer not in (PUSH, PUSH_OF_GROUPS):
                     taken = self._take_reply(connection, answer) or taken
                 elif self._in_poll:
                     # An invalidation of an earlier take; the take in progress sees what was written.
                     self.next_take.by_clock = False
                 else:
-                    self.next_take.wanted = True
+                    self.next_take.told(is_arrival=answer is PUSH)
         except self.connection_errors:
             # A message that came before the connection was lost is delivered; the poller's next turn connects again.
             if taken is None:
@@ -200,10 +209,19 @@ class TakingChannel(stock.Channel):
         self._flush_brpop_reauth()
         remaining, due_ms, held_back, was_due, *taken = answer
         self.next_take.answered(remaining, due_ms, bool(held_back), not taken)
+        if held_back:
+            self.next_take.not_after(self.qos.bulkhead.next_release())
+            self.stir_if_unblocked()
         if taken and self.next_take.by_clock and not was_due:
             for listener in FALLBACK_TAKE_LISTENERS:
                 listener()
         return taken or None
+
+    def stir_if_unblocked(self) -> None:
+        """Have a take sent if messages of blocked groups wait, and other groups are blocked by now. Called when a place
+        becomes free, and when an answer comes, because a place may become free while a take is on its way."""
+        if self.next_take.held_back and self.qos.blocked() != self._blocked:
+            self.next_take.stir()
 
     def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Log an error with which the server answered a take, and disconnect. Nothing was taken; the next take, after
@@ -212,54 +230,6 @@ class TakingChannel(stock.Channel):
             self._last_refusal = str(refusal)
             logger.error("no message can be taken: %s. Trying again every %s s.", refusal, self.brpop_timeout)
         connection.disconnect()
-
-    def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *task_and_id: bytes) -> None:
-        """Deliver a message as kombu would, or move it to the dead messages if it can't be read.
-
-        With an empty ``tag`` the script has moved it there already, and ``raw`` is the reason.
-        """
-        queue = self._take_queues[index - 1]
-        self._queue_cycle.rotate(queue)
-        if tag == b"":
-            logger.error(
-                "a message on %s can't be executed and went to %s%s: %s; task=%.100r id=%.255r. See: orders dead",
-                *(queue, queue, DEAD_SUFFIX, bytes_to_str(raw)),
-                *(name.decode("utf-8", "replace") or None for name in task_and_id),
-            )
-            return
-        try:
-            payload = loads(raw)
-            why = queue in self.gated_queues and rejection_reason(
-                queue, payload.get("headers"), payload.get("content-encoding"), len(raw)
-            )
-            if tag:
-                payload["properties"]["delivery_tag"] = bytes_to_str(tag)
-            if not why:
-                self.Message(payload, channel=self)
-        except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
-            why = f"it can't be read ({type(error).__name__})"
-        if why:
-            self._move_to_dead(queue, raw, tag, why)
-            return
-        self.message_in_delivery = (bytes_to_str(tag), queue, raw) if tag else None
-        try:
-            self.connection._deliver(payload, queue)
-        finally:
-            self.message_in_delivery = None
-
-    def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
-        """Move an unreadable message from `unacked` to `<queue>.dead`, which `orders dead` lists."""
-        logger.critical("an unreadable message on %s goes to %s.dead: %s. See: orders dead", queue, queue, why)
-        try:
-            with self.conn_or_acquire() as client:
-                # Not in one transaction, which would remove the message although the push was refused.
-                client.lpush(queue + DEAD_SUFFIX, raw)
-                if tag:
-                    self.qos.remove({bytes_to_str(tag): Fate.DEAD})
-        except redis.ResponseError as refusal:
-            logger.error(  # noqa: TRY400 - the traceback would add nothing
-                "the unreadable message on %s stays unacked, because the server refuses to move it: %s", queue, refusal
-            )
 
     def return_pending_message(self, timeout: float = 1.0) -> None:
         """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.
@@ -270,7 +240,7 @@ class TakingChannel(stock.Channel):
         connection = self._in_poll
         if not connection:
             return
-        while (answer := self._read(connection, timeout)) is PUSH:
+        while (answer := self._read(connection, timeout)) in (PUSH, PUSH_OF_GROUPS):
             pass
         if answer is NO_REPLY:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")

@@ -16,6 +16,7 @@ from producers.celery_app import to_celery_url
 from producers.redis.url import is_redis, is_sentinel
 from worker.celery_app.queues import POSITIONS, QUEUES, SERVED
 from worker.settings import WorkerSettings
+from worker.venues.registry import account_of
 
 CONCURRENCY = 16
 """Threads of a process: enough to wait for venues, few enough that they don't contend for the interpreter lock."""
@@ -65,12 +66,21 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
         # A worker killed while it puts messages back holds the lock for this long; stock: 300 s.
         "unacked_mutex_expire": 10,
         "queue_order_strategy": "priority",
-        # Only commands are delivered from these queues; the stock transport does not know the option.
-        **({} if settings.stock_transport else {"gated_queues": SERVED}),
+        # Only commands are delivered from these queues, and no account has more than its share of the threads. The
+        # stock transport does not know the options.
+        **({} if settings.stock_transport else {"gated_queues": SERVED, "accounts": _thread_shares(settings)}),
         "socket_keepalive": True,
         "socket_connect_timeout": min(5, timeout),
         "socket_timeout": timeout,
         "health_check_interval": timeout,
+    }
+
+
+def _thread_shares(settings: WorkerSettings) -> dict[str, tuple[str, float | None]]:
+    """By account: where its venue is reached, and its share of a worker's threads, None for the default."""
+    return {
+        alias: (account_of(alias, account).host, getattr(account, "thread_share", None))
+        for alias, account in settings.accounts.items()
     }
 
 

@@ -138,21 +138,11 @@ class OrderRequest(Request):
             # Celery reads such a body's own ``eta`` and the like, which nothing here has looked at.
             raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
-        if not is_command_id(self._request_dict["id"]):
-            # No result can be stored under such an id: Celery would never acknowledge the message, and lose a slot each
-            # time that it is delivered.
-            raise ValueError("its id is no command id")
-        positional, keywords, embed = self._payload
-        if not (isinstance(positional, list) and isinstance(keywords, dict) and isinstance(embed or {}, dict)):
-            # The pool would fail outside of the task: the message would be lost without a report, or its slot taken.
-            raise TypeError("its body is not a list of a list, an object and an object")
-        if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
-            # The pipe to a child process of the pool can't take it, and its slot would be lost.
-            raise ValueError("it is nested too deeply")
+        self._check_form()
         lane = getattr(message, "lane", None)
-        refusal = refusal or lane_refusal(given_headers, lane, keywords.get("account"))
+        refusal = refusal or lane_refusal(given_headers, lane, self._kwargs.get("account"))
         if refusal:
-            self._request_dict[REFUSAL_KEY] = refusal
+            self._request_dict[REFUSAL_KEY], self._eta = refusal, None
         self._authority = self._check_seal()
         self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
         self._request_dict[PARKS_KEY] = can_park(message)
@@ -167,6 +157,24 @@ class OrderRequest(Request):
         # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
         self.time_limits = (None, None)
         self._request_dict["timelimit"] = None  # whatever a sender wrote, for those who read it again
+
+    def _check_form(self) -> None:
+        """Check what Celery would fail at later, outside of the task.
+
+        Raises:
+            ValueError, TypeError: the message is malformed.
+        """
+        if not is_command_id(self._request_dict["id"]):
+            # No result can be stored under such an id: Celery would never acknowledge the message, and lose a slot each
+            # time that it is delivered.
+            raise ValueError("its id is no command id")
+        positional, keywords, embed = self._payload
+        if not (isinstance(positional, list) and isinstance(keywords, dict) and isinstance(embed or {}, dict)):
+            # The pool would fail outside of the task: the message would be lost without a report, or its slot taken.
+            raise TypeError("its body is not a list of a list, an object and an object")
+        if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
+            # The pipe to a child process of the pool can't take it, and its slot would be lost.
+            raise ValueError("it is nested too deeply")
 
     def _check_seal(self) -> Authority:
         """What the command's seal allows; see :class:`ProducerAuth`.
