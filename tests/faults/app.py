@@ -23,6 +23,8 @@ import worker.bootstrap as product
 import worker.broker.take
 from tests.faults.fleet import READY_FILE
 from tests.faults.steps import FOLDER, Hook, Outage
+from worker.broker.acks import QoS
+from worker.celery_app.parked import AGAIN_HEADER
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
@@ -87,6 +89,11 @@ def add_steps(owner: Any, name: str, before: str, after: str, command_id: Callab
     setattr(owner, name, stepped)
 
 
+def id_in(text: str | bytes) -> str:
+    """The command's id in the text of its message."""
+    return str(json.loads(text)["headers"]["id"])
+
+
 def shift_clock(module: Any) -> None:
     """Let a module's ``time()`` be as wrong as the workers' clocks."""
     real_time = module.time
@@ -96,6 +103,8 @@ def shift_clock(module: Any) -> None:
 @signals.task_received.connect
 def _received(request: Any = None, **_: object) -> None:
     hook.at("received", request.id)
+    if (request.message.headers or {}).get(AGAIN_HEADER):
+        hook.at("again", request.id)
 
 
 @signals.task_prerun.connect
@@ -104,11 +113,12 @@ def _taken(task_id: str = "", **_: object) -> None:
     hook.at("taken")
 
 
-for move in ("begin", "pause", "settle"):
+for move in ("begin", "pause", "park", "settle"):
     add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
 add_steps(CountingConnection, "request", "", "left", lambda *_, **__: "")
 backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
 add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
+add_steps(QoS, "park", "parked.before", "parked.after", lambda _, __, text, **___: id_in(text))
 add_steps(message, "ack", "ack.before", "ack.after", lambda it, *_, **__: str((it.headers or {}).get("id", "")))
 shift_clock(kombu.transport.redis)
 shift_clock(worker.broker.take)

@@ -63,14 +63,15 @@ class Trial:
     def check(self) -> Findings:
         """What the checker finds."""
         requests: Counter[str] = Counter()
-        owners: dict[str, set[object]] = defaultdict(set)
-        for _, pid, step, command_id in self.rig.control.traces():
+        for _, _, step, command_id in self.rig.control.traces():
             requests[command_id] += step == "left"
-            owners[command_id].add(pid)
         journal = [entry for entry in _journal(self.rig) if entry[1]["id"] in self.sent]
-        tokens: dict[str, set[str]] = defaultdict(set)
+        unfinished: dict[str, set[str]] = defaultdict(set)
         for _, fields in journal:
-            tokens[fields["id"]].add(fields["token"])
+            if fields["event"] == "begin":
+                unfinished[fields["id"]].add(fields["token"])
+            elif fields["event"] in ("park", "settle"):
+                unfinished[fields["id"]].discard(fields["token"])
         return check(
             Evidence(
                 sent=self.sent,
@@ -82,7 +83,7 @@ class Trial:
                 undone=self.undone,
                 leaks=[*_leaks(self.rig)],
                 ended_workers=self.rig.fork_server.ended_workers,
-                disturbed=frozenset(each for each in self.sent if max(len(owners[each]), len(tokens[each])) > 1),
+                disturbed=frozenset(each for each in self.sent if unfinished[each]),
             )
         )
 

@@ -172,9 +172,10 @@ class Rig:
         return found
 
     def is_drained(self) -> bool:
-        """Whether nothing is queued or unacknowledged."""
+        """Whether nothing is queued, parked or unacknowledged."""
+        waiting = (f"{queue}.{suffix}" for queue in self.queues for suffix in ("waiting", "parked", "parked.messages"))
         with suppress(redis.RedisError):
-            return not self.broker.exists(*self.queues, "unacked")
+            return not self.broker.exists(*self.queues, *waiting, "unacked")
         return False
 
     # -- its life -----------------------------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ STEPS = (
 """Every step of a command that is not sent again, in their order; docs/faults.md tells where each is."""
 RETRY_STEPS = ("pause.before", "pause.after", "waiting")
 """Between two attempts."""
-TRACED = frozenset({"received", "left", "ack.after"})
+PARK_STEPS = ("park.before", "park.after", "parked.before", "parked.after", "again")
+"""Of a command that is given up in the ledger, whose message is parked at the broker and comes again."""
+TRACED = frozenset({"received", "left", "parked.after", "ack.after"})
 """Steps that leave a line in the worker's trace."""
 
 

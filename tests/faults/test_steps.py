@@ -11,11 +11,12 @@ import pytest
 from tests.faults.evidence import Trial
 from tests.faults.fleet import Fleet, until
 from tests.faults.rig import POOLS, QUIET, Rig
-from tests.faults.steps import RETRY_STEPS, STEPS
+from tests.faults.steps import PARK_STEPS, RETRY_STEPS, STEPS
+from tests.faults.timings import Timings
 from tests.support.checker.processes import KEYS
 
-ALL_STEPS = (*STEPS, *RETRY_STEPS)
-LEDGER_STEPS = ("begin.before", "begin.after", "settle.before", "settle.after", "pause.before", "pause.after")
+ALL_STEPS = (*STEPS, *RETRY_STEPS, *PARK_STEPS)
+LEDGER_STEPS = tuple(f"{move}.{when}" for move in ("begin", "settle", "pause", "park") for when in ("before", "after"))
 ACCEPTED = ("accepted", "ok")
 CRASHED = ("unknown", "crashed")
 DOUBTFUL = ("unknown", "refused_after_lost")
@@ -27,7 +28,8 @@ Ends = Mapping[str, tuple[str, str]]
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
     """Servers and a simulator; each test starts its own workers."""
-    with Rig() as started:
+    # Time enough to wait for a probe that was killed: until its lease is over, no other command of its account begins.
+    with Rig(Timings(budget=20)) as started:
         yield started
 
 
@@ -48,12 +50,20 @@ def trial(rig: Rig, request: pytest.FixtureRequest) -> Trial:
 
 def send_with_orders(trial: Trial, steps: Sequence[str], do: str) -> dict[str, int]:
     """Send one command for each step, at which something is ordered; the orders' numbers by command id. Where the step
-    is one between two attempts, the venue refuses the first in a way that lets the command be sent again."""
+    is one between two attempts, the venue refuses the first in a way that lets the command be sent again; in a second,
+    where it is to be parked."""
     names = {"withdraw": ("address", "address"), "cancel": ("id", "order_id"), "close": ("pair", "pair")}
-    commands = trial.take(len(steps))
-    for command in (command for command, step in zip(commands, steps, strict=True) if step in RETRY_STEPS):
+    commands = []
+    for step in steps:
+        refused = step in (*RETRY_STEPS, *PARK_STEPS)
+        # What is refused lets its whole account cool down.
+        trial.mix.accounts = [*KEYS][2:] if refused else [*KEYS][:2]
+        (command,) = trial.take(1)
+        commands.append(command)
         at_venue, name = names[command.kind]
-        trial.rig.venue.fault("status", path=command.kind, where={at_venue: command.kwargs[name]}, status=429)
+        where = {"path": command.kind, "where": {at_venue: command.kwargs[name]}}
+        if refused:
+            trial.rig.venue.fault("status", **where, status=429, retry_after="1" if step in PARK_STEPS else None)
     control = trial.rig.control
     orders = {
         command.command_id: control.order(step, do, command.command_id)
@@ -64,14 +74,18 @@ def send_with_orders(trial: Trial, steps: Sequence[str], do: str) -> dict[str, i
 
 
 def wake_all(rig: Rig, fleet: Fleet, orders: Mapping[str, int]) -> None:
-    """Let everyone who was stopped go on, and wait until each has ended the command it was stopped at."""
-    stopped = {(mark.pid, mark.command_id) for mark in rig.control.marks(orders.values())}
-    assert len(stopped) == len(orders)
+    """Let everyone who was stopped go on, and wait until each has ended or parked the command it was stopped at."""
+    marks = rig.control.marks(orders.values())
+    assert len(marks) == len(orders)
+    last = ("ack.after", "parked.after")
+    stopped = {(mark.pid, mark.command_id): mark.at * 1000 for mark in marks if mark.step not in last}
     fleet.signal(SIGCONT)
 
     def all_ended() -> bool:
-        return stopped <= {
-            (pid, command_id) for _, pid, step, command_id in rig.control.traces() if step == "ack.after"
+        return stopped.keys() <= {
+            (pid, command_id)
+            for at, pid, step, command_id in rig.control.traces()
+            if step in last and at > stopped.get((pid, command_id), 0)
         }
 
     until(all_ended, lambda: "every sleeper has ended its command")
@@ -83,12 +97,12 @@ SENT = ("left", "answered", "settle.before")
 ENDED = ("settle.after", "store.before", "store.after", "ack.before", "ack.after")
 # A withdrawal goes on only where it is on record that nothing was sent, or how it ended.
 KILLED_WITHDRAW: Ends = {
-    **dict.fromkeys((*UNTOUCHED, *RETRY_STEPS[1:], *ENDED), ACCEPTED),
-    **dict.fromkeys((*UNSENT, *SENT, "pause.before"), CRASHED),
+    **dict.fromkeys((*UNTOUCHED, *RETRY_STEPS[1:], *PARK_STEPS[1:], *ENDED), ACCEPTED),
+    **dict.fromkeys((*UNSENT, *SENT, "pause.before", "park.before"), CRASHED),
 }
 # A cancel is sent again; that the venue then finds no order proves nothing.
 KILLED_CANCEL: Ends = {
-    **dict.fromkeys((*UNTOUCHED, *RETRY_STEPS, *UNSENT, *ENDED), ACCEPTED),
+    **dict.fromkeys((*UNTOUCHED, *RETRY_STEPS, *PARK_STEPS, *UNSENT, *ENDED), ACCEPTED),
     **dict.fromkeys(SENT, DOUBTFUL),
 }
 

@@ -35,7 +35,7 @@ class Mix:
         self._random = random.Random(seed)
         self._weights = weights
         self._deadlines = deadlines
-        self._accounts = accounts
+        self.accounts = accounts
         self._made = seed * 1_000_000
 
     def take(self, count: int) -> list[Sent]:
@@ -46,7 +46,7 @@ class Mix:
         kind = self._random.choices([*self._weights], [*self._weights.values()])[0]
         self._made += 1
         kwargs = self._arguments(kind, self._made)
-        account = self._accounts[self._made % len(self._accounts)]
+        account = self.accounts[self._made % len(self.accounts)]
         kwargs = {"account": account.upper() if kind == "close_limit" else account, **kwargs}
         if self._random.random() < self._deadlines:
             kwargs["deadline"] = int(time.time() * 1000) + self._random.randrange(1000, 20_000)
