@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ from tests.support.parked_messages import park
 from tests.support.policies import APPROVERS, KEYS
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.ledger.base import Begun, Progress
+from worker.ledger.connection import connect
+from worker.ledger.keys import BEGINS_KEY, COOL_DOWNS_KEY
 from worker.ledger.pacing import CoolDown, Pace
 from worker.ledger.redis import RedisLedger
 from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
+from worker.rate_limits import RateLimit
 
 CANCEL = Cancel(account="main", order_id="order-1")
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
@@ -180,6 +185,27 @@ def limited(stack: ComposeStack) -> None:
     park(broker, "orders.close", "parked-1", "eta", "main", 1, far)
     broker.hset("orders.lane:main/x", mapping={"id": "held-1", "queue": "orders.close", "since": far, "tag": "t"})
     broker.zadd("orders.lanes", {"main/x": far})
+
+
+@pytest.mark.parametrize("login", ["worker", "withdraw"])
+def test_a_worker_counts_and_cools_down(stack: ComposeStack, login: str) -> None:
+    """Every command of the scripts, the deletion of what somebody has spoilt among them."""
+    bucket = f"{login} {uuid4()}"
+    pace = Pace(bucket, f"{bucket}:443", (RateLimit(2, 1000),))
+    stack.admin(2).set(BEGINS_KEY.format(bucket), "x")
+    stack.admin(2).hset(COOL_DOWNS_KEY, bucket, "x")
+    with connect(database_url(stack.server.urls[login], 2)) as client:
+        ledger = RedisLedger(client)
+        for number in range(4):
+            mine = claim(f"{bucket} {number}", command="close", repeatable=True, pace=pace)
+            until(lambda mine=mine: isinstance(ledger.begin(mine, 1), Begun), "a begin")  # type: ignore[misc]
+            ledger.pause(mine, Progress(tries=1), 0)
+        ledger.cool_down(mine, CoolDown(0, by_address=False, why="HTTP 429"))
+        probe = replace(mine, command_id=f"{bucket} probe", token="probe", probe=True)
+        until(lambda: isinstance(ledger.begin(probe, 1), Begun), "the probe")
+        ledger.park(probe, Progress(tries=1), 0)
+    assert not stack.admin(2).hexists(COOL_DOWNS_KEY, bucket)
+    assert 0 < stack.admin(2).llen(BEGINS_KEY.format(bucket)) <= 2
 
 
 POLICY = """
