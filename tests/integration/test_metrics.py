@@ -104,6 +104,7 @@ HAPPENED = [
     ("orders_signature_age_seconds_count", "venue=everstrike", 10),
     ("orders_ledger_round_trip_seconds_count", "move=begin_on_disk", 1),
     ("orders_policy_rulings_total", "account=main ruling=warned", 1),
+    ("orders_cool_downs_total", "account=main venue=everstrike", 1),
 ]
 STANDS = [
     ("orders_unknown_open", "account=main", 1),
@@ -124,6 +125,12 @@ ZERO = [
     ("orders_policy_file_usable", ""),
     ("orders_policy_file_applied", ""),
     ("orders_queue_messages", "queue=orders.close"),
+    ("orders_worker_account_busy", "account=main"),
+    ("orders_worker_account_busy", "account=other"),
+    ("orders_parked_messages", "queue=orders.close waits_for=retry"),
+    ("orders_parked_overdue_seconds", "queue=orders.close"),
+    ("orders_cool_down_seconds", "account=bz"),
+    ("orders_lanes_held", ""),
 ]
 
 
@@ -145,8 +152,7 @@ def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
 
 WAITING = {catalogue.QUEUED_SINCE.name, catalogue.HELD_SINCE.name}
 SEALS = {catalogue.BADLY_SEALED.name, catalogue.KEYS_FILE_USABLE.name}
-PACED = {catalogue.PARKINGS.name, catalogue.THROTTLED.name, catalogue.COOL_DOWNS.name}
-NOT_HERE = WAITING | SEALS | PACED
+NOT_HERE = WAITING | SEALS
 """Nothing waits here, and no seal is asked for; see tests/alerts."""
 
 
@@ -167,6 +173,9 @@ def test_nothing_is_there_that_the_catalogue_does_not_name(scrape: Scrape) -> No
         assert hidden not in scrape.text
 
 
+WITHOUT_ATTEMPT = ("replayed", "id_reused", "policy_warning", "parked", "throttled", "cool_down")
+
+
 def test_every_line_of_the_log_is_json(stack: Stack, scrape: Scrape) -> None:
     """Celery's too: with one line in another form, whoever collects them has two formats to read. The banner, printed
     before the first, is none."""
@@ -174,15 +183,17 @@ def test_every_line_of_the_log_is_json(stack: Stack, scrape: Scrape) -> None:
     lines = stack.worker.logs().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("{"))
     told = [json.loads(line) for line in lines[first:] if line.strip()]
-    assert {"orders.executor", "worker.broker.take", "celery.app.trace", "celery.worker.strategy"} <= {
+    assert {"orders.executor", "worker.broker.delivery", "celery.app.trace", "celery.worker.strategy"} <= {
         t["logger"] for t in told
     }
     events = [t for t in told if "event" in t]
-    assert {"begin", "attempt", "waiting", "end", "replayed", "id_reused"} <= {t["event"] for t in events}
+    assert {"begin", "attempt", "waiting", "cool_down", "parked", "end", "replayed", "id_reused"} <= {
+        t["event"] for t in events
+    }
     for event in events:
         assert event["command_id"]
         assert event["account"] == "main"
-        assert "attempt" in event or event["event"] in ("replayed", "id_reused", "policy_warning")
+        assert "attempt" in event or event["event"] in WITHOUT_ATTEMPT
     assert "0xabc" not in json.dumps(events)
 
 

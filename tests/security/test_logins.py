@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -146,6 +147,25 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
     ):
         found, said = orders(stack, "operator", *words)
         assert found == code, (words, said)
+
+
+def test_what_waits_needs_no_right_beyond_a_workers(tmp_path: Path) -> None:
+    """Commands are parked for their next attempt and for their time, wait by account while it cools down, are probes,
+    and stand in lanes: of both kinds of workers, each with its own login."""
+    waits = {"ORDERS_RETRY__INITIAL_SECONDS": "0.3", "ORDERS_RETRY__MAX_SECONDS": "0.5"}
+    with ComposeStack(tmp_path, **waits) as waiting:
+        for path in ("close", "withdraw"):
+            waiting.venue.fault("envelope", status=429, message="Too many requests", path=path, times=1)
+        soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        headers = [{"eta": soon}, *[{"orders_lane": "book"}] * 3]
+        sent = [waiting.send("orders.withdraw", kwargs=WITHDRAW, headers=each) for each in headers]
+        close = CLOSE.arguments()
+        sent += [waiting.send("orders.close", kwargs=close, headers=each) for each in (*headers, *[{}] * 60)]
+        assert {waiting.ended(each).report["outcome"] for each in sent} <= {"accepted", "rejected"}
+        waiting.drained()
+        journal = waiting.admin(2).xrange("orders:journal")
+        assert {"park", "cool_down"} <= {fields["event"] for _, fields in journal}
+        assert waiting.server.refusals() == []
 
 
 BUCKET = "0123456789abcdef"

@@ -115,9 +115,10 @@ class ComposeStack:
         return until(found, lambda: f"the report of {command_id}\n{logs}", seconds)  # type: ignore[return-value]
 
     def drained(self, seconds: float = 60.0) -> None:
-        """Wait until no message is queued or unacknowledged."""
+        """Wait until no message is queued, parked or unacknowledged."""
         broker = self.admin(0)
-        until(lambda: not any(map(broker.llen, QUEUES)) and not broker.exists("unacked"), "all done", seconds)
+        beside = [f"{queue}{suffix}" for queue in QUEUES for suffix in (".parked", ".waiting")]
+        until(lambda: not broker.exists("unacked", *QUEUES, *beside), "all done", seconds)
 
     def ping(self, login: str = "flower") -> list[dict[str, Any]]:
         """What the workers answer to Celery's ``ping`` of somebody with this login."""

@@ -8,7 +8,7 @@ its queue.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,13 @@ TAKEN: defaultdict[str, WeakValueDictionary[str, Any]] = defaultdict(WeakValueDi
 TAKERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 #: Groups of which nothing is taken for a time, by broker; they outlive a connection, too.
 TIMED_BLOCKS: defaultdict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+
+
+def taken_by_account() -> Counter[str]:
+    """How many messages of each account this process has: in its threads, or about to be."""
+    # Not `values()`, which fails when another thread settles a message meanwhile.
+    references = [reference for messages in list(TAKEN.values()) for reference in messages.valuerefs()]
+    return Counter(message.group for reference in references if (message := reference()) is not None)
 
 
 class QoS(RestoringQoS):

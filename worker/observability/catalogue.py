@@ -154,6 +154,7 @@ READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to i
 CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
 BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
 SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
+ACCOUNT_BUSY = _gauge("orders_worker_account_busy", "account", "Commands of an account that this worker has taken.")
 POLICY_FILE_USABLE = _gauge(
     "orders_policy_file_usable",
     "",
@@ -259,6 +260,7 @@ STATE = (
     CONSUMES,
     BUSY,
     SLOTS,
+    ACCOUNT_BUSY,
     KEYS_FILE_USABLE,
     POLICY_FILE_USABLE,
     POLICY_FILE_APPLIED,

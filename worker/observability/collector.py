@@ -56,6 +56,8 @@ class WorkerState:
     queues: tuple[str, ...]
     """The queues that it consumes."""
     busy: int
+    by_account: Mapping[str, int]
+    """What it has taken, by account; of accounts that it does not know in one."""
     slots: int
     keys_usable: bool | None
     """Whether the file of public keys can be used; None where seals are not checked."""
@@ -112,6 +114,10 @@ class StateCollector(Collector):
         gauges.set(catalogue.READY, int(worker.ready))
         gauges.set(catalogue.BUSY, worker.busy)
         gauges.set(catalogue.SLOTS, worker.slots)
+        for account in self._accounts:
+            gauges.set(catalogue.ACCOUNT_BUSY, worker.by_account.get(account, 0), account)
+        others = sum(count for account, count in worker.by_account.items() if account not in self._accounts)
+        gauges.set(catalogue.ACCOUNT_BUSY, others, OTHER)
         if worker.keys_usable is not None:
             gauges.set(catalogue.KEYS_FILE_USABLE, int(worker.keys_usable))
         for queue in worker.queues if worker.ready else ():

@@ -214,6 +214,7 @@ class Instrumentation:
     # -- what is probed ------------------------------------------------------------------------------------------------
 
     def _worker_state(self) -> "WorkerState":
+        from worker.broker.acks import taken_by_account
         from worker.observability.collector import WorkerState
 
         consumer = self._consumer
@@ -222,6 +223,7 @@ class Instrumentation:
             ready=connection is not None and bool(connection.connected),
             queues=tuple(self._app.amqp.queues.consume_from),
             busy=len(worker_state.active_requests),
+            by_account=taken_by_account(),
             slots=getattr(getattr(consumer, "pool", None), "num_processes", 0) or 0,
             keys_usable=self._keys_usable(),
         )
