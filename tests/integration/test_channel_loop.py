@@ -1,5 +1,5 @@
-"""The worker's loop is woken when something can be taken: by a thread that frees a place, and at the time that something
-is due. The loop of these tests has no timer of its own, and sleeps for an hour unless it is woken."""
+"""The worker's loop is woken when something can be taken: by a thread that frees a place, and at the time that
+something is due. The loop of these tests has no timer of its own, and sleeps for an hour unless it is woken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.asynchronous.timer import Timer
 
 from tests.integration.test_channel_gate import message
-from tests.integration.test_channel_groups import CANCEL, CLOSE, fair, flood, of, tags
+from tests.integration.test_channel_groups import CANCEL, CLOSE, fair, flood, nothing_taken, of, tags  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
