@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from tests.support.parked_messages import message, park
-from worker.broker import parked
+from worker.broker import parked, stats
 from worker.broker.parked import ParkedGroup, ParkedMessage, WaitingGroup
 from worker.broker.stats import BrokerProbe
 
@@ -83,8 +83,10 @@ def test_the_probe_counts_what_is_parked_and_what_waits_by_account(filled: redis
     assert (queue.waiting, queue.oldest_enqueued_at_ms) == (4, 1_700_000_000_000)
 
 
-def test_a_probe_reads_a_page_and_counts_the_rest(broker: redis.Redis) -> None:
+def test_a_probe_reads_so_many_and_counts_the_rest(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1002):
         park(broker, KEY, str(number), "retry", "main", 1000, 5000 + number)
-    queue = BrokerProbe(broker, ["orders.close"], "p:")().queues["orders.close"]
-    assert dict(queue.parked) == {"retry": 1000, "other": 2}
+    probe = BrokerProbe(broker, ["orders.close"], "p:")
+    assert dict(probe().queues["orders.close"].parked) == {"retry": 1002}
+    monkeypatch.setattr(stats, "MOST_PARKED", 1001)
+    assert dict(probe().queues["orders.close"].parked) == {"retry": 1001, "other": 1}

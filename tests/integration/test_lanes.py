@@ -299,3 +299,14 @@ def test_a_stranger_holds_no_lane_where_seals_are_required(requiring: Stack, lan
         assert [each.outcome for each in client.wait_many([later.id, fourth], 30)] == ["accepted"] * 2
     assert book(requiring) == [1, 2, 3, 4]
     free(requiring, lane)
+
+
+def test_the_stock_transport_has_no_lanes_and_refuses_them(make_bed: Callable[..., Stack]) -> None:
+    """Never executed out of order in silence; a command that asks for none is executed."""
+    stack = make_bed(ORDERS_STOCK_TRANSPORT="1")
+    stack.venue.reset()
+    ended = stack.ended(raw_message(stack, "x", 1), 60)
+    assert ended.outcome == ("not_sent", "invalid")
+    assert "lanes are kept on a Redis broker" in ended.report["message"]
+    assert stack.ended(raw_message(stack, None, 2), 60).report["outcome"] == "accepted"
+    assert book(stack) == [2]
