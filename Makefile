@@ -57,9 +57,10 @@ check: $(VENV)/.installed ## everything that must hold before a commit, tests as
 alerts-test: $(VENV)/.installed ## each alert fired for real, by Debian's prometheus and prometheus-alertmanager over workers under load (1 minute)
 	$(BIN)/python -m pytest tests/alerts
 
-faults-short: $(VENV)/.installed ## each fault alone, on real processes (2 minutes)
+faults-short: $(VENV)/.installed ## each fault alone, on real processes; limits and lanes under kills (3 minutes)
 	$(BIN)/python -m pytest tests/faults -n 2 --dist loadfile
 	$(BIN)/python -m tests.faults.limits
+	$(BIN)/python -m tests.faults.lanes
 
 faults: $(VENV)/.installed ## the long form: workers killed every second under load, everything else broken in between (15 minutes)
 	$(BIN)/python -m tests.faults.long --minutes 10 --rate 100 --kill-every 1

@@ -129,7 +129,7 @@ def test_cool_downs_and_spoilt_keys_of_the_ledger(server: Server, client: redis.
     bucket = account_of("main", settings.accounts["main"]).bucket
     query = claim("q", command="positions", pace=Pace(bucket, "host:443"))
     RedisLedger(client).cool_down(query, CoolDown(600.0, by_address=False, why="HTTP 429"))
-    assert found() == {"cool-down main": "warning: no request is sent for 10 min yet: HTTP 429"}
+    assert found() == {"cool-down main": "warning: no request is sent for another 10 min: HTTP 429"}
     client.set(f"orders:begins:{bucket}", "x")
     assert f"orders:begins:{bucket}" in found()
     client.delete("orders:venue_cool_downs")

@@ -6,7 +6,7 @@ from celery import Celery
 
 from tests.support.parked_messages import message, park
 from tests.support.servers import Server
-from worker.broker import parked
+from worker.broker import parked, stats
 from worker.broker.parked import ParkedGroup, ParkedMessage, WaitingGroup
 from worker.broker.stats import BrokerProbe, oldest_queued
 
@@ -99,8 +99,10 @@ def test_behind_a_message_that_does_not_say_its_age_there_may_be_any(server: Ser
     assert ask("orders.close") == 1_800_000_000_000
 
 
-def test_a_probe_reads_a_page_and_counts_the_rest(broker: redis.Redis) -> None:
+def test_a_probe_reads_so_many_and_counts_the_rest(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1002):
         park(broker, KEY, str(number), "retry", "main", 1000, 5000 + number)
-    queue = BrokerProbe(broker, ["orders.close"], "p:")().queues["orders.close"]
-    assert dict(queue.parked) == {"retry": 1000, "other": 2}
+    probe = BrokerProbe(broker, ["orders.close"], "p:")
+    assert dict(probe().queues["orders.close"].parked) == {"retry": 1002}
+    monkeypatch.setattr(stats, "MOST_PARKED", 1001)
+    assert dict(probe().queues["orders.close"].parked) == {"retry": 1001, "other": 1}

@@ -105,10 +105,10 @@ def test_cool_downs_by_what_they_hold_for(operator: OperatorFixture) -> None:
     """A key that somebody has spoilt hides nothing else."""
     query = claim("q", command="positions", pace=Pace("bucket", "host:443"))
     operator.ledger.cool_down(query, CoolDown(60.0, by_address=False, why="HTTP 429"))
-    operator.ledger.cool_down(query, CoolDown(120.0, by_address=True, why="HTTP 418"))
+    operator.ledger.cool_down(query, CoolDown(900.0, by_address=True, why="HTTP 418"))
     found = LedgerProbe(operator.client)().cool_downs
     assert found is not None
-    assert (50 < found["bucket"] <= 60, 110 < found["host:443"] <= 120) == (True, True)
+    assert 0 < found["bucket"] <= 60 < found["host:443"]
     operator.client.delete(COOL_DOWNS_KEY)
     operator.client.set(COOL_DOWNS_KEY, "x")
     assert LedgerProbe(operator.client)().cool_downs is None

@@ -10,9 +10,10 @@ import redis
 from producers.commands import Withdraw
 from producers.report import Outcome, Reason, Report
 from tests.contract.conftest import CLOSE, WITHDRAW, OperatorFixture
-from worker.ledger.base import NoSuchCommand, StillOpen
+from worker.ledger.base import Claim, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope
 from worker.ledger.journal import Journal
+from worker.ledger.pacing import CoolDown, Pace
 from worker.venues.accounts import Account
 from worker.venues.records import VenueSnapshot, VenueWithdrawal
 
@@ -66,6 +67,13 @@ def _resolved(it: OperatorFixture) -> None:
     it.desk.resolve("y", reference="o", who="ann", why="by its time")
 
 
+def _cooled_down_by_a_query(it: OperatorFixture) -> None:
+    pace = Pace("bucket", "host:443")
+    query = Claim("q", "f" * 64, "positions", "main", repeatable=True, token="t", lease_ms=1000, pace=pace)
+    it.ledger.cool_down(query, CoolDown(1, by_address=False, why="429"))
+    assert it.journal("q")
+
+
 BESIDE: dict[str, tuple[Callable[[OperatorFixture], Any], str]] = {
     "another that is under way, though nobody has declared it unknown": (
         lambda it: it.begin("y"),
@@ -80,6 +88,7 @@ BESIDE: dict[str, tuple[Callable[[OperatorFixture], Any], str]] = {
     "another that is proven not sent": (lambda it: it.end(it.begin("y"), Outcome.NOT_SENT), "found, accepted"),
     # Whoever is woken halts first and reconciles afterwards; a halt's line of the journal is no command's.
     "a halt": (_halted, "found, accepted"),
+    "a cool-down that a query's answer began": (_cooled_down_by_a_query, "found, accepted"),
     # The journal knows that it began, and nobody knows what it was.
     "a begin whose record has expired": (_expired, "ambiguous, unknown"),
     # Whoever else began then is forgotten.

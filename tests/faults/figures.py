@@ -25,6 +25,10 @@ class Figures:
     faults: dict[str, int] = field(default_factory=dict)
     lies: dict[str, int] = field(default_factory=dict)
     """Answers of the venue that were not true of what it did, by name."""
+    parkings: int = 0
+    """How often a command gave its thread back to wait at the broker."""
+    parked: list[int] = field(default_factory=list)
+    """How many commands waited there, each second."""
     worker_deaths: int = 0
     """Workers that ended by themselves."""
     found: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +91,10 @@ def _waits(column: Figures) -> str:
     return f"{percentiles[49]:.1f} s / {percentiles[98]:.1f} s / {max(column.waits):.1f} s"
 
 
+def _parked(column: Figures) -> str:
+    return f"{statistics.mean(column.parked):.0f} / {max(column.parked):,}" if any(column.parked) else "none"
+
+
 def markdown(columns: Sequence[Figures]) -> str:
     """A table with a column for each."""
     kinds = dict.fromkeys(kind for each in columns for kind in each.faults)
@@ -95,6 +103,8 @@ def markdown(columns: Sequence[Figures]) -> str:
         "seconds": lambda it: f"{it.seconds:.0f}",
         "workers killed with `kill -9`": lambda it: f"{it.kills:,}",
         **{kind: lambda it, kind=kind: str(it.faults.get(kind, 0)) for kind in kinds},  # type: ignore[misc]
+        "parked at the broker": lambda it: f"{it.parkings:,} times" if it.parkings else "none",
+        "commands that waited there: mean / most": _parked,
         "answers that lied": lambda it: f"{sum(it.lies.values()):,}",
         "**lost**": lambda it: f"**{it.found['lost']}**",
         "**executed twice**": lambda it: f"**{it.found['twice']}**",

@@ -1,9 +1,9 @@
 """Lanes while workers are killed: is the order of each kept at the venue, and does each go on?
 
-python -m tests.faults.lanes                                  1,000 closes in 20 lanes, four workers, one killed each second
-python -m tests.faults.lanes --count 200 --lanes 10           fewer
+python -m tests.faults.lanes                            1,000 closes in 20 lanes, one of four workers killed each second
+python -m tests.faults.lanes --count 200 --lanes 10     fewer
 
-Half of the lanes wait for an unknown outcome to be settled, which an operator does by the venue's book; the others pass.
+Half of the lanes wait until an unknown outcome is settled, which an operator does by the venue's book; the others pass.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from signal import SIGKILL
 from typing import Any
 
@@ -150,7 +151,7 @@ class LanesTrial:
         for lane, ids in self.order.items():
             executed = [place[self.marks[each]] for each in ids if self.marks[each] in place]
             assert executed == sorted(executed), f"lane {lane}: the book has another order"
-            for before, after in zip(ids, ids[1:], strict=False):
+            for before, after in pairwise(ids):
                 first = min(begun[after], default=over[after])
                 assert over[before] < first, f"lane {lane}: {after} began before {before} had ended"
                 assert max(begun[before], default=-1) < first

@@ -27,7 +27,9 @@ from tests.support.checker.processes import Sent
 
 BATCH = 500
 """Commands that are staged at the venue at once."""
-TIMINGS = Timings(visibility=8)
+TIMINGS = Timings(visibility=8, budget=10)
+RATE_LIMITS = "40/1s"
+"""Of each of the five accounts, which is more than it is sent, and less than waits for it after a cool-down."""
 
 
 def parse_options(parser: argparse.ArgumentParser, **defaults: object) -> argparse.Namespace:
@@ -87,6 +89,8 @@ def run_under_faults(
         until(rig.is_drained, lambda: "nothing is queued or unacknowledged", drain_seconds)
     except TimeoutError as late:
         logger.info(late)
+    figures.parkings = sum(step == "parked.after" for _, _, step, _ in rig.control.traces())
+    figures.parked = faults.parked
     figures.worker_deaths = len(rig.fork_server.ended_workers)
     figures.waits = waits_after_kills(rig.control.traces(), faults.kills, trial.reported_at)
     return figures
@@ -120,7 +124,7 @@ def main() -> int:
     parser.add_argument("--worker-from", type=Path, default=ROOT, metavar="DIR", help="another checkout's workers")
     parser.add_argument("--name", default="this worker", help="what the table calls it")
     chosen = parse_options(parser)
-    with Rig(TIMINGS, log_level="WARNING", worker_from=chosen.worker_from.resolve()) as rig:
+    with Rig(TIMINGS, log_level="WARNING", worker_from=chosen.worker_from.resolve(), rate_limits=RATE_LIMITS) as rig:
         rig.fleet.start(4, keep=True)
         figures = run(rig, chosen)
     problems = [] if figures.clean and not figures.worker_deaths else figures.notes

@@ -65,6 +65,7 @@ class Rig:
         log_level: str = "INFO",
         one_server: bool = False,
         worker_from: Path = ROOT,
+        rate_limits: str = "",
     ) -> None:
         """With ``one_server`` that of the broker stores the results too; the workers are those of the checkout
         ``worker_from``, with its own hook."""
@@ -75,6 +76,8 @@ class Rig:
         self.backend = self.server if one_server else Server()
         self.simulator = SimulatorServer()
         self.worker_from = worker_from
+        self.rate_limits = rate_limits
+        """Of each account; a worker of an earlier version does not know them."""
         self._argv = ["-A", self.app, "worker", "-l", log_level]
 
     # -- the parts ----------------------------------------------------------------------------------------------------
@@ -94,6 +97,7 @@ class Rig:
             "ORDERS_BROKER_URL": self.server.url(0),
             "ORDERS_RESULT_BACKEND": self.backend.url(1),
             "ORDERS_LEDGER_URL": self.server.url(2),
+            **{f"ORDERS_ACCOUNTS__{alias}__RATE_LIMITS": self.rate_limits for alias in accounts if self.rate_limits},
             FOLDER: str(self.folder),
             **self.timings.environment(),
         }
@@ -177,6 +181,13 @@ class Rig:
         with suppress(redis.RedisError):
             return not self.broker.exists(*self.queues, *waiting, "unacked")
         return False
+
+    def count_parked(self) -> int:
+        """How many commands are parked at the broker, or wait there because their account can send none."""
+        waiting = self.broker.scan_iter("orders.*.waiting:*")
+        return sum(self.broker.hlen(f"{queue}.parked.messages") for queue in self.queues) + sum(
+            self.broker.llen(name) for name in waiting
+        )
 
     # -- its life -----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -14,7 +14,7 @@ from typing import Any, Self
 import redis
 
 from tests.faults.rig import Rig
-from tests.faults.steps import RETRY_STEPS, STEPS
+from tests.faults.steps import PARK_STEPS, RETRY_STEPS, STEPS
 from tests.support.checker.processes import STALE_MARK
 from tests.support.servers import Server
 from worker.simulator.false_answers import LIES
@@ -82,6 +82,8 @@ class Schedule:
         """The venue lies about ``commands``. Half of the kills happen ``at_steps``; only workers with a hook can."""
         self.rig, self.commands = rig, commands
         self.done: Counter[str] = Counter()
+        self.parked: list[int] = []
+        """How many commands were parked at the broker, each second."""
         self.kills: dict[int, float] = {}
         """When each pid was killed, UNIX seconds."""
         self.stopping = threading.Event()
@@ -92,7 +94,8 @@ class Schedule:
         self._running: list[Future[None]] = []
 
     def __enter__(self) -> Self:
-        self._running += [self._pool.submit(self._kill_all_along), self._pool.submit(self._follow)]
+        tasks = self._kill_all_along, self._follow, self._count_parked
+        self._running += [self._pool.submit(task) for task in tasks]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,12 +120,17 @@ class Schedule:
             trouble = f": {type(error).__name__}"
         self.done[event.kind + trouble] += 1
 
+    def _count_parked(self) -> None:
+        while not self.stopping.wait(1):
+            with suppress(redis.RedisError):
+                self.parked.append(self.rig.count_parked())
+
     def _kill_all_along(self) -> None:
         next_at = time.monotonic()
         while not self.stopping.is_set():
             next_at += self._kill_every
             if self._kill_at_steps and self._dice.random() < 0.5:
-                self._kill_at(self._dice.choice((*STEPS, *RETRY_STEPS)), next_at)
+                self._kill_at(self._dice.choice((*STEPS, *RETRY_STEPS, *PARK_STEPS)), next_at)
             else:
                 self.stopping.wait(self._dice.random() * self._kill_every)
                 self._kill_one()
@@ -185,6 +193,12 @@ def _storm(schedule: Schedule, dice: Random) -> None:
     schedule.rig.venue.clear_faults(fault)
 
 
+def _ask_to_wait(schedule: Schedule, dice: Random) -> None:
+    """The commands of these requests are parked, and those of their accounts that come meanwhile."""
+    status = dice.choice((429, 429, 503))
+    schedule.rig.venue.fault("status", status=status, retry_after=dice.choice("12"), times=dice.randrange(2, 6))
+
+
 def _spoil(schedule: Schedule, dice: Random) -> None:
     schedule.rig.venue.fault(**SPOILT[dice.choice([*SPOILT])], times=dice.randrange(3, 15))
 
@@ -204,6 +218,7 @@ KINDS: Mapping[str, tuple[float, Callable[[Schedule, Random], object]]] = {
     "worker frozen": (12, _freeze_worker),
     "clock stepped": (30, _step_clock),
     "storm of 429": (40, _storm),
+    "requests to wait": (4, _ask_to_wait),
     "replies spoilt": (8, _spoil),
     "idle connections to the venue cut": (10, lambda it, dice: it.rig.venue.reset_idle(rst=dice.random() < 0.5)),
     "the venue lies": (2.5, _lie),

@@ -171,6 +171,20 @@ def test_a_storm_of_429(rig: Rig, trial: Trial) -> None:
     assert {outcome for command, outcome, _ in found if command != "positions"} <= {"accepted", "not_sent"}
 
 
+def test_workers_and_the_server_die_while_commands_are_parked(rig: Rig, trial: Trial) -> None:
+    """All of them at once, and nobody has their messages: they come again when they are due."""
+    trial.mix = Mix(5200, {"withdraw": 1, "close_part": 1, "cancel": 1}, deadlines=0)
+    rig.venue.fault("status", status=429, retry_after="2", times=4)
+    trial.send(COUNT)
+    until(lambda: rig.count_parked() >= COUNT // 2, lambda: "half of them are parked")
+    rig.fleet.signal(SIGKILL)
+    with rig.killed(rig.server):
+        pass
+    assert rig.count_parked() >= COUNT // 2
+    found = trial.finish().outcomes
+    assert {outcome for _, outcome, _ in found} <= {"accepted", "not_sent"}
+
+
 def test_the_visibility_timeout_passes_while_commands_run(rig: Rig, trial: Trial) -> None:
     """Messages are delivered again, more than once, while their commands are still at the venue."""
     rig.fleet.signal(SIGSTOP)

@@ -58,7 +58,7 @@ def guarded_stack(make_bed: Callable[..., Stack], tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def stack(guarded_stack: Stack) -> Iterator[Stack]:
-    guarded_stack.venue.reset()
+    guarded_stack.reset_venue()
     yield guarded_stack
     guarded_stack.drained(60)
 
@@ -281,3 +281,21 @@ def test_a_held_command_is_asked_for_as_it_is_kept(stack: Stack, person: Callabl
     stack.ledger.hset(record, "arguments", arguments)
     assert person("carl")("deny", command_id, "--reason", "test", "--yes").code == 0
     assert stack.ended(command_id).outcome == ("not_sent", "denied")
+
+
+def test_what_is_held_for_approval_holds_its_lane(stack: Stack, person: Callable[[str], Orders]) -> None:
+    """Its message is gone from the broker meanwhile, and the one that is published in the end is in the lane too."""
+    with OrderClient(stack.queue_settings) as client:
+        held = client.enqueue(Withdraw.model_validate(withdrawal()), lane="payouts")
+        is_held(stack, held.command_id)
+        small = client.enqueue(Withdraw.model_validate(withdrawal(qty="0.5")), lane="payouts")
+        until(lambda: stack.broker.llen("orders.withdraw.lane:main/payouts") == 1, "it waits")
+        lane = "orders.lane:main/payouts"
+        until(lambda: stack.broker.hget(lane, "id") == held.command_id, "the lane is held")
+        assert person("anna")("approve", held.command_id, "--yes").code == 0
+        reports = client.wait_many([held, small], 60)
+    assert [each.outcome for each in reports] == ["accepted"] * 2
+    finished = [each.finished_at for each in reports]
+    assert finished == sorted(finished)
+    assert len(stack.venue.executions(path="/auth/withdraw")) == 2
+    until(lambda: not stack.broker.exists(lane), "the lane is free")

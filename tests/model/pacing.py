@@ -17,6 +17,7 @@ class Brakes(NamedTuple):
     cool_down: str = NO
     probe: int = 0  # whose attempt shows it
     lease: bool = False  # whether that one may be alive
+    outdated: bool = False  # whether the venue has asked for a cool-down since the probe began
 
 
 class Call(NamedTuple):
@@ -39,7 +40,15 @@ class Row:
 
 
 def _is_probe(brakes: Brakes, call: Call) -> bool:
-    return brakes.cool_down == OVER and brakes.probe == call.token
+    return brakes.cool_down == OVER and brakes.probe == call.token and not brakes.outdated
+
+
+def _was_probe(brakes: Brakes, call: Call) -> bool:
+    return brakes.probe == call.token and brakes.outdated
+
+
+def _without_probe(brakes: Brakes, _: Call) -> Brakes:
+    return Brakes(brakes.cool_down)
 
 
 TABLE: Mapping[str, Row] = {
@@ -57,12 +66,17 @@ TABLE: Mapping[str, Row] = {
     ),
     "begin": Row("begin", "begun"),
     "limited: the probe": Row("limited", "done", _is_probe, lambda _brakes, _call: Brakes(ON)),
+    "limited: it was the probe": Row("limited", "done", _was_probe, lambda _brakes, _call: Brakes(ON)),
     # What the probe has heard may be older: it ends nothing any more, and no other goes while it may be alive.
-    "limited": Row("limited", "done", effect=lambda brakes, _: Brakes(ON, lease=brakes.lease)),
+    "limited": Row(
+        "limited", "done", effect=lambda brakes, _: brakes._replace(cool_down=ON, outdated=brakes.probe > 0)
+    ),
     "answered: the probe": Row("answered", "done", _is_probe, lambda _brakes, _call: Brakes()),
+    "answered: it was the probe": Row("answered", "done", _was_probe, _without_probe),
     "answered": Row("answered", "done"),
-    # It has shown nothing: another goes.
-    "silent: the probe": Row("silent", "done", _is_probe, lambda _brakes, _call: Brakes(OVER)),
+    # It has shown nothing: the next one waits longer.
+    "silent: the probe": Row("silent", "done", _is_probe, lambda _brakes, _call: Brakes(ON)),
+    "silent: it was the probe": Row("silent", "done", _was_probe, _without_probe),
     "silent": Row("silent", "done"),
     # Time that passes.
     "it ends": Row("it ends", "", effect=lambda brakes, _: brakes._replace(cool_down=OVER)),
@@ -156,7 +170,9 @@ class Pacing:
         row, _, brakes = self.ask(state, move, index, attempt._replace(tries=attempt.tries - 1))
         over = attempt.at == "answered" or attempt.tries >= MAX_TRIES
         after = state._replace(brakes=brakes)
-        if attempt.at == "limited":
+        if row == "silent: the probe":
+            after = after._replace(asked=True)
+        elif attempt.at == "limited":
             others = tuple(each._replace(recent=False) for each in state.attempts)
             after = after._replace(attempts=others, asked=True, unheard=True)
         elif attempt.at == "answered" and attempt.recent:
@@ -165,11 +181,15 @@ class Pacing:
 
     def ask(self, state: State, move: str, index: int = 0, attempt: Attempt | None = None) -> tuple[str, str, Brakes]:
         """The row that applies, the answer and what the ledger keeps then. Each attempt has a token of its own."""
-        call = Call(move, index + 1 + 10 * attempt.tries if attempt else 0, self.passes[index])
+        token = index + 1 + 10 * attempt.tries if attempt else 0
+        return self.row(state.brakes, Call(move, token, self.passes[index]))
+
+    def row(self, brakes: Brakes, call: Call) -> tuple[str, str, Brakes]:
+        """The row that applies to a call, the answer and what the ledger keeps then."""
         for name, row in self.rows.items():
-            if row.move == move and row.guard(state.brakes, call):
-                return name, row.answer, row.effect(state.brakes, call)
-        raise LookupError(f"no row for {call} in {state.brakes}")
+            if row.move == call.move and row.guard(brakes, call):
+                return name, row.answer, row.effect(brakes, call)
+        raise LookupError(f"no row for {call} in {brakes}")
 
     def _put(self, state: State, index: int, attempt: Attempt, label: str, row: str = "") -> Step:
         attempts = (*state.attempts[:index], attempt, *state.attempts[index + 1 :])

@@ -1,6 +1,7 @@
 """The search finds nothing where every rule holds, and finds each rule that is broken on purpose."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,12 @@ import pytest
 from tests.model.breaks import BREAKS, PACING_BREAKS
 from tests.model.checker import explore, search
 from tests.model.conformance import InMemory, compare
-from tests.model.pacing import PACING
+from tests.model.pacing import OVER, PACING, Brakes, Call, Pacing
 from tests.model.transition_table import TABLE, Row, always
 from tests.model.worlds import BY_TOKEN_ALONE, CANNOT_HOLD, HALTED_FIRST, HOLD, HOLES
+from tests.support.memory_pacing import Pacing as PacingInMemory
+from worker.ledger.base import Claim
+from worker.ledger.pacing import CoolDown, Pace
 
 
 @pytest.mark.parametrize(
@@ -66,3 +70,53 @@ def test_a_cool_down_that_is_not_kept_is_found_with_a_trace_to_it(name: str) -> 
     result = explore(model)
     assert result.broken.startswith(expected), result
     assert result.trace
+
+
+SILENT = CoolDown(None, by_address=None, why="nothing came back")
+PACE, LONG_MS, LEASE_MS = Pace("bucket", "host:443"), 10**6, 10**3
+
+
+def _call(pacing: PacingInMemory, call: Call, brakes: Brakes, now: int) -> str:
+    """Make a call of the pacing model; its answer."""
+    claim = Claim("id", "f" * 64, "close", "main", False, str(call.token), LEASE_MS, pace=PACE)
+    claim = replace(claim, pace=replace(PACE, passes_cool_down=call.passes), probe=call.token == brakes.probe)
+    if call.move == "begin":
+        if pacing.heed(claim, now):
+            return "throttled"
+        return "probe" if pacing.count(claim, now) else "begun"
+    told = {"limited": CoolDown(LONG_MS / 1000, by_address=False, why="429"), "silent": SILENT if claim.probe else None}
+    pacing.record_fate(claim, told.get(call.move), now)
+    return "done"
+
+
+def _brakes(pacing: PacingInMemory, now: int) -> Brakes:
+    """What the ledger keeps, in the words of the model."""
+    if (found := pacing.cool_downs.get("bucket")) is None:
+        return Brakes()
+    probe, lease = int(found.probe.lstrip("?") or 0), found.probe_until > now
+    return Brakes("on" if found.until > now else OVER, probe, lease, outdated=found.probe.startswith("?"))
+
+
+def test_the_ledger_does_what_the_model_of_cool_downs_says() -> None:
+    """Each call by each of three attempts, in everything that the ledger can keep of an account."""
+    model, seen = Pacing(), {Brakes(): (PacingInMemory(lambda *_: None), 10**6)}
+    waiting = [*seen]
+    while waiting:
+        brakes = waiting.pop()
+        calls = [Call(move, token) for move in ("begin", "limited", "answered", "silent") for token in (1, 2, 3)]
+        for call in (*calls, Call("begin", 1, passes=True), Call("it ends"), Call("the probe's lease ends")):
+            pacing, now = deepcopy(seen[brakes])
+            _, answer, after = model.row(brakes, call)
+            running = pacing.cool_downs.get("bucket")
+            if call.move == "it ends" and running:
+                running.until = now
+            elif call.move == "the probe's lease ends" and running:
+                running.probe_until = now
+            elif call.token:
+                assert _call(pacing, call, brakes, now) == answer, (brakes, call)
+            if running or call.token:
+                assert _brakes(pacing, now) == after, (brakes, call)
+                if after not in seen:
+                    seen[after] = pacing, now + 1 if call.token else now
+                    waiting.append(after)
+    assert len(seen) > 10

@@ -77,8 +77,8 @@ def test_of_what_is_no_message(server: redis.Redis, text: bytes, more: bytes) ->
         (b'[[], {"text": "\\"account\\": \\"main\\"", "account": "spare"}, {}]', "spare"),
         (b'[[], {"account": "main spare"}, {}]', "?"),
         (b"[[], {}, {}]", "?"),
-        (b'"account" "account" "account": "a-1"', "a-1"),
-        (b'"account" ' * 8 + b'"account": "main"', "?"),
+        (b'"account" "account": "a-1"', "a-1"),
+        (b'"account" ' * 2 + b'"account": "main"', "?"),
     ],
 )
 def test_of_a_command(server: redis.Redis, body: bytes, group: str, shift: int) -> None:

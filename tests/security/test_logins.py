@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ from tests.support.parked_messages import park
 from tests.support.policies import APPROVERS, KEYS
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.ledger.base import Begun, Progress
+from worker.ledger.connection import connect
+from worker.ledger.keys import BEGINS_KEY, COOL_DOWNS_KEY
 from worker.ledger.pacing import CoolDown, Pace
 from worker.ledger.redis import RedisLedger
 from worker.operations.doctor.rights import NO_PRODUCERS, NOBODY, NOBODYS
+from worker.rate_limits import RateLimit
 
 CANCEL = Cancel(account="main", order_id="order-1")
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
@@ -182,6 +187,27 @@ def limited(stack: ComposeStack) -> None:
     broker.zadd("orders.lanes", {"main/x": far})
 
 
+@pytest.mark.parametrize("login", ["worker", "withdraw"])
+def test_a_worker_counts_and_cools_down(stack: ComposeStack, login: str) -> None:
+    """Every command of the scripts, the deletion of what somebody has spoilt among them."""
+    bucket = f"{login} {uuid4()}"
+    pace = Pace(bucket, f"{bucket}:443", (RateLimit(2, 1000),))
+    stack.admin(2).set(BEGINS_KEY.format(bucket), "x")
+    stack.admin(2).hset(COOL_DOWNS_KEY, bucket, "x")
+    with connect(database_url(stack.server.urls[login], 2)) as client:
+        ledger = RedisLedger(client)
+        for number in range(4):
+            mine = claim(f"{bucket} {number}", command="close", repeatable=True, pace=pace)
+            until(lambda mine=mine: isinstance(ledger.begin(mine, 1), Begun), "a begin")  # type: ignore[misc]
+            ledger.pause(mine, Progress(tries=1), 0)
+        ledger.cool_down(mine, CoolDown(0, by_address=False, why="HTTP 429"))
+        probe = replace(mine, command_id=f"{bucket} probe", token="probe", probe=True)
+        until(lambda: isinstance(ledger.begin(probe, 1), Begun), "the probe")
+        ledger.park(probe, Progress(tries=1), 0)
+    assert not stack.admin(2).hexists(COOL_DOWNS_KEY, bucket)
+    assert 0 < stack.admin(2).llen(BEGINS_KEY.format(bucket)) <= 2
+
+
 POLICY = """
 [withdrawals.main]
 [[withdrawals.main.to]]
@@ -265,3 +291,20 @@ def test_flower_sees_workers_queues_and_results(stack: ComposeStack) -> None:
             assert flower.get(path).status == 200
     finally:
         flower.teardown()
+
+
+def test_a_lane_goes_on_between_the_workers_of_two_logins(stack: ComposeStack) -> None:
+    """Each writes its own commands' messages alone: `worker` has the lane of a withdrawal go on, and adds none."""
+    fault = stack.venue.fault("hold", path="close", times=1)
+    with OrderClient(stack.queue_settings("producer")) as client:
+        sent = [client.enqueue(CLOSE, lane="x")]
+        stack.venue.wait(arrivals=1, timeout=60)
+        for at, command in enumerate([withdrawal(), CLOSE, withdrawal()], 1):
+            sent.append(client.enqueue(command, lane="x"))
+            until(lambda: stack.admin(0).llen("orders.lane:main/x.waiting") == at, "it waits", 60)  # noqa: B023
+        stack.venue.release("proceed", fault)
+        ended = client.wait_many(sent, 60)
+    assert [each.outcome for each in ended] == [Outcome.ACCEPTED] * 4
+    paths = [each.path.rpartition("/")[2] for each in stack.venue.executions()]
+    assert paths == ["close", "withdraw", "close", "withdraw"]
+    until(lambda: not stack.admin(0).exists("orders.lanes"), "the lane is free", 60)

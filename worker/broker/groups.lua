@@ -1,9 +1,9 @@
 -- Whose a message is: the account that its command names, in lower case; else "?". Read in front of take.lua;
 -- worker/broker/groups.py does the same. The account is looked for in the first 4,095 bytes of the body by its name as
 -- JSON writes it, which no text inside of JSON can imitate, because quotes are escaped there. Only what follows a name
--- "account" is decoded from base64, and no more than eight times.
+-- "account" is decoded from base64, and no more than twice.
 
-local BODY_CHARS, WINDOW_BYTES, MAX_OCCURRENCES = 5460, 128, 8
+local BODY_CHARS, WINDOW_BYTES, MAX_OCCURRENCES = 5460, 96, 2
 
 -- "account", quotes included, as base64 writes it: what it looks like where it begins with the first, second or third byte
 -- of three; where its first whole four characters are in that; and how many bytes of what is decoded come before it.
@@ -60,7 +60,7 @@ local function account_of(raw)
     local start = places[way]
     if start == math.huge then break end
     local skipped = OCCURRENCES[way][4]
-    local window = decoded(body:sub(start, start + 179)):sub(skipped + 1, skipped + WINDOW_BYTES)
+    local window = decoded(body:sub(start, start + 131)):sub(skipped + 1, skipped + WINDOW_BYTES)
     local name = window:match('^"account"[ \t\n\r]*:[ \t\n\r]*"([^"\\]*)"')
     if name then
       name = name:lower()

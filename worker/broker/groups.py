@@ -19,7 +19,7 @@ OTHERS = "?"
 _BODY = re.compile(rb'"body"[ \t\n\r]*:[ \t\n\r]*"([A-Za-z0-9+/]{0,5460})')
 _NAMED = re.compile(rb'(?="account")')
 _ACCOUNT = re.compile(rb'"account"[ \t\n\r]*:[ \t\n\r]*"([^"\\]*)"')
-_WINDOW_BYTES, _MAX_OCCURRENCES = 128, 8
+_WINDOW_BYTES, _MAX_OCCURRENCES = 96, 2
 
 
 def group_of(raw: bytes, names: Container[str]) -> str:

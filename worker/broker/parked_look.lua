@@ -30,7 +30,7 @@ for i = 1, #rows, 2 do
   if bytes > 1048576 then break end
   local record, due = redis.call('HGET', messages, rows[i]) or '', tonumber(rows[i + 1])
   bytes, read = bytes + #record, read + 1
-  local reason, at, group, raw = record:match('^(%S+) (%d+) (%S+)\n(.*)$')
+  local reason, at, group, start = record:match('^(%S+) (%d+) (%S+)\n()')
   reason, at, group = reason or '?', tonumber(at or due), group or '?'
   if wanted == '' or wanted == group then
     local found = counts[reason .. ' ' .. group]
@@ -41,7 +41,7 @@ for i = 1, #rows, 2 do
     end
     found[3], found[4] = found[3] + 1, math.min(found[4], at)
     if #shown < 5 * lines then
-      for _, value in ipairs({text(raw and header(raw, 'id')), reason, group, text(at), text(due)}) do
+      for _, value in ipairs({text(start and header(record:sub(start), 'id')), reason, group, text(at), text(due)}) do
         shown[#shown + 1] = value
       end
     end

@@ -13,7 +13,7 @@ from producers.redis.server_info import ServerState, server_state
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.lanes import LANES_KEY
 from worker.broker.messages import message_enqueued_at_ms
-from worker.broker.parked import WaitingState, look_arguments, state_of
+from worker.broker.parked import WaitingState, look, look_arguments, state_of
 from worker.broker.scripts import OLDEST
 
 UNACKED = "unacked"
@@ -21,6 +21,9 @@ UNACKED = "unacked"
 
 OTHER = "other"
 """What parked messages are counted as that were not read."""
+
+MOST_PARKED = 10_000
+"""How many parked messages of a queue are counted by what they wait for: a thousand cost the server some ms."""
 
 _PRIORITIES = (0, 3, 6, 9)
 """kombu's priority steps: messages of priority 0 are in the queue's own list, the others in a list for each step."""
@@ -39,7 +42,7 @@ class QueueState:
     oldest_enqueued_at_ms: int | None
     """When the oldest of the messages that are next was enqueued (UNIX ms); None when there is none or none says it."""
     parked: Mapping[str, int]
-    """Parked messages by what they wait for; those after the first thousand as :data:`OTHER`."""
+    """Parked messages by what they wait for; those after the first :data:`MOST_PARKED` as :data:`OTHER`."""
     overdue_ms: int
     """How long the first parked message has been due; 0 when none is."""
 
@@ -75,8 +78,8 @@ class BrokerProbe:
         server = server_state(self.client)
         with self.client.pipeline(transaction=False) as pipe:
             for queue in self.queues:
-                pipe.llen(self.prefix + queue + DEAD_SUFFIX)
                 pipe.eval(*look_arguments(self.prefix + queue))
+                pipe.llen(self.prefix + queue + DEAD_SUFFIX)
                 for each in priority_lists(queue):
                     pipe.llen(self.prefix + each)
                     pipe.eval(OLDEST.source, 1, self.prefix + each)
@@ -88,10 +91,15 @@ class BrokerProbe:
         rows = [replies[start : start + width] for start in range(0, len(replies), width or 1)]
         # A key that is no list, or may not be read, hides its own queue and no other.
         readable = [(queue, row) for queue, row in zip(self.queues, rows, strict=True) if not _has_error(row)]
-        states = {queue: _queue_state(*row) for queue, row in readable}
+        states = {queue: _queue_state(self._beside(queue, looked), *row) for queue, (looked, *row) in readable}
         return BrokerState(
             server, states, *(0 if _has_error([each]) else int(each) for each in (unacked, lanes, dead_unacked))
         )
+
+    def _beside(self, queue: str, looked: list[Any]) -> WaitingState:
+        """What waits beside a queue, by its first page; with many parked messages, by further ones."""
+        found, read = state_of(looked)
+        return found if read >= found.parked else look(self.client, self.prefix + queue, most=MOST_PARKED)
 
 
 def _has_error(answers: Sequence[Any]) -> bool:
@@ -103,9 +111,9 @@ def priority_lists(queue: str) -> list[str]:
     return [queue if step == 0 else f"{queue}{PRIORITY_SEPARATOR}{step}" for step in _PRIORITIES]
 
 
-def _queue_state(dead: int, looked: list[Any], *replies: Any) -> QueueState:
-    beside, read = state_of(looked)
-    parked = Counter({OTHER: beside.parked - read} if beside.parked > read else {})
+def _queue_state(beside: WaitingState, dead: int, *replies: Any) -> QueueState:
+    unread = beside.parked - sum(group.count for group in beside.groups)
+    parked = Counter({OTHER: unread} if unread > 0 else {})
     for group in beside.groups:
         parked[group.waits_for] += group.count
     waiting = sum(replies[0::2]) + sum(each.count for each in beside.waiting)

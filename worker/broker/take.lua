@@ -102,12 +102,12 @@ end
 
 local MOST_DIVERTED = 50
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
 local command_queues, waiting_keys, is_command_queue, prefix = {}, {}, {}, ARGV[6]
 for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
-for i, key in ipairs(KEYS) do
+local queue_count = tonumber(ARGV[5])
+for i = 1, queue_count do
+  local key = KEYS[i]
   if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then
     command_queues[#command_queues + 1] = key
     waiting_keys[#waiting_keys + 1] = key .. '.waiting'
@@ -122,7 +122,7 @@ for name, groups in pairs(all_blocked) do
   for _, group in ipairs(groups) do blocked[ARGV[6] .. name][group] = true end
 end
 for _, queue in ipairs(command_queues) do
-  local due, released = release_due(queue, now, is_thorough)
+  local due, released = release_due(queue, is_thorough)
   if due and (next_due < 0 or due < next_due) then next_due = due end
   if released then was_due = 1 end
   if is_thorough then find_groups(queue, names) end
@@ -131,22 +131,17 @@ end
 -- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING covers
 -- what a script reads).
 local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
-for _, queue in ipairs(command_queues) do
-  if is_any_waiting then
-    lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
-      return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
-    end)
-  end
-  in_groups[queue] = in_groups[queue] or (is_any_waiting and redis.call('EXISTS', queue .. '.waiting') == 1)
-  if not in_groups[queue] then
-    local length = redis.pcall('LLEN', queue)
-    in_groups[queue] = not is_error(length) and length > FEW_ARRIVALS
-  end
+if not is_any_waiting and redis.call('EXISTS', unpack(KEYS)) == 0 then return {0, next_due, 0, was_due} end
+for _, queue in ipairs(is_any_waiting and command_queues or {}) do
+  lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
+    return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
+  end)
+  in_groups[queue] = in_groups[queue] or redis.call('EXISTS', queue .. '.waiting') == 1
 end
 
 -- The key of a queue, by the index of a key that is one of its priorities.
 local function queue_of(i)
-  return KEYS[(i - 1) % tonumber(ARGV[5]) + 1]
+  return KEYS[(i - 1) % queue_count + 1]
 end
 
 -- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
@@ -225,10 +220,15 @@ local function choose(i, key)
   local queue = queue_of(i)
   if blocked[queue] and blocked[queue]['*'] then return end
   if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
+  if in_groups[queue] == false and queue == key then
+    local length = redis.pcall('LLEN', queue)
+    if length == 0 then return end
+    in_groups[queue] = not is_error(length) and length > FEW_ARRIVALS
+  end
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
   if queue ~= key then return end
   local keys = {}
-  for n = i, #KEYS, tonumber(ARGV[5]) do keys[#keys + 1] = KEYS[n] end
+  for n = i, #KEYS, queue_count do keys[#keys + 1] = KEYS[n] end
   local raw, list = sort_arrivals(queue, keys, names)
   if is_error(raw) then raw = unless_wrong_type(list, raw) end
   if raw then return raw, list, nothing end

@@ -7,7 +7,7 @@
 -- Q.parked.next        when the first is due. It is read by a command that may write, which CLIENT TRACKING does not cover:
 --                      parking wakes no worker.
 
-local MOST_DUE, MOST_SORTED, MOST_SORTED_BYTES, MOST_GROUPS, FEW_ARRIVALS = 100, 200, 1048576, 256, 32
+local MOST_DUE, MOST_SORTED, MOST_SORTED_BYTES, MOST_GROUPS, FEW_ARRIVALS = 100, 200, 262144, 256, 32
 
 -- A key of another type than a list is skipped; its error is returned when no other key holds a message.
 local wrong_type_error
@@ -39,12 +39,15 @@ end
 
 -- Puts what is due in front of its group's messages, or of the queue where that is refused. Returns in how many
 -- milliseconds the next is due, or nil, and whether anything was due.
-local function release_due(queue, now, is_thorough)
+local function release_due(queue, is_thorough)
   local parked, messages = queue .. '.parked', queue .. '.parked.messages'
   local written = redis.pcall('GETEX', parked .. '.next')
   local next_due, count = type(written) == 'string' and tonumber(written) or nil, 0
+  if not next_due and not is_thorough then return end
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
   if is_thorough then find_parked(parked, messages, now) end
-  if is_thorough or (next_due and next_due <= now) then
+  if is_thorough or next_due <= now then
     local rows = redis.pcall('ZRANGE', parked, 0, MOST_DUE, 'WITHSCORES')
     if is_error(rows) then return end
     while count < MOST_DUE and rows[2 * count + 1] and tonumber(rows[2 * count + 2]) <= now do count = count + 1 end
@@ -76,7 +79,7 @@ local function find_groups(queue, names)
   end
 end
 
--- Sorts arrivals by group: two hundred, or a mebibyte. One that can't be sorted is returned, with its list.
+-- Sorts arrivals by group: two hundred, or 256 KiB. One that can't be sorted is returned, with its list.
 local sorted, sorted_bytes = 0, 0
 local function sort_arrivals(queue, keys, names)
   for _, key in ipairs(keys) do

@@ -53,8 +53,8 @@ def _parked(
     """List what waits at the servers, and why: commands that are parked until they are due, commands that are held for
     approval, messages that wait by account, lanes, and running cool-downs.
 
-    Arguments are not shown. With --end-cool-down the next command of the account goes as a probe; if the venue still
-    wants no requests, that makes it worse.
+    Arguments are not shown. With --end-cool-down the account's commands are sent again, without a probe: if the venue
+    still wants no requests, that makes it worse.
 
     Example: `orders parked --account main --limit 20`
     """
@@ -86,7 +86,7 @@ def _end_cool_down(account: str, reason: str, who: str | None, *, as_json: bool)
         if as_json:
             emit({"ended": [_cool_down_json(each) for each in ended], "who": name})
         for each in () if as_json else ended:
-            print(f"Ended: the cool-down of {each.named}. The next command is the probe.")
+            print(f"Ended: the cool-down of {each.named}. What waits begins again within the workers' retry budget.")
 
 
 @contextmanager

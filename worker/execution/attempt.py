@@ -190,6 +190,5 @@ class AttemptRunner:
         in its next move."""
         cool_down, run.cool_down = run.cool_down, None
         if cool_down is not None:
-            by_address = cool_down.by_address is True
-            self._observer.cooled_down(run.command_ref, cool_down.seconds, by_address, cool_down.why)
+            self._observer.cooled_down(run.command_ref, cool_down.seconds, cool_down.by_address, cool_down.why)
         return cool_down

@@ -19,6 +19,8 @@ BEGUN_PAGE_SIZE = 1000
 """How many entries one call reads in a search for sends."""
 CACHED_MS = 3_600_000
 """For how long before the start of its last search :class:`BegunSends` keeps what it has read."""
+NO_SENDS = frozenset({"cool_down", "pacing_repaired"})
+"""Events about an account and no command: the id is of whoever caused them, also of queries, which have no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class BegunSends:
                 guarded(self._client.xrange, JOURNAL_KEY, begin, str(end_ms), count=BEGUN_PAGE_SIZE),
             )
             for position, fields in page:
-                if fields["id"]:  # a halt and its end have no id
+                if fields["id"] and fields.get("event") not in NO_SENDS:  # a halt and its end have no id
                     named = (sys.intern(fields["command"]), fields["account"]) if "command" in fields else None
                     self._begun.append((_ms(position), fields["id"], named))
             if page:

@@ -81,7 +81,7 @@ def check_cool_downs(ledger: Server, settings: WorkerSettings | None) -> list[Fi
 
 
 def _cool_down(each: AccountCoolDown) -> Finding:
-    message = f"no request is sent for {duration(each.stored.left_ms / 1000)} yet: {each.stored.why}"
+    message = f"no request is sent for another {duration(each.stored.left_ms / 1000)}: {each.stored.why}"
     advice = "the venue asked for it; orders parked has more, and docs/runbook.md#an-account-cools-down"
     return _LEDGER.warning(f"cool-down {each.named}", message, advice)
 

@@ -34,6 +34,8 @@ BAD = {
     "not a number": "positions -a main --contract-id x",
     "negative timeout": "cancel -a main --order-id 1 --wait --timeout -1",
     "negative quantity": CLOSE + "--qty -1",
+    "lane of two words": CLOSE + "--lane 'two words'",
+    "lane without a name": CLOSE + "--lane ''",
     "not a decimal": "withdraw -a main --asset A --qty much --address x",
     "NaN": CLOSE + "--price nan",
     "blank in a name": "close -a main --pair 'A B'",

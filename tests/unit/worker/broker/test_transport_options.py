@@ -12,5 +12,5 @@ from worker.broker.transport import SentinelTransport, Transport
     ids=["one", "sentinel"],
 )
 def test_every_option_of_the_stock_channel_is_heard(ours: type[Transport], theirs: type[stock.Channel]) -> None:
-    """The name of a Sentinel's master is one that no worker starts without; ours is the gate."""
-    assert {*theirs.from_transport_options, "gated_queues"} <= set(ours.Channel.from_transport_options)
+    """The name of a Sentinel's master is one that no worker starts without; ours are the gate and the shares."""
+    assert {*theirs.from_transport_options, "gated_queues", "accounts"} <= set(ours.Channel.from_transport_options)
