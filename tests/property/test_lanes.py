@@ -234,3 +234,38 @@ def test_lanes_under_any_sequence_of_steps(lane_machine: type[LaneMachine]) -> N
             phases=(Phase.generate,), max_examples=60, stateful_step_count=40, deadline=None, database=None
         ),
     )
+
+
+@pytest.mark.parametrize("spoil", [None, "another type"])
+@pytest.mark.parametrize("key", ["orders.lane:main/a", "orders.lane:main/a.waiting"])
+@pytest.mark.parametrize("is_called", [False, True], ids=["held", "called"])
+def test_a_lane_outlives_its_keys(
+    lane_machine: type[LaneMachine], key: str, spoil: str | None, *, is_called: bool
+) -> None:
+    """Should anybody delete one, or put something in its place: the messages come in their order, and none is left."""
+    taker, came = lane_machine.taker, []
+
+    def spoil_key() -> None:
+        client.delete(key)
+        if spoil:
+            client.set(key, spoil)
+
+    with redis.Redis(port=lane_machine.server.port) as client:
+        client.flushdb()
+        client.lpush("orders.close", *(message("orders.close", str(number), "a") for number in range(5)))
+        while len(came) < 5:
+            if (taken := taker.take()) is None:
+                client.eval(LANES_LOOK.source, 0, "", "unacked", 0, 100)
+                taken = taker.take()
+            assert taken is not None
+            came.append(taken[2])
+            if len(came) == 1:
+                assert taker.take() is None  # the others wait in the lane
+                steps = [spoil_key, lambda tag=taken[1]: taker.channel.qos.remove({tag: Fate.ENDED})]
+                for step in reversed(steps) if is_called else steps:
+                    step()
+            else:
+                taker.channel.qos.remove({taken[1]: Fate.ENDED})
+        assert came == ["0", "1", "2", "3", "4"]
+        assert taker.take() is None
+        assert not client.exists("orders.close", "orders.close.lane:main/a", "unacked")

@@ -84,10 +84,20 @@ function lanes.call(prefix, lane, queue)
   redis.pcall('LPUSH', ready, lane)
 end
 
+-- The queue of a message that waits although nothing says so, should anybody have deleted that key; or nil.
+local QUEUES = {'orders.cancel', 'orders.close', 'orders.withdraw', 'orders.positions'}
+local function queue_left_behind(prefix, lane)
+  for _, queue in ipairs(QUEUES) do
+    local length = redis.pcall('LLEN', prefix .. queue .. '.lane:' .. lane)
+    if type(length) == 'number' and length > 0 then return queue end
+  end
+end
+
 -- The lane goes on: its next command is called, or the lane ends.
 function lanes.go_on(prefix, lane)
   local key, waiting = lane_keys(prefix, lane)
   local queue, now = redis.pcall('RPOP', waiting), now_ms()
+  if type(queue) ~= 'string' then queue = queue_left_behind(prefix, lane) end
   redis.call('DEL', key)
   if type(queue) ~= 'string' then
     redis.pcall('ZREM', prefix .. 'orders.lanes', lane)
@@ -112,7 +122,7 @@ function lanes.call_next(prefix, queue, put_first)
     local lane = redis.pcall('RPOP', ready)
     if type(lane) ~= 'string' then return end
     local key, list = lane_keys(prefix, lane), prefix .. queue .. '.lane:' .. lane
-    local held = redis.call('HMGET', key, 'id', 'queue')
+    local held = redis.pcall('HMGET', key, 'id', 'queue')
     if held[1] == '' and held[2] == queue then
       local raw = redis.pcall('LINDEX', list, -1)
       local message = type(raw) == 'string' and read_message(raw)
