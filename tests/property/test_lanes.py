@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -125,11 +125,12 @@ class LaneMachine(RuleBasedStateMachine):
     def take(self) -> None:
         taken = self.taker.take()
         if taken is None:
-            # Every message that is left waits for a command that has its lane, and is another one.
+            # Every message that is left waits for a command that has its lane. That is another one, unless the message
+            # is a repeat that came to the lane before its command had it.
             for command_id in +_counted(self.pending):
                 lane = self.lane[command_id]
                 assert lane, f"{command_id} has no lane and is not taken"
-                assert self.held[lane] != command_id
+                assert self.held[lane] != command_id or self.waits_in_lane(command_id)
             return
         queue, tag, command_id = taken
         lane = self.lane[command_id]
@@ -145,6 +146,12 @@ class LaneMachine(RuleBasedStateMachine):
             earlier = self.unseen[lane, queue][: self.unseen[lane, queue].index(command_id)]
             assert not earlier or self.repeated(command_id), f"{command_id} was taken before {earlier}"
             self.unseen[lane, queue].remove(command_id)
+
+    def waits_in_lane(self, command_id: str) -> bool:
+        lists = [f"{queue}.lane:main/{self.lane[command_id]}" for queue in QUEUES]
+        return any(
+            json.loads(raw)["headers"]["id"] == command_id for key in lists for raw in self.client.lrange(key, 0, -1)
+        )
 
     def repeated(self, command_id: str) -> bool:
         return self.pending[command_id] > 0 or list(self.out.values()).count(command_id) > 1
@@ -180,13 +187,16 @@ class LaneMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         """Somebody settles what was in doubt, or its message was lost: the sweep lets such lanes go on."""
+        self._sweep(lambda holder: not self.pending[holder])
+
+    def _sweep(self, is_settled: Callable[[str], bool]) -> None:
         rows = [part.decode() for part in self.client.eval(LANES_LOOK.source, 0, "", "unacked", -1, 100)]
         for lane, holder, tag, takes, *_, there in zip(*[iter(rows)] * 8, strict=True):
             name = lane.partition("/")[2]
             # A command that was called, and not taken yet, has the lane too.
             assert self.held.get(name, holder) == holder
             assert (there == "1") == (tag in self.out)
-            if there == "0" and not self.pending[holder] and holder not in self.out.values():
+            if there == "0" and is_settled(holder) and holder not in self.out.values():
                 released = self.client.eval(LANES_RELEASE.source, 0, "", "unacked", lane, holder, tag, takes, "1")
                 assert released == 1
                 del self.held[name]
@@ -203,7 +213,12 @@ class LaneMachine(RuleBasedStateMachine):
         while True:
             if self.held:
                 self.sweep()
-            if (taken := self.taker.take()) is None:
+            taken = self.taker.take()
+            if taken is None and self.held:
+                # Repeats of a command that is in doubt may wait in its lane.
+                self._sweep(lambda _: True)
+                taken = self.taker.take()
+            if taken is None:
                 break
             self.taker.channel.qos.remove({taken[1]: Fate.ENDED})
             self.pending[taken[2]] -= 1
