@@ -1,8 +1,9 @@
-"""The picture in the README: two workers under load, drawn from what a real Prometheus scraped.
+"""The picture in docs/scaling.md: two workers under load, drawn from what a real Prometheus scraped.
 
 ``pip install matplotlib && python -m tests.benchmarks.picture`` writes ``docs/pictures/load.png``. It takes two and a
-half minutes: a steady load, a venue that becomes slow, a storm of 429, a worker killed with ``kill -9``. Needs Debian's
-``prometheus``. Everything runs on this machine and ends by itself.
+half minutes: a steady load, a venue that becomes slow, hangs, answers with 429, a worker killed with ``kill -9``; and
+all the time cancels at another venue that is well. Needs Debian's ``prometheus``. Everything runs on this machine and
+ends by itself.
 """
 
 import random
@@ -17,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from producers.client import OrderClient
-from producers.commands import Close, Positions, Withdraw
+from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.settings import QueueSettings
 from tests.alerts.rig import Prometheus, metrics_into, program
 from tests.support.node import ROOT
 from tests.support.servers import Server
-from tests.support.stack import demo_accounts
+from tests.support.stack import accounts, demo_accounts
 from tests.support.workers import WorkerNode
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
 PICTURE = ROOT / "docs" / "pictures" / "load.png"
 COMMANDS_PER_SECOND = 50
+CANCELS_PER_SECOND = 5
+"""At the other venue."""
 PAIR, QUANTITY = "USD_BTC_PERP", Decimal("0.0001")
 COMMANDS = (
     Close(account="main", pair=PAIR, qty=QUANTITY),
@@ -37,14 +40,20 @@ COMMANDS = (
 )
 SHARES = (0.7, 0.2, 0.1)
 """What is sent, and how much of each."""
+OTHER_ACCOUNT = ("everstrike", "demo-everstrike-key", "demo-everstrike-secret")
+CANCELS_ELSEWHERE = (Cancel(account="other", order_id="none"),)
+"""Cancels of no order: the other venue refuses each at once."""
 Series = list[dict[str, Any]]
 
 
 def scenes(venue: SimulatorControl, other_worker: WorkerNode) -> Iterator[tuple[str, float]]:
     """Do what each scene begins with; its title, and its length in seconds."""
-    yield "steady load", 30
+    yield "steady load", 20
     venue.fault("slow", delay_ms=400, times=None)
-    yield "the venue takes 400 ms", 25
+    yield "it takes 400 ms", 20
+    venue.clear_faults()
+    venue.fault("silent", path="close", times=None)
+    yield "closes hang", 25
     venue.clear_faults()
     yield "it answers again", 20
     venue.fault("envelope", status=429, message="Too many requests", path="close", times=None)
@@ -56,23 +65,28 @@ def scenes(venue: SimulatorControl, other_worker: WorkerNode) -> Iterator[tuple[
     yield "another comes", 25
 
 
-def quantile(number: float, metric: str) -> str:
-    """A PromQL quantile of a histogram."""
-    return f"histogram_quantile({number}, sum by (le) (rate({metric}_bucket[5s])))"
+def quantile(number: float, metric: str, of: str = "") -> str:
+    """A PromQL quantile of a histogram, of all its series or some."""
+    return f"histogram_quantile({number}, sum by (le) (rate({metric}_bucket{{{of}}}[5s])))"
+
+
+CANCELS, OTHERS = 'command="cancel"', 'command!="cancel"'
+"""What is sent to the other venue, and what to the one that has the trouble."""
 
 
 PANELS: Mapping[str, Mapping[str, str]] = {
     "commands ended a second, by outcome": {"{outcome}": "sum by (outcome) (rate(orders_commands_total[5s]))"},
     "requests a second, by the venue's answer": {"{status}": "sum by (status) (rate(orders_answers_total[5s]))"},
     "seconds": {
-        "to the report, p50": quantile(0.5, "orders_report_seconds"),
-        "p99": quantile(0.99, "orders_report_seconds"),
-        "in the queue, p99": quantile(0.99, "orders_queue_wait_seconds"),
-        "at the venue, p99": quantile(0.99, "orders_venue_latency_seconds"),
+        "to the report, p50": quantile(0.5, "orders_report_seconds", OTHERS),
+        "p99": quantile(0.99, "orders_report_seconds", OTHERS),
+        "at the venue, p99": quantile(0.99, "orders_venue_latency_seconds", OTHERS),
         "age of signature, p99": quantile(0.99, "orders_signature_age_seconds"),
+        "cancels at the other venue, p99 to the report": quantile(0.99, "orders_report_seconds", CANCELS),
     },
     "commands waiting and under way": {
         "in queues": "sum(max by (queue) (orders_queue_messages))",
+        "parked": "sum(max by (queue, waits_for) (orders_parked_messages))",
         "taken, not acknowledged": "max(orders_unacked_messages)",
         "in workers": "sum(orders_worker_busy)",
     },
@@ -85,9 +99,10 @@ def record(folder: Path) -> tuple[dict[str, Series], list[str], list[float]]:
 
     Returns the series of each query, the titles, and when each scene began and the last one ended.
     """
-    with SimulatorServer() as simulator, Server() as server, ExitStack() as stack:
+    with SimulatorServer() as simulator, SimulatorServer() as other, Server() as server, ExitStack() as stack:
         targets = folder / "targets"
-        settings = {**demo_accounts(simulator.url), **metrics_into(targets), "ORDERS_REDIS_URL": server.url()}
+        addresses = demo_accounts(simulator.url) | accounts({"other": (*OTHER_ACCOUNT, other.url)})
+        settings = {**addresses, **metrics_into(targets), "ORDERS_REDIS_URL": server.url()}
         workers = [WorkerNode(folder, settings) for _ in range(2)]
         prometheus = Prometheus(folder, targets, None)
         for node in (*workers, prometheus):
@@ -99,9 +114,13 @@ def record(folder: Path) -> tuple[dict[str, Series], list[str], list[float]]:
         simulator.control.position("demo-everstrike-key", PAIR, "1000")
         client = stack.enter_context(OrderClient(QueueSettings(redis_url=server.url())))
         over = threading.Event()
-        sender = threading.Thread(target=send, args=(client, over))
-        sender.start()
-        stack.callback(sender.join)
+        senders = [
+            threading.Thread(target=send, args=(client, over, COMMANDS_PER_SECOND, COMMANDS, SHARES)),
+            threading.Thread(target=send, args=(client, over, CANCELS_PER_SECOND, CANCELS_ELSEWHERE, (1,))),
+        ]
+        for sender in senders:
+            sender.start()
+            stack.callback(sender.join)
         stack.callback(over.set)
         time.sleep(8)  # until rates have something to compare with
         titles, times = [], [time.time()]
@@ -114,12 +133,14 @@ def record(folder: Path) -> tuple[dict[str, Series], list[str], list[float]]:
         return {query: prometheus.series(query, times[-1] - times[0]) for query in queries}, titles, times
 
 
-def send(client: OrderClient, over: threading.Event) -> None:
-    """Send commands evenly until it is over."""
+def send(
+    client: OrderClient, over: threading.Event, rate: float, commands: Sequence[Command], shares: Sequence[float]
+) -> None:
+    """Send commands evenly until it is over, so many a second."""
     due = time.monotonic()
     while not over.wait(max(0.0, due - time.monotonic())):
-        client.enqueue(*random.choices(COMMANDS, SHARES))
-        due += 1 / COMMANDS_PER_SECOND
+        client.enqueue(*random.choices(commands, shares))
+        due += 1 / rate
 
 
 def draw(found: Mapping[str, Series], titles: Sequence[str], times: Sequence[float]) -> None:

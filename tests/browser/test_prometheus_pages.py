@@ -61,7 +61,7 @@ def watched(
     folder = tmp_path_factory.mktemp("watched")
     targets = folder / "targets"
     stack = make_bed(workers=2, started=2, **metrics_into(targets))
-    stack.venue.reset()
+    stack.reset_venue()
     with running(Prometheus(folder, targets, None)) as (prometheus,), Load(stack):
         until(lambda: prometheus.series(EXPRESSION, 20), "the load, scraped")
         yield Watched(stack, prometheus)

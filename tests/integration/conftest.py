@@ -141,7 +141,7 @@ def shared_stack(simulator: SimulatorServer, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def stack(shared_stack: Stack) -> Iterator[Stack]:
     """The shared stack with the simulator as at its start; afterwards all is executed, by the same processes."""
-    shared_stack.venue.reset()
+    shared_stack.reset_venue()
     pids = [worker.container.pid for worker in shared_stack.workers]
     yield shared_stack
     shared_stack.venue.clear_faults()

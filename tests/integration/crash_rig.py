@@ -92,15 +92,16 @@ def crash(make_bed: Callable[..., Stack]) -> Iterator[Crash]:
     The stack has a simulator of its own: other tests run while these commands wait for their redelivery.
     """
     with SimulatorServer() as venue:
-        stack = make_bed(workers=2, started=1, defaults=True, venue=venue)
+        stack = make_bed(workers=2, started=1, defaults=True, venue=venue, ORDERS_ACCOUNTS__MAIN__THREAD_SHARE="1")
         ids = {name: send_and_hold(stack, each) for name, each in VICTIMS.items()}
         stack.venue.position(KEY, "WAIT", "1")
         stack.venue.fault("status", path="close", where={"pair": "WAIT"}, status=429, retry_after="15")
-        ids["waiting"] = stack.send("orders.close", account="main", pair="WAIT", qty="0.5")
         stack.venue.fault("hold", path="positions")
         ids["positions"] = stack.send("orders.positions", account="main")
-        stack.venue.wait(arrivals=10, timeout=60)
-        until(lambda: state(stack, ids["waiting"]) == "WAITING", "the pause on record")
+        stack.venue.wait(arrivals=9, timeout=60)
+        # The last one: its answer is a cool-down for the account.
+        ids["waiting"] = stack.send("orders.close", account="main", pair="WAIT", qty="0.5")
+        until(lambda: state(stack, ids["waiting"]) == "PARKED", "the command being parked")
         states = {name: state(stack, command_id) for name, command_id in ids.items()}
         doomed, heir = (worker.container for worker in stack.workers)
         doomed.kill("SIGKILL")

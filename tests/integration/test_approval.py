@@ -58,7 +58,7 @@ def guarded_stack(make_bed: Callable[..., Stack], tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def stack(guarded_stack: Stack) -> Iterator[Stack]:
-    guarded_stack.venue.reset()
+    guarded_stack.reset_venue()
     yield guarded_stack
     guarded_stack.drained(60)
 

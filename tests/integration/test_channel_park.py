@@ -113,6 +113,23 @@ def test_two_parked_messages_with_one_tag_are_both_kept(broker: Broker) -> None:
     assert not db.exists("unacked", f"{QUEUE}.parked", f"{QUEUE}.parked.messages", f"{QUEUE}.parked.next")
 
 
+def test_messages_whose_times_are_gone_come_at_once(broker: Broker) -> None:
+    """Should anybody have deleted that key; what has its time keeps it."""
+    db = broker.db()
+    db.lpush(QUEUE, *(message(f"one-{number}") for number in range(120)), message("late"))
+    with patient(broker) as (connection, messages):
+        drain(connection, messages, 121)
+        assert all(park(one, HOUR_MS) for one in messages[:120])
+        db.delete(f"{QUEUE}.parked")
+        assert park(messages[120], HOUR_MS)
+    with patient(broker, polling_interval=0.05) as (connection, messages):
+        drain(connection, messages, 120)
+        for one in messages:
+            one.ack()
+    assert {one.delivery_tag for one in messages} == {f"one-{number}" for number in range(120)}
+    assert db.zrange(f"{QUEUE}.parked", 0, -1) == db.hkeys(f"{QUEUE}.parked.messages") == ["late"]
+
+
 def test_what_another_worker_has_by_now_is_not_parked(broker: Broker) -> None:
     """Nothing is written; the place is free."""
     db = broker.db()

@@ -132,7 +132,7 @@ def own_stack(make_bed: Callable[..., Stack]) -> Stack:
 @pytest.fixture
 def outage(own_stack: Stack) -> Iterator[Stack]:
     """The same with a fresh venue."""
-    own_stack.venue.reset()
+    own_stack.reset_venue()
     yield own_stack
     own_stack.drained(60)
 

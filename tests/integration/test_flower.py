@@ -71,7 +71,7 @@ def flowers(shared: Stack) -> Iterator[dict[str, FlowerNode]]:
 
 @pytest.fixture
 def stack(shared: Stack) -> Stack:
-    shared.venue.reset()
+    shared.reset_venue()
     shared.venue.balance(KEY, "ETH", "1000")
     return shared
 
@@ -198,7 +198,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(shared: Stack, flowers: dict[str, FlowerNode]) -> Shown:
     """A withdrawal of each outcome, one of them answered with its own address, and one that is being sent."""
-    shared.venue.reset()
+    shared.reset_venue()
     shared.venue.balance(KEY, "ETH", "1")
     flower, node = flowers[READ_ONLY], name_of(shared.worker)
     # Each Flower does so every five seconds; what came before is not on its pages.

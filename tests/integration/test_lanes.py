@@ -31,7 +31,7 @@ def lane_stack(make_bed: Callable[..., Stack]) -> Stack:
 
 @pytest.fixture
 def stack(lane_stack: Stack) -> Iterator[Stack]:
-    lane_stack.venue.reset()
+    lane_stack.reset_venue()
     yield lane_stack
     lane_stack.venue.clear_faults()
     lane_stack.venue.release("drop")
@@ -276,7 +276,7 @@ def requiring(make_bed: Callable[..., Stack], tmp_path_factory: pytest.TempPathF
 
 def test_a_stranger_holds_no_lane_where_seals_are_required(requiring: Stack, lane: str) -> None:
     """Not with a command that is due tomorrow, nor under the id of the command that has the lane."""
-    requiring.venue.reset()
+    requiring.reset_venue()
     tomorrow = (datetime.now(UTC) + timedelta(hours=20)).isoformat()
     for number, headers in enumerate([{}, {"eta": tomorrow}, sealed("orders.cancel", CANCEL, DESK)], 1):
         put(requiring, "orders.close", body=[[], {"account": "main"}, {}], orders_lane=lane, **headers)
@@ -304,7 +304,7 @@ def test_a_stranger_holds_no_lane_where_seals_are_required(requiring: Stack, lan
 def test_the_stock_transport_has_no_lanes_and_refuses_them(make_bed: Callable[..., Stack]) -> None:
     """Never executed out of order in silence; a command that asks for none is executed."""
     stack = make_bed(ORDERS_STOCK_TRANSPORT="1")
-    stack.venue.reset()
+    stack.reset_venue()
     ended = stack.ended(raw_message(stack, "x", 1), 60)
     assert ended.outcome == ("not_sent", "invalid")
     assert "lanes are kept on a Redis broker" in ended.report["message"]

@@ -67,7 +67,7 @@ def stack(make_bed: Callable[..., Stack], port: int, tmp_path_factory: pytest.Te
         ORDERS_METRICS__TARGETS_DIR=str(tmp_path_factory.mktemp("targets")),
         ORDERS_POLICY__MODE="warn",
     )
-    stack.venue.reset()
+    stack.reset_venue()
     ids = [stack.send("orders.close", **CLOSE) for _ in range(5)]
     stack.all_ended(ids)
     stack.ended(stack.send("orders.close", command_id=ids[0], **CLOSE))
@@ -240,7 +240,7 @@ def test_processes_of_a_pool_are_summed(make_bed: Callable[..., Stack], tmp_path
     # Not `--pool prefork`: Celery takes that for its own default, and the configured pool of threads instead.
     options = ("--pool", "processes", "--concurrency", "2")
     stack = make_bed(options=options, ORDERS_METRICS__PORT=str(port), TMPDIR=str(tmp_path))
-    stack.venue.reset()
+    stack.reset_venue()
     stack.all_ended([stack.send("orders.close", **CLOSE) for _ in range(20)])
     until(lambda: Scrape(port).total("orders_commands_total") == 20, "all commands of both processes")
     scrape = Scrape(port)

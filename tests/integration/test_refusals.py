@@ -92,7 +92,7 @@ def test_nothing_that_a_sender_writes_forges_a_line_of_the_log(make_bed: Callabl
     """Not by a line break, an escape sequence or a mark of direction, in the line for people or for programs; nor is a
     line long, or a report, or a record."""
     stack = make_bed(workers=2, started=0, TEST_LOG_LEVEL="DEBUG")
-    stack.venue.reset()
+    stack.reset_venue()
     formats = {"console": "orders.cancel", "json": "orders.close"}
     for worker, (log, queue) in zip(stack.workers, formats.items(), strict=True):
         worker.container.environment["ORDERS_LOG__FORMAT"] = log
@@ -117,7 +117,7 @@ def test_nothing_that_a_sender_writes_forges_a_line_of_the_log(make_bed: Callabl
 def test_no_withdrawal_over_a_ledger_that_may_forget(make_bed: Callable[..., Stack]) -> None:
     """On a server that evicts, a withdrawal is denied before anything is sent; what reduces risk goes on."""
     stack = make_bed(started=0)
-    stack.venue.reset()
+    stack.reset_venue()
     stack.ledger.config_set("maxmemory", "100mb")
     stack.ledger.config_set("maxmemory-policy", "allkeys-lru")
     stack.worker.start()

@@ -73,7 +73,7 @@ def test_modes_and_keys_change_under_load_and_every_command_has_one_end(
 ) -> None:
     keys = write_keys(tmp_path / "keys.toml", PAYROLL_OLD)
     stack = make_bed(workers=2, ORDERS_AUTH__KEYS_FILE=str(keys))
-    stack.venue.reset()
+    stack.reset_venue()
     with Sender(stack) as sender:
         switch(stack, "warn")
         assert [stack.ended(send(stack, key), SECONDS).outcome for key in (PAYROLL_OLD, None)] == [
@@ -122,7 +122,7 @@ def test_what_had_begun_gets_its_end_although_its_key_was_removed_and_nothing_el
     keys = write_keys(tmp_path / "keys.toml", PAYROLL)
     settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys)}
     stack = make_bed(options=("-c", "1", "--prefetch-multiplier", "2"), **settings)
-    stack.venue.reset()
+    stack.reset_venue()
     stack.venue.fault("hold", path="withdraw", times=1)
     begun = send(stack, PAYROLL)
     stack.venue.wait(arrivals=1, timeout=60)
@@ -183,7 +183,7 @@ def test_a_held_command_is_still_sealed_when_it_is_approved_and_gets_its_end_aft
     anna.write_text(KEYS["anna"].to_file_text())
     settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys)}
     stack = make_bed(ORDERS_POLICY__MODE="require", ORDERS_POLICY_FILE=str(policy), **settings)
-    stack.venue.reset()
+    stack.reset_venue()
     approved, denied = send(stack, PAYROLL), send(stack, PAYROLL)
     orders = run_orders({**stack.worker.environment, "ORDERS_OPERATOR_KEY_FILE": str(anna)}, capsys, monkeypatch)
     for each in (approved, denied):

@@ -52,7 +52,7 @@ def shared(make_bed: Callable[..., Stack], keys: Path) -> Stack:
 
 @pytest.fixture
 def stack(shared: Stack) -> Stack:
-    shared.venue.reset()
+    shared.reset_venue()
     return shared
 
 

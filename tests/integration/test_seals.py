@@ -54,7 +54,7 @@ def requiring(request: pytest.FixtureRequest, make_bed: Callable[..., Stack], se
 
 @pytest.fixture
 def stack(requiring: Stack) -> Stack:
-    requiring.venue.reset()
+    requiring.reset_venue()
     requiring.broker.delete(*(f"{queue}.dead" for queue in QUEUES))
     return requiring
 

@@ -28,7 +28,7 @@ def stack(make_bed: Callable[..., Stack]) -> Stack:
 @pytest.fixture(scope="module")
 def backlog(stack: Stack) -> list[str]:
     """Commands that were queued before there was a worker, at a venue that takes its time."""
-    stack.venue.reset()
+    stack.reset_venue()
     stack.venue.position(KEY, PAIR, "1000")
     stack.venue.balance(KEY, "ETH", "1000")
     stack.venue.configure(latency_ms=100)
@@ -89,7 +89,7 @@ MUTATING = [
 def warm(stack: Stack, backlog: list[str]) -> Stack:
     """The worker after its first commands: connections are open, the script is known to the server."""
     stack.all_ended(backlog, 300)
-    stack.venue.reset()
+    stack.reset_venue()
     stack.ended(stack.send("orders.positions", account="main"))
     stack.drained()
     return stack

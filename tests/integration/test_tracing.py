@@ -120,7 +120,7 @@ def stack(make_bed: Callable[..., Stack], collector: Collector) -> Stack:
 @pytest.fixture
 def client(stack: Stack, sender: trace.Tracer) -> Iterator[OrderClient]:
     del sender
-    stack.venue.reset()
+    stack.reset_venue()
     with OrderClient(stack.queue_settings.model_copy(update={"traces": True})) as client:
         yield client
 
@@ -177,7 +177,7 @@ def test_a_collector_that_is_away_costs_nothing(make_bed: Callable[..., Stack]) 
     """An unreachable collector delays neither commands nor the worker's end."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     stack = make_bed(ORDERS_TRACES="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
-    stack.venue.reset()
+    stack.reset_venue()
     ends = stack.all_ended([stack.send("orders.positions", account="main") for _ in range(3)])
     assert {end.state for end in ends} == {"SUCCESS"}
     stack.worker.stop(60)

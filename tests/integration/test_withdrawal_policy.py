@@ -41,7 +41,7 @@ def test_a_policy_denies_caps_permits_and_changes_while_the_worker_runs(
     write(path, POLICY)
     soon = {"ORDERS_LEDGER__INTENT_SECONDS": "1"}  # the records are read twice as often as this
     stack = make_bed(ORDERS_POLICY__MODE="require", ORDERS_POLICY_FILE=str(path), **soon)
-    stack.venue.reset()
+    stack.reset_venue()
     orders = run_orders(stack.worker.environment, capsys, monkeypatch)
     applied = orders("policy", "apply", "--reason", "the first", "--who", "ann", "--yes", "--json")
     assert (applied.code, applied.document["first"]) == (0, True)
@@ -77,7 +77,7 @@ def test_warn_sends_everything_and_says_what_would_be_denied(make_bed: Callable[
     path = tmp_path / "policy.toml"
     write(path, POLICY)
     stack = make_bed(ORDERS_POLICY__MODE="warn", ORDERS_POLICY_FILE=str(path))
-    stack.venue.reset()
+    stack.reset_venue()
     assert [end_of(stack, each) for each in (WITHDRAWAL, ELSEWHERE, {**WITHDRAWAL, "qty": "2"})] == [SENT] * 3
     warnings = [line for line in logs(stack).splitlines() if "policy_warning id=" in line]
     assert ["denied" in line for line in warnings] == [True, False]

@@ -7,6 +7,7 @@ ends by itself, and with Ctrl-C.
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, print, save; 1 when a promise is not kept or a scenario failed."""
     options = parse(words)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)  # also where a shell has Ctrl-C ignored; the rigs clean up
     started = time.time()
     records = measure(options)
     found = [*targets(records)]

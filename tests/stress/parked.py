@@ -87,16 +87,22 @@ def _park(rig: Rig, parking: Parking) -> dict[str, str]:
         texts.append(text)
         pairs[json.loads(text)["headers"]["id"]] = pair
     push(rig, QUEUE, texts)
+    _wait_parked(rig, count, parking)
     retried = rig.closes("a", parking.by_retry)
     rig.venue("a").fault("envelope", message=MESSAGE, times=max(1, parking.by_retry))
-    pairs |= {command_id: each.arguments()["pair"] for command_id, each in zip(rig.send(retried), retried, strict=True)}
-    until(
-        lambda: rig.broker.zcard(PARKED) == len(pairs),
-        lambda: f"{len(pairs)} parked, and there are {rig.broker.zcard(PARKED)}",
-        parking.first_seconds,
-        every=0.1,
-    )
+    sent = rig.send(retried)
+    pairs |= {command_id: each.arguments()["pair"] for command_id, each in zip(sent, retried, strict=True)}
+    _wait_parked(rig, len(pairs), parking)
     return pairs
+
+
+def _wait_parked(rig: Rig, count: int, parking: Parking) -> None:
+    def parked() -> int:
+        return int(rig.broker.zcard(PARKED))
+
+    until(
+        lambda: parked() == count, lambda: f"{count} parked, and there are {parked()}", parking.first_seconds, every=0.1
+    )
 
 
 def due_times(rig: Rig) -> dict[str, float]:

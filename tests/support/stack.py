@@ -17,6 +17,7 @@ from pytest_celery import CeleryTestSetup
 
 from producers.settings import QueueSettings
 from tests.support.waiting import until
+from worker.ledger.keys import COOL_DOWNS_KEY
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
@@ -152,6 +153,11 @@ class Stack:
             return [None] * len(command_ids)
         return [ended_from(command_id, raw) for command_id, raw in zip(command_ids, found, strict=True)]
 
+    def reset_venue(self) -> None:
+        """A fresh venue, which has asked nobody to wait."""
+        self.venue.reset()
+        self.ledger.delete(COOL_DOWNS_KEY)
+
     def drained(self, seconds: float = 30.0) -> None:
         """Wait until no command is queued, parked or unacknowledged."""
 
@@ -162,8 +168,9 @@ class Stack:
         until(is_drained, "nothing queued, nothing parked and nothing unacknowledged", seconds)
 
     def queued(self, task: str) -> int:
-        """How many commands wait in a queue."""
-        return int(self.broker.llen(task))
+        """How many commands wait in a queue, by account or in order of arrival."""
+        by_account = (f"{task}.waiting:{group}" for group in self.broker.zrange(f"{task}.waiting", 0, -1))
+        return sum(int(self.broker.llen(key)) for key in (task, *by_account))
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,9 @@ class NextTake:
         """Send a take at this time at the latest."""
         if at < self._due:
             self._due = at
-            _call_at(at)
+            # No later than the take that is sent anyway, whose answer says it again: each answer names what is due, and
+            # a timer for a day from now would stay in the loop's memory for each.
+            _call_at(min(at, self._fallback))
 
     def stir(self) -> None:
         """Have a take sent at once, from whatever thread: a group is not blocked any more, say."""

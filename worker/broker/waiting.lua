@@ -30,6 +30,13 @@ local function wait_in_group(queue, group, raw, push)
   if is_error(answer) then return answer end
 end
 
+-- Makes parked messages due that have no time, should anybody have deleted that key.
+local function find_parked(parked, messages, now)
+  local count, timed = redis.pcall('HLEN', messages), redis.pcall('ZCARD', parked)
+  if is_error(count) or is_error(timed) or count <= timed then return end
+  for _, tag in ipairs(redis.call('HKEYS', messages)) do redis.pcall('ZADD', parked, 'NX', now, tag) end
+end
+
 -- Puts what is due in front of its group's messages, or of the queue where that is refused. Returns in how many
 -- milliseconds the next is due, or nil, and whether anything was due.
 local function release_due(queue, is_thorough)
@@ -39,6 +46,7 @@ local function release_due(queue, is_thorough)
   if not next_due and not is_thorough then return end
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  if is_thorough then find_parked(parked, messages, now) end
   if is_thorough or next_due <= now then
     local rows = redis.pcall('ZRANGE', parked, 0, MOST_DUE, 'WITHSCORES')
     if is_error(rows) then return end
