@@ -2,11 +2,13 @@
 
 import pytest
 import redis
+from celery import Celery
 
 from tests.support.parked_messages import message, park
+from tests.support.servers import Server
 from worker.broker import parked, stats
 from worker.broker.parked import ParkedGroup, ParkedMessage, WaitingGroup
-from worker.broker.stats import BrokerProbe
+from worker.broker.stats import BrokerProbe, oldest_queued
 
 KEY = "p:orders.close"
 
@@ -81,6 +83,20 @@ def test_the_probe_counts_what_is_parked_and_what_waits_by_account(filled: redis
     assert BrokerProbe(filled, ["orders.close"], "p:")().lanes == 1
     queue = BrokerProbe(filled, ["orders.close"], "p:")().queues["orders.close"]
     assert (queue.waiting, queue.oldest_enqueued_at_ms) == (4, 1_700_000_000_000)
+
+
+def test_behind_a_message_that_does_not_say_its_age_there_may_be_any(server: Server, filled: redis.Redis) -> None:
+    """Nothing then counts as lost, whatever the other accounts' messages say; a group without messages says nothing."""
+    app = Celery(broker=server.url(0))
+    app.conf.broker_transport_options = {"global_keyprefix": "p:"}
+    ask = oldest_queued(app)
+    assert ask("orders.close") == 1_700_000_000_000
+    filled.rpush(f"{KEY}.waiting:main", message("no Python's"))
+    assert ask("orders.close") == 0
+    filled.delete(f"{KEY}.waiting:main", f"{KEY}.waiting:bz")
+    assert ask("orders.close") is None
+    filled.lpush(KEY, message("new", enqueued_at=1_800_000_000_000))
+    assert ask("orders.close") == 1_800_000_000_000
 
 
 def test_a_probe_reads_so_many_and_counts_the_rest(broker: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

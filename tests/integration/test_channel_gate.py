@@ -128,6 +128,21 @@ def test_of_celerys_default_queue_only_commands_are_taken(broker: Broker) -> Non
         messages[0].ack()
 
 
+def test_messages_of_other_services_keep_no_worker_busy(broker: Broker) -> None:
+    """Nothing is asked until something arrives, which is then taken."""
+    broker.db().lpush("celery", message("theirs", headers={"task": "reports.make", "id": "1"}))
+    options = {"gated_queues": QUEUES, "polling_interval": 3600, "visibility_timeout": 3600}
+    with consumer(broker, *QUEUES, **options) as (connection, messages):
+        takes = []
+        for _ in range(10):
+            turn(connection)
+            takes.append(broker.db().info("commandstats")["cmdstat_evalsha"]["calls"])
+        assert takes[5] == takes[-1]
+        broker.db().lpush("celery", message("ours"))
+        drain(connection, messages, 1)
+        assert [one.delivery_tag for one in messages] == ["ours"]
+
+
 def test_two_messages_of_one_tag_are_two_messages(broker: Broker) -> None:
     """A sender chooses the tag: it must not write over the record of another message, nor acknowledge it."""
     db = broker.db()

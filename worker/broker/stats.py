@@ -154,11 +154,11 @@ def _oldest_enqueued_at_ms(connection: Any, queue: str) -> int | None:
         return None if _is_empty(channel, queue, connection.channel_errors) else 0
     key = channel.global_keyprefix + queue  # which kombu's client does not put before these commands' keys
     beside, _ = state_of(client.eval(*look_arguments(key, most=1)))
-    is_empty = client.type(key) == b"none"
-    if is_empty and not beside.waiting:
-        return None
-    first = () if is_empty else (message_enqueued_at_ms(client.eval(OLDEST.source, 1, key)) or 0,)
-    return _oldest(beside, *first) or 0
+    times = [each.next_enqueued_at for each in beside.waiting if each.count]
+    if client.type(key) != b"none":
+        times.append(message_enqueued_at_ms(client.eval(OLDEST.source, 1, key)))
+    # Behind one that doesn't say it there may be older ones.
+    return min((at or 0 for at in times), default=None)
 
 
 def _is_empty(channel: Any, queue: str, channel_errors: tuple[type[Exception], ...]) -> bool:

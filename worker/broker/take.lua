@@ -145,18 +145,20 @@ local function queue_of(i)
 end
 
 -- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
--- notifies the connection of the next write to each.
-local function what_remains()
-  local open, closed = KEYS, {}
-  if next(all_blocked) then
+-- notifies the connection of the next write to each. Where nothing was taken, a list that other services use too has
+-- messages of theirs alone.
+local function what_remains(is_taken)
+  local open, closed, foreign = KEYS, {}, {}
+  if next(all_blocked) or not is_taken then
     open = {}
     for i, key in ipairs(KEYS) do
       local groups = blocked[queue_of(i)]
-      local keys = groups and groups['*'] and closed or open
+      local keys = groups and groups['*'] and closed or (not is_taken and ARGV[4]:sub(i, i) == '?') and foreign or open
       keys[#keys + 1] = key
     end
   end
   local count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
+  if #foreign > 0 then redis.call('EXISTS', unpack(foreign)) end
   -- The server does not tell of what this script itself has written to since it was read.
   if is_any_waiting then redis.call('EXISTS', unpack(waiting_keys)) end
   local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
@@ -242,7 +244,7 @@ for i, key in ipairs(KEYS) do
     if is_error(raw) then taken = unless_wrong_type(list, raw) else taken = hand_out(i, list, raw, done) end
     if is_error(taken) then return taken end
     if type(taken) == 'table' then
-      local reply = {what_remains()}
+      local reply = {what_remains(true)}
       for n = 1, 5 do reply[4 + n] = taken[n] end
       return reply
     end
@@ -251,5 +253,5 @@ for i, key in ipairs(KEYS) do
     if count_diverted >= MOST_DIVERTED then break end
   end
 end
-local reply = {what_remains()}
+local reply = {what_remains(false)}
 return wrong_type_error or reply

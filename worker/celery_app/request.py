@@ -24,6 +24,7 @@ from producers.redaction import REDACTED, hidden_values, redact_text, shown_argu
 from producers.report import Outcome
 from producers.seal import HEADER
 from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.broker.groups import OTHERS
 from worker.broker.lanes import Fate, lane_refusal
 from worker.celery_app.parked import AGAIN_HEADER, ParkRejected, can_park, park
 from worker.execution.policy.producer_auth import UNCHECKED, Authority, NotTrusted, ProducerAuth
@@ -118,6 +119,14 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
     )
 
 
+def _count_for(message: Any, account: object) -> None:
+    """Have the message take its place from the account that its command names. Its body may name another first, as one
+    with two members of that name does: that one's commands would have to wait for it."""
+    if hasattr(message, "group"):
+        name = str(account).lower()
+        message.group = name if name in message.channel.accounts else OTHERS
+
+
 class SentAway(Exception):
     """Raised for a message that waits for its time at the server, in its lane."""
 
@@ -139,6 +148,7 @@ class OrderRequest(Request):
             raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
         self._check_form()
+        _count_for(message, self._kwargs.get("account"))
         lane = getattr(message, "lane", None)
         refusal = refusal or lane_refusal(given_headers, lane, self._kwargs.get("account"))
         if refusal:

@@ -156,3 +156,15 @@ def test_no_sender_says_what_can_be_parked() -> None:
     task.hidden = frozenset()
     request = OrderRequest(given, app=app, task=task)
     assert (request.request_dict[PARKS_KEY], request.request_dict[AUTHORITY_KEY]["sealed_by"]) == (False, "")
+
+
+@pytest.mark.parametrize(("known", "expected"), [({"main": ("host", None)}, "main"), ({}, "?")])
+def test_a_command_takes_its_place_from_its_own_account(known: dict[str, Any], expected: str) -> None:
+    """Not from one that its body names in front of that, whose commands would wait for it."""
+    given = message(object())
+    given.group, given.channel.accounts = "other", {**known, "other": ("host", None)}
+    app = Celery("parking", set_as_current=False)
+    task = app.task(name="orders.cancel")(nothing)
+    task.hidden = frozenset()
+    OrderRequest(given, app=app, task=task)
+    assert given.group == expected
