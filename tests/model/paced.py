@@ -28,14 +28,16 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What the ledger was told of an attempt: until when the venue wants nothing, or 0; whether it was a probe, and
-    whether the venue answered."""
+    """What the ledger was told of an attempt: until when the venue wants nothing, or 0; whether it was a probe, whether
+    the venue answered, and whether it asked for that wait. Else a probe has shown nothing, of no weight when it is
+    not the probe any more."""
 
     at: int
     token: str
     until: int
     probe: bool
     heard: bool
+    asked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Paced:
         if move in ("pause", "park", "settle"):
             told = next((each for each in rest if isinstance(each, CoolDown)), None)
             lasts = 0 if told is None else FIRST_CHOSEN_MS if told.seconds is None else int(told.seconds * 1000)
-            self.events.append(Fate(at, claim.token, at + lasts if told else 0, claim.probe, heard))
+            asked = told is not None and told.by_address is not None
+            self.events.append(Fate(at, claim.token, at + lasts if told else 0, claim.probe, heard, asked))
         if move == "park" and answer and first:
             self.events.append(Parked(at, claim.token, claim.command_id, at + rest[1]))
         return False
@@ -106,14 +109,20 @@ def _parked(events: Sequence[Event], budget_ms: int) -> Iterator[str]:
 
 
 def _cool_downs(events: Sequence[Event]) -> Iterator[str]:
-    until, unheard, probe = 0, False, None
+    until, unheard, probe, outdated = 0, False, None, False
     for event in events:
         if isinstance(event, Parked):
             continue
         if isinstance(event, Fate):
-            until, unheard = max(until, event.until), unheard or bool(event.until)
-            if probe is not None and event.token == probe.token and event.probe:
-                unheard, probe = unheard and bool(event.until or not event.heard), None
+            is_probe = probe is not None and event.token == probe.token and event.probe
+            counts = is_probe and not outdated
+            # What the venue has asked for since makes the probe's own answer worth nothing.
+            outdated = outdated or (event.asked and not is_probe and event.until > max(until, event.at))
+            if event.asked or counts:
+                until, unheard = max(until, event.until), unheard or bool(event.until)
+            if counts:
+                unheard = unheard and bool(event.until or not event.heard)
+            probe = None if is_probe else probe
             continue
         if event.passes:
             continue
@@ -123,4 +132,4 @@ def _cool_downs(events: Sequence[Event]) -> Iterator[str]:
             yield f"pace: a begin at {event.at} before a probe has shown that the venue answers again"
         if event.probe and probe is not None and event.token != probe.token and event.at < probe.at + probe.lease_ms:
             yield f"pace: a second probe at {event.at}, and the first began at {probe.at}"
-        probe = event if event.probe else probe
+        probe, outdated = (event, False) if event.probe else (probe, outdated)

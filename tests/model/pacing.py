@@ -218,6 +218,7 @@ class Pacing:
 
 
 PACING = {
-    "three commands of one account, cool-downs": Pacing(),
+    "two commands of one account, cool-downs": Pacing((False, False)),
     "three commands of one account, one of them passes cool-downs": Pacing((True, False, False)),
 }
+PACING_LONG = {"long: three commands of one account, cool-downs": Pacing()}

@@ -87,4 +87,5 @@ def _around(arrivals: list[Arrival], bans: list[dict[str, Any]], ban: Ban) -> di
         "probe_after_end_ms": 1000 * (after[0] - ends),
         "until_the_probe_is_answered": sum(each < after[0] + ban.latency_ms / 1000 for each in after),
         "requests_after": len(after),
+        "most_in_1_s": most_within(arrivals, 1),
     }

@@ -36,7 +36,12 @@ class Parking:
     """Whether all workers and the server are killed once everything is parked."""
     kill_at_half: bool = True
     """Whether all workers are killed once more when half of it is due. What they have under way then, others get after
-    the visibility timeout of 50 s, and what they had begun to send ends as unknown."""
+    the visibility timeout, and what they had begun to send ends as unknown."""
+
+    @property
+    def budget_seconds(self) -> float:
+        """Of the retries. The visibility timeout is longer than it, by less than a minute."""
+        return 2.5 * self.retry_seconds
 
     @property
     def environment(self) -> dict[str, str]:
@@ -44,7 +49,7 @@ class Parking:
         return {
             "ORDERS_RETRY__INITIAL_SECONDS": f"{self.retry_seconds:g}",
             "ORDERS_RETRY__MAX_SECONDS": f"{2 * self.retry_seconds:g}",
-            "ORDERS_RETRY__BUDGET_SECONDS": f"{10 * self.retry_seconds:g}",
+            "ORDERS_RETRY__BUDGET_SECONDS": f"{self.budget_seconds:g}",
         }
 
 
@@ -68,7 +73,7 @@ def run(parking: Parking) -> dict[str, Any]:
             at_half = sorted(dues.values())[len(dues) // 2]
             time.sleep(max(0.0, at_half / 1000 - time.time()))
             away.append(_kill(rig))
-        ends = rig.ends([*pairs], parking.first_seconds + parking.spread_seconds + 120)
+        ends = rig.ends([*pairs], parking.first_seconds + parking.spread_seconds + parking.budget_seconds + 120)
         rig.drained()
         figures["closes"] = endings(ends)
         figures |= _kept_times(rig, {end.command_id: (pairs[end.command_id], end) for end in ends}, dues, away)

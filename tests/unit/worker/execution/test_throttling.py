@@ -22,6 +22,7 @@ from tests.unit.worker.execution.executor_fixture import (
     POSITIONS,
     WITHDRAW,
     ExecutorFixture,
+    dies,
     ended,
 )
 from worker.execution.carried import MAX_TEXT_CHARACTERS, Memory, QueryProgress
@@ -153,10 +154,11 @@ def test_what_expires_meanwhile_is_not_sent() -> None:
 @pytest.mark.parametrize("run", ["run", "run_parked"])
 @pytest.mark.parametrize(("command", "arguments"), [*COMMANDS[:1], COMMANDS[3]])
 @pytest.mark.parametrize(
-    ("cool_down", "deadline_in", "reason"), [(10, None, "ok"), (60, None, "unavailable"), (15, 12_000, "expired")]
+    ("cool_down", "deadline_in", "reason"),
+    [(10, None, "ok"), (29.9, None, "unavailable"), (60, None, "unavailable"), (15, 12_000, "expired")],
 )
 def test_a_cool_down_between_two_attempts(
-    cool_down: int, deadline_in: int | None, reason: str, command: str, arguments: Mapping[str, Any], run: str
+    cool_down: float, deadline_in: int | None, reason: str, command: str, arguments: Mapping[str, Any], run: str
 ) -> None:
     """Begun by another command meanwhile. The retry budget and the deadline decide; what the venue said is kept."""
     fixture = ExecutorFixture(BUSY_FOR_8_SECONDS, NOTHING)
@@ -212,6 +214,18 @@ def test_a_probe_that_is_not_even_signed_shows_nothing() -> None:
     fixture.clock.turn(1)
     fixture.transport.before_prepare = lambda: fixture.clock.turn(5)
     assert fixture.ends("cancel", {**CANCEL, "deadline": START_MS + 3000}) == ("not_sent", "expired", 0)
+    assert fixture.ledger.pacing.cool_downs
+
+
+def test_a_probe_without_an_attempt_left_shows_nothing() -> None:
+    """Its last owner has died with the last one that was allowed."""
+    fixture = ExecutorFixture(dies)
+    fixture.retry = replace(fixture.retry, attempts=1)
+    fixture.is_killed("cancel", CANCEL)
+    fixture.clock.turn(60)
+    fixture.cool_down(1)
+    fixture.clock.turn(1)
+    assert fixture.ends("cancel", CANCEL) == ("unknown", "crashed", 1)
     assert fixture.ledger.pacing.cool_downs
 
 
