@@ -8,7 +8,7 @@
 -- ARGV[5]  of which group; "" for any
 -- Returns {now, UNIX ms; how many are parked; how many were read; when the first is due, or ""; {what they wait for, group,
 -- count, parked at, due, …}, the earliest times of each; {id, what it waits for, group, parked at, due, …};
--- {group, length, when its next message was enqueued or "", …} of what waits by group}.
+-- {group, length, when the oldest of its next messages was enqueued or "", …} of what waits by group}.
 local queue, first, most, lines, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local parked, messages, waiting = queue .. '.parked', queue .. '.parked.messages', queue .. '.waiting'
 
@@ -55,9 +55,17 @@ end
 local groups = {}
 for _, group in ipairs(redis.call('ZRANGE', waiting, 0, 255)) do
   local list = waiting .. ':' .. group
-  local message = redis.call('LINDEX', list, -1)
-  local enqueued_at = message and #message <= 65536 and header(message, 'enqueued_at')
-  if type(enqueued_at) ~= 'number' then enqueued_at = '' end
+  -- What workers put back lies in front, in no order of age: the oldest of the next ones counts.
+  local enqueued_at, examined = nil, 0
+  for at = -1, -16, -1 do
+    local message = (at == -1 or examined < 65536) and redis.call('LINDEX', list, at)
+    if not message then break end
+    local said = #message <= 65536 and header(message, 'enqueued_at')
+    examined = examined + #message
+    if type(said) == 'number' then enqueued_at = math.min(said, enqueued_at or said) end
+    if not enqueued_at then break end
+  end
+  enqueued_at = enqueued_at or ''
   for _, value in ipairs({group, text(redis.call('LLEN', list)), text(enqueued_at)}) do groups[#groups + 1] = value end
 end
 local time = redis.call('TIME')
