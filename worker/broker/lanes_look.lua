@@ -9,8 +9,13 @@
 local prefix, found = ARGV[1], {}
 local now = now_ms()
 local index = prefix .. 'orders.lanes'
-for _, lane in ipairs(redis.call('ZRANGE', index, '-inf', string.format('%.0f', now - ARGV[3]), 'BYSCORE', 'LIMIT', 0,
-  ARGV[4])) do
+local standing = redis.pcall('ZRANGE', index, '-inf', string.format('%.0f', now - ARGV[3]), 'BYSCORE', 'LIMIT', 0, ARGV[4])
+if standing.err then
+  -- Somebody has changed its type. A lane enters it again when it is next entered or left.
+  redis.call('DEL', index)
+  standing = {}
+end
+for _, lane in ipairs(standing) do
   local held = redis.pcall('HMGET', lane_keys(prefix, lane), 'id', 'tag', 'queue', 'unknown', 'at', 'takes')
   redis.call('ZADD', index, now, lane)
   if held.err or not held[1] then
