@@ -297,14 +297,14 @@ def test_a_lane_goes_on_between_the_workers_of_two_logins(stack: ComposeStack) -
     """Each writes its own commands' messages alone: `worker` has the lane of a withdrawal go on, and adds none."""
     fault = stack.venue.fault("hold", path="close", times=1)
     with OrderClient(stack.queue_settings("producer")) as client:
-        sent = [client.enqueue(CLOSE, lane="x")]
+        sent = [client.enqueue(CLOSE, lane="two")]
         stack.venue.wait(arrivals=1, timeout=60)
         for at, command in enumerate([withdrawal(), CLOSE, withdrawal()], 1):
-            sent.append(client.enqueue(command, lane="x"))
-            until(lambda: stack.admin(0).llen("orders.lane:main/x.waiting") == at, "it waits", 60)  # noqa: B023
+            sent.append(client.enqueue(command, lane="two"))
+            until(lambda: stack.admin(0).llen("orders.lane:main/two.waiting") == at, "it waits", 60)  # noqa: B023
         stack.venue.release("proceed", fault)
         ended = client.wait_many(sent, 60)
     assert [each.outcome for each in ended] == [Outcome.ACCEPTED] * 4
     paths = [each.path.rpartition("/")[2] for each in stack.venue.executions()]
     assert paths == ["close", "withdraw", "close", "withdraw"]
-    until(lambda: not stack.admin(0).exists("orders.lanes"), "the lane is free", 60)
+    until(lambda: not stack.admin(0).exists("orders.lane:main/two"), "the lane is free", 60)
