@@ -88,8 +88,8 @@ PATHS = {"everstrike": ("positions", "cancel", "close", "withdraw"), "bitz": ("p
 FAULTS: dict[str, dict[str, Any] | None] = {
     "well": None,
     "refused": {"kind": "envelope", "message": "Invalid request"},
-    "again": {"kind": "envelope", "status": 429, "message": "Too many requests"},
-    "rate limit": {"kind": "status", "status": 429},
+    "again": {"kind": "envelope", "status": 429, "message": "Too many requests", "retry_after": "1"},
+    "rate limit": {"kind": "status", "status": 429, "retry_after": "1"},
     "server error": {"kind": "status", "status": 502, "body": "<html>bad gateway</html>"},
     "cut": {"kind": "cut_after"},
     "half": {"kind": "half"},
