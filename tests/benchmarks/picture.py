@@ -81,8 +81,8 @@ PANELS: Mapping[str, Mapping[str, str]] = {
         "to the report, p50": quantile(0.5, "orders_report_seconds", OTHERS),
         "p99": quantile(0.99, "orders_report_seconds", OTHERS),
         "at the venue, p99": quantile(0.99, "orders_venue_latency_seconds", OTHERS),
-        "age of signature, p99": quantile(0.99, "orders_signature_age_seconds"),
-        "cancels at the other venue, p99 to the report": quantile(0.99, "orders_report_seconds", CANCELS),
+        "signature, p99": quantile(0.99, "orders_signature_age_seconds"),
+        "cancels at the other venue, p99": quantile(0.99, "orders_report_seconds", CANCELS),
     },
     "commands waiting and under way": {
         "in queues": "sum(max by (queue) (orders_queue_messages))",
