@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,21 +138,21 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
     stack.venue.fault("cut_after", path="withdraw", times=2)
     looked_up, unknown = (stack.send("orders.withdraw", kwargs=WITHDRAW) for _ in range(2))
     assert {stack.ended(each).outcome for each in (looked_up, unknown)} == {("unknown", "lost_reply")}
-    limited(stack)
-    for words, code in (
-        (["halt", "--all", "--reason", "x", "--who", "ann"], 0),
-        (["resume", "--all", "--reason", "x", "--who", "ann"], 0),
-        (["journal"], 0),
-        (["unknown"], 5),
-        (["dead"], 0),
-        (["parked"], 0),
-        (["parked", "--end-cool-down", BUCKET, "--reason", "x", "--who", "ann"], 0),
-        (["reconcile", looked_up, "--by-worker"], 5),
-        (["resolve", unknown, "--not-executed", "--reason", "x", "--who", "ann", "--yes"], 4),
-        (["show", unknown], 4),
-    ):
-        found, said = orders(stack, "operator", *words)
-        assert found == code, (words, said)
+    with limited(stack):
+        for words, code in (
+            (["halt", "--all", "--reason", "x", "--who", "ann"], 0),
+            (["resume", "--all", "--reason", "x", "--who", "ann"], 0),
+            (["journal"], 0),
+            (["unknown"], 5),
+            (["dead"], 0),
+            (["parked"], 0),
+            (["parked", "--end-cool-down", BUCKET, "--reason", "x", "--who", "ann"], 0),
+            (["reconcile", looked_up, "--by-worker"], 5),
+            (["resolve", unknown, "--not-executed", "--reason", "x", "--who", "ann", "--yes"], 4),
+            (["show", unknown], 4),
+        ):
+            found, said = orders(stack, "operator", *words)
+            assert found == code, (words, said)
 
 
 def test_what_waits_needs_no_right_beyond_a_workers(tmp_path: Path) -> None:
@@ -177,14 +178,18 @@ BUCKET = "0123456789abcdef"
 """An operator has no venue's keys, and names a cool-down by the digest."""
 
 
-def limited(stack: ComposeStack) -> None:
-    """An account cools down; a command of it is parked, another one waits by account, and one holds its lane."""
+@contextmanager
+def limited(stack: ComposeStack) -> Iterator[None]:
+    """Meanwhile an account cools down, a command of it is parked, and another one holds its lane."""
     pace = Pace(BUCKET, "venue.test:443")
     RedisLedger(stack.admin(2)).cool_down(claim("q", command="positions", pace=pace), CoolDown(60, False, "HTTP 429"))
     broker, far = stack.admin(0), 9 * 10**12
     park(broker, "orders.close", "parked-1", "eta", "main", 1, far)
     broker.hset("orders.lane:main/x", mapping={"id": "held-1", "queue": "orders.close", "since": far, "tag": "t"})
     broker.zadd("orders.lanes", {"main/x": far})
+    yield
+    # Other tests wait until nothing is parked.
+    broker.delete(*broker.keys("orders.close.parked*"), "orders.lane:main/x", "orders.lanes")
 
 
 @pytest.mark.parametrize("login", ["worker", "withdraw"])

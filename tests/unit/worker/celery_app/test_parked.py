@@ -121,7 +121,7 @@ def test_a_request_whose_message_is_parked_is_over(error: Exception | None, capl
     nothing is raised into the worker's loop."""
     qos = Qos(error)
     app = Celery("parking", set_as_current=False, backend="cache+memory://")
-    task = app.task(name="orders.cancel")(nothing)
+    task = app.task(name="orders.cancel", shared=False)(nothing)
     task.hidden = frozenset()
     events: list[tuple[str, dict[str, Any]]] = []
     eventer = SimpleNamespace(enabled=True, send=lambda name, **fields: events.append((name, fields)))
@@ -152,7 +152,7 @@ def test_no_sender_says_what_can_be_parked() -> None:
     given = message(object())
     given.headers.update({PARKS_KEY: True, AUTHORITY_KEY: {"sealed_by": "me"}})
     app = Celery("parking", set_as_current=False)
-    task = app.task(name="orders.cancel")(nothing)
+    task = app.task(name="orders.cancel", shared=False)(nothing)
     task.hidden = frozenset()
     request = OrderRequest(given, app=app, task=task)
     assert (request.request_dict[PARKS_KEY], request.request_dict[AUTHORITY_KEY]["sealed_by"]) == (False, "")
@@ -164,7 +164,7 @@ def test_a_command_takes_its_place_from_its_own_account(known: dict[str, Any], e
     given = message(object())
     given.group, given.channel.accounts = "other", {**known, "other": ("host", None)}
     app = Celery("parking", set_as_current=False)
-    task = app.task(name="orders.cancel")(nothing)
+    task = app.task(name="orders.cancel", shared=False)(nothing)
     task.hidden = frozenset()
     OrderRequest(given, app=app, task=task)
     assert given.group == expected
