@@ -37,11 +37,12 @@ class AccountSettings(QuotedTextModel):
             return None
         return () if self.rate_limits == "off" else parse_rate_limits(self.rate_limits)
 
-    @field_validator("rate_limits")
+    @field_validator("rate_limits", mode="before")
     @classmethod
-    def _readable_limits(cls, value: str) -> str:
-        # A list of a TOML file arrives as its text.
-        text = " ".join(value.translate(str.maketrans('[]",', "    ")).split())
+    def _readable_limits(cls, value: object) -> str:
+        # A list of a TOML file arrives as its text, or, with earlier versions of pydantic-settings, as a list.
+        listed = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = " ".join(listed.translate(str.maketrans('[]",', "    ")).split())
         if text.lower() in ("venue", "off"):
             return text.lower()
         if not parse_rate_limits(text):
