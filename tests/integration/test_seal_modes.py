@@ -121,6 +121,7 @@ def test_what_had_begun_gets_its_end_although_its_key_was_removed_and_nothing_el
     """Its worker died in the middle of the send, and the message comes again to one that does not know its key."""
     keys = write_keys(tmp_path / "keys.toml", PAYROLL)
     settings = {"ORDERS_AUTH__MODE": "require", "ORDERS_AUTH__KEYS_FILE": str(keys)}
+    settings["ORDERS_ACCOUNTS__MAIN__THREAD_SHARE"] = "1"
     stack = make_bed(options=("-c", "1", "--prefetch-multiplier", "2"), **settings)
     stack.reset_venue()
     stack.venue.fault("hold", path="withdraw", times=1)

@@ -64,18 +64,17 @@ def test_age_behind_a_backlog(stack: Stack, backlog: list[str], record_property:
 
 
 def test_age_in_a_storm(stack: Stack, backlog: list[str], record_property: Callable[[str, object], None]) -> None:
-    """The venue answers most requests with 429, some with a time to wait: each attempt is signed anew."""
+    """The venue answers many requests with 429 and a time to wait: each attempt is signed anew."""
     stack.all_ended(backlog, 300)
     stack.venue.configure(latency_ms=20)
     stack.venue.clear_faults()
-    stack.venue.fault("envelope", path="close", status=429, message="Too many requests", retry_after="1", times=60)
-    stack.venue.fault("envelope", path="close", status=429, message="Too many requests", times=300)
+    stack.venue.fault("envelope", path="close", status=429, message="Too many requests", retry_after="1", times=20)
     before = stack.venue.arrivals(limit=1)[0].seq
     ids = [close(stack) for _ in range(150)]
     ends = stack.all_ended(ids, 300)
     assert {end.outcome for end in ends} == {("accepted", "ok")}
-    assert sum(end.report["attempts"] for end in ends) == 150 + 360
-    check_ages(stack, before, 150 + 360, record_property)
+    assert sum(end.report["attempts"] for end in ends) == 150 + 20
+    check_ages(stack, before, 150 + 20, record_property)
 
 
 MUTATING = [
@@ -117,4 +116,6 @@ def test_a_query_asks_the_ledger_only_whether_it_is_halted(warm: Stack) -> None:
         assert {end.outcome for end in ends} == {("accepted", "ok")}
         warm.drained()
     assert monitor.commands, "the monitor works"
-    assert monitor.round_trips(LEDGER) == ["HMGET orders:halts main/positions */positions"] * 3
+    calls = monitor.round_trips(LEDGER)
+    assert len(calls) == 3, calls
+    assert all(call.startswith("EVALSHA") for call in calls)
