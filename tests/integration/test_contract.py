@@ -56,7 +56,8 @@ def test_the_report_of_an_accepted_command(stack: Stack, task: str, arguments: d
     assert (report["http_status"], report["venue_code"], report["replayed"]) == (200, 200, False)
     assert report["fingerprint"] == fingerprint(task, arguments)
     times = [report[name] for name in ("enqueued_at", "first_sent_at", "last_signed_at", "finished_at")]
-    assert [before, *times, now_ms()] == sorted([before, *times, now_ms()])
+    in_order = [before, *times, now_ms()]
+    assert in_order == sorted(in_order)
     (arrival,) = stack.venue.arrivals()
     if task != "orders.positions":
         assert len(stack.venue.executions()) == 1
