@@ -16,7 +16,8 @@ from producers.celery_app import to_celery_url
 from producers.redis.url import is_redis, is_sentinel
 from worker.celery_app.queues import POSITIONS, QUEUES, SERVED
 from worker.settings import WorkerSettings
-from worker.venues.registry import account_of
+from worker.venues.accounts import host_of
+from worker.venues.registry import address_of
 
 CONCURRENCY = 16
 """Threads of a process: enough to wait for venues, few enough that they don't contend for the interpreter lock."""
@@ -78,10 +79,7 @@ def broker_options(settings: WorkerSettings) -> dict[str, Any]:
 
 def _thread_shares(settings: WorkerSettings) -> dict[str, tuple[str, float | None]]:
     """By account: where its venue is reached, and its share of a worker's threads, None for the default."""
-    return {
-        alias: (account_of(alias, account).host, getattr(account, "thread_share", None))
-        for alias, account in settings.accounts.items()
-    }
+    return {alias: (host_of(address_of(account)), account.thread_share) for alias, account in settings.accounts.items()}
 
 
 def chosen_pool(argv: Sequence[str]) -> str:

@@ -80,14 +80,18 @@ class AccountConfig(Protocol):
         """The rate limits that the settings list; None when they leave them to the venue."""
 
 
+def address_of(config: AccountConfig) -> str:
+    """Where the venue is reached: the address in the account's settings, or the venue's own."""
+    return config.base_url or VENUES[config.venue].base_url
+
+
 def account_of(alias: str, config: AccountConfig) -> Account:
     """The account that these settings describe.
 
     A venue's own limits hold at its own address; somewhere else, such as a test network or a simulator, nobody has
     said which hold.
     """
-    venue = VENUES[config.venue]
-    url = config.base_url or venue.base_url
+    venue, url = VENUES[config.venue], address_of(config)
     keys = Credentials(config.api_key.get_secret_value(), config.secret_key.get_secret_value())
     limits = config.stated_limits
     if limits is None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from producers.settings import PREFIX, QueueSettings, SettingsError, external_settings
 from worker.operations.doctor.findings import Examiner, Finding
 from worker.settings import WorkerSettings, load
-from worker.venues.registry import VENUES
+from worker.venues.registry import address_of
 
 EXAMINER = Examiner("settings")
 ACCEPTED_FOR_SECONDS = 15.0
@@ -49,7 +49,7 @@ def _accounts(settings: WorkerSettings) -> list[Finding]:
         return [EXAMINER.warning("accounts", "none: a worker with these settings refuses every command", advice)]
     findings = []
     for alias, account in sorted(settings.accounts.items()):
-        url = account.base_url or VENUES[account.venue].base_url
+        url = address_of(account)
         name, message = f"account {alias}", f"{account.venue} at {url}"
         if urlsplit(url).scheme == "http" and account.allow_http:
             advice = "use https, or remove ALLOW_HTTP if it is a simulator on this machine"

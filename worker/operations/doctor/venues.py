@@ -11,7 +11,7 @@ from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import WorkerSettings
 from worker.venues.json_values import read_json
-from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint
+from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint, address_of
 from worker.venues.response_freshness import NO_CACHE_HEADERS, cache_evidence
 
 EXAMINER = Examiner("venues")
@@ -30,7 +30,7 @@ def venue_checks(settings: WorkerSettings) -> list[Check]:
     """One check for each venue and URL that accounts use."""
     by_url: dict[tuple[str, str], list[str]] = {}
     for alias, account in sorted(settings.accounts.items()):
-        url = (account.base_url or VENUES[account.venue].base_url).rstrip("/")
+        url = address_of(account).rstrip("/")
         if closed(account.venue, url):
             url = ""
         by_url.setdefault((account.venue, url), []).append(alias)
