@@ -48,6 +48,11 @@ ODD: dict[str, tuple[Callable[[redis.Redis], object], str, str]] = {
         "warning: 1 on 'celery",
     ),
     "parked": (lambda c: park(c, "orders.close", "a", "retry", "main", 1, 9 * 10**12), "parked", "ok: 1 (1 retry)"),
+    "parked, of two accounts": (
+        lambda c: [park(c, "orders.close", each, "retry", each, 1, 9 * 10**12) for each in ("main", "desk")],
+        "parked",
+        "ok: 2 (2 retry)",
+    ),
     "parked and overdue": (
         lambda c: park(c, "orders.close", "a", "eta", "main", 1, 2),
         "parked",

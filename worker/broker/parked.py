@@ -3,6 +3,7 @@
 ``waiting.lua`` has the keys and what they hold. Reading them changes nothing, and no message's body is read.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -63,6 +64,14 @@ class WaitingState:
     messages: tuple[ParkedMessage, ...]
     """As many as were asked for, those that are due first."""
     waiting: tuple[WaitingGroup, ...]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many of the parked messages that were read wait for what, over all accounts."""
+        found = Counter[str]()
+        for each in self.groups:
+            found[each.waits_for] += each.count
+        return found
 
     @property
     def overdue_ms(self) -> int:

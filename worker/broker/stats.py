@@ -112,10 +112,8 @@ def priority_lists(queue: str) -> list[str]:
 
 
 def _queue_state(beside: WaitingState, dead: int, *replies: Any) -> QueueState:
-    unread = beside.parked - sum(group.count for group in beside.groups)
-    parked = Counter({OTHER: unread} if unread > 0 else {})
-    for group in beside.groups:
-        parked[group.waits_for] += group.count
+    parked = beside.reasons
+    parked += Counter({OTHER: beside.parked - parked.total()})  # which adds nothing below one
     waiting = sum(replies[0::2]) + sum(each.count for each in beside.waiting)
     oldest = _oldest(beside, *map(message_enqueued_at_ms, replies[1::2]))
     return QueueState(waiting, dead, oldest, parked, beside.overdue_ms)

@@ -56,9 +56,7 @@ def _parked(looks: Mapping[str, WaitingState]) -> Finding:
     count = sum(each.parked for each in looks.values())
     if not count:
         return _QUEUES.ok("parked", "none")
-    reasons = Counter[str]()
-    for each in looks.values():
-        reasons.update({group.waits_for: group.count for group in each.groups})
+    reasons = sum((each.reasons for each in looks.values()), Counter[str]())
     message = f"{count} ({', '.join(f'{number} {why}' for why, number in reasons.most_common())})"
     overdue = {task: each.overdue_ms / 1000 for task, each in looks.items()}
     task = max(overdue, key=lambda name: overdue[name])
