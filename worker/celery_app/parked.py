@@ -21,8 +21,7 @@ class ParkRejected(Reject):
     """Raised by a task whose message is to be parked. Where nothing parks it, it goes back to its queue."""
 
     def __init__(self, parking: Parking) -> None:
-        waits = f"parked for {parking.wait_ms} ms: {parking.waits_for}"
-        super().__init__(waits, requeue=True)
+        super().__init__(str(parking), requeue=True)
         # What a pool of processes makes it of again.
         self.args = (parking,)
         self.parking = parking

@@ -3,13 +3,11 @@ follow."""
 
 from producers.commands import Cancel, Close, Command
 from producers.printable import printable
-from worker.ledger.pacing import CoolDown, Pace, Urgency
+from worker.ledger.pacing import MAX_WHY_CHARACTERS, CoolDown, Pace, Urgency
 from worker.venues.accounts import Account
 from worker.venues.base import Overload, Venue, Verdict
 
 URGENCIES = {Cancel.name: Urgency.CANCEL, Close.name: Urgency.CLOSE}
-MAX_WHY_CHARACTERS = 200
-"""How much is kept of a response's description, for people."""
 
 
 def pace_of(command: Command, account: Account, venue: Venue) -> Pace:

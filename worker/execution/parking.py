@@ -41,11 +41,14 @@ class Parking:
     headers: Mapping[str, object] = field(default_factory=dict)
     """Headers that the message has when it comes again."""
 
+    def __str__(self) -> str:
+        return f"parked for {self.wait_ms} ms: {self.waits_for}"
+
 
 class ParkMessage(Exception):
     """Raised when a command gives its thread back: the ledger knows what of it has begun, and its message is to be
     parked."""
 
     def __init__(self, parking: Parking) -> None:
-        super().__init__(f"parked for {parking.wait_ms} ms: {parking.waits_for}")
+        super().__init__(str(parking))
         self.parking = parking

@@ -78,6 +78,7 @@ longer, however it came about."""
 FIRST_COOL_DOWN_SECONDS, LONGEST_CHOSEN_SECONDS = 1.0, 60.0
 """The first and the longest cool-down that the ledger chooses itself."""
 MAX_WHY_CHARACTERS = 200
+"""How much is kept of what a venue answered, for people."""
 _LEAST_MARGIN_MS, _MOST_MARGIN_MS = 100, 500
 
 
