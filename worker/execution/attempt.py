@@ -111,7 +111,7 @@ class AttemptRunner:
             verdict = Verdict(Proof.UNKNOWN if response.bytes_left else Proof.NOT_EXECUTED, response.message)
         decision = decide(run.command, verdict.proof)
         if isinstance(response, Response):
-            run.cool_down = cool_down_after(verdict, self._shown(run, verdict))
+            run.cool_down = cool_down_after(verdict)
         self._record_attempt(run, verdict, decision, sent=isinstance(response, Response) or response.bytes_left)
         event = attempt_event(
             response, verdict, decision, run.progress.tries, run.signed_monotonic, self._clock.now_ms()
@@ -161,12 +161,9 @@ class AttemptRunner:
             last_signed_at=run.signed_at or before.last_signed_at,
         )
 
-    def _shown(self, run: Run, verdict: Verdict) -> str:
-        # The verdict's message may quote the venue's response, which may quote the command's arguments.
-        return redact_text(verdict.message, hidden_values(run.envelope.arguments, self._hidden))
-
     def _before_wait(self, run: Run, attempt: Attempt, seconds: float) -> None:
-        because = self._shown(run, attempt.verdict)
+        # The verdict's message may quote the venue's response, which may quote the command's arguments.
+        because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
         self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
         self._pause_or_park(run, seconds, WaitsFor.RETRY)
 

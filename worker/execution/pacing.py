@@ -2,8 +2,7 @@
 follow."""
 
 from producers.commands import Cancel, Close, Command
-from producers.printable import printable
-from worker.ledger.pacing import MAX_WHY_CHARACTERS, CoolDown, Pace, Urgency
+from worker.ledger.pacing import CoolDown, Pace, Urgency
 from worker.venues.accounts import Account
 from worker.venues.base import Overload, Venue, Verdict
 
@@ -21,11 +20,12 @@ def pace_of(command: Command, account: Account, venue: Venue) -> Pace:
     )
 
 
-def cool_down_after(verdict: Verdict, why: str) -> CoolDown | None:
-    """What a response says about the attempts that follow; ``why`` is its verdict's message without hidden values."""
+def cool_down_after(verdict: Verdict) -> CoolDown | None:
+    """What a response says about the attempts that follow, in words that quote nothing of it: other commands' reports
+    and accounts are told them."""
     if verdict.overload is None:
         return None
-    return CoolDown(verdict.retry_after, verdict.overload is Overload.ADDRESS, printable(why, MAX_WHY_CHARACTERS))
+    return CoolDown(verdict.retry_after, verdict.overload is Overload.ADDRESS, verdict.overload_words)
 
 
 NO_ANSWER = CoolDown(None, by_address=None, why="nothing came back that shows whether the venue answers again")
