@@ -5,11 +5,12 @@
 -- blocked; else its arrivals are sorted by group, and the groups take turns.
 --
 -- KEYS     lists: the queues. One of another type is skipped, and so is a list whose first message can't be moved to its
---          dead letters
+--          dead letters. Behind them, the keys that say what waits beside the queues: before 7.2, CLIENT TRACKING covers
+--          of what a script reads only the keys that it is called with
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
--- ARGV[4]  one character for each key: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
+-- ARGV[4]  one character for each list: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
 --          the task must be the queue's name; "?" they are, and the task must be one of ARGV[10...]; messages of other
 --          services stay in the list
 -- ARGV[5]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
@@ -103,16 +104,16 @@ end
 local MOST_DIVERTED = 50
 
 local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
-local command_queues, waiting_keys, is_command_queue, prefix = {}, {}, {}, ARGV[6]
+local lists, waiting_keys, command_queues, is_command_queue, prefix = {}, {}, {}, {}, ARGV[6]
 for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
 local queue_count = tonumber(ARGV[5])
+for i, key in ipairs(KEYS) do
+  local kept = i <= #ARGV[4] and lists or waiting_keys
+  kept[#kept + 1] = key
+end
 for i = 1, queue_count do
-  local key = KEYS[i]
-  if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then
-    command_queues[#command_queues + 1] = key
-    waiting_keys[#waiting_keys + 1] = key .. '.waiting'
-    waiting_keys[#waiting_keys + 1] = lanes.ready_key(prefix, key:sub(#prefix + 1))
-  end
+  local key = lists[i]
+  if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then command_queues[#command_queues + 1] = key end
 end
 
 -- Of each command queue whether its messages wait by group, and the groups that are blocked; those also of other queues.
@@ -128,10 +129,9 @@ for _, queue in ipairs(command_queues) do
   if is_thorough then find_groups(queue, names) end
   in_groups[queue], blocked[queue] = blocked[queue] ~= nil, blocked[queue] or {}
 end
--- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING covers
--- what a script reads).
+-- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING).
 local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
-if not is_any_waiting and redis.call('EXISTS', unpack(KEYS)) == 0 then return {0, next_due, 0, was_due} end
+if not is_any_waiting and redis.call('EXISTS', unpack(lists)) == 0 then return {0, next_due, 0, was_due} end
 for _, queue in ipairs(is_any_waiting and command_queues or {}) do
   lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
     return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
@@ -141,17 +141,17 @@ end
 
 -- The key of a queue, by the index of a key that is one of its priorities.
 local function queue_of(i)
-  return KEYS[(i - 1) % queue_count + 1]
+  return lists[(i - 1) % queue_count + 1]
 end
 
 -- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
 -- notifies the connection of the next write to each. Where nothing was taken, a list that other services use too has
 -- messages of theirs alone.
 local function what_remains(is_taken)
-  local open, closed, foreign = KEYS, {}, {}
+  local open, closed, foreign = lists, {}, {}
   if next(all_blocked) or not is_taken then
     open = {}
-    for i, key in ipairs(KEYS) do
+    for i, key in ipairs(lists) do
       local groups = blocked[queue_of(i)]
       local keys = groups and groups['*'] and closed or (not is_taken and ARGV[4]:sub(i, i) == '?') and foreign or open
       keys[#keys + 1] = key
@@ -228,7 +228,7 @@ local function choose(i, key)
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
   if queue ~= key then return end
   local keys = {}
-  for n = i, #KEYS, queue_count do keys[#keys + 1] = KEYS[n] end
+  for n = i, #lists, queue_count do keys[#keys + 1] = lists[n] end
   local raw, list = sort_arrivals(queue, keys, names)
   if is_error(raw) then raw = unless_wrong_type(list, raw) end
   if raw then return raw, list, nothing end
@@ -236,7 +236,7 @@ local function choose(i, key)
 end
 
 local count_diverted = 0
-for i, key in ipairs(KEYS) do
+for i, key in ipairs(lists) do
   while true do
     local raw, list, done = choose(i, key)
     if not raw then break end

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 #: What `_read` returns for a message that the server sent without being asked, for one that tells of nothing but
 #: messages that wait in groups, and when no reply is complete yet.
 PUSH, PUSH_OF_GROUPS, NO_REPLY = object(), object(), object()
+#: What the server is to tell of beside a queue: the groups that wait, and the lanes whose next message may be taken.
+WAITING_KEYS = ("{}.waiting", "orders.lanes.ready:{}")
 WAITING = re.compile(rb"\.waiting(:|$)")
 #: Where in the answer to a take the message begins, if there is one: index of its key, message, tag.
 TAKEN = 4
@@ -110,6 +112,8 @@ class TakingChannel(DeliveringChannel):
         layout = (rules, len(queues), self.global_keyprefix, int(is_thorough))
         groups = (json.dumps(self._blocked) if self._blocked else "", f" {' '.join(self.accounts)} ")
         arguments = (*unacked, self._taken_at, *layout, *groups, *COMMANDS)
+        commands = [queue for queue in queues if queue in COMMANDS and self._take_rule(queue) != "-"]
+        keys += [self.global_keyprefix + name.format(queue) for queue in commands for name in WAITING_KEYS]
         connection.send_command(*script, len(keys), *keys, *arguments)
 
     def _take_rule(self, queue: str) -> str:
