@@ -103,6 +103,11 @@ know only the type after validation (PEP 681 has no converters)."""
 
 TriggerEvent = Literal["MARK_PRICE", "INDEX_PRICE", "LAST_PRICE"]
 
+PositionDirection = Literal["long", "short"]
+OrderSide = Literal["buy", "sell"]
+TimeInForce = Literal["GTC", "IOC", "FOK"]
+"""Good till cancelled; immediate or cancel; fill or kill."""
+
 ALIAS = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Pattern of an account's alias."""
 

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from producers.arguments import Account, Amount, AmountInput, TriggerEvent, UnixMilliseconds, Word
+from producers.arguments import (
+    Account,
+    Amount,
+    AmountInput,
+    OrderSide,
+    PositionDirection,
+    TimeInForce,
+    TriggerEvent,
+    UnixMilliseconds,
+    Word,
+)
 from producers.arguments import plain_notation as plain_notation
 from producers.errors import InvalidCommand
 from producers.printable import printable
@@ -70,6 +80,7 @@ class Close(Command):
     trigger_event: TriggerEvent | None = None
     close_on_trigger: bool | None = None
     recv_window: Annotated[int, Field(gt=0, le=15_000, description="Milliseconds.")] | None = None
+    direction: Annotated[PositionDirection, Field(description="Of an account that holds both.")] | None = None
 
     if TYPE_CHECKING:
 
@@ -84,6 +95,7 @@ class Close(Command):
             trigger_event: TriggerEvent | None = None,
             close_on_trigger: bool | None = None,
             recv_window: int | None = None,
+            direction: PositionDirection | None = None,
             deadline: int | None = None,
         ) -> None: ...
 
@@ -93,12 +105,47 @@ class Close(Command):
         return self.qty is None and self.price is None and self.trigger_price is None
 
 
+class Submit(Command):
+    """Submit a new order: at market, at a price, or at a trigger."""
+
+    name: ClassVar[str] = "submit"
+
+    pair: Word
+    side: OrderSide
+    qty: Amount
+    price: Amount | None = None
+    trigger_price: Amount | None = None
+    trigger_event: TriggerEvent | None = None
+    reduce_only: bool | None = None
+    post_only: bool | None = None
+    time_in_force: TimeInForce | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            pair: str,
+            side: OrderSide,
+            qty: AmountInput,
+            price: AmountInput | None = None,
+            trigger_price: AmountInput | None = None,
+            trigger_event: TriggerEvent | None = None,
+            reduce_only: bool | None = None,
+            post_only: bool | None = None,
+            time_in_force: TimeInForce | None = None,
+            deadline: int | None = None,
+        ) -> None: ...
+
+
 class Cancel(Command):
     """Cancel one order."""
 
     name: ClassVar[str] = "cancel"
 
     order_id: Word
+    pair: Annotated[Word, Field(description="The order's market, for venues that want it.")] | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -114,11 +161,21 @@ class Withdraw(Command):
     asset: Word
     qty: Amount
     address: Word
+    network: Annotated[Word, Field(description="The chain, where the venue has several for the asset.")] | None = None
+    tag: Annotated[Word, Field(description="The memo or tag of the address, where the asset needs one.")] | None = None
 
     if TYPE_CHECKING:
 
         def __init__(
-            self, *, account: str, asset: str, qty: AmountInput, address: str, deadline: int | None = None
+            self,
+            *,
+            account: str,
+            asset: str,
+            qty: AmountInput,
+            address: str,
+            network: str | None = None,
+            tag: str | None = None,
+            deadline: int | None = None,
         ) -> None: ...
 
 
@@ -129,7 +186,7 @@ class Positions(Command):
     mutating: ClassVar[bool] = False
 
     contract_id: Annotated[int, Field(gt=0, lt=10**15, description="Bit-Z contract id.")] | None = None
-    pair: Annotated[Word, Field(description="Everstrike market.")] | None = None
+    pair: Annotated[Word, Field(description="The market (not Bit-Z).")] | None = None
 
     @property
     def repeatable(self) -> bool:

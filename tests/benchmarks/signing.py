@@ -8,6 +8,7 @@ from producers.commands import Close
 from tests.benchmarks.rig import KEY, SECRET
 from tests.benchmarks.timing import microseconds
 from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Plan
 from worker.venues.everstrike.adapter import Everstrike
 
 COMMAND = Close(account="main", pair="USD_BTC_PERP", qty=Decimal("0.001"), price=Decimal("64000.5"))
@@ -15,4 +16,6 @@ ACCOUNT = Account("main", "everstrike", "https://venue.invalid", Credentials(KEY
 
 if __name__ == "__main__":
     venue = Everstrike()
-    print(json.dumps({"ours": microseconds(lambda: venue.request(COMMAND, ACCOUNT, time.time_ns() // 1_000_000))}))
+    print(
+        json.dumps({"ours": microseconds(lambda: venue.request(Plan(COMMAND, ACCOUNT), time.time_ns() // 1_000_000))})
+    )

@@ -54,8 +54,8 @@ def _takes_for(proof: Proof, believes: Callable[[Verdict], bool]) -> Change:
     """Take a verdict of unknown fate for this proof where ``believes`` is true of it."""
 
     def change(judge: Any) -> Callable[..., Verdict]:
-        def credulous(self: Everstrike, command: Any, answer: Any) -> Verdict:
-            verdict: Verdict = judge(self, command, answer)
+        def credulous(self: Everstrike, plan: Any, answer: Any) -> Verdict:
+            verdict: Verdict = judge(self, plan, answer)
             return replace(verdict, proof=proof) if verdict.proof is Proof.UNKNOWN and believes(verdict) else verdict
 
         return credulous
@@ -124,8 +124,8 @@ def _without_deadline(sign: Any) -> Callable[..., Any]:
 def _at_the_first_time(request: Any) -> Callable[..., Any]:
     seen: dict[int, tuple[int, object]] = {}
 
-    def stale(self: Everstrike, command: Any, account: Any, now_ms: int) -> Any:
-        return request(self, command, account, seen.setdefault(id(command), (now_ms, command))[0])
+    def stale(self: Everstrike, plan: Any, now_ms: int) -> Any:
+        return request(self, plan, seen.setdefault(id(plan.command), (now_ms, plan.command))[0])
 
     return stale
 

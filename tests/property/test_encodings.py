@@ -21,7 +21,7 @@ from worker.clock import SystemClock
 from worker.execution.context import Envelope
 from worker.execution.intake import Intake
 from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Proof
+from worker.venues.base import Plan, Proof
 from worker.venues.bitz import Bitz, sign
 from worker.venues.everstrike.adapter import Everstrike, form
 from worker.venues.http.base import Response
@@ -112,7 +112,7 @@ def test_a_signature_is_over_the_bytes_that_are_sent_which_decode_to_the_command
     asset: str, address: str, amount: Decimal, now: int
 ) -> None:
     command = Withdraw(account="main", asset=asset, qty=amount, address=address)
-    request = Everstrike().request(command, ACCOUNT, now)
+    request = Everstrike().request(Plan(command, ACCOUNT), now)
     assert isinstance(request.body, bytes)
     mac = hmac.new(b"secret", request.body, hashlib.sha256).digest()
     assert request.headers["x-signature"] == base64.b64encode(mac).decode()
@@ -134,7 +134,7 @@ def test_judging_never_raises_and_proves_nothing_without_reason(status: int, bod
     """Whatever comes back there is a verdict that a report can hold, and a yes needs a 200."""
     for venue in (Everstrike(), Bitz()):
         for command in COMMANDS:
-            verdict = venue.judge(command, Response(status, body, {"Retry-After": "x"}))
+            verdict = venue.judge(Plan(command, ACCOUNT), Response(status, body, {"Retry-After": "x"}))
             if verdict.proof is Proof.EXECUTED:
                 assert status == 200
                 assert isinstance(read_json(body), dict)

@@ -25,6 +25,7 @@ from worker.ledger.base import Claim, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
+from worker.venues.http.base import Send
 
 DIED = CommandRefused(Reason.UNAVAILABLE, "its worker died")
 
@@ -42,11 +43,12 @@ class Admission:
         refusal: Callable[[Command], str | None],
         ruling: Callable[[Command], Ruling],
         observer: Observer,
+        send: Send,
         lease_ms: int,
         budget_seconds: float,
     ) -> None:
-        """``refusal``, ``ruling`` and ``observer`` as in :class:`~worker.execution.executor.Executor`; ``lease_ms`` is
-        how long one attempt may take."""
+        """``refusal``, ``ruling`` and ``observer`` as in :class:`~worker.execution.executor.Executor`; ``send`` is for
+        what a plan reads, and ``lease_ms`` is how long one attempt may take."""
         self._intake = intake
         self._claims = claims
         self._clock = clock
@@ -54,6 +56,7 @@ class Admission:
         self._refusal = refusal
         self._ruling = ruling
         self._observer = observer
+        self._send = send
         self._lease_ms = lease_ms
         self._budget_seconds = budget_seconds
         self._worker = f"{socket.gethostname()}:{getpid()}"
@@ -69,6 +72,7 @@ class Admission:
             RequeueMessage: the worker is stopping.
         """
         command, account, venue, ruling = self._admit(envelope)
+        plan = venue.plan(command, envelope.command_id, account, self._send)
         claim = self._claim(envelope, command, account, venue, ruling)
         # What persons must approve is not taken up by another worker, see the ledger's begin.
         envelope = replace(envelope, parks=envelope.parks and claim.hold is None)
@@ -85,7 +89,7 @@ class Admission:
         if isinstance(found, ExistingReport):
             return found
         was_held = claim.hold is not None
-        return Run(envelope, command, account, venue, found, was_held=was_held, parks=envelope.parks)
+        return Run(envelope, command, account, venue, plan, found, was_held=was_held, parks=envelope.parks)
 
     def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
         """The command with its account and venue, once it may be executed here, and under which limits and approvals.

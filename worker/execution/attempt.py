@@ -103,10 +103,10 @@ class AttemptRunner:
         """Make the attempt that was begun."""
         # Until there is a response, a probe has shown nothing.
         run.cool_down = NO_ANSWER if run.lease.claim.probe else None
-        response = self._transport.send(run.account.base_url, lambda: self._sign(run))
+        response = self._transport.send(run.plan.base_url or run.account.base_url, lambda: self._sign(run))
         if isinstance(response, Response):
             response = redact_response(response, run.secrets)
-            verdict = distrust_if_stale(run.signed_at, run.venue.judge(run.command, response), response)
+            verdict = distrust_if_stale(run.signed_at, run.venue.judge(run.plan, response), response)
         else:
             verdict = Verdict(Proof.UNKNOWN if response.bytes_left else Proof.NOT_EXECUTED, response.message)
         decision = decide(run.command, verdict.proof)
@@ -138,7 +138,7 @@ class AttemptRunner:
             late_ms = now_ms - run.command.deadline
             raise CommandRefused(Reason.EXPIRED, f"the deadline passed {late_ms} ms before a request could be signed")
         try:
-            request = run.venue.request(run.command, run.account, now_ms)
+            request = run.venue.request(run.plan, now_ms)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
             raise CommandRefused(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_monotonic = now_ms, monotonic

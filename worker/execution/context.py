@@ -14,7 +14,7 @@ from worker.execution.pacing import NO_ANSWER
 from worker.ledger.base import Progress
 from worker.ledger.pacing import CoolDown
 from worker.venues.accounts import Account
-from worker.venues.base import Proof, Venue, Verdict
+from worker.venues.base import Plan, Proof, Venue, Verdict
 from worker.venues.response_redaction import Secrets
 
 MAX_ALIAS_CHARACTERS = 64
@@ -80,6 +80,7 @@ class Run:
     command: Command
     account: Account
     venue: Venue
+    plan: Plan
     lease: Lease
     was_held: bool = False
     """Whether it was held for approval until now."""

@@ -77,6 +77,7 @@ class Executor:
             refusal=refusal,
             ruling=ruling,
             observer=observer,
+            send=transport.send,
             lease_ms=self._attempts.lease_ms,
             budget_seconds=retry.budget_seconds,
         )

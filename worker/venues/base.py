@@ -1,10 +1,12 @@
-"""What the executor knows of a venue: how a request is built, and what a response proves.
+"""What the executor knows of a venue: how a command is planned, how a request is built, what a response proves, and how
+a command is found again.
 
-A venue uses neither Celery nor Redis, keeps no state and reads no clock; the time of each attempt is passed in.
+A venue uses neither Celery nor Redis and reads no clock; the time of each attempt is passed in. It keeps no state but
+what its exchange publishes for everybody, such as the list of markets.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -12,7 +14,8 @@ from producers.commands import Command
 from producers.report import Position, Reason
 from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
-from worker.venues.http.base import Response, SignedRequest
+from worker.venues.http.base import Response, Send, SignedRequest
+from worker.venues.lookups import Lookup, Sighting
 from worker.venues.records import VenueSnapshot, Window
 
 FRONT_STATUSES = frozenset({400, 401, 403, 404, 422, 500, 502, 503, 504})
@@ -31,6 +34,9 @@ class Proof(StrEnum):
     """Not executed this time: the command may be sent again."""
     UNKNOWN = "unknown"
     """It may or may not have been executed: no listed answer (:mod:`worker.venues.listed_answers`) proves either."""
+    SEEN = "seen"
+    """The venue knows this client order id already: this attempt did nothing, and an earlier one arrived. It is never
+    sent again; a look shows what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,42 @@ class Verdict:
         return f"the venue answered {self.http_status}{f' ({code})' if listable else ''}{wait}"
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one command is sent: everything that its requests have in common. Its details are the venue's own."""
+
+    command: Command
+    account: Account
+    lookup: Lookup | None = None
+    """By what the command can be found later; None at a venue without client order ids."""
+    window_ms: int = 0
+    """How long after the begin of an attempt the venue may still take its request. The request tells the venue so; 0
+    where it can't."""
+    base_url: str = ""
+    """Where its requests go, if not to the account's address."""
+    details: Any = None
+
+    def until(self, until_ms: int) -> "Plan":
+        """The same plan for an attempt whose request the venue is to refuse after ``until_ms``."""
+        return replace(self, lookup=replace(self.lookup, until_ms=until_ms)) if self.lookup else self
+
+
+class PlanRefused(Exception):
+    """Raised when a command can't be sent: nothing was sent, and nothing will be. The text is a phrase for people."""
+
+    def __init__(self, words: str, reason: Reason = Reason.INVALID) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+class PlanFailed(Exception):
+    """Raised when what a plan needs could not be read; it may be tried again. The text is a phrase for people."""
+
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
+
+
 class Overload(StrEnum):
     """For whom a venue asks for no further requests (429, 418, ``Retry-After``, a listed overload)."""
 
@@ -90,11 +132,25 @@ class Venue(Protocol):
     def unsupported(self, command: Command) -> str | None:
         """Why the venue does not support this command, as a sentence; None when it does."""
 
-    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
-        """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms)."""
+    def plan(self, command: Command, command_id: str, account: Account, send: Send) -> Plan:
+        """Plan a command before it begins. All reads that it needs are made here, over ``send``; none of them changes
+        anything at the venue.
 
-    def judge(self, command: Command, response: Response) -> Verdict:
+        Raises:
+            PlanRefused: the command can't be sent.
+            PlanFailed: a read failed.
+        """
+
+    def request(self, plan: Plan, now_ms: int) -> SignedRequest:
+        """The request of one attempt, signed over the exact bytes of its body as of ``now_ms`` (UNIX ms). It is the
+        only request that may change anything at the venue."""
+
+    def judge(self, plan: Plan, response: Response) -> Verdict:
         """What this response proves. Never raises an exception; an unreadable response proves nothing."""
+
+    def look(self, command: Command, lookup: Lookup, account: Account, send: Send) -> Sighting:
+        """Look for a command by its client order id. Never raises an exception because of the venue's responses. Called
+        only with a lookup that :meth:`plan` has made, maybe in another worker."""
 
 
 class Visit(Protocol):

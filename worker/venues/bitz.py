@@ -14,11 +14,12 @@ from producers.commands import Command, Positions
 from producers.report import Direction, Position, Reason
 from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
-from worker.venues.base import Overload, Proof, Verdict
+from worker.venues.base import Overload, Plan, Proof, Verdict
 from worker.venues.contradictions import contains_other_value, failure_in_message, failure_in_record
-from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
+from worker.venues.http.base import Response, Send, SignedRequest, retry_after_seconds
 from worker.venues.json_values import int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import find_listed, refusals_from_settings
+from worker.venues.lookups import NO_CLIENT_ORDER_IDS, Lookup, Sighting
 from worker.venues.overloads import with_overload
 from worker.venues.positions import read_position
 from worker.venues.response_freshness import NO_CACHE_HEADERS
@@ -100,8 +101,13 @@ class Bitz:
             return "contract_id is missing: Bit-Z asks for one contract at a time"
         return None
 
-    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
+    def plan(self, command: Command, command_id: str, account: Account, send: Send) -> Plan:  # noqa: ARG002
+        """Nothing is read: a request says all that the venue needs."""
+        return Plan(command, account)
+
+    def request(self, plan: Plan, now_ms: int) -> SignedRequest:
         """A form that contains the signature of its other fields; ``timeStamp`` is in seconds."""
+        command, account = plan.command, plan.account
         if not isinstance(command, Positions):
             raise TypeError(f"Bit-Z has no request for {command.task}")
         fields = (
@@ -115,12 +121,16 @@ class Bitz:
         signed = [*fields, ("sign", sign(fields, account.credentials.secret_key))]
         return SignedRequest("POST", url, headers, urlencode(signed).encode("ascii"))
 
-    def judge(self, command: Command, response: Response) -> Verdict:
+    def judge(self, plan: Plan, response: Response) -> Verdict:
         """Decide by the number in ``status`` or ``data``: errors arrive with HTTP 200, a negative number and an empty
         message."""
-        verdict = self._judge(command, response)
+        verdict = self._judge(plan.command, response)
         listed = verdict.proof is not Proof.UNKNOWN and verdict.venue_code in OVERLOADS
         return with_overload(verdict, self.overload_scope, listed=listed)
+
+    def look(self, command: Command, lookup: Lookup, account: Account, send: Send) -> Sighting:  # noqa: ARG002
+        """Bit-Z takes queries alone, and no plan has a lookup."""
+        return NO_CLIENT_ORDER_IDS
 
     def _judge(self, command: Command, response: Response) -> Verdict:
         payload = read_json(response.body)

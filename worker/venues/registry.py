@@ -13,8 +13,8 @@ from worker.venues.accounts import Account, Credentials, canonical_address
 from worker.venues.base import Reads, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.client import Send
 from worker.venues.everstrike.queries import EverstrikeReads
+from worker.venues.http.base import Send
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

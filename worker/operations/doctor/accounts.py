@@ -12,7 +12,7 @@ from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.operations.doctor.venues import closed
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Proof, Venue
+from worker.venues.base import Plan, Proof, Venue
 from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.registry import VENUES, account_of
@@ -46,7 +46,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     requests: list[SignedRequest] = []
 
     def prepare() -> SignedRequest:
-        requests.append(venue.request(command, account, _now_ms()))
+        requests.append(venue.request(Plan(command, account), _now_ms()))
         return requests[-1]
 
     transport = Transport(_LIMITS, ca_file)
@@ -59,7 +59,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     if isinstance(response, NoResponse):
         return EXAMINER.warning(name, f"can't be tested: {response.message}", "check whether the venue is reachable")
     response = redact_response(response, secrets_of(requests[-1], account))
-    verdict = distrust_if_stale(None, venue.judge(command, response), response)
+    verdict = distrust_if_stale(None, venue.judge(Plan(command, account), response), response)
     if verdict.proof is Proof.EXECUTED:
         return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, command, account)}")
     if verdict.proof is Proof.REFUSED or response.status in (401, 403):
@@ -82,7 +82,7 @@ def _proof_of_secret(venue: Venue, command: Positions, account: Account) -> str:
     """What the accepted read proves: whether it depends on the secret at all."""
     other = replace(account, credentials=Credentials(account.credentials.api_key, "another-secret"))
     now = _now_ms()
-    first, second = (venue.request(command, each, now) for each in (account, other))
+    first, second = (venue.request(Plan(command, each), now) for each in (account, other))
     if (first.headers, first.body) == (second.headers, second.body):
         return "the venue knows the key. It needs no signature, so nothing is proven about the secret"
     return "key and secret are right"

@@ -16,7 +16,7 @@ from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
 from worker.rate_limits import RateLimit
 from worker.venues.accounts import Account
-from worker.venues.base import FRONT_STATUSES, Overload, Proof, Verdict
+from worker.venues.base import FRONT_STATUSES, Overload, Plan, Proof, Verdict
 from worker.venues.contradictions import (
     contains_other_value,
     contains_record,
@@ -27,7 +27,7 @@ from worker.venues.contradictions import (
     texts_except_message,
 )
 from worker.venues.everstrike.auth import auth_headers
-from worker.venues.http.base import Response, SignedRequest, retry_after_seconds
+from worker.venues.http.base import Response, Send, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, int_or_none, one_line, read_json, to_report_json
 from worker.venues.listed_answers import (
     ListedAnswer,
@@ -37,6 +37,7 @@ from worker.venues.listed_answers import (
     refusals_from_settings,
     status_may_refuse,
 )
+from worker.venues.lookups import NO_CLIENT_ORDER_IDS, Lookup, Sighting
 from worker.venues.overloads import with_overload
 from worker.venues.positions import read_position
 from worker.venues.response_freshness import NO_CACHE_HEADERS
@@ -85,13 +86,21 @@ class Everstrike:
         self._listed = (*LISTED, *refusals_from_settings(self.name, refusals))
 
     def unsupported(self, command: Command) -> str | None:
-        """Everything is supported except Bit-Z's contract ids."""
+        """Everything on the venue's pages is supported. Arguments for other venues are refused."""
+        for name in ("direction", "network", "tag") if not isinstance(command, Cancel) else ("pair",):
+            if getattr(command, name, None) is not None:
+                return f"{name} is an argument for other venues; Everstrike's {command.name} has nothing like it"
         if isinstance(command, Positions) and command.contract_id is not None:
             return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"
         return None
 
-    def request(self, command: Command, account: Account, now_ms: int) -> SignedRequest:
+    def plan(self, command: Command, command_id: str, account: Account, send: Send) -> Plan:  # noqa: ARG002
+        """Nothing is read: a request says all that the venue needs."""
+        return Plan(command, account)
+
+    def request(self, plan: Plan, now_ms: int) -> SignedRequest:
         """A signed POST, or for positions a GET with the API key and without a signature."""
+        command, account = plan.command, plan.account
         if isinstance(command, Positions):
             path = f"/position?{urlencode({'pair': command.pair})}" if command.pair else "/active_positions"
             return SignedRequest(
@@ -102,9 +111,13 @@ class Everstrike:
         headers = {"content-type": FORM, **auth_headers(account.credentials, body)}
         return SignedRequest("POST", account.base_url + path, headers, body)
 
-    def judge(self, command: Command, response: Response) -> Verdict:
+    def judge(self, plan: Plan, response: Response) -> Verdict:
         """Decide by status, envelope and message, as listed in ``docs/venues.md``."""
-        return with_overload(self._judge(command, response), self.overload_scope)
+        return with_overload(self._judge(plan.command, response), self.overload_scope)
+
+    def look(self, command: Command, lookup: Lookup, account: Account, send: Send) -> Sighting:  # noqa: ARG002
+        """Everstrike knows no client order ids, so that no plan has a lookup."""
+        return NO_CLIENT_ORDER_IDS
 
     def _judge(self, command: Command, response: Response) -> Verdict:
         payload = read_json(response.body)

@@ -12,7 +12,7 @@ from worker.venues.accounts import Account
 from worker.venues.contradictions import failure_in_message, failure_in_record
 from worker.venues.everstrike.auth import auth_headers
 from worker.venues.everstrike.records import UNREADABLE_RECORD, read_time
-from worker.venues.http.base import NoResponse, Response, SignedRequest, Timing, retry_after_seconds
+from worker.venues.http.base import Response, Send, SignedRequest, Timing, retry_after_seconds
 from worker.venues.json_values import one_line, read_json
 from worker.venues.response_freshness import NO_CACHE_HEADERS, STALE_RESPONSE, date_header_ms, staleness
 from worker.venues.response_redaction import redact_response, secrets_of
@@ -25,8 +25,6 @@ MAX_DATE_SKEW_MS = 3_000
 """How far the ``Date`` headers of one venue may differ: they are rounded to seconds, and come from several machines."""
 
 T = TypeVar("T")
-Send = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
-"""The signature of :meth:`worker.venues.http.transport.Transport.send`."""
 
 
 class ReadFailed(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 
 from producers.commands import Cancel, Close, Command, Withdraw
 from worker.venues.accounts import Account
-from worker.venues.everstrike.client import EverstrikeClient, ReadFailed, Send, parse_record
+from worker.venues.everstrike.client import EverstrikeClient, ReadFailed, parse_record
 from worker.venues.everstrike.lists import MAX_PAIRS_ONE_BY_ONE, EverstrikeLists, Spans
 from worker.venues.everstrike.records import (
     UNREADABLE_RECORD,
@@ -26,6 +26,7 @@ from worker.venues.everstrike.records import (
     read_withdrawal,
     unnested,
 )
+from worker.venues.http.base import Send
 from worker.venues.paging import Span, read_completely
 from worker.venues.records import VenueFill, VenueOrder, VenueSnapshot, Window
 

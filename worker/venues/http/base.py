@@ -1,7 +1,7 @@
 """HTTP requests and responses as the venues and the transport see them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -117,3 +117,7 @@ class HttpLimits:
     of any venue: common front ends close a connection after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
     max_response_bytes: int = 1024 * 1024
     pool_size: int = 64
+
+
+Send = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]
+"""The signature of :meth:`worker.venues.http.transport.Transport.send`."""

@@ -8,7 +8,7 @@ import pytest
 from producers.commands import Cancel, Positions
 from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Proof
+from worker.venues.base import Plan, Proof
 from worker.venues.bitz import Bitz, new_nonce, sign
 from worker.venues.http.base import Response
 
@@ -48,7 +48,7 @@ def test_a_known_signature() -> None:
 
 def test_the_bytes_of_a_request() -> None:
     """The time is in seconds, and the signature is a field of the form."""
-    request = VENUE.request(QUERY, ACCOUNT, 1_510_235_730_999)
+    request = VENUE.request(Plan(QUERY, ACCOUNT), 1_510_235_730_999)
     assert (request.method, request.url) == ("POST", "https://apiv2.bitz.com/Contract/getContractActivePositions")
     assert isinstance(request.body, bytes)
     assert parse_qsl(request.body.decode()) == [
@@ -64,7 +64,7 @@ def test_the_bytes_of_a_request() -> None:
 def test_values_are_signed_unescaped_and_sent_escaped() -> None:
     """As the venue's own clients do."""
     account = Account("b", "bitz", "https://x", Credentials("a&b", SECRET))
-    request = VENUE.request(QUERY, account, 0)
+    request = VENUE.request(Plan(QUERY, account), 0)
     assert isinstance(request.body, bytes)
     assert b"apiKey=a%26b&" in request.body
     fields = dict(parse_qsl(request.body.decode()))
@@ -80,7 +80,7 @@ def test_a_nonce_is_six_letters_and_digits() -> None:
 
 def test_positions_are_normalised() -> None:
     """They have the same shape for every venue."""
-    verdict = VENUE.judge(QUERY, Response(200, body([ENTRY])))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body([ENTRY])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == (
         Position(
@@ -102,7 +102,7 @@ def test_positions_are_normalised() -> None:
 @pytest.mark.parametrize(("data", "count"), [([], 0), ({}, 0), ({"0": ENTRY}, 1), (ENTRY, 1), ([ENTRY, ENTRY], 2)])
 def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
     """An empty one means that no position is open."""
-    verdict = VENUE.judge(QUERY, Response(200, body(data)))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body(data)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
     assert len(verdict.positions) == count
@@ -133,7 +133,7 @@ def test_success_is_a_list_or_an_object(data: object, count: int) -> None:
 )
 def test_unreadable_data_proves_nothing(data: object) -> None:
     """It must never be reported as no open position; nor must a missing size count as zero."""
-    verdict = VENUE.judge(QUERY, Response(200, body(data)))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body(data)))
     assert verdict.proof is not Proof.EXECUTED
     assert verdict.positions is None
 
@@ -152,7 +152,7 @@ def test_unreadable_data_proves_nothing(data: object) -> None:
 )
 def test_size_and_direction_decide(changes: dict[str, object], expected: dict[str, object] | None) -> None:
     """Zero is no position, however it is written and whatever the direction. An unreadable optional field is None."""
-    verdict = VENUE.judge(QUERY, Response(200, body([{**ENTRY, **changes}])))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body([{**ENTRY, **changes}])))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions is not None
     assert len(verdict.positions) == (0 if expected is None else 1)
@@ -184,7 +184,7 @@ def test_size_and_direction_decide(changes: dict[str, object], expected: dict[st
 def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> None:
     """In ``status``, or in ``data`` with status 200."""
     content = body(None, status=code) if carried == "status" else body(code)
-    verdict = VENUE.judge(QUERY, Response(200, content))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, content))
     assert (verdict.proof, verdict.venue_code, verdict.positions) == (proof, code, None)
 
 
@@ -211,33 +211,33 @@ def test_errors_are_decided_by_number(code: int, proof: Proof, carried: str) -> 
 )
 def test_what_other_responses_prove(status: int, text: bytes, proof: Proof) -> None:
     """A code counts only in the complete envelope, and of the HTTP statuses only 429."""
-    assert VENUE.judge(QUERY, Response(status, text)).proof is proof
+    assert VENUE.judge(Plan(QUERY, ACCOUNT), Response(status, text)).proof is proof
 
 
 def test_an_operator_lists_further_codes() -> None:
     """Bit-Z's refusals have no message, so a pattern must match the code."""
     venue = Bitz(refusals=["-2000(26|99)"])
-    verdict = venue.judge(QUERY, Response(200, body(None, -200026)))
+    verdict = venue.judge(Plan(QUERY, ACCOUNT), Response(200, body(None, -200026)))
     assert verdict.proof is Proof.REFUSED
     assert verdict.message.endswith("(-200026) (listed in ORDERS_VENUES__BITZ__REFUSALS: -2000(26|99))")
-    assert venue.judge(QUERY, Response(200, body(None, -2000261))).proof is Proof.UNKNOWN
+    assert venue.judge(Plan(QUERY, ACCOUNT), Response(200, body(None, -2000261))).proof is Proof.UNKNOWN
 
 
 def test_maintenance_is_waited_for_longer() -> None:
     """It does not end within milliseconds."""
-    assert VENUE.judge(QUERY, Response(200, body(None, -112))).retry_after == 5.0
-    assert VENUE.judge(QUERY, Response(200, body(None, -104))).retry_after is None
+    assert VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body(None, -112))).retry_after == 5.0
+    assert VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body(None, -104))).retry_after is None
 
 
 @pytest.mark.parametrize(("status", "text"), [(429, b""), (200, body(None, -110)), (200, body(None, -112)), (502, b"")])
 def test_retry_after_is_respected(status: int, text: bytes) -> None:
     """An earlier request would be refused again."""
-    assert VENUE.judge(QUERY, Response(status, text, {"Retry-After": "7"})).retry_after == 7.0
+    assert VENUE.judge(Plan(QUERY, ACCOUNT), Response(status, text, {"Retry-After": "7"})).retry_after == 7.0
 
 
 def test_an_unlisted_code_has_its_own_reason() -> None:
     """An operator reads it."""
-    assert VENUE.judge(QUERY, Response(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
+    assert VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body(None, -1))).unknown_reason is Reason.UNLISTED_ANSWER
 
 
 def test_bitz_takes_positions_of_one_contract() -> None:
@@ -252,5 +252,5 @@ def test_bitz_takes_positions_of_one_contract() -> None:
 def test_a_position_of_another_contract_proves_nothing(name: str) -> None:
     """It must not be reported as that of the requested contract."""
     entry = {key: value for key, value in ENTRY.items() if key != "contractId"}
-    verdict = VENUE.judge(QUERY, Response(200, body([{**entry, name: "999999"}])))
+    verdict = VENUE.judge(Plan(QUERY, ACCOUNT), Response(200, body([{**entry, name: "999999"}])))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)

@@ -11,7 +11,7 @@ import pytest
 from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.report import Direction, Position, Reason
 from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Proof, Verdict
+from worker.venues.base import Plan, Proof, Verdict
 from worker.venues.everstrike.adapter import LISTED as LISTED_ANSWERS
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response
@@ -58,7 +58,7 @@ def envelope(code: int = 200, msg: object = "string", result: object = None) -> 
 )
 def test_the_bytes_of_a_request(command: Command, path: str, body: bytes) -> None:
     """Field names and their order are those of the API pages; decimals are plain, times integer milliseconds."""
-    request = VENUE.request(command, ACCOUNT, NOW)
+    request = VENUE.request(Plan(command, ACCOUNT), NOW)
     assert (request.method, request.url) == ("POST", f"https://api.everstrike.io/auth/{path}")
     assert request.body == body
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
@@ -67,7 +67,7 @@ def test_the_bytes_of_a_request(command: Command, path: str, body: bytes) -> Non
 
 def test_a_known_signature() -> None:
     """The expected value was computed with ``openssl dgst -sha256 -hmac the-secret -binary | base64``."""
-    request = VENUE.request(Cancel(account="a", order_id="32302131320dqe"), ACCOUNT, NOW)
+    request = VENUE.request(Plan(Cancel(account="a", order_id="32302131320dqe"), ACCOUNT), NOW)
     assert request.body == b"id=32302131320dqe"
     assert request.headers["x-signature"] == "Ge/wiwhb6lLLKFyQGiG7uAkCMBAgndLavhKAiGNUIEI="
 
@@ -81,7 +81,7 @@ def test_a_known_signature() -> None:
 )
 def test_positions_are_read_with_the_key_alone(command: Positions, url: str) -> None:
     """These GET requests have neither a signature nor a body."""
-    request = VENUE.request(command, ACCOUNT, NOW)
+    request = VENUE.request(Plan(command, ACCOUNT), NOW)
     assert (request.method, request.url, request.body) == ("GET", url, None)
     assert request.headers["x-api-key"] == "the-key"
     assert "x-signature" not in request.headers
@@ -189,7 +189,7 @@ UNCERTAIN = (
 )
 def test_what_a_response_proves(status: int, body: bytes, proof: Proof) -> None:
     """A response that is not listed with its source proves nothing; neither does a status alone."""
-    verdict = VENUE.judge(CANCEL, Response(status, body))
+    verdict = VENUE.judge(Plan(CANCEL, ACCOUNT), Response(status, body))
     assert verdict.proof is proof
     assert verdict.http_status == status
 
@@ -208,7 +208,7 @@ def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
     venue = Everstrike(refusals=["the [a-z]+ was not found", ".+unavailable"])
 
     def judged(message: str, status: int = 503) -> Verdict:
-        return venue.judge(CANCEL, Response(status, envelope(status, message)))
+        return venue.judge(Plan(CANCEL, ACCOUNT), Response(status, envelope(status, message)))
 
     verdict = judged("The position was not found.")
     assert (verdict.proof, verdict.own_refusal) == (Proof.REFUSED, True)
@@ -226,7 +226,10 @@ def test_an_operator_lists_further_refusals_and_the_report_says_so() -> None:
         ("Service unavailable", 500),
     ):
         assert judged(message, status).proof is Proof.UNKNOWN, message
-    assert venue.judge(CANCEL, Response(503, b'{"code":503,"msg":"Service unavailable"}')).proof is Proof.UNKNOWN
+    assert (
+        venue.judge(Plan(CANCEL, ACCOUNT), Response(503, b'{"code":503,"msg":"Service unavailable"}')).proof
+        is Proof.UNKNOWN
+    )
 
 
 OTHER_CLOSE = Close(account="a", pair="USD_BTC")
@@ -279,14 +282,14 @@ AGREEING: list[tuple[Command, list[dict[str, Any]]]] = [
 @pytest.mark.parametrize(("command", "result"), [(command, each) for command, rows in CONTRADICTING for each in rows])
 def test_a_success_that_contradicts_the_command_proves_nothing(command: Command, result: object) -> None:
     """It is about something else, or its record reports a failure, in whatever place and spelling."""
-    verdict = VENUE.judge(command, Response(200, envelope(result=result)))
+    verdict = VENUE.judge(Plan(command, ACCOUNT), Response(200, envelope(result=result)))
     assert (verdict.proof, verdict.unknown_reason) == (Proof.UNKNOWN, Reason.UNLISTED_ANSWER)
 
 
 @pytest.mark.parametrize(("command", "result"), [(command, each) for command, rows in AGREEING for each in rows])
 def test_a_success_that_agrees_with_the_command_proves_execution(command: Command, result: object) -> None:
     """Amounts may be rounded, the letter case of an address may differ, and an id may be a number."""
-    assert VENUE.judge(command, Response(200, envelope(result=result))).proof is Proof.EXECUTED
+    assert VENUE.judge(Plan(command, ACCOUNT), Response(200, envelope(result=result))).proof is Proof.EXECUTED
 
 
 @pytest.mark.parametrize("command", [CANCEL, OTHER_CLOSE, OTHER_WITHDRAW, Positions(account="a")])
@@ -306,15 +309,17 @@ def test_a_failure_beside_the_result_of_a_success_counts(
 ) -> None:
     """In the message or another field of the envelope. Positions would otherwise be reported as closed."""
     response = Response(200, json.dumps({"code": 200, "msg": None, "result": {}, **beside}).encode())
-    assert (VENUE.judge(command, response).proof is Proof.EXECUTED) is agrees
+    assert (VENUE.judge(Plan(command, ACCOUNT), response).proof is Proof.EXECUTED) is agrees
 
 
 def test_the_reason_tells_a_lost_reply_from_an_unlisted_answer() -> None:
     """An operator handles them differently."""
-    assert VENUE.judge(CANCEL, Response(404, b"<html>")).unknown_reason is Reason.LOST_REPLY
-    assert VENUE.judge(CANCEL, Response(418, b"")).unknown_reason is Reason.UNLISTED_ANSWER
-    assert VENUE.judge(CANCEL, Response(503, envelope(503, "?"))).unknown_reason is Reason.UNLISTED_ANSWER
-    assert VENUE.judge(CANCEL, Response(502, b"")).unknown_reason is Reason.LOST_REPLY
+    assert VENUE.judge(Plan(CANCEL, ACCOUNT), Response(404, b"<html>")).unknown_reason is Reason.LOST_REPLY
+    assert VENUE.judge(Plan(CANCEL, ACCOUNT), Response(418, b"")).unknown_reason is Reason.UNLISTED_ANSWER
+    assert (
+        VENUE.judge(Plan(CANCEL, ACCOUNT), Response(503, envelope(503, "?"))).unknown_reason is Reason.UNLISTED_ANSWER
+    )
+    assert VENUE.judge(Plan(CANCEL, ACCOUNT), Response(502, b"")).unknown_reason is Reason.LOST_REPLY
 
 
 @pytest.mark.parametrize(
@@ -328,7 +333,7 @@ def test_the_reason_tells_a_lost_reply_from_an_unlisted_answer() -> None:
 )
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     """Decimal seconds, a fraction rounded up, or nothing; never more than eleven days."""
-    assert VENUE.judge(CANCEL, Response(429, b"", {"retry-after": value})).retry_after == seconds
+    assert VENUE.judge(Plan(CANCEL, ACCOUNT), Response(429, b"", {"retry-after": value})).retry_after == seconds
 
 
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
@@ -351,13 +356,13 @@ DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 def test_retry_after_as_a_time(until: str, date: str, seconds: float | None) -> None:
     """By the venue's own clock (RFC 9110, 10.2.3)."""
     headers = {"Retry-After": until, "Date": date}
-    assert VENUE.judge(CANCEL, Response(429, b"", headers)).retry_after == seconds
+    assert VENUE.judge(Plan(CANCEL, ACCOUNT), Response(429, b"", headers)).retry_after == seconds
 
 
 def test_the_result_is_untouched() -> None:
     """Numbers keep type and digits; one that a float can't hold keeps its digits as a string."""
     body = b'{"code":200,"msg":null,"result":{"qty":0.00001,"n":3,"long":0.1234567890123456789,"b":true,"z":null}}'
-    result = VENUE.judge(CANCEL, Response(200, body)).result
+    result = VENUE.judge(Plan(CANCEL, ACCOUNT), Response(200, body)).result
     assert json.dumps(result) == '{"qty": 1e-05, "n": 3, "long": "0.1234567890123456789", "b": true, "z": null}'
 
 
@@ -425,7 +430,7 @@ NORMAL = Position(
 )
 def test_positions_are_normalised(command: Positions, result: object, positions: tuple[Position, ...]) -> None:
     """They have the same shape for every venue, with decimals as strings; size zero is no position."""
-    verdict = VENUE.judge(command, Response(200, envelope(result=result)))
+    verdict = VENUE.judge(Plan(command, ACCOUNT), Response(200, envelope(result=result)))
     assert verdict.proof is Proof.EXECUTED
     assert verdict.positions == positions
 
@@ -453,14 +458,14 @@ def test_positions_are_normalised(command: Positions, result: object, positions:
 def test_unreadable_positions_prove_nothing(result: object) -> None:
     """They must never be reported as closed."""
     body = json.dumps({"code": 200, "msg": None, "result": result}).encode()
-    verdict = VENUE.judge(Positions(account="a"), Response(200, body))
+    verdict = VENUE.judge(Plan(Positions(account="a"), ACCOUNT), Response(200, body))
     assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 
 def test_a_position_of_another_pair_proves_nothing() -> None:
     """It must not be reported as that of the requested pair."""
     for entry in ({**POSITION, "pair": "Q"}, {"stats": {**STATS, "pair": "Q", "size": 0}}):
-        verdict = VENUE.judge(Positions(account="a", pair="P"), Response(200, envelope(result=entry)))
+        verdict = VENUE.judge(Plan(Positions(account="a", pair="P"), ACCOUNT), Response(200, envelope(result=entry)))
         assert (verdict.proof, verdict.positions) == (Proof.UNKNOWN, None)
 
 

@@ -13,10 +13,12 @@ from worker.cli.output import print_unknowns, unknown_json
 from worker.ledger.base import Progress, Record, State
 from worker.operations.operator import Unknown
 from worker.settings import load
-from worker.venues.base import Proof, Verdict
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Plan, Proof, Verdict
 from worker.venues.http.base import Response
 from worker.venues.listed_answers import refusals_setting_line
 
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key", "secret"))
 CANCEL = Cancel(account="main", order_id="7")
 
 
@@ -59,7 +61,9 @@ def test_the_line_lists_the_message_that_it_was_made_for(message: str, monkeypat
     venue = build_venues(load())["everstrike"]
 
     def judged(text: str) -> Verdict:
-        return venue.judge(CANCEL, Response(503, json.dumps({"code": 503, "msg": text, "result": {}}).encode()))
+        return venue.judge(
+            Plan(CANCEL, ACCOUNT), Response(503, json.dumps({"code": 503, "msg": text, "result": {}}).encode())
+        )
 
     assert judged(message).proof is Proof.REFUSED
     assert judged("Frozen, account 7").proof is Proof.REFUSED

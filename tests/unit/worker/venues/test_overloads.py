@@ -9,11 +9,13 @@ import pytest
 from producers.commands import Cancel, Command, Positions
 from tests.unit.worker.venues.http.http_answers import KINDS
 from worker.ledger.pacing import MAX_COOL_DOWN_SECONDS
-from worker.venues.base import Overload, Proof, Venue, Verdict
+from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Overload, Plan, Proof, Venue, Verdict
 from worker.venues.bitz import FINAL_CODES, OVERLOADS, TRANSIENT_CODES, Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import MAX_RETRY_AFTER_SECONDS, Response
 
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key", "secret"))
 EVERSTRIKE, BITZ = Everstrike(), Bitz()
 CANCEL = Cancel(account="a", order_id="A1")
 QUERY = Positions(account="a", contract_id=101)
@@ -37,7 +39,7 @@ def bitz(code: int, data: object = None) -> bytes:
 def judged(venue: Venue, command: Command, status: int, body: bytes = b"", retry_after: str | None = None) -> Verdict:
     """What the venue's adapter says about a response."""
     headers = {} if retry_after is None else {"Retry-After": retry_after}
-    return venue.judge(command, Response(status, body, headers))
+    return venue.judge(Plan(command, ACCOUNT), Response(status, body, headers))
 
 
 @pytest.mark.parametrize(("venue", "command"), ASKED, ids=["mutating", "reading", "Bit-Z"])
@@ -139,7 +141,7 @@ def test_no_response_raises_or_stops_an_account_for_ever(kind: str) -> None:
             headers["Retry-After"] = wait
         for status in (response.status, 418, 429, 503):
             for venue, command in ASKED:
-                verdict = venue.judge(command, Response(status, response.body, headers))
+                verdict = venue.judge(Plan(command, ACCOUNT), Response(status, response.body, headers))
                 asked = verdict.retry_after
                 assert asked is None or 0 <= asked <= MAX_RETRY_AFTER_SECONDS
                 assert (verdict.overload is not None) >= (status in (418, 429))

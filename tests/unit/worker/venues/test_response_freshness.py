@@ -10,12 +10,13 @@ import pytest
 from producers.commands import Command, Positions
 from producers.report import Reason
 from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Proof, Venue, Verdict
+from worker.venues.base import Plan, Proof, Venue, Verdict
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response, Timing
 from worker.venues.response_freshness import date_header_ms, distrust_if_stale, staleness
 
+ACCOUNT = Account("main", "everstrike", "https://venue.test", Credentials("key", "secret"))
 T0 = 1_800_000_000_000
 
 FRESH: list[Mapping[str, str]] = [
@@ -105,7 +106,7 @@ def judged(venue: str, headers: Mapping[str, str]) -> Verdict:
     """What a response proves that shows no open position."""
     adapter, command, envelope = NO_POSITIONS[venue]
     response = Response(200, json.dumps(envelope).encode(), headers, AT_ONCE)
-    return distrust_if_stale(None, adapter.judge(command, response), response)
+    return distrust_if_stale(None, adapter.judge(Plan(command, ACCOUNT), response), response)
 
 
 @pytest.mark.parametrize("venue", NO_POSITIONS)
@@ -132,7 +133,9 @@ def test_a_stored_response_proves_nothing_about_any_command(proof: Proof) -> Non
 def test_positions_are_requested_from_the_venue_and_not_from_a_cache(venue: str) -> None:
     """Their requests have the header ``Cache-Control: no-cache``."""
     adapter, command, _ = NO_POSITIONS[venue]
-    request = adapter.request(command, Account("a", venue, "https://venue.test", Credentials("key", "secret")), T0)
+    request = adapter.request(
+        Plan(command, Account("a", venue, "https://venue.test", Credentials("key", "secret"))), T0
+    )
     assert request.headers["cache-control"] == "no-cache"
 
 

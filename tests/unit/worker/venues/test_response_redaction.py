@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from producers.commands import Positions, Withdraw
 from worker.venues.accounts import Account, Credentials
+from worker.venues.base import Plan
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response, SignedRequest
@@ -157,9 +158,9 @@ def requests_made() -> list[tuple[SignedRequest, Account]]:
     """A request of each kind, with its account."""
     withdraw = Withdraw(account="main", asset="ETH", qty=Decimal(1), address="0xabc/é")
     return [
-        (Everstrike().request(withdraw, ACCOUNT, 1), ACCOUNT),
-        (Everstrike().request(Positions(account="main"), ACCOUNT, 1), ACCOUNT),
-        (Bitz().request(Positions(account="bz", contract_id=101), BITZ, 1), BITZ),
+        (Everstrike().request(Plan(withdraw, ACCOUNT), 1), ACCOUNT),
+        (Everstrike().request(Plan(Positions(account="main"), ACCOUNT), 1), ACCOUNT),
+        (Bitz().request(Plan(Positions(account="bz", contract_id=101), BITZ), 1), BITZ),
     ]
 
 
