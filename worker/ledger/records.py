@@ -67,5 +67,7 @@ class Record:
     records that an earlier version began."""
     sealed_by: str = ""
     """As in :class:`Claim`, by its first begin."""
+    lookup: str = ""
+    """As in :class:`Claim`, by its last begin."""
     hold: HoldRecord | None = None
     """When it is or was held for approval."""
