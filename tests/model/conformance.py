@@ -306,7 +306,7 @@ def _answer(under: UnderTest, ask: Ask) -> str:
     mine = claim(token=str(ask.token), fingerprint=fingerprint, limits=LIMITS, **asked, **by)
     match ask.move:
         case "begin":
-            return _word(under, ledger.begin(mine, ask.attempt))
+            return _word(under, ledger.begin(mine, ask.attempt), ask.place)
         case "look":
             return _word(under, ledger.take_to_look(mine) or "none")
         case "renew":
@@ -333,7 +333,7 @@ def _answer(under: UnderTest, ask: Ask) -> str:
     return stands.message if stands else ""
 
 
-def _word(under: UnderTest, answer: object) -> str:
+def _word(under: UnderTest, answer: object, place: str = "") -> str:
     """The table's word for an answer. The answer's values must be those of the record."""
     record = under.ledger.read("id")
     match answer:
@@ -353,7 +353,7 @@ def _word(under: UnderTest, answer: object) -> str:
         case LookFirst():
             return "lookfirst"
     assert record is not None
-    _compare(under, answer, record)
+    _compare(under, answer, record, place)
     return type(answer).__name__.lower()
 
 
@@ -361,10 +361,11 @@ Asks = Callable[[Rec, bool], Iterator[Ask]]
 """Ways of asking in a record, of a command that may be repeated or not."""
 
 
-def _compare(under: UnderTest, answer: object, record: Record) -> None:
+def _compare(under: UnderTest, answer: object, record: Record, place: str) -> None:
     match answer:
         case Begun():
-            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress)
+            finds_all = record.lookup if record.account_digest == place else ""
+            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress, lookup=finds_all)
         case Doubtful():
             assert replace(answer, since_ms=0, doubt="") == Doubtful(record.fence, record.progress, record.lookup)
         case Busy(lease_left_ms):

@@ -180,6 +180,10 @@ def _can_look(rec: Rec, ask: Ask) -> bool:
     return in_doubt and bool(rec.lookup) and rec.place == ask.place
 
 
+def _must_look_first(rec: Rec, ask: Ask) -> bool:
+    return bool(ask.lookup) and not ask.repeatable and _not_mine(rec, ask) and _can_look(rec, ask)
+
+
 def _as_found(rec: Rec, ask: Ask) -> bool:
     """Nothing has moved since it was found orphaned, whoever asks."""
     seen, now = ([r.state, r.token, r.tries] for r in (ask.dead, rec))
@@ -211,12 +215,7 @@ TABLE: Mapping[str, Row] = {
     ),
     "begin: ended": Row("begin", ENDED, "ended"),
     "begin: owner alive": Row("begin", OPEN, "busy", guard=_busy),
-    "begin: look first": Row(
-        "begin",
-        OPEN,
-        "lookfirst",
-        guard=lambda rec, ask: bool(ask.lookup) and _not_mine(rec, ask) and _can_look(rec, ask),
-    ),
+    "begin: look first": Row("begin", OPEN, "lookfirst", guard=_must_look_first),
     "begin: halted": Row("begin", (ABSENT, HELD, *OPEN), "halted", guard=lambda _, ask: ask.halted),
     "begin: hold is over": Row("begin", (HELD,), "holdover", guard=lambda rec, _: rec.hold == "over"),
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
