@@ -1,9 +1,5 @@
-"""OKX: perpetual and dated contracts. Spot, margin and options are left out.
-
-Sources, as stored copies of 2026-06 to 2026-09 of www.okx.com/docs-v5/en/: "Error Code, Public" (50000 to 54999) and
-"Funding" (58000 to 58999), "Transaction Timeouts", "Making Requests", "Rate Limits", "Demo Trading Services", "Get
-positions", "Place order", "Cancel order", "Order details", "Order history (last 7 days)", "Place algo order", "Algo
-order details", "Cancel algo order", "Withdrawal", "Get withdrawal history". Nothing here was run against the exchange.
+"""OKX: perpetual and dated contracts; spot, margin and options are left out. Its pages (:data:`SOURCES`) were read;
+nothing here was run against it.
 
 A client order id may be used again once its order has ended, so that only a look tells whether an order was taken.
 ``expTime`` makes orders late, but no stops, cancels or withdrawals.
@@ -16,6 +12,13 @@ from worker.rate_limits import RateLimit
 from worker.venues.base import Overload, Proof
 from worker.venues.ccxt.traits import Envelope, InTime, Listed, Params, Place, Stop, Traits, Wanted, requests_of
 
+SOURCES = (
+    "www.okx.com/docs-v5/en: Overview (Transaction Timeouts, Making Requests, Rate Limits, Demo Trading Services; stored "
+    "copies of 2026-06 to 2026-09)",
+    "www.okx.com/docs-v5/en: Trading Account (Get positions), Trade (Place order, Cancel order, Order details, Order "
+    "history of 7 days), Algo Trading (Place algo order, Cancel algo order, Algo order details) (2026-06, 2026-07)",
+    "www.okx.com/docs-v5/en: Funding Account (Withdrawal, Get withdrawal history), Error Code (Public, Funding) (2026-07)",
+)
 CODES, FUNDING = "OKX, Error Code, Public", "OKX, Error Code, Funding"
 ORDERS, CANCEL, WITHDRAW = ("close", "submit"), ("cancel",), ("withdraw",)
 
@@ -209,6 +212,7 @@ TRAITS = Traits(
     rate_limits=(RateLimit(60, 2_000),),
     # "Rate limits for placing orders, amending orders, and cancelling orders are independent from each other."
     passes_cool_down=frozenset({"cancel"}),
+    sources=SOURCES,
     unread=(
         "what makes a stop, a cancel or a withdrawal late",
         "orders in portfolio margin mode, which may not only reduce",
