@@ -1,4 +1,4 @@
-"""Kraken Futures: perpetual and dated contracts. Its pages (:data:`SOURCES`) were read; nothing here was run against it.
+"""Kraken Futures: perpetual and dated contracts. Its pages (:data:`SOURCES`) were read; it was not run against.
 
 Refusals arrive with status 200 and ``"result": "success"``, as words in ``sendStatus.status``. A signature covers no
 time; only ``processBefore`` makes a request late. Orders that have ended leave "Get Specific Orders' Status" after 5 s,
@@ -15,11 +15,12 @@ from worker.venues.base import Overload, Proof
 from worker.venues.ccxt.traits import Envelope, InTime, Listed, Params, Place, Stop, Traits, Wanted, requests_of
 
 SOURCES = (
-    "docs.kraken.com/api/docs/futures-api/trading: Send order, Cancel order, Get Specific Orders' Status, Get open "
-    "orders, Get your fills, Get Open Positions (stored copies of 2026-05)",
+    "docs.kraken.com/api/docs/futures-api/trading: Send order, Cancel order, Get Specific Orders' Status (2026-05)",
+    "docs.kraken.com/api/docs/futures-api/trading: Get open orders, Get your fills, Get Open Positions (2026-05)",
     "docs.kraken.com/api/docs/futures-api/history: Account History, Get order events, Get trigger events (2026-05)",
     "docs.kraken.com/api/docs/guides: Futures Introduction, Futures REST, Futures Rate Limits (2026-05)",
 )
+"""With the month of the stored copies."""
 SEND, CANCEL = "Kraken Futures, Send order", "Kraken Futures, Cancel order"
 ORDERS = ("close", "submit")
 

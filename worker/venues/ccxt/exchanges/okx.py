@@ -1,5 +1,5 @@
 """OKX: perpetual and dated contracts; spot, margin and options are left out. Its pages (:data:`SOURCES`) were read;
-nothing here was run against it.
+it was not run against.
 
 A client order id may be used again once its order has ended, so that only a look tells whether an order was taken.
 ``expTime`` makes orders late, but no stops, cancels or withdrawals.
@@ -13,12 +13,15 @@ from worker.venues.base import Overload, Proof
 from worker.venues.ccxt.traits import Envelope, InTime, Listed, Params, Place, Stop, Traits, Wanted, requests_of
 
 SOURCES = (
-    "www.okx.com/docs-v5/en: Overview (Transaction Timeouts, Making Requests, Rate Limits, Demo Trading Services; stored "
-    "copies of 2026-06 to 2026-09)",
-    "www.okx.com/docs-v5/en: Trading Account (Get positions), Trade (Place order, Cancel order, Order details, Order "
-    "history of 7 days), Algo Trading (Place algo order, Cancel algo order, Algo order details) (2026-06, 2026-07)",
-    "www.okx.com/docs-v5/en: Funding Account (Withdrawal, Get withdrawal history), Error Code (Public, Funding) (2026-07)",
+    "www.okx.com/docs-v5/en, Overview: Transaction Timeouts, Making Requests, Demo Trading Services (2026-07)",
+    "www.okx.com/docs-v5/en, Overview: Rate Limits (2026-07, 2026-09)",
+    "www.okx.com/docs-v5/en, Trading Account: Get positions (2026-07)",
+    "www.okx.com/docs-v5/en, Trade: Place order, Cancel order, Order details, Order history, last 7 days (2026-07)",
+    "www.okx.com/docs-v5/en, Algo Trading: Place algo order, Cancel algo order, Algo order details (2026-07)",
+    "www.okx.com/docs-v5/en, Funding Account: Withdrawal, Get withdrawal history (2026-07)",
+    "www.okx.com/docs-v5/en, Error Code: Public (50000 to 54999), Funding (58000 to 58999) (2026-07)",
 )
+"""With the month of the stored copies."""
 CODES, FUNDING = "OKX, Error Code, Public", "OKX, Error Code, Funding"
 ORDERS, CANCEL, WITHDRAW = ("close", "submit"), ("cancel",), ("withdraw",)
 
