@@ -85,12 +85,9 @@ STATUSES = {
     **dict.fromkeys(("EXPIRED", "EXPIRED_IN_MATCH"), "expired"),
     "CANCELED": "canceled",
     "REJECTED": "rejected",
-    **dict.fromkeys(("0", "2", "4"), "open"),
-    "3": "rejected",
-    "6": "closed",
 }
-"""In ccxt's words the ``status`` of an order ("Event: Order Update"), the ``algoStatus`` of a stop ("Event: Algo Order
-Update"; once triggered, it goes on as an order with another id), and the number of a withdrawal (Withdraw History)."""
+"""In ccxt's words the ``status`` of an order ("Event: Order Update") and the ``algoStatus`` of a stop ("Event: Algo Order
+Update"); once triggered, it goes on as an order with another id."""
 
 
 def read(value: Any) -> Envelope | None:
@@ -122,6 +119,13 @@ def _records(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
 
 
+def _withdrawals(value: Any) -> Sequence[Any] | None:
+    """With the type that ccxt's own ``fetch_withdrawals`` adds: the number of a status means one thing for a withdrawal
+    and another for a deposit."""
+    rows = _records(value)
+    return rows if rows is None else [{**each, "type": "withdrawal"} for each in rows]
+
+
 ABSENT = frozenset({"-2013"})
 """NO_SUCH_ORDER: "Order does not exist." It is no longer listed 3 days after it was created, if it was cancelled or has
 expired without fills, and 90 days after in any case (Query Order, Query Algo Order)."""
@@ -132,7 +136,9 @@ def find(wanted: Wanted) -> Sequence[Place]:
     if wanted.command == "withdraw":
         query = {"withdrawOrderId": wanted.handle}
         return (
-            (Place("sapiGetCapitalWithdrawHistory", (query,), _records, "parse_transaction"),) if wanted.handle else ()
+            (Place("sapiGetCapitalWithdrawHistory", (query,), _withdrawals, "parse_transaction"),)
+            if wanted.handle
+            else ()
         )
     algo = {"clientAlgoId": wanted.handle} if wanted.handle else {"algoId": wanted.order_id}
     stop = Place("fapiPrivateGetAlgoOrder", (algo,), _record, absent=ABSENT, is_stop=True)
