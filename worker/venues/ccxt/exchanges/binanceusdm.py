@@ -86,7 +86,7 @@ STATUSES = {
     "CANCELED": "canceled",
     "REJECTED": "rejected",
 }
-"""In ccxt's words the ``status`` of an order ("Event: Order Update") and the ``algoStatus`` of a stop ("Event: Algo Order
+"""In ccxt's words the ``status`` of an order ("Event: Order Update") and ``algoStatus`` of a stop ("Event: Algo Order
 Update"); once triggered, it goes on as an order with another id."""
 
 
