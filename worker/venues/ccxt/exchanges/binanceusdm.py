@@ -91,19 +91,12 @@ Update"); once triggered, it goes on as an order with another id."""
 
 
 def read(value: Any) -> Envelope | None:
-    """A refusal is an object of ``code`` and ``msg`` alone; a success is the record without a code, but that of a
-    cancelled stop, which has the code "200"; a list of records is a success as well."""
-    if isinstance(value, list):
-        return Envelope("")
+    """A refusal is an object of a negative ``code`` and ``msg`` alone; a success is the record without a code, but that
+    of a cancelled stop, which has the code "200"."""
     if not isinstance(value, dict):
         return None
     code, message = value.get("code"), value.get("msg")
-    if (
-        isinstance(code, int)
-        and not isinstance(code, bool)
-        and isinstance(message, str)
-        and value.keys() <= {"code", "msg"}
-    ):
+    if isinstance(code, int) and code < 0 and isinstance(message, str) and value.keys() == {"code", "msg"}:
         return Envelope(FAILURE_TEXTS.get(message.strip(), str(code)), message)
     if code == "200" and message == "success" and "algoId" in value:
         return Envelope("200", message, value)
@@ -124,6 +117,12 @@ def _withdrawals(value: Any) -> Sequence[Any] | None:
     and another for a deposit."""
     rows = _records(value)
     return rows if rows is None else [{**each, "type": "withdrawal"} for each in rows]
+
+
+def _positions(value: Any) -> Sequence[Any] | None:
+    rows = _records(value)
+    whole = rows is not None and all({"symbol", "positionSide", "positionAmt"} <= each.keys() for each in rows)
+    return rows if whole else None
 
 
 ABSENT = frozenset({"-2013"})
@@ -153,7 +152,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
 
 def positions(symbol: str | None) -> Sequence[Place]:  # noqa: ARG001
     """One list of every symbol that has a position or open orders (Position Information V3)."""
-    return (Place("fapiPrivateV3GetPositionRisk", ({},), _records, "parse_position_risk"),)
+    return (Place("fapiPrivateV3GetPositionRisk", ({},), _positions, "parse_position_risk"),)
 
 
 def in_time(name: str, now_ms: int, until_ms: int) -> InTime:  # noqa: ARG001

@@ -104,6 +104,12 @@ def _rows(value: Any) -> Sequence[Any] | None:
     return rows if isinstance(rows, list) and all(isinstance(each, dict) for each in rows) else None
 
 
+def _positions(value: Any) -> Sequence[Any] | None:
+    rows = _rows(value)
+    whole = rows is not None and all({"symbol", "side", "size", "positionIdx"} <= each.keys() for each in rows)
+    return rows if whole else None
+
+
 def _next_page(args: tuple[Any, ...], page: int) -> Callable[[Any], tuple[Any, ...] | None]:
     """The next page's arguments. A cursor comes with the last page as well, so that only a full one is gone on from."""
 
@@ -130,7 +136,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
 def positions(symbol: str | None) -> Sequence[Place]:
     """With a symbol its positions, flat ones included; without one every settle coin has to be asked for."""
     if symbol:
-        return (Place("fetch_positions", ([symbol], {}), _rows, "parse_position"),)
+        return (Place("fetch_positions", ([symbol], {}), _positions, "parse_position"),)
     queries = (
         {"category": "linear", "settleCoin": "USDT"},
         {"category": "linear", "settleCoin": "USDC"},
@@ -138,7 +144,9 @@ def positions(symbol: str | None) -> Sequence[Place]:
     )
     places = [({**query, "limit": POSITIONS_PAGE},) for query in queries]
     return tuple(
-        Place("privateGetV5PositionList", args, _rows, "parse_position", next_args=_next_page(args, POSITIONS_PAGE))
+        Place(
+            "privateGetV5PositionList", args, _positions, "parse_position", next_args=_next_page(args, POSITIONS_PAGE)
+        )
         for args in places
     )
 
