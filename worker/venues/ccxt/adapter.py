@@ -43,6 +43,7 @@ class CcxtVenue:
     overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
     commands: tuple[str, ...] = (Positions.name,)
+    knows_client_order_ids = False
 
     def __init__(self, ccxt_id: str, refusals: Iterable[str] = (), clock: Clock | None = None) -> None:
         """``refusals`` are patterns of further messages that are final refusals.
@@ -58,6 +59,8 @@ class CcxtVenue:
         traits = self.traits
         if traits is not None:
             self.commands = tuple(sorted((*traits.mutating, Positions.name)))
+            # A place to look at may depend on the command; where there is none, its plan has no lookup.
+            self.knows_client_order_ids = True
             self.rate_limits, self.overload_scope = traits.rate_limits, traits.overload_scope
             self.passes_cool_down = traits.passes_cool_down
         self._markets = MarketStore(ccxt_id, dict(traits.options) if traits is not None else {}, self._clock)

@@ -88,7 +88,9 @@ def cancel_was_taken(status: str) -> bool | None:
 
 def withdrawal_was_taken(status: str) -> bool | None:
     """What a withdrawal's record shows of its command."""
-    return {"ok": True, "pending": True, "failed": False, "canceled": False}.get(status)
+    if status in ("ok", "pending", "open", "closed"):
+        return True
+    return False if status in ("failed", "canceled", "rejected") else None
 
 
 def words_of(parsed: Parsed, status: str) -> str:
