@@ -90,6 +90,18 @@ STATUSES = {
 Update"); once triggered, it goes on as an order with another id."""
 
 
+WITHDRAWALS = {0: "pending", 2: "pending", 4: "pending", 6: "ok", 3: "failed"}
+"""``status`` of a withdrawal: e-mail sent, awaiting approval, processing, completed, rejected (Withdraw History)."""
+
+
+def status(record: Any) -> str:
+    """The status of an order, a stop or a withdrawal; empty for one that no page lists."""
+    if "withdrawOrderId" in record:
+        number = record.get("status")
+        return WITHDRAWALS.get(number, "") if isinstance(number, int) else ""
+    return STATUSES.get(str(record.get("status", record.get("algoStatus"))), "")
+
+
 def read(value: Any) -> Envelope | None:
     """A refusal is an object of a negative ``code`` and ``msg`` alone; a success is the record without a code, but that
     of a cancelled stop, which has the code "200"."""
@@ -112,13 +124,6 @@ def _records(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
 
 
-def _withdrawals(value: Any) -> Sequence[Any] | None:
-    """With the type that ccxt's own ``fetch_withdrawals`` adds: the number of a status means one thing for a withdrawal
-    and another for a deposit."""
-    rows = _records(value)
-    return rows if rows is None else [{**each, "type": "withdrawal"} for each in rows]
-
-
 def _positions(value: Any) -> Sequence[Any] | None:
     rows = _records(value)
     whole = rows is not None and all({"symbol", "positionSide", "positionAmt"} <= each.keys() for each in rows)
@@ -135,9 +140,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
     if wanted.command == "withdraw":
         query = {"withdrawOrderId": wanted.handle}
         return (
-            (Place("sapiGetCapitalWithdrawHistory", (query,), _withdrawals, "parse_transaction"),)
-            if wanted.handle
-            else ()
+            (Place("sapiGetCapitalWithdrawHistory", (query,), _records, "parse_transaction"),) if wanted.handle else ()
         )
     algo = {"clientAlgoId": wanted.handle} if wanted.handle else {"algoId": wanted.order_id}
     stop = Place("fapiPrivateGetAlgoOrder", (algo,), _record, absent=ABSENT, is_stop=True)
@@ -210,7 +213,7 @@ TRAITS = Traits(
     stops_apart=True,
     withdrawal=withdrawal,
     adjust=adjust,
-    status=lambda record: STATUSES.get(str(record.get("status", record.get("algoStatus"))), ""),
+    status=status,
     complete_for_ms=3 * DAY_MS,
     testnet_url="https://demo-fapi.binance.com",
     # "The limits on the API are based on the IPs, not the API keys", and 418 bans an address (General Info, IP Limits).

@@ -87,15 +87,16 @@ STATUSES = {
 
 
 def read(value: Any) -> Envelope | None:
-    """Every answer has ``retCode``, ``retMsg``, ``result``, ``retExtInfo`` and ``time`` (Integration Guidance)."""
+    """Every answer has ``retCode``, ``retMsg``, ``result``, ``retExtInfo`` and ``time`` (Integration Guidance). A
+    success names an order or a withdrawal."""
     if not isinstance(value, dict) or not {"retCode", "retMsg", "result", "retExtInfo", "time"} <= value.keys():
         return None
     code, message = value["retCode"], value["retMsg"]
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(message, str):
         return None
     result = value["result"]
-    has_record = isinstance(result, dict) and bool(result)
-    return Envelope(str(code), message, result if has_record else None) if has_record or code else None
+    has_id = isinstance(result, dict) and any(result.get(name) not in (None, "") for name in ("orderId", "id"))
+    return Envelope(str(code), message, result if has_id else None) if code or has_id else None
 
 
 def _rows(value: Any) -> Sequence[Any] | None:
