@@ -31,12 +31,12 @@ MAX_UNKNOWN_NAMED, MAX_NAME_LENGTH = 5, 64
 
 
 class Command(BaseModel):
-    """Base of the four commands: an account, and a deadline after which nothing is sent."""
+    """Base of the commands: an account, and a deadline after which nothing is sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     name: ClassVar[str]
-    """``close``, ``cancel``, ``withdraw`` or ``positions``."""
+    """``close``, ``submit``, ``cancel``, ``withdraw`` or ``positions``."""
     mutating: ClassVar[bool] = True
     """False for a query, which may be repeated freely."""
 
@@ -194,7 +194,7 @@ class Positions(Command):
         return True
 
 
-COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Cancel, Withdraw, Positions)}
+COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Submit, Cancel, Withdraw, Positions)}
 """Command class by task name."""
 
 

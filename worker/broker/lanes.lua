@@ -85,7 +85,7 @@ function lanes.call(prefix, lane, queue)
 end
 
 -- The queue of a message that waits although nothing says so, should anybody have deleted that key; or nil.
-local QUEUES = {'orders.cancel', 'orders.close', 'orders.withdraw', 'orders.positions'}
+local QUEUES = {'orders.cancel', 'orders.close', 'orders.submit', 'orders.withdraw', 'orders.positions'}
 local function queue_left_behind(prefix, lane)
   for _, queue in ipairs(QUEUES) do
     local length = redis.pcall('LLEN', prefix .. queue .. '.lane:' .. lane)

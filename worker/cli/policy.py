@@ -107,7 +107,7 @@ def _check(
         found = read_policy(file or settings.policy_file)
         example = rule_example(found, withdrawal) if all(withdrawal.values()) else None
     show: Any = emit_checked if as_json else print_checked
-    show(found, advice(found, settings.accounts), unchecked(found), example)
+    show(found, advice(found, settings.accounts), unchecked(found, settings.accounts), example)
     raise typer.Exit(_VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED)
 
 

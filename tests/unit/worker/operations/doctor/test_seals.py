@@ -27,7 +27,7 @@ def test_a_worker_that_can_withdraw_and_asks_for_no_seal_is_told(tmp_path: Path)
     assert found(account=QUERIES_ONLY) == {}
     keys = str(write_keys(tmp_path / "keys.toml", PAYROLL))
     assert found(withdraw="warn", keys_file=keys) == {
-        "modes": ("ok", "cancel off, close off, positions off, withdraw warn"),
+        "modes": ("ok", "cancel off, close off, positions off, submit off, withdraw warn"),
         "public keys": ("ok", "producers: 1, operators: 0"),
     }
 
