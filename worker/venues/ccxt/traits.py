@@ -38,6 +38,9 @@ class Listed:
     message: str = ""
     """The message that must come with the code, in any letter case and with or without its full stop; empty for any. A
     documented message may contain a word such as "unknown", which a message that is not listed may not."""
+    status: int = 0
+    """The HTTP status with which it is documented. An answer with a 5xx counts only if it is listed with this very
+    status; 0 is any status below 500 but 408."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,9 @@ class Traits:
     """The origin of its test network; empty if there is none."""
     testnet_headers: Mapping[str, str] = field(default_factory=dict)
     """What makes a request one to the test network, where the origin alone does not."""
+    lists_unfilled_ms: int = 0
+    """For how long after its creation an order that ended without fills is still listed in the places of :attr:`find`;
+    0 where that is not documented. Later nothing is absent: the look proves nothing."""
     overload_scope: Overload = Overload.ACCOUNT
     rate_limits: tuple[RateLimit, ...] = ()
     passes_cool_down: frozenset[str] = frozenset()
