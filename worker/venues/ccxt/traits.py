@@ -39,8 +39,8 @@ class Listed:
     """The message that must come with the code, in any letter case and with or without its full stop; empty for any. A
     documented message may contain a word such as "unknown", which a message that is not listed may not."""
     status: int = 0
-    """The HTTP status with which it is documented. An answer with a 5xx counts only if it is listed with this very
-    status; 0 is any status below 500 but 408."""
+    """The HTTP status with which it is documented. An answer with a status of 500 or more counts only if it is listed
+    with that very status; 0 stands for any other status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Envelope:
     message: str = ""
     """The exchange's own message; empty where there is none."""
     record: Any = None
-    """The order or the withdrawal in it; for the report's ``result``."""
+    """The order or the withdrawal in it; for the report's ``result``. Where ccxt parses none, its ``id`` counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,10 @@ class Traits:
     windows: Mapping[str, int]
     """By command, and under ``stop`` for stops of close and submit: for how long after an attempt begins the exchange
     may take its request, in ms. What is missing can't be limited, so that its absence never proves anything."""
+    complete_for_ms: int = 0
+    """For how long after its creation the places of :attr:`find` list an order, however it ended: the shortest time
+    that is documented, mostly for orders that were cancelled without a fill. Later, what is not found is no proof; 0
+    where nothing is documented, so that absence never is."""
     handle_of: Callable[[bytes], str] = bytes.hex
     """From 16 bytes to a handle of the exchange's length and characters, as its records show it again."""
     credentials: tuple[str, ...] = ("api_key", "secret_key")
@@ -209,6 +213,9 @@ class Traits:
     time_in_force: Mapping[str, Params] = field(default_factory=dict)
     """The parameters of ``GTC``, ``IOC`` and ``FOK``; one that is missing is refused."""
     reduce_only: Params = field(default_factory=lambda: {"reduceOnly": True})
+    close_params: Callable[[Mapping[str, Any]], Params] = lambda position: {}  # noqa: ARG005
+    """From the position as ccxt has parsed it to further parameters of the order that closes it, such as its margin
+    mode."""
     hedge: Callable[[str], Params] | None = None
     """For an account that holds both directions (``ORDERS_ACCOUNTS__<ALIAS>__HEDGE_MODE``): from the direction of the
     position (``long`` or ``short``) to the parameters of an order that opens or reduces it; None where the exchange has
@@ -225,7 +232,8 @@ class Traits:
     """From handle, network (as the command names it) and tag to the parameters of ccxt's ``withdraw``; None where
     withdrawals are not supported."""
     adjust: Callable[[Call], Call] = lambda call: call
-    """The last word on a call, for an exchange whose unified method does something else than its name says."""
+    """The last word on a call, for an exchange whose unified method does something else than its name says: maybe an
+    implicit method, without ``args`` and with the whole request as ``params``."""
     status: Callable[[Any], str] | None = None
     """From a raw record to its status in ccxt's words (``open``, ``closed``, ``canceled``, ``expired``, ``rejected``)
     or an empty text for an unknown one; None: ccxt's own reading."""
@@ -235,14 +243,15 @@ class Traits:
     """The origin of its test network; empty if there is none."""
     testnet_headers: Mapping[str, str] = field(default_factory=dict)
     """What makes a request one to the test network, where the origin alone does not."""
-    lists_unfilled_ms: int = 0
-    """For how long after its creation an order that ended without fills is still listed in the places of :attr:`find`;
-    0 where that is not documented. Later nothing is absent: the look proves nothing."""
     overload_scope: Overload = Overload.ACCOUNT
     rate_limits: tuple[RateLimit, ...] = ()
     passes_cool_down: frozenset[str] = frozenset()
-    run_against: str = ""
-    """Where and when these traits were run against the exchange itself; empty: read, never run."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """By command why it is not supported, as a phrase: "ccxt knows no withdrawal here"."""
+    run: Mapping[str, str] = field(default_factory=dict)
+    """By command, and ``look``, where and when it was run against the exchange itself; missing: read, never run."""
+    sources: tuple[str, ...] = ()
+    """The pages that its lines are from."""
     unread: tuple[str, ...] = ()
     """Phrases of what could not be read at the source; the doctor names them."""
 

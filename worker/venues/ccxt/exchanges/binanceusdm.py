@@ -203,7 +203,7 @@ TRAITS = Traits(
     withdrawal=withdrawal,
     adjust=adjust,
     status=lambda record: STATUSES.get(str(record.get("status") or record.get("algoStatus")), ""),
-    lists_unfilled_ms=3 * DAY_MS,
+    complete_for_ms=3 * DAY_MS,
     testnet_url="https://demo-fapi.binance.com",
     # "The limits on the API are based on the IPs, not the API keys", and 418 bans an address (General Info, IP Limits).
     overload_scope=Overload.ADDRESS,
