@@ -178,19 +178,15 @@ class ScriptedVenue:
             raise PlanFailed(response.message)
         return len(json.loads(response.body)["result"])
 
-    def markets_loaded_ms(self) -> int | None:
-        """Just now."""
-        return None
-
-    def example_pair(self) -> str:
+    def example_pair(self, account: Account, send: Send) -> str:
         """The only one."""
         return PAIR
 
-    def rules(self, pair: str) -> MarketRules:
-        """A contract is worth a dollar and a half."""
+    def rules(self, pair: str, account: Account, send: Send) -> MarketRules:
+        """A contract is worth a unit and a half."""
         if pair != PAIR:
             raise PlanRefused(f"{pair} is no market here")
-        return MarketRules(Decimal("0.5"), Decimal(1), Decimal(1), Decimal(100_000), Decimal("1.5"), "USD")
+        return MarketRules(Decimal("0.5"), Decimal(1), Decimal(1), Decimal(100_000), Decimal("1.5"), quote="USD")
 
     def mark_price(self, pair: str, account: Account, send: Send) -> Decimal:
         """A read."""

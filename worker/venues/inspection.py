@@ -24,8 +24,13 @@ class MarketRules:
     least_value: Decimal = Decimal(0)
     """Of price times amount times contract size; 0 where none is published."""
     contract_size: Decimal = Decimal(1)
-    """What one unit of an amount holds of the base currency."""
+    """What one unit of an amount is worth: of the base currency, or of the quote currency where ``inverse``."""
+    inverse: bool = False
     quote: str = ""
+
+    def value(self, amount: Decimal, price: Decimal) -> Decimal:
+        """What an order is worth."""
+        return amount * self.contract_size * (1 if self.inverse else price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +59,25 @@ class Inspectable(Protocol):
         """What is believed of the exchange; nothing where nobody has read its documentation."""
 
     def load_markets(self, account: Account, send: Send) -> int:
-        """Read the list of markets anew, and return how many there are.
+        """Read the list of markets, and return how many there are.
 
         Raises:
             PlanFailed: it can't be read.
         """
 
-    def markets_loaded_ms(self) -> int | None:
-        """When the list of markets was read, UNIX ms; None while there is none."""
+    def example_pair(self, account: Account, send: Send) -> str:
+        """A market that can be asked for in a check; empty if none is listed.
 
-    def example_pair(self) -> str:
-        """A market that can be asked for in a check; empty while no list of markets is loaded."""
+        Raises:
+            PlanFailed: the markets can't be read.
+        """
 
-    def rules(self, pair: str) -> MarketRules:
-        """The rules of one market, from the loaded list.
+    def rules(self, pair: str, account: Account, send: Send) -> MarketRules:
+        """The rules of one market.
 
         Raises:
             PlanRefused: there is no such market.
+            PlanFailed: the markets can't be read.
         """
 
     def mark_price(self, pair: str, account: Account, send: Send) -> Decimal:

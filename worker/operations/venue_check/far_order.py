@@ -24,12 +24,13 @@ class FarOrder:
     @property
     def value(self) -> Decimal:
         """What it would cost if it were filled, in the quote currency."""
-        return Decimal(str(self.command.price)) * self.command.qty * self.rules.contract_size
+        return self.rules.value(self.command.qty, self.command.price or Decimal())
 
     def in_words(self) -> str:
         """The order as a person confirms it."""
         command, rules, plain = self.command, self.rules, plain_notation
-        size = "" if rules.contract_size == 1 else f" (one is {plain(rules.contract_size)} of the base currency)"
+        unit = rules.quote if rules.inverse else "of the base currency"
+        size = "" if rules.contract_size == 1 else f" (one is {plain(rules.contract_size)} {unit})"
         return (
             f"buy {plain(command.qty)} of {command.pair}{size} at {plain(command.price or Decimal())}, post-only, "
             f"{self.away_percent} % below the price of {plain(self.mark)}, "
@@ -46,7 +47,7 @@ def far_order(account: str, pair: str, rules: MarketRules, mark: Decimal, away_p
     price = _to_step(mark * (100 - away_percent) / 100, rules.price_step, ROUND_FLOOR)
     if price <= 0:
         raise PlanRefused(f"{pair} has no price {away_percent} % below {plain_notation(mark)}")
-    least = max(rules.least_amount, rules.least_value / (price * rules.contract_size), rules.amount_step)
+    least = max(rules.least_amount, rules.least_value / rules.value(Decimal(1), price), rules.amount_step)
     qty = _to_step(least, rules.amount_step, ROUND_CEILING)
     return FarOrder(
         Submit(account=account, pair=pair, side="buy", qty=qty, price=price, post_only=True), mark, rules, away_percent

@@ -169,14 +169,14 @@ class OrderCheck:
             self._checked.recorder.named |= {self.reference: "order id"}
 
 
+_ID_FIELDS = ("id", "order_id", "orderId", "ordId")
+
+
 def _id_in(result: object) -> str:
-    """The venue's id of the order in a verdict's result."""
-    found = (
-        next((result[name] for name in ("id", "order_id") if name in result), "")
-        if isinstance(result, Mapping)
-        else result
-    )
-    return found if isinstance(found, str) else ""
+    """The venue's id of the order in a verdict's result; a look tells it as well."""
+    if isinstance(result, Mapping):
+        result = next((result[name] for name in _ID_FIELDS if result.get(name)), "")
+    return str(result) if isinstance(result, str | int) else ""
 
 
 def _told(sighting: Sighting) -> str:

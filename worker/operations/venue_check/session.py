@@ -76,7 +76,7 @@ class VenueCheck:
             raise NoTestNetwork(f"{self.venue.name} takes no orders.submit")
         recorder, venue = self.checked.recorder, self.venue
         mark = venue.mark_price(pair, self.account, recorder.send)
-        return far_order(self.account.alias, pair, venue.rules(pair), mark, away_percent)
+        return far_order(self.account.alias, pair, venue.rules(pair, self.account, recorder.send), mark, away_percent)
 
     def order_check(self, order: FarOrder) -> OrderCheck:
         """The steps with this order."""
@@ -122,4 +122,4 @@ def _at_test_network(venue: Venue, account: Account) -> Account:
     here = canonical_address(account.base_url)
     if here not in (canonical_address(venue.base_url), canonical_address(url)):
         raise NoTestNetwork(f"{account.alias} has a BASE_URL of its own; its keys are not sent to {url}")
-    return replace(account, base_url=url)
+    return replace(account, base_url=url, testnet=True)

@@ -71,7 +71,6 @@ def harmless_steps(checked: Checked, pair: str) -> None:
     venue = checked.venue
     if isinstance(venue, Inspectable):
         _read_markets(checked, venue)
-        pair = pair or venue.example_pair()
     _read_positions(checked)
     _compare_clocks(checked)
     if isinstance(venue, Inspectable) and Submit.name in venue.commands:
@@ -119,7 +118,9 @@ def _look_for_nothing(checked: Checked, venue: Inspectable, pair: str) -> None:
     """A look for a client order id that was never sent must find nothing."""
     name, account, send = "look for an order that was never sent", checked.account, checked.recorder.send
     try:
-        command = far_order(account.alias, pair, venue.rules(pair), venue.mark_price(pair, account, send)).command
+        pair = pair or venue.example_pair(account, send)
+        mark = venue.mark_price(pair, account, send)
+        command = far_order(account.alias, pair, venue.rules(pair, account, send), mark).command
         lookup = checked.venue.plan(command, new_id(), account, send).lookup
     except (PlanRefused, PlanFailed) as refusal:
         checked.tell(name, None, str(refusal))
