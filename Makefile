@@ -81,6 +81,7 @@ model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the 
 	$(BIN)/python -m tests.model.checker --long
 	$(BIN)/python -m tests.model.simulation --seeds 100000 --processes 2
 	$(BIN)/python -m tests.model.simulation --seeds 60000 --processes 2 --operator
+	$(BIN)/python -m tests.model.simulation --seeds 10000 --processes 2 --people reconcile
 
 image: ## the worker's image and the simulator's, from this tree (BASE_IMAGE=...; see compose/Dockerfile)
 	compose/build

@@ -74,6 +74,7 @@ class Everstrike:
     rate_limits: tuple[RateLimit, ...] = (RateLimit(10, 1_000), RateLimit(50, 20_000), RateLimit(500, 200_000))
     overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
+    knows_client_order_ids = False
     base_url = "https://api.everstrike.io"
     commands: tuple[str, ...] = (Cancel.name, Close.name, Positions.name, Withdraw.name)
 

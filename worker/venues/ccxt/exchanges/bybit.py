@@ -66,9 +66,9 @@ LISTED = (
     Listed("0", Proof.EXECUTED, "Integration Guidance, common response parameters"),
     Listed("110072", Proof.SEEN, f"{CODES}: OrderLinkedID is duplicate", commands=ORDERS),
     Listed("170141", Proof.SEEN, f"{CODES}: duplicate clientOrderId", commands=ORDERS),
-    Listed("10002", Proof.NOT_EXECUTED, f"{CODES}: outside of the time window; Integration Guidance, timestamp rule"),
-    Listed("10006", Proof.NOT_EXECUTED, f"{CODES}: too many visits; Rate Limit Rules", overload=True),
-    # "Please retry", but not that nothing was executed.
+    Listed("10002", Proof.NOT_EXECUTED, f"{CODES}: outside of the time window; Websocket Trade Guideline: is rejected"),
+    # No page says what became of such a request; NautilusTrader counts both as ambiguous (adapters/bybit, error.rs).
+    Listed("10006", Proof.UNKNOWN, f"{CODES}: too many visits; Rate Limit Rules", overload=True),
     Listed("429", Proof.UNKNOWN, f"{CODES}: high server load", overload=True),
     *(Listed(code, Proof.UNKNOWN, f"{CODES}: {text}") for code, text in UNCERTAIN.items()),
     *(Listed(str(code), Proof.REFUSED, f"{CODES}, UTA") for code in (*KEYS_REFUSED, *REQUESTS_REFUSED)),
@@ -204,7 +204,7 @@ TRAITS = Traits(
     rate_limits=(RateLimit(10, 1000),),  # of orders and of cancels, for each user (Rate Limit Rules, Trade)
     unread=(
         "which client order ids an order may not have any more",
-        "whether 10016 and 429 say that nothing was executed",
+        "whether 10006, 10016 and 429 say that nothing was executed",
         "which code a used requestId gets",
     ),
 )
