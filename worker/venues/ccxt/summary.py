@@ -7,6 +7,8 @@ from worker.venues.ccxt.traits import Stop, Traits, Wanted
 from worker.venues.inspection import Trait
 
 WITHOUT_TRAITS = "without traits: nobody has read what its answers prove"
+READ = "read, never run"
+"""Known from the exchange's documentation alone."""
 EVENTS = ("mark", "last", "index")
 """What a stop can be triggered by."""
 COMMANDS = ("positions", "submit", "close", "cancel", "withdraw")
@@ -14,25 +16,20 @@ _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 
 
 def summary(ccxt_id: str) -> tuple[Trait, ...]:
-    """What is believed of an exchange, by command, and of how its commands are found again."""
+    """What is believed of an exchange, by command, and of how its commands are found again (``look``)."""
     traits = traits_of(ccxt_id)
     if traits is None:
-        return (
-            Trait("positions", "works: read only"),
-            *(Trait(name, f"refused: {WITHOUT_TRAITS}") for name in COMMANDS[1:]),
-        )
+        return (Trait("positions", READ), *(Trait(name, f"refused: {WITHOUT_TRAITS}") for name in COMMANDS[1:]))
     source = "; ".join(traits.sources) or f"worker/venues/ccxt/exchanges/{ccxt_id}.py"
-    words = [*((name, command_in_words(traits, name)) for name in COMMANDS), ("look", lookup_in_words(traits))]
-    return tuple(Trait(key, text, source, traits.run.get(key, "")) for key, text in words)
+    return tuple(Trait(key, _in_words(traits, key), source, traits.run.get(key, "")) for key in (*COMMANDS, "look"))
 
 
-def command_in_words(traits: Traits, command: str) -> str:
-    """What of a command works at an exchange, or why it is refused."""
-    if command == "positions":
-        return "works"
-    if command not in traits.mutating or (command == "withdraw" and traits.withdrawal is None):
-        return f"refused: {traits.refused.get(command, 'its traits name no request for it')}"
-    return "; ".join(["works", *_BY_COMMAND[command](traits)])
+def _in_words(traits: Traits, key: str) -> str:
+    """What of a command works at an exchange and how far that is known, or why it is refused."""
+    if key in COMMANDS[1:] and (key not in traits.mutating or (key == "withdraw" and traits.withdrawal is None)):
+        return f"refused: {traits.refused.get(key, 'its traits name no request for it')}"
+    known = f"works: {traits.run[key]}" if traits.run.get(key) else READ
+    return "; ".join([known, *_DETAILS[key](traits)])
 
 
 def _order_words(traits: Traits) -> Iterator[str]:
@@ -50,29 +47,33 @@ def _cancel_words(traits: Traits) -> Iterator[str]:
 
 
 def _withdraw_words(traits: Traits) -> Iterator[str]:
-    yield "can be looked for" if _places(traits, "withdraw") else "can't be looked for"
+    yield "listed by its client id" if _places(traits, "withdraw") else "not listed by its client id"
 
 
-_BY_COMMAND: dict[str, Callable[[Traits], Iterator[str]]] = {
+def _look_words(traits: Traits) -> Iterator[str]:
+    """How an order is found by its client order id, and when its absence proves that it never arrived."""
+    window, kept = traits.windows.get("submit", 0), traits.complete_for_ms
+    if not window:
+        yield "absence proves nothing, because the exchange can't be told until when to take a request"
+    elif not kept:
+        yield "absence proves nothing, because nothing says for how long ended orders are listed"
+    else:
+        until = f"{kept / _DAY_MS:g} days" if kept >= 2 * _DAY_MS else f"{kept / _HOUR_MS:g} h"
+        yield f"absence is a proof from {window / 1000:g} s to {until} after an attempt began"
+
+
+def _no_words(_: Traits) -> Iterator[str]:
+    return iter(())
+
+
+_DETAILS: dict[str, Callable[[Traits], Iterator[str]]] = {
+    "positions": _no_words,
     "submit": _order_words,
     "close": _order_words,
     "cancel": _cancel_words,
     "withdraw": _withdraw_words,
+    "look": _look_words,
 }
-
-
-def lookup_in_words(traits: Traits) -> str:
-    """How an order is found by its client order id, and when its absence proves that it never arrived."""
-    if not _places(traits, "submit"):
-        return "not possible"
-    window = traits.windows.get("submit", 0)
-    if not window:
-        return "found; absence proves nothing, because the exchange can't be told until when to take a request"
-    kept = traits.complete_for_ms
-    if not kept:
-        return "found; absence proves nothing, because nobody says for how long ended orders are listed"
-    until = f"{kept / _DAY_MS:g} d" if kept >= _DAY_MS else f"{kept / _HOUR_MS:g} h"
-    return f"found; absence proves something from {window / 1000:g} s to {until} after an attempt began"
 
 
 def _places(traits: Traits, command: str) -> Sequence[object]:
