@@ -85,9 +85,12 @@ STATUSES = {
     **dict.fromkeys(("EXPIRED", "EXPIRED_IN_MATCH"), "expired"),
     "CANCELED": "canceled",
     "REJECTED": "rejected",
+    **dict.fromkeys(("0", "2", "4"), "open"),
+    "3": "rejected",
+    "6": "closed",
 }
-"""``status`` of an order ("Event: Order Update", Common Definition) and ``algoStatus`` of a stop ("Event: Algo Order
-Update") in ccxt's words. A stop that was triggered goes on as an order with another id."""
+"""In ccxt's words the ``status`` of an order ("Event: Order Update"), the ``algoStatus`` of a stop ("Event: Algo Order
+Update"; once triggered, it goes on as an order with another id), and the number of a withdrawal (Withdraw History)."""
 
 
 def read(value: Any) -> Envelope | None:
@@ -202,11 +205,16 @@ TRAITS = Traits(
     stops_apart=True,
     withdrawal=withdrawal,
     adjust=adjust,
-    status=lambda record: STATUSES.get(str(record.get("status") or record.get("algoStatus")), ""),
+    status=lambda record: STATUSES.get(str(record.get("status", record.get("algoStatus"))), ""),
     complete_for_ms=3 * DAY_MS,
     testnet_url="https://demo-fapi.binance.com",
     # "The limits on the API are based on the IPs, not the API keys", and 418 bans an address (General Info, IP Limits).
     overload_scope=Overload.ADDRESS,
     rate_limits=(RateLimit(1200, 60_000),),  # of orders, for each account (Exchange Information, rateLimits)
+    sources=(
+        "developers.binance.com, USDⓈ-M Futures: General Info, Error Codes, trade endpoints, Event: Algo Order Update",
+        "developers.binance.com, Wallet: Withdraw, Withdraw History, Error Codes",
+        "github.com/binance/binance-connector-python at 29da329",
+    ),
     unread=("which code a used withdrawOrderId gets", "which code a used clientAlgoId gets"),
 )

@@ -202,6 +202,7 @@ TRAITS = Traits(
     complete_for_ms=DAY_MS,
     testnet_url="https://api-testnet.bybit.com",
     rate_limits=(RateLimit(10, 1000),),  # of orders and of cancels, for each user (Rate Limit Rules, Trade)
+    sources=("bybit-exchange.github.io/docs/v5 (github.com/bybit-exchange/docs at 072c197)",),
     unread=(
         "which client order ids an order may not have any more",
         "whether 10006, 10016 and 429 say that nothing was executed",
