@@ -122,7 +122,7 @@ class ScriptedVenue:
     overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
 
-    def traits(self) -> tuple[Trait, ...]:
+    def beliefs(self) -> tuple[Trait, ...]:
         """A trait that a check shows, one that it can't show, and one that was run before."""
         return (
             Trait("submit", "an order is taken", "https://exchange.example/api"),

@@ -60,7 +60,7 @@ def print_summary(check: VenueCheck) -> None:
 
 def _not_shown(check: VenueCheck) -> list[Trait]:
     shown = check.shown()
-    return [trait for trait in check.traits() if trait.key not in shown and not trait.run]
+    return [trait for trait in check.beliefs() if trait.key not in shown and not trait.run]
 
 
 def document(check: VenueCheck) -> dict[str, Any]:

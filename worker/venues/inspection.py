@@ -55,7 +55,7 @@ class Inspectable(Protocol):
     test_url: str
     """The address of the exchange's test network; empty where it has none."""
 
-    def traits(self) -> Sequence[Trait]:
+    def beliefs(self) -> Sequence[Trait]:
         """What is believed of the exchange; nothing where nobody has read its documentation."""
 
     def load_markets(self, account: Account, send: Send) -> int:

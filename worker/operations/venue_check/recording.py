@@ -22,6 +22,8 @@ from worker.venues.response_redaction import PLAIN_HEADERS, Secrets, redact_resp
 
 MAX_SHOWN_CHARACTERS = 1500
 """Of an answer; the rest of a long list is of the same shape."""
+MAX_READ_BYTES = 256 * 1024
+"""Of a longer answer nothing but its length is shown."""
 MOST_ITEMS = 2
 """Of a list in an answer."""
 _WORD = re.compile(r"[A-Za-z][A-Za-z_ .:/-]{0,59}")
@@ -84,7 +86,8 @@ class Recorder:
             self.answered = True
             offset = _offset_ms(response, self.clock.now_ms())
             self.offset_ms = self.offset_ms if offset is None else offset
-            response = redact_response(response, secrets)
+            # A public list can be so long that it would be searched for minutes, and repeats no request.
+            response = response if made[-1].max_response_bytes else redact_response(response, secrets)
         self.failure = response.message if isinstance(response, NoResponse) else ""
         if made:
             self.exchanges.append(self._exchange(made[-1], response, secrets, took))
@@ -107,6 +110,8 @@ class Recorder:
         return Exchange(request.method, address, names, response.status, shown, took)
 
     def _shape(self, body: bytes) -> str:
+        if len(body) > MAX_READ_BYTES:
+            return f"{len(body)} bytes"
         value = read_json(body)
         if value is UNREADABLE:
             return f"{len(body)} bytes that are not JSON"

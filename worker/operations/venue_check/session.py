@@ -82,9 +82,9 @@ class VenueCheck:
         """The steps with this order."""
         return OrderCheck(self.checked, order)
 
-    def traits(self) -> Sequence[Trait]:
+    def beliefs(self) -> Sequence[Trait]:
         """What is believed of the venue."""
-        return self.venue.traits() if isinstance(self.venue, Inspectable) else ()
+        return self.venue.beliefs() if isinstance(self.venue, Inspectable) else ()
 
     def shown(self) -> list[str]:
         """The keys of the traits that this check has shown, in the order in which it did."""

@@ -25,7 +25,7 @@ class _Adapter(Protocol):
 
     def markets(self, account: Account, send: Send) -> Markets: ...
 
-    def reader(self, account: Account, send: Send, *, public: bool = False) -> Reader: ...
+    def reader(self, account: Account, send: Send, markets: Markets, *, public: bool = False) -> Reader: ...
 
 
 class Inspection:
@@ -40,7 +40,7 @@ class Inspection:
         traits = traits_of(self.ccxt_id)
         return traits.testnet_url if traits else ""
 
-    def traits(self) -> Sequence[Trait]:
+    def beliefs(self) -> Sequence[Trait]:
         """What is believed of the exchange."""
         return summary(self.ccxt_id)
 
@@ -61,9 +61,9 @@ class Inspection:
 
     def mark_price(self: "_Adapter", pair: str, account: Account, send: Send) -> Decimal:
         """From the market's ticker."""
-        _, symbol = _symbol(self, pair, account, send)
+        markets, symbol = _symbol(self, pair, account, send)
         try:
-            ticker = self.reader(account, send, public=True).call("fetch_ticker", [symbol]).value
+            ticker = self.reader(account, send, markets, public=True).call("fetch_ticker", [symbol]).value
         except ReadFailed as failure:
             raise PlanFailed(str(failure), failure.retry_after) from None
         prices = [_decimal(ticker.get(name)) for name in ("markPrice", "last", "close", "bid")]
