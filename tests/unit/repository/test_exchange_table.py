@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.venues.ccxt.exchanges import IDS, traits_of
-from worker.venues.ccxt.summary import COMMANDS, summary
+from worker.venues.ccxt.summary import COMMANDS, account_in_words, summary
+from worker.venues.ccxt.traits import Traits
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "venues.md"
-COLUMNS = ("exchange", *COMMANDS, "found again by its client order id")
+COLUMNS = ("exchange", *COMMANDS, "found again by its client order id", "account")
 BEGIN, END = "<!-- made of the traits by tests/unit/repository/test_exchange_table.py -->", "<!-- end -->"
 
 
@@ -18,16 +19,23 @@ def table() -> Iterator[str]:
     yield "|---" * len(COLUMNS) + "|"
     for ccxt_id in IDS:
         link = f"[`{ccxt_id}`](../worker/venues/ccxt/exchanges/{ccxt_id}.py)"
-        yield f"| {' | '.join([link, *(each.words for each in summary(ccxt_id))])} |"
+        words = [each.words for each in summary(ccxt_id)]
+        yield f"| {' | '.join([link, *words, account_in_words(_traits(ccxt_id))])} |"
+
+
+def _traits(ccxt_id: str) -> Traits:
+    found = traits_of(ccxt_id)
+    assert found is not None
+    return found
 
 
 def notes() -> Iterator[str]:
     """The sources of each exchange's traits, and what nobody could read."""
     for ccxt_id in IDS:
-        traits = traits_of(ccxt_id)
-        if traits and traits.sources:
+        traits = _traits(ccxt_id)
+        if traits.sources:
             yield f"- `{ccxt_id}`, sources: {'; '.join(traits.sources)}"
-        if traits and traits.unread:
+        if traits.unread:
             yield f"- `{ccxt_id}`, not known: {'; '.join(traits.unread)}"
 
 

@@ -121,7 +121,8 @@ def _look_for_nothing(checked: Checked, venue: Inspectable, pair: str) -> None:
         pair = pair or venue.example_pair(account, send)
         mark = venue.mark_price(pair, account, send)
         command = far_order(account.alias, pair, venue.rules(pair, account, send), mark).command
-        lookup = checked.venue.plan(command, new_id(), account, send).lookup
+        plan = checked.venue.plan(command, new_id(), account, send)
+        lookup = plan.until(checked.clock.now_ms() + plan.window_ms).lookup
     except (PlanRefused, PlanFailed) as refusal:
         checked.tell(name, None, str(refusal))
         return
@@ -129,7 +130,8 @@ def _look_for_nothing(checked: Checked, venue: Inspectable, pair: str) -> None:
         checked.tell(name, None, "the venue knows no client order ids")
         return
     sighting = checked.venue.look(command, lookup, account, send)
-    checked.tell(name, sighting.sight is Sight.ABSENT, f"{sighting.sight.value}: {sighting.words}", "absent")
+    good = None if sighting.sight is Sight.UNREADABLE else sighting.sight is Sight.ABSENT
+    checked.tell(name, good, f"{sighting.sight.value}: {sighting.words}", "absent")
 
 
 def new_id() -> str:

@@ -24,6 +24,17 @@ def summary(ccxt_id: str) -> tuple[Trait, ...]:
     return tuple(Trait(key, _in_words(traits, key), source, traits.run.get(key, "")) for key in (*COMMANDS, "look"))
 
 
+def account_in_words(traits: Traits) -> str:
+    """What an account at an exchange needs and may be, beside a key and its secret."""
+    needed = [name for name in traits.credentials if name not in ("api_key", "secret_key")]
+    words = [f"`{name.upper()}`" for name in needed]
+    if traits.account_modes:
+        words.append(f"`ACCOUNT_MODE`: {', '.join(sorted(traits.account_modes))}")
+    words.append("`HEDGE_MODE` possible" if traits.hedge is not None else "one direction alone")
+    words.append(f"`TESTNET`: {traits.testnet_url}" if traits.testnet_url else "no test network is known")
+    return "; ".join(words)
+
+
 def _in_words(traits: Traits, key: str) -> str:
     """What of a command works at an exchange and how far that is known, or why it is refused."""
     if key in COMMANDS[1:] and (key not in traits.mutating or (key == "withdraw" and traits.withdrawal is None)):
@@ -37,8 +48,6 @@ def _order_words(traits: Traits) -> Iterator[str]:
         event for event in EVENTS if traits.stop(Stop("1", event, rises=False, side="sell", handle="0")) is not None
     ]
     yield f"stops by {', '.join(events)}" if events else "no stops"
-    if traits.hedge is None:
-        yield "one direction alone"
 
 
 def _cancel_words(traits: Traits) -> Iterator[str]:
@@ -60,6 +69,8 @@ def _look_words(traits: Traits) -> Iterator[str]:
     else:
         until = f"{kept / _DAY_MS:g} days" if kept >= 2 * _DAY_MS else f"{kept / _HOUR_MS:g} h"
         yield f"absence is a proof from {window / 1000:g} s to {until} after an attempt began"
+        if not traits.windows.get("stop"):
+            yield "of a stop it proves nothing"
 
 
 def _no_words(_: Traits) -> Iterator[str]:
