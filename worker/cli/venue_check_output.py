@@ -52,15 +52,14 @@ def print_summary(check: VenueCheck) -> None:
     out.print()
     out.print(f"Shown on {_today()} at {check.account.host} with {check.library}: {', '.join(shown) or 'nothing'}")
     for trait in _not_shown(check):
-        source = f" ({trait.source})" if trait.source else ""
-        out.print(folded(Text("Not shown: "), Text(printable(f"{trait.key}: {trait.words}{source}")), 11, out.width))
+        out.print(folded(Text("Not shown: "), Text(printable(f"{trait.key}: {trait.words}")), 11, out.width))
     if not check.good:
         out.print(Text("Something is not as the traits say: see the steps marked NOT.", "bold red"))
 
 
 def _not_shown(check: VenueCheck) -> list[Trait]:
-    shown = check.shown()
-    return [trait for trait in check.beliefs() if trait.key not in shown and not trait.run]
+    known = {*check.shown(), *(trait.key for trait in check.beliefs() if trait.run or trait.is_refused)}
+    return [trait for trait in check.beliefs() if trait.key not in known]
 
 
 def document(check: VenueCheck) -> dict[str, Any]:

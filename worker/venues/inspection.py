@@ -44,6 +44,8 @@ class Trait:
     source: str = ""
     run: str = ""
     """Where and when it was seen at the exchange itself; empty while it has only been read."""
+    is_refused: bool = False
+    """Whether it is a command that the exchange does not take, with the reason as its words."""
 
 
 @runtime_checkable

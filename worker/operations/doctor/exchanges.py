@@ -63,12 +63,12 @@ def check_traits(ccxt_id: str, aliases: Sequence[str]) -> list[Finding]:
         message = "nobody has read what its answers prove: it takes positions alone"
         return [EXAMINER.warning(name, message, "docs/venues.md has the exchanges that take commands")]
     believed = summary(ccxt_id)
-    never = [each.key for each in believed if not each.run and not each.words.startswith("refused")]
+    never = [each.key for each in believed if not each.run and not each.is_refused]
     findings = []
     if never:
         advice = f"orders venue-check {aliases[0]} --testnet tries what can be tried without harm"
         findings.append(EXAMINER.warning(name, f"read, never run against the exchange: {', '.join(never)}", advice))
-    refused = [f"{each.key} ({each.words.partition(': ')[2]})" for each in believed if each.words.startswith("refused")]
+    refused = [f"{each.key} ({each.words.removeprefix('refused: ')})" for each in believed if each.is_refused]
     if refused:
         findings.append(EXAMINER.ok(name, f"does not take {', '.join(refused)}"))
     if traits.unread:

@@ -11,7 +11,6 @@ from producers.commands import Cancel, Submit
 from worker.operations.venue_check.far_order import FarOrder
 from worker.operations.venue_check.steps import Checked, new_id
 from worker.venues.base import Plan, PlanFailed, PlanRefused, Proof
-from worker.venues.json_values import one_line
 from worker.venues.lookups import Lookup, Sight, Sighting
 
 LOOKS, SECONDS_APART = 5, 1.0
@@ -107,8 +106,6 @@ class OrderCheck:
         sighting = self._look_until_found()
         good = sighting.sight is Sight.FOUND and sighting.taken is not None
         self._checked.tell("look for the cancelled order", good, _told(sighting), "look-ended")
-        if _filled(sighting):
-            self._checked.tell("fills", False, "part of the order was filled before it was cancelled: see its record")
 
     def _look_until_found(self) -> Sighting:
         for number in range(LOOKS):
@@ -180,15 +177,4 @@ def _id_in(result: object) -> str:
 
 
 def _told(sighting: Sighting) -> str:
-    record = sighting.record
-    status = (
-        f", its status is {one_line(record['status'], 40)}"
-        if isinstance(record, Mapping) and record.get("status")
-        else ""
-    )
-    return f"{sighting.sight.value}: {sighting.words}{status}"
-
-
-def _filled(sighting: Sighting) -> bool:
-    record = sighting.record
-    return isinstance(record, Mapping) and str(record.get("filled") or "0").strip("0.") != ""
+    return f"{sighting.sight.value}: {sighting.words}"

@@ -19,9 +19,18 @@ def summary(ccxt_id: str) -> tuple[Trait, ...]:
     """What is believed of an exchange, by command, and of how its commands are found again (``look``)."""
     traits = traits_of(ccxt_id)
     if traits is None:
-        return (Trait("positions", READ), *(Trait(name, f"refused: {WITHOUT_TRAITS}") for name in COMMANDS[1:]))
+        refused = [Trait(name, f"refused: {WITHOUT_TRAITS}", is_refused=True) for name in COMMANDS[1:]]
+        return (Trait("positions", READ), *refused)
+    return tuple(_trait(traits, ccxt_id, key) for key in (*COMMANDS, "look"))
+
+
+def _trait(traits: Traits, ccxt_id: str, key: str) -> Trait:
     source = "; ".join(traits.sources) or f"worker/venues/ccxt/exchanges/{ccxt_id}.py"
-    return tuple(Trait(key, _in_words(traits, key), source, traits.run.get(key, "")) for key in (*COMMANDS, "look"))
+    if key in COMMANDS[1:] and (key not in traits.mutating or (key == "withdraw" and traits.withdrawal is None)):
+        why = traits.refused.get(key, "its traits name no request for it")
+        return Trait(key, f"refused: {why}", source, is_refused=True)
+    run = traits.run.get(key, "")
+    return Trait(key, "; ".join([f"works: {run}" if run else READ, *_DETAILS[key](traits)]), source, run)
 
 
 def account_in_words(traits: Traits) -> str:
@@ -33,14 +42,6 @@ def account_in_words(traits: Traits) -> str:
     words.append("`HEDGE_MODE` possible" if traits.hedge is not None else "one direction alone")
     words.append(f"`TESTNET`: {traits.testnet_url}" if traits.testnet_url else "no test network is known")
     return "; ".join(words)
-
-
-def _in_words(traits: Traits, key: str) -> str:
-    """What of a command works at an exchange and how far that is known, or why it is refused."""
-    if key in COMMANDS[1:] and (key not in traits.mutating or (key == "withdraw" and traits.withdrawal is None)):
-        return f"refused: {traits.refused.get(key, 'its traits name no request for it')}"
-    known = f"works: {traits.run[key]}" if traits.run.get(key) else READ
-    return "; ".join([known, *_DETAILS[key](traits)])
 
 
 def _order_words(traits: Traits) -> Iterator[str]:
