@@ -21,7 +21,7 @@ COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
     "doctor": ("Check settings, servers, clocks, queues and workers.", "worker", RUNNING, "doctor"),
     "venue-check": ("Try what is believed of an account's exchange at the exchange.", "worker", RUNNING, "venue_check"),
-    "simulator": ("Run a simulator of both venues on this machine.", "demo", RUNNING, "worker"),
+    "simulator": ("Run a simulator of the venues on this machine.", "demo", RUNNING, "worker"),
     "demo": ("Run everything on this machine against the simulator.", "demo", RUNNING, "worker"),
     "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
     "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
