@@ -61,7 +61,7 @@ _GROUPS: dict[str, Any] = {
 _CcxtVenues = create_model("_CcxtVenues", __base__=_SettingsGroup, **_GROUPS)
 
 
-class VenuesSettings(_CcxtVenues):  # type: ignore[misc,valid-type] # a group for each module of exchanges
+class VenuesSettings(_CcxtVenues):
     """A group of settings for each venue: ``everstrike``, ``bitz``, ``ccxt_okx``…"""
 
     everstrike: VenueSettings = Field(default_factory=VenueSettings)

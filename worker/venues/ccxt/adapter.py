@@ -18,6 +18,7 @@ from worker.venues.accounts import Account
 from worker.venues.base import Overload, Plan, PlanFailed, PlanRefused, Verdict
 from worker.venues.ccxt.binding import CcxtMissing, own_address
 from worker.venues.ccxt.exchanges import traits_of
+from worker.venues.ccxt.inspection import Inspection
 from worker.venues.ccxt.judging import judge
 from worker.venues.ccxt.looking import look
 from worker.venues.ccxt.markets import MAX_BYTES, MAX_ITEMS, Markets, MarketStore, UnknownMarket
@@ -35,7 +36,7 @@ from worker.venues.response_freshness import NO_CACHE_HEADERS
 NAME_PREFIX = "ccxt:"
 
 
-class CcxtVenue:
+class CcxtVenue(Inspection):
     """One exchange. Nothing of ccxt is imported before the first command, if it has traits."""
 
     rate_limits: tuple[RateLimit, ...] = ()
