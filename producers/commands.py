@@ -106,17 +106,19 @@ class Close(Command):
         return self.qty is None and self.price is None and self.trigger_price is None
 
 
+_GIVEN: JsonValue = {"not": {"type": "null"}}
 _SUBMIT_RULES: list[JsonValue] = [
     {
         "if": {"properties": {"trigger_event": {"type": "string"}}, "required": ["trigger_event"]},
-        "then": {"properties": {"trigger_price": {"not": {"type": "null"}}}, "required": ["trigger_price"]},
+        "then": {"properties": {"trigger_price": _GIVEN}, "required": ["trigger_price"]},
     },
     {
         "if": {"properties": {"post_only": {"const": True}}, "required": ["post_only"]},
-        "then": {
-            "properties": {"price": {"not": {"type": "null"}}, "time_in_force": {"enum": ["GTC", None]}},
-            "required": ["price"],
-        },
+        "then": {"properties": {"price": _GIVEN, "time_in_force": {"enum": ["GTC", None]}}, "required": ["price"]},
+    },
+    {
+        "if": {"properties": {"time_in_force": {"type": "string"}}, "required": ["time_in_force"]},
+        "then": {"properties": {"price": _GIVEN}, "required": ["price"]},
     },
 ]
 """In the schema's words, which of the arguments of a new order belong together."""
@@ -148,6 +150,8 @@ class Submit(Command):
             problems.append("post_only needs price: an order at market is executed at once")
         if self.post_only and self.time_in_force in ("IOC", "FOK"):
             problems.append(f"post_only excludes time_in_force {self.time_in_force}: such an order never rests")
+        if self.time_in_force is not None and self.price is None:
+            problems.append("time_in_force needs price: an order at market is executed at once")
         if problems:
             raise PydanticCustomError("belong_together", "{problems}", {"problems": "; ".join(problems)})
         return self

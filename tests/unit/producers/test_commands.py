@@ -119,6 +119,7 @@ def test_every_problem_is_named(task: str, arguments: dict[str, Any], problems: 
 
 NO_PRICE = "post_only needs price: an order at market is executed at once"
 NO_TRIGGER = "trigger_event needs trigger_price"
+NO_LIMIT = "time_in_force needs price: an order at market is executed at once"
 NO_REST = "post_only excludes time_in_force {}: such an order never rests"
 
 
@@ -128,7 +129,8 @@ NO_REST = "post_only excludes time_in_force {}: such an order never rests"
         ({}, []),
         ({"post_only": True, "price": "1", "time_in_force": "GTC"}, []),
         ({"post_only": True, "price": "1", "time_in_force": None, "trigger_event": None}, []),
-        ({"post_only": False, "time_in_force": "IOC", "reduce_only": True}, []),
+        ({"post_only": False, "price": "1", "time_in_force": "IOC", "reduce_only": True}, []),
+        ({"post_only": False, "reduce_only": False}, []),
         ({"post_only": None, "time_in_force": "FOK", "price": "1"}, []),
         ({"trigger_event": "LAST_PRICE", "trigger_price": 1, "price": "1"}, []),
         ({"trigger_price": "1"}, []),
@@ -139,8 +141,9 @@ NO_REST = "post_only excludes time_in_force {}: such an order never rests"
         ({"post_only": True, "price": "1", "time_in_force": "IOC"}, [NO_REST.format("IOC")]),
         (
             {"post_only": True, "time_in_force": "FOK", "trigger_event": "MARK_PRICE"},
-            [NO_TRIGGER, NO_PRICE, NO_REST.format("FOK")],
+            [NO_TRIGGER, NO_PRICE, NO_REST.format("FOK"), NO_LIMIT],
         ),
+        ({"time_in_force": "GTC"}, [NO_LIMIT]),
     ],
 )
 def test_what_belongs_together_in_a_new_order(more: dict[str, Any], problems: list[str]) -> None:
@@ -162,7 +165,7 @@ WORDS = "close.pair cancel.order_id positions.pair close.account withdraw.asset 
 WORDS += " cancel.pair withdraw.network withdraw.tag close.direction submit.pair submit.side submit.time_in_force"
 VALID = {
     "orders.close": {**CLOSE, "trigger_event": "MARK_PRICE", "direction": "long"},
-    "orders.submit": {**SUBMIT, "time_in_force": "GTC"},
+    "orders.submit": {**SUBMIT, "price": "1", "time_in_force": "GTC"},
     "orders.cancel": {"account": "main", "order_id": "7", "pair": "P"},
     "orders.positions": {"account": "main", "pair": "P"},
     "orders.withdraw": {

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
@@ -19,6 +18,7 @@ from worker.venues.accounts import Account
 from worker.venues.base import Overload, Plan, PlanFailed, PlanRefused, Verdict
 from worker.venues.ccxt.binding import CcxtMissing, own_address
 from worker.venues.ccxt.exchanges import traits_of
+from worker.venues.ccxt.inspection import Inspection
 from worker.venues.ccxt.judging import judge
 from worker.venues.ccxt.looking import look
 from worker.venues.ccxt.markets import MAX_BYTES, MAX_ITEMS, Markets, MarketStore, UnknownMarket
@@ -36,8 +36,8 @@ from worker.venues.response_freshness import NO_CACHE_HEADERS
 NAME_PREFIX = "ccxt:"
 
 
-class CcxtVenue:
-    """One exchange. Nothing of ccxt is imported before the first command."""
+class CcxtVenue(Inspection):
+    """One exchange. Nothing of ccxt is imported before the first command, if it has traits."""
 
     rate_limits: tuple[RateLimit, ...] = ()
     overload_scope = Overload.ACCOUNT
@@ -50,6 +50,7 @@ class CcxtVenue:
 
         Raises:
             ValueError: one of the patterns can't be used.
+            CcxtMissing: ccxt is not installed, and nobody has read the exchange's address.
         """
         self.name = NAME_PREFIX + ccxt_id
         self.ccxt_id = ccxt_id
@@ -57,6 +58,7 @@ class CcxtVenue:
         self._clock = clock or SystemClock()
         self._listed = refusals_from_settings(self.name, refusals)
         traits = self.traits
+        self.base_url = own_address(ccxt_id) if traits is None else traits.base_url
         if traits is not None:
             self.commands = tuple(sorted((*traits.mutating, Positions.name)))
             # A place to look at may depend on the command; where there is none, its plan has no lookup.
@@ -65,15 +67,6 @@ class CcxtVenue:
             self.passes_cool_down = traits.passes_cool_down
         self._markets = MarketStore(ccxt_id, dict(traits.options) if traits is not None else {}, self._clock)
         self._warm = WarmReads(traits.warm if traits is not None else (), self._clock)
-
-    @cached_property
-    def base_url(self) -> str:
-        """The address of its API. Of an exchange that nobody has read, ccxt must be asked.
-
-        Raises:
-            CcxtMissing: ccxt is not installed.
-        """
-        return self.traits.base_url if self.traits is not None else own_address(self.ccxt_id)
 
     def unsupported(self, command: Command) -> str | None:
         """Every argument that can't be honoured at this exchange is refused."""
