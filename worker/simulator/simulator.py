@@ -1,23 +1,58 @@
-"""The state of the simulator, without its HTTP server: clock, accounts, faults, settings and the two venues."""
+"""The state of the simulator, without its HTTP server: clock, accounts, faults, settings and the venues."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 from worker.simulator.accounts import Accounts
+from worker.simulator.derivatives import DerivativeOrder, NetPosition
 from worker.simulator.faults import ArmedFault, Fault, FaultBoard, Kind
 from worker.simulator.held_requests import HeldRequests
 from worker.simulator.messages import Examined, Request
 from worker.simulator.rate_rules import RateRules
-from worker.simulator.records import Change, ContractPosition, Order, Position, Settings
+from worker.simulator.records import Change, ContractPosition, Order, Position, Settings, VenueName
 from worker.simulator.venues.bitz import BitZ
 from worker.simulator.venues.everstrike import Everstrike
 from worker.simulator.venues.everstrike_trading import Trading
+from worker.simulator.venues.krakenfutures import KrakenFutures
+from worker.simulator.venues.krakenfutures_markets import MARKETS as KRAKEN_FUTURES_MARKETS
+from worker.simulator.venues.krakenfutures_trading import Trading as KrakenFuturesTrading
 
 DEMO_EVERSTRIKE_KEY = "demo-everstrike-key"
 DEMO_EVERSTRIKE_SECRET = "demo-everstrike-secret"  # noqa: S105 - documented, and valid for the simulator only
 DEMO_BITZ_KEY = "demo-bitz-key"
 DEMO_BITZ_SECRET = "demo-bitz-secret"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAccount:
+    """An account that the simulator knows from the start; `setting` is what the worker's settings call its venue."""
+
+    alias: str
+    venue: VenueName
+    setting: str
+    api_key: str
+    secret: str
+    passphrase: str = ""
+
+
+DEMO_ACCOUNTS: Mapping[str, DemoAccount] = {
+    demo.alias: demo
+    for demo in (
+        DemoAccount("main", "everstrike", "everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET),
+        DemoAccount("bitz", "bitz", "bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET),
+        # The secret of a key of Kraken Futures is base64.
+        DemoAccount(
+            "kraken",
+            "krakenfutures",
+            "ccxt:krakenfutures",
+            "demo-krakenfutures-key",
+            "ZGVtby1rcmFrZW5mdXR1cmVzLXNlY3JldA==",
+        ),
+    )
+}
+"""By the alias that `orders simulator` gives them."""
 
 
 def real_clock() -> int:
@@ -55,6 +90,10 @@ class Simulator:
         trading = Trading(self.accounts, self.now_ms, lambda: self.settings)
         self._everstrike = Everstrike(self.accounts, trading.command, trading.read)
         self._bitz = BitZ(self.accounts)
+        self.marks: dict[tuple[VenueName, str], Decimal] = {}
+        kraken = KrakenFuturesTrading(self.accounts, self.now_ms, self._mark_at_kraken_futures)
+        self._kraken_futures = KrakenFutures(self.accounts, kraken, self.now_ms)
+        self.matching = {"krakenfutures": kraken.matching}
         if self._demo if demo is None else demo:
             self._add_demo()
 
@@ -71,8 +110,12 @@ class Simulator:
         return self.board.arm(fault, self.accounts.snapshot() if fault.kind is Kind.STALE else {})
 
     def examine(self, request: Request) -> Examined | None:
-        """Let the venue that serves the path check a request; None if neither venue does."""
-        return self._everstrike.examine(request) or self._bitz.examine(request)
+        """Let the venue that serves the path check a request; None if no venue does."""
+        venues = (self._everstrike, self._bitz, self._kraken_futures)
+        return next((examined for venue in venues if (examined := venue.examine(request)) is not None), None)
+
+    def _mark_at_kraken_futures(self, symbol: str) -> Decimal:
+        return self.marks.get(("krakenfutures", symbol), KRAKEN_FUTURES_MARKETS[symbol].mark)
 
     def put(self, change: Change) -> None:
         """Put records into an account; raises LookupError if there is no such account."""
@@ -82,8 +125,8 @@ class Simulator:
         self.accounts.holdings_to_change(account).apply(change)
 
     def _add_demo(self) -> None:
-        self.accounts.add_account("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET)
-        self.accounts.add_account("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET)
+        for demo in DEMO_ACCOUNTS.values():
+            self.accounts.add_account(demo.venue, demo.api_key, demo.secret, demo.passphrase)
         self.put(
             Change(
                 api_key=DEMO_EVERSTRIKE_KEY,
@@ -96,3 +139,25 @@ class Simulator:
             )
         )
         self.put(Change(venue="bitz", api_key=DEMO_BITZ_KEY, contracts=(ContractPosition(),)))
+        now = self.now_ms()
+        self.put(
+            Change(
+                venue="krakenfutures",
+                api_key=DEMO_ACCOUNTS["kraken"].api_key,
+                net_positions=(
+                    NetPosition(symbol="PF_XBTUSD", size=Decimal("1.5"), entry_price=Decimal("43000.123456"), time=now),
+                    NetPosition(symbol="PF_ETHUSD", size=Decimal(-20), entry_price=Decimal(2400), time=now),
+                ),
+                derivative_orders=(
+                    DerivativeOrder(
+                        id="00000000-0000-4000-8000-000000000001",
+                        symbol="PF_XBTUSD",
+                        side="buy",
+                        size=Decimal("0.1"),
+                        price=Decimal(30000),
+                        time=now,
+                        updated=now,
+                    ),
+                ),
+            )
+        )

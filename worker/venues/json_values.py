@@ -28,9 +28,10 @@ def read_json(body: bytes, *, fractions: Callable[[str], Any] = Decimal, max_ite
     """The JSON value of a body, or ``UNREADABLE``.
 
     Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float; with
-    ``fractions=str`` they keep the text in which they were written. A body is unreadable if it contains NaN or infinity, which are not JSON (RFC 8259); an exponent beyond the range of a Decimal; more depth
-    than a report can repeat; more digits or items than any venue sends, which would take seconds to parse; or an object
-    that repeats a name with another value, because nothing defines which of the values counts.
+    ``fractions=str`` they keep the text in which they were written. A body is unreadable if it contains NaN or
+    infinity, which are not JSON (RFC 8259); an exponent beyond the range of a Decimal; more depth than a report can
+    repeat; more digits or items than any venue sends, which would take seconds to parse; or an object that repeats a
+    name with another value, because nothing defines which of the values counts.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")

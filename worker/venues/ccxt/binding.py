@@ -1,8 +1,8 @@
 """ccxt without its network: its objects build, sign and parse, and raise the finished request instead of sending it.
 
-A subclass replaces ``fetch``, the one method through which ccxt 4.5 sends. Without an answer to feed it, ``fetch`` raises
-:class:`Captured` with the signed request; with one, it reads the answer as ccxt does. A unified method is therefore run
-twice for one command: to build its request, and to read what came back.
+A subclass replaces ``fetch``, the one method through which ccxt 4.5 sends. Without an answer to feed it, ``fetch``
+raises :class:`Captured` with the signed request; with one, it reads the answer as ccxt does. A unified method is
+therefore run twice for one command: to build its request, and to read what came back.
 
 Nothing of the package but the base and one exchange's module is imported; ``import ccxt`` itself would import 104
 exchanges, which takes 2 s and 70 MB.
@@ -10,8 +10,11 @@ exchanges, which takes 2 s and 70 MB.
 
 import copy
 import importlib
+import importlib.metadata
 import importlib.util
+import json
 import logging
+import re
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -40,7 +43,8 @@ ATTRIBUTES = {
 }
 """ccxt's names of the fields of :class:`Credentials`."""
 
-_SILENT = logging.Logger("ccxt", logging.CRITICAL + 1)
+_SILENT = logging.getLogger("ccxt.silent")
+_SILENT.disabled = True
 
 
 class CcxtMissing(Exception):
@@ -49,8 +53,8 @@ class CcxtMissing(Exception):
 
 
 class Captured(BaseException):
-    """Raised with the request that ccxt would send. ``except Exception``, by which several of ccxt's methods go on after
-    a failed read, does not catch it."""
+    """Raised with the request that ccxt would send. ``except Exception``, by which several of ccxt's methods go on
+    after a failed read, does not catch it."""
 
     def __init__(self, request: "BuiltRequest") -> None:
         super().__init__("a request was built")
@@ -100,16 +104,16 @@ class _Hooks:
     def microseconds(self) -> int:
         return self.now_ms * 1000
 
-    def throttle(self, cost: Any = None) -> None:
+    def throttle(self, *_: Any) -> None:
         raise AssertionError("ccxt's throttle is not used")
 
-    def sleep(self, milliseconds: Any) -> None:
+    def sleep(self, *_: Any) -> None:
         raise AssertionError("ccxt does not sleep here")
 
-    def log(self, *args: Any) -> None:
+    def log(self, *_: Any) -> None:
         pass
 
-    def close(self, *args: Any) -> None:
+    def close(self, *_: Any) -> None:
         pass
 
     def __del__(self) -> None:
@@ -200,9 +204,9 @@ def bound_class(ccxt_id: str) -> type:
     if version != PINNED:
         raise CcxtMissing(f"ccxt {version} is installed, and this worker was examined with {PINNED}: {INSTALL}")
     exchange = getattr(_import(ccxt_id), ccxt_id)
-    # Some exchanges register an account or ask for a fee on the way to an order.
-    namespace = {"initialize_client": lambda self, *args: None} if hasattr(exchange, "initialize_client") else {}
-    return type(ccxt_id, (_Hooks, exchange), namespace)
+    # At some exchanges it approves a fee for ccxt's own builder, on the way to an order or to the list of markets.
+    unasked = {"initialize_client": _Hooks.log} if hasattr(exchange, "initialize_client") else {}
+    return type(ccxt_id, (_Hooks, exchange), unasked)
 
 
 def new_exchange(ccxt_id: str, options: Mapping[str, Any]) -> Any:
@@ -213,7 +217,11 @@ def new_exchange(ccxt_id: str, options: Mapping[str, Any]) -> Any:
 
 
 def copy_for(
-    exchange: Any, credentials: Credentials | None, now_ms: int, options: Mapping[str, Any], feed: Sequence[Response] = ()
+    exchange: Any,
+    credentials: Credentials | None,
+    now_ms: int,
+    options: Mapping[str, Any],
+    feed: Sequence[Response] = (),
 ) -> Any:
     """A copy for one use in one thread: it shares the markets alone, which are only read."""
     mine = copy.copy(exchange)
@@ -233,3 +241,23 @@ def call(exchange: Any, method: str, args: Sequence[Any]) -> Any:
     """
     with localcontext():
         return getattr(exchange, method)(*args)
+
+
+def own_address(ccxt_id: str) -> str:
+    """The origin of an exchange's private API as ccxt states it; of several the first.
+
+    Raises:
+        CcxtMissing: see :func:`bound_class`.
+    """
+    exchange = new_exchange(ccxt_id, {})
+    found = re.search(r"https://[A-Za-z0-9.{}-]+", json.dumps(exchange.urls.get("api"), sort_keys=True))
+    hostname = getattr(exchange, "hostname", None) or ""
+    return found[0].replace("{hostname}", hostname) if found else ""
+
+
+def installed_version() -> str | None:
+    """The version of ccxt that is installed; None where it is not. Nothing of ccxt is imported."""
+    try:
+        return importlib.metadata.version("ccxt")
+    except importlib.metadata.PackageNotFoundError:
+        return None

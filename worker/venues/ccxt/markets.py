@@ -92,7 +92,9 @@ class MarketStore:
             ).start()
         return kept
 
-    def symbol(self, markets: Markets, pair: str, address: str, read: "ReadMarkets", *, contracts_only: bool) -> tuple[str, Markets]:
+    def symbol(
+        self, markets: Markets, pair: str, address: str, read: "ReadMarkets", *, contracts_only: bool
+    ) -> tuple[str, Markets]:
         """ccxt's symbol of a market, and the markets that list it. A market that is not known makes the list be read
         again, because it may be new.
 

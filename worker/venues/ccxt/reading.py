@@ -2,7 +2,7 @@
 fresh and complete."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.venues.accounts import Account
@@ -37,6 +37,7 @@ class ReadAnswer:
     value: Any
     decoded: Any
     """The JSON of its last answer."""
+    answers: tuple[Response, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,6 +78,21 @@ class Reader:
             args = place.next_args(answer.decoded) if place.next_args else None
         return rows
 
+    def later_rows(self, place: Place) -> list[Any]:
+        """All raw records of a place but those of its first page.
+
+        Raises:
+            ReadFailed: the list can't be read, or is not there.
+        """
+        if place.next_args is None:
+            return []
+        args = place.next_args(self.call(place.method, place.args).decoded)
+        return [] if args is None else self.rows(replace(place, args=args))
+
+    def copy(self) -> Any:
+        """ccxt's object, to parse with."""
+        return self._copy(())
+
     def call(self, method: str, args: Sequence[Any], absent: frozenset[str] = frozenset()) -> ReadAnswer:
         """Run a method of ccxt, and send each request that it comes to.
 
@@ -93,7 +109,7 @@ class Reader:
             except Exception as error:  # noqa: BLE001 - ccxt's texts quote requests; the kind of error says enough
                 raise ReadFailed(f"{method}: {type(error).__name__}") from None
             else:
-                return ReadAnswer(value, decode(feed[-1], self.max_items) if feed else UNREADABLE)
+                return ReadAnswer(value, decode(feed[-1], self.max_items) if feed else UNREADABLE, tuple(feed))
 
     def _copy(self, feed: Sequence[Response]) -> Any:
         credentials = None if self.public else self.account.credentials
@@ -154,7 +170,9 @@ class Reader:
             raise NotThere
         if response.status != 200:
             said = f" ({one_line(envelope.message or envelope.code, 80)})" if envelope is not None else ""
-            raise ReadFailed(f"{method}: the venue answered {response.status}{said}", retry_after_seconds(response.headers))
+            raise ReadFailed(
+                f"{method}: the venue answered {response.status}{said}", retry_after_seconds(response.headers)
+            )
         if decoded is UNREADABLE:
             raise ReadFailed(f"{method}: an answer that can't be read")
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -12,7 +12,9 @@ from worker.venues.ccxt.binding import BuiltRequest
 from worker.venues.ccxt.traits import Traits
 from worker.venues.http.base import SignedRequest
 
-SENT_AS_SIGNED = re.compile(r"https?://[A-Za-z0-9._:-]+(/([A-Za-z0-9._~:/@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?(\?.*)?", re.ASCII)
+SENT_AS_SIGNED = re.compile(
+    r"https?://[A-Za-z0-9._:-]+(/([A-Za-z0-9._~:/@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?(\?.*)?", re.ASCII
+)
 """A URL whose path the transport does not write in another way."""
 _QUERY = re.compile(r"([A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-F]{2})*", re.ASCII)
 _NEEDLESSLY_QUOTED = re.compile(r"%(4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|3[0-9]|2D|2E|5F|7E)")
@@ -54,7 +56,9 @@ def address_for(request: BuiltRequest, account: Account, own_address: str) -> st
     return account.base_url
 
 
-def to_signed_request(request: BuiltRequest, address: str, headers: Mapping[str, str], max_bytes: int = 0) -> SignedRequest:
+def to_signed_request(
+    request: BuiltRequest, address: str, headers: Mapping[str, str], max_bytes: int = 0
+) -> SignedRequest:
     """The request as it is sent to ``address``, with path and query byte for byte as they were signed.
 
     Raises:
@@ -62,7 +66,11 @@ def to_signed_request(request: BuiltRequest, address: str, headers: Mapping[str,
     """
     parts = urlsplit(request.url)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    if not SENT_AS_SIGNED.fullmatch(request.url) or not _QUERY.fullmatch(parts.query) or _NEEDLESSLY_QUOTED.search(path):
+    if (
+        not SENT_AS_SIGNED.fullmatch(request.url)
+        or not _QUERY.fullmatch(parts.query)
+        or _NEEDLESSLY_QUOTED.search(path)
+    ):
         raise NotAsAsked("its URL can't be sent as it was signed")
     body = request.body.encode() if request.body else b"" if request.method in ("POST", "PUT", "DELETE") else None
     return SignedRequest(request.method, address + path, {**request.headers, **headers}, body, max_bytes)
@@ -90,9 +98,11 @@ def _nested(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def check_contains(request: BuiltRequest, texts: Mapping[str, str | None], amounts: Mapping[str, str | None]) -> None:
-    """Check that each text and each amount is a value of the request: ccxt drops and rounds arguments in silence at
-    some exchanges. An amount may be negative, by which some exchanges write a sale.
+def check_contains(
+    request: BuiltRequest, texts: Mapping[str, Sequence[str]], amounts: Mapping[str, str | None]
+) -> None:
+    """Check that one form of each text, and each amount, is a value of the request: ccxt drops and rounds arguments in
+    silence at some exchanges. An amount may be negative, by which some exchanges write a sale.
 
     Raises:
         NotAsAsked: naming the first one that is missing.
@@ -101,8 +111,8 @@ def check_contains(request: BuiltRequest, texts: Mapping[str, str | None], amoun
     written = {str(value) for value in values}
     numbers = {abs(number) for number in map(_number, values) if number is not None}
     path = urlsplit(request.url).path.split("/")
-    for name, text in texts.items():
-        if text is not None and text not in written and text not in path:
+    for name, forms in texts.items():
+        if forms and written.isdisjoint(forms) and not any(form in path for form in forms):
             raise NotAsAsked(f"ccxt leaves out the {name}")
     for name, amount in amounts.items():
         if amount is not None and Decimal(amount) not in numbers:

@@ -86,24 +86,29 @@ STATUSES = {
     "CANCELED": "canceled",
     "REJECTED": "rejected",
 }
-"""``status`` of an order ("Event: Order Update", Common Definition) and ``algoStatus`` of a stop ("Event: Algo Order
-Update") in ccxt's words. A stop that was triggered goes on as an order with another id."""
+"""In ccxt's words the ``status`` of an order ("Event: Order Update") and ``algoStatus`` of a stop ("Event: Algo Order
+Update"); once triggered, it goes on as an order with another id."""
+
+
+WITHDRAWALS = {0: "pending", 2: "pending", 4: "pending", 6: "ok", 3: "failed"}
+"""``status`` of a withdrawal: e-mail sent, awaiting approval, processing, completed, rejected (Withdraw History)."""
+
+
+def status(record: Any) -> str:
+    """The status of an order, a stop or a withdrawal; empty for one that no page lists."""
+    if "withdrawOrderId" in record:
+        number = record.get("status")
+        return WITHDRAWALS.get(number, "") if isinstance(number, int) else ""
+    return STATUSES.get(str(record.get("status", record.get("algoStatus"))), "")
 
 
 def read(value: Any) -> Envelope | None:
-    """A refusal is an object of ``code`` and ``msg`` alone; a success is the record without a code, but that of a
-    cancelled stop, which has the code "200"; a list of records is a success as well."""
-    if isinstance(value, list):
-        return Envelope("")
+    """A refusal is an object of a negative ``code`` and ``msg`` alone; a success is the record without a code, but that
+    of a cancelled stop, which has the code "200"."""
     if not isinstance(value, dict):
         return None
     code, message = value.get("code"), value.get("msg")
-    if (
-        isinstance(code, int)
-        and not isinstance(code, bool)
-        and isinstance(message, str)
-        and value.keys() <= {"code", "msg"}
-    ):
+    if isinstance(code, int) and code < 0 and isinstance(message, str) and value.keys() == {"code", "msg"}:
         return Envelope(FAILURE_TEXTS.get(message.strip(), str(code)), message)
     if code == "200" and message == "success" and "algoId" in value:
         return Envelope("200", message, value)
@@ -117,6 +122,12 @@ def _record(value: Any) -> Sequence[Any] | None:
 
 def _records(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
+
+
+def _positions(value: Any) -> Sequence[Any] | None:
+    rows = _records(value)
+    whole = rows is not None and all({"symbol", "positionSide", "positionAmt"} <= each.keys() for each in rows)
+    return rows if whole else None
 
 
 ABSENT = frozenset({"-2013"})
@@ -144,7 +155,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
 
 def positions(symbol: str | None) -> Sequence[Place]:  # noqa: ARG001
     """One list of every symbol that has a position or open orders (Position Information V3)."""
-    return (Place("fapiPrivateV3GetPositionRisk", ({},), _records, "parse_position_risk"),)
+    return (Place("fapiPrivateV3GetPositionRisk", ({},), _positions, "parse_position_risk"),)
 
 
 def in_time(name: str, now_ms: int, until_ms: int) -> InTime:  # noqa: ARG001
@@ -202,11 +213,16 @@ TRAITS = Traits(
     stops_apart=True,
     withdrawal=withdrawal,
     adjust=adjust,
-    status=lambda record: STATUSES.get(str(record.get("status") or record.get("algoStatus")), ""),
-    lists_unfilled_ms=3 * DAY_MS,
+    status=status,
+    complete_for_ms=3 * DAY_MS,
     testnet_url="https://demo-fapi.binance.com",
     # "The limits on the API are based on the IPs, not the API keys", and 418 bans an address (General Info, IP Limits).
     overload_scope=Overload.ADDRESS,
     rate_limits=(RateLimit(1200, 60_000),),  # of orders, for each account (Exchange Information, rateLimits)
+    sources=(
+        "developers.binance.com, USDⓈ-M Futures: General Info, Error Codes, trade endpoints, Event: Algo Order Update",
+        "developers.binance.com, Wallet: Withdraw, Withdraw History, Error Codes",
+        "github.com/binance/binance-connector-python at 29da329",
+    ),
     unread=("which code a used withdrawOrderId gets", "which code a used clientAlgoId gets"),
 )

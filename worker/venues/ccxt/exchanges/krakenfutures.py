@@ -1,9 +1,4 @@
-"""Kraken Futures: perpetual and dated contracts.
-
-Sources, as stored copies of 2026-05 and 2026-07 of the pages under docs.kraken.com/api/docs: "Send order", "Cancel
-order", "Get Specific Orders' Status", "Get open orders", "Get your fills", "Get Open Positions" (futures-api/trading),
-"Get order events", "Get trigger events" (futures-api/history), "Futures Introduction", "Futures REST" and "Futures Rate
-Limits" (guides). Nothing here was run against the exchange.
+"""Kraken Futures: perpetual and dated contracts. Its pages (:data:`SOURCES`) were read; it was not run against.
 
 Refusals arrive with status 200 and ``"result": "success"``, as words in ``sendStatus.status``. A signature covers no
 time; only ``processBefore`` makes a request late. Orders that have ended leave "Get Specific Orders' Status" after 5 s,
@@ -19,11 +14,21 @@ from worker.rate_limits import RateLimit
 from worker.venues.base import Overload, Proof
 from worker.venues.ccxt.traits import Envelope, InTime, Listed, Params, Place, Stop, Traits, Wanted, requests_of
 
+SOURCES = (
+    "docs.kraken.com/api/docs/futures-api/trading: Send order, Cancel order, Get Specific Orders' Status (2026-05)",
+    "docs.kraken.com/api/docs/futures-api/trading: Get open orders, Get your fills, Get Open Positions (2026-05)",
+    "docs.kraken.com/api/docs/futures-api/history: Account History, Get order events, Get trigger events (2026-05)",
+    "docs.kraken.com/api/docs/guides: Futures Introduction, Futures REST, Futures Rate Limits (2026-05)",
+)
+"""With the month of the stored copies."""
 SEND, CANCEL = "Kraken Futures, Send order", "Kraken Futures, Cancel order"
 ORDERS = ("close", "submit")
 
 WINDOW_MS = 10_000
 """Kraken names no bound of ``processBefore``. It leaves room for the request and for clocks that differ by seconds."""
+HISTORY_MS = 90 * 86_400_000
+"""Account History: "access to all private order history specified by ranges of timestamp". Nobody has tried how much
+that is."""
 FILLS_PAGE = 100
 """"Get your fills": the last 100, or the 100 before ``lastFillTime``."""
 
@@ -161,7 +166,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
     history = {"version": "v3", "sort": "desc", **({"since": wanted.since_ms} if wanted.since_ms else {})}
     orders = (
         # Documented as a POST; ccxt's own method reads it by GET.
-        Place("request", ("orders/status", "private", "POST", ids), rows_of("orders")),
+        Place("request", ("orders/status", ("private",), "POST", ids), rows_of("orders")),
         Place("fetch_open_orders", (), rows_of("openOrders")),
         Place("privateGetFills", ({},), rows_of("fills"), "parse_trade", next_args=_next_fills(wanted.since_ms)),
         Place("historyGetOrders", (history,), history_rows, next_args=_next_events(history)),
@@ -233,6 +238,7 @@ TRAITS = Traits(
     order_handle=lambda handle, is_stop: {"clientOrderId": handle},  # noqa: ARG005
     in_time=in_time,
     windows={"close": WINDOW_MS, "submit": WINDOW_MS, "cancel": WINDOW_MS, "stop": WINDOW_MS},
+    complete_for_ms=HISTORY_MS,
     stop=stop,
     post_only={"postOnly": True},
     time_in_force={"GTC": {}, "IOC": {"timeInForce": "ioc"}, "FOK": {"orderType": "fok"}},
@@ -240,9 +246,7 @@ TRAITS = Traits(
     overload_scope=Overload.ADDRESS,  # "The API limit for the calling IP address has been exceeded"
     # Futures Rate Limits: 500 points in 10 s; an order or a cancel costs 10, and the positions before a close 2.
     rate_limits=(RateLimit(40, 10_000),),
-    unread=(
-        "how soon the history shows an order",
-        "for how long the history is kept",
-        "withdrawals to an address: Kraken Futures has none",
-    ),
+    refused={"withdraw": "Kraken Futures sends to the account's own spot wallet only"},
+    sources=SOURCES,
+    unread=("how soon the history shows an order", "how far back the history goes"),
 )
