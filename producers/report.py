@@ -50,6 +50,8 @@ class Reason(StrEnum):
     """unknown: the venue sent a response whose meaning is not known."""
     REFUSED_AFTER_LOST = "refused_after_lost"
     """unknown: refused, but an earlier attempt may have been executed and be the cause of the refusal."""
+    SEEN = "seen"
+    """unknown: the venue knows the command's client order id already, and does not show what became of it."""
     CRASHED = "crashed"
     """unknown: a worker died after it had begun to send."""
 
@@ -101,7 +103,7 @@ class Report(BaseModel):
 
     command_id: str
     command: str
-    """``close``, ``cancel``, ``withdraw`` or ``positions``."""
+    """``close``, ``submit``, ``cancel``, ``withdraw`` or ``positions``."""
     account: str | None = None
     """The alias as it was sent; null when it was missing or not a string."""
     venue: str | None = None

@@ -111,15 +111,15 @@ class LedgerSettings(_SettingsGroup):
     withdraw_replicas: int = Field(0, ge=0, le=100)
     """How many replicas must have a withdrawal's record before it is sent."""
     close_replicas: int = Field(0, ge=0, le=100)
-    """How many replicas must have the record of a close that is not repeatable before it is sent. Closes of a whole
-    position at market never wait."""
+    """How many replicas must have the record of a new order, or of a close that is not repeatable, before it is sent.
+    Closes of a whole position at market never wait."""
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is checked, and published again when it is lost."""
 
     @property
     def replicas(self) -> dict[str, int]:
         """By command: how many replicas must have its begin on record when it can't be repeated."""
-        return {"withdraw": self.withdraw_replicas, "close": self.close_replicas}
+        return {"withdraw": self.withdraw_replicas, "close": self.close_replicas, "submit": self.close_replicas}
 
 
 class ReconcileSettings(_SettingsGroup):

@@ -15,7 +15,16 @@ import redis
 from producers.commands import Close, Withdraw
 from producers.intents import OUTBOX_KEYS
 from tests.contract.conftest import configured
-from tests.model.conformance import HALT, HOLD, LEASE_MS, OnServer, UnderTest, claim, compare, report
+from tests.model.conformance import (
+    HALT,
+    HOLD,
+    LEASE_MS,
+    UnderTest,
+    asks_where_it_can_be_looked_for,
+    claim,
+    compare,
+    report,
+)
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
@@ -54,11 +63,14 @@ def read(ledger: Ledger, command_id: str = "id") -> Record:
 def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed(
     under_test: UnderTest, repeatable: bool
 ) -> None:
-    """Begins, repeated ones, takeovers, renewals, pauses, ends, late ends, refusals, abandoned and resolved ones: by
-    the owner and by another, while the lease lasts and after. On a server the counters are not tried in every way."""
-    used = compare(TABLE, repeatable, under_test, briefly=isinstance(under_test, OnServer))
-    other = "begin: orphaned send" if repeatable else "begin: take over a send"
-    assert TABLE.keys() - used == {other}
+    """Begins, repeated ones, takeovers, renewals, pauses, looks, ends, late ends, refusals, abandoned and resolved
+    ones: by the owner and by another, while the lease lasts and after."""
+    start = under_test.save()
+    used = compare(TABLE, repeatable, under_test)
+    under_test.restore(start)
+    used |= compare(TABLE, repeatable, under_test, asks_where_it_can_be_looked_for)
+    others = {"begin: orphaned send", "begin: look first"} if repeatable else {"begin: take over a send"}
+    assert TABLE.keys() - used == others
 
 
 def test_a_record_keeps_the_arguments_and_the_first_begin(ledger: Ledger) -> None:
@@ -205,21 +217,23 @@ def test_a_record_says_who_sealed_its_first_begin(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("scope", "stopped"),
     [
-        ("*/*", {"withdraw main", "withdraw other"}),
-        ("main/*", {"withdraw main"}),
+        ("*/*", {f"{each} {account}" for each in ("withdraw", "submit") for account in ("main", "other")}),
+        ("main/*", {"withdraw main", "submit main"}),
         ("*/withdraw", {"withdraw main", "withdraw other"}),
         ("*/cancel", {"cancel main", "cancel other"}),
         ("main/close", {"close main"}),
+        ("*/submit", {"submit main", "submit other"}),
     ],
 )
 def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
     under_test: UnderTest, scope: str, stopped: set[str]
 ) -> None:
-    """Cancels and closes reduce risk, so they pass unless they are halted by name."""
+    """Cancels and closes reduce risk, so they pass unless they are halted by name. A new order does not, and never
+    passes, not even one that may only reduce a position: the ledger can't see what it is."""
     under_test.halt(scope)
     seen, ledger = set(), under_test.ledger
     for name in (
-        f"{command} {account}" for command in ("withdraw", "close", "cancel") for account in ("main", "other")
+        f"{command} {account}" for command in ("withdraw", "close", "submit", "cancel") for account in ("main", "other")
     ):
         command, account = name.split()
         if ledger.begin(claim(name, command=command, account=account), 1) == HALT:

@@ -75,7 +75,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             # One attempt more is enough to see that a command is tried again.
             retries = {"ORDERS_RETRY__ATTEMPTS": "2", "ORDERS_RETRY__INITIAL_SECONDS": "0.01"}
             inner = {**outer, **ready["environment"], **retries, "SIMULATOR_URL": ready["url"]}
-            queues = "orders.cancel,orders.close,orders.withdraw"
+            queues = "orders.cancel,orders.close,orders.submit,orders.withdraw"
             with running(("worker", "-c", "2", "-Q", queues), inner, folder / "worker.log") as worker:
                 until_ready(folder / "worker.log", worker)
                 yield inner

@@ -7,11 +7,11 @@ from tests.model.simulation import simulate
 from tests.model.simulation_breaks import BREAKS
 
 LONG_LOOK = 5_000
-"""Within how many seeds the judge must have found what is broken; most are found within thirty."""
+"""Within how many seeds, from its first one on, the judge must have found what is broken."""
 
 
 @pytest.mark.parametrize(
-    ("people", "seeds"), [("", range(4_000)), ("operator", range(6_000, 7_000)), ("reconcile", range(500))]
+    ("people", "seeds"), [("", range(1_000)), ("operator", range(6_000, 6_300)), ("reconcile", range(150))]
 )
 def test_the_judge_finds_nothing(people: str, seeds: range) -> None:
     """No command is lost, none executed twice, no report is untrue, whatever dies, freezes, is away or lies; nor where

@@ -16,7 +16,6 @@ HOLD: dict[str, Config] = {
     "withdraw": Config(),
     "withdraw, a deadline": Config(deadline=True),
     "withdraw, a venue that looks at no clock": Config(window=False, deadline=True),
-    "withdraw, limits and halts": Config(limits=True, halts=True),
     "withdraw, limits and a patient operator": Config(limits=True, operator="patient", workers=("able", "unable")),
     "withdraw, an approval": Config(approval=True, deadline=True),
     "withdraw, an approval, a halt, a worker without the account": Config(
@@ -27,10 +26,8 @@ HOLD: dict[str, Config] = {
     "cancel": CANCEL,
     "withdraw, a deadline and halts": EVERYTHING,
     "withdraw, a worker without the account": replace(EVERYTHING, workers=("able", "unable")),
-    "withdraw, a patient operator": replace(EVERYTHING, operator="patient"),
     "withdraw, a patient operator and lists that lie": LISTED,
     "close, a patient operator and lists that lie": replace(LISTED, kind="close"),
-    "cancel, halts": replace(CANCEL, halts=True),
     "withdraw, parking": PARKING,
     "withdraw, parking, a begin that has to wait, time for retries": replace(PARKING, throttled=True, budget=True),
     "close, parking, a begin that has to wait, a worker without the account": replace(
@@ -42,6 +39,9 @@ HOLD: dict[str, Config] = {
 """Every rule holds in every state, and an end is always within reach."""
 
 LONG: dict[str, Config] = {
+    "long: cancel, halts": replace(CANCEL, halts=True),
+    "long: withdraw, a patient operator": replace(EVERYTHING, operator="patient"),
+    "long: withdraw, limits and halts": Config(limits=True, halts=True),
     "long: withdraw, three workers": Config(workers=THREE),
     "long: withdraw, three workers, everything": replace(
         EVERYTHING, workers=("able", "able", "unable"), operator="patient"
@@ -62,7 +62,7 @@ LONG: dict[str, Config] = {
     "long: cancel, three workers": replace(CANCEL, workers=THREE),
     "long: cancel, three attempts": replace(CANCEL, attempts=3),
 }
-"""Larger worlds in which every rule holds too; they take minutes."""
+"""Larger worlds in which every rule holds too; they take minutes, and `make model` searches them."""
 
 BY_TOKEN_ALONE = {
     **TABLE,

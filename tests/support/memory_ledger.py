@@ -15,8 +15,11 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
+    Doubtful,
     Ended,
     Halted,
+    LookAnswer,
+    LookFirst,
     Orphaned,
     Progress,
     Record,
@@ -58,6 +61,33 @@ def _orphan(entry: _Entry) -> Orphaned:
 def _owns(claim: Claim, entry: _Entry) -> bool:
     """Whether the claim's run owns the record; nobody owns what is parked."""
     return entry.token == claim.token and entry.record.state is not State.PARKED
+
+
+def _died_sending(claim: Claim, entry: _Entry) -> bool:
+    """Whether another owner died with a send begun, as far as its lease is over."""
+    return entry.record.state is State.SENDING and not _owns(claim, entry)
+
+
+def _can_be_looked_for(claim: Claim, entry: _Entry) -> bool:
+    """Whether it is in doubt, and the venue of the claim's account can be asked about all of its attempts."""
+    record = entry.record
+    in_doubt = bool(record.progress.tainted) or _died_sending(claim, entry)
+    return in_doubt and bool(record.lookup) and record.account_digest == claim.account_digest
+
+
+def _must_look_first(claim: Claim, entry: _Entry) -> bool:
+    can_look = claim.lookup and not claim.repeatable and not _owns(claim, entry)
+    return bool(can_look) and _can_be_looked_for(claim, entry)
+
+
+def _with_death(progress: Progress) -> Progress:
+    """The progress after an owner that died with a send begun."""
+    return replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
+
+
+def _lookup(claim: Claim, known: _Entry | None, progress: Progress) -> str:
+    """What is stored of the lookup of an attempt that begins: none that does not find all of the attempts."""
+    return "" if known and progress.tainted and not known.record.lookup else claim.lookup
 
 
 def _budget_from(claim: Claim, known: _Entry | None, now: int) -> int:
@@ -108,14 +138,9 @@ class MemoryLedger:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            stands = self._stands(claim, entry) if entry else None
-            if stands is not None:
-                return stands
-            if entry is None and self._is_over(claim):
-                return TooLate(claim.begin_by)
-            halt = self._halted(claim)
-            if halt is not None and not (entry and _repeated(claim, entry, attempt)):
-                return halt
+            kept = self._keeps_from_begin(claim, entry, attempt)
+            if kept is not None:
+                return kept
             if entry is None or entry.record.state is State.HELD:
                 return self._begin_first(claim, attempt, entry)
             progress = entry.record.progress
@@ -123,17 +148,55 @@ class MemoryLedger:
                 progress = replace(progress, tries=progress.tries - 1)
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             mine = _owns(claim, entry)
-            in_doubt = entry.record.state is State.SENDING and not mine
+            in_doubt = _died_sending(claim, entry)
             if (in_doubt and not claim.repeatable) or (not mine and claim.hold):
                 return _orphan(entry)
-            kept = self.counters.over_limit(claim, self._now_ms()) or self._throttled(claim, entry)
-            if kept is not None:
-                return kept
+            over = self.counters.over_limit(claim, self._now_ms()) or self._throttled(claim, entry)
+            if over is not None:
+                return over
             if mine:
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             if in_doubt:
-                progress = replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
+                progress = _with_death(progress)
             return self._take(claim, attempt, fence=entry.record.fence + 1, progress=progress)
+
+    def _keeps_from_begin(self, claim: Claim, entry: _Entry | None, attempt: int) -> BeginAnswer | None:
+        stands = self._stands(claim, entry) if entry else None
+        if stands is not None:
+            return stands
+        if entry is None and self._is_over(claim):
+            return TooLate(claim.begin_by)
+        if entry and _must_look_first(claim, entry):
+            return LookFirst()
+        halt = self._halted(claim)
+        return None if entry and _repeated(claim, entry, attempt) else halt
+
+    def take_to_look(self, claim: Claim) -> LookAnswer | None:
+        """See :meth:`Ledger.take_to_look`."""
+        with self._lock:
+            entry = self._entries.get(claim.command_id)
+            if entry is None or entry.record.state is State.HELD:
+                return None
+            stands = self._stands(claim, entry)
+            if stands is not None:
+                return stands
+            if not _can_be_looked_for(claim, entry):
+                return None
+            record, now = entry.record, self._now_ms()
+            progress, fence = record.progress, record.fence
+            if not _owns(claim, entry):
+                fence += 1
+                if record.state is State.SENDING:
+                    progress = _with_death(progress)
+                if record.state is not State.PARKED:
+                    entry.budget_from = now
+            entry.record = replace(
+                record, state=State.WAITING, fence=fence, progress=progress, lease_until=now + claim.lease_ms
+            )
+            entry.token = claim.token
+            self._write("look", claim.command_id, claim.token)
+            since_ms = max(0, now - entry.budget_from)
+            return Doubtful(fence, progress, record.lookup, since_ms, entry.doubt)
 
     def _begin_first(self, claim: Claim, attempt: int, held: _Entry | None) -> BeginAnswer:
         """Begin a command that has no record, or was held until now."""
@@ -250,6 +313,7 @@ class MemoryLedger:
             lease_until=now + claim.lease_ms,
             account_digest=_account_digest(claim, known),
             sealed_by=(before.record.sealed_by if before else "") or claim.sealed_by,
+            lookup=_lookup(claim, known, progress),
             hold=before.record.hold if before else None,
         )
         if known and _repeated(claim, known, attempt):
@@ -261,7 +325,8 @@ class MemoryLedger:
         entry.doubt = known.doubt if known else ""
         self._entries[claim.command_id] = entry
         self._write("begin", claim.command_id, claim.token)
-        return Begun(fence, progress, max(0, now - entry.budget_from), entry.doubt, probe)
+        finds_all = record.lookup if record.account_digest == claim.account_digest else ""
+        return Begun(fence, progress, max(0, now - entry.budget_from), entry.doubt, probe, finds_all)
 
     def _count(self, claim: Claim, before: _Entry | None = None) -> tuple[Entry, tuple[str, ...]] | None:
         was = before.counted if before else None
@@ -330,7 +395,7 @@ class MemoryLedger:
             self.pacing.record_fate(claim, cool_down, self._now_ms())
             entry = self._entries.get(claim.command_id)
             if entry is None:
-                self._create_ended("settle", claim, report, self._count(claim))
+                self._create_ended("settle", claim, report, self._count(claim), lookup=claim.lookup)
                 return report
             stored = entry.record.report
             mine = _owns(claim, entry)
@@ -367,6 +432,7 @@ class MemoryLedger:
         report: Report,
         counted_as: tuple[Entry, tuple[str, ...]] | None,
         hold: HoldRecord | None = None,
+        lookup: str = "",
     ) -> None:
         record = Record(
             command_id=claim.command_id,
@@ -380,6 +446,7 @@ class MemoryLedger:
             arguments=claim.arguments,
             account_digest=claim.account_digest,
             hold=hold,
+            lookup=lookup,
         )
         entry = _Entry(record, claim.token, begun_at=0, attempt=0, counted=counted_as)
         self._entries[claim.command_id] = entry

@@ -15,13 +15,14 @@ from kombu import Connection
 from kombu.pools import producers
 from pytest_celery import CeleryTestSetup
 
+from producers.commands import COMMANDS
 from producers.settings import QueueSettings
 from tests.support.waiting import until
 from worker.ledger.keys import COOL_DOWNS_KEY
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+QUEUES = tuple(COMMANDS)
 NOTHING_FOLLOWS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 
 

@@ -40,7 +40,7 @@ CommandOption = Annotated[
     typer.Option(
         "--command",
         metavar="COMMAND",
-        help="close, cancel, withdraw or positions; default: all that a halt stops without --all.",
+        help="close, submit, cancel, withdraw or positions; default: all that a halt stops without --all.",
     ),
 ]
 

@@ -10,17 +10,27 @@
     SENDING, WAITING ─park─▶ PARKED ─begin by anybody, when due─▶ SENDING, with a higher fence
     owner gone (lease over): WAITING, or SENDING of a repeatable command, is taken over with a higher fence;
     SENDING of any other command is abandoned: UNKNOWN/crashed; WAITING of what needs approval: not_sent
+    in doubt, with a lookup, owner gone ─take_to_look─▶ WAITING, with a higher fence: its new owner looks for it
 
 What is PARKED has no owner: the token that parked it is like any other, except that a repeated park is done already.
-Its last attempt is proven not executed, or it is repeatable, with its doubt on record; so no begin of it finds an
-orphan, unless it needs approval by now. The moves, before it is due and after::
+Its last attempt is proven not executed, or it is repeatable, with its doubt on record, or it is to be looked for; so no
+begin of it finds an orphan, unless it needs approval by now. The moves, before it is due and after::
 
     begin, refuse        Busy                            begun: fence + 1, tries + 1, all else as stored;
                                                          refuse (and begin of what needs approval): Orphaned
     abandon              lost                            ended by what is on record: not_sent, or unknown with a doubt
+    take_to_look         Busy                            of one in doubt: Doubtful, WAITING; of any other: None
     renew, pause         lost                            lost
     settle               late: None is returned          the same
     resolve, decide      still open; not held            the same
+
+A command is in doubt when an attempt of unknown fate is on record (``tainted``), or its owner died with a send begun.
+Where its record has a lookup, and each of its attempts went to the account that the claim names, a venue can be asked
+what became of it. ``take_to_look`` takes such a command over and begins nothing: no halt, limit, rate limit or approval
+stands in its way, and an owner that dies looking leaves no further doubt. Until its doubt is gone, no begin of a run
+that can look takes one over that can't be repeated (:class:`LookFirst`); its owner alone can clear it, by a pause, a
+park or the end. The stored lookup is that of the last begin; a record that was in doubt without a lookup never gets
+one, because no look would show all of its attempts.
 
 A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
 nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
@@ -79,6 +89,9 @@ class Claim:
     """Under which rate limits and cool-downs it begins; None heeds none."""
     probe: bool = False
     """Whether its attempt shows if the venue answers again after a cool-down (:attr:`Begun.probe`)."""
+    lookup: str = ""
+    """By what the attempt that begins can be found at the venue (:meth:`worker.venues.lookups.Lookup.to_text`), stored
+    with each begin; empty where the venue knows no client order ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,27 @@ class Begun:
     probe: bool = False
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
+    lookup: str = ""
+    """The claim's, where it finds every attempt of the command; empty where earlier ones were sent to another account, or
+    left a doubt and no lookup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """The answer to a run that takes a command over to look for it: nothing was begun, and its doubt is on record."""
+
+    fence: int
+    progress: Progress
+    lookup: str
+    """As in :class:`Claim`, of the last attempt."""
+    since_ms: int = 0
+    doubt: str = ""
+    """Both as in :class:`Begun`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookFirst:
+    """The answer to a begin when the command is in doubt and can be looked for: nothing was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +197,10 @@ class TooLate:
     """UNIX ms, the claim's."""
 
 
-BeginAnswer = Begun | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
+BeginAnswer = (
+    Begun | LookFirst | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
+)
+LookAnswer = Doubtful | Busy | Ended | Reused
 
 
 NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
@@ -184,6 +221,10 @@ class Ledger(Protocol):
 
     def begin(self, claim: Claim, attempt: int) -> BeginAnswer:
         """Record durably that attempt number ``attempt`` (1 for the first of this owner) begins, and take the lease."""
+
+    def take_to_look(self, claim: Claim) -> LookAnswer | None:
+        """Take the lease on a command that is in doubt and can be looked for, to look for it; None when there is none,
+        and it is to be begun like any other. The owner renews its lease by :meth:`pause`."""
 
     def renew(self, claim: Claim) -> bool:
         """Take a fresh lease for the attempt under way; False when the record no longer belongs to this claim."""

@@ -67,5 +67,8 @@ class Record:
     records that an earlier version began."""
     sealed_by: str = ""
     """As in :class:`Claim`, by its first begin."""
+    lookup: str = ""
+    """By what it is looked for at its venue, as of its last begin (:class:`~worker.venues.lookups.Lookup`); empty where
+    it has no id of its own there."""
     hold: HoldRecord | None = None
     """When it is or was held for approval."""

@@ -17,6 +17,7 @@ from worker.ledger.base import (
     BeginAnswer,
     Claim,
     Halted,
+    LookAnswer,
     Orphaned,
     Progress,
     Record,
@@ -29,7 +30,7 @@ from worker.ledger.keys import HALTS_KEY, RECORD_KEY
 from worker.ledger.limits import limits_argument
 from worker.ledger.move_script import MoveScript
 from worker.ledger.pacing import CoolDown, Throttled, fate_argument, pace_argument
-from worker.ledger.replies import admission, begin_answer, progress_fields, record_of
+from worker.ledger.replies import admission, begin_answer, look_answer, progress_fields, record_of
 
 
 class RedisLedger:
@@ -69,8 +70,14 @@ class RedisLedger:
         hold = claim.hold.to_json() if claim.hold else ""
         limits = limits_argument(claim.amount, claim.limits)
         pace = pace_argument(claim.pace) if claim.pace else ""
-        more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace
+        more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace, claim.lookup
         return self._begins.begin(claim, (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more))
+
+    def take_to_look(self, claim: Claim) -> LookAnswer | None:
+        """One round trip."""
+        return look_answer(
+            self._script.run("take_to_look", claim, claim.fingerprint, claim.lease_ms, claim.account_digest)
+        )
 
     def renew(self, claim: Claim) -> bool:
         """One round trip."""
@@ -93,7 +100,7 @@ class RedisLedger:
         """One round trip."""
         ending = self._ending(claim.command, report)
         fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
-        more = claim.account_digest, limits_argument(claim.amount, claim.limits), fate
+        more = claim.account_digest, limits_argument(claim.amount, claim.limits), fate, claim.lookup
         reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more)
         if reply[0] == "done":
             return report

@@ -9,8 +9,11 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
+    Doubtful,
     Ended,
     Halted,
+    LookAnswer,
+    LookFirst,
     Orphaned,
     Progress,
     Record,
@@ -28,13 +31,11 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     """The answer to a begin or a refusal of this claim."""
     kind, *rest = reply
     if kind == "begun":
-        return Begun(int(rest[0]), _progress(rest[4:]), int(rest[1]), rest[2], rest[3] == "1")
-    if kind == "busy":
-        return Busy(int(rest[0]))
-    if kind == "ended":
-        return Ended(Report.model_validate_json(rest[0]))
-    if kind == "reused":
-        return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
+        return Begun(int(rest[0]), _progress(rest[5:]), int(rest[1]), rest[2], rest[3] == "1", rest[4])
+    if kind == "look_first":
+        return LookFirst()
+    if kind in ("busy", "ended", "reused"):
+        return _obstacle(kind, rest)
     if kind == "halted":
         return halt_of(rest[0])
     if kind == "too_late":
@@ -42,6 +43,24 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "orphaned":
         return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[4:]), rest[3])
     return _must_wait(kind, rest, claim)
+
+
+def look_answer(reply: Sequence[str]) -> LookAnswer | None:
+    """The answer to a run that would look."""
+    kind, *rest = reply
+    if kind == "none":
+        return None
+    if kind == "doubtful":
+        return Doubtful(int(rest[0]), _progress(rest[4:]), rest[3], int(rest[1]), rest[2])
+    return _obstacle(kind, rest)
+
+
+def _obstacle(kind: str, rest: Sequence[str]) -> Busy | Ended | Reused:
+    if kind == "busy":
+        return Busy(int(rest[0]))
+    if kind == "ended":
+        return Ended(Report.model_validate_json(rest[0]))
+    return Reused(Report.model_validate_json(rest[0]) if rest[0] else None)
 
 
 def _must_wait(kind: str, rest: Sequence[str], claim: Claim) -> BeginAnswer:
@@ -87,6 +106,7 @@ def record_of(command_id: str, fields: Mapping[str, str]) -> Record:
         lease_until=int(fields["lease_until"]),
         account_digest=fields.get("place", ""),
         sealed_by=fields.get("sealed_by", ""),
+        lookup=fields.get("lookup", ""),
         hold=hold_record(fields),
     )
 

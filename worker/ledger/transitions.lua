@@ -13,7 +13,7 @@
 -- KEYS[10] like KEYS[5], of the outbox that producers of the version before write
 -- KEYS[11] that outbox
 -- KEYS[12] and KEYS[13], where the account has a pace: see pacing.lua, which is put in front of this text, too
--- ARGV[1]  the move: begin, renew, pause, park, settle, refuse, abandon, resolve, decide, admit, cool_down
+-- ARGV[1]  the move: begin, take_to_look, renew, pause, park, settle, refuse, abandon, resolve, decide, admit, cool_down
 -- ARGV[2]  command id
 -- ARGV[3]  token of the run that asks
 -- ARGV[4]  how many journal entries to keep, approximately
@@ -63,7 +63,8 @@ local function halted_by_name(command, account)
   return found[1] or found[2] or nil
 end
 
--- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
+-- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name. A new order never
+-- passes, nor does one that is reduce-only: that is between its sender and the venue, and nothing here looks into arguments.
 local function halted(command, account)
   local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command, account .. '/*', '*/*')
   local guarded = command == 'cancel' or command == 'close'
@@ -104,14 +105,25 @@ end
 
 local function load()
   local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from', 'doubt')
+    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from', 'doubt', 'lookup')
   if not v[1] then
     return nil
   end
   return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
     sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
     report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
-    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or ''}
+    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or '', lookup = v[18] or ''}
+end
+
+-- Whether an owner died with a send begun.
+local function died_sending(r)
+  return r.state == 'SENDING' and not owned(r)
+end
+
+-- Whether an attempt of the command is of unknown fate, and the venue of the account at this place can be asked about all
+-- of them.
+local function can_be_looked_for(r, place)
+  return (r.tainted ~= '' or died_sending(r)) and r.lookup ~= '' and r.place == place
 end
 
 local function orphan(r)
@@ -186,7 +198,7 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for, sealed_by, begin_by, pace)
+    hold_for, sealed_by, begin_by, pace, lookup)
   local r = load()
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
@@ -198,6 +210,9 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   if not r and is_over(begin_by) then
     return {'too_late'}
+  end
+  if r and lookup ~= '' and repeatable ~= '1' and not owned(r) and can_be_looked_for(r, place) then
+    return {'look_first'}
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
   local repeated = r and r.token == token and r.state == 'SENDING' and r.attempt == attempt
@@ -219,7 +234,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     r = nil  -- approved: this is its first begin
   end
   local mine = r and owned(r)
-  local in_doubt = r and r.state == 'SENDING' and not mine
+  local in_doubt = r and died_sending(r)
   -- What needs approval is not taken over either: only its own worker has seen that it was approved before it began.
   if (in_doubt and repeatable ~= '1') or (r and not mine and hold_for ~= '') then
     return orphan(r)
@@ -262,13 +277,23 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     end
   end
   tries = tries + 1
+  if r and tainted ~= '' and r.lookup == '' then
+    lookup = ''  -- it would not find all of its attempts
+  end
+  local finds_all = lookup
   if r and r.place ~= place then
     place = r.place == '' and '' or '*'
+    finds_all = ''
   end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place,
     'budget_from', string.format('%.0f', budget_from))
+  if lookup ~= '' then
+    redis.call('HSET', record, 'lookup', lookup)
+  elseif r and r.lookup ~= '' then
+    redis.call('HDEL', record, 'lookup')
+  end
   redis.call('HSETNX', record, 'first_begun_at', now)
   if not r and sealed_by ~= '' then
     redis.call('HSET', record, 'sealed_by', sealed_by)
@@ -278,8 +303,44 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
-  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0',
+  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0', finds_all,
     progress(tries, sent, tainted)}
+end
+
+-- A new owner, or the same one whose reply was lost, is to look for the command: nothing of it begins.
+local function take_to_look(fingerprint, lease_ms, place)
+  local r = load()
+  if not r or r.state == 'HELD' then
+    return {'none'}
+  end
+  local denied = obstacle(fingerprint, r)
+  if denied then
+    if r.report then
+      end_intent()
+    end
+    return denied
+  end
+  if not can_be_looked_for(r, place) then
+    return {'none'}
+  end
+  local fence, sent, tainted, budget_from = r.fence, r.sent, r.tainted, r.budget_from
+  if not owned(r) then
+    fence = fence + 1
+    if r.state == 'SENDING' then
+      sent = sent + 1
+      tainted = tainted ~= '' and tainted or 'crashed'
+    end
+    if r.state ~= 'PARKED' then
+      budget_from = now
+    end
+  end
+  local lease_until = now + tonumber(lease_ms)
+  redis.call('HSET', record, 'state', 'WAITING', 'token', token, 'fence', fence, 'sent', sent, 'tainted', tainted,
+    'lease_until', lease_until, 'budget_from', string.format('%.0f', budget_from))
+  postpone_intent(lease_until)
+  write('look')
+  local since_ms = string.format('%.0f', math.max(0, now - budget_from))
+  return {'doubtful', tostring(fence), since_ms, r.doubt, r.lookup, progress(r.tries, sent, tainted)}
 end
 
 local function renew(lease_ms)
@@ -335,25 +396,26 @@ end
 
 -- Makes a record that has its end from the start.
 local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
-    limits)
+    limits, lookup)
   if limits ~= '' then
     local counters = withdrawal_counters()
     redis.call('HSET', record, 'counted', counters.count(counters.read_limits(limits), id, now))
   end
   redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
-    'begun_at', 0, 'attempt', 0, 'place', place)
+    'begun_at', 0, 'attempt', 0, 'place', place, 'lookup', lookup)
   finish(event, state, outcome, report, keep_ms)
   return {'done'}
 end
 
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate)
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate,
+    lookup)
   record_fate(fate)
   local r = load()
   if not r then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
     return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
-      limits)
+      limits, lookup)
   end
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
@@ -389,7 +451,8 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
   if not r and is_over(begin_by) then
     return {'too_late'}
   end
-  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits)
+  return create_ended('refuse', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
+    '')
 end
 
 -- The report was made for the orphan that was found. It is untrue once the owner has come back and begun another attempt,
@@ -458,6 +521,6 @@ local function cool_down(fate)
   return {'done'}
 end
 
-local moves = {begin = begin, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
+local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
   resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))

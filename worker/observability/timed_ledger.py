@@ -13,6 +13,7 @@ from worker.ledger.base import (
     Halted,
     Ledger,
     LedgerUnavailable,
+    LookAnswer,
     Orphaned,
     Progress,
     Record,
@@ -55,6 +56,9 @@ class TimedLedger:
         """See :class:`~worker.ledger.base.Ledger`, here and below."""
         move = "begin_on_disk" if self._on_disk and claim.command == "withdraw" else "begin"
         return self._timed(move, self._ledger.begin, claim, attempt)
+
+    def take_to_look(self, claim: Claim) -> LookAnswer | None:  # noqa: D102
+        return self._timed("take_to_look", self._ledger.take_to_look, claim)
 
     def renew(self, claim: Claim) -> bool:  # noqa: D102
         return self._timed("renew", self._ledger.renew, claim)

@@ -13,6 +13,12 @@ class Credentials:
 
     api_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    passphrase: str = field(default="", repr=False)
+    """Chosen with the key, where the exchange asks for one; empty otherwise, as all that follow."""
+    uid: str = field(default="", repr=False)
+    wallet_address: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    """Of a wallet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,12 @@ class Account:
     credentials: Credentials
     rate_limits: tuple[RateLimit, ...] = ()
     """How many requests may be sent for its key within which times."""
+    mode: str = ""
+    """The kind of account at the exchange, where requests differ by it (:mod:`worker.venues.ccxt`)."""
+    hedge: bool = False
+    """Whether it holds long and short positions of one market at once."""
+    testnet: bool = False
+    """Whether ``base_url`` is the exchange's test network."""
 
     @property
     def host(self) -> str:

@@ -128,6 +128,9 @@ class Venue(Protocol):
     """For whom it limits the rate of requests."""
     passes_cool_down: frozenset[str]
     """The names of the commands that it documents to take while it limits others."""
+    knows_client_order_ids: bool
+    """Whether its plans may have lookups. The ledger is then asked, before anything is planned, whether the command is
+    in doubt and to be looked for; elsewhere that would cost a round trip for nothing."""
 
     def unsupported(self, command: Command) -> str | None:
         """Why the venue does not support this command, as a sentence; None when it does."""

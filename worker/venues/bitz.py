@@ -79,6 +79,7 @@ class Bitz:
     rate_limits: tuple[RateLimit, ...] = ()
     overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
+    knows_client_order_ids = False
     base_url = "https://apiv2.bitz.com"
     commands: tuple[str, ...] = (Positions.name,)
 

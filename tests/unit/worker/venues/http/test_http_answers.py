@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from select import select
 
 import h11
@@ -21,6 +22,8 @@ from worker.venues.http.transport import Transport
 PATIENCE = 0.01
 """How many seconds the server waits before it closes a connection after an incomplete response. A longer wait finds
 more connections that are wrongly reused; a shorter one never reports a wrong one."""
+TRANSPORTS = 8
+"""How many transports ask at once."""
 
 
 class OddServer:
@@ -98,14 +101,22 @@ def what_is_wrong(
 def test_each_response_is_read_exactly_or_not_at_all(server: OddServer, kind: str) -> None:
     """As an independent parser says; and no byte of it reaches the next request."""
     server.answers = list(KINDS[kind]())
-    transport = Transport(HttpLimits(read_timeout=5, max_idle=60))
-    wrong = []
-    for number, data in enumerate(server.answers):
-        found = ask(transport, f"{server.url}/odd/{number}")
-        after = ask(transport, f"{server.url}/plain/{number}")
-        if problem := what_is_wrong(found, http_oracle.read(data), after, b"%d" % number):
-            wrong.append((data[:200], problem))
-    transport.close()
+
+    def problems(numbers: range) -> list[tuple[bytes, str]]:
+        transport, wrong = Transport(HttpLimits(read_timeout=5, max_idle=60)), []
+        for number in numbers:
+            data = server.answers[number]
+            found = ask(transport, f"{server.url}/odd/{number}")
+            after = ask(transport, f"{server.url}/plain/{number}")
+            if problem := what_is_wrong(found, http_oracle.read(data), after, b"%d" % number):
+                wrong.append((data[:200], problem))
+        transport.close()
+        return wrong
+
+    # Each transport has its own connections; what takes time is the server's patience.
+    with ThreadPoolExecutor(TRANSPORTS) as pool:
+        parts = [range(first, len(server.answers), TRANSPORTS) for first in range(TRANSPORTS)]
+        wrong = [problem for found in pool.map(problems, parts) for problem in found]
     assert not wrong, f"{len(wrong)} of {len(server.answers)}: {wrong[:10]}"
 
 
