@@ -15,7 +15,16 @@ import redis
 from producers.commands import Close, Withdraw
 from producers.intents import OUTBOX_KEYS
 from tests.contract.conftest import configured
-from tests.model.conformance import HALT, HOLD, LEASE_MS, OnServer, UnderTest, claim, compare, report
+from tests.model.conformance import (
+    HALT,
+    HOLD,
+    LEASE_MS,
+    UnderTest,
+    asks_where_it_can_be_looked_for,
+    claim,
+    compare,
+    report,
+)
 from tests.model.transition_table import TABLE
 from tests.support.servers import Server
 from worker.execution.policy.ledger_server import ServerPolicy
@@ -54,11 +63,14 @@ def read(ledger: Ledger, command_id: str = "id") -> Record:
 def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed(
     under_test: UnderTest, repeatable: bool
 ) -> None:
-    """Begins, repeated ones, takeovers, renewals, pauses, ends, late ends, refusals, abandoned and resolved ones: by
-    the owner and by another, while the lease lasts and after. On a server the counters are not tried in every way."""
-    used = compare(TABLE, repeatable, under_test, briefly=isinstance(under_test, OnServer))
-    other = "begin: orphaned send" if repeatable else "begin: take over a send"
-    assert TABLE.keys() - used == {other}
+    """Begins, repeated ones, takeovers, renewals, pauses, looks, ends, late ends, refusals, abandoned and resolved
+    ones: by the owner and by another, while the lease lasts and after."""
+    start = under_test.save()
+    used = compare(TABLE, repeatable, under_test)
+    under_test.restore(start)
+    used |= compare(TABLE, repeatable, under_test, asks_where_it_can_be_looked_for)
+    others = {"begin: orphaned send", "begin: look first"} if repeatable else {"begin: take over a send"}
+    assert TABLE.keys() - used == others
 
 
 def test_a_record_keeps_the_arguments_and_the_first_begin(ledger: Ledger) -> None:

@@ -54,17 +54,14 @@ def looked(ledger: Ledger, asked: Claim) -> Doubtful | None:
     return found and replace(found, since_ms=0)
 
 
-@pytest.mark.parametrize("repeatable", [False, True])
 @pytest.mark.parametrize("name", DOUBTS)
-def test_what_is_in_doubt_is_looked_for_before_anything_of_it_begins(
-    under_test: UnderTest, name: str, repeatable: bool
-) -> None:
-    """Also one that may be repeated, or that is halted, needs approval or is over a limit by now: to look changes
-    nothing. The reply to a take may be lost, too."""
+def test_what_is_in_doubt_is_looked_for_before_anything_of_it_begins(under_test: UnderTest, name: str) -> None:
+    """Also where it is halted, needs approval or is over a limit by now: to look changes nothing. The reply to a take may
+    be lost, too."""
     ledger, (doubt, expected) = under_test.ledger, DOUBTS[name]
     doubt(ledger)
     under_test.halt("*/*")
-    other = asks("2", SECOND, repeatable=repeatable, hold=HOLD, limits=LIMITS, pace=USED_UP, lease_ms=LEASE_MS)
+    other = asks("2", SECOND, hold=HOLD, limits=LIMITS, pace=USED_UP, lease_ms=LEASE_MS)
     assert ledger.begin(other, 1) == LookFirst()
     before = ledger.read("id")
     assert looked(ledger, other) == expected == looked(ledger, other)
@@ -86,7 +83,9 @@ def test_nothing_is_looked_for_where_a_look_would_not_show_all_of_its_attempts(l
     doubt(ledger)
     elsewhere = asks("2", account_digest="there", repeatable=True, lease_ms=0)
     assert ledger.take_to_look(elsewhere) is None
-    assert isinstance(ledger.begin(elsewhere, 1), Begun)
+    begun = ledger.begin(elsewhere, 1)
+    assert isinstance(begun, Begun)
+    assert begun.lookup == ""
     assert ledger.take_to_look(asks("3")) is None
     assert ledger.take_to_look(replace(elsewhere, token="3")) is None
 
@@ -94,11 +93,24 @@ def test_nothing_is_looked_for_where_a_look_would_not_show_all_of_its_attempts(l
 def test_a_doubt_without_a_lookup_never_gets_one(ledger: Ledger) -> None:
     ledger.begin(asks(lookup="", repeatable=True), 1)
     assert ledger.take_to_look(asks("2")) is None
-    assert isinstance(ledger.begin(asks("2", repeatable=True), 1), Begun)
-    record = ledger.read("id")
+    begun, record = ledger.begin(asks("2", repeatable=True), 1), ledger.read("id")
+    assert isinstance(begun, Begun)
     assert record is not None
-    assert (record.lookup, ledger.take_to_look(asks("3"))) == ("", None)
+    assert (begun.lookup, record.lookup, ledger.take_to_look(asks("3"))) == ("", "", None)
     assert isinstance(ledger.begin(asks("3"), 1), Orphaned)
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_what_may_be_repeated_is_looked_for_or_sent_again(ledger: Ledger, name: str) -> None:
+    """As its next owner likes; a begin says whether a look finds all of its attempts."""
+    doubt, expected = DOUBTS[name]
+    doubt(ledger)
+    found = ledger.begin(asks("2", SECOND, repeatable=True), 1)
+    assert isinstance(found, Begun)
+    assert (found.fence, found.lookup) == (expected.fence, SECOND)
+    taken = looked(ledger, asks("3", repeatable=True))
+    assert taken is not None
+    assert (taken.fence, taken.lookup, taken.progress.sent) == (expected.fence + 1, SECOND, 2)
 
 
 def test_what_is_not_in_doubt_is_begun_like_anything_else(ledger: Ledger) -> None:

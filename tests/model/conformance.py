@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
@@ -15,7 +15,20 @@ import redis
 from producers.report import Outcome, Reason, Report
 from tests.model.transition_table import ABSENT, ENDED, SENDING, Ask, Rec, Row, Table, outcome
 from tests.support.memory_ledger import MemoryLedger
-from worker.ledger.base import Begun, Busy, Claim, Ended, Halted, Orphaned, Progress, Record, Reused, State
+from worker.ledger.base import (
+    Begun,
+    Busy,
+    Claim,
+    Doubtful,
+    Ended,
+    Halted,
+    LookFirst,
+    Orphaned,
+    Progress,
+    Record,
+    Reused,
+    State,
+)
 from worker.ledger.holds import Held, Hold, HoldOver
 from worker.ledger.keys import BEGINS_KEY, COOL_DOWNS_KEY, HALTS_KEY, HELD_KEY, JOURNAL_KEY, RECORD_KEY, WITHDRAWN_KEY
 from worker.ledger.limits import Denied, Limit
@@ -270,6 +283,8 @@ def _record(under: UnderTest) -> Rec:
         report=record.report.message if record.report else "",
         counted=bool(counted),
         hold=_hold(under, record),
+        lookup=record.lookup,
+        place=record.account_digest,
     )
 
 
@@ -287,10 +302,13 @@ def _answer(under: UnderTest, ask: Ask) -> str:
     ledger, fingerprint = under.ledger, ("f" if ask.same_arguments else "e") * 64
     hold = HOLD if ask.needs_approval else None
     asked = {"repeatable": ask.repeatable, "hold": hold, "pace": USED_UP if ask.throttled else None}
-    mine = claim(token=str(ask.token), fingerprint=fingerprint, limits=LIMITS, **asked)
+    by = {"lookup": ask.lookup, "account_digest": ask.place}
+    mine = claim(token=str(ask.token), fingerprint=fingerprint, limits=LIMITS, **asked, **by)
     match ask.move:
         case "begin":
-            return _word(under, ledger.begin(mine, ask.attempt))
+            return _word(under, ledger.begin(mine, ask.attempt), ask.place)
+        case "look":
+            return _word(under, ledger.take_to_look(mine) or "none")
         case "renew":
             return "done" if ledger.renew(mine) else "lost"
         case "pause" | "park":
@@ -305,11 +323,8 @@ def _answer(under: UnderTest, ask: Ask) -> str:
         case "decide":
             done = ledger.decide("id", fingerprint, who="anna", kid="1", event="approved", signed="her word")
             return "done" if done else "not held"
-        case "hold ends":
-            under.end_hold()
-            return ""
-        case "lease ends":
-            under.end_lease()
+        case "hold ends" | "lease ends":
+            (under.end_hold if ask.move == "hold ends" else under.end_lease)()
             return ""
         case "settle":
             stands = ledger.settle(mine, report(ask.report))
@@ -318,12 +333,14 @@ def _answer(under: UnderTest, ask: Ask) -> str:
     return stands.message if stands else ""
 
 
-def _word(under: UnderTest, answer: object) -> str:
+def _word(under: UnderTest, answer: object, place: str = "") -> str:
     """The table's word for an answer. The answer's values must be those of the record."""
     record = under.ledger.read("id")
     match answer:
         case None:
             return "done"
+        case str():
+            return answer
         case Halted():
             assert answer == HALT
             return "halted"
@@ -333,15 +350,24 @@ def _word(under: UnderTest, answer: object) -> str:
         case Throttled():
             assert (answer.since_ms is None) == (record is None or record.state is State.HELD)
             return "throttled"
+        case LookFirst():
+            return "lookfirst"
     assert record is not None
-    _compare(under, answer, record)
+    _compare(under, answer, record, place)
     return type(answer).__name__.lower()
 
 
-def _compare(under: UnderTest, answer: object, record: Record) -> None:
+Asks = Callable[[Rec, bool], Iterator[Ask]]
+"""Ways of asking in a record, of a command that may be repeated or not."""
+
+
+def _compare(under: UnderTest, answer: object, record: Record, place: str) -> None:
     match answer:
         case Begun():
-            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress)
+            finds_all = record.lookup if record.account_digest == place else ""
+            assert replace(answer, since_ms=0) == Begun(record.fence, record.progress, lookup=finds_all)
+        case Doubtful():
+            assert replace(answer, since_ms=0, doubt="") == Doubtful(record.fence, record.progress, record.lookup)
         case Busy(lease_left_ms):
             assert 0 < lease_left_ms <= LEASE_MS
         case Held():
@@ -384,9 +410,39 @@ def asks(rec: Rec, repeatable: bool) -> Iterator[Ask]:
         yield Ask("resolve", report=text)
 
 
-def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, briefly: bool = False) -> set[str]:
-    """Make every call in every record that three tries, two owners and two sends can reach, and return the names of the
-    rows that were used. ``briefly`` makes each call once for all records that differ only in their counters.
+def asks_where_it_can_be_looked_for(rec: Rec, repeatable: bool) -> Iterator[Ask]:
+    """Every way of asking at a venue with lookups, also by owners who know none, or whose account is another."""
+    yield Ask("lease ends")
+    for token, place in product((1, 2), ("here", "there")):
+        at = {"token": token, "place": place}
+        for attempt in (1, 2):
+            yield Ask("begin", attempt=attempt, repeatable=repeatable, lookup=str(attempt), **at)
+        yield Ask("look", **at)
+    for token in (1, 2):
+        at = {"token": token, "place": "here"}
+        yield Ask("begin", attempt=2, repeatable=repeatable, **at)
+        yield Ask("begin", attempt=1, repeatable=repeatable, lookup="1", halted=True, **at)
+        yield Ask("look", same_arguments=False, **at)
+        yield Ask("renew", **at)
+        for move, tainted in product(("pause", "park"), (True, False)):
+            yield Ask(move, tries=rec.tries, sent=rec.sent, tainted=tainted, **at)
+        yield Ask("settle", report="accepted", lookup="1", **at)
+        yield Ask("refuse", report="not_sent", **at)
+        yield Ask("abandon", report="unknown", dead=rec, **at)
+
+
+def _alike(rec: Rec, ask: Ask) -> tuple[Rec, Ask]:
+    """The same for calls that differ in counters alone, or in the names of owners, attempts and lookups."""
+    mine, lookup = rec.token == ask.token, ask.lookup and ("this" if ask.lookup == rec.lookup else "another")
+    ask = ask._replace(token=mine, attempt=ask.attempt == rec.attempt, dead=Rec(), tries=0, sent=0, lookup=lookup)
+    return rec._replace(token=0, attempt=0, fence=0, tries=0, sent=0, lookup=rec.lookup and "one"), ask
+
+
+def compare(
+    rows: Mapping[str, Row], repeatable: bool, under: UnderTest, asks: Asks = asks, *, briefly: bool = True
+) -> set[str]:
+    """Make every call of ``asks`` in every record that three tries, two owners and two sends can reach, and return the
+    names of the rows that were used. ``briefly`` makes each call once for all that are alike.
 
     Raises:
         AssertionError: the ledger does not do what the table says.
@@ -398,10 +454,9 @@ def compare(rows: Mapping[str, Row], repeatable: bool, under: UnderTest, *, brie
         rec = queue.popleft()
         for ask in asks(rec, repeatable):
             name, row, after = table.ask(rec, ask)
-            kind = name, rec._replace(attempt=0, fence=0, tries=0, sent=0), ask._replace(dead=Rec(), tries=0, sent=0)
-            if briefly and kind in seen:
+            if briefly and (kind := (name, *_alike(rec, ask))) in seen:
                 continue
-            seen.add(kind)
+            seen |= {kind} if briefly else set()
             used.add(name)
             under.restore(saved[rec])
             said, wanted = do(under, ask), expected(row, ask, after)

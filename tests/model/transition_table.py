@@ -30,6 +30,8 @@ class Rec(NamedTuple):
     report: str = ""  # an outcome; ``unknown/2`` is another report with the outcome ``unknown``
     counted: bool = False  # whether its limits' counters count it
     hold: str = ""  # while it is held: ``on``, ``decided`` when a person's word is stored with it, ``over``
+    lookup: str = ""  # by what it can be found at the venue; each begin has its own
+    place: str = ""  # the account to which every attempt went, ``*`` for several
 
 
 class Ask(NamedTuple):
@@ -49,6 +51,8 @@ class Ask(NamedTuple):
     sent: int = 0
     tainted: bool = False
     throttled: bool = False  # whether the account's rate limit is used up, or it cools down
+    lookup: str = ""
+    place: str = ""
 
 
 Guard = Callable[[Rec, Ask], bool]
@@ -92,16 +96,28 @@ def _end(rec: Rec, ask: Ask) -> Rec:
 def _create_ended(_rec: Rec, ask: Ask) -> Rec:
     """A record that is ended from the start. What was counted may be lost with an earlier one: it counts if it must."""
     counted = stays_counted(ask.report)
-    return Rec(_end_state(ask.report), token=ask.token, fence=1, report=ask.report, counted=counted)
+    return Rec(_end_state(ask.report), token=ask.token, fence=1, report=ask.report, counted=counted, place=ask.place)
+
+
+def _put_back(rec: Rec, ask: Ask) -> Rec:
+    return _create_ended(rec, ask)._replace(lookup=ask.lookup)
 
 
 def _hold(rec: Rec, _ask: Ask) -> Rec:
     return rec if rec.state == HELD else Rec(HELD, hold="on")
 
 
+def _by(rec: Rec, ask: Ask) -> Rec:
+    """With what an attempt is stored that begins. A doubt without a lookup never gets one: it would not find all."""
+    new = rec.state in (ABSENT, HELD)
+    lookup = "" if rec.tainted and not rec.lookup else ask.lookup
+    place = ask.place if new or rec.place == ask.place else rec.place and "*"
+    return rec._replace(lookup=lookup, place=place)
+
+
 def _go_on(rec: Rec, ask: Ask) -> Rec:
     """The owner's next attempt."""
-    return rec._replace(state=SENDING, lease=True, attempt=ask.attempt, tries=rec.tries + 1)
+    return _by(rec, ask)._replace(state=SENDING, lease=True, attempt=ask.attempt, tries=rec.tries + 1)
 
 
 def _take(rec: Rec, ask: Ask) -> Rec:
@@ -115,7 +131,19 @@ def _take_first(rec: Rec, ask: Ask) -> Rec:
 
 def _take_over_in_doubt(rec: Rec, ask: Ask) -> Rec:
     """A new owner after one that died with a send begun: the send is counted and the doubt is written down."""
-    return _take(rec, ask)._replace(sent=rec.sent + 1, tainted=True)
+    return _take(rec._replace(sent=rec.sent + 1, tainted=True), ask)
+
+
+def _take_to_look(rec: Rec, ask: Ask) -> Rec:
+    """An owner that begins nothing. Of one that died with a send begun, the send is counted and the doubt written."""
+    if _not_mine(rec, ask):
+        died = rec.state == SENDING
+        rec = rec._replace(token=ask.token, fence=rec.fence + 1, sent=rec.sent + died, tainted=rec.tainted or died)
+    return rec._replace(state=WAITING, lease=True)
+
+
+def _begun_again(rec: Rec, ask: Ask) -> Rec:
+    return _by(rec, ask)._replace(lease=True)
 
 
 def _renew(rec: Rec, _ask: Ask) -> Rec:
@@ -146,6 +174,16 @@ def _busy(rec: Rec, ask: Ask) -> bool:
     return rec.lease and _not_mine(rec, ask)
 
 
+def _can_look(rec: Rec, ask: Ask) -> bool:
+    """Whether it is in doubt, and the venue can be asked about all of its attempts."""
+    in_doubt = rec.tainted or (rec.state == SENDING and _not_mine(rec, ask))
+    return in_doubt and bool(rec.lookup) and rec.place == ask.place
+
+
+def _must_look_first(rec: Rec, ask: Ask) -> bool:
+    return bool(ask.lookup) and not ask.repeatable and _not_mine(rec, ask) and _can_look(rec, ask)
+
+
 def _as_found(rec: Rec, ask: Ask) -> bool:
     """Nothing has moved since it was found orphaned, whoever asks."""
     seen, now = ([r.state, r.token, r.tries] for r in (ask.dead, rec))
@@ -168,10 +206,16 @@ TABLE: Mapping[str, Row] = {
     "begin: other arguments": Row("begin", ANY, "reused", "id_reused", _other_arguments),
     # Its reply was lost, and an operator may have halted meanwhile: the send has begun all the same.
     "begin: granted, reply lost": Row(
-        "begin", (SENDING,), "begun", "begin", lambda rec, ask: _mine(rec, ask) and rec.attempt == ask.attempt, _renew
+        "begin",
+        (SENDING,),
+        "begun",
+        "begin",
+        lambda rec, ask: _mine(rec, ask) and rec.attempt == ask.attempt,
+        _begun_again,
     ),
     "begin: ended": Row("begin", ENDED, "ended"),
     "begin: owner alive": Row("begin", OPEN, "busy", guard=_busy),
+    "begin: look first": Row("begin", OPEN, "lookfirst", guard=_must_look_first),
     "begin: halted": Row("begin", (ABSENT, HELD, *OPEN), "halted", guard=lambda _, ask: ask.halted),
     "begin: hold is over": Row("begin", (HELD,), "holdover", guard=lambda rec, _: rec.hold == "over"),
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
@@ -190,6 +234,11 @@ TABLE: Mapping[str, Row] = {
     "begin: take over a send": Row("begin", (SENDING,), "begun", "begin", effect=_take_over_in_doubt),
     "begin: take over a wait": Row("begin", (WAITING,), "begun", "begin", effect=_take),
     "begin: take up what is parked": Row("begin", (PARKED,), "begun", "begin", effect=_take),
+    "look: other arguments": Row("look", (*OPEN, *ENDED), "reused", "id_reused", _other_arguments),
+    "look: ended": Row("look", ENDED, "ended"),
+    "look: owner alive": Row("look", OPEN, "busy", guard=_busy),
+    "look": Row("look", OPEN, "doubtful", "look", _can_look, _take_to_look),
+    "look: nothing to look for": Row("look", (ABSENT, HELD, *OPEN), "none"),
     "renew": Row("renew", (SENDING,), "done", "renew", _mine, _renew),
     "renew: lost": Row("renew", (ABSENT, *ANY), "lost"),
     "pause": Row("pause", OWNED, "done", "pause", _mine, _pause),
@@ -198,7 +247,7 @@ TABLE: Mapping[str, Row] = {
     "park: reply lost": Row("park", (PARKED,), "done", guard=_mine),
     "park: lost": Row("park", (ABSENT, *ANY), "lost"),
     # A server that was restarted without its last writes: the owner puts the truth back.
-    "settle: record lost": Row("settle", (ABSENT,), "done", "settle", effect=_create_ended),
+    "settle: record lost": Row("settle", (ABSENT,), "done", "settle", effect=_put_back),
     "settle": Row("settle", OWNED, "done", "settle", _mine, _end),
     # A sender that was taken for dead brings the venue's answer.
     "settle: evidence": Row(

@@ -75,6 +75,11 @@ def _can_be_looked_for(claim: Claim, entry: _Entry) -> bool:
     return in_doubt and bool(record.lookup) and record.account_digest == claim.account_digest
 
 
+def _must_look_first(claim: Claim, entry: _Entry) -> bool:
+    can_look = claim.lookup and not claim.repeatable and not _owns(claim, entry)
+    return bool(can_look) and _can_be_looked_for(claim, entry)
+
+
 def _with_death(progress: Progress) -> Progress:
     """The progress after an owner that died with a send begun."""
     return replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
@@ -161,7 +166,7 @@ class MemoryLedger:
             return stands
         if entry is None and self._is_over(claim):
             return TooLate(claim.begin_by)
-        if entry and claim.lookup and not _owns(claim, entry) and _can_be_looked_for(claim, entry):
+        if entry and _must_look_first(claim, entry):
             return LookFirst()
         halt = self._halted(claim)
         return None if entry and _repeated(claim, entry, attempt) else halt
@@ -320,7 +325,8 @@ class MemoryLedger:
         entry.doubt = known.doubt if known else ""
         self._entries[claim.command_id] = entry
         self._write("begin", claim.command_id, claim.token)
-        return Begun(fence, progress, max(0, now - entry.budget_from), entry.doubt, probe)
+        finds_all = record.lookup if record.account_digest == claim.account_digest else ""
+        return Begun(fence, progress, max(0, now - entry.budget_from), entry.doubt, probe, finds_all)
 
     def _count(self, claim: Claim, before: _Entry | None = None) -> tuple[Entry, tuple[str, ...]] | None:
         was = before.counted if before else None

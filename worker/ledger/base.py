@@ -28,9 +28,9 @@ A command is in doubt when an attempt of unknown fate is on record (``tainted``)
 Where its record has a lookup, and each of its attempts went to the account that the claim names, a venue can be asked
 what became of it. ``take_to_look`` takes such a command over and begins nothing: no halt, limit, rate limit or approval
 stands in its way, and an owner that dies looking leaves no further doubt. Until its doubt is gone, no begin of a run
-that can look takes it (:class:`LookFirst`); its owner alone can clear it, by a pause, a park or the end. The stored
-lookup is that of the last begin; a record that was in doubt without a lookup never gets one, because no look would show
-all of its attempts.
+that can look takes one over that can't be repeated (:class:`LookFirst`); its owner alone can clear it, by a pause, a
+park or the end. The stored lookup is that of the last begin; a record that was in doubt without a lookup never gets
+one, because no look would show all of its attempts.
 
 A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
 nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
@@ -107,6 +107,9 @@ class Begun:
     probe: bool = False
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
+    lookup: str = ""
+    """The claim's, where it finds every attempt of the command; empty where earlier ones were sent to another account, or
+    left a doubt and no lookup."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     """The answer to a begin or a refusal of this claim."""
     kind, *rest = reply
     if kind == "begun":
-        return Begun(int(rest[0]), _progress(rest[4:]), int(rest[1]), rest[2], rest[3] == "1")
+        return Begun(int(rest[0]), _progress(rest[5:]), int(rest[1]), rest[2], rest[3] == "1", rest[4])
     if kind == "look_first":
         return LookFirst()
     if kind in ("busy", "ended", "reused"):

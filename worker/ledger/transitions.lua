@@ -211,7 +211,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if not r and is_over(begin_by) then
     return {'too_late'}
   end
-  if r and lookup ~= '' and not owned(r) and can_be_looked_for(r, place) then
+  if r and lookup ~= '' and repeatable ~= '1' and not owned(r) and can_be_looked_for(r, place) then
     return {'look_first'}
   end
   -- The same attempt again, because the reply to the first call was lost: it has begun, whatever was halted since.
@@ -280,8 +280,10 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   if r and tainted ~= '' and r.lookup == '' then
     lookup = ''  -- it would not find all of its attempts
   end
+  local finds_all = lookup
   if r and r.place ~= place then
     place = r.place == '' and '' or '*'
+    finds_all = ''
   end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
@@ -301,7 +303,7 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
-  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0',
+  return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0', finds_all,
     progress(tries, sent, tainted)}
 end
 

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
@@ -38,18 +37,20 @@ NAME_PREFIX = "ccxt:"
 
 
 class CcxtVenue(Inspection):
-    """One exchange. Nothing of ccxt is imported before the first command."""
+    """One exchange. Nothing of ccxt is imported before the first command, if it has traits."""
 
     rate_limits: tuple[RateLimit, ...] = ()
     overload_scope = Overload.ACCOUNT
     passes_cool_down: frozenset[str] = frozenset()
     commands: tuple[str, ...] = (Positions.name,)
+    knows_client_order_ids = False
 
     def __init__(self, ccxt_id: str, refusals: Iterable[str] = (), clock: Clock | None = None) -> None:
         """``refusals`` are patterns of further messages that are final refusals.
 
         Raises:
             ValueError: one of the patterns can't be used.
+            CcxtMissing: ccxt is not installed, and nobody has read the exchange's address.
         """
         self.name = NAME_PREFIX + ccxt_id
         self.ccxt_id = ccxt_id
@@ -57,21 +58,15 @@ class CcxtVenue(Inspection):
         self._clock = clock or SystemClock()
         self._listed = refusals_from_settings(self.name, refusals)
         traits = self.traits
+        self.base_url = own_address(ccxt_id) if traits is None else traits.base_url
         if traits is not None:
             self.commands = tuple(sorted((*traits.mutating, Positions.name)))
+            # A place to look at may depend on the command; where there is none, its plan has no lookup.
+            self.knows_client_order_ids = True
             self.rate_limits, self.overload_scope = traits.rate_limits, traits.overload_scope
             self.passes_cool_down = traits.passes_cool_down
         self._markets = MarketStore(ccxt_id, dict(traits.options) if traits is not None else {}, self._clock)
         self._warm = WarmReads(traits.warm if traits is not None else (), self._clock)
-
-    @cached_property
-    def base_url(self) -> str:
-        """The address of its API. Of an exchange that nobody has read, ccxt must be asked.
-
-        Raises:
-            CcxtMissing: ccxt is not installed.
-        """
-        return self.traits.base_url if self.traits is not None else own_address(self.ccxt_id)
 
     def unsupported(self, command: Command) -> str | None:
         """Every argument that can't be honoured at this exchange is refused."""

@@ -22,7 +22,7 @@ from worker.venues.contradictions import failure_within
 from worker.venues.http.base import Response, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, one_line, read_json, to_report_json
 from worker.venues.listed_answers import ListedAnswer, expresses_uncertainty, find_listed
-from worker.venues.overloads import BANNED, with_overload
+from worker.venues.overloads import with_overload
 
 REFUSING = frozenset(
     {
@@ -147,7 +147,7 @@ def _judge(reading: Reading, operators: Sequence[ListedAnswer]) -> Verdict:
         return _judge_success(reading)
     if listed is not None:
         return _judge_listed(reading, listed)
-    if status in (429, BANNED) and not _has_order(reading):
+    if status == 429 and not _has_order(reading):
         return reading.verdict(Proof.NOT_EXECUTED, f"the venue limits the rate of requests ({status})")
     if reading.envelope is None or status >= 500:
         lost = status in FRONT_STATUSES or status >= 500 or reading.envelope is None
@@ -213,7 +213,7 @@ def _judge_success(reading: Reading) -> Verdict:
 def _judge_query(reading: Reading) -> Verdict:
     planned = details_of(reading.plan)
     status, listed = reading.response.status, reading.listed
-    if status in (429, BANNED):
+    if status == 429:
         return reading.verdict(Proof.NOT_EXECUTED, f"the venue limits the rate of requests ({status})")
     if listed is not None and listed.proof in (Proof.REFUSED, Proof.NOT_EXECUTED):
         return _judge_listed(reading, listed)

@@ -74,12 +74,12 @@ def _seen(command: Command, lookup: Lookup, place: Place, row: Any, reader: Read
     shown = to_report_json(row)
     try:
         parsed = call(reader.copy(), place.parser, [row])
-        status = traits.status(row) if traits.status is not None and place.parser == "parse_order" else parsed["status"]
+        # That a trade is there says enough.
+        status = "" if place.parser == "parse_trade" else _status(traits, row, parsed)
     except Exception as error:  # noqa: BLE001 - whatever ccxt makes of a record that it does not know
         words = f"the venue lists it, but its record can't be read ({type(error).__name__})"
         return Sighting(Sight.FOUND, words, record=shown)
-    status = status if status in STATUSES else ""
-    reference = one_line(parsed.get("id") or "", 80)
+    reference = one_line(parsed.get("order" if place.parser == "parse_trade" else "id") or "", 80)
     if isinstance(command, Cancel):
         if status == "open":
             return Sighting(Sight.ABSENT, "the order is still open", None, reference, shown)
@@ -89,6 +89,11 @@ def _seen(command: Command, lookup: Lookup, place: Place, row: Any, reader: Read
     if wrong:
         return Sighting(Sight.FOUND, f"the venue lists it, but {wrong}", None, reference, shown)
     return Sighting(Sight.FOUND, words_of(parsed, status), _taken(command, place, parsed, status), reference, shown)
+
+
+def _status(traits: Traits, row: Any, parsed: Any) -> str:
+    word = traits.status(row) if traits.status is not None else parsed["status"]
+    return word if word in STATUSES else ""
 
 
 def _contradiction(command: Command, lookup: Lookup, place: Place, parsed: Any) -> str | None:

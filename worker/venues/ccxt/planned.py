@@ -17,8 +17,8 @@ Numbers = Mapping[str, str | None]
 class Asked:
     """What the request must say, because the command says so."""
 
-    texts: Mapping[str, str | None] = field(default_factory=dict)
-    """By what it is (``order id``) a text that must be in the request."""
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By what it is (``order id``) the texts of which one must be in the request."""
     amounts: Numbers = field(default_factory=dict)
     reduce_only: bool = False
     symbol: str = ""

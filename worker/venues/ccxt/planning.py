@@ -116,7 +116,7 @@ class Planning:
             ReadFailed
         """
         params = self.traits.cancel_stop if self.traits.stops_apart and self._is_stop(command.order_id, symbol) else {}
-        asked = Asked({"order id": command.order_id}, symbol=symbol)
+        asked = Asked({"order id": (command.order_id,)}, symbol=symbol)
         made = self.traits.adjust(Call("cancel_order", (command.order_id, symbol or None), params))
         return self._plan(command, made, asked, None, self._window("cancel"))
 
@@ -131,12 +131,11 @@ class Planning:
         params = self.traits.withdrawal(self.handle, command.network, command.tag)
         carries = self.handle in params.values()
         amount = self._typed(plain_notation(command.qty))
-        made = self.traits.adjust(Call("withdraw", (command.asset, amount, command.address, command.tag), params))
-        texts = {
-            "address": command.address,
-            "tag": command.tag,
-            "withdrawal's client id": self.handle if carries else None,
-        }
+        made = self.traits.adjust(Call("withdraw", (command.asset, amount, command.address), params))
+        # Some exchanges want the tag behind the address.
+        address = (command.address, *([f"{command.address}:{command.tag}"] if command.tag else []))
+        tag = (command.tag, address[-1]) if command.tag else ()
+        texts = {"address": address, "tag": tag, "client id of the withdrawal": (self.handle,) if carries else ()}
         asked = Asked(texts, {"amount": plain_notation(command.qty)}, symbol=command.asset)
         wanted = Wanted("withdraw", command.asset, self.handle)
         lookup = Lookup(self.handle, command.asset) if carries and self.traits.find(wanted) else None
@@ -161,7 +160,7 @@ class Planning:
         args = (asked.symbol, kind, asked.side, self._typed(amount), self._typed(price) if price else None)
         made = self.traits.adjust(Call("create_order", args, params))
         numbers = {"amount": amount, "price": price, "trigger price": trigger}
-        says = Asked({"client order id": self.handle}, numbers, says_reduce, asked.symbol, asked.side)
+        says = Asked({"client order id": (self.handle,)}, numbers, says_reduce, asked.symbol, asked.side)
         wanted = Wanted(command.name, asked.symbol, self.handle, is_stop=is_stop)
         lookup = Lookup(self.handle, asked.symbol, is_stop) if self.traits.find(wanted) else None
         return self._plan(command, made, says, lookup, self._window("stop" if is_stop else command.name))

@@ -88,13 +88,16 @@ def cancel_was_taken(status: str) -> bool | None:
 
 def withdrawal_was_taken(status: str) -> bool | None:
     """What a withdrawal's record shows of its command."""
-    return {"ok": True, "pending": True, "failed": False, "canceled": False}.get(status)
+    if status in ("ok", "pending", "open", "closed"):
+        return True
+    return False if status in ("failed", "canceled", "rejected") else None
 
 
 def words_of(parsed: Parsed, status: str) -> str:
     """A record in words."""
     filled = readable(parsed.get("filled"))
-    parts = [f"{one_line(parsed.get('id') or 'without an id', 80)}", status or "of unknown status"]
+    found_id = parsed.get("order") or parsed.get("id")
+    parts = [one_line(found_id or "without an id", 80), status or "of unknown status"]
     return ", ".join([*parts, *([f"filled {filled:f}"] if filled is not None else [])])
 
 

@@ -85,28 +85,30 @@ STATUSES = {
     **dict.fromkeys(("EXPIRED", "EXPIRED_IN_MATCH"), "expired"),
     "CANCELED": "canceled",
     "REJECTED": "rejected",
-    **dict.fromkeys(("0", "2", "4"), "open"),
-    "3": "rejected",
-    "6": "closed",
 }
-"""In ccxt's words the ``status`` of an order ("Event: Order Update"), the ``algoStatus`` of a stop ("Event: Algo Order
-Update"; once triggered, it goes on as an order with another id), and the number of a withdrawal (Withdraw History)."""
+"""In ccxt's words the ``status`` of an order ("Event: Order Update") and ``algoStatus`` of a stop ("Event: Algo Order
+Update"); once triggered, it goes on as an order with another id."""
+
+
+WITHDRAWALS = {0: "pending", 2: "pending", 4: "pending", 6: "ok", 3: "failed"}
+"""``status`` of a withdrawal: e-mail sent, awaiting approval, processing, completed, rejected (Withdraw History)."""
+
+
+def status(record: Any) -> str:
+    """The status of an order, a stop or a withdrawal; empty for one that no page lists."""
+    if "withdrawOrderId" in record:
+        number = record.get("status")
+        return WITHDRAWALS.get(number, "") if isinstance(number, int) else ""
+    return STATUSES.get(str(record.get("status", record.get("algoStatus"))), "")
 
 
 def read(value: Any) -> Envelope | None:
-    """A refusal is an object of ``code`` and ``msg`` alone; a success is the record without a code, but that of a
-    cancelled stop, which has the code "200"; a list of records is a success as well."""
-    if isinstance(value, list):
-        return Envelope("")
+    """A refusal is an object of a negative ``code`` and ``msg`` alone; a success is the record without a code, but that
+    of a cancelled stop, which has the code "200"."""
     if not isinstance(value, dict):
         return None
     code, message = value.get("code"), value.get("msg")
-    if (
-        isinstance(code, int)
-        and not isinstance(code, bool)
-        and isinstance(message, str)
-        and value.keys() <= {"code", "msg"}
-    ):
+    if isinstance(code, int) and code < 0 and isinstance(message, str) and value.keys() == {"code", "msg"}:
         return Envelope(FAILURE_TEXTS.get(message.strip(), str(code)), message)
     if code == "200" and message == "success" and "algoId" in value:
         return Envelope("200", message, value)
@@ -120,6 +122,12 @@ def _record(value: Any) -> Sequence[Any] | None:
 
 def _records(value: Any) -> Sequence[Any] | None:
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
+
+
+def _positions(value: Any) -> Sequence[Any] | None:
+    rows = _records(value)
+    whole = rows is not None and all({"symbol", "positionSide", "positionAmt"} <= each.keys() for each in rows)
+    return rows if whole else None
 
 
 ABSENT = frozenset({"-2013"})
@@ -147,7 +155,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
 
 def positions(symbol: str | None) -> Sequence[Place]:  # noqa: ARG001
     """One list of every symbol that has a position or open orders (Position Information V3)."""
-    return (Place("fapiPrivateV3GetPositionRisk", ({},), _records, "parse_position_risk"),)
+    return (Place("fapiPrivateV3GetPositionRisk", ({},), _positions, "parse_position_risk"),)
 
 
 def in_time(name: str, now_ms: int, until_ms: int) -> InTime:  # noqa: ARG001
@@ -205,7 +213,7 @@ TRAITS = Traits(
     stops_apart=True,
     withdrawal=withdrawal,
     adjust=adjust,
-    status=lambda record: STATUSES.get(str(record.get("status", record.get("algoStatus"))), ""),
+    status=status,
     complete_for_ms=3 * DAY_MS,
     testnet_url="https://demo-fapi.binance.com",
     # "The limits on the API are based on the IPs, not the API keys", and 418 bans an address (General Info, IP Limits).

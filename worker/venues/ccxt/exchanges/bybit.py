@@ -87,21 +87,28 @@ STATUSES = {
 
 
 def read(value: Any) -> Envelope | None:
-    """Every answer has ``retCode``, ``retMsg``, ``result``, ``retExtInfo`` and ``time`` (Integration Guidance)."""
+    """Every answer has ``retCode``, ``retMsg``, ``result``, ``retExtInfo`` and ``time`` (Integration Guidance). A
+    success names an order or a withdrawal."""
     if not isinstance(value, dict) or not {"retCode", "retMsg", "result", "retExtInfo", "time"} <= value.keys():
         return None
     code, message = value["retCode"], value["retMsg"]
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(message, str):
         return None
     result = value["result"]
-    has_record = isinstance(result, dict) and bool(result)
-    return Envelope(str(code), message, result if has_record else None) if has_record or code else None
+    has_id = isinstance(result, dict) and any(result.get(name) not in (None, "") for name in ("orderId", "id"))
+    return Envelope(str(code), message, result if has_id else None) if code or has_id else None
 
 
 def _rows(value: Any) -> Sequence[Any] | None:
     result = value.get("result") if isinstance(value, dict) else None
     rows = result.get("list") if isinstance(result, dict) else None
     return rows if isinstance(rows, list) and all(isinstance(each, dict) for each in rows) else None
+
+
+def _positions(value: Any) -> Sequence[Any] | None:
+    rows = _rows(value)
+    whole = rows is not None and all({"symbol", "side", "size", "positionIdx"} <= each.keys() for each in rows)
+    return rows if whole else None
 
 
 def _next_page(args: tuple[Any, ...], page: int) -> Callable[[Any], tuple[Any, ...] | None]:
@@ -130,7 +137,7 @@ def find(wanted: Wanted) -> Sequence[Place]:
 def positions(symbol: str | None) -> Sequence[Place]:
     """With a symbol its positions, flat ones included; without one every settle coin has to be asked for."""
     if symbol:
-        return (Place("fetch_positions", ([symbol], {}), _rows, "parse_position"),)
+        return (Place("fetch_positions", ([symbol], {}), _positions, "parse_position"),)
     queries = (
         {"category": "linear", "settleCoin": "USDT"},
         {"category": "linear", "settleCoin": "USDC"},
@@ -138,7 +145,9 @@ def positions(symbol: str | None) -> Sequence[Place]:
     )
     places = [({**query, "limit": POSITIONS_PAGE},) for query in queries]
     return tuple(
-        Place("privateGetV5PositionList", args, _rows, "parse_position", next_args=_next_page(args, POSITIONS_PAGE))
+        Place(
+            "privateGetV5PositionList", args, _positions, "parse_position", next_args=_next_page(args, POSITIONS_PAGE)
+        )
         for args in places
     )
 
