@@ -166,7 +166,7 @@ class Reader:
             self.venue_time_ms = date_ms if self.venue_time_ms is None else min(self.venue_time_ms, date_ms)
         decoded = decode(response, self.max_items)
         envelope = self.traits.read(decoded) if self.traits is not None and decoded is not UNREADABLE else None
-        if envelope is not None and envelope.code in absent and envelope.code:
+        if envelope is not None and envelope.code in absent and envelope.code and response.status < 500:
             raise NotThere
         if response.status != 200:
             said = f" ({one_line(envelope.message or envelope.code, 80)})" if envelope is not None else ""
