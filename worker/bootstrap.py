@@ -257,8 +257,10 @@ def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
 
 
 def build_venues(settings: WorkerSettings) -> dict[str, Venue]:
-    """The venues by name, with the further refusals that the settings list for each."""
-    return {name: entry.build(settings.venues.refusals_of(name)) for name, entry in REGISTRY.items()}
+    """The venues by name, with the further refusals that the settings list for each: the built-in ones, and of ccxt
+    those that an account names."""
+    names = {*REGISTRY, *(account.venue for account in settings.accounts.values())}
+    return {name: REGISTRY[name].build(settings.venues.refusals_of(name)) for name in sorted(names)}
 
 
 def build_transport(settings: WorkerSettings) -> Transport:

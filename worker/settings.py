@@ -7,9 +7,9 @@ import json
 import os
 import re
 from collections.abc import Collection
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, create_model, field_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
@@ -19,6 +19,8 @@ from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel,
 from worker.account_settings import AccountSettings
 from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
+from worker.venues.ccxt.exchanges import IDS
+from worker.venues.listed_answers import group_of
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
@@ -53,15 +55,21 @@ class VenueSettings(_SettingsGroup):
         return tuple(json.loads(self.refusals))
 
 
-class VenuesSettings(_SettingsGroup):
-    """A group of settings for each venue."""
+_GROUPS: dict[str, Any] = {
+    group_of(f"ccxt:{ccxt_id}"): (VenueSettings, Field(default_factory=VenueSettings)) for ccxt_id in IDS
+}
+_CcxtVenues = create_model("_CcxtVenues", __base__=_SettingsGroup, **_GROUPS)
+
+
+class VenuesSettings(_CcxtVenues):
+    """A group of settings for each venue: ``everstrike``, ``bitz``, ``ccxt_okx``…"""
 
     everstrike: VenueSettings = Field(default_factory=VenueSettings)
     bitz: VenueSettings = Field(default_factory=VenueSettings)
 
     def refusals_of(self, venue: str) -> tuple[str, ...]:
         """The patterns of a venue; none for a venue that is not known."""
-        settings = getattr(self, venue, None)
+        settings = getattr(self, group_of(venue), None)
         return settings.patterns if isinstance(settings, VenueSettings) else ()
 
 

@@ -20,6 +20,11 @@ class Credentials:
     private_key: str = field(default="", repr=False)
     """Of a wallet."""
 
+    @property
+    def name(self) -> str:
+        """What tells the account apart from others: its API key, or its wallet where the exchange gives no keys."""
+        return self.api_key or self.wallet_address
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -47,7 +52,7 @@ class Account:
     def bucket(self) -> str:
         """What its rate limits and cool-downs are counted under: 16 hex digits, the same for every account with this
         API key at this address, however the address is written."""
-        return _digest(canonical_address(self.base_url), self.credentials.api_key)
+        return _digest(canonical_address(self.base_url), self.credentials.name)
 
     @property
     def digest(self) -> str:
@@ -55,7 +60,7 @@ class Account:
 
         The ledger stores it with each command, because the alias may be given to another account later.
         """
-        return _digest(self.venue, self.base_url, self.credentials.api_key)
+        return _digest(self.venue, self.base_url, self.credentials.name)
 
 
 def _digest(*parts: str) -> str:

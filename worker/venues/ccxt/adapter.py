@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
@@ -38,7 +37,7 @@ NAME_PREFIX = "ccxt:"
 
 
 class CcxtVenue(Inspection):
-    """One exchange. Nothing of ccxt is imported before the first command."""
+    """One exchange. Nothing of ccxt is imported before the first command, if it has traits."""
 
     rate_limits: tuple[RateLimit, ...] = ()
     overload_scope = Overload.ACCOUNT
@@ -51,6 +50,7 @@ class CcxtVenue(Inspection):
 
         Raises:
             ValueError: one of the patterns can't be used.
+            CcxtMissing: ccxt is not installed, and nobody has read the exchange's address.
         """
         self.name = NAME_PREFIX + ccxt_id
         self.ccxt_id = ccxt_id
@@ -58,6 +58,7 @@ class CcxtVenue(Inspection):
         self._clock = clock or SystemClock()
         self._listed = refusals_from_settings(self.name, refusals)
         traits = self.traits
+        self.base_url = own_address(ccxt_id) if traits is None else traits.base_url
         if traits is not None:
             self.commands = tuple(sorted((*traits.mutating, Positions.name)))
             # A place to look at may depend on the command; where there is none, its plan has no lookup.
@@ -66,15 +67,6 @@ class CcxtVenue(Inspection):
             self.passes_cool_down = traits.passes_cool_down
         self._markets = MarketStore(ccxt_id, dict(traits.options) if traits is not None else {}, self._clock)
         self._warm = WarmReads(traits.warm if traits is not None else (), self._clock)
-
-    @cached_property
-    def base_url(self) -> str:
-        """The address of its API. Of an exchange that nobody has read, ccxt must be asked.
-
-        Raises:
-            CcxtMissing: ccxt is not installed.
-        """
-        return self.traits.base_url if self.traits is not None else own_address(self.ccxt_id)
 
     def unsupported(self, command: Command) -> str | None:
         """Every argument that can't be honoured at this exchange is refused."""
@@ -86,8 +78,7 @@ class CcxtVenue(Inspection):
         with _ended_in_words():
             markets = self.markets(account, send)
             symbol, markets = self._symbol(command, markets, account, send)
-            reader = self.reader(account, send, markets)
-            reader.options = {**reader.options, **self._warm.options(command.name, account, reader)}
+            reader = self._warm_reader(command, account, send, markets)
             plan = self._plan(command, self.handle(command_id, account), symbol, markets, reader)
             request, _ = build(plan, self.traits, self._clock.now_ms())
             address = address_for(request, account, self.base_url)
@@ -120,8 +111,8 @@ class CcxtVenue(Inspection):
             return Sighting(Sight.UNREADABLE, "nobody has read where this exchange lists orders")
         try:
             with _ended_in_words():
-                markets = self.markets(account, send)
-                reader = self.reader(account, send, markets)
+                markets = self.markets(account, send, may_refresh=False)
+                reader = self._warm_reader(command, account, send, markets)
                 return look(command, self._with_symbol(command, lookup, markets), reader, self.traits)
         except (PlanFailed, PlanRefused) as error:
             return Sighting(Sight.UNREADABLE, str(error))
@@ -131,13 +122,14 @@ class CcxtVenue(Inspection):
         digest = hashlib.sha256(f"{account.digest}\n{command_id}".encode()).digest()[:16]
         return self.traits.handle_of(digest) if self.traits is not None else digest.hex()
 
-    def markets(self, account: Account, send: Send) -> Markets:
-        """The exchange's markets at the account's address.
+    def markets(self, account: Account, send: Send, *, may_refresh: bool = True) -> Markets:
+        """The exchange's markets at the account's address. ``send`` may be used later by another thread, if
+        ``may_refresh``.
 
         Raises:
             ReadFailed: they can't be read.
         """
-        return self._markets.get(account.base_url, self._read_markets(account, send))
+        return self._markets.get(account.base_url, self._read_markets(account, send), may_refresh=may_refresh)
 
     def reader(self, account: Account, send: Send, markets: Markets, *, public: bool = False) -> Reader:
         """What reads for an account; ``public`` without its keys."""
@@ -145,6 +137,11 @@ class CcxtVenue(Inspection):
         options = modes.get(account.mode, {})
         clock_ms, exchange = self._clock.now_ms, markets.exchange
         return Reader(exchange, self.traits, account, self.base_url, send, clock_ms, options, public=public)
+
+    def _warm_reader(self, command: Command, account: Account, send: Send, markets: Markets) -> Reader:
+        reader = self.reader(account, send, markets)
+        reader.options = {**reader.options, **self._warm.options(command.name, account, reader)}
+        return reader
 
     def _plan(self, command: Command, handle: str, symbol: str, markets: Markets, reader: Reader) -> Plan:
         if isinstance(command, Positions):

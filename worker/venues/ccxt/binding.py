@@ -200,9 +200,9 @@ def bound_class(ccxt_id: str) -> type:
     Raises:
         CcxtMissing: ccxt is not installed in the pinned version, or has no such exchange.
     """
-    version = _import("base.exchange").__version__
-    if version != PINNED:
-        raise CcxtMissing(f"ccxt {version} is installed, and this worker was examined with {PINNED}: {INSTALL}")
+    problem = problem_of_installation()
+    if problem is not None:
+        raise CcxtMissing(problem)
     exchange = getattr(_import(ccxt_id), ccxt_id)
     # At some exchanges it approves a fee for ccxt's own builder, on the way to an order or to the list of markets.
     unasked = {"initialize_client": _Hooks.log} if hasattr(exchange, "initialize_client") else {}
@@ -261,3 +261,13 @@ def installed_version() -> str | None:
         return importlib.metadata.version("ccxt")
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def problem_of_installation() -> str | None:
+    """Why ccxt can't be used here, with what to do about it; None when it can. Nothing of ccxt is imported."""
+    version = installed_version()
+    if version is None:
+        return f"ccxt is not installed: {INSTALL}"
+    if version != PINNED:
+        return f"ccxt {version} is installed, and this worker was examined with {PINNED}: {INSTALL}"
+    return None

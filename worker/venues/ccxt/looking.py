@@ -79,7 +79,7 @@ def _seen(command: Command, lookup: Lookup, place: Place, row: Any, reader: Read
     except Exception as error:  # noqa: BLE001 - whatever ccxt makes of a record that it does not know
         words = f"the venue lists it, but its record can't be read ({type(error).__name__})"
         return Sighting(Sight.FOUND, words, record=shown)
-    reference = one_line(parsed.get("id") or "", 80)
+    reference = one_line(parsed.get("order" if place.parser == "parse_trade" else "id") or "", 80)
     if isinstance(command, Cancel):
         if status == "open":
             return Sighting(Sight.ABSENT, "the order is still open", None, reference, shown)

@@ -130,13 +130,13 @@ class Planning:
             raise PlanRefused("network is missing: the exchange would choose one")
         params = self.traits.withdrawal(self.handle, command.network, command.tag)
         carries = self.handle in params.values()
-        amount = self._typed(plain_notation(command.qty))
+        amount = plain_notation(command.qty)
         made = self.traits.adjust(Call("withdraw", (command.asset, amount, command.address), params))
         # Some exchanges want the tag behind the address.
         address = (command.address, *([f"{command.address}:{command.tag}"] if command.tag else []))
         tag = (command.tag, address[-1]) if command.tag else ()
         texts = {"address": address, "tag": tag, "client id of the withdrawal": (self.handle,) if carries else ()}
-        asked = Asked(texts, {"amount": plain_notation(command.qty)}, symbol=command.asset)
+        asked = Asked(texts, {"amount": amount}, symbol=command.asset)
         wanted = Wanted("withdraw", command.asset, self.handle)
         lookup = Lookup(self.handle, command.asset) if carries and self.traits.find(wanted) else None
         return self._plan(command, made, asked, lookup, self._window("withdraw"))
@@ -157,7 +157,7 @@ class Planning:
             trigger = self._exact(asked.symbol, "price", asked.trigger_price)
             params |= self._stop(asked, trigger)
         kind = "limit" if price is not None else "market"
-        args = (asked.symbol, kind, asked.side, self._typed(amount), self._typed(price) if price else None)
+        args = (asked.symbol, kind, asked.side, amount, price)
         made = self.traits.adjust(Call("create_order", args, params))
         numbers = {"amount": amount, "price": price, "trigger price": trigger}
         says = Asked({"client order id": (self.handle,)}, numbers, says_reduce, asked.symbol, asked.side)
@@ -222,9 +222,6 @@ class Planning:
         except Exception as error:  # noqa: BLE001 - too small, or more digits than ccxt can count with
             raise PlanRefused(f"the exchange takes no {kind} of {text} here ({type(error).__name__})") from None
         raise PlanRefused(f"the exchange takes no {kind} of {text} here: it would become {taken}")
-
-    def _typed(self, text: str) -> str | Decimal:
-        return Decimal(text) if self.traits.amount_in == "decimal" else text
 
     def _stop(self, asked: OrderAsked, trigger: str) -> Params:
         event = (asked.trigger_event or "MARK_PRICE").removesuffix("_PRICE").lower()

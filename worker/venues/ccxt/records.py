@@ -96,7 +96,8 @@ def withdrawal_was_taken(status: str) -> bool | None:
 def words_of(parsed: Parsed, status: str) -> str:
     """A record in words."""
     filled = readable(parsed.get("filled"))
-    parts = [f"{one_line(parsed.get('id') or 'without an id', 80)}", status or "of unknown status"]
+    found_id = parsed.get("order") or parsed.get("id")
+    parts = [one_line(found_id or "without an id", 80), status or "of unknown status"]
     return ", ".join([*parts, *([f"filled {filled:f}"] if filled is not None else [])])
 
 

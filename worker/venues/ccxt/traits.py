@@ -198,8 +198,6 @@ class Traits:
     warm: tuple[Warm, ...] = ()
     market_reads: tuple[tuple[str, tuple[Any, ...]], ...] = (("fetch_markets", ()),)
     """The calls of ccxt that return lists of markets; together they are all markets."""
-    amount_in: str = "text"
-    """``text`` or ``decimal``: in which type ccxt's methods of this exchange take an amount without losing digits."""
     post_reads: frozenset[str] = frozenset()
     """The requests that read by POST (``"POST /0/private/OpenPositions"``, written as in :attr:`mutating`)."""
     action_of: Callable[[Any], str] | None = None
@@ -237,8 +235,6 @@ class Traits:
     status: Callable[[Any], str] | None = None
     """From a raw record to its status in ccxt's words (``open``, ``closed``, ``canceled``, ``expired``, ``rejected``)
     or an empty text for an unknown one; None: ccxt's own reading."""
-    unique_nonce: bool = False
-    """Whether the exchange takes each nonce once; then they increase, also within a millisecond."""
     testnet_url: str = ""
     """The origin of its test network; empty if there is none."""
     testnet_headers: Mapping[str, str] = field(default_factory=dict)

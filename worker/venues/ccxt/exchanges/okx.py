@@ -92,6 +92,8 @@ def read(value: Any) -> Envelope | None:
     code, message, data = value.get("code"), value.get("msg"), value.get("data", [])
     if not isinstance(code, str) or not isinstance(message, str) or not isinstance(data, list) or not code:
         return None
+    if len(data) > 1 and any(isinstance(each, Mapping) and "sCode" in each for each in data):
+        return None  # One order was sent.
     record = data[0] if len(data) == 1 and isinstance(data[0], Mapping) else None
     own_code = record.get("sCode") if record else None
     if own_code is None:

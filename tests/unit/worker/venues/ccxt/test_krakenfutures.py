@@ -135,10 +135,49 @@ PLACED = success(
     }
 )
 
-REFUSED_ORDERS = ["invalidOrderType", "invalidSide", "invalidSize", "invalidPrice", "insufficientAvailableFunds", "selfFill", "tooManySmallOrders", "maxPositionViolation", "marketSuspended", "marketInactive", "clientOrderIdTooLong", "outsidePriceCollar", "postWouldExecute", "iocWouldNotExecute", "wouldCauseLiquidation", "wouldNotReducePosition"]
-UNDESCRIBED = ["tooManyOrders", "marketIsPostOnly", "wouldIncreasePriceDislocation", "fixedLeverageTooHigh", "clientOrderIdInvalid", "clientOrderIdTooBig", "partiallyFilled", "cancelled", "aNewWord"]
+REFUSED_ORDERS = [
+    "invalidOrderType",
+    "invalidSide",
+    "invalidSize",
+    "invalidPrice",
+    "insufficientAvailableFunds",
+    "selfFill",
+    "tooManySmallOrders",
+    "maxPositionViolation",
+    "marketSuspended",
+    "marketInactive",
+    "clientOrderIdTooLong",
+    "outsidePriceCollar",
+    "postWouldExecute",
+    "iocWouldNotExecute",
+    "wouldCauseLiquidation",
+    "wouldNotReducePosition",
+]
+UNDESCRIBED = [
+    "tooManyOrders",
+    "marketIsPostOnly",
+    "wouldIncreasePriceDislocation",
+    "fixedLeverageTooHigh",
+    "clientOrderIdInvalid",
+    "clientOrderIdTooBig",
+    "partiallyFilled",
+    "cancelled",
+    "aNewWord",
+]
 REFUSED = ["accountInactive", "authenticationError", "invalidArgument", "requiredArgumentMissing", "Json Parse Error"]
-NOT_KNOWN = ["Server Error", "unknownError", "Unavailable", "marketUnavailable", "nonceBelowThreshold", "nonceDuplicate", "insufficientFunds", "invalidAccount", "invalidAmount", "invalidUnit", "aNewError"]
+NOT_KNOWN = [
+    "Server Error",
+    "unknownError",
+    "Unavailable",
+    "marketUnavailable",
+    "nonceBelowThreshold",
+    "nonceDuplicate",
+    "insufficientFunds",
+    "invalidAccount",
+    "invalidAmount",
+    "invalidUnit",
+    "aNewError",
+]
 
 ANSWERS = [
     *((ORDER, sent(word), Proof.REFUSED) for word in REFUSED_ORDERS),
