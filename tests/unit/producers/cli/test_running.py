@@ -66,11 +66,12 @@ def test_worker_with_bad_settings(
     """Exit 2, naming each one, and nothing is started."""
     only_setting(monkeypatch, "redis://127.0.0.1:1")
     monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__VENUE", "nowhere")
-    monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__SECRET_KEY", "hunter2")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__OTHER__VENUE", "everstrike")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__OTHER__SECRET_KEY", "hunter2")
     monkeypatch.setenv("ORDERS_RETRY__ATTEMPTS", "many")
     ran = orders("worker", *more)
     assert (ran.code, execv) == (2, [])
-    for name in ("ACCOUNTS__MAIN__VENUE", "ACCOUNTS__MAIN__API_KEY", "RETRY__ATTEMPTS"):
+    for name in ("ACCOUNTS__MAIN__VENUE", "ACCOUNTS__OTHER__API_KEY", "RETRY__ATTEMPTS"):
         assert f"ORDERS_{name}" in ran.message
     assert "hunter2" not in ran.message
 
