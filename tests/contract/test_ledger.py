@@ -217,21 +217,23 @@ def test_a_record_says_who_sealed_its_first_begin(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("scope", "stopped"),
     [
-        ("*/*", {"withdraw main", "withdraw other"}),
-        ("main/*", {"withdraw main"}),
+        ("*/*", {f"{each} {account}" for each in ("withdraw", "submit") for account in ("main", "other")}),
+        ("main/*", {"withdraw main", "submit main"}),
         ("*/withdraw", {"withdraw main", "withdraw other"}),
         ("*/cancel", {"cancel main", "cancel other"}),
         ("main/close", {"close main"}),
+        ("*/submit", {"submit main", "submit other"}),
     ],
 )
 def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
     under_test: UnderTest, scope: str, stopped: set[str]
 ) -> None:
-    """Cancels and closes reduce risk, so they pass unless they are halted by name."""
+    """Cancels and closes reduce risk, so they pass unless they are halted by name. A new order does not, and never
+    passes, not even one that may only reduce a position: the ledger can't see what it is."""
     under_test.halt(scope)
     seen, ledger = set(), under_test.ledger
     for name in (
-        f"{command} {account}" for command in ("withdraw", "close", "cancel") for account in ("main", "other")
+        f"{command} {account}" for command in ("withdraw", "close", "submit", "cancel") for account in ("main", "other")
     ):
         command, account = name.split()
         if ledger.begin(claim(name, command=command, account=account), 1) == HALT:

@@ -23,7 +23,7 @@ class CommandRef:
 
     command_id: str
     command: str
-    """``close``, ``cancel``, ``withdraw`` or ``positions``."""
+    """``close``, ``submit``, ``cancel``, ``withdraw`` or ``positions``."""
     account: str
     """The alias as it was sent; it is configured in this worker only where ``venue`` is given."""
     venue: str = ""

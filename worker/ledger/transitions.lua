@@ -63,7 +63,8 @@ local function halted_by_name(command, account)
   return found[1] or found[2] or nil
 end
 
--- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name.
+-- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name. A new order never
+-- passes, nor does one that is reduce-only: that is between its sender and the venue, and nothing here looks into arguments.
 local function halted(command, account)
   local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command, account .. '/*', '*/*')
   local guarded = command == 'cancel' or command == 'close'

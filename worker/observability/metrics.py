@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from producers.commands import COMMANDS
 from worker.execution.events import AttemptEvent, CommandRef, EndEvent, LookEvent, Observer
 from worker.execution.policy.producer_auth import PROBLEMS
 from worker.observability import catalogue
@@ -92,7 +93,7 @@ class Metrics(Observer):
 
     def _start_at_zero(self, venues: Iterable["Venue"]) -> None:
         """Create the counters of what should never happen: ``increase()`` does not see the step from absent to 1."""
-        for command in ("cancel", "close", "positions", "withdraw"):
+        for command in (each.name for each in COMMANDS.values()):
             for metric in (catalogue.REDELIVERED, catalogue.REPUBLISHED, catalogue.FAULTS):
                 self._child_of[metric.name](command)
             for account in (*self._accounts, OTHER):
