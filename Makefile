@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Another Python: make test PYTHON=python3.13 VENV=.venv-3.13"
 
-demo: $(DEMO_VENV)/.installed ## a worker, both venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
+demo: $(DEMO_VENV)/.installed ## a worker, three venues and an embedded server on this machine, shown at work (KEEP=1: keep them running)
 	@$(DEMO_VENV)/bin/orders demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV)/.installed ## all tests (PYTEST_ARGS="-k name", PYTEST_ARGS='-m "not integration"')

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producers.client import EnqueuedCommand, OrderClient
-    from producers.commands import Cancel, Close, Command, Positions, Withdraw
+    from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
     from producers.errors import (
         BrokerUnavailable,
         ChainBroken,
@@ -55,12 +55,13 @@ __all__ = [
     "ReportPending",
     "ReportUnverified",
     "SettingsError",
+    "Submit",
     "Withdraw",
 ]
 
 _MODULES = {
     "client": {"EnqueuedCommand", "OrderClient"},
-    "commands": {"Cancel", "Close", "Command", "Positions", "Withdraw"},
+    "commands": {"Cancel", "Close", "Command", "Positions", "Submit", "Withdraw"},
     "report": {"Direction", "Outcome", "Position", "Reason", "Report"},
     "settings": {"QueueSettings", "SettingsError"},
 }

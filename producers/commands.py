@@ -7,9 +7,10 @@ input is refused where it is made and, from clients that do not use this package
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from producers.arguments import (
     Account,
@@ -31,12 +32,12 @@ MAX_UNKNOWN_NAMED, MAX_NAME_LENGTH = 5, 64
 
 
 class Command(BaseModel):
-    """Base of the four commands: an account, and a deadline after which nothing is sent."""
+    """Base of the commands: an account, and a deadline after which nothing is sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     name: ClassVar[str]
-    """``close``, ``cancel``, ``withdraw`` or ``positions``."""
+    """``close``, ``submit``, ``cancel``, ``withdraw`` or ``positions``."""
     mutating: ClassVar[bool] = True
     """False for a query, which may be repeated freely."""
 
@@ -105,8 +106,28 @@ class Close(Command):
         return self.qty is None and self.price is None and self.trigger_price is None
 
 
+_GIVEN: JsonValue = {"not": {"type": "null"}}
+_SUBMIT_RULES: list[JsonValue] = [
+    {
+        "if": {"properties": {"trigger_event": {"type": "string"}}, "required": ["trigger_event"]},
+        "then": {"properties": {"trigger_price": _GIVEN}, "required": ["trigger_price"]},
+    },
+    {
+        "if": {"properties": {"post_only": {"const": True}}, "required": ["post_only"]},
+        "then": {"properties": {"price": _GIVEN, "time_in_force": {"enum": ["GTC", None]}}, "required": ["price"]},
+    },
+    {
+        "if": {"properties": {"time_in_force": {"type": "string"}}, "required": ["time_in_force"]},
+        "then": {"properties": {"price": _GIVEN}, "required": ["price"]},
+    },
+]
+"""In the schema's words, which of the arguments of a new order belong together."""
+
+
 class Submit(Command):
     """Submit a new order: at market, at a price, or at a trigger."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _SUBMIT_RULES})
 
     name: ClassVar[str] = "submit"
 
@@ -119,6 +140,21 @@ class Submit(Command):
     reduce_only: bool | None = None
     post_only: bool | None = None
     time_in_force: TimeInForce | None = None
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        problems = []
+        if self.trigger_event is not None and self.trigger_price is None:
+            problems.append("trigger_event needs trigger_price")
+        if self.post_only and self.price is None:
+            problems.append("post_only needs price: an order at market is executed at once")
+        if self.post_only and self.time_in_force in ("IOC", "FOK"):
+            problems.append(f"post_only excludes time_in_force {self.time_in_force}: such an order never rests")
+        if self.time_in_force is not None and self.price is None:
+            problems.append("time_in_force needs price: an order at market is executed at once")
+        if problems:
+            raise PydanticCustomError("belong_together", "{problems}", {"problems": "; ".join(problems)})
+        return self
 
     if TYPE_CHECKING:
 
@@ -194,7 +230,7 @@ class Positions(Command):
         return True
 
 
-COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Cancel, Withdraw, Positions)}
+COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Submit, Cancel, Withdraw, Positions)}
 """Command class by task name."""
 
 
@@ -238,7 +274,8 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     try:
         command = model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})
     except ValidationError as error:
-        problems = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
+        words = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
+        problems = [problem for text in words for problem in text.split("; ")]
         more = [f"and {len(unnamed):,} more unknown arguments"] if unnamed else []
         raise InvalidCommand(task, problems + more) from None
     return command
@@ -246,6 +283,8 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
 
 def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
     """One problem in words. Values are left out: an unknown argument may be a secret."""
+    if kind == "belong_together":
+        return message
     name = printable(".".join(str(part)[:MAX_NAME_LENGTH] for part in loc), MAX_NAME_LENGTH) or "arguments"
     if kind == "missing":
         return f"{name} is missing"

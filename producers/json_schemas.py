@@ -1,4 +1,4 @@
-"""JSON Schemas of the four commands, of the report and of a seal, and the seals' test vectors: generated, and shipped
+"""JSON Schemas of the commands, of the report and of a seal, and the seals' test vectors: generated, and shipped
 with this package.
 
 ``python -m producers.json_schemas`` writes them to ``producers/schemas/``; ``--check`` fails when they are out of date.

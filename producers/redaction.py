@@ -1,6 +1,6 @@
 """Every rule of what may be shown: arguments in logs, events and Flower, values within texts, URLs, errors of servers.
 
-Amounts and addresses are hidden in arguments, passwords in URLs.
+Amounts, addresses and their tags are hidden in arguments, passwords in URLs.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,8 +14,8 @@ from producers.commands import COMMANDS, plain_notation
 from producers.redis.client import STEP_SECONDS, is_usable_url
 from producers.redis.url import BROKER_SCHEMES
 
-HIDDEN = frozenset({"address", "qty", "price", "trigger_price"})
-"""Arguments that are hidden by default (``ORDERS_HIDE_ARGUMENTS``): addresses and amounts."""
+HIDDEN = frozenset({"address", "tag", "qty", "price", "trigger_price"})
+"""Arguments that are hidden by default (``ORDERS_HIDE_ARGUMENTS``): addresses with their tags, and amounts."""
 
 REDACTED = "***"
 MAX_VALUE_LENGTH, MAX_NAME_LENGTH, MAX_NAMES = 80, 40, 20

@@ -103,7 +103,7 @@ class Report(BaseModel):
 
     command_id: str
     command: str
-    """``close``, ``cancel``, ``withdraw`` or ``positions``."""
+    """``close``, ``submit``, ``cancel``, ``withdraw`` or ``positions``."""
     account: str | None = None
     """The alias as it was sent; null when it was missing or not a string."""
     venue: str | None = None

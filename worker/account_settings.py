@@ -1,14 +1,18 @@
 """``ORDERS_ACCOUNTS__<ALIAS>__…``: an account at a venue, how fast it may be used, and how much it may hold."""
 
 import ipaddress
-from typing import Literal
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from producers.settings import QuotedTextModel
 from worker.rate_limits import RateLimit, parse_rate_limits
+from worker.venues.registry import REGISTRY, problem_of_name
+
+SECRETS = ("api_key", "secret_key", "passphrase", "uid", "wallet_address", "private_key")
+"""The settings that are fields of :class:`worker.venues.accounts.Credentials`."""
 
 
 class AccountSettings(QuotedTextModel):
@@ -16,9 +20,21 @@ class AccountSettings(QuotedTextModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    venue: Literal["everstrike", "bitz"]
-    api_key: SecretStr
-    secret_key: SecretStr
+    venue: str
+    """``everstrike``, ``bitz``, or ``ccxt:<exchange>`` (:mod:`worker.venues.ccxt`)."""
+    # Which secrets are required and which are refused, the venue says. An empty one is none.
+    api_key: SecretStr = Field(SecretStr(""), validate_default=True)
+    secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
+    passphrase: SecretStr = Field(SecretStr(""), validate_default=True)
+    uid: SecretStr = Field(SecretStr(""), validate_default=True)
+    wallet_address: SecretStr = Field(SecretStr(""), validate_default=True)
+    private_key: SecretStr = Field(SecretStr(""), validate_default=True)
+    account_mode: str = Field("", validate_default=True)
+    """The kind of account, at exchanges whose requests differ by it."""
+    hedge_mode: bool = False
+    """Whether the account may hold a long and a short position of one market at once."""
+    testnet: bool = False
+    """Whether the account is one of the exchange's test network, which is its address then."""
     base_url: str = ""
     """The address of the venue's API; empty for the venue's own."""
     allow_http: bool = False
@@ -49,12 +65,52 @@ class AccountSettings(QuotedTextModel):
             raise ValueError("must be venue, off, or a list such as 50/20s 500/200s (50 requests in any 20 seconds)")
         return text
 
-    @field_validator("api_key", "secret_key")
+    @property
+    def further_secrets(self) -> dict[str, SecretStr]:
+        """The secrets beside key and secret key that are set."""
+        named = ((name, getattr(self, name)) for name in SECRETS[2:])
+        return {name: secret for name, secret in named if secret.get_secret_value()}
+
+    @field_validator("venue")
     @classmethod
-    def _printable(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        if not text or not text.isascii() or not text.isprintable() or " " in text:
+    def _known_venue(cls, value: str) -> str:
+        problem = problem_of_name(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return value
+
+    @field_validator(*SECRETS)
+    @classmethod
+    def _printable(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        text, venue = value.get_secret_value(), info.data.get("venue")
+        if venue is None:  # which is reported by itself
+            return value
+        needs = REGISTRY[venue].needs
+        if not text and info.field_name in needs.credentials:
+            raise PydanticCustomError("missing", "is missing")
+        if text and info.field_name not in needs.credentials and not needs.others:
+            raise ValueError(f"{venue} has nothing like it")
+        if text and (not text.isascii() or not text.isprintable() or " " in text):
             raise ValueError("must be printable ASCII without blanks (a stray newline at the end of a file?)")
+        return value
+
+    @field_validator("account_mode")
+    @classmethod
+    def _known_mode(cls, value: str, info: ValidationInfo) -> str:
+        venue = info.data.get("venue")
+        modes = REGISTRY[venue].needs.modes if venue is not None else (value,)
+        if value not in modes and (value or modes):
+            listed = f"must be {' or '.join(modes)}" if modes else f"{venue} has nothing like it"
+            raise ValueError(listed)
+        return value
+
+    @field_validator("hedge_mode", "testnet")
+    @classmethod
+    def _possible(cls, value: bool, info: ValidationInfo) -> bool:
+        venue = info.data.get("venue")
+        needs = REGISTRY[venue].needs if venue is not None else None
+        if value and needs is not None and not (needs.hedge if info.field_name == "hedge_mode" else needs.testnet):
+            raise ValueError(f"{venue} has nothing like it")
         return value
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ class AuthSettings(QuotedTextModel):
     cancel: Mode | None = None
     close: Mode | None = None
     positions: Mode | None = None
+    submit: Mode | None = None
     withdraw: Mode | None = None
     keys_file: str = ""
     """The producers' public keys and what each may send, see :mod:`worker.public_keys`."""

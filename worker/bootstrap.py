@@ -202,7 +202,7 @@ def _is_stopping() -> bool:
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
     """A reconciler over the real ledger and the real venues; ``publish`` is given each settled report."""
     client = _connect_ledger(settings)
-    send = build_transport(settings).send
+    send, venues = build_transport(settings).send, build_venues(settings)
     return Reconciler(
         ledger=build_ledger(settings, client),
         store=ReconcileStore(client),
@@ -212,6 +212,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
         clock=SystemClock(),
         limits=_reconcile_limits(settings),
         publish=publish,
+        look=lambda command, lookup, account: venues[account.venue].look(command, lookup, account, send),
     )
 
 
@@ -256,8 +257,10 @@ def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
 
 
 def build_venues(settings: WorkerSettings) -> dict[str, Venue]:
-    """The venues by name, with the further refusals that the settings list for each."""
-    return {name: entry.build(settings.venues.refusals_of(name)) for name, entry in REGISTRY.items()}
+    """The venues by name, with the further refusals that the settings list for each: the built-in ones, and of ccxt
+    those that an account names."""
+    names = {*REGISTRY, *(account.venue for account in settings.accounts.values())}
+    return {name: REGISTRY[name].build(settings.venues.refusals_of(name)) for name in sorted(names)}
 
 
 def build_transport(settings: WorkerSettings) -> Transport:

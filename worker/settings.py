@@ -7,9 +7,9 @@ import json
 import os
 import re
 from collections.abc import Collection
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, create_model, field_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
@@ -19,6 +19,8 @@ from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel,
 from worker.account_settings import AccountSettings
 from worker.auth_settings import AuthSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
+from worker.venues.ccxt.exchanges import IDS
+from worker.venues.listed_answers import group_of
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
@@ -53,15 +55,21 @@ class VenueSettings(_SettingsGroup):
         return tuple(json.loads(self.refusals))
 
 
-class VenuesSettings(_SettingsGroup):
-    """A group of settings for each venue."""
+_GROUPS: dict[str, Any] = {
+    group_of(f"ccxt:{ccxt_id}"): (VenueSettings, Field(default_factory=VenueSettings)) for ccxt_id in IDS
+}
+_CcxtVenues = create_model("_CcxtVenues", __base__=_SettingsGroup, **_GROUPS)
+
+
+class VenuesSettings(_CcxtVenues):
+    """A group of settings for each venue: ``everstrike``, ``bitz``, ``ccxt_okx``…"""
 
     everstrike: VenueSettings = Field(default_factory=VenueSettings)
     bitz: VenueSettings = Field(default_factory=VenueSettings)
 
     def refusals_of(self, venue: str) -> tuple[str, ...]:
         """The patterns of a venue; none for a venue that is not known."""
-        settings = getattr(self, venue, None)
+        settings = getattr(self, group_of(venue), None)
         return settings.patterns if isinstance(settings, VenueSettings) else ()
 
 
@@ -111,15 +119,15 @@ class LedgerSettings(_SettingsGroup):
     withdraw_replicas: int = Field(0, ge=0, le=100)
     """How many replicas must have a withdrawal's record before it is sent."""
     close_replicas: int = Field(0, ge=0, le=100)
-    """How many replicas must have the record of a close that is not repeatable before it is sent. Closes of a whole
-    position at market never wait."""
+    """How many replicas must have the record of a new order, or of a close that is not repeatable, before it is sent.
+    Closes of a whole position at market never wait."""
     intent_seconds: float = Field(30, ge=1, le=3600)
     """After how long an enqueued command that has not begun is checked, and published again when it is lost."""
 
     @property
     def replicas(self) -> dict[str, int]:
         """By command: how many replicas must have its begin on record when it can't be repeated."""
-        return {"withdraw": self.withdraw_replicas, "close": self.close_replicas}
+        return {"withdraw": self.withdraw_replicas, "close": self.close_replicas, "submit": self.close_replicas}
 
 
 class ReconcileSettings(_SettingsGroup):

@@ -6,21 +6,20 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from producers import __version__
-from producers.cli import options as values
 from producers.cli.exit_codes import ExitCode
 from producers.cli.keygen import keygen
 from producers.cli.output import emit, exit_if_stdout_fails, failure
 from producers.cli.plugins import OPERATING, add_commands
-from producers.cli.send import SendOptions, parse_or_exit, send
-from producers.cli.send import show as show_command
+from producers.cli.venue_commands import add_venue_commands
 
 _ABOUT = """
-Close, cancel, withdraw and query positions at crypto exchanges, through queues; each command at most once.
+Submit and cancel orders, close positions, withdraw and query positions at crypto exchanges, through queues; each
+command at most once.
 
 A command is enqueued under an id, a worker executes it, and it ends in one report. Its outcome is
 **accepted** (the venue took it), **rejected** (the venue refused it), **not_sent** (proven not executed)
@@ -66,151 +65,7 @@ def _orders(
         ctx.fail("Missing command.")
 
 
-_COMMANDS = "Commands to a venue"
-
-
-@app.command(rich_help_panel=_COMMANDS)
-def close(
-    account: values.AccountOption,
-    pair: values.PairOption,
-    qty: Annotated[
-        str | None, typer.Option(metavar="DECIMAL", help="How much to close; default: the whole position.")
-    ] = None,
-    price: Annotated[str | None, typer.Option(metavar="DECIMAL", help="Limit price; default: at market.")] = None,
-    trigger_price: Annotated[
-        str | None, typer.Option(metavar="DECIMAL", help="Close when this price is reached; default: at once.")
-    ] = None,
-    trigger_event: Annotated[
-        str | None,
-        typer.Option(metavar="EVENT", help="Which price triggers: MARK_PRICE (default), INDEX_PRICE or LAST_PRICE."),
-    ] = None,
-    close_on_trigger: Annotated[
-        bool,
-        typer.Option("--close-on-trigger", help="Send Everstrike's close_on_trigger as true; default: leave it out."),
-    ] = False,
-    no_close_on_trigger: Annotated[
-        bool, typer.Option("--no-close-on-trigger", help="Send close_on_trigger as false.")
-    ] = False,
-    recv_window: Annotated[
-        int | None,
-        typer.Option(metavar="MS", help="Maximum age of the request at the venue, at most 15000 milliseconds."),
-    ] = None,
-    deadline: values.DeadlineOption = None,
-    command_id: values.IdOption = None,
-    lane: values.LaneOption = None,
-    wait: values.WaitOption = False,
-    timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
-) -> None:
-    """Close a position: all of it at market, or by quantity, at a price, or at a trigger (Everstrike).
-
-    Example: `orders close -a main --pair USD_BTC_PERP --qty 0.5 --deadline 30s --wait`
-    """
-    arguments = {
-        "account": account,
-        "pair": pair,
-        "qty": qty,
-        "price": price,
-        "trigger_price": trigger_price,
-        "trigger_event": trigger_event and trigger_event.upper(),
-        "close_on_trigger": values.one_of(close_on_trigger, no_close_on_trigger, "--close-on-trigger"),
-        "recv_window": recv_window,
-        "deadline": values.given_deadline(deadline),
-    }
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.close", arguments, as_json=as_json), options)
-
-
-@app.command(rich_help_panel=_COMMANDS)
-def cancel(
-    account: values.AccountOption,
-    order_id: Annotated[str, typer.Option(metavar="ORDER", help="The order's id at the venue.")],
-    deadline: values.DeadlineOption = None,
-    command_id: values.IdOption = None,
-    lane: values.LaneOption = None,
-    wait: values.WaitOption = False,
-    timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
-) -> None:
-    """Cancel one open order (Everstrike).
-
-    Example: `orders cancel -a main --order-id 7d2f… --wait`
-    """
-    arguments = {"account": account, "order_id": order_id, "deadline": values.given_deadline(deadline)}
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.cancel", arguments, as_json=as_json), options)
-
-
-@app.command(rich_help_panel=_COMMANDS)
-def withdraw(
-    account: values.AccountOption,
-    asset: Annotated[str, typer.Option(metavar="ASSET", help="What to withdraw, such as ETH.")],
-    qty: Annotated[str, typer.Option(metavar="DECIMAL", help="How much.")],
-    address: Annotated[str, typer.Option(metavar="ADDRESS", help="Destination; a withdrawal cannot be taken back.")],
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal.")
-    ] = False,
-    deadline: values.DeadlineOption = None,
-    command_id: values.IdOption = None,
-    lane: values.LaneOption = None,
-    wait: values.WaitOption = False,
-    timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
-) -> None:
-    """Withdraw an asset to an address (Everstrike). Accepted means submitted: it is paid after confirmation by e-mail.
-
-    Asks for confirmation unless --yes is given. Without a terminal --yes is required.
-
-    Example: `orders withdraw -a main --asset ETH --qty 0.25 --address 0x52… --wait`
-    """
-    arguments: dict[str, Any] = {"account": account, "asset": asset, "qty": qty, "address": address}
-    arguments["deadline"] = values.given_deadline(deadline)
-    command = parse_or_exit("orders.withdraw", arguments, as_json=as_json)
-    question = "Withdraw {qty} {asset} from account {account} to {address}?".format_map(command.arguments())
-    values.confirm(question, "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
-    raise send(command, SendOptions(command_id, wait, timeout, as_json, lane))
-
-
-@app.command(rich_help_panel=_COMMANDS)
-def positions(
-    account: values.AccountOption,
-    pair: Annotated[str | None, typer.Option(metavar="PAIR", help="One Everstrike market; default: all.")] = None,
-    contract_id: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Bit-Z contract id, required for Bit-Z accounts.")
-    ] = None,
-    deadline: values.DeadlineOption = None,
-    command_id: values.IdOption = None,
-    lane: values.LaneOption = None,
-    wait: values.WaitOption = False,
-    timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
-) -> None:
-    """Query open positions (Everstrike, Bit-Z).
-
-    Example: `orders positions -a main --wait --json`
-    """
-    arguments = {"account": account, "pair": pair, "contract_id": contract_id}
-    arguments["deadline"] = values.given_deadline(deadline)
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.positions", arguments, as_json=as_json), options)
-
-
-@app.command(rich_help_panel=_COMMANDS)
-def show(
-    command_id: Annotated[str, typer.Argument(metavar="ID", help="The command's id.")],
-    wait: values.WaitOption = False,
-    timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
-) -> None:
-    """Show how a command ended; the exit code is that of its outcome, or 6 when there is no report (yet).
-
-    A link of a Celery chain that was never sent is reported as such, with exit code 4.
-
-    It reads the result backend and then the ledger, which also has commands being executed and those settled later.
-    """
-    raise show_command(command_id, SendOptions(command_id, wait, timeout, as_json))
-
-
+add_venue_commands(app)
 add_commands(app)
 app.command(rich_help_panel=OPERATING)(keygen)
 

@@ -104,7 +104,7 @@ def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bo
 AccountOption = Annotated[
     str, typer.Option("--account", "-a", metavar="ALIAS", help="Alias of the account, as configured for the workers.")
 ]
-PairOption = Annotated[str, typer.Option("--pair", metavar="PAIR", help="Everstrike market, such as USD_BTC_PERP.")]
+PairOption = Annotated[str, typer.Option("--pair", metavar="PAIR", help="The venue's market, such as USD_BTC_PERP.")]
 DeadlineOption = Annotated[
     str | None,
     typer.Option(

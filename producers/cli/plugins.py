@@ -20,7 +20,8 @@ RUNNING, OPERATING = "Running", "Operating"
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
     "doctor": ("Check settings, servers, clocks, queues and workers.", "worker", RUNNING, "doctor"),
-    "simulator": ("Run a simulator of both venues on this machine.", "demo", RUNNING, "worker"),
+    "venue-check": ("Try what is believed of an account's exchange at the exchange.", "worker", RUNNING, "venue_check"),
+    "simulator": ("Run a simulator of the venues on this machine.", "demo", RUNNING, "worker"),
     "demo": ("Run everything on this machine against the simulator.", "demo", RUNNING, "worker"),
     "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
     "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
@@ -87,7 +88,7 @@ def add_commands(app: typer.Typer) -> None:
             add_help_option=False,
             context_settings=_PASS_ALL_ARGUMENTS,
             rich_help_panel=panel,
-        )(_forward(name, extra, f"worker.cli.{module}:{name}"))
+        )(_forward(name, extra, f"worker.cli.{module}:{name.replace('-', '_')}"))
 
 
 def _forward(name: str, extra: str, default: str) -> Callable[[typer.Context], None]:

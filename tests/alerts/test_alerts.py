@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from producers.commands import COMMANDS
 from producers.intents import Intent, write_intents
 from producers.seal import HEADER
 from tests.alerts.load import PAIR, Load
@@ -30,7 +31,7 @@ from tests.support.workers import WorkerNode
 from worker.simulator.server import SimulatorServer
 
 ALERTS = [rule["alert"] for group in read(RULES)["groups"] for rule in group["rules"]]
-QUEUES = "orders.cancel,orders.close,orders.withdraw,orders.positions"
+QUEUES = ",".join(COMMANDS)
 """All but one: nobody takes from orders.reconcile."""
 LATE_KEYS = ("late-venue-key", "late-venue-secret")
 """Of an account to which the venue answers as if its clock were behind."""

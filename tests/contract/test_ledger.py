@@ -69,7 +69,7 @@ def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed
     used = compare(TABLE, repeatable, under_test)
     under_test.restore(start)
     used |= compare(TABLE, repeatable, under_test, asks_where_it_can_be_looked_for)
-    others = {"begin: orphaned send", "begin: look first"} if repeatable else {"begin: take over a send"}
+    others = {"begin: in doubt", "begin: look first"} if repeatable else {"begin: take over a send"}
     assert TABLE.keys() - used == others
 
 
@@ -113,16 +113,16 @@ def begun(answer: object) -> Begun:
 def test_what_is_parked_goes_on_where_it_was(under_test: UnderTest) -> None:
     """Also a command that can't be repeated: its last attempt is proven not executed. Its budget starts once for
     all who take it up, and what the last who parked it knew is told, also of a dead owner after that."""
-    progress = Progress(tries=1, sent=1, tainted="lost_reply", first_sent_at=5, last_signed_at=6)
+    progress = Progress(tries=1, sent=1, first_sent_at=5, last_signed_at=6)
     ledger = under_test.ledger
     assert begun(ledger.begin(claim(), 1)).since_ms < MINUTE_MS
     under_test.age(MINUTE_MS)
-    assert ledger.park(claim(), progress, MINUTE_MS, "the reply was lost")
+    assert ledger.park(claim(), progress, MINUTE_MS, "what it knows")
     assert isinstance(ledger.begin(claim(token="2"), 1), Busy)
     assert isinstance(ledger.begin(claim(), 2), Busy)
     under_test.age(MINUTE_MS)
     taken = begun(ledger.begin(claim(token="2"), 1))
-    assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "the reply was lost")
+    assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "what it knows")
     assert 2 * MINUTE_MS <= taken.since_ms < 3 * MINUTE_MS
     assert ledger.park(claim(token="2"), taken.progress, 0, "and again")
     again = begun(ledger.begin(claim(token="3", lease_ms=0), 1))
@@ -217,21 +217,23 @@ def test_a_record_says_who_sealed_its_first_begin(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("scope", "stopped"),
     [
-        ("*/*", {"withdraw main", "withdraw other"}),
-        ("main/*", {"withdraw main"}),
+        ("*/*", {f"{each} {account}" for each in ("withdraw", "submit") for account in ("main", "other")}),
+        ("main/*", {"withdraw main", "submit main"}),
         ("*/withdraw", {"withdraw main", "withdraw other"}),
         ("*/cancel", {"cancel main", "cancel other"}),
         ("main/close", {"close main"}),
+        ("*/submit", {"submit main", "submit other"}),
     ],
 )
 def test_a_halt_stops_what_it_names_and_nothing_is_recorded_of_it(
     under_test: UnderTest, scope: str, stopped: set[str]
 ) -> None:
-    """Cancels and closes reduce risk, so they pass unless they are halted by name."""
+    """Cancels and closes reduce risk, so they pass unless they are halted by name. A new order does not, and never
+    passes, not even one that may only reduce a position: the ledger can't see what it is."""
     under_test.halt(scope)
     seen, ledger = set(), under_test.ledger
     for name in (
-        f"{command} {account}" for command in ("withdraw", "close", "cancel") for account in ("main", "other")
+        f"{command} {account}" for command in ("withdraw", "close", "submit", "cancel") for account in ("main", "other")
     ):
         command, account = name.split()
         if ledger.begin(claim(name, command=command, account=account), 1) == HALT:

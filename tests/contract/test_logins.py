@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from producers.intents import OUTBOX_KEYS
 from tests.support.compose_server import ComposeServer
 from tests.support.servers import Server
 from worker.operations.doctor import servers
@@ -102,7 +103,8 @@ NO_OPERATORS = """
 """
 REFUSED = {
     "producer": NO_SENDERS,
-    "payroll": NO_SENDERS + "|LPUSH orders.close x|LLEN orders.close|LPUSH orders.positions x",
+    "payroll": NO_SENDERS + "|LPUSH orders.close x|LLEN orders.close|LPUSH orders.positions x"
+    "|LPUSH orders.submit x|LPUSH orders.submit\x06\x163 x|HSETNX orders:outbox:submit a b",
     "worker": NO_WORKERS + "|" + NO_WITHDRAWALS,
     "withdraw": NO_WORKERS,
     "flower": NO_FLOWERS,
@@ -129,6 +131,9 @@ def test_no_priority_keeps_a_producer_from_its_queues(compose: ComposeServer) ->
     with compose.client() as admin:
         for queue in ("orders.withdraw", "orders.withdraw\x06\x163", "orders.cancel\x06\x169"):
             assert dry_run(admin, "payroll", ["LPUSH", queue, "x"]) == "OK"
+        for queue, outbox in OUTBOX_KEYS.items():
+            assert dry_run(admin, "producer", ["LPUSH", queue, "x"]) == "OK"
+            assert dry_run(admin, "producer", ["HSETNX", outbox, "a", "b"]) == "OK"
 
 
 def test_the_first_intent_of_an_id_stands_whoever_writes_the_second(compose: ComposeServer) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 import redis
 
-from producers.commands import Cancel, Close, Command, Positions, Withdraw
+from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
 from tests.model.conformance import claim
 from tests.support.servers import Server
 from tests.support.waiting import until
@@ -68,7 +68,7 @@ def ledger(pair: Pair, within_ms: int = 100, **replicas: int) -> RedisLedger:
     return RedisLedger(pair.client(), disk_ms=0, replicas=replicas, replicas_ms=within_ms)
 
 
-@pytest.mark.parametrize("command", ["withdraw", "close"])
+@pytest.mark.parametrize("command", ["withdraw", "close", "submit"])
 def test_a_command_that_needs_a_replica_does_not_begin_without_it(alone: Pair, command: str) -> None:
     """A failover would forget a send. Asked again when the replica is back, the begin is the same attempt."""
     waiting, patient = ledger(alone, **{command: 1}), ledger(alone, 4000, **{command: 1})
@@ -95,6 +95,7 @@ def test_other_commands_do_not_wait_for_replicas(alone: Pair, command: str, repe
 
 WHOLE, PART = Close(account="a", pair="P"), Close(account="a", pair="P", qty=Decimal(1))
 PRICED = Close(account="a", pair="P", price=Decimal(1))
+ORDER = Submit(account="a", pair="P", side="buy", qty=Decimal(1))
 MONEY = Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x")
 OTHERS: list[Command] = [WHOLE, Cancel(account="a", order_id="1"), Positions(account="a")]
 
@@ -103,10 +104,11 @@ def test_commands_that_need_replicas_are_refused_while_replicas_are_away(
     alone: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each would hold a slot, and what reduces risk would wait behind it. The log tells it once for each kind."""
-    policy = ServerPolicy(alone.client(), replicas={"withdraw": 0, "close": 1})
+    policy = ServerPolicy(alone.client(), replicas=LedgerSettings(close_replicas=1).replicas)
     for _ in range(2):
         assert "0 of the 1 replicas" in (policy.refusal(PART) or "")
         assert "ORDERS_LEDGER__CLOSE_REPLICAS" in (policy.refusal(PRICED) or "")
+        assert (policy.refusal(ORDER) or "").startswith("new orders are refused")
         assert [policy.refusal(each) for each in (MONEY, *OTHERS)] == [None] * 4
         policy.refresh()
     assert caplog.text.count("the ledger has 0 of 1 replicas: partial and priced closes are refused") == 1
@@ -114,7 +116,7 @@ def test_commands_that_need_replicas_are_refused_while_replicas_are_away(
     alone.until_followed(1)
     with caplog.at_level(logging.INFO, "orders.policy"):
         policy.refresh()
-    assert policy.refusal(PART) is None
+    assert [policy.refusal(each) for each in (PART, ORDER)] == [None, None]
     assert caplog.text.count("partial and priced closes are sent again") == 1
     assert "withdrawals" not in caplog.text
 
@@ -123,10 +125,12 @@ def test_the_doctor_tells_that_replicas_are_missing(alone: Pair) -> None:
     """The doctor reports a fault while commands are refused, and nothing where no replica is wanted."""
     server = LedgerServer("ledger", alone.primary.url(2))
     assert check_replicas(server, LedgerSettings()) == []
-    (found,) = check_replicas(server, LedgerSettings(close_replicas=1))
-    assert (found.level, found.message) == (Level.FAULT, "0 of 1: partial and priced closes are refused")
-    assert "ORDERS_LEDGER__CLOSE_REPLICAS" in found.advice
+    found = check_replicas(server, LedgerSettings(close_replicas=1))
+    assert [(each.level, each.message) for each in found] == [
+        (Level.FAULT, f"0 of 1: {what} are refused") for what in ("partial and priced closes", "new orders")
+    ]
+    assert all("ORDERS_LEDGER__CLOSE_REPLICAS" in each.advice for each in found)
     alone.replica.start()
     alone.until_followed(1)
-    found, other = check_replicas(server, LedgerSettings(withdraw_replicas=1, close_replicas=2))
-    assert (found.level, other.level) == (Level.OK, Level.FAULT)
+    found = check_replicas(server, LedgerSettings(withdraw_replicas=1, close_replicas=2))
+    assert [each.level for each in found] == [Level.OK, Level.FAULT, Level.FAULT]

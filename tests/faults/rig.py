@@ -16,6 +16,7 @@ import redis
 import requests
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from producers.commands import COMMANDS
 from producers.settings import QueueSettings
 from tests.faults.fleet import ROOT, Fleet, ForkServer
 from tests.faults.steps import FOLDER, Control
@@ -53,7 +54,7 @@ class Rig:
     """One server for broker and ledger, one for results, one simulator, and a fleet of workers; a context manager."""
 
     app = "tests.faults.app"
-    queues = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+    queues: Sequence[str] = tuple(COMMANDS)
     preload: Sequence[str] = ("worker.bootstrap", "worker.broker.transport", "tests.faults.steps")
     """What the workers import besides Celery."""
     python = sys.executable

@@ -75,7 +75,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             # One attempt more is enough to see that a command is tried again.
             retries = {"ORDERS_RETRY__ATTEMPTS": "2", "ORDERS_RETRY__INITIAL_SECONDS": "0.01"}
             inner = {**outer, **ready["environment"], **retries, "SIMULATOR_URL": ready["url"]}
-            queues = "orders.cancel,orders.close,orders.withdraw"
+            queues = "orders.cancel,orders.close,orders.submit,orders.withdraw"
             with running(("worker", "-c", "2", "-Q", queues), inner, folder / "worker.log") as worker:
                 until_ready(folder / "worker.log", worker)
                 yield inner
@@ -155,8 +155,8 @@ def test_the_doctor_names_queues_that_nobody_serves(orders: Orders) -> None:
     faults = [(each["group"], each["name"]) for each in ran.document["findings"] if each["level"] == "fault"]
     assert (ran.code, faults) == (1, [("workers", "orders.positions"), ("workers", "orders.reconcile")])
     venues = {each["name"]: each for each in ran.document["findings"] if each["group"] == "venues"}
-    keys = [venues.pop(f"key of {alias}") for alias in ("bitz", "main")]
-    assert [each["level"] for each in keys] == ["ok", "ok"]
+    keys = [venues.pop(f"key of {alias}") for alias in ("bitz", "kraken", "main", "okx")]
+    assert [each["level"] for each in keys] == ["ok"] * 4
     assert all(re.search(r"its clock is [+-]\d+ ms", each["message"]) for each in venues.values())
 
 

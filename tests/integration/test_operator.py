@@ -96,7 +96,7 @@ def test_a_halt_stops_what_it_names_until_it_is_resumed(stack: Stack, orders: Or
     orders("halt", "--account", "main", "--command", "close", "--reason", "by name")
     assert end_of(stack, "orders.close", **CLOSE) == ("not_sent", "halted")
     resumed = orders("resume", "--all", "--json").document
-    assert (resumed["resumed"], resumed["halts"], len(resumed["passes"])) == (["*/*", "main/close"], [], 4)
+    assert (resumed["resumed"], resumed["halts"], len(resumed["passes"])) == (["*/*", "main/close"], [], 5)
     assert end_of(stack, "orders.withdraw", **WITHDRAW) == ("accepted", "ok")
     assert [each.path for each in stack.venue.executions()] == ["/auth/cancel", "/auth/withdraw"]
 
@@ -106,7 +106,7 @@ def test_a_halt_of_everything_lets_no_request_out(stack: Stack, orders: Orders, 
     """Positions are halted too, and one resume ends all of it."""
     halted = orders("halt", "--all", *scope, "--reason", "fire", "--json")
     assert halted.code == 0
-    assert [each["except_accounts"] for each in halted.document["passes"]] == ([["main"]] * 4 if scope else [])
+    assert [each["except_accounts"] for each in halted.document["passes"]] == ([["main"]] * 5 if scope else [])
     commands = {"withdraw": WITHDRAW, "close": CLOSE, "cancel": CANCEL, "positions": {"account": "main"}}
     ends = stack.all_ended([stack.send(f"orders.{name}", **arguments) for name, arguments in commands.items()])
     assert [(*end.outcome, end.report["attempts"]) for end in ends] == [("not_sent", "halted", 0)] * 4

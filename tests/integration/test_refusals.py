@@ -12,6 +12,7 @@ PAIR = "USD_BTC_PERP"
 WITHDRAWAL = {"account": "main", "asset": "ETH", "qty": "0.5", "address": "0xabc"}
 CANCEL = {"account": "main", "order_id": "order-1"}
 CLOSE = {"account": "main", "pair": PAIR}
+SUBMIT = {"account": "main", "pair": PAIR, "side": "buy", "qty": "1"}
 TO_ABC = '{"account": "main", "asset": "ETH", "address": "0xabc", '
 QTY_TEXTS = ("-1", "0.000", "NaN", "Infinity", "1e400000", "1e-400000", "1e99999999999999999999", " 1", "much", "٣")
 QTY_JSON = ("NaN", "-Infinity", "1e400000", "1e400", "-0.0", "0", "-1", "1e-400", "true", "null", '["1"]')
@@ -54,6 +55,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any] | str, str]] = {
     "no contract": ("orders.positions", {"account": "bz"}, "contract_id"),
     "contract as text": ("orders.positions", {"account": "bz", "contract_id": "101"}, "contract_id"),
     "contract for Everstrike": ("orders.positions", {"account": "main", "contract_id": 101}, "contract_id"),
+    "post-only at market": ("orders.submit", {**SUBMIT, "post_only": True}, "post_only needs price"),
+    "submit at Everstrike": ("orders.submit", SUBMIT, "Everstrike takes no submit"),
+    "submit at Bit-Z": ("orders.submit", {**SUBMIT, "account": "bz"}, "Bit-Z takes no submit"),
+    "direction at Everstrike": ("orders.close", {**CLOSE, "direction": "long"}, "direction"),
+    "cancel by pair at Everstrike": ("orders.cancel", {**CANCEL, "pair": PAIR}, "pair"),
+    "network at Everstrike": ("orders.withdraw", {**WITHDRAWAL, "network": "ethereum"}, "network"),
+    "tag at Everstrike": ("orders.withdraw", {**WITHDRAWAL, "tag": "7"}, "tag"),
     "close at Bit-Z": ("orders.close", {"account": "bz", "pair": PAIR}, "close"),
 }
 

@@ -25,12 +25,13 @@ from tests.support.seals import (
     write_keys,
 )
 from tests.support.signing_keys import fixed_key
+from tests.support.stack import QUEUES as COMMAND_QUEUES
 from tests.support.stack import Stack
 from tests.support.waiting import until
 from worker.execution.policy.producer_auth import MAX_AHEAD_MS
 
 WORKER = fixed_key("worker")
-QUEUES = ("orders.withdraw", "orders.cancel", "orders.close", "orders.positions", "celery")
+QUEUES = (*COMMAND_QUEUES, "celery")
 
 
 @pytest.fixture(scope="module")

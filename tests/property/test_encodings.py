@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.commands import COMMANDS as TASKS
 from producers.commands import Cancel, Close, Command, Positions, Withdraw, parse_command, plain_notation
 from producers.errors import InvalidCommand
 from producers.exact_json import loads
@@ -92,12 +93,14 @@ def test_a_float_of_a_program_is_taken_for_what_was_written_or_refused(number: f
 
 @given(
     st.dictionaries(
-        st.sampled_from(["account", "asset", "qty", "address", "deadline", "pair"]) | st.text(max_size=5), json_values
+        st.sampled_from(["account", "asset", "qty", "address", "deadline", "pair", "price", "side"])
+        | st.text(max_size=5),
+        json_values,
     )
 )
 def test_any_arguments_make_a_command_or_a_refusal(arguments: dict[str, Any]) -> None:
     """No other error is raised, and a command that is parsed again is the same."""
-    for task in ("orders.withdraw", "orders.close", "orders.cancel", "orders.positions"):
+    for task in TASKS:
         try:
             command = parse_command(task, arguments)
         except InvalidCommand:

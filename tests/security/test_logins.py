@@ -18,7 +18,7 @@ from celery import chain, chord, group
 from celery.canvas import Signature
 
 from producers.client import OrderClient
-from producers.commands import Cancel, Close, Command, Positions, parse_command
+from producers.commands import Cancel, Close, Command, Positions, Submit, parse_command
 from producers.report import Outcome
 from producers.settings import database_url
 from tests.model.conformance import claim
@@ -38,6 +38,7 @@ from worker.rate_limits import RateLimit
 
 CANCEL = Cancel(account="main", order_id="order-1")
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.001")
+SUBMIT = Submit(account="main", pair="USD_BTC_PERP", side="buy", qty="0.001")
 ORDERS = Path(sys.executable).with_name("orders")
 FORGETS = {("producer", "command", "evalsha")}
 """A sender tries to remove the mark that a command was never sent; the worker that takes the command does it too."""
@@ -77,12 +78,13 @@ def test_a_service_sends_waits_and_reads_with_order_client(
 ) -> None:
     executed = results(stack)
     with OrderClient(stack.queue_settings("producer")) as client:
-        sent = client.enqueue_many([CLOSE, CANCEL, withdrawal(), Positions(account="main")])
-        assert {report.outcome for report in client.wait_many(sent, 60)} <= {Outcome.ACCEPTED, Outcome.REJECTED}
+        sent = client.enqueue_many([CLOSE, CANCEL, withdrawal(), Positions(account="main"), SUBMIT])
+        *ends, refused = (report.outcome for report in client.wait_many(sent, 60))
+        assert ({*ends} <= {Outcome.ACCEPTED, Outcome.REJECTED}, refused) == (True, Outcome.NOT_SENT)
         assert refusals() == set()
         client.wait(client.enqueue(Positions(account="main"), f"own-{uuid4()}"), 60)
         sizes = [(canvas.apply_async(), size)[1] for canvas, size in canvases(client.signature)]
-    until(lambda: results(stack) == executed + 5 + sum(sizes), lambda: f"{results(stack)} results", 60)
+    until(lambda: results(stack) == executed + 6 + sum(sizes), lambda: f"{results(stack)} results", 60)
     assert refusals() == FORGETS
 
 

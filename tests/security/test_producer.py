@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import pytest
 
+from producers.commands import COMMANDS
 from tests.support.compose_stack import WITHDRAW, ComposeStack, message
 from tests.support.waiting import until
 
-QUEUES = ("orders.cancel", "orders.close", "orders.positions", "orders.withdraw")
+QUEUES = tuple(COMMANDS)
 STOLEN = {**WITHDRAW, "address": "0xstolen"}
 FORGED = {"command_id": "?", "outcome": "accepted", "reason": "ok", "command": "withdraw"}
 BUILT_INS: dict[str, tuple[list[Any], dict[str, Any]]] = {

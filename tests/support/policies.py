@@ -31,6 +31,8 @@ def policy(text: str = POLICY) -> Policy:
     return policy_of_file(text.encode())
 
 
-def withdraw(qty: str = "1", address: str = "0xabc", asset: str = "ETH", account: str = "main") -> Withdraw:
+def withdraw(
+    qty: str = "1", address: str = "0xabc", asset: str = "ETH", account: str = "main", **more: str | None
+) -> Withdraw:
     """A withdrawal, to the treasury unless said otherwise."""
-    return Withdraw(account=account, asset=asset, qty=qty, address=address)
+    return Withdraw.model_validate({"account": account, "asset": asset, "qty": qty, "address": address, **more})

@@ -84,8 +84,8 @@ function lanes.call(prefix, lane, queue)
   redis.pcall('LPUSH', ready, lane)
 end
 
--- The queue of a message that waits although nothing says so, should anybody have deleted that key; or nil.
-local QUEUES = {'orders.cancel', 'orders.close', 'orders.withdraw', 'orders.positions'}
+-- The queue of a message that waits although nothing says so, should anybody have deleted that key; or nil. QUEUES is put in
+-- front of this text (scripts.py).
 local function queue_left_behind(prefix, lane)
   for _, queue in ipairs(QUEUES) do
     local length = redis.pcall('LLEN', prefix .. queue .. '.lane:' .. lane)

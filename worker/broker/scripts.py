@@ -6,6 +6,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
+from producers.commands import COMMANDS
+
 __all__ = [
     *("ACK", "DEAD_LETTERS", "LANES_LOOK", "LANES_RELEASE", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE"),
     *("Script", "read_script"),
@@ -19,17 +21,21 @@ class Script(NamedTuple):
     sha: str
 
 
-def read_script(package: str, *names: str) -> Script:
-    """Read a script from the files of the installed package of which it is made."""
-    source = "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+def read_script(package: str, *names: str, before: str = "") -> Script:
+    """Read a script from the files of the installed package of which it is made, with ``before`` in front of them."""
+    source = before + "".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-TAKE = read_script("worker.broker", "groups.lua", "lanes.lua", "waiting.lua", "take.lua")
+_QUEUES = f"local QUEUES = {{{', '.join(map(repr, COMMANDS))}}}\n"
+"""Where a lane's messages can be."""
+
+TAKE = read_script("worker.broker", "groups.lua", "lanes.lua", "waiting.lua", "take.lua", before=_QUEUES)
 PARK = read_script("worker.broker", "waiting.lua", "park.lua")
 MOVE = read_script("worker.broker", "waiting.lua", "move.lua")
 ACK, LANES_LOOK, LANES_RELEASE = (
-    read_script("worker.broker", "lanes.lua", f"{name}.lua") for name in ("ack", "lanes_look", "lanes_release")
+    read_script("worker.broker", "lanes.lua", f"{name}.lua", before=_QUEUES)
+    for name in ("ack", "lanes_look", "lanes_release")
 )
 OLDEST, DEAD_LETTERS, PARKED_LOOK = (
     read_script("worker.broker", f"{name}.lua") for name in ("oldest", "dead_letters", "parked_look")

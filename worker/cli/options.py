@@ -40,7 +40,7 @@ CommandOption = Annotated[
     typer.Option(
         "--command",
         metavar="COMMAND",
-        help="close, cancel, withdraw or positions; default: all that a halt stops without --all.",
+        help="close, submit, cancel, withdraw or positions; default: all that a halt stops without --all.",
     ),
 ]
 
@@ -87,7 +87,10 @@ def actor_name(given: str | None, key: PrivateKey | None = None) -> str:
 
 
 READ_ONLY = frozenset(
-    {"orders unknown", "orders held", "orders journal", "orders dead", "orders policy show", "orders policy check"}
+    {
+        *("orders unknown", "orders held", "orders journal", "orders dead", "orders policy show"),
+        *("orders policy check", "orders venue-check"),
+    }
 )
 """Commands that change nothing, so that an interrupt leaves nothing to check."""
 

@@ -37,7 +37,9 @@ def _parked(
     account: AccountOption = None,
     command: Annotated[
         str | None,
-        typer.Option("--command", metavar="COMMAND", help="Only close, cancel, withdraw or positions; default: all."),
+        typer.Option(
+            "--command", metavar="COMMAND", help="Only close, submit, cancel, withdraw or positions; default: all."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=0, help="How many commands are listed.")] = 50,
     end: Annotated[

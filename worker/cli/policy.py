@@ -89,6 +89,8 @@ def _check(
     asset: Annotated[str, typer.Option("--asset", metavar="ASSET", help="What it withdraws.")] = "",
     qty: Annotated[str, typer.Option("--qty", metavar="AMOUNT", help="How much.")] = "",
     address: Annotated[str, typer.Option("--address", metavar="ADDRESS", help="Where to.")] = "",
+    network: Annotated[str, typer.Option("--network", metavar="NETWORK", help="The chain, if it names one.")] = "",
+    tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="The memo or tag, if it names one.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Check a policy file, and with --account, --asset, --qty and --address how it rules such a withdrawal.
@@ -100,14 +102,15 @@ def _check(
     """
     where = "orders policy check"
     withdrawal = {"account": account, "asset": asset, "qty": qty, "address": address}
-    if any(withdrawal.values()) and not all(withdrawal.values()):
+    more = {name: given for name, given in (("network", network), ("tag", tag)) if given}
+    if any((withdrawal | more).values()) and not all(withdrawal.values()):
         message = "a withdrawal needs --account, --asset, --qty and --address"
         raise failure(message, "Usage", where=where, as_json=as_json)
     with _policy_command(where, as_json=as_json) as settings:
         found = read_policy(file or settings.policy_file)
-        example = rule_example(found, withdrawal) if all(withdrawal.values()) else None
+        example = rule_example(found, withdrawal | more) if all(withdrawal.values()) else None
     show: Any = emit_checked if as_json else print_checked
-    show(found, advice(found, settings.accounts), unchecked(found), example)
+    show(found, advice(found, settings.accounts), unchecked(found, settings.accounts), example)
     raise typer.Exit(_VERDICT_CODES[example.verdict] if example else ExitCode.ACCEPTED)
 
 

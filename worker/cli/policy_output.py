@@ -146,12 +146,13 @@ def _print_rules(policy: Policy) -> None:
     for alias, rules in policy.document.withdrawals.items():
         print(printable(f"\n{alias}: other destinations: {rules.unlisted}"))
         if rules.to:
-            columns = ("name", "asset", "network", "max", "approve above", "address")
+            columns = ("name", "asset", "network", "tag", "max", "approve above", "address")
             rows = [
                 (
                     each.name,
                     each.asset,
                     each.network or "",
+                    each.tag or "",
                     "" if each.max is None else plain_notation(each.max),
                     "" if each.approve_above is None else plain_notation(each.approve_above),
                     each.address,

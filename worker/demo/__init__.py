@@ -1,4 +1,4 @@
-"""The demo: runs an embedded server, both simulated venues and a real worker, and shows what they do.
+"""The demo: runs an embedded server, the simulated venues and a real worker, and shows what they do.
 
 ``orders demo``, or ``python -m worker.demo [--keep] [--json]``.
 """

@@ -16,10 +16,13 @@ from producers.client import publisher_app
 from producers.settings import QueueSettings
 from worker.demo.process import DemoProcess
 from worker.simulator.control import SimulatorControl
-from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_ACCOUNTS
 
 FOREIGN_PREFIXES = ("ORDERS_", "CELERY_", "FLOWER_")
 """Prefixes of environment variables that the demo ignores: they may configure real accounts and servers."""
+
+ACCOUNTS = {"main": DEMO_ACCOUNTS["main"], "archive": DEMO_ACCOUNTS["bitz"], "futures": DEMO_ACCOUNTS["kraken"]}
+"""The worker's accounts at the simulator, by alias."""
 
 PACKAGES = str(Path(__file__).resolve().parents[2])
 
@@ -79,7 +82,7 @@ class DemoEnvironment:
         return self.redis_url
 
     def start_simulator(self) -> str:
-        """Start the simulator of both venues, as `SimulatorServer` does but with a log; returns its URL."""
+        """Start the simulator of all venues, as `SimulatorServer` does but with a log; returns its URL."""
         command = [sys.executable, "-m", "worker.simulator", "--port", "0", "--stop-with-stdin", "--ready-fd"]
         self.simulator_url = self._add("simulator", command, child_environ(), ready_fd=True).start()
         return self.simulator_url
@@ -164,20 +167,16 @@ class DemoEnvironment:
         return [sys.executable, "-m", "worker.demo.stdin_watchdog", "celery", "-A", "worker", *arguments]
 
     def _worker_settings(self) -> dict[str, str]:
-        accounts = {
-            "MAIN": ("everstrike", DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET),
-            "ARCHIVE": ("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET),
-        }
         settings = {
             "ORDERS_REDIS_URL": self.redis_url,
             # Short delays, so that the demo is fast.
             "ORDERS_RETRY__INITIAL_SECONDS": "0.1",
             "ORDERS_RETRY__MAX_SECONDS": "0.5",
         }
-        for alias, (venue, key, secret) in accounts.items():
-            prefix = f"ORDERS_ACCOUNTS__{alias}__"
-            settings |= {f"{prefix}VENUE": venue, f"{prefix}API_KEY": key, f"{prefix}SECRET_KEY": secret}
-            settings[f"{prefix}BASE_URL"] = self.simulator_url
+        for alias, demo in ACCOUNTS.items():
+            prefix = f"ORDERS_ACCOUNTS__{alias.upper()}__"
+            settings |= {f"{prefix}VENUE": demo.setting, f"{prefix}API_KEY": demo.api_key}
+            settings |= {f"{prefix}SECRET_KEY": demo.secret, f"{prefix}BASE_URL": self.simulator_url}
         return settings
 
 

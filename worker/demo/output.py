@@ -39,7 +39,8 @@ LEGEND = (
 )
 UNKNOWN_EXPLAINED = (
     "unknown is not a failure of the worker: the venue executed the command and its reply was lost, so the worker "
-    "can't know. Any other word would be a guess, and sending again could pay twice."
+    "can't know. Any other word would be a guess, and sending again could pay twice. Kraken Futures knows client order "
+    "ids: there the worker looks before it says unknown, and finds the order."
 )
 
 

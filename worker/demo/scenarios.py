@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from producers.commands import Cancel, Close, Command, Positions, Withdraw
+from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
 from worker.simulator.faults import Fault, Kind
 from worker.simulator.records import Change, Order, Position
 from worker.simulator.simulator import DEMO_EVERSTRIKE_KEY
@@ -95,6 +95,14 @@ def _close_effect(pair: str, **fields: str) -> Effect:
     return Effect("/auth/close", {"pair": pair, **fields})
 
 
+def _submit(qty: str) -> Submit:
+    return Submit(account="futures", pair="PF_XBTUSD", side="buy", qty=Decimal(qty), price=Decimal(30_000))
+
+
+def _submit_effect(qty: str) -> Effect:
+    return Effect("/derivatives/api/v3/sendorder", {"symbol": "PF_XBTUSD", "side": "buy", "size": qty})
+
+
 def _withdraw_effect(qty: str) -> Effect:
     return Effect("/auth/withdraw", {"asset": "ETH", "qty": qty, "address": ADDRESS})
 
@@ -152,6 +160,14 @@ SUCCESSFUL = (
         _withdraw_effect("0.25"),
         Expected("accepted", "ok", attempts=1, effects=1),
     ),
+    Scenario(
+        "submit",
+        "buy 0.01 BTC at Kraken",
+        "",
+        _submit("0.01"),
+        _submit_effect("0.01"),
+        Expected("accepted", "ok", attempts=1, effects=1),
+    ),
 )
 
 FAULTY = (
@@ -204,6 +220,15 @@ FAULTY = (
         _withdraw_effect("0.5"),
         Expected("unknown", "lost_reply", attempts=1, effects=1),
         faults=(Fault(kind=Kind.CUT_AFTER, path="withdraw", where={"qty": "0.5"}),),
+    ),
+    Scenario(
+        "lost-submit",
+        "buy 0.02 BTC at Kraken",
+        "executed, its reply is lost, found",
+        _submit("0.02"),
+        _submit_effect("0.02"),
+        Expected("accepted", "ok", attempts=1, effects=1),
+        faults=(Fault(kind=Kind.CUT_AFTER, path="submit", where={"size": "0.02"}),),
     ),
     Scenario(
         "lost-cancel",

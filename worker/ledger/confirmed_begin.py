@@ -18,8 +18,9 @@ logger = logging.getLogger("orders.ledger")
 
 
 class ConfirmedBegin:
-    """Begins, each in one round trip: with ``WAITAOF`` for the disk, or ``WAIT`` for replicas of closes and where the
-    server does not have ``WAITAOF``. The settings are those of :class:`~worker.ledger.redis.RedisLedger`."""
+    """Begins, each in one round trip: with ``WAITAOF`` for the disk, or ``WAIT`` for replicas of closes and new
+    orders, and where the server does not have ``WAITAOF``. The settings are those of
+    :class:`~worker.ledger.redis.RedisLedger`."""
 
     def __init__(
         self, script: MoveScript, *, disk_ms: int, need_disk: bool, replicas: Mapping[str, int], replicas_ms: int

@@ -68,6 +68,7 @@ class Record:
     sealed_by: str = ""
     """As in :class:`Claim`, by its first begin."""
     lookup: str = ""
-    """As in :class:`Claim`, by its last begin."""
+    """By what it is looked for at its venue, as of its last begin (:class:`~worker.venues.lookups.Lookup`); empty where
+    it has no id of its own there."""
     hold: HoldRecord | None = None
     """When it is or was held for approval."""

@@ -7,32 +7,47 @@ Nothing else settles a command here, and each rule errs on the side of ``unknown
   absent twice, with a pause between, the command is ``not_sent``. A withdrawal is never settled by absence;
 * everything else leaves the command ``unknown``, and says why.
 
+A command that has an id of its own at its venue is looked for by that; any other, in the venue's lists.
+
 A look is one reading of the venue's lists. The time of the first look that found nothing is stored in the ledger, so
 that two runs count as two looks. If the command's own worker settles it meanwhile, that report is published.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from producers.commands import Cancel, Command
 from producers.report import Outcome, Report
 from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
 from worker.ledger.journal import Journal
+from worker.reconciliation.by_id import evidence_of, lookup_of
 from worker.reconciliation.competing import CompetingCommands, command_of
 from worker.reconciliation.matching import Evidence, Finding, match
 from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.visits import Visits
-from worker.reconciliation.window import ReconcileLimits
+from worker.reconciliation.window import ClockOffset, ReconcileLimits
 from worker.venues.accounts import Account
 from worker.venues.base import Reads
+from worker.venues.lookups import NO_CLIENT_ORDER_IDS, Lookup, Sighting
 
 logger = logging.getLogger("orders.reconcile")
 
 WHO = "reconcile"
+
+Look = Callable[[Command, Lookup, Account], Sighting]
+"""Looks for one command at its venue (:meth:`worker.venues.base.Venue.look`)."""
+
+MAX_FAILED_LOOKS = 3
+"""After so many looks in a row that prove nothing, an account is left to the next run. Each may last until a
+timeout."""
+NO_OFFSET = ClockOffset(0, 0)
+"""Of a venue whose clock is not read; the margin in the limits covers what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,8 @@ class _Run:
     records: Sequence[Record]
     visits: Visits
     competing: CompetingCommands
+    failed_looks: Counter[str] = field(default_factory=Counter)
+    """By account: how many looks in a row proved nothing."""
 
 
 class Reconciler:
@@ -81,14 +98,16 @@ class Reconciler:
         clock: Clock,
         limits: ReconcileLimits,
         publish: Callable[[Report], None],
+        look: Look = lambda *_: NO_CLIENT_ORDER_IDS,
     ) -> None:
         """``reads`` and ``accounts`` are by venue and by alias; ``publish`` stores a settled report as the command's
-        result, and may raise any exception."""
+        result, and may raise any exception. ``look`` is for what has an id of its own at its venue."""
         self._ledger = ledger
         self._store = store
         self._journal = journal
         self._accounts = accounts
         self._reads = reads
+        self._look = look
         self._clock = clock
         self._limits = limits
         self._publish = publish
@@ -162,6 +181,9 @@ class Reconciler:
             )
         if command is None:
             return _unreadable("the ledger does not have its arguments")
+        lookup = lookup_of(record, command, lists=account.venue in self._reads)
+        if lookup is not None:
+            return self._evidence_by_id(record, command, lookup, account, run)
         visited = run.visits.of(account)
         if isinstance(visited, str):
             return _unreadable(visited)
@@ -175,12 +197,32 @@ class Reconciler:
             return _unreadable("the journal reaches back to it no more: what else may have made a record is not known")
         return match(command, window, snapshot, competing)
 
+    def _evidence_by_id(
+        self, record: Record, command: Command, lookup: Lookup, account: Account, run: _Run
+    ) -> Evidence:
+        if run.failed_looks[account.alias] >= MAX_FAILED_LOOKS:
+            return _unreadable(f"not looked for, after {MAX_FAILED_LOOKS} looks in a row that proved nothing")
+        evidence = evidence_of(command, lookup, self._look(command, lookup, account))
+        unreadable = evidence.finding is Finding.UNREADABLE
+        run.failed_looks[account.alias] = run.failed_looks[account.alias] + 1 if unreadable else 0
+        if evidence.finding is not Finding.FOUND or not isinstance(command, Cancel):
+            return evidence
+        window = self._limits.window(record, NO_OFFSET)
+        competing = run.competing.of(record, command, window, NO_OFFSET) if window else None
+        if competing is None:
+            return _unreadable("nothing says which other commands may have cancelled the order")
+        cancels = [(each.command_id, each.command) for each in competing]
+        others = [each for each, other in cancels if isinstance(other, Cancel) and other.order_id == command.order_id]
+        if others:
+            words = f"{evidence.words}, and may have been by {', '.join(others[:4])}"
+            return Evidence(Finding.AMBIGUOUS, words, evidence.reference, evidence.record)
+        return evidence
+
     # -- settling ----------------------------------------------------------------------------------------------------
 
     def _absent(self, record: Record, evidence: Evidence, run: _Run) -> tuple[Outcome, Evidence]:
-        started_at, clock_behind_ms = run.started_at, run.visits.clock_behind_ms(record.account)
-        # By the venue's clock as well: when that is behind, the lists may come from a cache and show an older state.
-        counts_from = self._limits.last_arrival(record) + int(self._limits.settle_seconds * 1000) + clock_behind_ms
+        started_at, last_arrival = run.started_at, self._last_arrival(record, run)
+        counts_from = last_arrival + int(self._limits.settle_seconds * 1000)
         if started_at < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
         first = self._store.first_absence_at(record.command_id)
@@ -194,6 +236,14 @@ class Reconciler:
             return Outcome.UNKNOWN, _more(evidence, f"too soon after the first look; look again from {again} on")
         words = f"not executed: {evidence.words}, looked at {_at(first)} and {_at(started_at)}"
         return self._settle(record, Outcome.NOT_SENT, words, evidence), evidence
+
+    def _last_arrival(self, record: Record, run: _Run) -> int:
+        """Until when a request of the command can have arrived, UNIX ms by this machine's clock."""
+        lookup = Lookup.from_text(record.lookup)
+        if lookup is not None and lookup.until_ms:
+            return lookup.until_ms + int(self._limits.clock_margin_seconds * 1000)
+        # By the venue's clock as well: when that is behind, the lists may come from a cache and show an older state.
+        return self._limits.last_arrival(record) + run.visits.clock_behind_ms(record.account)
 
     def _settle(self, record: Record, outcome: Outcome, words: str, evidence: Evidence) -> Outcome:
         assert record.report is not None  # noqa: S101 - an UNKNOWN record has its report

@@ -47,7 +47,7 @@ class Visits:
     def clock_behind_ms(self, alias: str) -> int:
         """By how many ms at most the clock of a visited account's venue is behind this machine's; 0 when it is
         ahead."""
-        visited = self._visits[alias]
+        visited = self._visits.get(alias, "")
         return 0 if isinstance(visited, str) else max(0, -visited.offset.min_ms)
 
     def _visited(self, account: Account) -> AccountVisit | str:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import count
 from typing import TypeVar
 
+from worker.simulator.derivatives import DerivativeHoldings
 from worker.simulator.records import (
     Arrival,
     Change,
@@ -59,6 +60,7 @@ class Holdings:
     withdrawals: dict[str, Withdrawal] = field(default_factory=dict)
     balances: dict[str, Balance] = field(default_factory=dict)
     contracts: tuple[ContractPosition, ...] = ()
+    derivatives: DerivativeHoldings = field(default_factory=DerivativeHoldings)
 
     def copy(self) -> "Holdings":
         """A snapshot of the holdings."""
@@ -71,6 +73,7 @@ class Holdings:
             {**self.withdrawals},
             {**self.balances},
             self.contracts,
+            self.derivatives.copy(),
         )
 
     def put_order(self, order: Order) -> None:
@@ -104,6 +107,10 @@ class Holdings:
             self.balances[asset] = replace(self.balances.get(asset, Balance()), free=free)
         if change.contracts is not None:
             self.contracts = change.contracts
+        for net in change.net_positions:
+            self.derivatives.put_position(net)
+        for booked in change.derivative_orders:
+            self.derivatives.put_order(booked)
 
 
 def put_bounded(records: dict[str, _R], record_id: str, record: _R) -> None:
@@ -115,11 +122,12 @@ def put_bounded(records: dict[str, _R], record_id: str, record: _R) -> None:
 
 @dataclass(slots=True)
 class Account:
-    """One API key at one venue."""
+    """One API key at one venue; `passphrase` belongs to a key of OKX."""
 
     venue: VenueName
     api_key: str
     secret: str
+    passphrase: str = ""
     holdings: Holdings = field(default_factory=Holdings)
     past: deque[tuple[int, Holdings]] = field(default_factory=lambda: deque(maxlen=MAX_SNAPSHOTS))
 
@@ -146,11 +154,15 @@ class Accounts:
         self.arrivals: deque[Arrival] = deque(maxlen=MAX_RECORDS)
         self.executions: deque[Execution] = deque(maxlen=MAX_RECORDS)
 
-    def add_account(self, venue: VenueName, api_key: str, secret: str) -> Account:
-        """Add an account; an existing one keeps its holdings and gets the new secret."""
+    def add_account(self, venue: VenueName, api_key: str, secret: str, passphrase: str = "") -> Account:
+        """Add an account; an existing one keeps its holdings and gets the new secret and passphrase."""
         account = self._accounts.setdefault((venue, api_key), Account(venue, api_key, secret))
-        account.secret = secret
+        account.secret, account.passphrase = secret, passphrase
         return account
+
+    def at(self, venue: VenueName) -> list[Account]:
+        """The accounts of a venue."""
+        return [account for account in self._accounts.values() if account.venue == venue]
 
     def account(self, venue: VenueName, api_key: str) -> Account | None:
         """The account of an API key, or None."""

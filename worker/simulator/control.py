@@ -7,12 +7,14 @@
 
 Prepare accounts (the demo accounts have positions and orders from the start, `--empty` leaves them out):
 
-    account(venue, api_key, secret)
+    account(venue, api_key, secret, passphrase="")
     position(api_key, pair, size, direction="BUY", **more)     size 0 removes it
     order(api_key, order_id, pair, **more)   trigger(…)   fill(…)   withdrawal(…)
     balance(api_key, asset, free)
     contracts(api_key, positions)                              Bit-Z positions; () is flat
     change(Change(...))                                        several of these at once
+    exchange(venue, api_key) -> ExchangeControl                an account at Kraken Futures or OKX, see
+                                                               `worker.simulator.derivatives_control`
     configure(latency_ms=, clock_offset_ms=, keep_alive_seconds=, nested_orders=) -> Settings
     visibility_delay(path, ms)        a read of `path` ("*": any) sees only effects at least `ms` old
     reset(demo=None)                  forgets everything, drops held requests; demo accounts as at the start
@@ -54,6 +56,7 @@ from typing import Any
 
 import requests
 
+from worker.simulator.derivatives_control import Exchange, ExchangeControl
 from worker.simulator.faults import Fault, Kind
 from worker.simulator.rate_rules import RateRule
 from worker.simulator.records import (
@@ -98,9 +101,14 @@ class SimulatorControl:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
-    def account(self, venue: VenueName, api_key: str, secret: str) -> None:
+    def account(self, venue: VenueName, api_key: str, secret: str, passphrase: str = "") -> None:
         """Add an empty account; an existing one keeps its holdings and gets the new secret."""
-        self._call("PUT", "accounts", {"venue": venue, "api_key": api_key, "secret": secret})
+        body = {"venue": venue, "api_key": api_key, "secret": secret, "passphrase": passphrase}
+        self._call("PUT", "accounts", body)
+
+    def exchange(self, venue: Exchange, api_key: str) -> ExchangeControl:
+        """The control of an account at Kraken Futures or OKX."""
+        return ExchangeControl(venue, api_key, self._call)
 
     def change(self, change: Change) -> None:
         """Put records into an account's holdings."""

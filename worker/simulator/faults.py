@@ -17,20 +17,52 @@ from worker.simulator.accounts import Snapshot
 from worker.simulator.false_answers import LIES
 from worker.simulator.records import Record
 
-COMMAND_PATHS = {
-    "/auth/close": "close",
-    "/auth/cancel": "cancel",
-    "/auth/withdraw": "withdraw",
-    "/Contract/getContractActivePositions": "positions",
-    "/position": "positions",
-    "/active_positions": "positions",
+_ORDER = frozenset({"close", "submit"})
+_COMMANDS: Mapping[str, frozenset[str]] = {
+    "POST /auth/close": frozenset({"close"}),
+    "POST /auth/cancel": frozenset({"cancel"}),
+    "POST /auth/withdraw": frozenset({"withdraw"}),
+    "POST /Contract/getContractActivePositions": frozenset({"positions"}),
+    "GET /position": frozenset({"positions"}),
+    "GET /active_positions": frozenset({"positions"}),
+    "POST /derivatives/api/v3/sendorder": _ORDER,
+    "POST /derivatives/api/v3/cancelorder": frozenset({"cancel"}),
+    "GET /derivatives/api/v3/openpositions": frozenset({"positions"}),
+    "GET /derivatives/api/v3/orders/status": frozenset({"lookup"}),
+    "POST /derivatives/api/v3/orders/status": frozenset({"lookup"}),
+    "GET /derivatives/api/v3/openorders": frozenset({"lookup"}),
+    "GET /derivatives/api/v3/fills": frozenset({"lookup"}),
+    "GET /api/history/v2/orders": frozenset({"lookup"}),
+    "GET /api/history/v3/orders": frozenset({"lookup"}),
+    "GET /api/history/v2/triggers": frozenset({"lookup"}),
+    "GET /api/history/v3/triggers": frozenset({"lookup"}),
+    "POST /api/v5/trade/order": _ORDER,
+    "POST /api/v5/trade/order-algo": _ORDER,
+    "POST /api/v5/trade/cancel-order": frozenset({"cancel"}),
+    "POST /api/v5/trade/cancel-algos": frozenset({"cancel"}),
+    "POST /api/v5/asset/withdrawal": frozenset({"withdraw"}),
+    "GET /api/v5/account/positions": frozenset({"positions"}),
+    "GET /api/v5/trade/order": frozenset({"lookup"}),
+    "GET /api/v5/trade/order-algo": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-pending": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-history": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-algo-pending": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-algo-history": frozenset({"lookup"}),
+    "GET /api/v5/asset/withdrawal-history": frozenset({"lookup"}),
 }
-"""The command that each path of a venue serves; the `path` of a fault may be either."""
+"""The commands that each method and path of a venue serves, and `lookup` for reads that find an order."""
+
+_MUTATING = frozenset({"close", "submit", "cancel", "withdraw"})
 
 
-def serves(path: str, named: str) -> bool:
-    """Whether `named`, a path or a command, names this path of a venue."""
-    return named in (path, COMMAND_PATHS.get(path))
+def serves(method: str, path: str, named: str) -> bool:
+    """Whether `named`, a path or a command, names this request to a venue."""
+    return named == path or named in _COMMANDS.get(f"{method} {path}", ())
+
+
+def mutates(method: str, path: str) -> bool:
+    """Whether this request to a venue changes anything."""
+    return not _MUTATING.isdisjoint(_COMMANDS.get(f"{method} {path}", ()))
 
 
 class Kind(StrEnum):
@@ -75,9 +107,10 @@ MAX_DELAY_MS = 60_000
 class Fault(Record):
     """A fault to arm; also the JSON of the control API.
 
-    The criteria, all of which must match: `path` (a path, or a command: close, cancel, withdraw, positions), `api_key`,
-    `where` (form or query fields as received, e.g. `{"id": "order-1"}`). The fault is not applied to the
-    first `skip` matches, and is applied to the next `times` (null: to all).
+    The criteria, all of which must match: `path` (a path, or a command: close, submit, cancel, withdraw, positions,
+    or lookup for reads of orders where there are client order ids), `api_key`, `where` (form, query or JSON fields as
+    received, e.g. `{"id": "order-1"}`). The fault is not applied to the first `skip` matches, and is applied to the
+    next `times` (null: to all).
 
     `execute`: whether a valid request takes effect nevertheless. Default: see `EXECUTES_BY_DEFAULT`; never with
     `cut_before` and `stale`, always with `cut_after`; with `hold` true means before the wait, false after it.
@@ -85,7 +118,7 @@ class Fault(Record):
     `lie` names one of `worker.simulator.false_answers.LIES`: its fields apply unless the fault sets them itself.
     A lie executes by default.
 
-    - envelope: `status` (503) and `{"code": status, "msg": message, "result": {}}`, with `retry_after` if given
+    - envelope: `status` (503) and the venue's own JSON of a refusal with `message`, with `retry_after` if given
     - status: `status`, `headers`, `body` as they are
     - respond: 200 with `data` as JSON
     - garbage: 200 with `body`, else with bytes that are neither UTF-8 nor JSON
@@ -104,8 +137,8 @@ class Fault(Record):
     - surplus: the ordinary response, followed by `body` in latin-1; the connection stays open
 
     `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any
-    response except a raw one. `$API_KEY` and `$SIGNATURE` in envelope, status, respond and raw are replaced by those of
-    the request, so that the response echoes them.
+    response except a raw one. `$API_KEY`, `$SIGNATURE` and `$PASSPHRASE` in envelope, status, respond and raw are
+    replaced by those of the request, so that the response echoes them.
     """
 
     lie: str | None = None
@@ -171,11 +204,11 @@ class Fault(Record):
         """Whether the connection ends with RST and not with FIN."""
         return self.kind not in (Kind.HALF, Kind.RAW) if self.reset is None else self.reset
 
-    def matches(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> bool:
+    def matches(self, method: str, path: str, api_key: str | None, fields: Mapping[str, str]) -> bool:
         """Whether a request meets all criteria."""
-        if self.path is not None and not serves(path, self.path):
+        if self.path is not None and not serves(method, path, self.path):
             return False
-        if self.kind is Kind.STALE and path.startswith("/auth/"):
+        if self.kind is Kind.STALE and mutates(method, path):
             return False
         if self.api_key is not None and self.api_key != api_key:
             return False
@@ -214,10 +247,10 @@ class FaultBoard:
         self._live.append(armed)
         return armed
 
-    def take(self, path: str, api_key: str | None, fields: Mapping[str, str]) -> ArmedFault | None:
+    def take(self, method: str, path: str, api_key: str | None, fields: Mapping[str, str]) -> ArmedFault | None:
         """The fault to apply to this request, counted as applied; None if there is none."""
         for armed in self._live:
-            if not armed.fault.matches(path, api_key, fields):
+            if not armed.fault.matches(method, path, api_key, fields):
                 continue
             armed.matched += 1
             if armed.matched <= armed.fault.skip:

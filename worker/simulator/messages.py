@@ -43,6 +43,24 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusals:
+    """How a venue words a refusal that somebody else than it makes in its name: a fault, or a rate limit.
+
+    `body` is the JSON of a refusal by HTTP status and message, `too_many` that of an exceeded rate limit by status.
+    """
+
+    body: Callable[[int, str], bytes]
+    too_many: Callable[[int], bytes]
+
+
+PLAIN_REFUSALS = Refusals(
+    body=lambda status, message: to_json({"code": status, "msg": message, "result": {}}),
+    too_many=lambda status: to_json({"code": status, "msg": "Too many requests", "result": None}),
+)
+"""Everstrike's words; Bit-Z and unknown paths get them too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Examined:
     """A request after all checks that do not depend on holdings.
 
@@ -55,6 +73,7 @@ class Examined:
     fields: Mapping[str, str] | None = None
     timestamp_ms: int | None = None
     signature_ok: bool | None = None
+    refusals: Refusals = PLAIN_REFUSALS
 
 
 def read_fields(raw: bytes) -> tuple[dict[str, str], bool]:

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from worker.simulator.faults import serves
-from worker.simulator.messages import JSON_HEADERS, Reply, to_json
+from worker.simulator.messages import JSON_HEADERS, PLAIN_REFUSALS, Refusals, Reply
 from worker.simulator.records import Record
 
 MAX_SENDERS = 10_000
@@ -34,7 +34,7 @@ class RateRule(Record):
     `ban_seconds` is given begins a ban: every request until its end is refused too. With `prolong` each of them lets
     the ban begin anew.
 
-    A refusal has `status` and the envelope of an error, with a `Retry-After` of whole seconds, rounded up, if
+    A refusal has `status` and the venue's own JSON for it, with a `Retry-After` of whole seconds, rounded up, if
     `retry_after` is true.
     """
 
@@ -42,7 +42,7 @@ class RateRule(Record):
     seconds: float = Field(default=1.0, gt=0, le=3600)
     ban_seconds: float = Field(default=0.0, ge=0, le=3600)
     prolong: bool = False
-    status: int = Field(default=429, ge=400, le=599)
+    status: int = Field(default=429, ge=200, le=599)
     retry_after: bool = True
     by: Literal["key", "address"] = "key"
     path: str | None = None
@@ -135,7 +135,9 @@ class RateRules:
             raise ValueError("say for how many seconds")
         return armed.begin_ban(armed.sender(sender), self._clock(), seconds)
 
-    def check(self, path: str, api_key: str | None, address: str) -> tuple[str, Reply] | None:
+    def check(
+        self, method: str, path: str, api_key: str | None, address: str, refusals: Refusals = PLAIN_REFUSALS
+    ) -> tuple[str, Reply] | None:
         """Count a request: None if it passes, else which of `LIMITED` and `BANNED` it is, and the reply."""
         if not self._armed:
             return None
@@ -143,43 +145,42 @@ class RateRules:
         matching = [
             (armed, armed.sender((api_key or "") if armed.rule.by == "key" else address))
             for armed in self._armed.values()
-            if _matches(armed.rule, path, api_key)
+            if _matches(armed.rule, method, path, api_key)
         ]
         for armed, sender in matching:
             if sender.ban is not None and now < sender.ban.ends:
-                return BANNED, _refused_by_ban(armed.rule, sender.ban, now)
+                return BANNED, _refusal(armed.rule, _seconds_of_ban(armed.rule, sender.ban, now), refusals)
         for armed, sender in matching:
             while sender.passed and sender.passed[0] <= now - armed.rule.seconds:
                 sender.passed.popleft()
             if len(sender.passed) >= armed.rule.requests:
-                return LIMITED, _exceeded(armed, sender, now)
+                return LIMITED, _refusal(armed.rule, _seconds_exceeded(armed, sender, now), refusals)
         for armed, sender in matching:
             armed.passed += 1
             sender.passed.append(now)
         return None
 
 
-def _matches(rule: RateRule, path: str, api_key: str | None) -> bool:
-    return (rule.path is None or serves(path, rule.path)) and rule.api_key in (None, api_key)
+def _matches(rule: RateRule, method: str, path: str, api_key: str | None) -> bool:
+    return (rule.path is None or serves(method, path, rule.path)) and rule.api_key in (None, api_key)
 
 
-def _exceeded(armed: ArmedRule, sender: _Sender, now: float) -> Reply:
+def _seconds_exceeded(armed: ArmedRule, sender: _Sender, now: float) -> float:
     armed.limited += 1
     if armed.rule.ban_seconds:
         ends = armed.begin_ban(sender, now, armed.rule.ban_seconds).ends
     else:
         ends = sender.passed[0] + armed.rule.seconds
-    return _refusal(armed.rule, ends - now)
+    return ends - now
 
 
-def _refused_by_ban(rule: RateRule, ban: Ban, now: float) -> Reply:
+def _seconds_of_ban(rule: RateRule, ban: Ban, now: float) -> float:
     ban.refused += 1
     if rule.prolong:
         ban.ends = max(ban.ends, now + rule.ban_seconds)
-    return _refusal(rule, ban.ends - now)
+    return ban.ends - now
 
 
-def _refusal(rule: RateRule, wait: float) -> Reply:
-    body = to_json({"code": rule.status, "msg": "Too many requests", "result": None})
+def _refusal(rule: RateRule, wait: float, refusals: Refusals) -> Reply:
     retry_after = ((b"retry-after", str(math.ceil(wait)).encode()),) if rule.retry_after else ()
-    return Reply(rule.status, body, (*JSON_HEADERS, *retry_after))
+    return Reply(rule.status, refusals.too_many(rule.status), (*JSON_HEADERS, *retry_after))

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VenueName = Literal["everstrike", "bitz"]
+from worker.simulator.derivatives import DerivativeOrder, NetPosition
+
+VenueName = Literal["everstrike", "bitz", "krakenfutures", "okx"]
 Side = Literal["BUY", "SELL"]
 Amount = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[Decimal, Field(allow_inf_nan=False)]
@@ -133,6 +135,8 @@ class Change(Record):
     withdrawals: tuple[Withdrawal, ...] = ()
     balances: dict[str, Amount] = Field(default_factory=dict)
     contracts: tuple[ContractPosition, ...] | None = None
+    net_positions: tuple[NetPosition, ...] = ()
+    derivative_orders: tuple[DerivativeOrder, ...] = ()
 
 
 class Settings(Record):
@@ -169,7 +173,8 @@ class Arrival:
     refused it (`limited`: it exceeded the limit; `banned`: it came during a ban); `status` stays
     null when no status line was sent, or the bytes of a `raw` fault; `executed` is true once a mutating request changed
     the accounts. `monotonic` is the second of its arrival on the monotonic clock, which all processes of a machine
-    share; `target` is what a request is about: the id of an order, else a pair, an asset or a contract.
+    share; `target` is what a request is about: an order, by its id or by the client's own, else a pair, an asset or a
+    contract.
     """
 
     seq: int

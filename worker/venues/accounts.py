@@ -13,6 +13,17 @@ class Credentials:
 
     api_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    passphrase: str = field(default="", repr=False)
+    """Chosen with the key, where the exchange asks for one; empty otherwise, as all that follow."""
+    uid: str = field(default="", repr=False)
+    wallet_address: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    """Of a wallet."""
+
+    @property
+    def name(self) -> str:
+        """What tells the account apart from others: its API key, or its wallet where the exchange gives no keys."""
+        return self.api_key or self.wallet_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,12 @@ class Account:
     credentials: Credentials
     rate_limits: tuple[RateLimit, ...] = ()
     """How many requests may be sent for its key within which times."""
+    mode: str = ""
+    """The kind of account at the exchange, where requests differ by it (:mod:`worker.venues.ccxt`)."""
+    hedge: bool = False
+    """Whether it holds long and short positions of one market at once."""
+    testnet: bool = False
+    """Whether ``base_url`` is the exchange's test network."""
 
     @property
     def host(self) -> str:
@@ -35,7 +52,7 @@ class Account:
     def bucket(self) -> str:
         """What its rate limits and cool-downs are counted under: 16 hex digits, the same for every account with this
         API key at this address, however the address is written."""
-        return _digest(canonical_address(self.base_url), self.credentials.api_key)
+        return _digest(canonical_address(self.base_url), self.credentials.name)
 
     @property
     def digest(self) -> str:
@@ -43,7 +60,7 @@ class Account:
 
         The ledger stores it with each command, because the alias may be given to another account later.
         """
-        return _digest(self.venue, self.base_url, self.credentials.api_key)
+        return _digest(self.venue, self.base_url, self.credentials.name)
 
 
 def _digest(*parts: str) -> str:

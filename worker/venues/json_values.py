@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from producers.commands import plain_notation
@@ -23,19 +24,20 @@ MAX_NUMBER_CHARACTERS = 100
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, fractions: Callable[[str], Any] = Decimal, max_items: int = MAX_ITEMS) -> Any:
     """The JSON value of a body, or ``UNREADABLE``.
 
-    Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float. A body is unreadable
-    if it contains NaN or infinity, which are not JSON (RFC 8259); an exponent beyond the range of a Decimal; more depth
-    than a report can repeat; more digits or items than any venue sends, which would take seconds to parse; or an object
-    that repeats a name with another value, because nothing defines which of the values counts.
+    Numbers with a fraction become :class:`Decimal`, so that no amount goes through a binary float; with
+    ``fractions=str`` they keep the text in which they were written. A body is unreadable if it contains NaN or
+    infinity, which are not JSON (RFC 8259); an exponent beyond the range of a Decimal; more depth than a report can
+    repeat; more digits or items than any venue sends, which would take seconds to parse; or an object that repeats a
+    name with another value, because nothing defines which of the values counts.
     """
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
-        if _is_beyond_bounds(text):
+        if _is_beyond_bounds(text, max_items):
             return UNREADABLE
-        value = _JSON.decode(text)
+        value = _decoder(fractions).decode(text)
     except (ValueError, ArithmeticError, RecursionError):  # UnicodeDecodeError is a ValueError
         return UNREADABLE
     return UNREADABLE if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(value) else value
@@ -46,12 +48,12 @@ def read_json(body: bytes) -> Any:
 _LONG_NUMBER = re.compile(rf"(?<![-+.eE0-9])[-+.eE0-9]{{{MAX_DIGITS + 1}}}")
 
 
-def _is_beyond_bounds(text: str) -> bool:
+def _is_beyond_bounds(text: str, max_items: int) -> bool:
     """Whether a text has more items or longer numbers than any venue sends; checked before it is parsed."""
     if len(text) <= MAX_DIGITS:
         return False
-    items = 0 if len(text) <= MAX_ITEMS else sum(text.count(sign) for sign in "[{,")
-    return items > MAX_ITEMS or _LONG_NUMBER.search(text) is not None
+    items = 0 if len(text) <= max_items else sum(text.count(sign) for sign in "[{,")
+    return items > max_items or _LONG_NUMBER.search(text) is not None
 
 
 def _is_deep(value: Any) -> bool:
@@ -88,9 +90,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-# Made once, because `json.loads` with options makes a decoder for each call, which takes most of the time of a small
-# body.
-_JSON = json.JSONDecoder(parse_float=Decimal, parse_constant=_not_json, object_pairs_hook=_object)
+@cache
+def _decoder(fractions: Callable[[str], Any]) -> json.JSONDecoder:
+    """Made once, because `json.loads` with options makes a decoder for each call, which takes most of the time of a
+    small body."""
+    return json.JSONDecoder(parse_float=fractions, parse_constant=_not_json, object_pairs_hook=_object)
 
 
 def to_report_json(value: Any) -> Any:

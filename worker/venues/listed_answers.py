@@ -99,7 +99,13 @@ def status_may_refuse(status: int) -> bool:
 
 def refusals_setting(venue: str) -> str:
     """The name of the setting that lists further refusals of a venue."""
-    return f"ORDERS_VENUES__{venue.upper()}__REFUSALS"
+    return f"ORDERS_VENUES__{group_of(venue).upper()}__REFUSALS"
+
+
+def group_of(venue: str) -> str:
+    """The name of a venue's group of settings: ``ccxt_okx`` for ``ccxt:okx``, because a variable of the environment
+    can't have a colon in its name."""
+    return venue.replace(":", "_")
 
 
 def refusals_setting_line(venue: str, message: str, present: Sequence[str]) -> str | None:

@@ -43,6 +43,8 @@ PLAIN_HEADERS = frozenset(
     {"accept", "accept-encoding", "cache-control", "connection", "content-length", "content-type", "host", "user-agent"}
 )
 """Request headers that hold no secret; every other one may be a key, a signature or signed text."""
+_TIME = re.compile(r"[0-9]{1,16}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,18}Z?")
+"""A time or a span in a header, such as OKX' ``expTime``. Responses have such times of their own, which must stay."""
 SECRET_FIELDS = re.compile(r"(?i)(?:^|&)[^=&]*(?:sign|key|token|secret|pass|auth)[^=&]*=([^&]+)")
 """The values of such fields in a body or a query, by their names (Bit-Z: ``apiKey`` and ``sign``)."""
 
@@ -213,8 +215,15 @@ def secrets_of(request: SignedRequest, account: Account) -> Secrets:
     body = (request.body or b"").decode("utf-8", "replace")
     keys = _keys_of(account.credentials)
     headers = [value for name, value in request.headers.items() if name.lower() not in PLAIN_HEADERS]
-    signatures = [*headers, *_secret_fields(body), *_secret_fields(urlsplit(request.url).query)]
-    return secrets_among(keys, [each for each in signatures if each not in keys], [body])
+    query = urlsplit(request.url).query
+    signatures = [
+        *(each for each in headers if not _TIME.fullmatch(each)),
+        *_secret_fields(body),
+        *_secret_fields(query),
+    ]
+    # Some exchanges of ccxt are sent an order in the query of a POST.
+    signed = [body, *([query] if request.method != "GET" else [])]
+    return secrets_among(keys, [each for each in signatures if each not in keys], signed)
 
 
 def _secret_fields(text: str) -> list[str]:
@@ -224,7 +233,7 @@ def _secret_fields(text: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _keys_of(credentials: Credentials) -> tuple[str, ...]:
     values = (getattr(credentials, each.name) for each in fields(credentials))
-    return tuple(key for key in values if isinstance(key, str))
+    return tuple(key for key in values if isinstance(key, str) and key)
 
 
 def redact_response(response: Response, secrets: Secrets) -> Response:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from decimal import Decimal
@@ -11,7 +12,17 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from producers.commands import COMMANDS, Cancel, Close, Positions, Withdraw, fingerprint, parse_command, plain_notation
+from producers.commands import (
+    COMMANDS,
+    Cancel,
+    Close,
+    Positions,
+    Submit,
+    Withdraw,
+    fingerprint,
+    parse_command,
+    plain_notation,
+)
 from producers.errors import InvalidCommand
 from producers.json_schemas import schemas, shipped
 from producers.printable import first_invisible
@@ -26,6 +37,7 @@ class Float64(float):
 
 
 CLOSE = {"account": "main", "pair": "USD_BTC_PERP"}
+SUBMIT = {**CLOSE, "side": "buy", "qty": "0.5"}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +103,10 @@ def test_what_is_no_amount_is_refused_in_words(words: str, amounts: list[object]
         ("orders.cancel", {"account": "main", "order_id": "1", "deadline": 1.5}, ["deadline must be a valid integer"]),
         ("orders.close", {**CLOSE, "recv_window": 15001}, ["recv_window must be less than or equal to 15000"]),
         ("orders.close", {**CLOSE, "close_on_trigger": "yes"}, ["close_on_trigger must be a valid boolean"]),
+        ("orders.close", {**CLOSE, "direction": "buy"}, ["direction must be 'long' or 'short'"]),
+        ("orders.submit", CLOSE, ["side is missing", "qty is missing"]),
+        ("orders.submit", {**SUBMIT, "side": "long"}, ["side must be 'buy' or 'sell'"]),
+        ("orders.submit", {**SUBMIT, "time_in_force": "GTD"}, ["time_in_force must be 'GTC', 'IOC' or 'FOK'"]),
         ("orders.positions", {"account": "main", "contract_id": "101"}, ["contract_id must be a valid integer"]),
     ],
 )
@@ -101,12 +117,65 @@ def test_every_problem_is_named(task: str, arguments: dict[str, Any], problems: 
     assert list(refused.value.problems) == problems
 
 
+NO_PRICE = "post_only needs price: an order at market is executed at once"
+NO_TRIGGER = "trigger_event needs trigger_price"
+NO_LIMIT = "time_in_force needs price: an order at market is executed at once"
+NO_REST = "post_only excludes time_in_force {}: such an order never rests"
+
+
+@pytest.mark.parametrize(
+    ("more", "problems"),
+    [
+        ({}, []),
+        ({"post_only": True, "price": "1", "time_in_force": "GTC"}, []),
+        ({"post_only": True, "price": "1", "time_in_force": None, "trigger_event": None}, []),
+        ({"post_only": False, "price": "1", "time_in_force": "IOC", "reduce_only": True}, []),
+        ({"post_only": False, "reduce_only": False}, []),
+        ({"post_only": None, "time_in_force": "FOK", "price": "1"}, []),
+        ({"trigger_event": "LAST_PRICE", "trigger_price": 1, "price": "1"}, []),
+        ({"trigger_price": "1"}, []),
+        ({"trigger_event": "LAST_PRICE"}, [NO_TRIGGER]),
+        ({"trigger_event": "LAST_PRICE", "trigger_price": None}, [NO_TRIGGER]),
+        ({"post_only": True}, [NO_PRICE]),
+        ({"post_only": True, "price": None}, [NO_PRICE]),
+        ({"post_only": True, "price": "1", "time_in_force": "IOC"}, [NO_REST.format("IOC")]),
+        (
+            {"post_only": True, "time_in_force": "FOK", "trigger_event": "MARK_PRICE"},
+            [NO_TRIGGER, NO_PRICE, NO_REST.format("FOK"), NO_LIMIT],
+        ),
+        ({"time_in_force": "GTC"}, [NO_LIMIT]),
+    ],
+)
+def test_what_belongs_together_in_a_new_order(more: dict[str, Any], problems: list[str]) -> None:
+    """By the model and by its schema. A close takes what it always took."""
+    arguments = {**SUBMIT, **more}
+    assert jsonschema.Draft202012Validator(shipped("orders.submit.json")).is_valid(arguments) == (not problems)
+    if problems:
+        with pytest.raises(InvalidCommand) as refused:
+            parse_command("orders.submit", arguments)
+        assert list(refused.value.problems) == problems
+    else:
+        given = {name: str(each) if name.endswith("price") else each for name, each in arguments.items()}
+        expected = {name: each for name, each in given.items() if arguments[name] is not None}
+        assert parse_command("orders.submit", arguments).arguments() == expected
+    assert parse_command("orders.close", {**CLOSE, "trigger_event": "LAST_PRICE"})
+
+
 WORDS = "close.pair cancel.order_id positions.pair close.account withdraw.asset withdraw.address close.trigger_event"
+WORDS += " cancel.pair withdraw.network withdraw.tag close.direction submit.pair submit.side submit.time_in_force"
 VALID = {
-    "orders.close": {**CLOSE, "trigger_event": "MARK_PRICE"},
-    "orders.cancel": {"account": "main", "order_id": "7"},
+    "orders.close": {**CLOSE, "trigger_event": "MARK_PRICE", "direction": "long"},
+    "orders.submit": {**SUBMIT, "price": "1", "time_in_force": "GTC"},
+    "orders.cancel": {"account": "main", "order_id": "7", "pair": "P"},
     "orders.positions": {"account": "main", "pair": "P"},
-    "orders.withdraw": {"account": "main", "asset": "ETH", "qty": "1", "address": "0xabc"},
+    "orders.withdraw": {
+        "account": "main",
+        "asset": "ETH",
+        "qty": "1",
+        "address": "0xabc",
+        "network": "TRX",
+        "tag": "7",
+    },
 }
 INVISIBLE = (
     "\n \x00\x1b\x7f\x85\x9b\xa0\xad\u034f\u0378\u115f\u200b\u200d\u2028\u202e\u2066\u2800\u3000"
@@ -172,7 +241,8 @@ def test_unknown_arguments_are_counted_and_the_first_are_named() -> None:
 
 def test_an_unknown_command_names_the_known() -> None:
     """The error says what there is."""
-    with pytest.raises(InvalidCommand, match=r"orders\.cancel, orders\.close, orders\.positions, orders\.withdraw"):
+    known = "orders.cancel, orders.close, orders.positions, orders.submit, orders.withdraw"
+    with pytest.raises(InvalidCommand, match=re.escape(known)):
         parse_command("orders.cancelall", {})
 
 
@@ -211,6 +281,8 @@ def test_the_fingerprint_is_as_written_down() -> None:
         (Close(account="a", pair="P", price=Decimal(1)), False, True),
         (Close(account="a", pair="P", trigger_price=Decimal(1)), False, True),
         (Close(account="a", pair="P", trigger_event="LAST_PRICE"), True, True),
+        (Close(account="a", pair="P", direction="short"), True, True),
+        (Submit(account="a", pair="P", side="sell", qty=Decimal(1), reduce_only=True), False, True),
         (Withdraw(account="a", asset="ETH", qty=Decimal(1), address="x"), False, True),
         (Positions(account="a"), True, False),
     ],

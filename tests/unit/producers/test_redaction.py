@@ -40,7 +40,7 @@ def test_every_amount_and_address_of_every_command_is_hidden() -> None:
         for name, field in command.model_fields.items():
             kinds = str((field.annotation, get_args(field.annotation), field.metadata))
             assert ("Decimal" in kinds) <= (name in HIDDEN), (command, name)
-    assert "address" in HIDDEN
+    assert {"address", "tag"} <= HIDDEN
 
 
 @pytest.mark.parametrize(

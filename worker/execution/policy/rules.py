@@ -74,8 +74,7 @@ class Policy:
 
 
 def _destination(command: Withdraw) -> tuple[str | None, ...]:
-    # A withdrawal has no network and no tag yet. Once it has, a policy that ignored them would pay somebody else.
-    return command.asset, command.address, getattr(command, "network", None), getattr(command, "tag", None)
+    return command.asset, command.address, command.network, command.tag
 
 
 def _limits(command: Withdraw, rules: AccountRules) -> tuple[Limit, ...]:

@@ -11,8 +11,8 @@ from producers.commands import Positions
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.operations.doctor.venues import closed
 from worker.settings import WorkerSettings
-from worker.venues.accounts import Account, Credentials
-from worker.venues.base import Plan, Proof, Venue
+from worker.venues.accounts import Account
+from worker.venues.base import Plan, PlanFailed, PlanRefused, Proof, Venue
 from worker.venues.http.base import HttpLimits, NoResponse, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.registry import VENUES, account_of
@@ -22,6 +22,8 @@ from worker.venues.response_redaction import redact_response, secrets_of
 EXAMINER = Examiner("venues")
 _LIMITS = HttpLimits(1.5, 2.5)
 """Seconds to connect and for the whole response; together less than the time limit of a check."""
+SOME_BASE64 = "YW5vdGhlciBzZWNyZXQ="
+"""A secret that is nobody's; those of some exchanges are in base64."""
 EXAMPLE_CONTRACT_ID = 101
 """A contract from Bit-Z's documentation, for venues that show the positions of one contract only."""
 
@@ -44,14 +46,17 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     if command is None:
         return EXAMINER.warning(name, f"{account.venue} has no read to test it with")
     requests: list[SignedRequest] = []
-
-    def prepare() -> SignedRequest:
-        requests.append(venue.request(Plan(command, account), _now_ms()))
-        return requests[-1]
-
     transport = Transport(_LIMITS, ca_file)
     try:
-        response = transport.send(account.base_url, prepare)
+        plan = venue.plan(command, "doctor", account, transport.send)
+
+        def prepare() -> SignedRequest:
+            requests.append(venue.request(plan, _now_ms()))
+            return requests[-1]
+
+        response = transport.send(plan.base_url or account.base_url, prepare)
+    except (PlanRefused, PlanFailed) as error:
+        return EXAMINER.warning(name, f"can't be tested: {error}", "check the account's settings, and the network")
     except OSError:
         return EXAMINER.warning(name, "can't be tested: ORDERS_HTTP__CA_FILE can't be read")
     finally:
@@ -59,9 +64,9 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     if isinstance(response, NoResponse):
         return EXAMINER.warning(name, f"can't be tested: {response.message}", "check whether the venue is reachable")
     response = redact_response(response, secrets_of(requests[-1], account))
-    verdict = distrust_if_stale(None, venue.judge(Plan(command, account), response), response)
+    verdict = distrust_if_stale(None, venue.judge(plan, response), response)
     if verdict.proof is Proof.EXECUTED:
-        return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, command, account)}")
+        return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, plan)}")
     if verdict.proof is Proof.REFUSED or response.status in (401, 403):
         prefix = f"ORDERS_ACCOUNTS__{account.alias.upper()}__"
         advice = f"check {prefix}API_KEY and {prefix}SECRET_KEY, the key's rights, and the addresses it is allowed from"
@@ -78,12 +83,13 @@ def _read(venue: Venue, alias: str) -> Positions | None:
     return next((each for each in candidates if venue.unsupported(each) is None), None)
 
 
-def _proof_of_secret(venue: Venue, command: Positions, account: Account) -> str:
+def _proof_of_secret(venue: Venue, plan: Plan) -> str:
     """What the accepted read proves: whether it depends on the secret at all."""
-    other = replace(account, credentials=Credentials(account.credentials.api_key, "another-secret"))
+    keys = replace(plan.account.credentials, secret_key=SOME_BASE64)
+    other = replace(plan, account=replace(plan.account, credentials=keys))
     now = _now_ms()
-    first, second = (venue.request(Plan(command, each), now) for each in (account, other))
-    if (first.headers, first.body) == (second.headers, second.body):
+    first, second = (venue.request(each, now) for each in (plan, other))
+    if (first.headers, first.body, first.url) == (second.headers, second.body, second.url):
         return "the venue knows the key. It needs no signature, so nothing is proven about the secret"
     return "key and secret are right"
 

@@ -9,7 +9,8 @@ from producers.cli.settings import check_urls
 from worker.operations.doctor import queues as doctor_queues
 from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.accounts import key_checks
-from worker.operations.doctor.findings import Check, Examiner, Finding, run_checks
+from worker.operations.doctor.exchanges import exchange_checks
+from worker.operations.doctor.findings import CHECK_SECONDS, Check, Examiner, Finding, run_checks
 from worker.operations.doctor.ledger import check_ledger, check_replicas
 from worker.operations.doctor.policy import check_applied_policy, check_policy_file
 from worker.operations.doctor.rights import check_rights
@@ -19,12 +20,15 @@ from worker.operations.doctor.venues import venue_checks
 from worker.operations.doctor.waiting import check_cool_downs, check_parked, check_rate_limits
 from worker.settings import LedgerSettings, WorkerSettings, load
 
+VENUES_SECONDS = 20.0
+"""Time limit of a check when keys and lists of markets are read."""
 _NEEDS = {"broker": ("queues", "workers"), "ledger": ("ledger",)}
 """Groups of checks that need a server, by the server's role."""
 
 
 def diagnose(*, venues: bool = False) -> list[Finding]:
-    """All findings, by group, within about 10 s. With ``venues`` each account's key is tested as well."""
+    """All findings, by group, within about 10 s. With ``venues`` each account's key is tested as well, and lists of
+    markets are read, within about 25 s."""
     settings, queues, findings = check_settings()
     findings += [*check_rate_limits(settings), *check_seals(settings)] if settings else []
     if queues is None:
@@ -33,11 +37,22 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     pings = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
     findings += run_checks(pings)
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
-    at_venues = [*venue_checks(settings), *key_checks(settings, wanted=venues)] if settings else []
-    findings += run_checks(_server_checks(reachable, producer=not (settings and settings.accounts)) + at_venues)
+    at_venues = _venue_checks(settings, wanted=venues) if settings else []
+    seconds = VENUES_SECONDS if venues else CHECK_SECONDS
+    findings += run_checks(
+        _server_checks(reachable, producer=not (settings and settings.accounts)) + at_venues, seconds
+    )
     findings += run_checks(_role_checks(reachable, settings) + _policy_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
+
+
+def _venue_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
+    return [
+        *venue_checks(settings),
+        *key_checks(settings, wanted=wanted),
+        *exchange_checks(settings, wanted=wanted),
+    ]
 
 
 def _server_checks(reachable: dict[str, doctor_servers.Server], *, producer: bool) -> list[Check]:

@@ -33,7 +33,7 @@ def check_ledger(ledger: Server, settings: LedgerSettings) -> list[Finding]:
 
 
 def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
-    """Check that the replicas exist that withdrawals and closes wait for, and that they wait behind Sentinels."""
+    """Check that the replicas exist that commands wait for, and behind Sentinels that commands wait."""
     with open_client(ledger.url) as client:
         online = read_server_info(client).online_replicas
     found = []

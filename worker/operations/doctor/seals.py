@@ -18,8 +18,8 @@ HOW = "see docs/operating.md, Sealed commands"
 
 
 def check_seals(settings: WorkerSettings) -> list[Finding]:
-    """All findings about seals and signatures; none where a worker with these settings could withdraw nothing and
-    checks nothing."""
+    """All findings about seals and signatures; none where a worker with these settings could neither withdraw
+    nor place an order, and checks nothing."""
     return [
         *_modes(settings),
         *(_keys(Path(settings.auth.keys_file)) if settings.auth.keys_file else ()),
@@ -29,10 +29,12 @@ def check_seals(settings: WorkerSettings) -> list[Finding]:
 
 def _modes(settings: WorkerSettings) -> Iterator[Finding]:
     modes, served = settings.auth.modes, settings.accounts.items()
-    may_withdraw = sorted(alias for alias, each in served if "withdraw" in VENUES[each.venue].commands)
-    if modes["withdraw"] == "off" and may_withdraw:
-        message = f"off: whoever can write to the queue orders.withdraw withdraws from {', '.join(may_withdraw)}"
-        yield EXAMINER.warning("ORDERS_AUTH__WITHDRAW", message, f"let producers seal their commands, {HOW}")
+    for command, what in (("submit", "places orders for"), ("withdraw", "withdraws from")):
+        able = sorted(alias for alias, each in served if command in VENUES[each.venue].commands)
+        if modes[command] == "off" and able:
+            message = f"off: whoever can write to the queue orders.{command} {what} {', '.join(able)}"
+            name = f"ORDERS_AUTH__{command.upper()}"
+            yield EXAMINER.warning(name, message, f"let producers seal their commands, {HOW}")
     if problem := settings.auth.problem_with(settings.ledger.keep_days):
         yield EXAMINER.fault("ORDERS_LEDGER__KEEP_DAYS", problem, "set it: no worker starts with it")
     if settings.auth.checked:

@@ -1,6 +1,6 @@
 """What a valid withdrawal policy probably does not mean: warnings for whoever wrote it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from producers.commands import Withdraw
 from worker.account_settings import AccountSettings
@@ -20,7 +20,8 @@ def advice(policy: Policy, accounts: Mapping[str, AccountSettings]) -> list[str]
     for alias, rules in policy.document.withdrawals.items():
         if accounts and alias.lower() not in accounts:
             found.append(f"{alias}: the account is not configured here")
-        found += [f"{alias}: {words}" for words in _about_account(rules)]
+        account = accounts.get(alias.lower())
+        found += [f"{alias}: {words}" for words in _about_account(rules, _not_taken(account) if account else ())]
     missing = [alias for alias in withdrawing(accounts) if not policy.has_account(alias)]
     found += [
         f"{alias}: there is no section for this account, so all of its withdrawals are denied" for alias in missing
@@ -28,15 +29,27 @@ def advice(policy: Policy, accounts: Mapping[str, AccountSettings]) -> list[str]
     return found + _one_account_twice(accounts)
 
 
-def unchecked(policy: Policy) -> list[str]:
-    """What no policy can check at today's venues, for whoever relies on this one."""
-    missing = [name for name in ("network", "tag") if name not in Withdraw.model_fields]
-    if not missing or not policy.document.withdrawals:
-        return []
-    return [f"withdrawals have no {' and no '.join(missing)}: the venue chooses, and no policy can check it"]
+def unchecked(policy: Policy, accounts: Mapping[str, AccountSettings]) -> list[str]:
+    """What no policy can check at the venues of its accounts, for whoever relies on this one."""
+    found = []
+    for alias in withdrawing(accounts):
+        missing = _not_taken(accounts[alias]) if policy.has_account(alias) else ()
+        if missing:
+            what = " and no ".join(missing)
+            found.append(f"{alias}: withdrawals have no {what}: the venue chooses, and no policy can check it")
+    return found
 
 
-def _about_account(rules: AccountRules) -> Iterator[str]:
+def _not_taken(account: AccountSettings) -> tuple[str, ...]:
+    """What a withdrawal at the account's venue can't name, of network and tag."""
+    refused = VENUES[account.venue].unsupported
+    example = Withdraw(account="a", asset="A", qty=1, address="a")
+    if refused(example):
+        return ()
+    return tuple(name for name in ("network", "tag") if refused(example.model_copy(update={name: "a"})))
+
+
+def _about_account(rules: AccountRules, not_taken: Sequence[str]) -> Iterator[str]:
     limited = {each.asset.upper() for each in rules.limit}
     listed = {each.asset.upper() for each in rules.to}
     if not rules.limit:
@@ -49,13 +62,13 @@ def _about_account(rules: AccountRules) -> Iterator[str]:
     else:
         yield "a destination that is not listed needs approvals only: assets without a limit have none there either"
     for entry in rules.to:
-        yield from (f"to {entry.name}: {words}" for words in _about_destination(entry, rules))
+        yield from (f"to {entry.name}: {words}" for words in _about_destination(entry, rules, not_taken))
 
 
-def _about_destination(entry: Destination, rules: AccountRules) -> Iterator[str]:
-    for name in ("network", "tag"):
-        if getattr(entry, name) is not None and name not in Withdraw.model_fields:
-            yield f"it matches nothing: withdrawals have no {name} yet. Remove it from the entry"
+def _about_destination(entry: Destination, rules: AccountRules, not_taken: Sequence[str]) -> Iterator[str]:
+    for name in not_taken:
+        if getattr(entry, name) is not None:
+            yield f"it matches nothing: withdrawals have no {name} at this venue. Remove it from the entry"
     if entry.approve_above is not None and entry.max is not None and entry.approve_above >= entry.max:
         yield "approve_above is not below max, so that nobody is ever asked"
     totals = [

@@ -24,15 +24,21 @@ CONTROL_PREFIX = "/_control/"
 MAX_BODY_BYTES = 65_536
 """The largest request body that is read; the longest command has less than a kilobyte."""
 
-TARGETS = ("id", "pair", "asset", "contractId")
+TARGETS = (
+    *("id", "cliOrdId", "order_id", "clOrdId", "algoClOrdId", "clientId", "ordId", "algoId"),
+    *("pair", "asset", "contractId", "symbol", "instId"),
+)
 """The fields that name what a command is about, as `Arrival.target` shows them."""
+
+SIGNATURES = (b"x-signature", b"authent", b"ok-access-sign")
+"""The headers that contain a signature."""
 
 _NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
 _TOO_LARGE = Reply(413, b"Content Too Large", ((b"content-type", b"text/plain"), (b"connection", b"close")))
 
 
 class Application:
-    """Both venues and the control API, on one port."""
+    """All venues and the control API, on one port."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
@@ -71,12 +77,13 @@ class Application:
         examined = examined or _unserved(_NOT_FOUND)
         wire: Wire = scope["extensions"][WIRE]
         arrival = _arrival(request, examined, wire.peer_port, simulator.monotonic())
-        refused = simulator.limits.check(request.path, examined.api_key, wire.peer_address)
+        key, who = examined.api_key, wire.peer_address
+        refused = simulator.limits.check(request.method, request.path, key, who, examined.refusals)
         armed = None
         if refused is not None:
             arrival.fault = refused[0]
         else:
-            armed = simulator.board.take(request.path, examined.api_key, examined.fields or {})
+            armed = simulator.board.take(request.method, request.path, key, examined.fields or {})
             arrival.fault = armed.fault.kind.value if armed is not None else None
         simulator.accounts.add_arrival(arrival)
         pending = PendingReply(
@@ -84,7 +91,7 @@ class Application:
             receive,
             send,
             arrival,
-            examined.run,
+            examined,
             simulator.latency,
             simulator.accounts,
             _echoes(request, examined),
@@ -113,9 +120,12 @@ def _unserved(reply: Reply) -> Examined:
 
 
 def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
-    """The key and signature that a response may repeat. Everstrike's signature is a header, Bit-Z's a form field."""
-    signature = request.headers.get(b"x-signature") or (examined.fields or {}).get("sign", "").encode()
-    return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
+    """The key, signature and passphrase that a response may repeat. Bit-Z's signature is a form field, not a header."""
+    header = next((request.headers[name] for name in SIGNATURES if name in request.headers), b"")
+    signature = header or (examined.fields or {}).get("sign", "").encode()
+    passphrase = request.headers.get(b"ok-access-passphrase", b"")
+    key = (examined.api_key or "").encode("latin-1", "replace")
+    return {b"$API_KEY": key, b"$SIGNATURE": signature, b"$PASSPHRASE": passphrase}
 
 
 def _arrival(request: Request, examined: Examined, peer_port: int, monotonic: float) -> Arrival:
@@ -171,7 +181,7 @@ def run(host: str, port: int, *, demo: bool, on_ready: Callable[[str], None] | N
     def ready(actual: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{actual}"
-        logger.info("serving Everstrike and Bit-Z on %s", url)
+        logger.info("serving the venues on %s", url)
         if stop_with_stdin:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), partial(_stop_at_eof, server))
         if on_ready:

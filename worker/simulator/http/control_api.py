@@ -17,6 +17,8 @@ from starlette.routing import Route
 
 from worker.simulator.accounts import Holdings, ages_of
 from worker.simulator.faults import ArmedFault, Fault
+from worker.simulator.http.derivatives_api import body_of as _body
+from worker.simulator.http.derivatives_api import derivatives_routes
 from worker.simulator.rate_rules import ArmedRule, RateRule
 from worker.simulator.records import Arrival, Change, Execution, Record, Settings, VenueName
 from worker.simulator.simulator import Simulator
@@ -32,6 +34,7 @@ class _AccountBody(Record):
     venue: VenueName
     api_key: str = Field(min_length=1)
     secret: str = Field(min_length=1)
+    passphrase: str = ""
 
 
 class _Visibility(Record):
@@ -80,7 +83,6 @@ class _AccountQuery(Record):
     venue: VenueName = "everstrike"
 
 
-_B = TypeVar("_B", bound=Record)
 _K = TypeVar("_K", Arrival, Execution)
 
 
@@ -104,7 +106,7 @@ class ControlApi:
     async def accounts(self, request: Request) -> object:
         """Add an account."""
         body = await _body(request, _AccountBody)
-        self._simulator.accounts.add_account(body.venue, body.api_key, body.secret)
+        self._simulator.accounts.add_account(body.venue, body.api_key, body.secret, body.passphrase)
         return {}
 
     async def put_holdings(self, request: Request) -> object:
@@ -243,10 +245,6 @@ def _listed(armed: ArmedFault) -> dict[str, object]:
     return {"id": armed.id, "matched": armed.matched, "applied": armed.applied, "fault": fault}
 
 
-async def _body(request: Request, model: type[_B]) -> _B:
-    return model.model_validate_json(await request.body() or b"{}")
-
-
 def _in_words(refusal: ValidationError) -> str:
     """A line for each wrong field with the reason; pydantic's own text would also repeat the input."""
     wrong = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in refusal.errors())
@@ -294,5 +292,6 @@ def control_app(
         ("GET", "executions", api.executions),
         ("GET", "ages", api.ages),
         ("GET", "wait", api.wait),
+        *derivatives_routes(simulator),
     )
     return Starlette(routes=[Route(f"/_control/{path}", _endpoint(handler), methods=[m]) for m, path, handler in table])

@@ -30,7 +30,7 @@ async def apply_fault(pending: PendingReply, armed: ArmedFault, held_requests: H
         case Kind.ENVELOPE | Kind.STATUS | Kind.RESPOND | Kind.GARBAGE:
             if fault.executes:
                 pending.execute()
-            await pending.answer(_echoing(_composed(fault), pending.echoes))
+            await pending.answer(_echoing(_composed(pending, fault), pending.echoes))
         case _:
             await _ON_THE_WIRE[fault.kind](pending, fault)
 
@@ -131,7 +131,7 @@ _ON_THE_WIRE: dict[Kind, Callable[[PendingReply, Fault], Awaitable[None]]] = {
 
 def _ordinary(pending: PendingReply, fault: Fault) -> Reply:
     """The reply without the fault, or the envelope of a refusal if the fault says not to execute."""
-    return _extended(pending.execute() if fault.executes else _envelope(fault), fault)
+    return _extended(pending.execute() if fault.executes else _envelope(pending, fault), fault)
 
 
 def _extended(reply: Reply, fault: Fault) -> Reply:
@@ -147,8 +147,10 @@ def _altered(reply: Reply, fault: Fault) -> Reply:
         content = json.loads(reply.body, parse_float=Decimal)
     except ValueError:
         return extended
-    record = {name: _replaced(content[name], fault.changes) for name in ("result", "data") if name in content}
-    return replace(extended, body=to_json({**content, **record}))
+    if not isinstance(content, dict):
+        return extended
+    # A record is whatever is nested in the envelope: `result`, `data`, or a name for each kind of reply.
+    return replace(extended, body=to_json({name: _replaced(item, fault.changes) for name, item in content.items()}))
 
 
 def _replaced(value: Any, changes: Mapping[str, Any]) -> Any:
@@ -168,11 +170,11 @@ def _echoing(reply: Reply, echoes: Mapping[bytes, bytes]) -> Reply:
     return replace(reply, body=_filled(reply.body, echoes), headers=headers)
 
 
-def _composed(fault: Fault) -> Reply:
+def _composed(pending: PendingReply, fault: Fault) -> Reply:
     """The reply that replaces the venue's."""
     match fault.kind:
         case Kind.ENVELOPE:
-            reply = _envelope(fault)
+            reply = _envelope(pending, fault)
         case Kind.RESPOND:
             # `json` instead of `to_json`, because a test may need floats and exponents, which `to_json` never writes.
             reply = Reply(200, json.dumps(fault.data).encode())
@@ -183,8 +185,8 @@ def _composed(fault: Fault) -> Reply:
     return _extended(reply, fault)
 
 
-def _envelope(fault: Fault) -> Reply:
-    return Reply(fault.status, to_json({"code": fault.status, "msg": fault.message, "result": {}}))
+def _envelope(pending: PendingReply, fault: Fault) -> Reply:
+    return Reply(fault.status, pending.refusals.body(fault.status, fault.message))
 
 
 def _headers(ordinary: tuple[tuple[bytes, bytes], ...], fault: Fault) -> tuple[tuple[bytes, bytes], ...]:

@@ -7,7 +7,7 @@ from starlette.types import Receive, Send
 
 from worker.simulator.accounts import Accounts, Snapshot
 from worker.simulator.http.wire import Wire
-from worker.simulator.messages import Reply
+from worker.simulator.messages import Examined, Reply
 from worker.simulator.records import Arrival
 
 FLUSH_SECONDS = 5.0
@@ -19,8 +19,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class PendingReply:
     """A completely read request whose arrival is recorded, and the connection that waits for the response.
 
-    `run` executes the request, and `latency` returns the seconds before a response begins. `echoes` are the parts of
-    the request that a response may repeat, by placeholder.
+    `examined` executes the request, and `latency` returns the seconds before a response begins. `echoes` are the parts
+    of the request that a response may repeat, by placeholder.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PendingReply:
         receive: Receive,
         send: Send,
         arrival: Arrival,
-        run: Callable[[], Reply],
+        examined: Examined,
         latency: Callable[[], float],
         accounts: Accounts,
         echoes: Mapping[bytes, bytes],
@@ -38,7 +38,8 @@ class PendingReply:
         self._receive = receive
         self._send = send
         self._arrival = arrival
-        self._run = run
+        self._run = examined.run
+        self.refusals = examined.refusals
         self._latency = latency
         self._accounts = accounts
         self.echoes = echoes

@@ -87,7 +87,9 @@ class Everstrike:
         self._listed = (*LISTED, *refusals_from_settings(self.name, refusals))
 
     def unsupported(self, command: Command) -> str | None:
-        """Everything on the venue's pages is supported. Arguments for other venues are refused."""
+        """Everything on the venue's pages is supported. Other commands, and arguments for other venues, are refused."""
+        if command.name not in self.commands:
+            return f"Everstrike takes no {command.name}: its pages describe no request for new orders"
         for name in ("direction", "network", "tag") if not isinstance(command, Cancel) else ("pair",):
             if getattr(command, name, None) is not None:
                 return f"{name} is an argument for other venues; Everstrike's {command.name} has nothing like it"

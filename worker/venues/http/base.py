@@ -17,6 +17,9 @@ class SignedRequest:
     headers: Mapping[str, str]
     body: bytes | None = None
     """None for a request without a body, such as a GET."""
+    max_response_bytes: int = 0
+    """The limit for the response's body, if it is larger than the one for all (:class:`HttpLimits`): for public lists,
+    which can be longer than anything about one account."""
 
     def __post_init__(self) -> None:
         """Refuse a URL that can't be parsed, while nothing has been sent.

@@ -144,7 +144,8 @@ class CountingConnection(HTTPConnection):
         """
         if self._send_error is not None:
             raise self._send_error
-        received = read_response(self.sock, self.limits.read_timeout, self.limits.max_response_bytes)
+        max_bytes = max(self.limits.max_response_bytes, self.sent.max_response_bytes)
+        received = read_response(self.sock, self.limits.read_timeout, max_bytes)
         self._has_received = True
         self.max_idle_seconds = received.max_idle_seconds
         if received.max_idle_seconds < 0:

@@ -41,6 +41,8 @@ class SentBytes:
     count: int = 0
     first_byte_at: float = 0.0
     """When the kernel accepted the first byte, on the monotonic clock."""
+    max_response_bytes: int = 0
+    """See :attr:`SignedRequest.max_response_bytes`."""
 
     def sign(self) -> requests.PreparedRequest:
         """A freshly signed request.
@@ -53,6 +55,7 @@ class SentBytes:
             signed = self.make_request()
         except Exception as error:
             raise SigningFailed from error
+        self.max_response_bytes = signed.max_response_bytes
         return to_prepared_request(signed)
 
 

@@ -62,7 +62,8 @@ class Transport:
         except SigningFailed as failure:
             raise failure.__cause__ or failure from None
         except ResponseTooLarge:
-            message = f"a response of more than {self.limits.max_response_bytes} bytes"
+            max_bytes = max(self.limits.max_response_bytes, sent.max_response_bytes)
+            message = f"a response of more than {max_bytes} bytes"
             return NoResponse(bytes_left=True, message=message, timing=_timing(sent))
         except Exception as error:  # noqa: BLE001 - the count of bytes decides, never the kind of error
             bytes_left = sent.count > 0

@@ -118,7 +118,8 @@ def test_a_withdrawal_asks_first(server: ValkeyServer, terminal: tuple[int, int]
     code, out, seen = typed(WITHDRAW, "n\n", terminal)
     assert (code, out) == (1, "")
     assert "Withdraw 0.5 ETH from account main to 0xab?" in seen
-    code, out, seen = typed((*WITHDRAW, "--json"), "n\n", terminal)
+    code, out, seen = typed((*WITHDRAW, "--network", "TRX", "--tag", "7", "--json"), "n\n", terminal)
+    assert "Withdraw 0.5 ETH from account main to 0xab, network TRX, tag 7?" in seen
     assert (code, json.loads(out)["error"]["type"], "?" in seen) == (1, "Declined", True)
     assert queued(server, "orders.withdraw") == []
     code, out, _ = typed(WITHDRAW, "y\n", terminal)

@@ -61,7 +61,7 @@ def test_without_wait_the_id_is_all_of_standard_output(server: ValkeyServer, ord
 
 FULL_CLOSE = (
     "--account=Main --pair=P --qty=0.0010 --price=2e3 --trigger-price=5 --trigger-event=last_price "
-    "--no-close-on-trigger --recv-window=5000 --deadline=1900000000000"
+    "--no-close-on-trigger --recv-window=5000 --direction=LONG --deadline=1900000000000"
 )
 FULL_CLOSE_ARGUMENTS = {
     "account": "main",
@@ -72,6 +72,24 @@ FULL_CLOSE_ARGUMENTS = {
     "trigger_event": "LAST_PRICE",
     "close_on_trigger": False,
     "recv_window": 5000,
+    "direction": "long",
+    "deadline": 1_900_000_000_000,
+}
+FULL_SUBMIT = (
+    "--account=Main --pair=P --side=BUY --qty=1 --price=2e3 --trigger-price=5 --trigger-event=mark_price "
+    "--reduce-only --post-only --time-in-force=gtc --deadline=1900000000000"
+)
+FULL_SUBMIT_ARGUMENTS = {
+    "account": "main",
+    "pair": "P",
+    "side": "buy",
+    "qty": "1",
+    "price": "2000",
+    "trigger_price": "5",
+    "trigger_event": "MARK_PRICE",
+    "reduce_only": True,
+    "post_only": True,
+    "time_in_force": "GTC",
     "deadline": 1_900_000_000_000,
 }
 
@@ -80,11 +98,12 @@ FULL_CLOSE_ARGUMENTS = {
     ("command", "typed", "expected"),
     [
         ("close", FULL_CLOSE, FULL_CLOSE_ARGUMENTS),
-        ("cancel", "-a main --order-id 77", {"account": "main", "order_id": "77"}),
+        ("submit", FULL_SUBMIT, FULL_SUBMIT_ARGUMENTS),
+        ("cancel", "-a main --order-id 77 --pair P", {"account": "main", "order_id": "77", "pair": "P"}),
         (
             "withdraw",
-            "-a main --asset ETH --qty 1.50 --address 0xab --yes",
-            {"account": "main", "asset": "ETH", "qty": "1.5", "address": "0xab"},
+            "-a main --asset ETH --qty 1.50 --address 0xab --network TRX --tag 7 --yes",
+            {"account": "main", "asset": "ETH", "qty": "1.5", "address": "0xab", "network": "TRX", "tag": "7"},
         ),
         ("positions", "-a bitz --contract-id 101", {"account": "bitz", "contract_id": 101}),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from producers import commands
 from producers.cli import app as cli
 from producers.cli import options as cli_values
 from producers.cli.plugins import COMMANDS
@@ -41,6 +42,10 @@ BAD = {
     "blank in a name": "close -a main --pair 'A B'",
     "bad alias": "close -a no/alias --pair P",
     "bad event": CLOSE + "--trigger-event NEVER",
+    "new order without a side": "submit -a main --pair P --qty 1",
+    "new order of no side": "submit -a main --pair P --qty 1 --side long",
+    "post-only at market": "submit -a main --pair P --qty 1 --side buy --post-only",
+    "bad direction": CLOSE + "--direction up",
     "bad deadline": CLOSE + "--deadline soon",
     "deadline of thousands of digits": CLOSE + "--deadline " + "9" * 5000,
     "deadline beyond all numbers": CLOSE + "--deadline " + "9" * 400 + "h",
@@ -134,16 +139,19 @@ def test_a_forgotten_unit_is_noticed(orders: Orders) -> None:
     assert "a duration from now has a unit, as in 30s" in error
 
 
+SHOWN = (*(command.name for command in commands.COMMANDS.values()), "show", *COMMANDS)
+
+
 def test_orders_alone_shows_help(orders: Orders) -> None:
     """Every command is listed, and the exit codes are."""
     ran = orders()
     assert ran.code == 0
-    for name in ("close", "cancel", "withdraw", "positions", "show", *COMMANDS):
+    for name in SHOWN:
         assert name in ran.out
     assert "not_sent" in ran.out
 
 
-@pytest.mark.parametrize("name", ["close", "cancel", "withdraw", "positions", "show", *COMMANDS])
+@pytest.mark.parametrize("name", SHOWN)
 def test_each_command_has_help(orders: Orders, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """With its own options, each name whole on 80 columns, and --json everywhere."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -174,6 +182,7 @@ def test_listing_the_commands_loads_nothing_of_the_worker() -> None:
     """Neither help nor sending needs the worker or its dependencies, nor does help need Celery."""
     code = """
 import sys
+from producers import commands
 from producers.cli import app as cli
 try:
     cli.main(["--help"])
@@ -192,6 +201,7 @@ def test_what_is_not_installed(name: str, missing: str, extra: str) -> None:
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
+from producers import commands
 from producers.cli import app as cli
 cli.main([{name!r}, "--json"])
 """
@@ -208,6 +218,7 @@ def test_show_without_the_worker() -> None:
     code = """
 import sys
 sys.modules["worker"] = None
+from producers import commands
 from producers.cli import app as cli
 cli.main(["show", "x"])
 """

@@ -7,11 +7,9 @@ import math
 import pytest
 
 from worker.broker.bulkhead import ALL, AccountThreads, Bulkhead
+from worker.celery_app.queues import QUEUES
 
-CANCEL, CLOSE, POSITIONS, WITHDRAW, RECONCILE = (
-    *("orders.cancel", "orders.close", "orders.positions", "orders.withdraw", "orders.reconcile"),
-)
-QUEUES = (CANCEL, CLOSE, POSITIONS, WITHDRAW, RECONCILE)
+CANCEL, CLOSE, SUBMIT, POSITIONS, WITHDRAW, RECONCILE = QUEUES
 TWO = {"a": AccountThreads("one"), "b": AccountThreads("two")}
 
 
@@ -28,13 +26,14 @@ def blocked(
     ("held", "queues"),
     [
         ([(5, CLOSE, "a")], []),
-        ([(6, POSITIONS, "a")], [POSITIONS, WITHDRAW]),
+        ([(6, POSITIONS, "a")], [SUBMIT, POSITIONS, WITHDRAW]),
+        ([(6, SUBMIT, "a")], [SUBMIT, POSITIONS, WITHDRAW]),
         ([(6, CLOSE, "a")], []),
-        ([(7, CLOSE, "a")], [CLOSE, POSITIONS, WITHDRAW]),
-        ([(6, CLOSE, "a"), (1, POSITIONS, "a")], [CLOSE, POSITIONS, WITHDRAW]),
+        ([(7, CLOSE, "a")], [CLOSE, SUBMIT, POSITIONS, WITHDRAW]),
+        ([(6, CLOSE, "a"), (1, POSITIONS, "a")], [CLOSE, SUBMIT, POSITIONS, WITHDRAW]),
         ([(5, CANCEL, "a"), (2, CLOSE, "a")], []),
-        ([(5, CANCEL, "a"), (3, CLOSE, "a")], [CANCEL, CLOSE, POSITIONS, WITHDRAW]),
-        ([(8, CANCEL, "a")], [CANCEL, CLOSE, POSITIONS, WITHDRAW]),
+        ([(5, CANCEL, "a"), (3, CLOSE, "a")], [CANCEL, CLOSE, SUBMIT, POSITIONS, WITHDRAW]),
+        ([(8, CANCEL, "a")], [CANCEL, CLOSE, SUBMIT, POSITIONS, WITHDRAW]),
     ],
 )
 def test_an_account_has_half_of_16_threads_and_two_are_kept(
@@ -48,7 +47,7 @@ def test_a_worker_keeps_threads_too() -> None:
     """Whoever has the others: at 16 threads two for cancels, and two more for cancels and closes. A reconcile is held
     back like a query, although no account's share is counted for it."""
     of_both = [(6, POSITIONS, "a"), (6, POSITIONS, "b")]
-    assert blocked(TWO, 16, *of_both) == {queue: [ALL] for queue in (POSITIONS, WITHDRAW, RECONCILE)}
+    assert blocked(TWO, 16, *of_both) == {queue: [ALL] for queue in (SUBMIT, POSITIONS, WITHDRAW, RECONCILE)}
     assert blocked(TWO, 16, (7, CLOSE, "a"), (7, CLOSE, "b"))[CLOSE] == [ALL]
     assert CANCEL not in blocked(TWO, 16, (7, CLOSE, "a"), (7, CLOSE, "b"))
     assert blocked(TWO, 16, (8, CANCEL, "a"), (8, CANCEL, "b")) == {queue: [ALL] for queue in QUEUES}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from producers.commands import COMMANDS
 from worker.celery_app.config import celery_config, chosen_pool, visibility_timeout
 from worker.celery_app.queues import QUEUES, SERVED
 from worker.settings import WorkerSettings
@@ -37,7 +38,8 @@ def test_only_one_thread_speaks_with_rabbitmq(broker: str, expected: bool) -> No
 
 
 def test_queues_reduce_risk_first() -> None:
-    """Cancels and closes are served before queries and withdrawals."""
-    assert QUEUES.index("orders.cancel") < QUEUES.index("orders.positions") < QUEUES.index("orders.withdraw")
-    assert QUEUES.index("orders.close") < QUEUES.index("orders.positions")
+    """Cancels and closes are served before new orders, and these before queries and withdrawals."""
+    served = [f"orders.{name}" for name in ("cancel", "close", "submit", "positions", "withdraw")]
+    assert [*QUEUES[:-1]] == served
+    assert {*served} == {*COMMANDS}
     assert [queue.name for queue in celery_config(WorkerSettings())["task_queues"]] == list(SERVED)

@@ -39,6 +39,8 @@ def path(tmp_path: Path, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch) 
         ((*TO_TREASURY, "2"), 6, "held", "treasury"),
         ((*TO_TREASURY, "5.5"), 4, "denied", "treasury"),
         (("-a", "main", "--asset", "ETH", "--address", "0xother", "--qty", "1"), 4, "denied", "unlisted"),
+        ((*TO_TREASURY, "1", "--network", "ethereum"), 4, "denied", "unlisted"),
+        ((*TO_TREASURY, "1", "--tag", "7"), 4, "denied", "unlisted"),
     ],
 )
 def test_check_says_how_a_withdrawal_would_be_ruled(
@@ -61,6 +63,7 @@ def test_errors_are_a_message_and_an_exit_code(path: Path, orders: Orders, monke
         (("apply", str(broken), "--reason", "r", "--yes"), 2, "withdrawals.main.maximum is not known here"),
         (("check", str(path.with_name("missing"))), 2, "No such file"),
         (("check", "--asset", "ETH"), 2, "a withdrawal needs --account"),
+        (("check", "--tag", "7"), 2, "a withdrawal needs --account"),
         (("check", *TO_TREASURY, "0"), 2, "--qty must be greater than zero"),
         (("apply", "--yes"), 2, "--reason is required"),
         (("apply", "--reason", "r"), 2, "nothing was changed: without a terminal"),

@@ -234,12 +234,14 @@ def test_two_aliases_with_one_key_share_a_pace() -> None:
     venue = Everstrike()
     one, same = ACCOUNT, replace(ACCOUNT, alias="b", base_url="https://VENUE.test:443/")
     other = replace(ACCOUNT, credentials=Credentials("another", "secret-of-main"))
-    cancel, close, withdraw, positions = (parsed(*command) for command in COMMANDS)
+    cancel, close, *others = (
+        parsed(*command) for command in [*COMMANDS, ("submit", {**CLOSE, "side": "buy", "qty": "1"})]
+    )
     assert pace_of(cancel, one, venue) == pace_of(cancel, same, venue)
     assert pace_of(cancel, one, venue).bucket != pace_of(cancel, other, venue).bucket
     assert pace_of(cancel, one, venue).host == pace_of(cancel, other, venue).host == "venue.test:443"
-    urgencies = [pace_of(command, one, venue).urgency for command in (cancel, close, withdraw, positions)]
-    assert urgencies == [Urgency.CANCEL, Urgency.CLOSE, Urgency.OTHER, Urgency.OTHER]
+    urgencies = [pace_of(command, one, venue).urgency for command in (cancel, close, *others)]
+    assert urgencies == [Urgency.CANCEL, Urgency.CLOSE, *[Urgency.OTHER] * 3]
 
 
 def parsed(command: str, arguments: Mapping[str, Any]) -> Any:

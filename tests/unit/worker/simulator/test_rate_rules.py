@@ -32,7 +32,7 @@ class Senders:
 
     def send(self, key: str | None = "a", address: str = "1.1.1.1", path: str = "/auth/close") -> str:
         """What becomes of one request: `passed`, `limited` or `banned`; and its `Retry-After`."""
-        refused = self.rules.check(path, key, address)
+        refused = self.rules.check("POST", path, key, address)
         if refused is None:
             return "passed"
         waits = [value.decode() for name, value in refused[1].headers if name == b"retry-after"]
@@ -138,7 +138,7 @@ def test_senders_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"requests": 0}, {"requests": 1, "seconds": 0}, {"requests": 1, "status": 200}, {"requests": 1, "by": "ip"}],
+    [{"requests": 0}, {"requests": 1, "seconds": 0}, {"requests": 1, "status": 199}, {"requests": 1, "by": "ip"}],
 )
 def test_a_rule_that_makes_no_sense(wrong: dict[str, Any]) -> None:
     """Is refused."""

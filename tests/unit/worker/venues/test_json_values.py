@@ -45,7 +45,7 @@ BEYOND = {
 @pytest.mark.parametrize("name", BEYOND)
 def test_more_than_any_venue_sends_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """This is checked before the body is parsed."""
-    monkeypatch.setattr("worker.venues.json_values._JSON", None)
+    monkeypatch.setattr("worker.venues.json_values._decoder", None)
     assert read_json(BEYOND[name]) is UNREADABLE
 
 

@@ -35,8 +35,17 @@ def verdict(ruling: Ruling) -> str:
         (POLICY, withdraw("0.1", account="MAIN"), PERMITTED, "treasury"),
         (POLICY.replace('"1"', '"0"'), withdraw("0.000001"), HELD, "treasury"),
         (POLICY.replace('max = "5"\n', ""), withdraw("100000"), HELD, "treasury"),
-        (POLICY.replace('max = "5"', 'network = "ethereum"'), withdraw("1"), DENIED, "unlisted"),
-        (POLICY.replace('max = "5"', 'tag = "7"'), withdraw("1"), DENIED, "unlisted"),
+        (POLICY, withdraw(network="ethereum"), DENIED, "unlisted"),
+        (POLICY, withdraw(tag="7"), DENIED, "unlisted"),
+        *(
+            (POLICY.replace('max = "5"', f'{name} = "7"'), withdraw(**{name: given}), expected, rule)
+            for name in ("network", "tag")
+            for given, expected, rule in (
+                (None, DENIED, "unlisted"),
+                ("8", DENIED, "unlisted"),
+                ("7", PERMITTED, "treasury"),
+            )
+        ),
         (f"[withdrawals.main]\n{OTHERS}{TREASURY}{APPROVERS}", withdraw(address="0xother"), HELD, "unlisted"),
         (f"[withdrawals.main]\n{OTHERS}{TREASURY}{APPROVERS}", withdraw("6"), DENIED, "treasury"),
         ("", withdraw("0.1"), DENIED, "[withdrawals.main]"),

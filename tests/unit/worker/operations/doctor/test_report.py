@@ -149,6 +149,7 @@ def test_a_queue_that_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: finding.level.value for name, finding in found.items()} == {
         "w1@a": "ok",
         "w2@a": "ok",
+        "orders.submit": "fault",
         "orders.withdraw": "fault",
         "celery": "warning",
     }

@@ -10,6 +10,7 @@ from producers.signing import PrivateKey
 from tests.support.seals import DESK, PAYROLL, PAYROLL_OLD, write_keys
 from worker.operations.doctor.seals import check_seals
 from worker.settings import WorkerSettings
+from worker.venues.everstrike.adapter import Everstrike
 
 ACCOUNT = {"venue": "everstrike", "api_key": "key", "secret_key": "secret"}
 QUERIES_ONLY = {**ACCOUNT, "venue": "bitz"}
@@ -21,13 +22,20 @@ def found(*, account: dict[str, str] = ACCOUNT, report_key_file: str = "", **aut
     return {each.name: (each.level.value, each.message) for each in check_seals(settings)}
 
 
-def test_a_worker_that_can_withdraw_and_asks_for_no_seal_is_told(tmp_path: Path) -> None:
-    level, message = found()["ORDERS_AUTH__WITHDRAW"]
-    assert (level, "withdraws from main" in message) == ("warning", True)
+def test_a_worker_that_can_withdraw_and_asks_for_no_seal_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or place an order, where the venue takes one."""
+    (told,) = found().items()
+    assert (told[0], told[1][0], "withdraws from main" in told[1][1]) == ("ORDERS_AUTH__WITHDRAW", "warning", True)
+    with monkeypatch.context() as context:
+        context.setattr(Everstrike, "commands", ("submit",))
+        (told,) = found().items()
+    assert (told[0], "places orders for main" in told[1][1]) == ("ORDERS_AUTH__SUBMIT", True)
     assert found(account=QUERIES_ONLY) == {}
     keys = str(write_keys(tmp_path / "keys.toml", PAYROLL))
     assert found(withdraw="warn", keys_file=keys) == {
-        "modes": ("ok", "cancel off, close off, positions off, withdraw warn"),
+        "modes": ("ok", "cancel off, close off, positions off, submit off, withdraw warn"),
         "public keys": ("ok", "producers: 1, operators: 0"),
     }
 

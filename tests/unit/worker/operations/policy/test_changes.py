@@ -4,8 +4,9 @@ import pytest
 
 from tests.support.policies import APPROVERS, KEYS, LIMIT, POLICY, TREASURY, policy
 from worker.account_settings import AccountSettings
-from worker.operations.policy.advice import advice
+from worker.operations.policy.advice import advice, unchecked
 from worker.operations.policy.changes import changes
+from worker.venues.everstrike.adapter import Everstrike
 
 NEW = TREASURY.replace("treasury", "new").replace("0xabc", "0xnew")
 BEN = f'ben = "{KEYS["ben"].public().to_text()}"\n'
@@ -78,6 +79,16 @@ def test_what_a_valid_policy_probably_does_not_mean(text: str, warning: str | No
     found = advice(policy(text), {"main": AccountSettings.model_validate(ACCOUNT)})
     assert warning is None or any(each.startswith(warning) for each in found), found
     assert warning is not None or found == []
+
+
+def test_network_and_tag_are_checked_where_the_venue_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everstrike takes neither: it chooses the network, and a policy that names one matches nothing."""
+    account = {"main": AccountSettings.model_validate(ACCOUNT)}
+    found = policy(changed('max = "5"', 'network = "x"\ntag = "7"'))
+    told = "main: withdrawals have no network and no tag: the venue chooses, and no policy can check it"
+    assert (unchecked(found, account), unchecked(found, {}), len(advice(found, account))) == ([told], [], 2)
+    monkeypatch.setattr(Everstrike, "unsupported", lambda *_: None)
+    assert (unchecked(found, account), advice(found, account)) == ([], [])
 
 
 def test_two_aliases_of_one_account_are_found() -> None:

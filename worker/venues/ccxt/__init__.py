@@ -1,0 +1,1 @@
+"""Exchanges that ccxt knows, as venues ``ccxt:<id>``: ccxt builds, signs and parses; our own transport sends."""
