@@ -199,7 +199,7 @@ TRAITS = Traits(
     find=find,
     positions=positions,
     # Both: 1 to 36 characters of letters, digits and .:/_-, unique among open orders (New Order, New Algo Order).
-    order_handle=lambda handle, is_stop: {"clientAlgoId" if is_stop else "newClientOrderId": handle},
+    order_handle=lambda handle, is_stop: {"clientOrderId": handle},  # noqa: ARG005 - newClientOrderId or clientAlgoId
     in_time=in_time,
     windows=dict.fromkeys(("close", "submit", "stop", "cancel", "withdraw"), WINDOW_MS),
     # Brackets would be read before each list of positions, for figures that no report has.

@@ -395,6 +395,33 @@ def test_every_listed_code_is_judged_as_listed(name: str) -> None:
             assert VENUE.judge(plan, other).proof is Proof.UNKNOWN, (name, each, other)
 
 
+@pytest.mark.parametrize(
+    ("code", "submit", "cancel", "withdraw"),
+    [
+        (-1003, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED),
+        (-1015, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED, Proof.UNKNOWN),
+        (-1021, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED),
+        (-5028, Proof.NOT_EXECUTED, Proof.UNKNOWN, Proof.UNKNOWN),
+        (-4116, Proof.SEEN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (-1022, Proof.REFUSED, Proof.REFUSED, Proof.REFUSED),
+        (-2015, Proof.REFUSED, Proof.REFUSED, Proof.REFUSED),
+        (-2019, Proof.REFUSED, Proof.REFUSED, Proof.UNKNOWN),
+        (-2022, Proof.REFUSED, Proof.UNKNOWN, Proof.UNKNOWN),
+        (-2011, Proof.UNKNOWN, Proof.REFUSED, Proof.UNKNOWN),
+        (-2013, Proof.UNKNOWN, Proof.REFUSED, Proof.UNKNOWN),
+        (-4106, Proof.UNKNOWN, Proof.UNKNOWN, Proof.REFUSED),
+        (-1008, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (-2020, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (-9999, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+    ],
+)
+def test_what_a_code_proves_of_each_command(code: int, submit: Proof, cancel: Proof, withdraw: Proof) -> None:
+    """A code proves what it is documented for. (-1015 and -2019 come by ccxt's classes at a cancel.)"""
+    expected = {"submit": submit, "close": submit, "cancel": cancel, "withdraw": withdraw}
+    answer = respond({"code": code, "msg": "Some message."}, 400)
+    assert {name: VENUE.judge(plan, answer).proof for name, plan in PLANS.items()} == expected
+
+
 BODIES = [
     b"",
     b"{}",

@@ -335,6 +335,32 @@ def test_every_listed_code_is_judged_as_listed(name: str) -> None:
             assert VENUE.judge(plan, respond(body, status)).proof is Proof.UNKNOWN, (name, each, status)
 
 
+@pytest.mark.parametrize(
+    ("code", "submit", "cancel", "withdraw"),
+    [
+        (10002, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED, Proof.NOT_EXECUTED),
+        (10004, Proof.REFUSED, Proof.REFUSED, Proof.REFUSED),
+        (110072, Proof.SEEN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (110017, Proof.REFUSED, Proof.UNKNOWN, Proof.UNKNOWN),
+        (110001, Proof.UNKNOWN, Proof.REFUSED, Proof.UNKNOWN),
+        (110008, Proof.UNKNOWN, Proof.REFUSED, Proof.UNKNOWN),
+        (131096, Proof.UNKNOWN, Proof.UNKNOWN, Proof.REFUSED),
+        (131082, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (10014, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (10006, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (10019, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (10403, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (10429, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+        (999999, Proof.UNKNOWN, Proof.UNKNOWN, Proof.UNKNOWN),
+    ],
+)
+def test_what_a_code_proves_of_each_command(code: int, submit: Proof, cancel: Proof, withdraw: Proof) -> None:
+    """A code proves what it is documented for."""
+    expected = {"submit": submit, "close": submit, "cancel": cancel, "withdraw": withdraw}
+    body = respond(answer({}, code, "Some message."))
+    assert {name: VENUE.judge(plan, body).proof for name, plan in PLANS.items()} == expected
+
+
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("name", PLANS)
 def test_a_breakdown_proves_nothing(name: str, status: int) -> None:
