@@ -38,6 +38,19 @@ class DemoAccount:
     api_key: str
     secret: str
     passphrase: str = ""
+    mode: str = ""
+
+    def settings(self, url: str) -> dict[str, str]:
+        """The worker's settings of this account, at a simulator."""
+        named = {
+            "VENUE": self.setting,
+            "API_KEY": self.api_key,
+            "SECRET_KEY": self.secret,
+            "PASSPHRASE": self.passphrase,
+            "ACCOUNT_MODE": self.mode,
+            "BASE_URL": url,
+        }
+        return {f"ORDERS_ACCOUNTS__{self.alias.upper()}__{name}": value for name, value in named.items() if value}
 
 
 DEMO_ACCOUNTS: Mapping[str, DemoAccount] = {
@@ -53,7 +66,7 @@ DEMO_ACCOUNTS: Mapping[str, DemoAccount] = {
             "demo-krakenfutures-key",
             "ZGVtby1rcmFrZW5mdXR1cmVzLXNlY3JldA==",
         ),
-        DemoAccount("okx", "okx", "ccxt:okx", "demo-okx-key", "demo-okx-secret", "demo-okx-passphrase"),
+        DemoAccount("okx", "okx", "ccxt:okx", "demo-okx-key", "demo-okx-secret", "demo-okx-passphrase", "futures"),
     )
 }
 """By the alias that `orders simulator` gives them."""

@@ -8,7 +8,7 @@ from typing import Any
 from worker.venues.accounts import Account
 from worker.venues.ccxt.binding import BuiltRequest, Captured, call, copy_for, decode
 from worker.venues.ccxt.requests import NotAsAsked, address_for, is_read, to_signed_request
-from worker.venues.ccxt.traits import Place, Traits
+from worker.venues.ccxt.traits import Envelope, Place, Traits
 from worker.venues.http.base import Response, Send, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, one_line
 from worker.venues.response_freshness import (
@@ -177,7 +177,7 @@ class Reader:
         if date_ms is not None:
             self.venue_time_ms = date_ms if self.venue_time_ms is None else min(self.venue_time_ms, date_ms)
         decoded = decode(response, self.max_items)
-        envelope = self.traits.read(decoded) if self.traits is not None and decoded is not UNREADABLE else None
+        envelope = read_envelope(self.traits, decoded)
         if envelope is not None and envelope.code in absent and envelope.code and response.status < 500:
             raise NotThere
         if response.status != 200:
@@ -187,6 +187,16 @@ class Reader:
             )
         if decoded is UNREADABLE:
             raise ReadFailed(f"{method}: an answer that can't be read")
+
+
+def read_envelope(traits: Traits | None, value: Any) -> Envelope | None:
+    """The exchange's own envelope in decoded JSON; None for anything else."""
+    if traits is None or value is UNREADABLE:
+        return None
+    try:
+        return traits.read(value)
+    except Exception:  # noqa: BLE001 - what can't be read is not the envelope
+        return None
 
 
 def listed_rows(place: Place, decoded: Any) -> list[Any]:

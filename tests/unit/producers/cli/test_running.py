@@ -98,7 +98,9 @@ def test_simulator_until_it_is_ended(start: Start) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert empty.stdout.readline().startswith("Simulating Everstrike, Bit-Z and Kraken Futures at http://")
+    assert empty.stdout.readline().startswith(
+        "Simulating Everstrike, Bit-Z, Kraken Futures and OKX at http://127.0.0.1:"
+    )
     empty.send_signal(signal.SIGTERM)
     out, _ = empty.communicate(timeout=300)
     assert "export" not in out
