@@ -30,8 +30,11 @@ from tests.support.scripted_venue import (
 )
 from worker.operations.venue_check import session
 from worker.operations.venue_check.far_order import far_order
+from worker.settings import WorkerSettings
 from worker.venues.base import PlanRefused
+from worker.venues.ccxt.exchanges import IDS
 from worker.venues.inspection import MarketRules
+from worker.venues.registry import REGISTRY, VENUES
 
 ORDER = ("main", "--testnet", "--order", PAIR, "--yes")
 
@@ -179,6 +182,19 @@ def test_keys_go_to_no_test_network_from_an_account_with_an_address_of_its_own(
     done = check("main", "--testnet")
     assert (done.exit_code, exchange.operations) == (2, [])
     assert f"its keys are not sent to {TEST_URL}" in done.stderr
+
+
+@pytest.mark.parametrize("ccxt_id", [each for each in IDS if VENUES[f"ccxt:{each}"].test_url])
+def test_an_account_at_the_exchange_s_own_address_is_tried_at_its_test_network(
+    ccxt_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At some exchanges that is the same address, and a header tells."""
+    venue = VENUES[f"ccxt:{ccxt_id}"]
+    account = replace(ACCOUNT, venue=venue.name, base_url=venue.base_url)
+    monkeypatch.setattr(session, "build_accounts", lambda _: {"main": account})
+    monkeypatch.setattr(session, "build_venues", lambda _: VENUES)
+    with session.open_check(WorkerSettings(), "main", test_network=True, tell=lambda _: None) as opened:
+        assert (opened.account.base_url, opened.account.testnet) == (REGISTRY[venue.name].testnet_url, True)
 
 
 @pytest.mark.parametrize(
