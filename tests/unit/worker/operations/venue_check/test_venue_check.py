@@ -26,7 +26,9 @@ from tests.support.scripted_venue import (
     interrupt_before,
     lose_after,
     lose_before,
+    only_accept,
     refuse,
+    show,
 )
 from worker.operations.venue_check import session
 from worker.operations.venue_check.far_order import far_order
@@ -78,7 +80,7 @@ def test_an_order_is_submitted_found_cancelled_and_found_again(exchange: Scripte
     done = check(*ORDER, "--json")
     document = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert exchange.operations[4:] == ["price", "submit", "look", "cancel", "look"]
+    assert exchange.operations[4:] == ["price", "submit", "look", "cancel", "look", "look"]
     assert [order["status"] for order in exchange.orders.values()] == ["canceled"]
     assert document["shown"] == ["markets", "positions", "absent", "submit", "look", "cancel", "look-ended"]
     assert [trait["key"] for trait in document["not_shown"]] == ["withdraw"]
@@ -114,7 +116,8 @@ def test_nothing_that_is_secret_or_the_account_s_is_shown(
         # The first look is for an order that was never sent.
         ({"look": [hide, interrupt_before]}, 130, "canceled", set()),
         ({"look": [hide, *[hide] * 5]}, 1, "canceled", {"look for the open order"}),
-        ({"look": [hide, lambda answer: answer(), *[hide] * 5]}, 1, "canceled", {"look for the cancelled order"}),
+        ({"look": [hide, *[show] * 2, *[hide] * 5]}, 1, "canceled", {"look for the cancelled order"}),
+        ({"cancel": [only_accept]}, 5, "open", {"see it cancelled"}),
         ({"cancel": [lose_before]}, 1, "canceled", {"cancel"}),
         ({"cancel": [refuse]}, 1, "canceled", {"cancel"}),
         ({"cancel": [refuse] * 3}, 5, "open", {"cancel"}),
