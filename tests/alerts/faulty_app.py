@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from producers.commands import Cancel, Command
+from producers.commands import Cancel
 from worker.bootstrap import build_app
-from worker.venues.base import Verdict
+from worker.venues.base import Plan, Verdict
 from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response
 
 _judge = Everstrike.judge
 
 
-def _judge_with_a_bug(self: Everstrike, command: Command, answer: Response) -> Verdict:
-    if isinstance(command, Cancel) and command.order_id == "the-bug":
+def _judge_with_a_bug(self: Everstrike, plan: Plan, answer: Response) -> Verdict:
+    if isinstance(plan.command, Cancel) and plan.command.order_id == "the-bug":
         raise ZeroDivisionError("a bug")
-    return _judge(self, command, answer)
+    return _judge(self, plan, answer)
 
 
 Everstrike.judge = _judge_with_a_bug  # type: ignore[method-assign]

@@ -56,8 +56,8 @@ def looked(ledger: Ledger, asked: Claim) -> Doubtful | None:
 
 @pytest.mark.parametrize("name", DOUBTS)
 def test_what_is_in_doubt_is_looked_for_before_anything_of_it_begins(under_test: UnderTest, name: str) -> None:
-    """Also where it is halted, needs approval or is over a limit by now: to look changes nothing. The reply to a take may
-    be lost, too."""
+    """Also where it is halted, needs approval or is over a limit by now: to look changes nothing. The reply to a take
+    may be lost, too."""
     ledger, (doubt, expected) = under_test.ledger, DOUBTS[name]
     doubt(ledger)
     under_test.halt("*/*")

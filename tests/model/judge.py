@@ -3,7 +3,7 @@
 It shares no code with the executor, the matrix or the ledger.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from producers.report import Report
@@ -75,6 +75,14 @@ def judge(run: Run) -> list[str]:
     return found
 
 
+def _handles(sent: Sequence[Sent]) -> Iterator[str]:
+    """All requests of a command have one client order id at an account, and none is signed after its own end."""
+    if len({(request.account, request.handle) for request in sent}) > len({request.account for request in sent}):
+        yield "its attempts have several client order ids"
+    if any(request.until and request.readings[-1] >= request.until for request in sent):
+        yield "a request was signed when the venue was to refuse it"
+
+
 def _approvals(run: Run) -> Iterator[str]:
     for command in run.commands:
         sent = any(request.command_id == command.command_id for request in run.sent)
@@ -131,6 +139,7 @@ def _command(run: Run, command: Command) -> Iterator[str]:
             yield "a request left before the ledger said that it began"
         if request.timestamp is not None and request.timestamp not in request.readings:
             yield "a signature over a time that was not read for it"
+    yield from _handles(sent)
     undone = run.undone.get(command_id, END_OF_TIME)
     for at, line in history.journal:
         if (line["event"], line["outcome"]) == ("resolve", "accepted") and at >= undone:

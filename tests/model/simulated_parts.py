@@ -49,6 +49,9 @@ def _over_network(move: str) -> Callable[..., Any]:
         if roll < scheduler.chances.ledger_away:
             scheduler.say(f"{label}: the ledger is away")
             raise LedgerUnavailable("the ledger can't be reached")
+        if move == "park" and self.spoils and scheduler.random.random() < self.spoils:
+            progress, wait_ms, known, *more = rest
+            rest = (progress, wait_ms, scheduler.random.choice(("", "null", "[" * 60, known[:30])), *more)
         answer = getattr(MemoryLedger, move)(self, claim, *rest)
         if scheduler.current is None or scheduler.current.process.dead:
             scheduler.moved_after_death.append(label)
@@ -69,9 +72,12 @@ def _over_network(move: str) -> Callable[..., Any]:
 class SimulatedLedger(MemoryLedger):
     """The in-memory ledger behind a network."""
 
-    begin, renew, pause, park, settle, refuse, abandon = (
-        _over_network(move) for move in ("begin", "renew", "pause", "park", "settle", "refuse", "abandon")
+    begin, take_to_look, renew, pause, park, settle, refuse, abandon = (
+        _over_network(move)
+        for move in ("begin", "take_to_look", "renew", "pause", "park", "settle", "refuse", "abandon")
     )
+    spoils = 0.0
+    """How often what is kept of a parked command can't be read any more."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__(lambda: int(scheduler.now))
@@ -114,6 +120,9 @@ class Sent:
     readings: tuple[int, ...]  # what the clock said since the connection was open
     timestamp: int | None
     signature: str
+    account: str
+    handle: str
+    until: int
 
 
 class SimulatedTransport:
@@ -132,6 +141,8 @@ class SimulatedTransport:
         assert scheduler.current is not None
         scheduler.current.readings.clear()
         request = prepare()
+        if request.method == "GET":
+            return self._read(request)
         readings = tuple(scheduler.current.readings)
         scheduler.point("is about to send")
         if random.random() < chances.never_left:
@@ -142,6 +153,8 @@ class SimulatedTransport:
         lost = random.random()
         if lost > chances.lost / 2:
             scheduler.at(scheduler.now + on_the_way, lambda: box.append(self._venue.answer(request)))
+        if self._venue.ids and self._venue.ids.sends_twice(fields_of(request)):
+            scheduler.at(scheduler.now + on_the_way - 1, lambda: self._venue.answer(request))
         back = chances.lost / 2 < lost < chances.lost
         timeout = self.limits.read_timeout * 1000
         scheduler.point("sends", 20 if back else min(on_the_way + 5, timeout))
@@ -149,9 +162,20 @@ class SimulatedTransport:
         scheduler.current.heard = bool(box) and not back
         return box[0] if box and not back else NoResponse(bytes_left=True, message="the reply was lost")
 
+    def _read(self, request: SignedRequest) -> Response | NoResponse:
+        """Ask the venue's lists, which may answer late or never."""
+        scheduler, ids = self._scheduler, self._venue.ids
+        scheduler.point("reads")
+        assert ids is not None
+        answer, lost = ids.read(request), ids.random.random() < scheduler.chances.lost / 4
+        scheduler.point("waits for a list", ids.random.choice((5, 5, 5, 2_000)))
+        return NoResponse(bytes_left=True, message="the reply was lost") if lost else answer
+
     def _note(self, request: SignedRequest, readings: tuple[int, ...]) -> None:
         task, stamp = self._scheduler.current, fields_of(request).get("timestamp")
         assert task is not None
         confirmed, task.begun = task.begun == id_of(request), ""
-        signature = request.headers["x-signature"]
-        self._log.append(Sent(id_of(request), confirmed, readings, int(stamp) if stamp else None, signature))
+        signature, account = request.headers["x-signature"], request.headers["x-api-key"]
+        handle, until = fields_of(request).get("handle", ""), int(fields_of(request).get("until", 0))
+        sent = id_of(request), confirmed, readings, int(stamp) if stamp else None, signature, account, handle, until
+        self._log.append(Sent(*sent))

@@ -11,11 +11,15 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.model.scheduler import Scheduler
+from tests.model.simulated_lookups import Ids
 from worker.venues.http.base import Response, SignedRequest
 
 WINDOW_MS = 15_000
 SECRET = "secret-of-main"
 KEY = "key-of-main"
+SECRETS = {KEY: SECRET, "key-of-another": "secret-of-another"}
+"""By API key. The alias ``main`` means another account to some workers."""
+FORGED = "Invalid signature"
 
 DOUBTS = (
     "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
@@ -48,17 +52,16 @@ class Venue:
     pace: Random = field(default_factory=lambda: Random(0))
     busy: float = 0  # how often it wants no more requests for a while
     cached: bool = False  # whether reads are answered out of a cache now
+    ids: Ids | None = None  # where it has client order ids
 
     def answer(self, request: SignedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""
         random = self.scheduler.random
         fields, path, command_id = fields_of(request), "/" + request.url.split("/", 3)[3], id_of(request)
-        expected = base64.b64encode(hmac.digest(SECRET.encode(), request.body, hashlib.sha256))
-        if request.headers["x-signature"] != expected.decode():
-            return _envelope(401, "Invalid signature", {})
-        if "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS:
-            self.scheduler.say("venue: too old")
-            return _envelope(503, "Invalid request", {})
+        fields["key"] = request.headers["x-api-key"]
+        if obstacle := self._obstacle(request, fields):
+            self.scheduler.say(f"venue: {obstacle}")
+            return _envelope(401 if obstacle == FORGED else 503, obstacle, {})
         again = command_id in self.book and (path == "/auth/cancel" or "qty" not in fields)
         if again and random.random() < 0.8:
             return _envelope(503, "The order was not found", {})
@@ -67,15 +70,27 @@ class Venue:
         record = self._record(path, fields)
         if random.random() < self.scheduler.chances.lies:
             if random.random() < 0.6:
-                self._execute(command_id, path, record)
+                self._execute(command_id, path, record, fields)
+            elif self.ids and self.ids.random.random() < 0.5:
+                self.ids.record(fields, path, "REJECTED")
             return self._lie(path, record)
         roll = random.random()
         if roll < 0.7:
-            self._execute(command_id, path, record)
+            self._execute(command_id, path, record, fields)
             return _envelope(200, None, record)
         if roll < 0.82:
             return self._overloaded()
         return _envelope(503, "Your request was rejected due to insufficient balance", {})
+
+    def _obstacle(self, request: SignedRequest, fields: Mapping[str, str]) -> str:
+        """In what words a request is refused because of its signature, its age or its client order id, if it is."""
+        expected = base64.b64encode(hmac.digest(SECRETS[fields["key"]].encode(), request.body, hashlib.sha256))
+        if request.headers["x-signature"] != expected.decode():
+            return FORGED
+        if "handle" in fields and self.ids:
+            return self.ids.obstacle(fields)
+        too_old = "timestamp" in fields and self.scheduler.now > int(fields["timestamp"]) + WINDOW_MS
+        return "Invalid request" if too_old else ""
 
     def _overloaded(self) -> Response:
         """More requests than the venue wants; a ban proves nothing."""
@@ -94,8 +109,10 @@ class Venue:
         order = {"side": "SELL", "type": "MARKET", "price": "2", "status": "COMPLETED", "reduce_only": True}
         return {**record, **order, "pair": fields["pair"], "qty_orig": fields.get("qty", "100")}
 
-    def _execute(self, command_id: str, path: str, record: dict[str, Any]) -> None:
+    def _execute(self, command_id: str, path: str, record: dict[str, Any], fields: Mapping[str, str]) -> None:
         self.scheduler.say(f"venue: EXECUTES {command_id}")
+        if self.ids:
+            self.ids.record(fields, path, "TAKEN")
         self.book.append(command_id)
         row = {**record, "path": path}
         self.rows.append(row)

@@ -10,8 +10,9 @@ from typing import Any
 from producers.report import Outcome, Reason
 from tests.model.judge import Command, Run
 from tests.model.scheduler import Chances, Process, Scheduler
+from tests.model.simulated_lookups import RULES, Ids, WithLookups
 from tests.model.simulated_parts import ProcessClock, SimulatedLedger, SimulatedTransport, reconcile_store
-from tests.model.simulated_venue import KEY, SECRET, Venue
+from tests.model.simulated_venue import KEY, SECRET, SECRETS, Venue
 from tests.support.policies import KEYS
 from worker.execution.backoff import RetryLimits
 from worker.execution.context import Envelope
@@ -70,7 +71,9 @@ class World:
     """The world of one seed. ``people`` says who settles unknowns: an ``operator`` who knows the venue's book and waits
     long enough, the real ``reconcile`` by the venue's lists, again and again, or nobody."""
 
-    def __init__(self, seed: int, trace: Callable[[str], None] | None = None, people: str = "") -> None:
+    def __init__(
+        self, seed: int, trace: Callable[[str], None] | None = None, people: str = "", *, looks: bool = False
+    ) -> None:
         pick = self.pick = random.Random(seed ^ 0x5EED)
         self.seed, self.people = seed, people
         # Much of one kind of trouble finds more than a little of each.
@@ -115,6 +118,24 @@ class World:
         if not stands_still and all(happens == "kill" for _, happens in chances.ambush):
             self.run.budget_ms = int(RETRY.budget_seconds * 1000)
         self._released: set[str] = set()
+        self.other: Account | None = None
+        if looks:
+            self._know_ids(random.Random(seed ^ 0x1D5))
+
+    def _know_ids(self, pick: random.Random) -> None:
+        """Let the venue have client order ids; sometimes the alias means another account to some workers."""
+        self.run.budget_ms = 0  # looks go on after it
+        skew = pick.choice((0, 0, -3_000, 5_000, -40_000, 40_000))
+        broken = pick.choice((0, 0, 0.3, 0.8))
+        self.venue.ids = Ids(self.scheduler, pick, pick.choice(RULES), skew, broken)
+        self.adapter = WithLookups()
+        self.adapter.passes_cool_down = pick.choice((frozenset(), frozenset({"cancel"})))
+        self.ledger.spoils = pick.choice((0, 0, 0.5))
+        if pick.random() < 0.2:
+            # Of two accounts each has a pace of its own, which other tests know.
+            self.account = replace(self.account, rate_limits=())
+            self.other = replace(self.account, credentials=Credentials(*[*SECRETS.items()][1]))
+            self.run.rates, self.run.paced = [], []
 
     def play(self) -> Run:
         """Run this seed to the end."""
@@ -154,9 +175,12 @@ class World:
             arguments |= {"order_id": command_id}
         else:
             arguments |= {"pair": command_id, **({"qty": "1"} if pick.random() < 0.6 else {})}
+            if self.venue.ids and self.venue.ids.random.random() < 0.3:
+                arguments["trigger_price"] = "7"
         if pick.random() < 0.3:
             arguments["deadline"] = START_MS + pick.choice((1, 300, 2_000, 20_000, 40_000))
-        self.run.commands.append(Command(command_id, kind, "qty" not in arguments, arguments.get("deadline")))
+        repeatable = not {"qty", "trigger_price"} & arguments.keys()
+        self.run.commands.append(Command(command_id, kind, repeatable, arguments.get("deadline")))
         self.envelopes[command_id] = Envelope(command_id, f"orders.{kind}", arguments)
         self._deliver(command_id)
         # A cancel has no timestamp, so that waiting proves nothing.
@@ -165,6 +189,10 @@ class World:
         for _ in range(pick.choice((0, 1, 2))):
             delay = pick.choice((0, 10, 500, 18_000, 60_000, 200_000))
             self.scheduler.at(START_MS + delay, lambda: self._deliver(command_id))
+
+    def account_of(self, process: Process) -> Account:
+        """The account that a worker's alias means."""
+        return self.other if self.other and process.name == "p1" else self.account
 
     def _process(self) -> Process:
         alive = [process for process in self.processes if not process.dead and not process.stopping]
@@ -181,7 +209,7 @@ class World:
         executor = Executor(
             ledger=self.ledger,
             venues={"everstrike": self.adapter},
-            accounts={"main": self.account} if able else {},
+            accounts={"main": self.account_of(process)} if able else {},
             transport=SimulatedTransport(scheduler, self.venue, self.run.sent),
             clock=ProcessClock(scheduler, process),
             retry=RETRY,

@@ -27,16 +27,15 @@ class Tally:
     failed: dict[int, list[str]] = field(default_factory=dict)
 
 
-def simulate(seeds: Iterable[int], people: str = "") -> Tally:
+def simulate(seeds: Iterable[int], people: str = "", *, looks: bool = False) -> Tally:
     """Play and judge these seeds."""
     tally = Tally()
     for seed in seeds:
-        _one(seed, people, tally)
+        _one(World(seed, people=people, looks=looks), tally)
     return tally
 
 
-def _one(seed: int, people: str, tally: Tally) -> None:
-    world = World(seed, people=people)
+def _one(world: World, tally: Tally) -> None:
     run = world.play()
     tally.seeds += 1
     for command_id, report in run.stored.items():
@@ -53,9 +52,10 @@ def _one(seed: int, people: str, tally: Tally) -> None:
     tally.counts["parked"] += run.parked
     tally.counts["cool-downs"] += sum(isinstance(event, Fate) and event.until > 0 for event in run.paced)
     tally.counts["probes"] += sum(event.probe for event in begins)
+    tally.counts["looked"] += sum(line["event"] == "look" for line in run.journal)
     tally.counts["killed"] += sum(process.dead for process in world.processes)
     if found := judge(run):
-        tally.failed[seed] = found
+        tally.failed[world.seed] = found
 
 
 def main() -> None:
@@ -67,18 +67,19 @@ def main() -> None:
     people = "who settles unknowns: a patient operator by the book, or the real reconcile by what the lists show"
     parser.add_argument("--people", choices=("operator", "reconcile"), default="", help=people)
     parser.add_argument("--operator", dest="people", action="store_const", const="operator", help="--people operator")
+    parser.add_argument("--looks", action="store_true", help="at a venue with client order ids")
     parser.add_argument("--trace", action="store_true", help="one seed, step by step")
     arguments = parser.parse_args()
     first, last = arguments.seed, arguments.seed + arguments.seeds
     if arguments.trace:
-        found = judge(World(first, print, arguments.people).play())
+        found = judge(World(first, print, arguments.people, looks=arguments.looks).play())
         print("\n".join(found or ["all true"]))
         sys.exit(bool(found))
     started = time.monotonic()
     tally = Tally()
     chunks = [range(at, min(at + 1000, last)) for at in range(first, last, 1000)]
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for part in pool.map(partial(simulate, people=arguments.people), chunks):
+        for part in pool.map(partial(simulate, people=arguments.people, looks=arguments.looks), chunks):
             tally.seeds += part.seeds
             tally.counts += part.counts
             tally.failed |= part.failed

@@ -47,7 +47,10 @@ def _says(answer: Any) -> Change:
 
 
 def _decides(unknown: Decision) -> Change:
-    return lambda decide: lambda command, proof: unknown if proof is Proof.UNKNOWN else decide(command, proof)
+    def change(decide: Any) -> Callable[..., Decision]:
+        return lambda _, proof, **more: unknown if proof is Proof.UNKNOWN else decide(_, proof, **more)
+
+    return change
 
 
 def _takes_for(proof: Proof, believes: Callable[[Verdict], bool]) -> Change:
@@ -204,7 +207,7 @@ def _begins_nothing(_: Any) -> Callable[..., Any]:
 
 
 def _holds_at_once(_: Any) -> Callable[..., Any]:
-    return lambda _self, claim, **_named: Lease(claim, Progress(tries=1), recorded=True, started=0.0)
+    return lambda _self, claim, plan, **_named: Lease(claim, Progress(tries=1), True, 0.0, plan)
 
 
 def _repeats_everything(begin: Any) -> Callable[..., Any]:
@@ -244,9 +247,7 @@ BREAKS = {
     ),
     "a living owner keeps nobody out": Break("lease lasts", MemoryLedger, "_stands", _ignores(Busy)),
     "an ended command begins again": Break("begin after the end", MemoryLedger, "_stands", _ignores(Ended)),
-    "a withdrawal is taken over in mid-send": Break(
-        "executed 2 times", MemoryLedger, "begin", _repeats_everything, first_seed=400
-    ),
+    "a withdrawal is taken over in mid-send": Break("begin by another", MemoryLedger, "begin", _repeats_everything),
     "settle compares nothing": Break("journal: settle", MemoryLedger, "settle", _settles_whatever_stands),
     "a doubt is forgotten": Break("untrue", AttemptRunner, "_record_attempt", _forgets_doubt),
     "an orphaned send is called not sent": Break(

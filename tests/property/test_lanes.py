@@ -19,7 +19,7 @@ from worker.broker import take as channel_take
 from worker.broker.lanes import Fate
 from worker.broker.scripts import LANES_LOOK, LANES_RELEASE
 
-QUEUES = ("orders.cancel", "orders.close")
+QUEUES = ("orders.cancel", "orders.submit")
 LANES = st.sampled_from([None, "a", "b", "c"])
 
 
@@ -267,7 +267,7 @@ def test_a_lane_outlives_its_keys(
 
     with redis.Redis(port=lane_machine.server.port) as client:
         client.flushdb()
-        client.lpush("orders.close", *(message("orders.close", str(number), "a") for number in range(5)))
+        client.lpush("orders.submit", *(message("orders.submit", str(number), "a") for number in range(5)))
         while len(came) < 5:
             if (taken := taker.take()) is None:
                 client.eval(LANES_LOOK.source, 0, "", "unacked", 0, 100)
@@ -283,4 +283,4 @@ def test_a_lane_outlives_its_keys(
                 taker.channel.qos.remove({taken[1]: Fate.ENDED})
         assert came == ["0", "1", "2", "3", "4"]
         assert taker.take() is None
-        assert not client.exists("orders.close", "orders.close.lane:main/a", "unacked")
+        assert not client.exists("orders.submit", "orders.submit.lane:main/a", "unacked")

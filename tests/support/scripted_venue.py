@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 from producers.commands import Cancel, Command, Positions, Submit
@@ -168,7 +168,8 @@ class ScriptedVenue:
         if isinstance(record, str):
             return Sighting(Sight.UNREADABLE, record)
         if record is None:
-            return Sighting(Sight.ABSENT, "no order has this client order id")
+            now_ms = round(parsedate_to_datetime(response.date).timestamp() * 1000) if response.date else None
+            return Sighting(Sight.ABSENT, "no order has this client order id", venue_time_ms=now_ms)
         return Sighting(Sight.FOUND, "an order has it", taken=True, reference=record["id"], record=record)
 
     def load_markets(self, account: Account, send: Send) -> int:

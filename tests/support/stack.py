@@ -21,6 +21,7 @@ from tests.support.waiting import until
 from worker.ledger.keys import COOL_DOWNS_KEY
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
+from worker.simulator.simulator import DEMO_ACCOUNTS
 
 QUEUES = tuple(COMMANDS)
 NOTHING_FOLLOWS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
@@ -54,6 +55,13 @@ def demo_accounts(url: str) -> dict[str, str]:
     """`main` (Everstrike) and `bz` (Bit-Z), which the simulator knows from the start."""
     venues = {"main": "everstrike", "bz": "bitz"}
     return accounts({alias: (v, f"demo-{v}-key", f"demo-{v}-secret", url) for alias, v in venues.items()})
+
+
+def exchange_accounts(url: str) -> dict[str, str]:
+    """`kraken` (Kraken Futures) and `okx`, which the simulator knows from the start, too."""
+    exchanges = [DEMO_ACCOUNTS[alias] for alias in ("kraken", "okx")]
+    allowed = {f"ORDERS_ACCOUNTS__{demo.alias.upper()}__ALLOW_HTTP": "true" for demo in exchanges}
+    return {name: value for demo in exchanges for name, value in demo.settings(url).items()} | allowed
 
 
 def ledger_url(broker_url: str) -> str:

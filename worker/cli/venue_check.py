@@ -6,7 +6,7 @@ import typer
 
 from producers.cli.exit_codes import ExitCode
 from producers.cli.options import confirm
-from producers.cli.output import emit, failure
+from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from worker.cli.options import YesOption, operator_command
 
@@ -101,6 +101,9 @@ def _order(check: "VenueCheck", pair: str, away: int, *, yes: bool, as_json: boo
         steps.run(plan)
     except KeyboardInterrupt:
         interrupted = True
+    except Exception:
+        note(f"{WHERE}: {what_stands(steps, pair)}")
+        raise
     if not steps.cleared:
         message = f"{what_stands(steps, pair)}. Cancel it at the venue"
         raise failure(message, "OrderStands", where=WHERE, as_json=as_json, **document(check))

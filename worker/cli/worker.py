@@ -93,7 +93,7 @@ def _simulator(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a simulator of Everstrike, Bit-Z and Kraken Futures on this machine, until Ctrl-C.
+    """Run a simulator of Everstrike, Bit-Z, Kraken Futures and OKX on this machine, until Ctrl-C.
 
     It checks signatures and clocks, records what it executes, and can inject faults: lose a response, or execute a
     request and answer something else. It prints the settings for a worker. No real money is involved.
@@ -129,18 +129,19 @@ def _require_free_address(host: str, port: int, *, as_json: bool) -> None:
 
 
 def _ready(url: str, empty: bool, as_json: bool) -> None:
+    from importlib.util import find_spec
+
     from worker.simulator.simulator import DEMO_ACCOUNTS
 
     environment: dict[str, str] = {}
-    for alias, demo in () if empty else DEMO_ACCOUNTS.items():
-        values = {"VENUE": demo.setting, "API_KEY": demo.api_key, "SECRET_KEY": demo.secret}
-        values |= {"PASSPHRASE": demo.passphrase} if demo.passphrase else {}
-        values |= {"BASE_URL": url}
-        environment |= {f"ORDERS_ACCOUNTS__{alias.upper()}__{name}": value for name, value in values.items()}
+    for demo in () if empty else DEMO_ACCOUNTS.values():
+        # Without the extra a worker does not start with such an account.
+        if not demo.setting.startswith("ccxt:") or find_spec("ccxt") is not None:
+            environment |= demo.settings(url)
     if as_json:
         emit({"url": url, "environment": environment})
     else:
-        print(f"Simulating Everstrike, Bit-Z and Kraken Futures at {url}; Ctrl-C stops it.")
+        print(f"Simulating Everstrike, Bit-Z, Kraken Futures and OKX at {url}; Ctrl-C stops it.")
         if environment:
             print("Settings for a worker (these demo keys work nowhere else):\n")
         for name, value in environment.items():

@@ -93,7 +93,7 @@ def _start(environment: DemoEnvironment, screen: Screen, *, keep: bool) -> None:
     screen.done("server", f"{url} (append-only, nothing is evicted)")
     with screen.progress("starting the simulator"):
         url = environment.start_simulator()
-    screen.done("simulator", f"{url} (Everstrike, Bit-Z and Kraken Futures)")
+    screen.done("simulator", f"{url} (Everstrike, Bit-Z, Kraken Futures and OKX)")
     with screen.progress("starting a worker"):
         name = environment.start_worker()
     screen.done("worker", f"{name} (accounts main at Everstrike, archive at Bit-Z, futures at Kraken Futures)")

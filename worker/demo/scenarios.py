@@ -162,7 +162,7 @@ SUCCESSFUL = (
     ),
     Scenario(
         "submit",
-        "buy 0.01 BTC at Kraken Futures",
+        "buy 0.01 BTC at Kraken",
         "",
         _submit("0.01"),
         _submit_effect("0.01"),
@@ -223,8 +223,8 @@ FAULTY = (
     ),
     Scenario(
         "lost-submit",
-        "buy 0.02 BTC at Kraken Futures",
-        "executed, its reply is lost, and it is found",
+        "buy 0.02 BTC at Kraken",
+        "executed, its reply is lost, found",
         _submit("0.02"),
         _submit_effect("0.02"),
         Expected("accepted", "ok", attempts=1, effects=1),

@@ -3,31 +3,45 @@
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from os import getpid
 
 from producers.commands import Command, Positions, Withdraw
-from producers.report import Reason, Report
+from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
-from worker.execution.carried import Memory, QueryProgress
-from worker.execution.claims import Acquired, Claims, ExistingReport, NotBegun
+from worker.execution.carried import Ending, Memory, QueryProgress
+from worker.execution.claims import Acquired, Claims, ExistingReport, Lease, NotBegun
 from worker.execution.context import CommandRefused, Envelope, Run
 from worker.execution.events import CommandRef, Observer
 from worker.execution.holding import hold_of, require_approval
 from worker.execution.intake import Intake, stored_arguments
 from worker.execution.pacing import pace_of
-from worker.execution.policy.rulings import Ruling
+from worker.execution.planning import Planner
+from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.execution.throttling import FirstTurn
-from worker.ledger.base import Claim, Orphaned
+from worker.ledger.base import Claim, LookFirst, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
-from worker.venues.base import Venue
-from worker.venues.http.base import Send
+from worker.venues.base import Plan, Venue
 
 DIED = CommandRefused(Reason.UNAVAILABLE, "its worker died")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A command that this worker can execute, as its message asks for it."""
+
+    envelope: Envelope
+    command: Command
+    account: Account
+    venue: Venue
+
+    @property
+    def ref(self) -> CommandRef:
+        return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)
 
 
 class Admission:
@@ -38,87 +52,126 @@ class Admission:
         *,
         intake: Intake,
         claims: Claims,
+        planner: Planner,
         clock: Clock,
         stopping: Callable[[], bool],
         refusal: Callable[[Command], str | None],
         ruling: Callable[[Command], Ruling],
         observer: Observer,
-        send: Send,
         lease_ms: int,
         budget_seconds: float,
     ) -> None:
-        """``refusal``, ``ruling`` and ``observer`` as in :class:`~worker.execution.executor.Executor`; ``send`` is for
-        what a plan reads, and ``lease_ms`` is how long one attempt may take."""
+        """``refusal``, ``ruling`` and ``observer`` as in :class:`~worker.execution.executor.Executor`; ``lease_ms`` is
+        how long one attempt may take."""
         self._intake = intake
         self._claims = claims
+        self._planner = planner
         self._clock = clock
         self._stopping = stopping
         self._refusal = refusal
         self._ruling = ruling
         self._observer = observer
-        self._send = send
         self._lease_ms = lease_ms
         self._budget_seconds = budget_seconds
         self._worker = f"{socket.gethostname()}:{getpid()}"
 
-    def begin(self, envelope: Envelope) -> Run | ExistingReport:
-        """Admit the command and begin its first attempt, or its next one where it was parked.
+    def begin(self, envelope: Envelope, *, look: bool = True) -> Run | ExistingReport:
+        """Admit the command and begin its first attempt, or its next one where it was parked. One that is in doubt, and
+        can be looked for at its venue, is taken over to be looked for instead: at once, unless ``look`` is False; and
+        before it is refused.
 
         Raises:
             CommandRefused: the message makes no command, a policy forbids it, an operator halted it, a limit or a
-                person denies it, or there is no time left to wait for the venue's limits.
+                person denies it, it can't be planned, or there is no time left to wait for the venue.
             HeldForApproval: persons must approve it first.
-            ParkMessage: it waits at the broker, for its other owner or for the venue's limits.
+            ParkMessage: it waits at the broker, for its other owner, for the venue's limits, or for its plan.
             RequeueMessage: the worker is stopping.
         """
-        command, account, venue, ruling = self._admit(envelope)
-        plan = venue.plan(command, envelope.command_id, account, self._send)
-        claim = self._claim(envelope, command, account, venue, ruling)
-        # What persons must approve is not taken up by another worker, see the ledger's begin.
-        envelope = replace(envelope, parks=envelope.parks and claim.hold is None)
-        ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
-        waiting = self._budget_seconds, self._clock, self._stopping, self._observer
+        asked = _Asked(envelope, *self._intake.parse(envelope))
+        looks = asked.venue.knows_client_order_ids and asked.command.mutating
+        while True:
+            found = self._take_to_look(asked) if looks and look else None
+            if found is not None:
+                return found
+            try:
+                begun = self._begin(asked)
+            except CommandRefused as refused:
+                ending = Ending(Outcome.NOT_SENT, refused.reason, refused.message)
+                found = self._take_to_look(asked, ending) if looks else None
+                if found is None:
+                    raise
+                return found
+            if not isinstance(begun, LookFirst):
+                return begun
+            look = True
+
+    def _take_to_look(self, asked: _Asked, ending: Ending | None = None) -> Run | ExistingReport | None:
+        """Take a command over that is in doubt and can be looked for, or return the report that exists; None when it is
+        to be begun. It ends by ``ending`` if it is proven that nothing of it was executed."""
+        claim, parks = self._claim(asked, PERMITTED), asked.envelope.parks
+        found = self._claims.take_to_look(claim, asked.command, asked.account, parks=parks)
+        if not isinstance(found, Lease):
+            return found
+        # Should the ledger lose the record meanwhile, its owner puts it back, and it is counted again.
+        ruling = self._claims.retry_until_available(lambda: self._ruling(asked.command))
+        found.claim = replace(found.claim, limits=ruling.limits)
+        run = Run(asked.envelope, asked.command, asked.account, asked.venue, found, parks_looking=parks, planned=False)
+        run.ending = run.ending or ending
+        return run
+
+    def _begin(self, asked: _Asked) -> Run | ExistingReport | LookFirst:
+        envelope, command = asked.envelope, asked.command
+        ruling = self._permission(asked)
+        claim = self._claim(asked, ruling)
         before = None if command.mutating else QueryProgress.from_header(envelope.progress)
-        await_turn = FirstTurn(envelope, ref, command.deadline, *waiting, before)
-        if not command.mutating:
-            found: Acquired = self._claims.acquire_query(claim, before, await_turn=await_turn)
+        # What persons must approve is not taken up by another worker, see the ledger's begin.
+        parks = envelope.parks and claim.hold is None
+        waiting = self._budget_seconds, self._clock, self._stopping, self._observer
+        await_turn = FirstTurn(replace(envelope, parks=parks), asked.ref, command.deadline, *waiting, before)
+        if command.mutating:
+            plan = self._planner.plan(asked.venue, command, asked.account, envelope, asked.ref)
+            found = self._acquire(asked, claim, ruling, plan, await_turn)
         else:
-            found = self._acquire(envelope, command, claim, ruling, await_turn)
+            plan = Plan(command, asked.account)  # until its attempt
+            found = self._claims.acquire_query(claim, before, plan=plan, await_turn=await_turn)
         if isinstance(found, NotBegun):
             raise CommandRefused(*reports.why_not_begun(found))
-        if isinstance(found, ExistingReport):
+        if not isinstance(found, Lease):
             return found
-        was_held = claim.hold is not None
-        return Run(envelope, command, account, venue, plan, found, was_held=was_held, parks=envelope.parks)
+        run = Run(envelope, command, asked.account, asked.venue, found, parks=parks, parks_looking=envelope.parks)
+        run.was_held, run.planned = claim.hold is not None, command.mutating
+        return run
 
-    def _admit(self, envelope: Envelope) -> tuple[Command, Account, Venue, Ruling]:
-        """The command with its account and venue, once it may be executed here, and under which limits and approvals.
+    def _permission(self, asked: _Asked) -> Ruling:
+        """Under which limits and approvals the command may be executed here, now.
 
         Raises:
-            CommandRefused: the message makes no command, or a policy forbids it.
+            CommandRefused: its message is too old, or a policy forbids it.
         """
-        command, account, venue = self._intake.parse(envelope)
+        command = asked.command
+        self._intake.check_time(asked.envelope, command)
         denied = self._refusal(command)
         if denied:
             raise CommandRefused(Reason.DENIED, denied)
         ruling = self._claims.retry_until_available(lambda: self._ruling(command))
         if ruling.denied or ruling.warning:
-            ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
-            self._observer.ruled(ref, ruling.denied or ruling.warning, bool(ruling.denied))
+            self._observer.ruled(asked.ref, ruling.denied or ruling.warning, bool(ruling.denied))
         if ruling.denied:
             raise CommandRefused(Reason.DENIED, ruling.denied)
-        return command, account, venue, ruling
+        return ruling
 
-    def _acquire(
-        self, envelope: Envelope, command: Command, claim: Claim, ruling: Ruling, await_turn: FirstTurn
-    ) -> Acquired:
-        orphan_report = self._orphan_report(envelope, DIED)
+    def _acquire(self, asked: _Asked, claim: Claim, ruling: Ruling, plan: Plan, await_turn: FirstTurn) -> Acquired:
+        envelope = asked.envelope
         acquire = partial(
-            self._claims.acquire, orphan_report=orphan_report, await_turn=await_turn, parks=envelope.parks
+            self._claims.acquire,
+            plan=plan,
+            orphan_report=self._orphan_report(envelope, DIED),
+            await_turn=await_turn,
+            parks=await_turn.envelope.parks,
         )
         found = acquire(claim)
         while isinstance(found, Held) and claim.hold:
-            require_approval(envelope, command, ruling, found, self._clock.now_ms())
+            require_approval(envelope, asked.command, ruling, found, self._clock.now_ms())
             claim = replace(claim, hold=replace(claim.hold, decided=found.decided))
             found = acquire(claim)
         return found
@@ -161,7 +214,8 @@ class Admission:
 
         return report
 
-    def _claim(self, envelope: Envelope, command: Command, account: Account, venue: Venue, ruling: Ruling) -> Claim:
+    def _claim(self, asked: _Asked, ruling: Ruling) -> Claim:
+        envelope, command, account = asked.envelope, asked.command, asked.account
         return Claim(
             envelope.command_id,
             command.fingerprint,
@@ -177,7 +231,7 @@ class Admission:
             hold=hold_of(envelope, command, ruling, self._clock),
             sealed_by=envelope.sealed_by,
             begin_by=envelope.begin_by,
-            pace=pace_of(command, account, venue),
+            pace=pace_of(command, account, asked.venue),
         )
 
     def _token(self) -> str:

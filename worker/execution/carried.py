@@ -2,7 +2,8 @@
 in one thread.
 
 Most is in the ledger's record. What only the owner knew is kept there as a text (:class:`Memory`). A query has no
-record: its message carries everything (:class:`QueryProgress`), and a stranger may have written that.
+record: its message carries everything (:class:`QueryProgress`), and a stranger may have written that; so does that of
+a command whose plan could not be made yet (:class:`PlanProgress`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from producers import exact_json
-from producers.report import Reason
+from producers.report import Outcome, Reason
 from worker.ledger.base import Progress
 from worker.venues.json_values import int_or_none, to_report_json
 
@@ -20,6 +21,24 @@ beside its message is left out."""
 MAX_ATTEMPTS = 1000
 """More attempts than any setting allows."""
 MAX_TIME_MS = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An end that proves that nothing was executed."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str
+
+    @classmethod
+    def from_json(cls, value: object) -> "Ending | None":
+        """Read what was stored; None for anything else."""
+        given = value if isinstance(value, Mapping) else {}
+        outcome, reason, message = given.get("outcome"), given.get("reason"), _text(given.get("message"))
+        if outcome not in (Outcome.NOT_SENT, Outcome.REJECTED) or reason not in tuple(Reason) or message is None:
+            return None
+        return cls(Outcome(outcome), Reason(reason), message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,14 @@ class Memory:
     venue_message: str | None = None
     result: Any = None
     """The last four are those of the last response."""
+    tries: int = 0
+    """How many attempts were begun by then: after a further one, what follows is out of date."""
+    looks: int = 0
+    absences: int = 0
+    """How often it was looked for at the venue since then, and how many of these looks count as absences
+    (:mod:`worker.execution.looking`)."""
+    ending: Ending | None = None
+    """How it ends if no attempt of it was executed; None where it goes on then."""
 
     def to_text(self) -> str:
         """As JSON, never empty."""
@@ -51,6 +78,7 @@ class Memory:
             fields = {}
         given = fields if isinstance(fields, Mapping) else {}
         code = int_or_none(given.get("venue_code"))
+        tries, looks, absences = (_count(given.get(name), MAX_ATTEMPTS) or 0 for name in ("tries", "looks", "absences"))
         return cls(
             _text(given.get("first_doubt")) or "",
             given.get("refused_after_doubt") is True,
@@ -58,6 +86,10 @@ class Memory:
             _text(given.get("venue_code")) if code is None else code,
             _text(given.get("venue_message")),
             to_report_json(given.get("result")),
+            tries,
+            looks,
+            absences,
+            Ending.from_json(given.get("ending")),
         )
 
 
@@ -93,6 +125,26 @@ class QueryProgress:
         return cls(
             Progress(tries, sent, tainted, *times), began_at, Memory.from_text(_text(header.get("memory")) or "")
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanProgress:
+    """What is known of a command that was parked because its plan could not be made; it has not begun."""
+
+    failures: int
+    since_ms: int
+    """When its plan failed first, UNIX ms."""
+
+    def to_header(self) -> dict[str, Any]:
+        """As a header of its message."""
+        return asdict(self)
+
+    @classmethod
+    def from_header(cls, header: object) -> "PlanProgress | None":
+        """Read a header; None when it is absent, or not as :meth:`to_header` writes it."""
+        given = header if isinstance(header, Mapping) else {}
+        failures, since = _count(given.get("failures"), MAX_ATTEMPTS), _count(given.get("since_ms"), MAX_TIME_MS)
+        return None if not failures or since is None else cls(failures, since)
 
 
 def since_of(header: object, now_ms: int) -> int:

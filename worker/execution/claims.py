@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from producers.commands import Command
 from producers.report import Report
 from worker.clock import Clock
 from worker.execution.carried import Memory, QueryProgress
@@ -20,10 +21,13 @@ from worker.ledger.base import (
     Begun,
     Busy,
     Claim,
+    Doubtful,
     Ended,
     Halted,
     Ledger,
     LedgerUnavailable,
+    LookAnswer,
+    LookFirst,
     NeverBegun,
     Orphaned,
     Progress,
@@ -33,9 +37,12 @@ from worker.ledger.base import (
 from worker.ledger.holds import Held, HoldOver
 from worker.ledger.limits import Denied
 from worker.ledger.pacing import Throttled
+from worker.venues.accounts import Account
+from worker.venues.base import Plan
+from worker.venues.lookups import Lookup
 
 T = TypeVar("T")
-A = TypeVar("A", BeginAnswer, BeginAnswer | None)
+A = TypeVar("A", BeginAnswer, BeginAnswer | None, LookAnswer | None)
 
 POLL_SECONDS = (0.02, 0.5)
 """The first and the longest wait before the ledger is asked again whether a command's owner is done."""
@@ -62,6 +69,8 @@ class Lease:
     """False for queries: the ledger is only asked whether they may be sent, and nothing of them is written to it."""
     started: float
     """When the retry budget began, in seconds on the monotonic clock."""
+    plan: Plan
+    """How it is sent; its lookup is that of the attempt that was begun last."""
     expiry: LeaseExpiry = LeaseExpiry()
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
@@ -69,6 +78,19 @@ class Lease:
     """1 for the command's first owner; one more for each owner that took it over or took it up after it was parked."""
     memory: Memory | None = None
     """What the owner knew that parked the command; None when it was not parked."""
+    lookable: bool = False
+    """Whether a look at the venue finds every attempt of the command."""
+    taken_to_look: bool = False
+    """Whether it was taken over in doubt, to be looked for, and nothing has begun: it has no plan but its lookup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What one call of the ledger's begin asks for."""
+
+    expiry: LeaseExpiry
+    plan: Plan
+    """With the lookup of this attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +101,18 @@ class ExistingReport:
     """None when the id belongs to another command that has no report yet."""
 
 
+def dated(plan: Plan, now_ms: int) -> Plan:
+    """The plan of an attempt that begins now: until when the venue may take its request."""
+    if plan.lookup is None or plan.window_ms <= 0:
+        return plan
+    until_ms, deadline = now_ms + plan.window_ms, plan.command.deadline
+    return plan.until(until_ms if deadline is None else min(until_ms, deadline))
+
+
 NotBegun = Halted | Denied | Held | HoldOver | TooLate
 """Why the ledger did not begin a command that has no other owner."""
-Acquired = Lease | ExistingReport | NotBegun
+Acquired = Lease | ExistingReport | LookFirst | NotBegun
+TakenToLook = Lease | ExistingReport | None
 OrphanReport = Callable[[Orphaned], Report]
 AwaitTurn = Callable[[Throttled], None]
 """Waits until the venue's limits may let an attempt begin; raises what ends the wait in another way."""
@@ -99,7 +130,7 @@ class Claims:
         self.retry_until_available = UntilAvailable(clock, stopping)
 
     def acquire(
-        self, claim: Claim, *, orphan_report: OrphanReport, await_turn: AwaitTurn, parks: bool = False
+        self, claim: Claim, *, plan: Plan, orphan_report: OrphanReport, await_turn: AwaitTurn, parks: bool = False
     ) -> Acquired:
         """Begin the first attempt; or return the report that exists, or what keeps the command from being begun.
         ``parks`` says that the command may be parked while it has another owner.
@@ -109,26 +140,69 @@ class Claims:
             ParkMessage: it waits for its owner.
         """
         while True:
-            expiry, answer = self._ask_while_busy(lambda: self.expiring(self._ledger.begin, claim, 1), parks=parks)
+            begin, answer = self._ask_while_busy(lambda: self.begin(claim, 1, plan), parks=parks)
             if isinstance(answer, Throttled):
                 await_turn(answer)
                 continue
             if isinstance(answer, Begun):
-                begun = replace(claim, begin_by=0, hold=None, probe=answer.probe)
-                started = self._clock.monotonic() - answer.since_ms / 1000
-                # What another owner knew before a dead one took the command over is out of date.
-                memory = Memory.from_text(answer.doubt) if answer.doubt and answer.since_ms else None
-                return Lease(begun, answer.progress, True, started, expiry, fence=answer.fence, memory=memory)
+                return self._lease(claim, begin, answer)
+            if isinstance(answer, LookFirst):
+                return answer
             if isinstance(answer, NotBegun):
                 if isinstance(answer, Denied):
                     ref = CommandRef(claim.command_id, claim.command, claim.account)
                     self._observer.ruled(ref, f"it is over the limit {answer.limit.name}", True)
                 return answer
-            existing = self._existing_report(claim, answer, orphan_report)
+            existing = self._existing_or_abandoned(claim, answer, orphan_report)
             if existing is not None:
                 return existing
 
-    def acquire_query(self, claim: Claim, before: QueryProgress | None, *, await_turn: AwaitTurn) -> Lease | Halted:
+    def begin(self, claim: Claim, attempt: int, plan: Plan) -> tuple[Begin, BeginAnswer]:
+        """Begin an attempt in the ledger, under the lookup that finds it."""
+        if plan.lookup is not None:
+            plan = dated(plan, self._clock.now_ms())
+            claim = replace(claim, lookup=plan.lookup.to_text() if plan.lookup else "")
+        expiry, answer = self.expiring(self._ledger.begin, claim, attempt)
+        return Begin(expiry, plan), answer
+
+    def _lease(self, claim: Claim, begin: Begin, answer: Begun) -> Lease:
+        begun = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup)
+        started = self._clock.monotonic() - answer.since_ms / 1000
+        # What another owner knew before a dead one took the command over is out of date.
+        memory = Memory.from_text(answer.doubt) if answer.doubt and answer.since_ms else None
+        lease = Lease(
+            begun, answer.progress, True, started, begin.plan, begin.expiry, fence=answer.fence, memory=memory
+        )
+        lease.lookable = bool(answer.lookup)
+        return lease
+
+    def take_to_look(self, claim: Claim, command: Command, account: Account, *, parks: bool) -> TakenToLook:
+        """A lease on a command that is in doubt and can be looked for, or the report that exists; None when there is
+        nothing to look for.
+
+        Raises:
+            RequeueMessage: the worker is stopping.
+            ParkMessage: it waits for its other owner.
+        """
+        ask = lambda: self.expiring(self._ledger.take_to_look, claim)  # noqa: E731
+        expiry, answer = self._ask_while_busy(ask, parks=parks)
+        if isinstance(answer, Ended | Reused):
+            return self._existing_report(claim, answer)
+        if not isinstance(answer, Doubtful):
+            return None
+        started = self._clock.monotonic() - answer.since_ms / 1000
+        memory = Memory.from_text(answer.doubt) if answer.doubt else None
+        if memory is not None and memory.tries != answer.progress.tries:
+            memory = None  # it is older than the last attempt
+        plan = Plan(command, account, Lookup.from_text(answer.lookup))
+        claim = replace(claim, lookup=answer.lookup)
+        lease = Lease(claim, answer.progress, True, started, plan, expiry, fence=answer.fence, memory=memory)
+        lease.paused = lease.lookable = lease.taken_to_look = True
+        return lease
+
+    def acquire_query(
+        self, claim: Claim, before: QueryProgress | None, *, plan: Plan, await_turn: AwaitTurn
+    ) -> Lease | Halted:
         """A lease on a query, which has no record: what was known of it ``before`` came with its message."""
         now_ms = self._clock.now_ms()
         since_ms = before.since_ms(now_ms) if before else None
@@ -140,7 +214,7 @@ class Claims:
         started = self._clock.monotonic() - (before.since_ms(self._clock.now_ms()) if before else 0) / 1000
         claim = replace(claim, probe=answer.probe)
         memory = before.memory if before else None
-        return Lease(claim, replace(progress, tries=progress.tries + 1), False, started, memory=memory)
+        return Lease(claim, replace(progress, tries=progress.tries + 1), False, started, plan, memory=memory)
 
     def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
         """Whether a query may be sent; it may while the ledger is away, for it changes nothing at the venue."""
@@ -166,20 +240,28 @@ class Claims:
                 return report
             if isinstance(answer, TooLate):
                 raise NeverBegun(claim.command_id)
-            existing = self._existing_report(claim, answer, orphan_report)
+            existing = self._existing_or_abandoned(claim, answer, orphan_report)
             if existing is not None:
                 return existing.report
 
-    def _existing_report(self, claim: Claim, answer: BeginAnswer, orphan_report: OrphanReport) -> ExistingReport | None:
-        """The report in the ledger; None when the record has changed since this answer and must be asked for again."""
+    def _existing_report(self, claim: Claim, answer: Ended | Reused) -> ExistingReport:
+        """The report in the ledger."""
         command = CommandRef(claim.command_id, claim.command, claim.account)
         if isinstance(answer, Ended):
             self._observer.replayed(command, answer.report.outcome.value)
             return ExistingReport(answer.report.as_replay())
-        if isinstance(answer, Reused):
-            self._observer.id_reused(command)
-            return ExistingReport(answer.report.as_replay() if answer.report else None)
+        self._observer.id_reused(command)
+        return ExistingReport(answer.report.as_replay() if answer.report else None)
+
+    def _existing_or_abandoned(
+        self, claim: Claim, answer: BeginAnswer, orphan_report: OrphanReport
+    ) -> ExistingReport | None:
+        """The report in the ledger, or that of an orphan that was ended; None when the record has changed since this
+        answer and must be asked for again."""
+        if isinstance(answer, Ended | Reused):
+            return self._existing_report(claim, answer)
         if isinstance(answer, Orphaned):
+            command = CommandRef(claim.command_id, claim.command, claim.account)
             report = orphan_report(answer)
             if self.retry_until_available(lambda: self._ledger.abandon(claim, answer, report)):
                 if answer.sending or not answer.doubt:  # else nobody died: it was parked, and may not go on
@@ -193,13 +275,13 @@ class Claims:
         monotonic, now_ms = self._clock.monotonic(), self._clock.now_ms()
         return LeaseExpiry(monotonic + claim.lease_ms / 1000, now_ms + claim.lease_ms), move(claim, *arguments)
 
-    def _ask_while_busy(self, ask: Callable[[], tuple[LeaseExpiry, A]], *, parks: bool) -> tuple[LeaseExpiry, A]:
+    def _ask_while_busy(self, ask: Callable[[], tuple[T, A]], *, parks: bool) -> tuple[T, A]:
         wait, max_wait = POLL_SECONDS
         waited = 0.0
         while True:
-            expiry, answer = self.retry_until_available(ask)
+            call, answer = self.retry_until_available(ask)
             if not isinstance(answer, Busy):
-                return expiry, answer
+                return call, answer
             if self._stopping():
                 raise RequeueMessage("the command is with another worker")
             left = max(answer.lease_left_ms, 1) / 1000

@@ -7,7 +7,7 @@ from typing import Any
 from producers.commands import Command
 from producers.printable import printable
 from producers.report import Reason
-from worker.execution.carried import Memory
+from worker.execution.carried import Ending, Memory
 from worker.execution.claims import Lease
 from worker.execution.events import CommandRef
 from worker.execution.pacing import NO_ANSWER
@@ -80,12 +80,15 @@ class Run:
     command: Command
     account: Account
     venue: Venue
-    plan: Plan
     lease: Lease
     was_held: bool = False
     """Whether it was held for approval until now."""
     parks: bool = False
     """Whether it may be parked between two attempts."""
+    parks_looking: bool = False
+    """Whether it may be parked between two looks."""
+    planned: bool = True
+    """False for a query until its attempt, and for what was taken over to be looked for."""
     attempt: int = 1
     """The number of the attempt under way, counted over this run alone."""
     last_verdict: Verdict | None = None
@@ -98,6 +101,10 @@ class Run:
     refused_after_doubt: bool = False
     """The venue itself refused the last attempt, in other words than those that raised the first doubt: the refusal may
     be the echo of what the doubtful attempt did."""
+    looks: int = 0
+    absences: int = 0
+    ending: Ending | None = None
+    """The last three as in :class:`~worker.execution.carried.Memory`."""
     cool_down: CoolDown | None = None
     """What the last attempt says about those that follow, until the ledger has it."""
     secrets: Secrets = field(default_factory=Secrets)
@@ -109,16 +116,45 @@ class Run:
         known = self.lease.memory
         if known is not None:
             self.first_doubt, self.refused_after_doubt = known.first_doubt, known.refused_after_doubt
+            if self.lease.taken_to_look:
+                self.looks, self.absences, self.ending = known.looks, known.absences, known.ending
             fields = known.http_status, known.venue_code, known.venue_message, known.result
             if fields != (None, None, None, None):
                 self.last_verdict = Verdict(Proof.UNKNOWN, "", Reason.LOST_REPLY, *fields)
 
+    def take_over(self, lost: "Run") -> None:
+        """Take up what this worker remembers of a run whose lease was lost: the ledger may have lost its record."""
+        if lost.progress.tainted and not self.progress.tainted:
+            self.lease.lookable = self.lease.lookable and lost.lease.lookable
+            self.first_doubt = lost.first_doubt
+        self.lease.progress = self.progress.after(lost.progress)
+
     @property
     def memory(self) -> Memory:
         """What the next owner is to know, if it is parked."""
-        last = self.last_verdict
-        fields = (last.http_status, last.venue_code, last.venue_message, last.result) if last else ()
-        return Memory(self.first_doubt, self.refused_after_doubt, *fields)
+        last = self.last_verdict or Verdict(Proof.UNKNOWN, "")
+        return Memory(
+            self.first_doubt,
+            self.refused_after_doubt,
+            last.http_status,
+            last.venue_code,
+            last.venue_message,
+            last.result,
+            self.progress.tries,
+            self.looks,
+            self.absences,
+            self.ending,
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """How it is sent."""
+        return self.lease.plan
+
+    @property
+    def lookable(self) -> bool:
+        """Whether a look at the venue finds every attempt of it."""
+        return self.lease.lookable and self.plan.lookup is not None
 
     @property
     def progress(self) -> Progress:

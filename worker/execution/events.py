@@ -51,6 +51,21 @@ class AttemptEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class LookEvent:
+    """One look for a command in doubt at its venue."""
+
+    sight: str
+    """One of :class:`~worker.venues.lookups.Sight`."""
+    counts: bool
+    """Whether it is an absence after which no request can arrive any more."""
+    number: int
+    """Counted since the last attempt."""
+    seconds: float
+    words: str
+    """For people."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndEvent:
     """How a command ended, and when; UNIX milliseconds."""
 
@@ -77,8 +92,12 @@ class Observer:
     def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:
         """A request was made and its response judged, or it could not be sent."""
 
+    def looked(self, ref: CommandRef, event: LookEvent) -> None:
+        """A command in doubt was looked for at its venue."""
+
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
-        """The command waits before its next attempt; ``because`` is a line for people, without secrets."""
+        """The command waits before its next attempt, or (``attempt`` 0) before its plan is tried again; ``because`` is
+        a line for people, without secrets."""
 
     def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """The command has its report."""
@@ -160,6 +179,9 @@ class Observers(Observer):
 
     def attempted(self, ref: CommandRef, event: AttemptEvent) -> None:  # noqa: D102
         self._notify("attempted", ref, event)
+
+    def looked(self, ref: CommandRef, event: LookEvent) -> None:  # noqa: D102
+        self._notify("looked", ref, event)
 
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: D102
         self._notify("waits", ref, attempt, seconds, because)

@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from producers.commands import Command, Positions
 from producers.redaction import HIDDEN
@@ -17,7 +18,7 @@ from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
 from worker.execution.admission import Admission
-from worker.execution.attempt import AttemptRunner
+from worker.execution.attempt import AttemptRunner, LookedFor, lease_ms_of
 from worker.execution.backoff import RetryLimits
 from worker.execution.claims import Claims, ExistingReport
 from worker.execution.context import CommandRefused, Envelope, Run
@@ -25,8 +26,11 @@ from worker.execution.events import NULL_OBSERVER, Observer, command_ref, end_ev
 from worker.execution.holding import HeldForApproval
 from worker.execution.intake import Intake, fingerprint_of
 from worker.execution.lease import LeaseLost, LeaseManager, RefusedBetweenAttempts
+from worker.execution.looking import Looker
 from worker.execution.outage import RequeueMessage
 from worker.execution.parking import ParkMessage
+from worker.execution.pausing import Pauses
+from worker.execution.planning import Planner
 from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import Ledger, NeverBegun
 from worker.venues.accounts import Account
@@ -66,19 +70,22 @@ class Executor:
         self._intake = Intake(venues, accounts, clock)
         claims = Claims(ledger, clock, stopping, observer)
         self._leases = LeaseManager(ledger, claims, clock, stopping)
-        self._attempts = AttemptRunner(
-            leases=self._leases, transport=transport, clock=clock, retry=retry, observer=observer, hidden=hidden
-        )
+        lease_ms = lease_ms_of(transport.limits)
+        self._pauses = Pauses(leases=self._leases, clock=clock, observer=observer, lease_ms=lease_ms)
+        seen: dict[str, Any] = {"clock": clock, "observer": observer, "hidden": hidden}
+        venue_side: dict[str, Any] = {"leases": self._leases, "pauses": self._pauses, "transport": transport, **seen}
+        self._looker = Looker(**venue_side)
+        self._attempts = AttemptRunner(looker=self._looker, retry=retry, **venue_side)
         self._admission = Admission(
             intake=self._intake,
             claims=claims,
+            planner=Planner(transport.send, retry=retry, stopping=stopping, **seen),
             clock=clock,
             stopping=stopping,
             refusal=refusal,
             ruling=ruling,
             observer=observer,
-            send=transport.send,
-            lease_ms=self._attempts.lease_ms,
+            lease_ms=lease_ms,
             budget_seconds=retry.budget_seconds,
         )
 
@@ -142,9 +149,10 @@ class Executor:
 
     def _execute(self, envelope: Envelope) -> Report | None:
         lost: Run | None = None
+        look = True
         for _ in range(MAX_LEASES):
             try:
-                run = self._admission.begin(envelope)
+                run = self._admission.begin(envelope, look=look)
             except CommandRefused as refused:
                 if lost is not None and lost.progress.tainted:
                     return self._give_up_in_doubt(lost, refused)
@@ -152,10 +160,13 @@ class Executor:
             if isinstance(run, ExistingReport):
                 return run.report
             envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
+            look = True
             if lost is not None:
-                run.lease.progress = run.progress.after(lost.progress)
+                run.take_over(lost)
             try:
                 return self._settle(run, self._attempt(run))
+            except LookedFor:
+                look, lost = False, None
             except LeaseLost:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
                 # ledger has lost the record, and what this worker knows is all there is: it is not parked any more.
@@ -174,7 +185,7 @@ class Executor:
         """Send the command until no further attempt follows, and return its report.
 
         Raises:
-            LeaseLost, ParkMessage, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
+            LeaseLost, LookedFor, ParkMessage, RequeueMessage: see :meth:`AttemptRunner.last_attempt`.
         """
         if run.lease.memory is None:  # else it goes on after it was parked
             enqueued_at = None if run.was_held else run.envelope.enqueued_at
@@ -182,7 +193,7 @@ class Executor:
             self._observer.began(run.command_ref, wait, run.lease.fence, run.progress.tries)
         try:
             return reports.of_run(run, self._conclusion(run), self._clock.now_ms())
-        except (LeaseLost, ParkMessage, RequeueMessage):
+        except (LeaseLost, LookedFor, ParkMessage, RequeueMessage):
             raise
         except Exception as error:  # noqa: BLE001 - every command ends in a report
             # The error's own text and traceback may quote a request: only its class and where it was raised are logged.
@@ -192,6 +203,20 @@ class Executor:
             return reports.of_run(run, reports.after_fault(error), self._clock.now_ms())
 
     def _conclusion(self, run: Run) -> reports.Conclusion:
+        """How the command ends. It is looked for before it ends in doubt, where a look can show that it does not."""
+        ending = run.ending
+        if ending is None:
+            conclusion = self._conclusion_of_attempts(run)
+            if conclusion.without_doubt is None or not run.lookable:
+                return conclusion
+            ending = conclusion.without_doubt
+        run.ending = ending
+        attempt = self._looker.look(run)
+        if attempt.decision.may_retry:
+            return reports.Conclusion(ending.outcome, ending.reason, ending.message)
+        return reports.conclude(run, attempt)
+
+    def _conclusion_of_attempts(self, run: Run) -> reports.Conclusion:
         try:
             return reports.conclude(run, self._attempts.last_attempt(run))
         except CommandRefused as refused:
@@ -205,7 +230,7 @@ class Executor:
         Raises:
             LeaseLost: another owner is at work, and nothing is known that sending again could contradict.
         """
-        settled = self._leases.settle(run.lease, report, self._attempts.take_cool_down(run))
+        settled = self._leases.settle(run.lease, report, self._pauses.take_cool_down(run))
         if settled is not None:
             return settled
         # Another owner is at work: it took over, or the ledger has lost the record and it began anew.

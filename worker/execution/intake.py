@@ -50,12 +50,19 @@ class Intake:
         problem = venue.unsupported(command)
         if problem:
             raise CommandRefused(Reason.INVALID, problem)
+        return command, account, venue
+
+    def check_time(self, envelope: Envelope, command: Command) -> None:
+        """Return if the command's message may still be taken up.
+
+        Raises:
+            CommandRefused: it may not.
+        """
         late_ms = self._clock.now_ms() - envelope.expires_at if envelope.expires_at is not None else 0
         if late_ms > 0:
             raise CommandRefused(Reason.EXPIRED, f"its message expired {late_ms} ms before a worker took it")
         if not command.mutating and 0 < envelope.begin_by < self._clock.now_ms():
             raise CommandRefused(Reason.EXPIRED, reports.late_message(envelope.begin_by))  # no ledger checks a query
-        return command, account, venue
 
     def stored_arguments(self, envelope: Envelope) -> str:
         """The arguments for the ledger; empty when they make no command, for then a secret may be in the wrong

@@ -53,9 +53,7 @@ class LeaseManager:
         """
         if not lease.recorded:
             return self._begin_next_of_query(lease)
-        expiry, answer = self._retry_until_available(
-            lambda: self._claims.expiring(self._ledger.begin, lease.claim, attempt)
-        )
+        begin, answer = self._retry_until_available(lambda: self._claims.begin(lease.claim, attempt, lease.plan))
         if isinstance(answer, Throttled):
             return answer
         if isinstance(answer, NotBegun):
@@ -64,8 +62,8 @@ class LeaseManager:
             raise LeaseLost(lease.claim.command_id)
         lease.paused = False
         lease.progress = answer.progress.after(lease.progress)
-        lease.expiry = expiry
-        lease.claim = replace(lease.claim, probe=answer.probe)
+        lease.expiry, lease.plan, lease.lookable = begin.expiry, begin.plan, bool(answer.lookup)
+        lease.claim = replace(lease.claim, probe=answer.probe, lookup=answer.lookup)
         return None
 
     def _begin_next_of_query(self, lease: Lease) -> Throttled | None:
@@ -104,6 +102,15 @@ class LeaseManager:
         """
         move = partial(self._ledger.pause, lease.claim, lease.progress, lease_ms, cool_down)
         self._write_fate(lease, move, cool_down)
+
+    def keep(self, lease: Lease, cool_down: CoolDown | None = None) -> None:
+        """Record the last attempt's fate as :meth:`pause` does, with a lease for what is to be done before the next.
+
+        Raises:
+            LeaseLost: another worker has taken the lease over.
+        """
+        expiry, _ = self._claims.expiring(lambda claim: self.pause(lease, claim.lease_ms, cool_down), lease.claim)
+        lease.expiry = expiry
 
     def park(self, lease: Lease, wait_ms: int, memory: Memory, cool_down: CoolDown | None = None) -> None:
         """Record the last attempt's fate as :meth:`pause` does, and give the command up: whoever takes its message

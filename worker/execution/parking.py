@@ -8,7 +8,8 @@ SHORTEST_SECONDS = 0.25
 """Shorter waits stay in the thread: parking and taking the message again costs two round trips."""
 
 PROGRESS_HEADER = "orders_progress"
-"""The header of a parked query with what is known of it (:class:`~worker.execution.carried.QueryProgress`)."""
+"""The header of a parked query with what is known of it (:class:`~worker.execution.carried.QueryProgress`), or of a
+command whose plan could not be made (:class:`~worker.execution.carried.PlanProgress`)."""
 SINCE_HEADER = "orders_waits_since"
 """The header of a parked command that says since when it waits for its first attempt, UNIX ms."""
 
@@ -18,6 +19,10 @@ class WaitsFor(StrEnum):
 
     RETRY = "retry"
     """Its next attempt."""
+    PLAN = "plan"
+    """The next try to read what its plan needs."""
+    LOOK = "look"
+    """The next look for it at its venue."""
     OWNER = "owner"
     """Another worker, which has its lease."""
     ETA = "eta"

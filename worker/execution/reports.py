@@ -10,7 +10,7 @@ from producers.commands import Command, fingerprint
 from producers.printable import printable
 from producers.report import Outcome, Reason, Report
 from worker.execution.backoff import Attempt
-from worker.execution.carried import Memory
+from worker.execution.carried import Ending, Memory
 from worker.execution.claims import NotBegun
 from worker.execution.context import MAX_ALIAS_CHARACTERS, CommandRefused, Run
 from worker.execution.retry_policy import Decision
@@ -99,6 +99,8 @@ class Conclusion:
     outcome: Outcome
     reason: Reason
     message: str
+    without_doubt: Ending | None = None
+    """How it would end if no earlier attempt of unknown fate was executed; set where that is all that is in doubt."""
 
 
 def conclude(run: Run, attempt: Attempt) -> Conclusion:
@@ -114,7 +116,8 @@ def conclude(run: Run, attempt: Attempt) -> Conclusion:
         # The refusal may be the echo of an earlier attempt that worked: "not found" after a cancel whose reply was
         # lost.
         message = f"{verdict.message}; an earlier attempt of unknown fate may be why"
-        return Conclusion(Outcome.UNKNOWN, Reason.REFUSED_AFTER_LOST, message)
+        refused = Ending(Outcome.REJECTED, Reason.REFUSED, verdict.message)
+        return Conclusion(Outcome.UNKNOWN, Reason.REFUSED_AFTER_LOST, message, refused)
     if attempt.gave_up is Reason.EXPIRED:
         return give_up(run, Reason.EXPIRED, f"no time to try again before the deadline: {verdict.message}")
     return give_up(run, Reason.UNAVAILABLE, f"gave up after {run.progress.tries} attempts: {verdict.message}")
@@ -134,7 +137,8 @@ def _given_up(tainted: str, refused_after_doubt: bool, reason: Reason, message: 
     if not tainted:
         return Conclusion(Outcome.NOT_SENT, reason, message)
     why = Reason.REFUSED_AFTER_LOST if refused_after_doubt else Reason(tainted)
-    return Conclusion(Outcome.UNKNOWN, why, f"{message}; an attempt may have been executed")
+    not_sent = Ending(Outcome.NOT_SENT, reason, message)
+    return Conclusion(Outcome.UNKNOWN, why, f"{message}; an attempt may have been executed", not_sent)
 
 
 def after_fault(error: Exception) -> Conclusion:

@@ -2,8 +2,8 @@
 
 Nothing else decides this after an attempt. The rows of the table are the venue's part: an attempt that was never sent,
 a listed response and every other response become a :class:`Proof` there. The columns, by command, are applied here. The
-last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``
-(``transitions.lua``)."""
+last row, a worker that died with a send begun, is the ledger's: it takes over what is ``repeatable``, and what can be
+looked for at its venue (``transitions.lua``)."""
 
 from enum import StrEnum
 
@@ -21,6 +21,9 @@ class Decision(StrEnum):
     RETRY_IN_DOUBT = "again_tainted"
     """Send again, because executing twice has the effect of once. The command stays in doubt: this attempt may have
     been executed."""
+    LOOK = "look"
+    """Look for it at the venue: what is found there decides, or a proof that it never arrived
+    (:mod:`worker.execution.looking`)."""
     UNKNOWN = "unknown"
     """Never send again."""
 
@@ -29,13 +32,21 @@ class Decision(StrEnum):
         """Whether the command may be sent again."""
         return self in (Decision.RETRY, Decision.RETRY_IN_DOUBT)
 
+    @property
+    def leaves_doubt(self) -> bool:
+        """Whether the attempt may have been executed."""
+        return self in (Decision.RETRY_IN_DOUBT, Decision.LOOK, Decision.UNKNOWN)
 
-def decide(command: Command, proof: Proof) -> Decision:
-    """The cell of the table for this command and what its attempt proves."""
+
+def decide(command: Command, proof: Proof, *, lookable: bool = False) -> Decision:
+    """The cell of the table for this command and what its attempt proves. ``lookable`` says whether a look at the venue
+    finds every attempt of the command."""
     if proof is Proof.EXECUTED:
         return Decision.ACCEPT
     if proof is Proof.REFUSED:
         return Decision.REJECT
     if proof is Proof.NOT_EXECUTED:
         return Decision.RETRY
-    return Decision.RETRY_IN_DOUBT if command.repeatable else Decision.UNKNOWN
+    if command.repeatable and proof is not Proof.SEEN:
+        return Decision.RETRY_IN_DOUBT
+    return Decision.LOOK if lookable else Decision.UNKNOWN

@@ -69,6 +69,8 @@ class FirstTurn:
             headers: dict[str, object] = {SINCE_HEADER: since_ms}
             if self.before:
                 headers[PROGRESS_HEADER] = self.before.to_header()
+            elif self.envelope.progress is not None:
+                headers[PROGRESS_HEADER] = None  # its plan had failed, and is made by now
             raise ParkMessage(Parking(wait_ms, WaitsFor(throttled.brake.value), True, headers))
         if sleep_unless_stopping(self.clock, self.stopping, seconds) > 0:
             raise RequeueMessage("the worker is stopping, and the venue's limits let no attempt begin")

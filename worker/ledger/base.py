@@ -108,8 +108,8 @@ class Begun:
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
     lookup: str = ""
-    """The claim's, where it finds every attempt of the command; empty where earlier ones were sent to another account, or
-    left a doubt and no lookup."""
+    """The claim's, where it finds every attempt of the command; empty where earlier ones were sent to another account,
+    or left a doubt and no lookup."""
 
 
 @dataclass(frozen=True, slots=True)

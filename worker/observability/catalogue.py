@@ -56,6 +56,9 @@ ANSWERS = _counter(
     "command venue status",
     "Attempts by the HTTP status of the answer; lost: sent without an answer; unsent: nothing was sent.",
 )
+LOOKS = _counter(
+    "orders_looks_total", "command account venue sight", "Looks for commands in doubt, by what they showed."
+)
 RETRIES = _counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
 PARKINGS = _counter(
     "orders_parkings_total",
@@ -231,6 +234,7 @@ EVENTS = (
     COMMANDS,
     ATTEMPTS,
     ANSWERS,
+    LOOKS,
     RETRIES,
     PARKINGS,
     THROTTLED,

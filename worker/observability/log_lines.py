@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from producers.printable import printable
-from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
+from worker.execution.events import AttemptEvent, CommandRef, EndEvent, LookEvent, Observer
 
 executor_log = logging.getLogger("orders.executor")
 ledger_log = logging.getLogger("orders.ledger")
@@ -71,6 +71,11 @@ class LogObserver(Observer):
             "signature_age": None if event.signature_age_seconds is None else round(event.signature_age_seconds, 4),
         }
         executor_log.info(LogEvent("attempt", fields))
+
+    def looked(self, ref: CommandRef, event: LookEvent) -> None:
+        """Log what a look for a command in doubt showed."""
+        fields = {**_command_fields(ref), "look": event.number, "sight": event.sight, "counts": event.counts}
+        executor_log.info(LogEvent("look", {**fields, "seconds": round(event.seconds, 3)}, event.words))
 
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:
         """Log the wait before the next attempt."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from producers.commands import COMMANDS
-from worker.execution.events import AttemptEvent, CommandRef, EndEvent, Observer
+from worker.execution.events import AttemptEvent, CommandRef, EndEvent, LookEvent, Observer
 from worker.execution.policy.producer_auth import PROBLEMS
 from worker.observability import catalogue
 from worker.observability.catalogue import Metric
@@ -139,6 +139,9 @@ class Metrics(Observer):
         latency_seconds = event.latency_seconds or 0.0
         if event.venue_date and event.answered_at is not None and latency_seconds <= MAX_CLOCK_LATENCY_SECONDS:
             self._compare_clocks(ref, event.venue_date, event.answered_at - latency_seconds / 2)
+
+    def looked(self, ref: CommandRef, event: LookEvent) -> None:  # noqa: D102
+        self._count(catalogue.LOOKS, ref.command, self._account(ref.account), ref.venue, event.sight)
 
     def waits(self, ref: CommandRef, attempt: int, seconds: float, because: str) -> None:  # noqa: ARG002, D102
         self._count(catalogue.RETRIES, ref.command, self._account(ref.account), ref.venue)

@@ -1,1 +1,1 @@
-"""Simulates both venues over real HTTP: keeps accounts, records executions, and injects faults on request."""
+"""Simulates four venues over real HTTP: keeps accounts, records executions, and injects faults on request."""

@@ -1,4 +1,4 @@
-"""`python -m worker.simulator`: both venues on one port, with demo accounts unless `--empty`."""
+"""`python -m worker.simulator`: the simulated venues on one port, with demo accounts unless `--empty`."""
 
 import argparse
 import logging

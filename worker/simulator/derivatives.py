@@ -50,6 +50,8 @@ class DerivativeOrder(_Frozen):
     type: Literal["limit", "market", "post", "ioc", "fok", "stop", "take_profit"] = "limit"
     size: Amount
     filled: Amount = Decimal(0)
+    average: Amount | None = None
+    """The price of its fills, weighted by their sizes."""
     cut: Amount = Decimal(0)
     price: Amount | None = None
     stop_price: Amount | None = None
@@ -89,6 +91,20 @@ class DerivativeFill(_Frozen):
     time: int = 0
 
 
+class CoinWithdrawal(_Frozen):
+    """A withdrawal from OKX; `address` may end in a colon and a tag, `state` is one of the exchange's numbers."""
+
+    id: str
+    client_id: str | None = None
+    asset: str
+    chain: str
+    address: str
+    amount: Amount
+    fee: Amount = Decimal(0)
+    state: str = "0"
+    time: int = 0
+
+
 @dataclass(slots=True)
 class DerivativeHoldings:
     """The records of one account. They are immutable, so that a copy of the containers is a snapshot."""
@@ -100,10 +116,18 @@ class DerivativeHoldings:
     """Those of the orders that are open."""
     order_ids: dict[str, str] = field(default_factory=dict)
     """The id of the latest order of each client order id."""
+    withdrawals: dict[str, CoinWithdrawal] = field(default_factory=dict)
 
     def copy(self) -> Self:
         """A snapshot."""
-        return type(self)({**self.positions}, {**self.orders}, {**self.fills}, {**self.open_orders}, {**self.order_ids})
+        return type(self)(
+            {**self.positions},
+            {**self.orders},
+            {**self.fills},
+            {**self.open_orders},
+            {**self.order_ids},
+            {**self.withdrawals},
+        )
 
     def put_position(self, position: NetPosition) -> None:
         """Add or replace a position; size 0 removes it."""
@@ -137,8 +161,12 @@ def tally(holdings: DerivativeHoldings) -> dict[str, object]:
 
     `by_client_id`: for each client order id the ids of the orders made under it, in order, when each was made (ms), and
     how much was filled in all. More than one order is a double execution. `without_client_id`: the ids of other orders.
-    `by_symbol`: for each contract how much was bought and sold.
+    `by_symbol`: for each contract how much was bought and sold. `withdrawals`: for each client id of a withdrawal the
+    ids of the withdrawals made under it.
     """
+    withdrawals: dict[str, list[str]] = {}
+    for withdrawal in holdings.withdrawals.values():
+        withdrawals.setdefault(withdrawal.client_id or "", []).append(withdrawal.id)
     by_client_id: dict[str, dict[str, object]] = {}
     for client_id, orders in _grouped(holdings.orders.values()).items():
         by_client_id[client_id] = {
@@ -150,6 +178,7 @@ def tally(holdings: DerivativeHoldings) -> dict[str, object]:
         "by_client_id": by_client_id,
         "without_client_id": [order.id for order in holdings.orders.values() if order.client_id is None],
         "by_symbol": _traded(holdings.fills),
+        "withdrawals": withdrawals,
     }
 
 

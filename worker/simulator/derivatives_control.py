@@ -28,12 +28,14 @@ class Tally:
     by_client_id: dict[str, dict[str, Any]]
     without_client_id: list[str]
     by_symbol: dict[str, dict[str, Decimal]]
+    withdrawals: dict[str, list[str]]
 
     @property
     def twice(self) -> dict[str, list[str]]:
-        """The client order ids under which more than one order was made, with the ids of the orders."""
-        found = {client_id: made["orders"] for client_id, made in self.by_client_id.items()}
-        return {client_id: orders for client_id, orders in found.items() if len(orders) > 1}
+        """The client ids under which more than one order or withdrawal was made, with their ids."""
+        made = {client_id: row["orders"] for client_id, row in self.by_client_id.items()}
+        named = {client_id: ids for client_id, ids in self.withdrawals.items() if client_id}
+        return {client_id: ids for client_id, ids in {**made, **named}.items() if len(ids) > 1}
 
     def times_executed(self, client_id: str) -> int:
         """How many orders were made under a client order id."""
@@ -74,7 +76,7 @@ class ExchangeControl:
         traded = {
             symbol: {side: Decimal(size) for side, size in sums.items()} for symbol, sums in found["by_symbol"].items()
         }
-        return Tally(made, found["without_client_id"], traded)
+        return Tally(made, found["without_client_id"], traded, found["withdrawals"])
 
     def positions(self) -> dict[str, NetPosition]:
         """The positions by contract."""

@@ -36,6 +36,19 @@ _COMMANDS: Mapping[str, frozenset[str]] = {
     "GET /api/history/v3/orders": frozenset({"lookup"}),
     "GET /api/history/v2/triggers": frozenset({"lookup"}),
     "GET /api/history/v3/triggers": frozenset({"lookup"}),
+    "POST /api/v5/trade/order": _ORDER,
+    "POST /api/v5/trade/order-algo": _ORDER,
+    "POST /api/v5/trade/cancel-order": frozenset({"cancel"}),
+    "POST /api/v5/trade/cancel-algos": frozenset({"cancel"}),
+    "POST /api/v5/asset/withdrawal": frozenset({"withdraw"}),
+    "GET /api/v5/account/positions": frozenset({"positions"}),
+    "GET /api/v5/trade/order": frozenset({"lookup"}),
+    "GET /api/v5/trade/order-algo": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-pending": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-history": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-algo-pending": frozenset({"lookup"}),
+    "GET /api/v5/trade/orders-algo-history": frozenset({"lookup"}),
+    "GET /api/v5/asset/withdrawal-history": frozenset({"lookup"}),
 }
 """The commands that each method and path of a venue serves, and `lookup` for reads that find an order."""
 
@@ -124,8 +137,8 @@ class Fault(Record):
     - surplus: the ordinary response, followed by `body` in latin-1; the connection stays open
 
     `chunked` sends half, drip and huge without a content length. `headers` and `retry_after` are added to any
-    response except a raw one. `$API_KEY` and `$SIGNATURE` in envelope, status, respond and raw are replaced by those of
-    the request, so that the response echoes them.
+    response except a raw one. `$API_KEY`, `$SIGNATURE` and `$PASSPHRASE` in envelope, status, respond and raw are
+    replaced by those of the request, so that the response echoes them.
     """
 
     lie: str | None = None

@@ -50,7 +50,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     stop_with_stdin: bool = False,
 ) -> None:
-    """Serve both venues until Ctrl-C or SIGTERM. Logs a line for each request, at INFO of the logger
+    """Serve the venues until Ctrl-C or SIGTERM. Logs a line for each request, at INFO of the logger
     `worker.simulator`.
 
     `port` 0 takes a free port. `on_ready` is called with the URL once the server listens. `stop_with_stdin` ends it
@@ -90,7 +90,7 @@ class SimulatorServer:
 
     @property
     def url(self) -> str:
-        """The address of both venues."""
+        """The address of all venues."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 

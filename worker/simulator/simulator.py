@@ -18,6 +18,9 @@ from worker.simulator.venues.everstrike_trading import Trading
 from worker.simulator.venues.krakenfutures import KrakenFutures
 from worker.simulator.venues.krakenfutures_markets import MARKETS as KRAKEN_FUTURES_MARKETS
 from worker.simulator.venues.krakenfutures_trading import Trading as KrakenFuturesTrading
+from worker.simulator.venues.okx import Okx
+from worker.simulator.venues.okx_markets import MARKETS as OKX_MARKETS
+from worker.simulator.venues.okx_trading import Trading as OkxTrading
 
 DEMO_EVERSTRIKE_KEY = "demo-everstrike-key"
 DEMO_EVERSTRIKE_SECRET = "demo-everstrike-secret"  # noqa: S105 - documented, and valid for the simulator only
@@ -35,6 +38,19 @@ class DemoAccount:
     api_key: str
     secret: str
     passphrase: str = ""
+    mode: str = ""
+
+    def settings(self, url: str) -> dict[str, str]:
+        """The worker's settings of this account, at a simulator."""
+        named = {
+            "VENUE": self.setting,
+            "API_KEY": self.api_key,
+            "SECRET_KEY": self.secret,
+            "PASSPHRASE": self.passphrase,
+            "ACCOUNT_MODE": self.mode,
+            "BASE_URL": url,
+        }
+        return {f"ORDERS_ACCOUNTS__{self.alias.upper()}__{name}": value for name, value in named.items() if value}
 
 
 DEMO_ACCOUNTS: Mapping[str, DemoAccount] = {
@@ -50,6 +66,7 @@ DEMO_ACCOUNTS: Mapping[str, DemoAccount] = {
             "demo-krakenfutures-key",
             "ZGVtby1rcmFrZW5mdXR1cmVzLXNlY3JldA==",
         ),
+        DemoAccount("okx", "okx", "ccxt:okx", "demo-okx-key", "demo-okx-secret", "demo-okx-passphrase", "futures"),
     )
 }
 """By the alias that `orders simulator` gives them."""
@@ -93,7 +110,9 @@ class Simulator:
         self.marks: dict[tuple[VenueName, str], Decimal] = {}
         kraken = KrakenFuturesTrading(self.accounts, self.now_ms, self._mark_at_kraken_futures)
         self._kraken_futures = KrakenFutures(self.accounts, kraken, self.now_ms)
-        self.matching = {"krakenfutures": kraken.matching}
+        okx = OkxTrading(self.accounts, self.now_ms, self._mark_at_okx)
+        self._okx = Okx(self.accounts, okx, self.now_ms)
+        self.matching = {"krakenfutures": kraken.matching, "okx": okx.matching}
         if self._demo if demo is None else demo:
             self._add_demo()
 
@@ -111,11 +130,14 @@ class Simulator:
 
     def examine(self, request: Request) -> Examined | None:
         """Let the venue that serves the path check a request; None if no venue does."""
-        venues = (self._everstrike, self._bitz, self._kraken_futures)
+        venues = (self._everstrike, self._bitz, self._kraken_futures, self._okx)
         return next((examined for venue in venues if (examined := venue.examine(request)) is not None), None)
 
     def _mark_at_kraken_futures(self, symbol: str) -> Decimal:
         return self.marks.get(("krakenfutures", symbol), KRAKEN_FUTURES_MARKETS[symbol].mark)
+
+    def _mark_at_okx(self, symbol: str) -> Decimal:
+        return self.marks.get(("okx", symbol), OKX_MARKETS[symbol].mark)
 
     def put(self, change: Change) -> None:
         """Put records into an account; raises LookupError if there is no such account."""
@@ -139,25 +161,34 @@ class Simulator:
             )
         )
         self.put(Change(venue="bitz", api_key=DEMO_BITZ_KEY, contracts=(ContractPosition(),)))
-        now = self.now_ms()
-        self.put(
-            Change(
-                venue="krakenfutures",
-                api_key=DEMO_ACCOUNTS["kraken"].api_key,
-                net_positions=(
-                    NetPosition(symbol="PF_XBTUSD", size=Decimal("1.5"), entry_price=Decimal("43000.123456"), time=now),
-                    NetPosition(symbol="PF_ETHUSD", size=Decimal(-20), entry_price=Decimal(2400), time=now),
-                ),
-                derivative_orders=(
-                    DerivativeOrder(
-                        id="00000000-0000-4000-8000-000000000001",
-                        symbol="PF_XBTUSD",
-                        side="buy",
-                        size=Decimal("0.1"),
-                        price=Decimal(30000),
-                        time=now,
-                        updated=now,
-                    ),
-                ),
-            )
+        for change in _demo_derivatives(self.now_ms()):
+            self.put(change)
+
+
+def _demo_derivatives(now_ms: int) -> tuple[Change, ...]:
+    """What the demo accounts hold at Kraken Futures and OKX."""
+
+    def net(symbol: str, size: str, entry_price: str) -> NetPosition:
+        return NetPosition(symbol=symbol, size=Decimal(size), entry_price=Decimal(entry_price), time=now_ms)
+
+    def bid(order_id: str, symbol: str, size: str) -> DerivativeOrder:
+        price = Decimal(30000)
+        return DerivativeOrder(
+            id=order_id, symbol=symbol, side="buy", size=Decimal(size), price=price, time=now_ms, updated=now_ms
         )
+
+    return (
+        Change(
+            venue="krakenfutures",
+            api_key=DEMO_ACCOUNTS["kraken"].api_key,
+            net_positions=(net("PF_XBTUSD", "1.5", "43000.123456"), net("PF_ETHUSD", "-20", "2400")),
+            derivative_orders=(bid("00000000-0000-4000-8000-000000000001", "PF_XBTUSD", "0.1"),),
+        ),
+        Change(
+            venue="okx",
+            api_key=DEMO_ACCOUNTS["okx"].api_key,
+            net_positions=(net("BTC-USDT-SWAP", "150", "43000.123456"), net("ETH-USDT-SWAP", "-200", "2400")),
+            derivative_orders=(bid("2510789768709120000", "BTC-USDT-SWAP", "10"),),
+            balances={"USDT": Decimal(10000), "BTC": Decimal(1)},
+        ),
+    )

@@ -22,6 +22,7 @@ STATES_BEFORE = {
     "approved": {"held", "approved"},
     "denied": {"held", "approved"},
     "begin": {"absent", "approved", "open", "paused", "parked", "ended"},
+    "look": {"open", "paused", "parked"},
     "park": {"open", "paused"},
     "refuse": {"absent", "held", "approved"},
     "abandon": {"open", "paused", "parked"},
@@ -121,19 +122,19 @@ def _journal(history: History) -> Iterator[str]:
             yield f"journal: {event} by one that does not own it"
         if state not in STATES_BEFORE.get(event, {state}):
             yield f"journal: {event} of a record that was {state}"
-        if event == "begin":
+        if event in ("begin", "look"):
             if state == "open" and token != owner:
-                yield from _takeover(history, at - begun_at)
-            state, owner, begun_at = "open", token, at
+                yield from _takeover(history, event, at - begun_at)
+            state, owner, begun_at = "open" if event == "begin" else "paused", token, at
         elif event in STATES_AFTER:
             state = STATES_AFTER[event]
         elif event in ENDINGS:
             state, outcome = "ended", fields["outcome"]
 
 
-def _takeover(history: History, after_ms: int) -> Iterator[str]:
-    """An attempt without a recorded end is begun again by another worker."""
-    if not history.repeatable:
+def _takeover(history: History, event: str, after_ms: int) -> Iterator[str]:
+    """An attempt without a recorded end is begun again, or looked for, by another worker."""
+    if event == "begin" and not history.repeatable:
         yield "journal: begin by another although the owner's attempt may have been sent"
     if after_ms < history.lease_ms:
-        yield "journal: begin by another while the owner's lease lasts"
+        yield f"journal: {event} by another while the owner's lease lasts"

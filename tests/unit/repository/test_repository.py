@@ -196,7 +196,7 @@ def test_the_lowest_versions_are_those_that_pyproject_names(lock: ModuleType, pr
     text = (ROOT / lock.LOWEST).read_text(encoding="utf-8")
     pinned = {name: Version(version) for name, version in lock.PINNED.findall(text)}
     for requirement in map(Requirement, lock.named(project["project"], "dev")):
-        lowest = [Version(bound.version) for bound in requirement.specifier if bound.operator == ">="]
+        lowest = [Version(bound.version) for bound in requirement.specifier if bound.operator in (">=", "==")]
         assert [pinned[requirement.name]] == lowest, requirement
 
 

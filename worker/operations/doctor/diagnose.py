@@ -50,8 +50,8 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
 def _venue_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
     return [
         *venue_checks(settings),
-        *exchange_checks(settings, wanted=wanted),
         *key_checks(settings, wanted=wanted),
+        *exchange_checks(settings, wanted=wanted),
     ]
 
 

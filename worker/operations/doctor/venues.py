@@ -10,6 +10,8 @@ import requests
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
 from worker.settings import WorkerSettings
+from worker.venues.ccxt.adapter import NAME_PREFIX
+from worker.venues.ccxt.exchanges import traits_of
 from worker.venues.json_values import read_json
 from worker.venues.registry import REGISTRY, VENUES, TimeEndpoint, address_of
 from worker.venues.response_freshness import NO_CACHE_HEADERS, cache_evidence
@@ -44,7 +46,16 @@ def _check(venue: str, url: str, aliases: list[str], ca_file: str) -> Check:
     time = entry.time if entry is not None else None
     if time is not None:
         return Check("venues", name, lambda: [endpoint_clock(name, url, ca_file, time)])
-    return Check("venues", name, lambda: [date_clock(name, url, ca_file)])
+    return Check("venues", name, lambda: [date_clock(name, url, ca_file, max_age_ms(venue))])
+
+
+def max_age_ms(venue: str) -> int:
+    """How long after its time, ms, the venue takes a request; of an exchange through ccxt, the shortest that any of its
+    requests names."""
+    if not venue.startswith(NAME_PREFIX):
+        return MAX_REQUEST_AGE_MS
+    traits = traits_of(venue.removeprefix(NAME_PREFIX))
+    return min(traits.windows.values(), default=MAX_REQUEST_AGE_MS) if traits else MAX_REQUEST_AGE_MS
 
 
 def closed(venue: str, url: str) -> bool:
@@ -73,7 +84,7 @@ def endpoint_clock(name: str, url: str, ca_file: str, endpoint: TimeEndpoint) ->
     return _verdict(name, url, offset, trip, uncertainty=0)
 
 
-def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
+def date_clock(name: str, url: str, ca_file: str = "", age_ms: int = MAX_REQUEST_AGE_MS) -> Finding:
     """Compare the clock of a venue without a time endpoint, by the ``Date`` of an HTTP response."""
     try:
         with _session(ca_file) as session:
@@ -85,15 +96,17 @@ def date_clock(name: str, url: str, ca_file: str = "") -> Finding:
     except _CachedResponse as cached:
         return _from_a_cache(name, url, cached)
     # The date has whole seconds: half a second is added, and as much is uncertain.
-    return _verdict(name, url, offset + 500, trip, uncertainty=500)
+    return _verdict(name, url, offset + 500, trip, uncertainty=500, age_ms=age_ms)
 
 
-def _verdict(name: str, url: str, offset: float, trip: float, *, uncertainty: float) -> Finding:
+def _verdict(
+    name: str, url: str, offset: float, trip: float, *, uncertainty: float, age_ms: int = MAX_REQUEST_AGE_MS
+) -> Finding:
     message = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
-    if abs(offset) >= MAX_REQUEST_AGE_MS:
+    if abs(offset) >= age_ms:
         return EXAMINER.fault(name, f"{message}: requests are refused as too old, or as from the future", _CLOCK_ADVICE)
     if abs(offset) > WARN_OFFSET_MS + uncertainty:
-        return EXAMINER.warning(name, f"{message}; requests are valid for 15 s", _CLOCK_ADVICE)
+        return EXAMINER.warning(name, f"{message}; requests are valid for {age_ms / 1000:g} s", _CLOCK_ADVICE)
     return EXAMINER.ok(name, message)
 
 

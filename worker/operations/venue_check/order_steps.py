@@ -15,8 +15,9 @@ from worker.venues.lookups import Lookup, Sight, Sighting
 
 LOOKS, SECONDS_APART = 5, 1.0
 """How often an order is looked for before it counts as not shown, and how long apart."""
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 5.0
 """After the venue can't take the request any more, until its absence counts."""
+ENOUGH_ABSENCES = 2
 CANCELS = 3
 """How often a cancel is sent; it may be, because a cancelled order can't be cancelled again."""
 
@@ -135,16 +136,18 @@ class OrderCheck:
                 return
 
     def _look_for_the_lost(self) -> None:
-        """Look for an order whose submission was not answered, also after the venue can no longer take it."""
+        """Look for an order whose submission was not answered, also after the venue can no longer take it: absent twice
+        then, by both clocks, it never arrived."""
         clock, until_ms = self._checked.clock, self._lookup.until_ms if self._lookup else 0
-        sighting = self._look_until_found()
-        for _ in range(2 if sighting.sight is Sight.ABSENT and until_ms else 0):
-            clock.sleep(max((until_ms - clock.now_ms()) / 1000, 0) + SETTLE_SECONDS)
+        sighting, absences = self._look_until_found(), 0
+        while sighting.sight is Sight.ABSENT and until_ms and absences < ENOUGH_ABSENCES:
+            clock.sleep(max((until_ms - clock.now_ms()) / 1000 + SETTLE_SECONDS, SECONDS_APART))
             sighting = self._look()
-            if sighting.sight is not Sight.ABSENT or (sighting.venue_time_ms or until_ms + 1) <= until_ms:
+            if sighting.venue_time_ms is None or sighting.venue_time_ms <= until_ms:
                 break
-        else:
-            self.standing = Standing.ABSENT if sighting.sight is Sight.ABSENT and until_ms else self.standing
+            absences += sighting.sight is Sight.ABSENT
+        if absences == ENOUGH_ABSENCES:
+            self.standing = Standing.ABSENT
         self._checked.tell("look for the lost order", sighting.sight is not Sight.UNREADABLE, _told(sighting))
 
     def _cancel(self) -> bool:

@@ -24,10 +24,13 @@ CONTROL_PREFIX = "/_control/"
 MAX_BODY_BYTES = 65_536
 """The largest request body that is read; the longest command has less than a kilobyte."""
 
-TARGETS = ("id", "cliOrdId", "order_id", "pair", "asset", "contractId")
+TARGETS = (
+    *("id", "cliOrdId", "order_id", "clOrdId", "algoClOrdId", "clientId", "ordId", "algoId"),
+    *("pair", "asset", "contractId", "symbol", "instId"),
+)
 """The fields that name what a command is about, as `Arrival.target` shows them."""
 
-SIGNATURES = (b"x-signature", b"authent")
+SIGNATURES = (b"x-signature", b"authent", b"ok-access-sign")
 """The headers that contain a signature."""
 
 _NOT_FOUND = Reply(404, b"Not Found", ((b"content-type", b"text/plain"),))
@@ -117,10 +120,12 @@ def _unserved(reply: Reply) -> Examined:
 
 
 def _echoes(request: Request, examined: Examined) -> dict[bytes, bytes]:
-    """The key and signature that a response may repeat. Bit-Z's signature is a form field, the others' are headers."""
+    """The key, signature and passphrase that a response may repeat. Bit-Z's signature is a form field, not a header."""
     header = next((request.headers[name] for name in SIGNATURES if name in request.headers), b"")
     signature = header or (examined.fields or {}).get("sign", "").encode()
-    return {b"$API_KEY": (examined.api_key or "").encode("latin-1", "replace"), b"$SIGNATURE": signature}
+    passphrase = request.headers.get(b"ok-access-passphrase", b"")
+    key = (examined.api_key or "").encode("latin-1", "replace")
+    return {b"$API_KEY": key, b"$SIGNATURE": signature, b"$PASSPHRASE": passphrase}
 
 
 def _arrival(request: Request, examined: Examined, peer_port: int, monotonic: float) -> Arrival:

@@ -49,6 +49,10 @@ class Matching:
         filled, fill = self._fill(holdings, order, order.size, self._mark(order.symbol))
         return filled, [fill]
 
+    def place_cancelled(self, account: Account, order: DerivativeOrder) -> DerivativeOrder:
+        """Accept an order that is cancelled at once, because nobody meets its price."""
+        return self._end(self._accounts.holdings_to_change(account).derivatives, order)
+
     def cancel(self, account: Account, order: DerivativeOrder) -> DerivativeOrder:
         """End an open order."""
         return self._end(self._accounts.holdings_to_change(account).derivatives, order)
@@ -86,7 +90,8 @@ class Matching:
         now = self._clock()
         total = order.filled + size
         state = "filled" if total == order.size else "open"
-        filled = order.model_copy(update={"filled": total, "state": state, "updated": now})
+        average = ((order.average or Decimal(0)) * order.filled + price * size) / total
+        filled = order.model_copy(update={"filled": total, "average": average, "state": state, "updated": now})
         holdings.put_order(filled)
         fill = DerivativeFill(
             id=str(uuid4()),

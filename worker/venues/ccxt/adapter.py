@@ -78,8 +78,7 @@ class CcxtVenue(Inspection):
         with _ended_in_words():
             markets = self.markets(account, send)
             symbol, markets = self._symbol(command, markets, account, send)
-            reader = self.reader(account, send, markets)
-            reader.options = {**reader.options, **self._warm.options(command.name, account, reader)}
+            reader = self._warm_reader(command, account, send, markets)
             plan = self._plan(command, self.handle(command_id, account), symbol, markets, reader)
             request, _ = build(plan, self.traits, self._clock.now_ms())
             address = address_for(request, account, self.base_url)
@@ -112,8 +111,8 @@ class CcxtVenue(Inspection):
             return Sighting(Sight.UNREADABLE, "nobody has read where this exchange lists orders")
         try:
             with _ended_in_words():
-                markets = self.markets(account, send)
-                reader = self.reader(account, send, markets)
+                markets = self.markets(account, send, may_refresh=False)
+                reader = self._warm_reader(command, account, send, markets)
                 return look(command, self._with_symbol(command, lookup, markets), reader, self.traits)
         except (PlanFailed, PlanRefused) as error:
             return Sighting(Sight.UNREADABLE, str(error))
@@ -123,13 +122,14 @@ class CcxtVenue(Inspection):
         digest = hashlib.sha256(f"{account.digest}\n{command_id}".encode()).digest()[:16]
         return self.traits.handle_of(digest) if self.traits is not None else digest.hex()
 
-    def markets(self, account: Account, send: Send) -> Markets:
-        """The exchange's markets at the account's address.
+    def markets(self, account: Account, send: Send, *, may_refresh: bool = True) -> Markets:
+        """The exchange's markets at the account's address. ``send`` may be used later by another thread, if
+        ``may_refresh``.
 
         Raises:
             ReadFailed: they can't be read.
         """
-        return self._markets.get(account.base_url, self._read_markets(account, send))
+        return self._markets.get(account.base_url, self._read_markets(account, send), may_refresh=may_refresh)
 
     def reader(self, account: Account, send: Send, markets: Markets, *, public: bool = False) -> Reader:
         """What reads for an account; ``public`` without its keys."""
@@ -137,6 +137,11 @@ class CcxtVenue(Inspection):
         options = modes.get(account.mode, {})
         clock_ms, exchange = self._clock.now_ms, markets.exchange
         return Reader(exchange, self.traits, account, self.base_url, send, clock_ms, options, public=public)
+
+    def _warm_reader(self, command: Command, account: Account, send: Send, markets: Markets) -> Reader:
+        reader = self.reader(account, send, markets)
+        reader.options = {**reader.options, **self._warm.options(command.name, account, reader)}
+        return reader
 
     def _plan(self, command: Command, handle: str, symbol: str, markets: Markets, reader: Reader) -> Plan:
         if isinstance(command, Positions):

@@ -15,7 +15,7 @@ from worker.venues.base import FRONT_STATUSES, Overload, Plan, Proof, Verdict
 from worker.venues.ccxt.binding import Captured
 from worker.venues.ccxt.planned import Planned, copy_of, details_of, in_time_of, run
 from worker.venues.ccxt.positions import open_positions, to_position
-from worker.venues.ccxt.reading import ReadFailed, listed_rows
+from worker.venues.ccxt.reading import ReadFailed, listed_rows, read_envelope
 from worker.venues.ccxt.records import contradiction
 from worker.venues.ccxt.traits import Envelope, Listed, Traits
 from worker.venues.contradictions import failure_within
@@ -111,16 +111,6 @@ def read(plan: Plan, traits: Traits | None, response: Response) -> Reading:
     except Exception as error:  # noqa: BLE001 - ccxt's texts quote requests; the names of the classes say enough
         return Reading(plan, response, envelope, listed, error=tuple(each.__name__ for each in type(error).__mro__))
     return Reading(plan, response, envelope, listed, parsed)
-
-
-def read_envelope(traits: Traits | None, value: Any) -> Envelope | None:
-    """The exchange's own envelope in decoded JSON; None for anything else."""
-    if traits is None or value is UNREADABLE:
-        return None
-    try:
-        return traits.read(value)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def find(listed: Sequence[Listed], command: str, status: int, envelope: Envelope) -> Listed | None:

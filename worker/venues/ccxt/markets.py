@@ -72,8 +72,8 @@ class MarketStore:
         self._locks: dict[str, threading.Lock] = {}
         self._tried_at: dict[str, float] = {}
 
-    def get(self, address: str, read: "ReadMarkets") -> Markets:
-        """The markets at an address.
+    def get(self, address: str, read: "ReadMarkets", *, may_refresh: bool = True) -> Markets:
+        """The markets at an address. ``read`` may be called later by another thread, if ``may_refresh``.
 
         Raises:
             ReadFailed: they were never read, and can't be read now.
@@ -86,7 +86,7 @@ class MarketStore:
                 return self._kept.get(address) or self._load(address, read)
         if now - kept.read_at >= STALE_SECONDS:
             return self._reload(address, read, RETRY_SECONDS) or Markets(kept.exchange, kept.read_at, is_stale=True)
-        if self._may_try(address, RETRY_SECONDS):
+        if may_refresh and self._may_try(address, RETRY_SECONDS):
             threading.Thread(
                 target=self._refresh, args=(address, read), name=f"markets of {self._ccxt_id}", daemon=True
             ).start()

@@ -8,10 +8,16 @@ from typing import Any
 from worker.venues.accounts import Account
 from worker.venues.ccxt.binding import BuiltRequest, Captured, call, copy_for, decode
 from worker.venues.ccxt.requests import NotAsAsked, address_for, is_read, to_signed_request
-from worker.venues.ccxt.traits import Place, Traits
+from worker.venues.ccxt.traits import Envelope, Place, Traits
 from worker.venues.http.base import Response, Send, SignedRequest, retry_after_seconds
 from worker.venues.json_values import UNREADABLE, one_line
-from worker.venues.response_freshness import NO_CACHE_HEADERS, STALE_RESPONSE, date_header_ms, staleness
+from worker.venues.response_freshness import (
+    MAX_DATE_AGE_SECONDS,
+    NO_CACHE_HEADERS,
+    STALE_RESPONSE,
+    date_header_ms,
+    staleness,
+)
 from worker.venues.response_redaction import redact_response, secrets_of
 
 MAX_READS = 40
@@ -126,9 +132,12 @@ class Reader:
         if self.requests > MAX_READS:
             raise ReadFailed(f"more than {MAX_READS} reads")
         sent: list[SignedRequest] = []
+        sent_ms = 0
         address = address_for(first, self.account, self.own_address)
 
         def sign() -> SignedRequest:
+            nonlocal sent_ms
+            sent_ms = self.clock_ms()
             sent.append(self._signed(method, args, feed, address))
             return sent[-1]
 
@@ -140,7 +149,7 @@ class Reader:
             raise ReadFailed(f"{method}: {response.message}")
         if not self.public:
             response = redact_response(response, secrets_of(sent[-1], self.account))
-        self._check(method, response, absent)
+        self._check(method, response, absent, sent_ms)
         return response
 
     def _signed(self, method: str, args: Sequence[Any], feed: Sequence[Response], address: str) -> SignedRequest:
@@ -153,19 +162,22 @@ class Reader:
             return to_signed_request(captured.request, address, headers, self.max_bytes)
         raise NotAsAsked("ccxt builds no request")
 
-    def _check(self, method: str, response: Response, absent: frozenset[str]) -> None:
+    def _check(self, method: str, response: Response, absent: frozenset[str], sent_ms: int) -> None:
         """Check that an answer is fresh, and that it is the exchange's own and says yes."""
         if response.status in (418, 429):
             words = f"{method}: the venue limits the rate of requests ({response.status})"
             raise ReadFailed(words, retry_after_seconds(response.headers))
+        date_ms = date_header_ms(response)
+        age_seconds = (sent_ms - date_ms) // 1000 if date_ms is not None else 0
         doubt = staleness(response)
+        if not doubt and age_seconds > MAX_DATE_AGE_SECONDS:
+            doubt = f"it is dated {age_seconds} s before it, unless this machine's clock is ahead"
         if doubt:
             raise ReadFailed(f"{method}: {STALE_RESPONSE}: {doubt}")
-        date_ms = date_header_ms(response)
         if date_ms is not None:
             self.venue_time_ms = date_ms if self.venue_time_ms is None else min(self.venue_time_ms, date_ms)
         decoded = decode(response, self.max_items)
-        envelope = self.traits.read(decoded) if self.traits is not None and decoded is not UNREADABLE else None
+        envelope = read_envelope(self.traits, decoded)
         if envelope is not None and envelope.code in absent and envelope.code and response.status < 500:
             raise NotThere
         if response.status != 200:
@@ -175,6 +187,16 @@ class Reader:
             )
         if decoded is UNREADABLE:
             raise ReadFailed(f"{method}: an answer that can't be read")
+
+
+def read_envelope(traits: Traits | None, value: Any) -> Envelope | None:
+    """The exchange's own envelope in decoded JSON; None for anything else."""
+    if traits is None or value is UNREADABLE:
+        return None
+    try:
+        return traits.read(value)
+    except Exception:  # noqa: BLE001 - what can't be read is not the envelope
+        return None
 
 
 def listed_rows(place: Place, decoded: Any) -> list[Any]:

@@ -66,11 +66,12 @@ def test_worker_with_bad_settings(
     """Exit 2, naming each one, and nothing is started."""
     only_setting(monkeypatch, "redis://127.0.0.1:1")
     monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__VENUE", "nowhere")
-    monkeypatch.setenv("ORDERS_ACCOUNTS__MAIN__SECRET_KEY", "hunter2")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__OTHER__VENUE", "everstrike")
+    monkeypatch.setenv("ORDERS_ACCOUNTS__OTHER__SECRET_KEY", "hunter2")
     monkeypatch.setenv("ORDERS_RETRY__ATTEMPTS", "many")
     ran = orders("worker", *more)
     assert (ran.code, execv) == (2, [])
-    for name in ("ACCOUNTS__MAIN__VENUE", "ACCOUNTS__MAIN__API_KEY", "RETRY__ATTEMPTS"):
+    for name in ("ACCOUNTS__MAIN__VENUE", "ACCOUNTS__OTHER__API_KEY", "RETRY__ATTEMPTS"):
         assert f"ORDERS_{name}" in ran.message
     assert "hunter2" not in ran.message
 
@@ -97,7 +98,9 @@ def test_simulator_until_it_is_ended(start: Start) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert empty.stdout.readline().startswith("Simulating Everstrike and Bit-Z at http://127.0.0.1:")
+    assert empty.stdout.readline().startswith(
+        "Simulating Everstrike, Bit-Z, Kraken Futures and OKX at http://127.0.0.1:"
+    )
     empty.send_signal(signal.SIGTERM)
     out, _ = empty.communicate(timeout=300)
     assert "export" not in out

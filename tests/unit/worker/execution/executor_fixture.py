@@ -97,6 +97,7 @@ class ExecutorFixture:
         self.ledger = FlakyLedger(self.clock.now_ms)
         self.transport = ScriptedTransport(steps)
         self.accounts: Mapping[str, Account] = {"main": ACCOUNT}
+        self.venues: Mapping[str, Everstrike] = {"everstrike": Everstrike()}
         self.hidden = HIDDEN
         self.observers: tuple[Observer, ...] = ()
         self.stop_at = inf
@@ -109,7 +110,7 @@ class ExecutorFixture:
         """One more worker."""
         return Executor(
             ledger=self.ledger,
-            venues={"everstrike": Everstrike()},
+            venues=self.venues,
             accounts=self.accounts,
             transport=self.transport,  # type: ignore[arg-type] # the scripted one
             clock=self.clock,

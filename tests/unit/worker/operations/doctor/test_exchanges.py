@@ -5,6 +5,7 @@ import pytest
 from worker.operations.doctor import exchanges
 from worker.operations.doctor.exchanges import check_library, check_traits
 from worker.operations.doctor.findings import Level
+from worker.operations.doctor.venues import max_age_ms
 from worker.venues.ccxt.binding import PINNED
 
 
@@ -42,3 +43,10 @@ def test_what_was_never_run_is_told_and_what_is_refused_with_its_reason(monkeypa
     assert "read, never run against the exchange: positions, submit, close, cancel, look" in never.message
     assert "orders venue-check main" in never.advice
     assert "does not take withdraw (Kraken Futures sends to the account's own spot wallet only)" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("venue", "age_ms"), [("everstrike", 15_000), ("ccxt:bybit", 5_000), ("ccxt:coincheck", 15_000)]
+)
+def test_a_clock_is_compared_with_how_long_requests_are_valid(venue: str, age_ms: int) -> None:
+    assert max_age_ms(venue) == age_ms

@@ -172,7 +172,7 @@ def test_a_venue_that_is_not_bitz_is_asked_at_its_own_address(monkeypatch: pytes
     from worker.operations.doctor import venues as doctor_venues
 
     asked: list[str] = []
-    monkeypatch.setattr(doctor_venues, "date_clock", lambda name, url, _: asked.append(f"{name} {url}"))
+    monkeypatch.setattr(doctor_venues, "date_clock", lambda name, url, *_: asked.append(f"{name} {url}"))
     doctor_venues._check("kraken", "https://api.example", ["main"], "").run()
     assert asked == ["kraken (main) https://api.example"]
     assert not doctor_venues.closed("kraken", "https://api.example")

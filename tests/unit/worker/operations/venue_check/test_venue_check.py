@@ -98,6 +98,13 @@ def test_nothing_that_is_secret_or_the_account_s_is_shown(
     [
         ({"submit": [lose_after]}, 1, "canceled", {"submit"}),
         ({"submit": [lose_before]}, 1, None, {"submit", "look for the open order"}),
+        # Absent, and nobody says what time it is there.
+        (
+            {"submit": [lose_before], "look": [hide] * 20},
+            5,
+            None,
+            {"submit", "look for the open order"},
+        ),
         ({"submit": [refuse]}, 1, None, {"submit"}),
         ({"submit": [interrupt_before]}, 130, None, set()),
         ({"submit": [interrupt_after]}, 130, "canceled", set()),
