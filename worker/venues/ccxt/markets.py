@@ -47,7 +47,9 @@ class Markets:
         """
         market = self.exchange.markets.get(pair)
         found = [market] if market else self.exchange.markets_by_id.get(pair, [])
-        listed = [each for each in found if each.get("contract") or not contracts_only]
+        listed = [each for each in found if each.get("contract")]
+        if not listed and not contracts_only:
+            listed = found
         if len(listed) != 1:
             what = "contract" if contracts_only else "market"
             raise UnknownMarket(f"{pair} is {'no' if not listed else 'more than one'} {what} of this venue")
