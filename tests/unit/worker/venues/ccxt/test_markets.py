@@ -76,13 +76,17 @@ def test_they_are_read_once_and_then_in_the_background(bench: Bench) -> None:
     assert bench.reads() == 2
 
 
-def test_a_refresh_that_fails_keeps_the_last_good_list(bench: Bench) -> None:
-    """It is tried again after a pause."""
+def test_a_refresh_that_fails_keeps_the_last_good_list(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """It is tried again after a pause, and the log says so."""
     bench.exchange.answers[MARKETS] = BROKEN
     for seconds, reads in ((0, 2), (RETRY_SECONDS - 1, 2), (RETRY_SECONDS, 3)):
         bench.clock.seconds = REFRESH_SECONDS + seconds
         assert bench.plan(ORDER)
         assert bench.reads() == reads
+    assert (
+        caplog.messages
+        == ["the markets of ccxt:krakenfutures can't be read again: fetch_markets: the venue answered 503"] * 2
+    )
 
 
 @pytest.mark.parametrize("listed", [BROKEN, instruments()], ids=["no list", "an empty list"])

@@ -208,7 +208,7 @@ def test_where_nothing_is_open_nothing_is_sent(close: Close, listed: list[Any]) 
     ],
 )
 def test_a_market_that_is_not_listed_is_refused(command: Command) -> None:
-    with pytest.raises(PlanRefused, match="is no (contract|market) of this venue"):
+    with pytest.raises(PlanRefused, match=r"is no (contract|market) of this venue"):
         venue_with().plan(command, "id", ACCOUNT, exchange_with())
 
 
