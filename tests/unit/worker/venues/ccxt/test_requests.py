@@ -1,8 +1,8 @@
 """Requests are sent byte for byte as ccxt has signed them, or not at all."""
 
+import itertools
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from worker.venues.ccxt.binding import BuiltRequest
 from worker.venues.ccxt.requests import NotAsAsked, is_reduce_only, to_signed_request
@@ -10,24 +10,25 @@ from worker.venues.http.base import SignedRequest
 from worker.venues.http.outgoing import to_prepared_request
 
 ORIGIN = "https://api.exchange.com"
-PIECES = st.sampled_from(
-    ["a", "Z", "0", ".", "/", "?", "&", "=", "+", " ", "%", "%2F", "%2f", "%2C", "%41", "%7E", "[", "é"]
-)
+PIECES = ("a", "0", ".", "/", "?", "&", "=", "+", " ", "%", "%2F", "%2f", "%41", "[", "é")
 
 
 def to_send(url: str, method: str = "GET", body: str | None = None, address: str = ORIGIN) -> SignedRequest:
     return to_signed_request(BuiltRequest(method, url, {"a": "b"}, body), address, {"c": "d"})
 
 
-@given(st.lists(PIECES, max_size=8).map("".join))
-def test_what_is_sent_is_what_was_signed(tail: str) -> None:
+def test_what_is_sent_is_what_was_signed() -> None:
     """The transport writes some URLs in another way; they are refused."""
-    url = f"{ORIGIN}/v1{tail}"
-    try:
-        request = to_send(url)
-    except NotAsAsked:
-        return
-    assert to_prepared_request(request).url == request.url == url
+    sent = 0
+    for pieces in itertools.product(PIECES, repeat=3):
+        url = f"{ORIGIN}/v1{''.join(pieces)}"
+        try:
+            request = to_send(url)
+        except NotAsAsked:
+            continue
+        assert to_prepared_request(request).url == request.url == url
+        sent += 1
+    assert sent > 500
 
 
 @pytest.mark.parametrize("query", ["", "?symbol=BTC-USDT&time=2026-01-01T00%3A00%3A00.000Z", "?a=[1]", "?a=%5B1%5D"])
