@@ -69,7 +69,7 @@ def test_every_call_answers_and_does_what_the_table_says_and_every_row_is_needed
     used = compare(TABLE, repeatable, under_test)
     under_test.restore(start)
     used |= compare(TABLE, repeatable, under_test, asks_where_it_can_be_looked_for)
-    others = {"begin: orphaned send", "begin: look first"} if repeatable else {"begin: take over a send"}
+    others = {"begin: in doubt", "begin: look first"} if repeatable else {"begin: take over a send"}
     assert TABLE.keys() - used == others
 
 
@@ -113,16 +113,16 @@ def begun(answer: object) -> Begun:
 def test_what_is_parked_goes_on_where_it_was(under_test: UnderTest) -> None:
     """Also a command that can't be repeated: its last attempt is proven not executed. Its budget starts once for
     all who take it up, and what the last who parked it knew is told, also of a dead owner after that."""
-    progress = Progress(tries=1, sent=1, tainted="lost_reply", first_sent_at=5, last_signed_at=6)
+    progress = Progress(tries=1, sent=1, first_sent_at=5, last_signed_at=6)
     ledger = under_test.ledger
     assert begun(ledger.begin(claim(), 1)).since_ms < MINUTE_MS
     under_test.age(MINUTE_MS)
-    assert ledger.park(claim(), progress, MINUTE_MS, "the reply was lost")
+    assert ledger.park(claim(), progress, MINUTE_MS, "what it knows")
     assert isinstance(ledger.begin(claim(token="2"), 1), Busy)
     assert isinstance(ledger.begin(claim(), 2), Busy)
     under_test.age(MINUTE_MS)
     taken = begun(ledger.begin(claim(token="2"), 1))
-    assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "the reply was lost")
+    assert (taken.fence, taken.progress, taken.doubt) == (2, replace(progress, tries=2), "what it knows")
     assert 2 * MINUTE_MS <= taken.since_ms < 3 * MINUTE_MS
     assert ledger.park(claim(token="2"), taken.progress, 0, "and again")
     again = begun(ledger.begin(claim(token="3", lease_ms=0), 1))

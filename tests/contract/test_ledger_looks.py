@@ -51,7 +51,7 @@ DOUBTS: dict[str, tuple[Callable[[Ledger], None], Doubtful]] = {
 def looked(ledger: Ledger, asked: Claim) -> Doubtful | None:
     found = ledger.take_to_look(asked)
     assert found is None or isinstance(found, Doubtful)
-    return found and replace(found, since_ms=0)
+    return found and replace(found, since_ms=0, begun_ms=0)
 
 
 @pytest.mark.parametrize("name", DOUBTS)
@@ -88,6 +88,33 @@ def test_nothing_is_looked_for_where_a_look_would_not_show_all_of_its_attempts(l
     assert begun.lookup == ""
     assert ledger.take_to_look(asks("3")) is None
     assert ledger.take_to_look(replace(elsewhere, token="3")) is None
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+@pytest.mark.parametrize("change", [{"account_digest": "there"}, {"lookup": ""}, {"token": "owner"}])
+def test_what_is_in_doubt_and_can_not_be_repeated_never_begins(
+    ledger: Ledger, name: str, change: dict[str, str]
+) -> None:
+    """Whoever asks: a run that can't look, and its owner, too."""
+    doubt, _ = DOUBTS[name]
+    doubt(ledger)
+    if "token" in change:
+        ledger.take_to_look(asks("owner"))
+    assert isinstance(ledger.begin(replace(asks("2"), **change), 1), Orphaned)
+
+
+def test_a_lookup_holds_until_the_venue_takes_no_attempt_in_doubt_any_more(ledger: Ledger) -> None:
+    """A worker's clock may be ahead of the next one's, whose request the venue refuses earlier; 0 is never."""
+    for token, until, kept in (("1", 5000, 5000), ("2", 3000, 5000), ("3", 7000, 7000), ("4", 0, 0), ("5", 9000, 0)):
+        asked = asks(token, f'["handle", "P{token}", 0, {until}]', repeatable=True)
+        found = ledger.begin(asked, 1)
+        assert isinstance(found, Begun)
+        assert found.lookup == f'["handle", "P{token}", 0, {kept}]'
+    cleared = replace(found.progress, tainted="")
+    assert ledger.pause(asked, cleared, 0)
+    begun = ledger.begin(asked, 2)
+    assert isinstance(begun, Begun)
+    assert begun.lookup == asked.lookup
 
 
 def test_a_doubt_without_a_lookup_never_gets_one(ledger: Ledger) -> None:
@@ -173,6 +200,7 @@ def test_the_budget_of_what_was_parked_goes_on_and_a_dead_owners_begins_anew(und
         found = ledger.take_to_look(asks("2"))
         assert isinstance(found, Doubtful)
         assert least <= found.since_ms < least + MINUTE_MS
+        assert MINUTE_MS <= found.begun_ms < 2 * MINUTE_MS
         under_test.forget("id")
 
 

@@ -75,6 +75,7 @@ _TAKEN_ON = TABLE["begin: take up what is parked"].effect
 _NEVER_DUE = _with(
     "begin: owner alive", guard=lambda rec, ask: rec.state != PARKED and rec.lease and rec.token != ask.token
 )
+_PARKED_OR_SENDING = lambda rec, ask: rec.state == PARKED or (rec.state == SENDING and rec.token != ask.token)  # noqa: E731
 _BEGUN_AGAIN = {"begin: unknown": replace(TABLE["begin: first"], states=(UNKNOWN,)), **TABLE}
 _LEASE_IGNORED = _with("abandon", guard=lambda rec, ask: rec.token == ask.dead.token)
 
@@ -82,8 +83,11 @@ BREAKS: dict[str, Break] = {
     # rule 1
     "the send comes before the begin": Break(replace(TWO_ABLE, sign_first=False), "rule 1", "send before begin"),
     # rule 2
-    "a withdrawal is taken over in mid-send": Break(TWO_ABLE, "rule 2", rows=_without("begin: orphaned send")),
-    "a lost reply of a withdrawal is sent again": Break(TWO_ABLE, "rule 2", "resend after unknown"),
+    "a withdrawal is taken over in mid-send": Break(TWO_ABLE, "rule 2", rows=_without("begin: in doubt")),
+    # The ledger does not begin it, whatever a worker does.
+    "a lost reply of a withdrawal is sent again": Break(
+        TWO_ABLE, "rule 2", "resend after unknown", _without("begin: in doubt")
+    ),
     "an unlisted refusal of a withdrawal is sent again": Break(TWO_ABLE, "truth", TRANSIENT),
     "an unlisted refusal of a close is sent again": Break(CLOSE, "truth", TRANSIENT),
     "an unlisted refusal is sent again without a doubt": Break(CANCEL, REJECTED, TRANSIENT),
@@ -139,7 +143,7 @@ BREAKS: dict[str, Break] = {
         replace(PARKING, budget=True), "budget", "budget forgotten"
     ),
     "a parked withdrawal is an orphan": Break(
-        PARKING, "parked: it is ended", rows=_with("begin: orphaned send", states=(SENDING, PARKED))
+        PARKING, "parked: it is ended", rows=_with("begin: in doubt", guard=_PARKED_OR_SENDING)
     ),
     "what is parked begins before it is due": Break(PARKING, "parked: it is moved before", rows=_NEVER_DUE),
     "park compares no token": Break(PARKED_CANCEL, "rule 5", rows=_with("park", guard=always)),

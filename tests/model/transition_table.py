@@ -110,7 +110,9 @@ def _hold(rec: Rec, _ask: Ask) -> Rec:
 def _by(rec: Rec, ask: Ask) -> Rec:
     """With what an attempt is stored that begins. A doubt without a lookup never gets one: it would not find all."""
     new = rec.state in (ABSENT, HELD)
-    lookup = "" if rec.tainted and not rec.lookup else ask.lookup
+    lookup = ask.lookup
+    if rec.tainted:
+        lookup = max(rec.lookup, lookup) if rec.lookup and lookup else ""  # the latest time of all in doubt
     place = ask.place if new or rec.place == ask.place else rec.place and "*"
     return rec._replace(lookup=lookup, place=place)
 
@@ -184,6 +186,11 @@ def _must_look_first(rec: Rec, ask: Ask) -> bool:
     return bool(ask.lookup) and not ask.repeatable and _not_mine(rec, ask) and _can_look(rec, ask)
 
 
+def _must_not_begin(rec: Rec, ask: Ask) -> bool:
+    in_doubt = rec.tainted or (rec.state == SENDING and _not_mine(rec, ask))
+    return in_doubt and not ask.repeatable
+
+
 def _as_found(rec: Rec, ask: Ask) -> bool:
     """Nothing has moved since it was found orphaned, whoever asks."""
     seen, now = ([r.state, r.token, r.tries] for r in (ask.dead, rec))
@@ -221,9 +228,8 @@ TABLE: Mapping[str, Row] = {
     "begin: needs approval": Row("begin", (ABSENT,), "held", "held", lambda _, ask: ask.needs_approval, _hold),
     "begin: still held": Row("begin", (HELD,), "held", guard=lambda _, ask: ask.needs_approval),
     "begin: denied": Row("begin", (ABSENT, HELD), "denied", guard=lambda _, ask: ask.full),
-    "begin: orphaned send": Row(
-        "begin", (SENDING,), "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and not ask.repeatable
-    ),
+    # Not even by its owner, until its doubt is gone.
+    "begin: in doubt": Row("begin", OPEN, "orphaned", guard=_must_not_begin),
     # Whether it was approved before it began, its own worker alone has seen.
     "begin: orphaned, and needs approval": Row(
         "begin", OPEN, "orphaned", guard=lambda rec, ask: _not_mine(rec, ask) and ask.needs_approval

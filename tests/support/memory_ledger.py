@@ -1,5 +1,6 @@
 """A ledger in this process's memory, for tests and simulations: its moves and answers are those of the real one."""
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -85,9 +86,19 @@ def _with_death(progress: Progress) -> Progress:
     return replace(progress, sent=progress.sent + 1, tainted=progress.tainted or "crashed")
 
 
+_UNTIL = re.compile(r"([0-9]+)(\]?)$")
+
+
 def _lookup(claim: Claim, known: _Entry | None, progress: Progress) -> str:
-    """What is stored of the lookup of an attempt that begins: none that does not find all of the attempts."""
-    return "" if known and progress.tainted and not known.record.lookup else claim.lookup
+    """What is stored of the lookup of an attempt that begins: one that finds all of the attempts in doubt, with the
+    latest of their times, or none."""
+    if known is None or not progress.tainted:
+        return claim.lookup
+    found = [_UNTIL.search(text) for text in (claim.lookup, known.record.lookup)]
+    times = [int(each[1]) for each in found if each]
+    if len(times) < len(found):
+        return ""
+    return _UNTIL.sub(rf"{max(times) if all(times) else 0}\2", claim.lookup)
 
 
 def _budget_from(claim: Claim, known: _Entry | None, now: int) -> int:
@@ -149,7 +160,7 @@ class MemoryLedger:
                 return self._take(claim, attempt, fence=entry.record.fence, progress=progress)
             mine = _owns(claim, entry)
             in_doubt = _died_sending(claim, entry)
-            if (in_doubt and not claim.repeatable) or (not mine and claim.hold):
+            if ((in_doubt or progress.tainted) and not claim.repeatable) or (not mine and claim.hold):
                 return _orphan(entry)
             over = self.counters.over_limit(claim, self._now_ms()) or self._throttled(claim, entry)
             if over is not None:
@@ -196,7 +207,7 @@ class MemoryLedger:
             entry.token = claim.token
             self._write("look", claim.command_id, claim.token)
             since_ms = max(0, now - entry.budget_from)
-            return Doubtful(fence, progress, record.lookup, since_ms, entry.doubt)
+            return Doubtful(fence, progress, record.lookup, since_ms, entry.doubt, max(0, now - entry.begun_at))
 
     def _begin_first(self, claim: Claim, attempt: int, held: _Entry | None) -> BeginAnswer:
         """Begin a command that has no record, or was held until now."""

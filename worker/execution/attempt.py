@@ -23,7 +23,7 @@ from worker.execution.planning import plan_once
 from worker.execution.retry_policy import Decision, decide
 from worker.execution.throttling import refuse_if_too_long
 from worker.venues.base import PlanFailed, Proof, Verdict
-from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
+from worker.venues.http.base import NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
 from worker.venues.response_freshness import distrust_if_stale
 from worker.venues.response_redaction import redact_response, secrets_of
@@ -31,11 +31,6 @@ from worker.venues.response_redaction import redact_response, secrets_of
 LEASE_MARGIN_SECONDS = 4.0
 """Added to the timeouts, for what none of them covers: resolving the venue's name, trying several addresses, waiting
 for a busy machine."""
-
-
-def lease_ms_of(limits: HttpLimits) -> int:
-    """How long one attempt may take."""
-    return int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
 
 
 class LookedFor(Exception):
@@ -53,8 +48,6 @@ class AttemptRunner:
         self,
         *,
         leases: LeaseManager,
-        pauses: Pauses,
-        looker: Looker,
         transport: Transport,
         clock: Clock,
         retry: RetryLimits,
@@ -63,13 +56,15 @@ class AttemptRunner:
     ) -> None:
         """``observer`` receives no value of the ``hidden`` arguments."""
         self._leases = leases
-        self._pauses = pauses
-        self._looker = looker
         self._transport = transport
         self._clock = clock
         self._retry = retry
         self._observer = observer
         self._hidden = hidden
+        limits = transport.limits
+        self.lease_ms = int((limits.connect_timeout + limits.read_timeout + LEASE_MARGIN_SECONDS) * 1000)
+        self.pauses = Pauses(leases=leases, clock=clock, observer=observer, lease_ms=self.lease_ms)
+        self.looker = Looker(leases, self.pauses, transport, clock, observer, hidden)
 
     def last_attempt(self, run: Run) -> Attempt:
         """Send the command, and send it again while its verdict and the retry limits allow that; return the last
@@ -96,7 +91,7 @@ class AttemptRunner:
         """Look for a command whose attempt was begun and must not be made: the ledger has lost the record of an earlier
         one, which this worker remembers."""
         run.lease.progress = replace(run.progress, tries=run.progress.tries - 1)
-        return self._looker.look(run)
+        return self.looker.look(run)
 
     def _taken_to_look(self, run: Run) -> Attempt:
         """Look for a command whose owner is gone. What may be repeated is looked for once, and then sent again.
@@ -105,7 +100,7 @@ class AttemptRunner:
             LookedFor: it may be begun, and is nobody's.
         """
         may_be_sent = _may_be_sent(run) and self._gives_up(run) is None
-        attempt = self._looker.look_once(run) if may_be_sent else self._looker.look(run)
+        attempt = self.looker.look_once(run) if may_be_sent else self.looker.look(run)
         if attempt is not None:
             gives_up = self._gives_up(run)
             if not attempt.decision.may_retry or gives_up is not None:
@@ -141,7 +136,7 @@ class AttemptRunner:
             seconds = max(throttled.wait_ms, 1) / 1000
             self._observer.throttled(run.command_ref, throttled.brake.value, seconds, throttled.why)
             refuse_if_too_long(throttled, self._time_left(run))
-            self._pauses.pause_or_park(run, seconds, WaitsFor(throttled.brake.value))
+            self.pauses.pause_or_park(run, seconds, WaitsFor(throttled.brake.value))
             self._leases.sleep_between_attempts(run.lease, seconds)
         return self._attempt(run)
 
@@ -160,8 +155,8 @@ class AttemptRunner:
         )
         self._observer.attempted(run.command_ref, event)
         if decision is Decision.LOOK:
-            return self._looker.look(run)
-        found = self._looker.look_once(run) if decision is Decision.RETRY_IN_DOUBT and run.lookable else None
+            return self.looker.look(run)
+        found = self.looker.look_once(run) if decision is Decision.RETRY_IN_DOUBT and run.lookable else None
         return found or Attempt(verdict, decision)
 
     def _exchange(self, run: Run) -> tuple[Response | NoResponse, Verdict]:
@@ -233,7 +228,7 @@ class AttemptRunner:
         # The verdict's message may quote the venue's response, which may quote the command's arguments.
         because = redact_text(attempt.verdict.message, hidden_values(run.envelope.arguments, self._hidden))
         self._observer.waits(run.command_ref, run.progress.tries, seconds, because)
-        self._pauses.pause_or_park(run, seconds, WaitsFor.RETRY)
+        self.pauses.pause_or_park(run, seconds, WaitsFor.RETRY)
 
 
 def _may_be_sent(run: Run) -> bool:

@@ -70,7 +70,7 @@ class Lease:
     started: float
     """When the retry budget began, in seconds on the monotonic clock."""
     plan: Plan
-    """How it is sent; its lookup is that of the attempt that was begun last."""
+    """How it is sent; its lookup is that of the attempt that was begun last, alone."""
     expiry: LeaseExpiry = LeaseExpiry()
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
@@ -78,10 +78,13 @@ class Lease:
     """1 for the command's first owner; one more for each owner that took it over or took it up after it was parked."""
     memory: Memory | None = None
     """What the owner knew that parked the command; None when it was not parked."""
-    lookable: bool = False
-    """Whether a look at the venue finds every attempt of the command."""
+    lookup: Lookup | None = None
+    """By what a look at the venue finds every attempt of the command, with the latest time of those in doubt; None
+    where nothing does."""
+    begun_at: float = 0.0
+    """When its last attempt was begun, in seconds on the monotonic clock."""
     taken_to_look: bool = False
-    """Whether it was taken over in doubt, to be looked for, and nothing has begun: it has no plan but its lookup."""
+    """Whether it was taken over in doubt, to be looked for: nothing has begun, and nothing is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Begin:
     expiry: LeaseExpiry
     plan: Plan
     """With the lookup of this attempt."""
+    at: float
+    """When it was called, in seconds on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ class Claims:
             plan = dated(plan, self._clock.now_ms())
             claim = replace(claim, lookup=plan.lookup.to_text() if plan.lookup else "")
         expiry, answer = self.expiring(self._ledger.begin, claim, attempt)
-        return Begin(expiry, plan), answer
+        return Begin(expiry, plan, expiry.monotonic_seconds - claim.lease_ms / 1000), answer
 
     def _lease(self, claim: Claim, begin: Begin, answer: Begun) -> Lease:
         begun = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup)
@@ -173,7 +178,7 @@ class Claims:
         lease = Lease(
             begun, answer.progress, True, started, begin.plan, begin.expiry, fence=answer.fence, memory=memory
         )
-        lease.lookable = bool(answer.lookup)
+        lease.lookup, lease.begun_at = Lookup.from_text(answer.lookup), begin.at
         return lease
 
     def take_to_look(self, claim: Claim, command: Command, account: Account, *, parks: bool) -> TakenToLook:
@@ -194,10 +199,11 @@ class Claims:
         memory = Memory.from_text(answer.doubt) if answer.doubt else None
         if memory is not None and memory.tries != answer.progress.tries:
             memory = None  # it is older than the last attempt
-        plan = Plan(command, account, Lookup.from_text(answer.lookup))
-        claim = replace(claim, lookup=answer.lookup)
+        claim, lookup = replace(claim, lookup=answer.lookup), Lookup.from_text(answer.lookup)
+        plan = Plan(command, account)
         lease = Lease(claim, answer.progress, True, started, plan, expiry, fence=answer.fence, memory=memory)
-        lease.paused = lease.lookable = lease.taken_to_look = True
+        lease.lookup, lease.paused, lease.taken_to_look = lookup, True, True
+        lease.begun_at = self._clock.monotonic() - answer.begun_ms / 1000
         return lease
 
     def acquire_query(

@@ -1,7 +1,7 @@
 """What one execution knows of its command, and the refusal of a command that must not be sent."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from producers.commands import Command
@@ -15,6 +15,7 @@ from worker.ledger.base import Progress
 from worker.ledger.pacing import CoolDown
 from worker.venues.accounts import Account
 from worker.venues.base import Plan, Proof, Venue, Verdict
+from worker.venues.lookups import latest
 from worker.venues.response_redaction import Secrets
 
 MAX_ALIAS_CHARACTERS = 64
@@ -125,8 +126,10 @@ class Run:
     def take_over(self, lost: "Run") -> None:
         """Take up what this worker remembers of a run whose lease was lost: the ledger may have lost its record."""
         if lost.progress.tainted and not self.progress.tainted:
-            self.lease.lookable = self.lease.lookable and lost.lease.lookable
             self.first_doubt = lost.first_doubt
+            mine, other = self.lease.lookup, lost.lease.lookup
+            # Without a lookup of its own, what is in doubt can't be looked for.
+            self.lease.lookup = replace(mine, until_ms=latest(mine, other)) if mine and other else None
         self.lease.progress = self.progress.after(lost.progress)
 
     @property
@@ -154,7 +157,7 @@ class Run:
     @property
     def lookable(self) -> bool:
         """Whether a look at the venue finds every attempt of it."""
-        return self.lease.lookable and self.plan.lookup is not None
+        return self.lease.lookup is not None
 
     @property
     def progress(self) -> Progress:

@@ -10,7 +10,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from producers.commands import Command, Positions
 from producers.redaction import HIDDEN
@@ -18,7 +17,7 @@ from producers.report import Outcome, Reason, Report
 from worker.clock import Clock
 from worker.execution import reports
 from worker.execution.admission import Admission
-from worker.execution.attempt import AttemptRunner, LookedFor, lease_ms_of
+from worker.execution.attempt import AttemptRunner, LookedFor
 from worker.execution.backoff import RetryLimits
 from worker.execution.claims import Claims, ExistingReport
 from worker.execution.context import CommandRefused, Envelope, Run
@@ -26,10 +25,8 @@ from worker.execution.events import NULL_OBSERVER, Observer, command_ref, end_ev
 from worker.execution.holding import HeldForApproval
 from worker.execution.intake import Intake, fingerprint_of
 from worker.execution.lease import LeaseLost, LeaseManager, RefusedBetweenAttempts
-from worker.execution.looking import Looker
 from worker.execution.outage import RequeueMessage
 from worker.execution.parking import ParkMessage
-from worker.execution.pausing import Pauses
 from worker.execution.planning import Planner
 from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.ledger.base import Ledger, NeverBegun
@@ -70,22 +67,19 @@ class Executor:
         self._intake = Intake(venues, accounts, clock)
         claims = Claims(ledger, clock, stopping, observer)
         self._leases = LeaseManager(ledger, claims, clock, stopping)
-        lease_ms = lease_ms_of(transport.limits)
-        self._pauses = Pauses(leases=self._leases, clock=clock, observer=observer, lease_ms=lease_ms)
-        seen: dict[str, Any] = {"clock": clock, "observer": observer, "hidden": hidden}
-        venue_side: dict[str, Any] = {"leases": self._leases, "pauses": self._pauses, "transport": transport, **seen}
-        self._looker = Looker(**venue_side)
-        self._attempts = AttemptRunner(looker=self._looker, retry=retry, **venue_side)
+        self._attempts = AttemptRunner(
+            leases=self._leases, transport=transport, clock=clock, retry=retry, observer=observer, hidden=hidden
+        )
         self._admission = Admission(
             intake=self._intake,
             claims=claims,
-            planner=Planner(transport.send, retry=retry, stopping=stopping, **seen),
+            planner=Planner(transport.send, clock, retry, stopping, observer, hidden),
             clock=clock,
             stopping=stopping,
             refusal=refusal,
             ruling=ruling,
             observer=observer,
-            lease_ms=lease_ms,
+            lease_ms=self._attempts.lease_ms,
             budget_seconds=retry.budget_seconds,
         )
 
@@ -211,7 +205,7 @@ class Executor:
                 return conclusion
             ending = conclusion.without_doubt
         run.ending = ending
-        attempt = self._looker.look(run)
+        attempt = self._attempts.looker.look(run)
         if attempt.decision.may_retry:
             return reports.Conclusion(ending.outcome, ending.reason, ending.message)
         return reports.conclude(run, attempt)
@@ -230,7 +224,7 @@ class Executor:
         Raises:
             LeaseLost: another owner is at work, and nothing is known that sending again could contradict.
         """
-        settled = self._leases.settle(run.lease, report, self._pauses.take_cool_down(run))
+        settled = self._leases.settle(run.lease, report, self._attempts.pauses.take_cool_down(run))
         if settled is not None:
             return settled
         # Another owner is at work: it took over, or the ledger has lost the record and it began anew.

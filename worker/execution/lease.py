@@ -13,6 +13,7 @@ from worker.execution.claims import Claims, Lease, NotBegun
 from worker.execution.outage import RequeueMessage, sleep_unless_stopping
 from worker.ledger.base import Begun, Halted, Ledger, LedgerUnavailable, Orphaned
 from worker.ledger.pacing import CoolDown, Throttled
+from worker.venues.lookups import Lookup
 
 logger = logging.getLogger("orders.ledger")
 
@@ -62,7 +63,8 @@ class LeaseManager:
             raise LeaseLost(lease.claim.command_id)
         lease.paused = False
         lease.progress = answer.progress.after(lease.progress)
-        lease.expiry, lease.plan, lease.lookable = begin.expiry, begin.plan, bool(answer.lookup)
+        lease.expiry, lease.plan, lease.begun_at = begin.expiry, begin.plan, begin.at
+        lease.lookup = Lookup.from_text(answer.lookup)
         lease.claim = replace(lease.claim, probe=answer.probe, lookup=answer.lookup)
         return None
 

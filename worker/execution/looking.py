@@ -9,7 +9,7 @@ A command waits between looks as between attempts: parked where it may, or in it
 on when attempts, time or deadline are used up, and they are bounded: what can't be told then ends as unknown.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from producers.commands import Withdraw
 from producers.redaction import hidden_values, redact_text
@@ -31,6 +31,9 @@ from worker.venues.lookups import Lookup, Sight, Sighting
 SETTLE_MS = 5_000
 """How long after a venue refuses a request absence counts: what it took in time may need a moment until its lists show
 it, and its clock is read in whole seconds."""
+KEPT_MS = 600_000
+"""For how long after it was sent a venue surely lists an order: some forget those that were cancelled unfilled within
+hours. It also bounds the looks of owners that die one after the other."""
 APART_SECONDS = 1.0
 """Between two absences: two answers of one moment may come from one replica that lags."""
 ENOUGH_ABSENCES = 2
@@ -49,7 +52,6 @@ class Looker:
 
     def __init__(
         self,
-        *,
         leases: LeaseManager,
         pauses: Pauses,
         transport: Transport,
@@ -75,41 +77,55 @@ class Looker:
             RequeueMessage: the worker is stopping; the doubt is on record.
         """
         while True:
-            attempt, seconds = self._look(run)
+            seen = self._see(run)
+            if seen is None:
+                return self._untold(run, "it can't be looked for")
+            attempt = self._told(run, seen)
             if attempt is not None:
                 return attempt
+            seconds = self._seconds(run, seen)
             self._pauses.pause_or_park(run, seconds, WaitsFor.LOOK)
             self._leases.sleep_between_attempts(run.lease, seconds)
 
     def look_once(self, run: Run) -> Attempt | None:
-        """Look once; what it says about the attempts of the command, or None if it can't be told yet.
+        """Look once; what is found decides, and nothing else does.
 
         Raises:
             LeaseLost: another worker has taken the lease over.
         """
-        return self._look(run)[0]
+        seen = self._see(run)
+        return _found(run, seen) if seen else None
 
-    def _look(self, run: Run) -> tuple[Attempt | None, float]:
-        """What a look says, or None and after how many seconds to look again."""
-        lookup = run.plan.lookup
+    def _see(self, run: Run) -> "_Seen | None":
+        """Look now; None where nothing finds every attempt of the command."""
+        lookup = run.lease.lookup
         if lookup is None:
-            return self._untold(run, "it can't be looked for"), 0.0
+            return None
         self._pauses.keep(run)
         asked_ms, started = self._clock.now_ms(), self._clock.monotonic()
-        sighting = self._sighting(run, lookup)
+        begun_ms = (started - run.lease.begun_at) * 1000
+        seen = _Seen(self._sighting(run, lookup), lookup, asked_ms, begun_ms)
         run.looks += 1
-        counts = sighting.sight is Sight.ABSENT and _is_past(lookup, asked_ms, sighting)
-        run.absences += counts
-        words = redact_text(sighting.words, hidden_values(run.envelope.arguments, self._hidden))
-        event = LookEvent(sighting.sight.value, counts, run.looks, self._clock.monotonic() - started, words)
-        self._observer.looked(run.command_ref, event)
-        if sighting.sight is Sight.FOUND:
-            return _found(run, sighting), 0.0
-        if run.absences >= (ENOUGH_ABSENCES if lookup.until_ms else ENOUGH_WITHOUT_UNTIL):
-            return self._absent(run, lookup, sighting), 0.0
+        run.absences += seen.counts
+        words = redact_text(seen.sighting.words, hidden_values(run.envelope.arguments, self._hidden))
+        seconds = self._clock.monotonic() - started
+        self._observer.looked(
+            run.command_ref, LookEvent(seen.sighting.sight.value, seen.counts, run.looks, seconds, words)
+        )
+        return seen
+
+    def _told(self, run: Run, seen: "_Seen") -> Attempt | None:
+        """What a look says about the attempts of the command; None if it is to be looked for again."""
+        found, words = _found(run, seen), seen.sighting.words
+        if found is not None:
+            return found
+        if seen.is_late:
+            return self._untold(run, f"{words}, and the venue may have forgotten it by now")
+        if run.absences >= (ENOUGH_ABSENCES if seen.lookup.until_ms else ENOUGH_WITHOUT_UNTIL):
+            return self._absent(run, seen)
         if run.looks >= MAX_LOOKS:
-            return self._untold(run, f"looked for {run.looks} times: {sighting.words}"), 0.0
-        return None, self._seconds(run, lookup, sighting)
+            return self._untold(run, f"looked for {run.looks} times: {words}")
+        return None
 
     def _sighting(self, run: Run, lookup: Lookup) -> Sighting:
         def before_each() -> None:
@@ -127,26 +143,26 @@ class Looker:
         except Exception as error:  # noqa: BLE001 - a look that fails shows nothing; the text may quote a request
             return Sighting(Sight.UNREADABLE, f"the look failed ({type(error).__name__})")
 
-    def _seconds(self, run: Run, lookup: Lookup, sighting: Sighting) -> float:
+    def _seconds(self, run: Run, seen: "_Seen") -> float:
         """How long to wait for the next look."""
+        sighting, until_ms = seen.sighting, seen.lookup.until_ms
         if sighting.sight is Sight.UNREADABLE:
             return min(APART_SECONDS * 2.0 ** (run.looks - 1), MAX_BACKOFF_SECONDS)
-        if not lookup.until_ms:
+        if not until_ms:
             return SETTLE_MS / 1000
         clocks = [self._clock.now_ms(), *([sighting.venue_time_ms] if sighting.venue_time_ms is not None else [])]
-        left = (lookup.until_ms + SETTLE_MS - min(clocks)) / 1000
-        return min(max(left, APART_SECONDS), MAX_WAIT_SECONDS)
+        return min(max((until_ms + SETTLE_MS - min(clocks)) / 1000, APART_SECONDS), MAX_WAIT_SECONDS)
 
-    def _absent(self, run: Run, lookup: Lookup, sighting: Sighting) -> Attempt:
-        if not lookup.until_ms:
-            return self._untold(run, f"{sighting.words}; it may still be on its way")
+    def _absent(self, run: Run, seen: "_Seen") -> Attempt:
+        words = seen.sighting.words
+        if not seen.lookup.until_ms:
+            return self._untold(run, f"{words}; it may still be on its way")
         if isinstance(run.command, Withdraw):
-            return self._untold(run, f"{sighting.words}; of a withdrawal that proves nothing")
+            return self._untold(run, f"{words}; of a withdrawal that proves nothing")
         if run.progress.tainted == Reason.SEEN:
-            return self._untold(run, f"{sighting.words}, and the venue knows its id")
+            return self._untold(run, f"{words}, and the venue knows its id")
         _clear(run)
-        words = f"no request arrived at the venue in time: {sighting.words}"
-        return Attempt(Verdict(Proof.NOT_EXECUTED, words), Decision.RETRY)
+        return Attempt(Verdict(Proof.NOT_EXECUTED, f"it never arrived at the venue: {words}"), Decision.RETRY)
 
     def _untold(self, run: Run, words: str) -> Attempt:
         """The looks are over, and the doubt remains."""
@@ -156,15 +172,42 @@ class Looker:
         return Attempt(Verdict(Proof.UNKNOWN, f"{first}; {words}", reason), Decision.UNKNOWN)
 
 
-def _is_past(lookup: Lookup, asked_ms: int, sighting: Sighting) -> bool:
-    """Whether no request of the command can arrive any more, by both clocks."""
-    if not lookup.until_ms:
-        return True
-    past = lookup.until_ms + SETTLE_MS
-    return asked_ms >= past and sighting.venue_time_ms is not None and sighting.venue_time_ms >= past
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look."""
+
+    sighting: Sighting
+    lookup: Lookup
+    asked_ms: int
+    """When it began, UNIX ms on this machine's clock."""
+    begun_ms: float
+    """How long before that the last attempt was begun."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an absence that counts: no request of the command can arrive any more."""
+        return self.sighting.sight is Sight.ABSENT and (self.is_past or not self.lookup.until_ms)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the venue takes no request of the command any more, by both clocks."""
+        past, venue_ms = self.lookup.until_ms + SETTLE_MS, self.sighting.venue_time_ms
+        return self.lookup.until_ms > 0 and self.asked_ms >= past and venue_ms is not None and venue_ms >= past
+
+    @property
+    def is_late(self) -> bool:
+        """Whether absence proves nothing any more, by any clock."""
+        now_ms, until_ms = max(self.asked_ms, self.sighting.venue_time_ms or 0), self.lookup.until_ms
+        return self.begun_ms > KEPT_MS or now_ms - KEPT_MS > until_ms > 0
 
 
-def _found(run: Run, sighting: Sighting) -> Attempt:
+def _found(run: Run, seen: _Seen) -> Attempt | None:
+    """What the record that was found says; None without one that decides."""
+    sighting = seen.sighting
+    # What may be repeated may have a second request on its way, which a first one that has failed says nothing about.
+    undecided = sighting.taken is False and run.command.repeatable and not seen.is_past
+    if sighting.sight is not Sight.FOUND or undecided:
+        return None
     words = f"found at the venue by its client order id: {sighting.words}"
     verdict = Verdict(Proof.UNKNOWN, words, Reason.UNLISTED_ANSWER, result=to_report_json(sighting.record))
     run.last_verdict = verdict

@@ -44,7 +44,6 @@ class Planner:
         self,
         send: Send,
         clock: Clock,
-        *,
         retry: RetryLimits,
         stopping: Callable[[], bool],
         observer: Observer,

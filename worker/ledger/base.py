@@ -13,8 +13,8 @@
     in doubt, with a lookup, owner gone ─take_to_look─▶ WAITING, with a higher fence: its new owner looks for it
 
 What is PARKED has no owner: the token that parked it is like any other, except that a repeated park is done already.
-Its last attempt is proven not executed, or it is repeatable, with its doubt on record, or it is to be looked for; so no
-begin of it finds an orphan, unless it needs approval by now. The moves, before it is due and after::
+Its last attempt is proven not executed, or it is repeatable, with its doubt on record; so no begin of it finds an
+orphan, unless it needs approval by now. Or it is in doubt and to be looked for. The moves, before it is due and after::
 
     begin, refuse        Busy                            begun: fence + 1, tries + 1, all else as stored;
                                                          refuse (and begin of what needs approval): Orphaned
@@ -27,10 +27,11 @@ begin of it finds an orphan, unless it needs approval by now. The moves, before 
 A command is in doubt when an attempt of unknown fate is on record (``tainted``), or its owner died with a send begun.
 Where its record has a lookup, and each of its attempts went to the account that the claim names, a venue can be asked
 what became of it. ``take_to_look`` takes such a command over and begins nothing: no halt, limit, rate limit or approval
-stands in its way, and an owner that dies looking leaves no further doubt. Until its doubt is gone, no begin of a run
-that can look takes one over that can't be repeated (:class:`LookFirst`); its owner alone can clear it, by a pause, a
-park or the end. The stored lookup is that of the last begin; a record that was in doubt without a lookup never gets
-one, because no look would show all of its attempts.
+stands in its way, and an owner that dies looking leaves no further doubt. What is in doubt and can't be repeated is
+begun by nobody until its doubt is gone: :class:`LookFirst` is the answer to a run that can look, and :class:`Orphaned`
+to any other, its owner included, who alone can clear the doubt, by a pause, a park or the end. The stored lookup is
+that of the last begin, with the latest time until which the venue may take any attempt that is in doubt; a record that
+was in doubt without a lookup never gets one, because no look would show all of its attempts.
 
 A withdrawal is counted under its limits once, at its last begin, and given back once by an end that proves that
 nothing was executed: ``not_sent`` or ``rejected``, whoever brings it. Nothing else takes it out of a counter but time.
@@ -108,8 +109,8 @@ class Begun:
     """Whether a cool-down is over and this attempt shows if the venue answers again; the owner's claim must say so in
     its later moves."""
     lookup: str = ""
-    """The claim's, where it finds every attempt of the command; empty where earlier ones were sent to another account,
-    or left a doubt and no lookup."""
+    """The stored one, where it finds every attempt of the command; empty where earlier ones were sent to another
+    account, or left a doubt and no lookup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ class Doubtful:
     since_ms: int = 0
     doubt: str = ""
     """Both as in :class:`Begun`."""
+    begun_ms: int = 0
+    """How long ago the last attempt was begun."""
 
 
 @dataclass(frozen=True, slots=True)

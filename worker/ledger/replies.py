@@ -51,7 +51,7 @@ def look_answer(reply: Sequence[str]) -> LookAnswer | None:
     if kind == "none":
         return None
     if kind == "doubtful":
-        return Doubtful(int(rest[0]), _progress(rest[4:]), rest[3], int(rest[1]), rest[2])
+        return Doubtful(int(rest[0]), _progress(rest[5:]), rest[3], int(rest[1]), rest[2], int(rest[4]))
     return _obstacle(kind, rest)
 
 

@@ -126,6 +126,19 @@ local function can_be_looked_for(r, place)
   return (r.tainted ~= '' or died_sending(r)) and r.lookup ~= '' and r.place == place
 end
 
+-- The lookup of an attempt that begins beside earlier ones in doubt. Its text ends with until when the venue may take the
+-- request, UNIX ms, or with 0 where nothing keeps it from that: of all of them the latest counts. Empty where one of them
+-- can't be looked for.
+local UNTIL = '(%d+)(%]?)$'
+local function finding_all(lookup, earlier)
+  local one, other = string.match(lookup, UNTIL), string.match(earlier, UNTIL)
+  if not one or not other then
+    return ''
+  end
+  local latest = (one == '0' or other == '0') and 0 or math.max(tonumber(one), tonumber(other))
+  return (string.gsub(lookup, UNTIL, string.format('%.0f', latest) .. '%2'))
+end
+
 local function orphan(r)
   local sending = r.state == 'SENDING'
   return {'orphaned', r.token, r.begun_at, sending and '1' or '0', r.doubt,
@@ -235,8 +248,10 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   end
   local mine = r and owned(r)
   local in_doubt = r and died_sending(r)
-  -- What needs approval is not taken over either: only its own worker has seen that it was approved before it began.
-  if (in_doubt and repeatable ~= '1') or (r and not mine and hold_for ~= '') then
+  -- What is in doubt and can't be repeated is begun by nobody, not even by its owner, until its doubt is gone. What needs
+  -- approval is not taken over either: only its own worker has seen that it was approved before it began.
+  local doubtful = in_doubt or (r and not repeated and r.tainted ~= '')
+  if (doubtful and repeatable ~= '1') or (r and not mine and hold_for ~= '') then
     return orphan(r)
   end
   local counters = not repeated and limits ~= '' and withdrawal_counters()
@@ -277,8 +292,8 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     end
   end
   tries = tries + 1
-  if r and tainted ~= '' and r.lookup == '' then
-    lookup = ''  -- it would not find all of its attempts
+  if r and tainted ~= '' then
+    lookup = finding_all(lookup, r.lookup)
   end
   local finds_all = lookup
   if r and r.place ~= place then
@@ -340,7 +355,8 @@ local function take_to_look(fingerprint, lease_ms, place)
   postpone_intent(lease_until)
   write('look')
   local since_ms = string.format('%.0f', math.max(0, now - budget_from))
-  return {'doubtful', tostring(fence), since_ms, r.doubt, r.lookup, progress(r.tries, sent, tainted)}
+  local begun_ms = string.format('%.0f', math.max(0, now - tonumber(r.begun_at)))
+  return {'doubtful', tostring(fence), since_ms, r.doubt, r.lookup, begun_ms, progress(r.tries, sent, tainted)}
 end
 
 local function renew(lease_ms)

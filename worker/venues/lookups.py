@@ -41,6 +41,12 @@ class Lookup:
         return cls(handle, symbol, bool(is_stop), until_ms)
 
 
+def latest(*lookups: Lookup) -> int:
+    """Until when the venue may take any of the requests that these find: 0 where nothing keeps it from that."""
+    times = [each.until_ms for each in lookups]
+    return max(times) if all(times) else 0
+
+
 class Sight(StrEnum):
     """What one look for a command shows."""
 

@@ -146,10 +146,11 @@ class Planning:
         price = self._exact(asked.symbol, "price", asked.price) if asked.price is not None else None
         is_stop = asked.trigger_price is not None
         params = {**self.traits.order_handle(self.handle, is_stop), **(asked.params or {})}
-        hedged = self.account.hedge and self.traits.hedge is not None
-        if self.account.hedge and self.traits.hedge is not None:
+        if self.account.hedge:
+            if self.traits.hedge is None:
+                raise PlanRefused("the exchange has no accounts that hold both directions")
             params |= self.traits.hedge(asked.position)
-        says_reduce = asked.reduces and (not hedged or self.traits.hedge_reduce_only)
+        says_reduce = asked.reduces and (not self.account.hedge or self.traits.hedge_reduce_only)
         if says_reduce:
             params |= self.traits.reduce_only
         trigger = None

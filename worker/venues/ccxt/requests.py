@@ -38,8 +38,14 @@ def name_of(request: BuiltRequest, traits: Traits | None) -> str:
 
 
 def is_read(request: BuiltRequest, traits: Traits | None) -> bool:
-    """Whether a request changes nothing: a GET, or a POST that is listed as a read."""
-    return request.method == "GET" or (traits is not None and name_of(request, traits) in traits.post_reads)
+    """Whether a request changes nothing: a GET that is not listed as changing something, as all of Deribit's do, or a
+    POST that is listed as a read."""
+    if traits is None:
+        return request.method == "GET"
+    name = name_of(request, traits)
+    if request.method == "GET":
+        return not any(name in names for names in traits.mutating.values())
+    return name in traits.post_reads
 
 
 def origin_of(url: str) -> str:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from math import inf
 
 import pytest
 
@@ -10,8 +12,11 @@ from tests.support.fakes import START_MS
 from tests.unit.worker.execution.executor_fixture import ACCOUNT, CANCEL, CLOSE, WITHDRAW, Ended, ended
 from tests.unit.worker.execution.fake_exchange import Fate, LookingFixture, handle_of
 from worker.execution.backoff import RetryLimits
-from worker.execution.parking import WaitsFor
+from worker.execution.events import CommandRef, LookEvent, Observer
+from worker.execution.parking import ParkMessage, WaitsFor
+from worker.execution.policy.rulings import Approval, Ruling
 from worker.ledger.base import Halted, State
+from worker.venues.accounts import Credentials
 from worker.venues.lookups import Lookup
 
 PART = {**CLOSE, "qty": "0.5"}
@@ -188,3 +193,122 @@ def test_what_may_happen_while_a_command_is_looked_for(
     condition(fixture)
     report = fixture.lives("close", PART, parks=parks)
     assert (ended(report), len(fixture.exchange.executed)) == (expected, executions)
+
+
+def test_a_look_is_told_and_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """What the venue echoes of the look's own signature goes into the report as its result."""
+    events: list[LookEvent] = []
+
+    class Looks(Observer):
+        def looked(self, ref: CommandRef, event: LookEvent) -> None:
+            events.append(event)
+
+    caplog.set_level("INFO")
+    fixture = LookingFixture("request lost", "reply lost")
+    fixture.observers = (Looks(),)
+    report = fixture.lives("close", PART, parks=True)
+    assert [(each.sight, each.counts, each.number) for each in events] == [
+        ("absent", False, 1),
+        ("absent", True, 2),
+        ("absent", True, 3),
+        ("found", False, 1),
+    ]
+    assert "look id=id command=close account=main look=2 sight=absent" in caplog.text
+    assert report.message == "found at the venue by its client order id: it is taken"
+    assert (report.result["id"], report.http_status) == ("1", None)
+    assert "signature-of-the-look" not in report.model_dump_json() + caplog.text
+
+
+def test_another_account_behind_the_alias_is_neither_looked_at_nor_sent_to() -> None:
+    """What was sent to the first account is nowhere at the second, and that would prove nothing."""
+    fixture = LookingFixture("dies before")
+    fixture.is_killed("close", PART)
+    fixture.accounts = {"main": replace(ACCOUNT, credentials=Credentials("another-key", "another-secret"))}
+    assert fixture.ends("close", PART) == ("unknown", "crashed", 1)
+    assert (fixture.exchange.executed, fixture.exchange.requests) == ([], [])
+    record = fixture.ledger.read("id")
+    assert record is not None
+    assert Lookup.from_text(record.lookup) == Lookup(handle_of(ACCOUNT, "id"), "P", until_ms=START_MS + 5_000)
+
+
+def test_a_stopping_worker_leaves_its_look_to_the_next() -> None:
+    fixture = LookingFixture("request lost")
+    fixture.stop_in(2)
+    fixture.requeues("close", PART)
+    assert fixture.clock.now_ms() < START_MS + 3_000
+    fixture.stop_at = inf
+    assert fixture.ends("close", PART) == ("accepted", "ok", 2)
+
+
+def expired(fixture: LookingFixture) -> dict[str, int]:
+    return {"expires_at": START_MS + 1}
+
+
+def denied(fixture: LookingFixture) -> dict[str, int]:
+    fixture.ruling = lambda _: Ruling(denied="rule 1 forbids it")
+    return {}
+
+
+def needs_approval(fixture: LookingFixture) -> dict[str, int]:
+    fixture.ruling = lambda _: Ruling(approvals=(Approval("two eyes", {}),))
+    return {}
+
+
+def halts_all(fixture: LookingFixture) -> dict[str, int]:
+    fixture.ledger.halts = {"*/*": HALT, "*/close": HALT}
+    return {}
+
+
+FORBIDDEN = [
+    *((change, "close", PART, "not_sent") for change in (expired, denied, halts_all)),
+    *((change, "close", CLOSE, "not_sent") for change in (expired, denied, halts_all)),
+    *((change, "withdraw", WITHDRAW, "unknown") for change in (expired, denied, halts_all, needs_approval)),
+]
+
+
+@pytest.mark.parametrize(("change", "command", "arguments", "absent"), FORBIDDEN)
+@pytest.mark.parametrize("fate", ["dies before", "dies after"])
+def test_what_may_not_be_sent_any_more_is_looked_for_all_the_same(
+    change: Callable[[LookingFixture], dict[str, int]], command: str, arguments: dict[str, str], absent: str, fate: str
+) -> None:
+    """A look changes nothing at the venue; and nothing is sent."""
+    fixture = LookingFixture(fate)
+    fixture.is_killed(command, arguments)
+    fixture.clock.turn(20)
+    more = change(fixture)
+    report = fixture.run(command, arguments, **more)
+    assert report.outcome.value == ("accepted" if fate == "dies after" else absent)
+    assert len(fixture.exchange.executed) == (fate == "dies after")
+
+
+def test_a_look_that_takes_long_keeps_its_lease() -> None:
+    """Another worker would look as well, and both would send."""
+    fixture = LookingFixture("request lost")
+
+    def slow() -> None:
+        fixture.clock.turn(12)
+        with pytest.raises(ParkMessage):
+            fixture.execute("close", PART, parks=True)
+
+    fixture.retry = RetryLimits(budget_seconds=600)
+    fixture.exchange.looks = [slow] * 6
+    fixture.venue.reads_per_look = 3
+    assert fixture.ends("close", PART) == ("accepted", "ok", 2)
+    assert len(fixture.exchange.executed) == 1
+
+
+def test_an_absence_that_is_found_too_late_proves_nothing() -> None:
+    """A venue may have forgotten what a person saw and cancelled there hours ago."""
+    fixture = LookingFixture("dies before")
+    fixture.is_killed("close", PART)
+    fixture.clock.turn(3_600)
+    assert fixture.ends("close", PART) == ("unknown", "crashed", 1)
+    assert fixture.exchange.requests == []
+
+
+def test_a_first_record_that_has_failed_says_nothing_about_a_second_on_its_way() -> None:
+    """Of a whole close, sent twice: the looks wait until the second can't arrive any more."""
+    fixture = LookingFixture("reply lost", "arrives late", "refused")
+    fixture.exchange.status, fixture.exchange.reuses = "failed", True
+    fixture.exchange.looks = [lambda: None, lambda: fixture.exchange.__setattr__("status", "taken")]
+    assert fixture.lives("close", CLOSE, parks=True).outcome.value == "accepted"

@@ -35,13 +35,21 @@ def test_nothing_of_ccxt_reaches_the_network_a_log_or_the_screen(
 
 def test_the_decimal_context_of_the_thread_is_kept() -> None:
     """ccxt's rounding sets another one."""
-    before = decimal.getcontext().copy()
-    venue = venue_with()
-    plan = venue.plan(CLOSE, "id", ACCOUNT, exchange_with())
-    venue.request(plan, NOW_MS)
-    venue.judge(plan, answered({}))
-    after = decimal.getcontext()
-    assert (after.rounding, after.prec, after.traps) == (before.rounding, before.prec, before.traps)
+    with decimal.localcontext(decimal.Context(prec=7, rounding=decimal.ROUND_05UP, traps=[])) as own:
+        venue = venue_with()
+        plan = venue.plan(CLOSE, "id", ACCOUNT, exchange_with())
+        venue.request(plan, NOW_MS)
+        venue.judge(plan, answered({}))
+        assert (own.rounding, own.prec, any(own.traps.values())) == (decimal.ROUND_05UP, 7, False)
+
+
+def test_a_copy_keeps_what_it_is_given_to_itself() -> None:
+    shared = new_exchange("krakenfutures", {"ours": 1})
+    mine = copy_for(shared, ACCOUNT.credentials, NOW_MS, {"ours": 2})
+    mine.options["more"] = True
+    assert (mine.options["ours"], mine.apiKey, mine.milliseconds()) == (2, ACCOUNT.credentials.api_key, NOW_MS)
+    assert (shared.options["ours"], shared.options.get("more"), shared.apiKey) == (1, None, None)
+    assert mine.markets is shared.markets
 
 
 def test_threads_share_nothing_but_the_markets() -> None:
