@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from producers.settings import QuotedTextModel
 from worker.rate_limits import RateLimit, parse_rate_limits
-from worker.venues.registry import REGISTRY, problem_of_name
+from worker.venues.registry import REGISTRY, AccountNeeds, problem_of_name
 
 SECRETS = ("api_key", "secret_key", "passphrase", "uid", "wallet_address", "private_key")
 """The settings that are fields of :class:`worker.venues.accounts.Credentials`."""
@@ -83,9 +83,8 @@ class AccountSettings(QuotedTextModel):
     @classmethod
     def _printable(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         text, venue = value.get_secret_value(), info.data.get("venue")
-        if venue is None:  # which is reported by itself
-            return value
-        needs = REGISTRY[venue].needs
+        # Of a venue that is not known, which is reported by itself, both keys are.
+        needs = REGISTRY[venue].needs if venue is not None else AccountNeeds(others=True)
         if not text and info.field_name in needs.credentials:
             raise PydanticCustomError("missing", "is missing")
         if text and info.field_name not in needs.credentials and not needs.others:

@@ -158,6 +158,8 @@ def test_json_is_one_document_whatever_the_environment_says(start: Start) -> Non
     assert all(each["holds"] for each in document["invariants"])
     by_end = {(row["outcome"], row["reason"]): row for row in document["rows"]}
     assert by_end["unknown", "lost_reply"]["effects"] == 1
+    found = next(row for row in document["rows"] if row["command_id"] == "lost-submit")
+    assert (found["outcome"], found["attempts"], found["effects"]) == ("accepted", 1, 1)
     assert by_end["unknown", "refused_after_lost"]["attempts"] == 2
     assert by_end["not_sent", "invalid"]["effects"] == 0
     assert any(row["replayed"] for row in document["rows"])
@@ -192,6 +194,7 @@ def test_nothing_outlives_a_killed_demo(start: Start) -> None:
 PRINTED = {
     "positions": 0,
     "close": 0,
+    "submit --account futures": 0,
     "--yes --wait --qty 0.01": 0,
     "curl": 0,
     "--id lost-again": 5,

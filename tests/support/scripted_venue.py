@@ -71,7 +71,8 @@ class ScriptedExchange:
         return self.orders[asked["handle"]]
 
     def _look(self, asked: dict[str, Any]) -> Any:
-        return self.orders.get(asked["handle"])
+        by_id = {each["id"]: each for each in self.orders.values()}
+        return (self.orders | by_id).get(asked["handle"])
 
     def _cancel(self, asked: dict[str, Any]) -> Any:
         order = next((each for each in self.orders.values() if each["id"] == asked["id"]), None)
@@ -106,6 +107,16 @@ def interrupt_after(answer: Callable[[], Response]) -> Response:
     """Ctrl-C, after it was executed."""
     answer()
     raise KeyboardInterrupt
+
+
+def only_accept(_: Callable[[], Response]) -> Response:
+    """A cancel that is said to be accepted, and does nothing."""
+    return Response(200, b'{"result": {}}')
+
+
+def show(answer: Callable[[], Response]) -> Response:
+    """No fault."""
+    return answer()
 
 
 def hide(_: Callable[[], Response]) -> Response:
@@ -160,7 +171,7 @@ class ScriptedVenue:
         return Verdict(Proof.EXECUTED, "the venue took it", result=result, positions=positions)
 
     def look(self, command: Command, lookup: Lookup, account: Account, send: Send) -> Sighting:
-        """By the handle."""
+        """By the handle; for a cancel by the order's id."""
         response = _read(account, send, operation="look", handle=lookup.handle)
         if isinstance(response, NoResponse):
             return Sighting(Sight.UNREADABLE, response.message)
@@ -170,6 +181,8 @@ class ScriptedVenue:
         if record is None:
             now_ms = round(parsedate_to_datetime(response.date).timestamp() * 1000) if response.date else None
             return Sighting(Sight.ABSENT, "no order has this client order id", venue_time_ms=now_ms)
+        if isinstance(command, Cancel) and record["status"] == "open":
+            return Sighting(Sight.ABSENT, "it is still open")
         return Sighting(Sight.FOUND, "an order has it", taken=True, reference=record["id"], record=record)
 
     def load_markets(self, account: Account, send: Send) -> int:

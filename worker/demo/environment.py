@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,8 +22,12 @@ from worker.simulator.simulator import DEMO_ACCOUNTS
 FOREIGN_PREFIXES = ("ORDERS_", "CELERY_", "FLOWER_")
 """Prefixes of environment variables that the demo ignores: they may configure real accounts and servers."""
 
-ACCOUNTS = {"main": DEMO_ACCOUNTS["main"], "archive": DEMO_ACCOUNTS["bitz"], "futures": DEMO_ACCOUNTS["kraken"]}
-"""The worker's accounts at the simulator, by alias."""
+ACCOUNTS = (
+    DEMO_ACCOUNTS["main"],
+    replace(DEMO_ACCOUNTS["bitz"], alias="archive"),
+    replace(DEMO_ACCOUNTS["kraken"], alias="futures"),
+)
+"""The worker's accounts at the simulator."""
 
 PACKAGES = str(Path(__file__).resolve().parents[2])
 
@@ -173,10 +178,8 @@ class DemoEnvironment:
             "ORDERS_RETRY__INITIAL_SECONDS": "0.1",
             "ORDERS_RETRY__MAX_SECONDS": "0.5",
         }
-        for alias, demo in ACCOUNTS.items():
-            prefix = f"ORDERS_ACCOUNTS__{alias.upper()}__"
-            settings |= {f"{prefix}VENUE": demo.setting, f"{prefix}API_KEY": demo.api_key}
-            settings |= {f"{prefix}SECRET_KEY": demo.secret, f"{prefix}BASE_URL": self.simulator_url}
+        for account in ACCOUNTS:
+            settings |= account.settings(self.simulator_url)
         return settings
 
 

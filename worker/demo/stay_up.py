@@ -40,6 +40,7 @@ def instructions(environment: DemoEnvironment) -> list[str]:
         "",
         f"  {orders} positions --account main --wait",
         f"  {orders} close --account main --pair USD_ETH_PERP --qty 0.5 --wait",
+        f"  {orders} submit --account futures --pair PF_XBTUSD --side buy --qty 0.03 --price 30000 --wait",
         f"  {orders} {withdraw} --qty 0.01",
         "",
         "Let the venue execute the next withdrawal and lose the reply, and send one:",

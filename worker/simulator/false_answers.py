@@ -35,6 +35,10 @@ def _lie(kind: str, **fields: Any) -> dict[str, Any]:
     return {"kind": kind, "execute": True, **fields}
 
 
+_ANOTHER_ID = dict.fromkeys(("id", "order_id", "orderId", "ordId", "algoId", "wdId"), "another-order")
+_ANOTHER_CLIENT_ID = dict.fromkeys(("cliOrdId", "clOrdId", "algoClOrdId"), "anotherhandle")
+_ANOTHER_PAIR = dict.fromkeys(("pair", "symbol", "instId"), "ANOTHER_PAIR")
+
 LIES: Mapping[str, Mapping[str, Any]] = {
     # Refusals in the venue's own envelope that prove nothing.
     "doubtful_refusal": _lie("envelope", message=DOUBT),
@@ -50,14 +54,22 @@ LIES: Mapping[str, Mapping[str, Any]] = {
     "page_504": _page(504, "504 Gateway Time-out"),
     # Success responses about something else.
     "another_answer": _lie(
-        "altered", changes={"id": "another-order", "pair": "ANOTHER_PAIR", "asset": "OTHER", "address": "0xother"}
+        "altered",
+        changes={
+            **_ANOTHER_ID,
+            **_ANOTHER_CLIENT_ID,
+            **_ANOTHER_PAIR,
+            "asset": "OTHER",
+            "ccy": "OTHER",
+            "address": "0xother",
+        },
     ),
-    "another_id": _lie("altered", path="cancel", changes={"id": "another-order"}),
-    "another_pair": _lie("altered", path="close", changes={"pair": "ANOTHER_PAIR"}),
+    "another_id": _lie("altered", path="cancel", changes=_ANOTHER_ID),
+    "another_pair": _lie("altered", path="close", changes=_ANOTHER_PAIR),
     "another_asset": _lie("altered", path="withdraw", changes={"asset": "OTHER"}),
     "another_address": _lie("altered", path="withdraw", changes={"address": "0xother"}),
     # Success responses whose record shows a failure, or that have no record.
-    "record_rejected": _lie("altered", changes={"status": "REJECTED"}),
+    "record_rejected": _lie("altered", changes={"status": "REJECTED", "sCode": "59999"}),
     "record_failed": _lie("altered", path="withdraw", changes={"status": "FAILED"}),
     "record_expired": _lie("altered", path="close", changes={"status": "EXPIRED"}),
     "record_completed": _lie("altered", path="cancel", changes={"status": "COMPLETED"}),

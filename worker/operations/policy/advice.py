@@ -1,11 +1,12 @@
 """What a valid withdrawal policy probably does not mean: warnings for whoever wrote it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from producers.commands import Withdraw
 from worker.account_settings import AccountSettings
 from worker.execution.policy.document import AccountRules, Destination
 from worker.execution.policy.rules import Policy
+from worker.venues.base import Venue
 from worker.venues.registry import VENUES
 
 
@@ -21,7 +22,8 @@ def advice(policy: Policy, accounts: Mapping[str, AccountSettings]) -> list[str]
         if accounts and alias.lower() not in accounts:
             found.append(f"{alias}: the account is not configured here")
         account = accounts.get(alias.lower())
-        found += [f"{alias}: {words}" for words in _about_account(rules, _not_taken(account) if account else ())]
+        venue = VENUES[account.venue] if account else None
+        found += [f"{alias}: {words}" for words in _about_account(rules, venue)]
     missing = [alias for alias in withdrawing(accounts) if not policy.has_account(alias)]
     found += [
         f"{alias}: there is no section for this account, so all of its withdrawals are denied" for alias in missing
@@ -49,7 +51,7 @@ def _not_taken(account: AccountSettings) -> tuple[str, ...]:
     return tuple(name for name in ("network", "tag") if refused(example.model_copy(update={name: "a"})))
 
 
-def _about_account(rules: AccountRules, not_taken: Sequence[str]) -> Iterator[str]:
+def _about_account(rules: AccountRules, venue: Venue | None) -> Iterator[str]:
     limited = {each.asset.upper() for each in rules.limit}
     listed = {each.asset.upper() for each in rules.to}
     if not rules.limit:
@@ -62,13 +64,15 @@ def _about_account(rules: AccountRules, not_taken: Sequence[str]) -> Iterator[st
     else:
         yield "a destination that is not listed needs approvals only: assets without a limit have none there either"
     for entry in rules.to:
-        yield from (f"to {entry.name}: {words}" for words in _about_destination(entry, rules, not_taken))
+        yield from (f"to {entry.name}: {words}" for words in _about_destination(entry, rules, venue))
 
 
-def _about_destination(entry: Destination, rules: AccountRules, not_taken: Sequence[str]) -> Iterator[str]:
-    for name in not_taken:
-        if getattr(entry, name) is not None:
-            yield f"it matches nothing: withdrawals have no {name} at this venue. Remove it from the entry"
+def _about_destination(entry: Destination, rules: AccountRules, venue: Venue | None) -> Iterator[str]:
+    if venue is not None:
+        where = {"network": entry.network, "tag": entry.tag}
+        example = Withdraw(account="a", asset=entry.asset, qty=1, address=entry.address).model_copy(update=where)
+        if words := venue.unsupported(example):
+            yield f"nothing that can be sent matches it: {words}"
     if entry.approve_above is not None and entry.max is not None and entry.approve_above >= entry.max:
         yield "approve_above is not below max, so that nobody is ever asked"
     totals = [

@@ -4,13 +4,13 @@ Whatever happens in between, Ctrl-C included, what may stand at the venue is loo
 :class:`Standing` says what is known of it. Nothing is submitted twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from producers.commands import Cancel, Submit
 from worker.operations.venue_check.far_order import FarOrder
 from worker.operations.venue_check.steps import Checked, new_id
-from worker.venues.base import Plan, PlanFailed, PlanRefused, Proof
+from worker.venues.base import Plan, PlanFailed, PlanRefused, Proof, Verdict
 from worker.venues.lookups import Lookup, Sight, Sighting
 
 LOOKS, SECONDS_APART = 5, 1.0
@@ -81,12 +81,18 @@ class OrderCheck:
             if not self.cleared:
                 self._take_back()
         if self.standing is Standing.GONE:
+            self._see_it_cancelled()
             self._look_when_cancelled()
 
     def _submit(self, plan: Plan) -> None:
-        self.standing = Standing.MAYBE
-        self._lookup = plan.until(self._checked.clock.now_ms() + plan.window_ms).lookup
-        verdict = self._checked.send(plan)
+        plan = self._checked.timed(plan)
+        self.standing, self._lookup = Standing.MAYBE, plan.lookup
+        try:
+            verdict = self._checked.send(plan)
+        except PlanRefused as refusal:
+            self.standing = Standing.NOTHING
+            self._checked.tell("submit", False, str(refusal))
+            return
         if verdict.proof in (Proof.NOT_EXECUTED, Proof.REFUSED):
             self.standing = Standing.NOTHING
         if verdict.proof is Proof.EXECUTED:
@@ -97,22 +103,33 @@ class OrderCheck:
         )
 
     def _look_while_open(self) -> None:
-        sighting = self._look_until_found()
+        sighting = self._until_found(self._look)
         good = sighting.sight is Sight.FOUND and sighting.taken is True
         self._checked.tell("look for the open order", good, _told(sighting), "look")
+
+    def _see_it_cancelled(self) -> None:
+        """Some exchanges only say that a cancel was accepted. An order that is still open then stands."""
+        checked, symbol = self._checked, self._lookup.symbol if self._lookup else ""
+        lookup = Lookup(self.reference, symbol)
+        sighting = self._until_found(
+            lambda: checked.venue.look(self._cancel_command(), lookup, checked.account, checked.recorder.send)
+        )
+        if sighting.sight is Sight.ABSENT:
+            self.standing = Standing.OPEN
+        checked.tell("see it cancelled", sighting.taken is True, _told(sighting))
 
     def _look_when_cancelled(self) -> None:
         """The positive control: a look that finds an open order may not find a cancelled one, and then its absence
         would prove nothing."""
-        sighting = self._look_until_found()
+        sighting = self._until_found(self._look)
         good = sighting.sight is Sight.FOUND and sighting.taken is not None
         self._checked.tell("look for the cancelled order", good, _told(sighting), "look-ended")
 
-    def _look_until_found(self) -> Sighting:
+    def _until_found(self, look: Callable[[], Sighting]) -> Sighting:
         for number in range(LOOKS):
             if number:
                 self._checked.clock.sleep(SECONDS_APART)
-            sighting = self._look()
+            sighting = look()
             if sighting.sight is Sight.FOUND:
                 break
         return sighting
@@ -131,7 +148,9 @@ class OrderCheck:
         """Cancel the order, by the id that the venue gave it."""
         if not self.reference:
             self._look_for_the_lost()
-        for _ in range(CANCELS if self.reference and not self.cleared else 0):
+        for number in range(CANCELS if self.reference and not self.cleared else 0):
+            if number:
+                self._checked.clock.sleep(SECONDS_APART)
             if self._cancel():
                 return
 
@@ -139,7 +158,7 @@ class OrderCheck:
         """Look for an order whose submission was not answered, also after the venue can no longer take it: absent twice
         then, by both clocks, it never arrived."""
         clock, until_ms = self._checked.clock, self._lookup.until_ms if self._lookup else 0
-        sighting, absences = self._look_until_found(), 0
+        sighting, absences = self._until_found(self._look), 0
         while sighting.sight is Sight.ABSENT and until_ms and absences < ENOUGH_ABSENCES:
             clock.sleep(max((until_ms - clock.now_ms()) / 1000 + SETTLE_SECONDS, SECONDS_APART))
             sighting = self._look()
@@ -150,19 +169,26 @@ class OrderCheck:
             self.standing = Standing.ABSENT
         self._checked.tell("look for the lost order", sighting.sight is not Sight.UNREADABLE, _told(sighting))
 
+    def _cancel_command(self) -> Cancel:
+        return Cancel(account=self._checked.account.alias, order_id=self.reference, pair=self._command.pair)
+
     def _cancel(self) -> bool:
         """Cancel once; whether the order is gone."""
         checked = self._checked
-        command = Cancel(account=checked.account.alias, order_id=self.reference, pair=self._command.pair)
         try:
-            verdict = checked.send(checked.venue.plan(command, new_id(), checked.account, checked.recorder.send))
+            plan = checked.venue.plan(self._cancel_command(), new_id(), checked.account, checked.recorder.send)
+            verdict = checked.send(checked.timed(plan))
         except (PlanRefused, PlanFailed) as refusal:
             checked.tell("cancel", False, str(refusal))
             return False
         if verdict.proof is Proof.EXECUTED:
             self.standing = Standing.GONE
-        checked.tell("cancel", verdict.proof is Proof.EXECUTED, f"{verdict.proof}: {verdict.message}", Cancel.name)
+        self._tell_verdict(Cancel.name, verdict)
         return self.standing is Standing.GONE
+
+    def _tell_verdict(self, command: str, verdict: Verdict) -> None:
+        words = f"{verdict.proof}: {verdict.message}"
+        self._checked.tell(command, verdict.proof is Proof.EXECUTED, words, command)
 
     def _name_reference(self) -> None:
         if self.reference:

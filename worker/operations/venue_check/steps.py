@@ -50,14 +50,24 @@ class Checked:
         """End a step."""
         self._tell(Step(name, good, words, shows if good else "", self.recorder.take()))
 
+    def timed(self, plan: Plan) -> Plan:
+        """A plan for an attempt that begins now."""
+        return plan.until(self.clock.now_ms() + plan.window_ms) if plan.window_ms else plan
+
     def send(self, plan: Plan) -> Verdict:
-        """Make one attempt of a plan, and judge it."""
+        """Make one attempt of a plan, and judge it.
+
+        Raises:
+            PlanRefused: its request can't be built; nothing was sent.
+        """
         signed: list[int] = []
-        plan = plan.until(self.clock.now_ms() + plan.window_ms)
 
         def request() -> SignedRequest:
             signed.append(self.clock.now_ms())
-            return self.venue.request(plan, signed[-1])
+            try:
+                return self.venue.request(plan, signed[-1])
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
+                raise PlanRefused(f"the request can't be built ({type(error).__name__})") from None
 
         response = self.recorder.send(plan.base_url or self.account.base_url, request)
         if isinstance(response, NoResponse):
@@ -121,8 +131,7 @@ def _look_for_nothing(checked: Checked, venue: Inspectable, pair: str) -> None:
         pair = pair or venue.example_pair(account, send)
         mark = venue.mark_price(pair, account, send)
         command = far_order(account.alias, pair, venue.rules(pair, account, send), mark).command
-        plan = checked.venue.plan(command, new_id(), account, send)
-        lookup = plan.until(checked.clock.now_ms() + plan.window_ms).lookup
+        lookup = checked.timed(checked.venue.plan(command, new_id(), account, send)).lookup
     except (PlanRefused, PlanFailed) as refusal:
         checked.tell(name, None, str(refusal))
         return

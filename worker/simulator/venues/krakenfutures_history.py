@@ -6,6 +6,7 @@ has one event, OrderPlaced with what was filled; a resting one has an OrderUpdat
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 from worker.simulator.derivatives import DerivativeHoldings, DerivativeOrder
@@ -16,73 +17,78 @@ MAX_COUNT = 1000
 ACCOUNT_UID = "f7d5571c-6d10-4cf1-944a-048d25682ed0"
 
 _TYPES = {"limit": "Limit", "post": "Post", "market": "Market", "ioc": "IoC", "fok": "FoK"}
+_REASONS = {
+    "OrderPlaced": "new_user_order",
+    "OrderCancelled": "cancelled_by_user",
+    "OrderTriggerPlaced": "new_user_order",
+    "OrderTriggerCancelled": "cancelled_by_user",
+}
 _AT_ONCE = frozenset({"market", "ioc", "fok"})
 
 
 def page(holdings: DerivativeHoldings, kind: str, query: Mapping[str, str], server_time: str) -> dict[str, object]:
     """A page of the events of `orders` or `triggers`; the continuation token is how many events came before."""
-    orders = holdings.orders.values()
-    events = [*(_order_events(orders) if kind == "orders" else _trigger_events(orders))]
     since, before = int(query.get("since", 0)), int(query.get("before", 10**15))
     tradeable = query.get("tradeable", "").upper()
-    chosen = [
-        event
-        for symbol, event in events
-        if since <= int(str(event["timestamp"])) <= before and tradeable in ("", symbol)
-    ]
-    chosen.sort(key=lambda event: int(str(event["timestamp"])), reverse=query.get("sort", "desc") != "asc")
+    orders = [order for order in holdings.orders.values() if tradeable in ("", order.symbol)]
+    events = _order_events(orders) if kind == "orders" else _trigger_events(orders)
+    chosen = [event for event in events if since <= event.time <= before]
+    chosen.sort(key=lambda event: event.time, reverse=query.get("sort", "desc") != "asc")
     first = int(query.get("continuation_token", 0))
     last = first + min(int(query.get("count", MAX_COUNT)), MAX_COUNT)
-    elements = chosen[first:last]
     more = {"continuationToken": str(last)} if last < len(chosen) else {}
-    return {
-        "accountUid": ACCOUNT_UID,
-        "len": len(elements),
-        "serverTime": server_time,
-        "elements": elements,
-        **more,
-    }
+    elements = [_element(event) for event in chosen[first:last]]
+    return {"accountUid": ACCOUNT_UID, "len": len(elements), "serverTime": server_time, "elements": elements, **more}
 
 
-def _order_events(orders: Iterable[DerivativeOrder]) -> Iterator[tuple[str, dict[str, object]]]:
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Something that happened to an order at `time` (ms); `filled` is how much of it was filled after that."""
+
+    order: DerivativeOrder
+    name: str
+    time: int
+    filled: Decimal = Decimal(0)
+
+
+def _order_events(orders: Iterable[DerivativeOrder]) -> Iterator[_Event]:
     for order in orders:
         if order.is_trigger:
             continue
         at_once = order.filled if order.type in _AT_ONCE else Decimal(0)
-        placed = {"order": _order(order, at_once, order.time), "reason": "new_user_order", "reducedQuantity": ""}
-        yield order.symbol, _event(order, "OrderPlaced", placed, order.time)
+        yield _Event(order, "OrderPlaced", order.time, at_once)
         if order.filled > at_once:
-            full = order.filled == order.size
-            updated = {
-                "oldOrder": _order(order, Decimal(0), order.time),
-                "newOrder": _order(order, order.filled, order.updated),
-                "reason": "full_fill" if full else "partial_fill",
-                "reducedQuantity": "",
-            }
-            yield order.symbol, _event(order, "OrderUpdated", updated, order.updated)
+            yield _Event(order, "OrderUpdated", order.updated, order.filled)
         if order.state == "cancelled":
-            ended = {"order": _order(order, order.filled, order.updated), "reason": "cancelled_by_user"}
-            yield order.symbol, _event(order, "OrderCancelled", ended, order.updated)
+            yield _Event(order, "OrderCancelled", order.updated, order.filled)
 
 
-def _trigger_events(orders: Iterable[DerivativeOrder]) -> Iterator[tuple[str, dict[str, object]]]:
+def _trigger_events(orders: Iterable[DerivativeOrder]) -> Iterator[_Event]:
     for order in orders:
         if order.stop_price is None:
             continue
-        placed = {"order": _trigger(order, order.time), "reason": "new_user_order"}
-        yield order.symbol, _event(order, "OrderTriggerPlaced", placed, order.time)
+        yield _Event(order, "OrderTriggerPlaced", order.time)
         if order.filled:
-            yield (
-                order.symbol,
-                _event(order, "OrderTriggerActivated", {"order": _trigger(order, order.updated)}, order.updated),
-            )
+            yield _Event(order, "OrderTriggerActivated", order.updated)
         elif order.state == "cancelled":
-            ended = {"order": _trigger(order, order.updated), "reason": "cancelled_by_user"}
-            yield order.symbol, _event(order, "OrderTriggerCancelled", ended, order.updated)
+            yield _Event(order, "OrderTriggerCancelled", order.updated)
 
 
-def _event(order: DerivativeOrder, name: str, content: object, time_ms: int) -> dict[str, object]:
-    return {"uid": f"{order.id}-{name}", "timestamp": time_ms, "event": {name: content}}
+def _element(event: _Event) -> dict[str, object]:
+    order = event.order
+    content: dict[str, object]
+    if event.name.startswith("OrderTrigger"):
+        content = {"order": _trigger(order, event.time)}
+    elif event.name == "OrderUpdated":
+        old, new = _order(order, Decimal(0), order.time), _order(order, event.filled, event.time)
+        content = {"oldOrder": old, "newOrder": new, "reducedQuantity": ""}
+    else:
+        content = {"order": _order(order, event.filled, event.time), "reducedQuantity": ""}
+    if event.name == "OrderUpdated":
+        content["reason"] = "full_fill" if event.filled == order.size else "partial_fill"
+    elif event.name in _REASONS:
+        content["reason"] = _REASONS[event.name]
+    return {"uid": f"{order.id}-{event.name}", "timestamp": event.time, "event": {event.name: content}}
 
 
 def _order(order: DerivativeOrder, filled: Decimal, updated_ms: int) -> dict[str, object]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import NoReturn
 from uuid import uuid4
 
@@ -117,9 +118,10 @@ class Trading:
                 shown = [each for each in asked if each and (each.is_open or now - each.updated <= VISIBLE_MS)]
                 return {"orders": [status_view(each) for each in shown]}
             case "fills":
-                before = fields.get("lastFillTime", [iso(now + 1)])[0]
-                fills = [each for each in reversed(holdings.fills.values()) if iso(each.time) < before]
-                return {"fills": [fill_view(each, holdings.orders.get(each.order_id)) for each in fills[:MAX_FILLS]]}
+                before = fields.get("lastFillTime", [""])[0]
+                newest = (each for each in reversed(holdings.fills.values()) if not before or iso(each.time) < before)
+                fills = islice(newest, MAX_FILLS)
+                return {"fills": [fill_view(each, holdings.orders.get(each.order_id)) for each in fills]}
             case "accounts":
                 return {"accounts": {"flex": _FLEX}}
         return page(holdings, name, {key: values[-1] for key, values in fields.items()}, iso(now))

@@ -7,6 +7,7 @@ An order that was cancelled without any fill is shown for two hours, others for 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from worker.simulator.accounts import Holdings
@@ -153,7 +154,7 @@ def _orders(name: str, reading: Reading, holdings: DerivativeHoldings) -> list[A
 def _page(reading: Reading, orders: Iterable[DerivativeOrder], view: Callable[[DerivativeOrder], Any]) -> list[Any]:
     after = reading.fields.get("after")
     limit = min(int(reading.fields.get("limit", MAX_ROWS)), MAX_ROWS)
-    return [view(order) for order in orders if after is None or _rank(order.id) < _rank(after)][:limit]
+    return [view(order) for order in islice((o for o in orders if after is None or _rank(o.id) < _rank(after)), limit)]
 
 
 def _rank(order_id: str) -> tuple[int, str]:

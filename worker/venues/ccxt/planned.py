@@ -1,5 +1,6 @@
 """What a plan of a ccxt venue holds, and how one request is made of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -7,10 +8,12 @@ from typing import Any, cast
 from worker.venues.base import Plan
 from worker.venues.ccxt.binding import BuiltRequest, Captured, call, copy_for
 from worker.venues.ccxt.requests import NotAsAsked, check_contains, is_read, is_reduce_only, name_of
-from worker.venues.ccxt.traits import Call, InTime, Place, Traits
+from worker.venues.ccxt.traits import ORDER_ID, Call, InTime, Place, Traits
 from worker.venues.http.base import Response
 
 Numbers = Mapping[str, str | None]
+
+IN_A_PATH = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,18 @@ def build(plan: Plan, traits: Traits | None, now_ms: int) -> tuple[BuiltRequest,
         if not is_read(request, traits):
             raise NotAsAsked("ccxt would send a request that is no read")
         return request, in_time
-    allowed = traits.mutating.get(plan.command.name, frozenset()) if traits is not None else frozenset()
-    if name_of(request, traits) not in allowed:
+    if name_of(request, traits) not in _allowed(plan, traits):
         raise NotAsAsked(f"ccxt would send another request before the {plan.command.name}")
     check_contains(request, planned.asked.texts, planned.asked.amounts)
     if planned.asked.reduce_only and not is_reduce_only(request):
         raise NotAsAsked("ccxt leaves out that it may only reduce a position")
     return request, in_time
+
+
+def _allowed(plan: Plan, traits: Traits | None) -> frozenset[str]:
+    """The requests that the command may come to. An order id in a path must not be able to change the path."""
+    names = traits.mutating.get(plan.command.name, frozenset()) if traits is not None else frozenset()
+    order_id = getattr(plan.command, "order_id", "")
+    if not IN_A_PATH.fullmatch(order_id):
+        return frozenset(each for each in names if ORDER_ID not in each)
+    return frozenset(each.replace(ORDER_ID, order_id) for each in names)

@@ -14,6 +14,8 @@ from typing import Any
 from worker.rate_limits import RateLimit
 from worker.venues.base import Overload, Proof
 
+ORDER_ID = "{order_id}"
+
 Params = Mapping[str, Any]
 """Further parameters of a call of ccxt: its last argument, ``params``. They reach the request under their own names,
 unless ccxt knows them."""
@@ -163,7 +165,8 @@ class Traits:
     mutating: Mapping[str, frozenset[str]]
     """By command (``close``, ``submit``, ``cancel``, ``withdraw``) the only requests that may change anything:
     ``"POST /derivatives/api/v3/sendorder"``, method and complete path without a query; with :attr:`action_of` the
-    action follows. A command that is missing here is not supported."""
+    action follows. :data:`ORDER_ID` in the path of a cancel stands for the order's id. A command that is missing here
+    is not supported."""
     listed: tuple[Listed, ...]
     """Every answer that proves something. What is not here proves nothing, but for ccxt's few classes (``judging``)."""
     read: Callable[[Any], Envelope | None]

@@ -308,6 +308,14 @@ def test_faults_work_as_at_the_other_venues(
     assert [*statuses(control.url, "a")] == ["a"] * effect
 
 
+def test_false_answers_name_the_fields_of_this_exchange(control: SimulatorControl, kraken: ExchangeControl) -> None:
+    """About another order, though this one was executed."""
+    control.lie("another_answer", path="submit")
+    placed = send(control.url, cliOrdId="a")
+    assert (placed["order_id"], placed["cliOrdId"]) == ("another-order", "anotherhandle")
+    assert kraken.tally().times_executed("a") == 1
+
+
 def test_a_rate_limit_is_worded_as_the_exchange_does(control: SimulatorControl) -> None:
     """Inside HTTP 200, if the rule says so."""
     control.limit(1, 600, path="submit", status=200, retry_after=False)

@@ -289,12 +289,14 @@ def test_faults_and_limits_are_worded_as_the_exchange_does(control: SimulatorCon
     control.fault("envelope", path="submit", status=400, message="50004 API endpoint request timeout", execute=True)
     assert operate_code(control.url, "a") == (400, "50004")
     assert state(control.url, "a") == "live"
+    control.lie("record_rejected", path="submit")
+    assert (order(control.url, clOrdId="lie")["sCode"], state(control.url, "lie")) == ("59999", "live")
     control.fault("cut_before", path="lookup")
     with pytest.raises(requests.ConnectionError):
         state(control.url, "a")
     control.limit(1, 600, path="close")
     assert [operate_code(control.url, each) for each in ("b", "c")] == [(200, "0"), (429, "50011")]
-    assert [*okx.tally().by_client_id] == ["a", "b"]
+    assert [*okx.tally().by_client_id] == ["a", "lie", "b"]
     control.fault("respond", path="lookup", data={"msg": "$PASSPHRASE $API_KEY"})
     assert call(control.url, "GET", "trade/orders-pending")[1] == {"msg": f"demo-okx-passphrase {KEY}"}
 

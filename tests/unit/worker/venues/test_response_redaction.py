@@ -180,6 +180,21 @@ def test_every_secret_of_a_request_is_known(request_: SignedRequest, account: Ac
         assert shown.redact_text(f"you said {ENCODINGS[way](secret)}").count("*") >= 3, secret
 
 
+def test_every_secret_of_an_account_is_known() -> None:
+    """Those of exchanges of ccxt as well; an order may be in the query of a POST; a time is no secret."""
+    further = {name: f"a-secret-of-{name}" for name in ("passphrase", "uid", "wallet_address", "private_key")}
+    account = Account("o", "ccxt:okx", "https://x", Credentials("the-api-key", "the-secret-key", **further))
+    assert not [each for each in (*further.values(), "the-api-key", "the-secret-key") if each in repr(account)]
+    times = {"OK-ACCESS-TIMESTAMP": "2026-11-26T14:42:01.123Z", "expTime": "1795700000000"}
+    headers = {"OK-ACCESS-SIGN": "5ubU0b+V5wk6Ek3zUe6i", **times}
+    request = SignedRequest("POST", "https://x/api/v3/sendorder?cliOrdId=0123456789ab&size=1", headers, b"")
+    secrets = secrets_of(request, account)
+    for secret in (*further.values(), headers["OK-ACCESS-SIGN"], "cliOrdId=0123456789ab&size=1"):
+        assert secrets.redact_text(f"you said {secret}") == "you said ***"
+    for shown in (*times.values(), "0123456789ab"):
+        assert secrets.redact_text(f"at {shown}") == f"at {shown}"
+
+
 def test_a_response_is_redacted_completely() -> None:
     """In its body, names, numbers and headers; all other digits stay as they are."""
     body = b'{"code":"%s","qty":284578000.00000004,"big":1E+400,"%s":[1]}' % (KEY.encode(), KEY.encode())

@@ -26,12 +26,17 @@ from tests.support.scripted_venue import (
     interrupt_before,
     lose_after,
     lose_before,
+    only_accept,
     refuse,
+    show,
 )
 from worker.operations.venue_check import session
 from worker.operations.venue_check.far_order import far_order
+from worker.settings import WorkerSettings
 from worker.venues.base import PlanRefused
+from worker.venues.ccxt.exchanges import IDS
 from worker.venues.inspection import MarketRules
+from worker.venues.registry import REGISTRY, VENUES
 
 ORDER = ("main", "--testnet", "--order", PAIR, "--yes")
 
@@ -75,7 +80,7 @@ def test_an_order_is_submitted_found_cancelled_and_found_again(exchange: Scripte
     done = check(*ORDER, "--json")
     document = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert exchange.operations[4:] == ["price", "submit", "look", "cancel", "look"]
+    assert exchange.operations[4:] == ["price", "submit", "look", "cancel", "look", "look"]
     assert [order["status"] for order in exchange.orders.values()] == ["canceled"]
     assert document["shown"] == ["markets", "positions", "absent", "submit", "look", "cancel", "look-ended"]
     assert [trait["key"] for trait in document["not_shown"]] == ["withdraw"]
@@ -111,7 +116,8 @@ def test_nothing_that_is_secret_or_the_account_s_is_shown(
         # The first look is for an order that was never sent.
         ({"look": [hide, interrupt_before]}, 130, "canceled", set()),
         ({"look": [hide, *[hide] * 5]}, 1, "canceled", {"look for the open order"}),
-        ({"look": [hide, lambda answer: answer(), *[hide] * 5]}, 1, "canceled", {"look for the cancelled order"}),
+        ({"look": [hide, *[show] * 2, *[hide] * 5]}, 1, "canceled", {"look for the cancelled order"}),
+        ({"cancel": [only_accept]}, 5, "open", {"see it cancelled"}),
         ({"cancel": [lose_before]}, 1, "canceled", {"cancel"}),
         ({"cancel": [refuse]}, 1, "canceled", {"cancel"}),
         ({"cancel": [refuse] * 3}, 5, "open", {"cancel"}),
@@ -179,6 +185,19 @@ def test_keys_go_to_no_test_network_from_an_account_with_an_address_of_its_own(
     done = check("main", "--testnet")
     assert (done.exit_code, exchange.operations) == (2, [])
     assert f"its keys are not sent to {TEST_URL}" in done.stderr
+
+
+@pytest.mark.parametrize("ccxt_id", [each for each in IDS if VENUES[f"ccxt:{each}"].test_url])
+def test_an_account_at_the_exchange_s_own_address_is_tried_at_its_test_network(
+    ccxt_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At some exchanges that is the same address, and a header tells."""
+    venue = VENUES[f"ccxt:{ccxt_id}"]
+    account = replace(ACCOUNT, venue=venue.name, base_url=venue.base_url)
+    monkeypatch.setattr(session, "build_accounts", lambda _: {"main": account})
+    monkeypatch.setattr(session, "build_venues", lambda _: VENUES)
+    with session.open_check(WorkerSettings(), "main", test_network=True, tell=lambda _: None) as opened:
+        assert (opened.account.base_url, opened.account.testnet) == (REGISTRY[venue.name].testnet_url, True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ NOW_MS = 1_700_000_000_000
 HTML = b"<html>503 Service Temporarily Unavailable</html>"
 
 Answer = Any
-"""JSON, or a function from the request to JSON."""
+"""JSON, a whole response, or a function from the request to one of them."""
 
 
 class Stopped:
@@ -46,6 +46,8 @@ class FakedExchange:
         self.seen.append(request)
         answer = self.answers[name_of(request)]
         value = answer(request) if callable(answer) else answer
+        if isinstance(value, Response):
+            return value
         status = 400 if isinstance(value, dict) and isinstance(value.get("code"), int) else 200
         return respond(value, status)
 
