@@ -54,7 +54,7 @@ class LedgerAnswer:
             sent += " before the present attempt, whose request may have been sent"
         if record["state"] == "PARKED":
             named = f"{record['command']} for {record['account']}, {sent}"
-            return f"it is parked until {when(record['parked_until'])} and waits for its next attempt ({named})"
+            return f"it is parked until {when(record['parked_until'])} and waits for its next attempt or look ({named})"
         last = f", last signed {when(record['last_signed_at'])}" if record["last_signed_at"] else ""
         ended = f" as {self.report.outcome}/{self.report.reason}" if self.report else ""
         sealed = f", sealed by {record['sealed_by']}" if record.get("sealed_by") else ""

@@ -211,7 +211,7 @@ def test_orders_show_says_until_when_a_command_is_parked(
     until = when((ledger.read("p-1") or pytest.fail("no record")).lease_until)
     done = orders("show", "p-1")
     attempts = "close for main, attempts begun: 1, requests sent: 1"
-    words = f"it is parked until {until} and waits for its next attempt ({attempts})"
+    words = f"it is parked until {until} and waits for its next attempt or look ({attempts})"
     assert (done.code, words in done.err) == (6, True), done.err
     assert orders("show", "p-1", "--json").document["error"]["ledger"]["state"] == "PARKED"
     done = orders("close", "-a", "main", "--pair", "P", "--id", "p-1", "--wait", "--timeout", "0.1")

@@ -48,7 +48,9 @@ def _broken_by_move(config: Config, before: State, step: Step) -> str:
     if rec.state == SETTLED or (rec.report and report != rec.report and rec.state != UNKNOWN):
         return "truth: an end is overwritten by another"
     orphan = rec.state in OPEN and not rec.lease
-    takes_over = (orphan and move in ("begin", "abandon")) or (rec.state == HELD and move in ("begin", "refuse"))
+    takes_over = (orphan and move in ("begin", "look", "abandon")) or (
+        rec.state == HELD and move in ("begin", "refuse")
+    )
     if step.by >= 0 and rec.state != ABSENT and not owner and not takes_over:
         return "rule 5: a record is moved by one that does not own it"
     if rec.hold == "over" and move == "begin":

@@ -7,8 +7,21 @@ which models a slow, stopped or frozen worker.
 
 from collections.abc import Iterator
 
+from tests.model.look_steps import LookSteps
 from tests.model.transition_table import HELD, OPEN, SENDING, UNKNOWN, Ask, Rec, Table, outcome
-from tests.model.world import HALT_LIFTED, HALT_NOW, MAX_TRIES, OUTCOMES, Config, State, Step, Worker, canonical, token
+from tests.model.world import (
+    HALT_LIFTED,
+    HALT_NOW,
+    MAX_TRIES,
+    OUTCOMES,
+    TAKES,
+    Config,
+    State,
+    Step,
+    Worker,
+    canonical,
+    token,
+)
 
 LIES = ("unlisted", "contradiction")
 """Answers that prove nothing: a refusal that is not listed for the venue (also a page of something in front of it), and
@@ -19,11 +32,18 @@ BELIEVED = {
     "an unlisted refusal is transient": ("unlisted", "not_executed"),
     "a contradiction is a yes": ("contradiction", "executed"),
     "a contradiction is a refusal": ("contradiction", "refused"),
+    "what was seen is a refusal": ("seen", "refused"),
+    "what was seen is sent again": ("seen", "not_executed"),
+    "what was seen is a yes": ("seen", "executed"),
 }
 """What a broken worker takes such an answer for."""
 
 
-class Steps:
+FORGOTTEN = {"looks": False, "seen": False, "absences": 0, "ending": "", "once": False, "outdated": False}
+"""What a worker need not know any more that ends a command."""
+
+
+class Steps(LookSteps):
     """The steps of one configuration."""
 
     def __init__(self, config: Config) -> None:
@@ -48,14 +68,34 @@ class Steps:
             yield Step("the venue rejects what it had taken", state._replace(denied=True))
         if state.late:
             arrived = state._replace(late=state.late - 1)
-            yield Step("a late request arrives and is executed", _executes(arrived))
+            if self._takes_another(state):
+                yield Step("a late request arrives and is executed", _executes(arrived))
+            if self._rejects(state):
+                yield Step("a late request arrives and is rejected for good", arrived._replace(recorded=True))
             yield Step("a late request is refused or lost", arrived)
 
+    def _takes_another(self, state: State) -> bool:
+        """Whether the venue takes a request, as far as its client order id goes."""
+        return self.config.looks != "unique" or not (state.executed or state.recorded)
+
+    def _rejects(self, state: State) -> bool:
+        """Whether the venue may take down that it rejected a request."""
+        return self.config.records and not state.recorded and self._takes_another(state)
+
     def _venue_answers(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        answers = [("refused", state), *((lie, state) for lie in LIES)]
+        lies = LIES[:1] if self.config.looks else LIES
+        answers = [("refused", state), *((lie, state) for lie in lies)]
         if self._on_the_wire(worker):
-            executed = _executes(state)
-            answers += [("executed", executed), ("not_executed", state), *((lie, executed) for lie in LIES)]
+            answers.append(("not_executed", state))
+            if self._takes_another(state):
+                executed = _executes(state)
+                answers += [("executed", executed), *((lie, executed) for lie in lies)]
+                # Something in front of the venue repeats the request.
+                answers += [("seen", executed)] if self.config.looks == "unique" else []
+            if self.config.looks in ("unique", "open") and (state.executed or state.recorded):
+                answers.append(("seen", state))
+            if self._rejects(state):
+                answers.append((LIES[0], state._replace(recorded=True)))
         for answer, after in answers:
             step = self._put(after, index, worker._replace(request=answer), f"'s request: the venue says {answer}")
             yield step._replace(by=-1)
@@ -65,9 +105,11 @@ class Steps:
             _, _, rec = self.table.ask(state.rec, Ask("lease ends"))
             yield Step("the owner's lease ends", state._replace(rec=rec))
         for index, worker in enumerate(state.workers):
-            if self.config.window and worker.request == "fresh":
+            if self.config.window and not self.config.looks and worker.request == "fresh":
                 step = self._put(state, index, worker._replace(request="stale"), "'s signature gets too old")
                 yield step._replace(by=-1)
+        if self.config.looks:
+            yield from self._window(state)
         if self.config.budget and state.rec.state in OPEN and not state.spent:
             workers = tuple(worker._replace(spent=worker.begun > 0) for worker in state.workers)
             yield Step("the time for retries ends", state._replace(spent=True, workers=workers))
@@ -133,7 +175,17 @@ class Steps:
         epoch = worker.epoch + (worker.at != "idle")
         if "send before begin" in self.broken and not worker.refusing:
             return Worker("connect", epoch, attempt=1, left=self.config.attempts)
-        return Worker("refuse" if worker.refusing else "begin", epoch, worker.refusing)
+        at = "refuse" if worker.refusing else "take" if self.config.looks else "begin"
+        return Worker(at, epoch, worker.refusing, place=worker.place)
+
+    def _blank(self, worker: Worker, at: str, *, refusing: bool = False) -> Worker:
+        """The worker without all that it knows of the command."""
+        return Worker(at, worker.epoch, refusing, place=worker.place)
+
+    def _ends_it(self, worker: Worker) -> Worker:
+        """The worker that ends it instead, after it has asked whether there is something to look for."""
+        at = "take" if self.config.looks else "refuse"
+        return Worker(at, worker.epoch + 1, refusing=True, place=worker.place)
 
     def _held_message(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         """A held command's message was acknowledged. It is published again once somebody has decided, or the hold is
@@ -147,7 +199,7 @@ class Steps:
     def _parked_message(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         """It comes again when the broker's clock says so, to any worker: the ledger may have another opinion."""
         for able in sorted({"able", *self.config.workers}) if "a parked message is lost" not in self.broken else ():
-            fresh = self._fresh(worker._replace(refusing=able == "unable"))
+            fresh = self._fresh(worker._replace(refusing=able == "unable", place=self.config.place(able)))
             yield self._put(state, index, fresh, f"'s message comes again, to a worker that is {able}")
 
     def _give_back(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
@@ -161,12 +213,12 @@ class Steps:
         if "who waits goes away" in self.broken:
             yield self._put(state, index, Worker("done", worker.epoch), label)
         elif self.config.parks:
-            yield self._put(state, index, Worker("give_back", worker.epoch, worker.refusing), label)
+            yield self._put(state, index, self._blank(worker, "give_back", refusing=worker.refusing), label)
 
     def _on_the_wire(self, worker: Worker) -> bool:
         """Whether the request of this worker is under way and may still be executed."""
         takes = ("fresh",) if self.config.window else ("fresh", "stale")
-        return worker.at == "await_answer" and worker.request in takes
+        return worker.at == "await_answer" and worker.request in takes and not worker.over
 
     def _left_behind(self, state: State, worker: Worker) -> State:
         """The state in which nobody waits for the request of this worker any more."""
@@ -181,12 +233,17 @@ class Steps:
     def _ask(self, state: State, index: int, move: str, **more: object) -> tuple[str, str, State, list[Step]]:
         """Call the ledger: the row's name, the answer, the state after it, and the step in which the reply is lost."""
         asking, halted = token(index, state.workers[index]), state.halt == HALT_NOW
-        ask = Ask(move, asking, repeatable=self.config.repeatable, halted=halted, full=state.full == HALT_NOW, **more)
+        lookup = ("2" if state.lookup == "1" else "1") if self.config.looks else ""
+        of = {"repeatable": self.config.repeatable, "lookup": lookup, "place": state.workers[index].place}
+        ask = Ask(move, asking, halted=halted, full=state.full == HALT_NOW, **of, **more)
         name, row, rec = self.table.ask(state.rec, ask)
         # Who takes up what is parked has what is left of its time for retries; who takes over has a new one.
         spent = state.spent and not (name == "begin: first" or name.startswith("begin: take over"))
         begins = state.begins + (row.answer == "begun" and name != "begin: granted, reply lost")
         after = state._replace(rec=rec, spent=spent, begins=min(begins, MAX_TRIES))
+        if self.config.looks and row.answer == "begun":
+            noted = state.noted if "what was noted is not forgotten" in self.broken else 0
+            after = after._replace(window=TAKES, lookup=lookup, noted=noted, seen=state.seen and rec.tainted)
         if rec == state.rec:
             return name, row.answer, after, []
         lost = self._put(after, index, state.workers[index], f"[{name}], the reply is lost", name)
@@ -201,13 +258,18 @@ class Steps:
             left = max(0, self.config.attempts - (rec.tries - 1))
             spent = after.spent and "budget forgotten" not in self.broken
             begun = worker._replace(at="connect", attempt=1, left=left, tainted=rec.tainted, begun=1, spent=spent)
+            begun = begun._replace(looks=self._finds_all(rec, worker), seen=after.seen)
+            if after.seen:
+                begun = self._in_doubt(begun, "unknown")
             yield self._put(after, index, begun if left else self._give_up(begun), label, row)
+        elif answer == "lookfirst":
+            yield self._put(after, index, self._blank(worker, "take"), label)
         elif answer == "ended":
             yield self._deliver(after, index, rec.report, label)
         elif answer == "held":
             yield self._put(after, index, self._held(after, worker), label, row)
         elif answer in ("halted", "denied", "holdover"):
-            yield self._put(after, index, Worker("refuse", worker.epoch + 1, refusing=True), label)
+            yield self._put(after, index, self._ends_it(worker), label)
         elif answer == "orphaned":
             yield self._put(after, index, self._orphaned(worker, rec), label)
         elif answer == "busy":
@@ -217,13 +279,16 @@ class Steps:
 
     _begin_approved = _begin
 
+    def _finds_all(self, rec: Rec, worker: Worker) -> bool:
+        """Whether a look finds every attempt."""
+        return bool(rec.lookup) and rec.place == worker.place
+
     def _begin_throttled(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "begin", throttled=True)
         yield from lost
         if answer == "throttled":
             yield from self._waits(after, index, worker, f"[{row}]")
-            ends = Worker("refuse", worker.epoch + 1, refusing=True)
-            yield self._put(after, index, ends, f"[{row}] for longer than it may wait")
+            yield self._put(after, index, self._ends_it(worker), f"[{row}] for longer than it may wait")
 
     def _held(self, state: State, worker: Worker) -> Worker:
         """What a worker does with a held command, by what it is told has been decided."""
@@ -233,8 +298,8 @@ class Steps:
         if decision == "denied" and "a denial is an approval" in self.broken:
             return worker._replace(at="begin_approved")
         if decision == "denied":
-            return Worker("refuse", worker.epoch + 1, refusing=True)
-        return Worker("held", worker.epoch)
+            return self._ends_it(worker)
+        return self._blank(worker, "held")
 
     def _orphaned(self, worker: Worker, rec: Rec) -> Worker:
         doubt = (rec.state == SENDING or rec.tainted) and "an orphan was not sent" not in self.broken
@@ -288,41 +353,51 @@ class Steps:
         yield self._put(state, index, signed, "reads the clock and signs", act="sign")
 
     def _send(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
-        sent = state._replace(doubts=min(state.doubts + 1, 3))
+        to = worker.place if state.sent_to in ("", worker.place) else "*"
+        sent = state._replace(doubts=min(state.doubts + (not worker.over), 3), sent_to=to)
         yield self._put(sent, index, worker._replace(at="await_answer"), "sends", act="send")
         yield self._judged(state, index, worker, "not_executed", "loses the connection before anything is sent")
 
     def _await_answer(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         yield self._judged(self._left_behind(state, worker), index, worker, "unknown", "loses the reply")
         if worker.request not in ("fresh", "stale"):
-            proven = worker.request not in LIES
-            heard = state._replace(doubts=state.doubts - 1) if proven else state
+            proven = worker.request not in (*LIES, "seen")
+            heard = state._replace(doubts=max(state.doubts - 1, 0)) if proven else state
             yield self._judged(heard, index, worker, worker.request, f"reads: {worker.request}")
 
     def _judged(self, state: State, index: int, worker: Worker, proof: str, label: str) -> Step:
         """What an answer leads to: :mod:`worker.execution.retry_policy` and ``Executor._conclude``."""
-        worker = worker._replace(request=worker.request if "signature kept" in self.broken else "")
-        if proof in LIES:
+        worker = worker._replace(request=worker.request if "signature kept" in self.broken else "", over=False)
+        if proof in (*LIES, "seen"):
             believed = (to for name, (lie, to) in BELIEVED.items() if name in self.broken and lie == proof)
-            proof = next(believed, "unknown")
+            proof = next(believed, "unknown" if proof in LIES else proof)
         elif proof == "unknown" and "lost is never left" in self.broken:
             proof = "not_executed"
         doubt = worker.tainted and "refusal after doubt" not in self.broken
         ends = {"executed": "accepted", "refused": "unknown" if doubt else "rejected"}
         may_repeat = self.config.repeatable or "resend after unknown" in self.broken
-        if proof in ends or (proof == "unknown" and not may_repeat):
-            return self._put(state, index, self._to_settle(worker, ends.get(proof, "unknown")), label)
-        worker = worker._replace(left=worker.left - 1, tainted=worker.tainted or proof == "unknown")
+        if proof == "refused" and doubt:
+            return self._put(state, index, self._in_doubt(worker, "unknown", "rejected"), label)
+        if proof in ends:
+            return self._put(state, index, self._to_settle(worker, ends[proof]), label)
+        worker = worker._replace(left=worker.left - 1)
+        if proof == "seen" or (proof == "unknown" and not may_repeat):
+            worker = worker._replace(seen=worker.seen or proof == "seen")
+            return self._put(state, index, self._in_doubt(worker, "unknown"), label)
+        worker = worker._replace(tainted=worker.tainted or proof == "unknown")
         if not worker.left or worker.spent:
             return self._put(state, index, self._give_up(worker), label)
+        if proof == "unknown" and worker.looks and self.config.repeatable:
+            return self._put(state, index, self._in_doubt(worker, "unknown")._replace(once=True), label)
         return self._put(state, index, worker._replace(at="pause"), label, act="wait")
 
     def _give_up(self, worker: Worker) -> Worker:
-        doubt = worker.tainted and "giving up forgets" not in self.broken
-        return self._to_settle(worker, "unknown" if doubt else "not_sent")
+        if worker.tainted and "giving up forgets" not in self.broken:
+            return self._in_doubt(worker, "unknown", "not_sent")
+        return self._to_settle(worker, "not_sent")
 
     def _to_settle(self, worker: Worker, report: str) -> Worker:
-        return worker._replace(at="settle", report=report, request="")
+        return worker._replace(at="settle", report=report, request="", **FORGOTTEN)
 
     def _pause(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "pause", tries=state.rec.tries, tainted=worker.tainted)
@@ -337,7 +412,8 @@ class Steps:
     def _park(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "park", tries=state.rec.tries, tainted=worker.tainted)
         yield from lost
-        parked = Worker("give_back", worker.epoch) if answer == "done" else self._fresh(worker)
+        parked = self._blank(worker, "give_back") if answer == "done" else self._fresh(worker)
+        after = after._replace(noted=0, seen=worker.seen) if answer == "done" else after
         yield self._put(after, index, parked, f"[{row}]", row)
 
     def _begin_again(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
@@ -347,7 +423,8 @@ class Steps:
         going_on = self._fresh(worker)
         if answer == "begun":
             at = "send" if "signature kept" in self.broken and worker.request else "connect"
-            going_on = worker._replace(at=at, attempt=attempt, begun=attempt, tainted=after.rec.tainted)
+            going_on = worker._replace(at=at, attempt=attempt, begun=attempt, tainted=after.rec.tainted, over=False)
+            going_on = going_on._replace(looks=self._finds_all(after.rec, worker), absences=0)
         elif answer == "halted":
             going_on = self._give_up(worker)
         yield self._put(after, index, going_on, f"[{row}] {answer}", row)

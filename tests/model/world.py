@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.model.transition_table import TABLE, Rec, Row
+from tests.model.transition_table import SETTLED, TABLE, Rec, Row
 
 HALT_NEVER, HALT_NOW, HALT_LIFTED = range(3)
+TAKES, REFUSES, LISTS_ALL = "takes", "refuses", "lists all"
 OUTCOMES = {"accepted": 1, "rejected": 2, "not_sent": 4, "unknown": 8}
 """Bits of :attr:`State.delivered`."""
 MAX_TRIES = 3
@@ -29,6 +30,14 @@ class Worker(NamedTuple):
     report: str = ""
     dead: Rec = Rec()  # the record as it was found orphaned
     spent: bool = False  # whether it finds that the time for retries is over
+    place: str = ""  # the account that its alias means, where commands can be looked for
+    looks: bool = False  # whether a look finds every attempt
+    over: bool = False  # whether the venue refuses a request of its attempt by now
+    absences: int = 0  # looks that count
+    outdated: bool = False  # whether it looks by what an earlier attempt was stored with
+    ending: str = ""  # how it ends if nothing was executed; else it is sent again
+    once: bool = False  # whether it is sent again after one look that finds nothing
+    seen: bool = False  # whether the venue said that it knows the client order id
 
 
 class State(NamedTuple):
@@ -51,6 +60,20 @@ class State(NamedTuple):
     )
     denied: bool = False
     """Whether the venue lists as rejected what it had taken: of a withdrawal nothing will ever be paid then."""
+    window: str = TAKES
+    """Of the last attempt: whether the venue still takes its request, or refuses it, or lists all that it ever took."""
+    lookup: str = ""
+    """What that attempt was begun with."""
+    sent_to: str = ""
+    """The account to which every request was sent, ``*`` for several."""
+    recorded: bool = False
+    """Whether the venue has a record that says that it rejected the command for good."""
+    wrong: int = 0
+    """How many absences are still wrong, although the venue's time to list everything is over."""
+    noted: int = 0
+    """How many absences the last owner wrote down that parked it."""
+    seen: bool = False
+    """Whether its record says that the venue knows the client order id."""
 
 
 class Step(NamedTuple):
@@ -68,7 +91,8 @@ class Config:
     """A bounded world. ``broken`` names what is done wrong on purpose (:mod:`tests.model.breaks`)."""
 
     kind: str = "withdraw"
-    """``withdraw``, ``close`` (with a quantity) or ``cancel`` (and any other that is repeatable)."""
+    """``withdraw``, ``close`` (with a quantity) or ``cancel`` (and any other that is repeatable, such as the close of a
+    whole position)."""
     workers: tuple[str, ...] = ("able", "able")
     """``unable`` ones can't execute the command: their account is not configured."""
     attempts: int = 2
@@ -91,6 +115,13 @@ class Config:
     lists: bool = False
     """Whether the lists that an operator reads lie: some come out of a cache, and a withdrawal may be rejected after it
     was taken."""
+    looks: str = ""
+    """Which rule the venue has for client order ids that were used: ``unique``, ``open`` (unique among open orders), or
+    ``any``; empty where it knows none. Workers may be ``elsewhere``: their alias means another account."""
+    records: bool = False
+    """Whether the venue may take down that it rejected the command for good."""
+    replicas: bool = False
+    """Whether what the venue lists may be wrong once, although the time is over after which it should list all."""
     sign_first: bool = True  # whether the lease is looked at after signing, as the executor does it: see docs/model.md
     not_a_byte_late: bool = False
     """Whether to demand that nothing leaves after the deadline, and not only that nothing is signed."""
@@ -103,7 +134,12 @@ class Config:
 
     def start(self) -> State:
         """The state in which the message is queued and nothing has happened."""
-        return State(Rec(), tuple(Worker(refusing=able == "unable") for able in self.workers))
+        workers = (Worker(refusing=able == "unable", place=self.place(able)) for able in self.workers)
+        return State(Rec(), tuple(workers), wrong=int(self.replicas))
+
+    def place(self, worker: str) -> str:
+        """The account that a worker's alias means."""
+        return ("there" if worker == "elsewhere" else "here") if self.looks else ""
 
 
 def token(index: int, worker: Worker) -> int:
@@ -118,6 +154,8 @@ def canonical(state: State) -> State:
     if rec.report:
         state = state._replace(begins=0)
         rec = Rec(rec.state, rec.token, report=rec.report, counted=rec.counted)
+        if rec.state == SETTLED:
+            state = state._replace(noted=0, seen=False, lookup="", sent_to="", wrong=0, recorded=False)
     elif rec.fence or rec.sent or rec.tries > MAX_TRIES:
         rec = rec._replace(fence=0, sent=0, tries=min(rec.tries, MAX_TRIES))
     if rec is not state.rec:

@@ -233,7 +233,7 @@ def _secret_fields(text: str) -> list[str]:
 @lru_cache(maxsize=256)
 def _keys_of(credentials: Credentials) -> tuple[str, ...]:
     values = (getattr(credentials, each.name) for each in fields(credentials))
-    return tuple(key for key in values if isinstance(key, str) and key)
+    return tuple(key for key in values if isinstance(key, str))
 
 
 def redact_response(response: Response, secrets: Secrets) -> Response:

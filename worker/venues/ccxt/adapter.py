@@ -164,7 +164,7 @@ class CcxtVenue(Inspection):
         pair = getattr(command, "pair", None)
         if pair is None:
             return "", markets
-        contracts_only = not isinstance(command, Cancel)
+        contracts_only = isinstance(command, Close | Submit)
         read = self._read_markets(account, send)
         return self._markets.symbol(markets, pair, account.base_url, read, contracts_only=contracts_only)
 

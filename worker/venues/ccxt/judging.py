@@ -1,7 +1,7 @@
-"""What an answer proves: by the exchange's own codes as its traits list them, then by few of ccxt's classes of errors.
+"""What an answer proves: of a command by the exchange's own codes as its traits list them, and by nothing else.
 
 ccxt sorts errors by the kind of problem, and never says whether a command was executed. So what is not listed is
-unknown, but for the classes below; a withdrawal is judged by listed codes alone.
+unknown. Only a query, which may be repeated, is also judged by few of ccxt's classes of errors.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from producers.commands import Cancel, Command, Withdraw
+from producers.commands import Cancel
 from producers.report import Position, Reason
 from worker.venues.base import FRONT_STATUSES, Overload, Plan, Proof, Verdict
 from worker.venues.ccxt.binding import Captured
@@ -18,9 +18,9 @@ from worker.venues.ccxt.positions import open_positions, to_position
 from worker.venues.ccxt.reading import ReadFailed, listed_rows, read_envelope
 from worker.venues.ccxt.records import contradiction
 from worker.venues.ccxt.traits import Envelope, Listed, Traits
-from worker.venues.contradictions import failure_within
+from worker.venues.contradictions import failure_in_message, failure_within
 from worker.venues.http.base import Response, retry_after_seconds
-from worker.venues.json_values import UNREADABLE, one_line, read_json, to_report_json
+from worker.venues.json_values import MAX_DEPTH, UNREADABLE, one_line, read_json, to_report_json
 from worker.venues.listed_answers import ListedAnswer, expresses_uncertainty, find_listed
 from worker.venues.overloads import with_overload
 
@@ -30,9 +30,13 @@ REFUSING = frozenset(
         "ArgumentsRequired",
     }
 )
-"""ccxt's classes that are believed to mean a refusal for good."""
+"""ccxt's classes that are believed to mean that a query is refused for good."""
 NOT_NOW = frozenset({"RateLimitExceeded", "DDoSProtection", "InvalidNonce"})
-"""ccxt's classes that are believed to mean that the request was turned away unread."""
+"""ccxt's classes that are believed to mean that a query was turned away unread."""
+IDS = ("orderId", "ordId", "algoId", "wdId", "id")
+"""The names of an order's or a withdrawal's id that exchanges leave empty in a refusal."""
+ALL_IDS = frozenset({*IDS, "order_id"})
+"""Of these, Kraken Futures shows ``order_id`` in refusals as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +136,12 @@ def _is(listed: Listed, command: str, status: int, envelope: Envelope) -> bool:
 
 
 def _judge(reading: Reading, operators: Sequence[ListedAnswer]) -> Verdict:
-    command, listed, status = reading.plan.command, reading.listed, reading.response.status
+    listed, status = reading.listed, reading.response.status
     if listed is not None and listed.proof is Proof.EXECUTED:
         return _judge_success(reading)
     if listed is not None:
         return _judge_listed(reading, listed)
-    if status == 429 and not _has_order(reading):
+    if status == 429 and not shows_any(read_json(reading.response.body), ALL_IDS):
         return reading.verdict(Proof.NOT_EXECUTED, f"the venue limits the rate of requests ({status})")
     if reading.envelope is None or status >= 500:
         lost = status in FRONT_STATUSES or status >= 500 or reading.envelope is None
@@ -145,18 +149,13 @@ def _judge(reading: Reading, operators: Sequence[ListedAnswer]) -> Verdict:
         return reading.verdict(Proof.UNKNOWN, words, Reason.LOST_REPLY if lost else Reason.UNLISTED_ANSWER)
     if reading.error is not None and not expresses_uncertainty(reading.envelope.message) and status != 408:
         by_operator = find_listed(operators, 0, reading.envelope.message) if reading.envelope.message else None
-        if by_operator is not None:
+        if by_operator is not None and not _has_order(reading):
             return reading.verdict(Proof.REFUSED, f"the venue refused it: {reading.said}{by_operator.note}")
-        proof = proof_by_class(command, reading.error)
-        if proof is not None:
-            return reading.verdict(proof, f"{reading.said} ({reading.error[0]})")
     return reading.verdict(Proof.UNKNOWN, f"{reading.said}, which is not listed")
 
 
-def proof_by_class(command: Command, names: Sequence[str]) -> Proof | None:
-    """What ccxt's class of an error proves; None for nothing."""
-    if isinstance(command, Withdraw):
-        return None
+def proof_by_class(names: Sequence[str]) -> Proof | None:
+    """What ccxt's class of an error proves of a query; None for nothing."""
     if not NOT_NOW.isdisjoint(names):
         return Proof.NOT_EXECUTED
     return None if REFUSING.isdisjoint(names) else Proof.REFUSED
@@ -178,9 +177,20 @@ def _judge_listed(reading: Reading, listed: Listed) -> Verdict:
 
 
 def _has_order(reading: Reading) -> bool:
-    """Whether ccxt reads an order or a withdrawal in an answer that says no. A refused cancel may show its order."""
+    """Whether there is an order or a withdrawal in an answer that says no. A refused cancel may show its order."""
     parsed = reading.parsed
-    return not isinstance(reading.plan.command, Cancel) and isinstance(parsed, Mapping) and bool(parsed.get("id"))
+    if isinstance(reading.plan.command, Cancel):
+        return False
+    record = reading.envelope.record if reading.envelope else None
+    return (isinstance(parsed, Mapping) and bool(parsed.get("id"))) or shows_any(record, frozenset(IDS), depth=1)
+
+
+def shows_any(value: Any, names: frozenset[str], *, depth: int = MAX_DEPTH) -> bool:
+    """Whether a JSON value has a field of one of these names that is not empty, within so many levels."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if isinstance(value, Mapping) and any(value.get(name) not in (None, "") for name in names):
+        return True
+    return depth > 1 and any(shows_any(each, names, depth=depth - 1) for each in items)
 
 
 def _judge_success(reading: Reading) -> Verdict:
@@ -189,9 +199,12 @@ def _judge_success(reading: Reading) -> Verdict:
         why = reading.error[0] if reading.error else "its status"
         return reading.verdict(Proof.UNKNOWN, f"{reading.said}, which means success, but for {why}")
     record = reading.envelope.record if reading.envelope else None
+    if not isinstance(record, Mapping) or not record:
+        return reading.verdict(Proof.UNKNOWN, f"{reading.said}, which means success, but shows no record")
     parsed = reading.parsed if isinstance(reading.parsed, Mapping) else {}
-    found_id = str(parsed.get("id") or (record.get("id") if isinstance(record, Mapping) else None) or "")
-    wrong = contradiction(reading.plan, parsed, found_id) or failure_within(record)
+    found_id = str(parsed.get("id") or record.get("id") or "")
+    said = reading.envelope.message if reading.envelope else None
+    wrong = contradiction(reading.plan, parsed, found_id) or failure_within(record) or failure_in_message(said)
     if wrong:
         return reading.verdict(Proof.UNKNOWN, f"the venue accepted it, but {wrong}")
     named = f": {one_line(found_id, 80)}" if found_id else ""
@@ -208,7 +221,7 @@ def _judge_query(reading: Reading) -> Verdict:
     if listed is not None and listed.proof in (Proof.REFUSED, Proof.NOT_EXECUTED):
         return _judge_listed(reading, listed)
     if reading.error is not None or status != 200:
-        proof = proof_by_class(reading.plan.command, reading.error or ()) if reading.envelope and status < 500 else None
+        proof = proof_by_class(reading.error or ()) if reading.envelope and status < 500 else None
         return reading.verdict(proof or Proof.UNKNOWN, reading.said, Reason.LOST_REPLY)
     try:
         positions, rows = read_positions(reading, planned)

@@ -48,7 +48,11 @@ def look(command: Command, lookup: Lookup, reader: Reader, traits: Traits) -> Si
         return Sighting(Sight.UNREADABLE, "the exchange lists nothing by which it could be found")
     found: list[Sighting] = []
     for place in places:
-        found += [_seen(command, lookup, place, row, reader, traits) for row in reader.rows(place) if holds(row, key)]
+        rows = reader.rows(place)
+        ours = [row for row in rows if holds(row, key)]
+        if place.absent and len(ours) < len(rows):
+            return Sighting(Sight.UNREADABLE, "the venue answered with another record than it was asked for")
+        found += [_seen(command, lookup, place, row, reader, traits) for row in ours]
         if any(each.taken for each in found):
             break
     if found:

@@ -1,6 +1,7 @@
 """The markets of an exchange: read over our transport at first use, refreshed in the background, never older than a
 day."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 from worker.clock import Clock
 from worker.venues.ccxt.binding import new_exchange
 from worker.venues.ccxt.reading import ReadFailed
+
+logger = logging.getLogger("orders.venues")
 
 REFRESH_SECONDS = 2 * 3600.0
 """Markets that are older are read again in the background."""
@@ -47,7 +50,9 @@ class Markets:
         """
         market = self.exchange.markets.get(pair)
         found = [market] if market else self.exchange.markets_by_id.get(pair, [])
-        listed = [each for each in found if each.get("contract") or not contracts_only]
+        listed = [each for each in found if each.get("contract")]
+        if not listed and not contracts_only:
+            listed = found
         if len(listed) != 1:
             what = "contract" if contracts_only else "market"
             raise UnknownMarket(f"{pair} is {'no' if not listed else 'more than one'} {what} of this venue")
@@ -124,8 +129,9 @@ class MarketStore:
         with self._lock_of(address):
             try:
                 self._load(address, read)
-            except Exception:  # noqa: BLE001 - a daemon thread's traceback might quote an answer
-                return
+            except Exception as error:  # noqa: BLE001 - a daemon thread's traceback might quote an answer
+                why = str(error) if isinstance(error, ReadFailed) else type(error).__name__
+                logger.warning("the markets of ccxt:%s can't be read again: %s", self._ccxt_id, why)
 
     def _load(self, address: str, read: "ReadMarkets") -> Markets:
         self._tried_at[address] = self._clock.monotonic()

@@ -60,7 +60,8 @@ class Planning:
         """An order that reduces the open position, of its whole size or of ``qty`` contracts.
 
         Raises:
-            PlanRefused, ReadFailed
+            PlanRefused: nothing is open, or the exchange would not take it exactly as it was asked.
+            ReadFailed: the position can't be read.
         """
         if command.qty is not None and self.markets.is_stale:
             raise PlanRefused(STALE_MARKETS)
@@ -86,7 +87,8 @@ class Planning:
         """A new order of ``qty`` contracts.
 
         Raises:
-            PlanRefused, ReadFailed
+            PlanRefused: the exchange would not take it exactly as it was asked.
+            ReadFailed: a trigger was asked for, and the price can't be read.
         """
         if self.markets.is_stale:
             raise PlanRefused(STALE_MARKETS)
@@ -113,7 +115,7 @@ class Planning:
         """The cancel of one order, or of one stop where these are cancelled in another way.
 
         Raises:
-            ReadFailed
+            ReadFailed: it can't be read which of the two it is.
         """
         params = self.traits.cancel_stop if self.traits.stops_apart and self._is_stop(command.order_id, symbol) else {}
         asked = Asked({"order id": (command.order_id,)}, symbol=symbol)
@@ -124,7 +126,7 @@ class Planning:
         """A withdrawal over the network that the command names.
 
         Raises:
-            PlanRefused
+            PlanRefused: the network is missing.
         """
         if self.traits.withdrawal is None or command.network is None:
             raise PlanRefused("network is missing: the exchange would choose one")
@@ -146,10 +148,11 @@ class Planning:
         price = self._exact(asked.symbol, "price", asked.price) if asked.price is not None else None
         is_stop = asked.trigger_price is not None
         params = {**self.traits.order_handle(self.handle, is_stop), **(asked.params or {})}
-        hedged = self.account.hedge and self.traits.hedge is not None
-        if self.account.hedge and self.traits.hedge is not None:
+        if self.account.hedge:
+            if self.traits.hedge is None:
+                raise PlanRefused("the exchange has no accounts that hold both directions")
             params |= self.traits.hedge(asked.position)
-        says_reduce = asked.reduces and (not hedged or self.traits.hedge_reduce_only)
+        says_reduce = asked.reduces and (not self.account.hedge or self.traits.hedge_reduce_only)
         if says_reduce:
             params |= self.traits.reduce_only
         trigger = None

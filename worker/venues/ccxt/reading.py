@@ -80,7 +80,10 @@ class Reader:
                 answer = self.call(place.method, args, place.absent)
             except NotThere:
                 return rows
-            rows += listed_rows(place, answer.decoded)
+            listed = listed_rows(place, answer.decoded)
+            if place.absent and not listed:
+                raise ReadFailed(f"{place.method}: an answer without its record")
+            rows += listed
             args = place.next_args(answer.decoded) if place.next_args else None
         return rows
 
@@ -126,8 +129,6 @@ class Reader:
     def _answer(
         self, method: str, args: Sequence[Any], feed: Sequence[Response], first: BuiltRequest, absent: frozenset[str]
     ) -> Response:
-        if not is_read(first, self.traits):
-            raise ReadFailed(f"{method}: ccxt would send a request that is no read")
         self.requests += 1
         if self.requests > MAX_READS:
             raise ReadFailed(f"more than {MAX_READS} reads")
@@ -203,7 +204,7 @@ def listed_rows(place: Place, decoded: Any) -> list[Any]:
     """The raw records in an answer.
 
     Raises:
-        ReadFailed: the list is not there.
+        ReadFailed: the list is not there, or one of its records is no object.
     """
     try:
         rows = place.rows(decoded)
@@ -211,6 +212,8 @@ def listed_rows(place: Place, decoded: Any) -> list[Any]:
         rows = None
     if rows is None:
         raise ReadFailed(f"{place.method}: an answer without its list")
+    if not all(isinstance(each, Mapping) for each in rows):
+        raise ReadFailed(f"{place.method}: a record that can't be read")
     return list(rows)
 
 

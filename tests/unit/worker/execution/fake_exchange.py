@@ -42,6 +42,8 @@ class FakeExchange:
     """Of the next reads."""
     behind_ms: int = 0
     """How far its clock is behind."""
+    lists_ahead_ms: int = 0
+    """How far the clock of the servers with its lists is ahead of that."""
     reuses: bool = False
     fills: bool = True
     shows: bool = True
@@ -111,7 +113,7 @@ class FakeExchange:
         handle = request.url.rpartition("/")[2]
         shown = {
             "status": self.book.get(handle) if self.shows else None,
-            "time": self.now_ms(),
+            "time": self.now_ms() + self.lists_ahead_ms,
             "echo": request.headers,
         }
         return Response(200, json.dumps(shown).encode())
@@ -127,6 +129,7 @@ class FakeVenue(Everstrike):
         self.window_ms = window_ms
         self.failing: list[Exception] = []
         self.planned = 0
+        self.reads_per_look = 1
 
     def plan(self, command: Command, command_id: str, account: Account, send: Send) -> Plan:
         self.planned += 1
@@ -155,7 +158,8 @@ class FakeVenue(Everstrike):
     def look(self, command: Command, lookup: Lookup, account: Account, send: Send) -> Sighting:
         url = f"https://venue.test/orders/{lookup.handle}"
         request = SignedRequest("GET", url, {"x-signature": "signature-of-the-look"})
-        response = send(account.base_url, lambda: request)
+        for _ in range(self.reads_per_look):
+            response = send(account.base_url, lambda: request)
         if not isinstance(response, Response):
             return Sighting(Sight.UNREADABLE, response.message)
         shown = json.loads(response.body)
@@ -185,6 +189,7 @@ class LookingFixture(ExecutorFixture):
             except ParkMessage as waits:
                 self.parkings.append(waits.parking)
                 self.clock.turn(waits.parking.wait_ms / 1000)
+                self.on_parked()
                 more |= {ENVELOPE_FIELDS[name]: value for name, value in waits.parking.headers.items()}
             except Dead:
                 more["redelivered"] = True

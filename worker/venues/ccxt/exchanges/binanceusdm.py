@@ -112,8 +112,12 @@ def read(value: Any) -> Envelope | None:
         return Envelope(FAILURE_TEXTS.get(message.strip(), str(code)), message)
     if code == "200" and message == "success" and "algoId" in value:
         return Envelope("200", message, value)
-    has_id = any(value.get(name) not in (None, "") for name in ("orderId", "algoId", "id"))
+    has_id = any(_is_id(value.get(name)) for name in ("orderId", "algoId", "id"))
     return Envelope("", "", value) if has_id and code is None and message is None else None
+
+
+def _is_id(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and value != "")
 
 
 def _record(value: Any) -> Sequence[Any] | None:

@@ -95,7 +95,7 @@ def read(value: Any) -> Envelope | None:
     if isinstance(code, bool) or not isinstance(code, int) or not isinstance(message, str):
         return None
     result = value["result"]
-    has_id = isinstance(result, dict) and any(result.get(name) not in (None, "") for name in ("orderId", "id"))
+    has_id = isinstance(result, dict) and any(isinstance(result.get(n), str) and result[n] for n in ("orderId", "id"))
     return Envelope(str(code), message, result if has_id else None) if code or has_id else None
 
 

@@ -90,8 +90,9 @@ def read(value: Any) -> Envelope | None:
 def _with_event(status: str, record: Mapping[str, Any]) -> str:
     events = record.get("orderEvents")
     types = [each.get("type") for each in events if isinstance(each, Mapping)] if isinstance(events, list) else []
-    wrong = {"placed": "REJECT", "cancelled": "REJECT"}.get(status, "EXECUTION")
-    return f"{status} ({wrong})" if wrong in types else status
+    contradicting = {"placed": ("REJECT",), "cancelled": ("REJECT",)}.get(status, ("EXECUTION", "PLACE"))
+    wrong = next((each for each in contradicting if each in types), "")
+    return f"{status} ({wrong})" if wrong else status
 
 
 Rows = Callable[[Any], Sequence[Any] | None]
@@ -110,9 +111,11 @@ def rows_of(name: str) -> Rows:
 
 def history_rows(value: Any) -> Sequence[Any] | None:
     """The orders in the events of the history, each with the name of its ``event``; what is no such event stays as it
-    is."""
+    is. ``len`` says how many there are."""
     found = value.get("elements") if isinstance(value, Mapping) else None
-    return [_order_of(each) for each in found] if isinstance(found, list) else None
+    if not isinstance(found, list) or value.get("len", len(found)) != len(found):
+        return None
+    return [_order_of(each) for each in found]
 
 
 def _order_of(element: Any) -> Any:

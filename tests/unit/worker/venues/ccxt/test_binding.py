@@ -2,6 +2,7 @@
 
 import decimal
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from tests.unit.worker.venues.ccxt.small_exchange import ACCOUNT, CLOSE, CONTRAC
 from worker.venues.accounts import Credentials
 from worker.venues.ccxt import binding
 from worker.venues.ccxt.binding import Captured, call, copy_for, new_exchange
+from worker.venues.ccxt.exchanges import traits_of
 
 
 def test_nothing_of_ccxt_reaches_the_network_a_log_or_the_screen(
@@ -35,13 +37,21 @@ def test_nothing_of_ccxt_reaches_the_network_a_log_or_the_screen(
 
 def test_the_decimal_context_of_the_thread_is_kept() -> None:
     """ccxt's rounding sets another one."""
-    before = decimal.getcontext().copy()
-    venue = venue_with()
-    plan = venue.plan(CLOSE, "id", ACCOUNT, exchange_with())
-    venue.request(plan, NOW_MS)
-    venue.judge(plan, answered({}))
-    after = decimal.getcontext()
-    assert (after.rounding, after.prec, after.traps) == (before.rounding, before.prec, before.traps)
+    with decimal.localcontext(decimal.Context(prec=7, rounding=decimal.ROUND_05UP, traps=[])) as own:
+        venue = venue_with()
+        plan = venue.plan(CLOSE, "id", ACCOUNT, exchange_with())
+        venue.request(plan, NOW_MS)
+        venue.judge(plan, answered({}))
+        assert (own.rounding, own.prec, any(own.traps.values())) == (decimal.ROUND_05UP, 7, False)
+
+
+def test_a_copy_keeps_what_it_is_given_to_itself() -> None:
+    shared = new_exchange("krakenfutures", {"ours": 1})
+    mine = copy_for(shared, ACCOUNT.credentials, NOW_MS, {"ours": 2})
+    mine.options["more"] = True
+    assert (mine.options["ours"], mine.apiKey, mine.milliseconds()) == (2, ACCOUNT.credentials.api_key, NOW_MS)
+    assert (shared.options["ours"], shared.options.get("more"), shared.apiKey) == (1, None, None)
+    assert mine.markets is shared.markets
 
 
 def test_threads_share_nothing_but_the_markets() -> None:
@@ -90,6 +100,26 @@ def test_hyperliquid_approves_no_fee_for_a_builder() -> None:
         call(exchange, "fetch_markets", [])
     assert '"type":"' in (captured.value.request.body or "")
     assert "approve" not in (captured.value.request.body or "")
+
+
+@pytest.mark.parametrize(
+    ("ccxt_id", "method", "params"),
+    [
+        ("bybit", "privatePostV5OrderCreate", {"symbol": "BTCUSDT"}),
+        ("gate", "privateFuturesPostSettleOrders", {"settle": "usdt"}),
+        ("bitget", "privateMixPostV2MixOrderPlaceOrder", {"symbol": "BTCUSDT"}),
+        ("okx", "privatePostTradeOrder", {"instId": "BTC-USDT"}),
+    ],
+)
+def test_no_order_is_counted_as_a_brokers(ccxt_id: str, method: str, params: dict[str, str]) -> None:
+    keys = Credentials("key", "secret", passphrase="phrase")
+    traits = traits_of(ccxt_id)
+    exchange = copy_for(new_exchange(ccxt_id, traits.options if traits else {}), keys, NOW_MS, {})
+    with pytest.raises(Captured) as captured:
+        call(exchange, method, [params])
+    request = captured.value.request
+    assert not [name for name in request.headers if re.search("referer|channel|broker|partner", name, re.IGNORECASE)]
+    assert '"tag":""' in (request.body or "") or "tag" not in (request.body or "")
 
 
 def test_a_captured_request_shows_nothing() -> None:

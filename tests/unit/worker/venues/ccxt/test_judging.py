@@ -116,19 +116,25 @@ def test_a_listed_overload_asks_for_a_pause() -> None:
     ],
 )
 def test_few_of_the_classes_of_ccxt_are_believed(names: tuple[str, ...], proof: Proof | None) -> None:
-    """And none of a withdrawal."""
-    assert proof_by_class(CLOSE, names) is proof
-    assert proof_by_class(WITHDRAWAL, names) is None
+    """Of a query; of a command none is, see below."""
+    assert proof_by_class(names) is proof
 
 
 FUNDS = {"result": "error", "error": "insufficientFunds", "serverTime": "x"}
 
 
-def test_a_class_counts_only_in_the_exchanges_own_envelope() -> None:
-    """``insufficientFunds`` is ccxt's InsufficientFunds."""
-    assert judged(venue_with(listed=()), CLOSE, answered(FUNDS)).proof is Proof.REFUSED
-    assert judged(venue_with(listed=(), read=lambda _: None), CLOSE, answered(FUNDS)).proof is Proof.UNKNOWN
-    assert judged(venue_with(listed=()), CLOSE, answered(FUNDS, 500)).proof is Proof.UNKNOWN
+def test_a_class_proves_nothing_of_a_command() -> None:
+    """``insufficientFunds`` is ccxt's InsufficientFunds: a query is refused in the exchange's own envelope alone, and a
+    command is by listed codes."""
+    unread = venue_with(listed=(), read=lambda _: None)
+    assert judged(venue_with(listed=()), QUERY, answered(FUNDS)).proof is Proof.REFUSED
+    assert judged(unread, QUERY, answered(FUNDS)).proof is Proof.UNKNOWN
+    assert judged(venue_with(listed=()), QUERY, answered(FUNDS, 500)).proof is Proof.UNKNOWN
+    for error in ("insufficientFunds", "contractNotFound", "apiLimitExceeded", "nonceBelowThreshold"):
+        for status in (200, 400, 418):
+            assert (
+                judged(venue_with(listed=()), CLOSE, answered({**FUNDS, "error": error}, status)).proof is Proof.UNKNOWN
+            )
 
 
 def test_an_operators_refusal_is_named() -> None:
@@ -150,6 +156,50 @@ def test_a_refusal_that_shows_an_order_contradicts_itself() -> None:
     venue = venue_with(read=read, listed=(Listed("E1", Proof.REFUSED, "a page"),))
     verdict = judged(venue, CLOSE, answered({**placed, "serverTime": "x"}))
     assert (verdict.proof, verdict.unknown_reason) == (Proof.UNKNOWN, Reason.UNLISTED_ANSWER)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"order_id": "1"},
+        {"code": "1", "data": [{"ordId": "1", "sCode": "0"}]},
+        {"retCode": 0, "result": {"orderId": "1"}},
+        {"orderId": 22542179},
+    ],
+)
+def test_a_limited_rate_that_shows_an_order_proves_nothing(body: dict[str, Any]) -> None:
+    assert judged(venue_with(), ORDER, answered(body, 429)).proof is Proof.UNKNOWN
+    assert judged(venue_with(), ORDER, answered(dict.fromkeys(body), 429)).proof is Proof.NOT_EXECUTED
+
+
+@pytest.mark.parametrize("record", [{"ordId": "1"}, {"orderId": 22542179}, {"wdId": "67"}])
+def test_a_refusal_whose_record_has_an_id_contradicts_itself(record: dict[str, Any]) -> None:
+    """But that of a cancel, which names its order."""
+    refusal = (Listed("E1", Proof.REFUSED, "a page"),)
+    for shown, proof in ((record, Proof.UNKNOWN), (dict.fromkeys(record, ""), Proof.REFUSED)):
+        read, response = answer("E1", status=400, record=shown)
+        assert judged(venue_with(read=read, listed=refusal), ORDER, response).proof is proof
+        cancel = Cancel(account="k", order_id="1")
+        assert judged(venue_with(read=read, listed=refusal), cancel, response).proof is Proof.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("message", "record", "words"),
+    [
+        ("", None, "no record"),
+        ("", {}, "no record"),
+        ("", ["1"], "no record"),
+        ("request rejected", {"order_id": "1"}, "its message"),
+        ("system timeout", {"order_id": "1"}, "its message"),
+    ],
+)
+def test_a_success_that_names_nothing_or_reports_a_failure_is_none(message: str, record: Any, words: str) -> None:
+    """Also of a cancel, whose record need not name its order."""
+    taken = (Listed("0", Proof.EXECUTED, "a page"),)
+    venue = venue_with(read=lambda _: Envelope("0", message, record), listed=taken)
+    body = {"result": "success", "cancelStatus": {"status": "cancelled", "order_id": "1"}, "serverTime": "x"}
+    verdict = judged(venue, Cancel(account="k", order_id="1"), answered(body))
+    assert (verdict.proof, words in verdict.message) == (Proof.UNKNOWN, True)
 
 
 def test_traits_that_raise_prove_nothing() -> None:

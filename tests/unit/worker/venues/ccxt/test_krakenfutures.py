@@ -185,6 +185,7 @@ ANSWERS = [
     (ORDER, sent("clientOrderIdAlreadyExist"), Proof.SEEN),
     (ORDER, sent("wouldProcessAfterSpecifiedTime"), Proof.NOT_EXECUTED),
     (ORDER, sent("iocWouldNotExecute", "EXECUTION"), Proof.UNKNOWN),
+    (ORDER, sent("invalidSize", "PLACE"), Proof.UNKNOWN),
     (ORDER, sent("placed", "REJECT"), Proof.UNKNOWN),
     (ORDER, sent("placed"), Proof.UNKNOWN),  # without an order
     (ORDER, sent("notFound"), Proof.UNKNOWN),
@@ -514,6 +515,15 @@ def test_what_is_nowhere_is_absent() -> None:
 def test_a_list_that_is_missing_is_never_empty(place: str, answer: Any) -> None:
     """One place that can't be read makes the look prove nothing."""
     assert looked({place: answer})[0].sight is Sight.UNREADABLE
+
+
+@pytest.mark.parametrize("row", [None, 1, "x", [], [["x"]]])
+def test_a_list_whose_records_can_not_be_read_is_never_empty(row: Any) -> None:
+    """Nor is a page of the history that says it has more of them than it shows."""
+    lists = {STATUS: success(orders=[row]), OPEN: success(openOrders=[row]), FILLS: success(fills=[row])}
+    for place, answer in {**lists, EVENTS: {**history(), "len": 1, "elements": [row]}}.items():
+        assert looked({place: answer})[0].sight is Sight.UNREADABLE
+    assert looked({EVENTS: {**history(), "len": 1}})[0].sight is Sight.UNREADABLE
 
 
 def test_every_page_is_read() -> None:

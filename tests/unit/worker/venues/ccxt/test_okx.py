@@ -648,6 +648,13 @@ def test_a_list_that_is_missing_is_never_empty(answer: Any) -> None:
     assert judged(QUERY, answer if isinstance(answer, Response) else answered(answer)).positions is None
 
 
+@pytest.mark.parametrize("rows", [[], [None], ["x"], [{}], [{"clOrdId": "other", "ordId": ORDER_ID}]])
+def test_an_answer_about_something_else_is_no_absence(rows: list[Any]) -> None:
+    assert looked({ORDERS: {"code": "0", "msg": "", "data": rows}}, ORDER, BEGUN)[0].sight is Sight.UNREADABLE
+    cancelled = judged(CANCEL, answered({"code": "0", "msg": "", "data": rows}))
+    assert (cancelled.proof is Proof.EXECUTED) == (rows == [{"clOrdId": "other", "ordId": ORDER_ID}])
+
+
 @pytest.mark.parametrize(
     ("answers", "sight", "taken"),
     [

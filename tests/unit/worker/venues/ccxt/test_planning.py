@@ -103,6 +103,14 @@ def test_a_read_is_no_post_unless_it_is_listed() -> None:
     assert exchange.names == [MARKETS]
 
 
+def test_a_get_that_changes_something_is_no_read() -> None:
+    """All requests of Deribit are GETs."""
+    exchange = exchange_with()
+    with pytest.raises(PlanFailed, match="no read"):
+        venue_with(mutating=requests_of(close=POSITIONS)).plan(CLOSE, "id", ACCOUNT, exchange)
+    assert exchange.names == [MARKETS]
+
+
 NOT_AS_ASKED: dict[str, tuple[dict[str, Any], str]] = {
     "a path that is not listed": ({"mutating": requests_of(submit="POST /elsewhere")}, "another request before"),
     "a method that is not listed": ({"mutating": requests_of(submit=f"GET {API}/sendorder")}, "another request"),
@@ -200,7 +208,7 @@ def test_where_nothing_is_open_nothing_is_sent(close: Close, listed: list[Any]) 
     ],
 )
 def test_a_market_that_is_not_listed_is_refused(command: Command) -> None:
-    with pytest.raises(PlanRefused, match="no contract"):
+    with pytest.raises(PlanRefused, match=r"is no (contract|market) of this venue"):
         venue_with().plan(command, "id", ACCOUNT, exchange_with())
 
 
