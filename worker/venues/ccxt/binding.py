@@ -46,8 +46,8 @@ ATTRIBUTES = {
 BROKER_HEADERS = frozenset({"referer", "x-gate-channel-id", "x-channel-api-code"})
 """Headers by which ccxt has orders counted as its own broker's (Bybit, Gate, Bitget). No signature covers them."""
 MAX_DECIMALS = 400
-"""The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power of
-it, so that ``1e999999999`` in an answer would stall the whole process."""
+"""The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power
+of it, so that ``1e999999999`` in an answer would stall the whole process."""
 
 _SILENT = logging.getLogger("ccxt.silent")
 _SILENT.disabled = True
