@@ -23,11 +23,13 @@ def rig() -> Iterator[Rig]:
 def test_kills_lost_replies_late_arrivals_and_a_restart(rig: Rig) -> None:
     """All at once, under orders, closes in part and whole, and cancels."""
     trial = Trial(rig, 300, weights=EXCHANGE_WEIGHTS, deadlines=0.2)
+    # OKX takes an id again once its order has ended: an order at market that was sent again would be executed twice.
+    early = rig.venue.fault("hold", path="/api/v5/trade/order", where={"side": "buy", "ordType": "market"}, times=4)
     rig.venue.fault("cut_after", path="submit", times=6)
     rig.venue.fault("cut_before", path="submit", times=4, skip=4)
     rig.venue.fault("status", path="submit", status=502, times=4, skip=2, execute=True)
     rig.venue.fault("cut_after", path="cancel", times=2)
-    held = rig.venue.fault("hold", path="submit", times=4)
+    late = rig.venue.fault("hold", path="submit", times=4)
     rig.venue.fault("status", path="lookup", status=502, times=6)
     with rig.slow_venue(100):
         trial.send(60)
@@ -37,9 +39,11 @@ def test_kills_lost_replies_late_arrivals_and_a_restart(rig: Rig) -> None:
             time.sleep(0.5)
         with rig.killed(rig.server):
             pass
+    # Their senders have given them up; the first few arrive while the venue takes them, the others after their time.
+    time.sleep(3)
+    assert rig.venue.release(fault_id=early)
     trial.wait_reports(120)
-    rig.venue.clear_faults(held)
-    rig.venue.release()
+    rig.venue.release(fault_id=late)
     found = trial.finish(60)
     orders = {key: count for key, count in found.outcomes.items() if key[0] != "cancel"}
     assert {outcome for _, outcome, _ in orders} <= {"accepted", "rejected", "not_sent"}
