@@ -44,8 +44,8 @@ ATTRIBUTES = {
 """ccxt's names of the fields of :class:`Credentials`."""
 
 MAX_DECIMALS = 400
-"""The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power of
-it, so that ``1e999999999`` in an answer would stall the whole process."""
+"""The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power
+of it, so that ``1e999999999`` in an answer would stall the whole process."""
 
 _SILENT = logging.getLogger("ccxt.silent")
 _SILENT.disabled = True

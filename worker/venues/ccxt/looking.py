@@ -48,7 +48,7 @@ def look(command: Command, lookup: Lookup, reader: Reader, traits: Traits) -> Si
         return Sighting(Sight.UNREADABLE, "the exchange lists nothing by which it could be found")
     found: list[Sighting] = []
     for place in places:
-        rows = reader.rows(place)
+        rows = reader.rows(place, one=bool(place.absent))
         ours = [row for row in rows if holds(row, key)]
         if place.absent and len(ours) < len(rows):
             return Sighting(Sight.UNREADABLE, "the venue answered with another record than it was asked for")

@@ -120,6 +120,8 @@ NOT_AS_ASKED: dict[str, tuple[dict[str, Any], str]] = {
         "price",
     ),
     "another amount": ({"adjust": lambda c: Call(c.method, (*c.args[:3], "2", c.args[4]), c.params)}, "amount"),
+    "another market": ({"adjust": lambda c: Call(c.method, ("ETH/USD:USD", *c.args[1:]), c.params)}, "market"),
+    "the other side": ({"adjust": lambda c: Call(c.method, (*c.args[:2], "sell", *c.args[3:]), c.params)}, "side"),
     "a market order": ({"adjust": lambda c: Call(c.method, (c.args[0], "market", *c.args[2:]), c.params)}, "price"),
     "a read instead": ({"adjust": lambda _: Call("privateGetOpenpositions", (), {})}, "another request before"),
     "nothing at all": ({"adjust": lambda _: Call("extend", (), {})}, "nothing"),
