@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import celery.backends.redis
 import kombu.message
@@ -28,6 +29,7 @@ from worker.celery_app.parked import AGAIN_HEADER
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
+from worker.simulator.faults import mutates
 from worker.venues.http.connections import CountingConnection
 from worker.venues.http.transport import Transport
 
@@ -113,9 +115,16 @@ def _taken(task_id: str = "", **_: object) -> None:
     hook.at("taken")
 
 
-for move in ("begin", "pause", "park", "settle"):
+@functools.wraps(send := CountingConnection.request)
+def _sent(connection: Any, method: str, url: str, **more: Any) -> None:
+    send(connection, method, url, **more)
+    # Reads have a name of their own: an attempt is a request that changes something.
+    hook.at("left" if mutates(method, urlsplit(url).path) else "asked")
+
+
+for move in ("begin", "pause", "park", "settle", "take_to_look"):
     add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
-add_steps(CountingConnection, "request", "", "left", lambda *_, **__: "")
+CountingConnection.request = _sent  # type: ignore[method-assign]
 backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
 add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
 add_steps(QoS, "park", "parked.before", "parked.after", lambda _, __, text, **___: id_in(text))

@@ -10,7 +10,8 @@ from tests.faults.fleet import until
 from tests.faults.rig import Rig
 from tests.faults.traffic import Mix, Sender, stage
 from tests.support.checker.checks import JournalEntry
-from tests.support.checker.processes import SECRETS, Evidence, Findings, Sent, check
+from tests.support.checker.commands import EXCHANGE_KEYS, KRAKEN, SECRETS, VENUES, Sent
+from tests.support.checker.processes import Evidence, Findings, check
 
 PAGE = 5000
 
@@ -29,6 +30,8 @@ class Trial:
         """Withdrawals that the venue executed and was made to reject later."""
         last = rig.venue.arrivals(limit=1) + rig.venue.executions(limit=1)
         self._since = max((each.seq for each in last), default=0)
+        self._made_before: Counter[str] = Counter()
+        self._made_before = self._orders_made()
 
     def take(self, count: int) -> list[Sent]:
         """The next commands, staged at the venue and not sent."""
@@ -79,6 +82,8 @@ class Trial:
                 journal=journal,
                 executions=self.executions(),
                 arrivals=self.rig.venue.arrivals(since=self._since),
+                exchange_url=self.rig.exchange_url,
+                orders_made=self._orders_made(),
                 requests=requests,
                 undone=self.undone,
                 leaks=[*_leaks(self.rig)],
@@ -86,6 +91,15 @@ class Trial:
                 disturbed=frozenset(each for each in self.sent if unfinished[each]),
             )
         )
+
+    def _orders_made(self) -> Counter[str]:
+        """How many orders the exchanges' books have under each client order id, since it began."""
+        books = [
+            self.rig.venue.exchange("krakenfutures" if VENUES[alias] == KRAKEN else "okx", key).tally().by_client_id
+            for alias, key in EXCHANGE_KEYS.items()
+        ]
+        made = Counter({handle: len(row["orders"]) for book in books for handle, row in book.items()})
+        return made - self._made_before
 
     def missing(self) -> list[str]:
         """Commands without a result."""

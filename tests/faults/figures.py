@@ -57,6 +57,13 @@ def summary(findings: Findings) -> dict[str, Any]:
         "untrue": len(findings.untrue),
         "outcomes": dict(sorted(outcomes.items())),
         "unknown": findings.unknown,
+        "by_venue": {
+            venue: {
+                "unknown": findings.by_venue[venue, "unknown"],
+                "of": sum(count for (at, _), count in findings.by_venue.items() if at == venue),
+            }
+            for venue in sorted({venue for venue, _ in findings.by_venue})
+        },
     }
 
 
@@ -78,6 +85,11 @@ def waits_after_kills(
 def _counts(counts: Mapping[str, int], *, total: bool = False) -> str:
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
     return f"**{sum(counts.values()):,}**: {told}" if total and counts else told
+
+
+def _by_venue(found: Mapping[str, Any]) -> str:
+    rows = found.get("by_venue", {}).items()
+    return ", ".join(f"{venue} {row['unknown']:,} of {row['of']:,}" for venue, row in rows) or "none"
 
 
 def _after(column: Figures, tell: Callable[[dict[str, Any]], str]) -> str:
@@ -111,9 +123,11 @@ def markdown(columns: Sequence[Figures]) -> str:
         "**untrue reports**": lambda it: f"**{it.found['untrue']}**",
         "outcomes": lambda it: _counts(it.found["outcomes"]),
         "unknown before reconcile, by reason": lambda it: _counts(it.found["unknown"], total=True),
+        "unknown before reconcile, by venue": lambda it: _by_venue(it.found),
         "unknown after reconcile, by reason": lambda it: _after(
             it, lambda found: _counts(found["unknown"], total=True)
         ),
+        "unknown after reconcile, by venue": lambda it: _after(it, _by_venue),
         "lost, twice, untrue after reconcile": lambda it: _after(it, "{0[lost]}, {0[twice]}, {0[untrue]}".format),
         "workers that ended by themselves": lambda it: str(it.worker_deaths),
         "commands under way in a killed worker": lambda it: str(len(it.waits)),

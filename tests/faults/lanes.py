@@ -26,7 +26,7 @@ from producers.report import Outcome, Reason
 from tests.faults.fleet import until
 from tests.faults.rig import Rig
 from tests.faults.traffic import PAIR
-from tests.support.checker.processes import KEYS
+from tests.support.checker.commands import KEYS
 from worker.ledger.redis import RedisLedger
 from worker.simulator.records import Change, Position
 

@@ -21,7 +21,7 @@ from producers.report import Outcome, Reason, Report
 from tests.faults.fleet import until
 from tests.faults.rig import Rig
 from tests.faults.traffic import Sender
-from tests.support.checker.processes import Sent
+from tests.support.checker.commands import Sent
 from worker.ledger.redis import RedisLedger
 
 WINDOW_MS = 86_400_000

@@ -23,13 +23,14 @@ from tests.faults.long_phases import check_after_reconcile, empty_broker, logger
 from tests.faults.rig import Rig
 from tests.faults.schedule import EVERY, Schedule, draw
 from tests.faults.timings import Timings
-from tests.support.checker.processes import Sent
+from tests.faults.traffic import EXCHANGE_WEIGHTS, WEIGHTS
+from tests.support.checker.commands import Sent
 
 BATCH = 500
 """Commands that are staged at the venue at once."""
 TIMINGS = Timings(visibility=8, budget=10)
 RATE_LIMITS = "40/1s"
-"""Of each of the five accounts, which is more than it is sent, and less than waits for it after a cool-down."""
+"""Of each account, which is more than it is sent, and less than waits for it after a cool-down."""
 
 
 def parse_options(parser: argparse.ArgumentParser, **defaults: object) -> argparse.Namespace:
@@ -98,7 +99,7 @@ def run_under_faults(
 
 def run(rig: Rig, chosen: argparse.Namespace) -> Figures:
     """The main part: all commands, all faults, and every 50th command twice."""
-    trial = Trial(rig, chosen.seed)
+    trial = Trial(rig, chosen.seed, weights=WEIGHTS | (EXCHANGE_WEIGHTS if chosen.exchanges else {}))
 
     def send(command: Sent, number: int) -> None:
         trial.sender.send(command, copies=2 if number % 50 == 49 else 1)
@@ -120,11 +121,13 @@ def main() -> int:
     """Run all parts; 1 when anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-reconcile", dest="reconcile", action="store_false")
+    parser.add_argument("--no-exchanges", dest="exchanges", action="store_false", help="without Kraken Futures and OKX")
     parser.add_argument("--no-parts", dest="parts", action="store_false", help="the main part alone")
     parser.add_argument("--worker-from", type=Path, default=ROOT, metavar="DIR", help="another checkout's workers")
     parser.add_argument("--name", default="this worker", help="what the table calls it")
     chosen = parse_options(parser)
-    with Rig(TIMINGS, log_level="WARNING", worker_from=chosen.worker_from.resolve(), rate_limits=RATE_LIMITS) as rig:
+    checkout = {"worker_from": chosen.worker_from.resolve(), "exchanges": chosen.exchanges}
+    with Rig(TIMINGS, log_level="WARNING", rate_limits=RATE_LIMITS, **checkout) as rig:
         rig.fleet.start(4, keep=True)
         figures = run(rig, chosen)
     problems = [] if figures.clean and not figures.worker_deaths else figures.notes

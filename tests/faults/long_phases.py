@@ -19,7 +19,8 @@ from tests.faults.evidence import Trial
 from tests.faults.fleet import until
 from tests.faults.rig import POOLS, Rig
 from tests.faults.timings import Timings
-from tests.support.checker.processes import KEYS, Findings, Sent
+from tests.support.checker.commands import KEYS, Sent
+from tests.support.checker.processes import Findings
 from worker.simulator.records import Withdrawal
 
 logger = logging.getLogger("faults")
@@ -76,7 +77,8 @@ def make_reads_lie(trial: Trial) -> str:
         command = trial.sent[command_id]
         name = command.kwargs.get("order_id") or command.kwargs.get("address")
         is_unknown = '"outcome": "unknown"' in json.dumps(stored)
-        if is_unknown and command.kind in unknown and (KEYS[command.account], name) in executed:
+        at_everstrike = command.account in KEYS
+        if is_unknown and at_everstrike and command.kind in unknown and (KEYS[command.account], name) in executed:
             unknown[command.kind].append(command)
     stale = {each.account: each for each in unknown["cancel"]}.values()
     for command in stale:

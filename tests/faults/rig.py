@@ -21,11 +21,20 @@ from producers.settings import QueueSettings
 from tests.faults.fleet import ROOT, Fleet, ForkServer
 from tests.faults.steps import FOLDER, Control
 from tests.faults.timings import Timings
-from tests.support.checker.processes import KEYS
+from tests.support.checker.commands import (
+    ALL_KEYS,
+    EXCHANGE_KEYS,
+    EXCHANGE_SECRET,
+    KEYS,
+    KRAKEN,
+    OKX,
+    PASSPHRASE,
+    VENUES,
+)
 from tests.support.servers import Server
 from worker.simulator.control import SimulatorControl
 from worker.simulator.server import SimulatorServer
-from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
+from worker.simulator.simulator import DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_SECRET
 
 POOLS: Mapping[str, tuple[str, ...]] = {
     "threads": ("-P", "threads", "-c", "8"),
@@ -55,7 +64,12 @@ class Rig:
 
     app = "tests.faults.app"
     queues: Sequence[str] = tuple(COMMANDS)
-    preload: Sequence[str] = ("worker.bootstrap", "worker.broker.transport", "tests.faults.steps")
+    preload: Sequence[str] = (
+        "worker.bootstrap",
+        "worker.broker.transport",
+        "tests.faults.steps",
+        "tests.faults.exchanges",
+    )
     """What the workers import besides Celery."""
     python = sys.executable
 
@@ -67,9 +81,11 @@ class Rig:
         one_server: bool = False,
         worker_from: Path = ROOT,
         rate_limits: str = "",
+        exchanges: bool = True,
     ) -> None:
         """With ``one_server`` that of the broker stores the results too; the workers are those of the checkout
-        ``worker_from``, with its own hook."""
+        ``worker_from``, with its own hook; without ``exchanges`` they have no accounts there, as those of a version
+        that knows none."""
         self.timings = timings or Timings()
         self.folder = Path(tempfile.mkdtemp(prefix="orders-faults-"))
         self.control = Control(self.folder)
@@ -79,6 +95,7 @@ class Rig:
         self.worker_from = worker_from
         self.rate_limits = rate_limits
         """Of each account; a worker of an earlier version does not know them."""
+        self.keys = ALL_KEYS if exchanges else {**KEYS, "bz": ALL_KEYS["bz"]}
         self._argv = ["-A", self.app, "worker", "-l", log_level]
 
     # -- the parts ----------------------------------------------------------------------------------------------------
@@ -92,8 +109,18 @@ class Rig:
     @property
     def environment(self) -> dict[str, str]:
         """The workers' environment variables."""
-        accounts = {alias.upper(): ("everstrike", key, DEMO_EVERSTRIKE_SECRET) for alias, key in KEYS.items()}
-        accounts["BZ"] = ("bitz", DEMO_BITZ_KEY, DEMO_BITZ_SECRET)
+        secrets = {"everstrike": DEMO_EVERSTRIKE_SECRET, "bitz": DEMO_BITZ_SECRET}
+        more = {OKX: {"PASSPHRASE": PASSPHRASE, "ACCOUNT_MODE": "futures"}}
+        accounts = {
+            alias.upper(): {
+                "VENUE": (venue := VENUES[alias]),
+                "API_KEY": key,
+                "SECRET_KEY": secrets.get(venue, EXCHANGE_SECRET),
+                "BASE_URL": self.simulator.url if venue in secrets else self.exchange_url,
+                **more.get(venue, {}),
+            }
+            for alias, key in self.keys.items()
+        }
         variables = {
             "ORDERS_BROKER_URL": self.server.url(0),
             "ORDERS_RESULT_BACKEND": self.backend.url(1),
@@ -102,8 +129,7 @@ class Rig:
             FOLDER: str(self.folder),
             **self.timings.environment(),
         }
-        for alias, (venue, key, secret) in accounts.items():
-            account = {"VENUE": venue, "API_KEY": key, "SECRET_KEY": secret, "BASE_URL": self.simulator.url}
+        for alias, account in accounts.items():
             variables |= {f"ORDERS_ACCOUNTS__{alias}__{name}": value for name, value in account.items()}
         return variables
 
@@ -111,6 +137,11 @@ class Rig:
         """Workers with other options or timings; a context manager."""
         environment = self.environment | (timings.environment() if timings else {})
         return Fleet(self.fork_server, [*self._argv, *options], environment)
+
+    @property
+    def exchange_url(self) -> str:
+        """The simulator by another name: Kraken limits requests by address, and is not to cool the others down."""
+        return self.simulator.url.replace("127.0.0.1", "localhost")
 
     @property
     def venue(self) -> SimulatorControl:
@@ -205,6 +236,9 @@ class Rig:
             stack.enter_context(self.simulator)
             for key in KEYS.values():
                 self.venue.account("everstrike", key, DEMO_EVERSTRIKE_SECRET)
+            for alias, key in EXCHANGE_KEYS.items():
+                exchange = "krakenfutures" if VENUES[alias] == KRAKEN else "okx"
+                self.venue.account(exchange, key, EXCHANGE_SECRET, PASSPHRASE)  # type: ignore[arg-type]
             fork_server = ForkServer(self.folder, self.preload, self.python, self.worker_from)
             self.fork_server = stack.enter_context(fork_server)
             self.fleet = stack.enter_context(self.new_fleet(*POOLS["threads"], *QUIET))
@@ -219,4 +253,5 @@ class Rig:
         """Take back what was ordered of workers and venue; what was sent stays."""
         self.control.clear()
         self.venue.clear_faults()
+        self.venue.release()
         self.fleet.signal(SIGCONT)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import redis
 
 from tests.faults.rig import Rig
-from tests.faults.steps import PARK_STEPS, RETRY_STEPS, STEPS
+from tests.faults.steps import LOOK_STEPS, PARK_STEPS, RETRY_STEPS, STEPS
 from tests.support.checker.processes import STALE_MARK
 from tests.support.servers import Server
 from worker.simulator.false_answers import LIES
@@ -51,10 +51,17 @@ LIES_ABOUT = {command: _lies_about(command) for command in ("close", "cancel", "
 a hundred commands a second; seven in ten executed what they lie about."""
 
 
+EXCHANGE_LIES = sorted(name for name, lie in LIES.items() if lie["kind"] != "altered" and lie.get("execute"))
+"""About orders and cancels at exchanges. What alters Everstrike's record would leave theirs as it is: a flawless
+success, which nothing could reveal if nothing was executed."""
+
+
 def lie_about(rig: Rig, command: str, lie: str, times: int, *, execute: bool) -> None:
-    """Let the venue lie about so many requests of a command; a stale answer is marked for the checker."""
+    """Let Everstrike lie about so many requests of a command, or any venue about positions; a stale answer is marked
+    for the checker."""
     more: dict[str, Any] = {"changes": STALE_MARK} if lie == "stale_read" else {"execute": execute}
-    rig.venue.lie(lie, path=command, times=times, **more)
+    path = command if command == "positions" else f"/auth/{command}"
+    rig.venue.lie(lie, path=path, times=times, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ class Schedule:
         while not self.stopping.is_set():
             next_at += self._kill_every
             if self._kill_at_steps and self._dice.random() < 0.5:
-                self._kill_at(self._dice.choice((*STEPS, *RETRY_STEPS, *PARK_STEPS)), next_at)
+                self._kill_at(self._dice.choice((*STEPS, *RETRY_STEPS, *PARK_STEPS, *LOOK_STEPS)), next_at)
             else:
                 self.stopping.wait(self._dice.random() * self._kill_every)
                 self._kill_one()
@@ -209,6 +216,21 @@ def _lie(schedule: Schedule, dice: Random) -> None:
     lie_about(schedule.rig, command, lie, dice.randrange(4, 11), execute=dice.random() < 0.7)
 
 
+def _lie_at_exchange(schedule: Schedule, dice: Random) -> None:
+    path = dice.choice(("submit", "submit", "/derivatives/api/v3/cancelorder", "/api/v5/trade/cancel-order"))
+    lie, execute = dice.choice(EXCHANGE_LIES), dice.random() < 0.7
+    schedule.rig.venue.lie(lie, path=path, times=dice.randrange(2, 6), execute=execute)
+
+
+def _hold(schedule: Schedule, dice: Random) -> None:
+    """Requests that their senders have given up arrive late, some of them after their time."""
+    path = dice.choice(("submit", "submit", "cancel", "close", "withdraw"))
+    fault = schedule.rig.venue.fault("hold", path=path, times=dice.randrange(2, 6))
+    schedule.stopping.wait(dice.uniform(0.5, 15))
+    schedule.rig.venue.clear_faults(fault)
+    schedule.rig.venue.release(fault_id=fault)
+
+
 KINDS: Mapping[str, tuple[float, Callable[[Schedule, Random], object]]] = {
     "server killed and restarted": (60, lambda it, dice: it.hold(it.rig.killed, dice.uniform(0, 2))),
     "server frozen": (45, lambda it, dice: it.hold(it.rig.frozen, dice.uniform(1, 4))),
@@ -222,6 +244,8 @@ KINDS: Mapping[str, tuple[float, Callable[[Schedule, Random], object]]] = {
     "replies spoilt": (8, _spoil),
     "idle connections to the venue cut": (10, lambda it, dice: it.rig.venue.reset_idle(rst=dice.random() < 0.5)),
     "the venue lies": (2.5, _lie),
+    "an exchange lies": (4, _lie_at_exchange),
+    "late arrivals": (8, _hold),
 }
 """Each kind of fault: the mean number of seconds between two of them, and what causes one."""
 EVERY = {kind: seconds for kind, (seconds, _) in KINDS.items()}

@@ -26,6 +26,8 @@ RETRY_STEPS = ("pause.before", "pause.after", "waiting")
 """Between two attempts."""
 PARK_STEPS = ("park.before", "park.after", "parked.before", "parked.after", "again")
 """Of a command that is given up in the ledger, whose message is parked at the broker and comes again."""
+LOOK_STEPS = ("asked", "take_to_look.before", "take_to_look.after")
+"""At an exchange with client order ids: something is read of it; a command in doubt is taken to be looked for."""
 TRACED = frozenset({"received", "left", "parked.after", "ack.after"})
 """Steps that leave a line in the worker's trace."""
 

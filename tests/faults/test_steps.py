@@ -13,7 +13,7 @@ from tests.faults.fleet import Fleet, until
 from tests.faults.rig import POOLS, QUIET, Rig
 from tests.faults.steps import PARK_STEPS, RETRY_STEPS, STEPS
 from tests.faults.timings import Timings
-from tests.support.checker.processes import KEYS
+from tests.support.checker.commands import KEYS
 
 ALL_STEPS = (*STEPS, *RETRY_STEPS, *PARK_STEPS)
 LEDGER_STEPS = tuple(f"{move}.{when}" for move in ("begin", "settle", "pause", "park") for when in ("before", "after"))
@@ -105,6 +105,8 @@ KILLED_CANCEL: Ends = {
     **dict.fromkeys((*UNTOUCHED, *RETRY_STEPS, *PARK_STEPS, *UNSENT, *ENDED), ACCEPTED),
     **dict.fromkeys(SENT, DOUBTFUL),
 }
+# An order with a client order id is looked for: found, or proven absent and sent once.
+KILLED_AT_EXCHANGE: Ends = dict.fromkeys((*STEPS, "asked"), ACCEPTED)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,7 @@ KILLED_CANCEL: Ends = {
     [
         pytest.param("kill", ("withdraw", 11), 4, KILLED_WITHDRAW, id="killed, withdrawal"),
         pytest.param("kill", ("cancel", 12), 4, KILLED_CANCEL, id="killed, cancel"),
+        pytest.param("kill", ("x_part", 19), 4, KILLED_AT_EXCHANGE, id="killed, close at an exchange"),
         # The worker asks again, nothing else changes.
         pytest.param("outage", ("withdraw", 15), 3, dict.fromkeys(LEDGER_STEPS, ACCEPTED), id="no ledger, withdrawal"),
         pytest.param("outage", ("close_whole", 16), 3, dict.fromkeys(LEDGER_STEPS, ACCEPTED), id="no ledger, close"),

@@ -211,9 +211,10 @@ class AttemptRunner:
         """Add an attempt to what this worker knows; ``sent`` says whether any byte of its request left."""
         before = run.progress
         in_doubt = decision.leaves_doubt
-        seen = verdict.proof is Proof.SEEN  # remembered beside any doubt: absence proves nothing then
         run.last_verdict = verdict
-        run.refused_after_doubt = verdict.own_refusal and bool(before.tainted) and verdict.message != run.first_doubt
+        seen = verdict.proof is Proof.SEEN  # remembered beside any doubt: absence proves nothing then
+        own_refusal = verdict.own_refusal and not seen and bool(before.tainted)
+        run.refused_after_doubt = own_refusal and verdict.message != run.first_doubt
         if in_doubt and not before.tainted:
             run.first_doubt = verdict.message
         run.lease.progress = replace(

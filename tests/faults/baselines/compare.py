@@ -20,7 +20,8 @@ from tests.faults.figures import Figures, markdown, save, summary
 from tests.faults.fleet import ROOT
 from tests.faults.long import TIMINGS, logger, parse_options, run_under_faults
 from tests.faults.rig import Rig
-from tests.support.checker.processes import Findings, Sent
+from tests.support.checker.commands import Sent
+from tests.support.checker.processes import Findings
 
 EVERY = {"server killed and restarted": 20.0, "storm of 429": 20.0, "replies spoilt": 5.0, "the venue lies": 5.0}
 BASELINES = {"autoretry, acks_late, celery-once": "once", "ccxt, maxRetriesOnFailure": "ccxt"}

@@ -1,29 +1,31 @@
 """The checker over real workers and servers: was nothing lost, nothing executed twice, and is every report true?
 
-It is given what was sent, what the result backend and the ledger's journal hold, and what the simulated venue recorded.
-It imports the product's simulator for the names of its accounts and nothing else of the product.
+It is given what was sent, what the result backend and the ledger's journal hold, and what the simulated venues
+recorded.
 """
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from tests.support.checker.checks import OUTCOMES, History, JournalEntry, untrue_claims
-from worker.simulator.simulator import DEMO_BITZ_KEY, DEMO_BITZ_SECRET, DEMO_EVERSTRIKE_KEY, DEMO_EVERSTRIKE_SECRET
+from tests.support.checker.commands import (
+    ALL_KEYS,
+    EXCHANGE_KEYS,
+    NAMED_BY,
+    ORDERS,
+    PATHS,
+    SECRETS,
+    VENUES,
+    Sent,
+    fingerprint_of,
+    name_at_venue,
+    name_of,
+    number_of,
+)
 
-KEYS = {
-    "main": DEMO_EVERSTRIKE_KEY,
-    **{f"desk-{number}": f"faults-key-{number}-{'k' * 39}" for number in range(1, 4)},
-}
-"""API keys of the accounts at Everstrike. Most are as long as real ones, so that an answer that echoes a key is cut
-within it by whoever cuts before redacting."""
-VENUES = {**dict.fromkeys(KEYS, "everstrike"), "bz": "bitz"}
-SECRETS = tuple(secret[:12] for secret in (*KEYS.values(), DEMO_EVERSTRIKE_SECRET, DEMO_BITZ_KEY, DEMO_BITZ_SECRET))
-"""How the keys begin: the beginning of a key that was cut is a secret still."""
 STALE_MARK = {"leverage": 7777}
 """A value that is put into each stale answer about positions, by which a report made of it is recognised."""
 REFUSED_STATUSES = frozenset({"rejected", "failed", "expired"})
@@ -37,32 +39,6 @@ Journal = list[JournalEntry]
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A command as it was sent."""
-
-    command_id: str
-    task: str
-    kwargs: Mapping[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """The command's name."""
-        return self.task.removeprefix("orders.")
-
-    @property
-    def account(self) -> str:
-        """The account's alias, as the contract normalises it."""
-        return str(self.kwargs["account"]).lower()
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the contract lets it be sent again after an attempt of unknown fate."""
-        if self.kind == "close":
-            return not {"qty", "price", "trigger_price"} & self.kwargs.keys()
-        return self.kind in {"cancel", "positions"}
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that is compared."""
 
@@ -73,7 +49,11 @@ class Evidence:
     executions: Sequence[Any] = ()
     """What took effect at the venue: ``path``, ``api_key``, ``fields``, ``time_ms``."""
     arrivals: Sequence[Any] = ()
-    """Requests that reached the venue: ``path``."""
+    """Requests that reached the venue: ``method``, ``path``."""
+    exchange_url: str = ""
+    """The address of the accounts at exchanges, a part of the client order ids."""
+    orders_made: Mapping[str, int] = field(default_factory=dict)
+    """By client order id: how many orders the books of the exchanges have under it."""
     requests: Mapping[str, int] = field(default_factory=dict)
     """How many requests of each command the workers handed to the kernel; empty if nobody counted."""
     undone: frozenset[str] = frozenset()
@@ -93,6 +73,8 @@ class Findings:
     commands: int = 0
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """How many reports have this command, outcome and reason."""
+    by_venue: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many reports have this venue and outcome."""
     lost: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
     untrue: list[str] = field(default_factory=list)
@@ -121,6 +103,7 @@ def check(evidence: Evidence) -> Findings:
     """Compare what each command's report says with everything else that is known of it."""
     findings = Findings(commands=len(evidence.sent), ended_workers=evidence.ended_workers)
     executions = _executions_by_command(evidence, findings)
+    _compare_books(evidence, findings)
     journal: dict[str, Journal] = defaultdict(list)
     for entry in evidence.journal:
         journal[entry[1]["id"]].append(entry)
@@ -137,9 +120,10 @@ def check(evidence: Evidence) -> Findings:
             findings.untrue.append(f"{name}: a result that is no report: {str(meta)[:300]}")
         else:
             findings.outcomes[command.kind, report["outcome"], report["reason"]] += 1
-            attempts[f"/auth/{command.kind}"] += report["attempts"]
+            findings.by_venue[VENUES[command.account], report["outcome"]] += 1
+            attempts[PATHS.get((VENUES[command.account], command.kind), "")] += report["attempts"]
             name += f" {report['outcome']}/{report['reason']} attempts={report['attempts']}"
-            wrong = [*_wrong_form(command, meta, report), *_wrong_answer(command, report)]
+            wrong = [*_wrong_form(command, meta, report), *_wrong_answer(evidence, command, report)]
             if command.kind != "positions":
                 wrong += untrue_claims(_history(evidence, command, report, executed, journal[command_id]))
             findings.untrue += [f"{name}: {each}" for each in wrong]
@@ -160,7 +144,7 @@ def _history(evidence: Evidence, command: Sent, report: Report, executed: list[A
         undone=command.command_id in evidence.undone,
         requests=evidence.requests.get(command.command_id, 0) if evidence.requests else None,
         attempts_may_exceed_requests=command.command_id in evidence.disturbed,
-        signed_at_ms=[int(each.fields.get("timestamp", 0)) for each in executed],
+        signed_at_ms=[_late_from(each, command) for each in executed],
         deadline_ms=command.kwargs.get("deadline"),
     )
 
@@ -168,13 +152,13 @@ def _history(evidence: Evidence, command: Sent, report: Report, executed: list[A
 def _executions_by_command(evidence: Evidence, findings: Findings) -> dict[str, list[Any]]:
     """The executions of each command; one that nobody asked for is untrue by itself."""
     names = {
-        (KEYS[sent.account], *_name(f"/auth/{sent.kind}", sent.kwargs, "order_id")): command_id
+        (ALL_KEYS[sent.account], *name_of(sent, evidence.exchange_url)): command_id
         for command_id, sent in evidence.sent.items()
         if sent.kind != "positions"
     }
     found: dict[str, list[Any]] = defaultdict(list)
     for execution in evidence.executions:
-        command_id = names.get((execution.api_key, *_name(execution.path, execution.fields, "id")))
+        command_id = names.get((execution.api_key, *name_at_venue(execution.path, execution.fields, "id")))
         if command_id is None:
             findings.untrue.append(f"executed and never asked for: {execution.path} {dict(execution.fields)}")
         else:
@@ -182,19 +166,25 @@ def _executions_by_command(evidence: Evidence, findings: Findings) -> dict[str, 
     return found
 
 
-def _name(path: str, fields: Mapping[str, Any], order_field: str) -> tuple[Any, ...]:
-    """What tells one command from all others, in its arguments as in the venue's record of it."""
-    match path:
-        case "/auth/withdraw":
-            return path, fields["asset"], _number(fields["qty"]), fields["address"]
-        case "/auth/cancel":
-            return path, fields[order_field]
-    return path, fields["pair"], _number(fields.get("qty")), _number(fields.get("price"))
+def _compare_books(evidence: Evidence, findings: Findings) -> None:
+    """An exchange's own book has an order for each execution that was recorded, and no other."""
+    recorded: Counter[str] = Counter(
+        each.fields[NAMED_BY[each.path]]
+        for each in evidence.executions
+        if NAMED_BY.get(each.path) in ("cliOrdId", "clOrdId")
+    )
+    for handle in recorded.keys() | evidence.orders_made.keys():
+        made = evidence.orders_made.get(handle, 0)
+        if made != recorded[handle]:
+            findings.untrue.append(f"{made} orders under the client order id {handle}, {recorded[handle]} executions")
 
 
-def _number(value: Any) -> Decimal | None:
-    """An amount, however it was written."""
-    return None if value is None else Decimal(repr(value) if isinstance(value, float) else str(value))
+def _late_from(execution: Any, command: Sent) -> int:
+    """When an executed request was signed. An exchange is told until when it may execute an order, and no time of
+    signature: of an order it counts when it was executed, of a cancel nothing."""
+    if execution.path in NAMED_BY:
+        return int(execution.time_ms) if command.kind in ORDERS else 0
+    return int(execution.fields.get("timestamp", 0))
 
 
 def _report(meta: Mapping[str, Any]) -> Report | None:
@@ -211,7 +201,7 @@ def _wrong_form(command: Sent, meta: Mapping[str, Any], report: Report) -> Itera
         yield f"the report of {report['command']} {report['command_id']}"
     if (str(report["account"]).lower(), report["venue"]) != (command.account, VENUES[command.account]):
         yield f"account {report['account']}, venue {report['venue']}"
-    if report["fingerprint"] != _fingerprint(command):
+    if report["fingerprint"] != fingerprint_of(command):
         yield "another command's fingerprint"
     if any(secret in json.dumps(meta) for secret in SECRETS):
         yield "a key is in it"
@@ -221,22 +211,17 @@ def _wrong_form(command: Sent, meta: Mapping[str, Any], report: Report) -> Itera
         yield f"Celery says {stored}"
 
 
-def _fingerprint(command: Sent) -> str:
-    """As the contract says to make it: normalised arguments as canonical JSON."""
-    arguments = {**command.kwargs, "account": command.account}
-    for name in {"qty", "price"} & arguments.keys():
-        text = format(_number(arguments[name]) or Decimal(0), "f")
-        arguments[name] = text.rstrip("0").rstrip(".") if "." in text else text
-    canonical = json.dumps([command.task, arguments], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _wrong_answer(command: Sent, report: Report) -> Iterator[str]:
+def _wrong_answer(evidence: Evidence, command: Sent, report: Report) -> Iterator[str]:
     """The venue's answer in an accepted report is about this command, not its neighbour on the connection, and does
     not say no. A report that a reconcile settled has no answer, only a record."""
     if command.kind == "positions":
         yield from _wrong_positions(report)
     if command.kind == "positions" or report["outcome"] != "accepted":
+        return
+    if command.account in EXCHANGE_KEYS:
+        _, name = name_of(command, evidence.exchange_url)
+        if f'"{name}"' not in json.dumps(report["result"]):
+            yield f"the exchange's answer is about something else: {str(report['result'])[:200]}"
         return
     answer: Any = report["result"] if isinstance(report["result"], dict) else {}
     asked, status = command.kwargs, str(answer.get("status")).casefold()
@@ -249,8 +234,8 @@ def _wrong_answer(command: Sent, report: Report) -> Iterator[str]:
         case "cancel":
             about_it = answer.get("id") == asked["order_id"]
         case _:
-            quantity = _number(asked.get("qty"))
-            about_it = answer.get("pair") == asked["pair"] and quantity in (None, _number(answer.get("qty_orig")))
+            quantity = number_of(asked.get("qty"))
+            about_it = answer.get("pair") == asked["pair"] and quantity in (None, number_of(answer.get("qty_orig")))
     settled_by_reconcile = report["http_status"] is None
     if not about_it and not settled_by_reconcile:
         yield f"the venue's answer is about something else: {str(answer)[:200]}"
@@ -270,9 +255,9 @@ def _wrong_positions(report: Report) -> Iterator[str]:
 
 def _unreported_arrivals(evidence: Evidence, attempts: Mapping[str, int]) -> list[str]:
     """All reports together account for every request that reached the venue."""
-    arrived = Counter(arrival.path for arrival in evidence.arrivals)
+    arrived = Counter(arrival.path for arrival in evidence.arrivals if arrival.method == "POST")
     return [
         f"{arrived[path]} requests reached {path}, {attempts.get(path, 0)} are reported"
-        for path in ("/auth/close", "/auth/cancel", "/auth/withdraw")
+        for path in {*PATHS.values()}
         if arrived[path] > attempts.get(path, 0)
     ]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from producers.commands import parse_command
-from tests.support.checker.processes import ERRORS, KEYS, Evidence, Sent, check
+from tests.support.checker.commands import ALL_KEYS, KEYS, KRAKEN, PATHS, Sent, handle_of
+from tests.support.checker.processes import ERRORS, Evidence, check
 
 WITHDRAW = Sent(
     "w-1", "orders.withdraw", {"account": "Main", "asset": "ETH", "qty": "0.50", "address": "0xa", "deadline": 1500}
@@ -18,7 +19,7 @@ def execution(path: str = "withdraw", time_ms: int = 1000, account: str = "main"
     """Something that took effect at the venue: the withdrawal, unless said otherwise."""
     withdrawal = {"asset": "ETH", "qty": "0.5", "address": "0xa", "timestamp": "999"} if path == "withdraw" else {}
     return SimpleNamespace(
-        path=f"/auth/{path}", fields={**withdrawal, **fields}, time_ms=time_ms, api_key=KEYS[account]
+        method="POST", path=f"/auth/{path}", fields={**withdrawal, **fields}, time_ms=time_ms, api_key=KEYS[account]
     )
 
 
@@ -157,6 +158,51 @@ def test_a_second_execution_is_seen_unless_it_changes_nothing(
     again = SimpleNamespace(**{**vars(executed), "time_ms": 1001})
     found = check(replace(TRUE, sent={"w-1": command}, executions=[executed, again]))
     assert len(found.twice) == (not repeatable)
+
+
+ORDER = Sent("w-1", "orders.submit", {"account": "kraken-1", "pair": "PF_XBTUSD", "side": "buy", "qty": "1"})
+HANDLE = handle_of(ORDER, "http://localhost:1")
+
+
+def order_made(handle: str = HANDLE) -> SimpleNamespace:
+    """An order that took effect at an exchange."""
+    path, key = PATHS[KRAKEN, "submit"], ALL_KEYS["kraken-1"]
+    return SimpleNamespace(method="POST", path=path, fields={"cliOrdId": handle}, time_ms=1000, api_key=key)
+
+
+AT_EXCHANGE = replace(
+    TRUE,
+    sent={"w-1": ORDER},
+    results=stored(ORDER, account="kraken-1", venue=KRAKEN, result={"status": "placed", "cliOrdId": HANDLE}),
+    executions=[order_made()],
+    arrivals=[order_made()],
+    exchange_url="http://localhost:1",
+    orders_made={HANDLE: 1},
+)
+
+
+def test_an_order_at_an_exchange_is_known_by_its_client_order_id() -> None:
+    """By 128 bits of the SHA-256 of the account and the command's id."""
+    assert check(AT_EXCHANGE).clean, check(AT_EXCHANGE).first()
+    assert check(AT_EXCHANGE).by_venue == {(KRAKEN, "accepted"): 1}
+    assert HANDLE == "772be7f85ad2a24e8355580db8bf6d4f"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("twice", {"executions": [order_made(), order_made()], "orders_made": {HANDLE: 2}}),
+        ("untrue", {"executions": [order_made("another")], "orders_made": {"another": 1}}),
+        ("untrue", {"orders_made": {HANDLE: 2}}),
+        ("untrue", {"orders_made": {}}),
+        ("untrue", {"exchange_url": "http://localhost:2"}),
+        ("untrue", {"arrivals": [order_made(), order_made()]}),
+        ("untrue", {"sent": {"w-1": replace(ORDER, kwargs={**ORDER.kwargs, "deadline": 1000})}}),
+    ],
+)
+def test_what_is_wrong_at_an_exchange_is_seen(kind: str, changes: dict[str, Any]) -> None:
+    """By the executions and by the exchange's own book."""
+    assert getattr(check(replace(AT_EXCHANGE, **changes)), kind)
 
 
 @pytest.mark.parametrize("leverage", ["7777", "10"])

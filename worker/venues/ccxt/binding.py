@@ -43,6 +43,8 @@ ATTRIBUTES = {
 }
 """ccxt's names of the fields of :class:`Credentials`."""
 
+BROKER_HEADERS = frozenset({"referer", "x-gate-channel-id", "x-channel-api-code"})
+"""Headers by which ccxt has orders counted as its own broker's (Bybit, Gate, Bitget). No signature covers them."""
 MAX_DECIMALS = 400
 """The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power
 of it, so that ``1e999999999`` in an answer would stall the whole process."""
@@ -131,7 +133,8 @@ class _Hooks:
     def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         """Raise the request, or read the next answer that was fed as ccxt's ``fetch`` would."""
         this = cast("Any", self)
-        sent = {name: str(value) for name, value in {**(this.headers or {}), **(headers or {})}.items()}
+        made = {**(this.headers or {}), **(headers or {})}
+        sent = {name: str(value) for name, value in made.items() if name.lower() not in BROKER_HEADERS}
         request = BuiltRequest(method, url, sent, body or None)
         if len(self.asked) >= len(self.feed):
             raise Captured(request)

@@ -60,7 +60,8 @@ class Planning:
         """An order that reduces the open position, of its whole size or of ``qty`` contracts.
 
         Raises:
-            PlanRefused, ReadFailed
+            PlanRefused: nothing is open, or the exchange would not take it exactly as it was asked.
+            ReadFailed: the position can't be read.
         """
         if command.qty is not None and self.markets.is_stale:
             raise PlanRefused(STALE_MARKETS)
@@ -86,7 +87,8 @@ class Planning:
         """A new order of ``qty`` contracts.
 
         Raises:
-            PlanRefused, ReadFailed
+            PlanRefused: the exchange would not take it exactly as it was asked.
+            ReadFailed: a trigger was asked for, and the price can't be read.
         """
         if self.markets.is_stale:
             raise PlanRefused(STALE_MARKETS)
@@ -113,7 +115,7 @@ class Planning:
         """The cancel of one order, or of one stop where these are cancelled in another way.
 
         Raises:
-            ReadFailed
+            ReadFailed: it can't be read which of the two it is.
         """
         params = self.traits.cancel_stop if self.traits.stops_apart and self._is_stop(command.order_id, symbol) else {}
         asked = Asked({"order id": (command.order_id,)}, symbol=symbol)
@@ -124,7 +126,7 @@ class Planning:
         """A withdrawal over the network that the command names.
 
         Raises:
-            PlanRefused
+            PlanRefused: the network is missing.
         """
         if self.traits.withdrawal is None or command.network is None:
             raise PlanRefused("network is missing: the exchange would choose one")

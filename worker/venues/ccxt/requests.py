@@ -12,13 +12,13 @@ from worker.venues.ccxt.binding import BuiltRequest
 from worker.venues.ccxt.traits import Traits
 from worker.venues.http.base import SignedRequest
 
+_NEEDLESS = "2D|2E|3[0-9]|4[1-9A-F]|5[0-9A]|5F|6[1-9A-F]|7[0-9A]|7E"
+"""Percent-encoded characters that need no encoding (RFC 3986, 2.3): the transport would decode them."""
+_CHARACTER = rf"[A-Za-z0-9._~:/@!$&'()*+,;=-]|%(?!{_NEEDLESS})[0-9A-F]{{2}}"
 SENT_AS_SIGNED = re.compile(
-    r"https?://[A-Za-z0-9._:-]+(/([A-Za-z0-9._~:/@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?(\?.*)?", re.ASCII
+    rf"https?://[a-z0-9._:-]+(?![^?]*/\.\.?(?:[/?]|$))/({_CHARACTER})*(\?({_CHARACTER}|\?)+)?", re.ASCII
 )
-"""A URL whose path the transport does not write in another way."""
-_QUERY = re.compile(r"([A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-F]{2})*", re.ASCII)
-_NEEDLESSLY_QUOTED = re.compile(r"%(4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A]|3[0-9]|2D|2E|5F|7E)")
-"""Percent-encoded characters that need no encoding, which the transport would decode (RFC 3986, 2.3)."""
+"""A URL that the transport writes in no other way; ``.`` and ``..`` are no parts of its path."""
 
 
 class NotAsAsked(Exception):
@@ -70,14 +70,9 @@ def to_signed_request(
     Raises:
         NotAsAsked: the transport would write the URL in another way than it was signed.
     """
-    parts = urlsplit(request.url)
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    if (
-        not SENT_AS_SIGNED.fullmatch(request.url)
-        or not _QUERY.fullmatch(parts.query)
-        or _NEEDLESSLY_QUOTED.search(path)
-    ):
+    if not SENT_AS_SIGNED.fullmatch(request.url):
         raise NotAsAsked("its URL can't be sent as it was signed")
+    path = request.url.removeprefix(origin_of(request.url))
     body = request.body.encode() if request.body else b"" if request.method in ("POST", "PUT", "DELETE") else None
     return SignedRequest(request.method, address + path, {**request.headers, **headers}, body, max_bytes)
 

@@ -42,6 +42,8 @@ class FakeExchange:
     """Of the next reads."""
     behind_ms: int = 0
     """How far its clock is behind."""
+    lists_ahead_ms: int = 0
+    """How far the clock of the servers with its lists is ahead of that."""
     reuses: bool = False
     fills: bool = True
     shows: bool = True
@@ -111,7 +113,7 @@ class FakeExchange:
         handle = request.url.rpartition("/")[2]
         shown = {
             "status": self.book.get(handle) if self.shows else None,
-            "time": self.now_ms(),
+            "time": self.now_ms() + self.lists_ahead_ms,
             "echo": request.headers,
         }
         return Response(200, json.dumps(shown).encode())

@@ -8,14 +8,17 @@ from math import inf
 
 import pytest
 
+from producers.commands import Close
 from tests.support.fakes import START_MS
 from tests.unit.worker.execution.executor_fixture import ACCOUNT, CANCEL, CLOSE, WITHDRAW, Ended, ended
 from tests.unit.worker.execution.fake_exchange import Fate, LookingFixture, handle_of
 from worker.execution.backoff import RetryLimits
+from worker.execution.carried import Memory
 from worker.execution.events import CommandRef, LookEvent, Observer
+from worker.execution.looking import MAX_LOOKS
 from worker.execution.parking import ParkMessage, WaitsFor
 from worker.execution.policy.rulings import Approval, Ruling
-from worker.ledger.base import Halted, State
+from worker.ledger.base import Claim, Halted, Progress, State
 from worker.venues.accounts import Credentials
 from worker.venues.lookups import Lookup
 
@@ -45,6 +48,7 @@ LIVES: dict[str, Lives] = {
     "a whole close's request is lost": ("close", CLOSE, ["request lost"], ("accepted", "ok", 2), 1),
     "a whole close's worker dies": ("close", CLOSE, ["dies after"], ("accepted", "ok", 1), 1),
     "a whole close is lost, then refused": ("close", CLOSE, ["request lost", "refused"], ("rejected", "refused", 2), 0),
+    "a whole close that the venue knows": ("close", CLOSE, ["request lost", "duplicate"], ("unknown", "seen", 2), 0),
     "a whole close is lost for ever": ("close", CLOSE, ["request lost"] * 3, ("not_sent", "unavailable", 3), 0),
     # A cancel can't be looked for.
     "a cancel's worker dies": ("cancel", CANCEL, ["dies before"], ("accepted", "ok", 2), 1),
@@ -108,6 +112,10 @@ def behind(fixture: LookingFixture) -> None:
     fixture.exchange.behind_ms = 3_000
 
 
+def ahead(fixture: LookingFixture) -> None:
+    fixture.exchange.lists_ahead_ms = 60_000
+
+
 def far_behind(fixture: LookingFixture) -> None:
     fixture.exchange.behind_ms = 10**9
 
@@ -163,6 +171,7 @@ def record_lost(fixture: LookingFixture) -> None:
 
 CONDITIONS: dict[str, tuple[Callable[[LookingFixture], None], list[Fate], Ended, int]] = {
     "a venue whose clock is behind": (behind, ["request lost"], ("accepted", "ok", 2), 1),
+    "lists whose server's clock is ahead": (ahead, ["arrives late"], ("accepted", "ok", 1), 1),
     "a venue whose clock is far behind": (far_behind, ["request lost"], ("unknown", "lost_reply", 1), 0),
     "a venue that takes a request at any time": (without_window, ["request lost"], ("unknown", "lost_reply", 1), 0),
     "a request that arrives during the looks": (without_window, ["arrives late"], ("accepted", "ok", 1), 1),
@@ -180,6 +189,7 @@ CONDITIONS: dict[str, tuple[Callable[[LookingFixture], None], list[Fate], Ended,
     "the same, and its looker dies": (knows_it_and_dies, [], ("unknown", "seen", 1), 0),
     "an id that it knows at the second attempt": (hides, ["request lost", "duplicate"], ("unknown", "seen", 2), 0),
     "a ledger that loses the record": (record_lost, ["request lost"], ("accepted", "ok", 2), 1),
+    "a ledger that loses the record of a late request": (record_lost, ["arrives late"], ("accepted", "ok", 1), 1),
 }
 
 
@@ -195,8 +205,10 @@ def test_what_may_happen_while_a_command_is_looked_for(
     assert (ended(report), len(fixture.exchange.executed)) == (expected, executions)
 
 
-def test_a_look_is_told_and_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """What the venue echoes of the look's own signature goes into the report as its result."""
+@pytest.mark.parametrize("lists_ahead_ms", [0, 60_000])
+def test_a_look_is_told_and_shows_no_secret(caplog: pytest.LogCaptureFixture, lists_ahead_ms: int) -> None:
+    """What the venue echoes of the look's own signature goes into the report as its result. Absence counts by the
+    worker's clock, too, however far a venue's is ahead."""
     events: list[LookEvent] = []
 
     class Looks(Observer):
@@ -205,7 +217,7 @@ def test_a_look_is_told_and_shows_no_secret(caplog: pytest.LogCaptureFixture) ->
 
     caplog.set_level("INFO")
     fixture = LookingFixture("request lost", "reply lost")
-    fixture.observers = (Looks(),)
+    fixture.observers, fixture.exchange.lists_ahead_ms = (Looks(),), lists_ahead_ms
     report = fixture.lives("close", PART, parks=True)
     assert [(each.sight, each.counts, each.number) for each in events] == [
         ("absent", False, 1),
@@ -217,6 +229,28 @@ def test_a_look_is_told_and_shows_no_secret(caplog: pytest.LogCaptureFixture) ->
     assert report.message == "found at the venue by its client order id: it is taken"
     assert (report.result["id"], report.http_status) == ("1", None)
     assert "signature-of-the-look" not in report.model_dump_json() + caplog.text
+
+
+def test_looks_that_show_nothing_are_bounded() -> None:
+    """By their number, and so in time: a person is told of the unknown within two minutes."""
+    fixture = LookingFixture("reply lost")
+    fixture.exchange.looks = UNREADABLE * 100
+    fixture.lives("close", PART, parks=True)
+    assert len(fixture.exchange.looks) == 100 - MAX_LOOKS
+    assert fixture.clock.now_ms() - START_MS < 120_000
+
+
+def test_what_a_former_owner_saw_before_a_later_attempt_counts_no_more() -> None:
+    """Its worker had seen one absence and parked it; the attempt that is in doubt now was made after that."""
+    fixture = LookingFixture()
+    lookup = Lookup(handle_of(ACCOUNT, "id"), "P", until_ms=START_MS - 10_000)
+    fingerprint = Close(account="main", pair="USD_BTC_PERP", qty="0.5").fingerprint
+    claim = Claim("id", fingerprint, "close", "main", False, "1", 1000, account_digest=ACCOUNT.digest)
+    fixture.ledger.begin(replace(claim, lookup=lookup.to_text()), 1)
+    seen = Memory(tries=7, looks=MAX_LOOKS - 1, absences=1)
+    fixture.ledger.park(claim, Progress(tries=1, sent=1, tainted="lost_reply"), 0, seen.to_text())
+    fixture.exchange.looks = [lambda: None, lambda: fixture.exchange.book.update({lookup.handle: "taken"})]
+    assert fixture.ends("close", PART) == ("accepted", "ok", 1)
 
 
 def test_another_account_behind_the_alias_is_neither_looked_at_nor_sent_to() -> None:

@@ -3,6 +3,7 @@
 import decimal
 import importlib
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from tests.unit.worker.venues.ccxt.small_exchange import ACCOUNT, CLOSE, CONTRAC
 from worker.venues.accounts import Credentials
 from worker.venues.ccxt import binding
 from worker.venues.ccxt.binding import Captured, call, copy_for, new_exchange
+from worker.venues.ccxt.exchanges import traits_of
 
 
 def test_nothing_of_ccxt_reaches_the_network_a_log_or_the_screen(
@@ -99,6 +101,26 @@ def test_hyperliquid_approves_no_fee_for_a_builder() -> None:
         call(exchange, "fetch_markets", [])
     assert '"type":"' in (captured.value.request.body or "")
     assert "approve" not in (captured.value.request.body or "")
+
+
+@pytest.mark.parametrize(
+    ("ccxt_id", "method", "params"),
+    [
+        ("bybit", "privatePostV5OrderCreate", {"symbol": "BTCUSDT"}),
+        ("gate", "privateFuturesPostSettleOrders", {"settle": "usdt"}),
+        ("bitget", "privateMixPostV2MixOrderPlaceOrder", {"symbol": "BTCUSDT"}),
+        ("okx", "privatePostTradeOrder", {"instId": "BTC-USDT"}),
+    ],
+)
+def test_no_order_is_counted_as_a_brokers(ccxt_id: str, method: str, params: dict[str, str]) -> None:
+    keys = Credentials("key", "secret", passphrase="phrase")
+    traits = traits_of(ccxt_id)
+    exchange = copy_for(new_exchange(ccxt_id, traits.options if traits else {}), keys, NOW_MS, {})
+    with pytest.raises(Captured) as captured:
+        call(exchange, method, [params])
+    request = captured.value.request
+    assert not [name for name in request.headers if re.search("referer|channel|broker|partner", name, re.IGNORECASE)]
+    assert '"tag":""' in (request.body or "") or "tag" not in (request.body or "")
 
 
 def test_a_captured_request_shows_nothing() -> None:
