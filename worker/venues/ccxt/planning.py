@@ -95,7 +95,8 @@ class Planning:
         extra: dict[str, Any] = {}
         if command.post_only:
             extra |= self.traits.post_only or {}
-        if command.time_in_force:
+        # A post-only order rests, and is sent as one: at some exchanges GTC would replace it.
+        if command.time_in_force and not command.post_only:
             extra |= self.traits.time_in_force[command.time_in_force]
         reduces = bool(command.reduce_only)
         asked = OrderAsked(
