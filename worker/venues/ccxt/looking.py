@@ -23,6 +23,8 @@ from worker.venues.lookups import Lookup, Sight, Sighting
 
 MARGIN_MS = 60_000
 """How much earlier than its attempt the records of a command are looked for: clocks differ."""
+MAX_RECORDS = 500
+"""How many records of one command are read at most: more than it has, unless the exchange's list is broken."""
 STATUSES = frozenset({"open", "closed", "canceled", "expired", "rejected", "ok", "pending", "failed"})
 """ccxt's words for a status. Any other is the exchange's own, which ccxt does not know."""
 
@@ -48,13 +50,18 @@ def look(command: Command, lookup: Lookup, reader: Reader, traits: Traits) -> Si
         return Sighting(Sight.UNREADABLE, "the exchange lists nothing by which it could be found")
     found: list[Sighting] = []
     for place in places:
-        rows = reader.rows(place)
+        rows = reader.rows(place, one=bool(place.absent))
         ours = [row for row in rows if holds(row, key)]
         if place.absent and len(ours) < len(rows):
             return Sighting(Sight.UNREADABLE, "the venue answered with another record than it was asked for")
-        found += [_seen(command, lookup, place, row, reader, traits) for row in ours]
+        for row in ours:
+            found.append(_seen(command, lookup, place, row, reader, traits))
+            if found[-1].taken or len(found) >= MAX_RECORDS:
+                break
         if any(each.taken for each in found):
             break
+    if len(found) >= MAX_RECORDS and not any(each.taken for each in found):
+        return Sighting(Sight.UNREADABLE, f"the venue lists {MAX_RECORDS} records of it or more, none of which took it")
     if found:
         # A record that shows the command taken counts more than one that a stop, say, has left behind.
         best = max(found, key=lambda each: (each.taken is True, each.taken is None))

@@ -76,6 +76,7 @@ class MarketStore:
         self._kept: dict[str, Markets] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._tried_at: dict[str, float] = {}
+        self._failed: dict[str, tuple[float, ReadFailed]] = {}
 
     def get(self, address: str, read: "ReadMarkets", *, may_refresh: bool = True) -> Markets:
         """The markets at an address. ``read`` may be called later by another thread, if ``may_refresh``.
@@ -88,7 +89,7 @@ class MarketStore:
             return kept
         if kept is None:
             with self._lock_of(address):
-                return self._kept.get(address) or self._load(address, read)
+                return self._kept.get(address) or self._first(address, read, now)
         if now - kept.read_at >= STALE_SECONDS:
             return self._reload(address, read, RETRY_SECONDS) or Markets(kept.exchange, kept.read_at, is_stale=True)
         if may_refresh and self._may_try(address, RETRY_SECONDS):
@@ -96,6 +97,17 @@ class MarketStore:
                 target=self._refresh, args=(address, read), name=f"markets of {self._ccxt_id}", daemon=True
             ).start()
         return kept
+
+    def _first(self, address: str, read: "ReadMarkets", asked_at: float) -> Markets:
+        # Those who waited while another thread tried do not try one after the other.
+        failed_at, failure = self._failed.get(address, (0.0, None))
+        if failure is not None and failed_at > asked_at:
+            raise ReadFailed(str(failure), failure.retry_after)
+        try:
+            return self._load(address, read)
+        except ReadFailed as error:
+            self._failed[address] = self._clock.monotonic(), error
+            raise
 
     def symbol(
         self, markets: Markets, pair: str, address: str, read: "ReadMarkets", *, contracts_only: bool

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from worker.venues.base import Plan
 from worker.venues.ccxt.binding import BuiltRequest, Captured, call, copy_for
-from worker.venues.ccxt.requests import NotAsAsked, check_contains, is_read, is_reduce_only, name_of
+from worker.venues.ccxt.requests import NotAsAsked, check_contains, check_side, is_read, is_reduce_only, name_of
 from worker.venues.ccxt.traits import ORDER_ID, Call, InTime, Place, Traits
 from worker.venues.http.base import Response
 
@@ -103,6 +103,8 @@ def build(plan: Plan, traits: Traits | None, now_ms: int) -> tuple[BuiltRequest,
     if name_of(request, traits) not in _allowed(plan, traits):
         raise NotAsAsked(f"ccxt would send another request before the {plan.command.name}")
     check_contains(request, planned.asked.texts, planned.asked.amounts)
+    if planned.asked.side:
+        check_side(request, planned.asked.side, planned.asked.amounts.get("amount") or "0")
     if planned.asked.reduce_only and not is_reduce_only(request):
         raise NotAsAsked("ccxt leaves out that it may only reduce a position")
     return request, in_time

@@ -95,7 +95,8 @@ class Planning:
         extra: dict[str, Any] = {}
         if command.post_only:
             extra |= self.traits.post_only or {}
-        if command.time_in_force:
+        # A post-only order rests, and is sent as one: at some exchanges GTC would replace it.
+        if command.time_in_force and not command.post_only:
             extra |= self.traits.time_in_force[command.time_in_force]
         reduces = bool(command.reduce_only)
         asked = OrderAsked(
@@ -163,7 +164,11 @@ class Planning:
         args = (asked.symbol, kind, asked.side, amount, price)
         made = self.traits.adjust(Call("create_order", args, params))
         numbers = {"amount": amount, "price": price, "trigger price": trigger}
-        says = Asked({"client order id": (self.handle,)}, numbers, says_reduce, asked.symbol, asked.side)
+        texts = {
+            "client order id": (self.handle,),
+            "market": (str(self.markets.exchange.markets[asked.symbol]["id"]),),
+        }
+        says = Asked(texts, numbers, says_reduce, asked.symbol, asked.side)
         wanted = Wanted(command.name, asked.symbol, self.handle, is_stop=is_stop)
         lookup = Lookup(self.handle, asked.symbol, is_stop) if self.traits.find(wanted) else None
         return self._plan(command, made, says, lookup, self._window("stop" if is_stop else command.name))

@@ -67,8 +67,9 @@ class Reader:
     venue_time_ms: int | None = None
     """The oldest ``Date`` of the answers."""
 
-    def rows(self, place: Place) -> list[Any]:
-        """All raw records that a place lists, of all its pages.
+    def rows(self, place: Place, *, one: bool = False) -> list[Any]:
+        """All raw records that a place lists, of all its pages; ``one`` is there, unless the exchange says in its own
+        words that it is not.
 
         Raises:
             ReadFailed: the list can't be read, or is not there.
@@ -81,7 +82,7 @@ class Reader:
             except NotThere:
                 return rows
             listed = listed_rows(place, answer.decoded)
-            if place.absent and not listed:
+            if one and not listed:
                 raise ReadFailed(f"{place.method}: an answer without its record")
             rows += listed
             args = place.next_args(answer.decoded) if place.next_args else None

@@ -120,6 +120,19 @@ def check_contains(
             raise NotAsAsked(f"ccxt leaves out the {name}, or changes it")
 
 
+def check_side(request: BuiltRequest, side: str, amount: str) -> None:
+    """Check that a request says ``buy`` or ``sell``, in a word or by the sign of its amount.
+
+    Raises:
+        NotAsAsked: it says the other one, or nothing.
+    """
+    values = [value for _, value in values_of(request)]
+    said = {str(value).lower() for value in values} & {"buy", "sell"}
+    signed = Decimal(amount) * (1 if side == "buy" else -1)
+    if said != {side} and (said or signed not in map(_number, values)):
+        raise NotAsAsked("ccxt leaves out the side, or changes it")
+
+
 def is_reduce_only(request: BuiltRequest) -> bool:
     """Whether a request says that it reduces a position and opens none."""
     return any(

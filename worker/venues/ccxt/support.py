@@ -52,4 +52,6 @@ def _submit(traits: Traits, command: Submit) -> str | None:
         return "time_in_force needs a price"
     if command.post_only and force in ("IOC", "FOK"):
         return f"post_only and {force} exclude each other"
+    if command.trigger_price is not None and not traits.stop_options and (command.post_only or force in ("IOC", "FOK")):
+        return f"the exchange takes no {'post_only' if command.post_only else force} with a trigger_price through ccxt"
     return None

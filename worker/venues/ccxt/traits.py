@@ -213,6 +213,8 @@ class Traits:
     """The parameters of a post-only order; None where they are not known."""
     time_in_force: Mapping[str, Params] = field(default_factory=dict)
     """The parameters of ``GTC``, ``IOC`` and ``FOK``; one that is missing is refused."""
+    stop_options: bool = False
+    """Whether a stop may be post-only, ``IOC`` or ``FOK``: elsewhere ccxt leaves that out in silence."""
     reduce_only: Params = field(default_factory=lambda: {"reduceOnly": True})
     close_params: Callable[[Mapping[str, Any]], Params] = lambda position: {}  # noqa: ARG005
     """From the position as ccxt has parsed it to further parameters of the order that closes it, such as its margin

@@ -211,6 +211,7 @@ TRAITS = Traits(
     stop=stop_params,
     post_only={"postOnly": True},
     time_in_force={each: {"timeInForce": each} for each in ("GTC", "IOC", "FOK")},
+    stop_options=True,
     hedge=lambda direction: {"positionSide": direction.upper()},
     hedge_reduce_only=False,  # "Cannot be sent in Hedge Mode" (New Order, New Algo Order)
     cancel_needs_pair=True,

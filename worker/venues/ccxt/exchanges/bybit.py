@@ -204,6 +204,7 @@ TRAITS = Traits(
     close_on_trigger={"closeOnTrigger": True},
     post_only={"postOnly": True},
     time_in_force={each: {"timeInForce": each} for each in ("GTC", "IOC", "FOK")},
+    stop_options=True,
     hedge=lambda direction: {"positionIdx": {"long": 1, "short": 2}[direction]},  # Enums, positionIdx
     cancel_needs_pair=True,
     withdrawal=withdrawal,

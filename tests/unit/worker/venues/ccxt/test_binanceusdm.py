@@ -140,6 +140,13 @@ FIXTURES = [
         {"side": "BUY", "type": "LIMIT", "quantity": "0.2", "price": "50", "timeInForce": "GTX"},
     ),
     (
+        submit(price="50", post_only=True, time_in_force="GTC"),
+        ACCOUNT,
+        [],
+        "order",
+        {"side": "BUY", "type": "LIMIT", "quantity": "0.2", "price": "50", "timeInForce": "GTX"},
+    ),
+    (
         close(qty="0.2", price="60"),
         ACCOUNT,
         [position("LTCUSDT", "-0.3")],

@@ -526,6 +526,13 @@ def test_a_list_whose_records_can_not_be_read_is_never_empty(row: Any) -> None:
     assert looked({EVENTS: {**history(), "len": 1}})[0].sight is Sight.UNREADABLE
 
 
+def test_a_list_without_end_of_one_order_proves_nothing() -> None:
+    """Unless one of its records shows the order taken; a rejection among so many is not believed."""
+    rejected, placed = record_of("REJECTED", error="WOULD_NOT_REDUCE_POSITION"), record_of("ENTERED_BOOK")
+    for rows, sight in (([rejected] * 2000, Sight.UNREADABLE), ([rejected, placed] * 1000, Sight.FOUND)):
+        assert looked({STATUS: success(orders=rows)})[0].sight is sight
+
+
 def test_every_page_is_read() -> None:
     """The history by its token, and the fills back to the time before the attempt."""
     asked: list[dict[str, str]] = []

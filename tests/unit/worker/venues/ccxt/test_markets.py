@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.unit.worker.venues.ccxt.small_exchange import (
 )
 from worker.venues.base import PlanFailed, PlanRefused
 from worker.venues.ccxt.markets import REFRESH_SECONDS, RELOAD_SECONDS, RETRY_SECONDS, STALE_SECONDS
-from worker.venues.http.base import Response, SignedRequest
+from worker.venues.http.base import NoResponse, Response, SignedRequest
 
 ORDER = Submit(account="k", pair=CONTRACT, side="buy", qty="1")
 PART = Close(account="k", pair=CONTRACT, qty="1")
@@ -145,3 +146,34 @@ def test_a_list_that_was_never_read_fails_the_plan() -> None:
     with pytest.raises(PlanFailed):
         venue.plan(CLOSE, "id", ACCOUNT, exchange)
     assert venue.plan(CLOSE, "id", ACCOUNT, exchange_with())
+
+
+def test_those_who_wait_for_the_first_list_fail_together() -> None:
+    """While an exchange is dead, its threads do not wait for one timeout after the other."""
+    others_asked = threading.Event()
+
+    class Watched(MovableClock):
+        def monotonic(self) -> float:
+            if threading.current_thread() is not threading.main_thread():
+                others_asked.set()
+            return super().monotonic()
+
+    clock = Watched()
+    venue, others = venue_with(clock), []
+    pool = ThreadPoolExecutor(1)
+
+    def plan() -> str:
+        with pytest.raises(PlanFailed) as failed:
+            venue.plan(ORDER, "id", ACCOUNT, dead)
+        return str(failed.value)
+
+    def dead(address: str, sign: Callable[[], SignedRequest]) -> NoResponse:
+        others.append(pool.submit(plan))
+        assert others_asked.wait(60)
+        clock.seconds += 3
+        return NoResponse(bytes_left=False, message="connect timeout")
+
+    assert plan() == "fetch_markets: connect timeout"
+    assert others[0].result() == "fetch_markets: connect timeout"
+    assert len(others) == 1
+    pool.shutdown()

@@ -120,6 +120,8 @@ NOT_AS_ASKED: dict[str, tuple[dict[str, Any], str]] = {
         "price",
     ),
     "another amount": ({"adjust": lambda c: Call(c.method, (*c.args[:3], "2", c.args[4]), c.params)}, "amount"),
+    "another market": ({"adjust": lambda c: Call(c.method, ("ETH/USD:USD", *c.args[1:]), c.params)}, "market"),
+    "the other side": ({"adjust": lambda c: Call(c.method, (*c.args[:2], "sell", *c.args[3:]), c.params)}, "side"),
     "a market order": ({"adjust": lambda c: Call(c.method, (c.args[0], "market", *c.args[2:]), c.params)}, "price"),
     "a read instead": ({"adjust": lambda _: Call("privateGetOpenpositions", (), {})}, "another request before"),
     "nothing at all": ({"adjust": lambda _: Call("extend", (), {})}, "nothing"),
@@ -237,6 +239,12 @@ def test_no_argument_is_dropped_in_silence(words: str) -> None:
         ({"windows": {}}, Close(account="k", pair="x", recv_window=5), "recv_window"),
         ({"time_in_force": {}}, Submit(**{**ORDER.arguments(), "time_in_force": "IOC"}), "time_in_force IOC"),
         ({"post_only": None}, Submit(**{**ORDER.arguments(), "post_only": True}), "post_only"),
+        (
+            {},
+            Submit(**{**ORDER.arguments(), "trigger_price": "1", "post_only": True}),
+            "post_only with a trigger_price",
+        ),
+        ({}, Submit(**{**ORDER.arguments(), "trigger_price": "1", "time_in_force": "FOK"}), "FOK with a trigger_price"),
         ({"cancel_needs_pair": True}, Cancel(account="k", order_id="1"), "pair is missing"),
         (
             {"mutating": requests_of(withdraw="POST /w")},
