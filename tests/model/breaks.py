@@ -21,7 +21,17 @@ from tests.model.transition_table import (
     always,
 )
 from tests.model.world import Config
-from tests.model.worlds import CANCEL, LISTED, OPERATED, PARKING
+from tests.model.worlds import (
+    CANCEL,
+    ELSEWHERE,
+    LISTED,
+    LOOKING,
+    LOOKING_AGAIN,
+    LOOKING_WHOLE,
+    LOOKING_WITHDRAW,
+    OPERATED,
+    PARKING,
+)
 
 APPROVED = Config(approval=True)
 TWO_ABLE, CLOSE, DEADLINE = Config(), Config("close"), Config(deadline=True)
@@ -78,6 +88,14 @@ _NEVER_DUE = _with(
 _PARKED_OR_SENDING = lambda rec, ask: rec.state == PARKED or (rec.state == SENDING and rec.token != ask.token)  # noqa: E731
 _BEGUN_AGAIN = {"begin: unknown": replace(TABLE["begin: first"], states=(UNKNOWN,)), **TABLE}
 _LEASE_IGNORED = _with("abandon", guard=lambda rec, ask: rec.token == ask.dead.token)
+
+_ANY_ACCOUNT = _with("look", guard=lambda rec, ask: TABLE["look"].guard(rec, ask._replace(place=rec.place)))
+_LOOKUP_NOT_STORED = _with(
+    "begin: take up what is parked",
+    effect=lambda rec, ask: TABLE["begin: take up what is parked"].effect(rec, ask)._replace(lookup=rec.lookup),
+)
+REPLICAS, RECORDS = replace(LOOKING, replicas=True), replace(LOOKING_WHOLE, records=True, calm=True)
+ABSENCE = "absence"
 
 BREAKS: dict[str, Break] = {
     # rule 1
@@ -156,9 +174,42 @@ BREAKS: dict[str, Break] = {
         THROTTLED, "parked: a begin", rows=_with("begin: throttled", effect=_TAKEN_ON)
     ),
     "a begin that has to wait drops its message": Break(THROTTLED, "lost", "who waits goes away"),
+    # looks
+    "absence counts before the venue refuses the request": Break(LOOKING, ABSENCE, "absence counts at once"),
+    "the own clock alone is looked at": Break(LOOKING, ABSENCE, "only the own clock is looked at"),
+    "what is listed late is absent": Break(LOOKING, ABSENCE, "what is listed late is absent"),
+    "one absence is enough": Break(REPLICAS, ABSENCE, "one absence is enough"),
+    "what can't be read is absent": Break(LOOKING, ABSENCE, "unreadable is absent"),
+    "stops are looked for among orders": Break(LOOKING, ABSENCE, "stops are looked for among orders"),
+    "a withdrawal that is absent is sent again": Break(LOOKING_WITHDRAW, ABSENCE, "absence of a withdrawal"),
+    "a command in doubt is sent again without a look": Break(LOOKING_AGAIN, "truth", "lost is never left"),
+    "an account is taken for another": Break(ELSEWHERE, ABSENCE, rows=_ANY_ACCOUNT),
+    "what is in doubt begins at another account": Break(
+        replace(ELSEWHERE, attempts=2), "rule 2", rows=_without("begin: in doubt")
+    ),
+    "a begin does not store its lookup": Break(replace(LOOKING_AGAIN, calm=True), ABSENCE, rows=_LOOKUP_NOT_STORED),
+    "a client order id that was used is a refusal": Break(
+        replace(LOOKING, looks="unique"), REJECTED, "what was seen is a refusal"
+    ),
+    "a client order id that was used is a yes": Break(
+        replace(LOOKING, looks="unique", records=True), "truth: accepted", "what was seen is a yes"
+    ),
+    "a client order id that was used is sent again": Break(
+        replace(LOOKING_AGAIN, looks="unique"), "truth", "what was seen is sent again"
+    ),
+    "a record that says no decides while another request is on its way": Break(
+        RECORDS, REJECTED, "a rejection counts at once"
+    ),
     # nothing lost
     "the message of a held command is not kept": Break(APPROVED, "lost", "a held message is lost"),
     "the message is acknowledged before it is executed": Break(TWO_ABLE, "lost", "acknowledge early"),
+}
+
+
+LONG_BREAKS = {
+    "long: absences are noted beyond the next attempt": Break(
+        replace(REPLICAS, attempts=2, parks=True, calm=True), ABSENCE, "what was noted is not forgotten"
+    ),
 }
 
 

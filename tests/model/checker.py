@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tests.model.breaks import LONG_BREAKS
 from tests.model.pacing import PACING, PACING_LONG
 from tests.model.rules import broken_at_end, broken_by_state, broken_by_step
 from tests.model.steps import Steps
@@ -124,10 +125,12 @@ def main() -> None:
     """Print every search; exit with 1 if a rule is broken that should hold, or holds where it can't."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="larger worlds too")
-    hold, paced = (HOLD | LONG, PACING | PACING_LONG) if parser.parse_args().long else (HOLD, PACING)
+    is_long = parser.parse_args().long
+    hold, paced, broken = (HOLD | LONG, PACING | PACING_LONG, LONG_BREAKS) if is_long else (HOLD, PACING, {})
     worlds = {name: (config, "") for name, config in hold.items()} | HOLES | CANNOT_HOLD
     models = {name: (OneCommand(config), expected) for name, (config, expected) in worlds.items()}
     models |= {name: (model, "") for name, model in paced.items()}
+    models |= {name: (OneCommand(each.world()), each.finds) for name, each in broken.items()}
     wrong = 0
     for name, (model, expected) in models.items():
         started = time.monotonic()

@@ -10,21 +10,10 @@ ACCEPTED, REJECTED, NOT_SENT = (OUTCOMES[name] for name in ("accepted", "rejecte
 
 
 def broken_by_step(config: Config, before: State, step: Step) -> str:
-    if step.act == "send":
-        worker = before.workers[step.by]
-        if worker.begun != worker.attempt:
-            return "rule 1: it sends, and the ledger has not confirmed that this attempt has begun"
-        if before.doubts and not config.repeatable:
-            return "rule 2: it sends again without a proof that nothing was executed"
-        if worker.signed != worker.attempt:
-            return "rule 4: it sends a signature of another attempt"
-        # An owner that was stopped between two attempts may go on after another, with the count that it knows.
-        if before.begins > config.attempts and worker.attempt == 1 and before.rec.token == token(step.by, worker):
-            return "attempts: it sends once more than it may"
-        if config.approval and before.decision != "approved":
-            return "approval: it sends, and nobody has approved it"
-        if before.past_deadline and config.not_a_byte_late:
-            return "rule 4: it sends after the deadline"
+    if step.act == "send" and (broken := _broken_by_send(config, before, step)):
+        return broken
+    if step.act == "clear" and _may_be_executed(before, step):
+        return "absence: it is taken for never executed, and it was, or may still be"
     if step.act == "sign" and before.past_deadline:
         return "rule 4: it signs after the deadline"
     if step.act == "wait" and before.spent:
@@ -32,6 +21,32 @@ def broken_by_step(config: Config, before: State, step: Step) -> str:
     # Tokens are numbered anew when one is forgotten.
     moved = step.state.rec != before.rec._replace(token=step.state.rec.token)
     return _broken_by_move(config, before, step) if moved else ""
+
+
+def _broken_by_send(config: Config, before: State, step: Step) -> str:
+    worker = before.workers[step.by]
+    if worker.begun != worker.attempt:
+        return "rule 1: it sends, and the ledger has not confirmed that this attempt has begun"
+    # A worker may be stopped before its first byte; the venue refuses what is over.
+    if before.doubts and not config.repeatable and not worker.over:
+        return "rule 2: it sends again without a proof that nothing was executed"
+    if worker.signed != worker.attempt:
+        return "rule 4: it sends a signature of another attempt"
+    # An owner that was stopped between two attempts may go on after another, with the count that it knows.
+    if before.begins > config.attempts and worker.attempt == 1 and before.rec.token == token(step.by, worker):
+        return "attempts: it sends once more than it may"
+    if config.approval and before.decision != "approved":
+        return "approval: it sends, and nobody has approved it"
+    if before.past_deadline and config.not_a_byte_late:
+        return "rule 4: it sends after the deadline"
+    return ""
+
+
+def _may_be_executed(state: State, step: Step) -> bool:
+    """Whether the owner is wrong that takes it for never executed; what others think, the ledger does not take."""
+    owner = state.rec.token == token(step.by, state.workers[step.by])
+    under_way = any(worker.at in ("send", "await_answer") and not worker.over for worker in state.workers)
+    return owner and bool(state.executed or state.late or under_way)
 
 
 def _broken_by_move(config: Config, before: State, step: Step) -> str:
@@ -67,7 +82,9 @@ def _broken_by_parking(config: Config, before: State, step: Step) -> str:
         return ""
     if before.rec.lease:
         return "parked: it is moved before it is due"
-    could_go_on = not (before.workers[step.by].refusing or config.approval)
+    worker = before.workers[step.by]
+    can_not_look = before.rec.tainted and not config.repeatable and before.rec.place != worker.place
+    could_go_on = not (worker.refusing or config.approval or can_not_look)
     return "parked: it is ended by a worker that could go on" if step.row == "abandon" and could_go_on else ""
 
 

@@ -149,7 +149,7 @@ class SimulatedTransport:
             return NoResponse(bytes_left=False, message="the connection broke before anything was sent")
         self._note(request, readings)
         box: list[Response] = []
-        on_the_way = random.choice((4_000, 12_000, 20_000, 90_000)) if random.random() < chances.late else 5
+        on_the_way = random.choice(self._venue.delays) if random.random() < chances.late else 5
         lost = random.random()
         if lost > chances.lost / 2:
             scheduler.at(scheduler.now + on_the_way, lambda: box.append(self._venue.answer(request)))

@@ -53,6 +53,8 @@ class Venue:
     busy: float = 0  # how often it wants no more requests for a while
     cached: bool = False  # whether reads are answered out of a cache now
     ids: Ids | None = None  # where it has client order ids
+    delays: tuple[int, ...] = (4_000, 12_000, 20_000, 90_000)
+    """How many milliseconds a late request may be on its way."""
 
     def answer(self, request: SignedRequest) -> Response:
         """Check signature and clock, then execute, refuse or fail."""

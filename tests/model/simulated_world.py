@@ -125,9 +125,13 @@ class World:
     def _know_ids(self, pick: random.Random) -> None:
         """Let the venue have client order ids; sometimes the alias means another account to some workers."""
         self.run.budget_ms = 0  # looks go on after it
+        chances = self.scheduler.chances
+        chances.late, chances.freeze = pick.choice((0, 0.3, 0.7)), pick.choice((0, 0, chances.freeze))
+        chances.lies = pick.choice((0.02, chances.lies))
         skew = pick.choice((0, 0, -3_000, 5_000, -40_000, 40_000))
         broken = pick.choice((0, 0, 0.3, 0.8))
         self.venue.ids = Ids(self.scheduler, pick, pick.choice(RULES), skew, broken)
+        self.venue.delays = (4_000, 12_000, 14_000, 20_000, 30_000, 90_000)
         self.adapter = WithLookups()
         self.adapter.passes_cool_down = pick.choice((frozenset(), frozenset({"cancel"})))
         self.ledger.spoils = pick.choice((0, 0, 0.5))

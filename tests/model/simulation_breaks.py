@@ -35,6 +35,7 @@ class Break:
     change: Change
     people: str = ""  # who settles unknowns then: see :class:`tests.model.simulated_world.World`
     also: str = ""  # another function of the same owner that is changed alike
+    looks: bool = False  # whether the venue knows client order ids
     first_seed: int = 0  # where the search begins, so that what is rare is found soon
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:

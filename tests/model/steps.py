@@ -95,7 +95,9 @@ class Steps(LookSteps):
             if self.config.looks in ("unique", "open") and (state.executed or state.recorded):
                 answers.append(("seen", state))
             if self._rejects(state):
-                answers.append((LIES[0], state._replace(recorded=True)))
+                recorded = state._replace(recorded=True)
+                answers.append((LIES[0], recorded))
+                answers += [("seen", recorded)] if self.config.looks == "unique" else []
         for answer, after in answers:
             step = self._put(after, index, worker._replace(request=answer), f"'s request: the venue says {answer}")
             yield step._replace(by=-1)
@@ -243,8 +245,9 @@ class Steps(LookSteps):
         after = state._replace(rec=rec, spent=spent, begins=min(begins, MAX_TRIES))
         if self.config.looks and row.answer == "begun":
             noted = state.noted if "what was noted is not forgotten" in self.broken else 0
-            after = after._replace(window=TAKES, lookup=lookup, noted=noted, seen=state.seen and rec.tainted)
-        if rec == state.rec:
+            stored = rec.lookup if rec.tainted else lookup
+            after = after._replace(window=TAKES, lookup=stored, noted=noted, seen=state.seen and rec.tainted)
+        if rec == state.rec or self.config.calm:
             return name, row.answer, after, []
         lost = self._put(after, index, state.workers[index], f"[{name}], the reply is lost", name)
         return name, row.answer, after, [lost]
@@ -330,7 +333,8 @@ class Steps(LookSteps):
         at = "sign" if self.config.sign_first or "send before begin" in self.broken else "look_at_lease"
         late = "deadline before connecting" in self.broken and state.past_deadline
         yield self._put(state, index, self._give_up(worker) if late else worker._replace(at=at), "connects")
-        yield self._judged(state, index, worker, "not_executed", "finds no connection")
+        if not self.config.calm:
+            yield self._judged(state, index, worker, "not_executed", "finds no connection")
 
     def _look_at_lease(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         mine = state.rec.token == token(index, worker) and state.rec.state == SENDING
@@ -356,7 +360,8 @@ class Steps(LookSteps):
         to = worker.place if state.sent_to in ("", worker.place) else "*"
         sent = state._replace(doubts=min(state.doubts + (not worker.over), 3), sent_to=to)
         yield self._put(sent, index, worker._replace(at="await_answer"), "sends", act="send")
-        yield self._judged(state, index, worker, "not_executed", "loses the connection before anything is sent")
+        if not self.config.calm:
+            yield self._judged(state, index, worker, "not_executed", "loses the connection before anything is sent")
 
     def _await_answer(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         yield self._judged(self._left_behind(state, worker), index, worker, "unknown", "loses the reply")

@@ -118,6 +118,8 @@ class Config:
     looks: str = ""
     """Which rule the venue has for client order ids that were used: ``unique``, ``open`` (unique among open orders), or
     ``any``; empty where it knows none. Workers may be ``elsewhere``: their alias means another account."""
+    calm: bool = False
+    """Whether no reply of the ledger is lost and no request can't be sent, so that there are fewer states."""
     records: bool = False
     """Whether the venue may take down that it rejected the command for good."""
     replicas: bool = False

@@ -10,6 +10,11 @@ EVERYTHING = Config(deadline=True, halts=True)
 OPERATED = Config(operator="patient")
 LISTED = Config(operator="patient", lists=True)
 PARKING = Config(parks=True)
+LOOKING = Config("close", looks="any", attempts=1)
+LOOKING_WITHDRAW = Config(looks="any", window=False)
+LOOKING_AGAIN = replace(LOOKING, attempts=2)
+LOOKING_WHOLE = replace(LOOKING_AGAIN, kind="cancel")
+ELSEWHERE = replace(LOOKING, workers=("able", "elsewhere"))
 THREE = ("able",) * 3
 
 HOLD: dict[str, Config] = {
@@ -35,10 +40,20 @@ HOLD: dict[str, Config] = {
     ),
     "cancel, parking": replace(CANCEL, parks=True),
     "withdraw, a begin that has to wait, no parking": Config(throttled=True),
+    "withdraw, looks": LOOKING_WITHDRAW,
+    "close, looks, rejections on record, replicas": replace(LOOKING, looks="unique", records=True, replicas=True),
+    "close, looks, two accounts": ELSEWHERE,
 }
 """Every rule holds in every state, and an end is always within reach."""
 
 LONG: dict[str, Config] = {
+    "long: close, looks": LOOKING_AGAIN,
+    "long: close, looks, ids unique among open orders, rejections on record, replicas": replace(
+        LOOKING_AGAIN, looks="open", records=True, replicas=True
+    ),
+    "long: close, looks, parking": replace(LOOKING, parks=True, replicas=True),
+    "long: close, looks, parking, two accounts": replace(ELSEWHERE, attempts=2, parks=True),
+    "long: close of a whole position, looks": LOOKING_WHOLE,
     "long: cancel, halts": replace(CANCEL, halts=True),
     "long: withdraw, a patient operator": replace(EVERYTHING, operator="patient"),
     "long: withdraw, limits and halts": Config(limits=True, halts=True),

@@ -45,6 +45,9 @@ ATTRIBUTES = {
 
 BROKER_HEADERS = frozenset({"referer", "x-gate-channel-id", "x-channel-api-code"})
 """Headers by which ccxt has orders counted as its own broker's (Bybit, Gate, Bitget). No signature covers them."""
+MAX_DECIMALS = 400
+"""The largest exponent that ccxt may calculate with: far more than any exchange sends. It writes out ten to the power
+of it, so that ``1e999999999`` in an answer would stall the whole process."""
 
 _SILENT = logging.getLogger("ccxt.silent")
 _SILENT.disabled = True
@@ -112,6 +115,11 @@ class _Hooks:
 
     def sleep(self, *_: Any) -> None:
         raise AssertionError("ccxt does not sleep here")
+
+    def parse_precision(self, precision: Any) -> Any:
+        if precision is not None and abs(int(precision)) > MAX_DECIMALS:
+            raise ValueError("a precision beyond what ccxt may calculate with")
+        return cast("Any", super()).parse_precision(precision)
 
     def log(self, *_: Any) -> None:
         pass
@@ -207,10 +215,25 @@ def bound_class(ccxt_id: str) -> type:
     problem = problem_of_installation()
     if problem is not None:
         raise CcxtMissing(problem)
+    _bound_exponents()
     exchange = getattr(_import(ccxt_id), ccxt_id)
     # At some exchanges it approves a fee for ccxt's own builder, on the way to an order or to the list of markets.
     unasked = {"initialize_client": _Hooks.log} if hasattr(exchange, "initialize_client") else {}
     return type(ccxt_id, (_Hooks, exchange), unasked)
+
+
+@cache
+def _bound_exponents() -> None:
+    """Make ccxt's decimals refuse exponents beyond :data:`MAX_DECIMALS`."""
+    precise = _import("base.precise").Precise
+    made = precise.__init__
+
+    def bounded(self: Any, number: Any, decimals: int | None = None) -> None:
+        made(self, number, decimals)
+        if abs(self.decimals) > MAX_DECIMALS:
+            raise ValueError("an exponent beyond what ccxt may calculate with")
+
+    precise.__init__ = bounded
 
 
 def new_exchange(ccxt_id: str, options: Mapping[str, Any]) -> Any:

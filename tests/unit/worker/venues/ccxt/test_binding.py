@@ -1,6 +1,7 @@
 """ccxt without its network: what it shares, changes and says."""
 
 import decimal
+import importlib
 import logging
 import re
 import subprocess
@@ -149,3 +150,15 @@ def test_markets_are_read_without_keys() -> None:
     request = exchange.requests[exchange.names.index(MARKETS)]
     assert request.max_response_bytes > 2 * 1024 * 1024
     assert not {"APIKey", "Authent"} & set(request.headers)
+
+
+@pytest.mark.parametrize("number", ["1e401", "1E+401", "-1e-401", "0." + "0" * 400 + "1", "9e999999999"])
+def test_ccxt_calculates_with_no_number_that_would_stall_the_process(number: str) -> None:
+    """It would write out ten to the power of the exponent."""
+    exchange = new_exchange("krakenfutures", {})
+    with pytest.raises(ValueError, match="exponent"):
+        importlib.import_module("ccxt.base.precise").Precise.string_mul(number, "1")
+    assert exchange.parse_precision("-3") == "1000"
+    for precision in ("401", "-401", "9" * 60):
+        with pytest.raises(ValueError, match="precision"):
+            exchange.parse_precision(precision)
