@@ -57,14 +57,19 @@ def summary(findings: Findings) -> dict[str, Any]:
         "untrue": len(findings.untrue),
         "outcomes": dict(sorted(outcomes.items())),
         "unknown": findings.unknown,
-        "by_venue": {
-            venue: {
-                "unknown": findings.by_venue[venue, "unknown"],
-                "of": sum(count for (at, _), count in findings.by_venue.items() if at == venue),
-            }
-            for venue in sorted({venue for venue, _ in findings.by_venue})
-        },
+        "by_venue": _unknown_by_venue(findings),
     }
+
+
+def _unknown_by_venue(findings: Findings) -> dict[str, dict[str, Any]]:
+    """By venue how many commands there were, and by command how many of them are unknown."""
+    found: dict[str, dict[str, Any]] = {}
+    for (venue, command, outcome), count in sorted(findings.by_venue.items()):
+        row = found.setdefault(venue, {"commands": 0, "unknown": {}})
+        row["commands"] += count
+        if outcome == "unknown":
+            row["unknown"][command] = count
+    return found
 
 
 def waits_after_kills(
@@ -89,7 +94,7 @@ def _counts(counts: Mapping[str, int], *, total: bool = False) -> str:
 
 def _by_venue(found: Mapping[str, Any]) -> str:
     rows = found.get("by_venue", {}).items()
-    return ", ".join(f"{venue} {row['unknown']:,} of {row['of']:,}" for venue, row in rows) or "none"
+    return "; ".join(f"{venue} {_counts(row['unknown'], total=True)} of {row['commands']:,}" for venue, row in rows)
 
 
 def _after(column: Figures, tell: Callable[[dict[str, Any]], str]) -> str:

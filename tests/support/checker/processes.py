@@ -73,8 +73,8 @@ class Findings:
     commands: int = 0
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """How many reports have this command, outcome and reason."""
-    by_venue: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How many reports have this venue and outcome."""
+    by_venue: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """How many reports have this venue, command and outcome."""
     lost: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
     untrue: list[str] = field(default_factory=list)
@@ -120,7 +120,7 @@ def check(evidence: Evidence) -> Findings:
             findings.untrue.append(f"{name}: a result that is no report: {str(meta)[:300]}")
         else:
             findings.outcomes[command.kind, report["outcome"], report["reason"]] += 1
-            findings.by_venue[VENUES[command.account], report["outcome"]] += 1
+            findings.by_venue[VENUES[command.account], command.kind, report["outcome"]] += 1
             attempts[PATHS.get((VENUES[command.account], command.kind), "")] += report["attempts"]
             name += f" {report['outcome']}/{report['reason']} attempts={report['attempts']}"
             wrong = [*_wrong_form(command, meta, report), *_wrong_answer(evidence, command, report)]

@@ -184,7 +184,7 @@ AT_EXCHANGE = replace(
 def test_an_order_at_an_exchange_is_known_by_its_client_order_id() -> None:
     """By 128 bits of the SHA-256 of the account and the command's id."""
     assert check(AT_EXCHANGE).clean, check(AT_EXCHANGE).first()
-    assert check(AT_EXCHANGE).by_venue == {(KRAKEN, "accepted"): 1}
+    assert check(AT_EXCHANGE).by_venue == {(KRAKEN, "submit", "accepted"): 1}
     assert HANDLE == "772be7f85ad2a24e8355580db8bf6d4f"
 
 
