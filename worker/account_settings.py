@@ -1,6 +1,7 @@
 """``ORDERS_ACCOUNTS__<ALIAS>__…``: an account at a venue, how fast it may be used, and how much it may hold."""
 
 import ipaddress
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -23,13 +24,13 @@ class AccountSettings(QuotedTextModel):
     venue: str
     """``everstrike``, ``bitz``, or ``ccxt:<exchange>`` (:mod:`worker.venues.ccxt`)."""
     # Which secrets are required and which are refused, the venue says. An empty one is none.
-    api_key: SecretStr = Field(SecretStr(""), validate_default=True)
-    secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
-    passphrase: SecretStr = Field(SecretStr(""), validate_default=True)
-    uid: SecretStr = Field(SecretStr(""), validate_default=True)
-    wallet_address: SecretStr = Field(SecretStr(""), validate_default=True)
-    private_key: SecretStr = Field(SecretStr(""), validate_default=True)
-    account_mode: str = Field("", validate_default=True)
+    api_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    passphrase: SecretStr = SecretStr("")
+    uid: SecretStr = SecretStr("")
+    wallet_address: SecretStr = SecretStr("")
+    private_key: SecretStr = SecretStr("")
+    account_mode: str = ""
     """The kind of account, at exchanges whose requests differ by it."""
     hedge_mode: bool = False
     """Whether the account may hold a long and a short position of one market at once."""
@@ -70,6 +71,12 @@ class AccountSettings(QuotedTextModel):
         """The secrets beside key and secret key that are set."""
         named = ((name, getattr(self, name)) for name in SECRETS[2:])
         return {name: secret for name, secret in named if secret.get_secret_value()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent_is_empty(cls, value: Any) -> Any:
+        # So that each is validated by its name: pydantic 2.12.0 tells no validator the name of a field with a default.
+        return dict.fromkeys((*SECRETS, "account_mode"), "") | value if isinstance(value, dict) else value
 
     @field_validator("venue")
     @classmethod
