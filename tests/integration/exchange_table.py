@@ -16,7 +16,6 @@ from tests.integration.retry_table import (
     DIRECT,
     ECHO,
     GAVE_UP,
-    NEVER_LEFT,
     ONCE,
     REJECTED,
     REPEATABLE,
@@ -105,7 +104,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], tuple[dict[str, Any], ...], End], ...] =
     ("held executed", ("submit",), ({**HELD, "execute": True},), ACCEPTED),
     # Absent, twice, after the venue would have refused it: proven not executed, and sent again under the same id.
     ("lost request", ("submit", "close_part", "close_whole", "cancel", "okx_close"), (LOST,), ACCEPTED_AT_LAST),
-    ("lost request for ever", ("close_part", "close_whole"), ({**LOST, "times": None},), GAVE_UP),
+    ("lost request for ever", ("close_whole",), ({**LOST, "times": None},), GAVE_UP),
     ("502", ("close_part",), (BAD_GATEWAY,), ACCEPTED_AT_LAST),
     ("own 500", ("close_part",), (own("Server Error", 500),), ACCEPTED_AT_LAST),
     ("unlisted", ("close_part",), (own("somethingElse", 200),), ACCEPTED_AT_LAST),
@@ -116,8 +115,6 @@ ROWS: tuple[tuple[str, tuple[str, ...], tuple[dict[str, Any], ...], End], ...] =
     ("lookups without lists", ("submit",), (LOST_REPLY, at_lookups(NO_LIST, 2)), ACCEPTED),
     # Lists that leave out what is there, for longer than anybody waits: the venue's own rule is the last line.
     ("lookups lie", ("close_part",), (LOST_REPLY, at_lookups(EMPTY_LISTS, None)), unknown("seen", 2, 1)),
-    # A withdrawal is looked for, and its absence proves nothing.
-    ("lost request", ("okx_withdraw",), (LOST,), unknown("lost_reply", 1)),
     # The venue says that it knows the id, and does not list it: never sent again.
     ("duplicate", ("close_part",), (placed("clientOrderIdAlreadyExist"),), unknown("seen", 1)),
     # Proven not executed by the venue's own words.
@@ -146,7 +143,6 @@ def cases() -> Iterator[Case]:
                 tuple({"path": path, **fault} for fault in faults),
                 door,
             )
-    yield Case("refused_port-submit-at_an_exchange", COLUMNS["submit"], NEVER_LEFT, door="refuses for ever")
 
 
 CASES = (*cases(),)
