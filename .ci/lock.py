@@ -22,7 +22,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ("pyproject.toml", "producers/pyproject.toml")
 OWN = ("order-execution-worker", "order-execution-producers")
-LOCKS = {"requirements.lock": "dev", "requirements-demo.lock": "demo", "requirements-worker.lock": "worker"}
+LOCKS = {
+    "requirements.lock": "dev",
+    "requirements-demo.lock": "demo",
+    "requirements-ccxt.lock": "ccxt",
+    "requirements-worker.lock": "worker",
+}
 """Extra by lock file; the first holds everything, and the others take their versions from it."""
 LOWEST = "requirements-lowest.lock"
 """Everything, with direct dependencies in their lowest versions and the rest as in the first file."""

@@ -29,7 +29,7 @@ from worker.settings import VenueSettings, VenuesSettings, WorkerSettings, load
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-worker.lock")
+LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-ccxt.lock", "requirements-worker.lock")
 ALL_LOCKS = (*LOCKS, "requirements-lowest.lock")
 NOT_IN_MODELS = {
     *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_CI_OTHER_PYTHONS"),
@@ -183,11 +183,11 @@ def test_a_changed_dependency_makes_the_locks_stale(lock: ModuleType, project: d
     """The check itself: a base dependency is in every lock file, a developer's in one."""
     changed = copy.deepcopy(project)
     changed["project"]["dependencies"][0] = "celery>=99"
-    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [True] * 4
+    assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [True] * 5
     changed = copy.deepcopy(project)
     changed["project"]["optional-dependencies"]["dev"].append("another-linter")
     assert [bool(lock.stale(ROOT / name, changed, extra)) for name, extra in lock.COMPILED.items()] == [
-        *(True, False, False, True)
+        *(True, False, False, False, True)
     ]
 
 
