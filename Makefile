@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
+# Three processes for two cores: the tests wait for servers and workers for a third of their time.
+PYTEST_ARGS ?= -n 3 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
 # Tests whose server and workers can be containers. The others test programs of this machine.
 DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client command_id contract matrix operator reconcile refusals secrets signature_age survival))
 DOCKER_ARGS ?= -n 2 --dist loadfile
