@@ -40,7 +40,7 @@ HOOKS = {
 
 def test_one_version_is_examined_installed_and_asked_for() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert extras["ccxt"] == [f"ccxt=={PINNED}"]
+    assert [each for each in extras["ccxt"] if each.startswith("ccxt")] == [f"ccxt=={PINNED}"]
     assert importlib.metadata.version("ccxt") == PINNED
     locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert re.search(rf"^ccxt=={re.escape(PINNED)} ", locked, re.MULTILINE)
