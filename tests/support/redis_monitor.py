@@ -7,6 +7,8 @@ import redis
 
 HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND")
 """What clients send for a connection's sake."""
+PERIODIC = ("SET ORDERS:RELEASING", "SET ORDERS:SWEEPING")
+"""How a worker's periodic work begins, each on a connection of its own, whatever commands there are."""
 
 
 class Monitor:
@@ -22,13 +24,14 @@ class Monitor:
         return "\n".join(each["command"] for each in list(self.commands))
 
     def round_trips(self, database: int) -> list[str]:
-        """What clients asked of a database beside housekeeping; what a script does there costs no round trip."""
+        """What clients asked of a database beside housekeeping and periodic work; what a script does there costs no
+        round trip."""
+        asked = [each for each in list(self.commands) if int(each["db"]) == database and each["client_type"] != "lua"]
+        periodic = {_client(each) for each in asked if each["command"].upper().startswith(PERIODIC)}
         return [
             each["command"]
-            for each in list(self.commands)
-            if int(each["db"]) == database
-            and each["client_type"] != "lua"
-            and not each["command"].upper().startswith(HOUSEKEEPING)
+            for each in asked
+            if _client(each) not in periodic and not each["command"].upper().startswith(HOUSEKEEPING)
         ]
 
     def _watch(self, monitor: Any) -> None:
@@ -48,3 +51,7 @@ class Monitor:
         self._monitor.connection.disconnect()
         self._thread.join(5)
         self._client.close()
+
+
+def _client(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["client_address"], entry["client_port"]
