@@ -81,8 +81,12 @@ local function owned(r)
   return r.token == token and r.state ~= 'PARKED'
 end
 
--- The reply to a claim with this fingerprint that may not take the record; nil when it may.
+-- The reply to a claim with this fingerprint that may not take the record; nil when it may. The intent of a command that
+-- has its end is removed, should that have failed then.
 local function obstacle(fingerprint, r)
+  if r.report then
+    end_intent()
+  end
   if r.fingerprint ~= fingerprint then
     write('id_reused')
     return {'reused', r.report or ''}
@@ -216,9 +220,6 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
   if denied then
-    if r.report then
-      end_intent()
-    end
     return denied
   end
   if not r and is_over(begin_by) then
@@ -330,9 +331,6 @@ local function take_to_look(fingerprint, lease_ms, place)
   end
   local denied = obstacle(fingerprint, r)
   if denied then
-    if r.report then
-      end_intent()
-    end
     return denied
   end
   if not can_be_looked_for(r, place) then
@@ -451,9 +449,6 @@ local function refuse(fingerprint, command, account, arguments, state, outcome, 
     begin_by)
   local r = load()
   if r then
-    if r.report then
-      end_intent()
-    end
     local kept = obstacle(fingerprint, r) or (r.state ~= 'HELD' and orphan(r))
     if kept then
       return kept
