@@ -52,6 +52,18 @@ class TimeLeft:
         return Reason.UNAVAILABLE if self.clock.monotonic() + seconds > self.ends_at else None
 
 
+_FIRST = RetryCallState(Retrying(), None, (), {})
+"""What tenacity's waits are asked about: they look at the number of the attempt alone, which is 1 here."""
+
+
+def backoff_seconds(limits: RetryLimits, failures: int, retry_after: float | None) -> float:
+    """How long to wait after so many failures in a row, at least 1. The venue's ``Retry-After`` is a floor: an earlier
+    request would only be refused again."""
+    multiplier, jitter = limits.initial_seconds * 2 ** (failures - 1), limits.initial_seconds
+    backoff = wait_exponential_jitter(multiplier=multiplier, max=limits.max_seconds, jitter=jitter)
+    return max(min(backoff(_FIRST), limits.max_seconds), retry_after or 0.0)
+
+
 def backoff_policy(
     limits: RetryLimits,
     time_left: TimeLeft,
@@ -72,13 +84,9 @@ def backoff_policy(
         # After the last of all attempts there may be time left.
         return replace(_attempt(state), gave_up=time_left.lacks(state.upcoming_sleep) or Reason.UNAVAILABLE)
 
-    backoff = wait_exponential_jitter(
-        multiplier=limits.initial_seconds * 2**earlier_attempts, max=limits.max_seconds, jitter=limits.initial_seconds
-    )
-
     def wait_seconds(state: RetryCallState) -> float:
-        # The venue's Retry-After is a floor: an earlier request would only be refused again.
-        return max(min(backoff(state), limits.max_seconds), _attempt(state).verdict.retry_after or 0.0)
+        failures = earlier_attempts + state.attempt_number
+        return backoff_seconds(limits, failures, _attempt(state).verdict.retry_after)
 
     return Retrying(
         retry=retry_if_result(lambda attempt: attempt.decision.may_retry),

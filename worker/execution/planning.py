@@ -1,14 +1,13 @@
 """Plans of commands: what a venue reads before a command begins, tried again while that fails."""
 
 import math
-import random
 from collections.abc import Callable
 
 from producers.commands import Command
 from producers.redaction import hidden_values, redact_text
 from producers.report import Reason
 from worker.clock import Clock
-from worker.execution.backoff import RetryLimits, TimeLeft
+from worker.execution.backoff import RetryLimits, TimeLeft, backoff_seconds
 from worker.execution.carried import MAX_ATTEMPTS, PlanProgress
 from worker.execution.context import CommandRefused, Envelope
 from worker.execution.events import CommandRef, Observer
@@ -79,7 +78,7 @@ class Planner:
     def _wait(
         self, progress: PlanProgress, failed: PlanFailed, deadline: int | None, envelope: Envelope, ref: CommandRef
     ) -> None:
-        seconds = self._seconds(progress, failed)
+        seconds = backoff_seconds(self._retry, progress.failures, failed.retry_after)
         budget_left = self._retry.budget_seconds - (self._clock.now_ms() - progress.since_ms) / 1000
         reason = TimeLeft(self._clock, self._clock.monotonic() + budget_left, deadline).lacks(seconds)
         if reason:
@@ -91,10 +90,3 @@ class Planner:
             raise ParkMessage(Parking(math.ceil(seconds * 1000), WaitsFor.PLAN, headers=headers))
         if sleep_unless_stopping(self._clock, self._stopping, seconds) > 0:
             raise RequeueMessage("the worker is stopping, and nothing has begun")
-
-    def _seconds(self, progress: PlanProgress, failed: PlanFailed) -> float:
-        """As between two attempts; the venue's ``Retry-After`` is a floor."""
-        limits = self._retry
-        jitter = random.uniform(0, limits.initial_seconds)
-        backoff = limits.initial_seconds * 2.0 ** min(progress.failures - 1, 30) + jitter
-        return max(min(backoff, limits.max_seconds), failed.retry_after or 0.0)
