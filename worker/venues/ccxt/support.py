@@ -19,19 +19,15 @@ def unsupported(venue: str, traits: Traits | None, command: Command) -> str | No
     elif isinstance(command, Withdraw):
         why = "network is missing: the exchange would choose one" if command.network is None else None
     elif isinstance(command, Close):
-        why = _trigger(command) or _close(traits, command)
+        why = _close(traits, command)
     elif isinstance(command, Submit):
-        why = _trigger(command) or _submit(traits, command)
+        why = _submit(traits, command)
     return f"{venue}: {why}" if why else None
 
 
-def _trigger(command: Close | Submit) -> str | None:
+def _close(traits: Traits, command: Close) -> str | None:
     if command.trigger_price is None and command.trigger_event is not None:
         return "trigger_event needs a trigger_price"
-    return None
-
-
-def _close(traits: Traits, command: Close) -> str | None:
     if command.close_on_trigger and traits.close_on_trigger is None:
         return "the exchange has nothing like close_on_trigger"
     if command.close_on_trigger and command.trigger_price is None:
@@ -43,15 +39,12 @@ def _close(traits: Traits, command: Close) -> str | None:
 
 
 def _submit(traits: Traits, command: Submit) -> str | None:
-    if command.post_only and (traits.post_only is None or command.price is None):
-        return "post_only needs a price" if command.price is None else "the exchange takes no post_only through ccxt"
+    # Which arguments belong together, the command has checked itself.
+    if command.post_only and traits.post_only is None:
+        return "the exchange takes no post_only through ccxt"
     force = command.time_in_force
     if force is not None and force not in traits.time_in_force:
         return f"the exchange takes no time_in_force {force} through ccxt"
-    if force is not None and command.price is None:
-        return "time_in_force needs a price"
-    if command.post_only and force in ("IOC", "FOK"):
-        return f"post_only and {force} exclude each other"
     if command.trigger_price is not None and not traits.stop_options and (command.post_only or force in ("IOC", "FOK")):
         return f"the exchange takes no {'post_only' if command.post_only else force} with a trigger_price through ccxt"
     return None
