@@ -1,6 +1,7 @@
 """``ORDERS_ACCOUNTS__<ALIAS>__…``: an account at a venue, how fast it may be used, and how much it may hold."""
 
 import ipaddress
+from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,10 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from producers.settings import QuotedTextModel
 from worker.rate_limits import RateLimit, parse_rate_limits
+from worker.venues.accounts import Credentials
 from worker.venues.registry import REGISTRY, AccountNeeds, problem_of_name
 
-SECRETS = ("api_key", "secret_key", "passphrase", "uid", "wallet_address", "private_key")
-"""The settings that are fields of :class:`worker.venues.accounts.Credentials`."""
+SECRETS = tuple(each.name for each in fields(Credentials))
+"""The settings that hold a secret."""
 
 
 class AccountSettings(QuotedTextModel):
