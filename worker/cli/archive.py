@@ -54,13 +54,17 @@ def _archive(
     if folder.exists() and not folder.is_dir():
         raise failure(f"--to {folder}: it is not a folder", "Usage", where=WHERE, as_json=as_json)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # Before anything is written: whoever sees a file of the archive may end this process in order.
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
     with exit_on_error(WHERE, as_json=as_json):
         url = queue_settings().ledger_url
     try:
         signer = CheckpointWriter(checkpoints, PrivateKey.from_file(key)) if checkpoints and key else None
         with open_client(url, decode_responses=False) as client, ArchiveWriter(folder) as writer:
             archiver = Archiver(RawJournal(client), writer, SystemClock(), signer)
-            _run(archiver, redacted_url(url), metrics_port)
+            _run(archiver, redacted_url(url), metrics_port, stop)
     except (ArchiveBroken, SigningError, ValueError) as error:
         raise failure(str(error), "Usage", where=WHERE, as_json=as_json) from None
     except OSError as error:
@@ -68,10 +72,7 @@ def _archive(
     raise typer.Exit(ExitCode.FAILED if archiver.state.tampered else ExitCode.ACCEPTED)
 
 
-def _run(archiver: Archiver, url: str, metrics_port: int) -> None:
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+def _run(archiver: Archiver, url: str, metrics_port: int, stop: threading.Event) -> None:
     if metrics_port:
         try:
             serve_metrics(archiver.state, metrics_port)
