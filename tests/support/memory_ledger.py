@@ -18,6 +18,7 @@ from worker.ledger.base import (
     Claim,
     Doubtful,
     Ended,
+    Following,
     Halted,
     LookAnswer,
     LookFirst,
@@ -400,7 +401,13 @@ class MemoryLedger:
         entry = self._entries.get(claim.command_id)
         return entry if entry is not None and _owns(claim, entry) and entry.record.report is None else None
 
-    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
+    def settle(
+        self,
+        claim: Claim,
+        report: Report,
+        cool_down: CoolDown | None = None,
+        following: Following | None = None,
+    ) -> Report | None:
         """See :meth:`Ledger.settle`."""
         with self._lock:
             self.pacing.record_fate(claim, cool_down, self._now_ms())

@@ -11,7 +11,7 @@ from worker.execution.carried import Ending, Memory
 from worker.execution.claims import Lease
 from worker.execution.events import CommandRef
 from worker.execution.pacing import NO_ANSWER
-from worker.ledger.base import Progress
+from worker.ledger.base import Following, Progress
 from worker.ledger.pacing import CoolDown
 from worker.venues.accounts import Account
 from worker.venues.base import Plan, Proof, Venue, Verdict
@@ -49,6 +49,8 @@ class Envelope:
     """What is needed to publish its message again, as JSON; it holds the command's arguments."""
     parks: bool = False
     """Whether the broker can park its message while the command waits."""
+    following: Following | None = None
+    """What follows the command's end, where that may happen in the same step."""
     waits_since: object = None
     progress: object = None
     """The message's headers :data:`~worker.execution.parking.SINCE_HEADER` and

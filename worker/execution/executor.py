@@ -224,7 +224,8 @@ class Executor:
         Raises:
             LeaseLost: another owner is at work, and nothing is known that sending again could contradict.
         """
-        settled = self._leases.settle(run.lease, report, self._attempts.pauses.take_cool_down(run))
+        cool_down = self._attempts.pauses.take_cool_down(run)
+        settled = self._leases.settle(run.lease, report, cool_down, run.envelope.following)
         if settled is not None:
             return settled
         # Another owner is at work: it took over, or the ledger has lost the record and it began anew.

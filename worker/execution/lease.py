@@ -11,7 +11,7 @@ from worker.clock import Clock
 from worker.execution.carried import Memory
 from worker.execution.claims import Claims, Lease, NotBegun
 from worker.execution.outage import RequeueMessage, sleep_unless_stopping
-from worker.ledger.base import Begun, Halted, Ledger, LedgerUnavailable, Orphaned
+from worker.ledger.base import Begun, Following, Halted, Ledger, LedgerUnavailable, Orphaned
 from worker.ledger.pacing import CoolDown, Throttled
 from worker.venues.lookups import Lookup
 
@@ -157,13 +157,15 @@ class LeaseManager:
         except LedgerUnavailable as outage:
             logger.info("id=%s is given back when its lease is over: %s", lease.claim.command_id, outage)
 
-    def settle(self, lease: Lease, report: Report, cool_down: CoolDown | None = None) -> Report | None:
+    def settle(
+        self, lease: Lease, report: Report, cool_down: CoolDown | None = None, following: Following | None = None
+    ) -> Report | None:
         """End the command; return the report in the ledger, as a replay when it is another one, or None while another
         owner is at work."""
         if not lease.recorded:
             self._cool_down_by_query(lease, cool_down)
             return report
-        move = partial(self._ledger.settle, lease.claim, report, cool_down)
+        move = partial(self._ledger.settle, lease.claim, report, cool_down, following)
         stored = self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
         return stored if stored is None or stored == report else self._superseded_by(report, stored)
 

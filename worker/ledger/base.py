@@ -41,7 +41,7 @@ module holds the states and the protocol; :mod:`worker.ledger.redis` is the real
 (``tests/support/memory_ledger.py``), which passes the same contract tests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
@@ -93,6 +93,8 @@ class Claim:
     lookup: str = ""
     """By what the attempt that begins can be found at the venue (:meth:`worker.venues.lookups.Lookup.to_text`), stored
     with each begin; empty where the venue knows no client order ids."""
+    heeds_result: bool = False
+    """Whether a stored result of this id is an answer, where the ledger has no record of it (:class:`Known`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,29 @@ class Doubtful:
 @dataclass(frozen=True, slots=True)
 class LookFirst:
     """The answer to a begin when the command is in doubt and can be looked for: nothing was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The answer to a claim that heeds results, when a result is stored under its id and the ledger has no record of
+    it: nothing was begun."""
+
+    result: bytes
+    """As Celery's backend stores it, and of a bounded length."""
+
+
+@dataclass(slots=True)
+class Following:
+    """What follows the end of a command: its result is stored, then its message is acknowledged. Where one server has
+    the ledger, the results and the messages, both happen in the step that settles the command. Whoever made this object
+    reads from it how far that came, and does the rest by calls of its own."""
+
+    store: Callable[[Report], Sequence[object]]
+    """Makes the arguments that store a report (``store_result.lua``)."""
+    ack: Sequence[object]
+    """The arguments that acknowledge the message (``ack.lua``)."""
+    stored: bool = False
+    acked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +268,11 @@ class Ledger(Protocol):
         attempt once ``wait_ms`` have passed. ``doubt`` is what this owner knows beside the progress, in its own words,
         for the next one; it replaces what an earlier park has left."""
 
-    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
-        """End the command with this report and return the report that the record has now.
+    def settle(
+        self, claim: Claim, report: Report, cool_down: CoolDown | None = None, following: Following | None = None
+    ) -> Report | None:
+        """End the command with this report and return the report that the record has now. What follows happens only
+        with this very report, and never undoes or repeats the end.
 
         It is another report when the record was ended without this owner, and None while another owner is at work. A
         command that was declared ``unknown/crashed`` while its sender lived is still settled by that sender: the

@@ -16,6 +16,7 @@ from worker.ledger.base import (
     Admitted,
     BeginAnswer,
     Claim,
+    Following,
     Halted,
     LookAnswer,
     Orphaned,
@@ -96,7 +97,13 @@ class RedisLedger:
         fields = fate, doubt[:MAX_DOUBT_CHARACTERS], wait_ms, *progress_fields(progress)
         return self._script.run("park", claim, *fields)[0] == "done"
 
-    def settle(self, claim: Claim, report: Report, cool_down: CoolDown | None = None) -> Report | None:
+    def settle(
+        self,
+        claim: Claim,
+        report: Report,
+        cool_down: CoolDown | None = None,
+        following: Following | None = None,  # noqa: ARG002
+    ) -> Report | None:
         """One round trip."""
         ending = self._ending(claim.command, report)
         fate = fate_argument(claim.pace, cool_down, probe=claim.probe)

@@ -10,6 +10,7 @@ from worker.ledger.base import (
     Admitted,
     BeginAnswer,
     Claim,
+    Following,
     Halted,
     Ledger,
     LedgerUnavailable,
@@ -74,9 +75,9 @@ class TimedLedger:
         return self._timed("park", self._ledger.park, claim, progress, wait_ms, doubt, cool_down)
 
     def settle(  # noqa: D102
-        self, claim: Claim, report: Report, cool_down: CoolDown | None = None
+        self, claim: Claim, report: Report, cool_down: CoolDown | None = None, following: Following | None = None
     ) -> Report | None:
-        return self._timed("settle", self._ledger.settle, claim, report, cool_down)
+        return self._timed("settle", self._ledger.settle, claim, report, cool_down, following)
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:  # noqa: D102
         return self._timed("refuse", self._ledger.refuse, claim, report)
