@@ -16,19 +16,17 @@ from tests.benchmarks.targets import targets
 TITLES = {
     "throughput": "Commands a second from a filled queue, venue answering in {latency_ms:g} ms; costs are a command's",
     "latency": "From enqueueing to the venue, 100 commands a second",
-    "light": "From enqueueing to the venue, 100 commands a second, every core busy with other programs (nice 19)",
+    "light": "The same, every core busy with other programs (nice 19)",
     "memory": "Memory of the workers after that",
     "idle": "The workers with nothing to do",
-    "age": "Age of signatures at the venue, this worker, {case}",
+    "age": "Age of signatures at the venue with a deep backlog, this worker, venue answering in {latency_ms:g} ms",
     "scaling": "This worker, venue answering in {latency_ms:g} ms",
     "signing": "Signing and building one request, µs",
     "producers": "Commands enqueued a second",
     "behind": "Cancels behind queries",
 }
 BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
-SPLIT = ("latency_ms", "case")
-"""A part has a table of its own for each value of these."""
-NO_COLUMNS = {"part", "round", "contender", "processes", "whole", *SPLIT}
+NO_COLUMNS = {"part", "round", "contender", "processes", "whole", "latency_ms"}
 
 
 def number(value: float) -> str:
@@ -58,10 +56,9 @@ def tables(records: Sequence[Record]) -> Iterator[str]:
     """Every part that was measured."""
     for part, title in TITLES.items():
         own = chosen(records, part=part)
-        for group in dict.fromkeys(tuple(each.get(name) for name in SPLIT) for each in own):
-            settings = {name: value for name, value in zip(SPLIT, group, strict=True) if value is not None}
-            yield from ("", title.format(**settings), "")
-            yield from rows(chosen(own, **settings))
+        for latency_ms in dict.fromkeys(each.get("latency_ms") for each in own):
+            yield from ("", title.format(latency_ms=latency_ms), "")
+            yield from rows(chosen(own, latency_ms=latency_ms))
 
 
 def provenance(run: Mapping[str, Any]) -> Iterator[str]:
