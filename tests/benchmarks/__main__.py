@@ -95,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     found = options.json.resolve()
     found.write_text(json.dumps(run, indent=1) + "\n")
-    print(report(run), flush=True)
+    print(*report(run).values(), sep="\n\n", flush=True)
     if Path(options.peers).exists():  # matplotlib is there
         picture = found.with_suffix(".svg")
         command = [options.peers, "-m", "tests.benchmarks.plot", str(found), str(picture)]

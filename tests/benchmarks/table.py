@@ -1,9 +1,11 @@
 """A run's figures as Markdown: ``python -m tests.benchmarks.table benchmarks.json [PAGE]``.
 
-With a page, they are put between its marks ``<!-- figures -->`` and ``<!-- /figures -->`` instead of printed. A cell is
-the median over the rounds, with the least and the largest behind it where there were several.
+With a page, they are put between its marks instead of printed: what the project is held to between
+``<!-- targets -->`` and ``<!-- /targets -->``, the rest between ``<!-- figures -->`` and ``<!-- /figures -->``. A cell
+is the median over the rounds, with the least and the largest behind it where there were several.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +27,6 @@ TITLES = {
     "producers": "Commands enqueued a second",
     "behind": "Cancels behind queries",
 }
-BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
 NO_COLUMNS = {"part", "round", "contender", "processes", "whole", "latency_ms"}
 
 
@@ -83,34 +84,38 @@ def held_to(records: Sequence[Record]) -> Iterator[str]:
         yield f"| {each.what} | {each.wanted} | {each.found} | {each.verdict} |"
 
 
-def report(run: Mapping[str, Any]) -> str:
-    """Everything about a run."""
+def report(run: Mapping[str, Any]) -> dict[str, str]:
+    """Everything about a run, by the names of the page's marks."""
     records = run["records"]
     trouble = [f"TROUBLE {each['contender']}: {each['words']}" for each in chosen(records, part="trouble")]
-    return "\n".join(["\n\n".join(provenance(run)), *tables(records), "", *held_to(records), *trouble])
+    return {
+        "figures": "\n".join(["\n\n".join(provenance(run)), *tables(records)]),
+        "targets": "\n".join([*held_to(records), *trouble]),
+    }
 
 
-def put_into(page: str, words: str) -> str:
-    """The page with these words between its marks.
+def put_into(page: str, name: str, words: str) -> str:
+    """The page with these words between its marks of this name.
 
     Raises:
-        ValueError: when it has no marks.
+        ValueError: when it has no such marks.
     """
-    head, begins, rest = page.partition(BEGINS)
-    _, ends, tail = rest.partition(ENDS)
-    if not (begins and ends):
-        raise ValueError(f"the page has no {BEGINS} … {ENDS}")
-    return f"{head}{BEGINS}\n\n{words}\n\n{ENDS}{tail}"
+    begins, ends = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, found, rest = page.partition(begins)
+    _, closed, tail = rest.partition(ends)
+    if not (found and closed):
+        raise ValueError(f"the page has no {begins} … {ends}")
+    return f"{head}{begins}\n\n{words}\n\n{ends}{tail}"
 
 
 def main() -> None:
     """Print the figures, or put them into a page."""
-    words = report(json.loads(Path(sys.argv[1]).read_text()))
+    found = report(json.loads(Path(sys.argv[1]).read_text()))
     if len(sys.argv) < 3:
-        print(words)
+        print(*found.values(), sep="\n\n")
     else:
         page = Path(sys.argv[2])
-        page.write_text(put_into(page.read_text(), words))
+        page.write_text(functools.reduce(lambda text, each: put_into(text, *each), found.items(), page.read_text()))
 
 
 if __name__ == "__main__":

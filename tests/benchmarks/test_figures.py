@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmarks.contenders import named
 from tests.benchmarks.figures import least, over_rounds, paired, percentile, spread
-from tests.benchmarks.table import BEGINS, ENDS, put_into, report
+from tests.benchmarks.table import put_into, report
 from tests.benchmarks.targets import targets
 
 RATES: list[dict[str, Any]] = [
@@ -105,7 +105,7 @@ def test_a_report_says_where_and_how_often() -> None:
     """A table without its machine and its rounds would be believed too much."""
     machine = {"cores": 2, "cpu": "X", "memory_gb": 4, "system": "S", "python": "3", "versions": {}, "peers": {}}
     asked = {"rounds": 1, "fsync": "always"}
-    words = report({"machine": machine, "asked": asked, "took_seconds": 61, "records": RATES})
+    words = "\n".join(report({"machine": machine, "asked": asked, "took_seconds": 61, "records": RATES}).values())
     assert "TOO FEW" in words
     assert "2 cores (X), 4 GB" in words
     assert "| ours@threads:16x2 | 2700 (1500-2880) |" in words
@@ -128,7 +128,7 @@ def test_a_contender_is_named_with_its_layout(tmp_path: Path) -> None:
 
 def test_figures_are_put_into_a_page() -> None:
     """A page that loses what stands around its figures is worse than an old one."""
-    page = f"before\n{BEGINS}\nold\n{ENDS}\nafter\n"
-    assert put_into(page, "new") == f"before\n{BEGINS}\n\nnew\n\n{ENDS}\nafter\n"
-    with pytest.raises(ValueError, match="no <!-- figures -->"):
-        put_into("a page", "new")
+    page = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
+    assert put_into(page, "figures", "new") == "before\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nafter\n"
+    with pytest.raises(ValueError, match="no <!-- targets -->"):
+        put_into(page, "targets", "new")
