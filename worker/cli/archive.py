@@ -54,12 +54,8 @@ def _archive(
     if folder.exists() and not folder.is_dir():
         raise failure(f"--to {folder}: it is not a folder", "Usage", where=WHERE, as_json=as_json)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    # Before anything is written: whoever sees a file of the archive may end this process in order.
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
     with exit_on_error(WHERE, as_json=as_json):
-        url = queue_settings().ledger_url
+        stop, url = _stop_on_signals(), queue_settings().ledger_url
     try:
         signer = CheckpointWriter(checkpoints, PrivateKey.from_file(key)) if checkpoints and key else None
         with open_client(url, decode_responses=False) as client, ArchiveWriter(folder) as writer:
@@ -70,6 +66,15 @@ def _archive(
     except OSError as error:
         raise failure(disk_error(error), "Usage", where=WHERE, as_json=as_json) from None
     raise typer.Exit(ExitCode.FAILED if archiver.state.tampered else ExitCode.ACCEPTED)
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set. Called before anything is written: whoever sees a file of the archive may
+    end this process in order."""
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    return stop
 
 
 def _run(archiver: Archiver, url: str, metrics_port: int, stop: threading.Event) -> None:

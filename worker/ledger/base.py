@@ -41,13 +41,15 @@ module holds the states and the protocol; :mod:`worker.ledger.redis` is the real
 (``tests/support/memory_ledger.py``), which passes the same contract tests.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Protocol
 
 from producers.report import Report
+from worker.ledger.following import Following as Following
+from worker.ledger.following import Known as Known
 from worker.ledger.holds import Held, Hold, HoldOver
 from worker.ledger.limits import Denied, Limit
 from worker.ledger.pacing import CoolDown, Pace, Throttled
@@ -133,29 +135,6 @@ class Doubtful:
 @dataclass(frozen=True, slots=True)
 class LookFirst:
     """The answer to a begin when the command is in doubt and can be looked for: nothing was begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The answer to a claim that heeds results, when a result is stored under its id and the ledger has no record of
-    it: nothing was begun."""
-
-    result: bytes
-    """As Celery's backend stores it, and of a bounded length."""
-
-
-@dataclass(slots=True)
-class Following:
-    """What follows the end of a command: its result is stored, then its message is acknowledged. Where one server has
-    the ledger, the results and the messages, both happen in the step that settles the command. Whoever made this object
-    reads from it how far that came, and does the rest by calls of its own."""
-
-    store: Callable[[Report], Sequence[object]]
-    """Makes the arguments that store a report (``store_result.lua``)."""
-    ack: Sequence[object]
-    """The arguments that acknowledge the message (``ack.lua``)."""
-    stored: bool = False
-    acked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,16 @@ class Head:
     chunked: bool
 
     @property
+    def headers(self) -> dict[str, str]:
+        """The headers by their names; the values of a repeated one are joined (RFC 9110, 5.3)."""
+        headers: dict[str, str] = {}
+        first_names: dict[str, str] = {}
+        for name, value in self.fields:
+            name = first_names.setdefault(name.lower(), name)
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return headers
+
+    @property
     def bodiless(self) -> bool:
         """Whether the response has no body, whatever its headers say (RFC 9112, 6.3)."""
         return self.status < 200 or self.status in (204, 304)

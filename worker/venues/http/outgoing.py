@@ -1,6 +1,7 @@
 """One outgoing request: signed at the last moment, signed anew when its signature has aged, and counted as it
 leaves."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +30,7 @@ class SigningFailed(Exception):
 
 @dataclass(slots=True)
 class SentBytes:
-    """How many bytes of one request the kernel has accepted.
-
-    Each request has its own object, because urllib3 returns a connection to the pool before the code that used it asks
-    what was sent; the next request on that connection must not change the answer.
-    """
+    """How many bytes of one request the kernel has accepted."""
 
     make_request: RequestFactory
     signed_at: float = 0.0
@@ -60,7 +57,7 @@ class SentBytes:
 
 
 def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
-    """The request in the type that requests' adapter sends.
+    """The request as requests prepares it.
 
     This takes a fraction of the time of ``Request.prepare``: a URL is parsed only once, and the body is always bytes.
     """
@@ -77,3 +74,41 @@ def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
 @lru_cache(maxsize=256)
 def _normalised_url(url: str) -> str:
     return cast("str", requests.Request("GET", url).prepare().url)
+
+
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
+"""The methods whose requests say nothing of a body that they don't have."""
+# What http.client and urllib3 refuse, so that nothing in a request ends its line and begins another.
+_NOT_IN_METHOD = re.compile(r"[^-!#$%&'*+.^_`|~0-9a-zA-Z]")
+_NOT_IN_TARGET = re.compile(r"[\x00-\x20\x7f]")
+_NAME = re.compile(r"[^:\s][^:\r\n]*", re.ASCII)
+_LINE_END = re.compile(r"\n(?![ \t])|\r(?![ \t\n])")
+
+
+def to_bytes(request: requests.PreparedRequest, address: str) -> bytes:
+    """The request as it is sent: the bytes that urllib3 and http.client would write.
+
+    Args:
+        request: a request with a body of bytes, or none.
+        address: the value of its ``Host`` header.
+
+    Raises:
+        ValueError: a method, target or header that http.client refuses, or a transfer coding. The text quotes nothing.
+    """
+    method, target, headers = str(request.method), request.path_url, request.headers
+    if _NOT_IN_METHOD.search(method) or _NOT_IN_TARGET.search(target) or not target.isascii():
+        raise ValueError("a character that a request line can't have")
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "host" not in headers:
+        lines.append(f"Host: {address}")
+    if "accept-encoding" not in headers:
+        lines.append("Accept-Encoding: identity")
+    if "transfer-encoding" in headers:
+        raise ValueError("a transfer coding beside a body of known length")
+    if request.body is None and "content-length" not in headers and method.upper() not in _BODILESS:
+        lines.append("Content-Length: 0")
+    for name, value in headers.items():
+        if not name.isascii() or not _NAME.fullmatch(name) or _LINE_END.search(value):
+            raise ValueError("a character that a header can't have")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + cast("bytes", request.body or b"")
