@@ -118,10 +118,10 @@ class OrderClient:
         lane: str | None = None,
         lane_on_unknown: OnUnknown = "hold",
     ) -> list[EnqueuedCommand]:
-        """Enqueue many commands, each alone or with its id, in one round trip to the broker; in one lane, or in none.
+        """Enqueue many commands, each alone or with its id, a thousand in one round trip; in one lane, or in none.
 
-        Their intents are recorded in one round trip to the ledger's database, so commands that this method has returned
-        are not lost with the broker.
+        Their intents are recorded in the ledger's database, so commands that this method has returned are not lost with
+        the broker.
 
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids in the error.
