@@ -97,11 +97,11 @@ def _any_token_will_do(_: Any) -> Callable[..., Any]:
 
 
 def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
-    def careless(self: MemoryLedger, claim: Any, report: Any, cool_down: Any = None) -> Any:
+    def careless(self: MemoryLedger, claim: Any, report: Any, *more: Any) -> Any:
         entry = self._entries.get(claim.command_id)
         if entry is not None:
             entry.token, entry.record = claim.token, replace(entry.record, report=None)
-        return settle(self, claim, report, cool_down)
+        return settle(self, claim, report, *more)
 
     return careless
 
@@ -135,7 +135,7 @@ def _at_the_first_time(request: Any) -> Callable[..., Any]:
 
 
 def _own_report(settle: Any) -> Callable[..., Any]:
-    return lambda self, held, report, cool_down: (settle(self, held, report, cool_down), report)[1]
+    return lambda self, held, report, *more: (settle(self, held, report, *more), report)[1]
 
 
 def _tidies_up_when_killed(send: Any) -> Callable[..., Any]:

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from producers.commands import COMMANDS, Positions
+from producers.commands import COMMANDS
 from producers.errors import OrderError
 from producers.redaction import HIDDEN, hidden_values, redact_text
 from producers.report import Report, error_for
-from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
@@ -85,9 +83,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         progress=headers.get(PROGRESS_HEADER),
         **(task.request.get(AUTHORITY_KEY) or {}),
     )
-    stored = _report_of_query(task)
     try:
-        return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
+        return executor.execute(envelope)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
     except ParkMessage as waits:
@@ -113,26 +110,6 @@ def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> 
         error.report["message"] = redact_text(report.message, hidden_texts)
         raise error
     return report.to_json()
-
-
-def _report_of_query(task: OrderTask) -> Report | None:
-    """The stored report of this id, if it or this task is a query: queries are not in the ledger, so only the result
-    backend knows them.
-
-    It answers a repeated query, keeps a mutating command from taking a query's id, and keeps a query from replacing the
-    report of a mutating command. A result backend that is away does not stop the execution.
-    """
-    try:
-        raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
-    except (redis.RedisError, OSError, ValueError):
-        return None
-    report = read_result(raw, task.request.id)
-    if isinstance(report, NeverSent):
-        # A result says that this command was never sent, which is not true any more.
-        task.backend.forget_never_sent(task.request.id)
-    if not isinstance(report, Report):
-        return None
-    return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
 
 
 def _expires_at_ms(expires: Any) -> int | None:

@@ -101,6 +101,22 @@ local function obstacle(fingerprint, r)
   return nil
 end
 
+-- Whether a result is stored under an id of which nothing was ever begun: its record, if any, says so. `results` is the
+-- database in which `key` is looked for, or '*' where the worker has found one; nil where none is heeded. What can't be
+-- looked at stops nothing. `own` is the ledger's database.
+local function is_known(r, own, results, key)
+  if not results or (r and not (r.report and r.tries == 0)) then
+    return false
+  end
+  if results == '*' then
+    return true
+  end
+  local selected = redis.pcall('SELECT', results)
+  local found = not selected.err and redis.pcall('EXISTS', key)
+  redis.call('SELECT', own)
+  return found == 1
+end
+
 -- Whether an id that has no record may neither be begun nor ended any more: it may have been executed, and its record have
 -- expired since.
 local function is_over(begin_by)
@@ -215,8 +231,11 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for, sealed_by, begin_by, pace, lookup)
+    hold_for, sealed_by, begin_by, pace, lookup, ...)
   local r = load()
+  if is_known(r, ...) then
+    return {'known'}
+  end
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
   if denied then
@@ -513,10 +532,16 @@ local function decide(fingerprint, who, event, signed, kid)
 end
 
 -- A query, which has no record, is about to be sent.
-local function admit(command, account, lease_ms, pace)
+local function admit(command, account, lease_ms, pace, ...)
+  if is_known(nil, ...) then
+    return {'known'}
+  end
   local halt = halted_by_name(command, account)
   if halt then
     return {'halted', halt}
+  end
+  if pace == '' then
+    return {'admitted', '0'}
   end
   local paced = pacing(pace, now, write)
   local brake, probed = paced.heed(token)
