@@ -38,7 +38,7 @@ class MessageTexts:
         task = message.task
         body, text = self._patterns.get(task) or self._patterns.setdefault(task, _pattern(self._app, task))
         return text % {
-            "body": b64encode((body % {"kwargs": json.dumps(message.kwargs)}).encode()).decode(),
+            "body": b64encode((body % {"kwargs": message.kwargs_json}).encode()).decode(),
             "id": json.dumps(message.command_id)[1:-1],
             "shown": json.dumps(shown_arguments(task, message.kwargs))[1:-1],
             "headers": json.dumps({**message.headers(), **headers})[1:-1],
