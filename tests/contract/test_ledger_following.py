@@ -4,6 +4,7 @@ far as it can, and neither undoes nor repeats the end."""
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,3 +232,23 @@ def test_who_waits_for_a_result_is_told_by_the_step(on_server: Beside) -> None:
         told = next(filter(None, (waits.get_message(timeout=5) for _ in range(5))))
     assert told["data"] == on_server.results.get(KEY)
     assert on_server.results.ttl(KEY) > 0
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 400])
+def test_a_server_that_loses_its_last_writes_loses_the_whole_step(lost_bytes: int) -> None:
+    """A machine that dies keeps none of a command's end, or all of it: a message that is gone has its report."""
+    with Server() as server:
+        app = Celery("test", broker="memory://", set_as_current=False)
+        app.conf.update(result_serializer="json", accept_content=["json"])
+        backend: Any = ReportBackend(app=app, url=server.url(1))
+        with connect(server.url(2)) as client, redis.Redis(port=server.port) as broker:
+            results = redis.Redis.from_url(server.url(1))
+            beside = prepared(Beside(OnServer(client, disk_ms=0, results=one_server(client)), backend, results, broker))
+            assert beside.settle(report()) == (report(), True, True)
+            server.kill()
+            (log,) = Path(server.data_folder).rglob("*.incr.aof")
+            with log.open("r+b") as file:
+                file.truncate(log.stat().st_size - lost_bytes)
+            server.start()
+            assert (client.hget("orders:command:id", "state"), beside.stored()) == ("SENDING", None)
+            assert (broker.hexists("unacked", TAG), broker.zcard("unacked_index")) == (True, 1)
