@@ -93,7 +93,7 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
     """
     # WAIT does not work in a transaction. Without one, some intents may be written when the caller gets an error.
     with ledger.pipeline(transaction=not replicas) as pipe:
-        for command in _commands(intents):
+        for command in intent_commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
         if replicas:
             pipe.wait(replicas, wait_ms)
@@ -139,10 +139,10 @@ def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
         write_intents(ledger.client, intents, replicas=replicas)
         yield
         return
-    with ledger.pipelined(_commands(intents), lambda: write_intents(ledger.client, intents)):
+    with ledger.pipelined(intent_commands(intents), lambda: write_intents(ledger.client, intents)):
         yield
 
 
-def _commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
+def intent_commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
     """The Redis commands that write intents."""
     return [("HSETNX", OUTBOX_KEYS[intent.task], intent.command_id, intent.to_json()) for intent in intents]

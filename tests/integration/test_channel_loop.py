@@ -156,3 +156,34 @@ def test_a_message_that_another_script_acknowledges_frees_its_place(broker: Brok
         assert broker.db().hkeys("unacked") == broker.db().zrange("unacked_index", 0, -1) == ["b1"]
         assert list(qos.taken) == ["b1"]
         messages[1].ack()
+
+
+def test_what_is_watched_is_registered_once_for_each_connection(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again when the connection is lost, and after a time in which its answer was not wanted."""
+    registered: list[int] = []
+    add = Hub.add_reader
+    monkeypatch.setattr(Hub, "add_reader", lambda hub, fd, *rest: registered.append(fd) or add(hub, fd, *rest))
+    with looping(broker, slots=2) as (hub, messages):
+        flood(broker, "b", 1)
+        run(hub, messages, 1)
+        channel = messages[0].channel
+        connection, (start_turn,) = channel.client.connection, hub.on_tick
+        start_turn()
+        assert registered == [connection._sock.fileno()]
+        channel.next_take.stir()
+        start_turn()
+        assert channel._in_poll
+        channel.qos.prefetch_count = 1
+        start_turn()
+        flood(broker, "a", 1)
+        messages[0].ack()
+        run(hub, messages, 2)
+        assert registered == [connection._sock.fileno()] * 2
+        connection.disconnect()
+        flood(broker, "b", 1)
+        channel.next_take.stir()
+        messages[1].ack()
+        run(hub, messages, 3)
+        assert registered[2:] == [connection._sock.fileno()]
