@@ -130,7 +130,7 @@ def test_results_that_are_away_stop_nothing(client: redis.Redis) -> None:
 
 def test_what_the_look_leaves_behind_is_the_ledgers_database(client: redis.Redis, results: redis.Redis) -> None:
     """And a probe leaves nothing."""
-    here = OneServer(client, 2, 1, 0)
+    here = OneServer(client, 2, 1, 0, store="-- nothing", ack="-- nothing")
     assert (here.refusal(), here.follows()) == ("", True)
     beside = OnServer(client, disk_ms=0, results=StoredResults(read_by(results), here))
     assert isinstance(beside.ledger.begin(HEEDS, 1), Begun)
