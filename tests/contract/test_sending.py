@@ -168,7 +168,7 @@ def test_within_a_task_it_is_what_celery_would_send(
         client.enqueue_many([(CANCEL, "a"), (CLOSE, "b")])
         return [each.id for each in self.request.children]
 
-    task: Task = client._app.task(order, name="service.order", bind=True)
+    task: Task = client._app.task(order, name="service.order", bind=True, shared=False)
     found = []
     for way in (nullcontext(), listened_to()):
         server.flush()
