@@ -16,7 +16,7 @@ from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
 from worker.celery_app.parked import ParkRejected, log_no_parking
-from worker.celery_app.request import AUTHORITY_KEY, PARKS_KEY, REFUSAL_KEY, REQUEST, parse_utc
+from worker.celery_app.request import AUTHORITY_KEY, END_KEY, PARKS_KEY, REFUSAL_KEY, REQUEST, expires_at_ms
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.holding import HeldForApproval
@@ -37,6 +37,8 @@ class OrderTask(Task):
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
+    find_executor: Callable[[], Executor]
+    """As given to :func:`register_commands`."""
     producer_auth: ProducerAuth | None = None
     """What checks seals; none where they are ignored."""
     # Arguments are validated by the command's model, whose refusal becomes a report.
@@ -51,7 +53,10 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
     """Register the task of every command. ``executor`` is called at each execution; ``hidden`` names the arguments
     whose values are not shown."""
 
-    def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> Any:
+        end: Callable[[], Any] | None = task.request.get(END_KEY)
+        if end is not None:
+            return end()
         report = _execute(task, executor(), args, kwargs)
         if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
             discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
@@ -65,7 +70,8 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
 
     log_no_parking()
     for name in COMMANDS:
-        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden, shared=False)
+        options = {"hidden": hidden, "find_executor": staticmethod(executor)}
+        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, shared=False, **options)
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
@@ -77,15 +83,25 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         positional=len(args),
         enqueued_at=enqueued_at_ms(headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
-        expires_at=_expires_at_ms(task.request.expires),
+        # The message's body may say anything there.
+        expires_at=expires_at_ms(expires) if isinstance(expires := task.request.expires, str) else None,
         refusal=task.request.get(REFUSAL_KEY),
-        kept_message=lambda: kept_message(task),
+        kept_message=lambda: kept_message(task.name, task.request),
         parks=task.request.get(PARKS_KEY) is True,
         waits_since=headers.get(SINCE_HEADER),
         progress=headers.get(PROGRESS_HEADER),
         **(task.request.get(AUTHORITY_KEY) or {}),
     )
-    stored = _report_of_query(task)
+    return report_of(executor, envelope, task.backend)
+
+
+def report_of(executor: Executor, envelope: Envelope, backend: Any) -> Report | None:
+    """Execute a command and return its report; None when the id belongs to another command that has no report yet.
+
+    Raises:
+        Reject, Ignore: Celery's words for what becomes of its message, where there is no report.
+    """
+    stored = _report_of_query(envelope, backend)
     try:
         return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
     except RequeueMessage as reason:
@@ -115,7 +131,7 @@ def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> 
     return report.to_json()
 
 
-def _report_of_query(task: OrderTask) -> Report | None:
+def _report_of_query(envelope: Envelope, backend: Any) -> Report | None:
     """The stored report of this id, if it or this task is a query: queries are not in the ledger, so only the result
     backend knows them.
 
@@ -123,18 +139,13 @@ def _report_of_query(task: OrderTask) -> Report | None:
     report of a mutating command. A result backend that is away does not stop the execution.
     """
     try:
-        raw = task.backend.get(task.backend.get_key_for_task(task.request.id))
+        raw = backend.get(backend.get_key_for_task(envelope.command_id))
     except (redis.RedisError, OSError, ValueError):
         return None
-    report = read_result(raw, task.request.id)
+    report = read_result(raw, envelope.command_id)
     if isinstance(report, NeverSent):
         # A result says that this command was never sent, which is not true any more.
-        task.backend.forget_never_sent(task.request.id)
+        backend.forget_never_sent(envelope.command_id)
     if not isinstance(report, Report):
         return None
-    return report if Positions.name in (report.command, task.name.removeprefix("orders.")) else None
-
-
-def _expires_at_ms(expires: Any) -> int | None:
-    """When a message expires (UNIX ms); None when it does not say."""
-    return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None
+    return report if Positions.name in (report.command, envelope.task.removeprefix("orders.")) else None
