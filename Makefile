@@ -69,13 +69,13 @@ faults: $(VENV)/.installed ## the long form: workers killed every second under l
 stress: $(VENV)/.installed ## venues that refuse, hang and ban, floods, thousands of parked commands (20 minutes; STRESS_ARGS="--scenarios refuses,ban")
 	$(BIN)/python -m tests.stress $(STRESS_ARGS)
 
-bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Celery, Dramatiq and other queues, one round (BENCH_ARGS="--parts age")
+bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Celery and Dramatiq: throughput and a light load, 2 rounds (6 minutes; BENCH_ARGS="--parts age")
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
-bench-light: $(VENV)/.installed ## enqueueing to the wire at 100 commands/s beside other load, bare Celery beside it: 3 runs of a minute (LIGHT_ARGS="--rounds 1 --light-seconds 10")
-	$(BIN)/python -m tests.benchmarks --parts light --contenders ours,celery --rounds 3 --light-seconds 60 $(LIGHT_ARGS)
+bench-light: $(VENV)/.installed .venv-bench/.installed ## enqueueing to the wire at 100 commands/s beside other load: every contender, 3 rounds (8 minutes; LIGHT_ARGS="--rounds 1")
+	$(BIN)/python -m tests.benchmarks --long --parts light --rounds 3 --light-seconds 20 $(LIGHT_ARGS)
 
-bench-long: $(VENV)/.installed .venv-bench/.installed ## the benchmarks in five rounds, with longer queues and a backlog of a minute
+bench-long: $(VENV)/.installed .venv-bench/.installed ## everything that the project is held to: every contender, 5 rounds (40 minutes)
 	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)
 
 model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)

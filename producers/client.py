@@ -11,12 +11,11 @@ got through; enqueueing the same command again with the same id is then safe, be
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import redis
 from celery import Celery
@@ -24,19 +23,20 @@ from celery.canvas import Signature
 from kombu.exceptions import ChannelError, KombuError
 from kombu.exceptions import ConnectionError as AmqpConnectionError
 
-from producers.commands import COMMANDS, Command
+from producers.commands import Command
 from producers.errors import BrokerUnavailable
-from producers.intents import Intent, recorded
+from producers.intents import Intent
 from producers.lanes import Lane, OnUnknown, lane_of
 from producers.printable import is_command_id
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
-from producers.redaction import client_error_text, shown_arguments
+from producers.redaction import client_error_text
 from producers.redis.client import connect
 from producers.redis.direct import DirectClient
 from producers.report import Report
 from producers.report_reader import EnqueuedCommand, ReportReader
 from producers.results import RESULT_KEY, forget_never_sent
 from producers.seal import MAX_VALID_MS, seal
+from producers.sending import Sender, message_options
 from producers.settings import QueueSettings, SettingsError
 from producers.signing import PrivateKey, SigningError
 from producers.tracing import enqueue_spans, require_opentelemetry
@@ -68,6 +68,7 @@ class OrderClient:
         self._results = _connect(self._settings.result_backend)
         self._direct_results = DirectClient(self._results)
         self._ledger = DirectClient(_connect(self._settings.ledger_url)) if self._settings.intents else None
+        self._sender = Sender(self._settings, self._app, self._ledger)
         self._signer = signer or _signer(self._settings)
         try:
             self._reader = ReportReader(self._settings, self._results, self._ledger, BROKER_SECONDS)
@@ -117,10 +118,10 @@ class OrderClient:
         lane: str | None = None,
         lane_on_unknown: OnUnknown = "hold",
     ) -> list[EnqueuedCommand]:
-        """Enqueue many commands, each alone or with its id, in one round trip to the broker; in one lane, or in none.
+        """Enqueue many commands, each alone or with its id, a thousand in one round trip; in one lane, or in none.
 
-        Their intents are recorded in one round trip to the ledger's database, so commands that this method has returned
-        are not lost with the broker.
+        Their intents are recorded in the ledger's database, so commands that this method has returned are not lost with
+        the broker.
 
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids in the error.
@@ -141,21 +142,7 @@ class OrderClient:
         enqueued_at = _now_ms()
         messages = [self._message(each.command, each.command_id, enqueued_at, lane) for each in sent]
         try:
-            with (
-                self._recording_intents([each for each in messages if COMMANDS[each.task].mutating]),
-                self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer,
-                producer.batch(),
-            ):
-                for each, more in zip(messages, headers, strict=True):
-                    self._app.send_task(
-                        each.task,
-                        kwargs=each.kwargs,
-                        task_id=each.command_id,
-                        headers={**each.headers(), **more},
-                        producer=producer,
-                        retry=False,
-                        **_message_options(each),
-                    )
+            self._sender.send(messages, headers)
         except (KombuError, ChannelError, AmqpConnectionError, redis.RedisError, OSError) as error:
             # A broker that answers, and refuses: it is full, a replica, or does not permit it.
             refused = isinstance(error.__cause__ or error, redis.ResponseError | ChannelError)
@@ -174,12 +161,6 @@ class OrderClient:
             # A deadline does not shorten the seal: it is sealed itself, and ends the command in a report.
             header = seal(self._signer, command.task, command_id, kwargs, now, now + MAX_VALID_MS)
         return Intent(command_id, command.task, kwargs, now, header, lane)
-
-    def _recording_intents(self, intents: Sequence[Intent]) -> AbstractContextManager[None]:
-        """Record the intents of mutating commands. A query needs none, and costs the ledger nothing."""
-        if not intents or self._ledger is None:
-            return nullcontext()
-        return recorded(self._ledger, intents, replicas=self._settings.intent_replicas)
 
     def signature(
         self,
@@ -206,7 +187,7 @@ class OrderClient:
         signature = Signature(
             message.task, kwargs=message.kwargs, app=self._canvas_app, immutable=True, task_id=message.command_id
         )
-        return signature.set(headers=message.headers(), **_message_options(message))
+        return signature.set(headers=message.headers(), **message_options(message))
 
     @cached_property
     def _canvas_app(self) -> Celery:
@@ -269,15 +250,6 @@ def _connect(url: str) -> redis.Redis:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _message_options(message: Intent) -> dict[str, Any]:
-    """The queue, and the form of the arguments that monitors may show."""
-    return {
-        "queue": message.task,
-        "argsrepr": "()",
-        "kwargsrepr": shown_arguments(message.task, message.kwargs),
-    }
 
 
 def _has_id(entry: Command | tuple[Command, str | None]) -> bool:

@@ -9,9 +9,11 @@ could change, postpone or delete an intent, or add one of a command that it may 
 is kept where workers alone write (:data:`worker.ledger.keys.DUE_KEYS`).
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -32,7 +34,7 @@ EARLIER_OUTBOX_KEY = "orders:intent_messages"
 ALL_OUTBOXES = (*OUTBOX_KEYS.values(), EARLIER_OUTBOX_KEY)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Intent:
     """A command that its sender takes for enqueued."""
 
@@ -47,10 +49,15 @@ class Intent:
 
     def to_json(self) -> str:
         """The intent as :data:`OUTBOX_KEYS` store it."""
-        fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
         seal = {} if self.seal is None else {"seal": self.seal}
         lane = {} if self.lane is None else {"lane": self.lane.name, "lane_on_unknown": self.lane.on_unknown}
-        return exact_json.dumps({**fields, **seal, **lane})
+        more = json.dumps({"enqueued_at": self.enqueued_at, **seal, **lane})
+        return f'{{"task": {json.dumps(self.task)}, "kwargs": {self.kwargs_json}, {more[1:]}'
+
+    @cached_property
+    def kwargs_json(self) -> str:
+        """The arguments in JSON, for the intent and for the message."""
+        return json.dumps(self.kwargs)
 
     def headers(self) -> dict[str, Any]:
         """The headers of the command's message."""
@@ -93,7 +100,7 @@ def write_intents(ledger: redis.Redis, intents: Iterable[Intent], *, replicas: i
     """
     # WAIT does not work in a transaction. Without one, some intents may be written when the caller gets an error.
     with ledger.pipeline(transaction=not replicas) as pipe:
-        for command in _commands(intents):
+        for command in intent_commands(intents):
             pipe.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py's gap
         if replicas:
             pipe.wait(replicas, wait_ms)
@@ -139,10 +146,10 @@ def recorded(ledger: DirectClient, intents: Sequence[Intent], *, replicas: int =
         write_intents(ledger.client, intents, replicas=replicas)
         yield
         return
-    with ledger.pipelined(_commands(intents), lambda: write_intents(ledger.client, intents)):
+    with ledger.pipelined(intent_commands(intents), lambda: write_intents(ledger.client, intents)):
         yield
 
 
-def _commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
+def intent_commands(intents: Iterable[Intent]) -> list[tuple[str, ...]]:
     """The Redis commands that write intents."""
     return [("HSETNX", OUTBOX_KEYS[intent.task], intent.command_id, intent.to_json()) for intent in intents]

@@ -32,6 +32,7 @@ from worker.celery_app.lifecycle import (
     restart_on_sighup,
     run_with_worker,
 )
+from worker.celery_app.one_server import stored_results
 from worker.celery_app.periodic import PeriodicWork, publisher
 from worker.celery_app.pool import use_own_threads
 from worker.celery_app.queues import SERVED
@@ -49,6 +50,7 @@ from worker.execution.held_commands import HeldCommandPublisher
 from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.execution.policy.withdrawals import WithdrawalPolicy
+from worker.ledger.beside import StoredResults
 from worker.ledger.connection import connect
 from worker.ledger.held_queue import HeldQueue
 from worker.ledger.journal import Journal
@@ -92,7 +94,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     withdrawals = build_withdrawal_policy(settings)
     seals = Seals(settings, _connect_ledger(settings), lambda *seen: instrumentation.observer.badly_sealed(*seen))
     instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state, seals.keys_usable)
-    executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation))
+    executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation, app))
     register_commands(app, executor, settings.hidden_arguments)
     seals.check_commands_of(app)
     register_reconcile(app, cache(lambda: build_reconciler(settings, result_publisher(app))))
@@ -177,21 +179,27 @@ def _releases(app: Celery, settings: WorkerSettings) -> PeriodicWork:
 
 
 def build_executor(
-    settings: WorkerSettings, policy: ServerPolicy, withdrawals: WithdrawalPolicy, instrumentation: Instrumentation
+    settings: WorkerSettings,
+    policy: ServerPolicy,
+    withdrawals: WithdrawalPolicy,
+    instrumentation: Instrumentation,
+    app: Celery,
 ) -> Executor:
-    """An executor over the real ledger and the real venues."""
+    """An executor over the real ledger, the real venues and the results of this app."""
+    client = _connect_ledger(settings)
     return Executor(
-        ledger=instrumentation.time_ledger(build_ledger(settings)),
+        ledger=instrumentation.time_ledger(build_ledger(settings, client, stored_results(settings, app, client))),
         venues=build_venues(settings),
         accounts=build_accounts(settings),
         transport=build_transport(settings),
         clock=SystemClock(),
-        retry=_retry_limits(settings),
+        retry=RetryLimits(**settings.retry.model_dump()),
         stopping=_is_stopping,
         refusal=policy.refusal,
         ruling=withdrawals.ruling,
         observer=instrumentation.observer,
         hidden=settings.hidden_arguments,
+        forget_never_sent=lambda command_id: app.backend.forget_never_sent(command_id),
     )
 
 
@@ -212,13 +220,15 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
         accounts=build_accounts(settings),
         reads={name: entry.reads(send) for name, entry in REGISTRY.items() if entry.reads},
         clock=SystemClock(),
-        limits=_reconcile_limits(settings),
+        limits=ReconcileLimits(**settings.reconcile.model_dump()),
         publish=publish,
         look=lambda command, lookup, account: venues[account.venue].look(command, lookup, account, send),
     )
 
 
-def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) -> RedisLedger:
+def build_ledger(
+    settings: WorkerSettings, client: redis.Redis | None = None, results: StoredResults | None = None
+) -> RedisLedger:
     """The ledger on its server, for every program; over ``client``, where the program has its own."""
     limits = settings.ledger
     # Four fifths of the socket's timeout, so that the server answers before the connection is given up.
@@ -231,6 +241,7 @@ def build_ledger(settings: WorkerSettings, client: redis.Redis | None = None) ->
         need_disk=limits.withdraw_disk == "require",
         replicas=limits.replicas,
         replicas_ms=wait_ms,
+        results=results,
     )
 
 
@@ -275,23 +286,3 @@ def build_transport(settings: WorkerSettings) -> Transport:
         max_response_bytes=http.max_answer_bytes,
     )
     return Transport(limits, http.ca_file or None)
-
-
-def _retry_limits(settings: WorkerSettings) -> RetryLimits:
-    retry = settings.retry
-    return RetryLimits(
-        attempts=retry.attempts,
-        initial_seconds=retry.initial_seconds,
-        max_seconds=retry.max_seconds,
-        budget_seconds=retry.budget_seconds,
-    )
-
-
-def _reconcile_limits(settings: WorkerSettings) -> ReconcileLimits:
-    reconcile = settings.reconcile
-    return ReconcileLimits(
-        settle_seconds=reconcile.settle_seconds,
-        apart_seconds=reconcile.apart_seconds,
-        arrival_seconds=reconcile.arrival_seconds,
-        clock_margin_seconds=reconcile.clock_margin_seconds,
-    )

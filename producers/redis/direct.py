@@ -53,6 +53,30 @@ class DirectClient:
         except NoScriptError:
             return self.call("EVAL", source, len(keys), *keys, *arguments)
 
+    def transaction(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies of commands that the server executes as one (``MULTI``). They are sent once only.
+
+        Raises:
+            redis.RedisError, OSError: the first error. Each of the commands, or none, may be executed; those before and
+                after one that fails while the others are executed, are.
+        """
+        connection = self._acquire()
+        try:
+            if connection.is_connected and not _is_open(connection):
+                # The server has closed it: nothing was sent, so another one is no second try.
+                connection.disconnect()
+            connection.send_packed_command([_packed([("MULTI",), *commands, ("EXEC",)])])
+            replies: list[Any] = [connection.read_response() for _ in range(len(commands) + 2)][-1]
+            for each in replies:
+                if isinstance(each, Exception):
+                    raise each
+        except BaseException:
+            # Also after an error of the server: more replies may follow, and its database may be another one.
+            self._drop(connection)
+            raise
+        self._idle.append(connection)
+        return replies
+
     @contextmanager
     def pipelined(self, commands: Sequence[Sequence[Any]], fallback: Callable[[], object]) -> Iterator[None]:
         """Send commands as a transaction (``MULTI``) before the block, and read the replies after it.
@@ -115,3 +139,22 @@ class DirectClient:
                 return connection
             # It is a connection to the former master.
             self._drop(connection)
+
+
+def _is_open(connection: Any) -> bool:
+    """Whether a connection is open, and nothing is on it that nobody has read."""
+    try:
+        return not connection.can_read()
+    except redis.ConnectionError:
+        return False
+
+
+def _packed(commands: Sequence[Sequence[str | int]]) -> bytes:
+    """Commands in Redis' protocol, in a third of the time of redis-py's."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for word in command:
+            text = str(word).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    return b"".join(parts)

@@ -50,6 +50,20 @@ def is_redis(url: str) -> bool:
     return not urlsplit(url).scheme.startswith("amqp")
 
 
+def one_server(*urls: str) -> tuple[int, ...] | None:
+    """The database numbers of these URLs if all name one Redis-compatible server and one login, else None.
+
+    They are compared as they are written, so one server that is spelled in two ways is taken for two. Behind Sentinels
+    it is one server if the same Sentinels know it by the same name.
+    """
+    parts = [urlsplit(url) for url in urls]
+    numbers = [each.path.strip("/") or "0" for each in parts]
+    first = parts[0]
+    known = first.scheme in ("redis", "rediss", *SENTINEL) and "db" not in dict(parse_qsl(first.query))
+    alike = {each._replace(path="") for each in parts} == {first._replace(path="")}
+    return tuple(map(int, numbers)) if known and alike and all(map(str.isdecimal, numbers)) else None
+
+
 def check_url(url: str) -> None:
     """Check that a URL can be parsed: an unquoted "#" or "/" in a password ends the authority early.
 

@@ -16,14 +16,19 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks import parts
-from tests.benchmarks.contenders import named
+from tests.benchmarks import contenders, parts
 from tests.benchmarks.machine import machine
 from tests.benchmarks.rig import PEERS_PYTHON, Rig
 from tests.benchmarks.table import report
 from tests.support.node import ROOT
 
-LONG = {"rounds": 5, "seconds": 5.0, "backlog": 60.0}
+LONG = {
+    "parts": ",".join(each for each in parts.ALL if each != "idle"),
+    "contenders": ",".join(contenders.ALL),
+    "rounds": 5,
+    "seconds": 4.0,
+}
+"""Every part that a target is about."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -31,14 +36,18 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--parts", default=",".join(parts.ALL), help=f"some of {','.join(parts.ALL)}")
-    add("--long", action="store_true", help="five rounds, longer queues, a backlog of a minute")
-    add("--rounds", type=int, default=1)
-    add("--contenders", default=parts.CONTENDERS, help="names, each with @POOL:CONCURRENCYxPROCESSES or not")
-    add("--latencies", default="0,20,100", help="of the venue, ms")
+    add("--parts", default="throughput,latency,light", help=f"some of {','.join(parts.ALL)}")
+    add("--long", action="store_true", help="every target, every contender, five rounds")
+    add("--rounds", type=int, default=2)
+    add(
+        "--contenders",
+        default="ours,celery,dramatiq",
+        help="names or paths of other checkouts, each with @POOL:CONCURRENCYxPROCESSES or not",
+    )
+    add("--latencies", default="0,20", help="of the venue, ms")
     add("--seconds", type=float, default=3.0, help="about how long one filled queue lasts")
-    add("--backlog", type=float, default=15.0, help="how long the deep backlog lasts, s")
-    add("--light-seconds", type=float, default=10.0, help="how long the light load lasts")
+    add("--backlog", type=float, default=60.0, help="how long the deep backlog lasts, s")
+    add("--light-seconds", type=float, default=8.0, help="how long the light load lasts")
     add("--queries", type=int, default=10_000, help="how many queries cancels are enqueued behind")
     add("--fsync", default="always", choices=("always", "everysec", "no"), help="the server's appendfsync")
     add("--peers", default=str(PEERS_PYTHON), help="the interpreter with the peers' libraries")
@@ -51,7 +60,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(parts.ALL)}")
     try:
-        options.contenders = [named(name) for name in options.contenders.split(",")]
+        options.contenders = [contenders.named(name) for name in options.contenders.split(",")]
     except ValueError as error:
         parser.error(str(error))
     options.latencies = [float(each) for each in options.latencies.split(",")]
@@ -86,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     found = options.json.resolve()
     found.write_text(json.dumps(run, indent=1) + "\n")
-    print(report(run), flush=True)
+    print(*report(run).values(), sep="\n\n", flush=True)
     if Path(options.peers).exists():  # matplotlib is there
         picture = found.with_suffix(".svg")
         command = [options.peers, "-m", "tests.benchmarks.plot", str(found), str(picture)]

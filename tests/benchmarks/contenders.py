@@ -2,13 +2,17 @@
 
 A contender is named ``name`` or ``name@POOL:CONCURRENCYxPROCESSES``: ``ours@threads:4x2`` are two processes of four
 threads, ``ours@solo:1x2`` two that execute one command at a time. The default layout is two processes of sixteen.
+The path of another checkout of this project, with its ``.venv``, is a contender too: the worker as it is there.
 """
 
 import re
 import sys
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-LAYOUT = re.compile(r"(?P<name>[a-z]+)(?:@(?P<pool>[a-z]+):(?P<concurrency>\d+)x(?P<processes>\d+))?")
+from tests.support.node import ROOT
+
+LAYOUT = re.compile(r"(?P<name>[a-z]+|/[^@]+)(?:@(?P<pool>[a-z]+):(?P<concurrency>\d+)x(?P<processes>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Contender:
     """It runs under the project's own interpreter instead of the peers'."""
     starts_processes: bool = False
     """One program starts all processes of the layout."""
+    tree: Path = ROOT
+    """Where it runs."""
 
     @property
     def label(self) -> str:
@@ -59,6 +65,8 @@ class Contender:
 
     def python(self, peers: str) -> str:
         """The interpreter that it runs under."""
+        if self.tree != ROOT:
+            return str(self.tree / ".venv" / "bin" / "python")
         return sys.executable if self.own else peers
 
     @property
@@ -66,22 +74,18 @@ class Contender:
         return self.module or f"tests.benchmarks.peers.{self.name}_app"
 
 
+OWN_SENDER = "tests.benchmarks.ours"
 CELERY = "celery -A {app} worker -n w{number}@bench -l WARNING -P {pool} -c {concurrency}"
-ASYNCIO = Layout("asyncio")
 ALL = {
     each.name: each
     for each in (
-        Contender("ours", CELERY.replace("{app}", "worker"), "tests.benchmarks.ours", own=True),
+        Contender("ours", CELERY.replace("{app}", "worker"), OWN_SENDER, own=True),
         Contender("celery", CELERY, own=True),
-        Contender("once", CELERY),
         Contender("dramatiq", "dramatiq {app} --processes {processes} --threads {concurrency}", starts_processes=True),
-        # SimpleWorker does not fork for each job; it executes one at a time. RQ_REDIS_URL has the server's address.
-        Contender("rq", "rq.cli worker --quiet --worker-class rq.SimpleWorker", layout=Layout("solo", 1)),
-        Contender("arq", "arq {app}.WorkerSettings", layout=ASYNCIO),
         Contender(
             "taskiq",
             "taskiq worker {app}:broker --log-level WARNING --workers {processes} --max-async-tasks {concurrency}",
-            layout=ASYNCIO,
+            layout=Layout("asyncio"),
             starts_processes=True,
         ),
         Contender("huey", "huey.bin.huey_consumer {app}.huey -q -w {concurrency} -k thread -g TERM"),
@@ -96,11 +100,13 @@ def named(text: str) -> Contender:
         ValueError: when there is no such contender.
     """
     match = LAYOUT.fullmatch(text)
-    if match is None or match["name"] not in ALL:
+    path = Path(match["name"]) if match else ROOT
+    if match is None or (match["name"] not in ALL and not (path / ".venv").is_dir()):
         raise ValueError(
-            f"no contender {text!r}; there are {', '.join(ALL)}, each with @POOL:CONCURRENCYxPROCESSES or not"
+            f"no contender {text!r}; there are {', '.join(ALL)} and checkouts with a .venv, by their paths, "
+            "each with @POOL:CONCURRENCYxPROCESSES or not"
         )
-    contender = ALL[match["name"]]
+    contender = ALL.get(match["name"]) or replace(ALL["ours"], name=path.name, tree=path)
     if match["pool"] is None:
         return contender
     return replace(contender, layout=Layout(match["pool"], int(match["concurrency"]), int(match["processes"])))

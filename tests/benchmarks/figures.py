@@ -55,7 +55,7 @@ def paired(over: Iterable[Record], under: Iterable[Record], figure: str) -> Span
     return span([each[figure] / below[each["round"]] for each in over if figure in each and each["round"] in below])
 
 
-def best(records: Sequence[Record], name: str, figure: str) -> str | None:
-    """Of the layouts of this contender, the one with the largest median."""
-    medians = {label: over_rounds(chosen(records, contender=label), figure) for label in labels(records, name)}
-    return max((label for label, told in medians.items() if told), key=lambda label: medians[label][1], default=None)
+def least(records: Sequence[Record], figure: str) -> str | None:
+    """The contender with the least median."""
+    medians = {label: over_rounds(chosen(records, contender=label), figure) for label in labels(records)}
+    return min((label for label, told in medians.items() if told), key=lambda label: medians[label][1], default=None)

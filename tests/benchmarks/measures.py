@@ -1,7 +1,11 @@
 """What is measured of one contender at work. Each function returns flat figures; the caller adds who and when."""
 
+import json
+import re
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,6 +19,7 @@ Figures = dict[str, Any]
 EXPECTED_RATE = 900
 """Commands a second that no contender is expected to exceed by much: how many fill a queue for so many seconds."""
 LIGHT_RATE = 100
+TAKE_FALLBACK = re.compile(rb"^orders_take_fallback_total(?:{.*})? (\S+)$", re.MULTILINE)
 PATIENCE, GRACE_SECONDS = 4.0, 20.0
 """A contender that takes so many times the planned time, and these seconds more, is judged by what it did till then."""
 
@@ -34,7 +39,6 @@ class CostMeter:
             "server_cpu": float(info["used_cpu_user"]) + float(info["used_cpu_sys"]),
             # A read event is what one round trip of a client costs the server, however many commands are in it.
             "round_trips": info["total_reads_processed"],
-            "redis_commands": info["total_commands_processed"],
             "machine": sum(machine),
             "machine_idle": machine.idle,
         }
@@ -47,7 +51,6 @@ class CostMeter:
             "worker_cpu_ms": 1000 * sum(workers) / commands,
             "server_cpu_ms": 1000 * spent["server_cpu"] / commands,
             "round_trips": spent["round_trips"] / commands,
-            "redis_commands": spent["redis_commands"] / commands,
             "busiest_process": max(workers) / (ended_ms / 1000 - self._before["seconds"]),
             "machine_busy": 1 - spent["machine_idle"] / spent["machine"],
         }
@@ -60,15 +63,15 @@ def plan(bench: Bench, latency_ms: float, seconds: float) -> int:
     return max(4 * at_once, int(rate * seconds))
 
 
-def drain(bench: Bench, count: int, latency_ms: float, seconds: float, *, refuse: int = 0, kind: str = "") -> Figures:
+def drain(bench: Bench, count: int, latency_ms: float, seconds: float, *, kind: str = "") -> Figures:
     """Fill the queue while the workers are suspended, let them go, and time them until the venue's last answer."""
     bench.family.suspend()
-    bench.venue.reset(latency_ms, refuse)
+    bench.venue.reset(latency_ms)
     bench.send(count, **({"kind": kind} if kind else {}))
     meter = CostMeter(bench)
     began_ms = time.time_ns() / 1e6
     bench.family.resume()
-    whole = bench.venue.wait_for(count * (refuse + 1), seconds * PATIENCE + GRACE_SECONDS)
+    whole = bench.venue.wait_for(count, seconds * PATIENCE + GRACE_SECONDS)
     time.sleep(latency_ms / 1000 + 0.1)
     done = bench.venue.count()
     ended_ms = bench.venue.last_answer_ms() if whole else time.time_ns() / 1e6
@@ -100,16 +103,26 @@ def light(bench: Bench, seconds: float) -> Figures:
     return {"count": count, **spread(waits, "wire"), **ages(arrivals)}
 
 
+def fallback_takes(targets: Path) -> Figures:
+    """Messages since their start that workers of ours found by their check each second alone; their metrics' addresses
+    are in this folder."""
+    counts = []
+    for found in targets.glob("*.json"):
+        address = json.loads(found.read_text())[0]["targets"][0]
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as answer:
+            counts += TAKE_FALLBACK.findall(answer.read())
+    return {"fallback_takes": sum(map(float, counts))} if counts else {}
+
+
 def ages(arrivals: Sequence[Arrival]) -> Figures:
     """How old the signatures were when they arrived; up to 1 ms of it is the rounding of the signed timestamp."""
     return spread([each.at_ms - each.signed_at_ms for each in arrivals if each.signed_at_ms is not None], "age")
 
 
 def memory(bench: Bench) -> Figures:
-    """Of all processes, and one worker process's share."""
-    pss, rss = bench.family.memory_mb()
-    count = bench.contender.layout.processes
-    return {"pss_mb": pss, "pss_mb_each": pss / count, "rss_mb_each": rss / count}
+    """One worker process's share of the memory of all."""
+    pss, _ = bench.family.memory_mb()
+    return {"pss_mb_each": pss / bench.contender.layout.processes}
 
 
 def idle(bench: Bench, seconds: float = 5) -> Figures:
@@ -124,14 +137,7 @@ def backlog_age(bench: Bench, latency_ms: float, seconds: float) -> Figures:
     rate = drain(bench, plan(bench, latency_ms, 1.5), latency_ms, 2)["rate"]
     figures = drain(bench, int(rate * seconds), latency_ms, seconds)
     count, waited_s = figures["count"], figures["count"] / figures["rate"]
-    case = f"backlog, venue {latency_ms:g} ms"
-    return {"case": case, "count": count, "waited_s": waited_s, **ages(bench.venue.arrivals())}
-
-
-def storm_age(bench: Bench, count: int) -> Figures:
-    """Signatures while the venue refuses the first two requests of each command for the moment."""
-    figures = drain(bench, count, 20, 10, refuse=2)
-    return {"case": "storm of 429, two for each command", "count": figures["count"], **ages(bench.venue.arrivals())}
+    return {"latency_ms": latency_ms, "count": count, "waited_s": waited_s, **ages(bench.venue.arrivals())}
 
 
 def behind(bench: Bench, queries: int) -> Figures:

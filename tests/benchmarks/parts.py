@@ -1,9 +1,11 @@
 """The parts of a round: which contenders are visited, and what is measured of each one."""
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,14 +15,14 @@ from typing import Any
 import psutil
 import redis
 
+from tests.alerts.rig import metrics_into
 from tests.benchmarks import measures
-from tests.benchmarks.contenders import Contender, named
+from tests.benchmarks.contenders import OWN_SENDER, Contender, named
 from tests.benchmarks.processes import Sender
 from tests.benchmarks.rig import Bench, Rig
 from tests.support.node import ROOT
 
-CONTENDERS = "ours,ours@threads:4x2,celery,once,dramatiq,rq,arq,taskiq,huey"
-PROCESS_COUNTS = (1, 2, 4, 8)
+PROCESS_COUNTS = (1, 2, 4)
 TROUBLE = (RuntimeError, OSError, EOFError, psutil.Error, redis.RedisError, subprocess.SubprocessError)
 
 
@@ -44,11 +46,14 @@ class Round:
         now = time.strftime("%H:%M:%S")
         print(f"{now} round {self._number} {who} {part}: {short}", file=sys.stderr, flush=True)
 
-    def visit(self, contenders: Sequence[Contender], measure: Callable[["Round", Bench], None]) -> None:
-        """Start and measure one contender after the other, each round beginning with another."""
+    def visit(
+        self, contenders: Sequence[Contender], measure: Callable[["Round", Bench], None], **settings: str
+    ) -> None:
+        """Start and measure one contender after the other, each round beginning with another; ``settings`` are the
+        workers' own."""
         start = (self._number - 1) % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
-            with self._recording_trouble(contender.label), self.rig.working(contender) as bench:
+            with self._recording_trouble(contender.label), self.rig.working(contender, **settings) as bench:
                 measure(self, bench)
 
     @contextmanager
@@ -60,10 +65,8 @@ class Round:
 
 
 def filled_queue(this: Round, bench: Bench) -> None:
-    """Throughput at each latency, time to the wire, memory, idle CPU: all from one start of the workers."""
+    """Throughput at each latency, memory, idle CPU: all from one start of the workers."""
     options, label = this.options, bench.contender.label
-    if "latency" in options.parts:
-        this.record("latency", label, measures.light(bench, options.seconds * 2))
     if "throughput" in options.parts:
         for latency_ms in options.latencies:
             this.record("throughput", label, measures.throughput(bench, latency_ms, options.seconds))
@@ -72,21 +75,27 @@ def filled_queue(this: Round, bench: Bench) -> None:
         this.record("idle", label, measures.idle(bench))
 
 
-def light(this: Round, bench: Bench) -> None:
-    """Time to the wire at a light load, while programs of the lowest priority keep every core busy."""
+def to_the_wire(this: Round) -> None:
+    """A light load, with metrics, which count the messages that only the fallback timer found."""
+    with tempfile.TemporaryDirectory() as folder:
+        this.visit(this.options.contenders, functools.partial(light, Path(folder)), **metrics_into(Path(folder)))
+
+
+def light(targets: Path, this: Round, bench: Bench) -> None:
+    """Time to the wire: alone, and while programs of the lowest priority keep every core busy."""
     spin = ["nice", "-n", "19", sys.executable, "-c", "while True: pass"]
-    with ExitStack() as stack:
-        for _ in range(psutil.cpu_count() or 1):
-            stack.callback(stack.enter_context(subprocess.Popen(spin)).kill)
-        this.record("light", bench.contender.label, measures.light(bench, this.options.light_seconds))
+    for part, programs in (("latency", 0), ("light", psutil.cpu_count() or 1)):
+        if part in this.options.parts:
+            with ExitStack() as stack:
+                for _ in range(programs):
+                    stack.callback(stack.enter_context(subprocess.Popen(spin)).kill)
+                figures = measures.light(bench, this.options.light_seconds)
+            this.record(part, bench.contender.label, figures | measures.fallback_takes(targets))
 
 
 def age(this: Round, bench: Bench) -> None:
-    """Signatures with a deep backlog and in a storm of 429; those of a light load are in the part ``latency``."""
-    options, label = this.options, bench.contender.label
-    for latency_ms in (0, 20):
-        this.record("age", label, measures.backlog_age(bench, latency_ms, options.backlog))
-    this.record("age", label, measures.storm_age(bench, int(200 * options.seconds)))
+    """Signatures with a deep backlog; those of a light load are in the part ``latency``."""
+    this.record("age", bench.contender.label, measures.backlog_age(bench, 20, this.options.backlog))
 
 
 def behind(this: Round, bench: Bench) -> None:
@@ -97,9 +106,8 @@ def behind(this: Round, bench: Bench) -> None:
 def scale(this: Round, bench: Bench) -> None:
     """Throughput with this number of processes."""
     contender = bench.contender
-    for latency_ms in (20.0, 100.0):
-        figures = measures.throughput(bench, latency_ms, this.options.seconds)
-        this.record("scaling", contender.label, {"processes": contender.layout.processes, **figures})
+    figures = measures.throughput(bench, 100.0, this.options.seconds)
+    this.record("scaling", contender.label, {"processes": contender.layout.processes, **figures})
 
 
 def signing(this: Round) -> None:
@@ -114,12 +122,12 @@ def signing(this: Round) -> None:
 
 def producing(this: Round) -> None:
     """How fast a sender is, with no worker beside it."""
-    for name in dict.fromkeys(each.name for each in this.options.contenders):
-        with this.rig.sending(named(name)) as sender:
+    for contender in {each.name: each for each in this.options.contenders}.values():
+        with this.rig.sending(contender) as sender:
             _enqueue_rate(this, sender, 50, singly=True)
-            this.record("producers", f"{name}, one by one", _enqueue_rate(this, sender, 1000, singly=True))
-            if name == "ours":
-                this.record("producers", "ours, a thousand at once", _enqueue_rate(this, sender, 5000))
+            this.record("producers", f"{contender.name}, one by one", _enqueue_rate(this, sender, 1000, singly=True))
+            if contender.module == OWN_SENDER:
+                this.record("producers", f"{contender.name}, a thousand at once", _enqueue_rate(this, sender, 5000))
 
 
 def _enqueue_rate(this: Round, sender: Sender, count: int, **order: object) -> dict[str, float]:
@@ -132,15 +140,13 @@ def _ours(this: Round) -> list[Contender]:
 
 
 def _scaled(this: Round) -> list[Contender]:
-    """With half of the threads too: more such processes fit into this machine before it is full."""
     layout = _ours(this)[0].layout
-    threads = dict.fromkeys((layout.concurrency, max(1, layout.concurrency // 2)))
-    return [named(f"ours@{layout.pool}:{each}x{count}") for each in threads for count in PROCESS_COUNTS]
+    return [named(f"ours@{layout.pool}:{layout.concurrency}x{count}") for count in PROCESS_COUNTS]
 
 
 PARTS: Mapping[tuple[str, ...], Callable[[Round], None]] = {
-    ("throughput", "latency", "idle"): lambda this: this.visit(this.options.contenders, filled_queue),
-    ("light",): lambda this: this.visit(this.options.contenders, light),
+    ("throughput", "idle"): lambda this: this.visit(this.options.contenders, filled_queue),
+    ("latency", "light"): to_the_wire,
     ("age",): lambda this: this.visit(_ours(this), age),
     ("behind",): lambda this: this.visit(_ours(this), behind),
     ("scaling",): lambda this: this.visit(_scaled(this), scale),

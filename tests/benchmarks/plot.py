@@ -40,20 +40,14 @@ def bars(axes: Any, records: Sequence[Record], figure: str, title: str, scale: s
 
 def growth(axes: Any, records: Sequence[Record]) -> None:
     """Commands a second by number of processes, beside the straight line."""
-    for latency in (20.0, 100.0):
-        for layout in dict.fromkeys(each["contender"].rpartition("x")[0] for each in records):
-            rows = [each for each in chosen(records, latency_ms=latency) if each["contender"].startswith(f"{layout}x")]
-            counts = sorted({each["processes"] for each in rows})
-            spans = [over_rounds(chosen(rows, processes=count), "rate") or (0, 0, 0) for count in counts]
-            low, middle, high = zip(*spans, strict=True)
-            label = f"venue {latency:g} ms, {layout.partition('@')[2]}"
-            line = axes.plot(counts, middle, marker="o", label=label)[0]
-            linear = [middle[0] * count / counts[0] for count in counts]
-            axes.plot(counts, linear, linestyle=":", color=line.get_color(), linewidth=1)
-            axes.fill_between(counts, low, high, alpha=0.2)
-    axes.set_ylim(0, max(each["rate"] for each in records) * 1.4)
-    axes.set_title("this worker: commands/s by processes (dotted: linear)", fontsize=9)
-    axes.legend(fontsize=7)
+    counts = sorted({each["processes"] for each in records})
+    spans = [over_rounds(chosen(records, processes=count), "rate") or (0, 0, 0) for count in counts]
+    low, middle, high = zip(*spans, strict=True)
+    axes.plot(counts, middle, marker="o", color=OURS)
+    axes.plot(counts, [middle[0] * count / counts[0] for count in counts], linestyle=":", color=OURS, linewidth=1)
+    axes.fill_between(counts, low, high, color=OURS, alpha=0.2)
+    axes.set_ylim(0)
+    axes.set_title("this worker: commands/s by processes, venue 100 ms (dotted: linear)", fontsize=9)
 
 
 def draw(run: dict[str, Any], path: Path) -> None:
@@ -61,10 +55,11 @@ def draw(run: dict[str, Any], path: Path) -> None:
     records = run["records"]
     figure, panels = plt.subplots(3, 2, figsize=(12, 12))
     rates, waits, scaled = (chosen(records, part=part) for part in ("throughput", "latency", "scaling"))
-    for axes, latency in zip(panels.flat, (0.0, 20.0, 100.0), strict=False):
+    for axes, latency in zip(panels[0], (0.0, 20.0), strict=True):
         bars(axes, chosen(rates, latency_ms=latency), "rate", f"commands/s, venue {latency:g} ms")
-    bars(panels[1][1], waits, "wire_p50_ms", "enqueue to wire at 100/s, p50 ms", "log")
-    bars(panels[2][0], waits, "wire_p99_ms", "enqueue to wire at 100/s, p99 ms", "log")
+    bars(panels[1][0], waits, "wire_p50_ms", "enqueue to wire at 100/s, p50 ms", "log")
+    bars(panels[1][1], waits, "wire_p99_ms", "enqueue to wire at 100/s, p99 ms", "log")
+    bars(panels[2][0], chosen(rates, latency_ms=20.0), "worker_cpu_ms", "worker CPU of a command, ms, venue 20 ms")
     if scaled:
         growth(panels[2][1], scaled)
     else:

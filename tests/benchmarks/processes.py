@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import psutil
 
-from tests.support.node import ROOT, outer_environment
+from tests.support.node import outer_environment
 from tests.support.processes import ProcessNode
 
 STOP_SECONDS = 15.0
@@ -18,9 +18,9 @@ STOP_SECONDS = 15.0
 class WorkerProgram(ProcessNode):
     """One worker program of a contender."""
 
-    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], tree: Path) -> None:
         super().__init__("bench-worker", folder, environment)
-        self._command = command
+        self._command, self.cwd = command, tree
 
     def arguments(self) -> Sequence[str]:
         """The command line."""
@@ -30,8 +30,10 @@ class WorkerProgram(ProcessNode):
 class Workers:
     """The worker programs of one contender, with all their child processes."""
 
-    def __init__(self, commands: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str]) -> None:
-        self._programs = [WorkerProgram(command, folder, environment) for command in commands]
+    def __init__(
+        self, commands: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str], tree: Path
+    ) -> None:
+        self._programs = [WorkerProgram(command, folder, environment, tree) for command in commands]
 
     def processes(self) -> list[psutil.Process]:
         """All processes that live now."""
@@ -101,12 +103,12 @@ class Workers:
 class Sender:
     """The process of :mod:`tests.benchmarks.sender`, which answers each JSON line with a JSON line."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, tree: Path) -> None:
         self._log = log
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=tree,
                 env={**outer_environment(), **environment},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

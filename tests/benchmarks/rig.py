@@ -60,7 +60,7 @@ class Rig:
     def _environment(self, contender: Contender, *, sending: bool) -> dict[str, str]:
         url, venue = self.server.url(), f"http://127.0.0.1:{self.venue.port()}"
         return {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(contender.tree),
             "BENCH_VENUE": venue,
             "BENCH_BROKER": f"{url}/0",
             "BENCH_RESULTS": f"{url}/1",
@@ -68,7 +68,6 @@ class Rig:
             "BENCH_CONCURRENCY": str(contender.layout.concurrency),
             "BENCH_KEY": KEY,
             "BENCH_SECRET": SECRET,
-            "RQ_REDIS_URL": f"{url}/0",
             "ORDERS_REDIS_URL": url,
             "ORDERS_ACCOUNTS__MAIN__VENUE": "everstrike",
             "ORDERS_ACCOUNTS__MAIN__API_KEY": KEY,
@@ -78,12 +77,13 @@ class Rig:
         }
 
     @contextmanager
-    def working(self, contender: Contender) -> Iterator["Bench"]:
-        """The contender's sender and its warm workers, on an empty server."""
+    def working(self, contender: Contender, **settings: str) -> Iterator["Bench"]:
+        """The contender's sender and its warm workers, on an empty server; ``settings`` are the workers' alone."""
         commands = contender.worker_commands(self.peers)
+        environment = {**self._environment(contender, sending=False), **settings}
         with (
             self.sending(contender) as sender,
-            Workers(commands, self.folder, self._environment(contender, sending=False)) as workers,
+            Workers(commands, self.folder, environment, contender.tree) as workers,
         ):
             bench = Bench(self, contender, workers, sender)
             bench.warm_up()
@@ -94,7 +94,8 @@ class Rig:
         """The contender's sender alone, on an empty server."""
         self.server.flush()
         environment = self._environment(contender, sending=True)
-        with Sender(contender.sender_command(self.peers), environment, self.folder / "sender.log") as sender:
+        command, log = contender.sender_command(self.peers), self.folder / "sender.log"
+        with Sender(command, environment, log, contender.tree) as sender:
             yield sender
 
     def numbers(self, count: int) -> int:

@@ -1,9 +1,11 @@
 """A run's figures as Markdown: ``python -m tests.benchmarks.table benchmarks.json [PAGE]``.
 
-With a page, they are put between its marks ``<!-- figures -->`` and ``<!-- /figures -->`` instead of printed. A cell is
-the median over the rounds, with the least and the largest behind it where there were several.
+With a page, they are put between its marks instead of printed: what the project is held to between
+``<!-- targets -->`` and ``<!-- /targets -->``, the rest between ``<!-- figures -->`` and ``<!-- /figures -->``. A cell
+is the median over the rounds, with the least and the largest behind it where there were several.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,19 +18,16 @@ from tests.benchmarks.targets import targets
 TITLES = {
     "throughput": "Commands a second from a filled queue, venue answering in {latency_ms:g} ms; costs are a command's",
     "latency": "From enqueueing to the venue, 100 commands a second",
-    "light": "From enqueueing to the venue, 100 commands a second, every core busy with other programs (nice 19)",
+    "light": "The same, every core busy with other programs (nice 19)",
     "memory": "Memory of the workers after that",
     "idle": "The workers with nothing to do",
-    "age": "Age of signatures at the venue, this worker, {case}",
+    "age": "Age of signatures at the venue with a deep backlog, this worker, venue answering in {latency_ms:g} ms",
     "scaling": "This worker, venue answering in {latency_ms:g} ms",
     "signing": "Signing and building one request, µs",
     "producers": "Commands enqueued a second",
     "behind": "Cancels behind queries",
 }
-BEGINS, ENDS = "<!-- figures -->", "<!-- /figures -->"
-SPLIT = ("latency_ms", "case")
-"""A part has a table of its own for each value of these."""
-NO_COLUMNS = {"part", "round", "contender", "processes", "whole", *SPLIT}
+NO_COLUMNS = {"part", "round", "contender", "processes", "whole", "latency_ms"}
 
 
 def number(value: float) -> str:
@@ -58,10 +57,9 @@ def tables(records: Sequence[Record]) -> Iterator[str]:
     """Every part that was measured."""
     for part, title in TITLES.items():
         own = chosen(records, part=part)
-        for group in dict.fromkeys(tuple(each.get(name) for name in SPLIT) for each in own):
-            settings = {name: value for name, value in zip(SPLIT, group, strict=True) if value is not None}
-            yield from ("", title.format(**settings), "")
-            yield from rows(chosen(own, **settings))
+        for latency_ms in dict.fromkeys(each.get("latency_ms") for each in own):
+            yield from ("", title.format(latency_ms=latency_ms), "")
+            yield from rows(chosen(own, latency_ms=latency_ms))
 
 
 def provenance(run: Mapping[str, Any]) -> Iterator[str]:
@@ -86,34 +84,38 @@ def held_to(records: Sequence[Record]) -> Iterator[str]:
         yield f"| {each.what} | {each.wanted} | {each.found} | {each.verdict} |"
 
 
-def report(run: Mapping[str, Any]) -> str:
-    """Everything about a run."""
+def report(run: Mapping[str, Any]) -> dict[str, str]:
+    """Everything about a run, by the names of the page's marks."""
     records = run["records"]
     trouble = [f"TROUBLE {each['contender']}: {each['words']}" for each in chosen(records, part="trouble")]
-    return "\n".join(["\n\n".join(provenance(run)), *tables(records), "", *held_to(records), *trouble])
+    return {
+        "figures": "\n".join(["\n\n".join(provenance(run)), *tables(records)]),
+        "targets": "\n".join([*held_to(records), *trouble]),
+    }
 
 
-def put_into(page: str, words: str) -> str:
-    """The page with these words between its marks.
+def put_into(page: str, name: str, words: str) -> str:
+    """The page with these words between its marks of this name.
 
     Raises:
-        ValueError: when it has no marks.
+        ValueError: when it has no such marks.
     """
-    head, begins, rest = page.partition(BEGINS)
-    _, ends, tail = rest.partition(ENDS)
-    if not (begins and ends):
-        raise ValueError(f"the page has no {BEGINS} … {ENDS}")
-    return f"{head}{BEGINS}\n\n{words}\n\n{ENDS}{tail}"
+    begins, ends = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, found, rest = page.partition(begins)
+    _, closed, tail = rest.partition(ends)
+    if not (found and closed):
+        raise ValueError(f"the page has no {begins} … {ends}")
+    return f"{head}{begins}\n\n{words}\n\n{ends}{tail}"
 
 
 def main() -> None:
     """Print the figures, or put them into a page."""
-    words = report(json.loads(Path(sys.argv[1]).read_text()))
+    found = report(json.loads(Path(sys.argv[1]).read_text()))
     if len(sys.argv) < 3:
-        print(words)
+        print(*found.values(), sep="\n\n")
     else:
         page = Path(sys.argv[2])
-        page.write_text(put_into(page.read_text(), words))
+        page.write_text(functools.reduce(lambda text, each: put_into(text, *each), found.items(), page.read_text()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.support.node import ROOT
 
 pytestmark = pytest.mark.integration
 
-SMALL = ["--contenders", "ours", "--latencies", "0", "--seconds", "0.5", "--peers", "/nowhere", "--rounds", "50"]
+SMALL = ["--contenders", "ours", "--latencies", "0", "--seconds", "0.5", "--light-seconds", "1", "--rounds", "50"]
 
 
 def test_a_small_round_and_ctrl_c(tmp_path: Path) -> None:
@@ -21,7 +21,18 @@ def test_a_small_round_and_ctrl_c(tmp_path: Path) -> None:
     so far and keeps no worker that would slow down the next run (the suite fails when a process is left)."""
     found = tmp_path / "found.json"
     run = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks", *SMALL, "--parts", "latency,throughput", "--json", str(found)],
+        [
+            sys.executable,
+            "-m",
+            "tests.benchmarks",
+            *SMALL,
+            "--parts",
+            "latency,throughput",
+            "--peers",
+            "/nowhere",
+            "--json",
+            str(found),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -31,7 +42,7 @@ def test_a_small_round_and_ctrl_c(tmp_path: Path) -> None:
     progress = []
     for line in run.stderr:
         progress.append(line)
-        if " memory:" in line:
+        if " latency:" in line:
             break
     os.kill(run.pid, signal.SIGINT)
     printed, _ = run.communicate(timeout=60)
@@ -41,9 +52,10 @@ def test_a_small_round_and_ctrl_c(tmp_path: Path) -> None:
     assert set(records) == {"latency", "throughput", "memory"}
     light, filled = records["latency"], records["throughput"]
     assert light["count"] == 100
+    assert light["fallback_takes"] == 0
     assert 0 < light["wire_p50_ms"] <= light["wire_p99_ms"] <= light["wire_max_ms"]
     assert filled["whole"]
     assert filled["rate"] > 0
-    assert filled["round_trips"] > 2, "begin and settle at the least"
+    assert filled["round_trips"] >= 1, "what it costs is counted"
     assert filled["worker_cpu_ms"] > 0
     assert filled["age_max_ms"] >= 0, "signed before it came"

@@ -161,6 +161,44 @@ def test_a_connection_to_a_former_master_is_not_used(direct: DirectClient, monke
     assert not [each for each in disowned if each.is_connected]
 
 
+# -- transactions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_answers_what_its_commands_do(direct: DirectClient) -> None:
+    direct.client.delete("list")
+    assert direct.transaction([("RPUSH", "list", "a", "b"), ("LRANGE", "list", 0, -1)]) == [2, ["a", "b"]]
+    assert echoes(direct, "mine")
+
+
+@pytest.mark.parametrize("wrong", [("LPUSH", "text", "v"), ("LPUSH", "list")], ids=["at the end", "at once"])
+def test_after_a_refused_transaction_no_answer_is_anothers(direct: DirectClient, wrong: tuple[str, ...]) -> None:
+    """Not even where it leaves another database, and many answers that nobody reads."""
+    direct.call("SET", "text", "v")
+    more = [("SET", "other", "v")] * 100
+    with pytest.raises(redis.ResponseError):
+        direct.transaction([("SELECT", 1), ("SET", "text", "v"), wrong, *more])
+    assert direct.call("GET", "text") == "v"
+    assert echoes(direct, "mine")
+
+
+def test_an_interrupted_transaction_leaves_no_answer_to_the_next(
+    direct: DirectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([Connection.read_response, Connection.read_response])
+
+    def interrupted(connection: Connection, *_: object, **__: object) -> object:
+        for answer in answers:
+            return answer(connection)
+        raise KeyboardInterrupt
+
+    assert echoes(direct, "first")
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            direct.transaction([("SET", "k", "v")])
+    assert echoes(direct, "mine")
+
+
 # -- what is sent beside a block of code -------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import celery.backends.redis
 import kombu.message
 import kombu.transport.redis
 import redis
+import requests
 from celery import signals
 
 import worker.bootstrap as product
@@ -31,6 +32,7 @@ from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
 from worker.simulator.faults import mutates
 from worker.venues.http.connections import CountingConnection
+from worker.venues.http.outgoing import SentBytes
 from worker.venues.http.transport import Transport
 
 
@@ -115,16 +117,17 @@ def _taken(task_id: str = "", **_: object) -> None:
     hook.at("taken")
 
 
-@functools.wraps(send := CountingConnection.request)
-def _sent(connection: Any, method: str, url: str, **more: Any) -> None:
-    send(connection, method, url, **more)
+@functools.wraps(send := CountingConnection.send_request)
+def _sent(connection: CountingConnection, sent: SentBytes) -> requests.PreparedRequest:
+    request = send(connection, sent)
     # Reads have a name of their own: an attempt is a request that changes something.
-    hook.at("left" if mutates(method, urlsplit(url).path) else "asked")
+    hook.at("left" if mutates(str(request.method), urlsplit(request.path_url).path) else "asked")
+    return request
 
 
 for move in ("begin", "pause", "park", "settle", "take_to_look"):
     add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
-CountingConnection.request = _sent  # type: ignore[method-assign]
+CountingConnection.send_request = _sent  # type: ignore[method-assign]
 backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
 add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
 add_steps(QoS, "park", "parked.before", "parked.after", lambda _, __, text, **___: id_in(text))

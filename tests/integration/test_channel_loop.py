@@ -14,6 +14,7 @@ from kombu.asynchronous.timer import Timer
 
 from tests.integration.test_channel_gate import message
 from tests.integration.test_channel_groups import CANCEL, CLOSE, fair, flood, nothing_taken, of, tags  # noqa: F401 - a fixture
+from worker.broker.scripts import ACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,3 +121,69 @@ def test_a_worker_that_learns_of_it_by_a_take_wakes_for_what_is_due(broker: Brok
         run(hub, messages, 1)
         messages[0].ack()
     assert tags(messages) == ["one"]
+
+
+def test_a_place_that_is_freed_while_the_loop_fills_the_last_one_is_used(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that frees it began while another place was free."""
+    flood(broker, "b", 1)
+    with looping(broker, slots=2) as (hub, messages):
+        run(hub, messages, 1)
+        qos, full = messages[0].channel.qos, threading.Event()
+        free = qos._quick_ack
+        monkeypatch.setattr(qos, "_quick_ack", lambda tag: full.wait() and free(tag))
+        monkeypatch.setattr(hub, "run_once", lambda turn=hub.run_once: (len(messages) > 1 and full.set()) or turn())
+        run(hub, messages, 3, lambda: broker.db().lpush(CLOSE, of("a", "a0"), of("c", "c0")), messages[0].ack)
+    assert len(messages) == 3
+
+
+def test_a_message_that_another_script_acknowledges_frees_its_place(broker: Broker) -> None:
+    """As the script does that settles a command."""
+    flood(broker, "b", 2)
+    with looping(broker, slots=1) as (hub, messages):
+        run(hub, messages, 1)
+        qos, tag = messages[0].channel.qos, messages[0].delivery_tag
+        database, *arguments = qos.ack_arguments(tag)
+        keys, rest = arguments[:2], arguments[2:]
+        run(
+            hub,
+            messages,
+            2,
+            lambda: broker.db(database).eval(ACK.source, len(keys), *keys, *rest),
+            lambda: qos.acked_at_server(tag),
+        )
+        assert broker.db().hkeys("unacked") == broker.db().zrange("unacked_index", 0, -1) == ["b1"]
+        assert list(qos.taken) == ["b1"]
+        messages[1].ack()
+
+
+def test_what_is_watched_is_registered_once_for_each_connection(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again when the connection is lost, and after a time in which its answer was not wanted."""
+    registered: list[int] = []
+    add = Hub.add_reader
+    monkeypatch.setattr(Hub, "add_reader", lambda hub, fd, *rest: registered.append(fd) or add(hub, fd, *rest))
+    with looping(broker, slots=2) as (hub, messages):
+        flood(broker, "b", 1)
+        run(hub, messages, 1)
+        channel = messages[0].channel
+        connection, (start_turn,) = channel.client.connection, hub.on_tick
+        start_turn()
+        assert registered == [connection._sock.fileno()]
+        channel.next_take.stir()
+        start_turn()
+        assert channel._in_poll
+        channel.qos.prefetch_count = 1
+        start_turn()
+        flood(broker, "a", 1)
+        messages[0].ack()
+        run(hub, messages, 2)
+        assert registered == [connection._sock.fileno()] * 2
+        connection.disconnect()
+        flood(broker, "b", 1)
+        channel.next_take.stir()
+        messages[1].ack()
+        run(hub, messages, 3)
+        assert registered[2:] == [connection._sock.fileno()]

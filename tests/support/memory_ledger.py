@@ -20,10 +20,12 @@ from worker.ledger.base import (
     Ended,
     Following,
     Halted,
+    Known,
     LookAnswer,
     LookFirst,
     Orphaned,
     Progress,
+    QueryAnswer,
     Record,
     Reused,
     State,
@@ -140,6 +142,12 @@ class MemoryLedger:
         """By id of a command that is held: when its message is published again, UNIX ms."""
         self.halts: dict[str, Halted] = {}
         """By scope, ``<account or *>/<command or *>``."""
+        self.results: dict[str, bytes] = {}
+        """By id: what a result backend beside this ledger has stored."""
+        self.unacked: set[str] = set()
+        """The delivery tags of a broker beside this ledger."""
+        self.refuses: set[str] = set()
+        """``store`` where a result can't be stored, ``ack`` where no message can be acknowledged."""
 
     def forget(self, command_id: str) -> None:
         """Lose a record, as a server does that is restarted without its last writes."""
@@ -150,7 +158,7 @@ class MemoryLedger:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            kept = self._keeps_from_begin(claim, entry, attempt)
+            kept = self._known(claim, entry) or self._keeps_from_begin(claim, entry, attempt)
             if kept is not None:
                 return kept
             if entry is None or entry.record.state is State.HELD:
@@ -182,6 +190,16 @@ class MemoryLedger:
             return LookFirst()
         halt = self._halted(claim)
         return None if entry and _repeated(claim, entry, attempt) else halt
+
+    def _known(self, claim: Claim, entry: _Entry | None = None) -> Known | None:
+        """The result that answers a claim of which nothing was ever begun."""
+        begun = entry is not None and not (entry.record.report and entry.record.progress.tries == 0)
+        result = self.results.get(claim.command_id) if claim.heeds_result and not begun else None
+        return Known(result) if result else None
+
+    def stored_result(self, command_id: str) -> bytes | None:
+        """See :meth:`Ledger.stored_result`."""
+        return self.results.get(command_id)
 
     def take_to_look(self, claim: Claim) -> LookAnswer | None:
         """See :meth:`Ledger.take_to_look`."""
@@ -269,11 +287,12 @@ class MemoryLedger:
         since = max(0, now - _budget_from(claim, known, now)) if known else None
         return throttled and replace(throttled, since_ms=since)
 
-    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
+    def admit_query(self, claim: Claim) -> QueryAnswer:
         """See :class:`~worker.ledger.base.Ledger`."""
         with self._lock:
             now = self._now_ms()
-            stopped = self.halted(claim.account, claim.command) or self.pacing.heed(claim, now)
+            named = self.halted(claim.account, claim.command)
+            stopped = self._known(claim) or named or self.pacing.heed(claim, now)
             return stopped or Admitted(self.pacing.count(claim, now))
 
     def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
@@ -412,19 +431,36 @@ class MemoryLedger:
         with self._lock:
             self.pacing.record_fate(claim, cool_down, self._now_ms())
             entry = self._entries.get(claim.command_id)
-            if entry is None:
-                self._create_ended("settle", claim, report, self._count(claim), lookup=claim.lookup)
-                return report
-            stored = entry.record.report
-            mine = _owns(claim, entry)
-            evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
-            if mine and (stored is None or evidence):
-                self._end(entry, report)
-                self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
-                return report
-            if not (mine and stored == report):
+            if not self._settle(claim, report, entry):
                 self._write("late", claim.command_id, claim.token, outcome=report.outcome.value)
-            return stored
+                return entry.record.report if entry else None
+            if following is not None:
+                self._follow(following, report)
+            return report
+
+    def _settle(self, claim: Claim, report: Report, entry: _Entry | None) -> bool:
+        """Whether the command has its end by this claim, now or before."""
+        if entry is None:
+            self._create_ended("settle", claim, report, self._count(claim), lookup=claim.lookup)
+            return True
+        stored, mine = entry.record.report, _owns(claim, entry)
+        evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
+        if mine and (stored is None or evidence):
+            self._end(entry, report)
+            self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
+            return True
+        return mine and stored == report
+
+    def _follow(self, following: Following, report: Report) -> None:
+        _, value, *_ = following.store(report)
+        if "store" in self.refuses:
+            return
+        self.results[report.command_id] = bytes(str(value), "utf-8")
+        following.stored = True
+        ack = following.ack(report)
+        if ack and "ack" not in self.refuses:
+            self.unacked.discard(str(ack[4]))
+            following.acked = True
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """See :meth:`Ledger.refuse`."""

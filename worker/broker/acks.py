@@ -21,7 +21,6 @@ from worker.broker.base import error_text
 from worker.broker.bulkhead import AccountThreads, Bulkhead
 from worker.broker.groups import group_of
 from worker.broker.lanes import Fate
-from worker.broker.next_take import wake_loop
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK, PARK
 
@@ -115,6 +114,15 @@ class QoS(RestoringQoS):
         self._ack_or_defer(delivery_tag, getattr(self.taken.get(delivery_tag), "fate", Fate.ENDED))
         self._settled(delivery_tag)
 
+    def ack_arguments(self, delivery_tag: str) -> tuple[object, ...]:
+        """What another script needs to acknowledge the message of a command that has ended, where it runs on the same
+        server: the number of the database, the arguments of the keys of `ack.lua`, and its arguments."""
+        return (self.channel.database, *self.unacked_keys, *self._fates({delivery_tag: Fate.ENDED}))
+
+    def acked_at_server(self, delivery_tag: str) -> None:
+        """Free the place of a message that such a script has acknowledged; from whatever thread."""
+        self._settled(delivery_tag)
+
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Drop the message, or put it back on its queue; if that fails, the visibility timeout puts it back."""
         if not requeue:
@@ -131,12 +139,11 @@ class QoS(RestoringQoS):
 
     def _settled(self, delivery_tag: str) -> None:
         """Free the place of a message that is not executed here any more, and have the next one taken."""
-        was_full = not self.can_consume()
         self.taken.pop(delivery_tag, None)
         self._quick_ack(delivery_tag)
         self._taker.stir_if_unblocked()
-        if was_full:
-            wake_loop()
+        # Only after the place is free: the loop may fill the last one meanwhile, and then sleep.
+        self._taker.wake_if_due()
 
     @property
     def _taker(self) -> Any:

@@ -61,6 +61,7 @@ class Channel(TakingChannel):
                 spare[name] = min(spare[name] or SPARE_TIMEOUT_SECONDS, SPARE_TIMEOUT_SECONDS)
         self._spare = spare
         self._own: tuple[Any, DirectClient] | None = None
+        self.database = int(spare["db"])
         address = (spare.get(part) for part in ("host", "port", "path", "db"))
         self.broker_id = "|".join(map(str, (*address, self.global_keyprefix, self.unacked_key)))
 

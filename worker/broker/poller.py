@@ -20,6 +20,28 @@ __all__ = ["Poller"]
 class Poller(stock.MultiChannelPoller):
     """kombu's poller, which also watches a connection on which no command is in progress."""
 
+    #: The sockets that the event loop watches.
+    _watched: list[Any] | None = None
+    _has_news = True
+
+    def on_poll_init(self, poller: Any) -> None:
+        """Prepare for an event loop, which watches nothing yet."""
+        self._watched = None
+        super().on_poll_init(poller)
+
+    def on_poll_start(self) -> None:
+        """Send the takes that are due, and note whether something else is to be watched than at the last turn."""
+        had_paused = bool(self._paused_brpop)
+        super().on_poll_start()
+        sockets = [*self._chan_to_sock.values()]
+        self._has_news = had_paused or bool(self._paused_brpop) or sockets != self._watched
+        self._watched = sockets
+
+    @property
+    def fds(self) -> Any:
+        """What the event loop is to register; it does so at every turn, with a call to the kernel for each."""
+        return super().fds if self._has_news else {}
+
     def _register_BRPOP(self, channel: TakingChannel) -> None:  # noqa: N802 - kombu's name
         """Watch the channel's connection, and send a take when one is due."""
         if not self._client_registered(channel, channel.client, "BRPOP"):

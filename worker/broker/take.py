@@ -32,7 +32,7 @@ from kombu.utils.encoding import bytes_to_str
 from producers.commands import COMMANDS
 from worker.broker.delivery import DeliveringChannel
 from worker.broker.envelope_check import DEFAULT_QUEUE
-from worker.broker.next_take import NextTake
+from worker.broker.next_take import NextTake, wake_loop
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
@@ -226,6 +226,11 @@ class TakingChannel(DeliveringChannel):
         becomes free, and when an answer comes, because a place may become free while a take is on its way."""
         if self.next_take.held_back and self.qos.blocked() != self._blocked:
             self.next_take.stir()
+
+    def wake_if_due(self) -> None:
+        """Wake the worker's loop if a take is due, which it can't have sent while no place was free."""
+        if not self._in_poll and self.next_take.is_due():
+            wake_loop()
 
     def _take_refused(self, connection: Any, refusal: redis.ResponseError) -> None:
         """Log an error with which the server answered a take, and disconnect. Nothing was taken; the next take, after

@@ -63,6 +63,8 @@ EXPECTED = {
     "SentinelChannel": {"_sentinel_managed_pool": "(self, asynchronous=False)"},
     "MultiChannelPoller": {
         "get": "(self, callback, timeout=None)",
+        "on_poll_init": "(self, poller)",
+        "on_poll_start": "(self)",
         "on_readable": "(self, fileno)",
         "_client_registered": "(self, channel, client, cmd)",
         "_register": "(self, channel, client, type)",

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -14,16 +15,18 @@ from celery.worker.state import task_accepted, task_ready
 from kombu.utils.encoding import safe_repr
 
 from producers.errors import OrderError
-from producers.redaction import REDACTED, hidden_values, shown_arguments
+from producers.redaction import REDACTED, shown_arguments
 from producers.report import Report
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.kept_messages import kept_message
 from worker.celery_app.parked import can_park
 from worker.celery_app.request import END_KEY, OrderRequest
-from worker.celery_app.tasks import report_of, result_or_error
+from worker.celery_app.results import store_arguments
+from worker.celery_app.tasks import error_of, report_of, result_or_error
 from worker.execution.context import Envelope
 from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER
 from worker.execution.policy.producer_auth import Authority
+from worker.ledger.base import Following
 
 logger = logging.getLogger("orders.request")
 accepted_log = logging.getLogger("celery.worker.request")
@@ -44,15 +47,28 @@ def is_watched(consumer: Any) -> bool:
     return any(signal.receivers for signal in HEARD)
 
 
+def _ack_arguments(message: Any) -> tuple[object, ...]:
+    # A lane, which an unknown outcome would keep, is none of a plain command's.
+    ack_arguments = getattr(message.channel.qos, "ack_arguments", None)
+    return ack_arguments(message.delivery_tag) if ack_arguments else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a stored result tells of its command's request."""
+
+    parent_id: object
+    children: tuple[()] = ()
+    group: None = None
+
+
 class DirectRequest:
     """What Celery keeps of a command while it is reserved and active. The whole request is made when somebody looks."""
 
     __slots__ = (
-        *("__weakref__", "_authority", "_expires_at", "_redelivered", "_consumer"),
-        *("acknowledged", "id", "message", "name", "parent_id", "task", "time_start", "worker_pid"),
+        *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
+        *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
     )
-    # Read by the result backend, which would make the whole request for them.
-    children, group = (), None
 
     def __init__(
         self, consumer: Any, task: Any, message: Any, authority: Authority, redelivered: bool, expires_at: int | None
@@ -61,8 +77,14 @@ class DirectRequest:
         self._redelivered, self._expires_at = redelivered, expires_at
         self.id: str = message.headers["id"]
         self.name: str = task.name
-        self.parent_id = message.headers.get("parent_id")
         self.acknowledged = False
+        # Nothing in it refers to this request, which would then stay in memory until Python looks for cycles.
+        self._told = told = _Told(message.headers.get("parent_id"))
+        self._following = Following(
+            # The backend is that of the thread which calls this.
+            lambda report: store_arguments(task.backend, report, told),
+            lambda _: _ack_arguments(message),
+        )
         self.time_start: float | None = None
         self.worker_pid: int | None = None
 
@@ -96,10 +118,9 @@ class DirectRequest:
 
     def shown(self) -> dict[str, str]:
         """The arguments as logs show them."""
-        positional, arguments, _ = self.message.payload
         return {
-            "args": f"({REDACTED})" if positional else "()",
-            "kwargs": shown_arguments(self.name, arguments, self.task.hidden),
+            "args": f"({REDACTED})" if self.message.payload[0] else "()",
+            "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
         }
 
     def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
@@ -109,7 +130,7 @@ class DirectRequest:
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Do not cancel. Celery calls this at a cold shutdown."""
 
-    # -- in a thread of the pool -------------------------------------------------------------------------------------
+    # -- in a thread of the pool ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Execute the command, store its report and acknowledge its message."""
@@ -119,91 +140,102 @@ class DirectRequest:
         if accepted_log.isEnabledFor(logging.DEBUG):
             accepted_log.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, self.worker_pid)
         try:
-            report = report_of(self.task.find_executor(), self._envelope(), self.task.backend)
-            if is_watched(self._consumer):
-                end: Callable[[], Any] = partial(result_or_error, report, self._hidden_values())
-            else:
-                self._store(report, started)
-                self._release()
+            report = report_of(self.task.find_executor(), self._envelope())
+            if report is not None and not is_watched(self._consumer):
+                self._end(report, started)
                 return
+            end: Callable[[], Any] = partial(result_or_error, report, self._arguments, self.task.hidden)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - Celery decides what becomes of it
             end = partial(_raise, error)
         self._end_by_celery(end, started)
 
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self.message.payload[1]
+        return arguments
+
     def _envelope(self) -> Envelope:
         headers = self.message.headers
-        positional, arguments, _ = self.message.payload
         return Envelope(
             command_id=self.id,
             task=self.name,
-            arguments=arguments,
-            positional=len(positional),
+            arguments=self._arguments,
+            positional=len(self.message.payload[0]),
             enqueued_at=enqueued_at_ms(headers),
             redelivered=self._redelivered,
             expires_at=self._expires_at,
             kept_message=lambda: kept_message(self.name, self.whole()._context),  # noqa: SLF001 - Celery's context
             parks=can_park(self.message),
+            following=self._following,
             waits_since=headers.get(SINCE_HEADER),
             progress=headers.get(PROGRESS_HEADER),
             **self._authority.to_json(),
         )
 
-    def _hidden_values(self) -> list[str]:
-        return hidden_values(self.message.payload[1], self.task.hidden)
+    def _end(self, report: Report, started: float) -> None:
+        """Store the report as Celery does, log the end in its words, and acknowledge the message: what of that has not
+        followed the command's end at the server."""
+        is_logged = ended_log.isEnabledFor(logging.INFO)
+        if is_logged or not self._following.stored:
+            error = error_of(report, self._arguments, self.task.hidden)
+            result: Any = report.to_json() if error is None else error
+            if not self._following.stored:
+                status = states.SUCCESS if error is None else states.FAILURE
+                self.task.backend.store_result(self.id, result, status, request=self._told)
+            if is_logged:
+                self._log_end(result, monotonic() - started)
+        self._release()
 
-    def _store(self, report: Report | None, started: float) -> None:
-        """Store the report as Celery does, and log the end in its words."""
-        status: str = states.SUCCESS
-        try:
-            result: Any = result_or_error(report, self._hidden_values())
-        except OrderError as error:
-            status, result = states.FAILURE, error
-        self.task.backend.store_result(self.id, result, status, request=self)
-        if not ended_log.isEnabledFor(logging.INFO):
-            return
+    def _log_end(self, result: Any, seconds: float) -> None:
         context: dict[str, Any] = {"id": self.id, "name": self.name, **self.shown()}
-        if status == states.SUCCESS:
-            shown, seconds = saferepr(result, self.task.resultrepr_maxsize), monotonic() - started
-            words, more = trace.LOG_SUCCESS, {"return_value": shown, "runtime": seconds}
+        if not isinstance(result, OrderError):
+            words = trace.LOG_SUCCESS
+            context |= {"return_value": saferepr(result, self.task.resultrepr_maxsize), "runtime": seconds}
         else:
             policy = trace.log_policy_expected
-            words, more = policy.format, {"description": policy.description, "exc": safe_repr(result)}
-            more |= {"hostname": self._consumer.hostname, "traceback": "", "internal": False}
-        ended_log.info(words.strip(), {**context, **more}, extra={"data": {**context, **more}})
+            words = policy.format
+            context |= {"description": policy.description, "exc": safe_repr(result)}
+            context |= {"hostname": self._consumer.hostname, "traceback": "", "internal": False}
+        ended_log.info(words.strip(), context, extra={"data": context})
 
     def _release(self) -> None:
         task_ready(self)
-        self.acknowledged = True
-        self._soon(self.message.ack_log_error)
+        if not self.acknowledged:
+            self.acknowledged = True
+            if self._following.acked:
+                self.message.channel.qos.acked_at_server(self.message.delivery_tag)
+            else:
+                self._soon(self.message.ack_log_error)
 
     def _end_by_celery(self, end: Callable[[], Any], started: float) -> None:
         """Have Celery's tracer and request make of an end what they always make of it: the task is told its end, in
         place of executing the command."""
-        whole = self.whole()
-        app = self._consumer.app
+        app, whole = self._consumer.app, self.whole()
         tracer = trace.fast_trace_task if app.use_fast_trace_task else trace.trace_task_ret
         request = {**whole.request_dict, END_KEY: end}
         try:
-            failed, value, _ = tracer(
-                self.name, self.id, request, self.message.payload, None, None, app=self._consumer.app
-            )
+            failed, value, _ = tracer(self.name, self.id, request, self.message.payload, None, None, app=app)
+            whole.acknowledged = self._following.acked
             whole.on_success((failed, value, monotonic() - started))
         finally:
-            self.acknowledged = whole.acknowledged
+            # What the server has acknowledged still has its place here.
+            self.acknowledged = whole.acknowledged and not self._following.acked
+        self.give_back()
+
+    def give_back(self, *_: Any) -> None:
+        """Put the message back on its queue, where the thread could not end the command."""
+        if self.acknowledged or self._following.acked:
+            self._release()
+            return
         task_ready(self)
+        self.acknowledged = True
+        self._soon(self.message.reject_log_error, True)
 
     def _soon(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have the loop call the message's ``ack_log_error`` or ``reject_log_error``."""
         self._consumer.call_soon_ack(call, logger, self._consumer.connection_errors, *arguments)
-
-    def give_back(self, *_: Any) -> None:
-        """Put the message back on its queue, because the thread could not end the command."""
-        task_ready(self)
-        if not self.acknowledged:
-            self.acknowledged = True
-            self._soon(self.message.reject_log_error, True)
 
 
 def _raise(error: Exception) -> None:

@@ -1,17 +1,15 @@
 """The tasks of the commands: decode the message, execute it, hand the report to Celery."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import redis
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 
-from producers.commands import COMMANDS, Positions
+from producers.commands import COMMANDS
 from producers.errors import OrderError
 from producers.redaction import HIDDEN, hidden_values, redact_text
 from producers.report import Report, error_for
-from producers.results import NeverSent, read_result
 from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
@@ -61,7 +59,7 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
         if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
             discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
-            result = result_or_error(report, hidden_values(kwargs, task.hidden))
+            result = result_or_error(report, kwargs, task.hidden)
         except OrderError:
             send_errbacks(task)
             raise
@@ -92,18 +90,17 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         progress=headers.get(PROGRESS_HEADER),
         **(task.request.get(AUTHORITY_KEY) or {}),
     )
-    return report_of(executor, envelope, task.backend)
+    return report_of(executor, envelope)
 
 
-def report_of(executor: Executor, envelope: Envelope, backend: Any) -> Report | None:
+def report_of(executor: Executor, envelope: Envelope) -> Report | None:
     """Execute a command and return its report; None when the id belongs to another command that has no report yet.
 
     Raises:
         Reject, Ignore: Celery's words for what becomes of its message, where there is no report.
     """
-    stored = _report_of_query(envelope, backend)
     try:
-        return executor.execute(envelope) if stored is None else executor.replay_report(envelope, stored)
+        return executor.execute(envelope)
     except RequeueMessage as reason:
         raise Reject(str(reason), requeue=True) from None
     except ParkMessage as waits:
@@ -114,8 +111,8 @@ def report_of(executor: Executor, envelope: Envelope, backend: Any) -> Report | 
         raise Ignore from None  # the ledger keeps the message: nothing is stored, and nothing follows it yet
 
 
-def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:
-    """The report as Celery's result, or raised as its error, with ``hidden_texts`` redacted in the error's text.
+def result_or_error(report: Report | None, arguments: object, hidden: frozenset[str]) -> dict[str, Any]:
+    """The report as Celery's result, or raised as its error; see :func:`error_of`.
 
     Raises:
         OrderError: ``rejected``, ``not_sent`` and ``unknown``.
@@ -123,29 +120,17 @@ def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> 
     """
     if report is None:
         raise Ignore
-    error = error_for(report)
+    error = error_of(report, arguments, hidden)
     if error is not None:
-        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
-        error.report["message"] = redact_text(report.message, hidden_texts)
         raise error
     return report.to_json()
 
 
-def _report_of_query(envelope: Envelope, backend: Any) -> Report | None:
-    """The stored report of this id, if it or this task is a query: queries are not in the ledger, so only the result
-    backend knows them.
-
-    It answers a repeated query, keeps a mutating command from taking a query's id, and keeps a query from replacing the
-    report of a mutating command. A result backend that is away does not stop the execution.
-    """
-    try:
-        raw = backend.get(backend.get_key_for_task(envelope.command_id))
-    except (redis.RedisError, OSError, ValueError):
-        return None
-    report = read_result(raw, envelope.command_id)
-    if isinstance(report, NeverSent):
-        # A result says that this command was never sent, which is not true any more.
-        backend.forget_never_sent(envelope.command_id)
-    if not isinstance(report, Report):
-        return None
-    return report if Positions.name in (report.command, envelope.task.removeprefix("orders.")) else None
+def error_of(report: Report, arguments: object, hidden: frozenset[str]) -> OrderError | None:
+    """The error as which Celery stores a report, None for ``accepted``; with the values of hidden arguments redacted in
+    its text."""
+    error = error_for(report)
+    if error is not None:
+        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
+        error.report["message"] = redact_text(report.message, hidden_values(arguments, hidden))
+    return error

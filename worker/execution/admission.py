@@ -22,7 +22,7 @@ from worker.execution.pacing import pace_of
 from worker.execution.planning import Planner
 from worker.execution.policy.rulings import PERMITTED, Ruling
 from worker.execution.throttling import FirstTurn
-from worker.ledger.base import Claim, LookFirst, Orphaned
+from worker.ledger.base import Claim, Known, LookFirst, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Plan, Venue
@@ -75,7 +75,7 @@ class Admission:
         self._budget_seconds = budget_seconds
         self._worker = f"{socket.gethostname()}:{getpid()}"
 
-    def begin(self, envelope: Envelope, *, look: bool = True) -> Run | ExistingReport:
+    def begin(self, envelope: Envelope, *, look: bool = True) -> Run | ExistingReport | Known:
         """Admit the command and begin its first attempt, or its next one where it was parked. One that is in doubt, and
         can be looked for at its venue, is taken over to be looked for instead: at once, unless ``look`` is False; and
         before it is refused.
@@ -119,7 +119,7 @@ class Admission:
         run.ending = run.ending or ending
         return run
 
-    def _begin(self, asked: _Asked) -> Run | ExistingReport | LookFirst:
+    def _begin(self, asked: _Asked) -> Run | ExistingReport | LookFirst | Known:
         envelope, command = asked.envelope, asked.command
         ruling = self._permission(asked)
         claim = self._claim(asked, ruling)
@@ -232,6 +232,7 @@ class Admission:
             sealed_by=envelope.sealed_by,
             begin_by=envelope.begin_by,
             pace=pace_of(command, account, asked.venue),
+            heeds_result=envelope.heeds_result,
         )
 
     def _token(self) -> str:

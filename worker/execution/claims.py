@@ -24,6 +24,7 @@ from worker.ledger.base import (
     Doubtful,
     Ended,
     Halted,
+    Known,
     Ledger,
     LedgerUnavailable,
     LookAnswer,
@@ -31,6 +32,7 @@ from worker.ledger.base import (
     NeverBegun,
     Orphaned,
     Progress,
+    QueryAnswer,
     Reused,
     TooLate,
 )
@@ -116,7 +118,7 @@ def dated(plan: Plan, now_ms: int) -> Plan:
 
 NotBegun = Halted | Denied | Held | HoldOver | TooLate
 """Why the ledger did not begin a command that has no other owner."""
-Acquired = Lease | ExistingReport | LookFirst | NotBegun
+Acquired = Lease | ExistingReport | LookFirst | Known | NotBegun
 TakenToLook = Lease | ExistingReport | None
 OrphanReport = Callable[[Orphaned], Report]
 AwaitTurn = Callable[[Throttled], None]
@@ -151,7 +153,7 @@ class Claims:
                 continue
             if isinstance(answer, Begun):
                 return self._lease(claim, begin, answer)
-            if isinstance(answer, LookFirst):
+            if isinstance(answer, LookFirst | Known):
                 return answer
             if isinstance(answer, NotBegun):
                 if isinstance(answer, Denied):
@@ -171,7 +173,7 @@ class Claims:
         return Begin(expiry, plan, expiry.monotonic_seconds - claim.lease_ms / 1000), answer
 
     def _lease(self, claim: Claim, begin: Begin, answer: Begun) -> Lease:
-        begun = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup)
+        begun = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup, heeds_result=False)
         started = self._clock.monotonic() - answer.since_ms / 1000
         # What another owner knew before a dead one took the command over is out of date.
         memory = Memory.from_text(answer.doubt) if answer.doubt and answer.since_ms else None
@@ -208,21 +210,20 @@ class Claims:
 
     def acquire_query(
         self, claim: Claim, before: QueryProgress | None, *, plan: Plan, await_turn: AwaitTurn
-    ) -> Lease | Halted:
+    ) -> Lease | Halted | Known:
         """A lease on a query, which has no record: what was known of it ``before`` came with its message."""
-        now_ms = self._clock.now_ms()
-        since_ms = before.since_ms(now_ms) if before else None
+        since_ms = before.since_ms(self._clock.now_ms()) if before else None
         while isinstance(answer := self.admit_query(claim), Throttled):
             await_turn(replace(answer, since_ms=since_ms))
-        if isinstance(answer, Halted):
+        if isinstance(answer, Halted | Known):
             return answer
         progress = before.progress if before else Progress()
         started = self._clock.monotonic() - (before.since_ms(self._clock.now_ms()) if before else 0) / 1000
-        claim = replace(claim, probe=answer.probe)
+        claim = replace(claim, probe=answer.probe, heeds_result=False)
         memory = before.memory if before else None
         return Lease(claim, replace(progress, tries=progress.tries + 1), False, started, plan, memory=memory)
 
-    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
+    def admit_query(self, claim: Claim) -> QueryAnswer:
         """Whether a query may be sent; it may while the ledger is away, for it changes nothing at the venue."""
         try:
             return self._ledger.admit_query(claim)

@@ -45,6 +45,8 @@ class Envelope:
     known_until: int = 0
     """UNIX ms, 0 for no limit: an id that the ledger does not have is not begun after the first; and it gets no report
     after the second, because its record may have expired."""
+    heeds_result: bool = True
+    """Whether a stored result of its id may be its answer."""
     kept_message: Callable[[], str] = lambda: "{}"
     """What is needed to publish its message again, as JSON; it holds the command's arguments."""
     parks: bool = False

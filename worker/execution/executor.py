@@ -14,6 +14,7 @@ from dataclasses import replace
 from producers.commands import Command, Positions
 from producers.redaction import HIDDEN
 from producers.report import Outcome, Reason, Report
+from producers.results import NeverSent, read_result
 from worker.clock import Clock
 from worker.execution import reports
 from worker.execution.admission import Admission
@@ -29,7 +30,7 @@ from worker.execution.outage import RequeueMessage
 from worker.execution.parking import ParkMessage
 from worker.execution.planning import Planner
 from worker.execution.policy.rulings import PERMITTED, Ruling
-from worker.ledger.base import Ledger, NeverBegun
+from worker.ledger.base import Known, Ledger, NeverBegun
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.transport import Transport
@@ -57,13 +58,14 @@ class Executor:
         ruling: Callable[[Command], Ruling] = lambda _: PERMITTED,
         observer: Observer = NULL_OBSERVER,
         hidden: frozenset[str] = HIDDEN,
+        forget_never_sent: Callable[[str], object] = lambda _: None,
     ) -> None:
         """``stopping`` says that the worker was asked to stop: what has not begun is then given back. ``refusal`` says
         why a command is not permitted here, and ``ruling`` what the withdrawal policy says about it. ``observer`` must
         raise nothing: see :class:`~worker.execution.events.Observers`; no event that it receives has a value of the
-        ``hidden`` arguments."""
-        self._observer = observer
-        self._clock = clock
+        ``hidden`` arguments. ``forget_never_sent`` deletes the stored mark that an id was never sent, and no report."""
+        self._stored_result, self._forget_never_sent = ledger.stored_result, forget_never_sent
+        self._observer, self._clock = observer, clock
         self._intake = Intake(venues, accounts, clock)
         claims = Claims(ledger, clock, stopping, observer)
         self._leases = LeaseManager(ledger, claims, clock, stopping)
@@ -111,13 +113,23 @@ class Executor:
             self._observer.ended(command_ref(report), end_event(report))
         return report
 
-    def replay_report(self, envelope: Envelope, stored: Report) -> Report:
-        """The stored report of this id, as the answer to a sender that has sent the id again, with the same arguments
-        or others.
+    def _replay_of_query(self, envelope: Envelope, result: bytes | None) -> Report | None:
+        """The report in this stored result, if it or this command is a query: the answer to a sender that has sent the
+        id again, with the same arguments or others. A query has no record: only its result says that its id is taken.
+
+        It answers a repeated query, keeps a mutating command from taking a query's id, and keeps a query from replacing
+        the report of a mutating command.
 
         Raises:
             RequeueMessage: the worker is stopping, and the id is not refused in the ledger yet.
         """
+        stored = read_result(result, envelope.command_id)
+        if isinstance(stored, NeverSent):
+            self._forget_never_sent(envelope.command_id)  # it is not true any more
+        if not isinstance(stored, Report):
+            return None
+        if Positions.name not in (stored.command, envelope.task.removeprefix("orders.")):
+            return None
         if stored.fingerprint == fingerprint_of(envelope.task, envelope.arguments):
             self._observer.replayed(envelope.command_ref, stored.outcome.value)
         else:
@@ -150,10 +162,17 @@ class Executor:
             except CommandRefused as refused:
                 if lost is not None and lost.progress.tainted:
                     return self._give_up_in_doubt(lost, refused)
-                return self._admission.refuse(envelope, refused)
+                result = self._stored_result(envelope.command_id) if envelope.heeds_result else None
+                return self._replay_of_query(envelope, result) or self._admission.refuse(envelope, refused)
+            if isinstance(run, Known):
+                replay = self._replay_of_query(envelope, run.result)
+                if replay is not None:
+                    return replay
+                envelope = replace(envelope, heeds_result=False)
+                continue
             if isinstance(run, ExistingReport):
                 return run.report
-            envelope = replace(envelope, begin_by=0, known_until=0)  # it has begun
+            envelope = replace(envelope, begin_by=0, known_until=0, heeds_result=False)  # it has begun
             look = True
             if lost is not None:
                 run.take_over(lost)

@@ -11,7 +11,7 @@ from worker.clock import Clock
 from worker.execution.carried import Memory
 from worker.execution.claims import Claims, Lease, NotBegun
 from worker.execution.outage import RequeueMessage, sleep_unless_stopping
-from worker.ledger.base import Begun, Following, Halted, Ledger, LedgerUnavailable, Orphaned
+from worker.ledger.base import Admitted, Begun, Following, Halted, Ledger, LedgerUnavailable, Orphaned
 from worker.ledger.pacing import CoolDown, Throttled
 from worker.venues.lookups import Lookup
 
@@ -76,7 +76,7 @@ class LeaseManager:
             raise RefusedBetweenAttempts(answer)
         lease.paused = False
         lease.progress = replace(lease.progress, tries=lease.progress.tries + 1)
-        lease.claim = replace(lease.claim, probe=answer.probe)
+        lease.claim = replace(lease.claim, probe=isinstance(answer, Admitted) and answer.probe)
         return None
 
     def has_time_left(self, lease: Lease, now_ms: int, seconds: float) -> bool:

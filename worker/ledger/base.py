@@ -96,7 +96,7 @@ class Claim:
     """By what the attempt that begins can be found at the venue (:meth:`worker.venues.lookups.Lookup.to_text`), stored
     with each begin; empty where the venue knows no client order ids."""
     heeds_result: bool = False
-    """Whether a stored result of this id is an answer, where the ledger has no record of it (:class:`Known`)."""
+    """Whether a stored result of this id is an answer (:class:`Known`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +204,10 @@ class TooLate:
     """UNIX ms, the claim's."""
 
 
-BeginAnswer = (
-    Begun | LookFirst | Busy | Ended | Reused | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
-)
-LookAnswer = Doubtful | Busy | Ended | Reused
-
+Stands = Busy | Ended | Reused
+BeginAnswer = Begun | Known | LookFirst | Stands | Orphaned | Halted | Denied | Held | HoldOver | TooLate | Throttled
+QueryAnswer = Admitted | Halted | Throttled | Known
+LookAnswer = Doubtful | Stands
 
 NOT_SIGNED: Mapping[str, str] = MappingProxyType({})
 """What proves whose word it is, where nothing does."""
@@ -277,9 +276,11 @@ class Ledger(Protocol):
     def read(self, command_id: str) -> Record | None:
         """The record, or None."""
 
-    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
-        """Whether a query, which begins nothing, may be sent: only a halt that names it stops it. It is counted under
-        the rate limits of the account."""
+    def stored_result(self, command_id: str) -> bytes | None:
+        """The stored result of an id, for what is refused before it begins; None where there is none to be had."""
+
+    def admit_query(self, claim: Claim) -> QueryAnswer:
+        """Whether a query may be sent: a halt that names it stops it, or a heeded result. Its pace counts it."""
 
     def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:
         """Record what a query's response says about further attempts at the account; for a probe, None ends the

@@ -8,8 +8,8 @@ from producers.report import Report
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The answer to a claim that heeds results, when a result is stored under its id and the ledger has no record of
-    it: nothing was begun."""
+    """The answer to a claim that heeds results, when a result is stored under its id, and the ledger has no record of
+    it or one that says that nothing of it was ever begun: nothing was begun now either. A query has no record."""
 
     result: bytes
     """As Celery's backend stores it, and of a bounded length."""
@@ -23,7 +23,8 @@ class Following:
 
     store: Callable[[Report], Sequence[object]]
     """Makes the arguments that store a report (``store_result.lua``)."""
-    ack: Sequence[object]
-    """The arguments that acknowledge the message (``ack.lua``)."""
+    ack: Callable[[Report], Sequence[object]]
+    """Makes the arguments that acknowledge the message of a command that ends so (``ack.lua``); none where it is not
+    to be acknowledged in that step."""
     stored: bool = False
     acked: bool = False

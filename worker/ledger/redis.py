@@ -4,7 +4,9 @@ Its keys are those of :mod:`worker.ledger.keys` and :mod:`producers.intents`. Th
 evict.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import redis
 
@@ -17,21 +19,26 @@ from worker.ledger.base import (
     BeginAnswer,
     Claim,
     Following,
-    Halted,
+    Known,
     LookAnswer,
     Orphaned,
     Progress,
+    QueryAnswer,
     Record,
     State,
 )
+from worker.ledger.beside import NO_LOOK, STORED, StoredResults
 from worker.ledger.confirmed_begin import ConfirmedBegin
 from worker.ledger.connection import guarded
 from worker.ledger.halts import halt_of
 from worker.ledger.keys import HALTS_KEY, RECORD_KEY
 from worker.ledger.limits import limits_argument
 from worker.ledger.move_script import MoveScript
-from worker.ledger.pacing import CoolDown, Throttled, fate_argument, pace_argument
+from worker.ledger.pacing import CoolDown, fate_argument, pace_argument
 from worker.ledger.replies import admission, begin_answer, look_answer, progress_fields, record_of
+
+A = TypeVar("A", BeginAnswer, QueryAnswer)
+logger = logging.getLogger("orders.ledger")
 
 
 class RedisLedger:
@@ -47,6 +54,7 @@ class RedisLedger:
         need_disk: bool = False,
         replicas: Mapping[str, int] | None = None,
         replicas_ms: int = 4000,
+        results: StoredResults | None = None,
     ) -> None:
         """Unknowns, and withdrawals that are or were in doubt or accepted, are kept until an operator removes them;
         everything else for ``keep_ms``.
@@ -55,11 +63,13 @@ class RedisLedger:
         can't confirm that, the withdrawal goes on, or with ``need_disk`` fails until the server can. ``replicas`` says
         by command how many replicas a begin waits for, up to ``replicas_ms``, when the command can't be repeated: a
         withdrawal's until it is on their disks, where the server can confirm that; a close's until they have received
-        it.
+        it. ``results`` are those that claims heed.
         """
         self._client = client
+        self._results = results
+        self._one_server = results.one_server if results else None
         self._keep_ms = keep_ms
-        self._script = MoveScript(client, journal_lines)
+        self._script = MoveScript(client, journal_lines, self._one_server.following_script if self._one_server else "")
         waits = {"disk_ms": disk_ms, "replicas_ms": replicas_ms}
         self._begins = ConfirmedBegin(self._script, need_disk=need_disk, replicas=replicas or {}, **waits)
         self._direct = DirectClient(client)
@@ -72,7 +82,20 @@ class RedisLedger:
         limits = limits_argument(claim.amount, claim.limits)
         pace = pace_argument(claim.pace) if claim.pace else ""
         more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace, claim.lookup
-        return self._begins.begin(claim, (*_command_fields(claim), repeatable, claim.lease_ms, attempt, *more))
+        asked = *_command_fields(claim), repeatable, claim.lease_ms, attempt, *more
+        return self._heeding(claim, lambda look: self._begins.begin(claim, (*asked, *look)))
+
+    def _heeding(self, claim: Claim, ask: Callable[[tuple[object, ...]], A]) -> A | Known:
+        """The answer to a claim, which is asked with where to look for a result. What is known is read by another call,
+        because replies of the ledger are texts, and a result may be anything."""
+        if self._results is None or not claim.heeds_result:
+            return ask(NO_LOOK)
+        look, result = self._results.look(claim.command_id)
+        answer = ask(look)
+        if not isinstance(answer, Known):
+            return answer
+        result = result or self._results.read(claim.command_id)
+        return Known(result) if result else ask(NO_LOOK)
 
     def take_to_look(self, claim: Claim) -> LookAnswer | None:
         """One round trip."""
@@ -102,16 +125,30 @@ class RedisLedger:
         claim: Claim,
         report: Report,
         cool_down: CoolDown | None = None,
-        following: Following | None = None,  # noqa: ARG002
+        following: Following | None = None,
     ) -> Report | None:
-        """One round trip."""
+        """One round trip, with what follows or without it."""
         ending = self._ending(claim.command, report)
         fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
         more = claim.account_digest, limits_argument(claim.amount, claim.limits), fate, claim.lookup
-        reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more)
+        follows = self._following_fields(following, report) if following else ()
+        reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more, *follows)
         if reply[0] == "done":
+            if following and follows:
+                following.stored, following.acked = (each == "1" for each in reply[1:])
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
+
+    def _following_fields(self, following: Following, report: Report) -> tuple[object, ...]:
+        """What the script needs to do what follows; empty where it can't."""
+        here = self._one_server
+        if here is None or not here.follows():
+            return ()
+        try:
+            return here.ledger, here.results, *following.store(report), *following.ack(report)
+        except Exception as error:  # noqa: BLE001 - nothing keeps a command from its end; whoever stores it then says why
+            logger.warning("id=%s is stored by a call of its own (%s)", report.command_id, type(error).__name__)
+            return ()
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""
@@ -153,10 +190,20 @@ class RedisLedger:
         fields: dict[str, str] = guarded(self._client.hgetall, RECORD_KEY.format(command_id))
         return record_of(command_id, fields) if fields else None
 
-    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:
+    def stored_result(self, command_id: str) -> bytes | None:
         """One round trip."""
-        if claim.pace:
-            asked = claim.command, claim.account, claim.lease_ms, pace_argument(claim.pace)
+        return self._results.read(command_id) if self._results else None
+
+    def admit_query(self, claim: Claim) -> QueryAnswer:
+        """One round trip."""
+        return self._heeding(claim, lambda look: self._admit(claim, look))
+
+    def _admit(self, claim: Claim, look: tuple[object, ...]) -> QueryAnswer:
+        if look == STORED:
+            return Known(b"")
+        if claim.pace or look:
+            pace = pace_argument(claim.pace) if claim.pace else ""
+            asked = claim.command, claim.account, claim.lease_ms, pace, *look
             return admission(self._script.run("admit", claim, *asked), claim)
         fields = f"{claim.account}/{claim.command}", f"*/{claim.command}"
         found: list[str | None] = guarded(self._direct.call, "HMGET", HALTS_KEY, *fields)

@@ -11,11 +11,12 @@ from worker.ledger.base import (
     Claim,
     Doubtful,
     Ended,
-    Halted,
+    Known,
     LookAnswer,
     LookFirst,
     Orphaned,
     Progress,
+    QueryAnswer,
     Record,
     Reused,
     State,
@@ -28,12 +29,14 @@ from worker.ledger.pacing import Brake, Throttled
 
 
 def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
-    """The answer to a begin or a refusal of this claim."""
+    """The answer to a begin or a refusal of this claim. The script says only that a result is known, and not which."""
     kind, *rest = reply
     if kind == "begun":
         return Begun(int(rest[0]), _progress(rest[5:]), int(rest[1]), rest[2], rest[3] == "1", rest[4])
     if kind == "look_first":
         return LookFirst()
+    if kind == "known":
+        return Known(b"")
     if kind in ("busy", "ended", "reused"):
         return _obstacle(kind, rest)
     if kind == "halted":
@@ -74,11 +77,13 @@ def _must_wait(kind: str, rest: Sequence[str], claim: Claim) -> BeginAnswer:
     return _throttled(rest, claim)
 
 
-def admission(reply: Sequence[str], claim: Claim) -> Admitted | Halted | Throttled:
+def admission(reply: Sequence[str], claim: Claim) -> QueryAnswer:
     """The answer to a query's claim."""
     kind, *rest = reply
     if kind == "halted":
         return halt_of(rest[0])
+    if kind == "known":
+        return Known(b"")
     return _throttled(rest, claim) if kind == "throttled" else Admitted(probe=rest[0] == "1")
 
 

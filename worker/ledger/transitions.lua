@@ -101,6 +101,22 @@ local function obstacle(fingerprint, r)
   return nil
 end
 
+-- Whether a result is stored under an id of which nothing was ever begun: its record, if any, says so. `results` is the
+-- database in which `key` is looked for, or '*' where the worker has found one; nil where none is heeded. What can't be
+-- looked at stops nothing. `own` is the ledger's database.
+local function is_known(r, own, results, key)
+  if not results or (r and not (r.report and r.tries == 0)) then
+    return false
+  end
+  if results == '*' then
+    return true
+  end
+  local selected = redis.pcall('SELECT', results)
+  local found = not selected.err and redis.pcall('EXISTS', key)
+  redis.call('SELECT', own)
+  return found == 1
+end
+
 -- Whether an id that has no record may neither be begun nor ended any more: it may have been executed, and its record have
 -- expired since.
 local function is_over(begin_by)
@@ -215,8 +231,11 @@ local function end_hold()
 end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
-    hold_for, sealed_by, begin_by, pace, lookup)
+    hold_for, sealed_by, begin_by, pace, lookup, ...)
   local r = load()
+  if is_known(r, ...) then
+    return {'known'}
+  end
   local fence, tries, sent, tainted = 1, 0, 0, ''
   local denied = r and obstacle(fingerprint, r)
   if denied then
@@ -445,6 +464,30 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
+-- What follows the end of a command, each in its database: its result is stored by these arguments (store_result.lua), and
+-- its message acknowledged (ack.lua), as far as there is one to acknowledge. Neither undoes the end or keeps it from being
+-- told. store_result and acknowledge are put in front of this text (beside.py).
+local function follow(own, results, key, value, seconds, rank, id_text, signed, broker, unacked_index, unacked, ...)
+  local stored = pcall(function(...)
+    redis.call('SELECT', results)
+    store_result({key}, {...})
+  end, value, seconds, rank, id_text, signed)
+  local acked = stored and broker and pcall(function(...)
+    redis.call('SELECT', broker)
+    acknowledge({unacked_index, unacked}, {...})
+  end, ...)
+  redis.pcall('SELECT', own)
+  return {'done', stored and '1' or '0', acked and '1' or '0'}
+end
+
+local function settle_and_follow(...)
+  local reply = settle(...)
+  if reply[1] == 'done' and select('#', ...) > 12 then
+    return follow(select(13, ...))
+  end
+  return reply
+end
+
 local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
     begin_by)
   local r = load()
@@ -513,10 +556,16 @@ local function decide(fingerprint, who, event, signed, kid)
 end
 
 -- A query, which has no record, is about to be sent.
-local function admit(command, account, lease_ms, pace)
+local function admit(command, account, lease_ms, pace, ...)
+  if is_known(nil, ...) then
+    return {'known'}
+  end
   local halt = halted_by_name(command, account)
   if halt then
     return {'halted', halt}
+  end
+  if pace == '' then
+    return {'admitted', '0'}
   end
   local paced = pacing(pace, now, write)
   local brake, probed = paced.heed(token)
@@ -532,6 +581,6 @@ local function cool_down(fate)
   return {'done'}
 end
 
-local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
+local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle_and_follow, refuse = refuse, abandon = abandon,
   resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))

@@ -7,19 +7,18 @@ from typing import Protocol, TypeVar
 from producers.report import Report
 from worker.ledger.base import (
     NOT_SIGNED,
-    Admitted,
     BeginAnswer,
     Claim,
     Following,
-    Halted,
     Ledger,
     LedgerUnavailable,
     LookAnswer,
     Orphaned,
     Progress,
+    QueryAnswer,
     Record,
 )
-from worker.ledger.pacing import CoolDown, Throttled
+from worker.ledger.pacing import CoolDown
 
 T = TypeVar("T")
 
@@ -93,7 +92,10 @@ class TimedLedger:
     def read(self, command_id: str) -> Record | None:  # noqa: D102
         return self._timed("read", self._ledger.read, command_id)
 
-    def admit_query(self, claim: Claim) -> Admitted | Halted | Throttled:  # noqa: D102
+    def stored_result(self, command_id: str) -> bytes | None:  # noqa: D102
+        return self._timed("stored_result", self._ledger.stored_result, command_id)
+
+    def admit_query(self, claim: Claim) -> QueryAnswer:  # noqa: D102
         return self._timed("halted", self._ledger.admit_query, claim)
 
     def cool_down(self, claim: Claim, cool_down: CoolDown | None) -> None:  # noqa: D102

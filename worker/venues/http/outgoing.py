@@ -1,6 +1,7 @@
 """One outgoing request: signed at the last moment, signed anew when its signature has aged, and counted as it
 leaves."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +30,7 @@ class SigningFailed(Exception):
 
 @dataclass(slots=True)
 class SentBytes:
-    """How many bytes of one request the kernel has accepted.
-
-    Each request has its own object, because urllib3 returns a connection to the pool before the code that used it asks
-    what was sent; the next request on that connection must not change the answer.
-    """
+    """How many bytes of one request the kernel has accepted."""
 
     make_request: RequestFactory
     signed_at: float = 0.0
@@ -60,7 +57,7 @@ class SentBytes:
 
 
 def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
-    """The request in the type that requests' adapter sends.
+    """The request as requests prepares it.
 
     This takes a fraction of the time of ``Request.prepare``: a URL is parsed only once, and the body is always bytes.
     """
@@ -74,6 +71,57 @@ def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
     return request
 
 
+_NEEDLESS = "2D|2E|3[0-9]|4[1-9A-F]|5[0-9A]|5F|6[1-9A-F]|7[0-9A]|7E"
+"""Percent-encoded characters that need no encoding (RFC 3986, 2.3): requests would decode them."""
+_CHARACTER = rf"[A-Za-z0-9._~:/@!$&'()*+,;=-]++|%(?!{_NEEDLESS})[0-9A-F]{{2}}"
+SENT_AS_SIGNED = re.compile(
+    rf"https?://[a-z0-9._:-]+(?![^?]*/\.\.?(?:[/?]|$))/(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)+)?", re.ASCII
+)
+"""A URL that requests writes in no other way; ``.`` and ``..`` are no parts of its path."""
+
+
 @lru_cache(maxsize=256)
 def _normalised_url(url: str) -> str:
+    # Of a signed read, each request has another URL.
+    if SENT_AS_SIGNED.fullmatch(url):
+        return url
     return cast("str", requests.Request("GET", url).prepare().url)
+
+
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
+"""The methods whose requests say nothing of a body that they don't have."""
+# What http.client and urllib3 refuse, so that nothing in a request ends its line and begins another.
+_NOT_IN_METHOD = re.compile(r"[^-!#$%&'*+.^_`|~0-9a-zA-Z]")
+_NOT_IN_TARGET = re.compile(r"[\x00-\x20\x7f]")
+_NAME = re.compile(r"[^:\s][^:\r\n]*", re.ASCII)
+_LINE_END = re.compile(r"\n(?![ \t])|\r(?![ \t\n])")
+
+
+def to_bytes(request: requests.PreparedRequest, address: str) -> bytes:
+    """The request as it is sent: the bytes that urllib3 and http.client would write.
+
+    Args:
+        request: a request with a body of bytes, or none.
+        address: the value of its ``Host`` header.
+
+    Raises:
+        ValueError: a method, target or header that http.client refuses, or a transfer coding. The text quotes nothing.
+    """
+    method, target, headers = str(request.method), request.path_url, request.headers
+    if _NOT_IN_METHOD.search(method) or _NOT_IN_TARGET.search(target) or not target.isascii():
+        raise ValueError("a character that a request line can't have")
+    known = [name for name, _ in headers.lower_items()]
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "host" not in known:
+        lines.append(f"Host: {address}")
+    if "accept-encoding" not in known:
+        lines.append("Accept-Encoding: identity")
+    if "transfer-encoding" in known:
+        raise ValueError("a transfer coding beside a body of known length")
+    if request.body is None and "content-length" not in known and method.upper() not in _BODILESS:
+        lines.append("Content-Length: 0")
+    for name, value in headers.items():
+        if not name.isascii() or not _NAME.fullmatch(name) or _LINE_END.search(value):
+            raise ValueError("a character that a header can't have")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + cast("bytes", request.body or b"")

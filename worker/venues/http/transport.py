@@ -1,7 +1,8 @@
 """HTTP to the venues over pooled connections, with proof for every failure whether any byte of the request was sent.
 
-requests sends over its adapter alone. A session would add cookies, redirects and settings of the environment, which no
-order needs, and would double the time a request takes. Around the adapter, this package ensures that
+requests prepares a request, and urllib3 opens and verifies a connection. A session of requests would add cookies,
+redirects and settings of the environment, which no order needs, and urllib3's pools would send without counting; both
+would multiply the time a request takes. This package ensures that
 
 * a connection is opened before the request is signed, so that no signature ages during a handshake;
 * a request whose signature has aged nevertheless, because the thread was suspended, is signed anew before it is sent;
@@ -29,7 +30,7 @@ from worker.library_logs import limit_library_logs
 from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
 from worker.venues.http.grammar import MalformedResponse, ResponseTooLarge
 from worker.venues.http.outgoing import RequestFactory, SentBytes, SigningFailed
-from worker.venues.http.pools import ReservingAdapter
+from worker.venues.http.pools import Pools
 
 
 class Transport:
@@ -40,8 +41,7 @@ class Transport:
         self.limits = limits or HttpLimits()
         # The path of the certificates is given, because `verify=True` would let the first connections trust those of
         # the machine, or of an environment variable.
-        self._adapter = ReservingAdapter(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
-        self._timeout = (self.limits.connect_timeout, self.limits.read_timeout)
+        self._pools = Pools(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
 
     def send(self, base_url: str, make_request: RequestFactory) -> Response | NoResponse:
         """Open a connection, then call ``make_request`` for the signed request, send it and read the whole response.
@@ -50,15 +50,13 @@ class Transport:
         request is discarded. An exception that it raises is passed on, and no byte has been sent then.
         """
         try:
-            pool = self._adapter.pool(base_url)
-            connection = pool.reserve(make_request)
+            pool = self._pools.pool(base_url)
+            connection = pool.reserve()
         except Exception as error:  # noqa: BLE001 - whatever stopped the connecting, no byte of the request has left
             return NoResponse(bytes_left=False, message=f"no connection to the venue: {explain(error)}")
-        # A reference of its own, because another thread may have the connection by the time this one asks what was
-        # sent.
-        sent = connection.sent
+        sent = SentBytes(make_request)
         try:
-            return self._send(sent.sign(), sent)
+            received = connection.exchange(sent, self.limits)
         except SigningFailed as failure:
             raise failure.__cause__ or failure from None
         except ResponseTooLarge:
@@ -70,18 +68,12 @@ class Transport:
             what = "the reply was lost" if bytes_left else "the connection broke before anything was sent"
             return NoResponse(bytes_left=bytes_left, message=f"{what}: {explain(error)}", timing=_timing(sent))
         finally:
-            pool.return_unused()
-
-    def _send(self, request: requests.PreparedRequest, sent: SentBytes) -> Response:
-        response = self._adapter.send(request, timeout=self._timeout, verify=self._adapter.verify)
-        # The connection has read the body already; this only fetches it and returns the connection to the pool.
-        body = response.raw.read()
-        response.raw.release_conn()
-        return Response(response.status_code, body, dict(response.headers), _timing(sent))
+            pool.give_back(connection)
+        return Response(received.head.status, received.body, received.head.headers, _timing(sent))
 
     def close(self) -> None:
         """Close every pooled connection."""
-        self._adapter.close()
+        self._pools.close()
 
 
 def _timing(sent: SentBytes) -> Timing | None:

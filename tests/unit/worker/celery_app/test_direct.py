@@ -1,10 +1,12 @@
 """The direct way of plain commands: it ends each as Celery's way does, and takes no other message."""
 
 import base64
+import gc
 import json
 import logging
 import re
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +33,7 @@ from worker.execution.context import Envelope
 from worker.execution.holding import HeldForApproval
 from worker.execution.outage import RequeueMessage
 from worker.execution.parking import Parking, ParkMessage, WaitsFor
-from worker.ledger.base import NeverBegun
+from worker.ledger.base import Following, NeverBegun
 from worker.settings import WorkerSettings
 
 ID = "a-plain-command"
@@ -73,7 +75,11 @@ class Channel:
 
     def __init__(self) -> None:
         self.ends: list[Any] = []
-        self.qos = SimpleNamespace(park=lambda tag, text, **how: self.ends.append(("parked", how)) or True)
+        self.qos = SimpleNamespace(
+            park=lambda tag, text, **how: self.ends.append(("parked", how)) or True,
+            ack_arguments=lambda tag: (0, "index", "hash", "", tag, "ended"),
+            acked_at_server=lambda tag: self.ends.append(("acknowledged at the server", tag)),
+        )
 
     def decode_body(self, body: str, _: Any) -> bytes:
         return base64.b64decode(body)
@@ -208,6 +214,22 @@ ENDS: dict[str, Callable[[Envelope], Report | None]] = {
     "never begun": raising(NeverBegun(ID)),
     "fault": raising(KeyError("31.5")),
 }
+
+
+@pytest.mark.parametrize("end", ["accepted", "rejected", "not_sent", "unknown", "replayed", "another's"])
+def test_a_command_that_has_ended_leaves_the_memory_at_once(make_rig: Callable[..., Rig], end: str) -> None:
+    """Python looks for cycles after twenty thousand objects: hundreds of messages, each of which may be long."""
+    rig = make_rig(ENDS[end])
+    gc.disable()
+    try:
+        left = weakref.ref(rig.receive())
+        rig.idle()
+        rig.envelopes.clear()
+        assert left() is None
+    finally:
+        gc.enable()
+
+
 LOST = {"memory": MemoryError(), "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "generator": GeneratorExit()}
 
 
@@ -373,9 +395,69 @@ def test_the_executor_is_told_the_same(make_rig: Callable[..., Rig]) -> None:
         rig.receive([["positional"], ARGUMENTS, None], **headers)
         rig.idle()
         ((envelope, kept),) = rig.envelopes
-        told.append({name: getattr(envelope, name) for name in Envelope.__slots__} | {"kept_message": kept})
+        told.append({name: getattr(envelope, name) for name in Envelope.__slots__ if name != "following"})
+        told[-1]["kept_message"] = kept
     assert told[0] == told[1]
     assert (told[0]["expires_at"], told[0]["positional"], told[0]["parks"]) == (4_102_444_800_000, 1, True)
+
+
+def following(envelope: Envelope) -> Following:
+    """What the ledger is to do besides, and is told to have done."""
+    assert envelope.following is not None
+    return envelope.following
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "rejected", "not_sent", "unknown"])
+@pytest.mark.parametrize("acked", [True, False])
+def test_what_has_followed_the_end_at_the_server_is_not_done_again(
+    make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture, outcome: str, acked: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    stored: list[Any] = []
+
+    def execute(envelope: Envelope) -> Report:
+        follows = following(envelope)
+        stored.append([json.loads(each) if index == 1 else each for index, each in enumerate(follows.store(ended))])
+        assert follows.ack(ended) == (0, "index", "hash", "", "tag", "ended")
+        follows.stored, follows.acked = True, acked
+        return ended
+
+    ended = report(outcome)
+    rig = make_rig(execute)
+    rig.receive(parent_id="a parent")
+    rig.idle()
+    assert rig.channel.ends == [("acknowledged at the server", "tag") if acked else "acknowledged"]
+    assert (rig.stored, dict(state.requests)) == ([], {})
+    words = "succeeded in" if outcome == "accepted" else "raised expected"
+    assert [words in each.getMessage() for each in caplog.records if each.name == "celery.app.trace"] == [True]
+    late = make_rig(lambda _: ended, celerys_way=True)
+    late.receive(parent_id="a parent")
+    late.idle()
+    ((value, *more),) = late.stored
+    ((key, same, *others),) = stored
+    assert key == late.app.backend.get_key_for_task(ID)
+    assert ({**same, "date_done": ""}, others) == ({**value, "date_done": ""}, more)
+
+
+@pytest.mark.parametrize("how", ["fault", "memory", "events"])
+def test_what_the_server_has_acknowledged_keeps_no_place_whatever_comes_then(
+    make_rig: Callable[..., Rig], how: str
+) -> None:
+    """The place is freed once, and the message does not go back."""
+
+    def execute(envelope: Envelope) -> Report:
+        following(envelope).stored = following(envelope).acked = True
+        if how == "events":
+            rig.groups.add("task")
+            return report("accepted")
+        raise {"fault": KeyError("x"), "memory": MemoryError()}[how]
+
+    rig = make_rig(execute)
+    rig.receive()
+    rig.idle()
+    assert rig.channel.ends == [("acknowledged at the server", "tag")]
+    assert (dict(state.requests), list(state.active_requests)) == ({}, [])
+    assert rig.events == (["task-succeeded"] if how == "events" else [])
 
 
 def test_another_celery_goes_its_own_way(make_rig: Callable[..., Rig]) -> None:

@@ -1,5 +1,6 @@
 """Executors over the in-memory ledger, a clock that tests move, and a transport that answers from a script."""
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from producers.redaction import HIDDEN
-from producers.report import Report
+from producers.report import Report, error_for
 from tests.support.fakes import ScriptedTransport, Step, TurnedClock
 from tests.support.memory_ledger import MemoryLedger
 from worker.execution.backoff import RetryLimits
@@ -66,6 +67,15 @@ def ended(report: Report) -> Ended:
     return report.outcome.value, report.reason.value, report.attempts
 
 
+def stored(report: Report) -> bytes:
+    """A report as Celery's backend stores it."""
+    error = error_for(report)
+    if error is None:
+        return json.dumps({"status": "SUCCESS", "result": report.to_json()}).encode()
+    told = {"exc_type": type(error).__name__, "exc_message": [report.to_json()], "exc_module": "producers.errors"}
+    return json.dumps({"status": "FAILURE", "result": told}).encode()
+
+
 class FlakyLedger(MemoryLedger):
     """A ledger that is away for the next so many calls of a move; a call may be done and only its reply be lost."""
 
@@ -104,6 +114,7 @@ class ExecutorFixture:
         self.ruling: Callable[[Any], Ruling] = lambda command: PERMITTED
         self.retry = RetryLimits(attempts=3)
         self.parkings: list[Parking] = []
+        self.forgotten: list[str] = []
         self.on_parked: Callable[[], object] = lambda: None
 
     def executor(self) -> Executor:
@@ -119,6 +130,7 @@ class ExecutorFixture:
             stopping=lambda: self.clock.monotonic() >= self.stop_at,
             observer=Observers(LogObserver(), *self.observers),
             hidden=self.hidden,
+            forget_never_sent=self.forgotten.append,
         )
 
     def execute(self, command: str, arguments: Mapping[str, Any], command_id: str = "id", **more: Any) -> Report | None:

@@ -131,7 +131,7 @@ def test_a_yes_beside_a_no_of_another_owner_is_logged_as_an_error(caplog: pytest
 def test_a_ledger_that_loses_every_record_is_not_asked_for_ever() -> None:
     """Each lost lease costs an attempt, and after the last of them the message goes back to its queue."""
     fixture = ExecutorFixture(BUSY, BUSY, BUSY)
-    fixture.ledger.settle = lambda claim, report, cool_down: fixture.ledger.forget("id")  # type: ignore[method-assign]
+    fixture.ledger.settle = lambda claim, *_: fixture.ledger.forget("id")  # type: ignore[method-assign]
     fixture.requeues("cancel", CANCEL, match="LeaseLost")
     assert len(fixture.transport.requests) == 3
     assert [entry["event"] for entry in fixture.ledger.journal].count("begin") == 2 + MAX_LEASES

@@ -17,8 +17,8 @@ from tests.unit.worker.execution.executor_fixture import (
     WITHDRAW,
     ExecutorFixture,
     ended,
+    stored,
 )
-from worker.execution.context import Envelope
 from worker.ledger.base import Halted
 from worker.venues.accounts import Credentials
 from worker.venues.http.base import Response
@@ -98,7 +98,8 @@ def test_whatever_a_sender_writes_report_record_and_log_are_short(
     assert (report.outcome, report.reason) == (Outcome.NOT_SENT, Reason.INVALID)
     record = fixture.ledger.read("id")
     assert record is not None
-    assert fixture.executor().replay_report(Envelope("id", "orders.cancel", arguments), report).replayed
+    fixture.ledger.results["id"] = stored(report)
+    assert fixture.run("positions", arguments).replayed
     fixture.ledger.refuse = None  # type: ignore[assignment, method-assign] # a fault of the worker's own
     fixture.requeues("cancel", arguments, "other")
     lines = [line.getMessage() for line in caplog.records]
