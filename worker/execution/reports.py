@@ -163,7 +163,7 @@ def of_run(run: Run, conclusion: Conclusion, now_ms: int) -> Report:
         venue_message=verdict.venue_message if verdict else None,
         result=verdict.result if verdict else None,
         positions=verdict.positions if verdict and conclusion.outcome is Outcome.ACCEPTED else None,
-        fingerprint=run.command.fingerprint,
+        fingerprint=run.lease.claim.fingerprint,
         attempts=progress.sent,
         enqueued_at=run.envelope.enqueued_at,
         first_sent_at=progress.first_sent_at,

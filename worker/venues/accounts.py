@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from worker.rate_limits import RateLimit
@@ -63,10 +64,12 @@ class Account:
         return _digest(self.venue, self.base_url, self.credentials.name)
 
 
+@lru_cache(maxsize=256)
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=256)
 def host_of(url: str) -> str:
     """The ``host:port`` of a URL, in lower case and without the dot that may end a name."""
     parts = urlsplit(url)

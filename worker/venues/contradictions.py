@@ -222,8 +222,10 @@ def _contains_any(text: str, words: tuple[str, ...]) -> bool:
 
 
 def _negates_success(text: str) -> bool:
-    words = set(re.findall("[A-Z]+", _as_displayed(text).upper()))
     letters = _letters(text)
+    if "NOT" not in letters:
+        return False
+    words = set(re.findall("[A-Z]+", _as_displayed(text).upper()))
     return ("NOT" in words and not words.isdisjoint(SUCCESS_WORDS)) or any(
         f"NOT{word}" in letters for word in SUCCESS_WORDS
     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from producers.report import Reason
 from worker.venues.base import Proof, Verdict
@@ -72,12 +73,15 @@ def cache_evidence(headers: Mapping[str, str], elapsed_seconds: float) -> str:
         elif name == "warning":
             if _STALE_WARNING.search(value):
                 return "a cache warns that it is stale"
-        elif any(
-            known.fullmatch(name) and (len(value) > MAX_VALUE_CHARACTERS or stored.search(value))
-            for known, stored in _CACHE_HEADERS
-        ):
+        elif any(len(value) > MAX_VALUE_CHARACTERS or stored.search(value) for stored in _signs_in(name)):
             return "it comes from a cache"
     return ""
+
+
+@lru_cache(maxsize=256)
+def _signs_in(name: str) -> tuple[re.Pattern[str], ...]:
+    """What in the value of a header of this name shows that the response was stored in a cache."""
+    return tuple(stored for known, stored in _CACHE_HEADERS if known.fullmatch(name))
 
 
 def date_header_ms(response: Response) -> int | None:

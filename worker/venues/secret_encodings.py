@@ -43,6 +43,8 @@ def without_separators(text: str) -> str:
 
 def unescape(text: str) -> str:
     """The text with one level of escapes undone."""
+    if "%" not in text and "\\" not in text and "&" not in text:
+        return text  # each escape begins with one of them
     return _ESCAPE.sub(_unescaped, text)
 
 

@@ -1,7 +1,6 @@
 """From ccxt's requests to those that our transport sends: where they go, and whether they are what was asked for."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -11,14 +10,7 @@ from worker.venues.accounts import Account, canonical_address
 from worker.venues.ccxt.binding import BuiltRequest
 from worker.venues.ccxt.traits import Traits
 from worker.venues.http.base import SignedRequest
-
-_NEEDLESS = "2D|2E|3[0-9]|4[1-9A-F]|5[0-9A]|5F|6[1-9A-F]|7[0-9A]|7E"
-"""Percent-encoded characters that need no encoding (RFC 3986, 2.3): the transport would decode them."""
-_CHARACTER = rf"[A-Za-z0-9._~:/@!$&'()*+,;=-]|%(?!{_NEEDLESS})[0-9A-F]{{2}}"
-SENT_AS_SIGNED = re.compile(
-    rf"https?://[a-z0-9._:-]+(?![^?]*/\.\.?(?:[/?]|$))/({_CHARACTER})*(\?({_CHARACTER}|\?)+)?", re.ASCII
-)
-"""A URL that the transport writes in no other way; ``.`` and ``..`` are no parts of its path."""
+from worker.venues.http.outgoing import SENT_AS_SIGNED
 
 
 class NotAsAsked(Exception):

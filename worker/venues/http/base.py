@@ -73,6 +73,8 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     does not matter.
     """
     value = _header(headers, "retry-after")
+    if not value:
+        return None
     # Of a repeated header (RFC 9110, 5.3), the longest wait counts.
     repeated = [_SECONDS.fullmatch(each) for each in value.split(", ")]
     if len(repeated) > 1 and all(repeated):
@@ -87,8 +89,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
             if len(whole) < 7
             else MAX_RETRY_AFTER_SECONDS
         )
-    if not value:
-        return None
     try:
         until = (parsedate_to_datetime(value) - parsedate_to_datetime(_header(headers, "date"))).total_seconds()
     except (ValueError, TypeError, OverflowError):  # OverflowError: a year or a zone beyond the calendar

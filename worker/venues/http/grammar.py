@@ -17,6 +17,7 @@ Where the grammar permits alternatives, the unambiguous one is required. All of 
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -43,8 +44,10 @@ class Head:
     minor_version: int
     """1 for HTTP/1.1."""
     status: int
-    fields: tuple[tuple[str, str], ...]
-    """Names as they were received; values without surrounding white space."""
+    values: Mapping[str, Sequence[str]]
+    """The values of each header, without surrounding white space, by its name in lower case."""
+    names: Mapping[str, str]
+    """By the same, the name as it was received first."""
     length: int | None
     """The length of the body in bytes; None when the body is chunked, or ends with the connection."""
     chunked: bool
@@ -52,12 +55,7 @@ class Head:
     @property
     def headers(self) -> dict[str, str]:
         """The headers by their names; the values of a repeated one are joined (RFC 9110, 5.3)."""
-        headers: dict[str, str] = {}
-        first_names: dict[str, str] = {}
-        for name, value in self.fields:
-            name = first_names.setdefault(name.lower(), name)
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return headers
+        return {self.names[known]: ", ".join(values) for known, values in self.values.items()}
 
     @property
     def bodiless(self) -> bool:
@@ -74,11 +72,11 @@ class Head:
         """
         # An unexpected body would be read as the next response, and a body of unknown length ends with the connection.
         unclear = self.chunked or bool(self.length) if self.bodiless else self.length is None and not self.chunked
-        closes = "close" in _elements(self.values("connection"))
+        closes = "close" in _elements(self.values.get("connection", ()))
         if self.minor_version == 0 or self.status < 200 or unclear or closes:
             return NOT_REUSABLE
         seconds = math.inf
-        for element in _elements(self.values("keep-alive")):
+        for element in _elements(self.values.get("keep-alive", ())):
             name, value = (part.strip() for part in f"{element}=".split("=")[:2])
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
             if name == "timeout":
@@ -86,10 +84,6 @@ class Head:
             elif name == "max" and number < 1:
                 return NOT_REUSABLE
         return seconds if seconds > 0 else NOT_REUSABLE
-
-    def values(self, name: str) -> list[str]:
-        """All values of a header; ``name`` is lower case."""
-        return [value for known, value in self.fields if known.lower() == name]
 
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*")
@@ -144,22 +138,24 @@ def make_head(minor_version: int, status: int, fields: list[tuple[str, str]]) ->
     Raises:
         MalformedResponse: they do not, or the body has a content coding, which was not requested.
     """
-    framing: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     for name, value in fields:
         known = name.lower()
-        if known in ("content-length", "transfer-encoding", "content-encoding"):
-            if known in framing:
-                raise MalformedResponse("malformed response: repeated length or coding")
-            framing[known] = value
-    coding, length = framing.get("transfer-encoding"), framing.get("content-length")
+        names.setdefault(known, name)
+        values.setdefault(known, []).append(value)
+    framing = [values.get(known, [None]) for known in ("transfer-encoding", "content-length", "content-encoding")]
+    if any(len(each) > 1 for each in framing):
+        raise MalformedResponse("malformed response: repeated length or coding")
+    (coding,), (length,), (content_coding,) = framing
     if coding is not None and (length is not None or minor_version == 0 or coding.lower() != "chunked"):
         raise MalformedResponse("malformed response: unknown transfer coding, or one beside a length")
     if length is not None and not _LENGTH.fullmatch(length):
         raise MalformedResponse("malformed response: invalid length")
-    if framing.get("content-encoding", "identity").lower() != "identity":
+    if content_coding is not None and content_coding.lower() != "identity":
         raise MalformedResponse("malformed response: unrequested content coding")
-    return Head(minor_version, status, tuple(fields), None if length is None else int(length), coding is not None)
+    return Head(minor_version, status, values, names, None if length is None else int(length), coding is not None)
 
 
-def _elements(values: list[str]) -> list[str]:
+def _elements(values: Sequence[str]) -> list[str]:
     return [element.strip(" \t").lower() for value in values for element in value.split(",")]

@@ -4,8 +4,10 @@ It is parsed by :mod:`worker.venues.http.grammar`. The readers of Python and url
 a response; here such bytes are noticed, and the connection is not used again.
 """
 
+import itertools
 import socket
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worker.venues.http.grammar import (
@@ -76,6 +78,20 @@ class _Wire:
         """Set how many bytes all following lines together may have."""
         self._line_budget = max_bytes
 
+    def whole_head(self) -> Iterator[bytes] | None:
+        """All lines until the empty one, if the next bytes received have them, as they usually do; None if the lines
+        must be read one by one, because one of them is still to come or may be wrong."""
+        if len(self._data) == self._at:
+            self._receive()
+        end = self._data.find(b"\r\n\r\n", self._at)
+        if end < 0 or end + 4 - self._at > MAX_HEAD_BYTES:
+            return None
+        head = bytes(self._data[self._at : end])
+        if head.count(b"\n") != head.count(b"\r\n"):
+            return None
+        self._at = end + 4
+        return iter(head.split(b"\r\n"))
+
     def line(self) -> bytes:
         """The next line, without CR LF."""
         searched_until = self._at
@@ -136,13 +152,14 @@ class _Wire:
 
 def _read_head(wire: _Wire) -> Head:
     wire.limit_lines(MAX_HEAD_BYTES)
-    minor_version, status = parse_status_line(wire.line())
-    return make_head(minor_version, status, _read_fields(wire))
+    lines = wire.whole_head() or itertools.chain([wire.line()], iter(wire.line, b""))
+    minor_version, status = parse_status_line(next(lines))
+    return make_head(minor_version, status, _read_fields(lines))
 
 
-def _read_fields(wire: _Wire) -> list[tuple[str, str]]:
+def _read_fields(lines: Iterable[bytes]) -> list[tuple[str, str]]:
     fields: list[tuple[str, str]] = []
-    while line := wire.line():
+    for line in lines:
         fields.append(parse_field_line(line))
         if len(fields) > MAX_FIELDS:
             raise MalformedResponse("malformed response: too many header lines")
@@ -172,5 +189,5 @@ def _read_chunks(wire: _Wire, max_bytes: int) -> bytes:
             raise MalformedResponse("malformed response: a chunk is longer than its size says")
     # The fields of a trailer are not used, but it must be well-formed.
     wire.limit_lines(MAX_HEAD_BYTES)
-    _read_fields(wire)
+    _read_fields(iter(wire.line, b""))
     return bytes(body)

@@ -12,11 +12,12 @@ import socket
 _recv = ctypes.PyDLL(None, use_errno=True).recv
 _recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _recv.restype = ctypes.c_ssize_t
+_FLAGS = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _PEEKED = ctypes.create_string_buffer(1)
 """Receives the byte that is peeked at; its value is not used."""
 
 
 def is_silent(sock: socket.socket) -> bool:
     """Whether nothing can be read now, not even an end or an error. With TLS, the TCP connection below is asked."""
-    received = _recv(sock.fileno(), _PEEKED, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    received = _recv(sock.fileno(), _PEEKED, 1, _FLAGS)
     return received < 0 and ctypes.get_errno() in (errno.EAGAIN, errno.EWOULDBLOCK)

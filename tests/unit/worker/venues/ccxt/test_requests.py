@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import requests
 
 from worker.venues.ccxt.binding import BuiltRequest
 from worker.venues.ccxt.requests import NotAsAsked, is_reduce_only, to_signed_request
@@ -26,7 +27,7 @@ def test_what_is_sent_is_what_was_signed() -> None:
             request = to_send(url)
         except NotAsAsked:
             continue
-        assert to_prepared_request(request).url == request.url == url
+        assert requests.Request("GET", url).prepare().url == request.url == url
         sent += 1
     assert sent > 500
 
