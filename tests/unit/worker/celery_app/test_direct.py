@@ -363,22 +363,30 @@ def test_events_that_are_switched_on_in_the_middle_tell_of_the_end(make_rig: Cal
 def test_a_command_outlives_its_connection(make_rig: Callable[..., Rig]) -> None:
     """With all that Celery does with its requests when the connection is lost, and made again."""
 
+    eventers: list[Any] = []
+
     def execute(_: Envelope) -> Report:
         rig.consumer.on_connection_error_after_connected(OSError())
         rig.consumer.on_close()
         lost = rig.consumer.event_dispatcher
         lost.connection, lost.disable = None, lambda: setattr(lost, "enabled", False)
         rig.consumer.connection_for_write = lambda **_: SimpleNamespace(supports_heartbeats=False)
-        Events(rig.consumer).start(rig.consumer)
+        events = Events(rig.consumer)
+        rig.consumer.event_dispatcher = lost
+        events.start(rig.consumer)
+        (request,) = state.reserved_requests
+        eventers.append(request.eventer)
         rig.consumer.event_dispatcher = SimpleNamespace(enabled=True, groups={"task"}, send=rig.note_event)
         rig.groups.add("task")
         return report("accepted")
 
     rig = make_rig(execute)
     rig.consumer.connection = SimpleNamespace(collect=lambda **_: None, close=lambda: None)
-    rig.app.events.Dispatcher = lambda *_, **__: SimpleNamespace(extend_buffer=lambda _: None, flush=lambda: None)
+    new = SimpleNamespace(extend_buffer=lambda _: None, flush=lambda: None)
+    rig.app.events.Dispatcher = lambda *_, **__: new
     rig.receive()
     rig.idle()
+    assert eventers == [new]
     assert (rig.channel.ends, rig.events, dict(state.requests)) == (["acknowledged"], ["task-succeeded"], {})
 
 
