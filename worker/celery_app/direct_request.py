@@ -61,15 +61,34 @@ class DirectRequest:
 
     __slots__ = (
         "__dict__",  # Celery sets the eventer of its requests when it has connected again
-        *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
+        *(
+            "__weakref__",
+            "_authority",
+            "_arguments",
+            "_expires_at",
+            "_following",
+            "_positional",
+            "_redelivered",
+            "_consumer",
+            "_told",
+        ),
         *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
     )
 
     def __init__(
-        self, consumer: Any, task: Any, message: Any, authority: Authority, redelivered: bool, expires_at: int | None
+        self,
+        consumer: Any,
+        task: Any,
+        message: Any,
+        arguments: tuple[list[Any], dict[str, Any]],
+        authority: Authority,
+        redelivered: bool,
+        expires_at: int | None,
     ) -> None:
+        """``arguments`` are the positional and the keyword arguments."""
         self._consumer, self.task, self.message, self._authority = consumer, task, message, authority
         self._redelivered, self._expires_at = redelivered, expires_at
+        self._positional, self._arguments = arguments
         self.id: str = message.headers["id"]
         self.name: str = task.name
         self.acknowledged = False
@@ -115,7 +134,7 @@ class DirectRequest:
     def shown(self) -> dict[str, str]:
         """The arguments as logs show them."""
         return {
-            "args": f"({REDACTED})" if self.message.payload[0] else "()",
+            "args": f"({REDACTED})" if self._positional else "()",
             "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
         }
 
@@ -147,18 +166,13 @@ class DirectRequest:
             end = partial(_raise, error)
         self._end_by_celery(end, started)
 
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = self.message.payload[1]
-        return arguments
-
     def _envelope(self) -> Envelope:
         headers = self.message.headers
         return Envelope(
             command_id=self.id,
             task=self.name,
             arguments=self._arguments,
-            positional=len(self.message.payload[0]),
+            positional=len(self._positional),
             enqueued_at=enqueued_at_ms(headers),
             redelivered=self._redelivered,
             expires_at=self._expires_at,
