@@ -1,4 +1,4 @@
-"""The outbox: each command is recorded as an intent in the ledger's database before it is published.
+"""The outbox: each command is recorded as an intent in the ledger's database with its message, or before it.
 
 A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. The
 workers of its queue republish commands that have not begun in time, and commands that have begun but not ended long
@@ -9,9 +9,11 @@ could change, postpone or delete an intent, or add one of a command that it may 
 is kept where workers alone write (:data:`worker.ledger.keys.DUE_KEYS`).
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -32,7 +34,7 @@ EARLIER_OUTBOX_KEY = "orders:intent_messages"
 ALL_OUTBOXES = (*OUTBOX_KEYS.values(), EARLIER_OUTBOX_KEY)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Intent:
     """A command that its sender takes for enqueued."""
 
@@ -47,10 +49,15 @@ class Intent:
 
     def to_json(self) -> str:
         """The intent as :data:`OUTBOX_KEYS` store it."""
-        fields = {"task": self.task, "kwargs": self.kwargs, "enqueued_at": self.enqueued_at}
         seal = {} if self.seal is None else {"seal": self.seal}
         lane = {} if self.lane is None else {"lane": self.lane.name, "lane_on_unknown": self.lane.on_unknown}
-        return exact_json.dumps({**fields, **seal, **lane})
+        more = exact_json.dumps({"enqueued_at": self.enqueued_at, **seal, **lane})
+        return f'{{"task": {json.dumps(self.task)}, "kwargs": {self.kwargs_json}, {more[1:]}'
+
+    @cached_property
+    def kwargs_json(self) -> str:
+        """The arguments in JSON, for the intent and for the message."""
+        return exact_json.dumps(self.kwargs)
 
     def headers(self) -> dict[str, Any]:
         """The headers of the command's message."""

@@ -18,6 +18,8 @@ HIDDEN = frozenset({"address", "tag", "qty", "price", "trigger_price"})
 """Arguments that are hidden by default (``ORDERS_HIDE_ARGUMENTS``): addresses with their tags, and amounts."""
 
 REDACTED = "***"
+_ARGUMENTS = {task: frozenset(command.model_fields) for task, command in COMMANDS.items()}
+_OTHERS_ARGUMENTS = frozenset({"command_id"})
 MAX_VALUE_LENGTH, MAX_NAME_LENGTH, MAX_NAMES = 80, 40, 20
 MAX_ERROR_LENGTH = 120
 MIN_PREFIX, MAX_PREFIX = 4, 1000
@@ -43,8 +45,7 @@ def shown_arguments(task: str, arguments: object, hidden: frozenset[str] = HIDDE
 
 def argument_names(task: str) -> frozenset[str]:
     """The names of a task's arguments."""
-    command = COMMANDS.get(task)
-    return frozenset(command.model_fields) if command else frozenset({"command_id"})
+    return _ARGUMENTS.get(task, _OTHERS_ARGUMENTS)
 
 
 def _value(value: Any, known: bool) -> str:

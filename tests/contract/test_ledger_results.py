@@ -71,6 +71,12 @@ def test_a_claim_that_heeds_none_begins(beside: UnderTest, store: Callable[[byte
     assert isinstance(beside.ledger.begin(claim(), 1), Begun)
 
 
+def test_a_later_attempt_begins_though_its_record_is_lost(beside: UnderTest, store: Callable[[bytes], object]) -> None:
+    """It is its own owner that goes on; what is stored by now is no answer to it."""
+    store(b"a result")
+    assert isinstance(beside.ledger.begin(HEEDS, 2), Begun)
+
+
 def test_where_nothing_is_stored_all_goes_on(beside: UnderTest) -> None:
     assert beside.ledger.admit_query(QUERY) == Admitted()
     beside.halt("*/positions")
@@ -130,7 +136,7 @@ def test_results_that_are_away_stop_nothing(client: redis.Redis) -> None:
 
 def test_what_the_look_leaves_behind_is_the_ledgers_database(client: redis.Redis, results: redis.Redis) -> None:
     """And a probe leaves nothing."""
-    here = OneServer(client, 2, 1, 0)
+    here = OneServer(client, 2, 1, 0, store="-- nothing", ack="-- nothing")
     assert (here.refusal(), here.follows()) == ("", True)
     beside = OnServer(client, disk_ms=0, results=StoredResults(read_by(results), here))
     assert isinstance(beside.ledger.begin(HEEDS, 1), Begun)

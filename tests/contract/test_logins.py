@@ -5,13 +5,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from producers.intents import OUTBOX_KEYS
+from tests.model.conformance import claim, report
 from tests.support.compose_server import ComposeServer
 from tests.support.servers import Server
+from worker.celery_app.one_server import one_server_of
+from worker.celery_app.results import ReportBackend, store_arguments
+from worker.ledger.base import Begun, Following
+from worker.ledger.beside import StoredResults
+from worker.ledger.connection import connect
+from worker.ledger.redis import RedisLedger
 from worker.operations.doctor import servers
 from worker.operations.doctor.findings import Level
+from worker.operations.doctor.ledger import check_last_step
 from worker.operations.doctor.rights import check_rights
+from worker.settings import WorkerSettings
 
 CALLS = ((), ("--producer", "payroll", "--may", "withdraw:treasury,cancel"))
 ROLES = ("broker", "results", "ledger")
@@ -21,6 +31,34 @@ ROLES = ("broker", "results", "ledger")
 def compose() -> Iterator[ComposeServer]:
     with ComposeServer(calls=CALLS) as started:
         yield started
+
+
+@pytest.mark.parametrize("login", ["worker", "withdraw"])
+def test_a_workers_login_may_end_a_command_in_one_step(compose: ComposeServer, login: str) -> None:
+    """By what it may do without a script: results, messages, and their databases."""
+    settings = WorkerSettings(redis_url=compose.urls[login])
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.update(result_serializer="json", accept_content=["json"])
+    backend = ReportBackend(app=app, url=settings.result_backend)
+    following = Following(
+        lambda told: store_arguments(backend, told),
+        lambda _: (0, "unacked_index", "unacked", "", "lane:main/one tag", "ended"),
+    )
+    compose.refusals()
+    with connect(settings.ledger_url) as client, compose.client() as broker, compose.client(1) as results:
+        broker.hset("unacked", "lane:main/one tag", "[]")
+        broker.hset("orders.lane:main/one", mapping={"id": "id", "tag": "lane:main/one tag", "queue": "orders.close"})
+        ledger = RedisLedger(client, disk_ms=0, results=StoredResults(lambda _: None, one_server_of(settings, client)))
+        asks = claim(login, heeds_result=True)
+        assert isinstance(ledger.begin(asks, 1), Begun)
+        told = report(command_id=login)
+        assert ledger.settle(asks, told, None, following) == told
+        assert (following.stored, following.acked, compose.refusals()) == (True, True, [])
+        assert not broker.exists("unacked", "orders.lane:main/one")
+        assert results.delete(f"celery-task-meta-{login}")
+        results.config_resetstat()
+        said = check_last_step(settings)[0]
+        assert (said.level, said.message.partition(":")[0]) == (Level.OK, "one step")
 
 
 NO_SENDERS = """

@@ -1,13 +1,17 @@
 """What stands in the result backend when several workers store their word on one command."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery, chain, group, signature
 from celery.app.task import Context
+from celery.app.trace import build_tracer
 from celery.exceptions import ChordError
 
 from producers.errors import ChainBroken
@@ -18,7 +22,8 @@ from producers.signing import SigningError
 from tests.model.conformance import report
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
-from worker.celery_app.results import SIGN_ATTRIBUTE, WAS_SENT_ATTRIBUTE, ReportBackend
+from worker.celery_app.results import SIGN_ATTRIBUTE, WAS_SENT_ATTRIBUTE, ReportBackend, store_arguments
+from worker.celery_app.tasks import register_commands
 
 KEY = "celery-task-meta-id"
 
@@ -311,3 +316,45 @@ def test_rubbish_that_somebody_has_stored_gives_way_to_a_report(backend: Any, re
         results.rpush(KEY, "x")
     store(backend, report("rejected"))
     assert told(results) == report("rejected")
+
+
+# -- the arguments of a script that stores a report --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", WORST_TO_BEST)
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("follows", [{}, {"parent_id": "before", "group": "g", "root_id": "before"}])
+def test_a_report_is_stored_by_arguments_as_its_task_stores_it(
+    backend: Any, results: redis.Redis, outcome: str, follows: dict[str, str], *, signs: bool
+) -> None:
+    """To the byte, but for the time."""
+    ended = report(outcome, message="sent to 0xabc", command="withdraw", result={"n": 1e-7, "text": "caf\u00e9 0xabc"})
+    app, arguments = backend.app, {"address": "0xabc"}
+    app._local.backend = backend
+    if signs:
+        setattr(app, SIGN_ATTRIBUTE, lambda each: sign_report(each, WORKER))
+    register_commands(app, lambda: SimpleNamespace(execute=lambda _: ended))  # type: ignore[arg-type, return-value]
+    task = app.tasks["orders.withdraw"]
+    request = {"id": "id", "delivery_info": {}, "is_eager": False, **follows}
+    build_tracer(task.name, task, app=app)("id", (), arguments, request)
+    stored = results.get(KEY)
+    assert isinstance(stored, bytes)
+    assert results.ttl(KEY) in range(86_000, 86_401)
+    key, value, seconds, rank, _, signed = store_arguments(backend, ended, Context(request))
+    assert (key, seconds, signed) == (KEY.encode(), 86_400, int(signs))
+    assert rank == 11 + WORST_TO_BEST.index(outcome)
+    assert undated(value.encode()) == undated(stored)  # type: ignore[attr-defined]
+    celerys = backend._get_result_meta(None, "SUCCESS", None, Context(request)) | {"task_id": "id"}
+    ours = json.loads(stored)
+    assert [*ours] == [*celerys]
+    changed = {"status", "result", "date_done"}
+    assert {name: ours[name] for name in ours if name not in changed} == {
+        name: celerys[name] for name in celerys if name not in changed
+    }
+    assert datetime.fromisoformat(ours["date_done"]).utcoffset() == timedelta(0)
+
+
+def undated(stored: bytes) -> bytes:
+    without, dates = re.subn(rb'"date_done": "[^"]*"', b"", stored)
+    assert dates == 1
+    return without

@@ -51,6 +51,8 @@ class Run:
     """How many requests may begin within how many milliseconds."""
     paced: list[Event] = field(default_factory=list)
     parked: int = 0
+    followed: int = 0
+    """How many reports were stored in the step of their command's end."""
     budget_ms: int = 0
     """The time for retries; 0 where something stood still, so that a wait may be longer than it was meant."""
     stuck: bool = False

@@ -1,5 +1,6 @@
 """Fakes around the real executor: clock, ledger, reconcile store and transport, with the scheduler's points in them."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from tests.model.paced import Paced
 from tests.model.scheduler import Process, Scheduler
 from tests.model.simulated_venue import Venue, fields_of, id_of
 from tests.support.memory_ledger import MemoryLedger
-from worker.ledger.base import Begun, Claim, LedgerUnavailable, State
+from worker.ledger.base import Begun, Claim, Following, LedgerUnavailable, State
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 
 
@@ -79,10 +80,23 @@ class SimulatedLedger(MemoryLedger):
     spoils = 0.0
     """How often what is kept of a parked command can't be read any more."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, seed: int) -> None:
         super().__init__(lambda: int(scheduler.now))
         self._scheduler = scheduler
         self.paced = Paced()
+        self.beside = random.Random(seed ^ 0xF0110)
+        self.told: list[Report] = []
+        """Where the reports are put that are stored in the step of their command's end."""
+        self.followed = 0
+
+    def _follow(self, following: Following, report: Report) -> None:
+        """Sometimes a result can't be stored in this step, or a message can't be acknowledged."""
+        self.refuses = {each for each in ("store", "ack") if self.beside.random() < 0.1}
+        super()._follow(following, report)
+        if following.stored:
+            self.told.append(report)
+            self.followed += 1
+        self._scheduler.say(f"what follows: stored {following.stored}, acknowledged {following.acked}")
 
     def _write(self, event: str, command_id: str, token: str, outcome: str = "", **more: str) -> None:
         """Add the time, which the real journal has because it is a stream."""

@@ -23,7 +23,7 @@ from worker.execution.holding import HeldForApproval
 from worker.execution.outage import RequeueMessage
 from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER, Parking, ParkMessage
 from worker.execution.policy.rulings import PERMITTED, Approval, Ruling
-from worker.ledger.base import Halted, State
+from worker.ledger.base import Following, Halted, State
 from worker.ledger.decisions import APPROVE, DENY, Decision
 from worker.ledger.limits import Limit
 from worker.rate_limits import RateLimit
@@ -95,7 +95,8 @@ class World:
         )
         self.processes: list[Process] = []
         self.scheduler = Scheduler(seed, chances, START_MS, trace)
-        self.ledger = SimulatedLedger(self.scheduler)
+        self.ledger = SimulatedLedger(self.scheduler, seed)
+        self.follows = self.ledger.beside.random() < 0.5
         self.venue = Venue(self.scheduler, pace=random.Random(seed ^ 0x9ACE))
         self.envelopes: dict[str, Envelope] = {}
         self.policy = random.Random(seed ^ 0xCA9)  # of its own, so that seeds stay what they were
@@ -118,6 +119,8 @@ class World:
         if not stands_still and all(happens == "kill" for _, happens in chances.ambush):
             self.run.budget_ms = int(RETRY.budget_seconds * 1000)
         self._released: set[str] = set()
+        self._deliveries = 0
+        self.ledger.told = self.run.delivered
         self.other: Account | None = None
         if looks:
             self._know_ids(random.Random(seed ^ 0x1D5))
@@ -167,6 +170,7 @@ class World:
         run.counted = [each for counter in self.ledger.counters.by_key.values() for each, _ in counter]
         run.book, run.undone, run.stuck = self.venue.book, self.venue.undone, scheduler.stuck
         run.moved_after_death = scheduler.moved_after_death
+        run.followed = self.ledger.followed
         return run
 
     def _produce(self, command_id: str) -> None:
@@ -209,6 +213,9 @@ class World:
     def _deliver(self, command_id: str, headers: Mapping[str, object] = NO_HEADERS) -> None:
         """Deliver the message, and again until a report is stored."""
         process, scheduler = self._process(), self.scheduler
+        self._deliveries += 1
+        tag = f"tag{self._deliveries}"
+        self.ledger.unacked.add(tag)
         able = self.pick.random() > 0.1
         executor = Executor(
             ledger=self.ledger,
@@ -227,6 +234,7 @@ class World:
             parks=self.parks,
             waits_since=headers.get(SINCE_HEADER),
             progress=headers.get(PROGRESS_HEADER),
+            following=self._following(tag) if self.follows else None,
         )
 
         def work() -> bool:
@@ -243,14 +251,23 @@ class World:
                 self._hold(command_id, held.until)
                 return True
             scheduler.point(f"hands over {report.outcome.value if report else None}")
-            if report is not None:
+            if report is not None and not (envelope.following and envelope.following.stored):
                 self.run.delivered.append(report)
             return report is not None
 
         def again() -> None:
-            scheduler.at(scheduler.now + self.pick.choice(REDELIVERY_MS), lambda: self._deliver(command_id, headers))
+            if tag in self.ledger.unacked:
+                scheduler.at(
+                    scheduler.now + self.pick.choice(REDELIVERY_MS), lambda: self._deliver(command_id, headers)
+                )
 
         scheduler.spawn(f"{process.name}{'' if able else '?'}/{command_id}", process, work, again)
+
+    def _following(self, tag: str) -> Following:
+        """What follows the end of a command whose message has this tag."""
+        return Following(
+            lambda report: ("", report.message), lambda _: (0, "unacked_index", "unacked", "", tag, "ended")
+        )
 
     def _park(self, command_id: str, headers: Mapping[str, object], parking: Parking) -> bool:
         """Let a message come again when it is due. It may be that it can't be parked, and is delivered again; or both,

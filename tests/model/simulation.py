@@ -50,6 +50,7 @@ def _one(world: World, tally: Tally) -> None:
     tally.counts["resolved"] += sum(line["event"] == "resolve" for line in run.journal)
     begins = [event for event in run.paced if isinstance(event, Begin)]
     tally.counts["parked"] += run.parked
+    tally.counts["followed"] += run.followed
     tally.counts["cool-downs"] += sum(isinstance(event, Fate) and event.until > 0 for event in run.paced)
     tally.counts["probes"] += sum(event.probe for event in begins)
     tally.counts["looked"] += sum(line["event"] == "look" for line in run.journal)

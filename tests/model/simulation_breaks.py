@@ -96,6 +96,24 @@ def _any_token_will_do(_: Any) -> Callable[..., Any]:
     return owned
 
 
+def _follows_whatever_stands(settle: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, claim: Any, report: Any, cool_down: Any = None, following: Any = None) -> Any:
+        stands = settle(self, claim, report, cool_down, following)
+        if following is not None and not following.stored:
+            self._follow(following, report)
+        return stands
+
+    return careless
+
+
+def _acknowledges_what_is_not_stored(follow: Any) -> Callable[..., Any]:
+    def careless(self: MemoryLedger, following: Any, report: Any) -> None:
+        follow(self, following, report)
+        self.unacked.discard(following.ack(report)[4])
+
+    return careless
+
+
 def _settles_whatever_stands(settle: Any) -> Callable[..., Any]:
     def careless(self: MemoryLedger, claim: Any, report: Any, *more: Any) -> Any:
         entry = self._entries.get(claim.command_id)
@@ -250,6 +268,10 @@ BREAKS = {
     "an ended command begins again": Break("begin after the end", MemoryLedger, "_stands", _ignores(Ended)),
     "a withdrawal is taken over in mid-send": Break("begin by another", MemoryLedger, "begin", _repeats_everything),
     "settle compares nothing": Break("journal: settle", MemoryLedger, "settle", _settles_whatever_stands),
+    "what follows does so whatever stands": Break("untrue", MemoryLedger, "settle", _follows_whatever_stands),
+    "what is not stored is acknowledged": Break(
+        "no report reached", MemoryLedger, "_follow", _acknowledges_what_is_not_stored
+    ),
     "a doubt is forgotten": Break("untrue", AttemptRunner, "_record_attempt", _forgets_doubt),
     "an orphaned send is called not sent": Break(
         "untrue: not_sent", reports, "orphaned", lambda _: lambda _orphan, refused: refused

@@ -442,7 +442,9 @@ class Steps(LookSteps):
 
     def _settle(self, state: State, index: int, worker: Worker) -> Iterator[Step]:
         row, answer, after, lost = self._ask(state, index, "settle", report=worker.report)
-        yield from lost
+        for step in lost:
+            stored = self.config.follows and answer == "done"
+            yield step._replace(state=_tells(step.state, worker.report)) if stored else step
         label, stands = f"[{row}] {worker.report}", after.rec.report
         if answer == "stands" and not stands:
             yield self._put(after, index, self._fresh(worker), label)
@@ -451,9 +453,12 @@ class Steps(LookSteps):
             yield self._deliver(after, index, worker.report if own else stands, label, row)
 
     def _deliver(self, state: State, index: int, report: str, label: str, row: str = "") -> Step:
-        told = state._replace(delivered=state.delivered | OUTCOMES[outcome(report)])
         done = Worker("done", state.workers[index].epoch)
-        return self._put(told, index, done, f"{label}, and reports {report}", row)
+        return self._put(_tells(state, report), index, done, f"{label}, and reports {report}", row)
+
+
+def _tells(state: State, report: str) -> State:
+    return state._replace(delivered=state.delivered | OUTCOMES[outcome(report)])
 
 
 def _executes(state: State) -> State:

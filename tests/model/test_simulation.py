@@ -36,6 +36,7 @@ def test_the_judge_finds_nothing(people: str, seeds: range, *, looks: bool) -> N
         "held",
         "approved",
         "parked",
+        "followed",
         "cool-downs",
         "probes",
         *(["resolved"] if people else []),

@@ -124,6 +124,8 @@ class Config:
     """Whether the venue may take down that it rejected the command for good."""
     replicas: bool = False
     """Whether what the venue lists may be wrong once, although the time is over after which it should list all."""
+    follows: bool = False
+    """Whether the step that settles stores the report too: its reply may be lost, or its worker die before it."""
     sign_first: bool = True  # whether the lease is looked at after signing, as the executor does it: see docs/model.md
     not_a_byte_late: bool = False
     """Whether to demand that nothing leaves after the deadline, and not only that nothing is signed."""

@@ -33,6 +33,8 @@ HOLD: dict[str, Config] = {
     "withdraw, a worker without the account": replace(EVERYTHING, workers=("able", "unable")),
     "withdraw, a patient operator and lists that lie": LISTED,
     "close, a patient operator and lists that lie": replace(LISTED, kind="close"),
+    "withdraw, an end in one step": replace(EVERYTHING, follows=True),
+    "cancel, an end in one step": replace(CANCEL, follows=True),
     "withdraw, parking": PARKING,
     "withdraw, parking, a begin that has to wait, time for retries": replace(PARKING, throttled=True, budget=True),
     "close, parking, a begin that has to wait, a worker without the account": replace(

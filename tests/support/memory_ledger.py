@@ -144,6 +144,10 @@ class MemoryLedger:
         """By scope, ``<account or *>/<command or *>``."""
         self.results: dict[str, bytes] = {}
         """By id: what a result backend beside this ledger has stored."""
+        self.unacked: set[str] = set()
+        """The delivery tags of a broker beside this ledger."""
+        self.refuses: set[str] = set()
+        """``store`` where a result can't be stored, ``ack`` where no message can be acknowledged."""
 
     def forget(self, command_id: str) -> None:
         """Lose a record, as a server does that is restarted without its last writes."""
@@ -154,7 +158,8 @@ class MemoryLedger:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            kept = self._known(claim, entry) or self._keeps_from_begin(claim, entry, attempt)
+            known = self._known(claim, entry) if attempt == 1 else None
+            kept = known or self._keeps_from_begin(claim, entry, attempt)
             if kept is not None:
                 return kept
             if entry is None or entry.record.state is State.HELD:
@@ -427,19 +432,36 @@ class MemoryLedger:
         with self._lock:
             self.pacing.record_fate(claim, cool_down, self._now_ms())
             entry = self._entries.get(claim.command_id)
-            if entry is None:
-                self._create_ended("settle", claim, report, self._count(claim), lookup=claim.lookup)
-                return report
-            stored = entry.record.report
-            mine = _owns(claim, entry)
-            evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
-            if mine and (stored is None or evidence):
-                self._end(entry, report)
-                self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
-                return report
-            if not (mine and stored == report):
+            if not self._settle(claim, report, entry):
                 self._write("late", claim.command_id, claim.token, outcome=report.outcome.value)
-            return stored
+                return entry.record.report if entry else None
+            if following is not None:
+                self._follow(following, report)
+            return report
+
+    def _settle(self, claim: Claim, report: Report, entry: _Entry | None) -> bool:
+        """Whether the command has its end by this claim, now or before."""
+        if entry is None:
+            self._create_ended("settle", claim, report, self._count(claim), lookup=claim.lookup)
+            return True
+        stored, mine = entry.record.report, _owns(claim, entry)
+        evidence = entry.record.state is State.UNKNOWN and report.outcome is not Outcome.UNKNOWN
+        if mine and (stored is None or evidence):
+            self._end(entry, report)
+            self._write("settle", claim.command_id, claim.token, outcome=report.outcome.value)
+            return True
+        return mine and stored == report
+
+    def _follow(self, following: Following, report: Report) -> None:
+        _, value, *_ = following.store(report)
+        if "store" in self.refuses:
+            return
+        self.results[report.command_id] = bytes(str(value), "utf-8")
+        following.stored = True
+        ack = following.ack(report)
+        if ack and "ack" not in self.refuses:
+            self.unacked.discard(str(ack[4]))
+            following.acked = True
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """See :meth:`Ledger.refuse`."""

@@ -7,6 +7,8 @@ import redis
 from celery import Celery
 
 from producers.redis.url import one_server
+from worker.broker.scripts import ACK
+from worker.celery_app.results import STORE
 from worker.ledger.beside import OneServer, StoredResults
 from worker.settings import WorkerSettings
 
@@ -16,7 +18,7 @@ def one_server_of(settings: WorkerSettings, client: redis.Redis) -> OneServer | 
     transport; None where they are two. ``client`` is the ledger's."""
     all_three = one_server(settings.ledger_url, settings.result_backend, settings.broker_url)
     if all_three is not None and not settings.stock_transport:
-        return OneServer(client, *all_three)
+        return OneServer(client, *all_three, store=STORE.source, ack=ACK.source)
     two = one_server(settings.ledger_url, settings.result_backend)
     return None if two is None else OneServer(client, *two)
 

@@ -21,12 +21,33 @@ PROBE_RETRY_SECONDS = 30.0
 _PROBE = files("worker.ledger").joinpath("beside.lua").read_text(encoding="utf-8")
 
 
+_FOLLOWING = """
+local function store_result(KEYS, ARGV)
+{store}
+end
+local function acknowledge(KEYS, ARGV)
+{ack}
+end
+"""
+
+
 class OneServer:
     """The databases of a server that is the ledger's and the results', and perhaps the broker's, too."""
 
-    def __init__(self, client: redis.Redis, ledger: int, results: int, broker: int | None = None) -> None:
-        """``client`` is the ledger's."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        ledger: int,
+        results: int,
+        broker: int | None = None,
+        *,
+        store: str = "",
+        ack: str = "",
+    ) -> None:
+        """``client`` is the ledger's; ``store`` and ``ack`` are the scripts that store a result and acknowledge a
+        message."""
         self.ledger, self.results, self._broker = ledger, results, broker
+        self.following_script = _FOLLOWING.format(store=store, ack=ack) if store and ack else ""
         self._direct = DirectClient(client)
         self._script = client.register_script(_PROBE)
         self._refused_until = 0.0
@@ -42,7 +63,12 @@ class OneServer:
 
     def follows(self) -> bool:
         """Whether the script may also store a result and acknowledge its message; raises as :meth:`looks` does."""
-        return self._broker is not None and self._is_permitted()
+        return self.has_messages and self._is_permitted()
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether the messages are there, too."""
+        return self._broker is not None and bool(self.following_script)
 
     def refusal(self) -> str:
         """Why the script may not do what it is to do; empty where it may. Nothing is changed at the server."""
@@ -64,7 +90,7 @@ class StoredResults:
         """``read`` returns what is stored under an id, and nothing that is longer than a report can be; ``one_server``
         is set where the ledger's script can look for it itself."""
         self._read = read
-        self._one_server = one_server
+        self.one_server = one_server
 
     def read(self, command_id: str) -> bytes | None:
         """What is stored under this id; None where there is nothing, or the results are away: that stops nothing."""
@@ -75,7 +101,7 @@ class StoredResults:
 
     def look(self, command_id: str) -> tuple[tuple[object, ...], bytes | None]:
         """What a move is given that heeds the result of this id, and that result, as far as it is known before."""
-        here = self._one_server
+        here = self.one_server
         if here is not None and here.looks():
             return (here.ledger, here.results, RESULT_KEY.format(command_id)), None
         stored = self.read(command_id)

@@ -27,10 +27,11 @@ from worker.ledger.keys import (
 class MoveScript:
     """The script at one server. Every method may raise :class:`~worker.ledger.base.LedgerUnavailable`."""
 
-    def __init__(self, client: redis.Redis, journal_lines: int) -> None:
+    def __init__(self, client: redis.Redis, journal_lines: int, before: str = "") -> None:
+        """``before`` is put in front of the script."""
         self._client = client
         self._journal_lines = journal_lines
-        self._script = client.register_script(journal_script("counters.lua", "pacing.lua", "transitions.lua"))
+        self._script = client.register_script(before + journal_script("counters.lua", "pacing.lua", "transitions.lua"))
         self._direct = DirectClient(client)
 
     def run(self, move: str, claim: Claim, *arguments: object) -> list[str]:

@@ -4,6 +4,7 @@ Its keys are those of :mod:`worker.ledger.keys` and :mod:`producers.intents`. Th
 evict.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ from worker.ledger.pacing import CoolDown, fate_argument, pace_argument
 from worker.ledger.replies import admission, begin_answer, look_answer, progress_fields, record_of
 
 A = TypeVar("A", BeginAnswer, QueryAnswer)
+logger = logging.getLogger("orders.ledger")
 
 
 class RedisLedger:
@@ -65,8 +67,9 @@ class RedisLedger:
         """
         self._client = client
         self._results = results
+        self._one_server = results.one_server if results else None
         self._keep_ms = keep_ms
-        self._script = MoveScript(client, journal_lines)
+        self._script = MoveScript(client, journal_lines, self._one_server.following_script if self._one_server else "")
         waits = {"disk_ms": disk_ms, "replicas_ms": replicas_ms}
         self._begins = ConfirmedBegin(self._script, need_disk=need_disk, replicas=replicas or {}, **waits)
         self._direct = DirectClient(client)
@@ -80,6 +83,8 @@ class RedisLedger:
         pace = pace_argument(claim.pace) if claim.pace else ""
         more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace, claim.lookup
         asked = *_command_fields(claim), repeatable, claim.lease_ms, attempt, *more
+        if attempt > 1:
+            return self._begins.begin(claim, asked)
         return self._heeding(claim, lambda look: self._begins.begin(claim, (*asked, *look)))
 
     def _heeding(self, claim: Claim, ask: Callable[[tuple[object, ...]], A]) -> A | Known:
@@ -122,16 +127,30 @@ class RedisLedger:
         claim: Claim,
         report: Report,
         cool_down: CoolDown | None = None,
-        following: Following | None = None,  # noqa: ARG002
+        following: Following | None = None,
     ) -> Report | None:
-        """One round trip."""
+        """One round trip, with what follows or without it."""
         ending = self._ending(claim.command, report)
         fate = fate_argument(claim.pace, cool_down, probe=claim.probe)
         more = claim.account_digest, limits_argument(claim.amount, claim.limits), fate, claim.lookup
-        reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more)
+        follows = self._following_fields(following, report) if following else ()
+        reply = self._script.run("settle", claim, *_command_fields(claim), *ending, *more, *follows)
         if reply[0] == "done":
+            if following and follows:
+                following.stored, following.acked = (each == "1" for each in reply[1:])
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
+
+    def _following_fields(self, following: Following, report: Report) -> tuple[object, ...]:
+        """What the script needs to do what follows; empty where it can't."""
+        here = self._one_server
+        if here is None or not here.follows():
+            return ()
+        try:
+            return here.ledger, here.results, *following.store(report), *following.ack(report)
+        except Exception as error:  # noqa: BLE001 - nothing keeps a command from its end; whoever stores it then says why
+            logger.warning("id=%s is stored by a call of its own (%s)", report.command_id, type(error).__name__)
+            return ()
 
     def refuse(self, claim: Claim, report: Report) -> BeginAnswer | None:
         """One round trip."""

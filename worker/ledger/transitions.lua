@@ -464,6 +464,30 @@ local function settle(fingerprint, command, account, arguments, state, outcome, 
   return {'ended', r.report or ''}
 end
 
+-- What follows the end of a command, each in its database: its result is stored by these arguments (store_result.lua), and
+-- its message acknowledged (ack.lua), as far as there is one to acknowledge. Neither undoes the end or keeps it from being
+-- told. store_result and acknowledge are put in front of this text (beside.py).
+local function follow(own, results, key, value, seconds, rank, id_text, signed, broker, unacked_index, unacked, ...)
+  local stored = pcall(function(...)
+    redis.call('SELECT', results)
+    store_result({key}, {...})
+  end, value, seconds, rank, id_text, signed)
+  local acked = stored and broker and pcall(function(...)
+    redis.call('SELECT', broker)
+    acknowledge({unacked_index, unacked}, {...})
+  end, ...)
+  redis.pcall('SELECT', own)
+  return {'done', stored and '1' or '0', acked and '1' or '0'}
+end
+
+local function settle_and_follow(...)
+  local reply = settle(...)
+  if reply[1] == 'done' and select('#', ...) > 12 then
+    return follow(select(13, ...))
+  end
+  return reply
+end
+
 local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
     begin_by)
   local r = load()
@@ -557,6 +581,6 @@ local function cool_down(fate)
   return {'done'}
 end
 
-local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle, refuse = refuse, abandon = abandon,
+local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle_and_follow, refuse = refuse, abandon = abandon,
   resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))

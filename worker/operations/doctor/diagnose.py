@@ -11,7 +11,7 @@ from worker.operations.doctor import servers as doctor_servers
 from worker.operations.doctor.accounts import key_checks
 from worker.operations.doctor.exchanges import exchange_checks
 from worker.operations.doctor.findings import CHECK_SECONDS, Check, Examiner, Finding, run_checks
-from worker.operations.doctor.ledger import check_ledger, check_replicas
+from worker.operations.doctor.ledger import check_last_step, check_ledger, check_replicas
 from worker.operations.doctor.policy import check_applied_policy, check_policy_file
 from worker.operations.doctor.rights import check_rights
 from worker.operations.doctor.seals import check_seals
@@ -88,6 +88,8 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
         checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
         checks.append(Check("ledger", "cool-downs", lambda: check_cool_downs(ledger, settings)))
         checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
+        if settings and settings.accounts:
+            checks.append(Check("ledger", "a command's end", lambda: check_last_step(settings)))
     return checks
 
 

@@ -7,12 +7,13 @@ from typing import cast
 from producers.redis.client import open_client
 from producers.redis.server_info import read_server_info
 from producers.redis.url import is_sentinel
+from worker.celery_app.one_server import one_server_of
 from worker.execution.policy.ledger_server import KINDS, replicas_setting
 from worker.ledger.halts import HaltScope, halt_of
 from worker.ledger.keys import DUE_KEYS, HALTS_KEY, UNKNOWN_KEY
 from worker.operations.doctor.findings import Examiner, Finding, duration
 from worker.operations.doctor.servers import Server
-from worker.settings import LedgerSettings
+from worker.settings import LedgerSettings, WorkerSettings
 
 EXAMINER = Examiner("ledger")
 _GRACE_SECONDS = 60.0
@@ -49,6 +50,19 @@ def check_replicas(ledger: Server, settings: LedgerSettings) -> list[Finding]:
             advice = f"{setting}=1: a record that no replica has is lost in a failover, and with it what was sent"
             found.append(EXAMINER.warning(name, f"{what} don't wait for a replica", advice))
     return found
+
+
+def check_last_step(settings: WorkerSettings) -> list[Finding]:
+    """Say in how many steps of the servers a command ends: its settle, its stored report, its ack."""
+    with open_client(settings.ledger_url) as client:
+        here = one_server_of(settings, client)
+        if here is None or not here.has_messages:
+            return [EXAMINER.ok("a command's end", "three steps: not all of its servers and logins are one")]
+        refusal = here.refusal()
+    if not refusal:
+        return [EXAMINER.ok("a command's end", "one step: settled, stored and acknowledged")]
+    advice = "allow the worker's login SELECT, and in scripts what it may do without (compose/server/users.acl.in)"
+    return [EXAMINER.warning("a command's end", f"three steps: a script may not do it ({refusal[:60]})", advice)]
 
 
 def _unknowns(count: int, oldest: list[tuple[str, float]]) -> Finding:
