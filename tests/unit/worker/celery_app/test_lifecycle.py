@@ -57,7 +57,7 @@ def test_the_threads_of_a_worker_share_one_arena() -> None:
 
 def test_a_worker_imports_what_it_needs_alone() -> None:
     """Each of these takes megabytes, and most workers never use it."""
-    heavy = {"requests", "charset_normalizer", "prometheus_client", "worker.reconciliation"}
+    heavy = {"prometheus_client", "worker.reconciliation"}
     script = f"import sys, worker.bootstrap; print(*{heavy} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "\n"
