@@ -1,4 +1,4 @@
-"""The outbox: each command is recorded as an intent in the ledger's database before it is published.
+"""The outbox: each command is recorded as an intent in the ledger's database with its message, or before it.
 
 A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. The
 workers of its queue republish commands that have not begun in time, and commands that have begun but not ended long
