@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery, signals
@@ -57,15 +58,15 @@ from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
-from worker.reconciliation.reconciler import Reconciler
-from worker.reconciliation.store import ReconcileStore
-from worker.reconciliation.window import ReconcileLimits
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
 from worker.venues.registry import REGISTRY, accounts_of, different_limits
+
+if TYPE_CHECKING:
+    from worker.reconciliation.reconciler import Reconciler
 
 logger = logging.getLogger("orders.app")
 
@@ -209,8 +210,13 @@ def _is_stopping() -> bool:
     return any(flag is not None and flag is not False for flag in flags)
 
 
-def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
+def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> "Reconciler":
     """A reconciler over the real ledger and the real venues; ``publish`` is given each settled report."""
+    # Most workers reconcile nothing, and have a megabyte less without it.
+    from worker.reconciliation.reconciler import Reconciler
+    from worker.reconciliation.store import ReconcileStore
+    from worker.reconciliation.window import ReconcileLimits
+
     client = _connect_ledger(settings)
     send, venues = build_transport(settings).send, build_venues(settings)
     return Reconciler(

@@ -18,7 +18,6 @@ import celery.backends.redis
 import kombu.message
 import kombu.transport.redis
 import redis
-import requests
 from celery import signals
 
 import worker.bootstrap as product
@@ -31,6 +30,7 @@ from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
 from worker.simulator.faults import mutates
+from worker.venues.http.base import SignedRequest
 from worker.venues.http.connections import CountingConnection
 from worker.venues.http.outgoing import SentBytes
 from worker.venues.http.transport import Transport
@@ -118,10 +118,10 @@ def _taken(task_id: str = "", **_: object) -> None:
 
 
 @functools.wraps(send := CountingConnection.send_request)
-def _sent(connection: CountingConnection, sent: SentBytes) -> requests.PreparedRequest:
+def _sent(connection: CountingConnection, sent: SentBytes) -> SignedRequest:
     request = send(connection, sent)
     # Reads have a name of their own: an attempt is a request that changes something.
-    hook.at("left" if mutates(str(request.method), urlsplit(request.path_url).path) else "asked")
+    hook.at("left" if mutates(request.method, urlsplit(request.url).path) else "asked")
     return request
 
 

@@ -79,9 +79,10 @@ class TaskPool(BasePool):
                 self._jobs.get_nowait()
         except Empty:
             pass
-        for _ in self._threads:
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._jobs.put(None)
-        for thread in self._threads:
+        for thread in threads:
             self._join(thread)
 
     on_terminate = on_stop
