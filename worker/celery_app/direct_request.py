@@ -60,6 +60,7 @@ class DirectRequest:
     """What Celery keeps of a command while it is reserved and active. The whole request is made when somebody looks."""
 
     __slots__ = (
+        "__dict__",  # Celery sets the eventer of its requests when it has connected again
         *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
         *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
     )
