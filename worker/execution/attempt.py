@@ -22,6 +22,7 @@ from worker.execution.pausing import Pauses
 from worker.execution.planning import plan_once
 from worker.execution.retry_policy import Decision, decide
 from worker.execution.throttling import refuse_if_too_long
+from worker.ledger.base import Progress
 from worker.venues.base import PlanFailed, Proof, Verdict
 from worker.venues.http.base import NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
@@ -217,8 +218,8 @@ class AttemptRunner:
         run.refused_after_doubt = own_refusal and verdict.message != run.first_doubt
         if in_doubt and not before.tainted:
             run.first_doubt = verdict.message
-        run.lease.progress = replace(
-            before,
+        run.lease.progress = Progress(
+            before.tries,
             sent=before.sent + int(sent),
             tainted=(not seen and before.tainted) or (verdict.unknown_reason.value if in_doubt else ""),
             first_sent_at=before.first_sent_at or (run.signed_at if sent else None),
