@@ -5,14 +5,13 @@ from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from urllib3.util import parse_url
 
 from producers.settings import QuotedTextModel
 from worker.rate_limits import RateLimit, parse_rate_limits
 from worker.venues.accounts import Credentials
-from worker.venues.http.outgoing import normalised_url
 from worker.venues.registry import REGISTRY, AccountNeeds, problem_of_name
 
 SECRETS = tuple(each.name for each in fields(Credentials))
@@ -138,8 +137,8 @@ class AccountSettings(QuotedTextModel):
 def _is_requestable(url: str) -> bool:
     """Whether a request can be built for the URL: an invalid host or port is found only there."""
     try:
-        parse_url(normalised_url(f"{url}/"))
-    except ValueError:
+        requests.Request("GET", url).prepare()
+    except (requests.RequestException, ValueError):
         return False
     return True
 

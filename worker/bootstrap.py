@@ -32,6 +32,7 @@ from worker.celery_app.lifecycle import (
     refuse_to_start_if,
     restart_on_sighup,
     run_with_worker,
+    share_arena,
 )
 from worker.celery_app.one_server import stored_results
 from worker.celery_app.periodic import PeriodicWork, publisher
@@ -121,6 +122,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
     signals.worker_init.connect(keep_memory_private, weak=False)
+    signals.worker_init.connect(share_arena, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)

@@ -18,6 +18,7 @@ import celery.backends.redis
 import kombu.message
 import kombu.transport.redis
 import redis
+import requests
 from celery import signals
 from celery.worker.state import task_reserved
 
@@ -33,7 +34,6 @@ from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
 from worker.ledger.redis import RedisLedger
 from worker.simulator.faults import mutates
-from worker.venues.http.base import SignedRequest
 from worker.venues.http.connections import CountingConnection
 from worker.venues.http.outgoing import SentBytes
 from worker.venues.http.transport import Transport
@@ -137,10 +137,10 @@ def _run(request: DirectRequest) -> None:
 
 
 @functools.wraps(send := CountingConnection.send_request)
-def _sent(connection: CountingConnection, sent: SentBytes) -> SignedRequest:
+def _sent(connection: CountingConnection, sent: SentBytes) -> requests.PreparedRequest:
     request = send(connection, sent)
     # Reads have a name of their own: an attempt is a request that changes something.
-    hook.at("left" if mutates(request.method, urlsplit(request.url).path) else "asked")
+    hook.at("left" if mutates(str(request.method), urlsplit(request.path_url).path) else "asked")
     return request
 
 

@@ -9,10 +9,11 @@ import sys
 import time
 from contextlib import suppress
 
+import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.wait import wait_for_socket
 
-from worker.venues.http.base import HttpLimits, SignedRequest
+from worker.venues.http.base import HttpLimits
 from worker.venues.http.grammar import MalformedResponse
 from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, SentBytes, SigningFailed, to_bytes
 from worker.venues.http.reader import ReceivedResponse, read_response
@@ -65,7 +66,7 @@ class CountingConnection(HTTPConnection):
         self.usable_until = time.monotonic() + min(limits.max_idle, received.max_idle_seconds)
         return received
 
-    def send_request(self, sent: SentBytes) -> SignedRequest:
+    def send_request(self, sent: SentBytes) -> requests.PreparedRequest:
         """Sign the request and send it in one piece, so that a signature is not sent in part.
 
         The thread may have been suspended since the request was signed, in favour of another thread or process. If the

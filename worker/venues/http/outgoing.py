@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import urlsplit
+from typing import cast
+
+import requests
+from requests.structures import CaseInsensitiveDict
 
 from worker.venues.http.base import SignedRequest
 
@@ -38,7 +41,7 @@ class SentBytes:
     max_response_bytes: int = 0
     """See :attr:`SignedRequest.max_response_bytes`."""
 
-    def sign(self) -> SignedRequest:
+    def sign(self) -> requests.PreparedRequest:
         """A freshly signed request.
 
         Raises:
@@ -50,31 +53,39 @@ class SentBytes:
         except Exception as error:
             raise SigningFailed from error
         self.max_response_bytes = signed.max_response_bytes
-        return signed
+        return to_prepared_request(signed)
+
+
+def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
+    """The request as requests prepares it.
+
+    This takes a fraction of the time of ``Request.prepare``: a URL is parsed only once, and the body is always bytes.
+    """
+    request = requests.PreparedRequest()
+    request.method, request.url = signed.method, _normalised_url(signed.url)
+    request.headers = CaseInsensitiveDict(signed.headers)
+    request.headers.setdefault("user-agent", USER_AGENT)
+    if signed.body is not None:
+        request.headers["Content-Length"] = str(len(signed.body))
+    request.body = signed.body
+    return request
 
 
 _NEEDLESS = "2D|2E|3[0-9]|4[1-9A-F]|5[0-9A]|5F|6[1-9A-F]|7[0-9A]|7E"
 """Percent-encoded characters that need no encoding (RFC 3986, 2.3): requests would decode them."""
 _CHARACTER = rf"[A-Za-z0-9._~:/@!$&'()*+,;=-]++|%(?!{_NEEDLESS})[0-9A-F]{{2}}"
 SENT_AS_SIGNED = re.compile(
-    rf"https?://[a-z0-9_-][a-z0-9._:-]*(?![^?]*/\.\.?(?:[/?]|$))/(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)+)?", re.ASCII
+    rf"https?://[a-z0-9._:-]+(?![^?]*/\.\.?(?:[/?]|$))/(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)+)?", re.ASCII
 )
 """A URL that requests writes in no other way; ``.`` and ``..`` are no parts of its path."""
 
 
 @lru_cache(maxsize=256)
-def normalised_url(url: str) -> str:
-    """The URL as requests writes it, with everything encoded that must be.
-
-    Raises:
-        ValueError: no request can be made for it.
-    """
-    # Of signed reads, each has another URL, which requests would take ten times as long for; and requests takes 4 MB.
+def _normalised_url(url: str) -> str:
+    # Of a signed read, each request has another URL.
     if SENT_AS_SIGNED.fullmatch(url):
         return url
-    import requests
-
-    return str(requests.Request("GET", url).prepare().url)
+    return cast("str", requests.Request("GET", url).prepare().url)
 
 
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
@@ -86,41 +97,31 @@ _NAME = re.compile(r"[^:\s][^:\r\n]*", re.ASCII)
 _LINE_END = re.compile(r"\n(?![ \t])|\r(?![ \t\n])")
 
 
-def to_bytes(signed: SignedRequest, address: str) -> bytes:
-    """The request as it is sent: the bytes that requests, urllib3 and http.client would write.
+def to_bytes(request: requests.PreparedRequest, address: str) -> bytes:
+    """The request as it is sent: the bytes that urllib3 and http.client would write.
 
     Args:
-        signed: the request.
+        request: a request with a body of bytes, or none.
         address: the value of its ``Host`` header.
 
     Raises:
-        ValueError: a URL, method or header that they refuse, or a transfer coding. The text quotes nothing.
+        ValueError: a method, target or header that http.client refuses, or a transfer coding. The text quotes nothing.
     """
-    method, target, body = signed.method, _target(signed.url), signed.body
+    method, target, headers = str(request.method), request.path_url, request.headers
     if _NOT_IN_METHOD.search(method) or _NOT_IN_TARGET.search(target) or not target.isascii():
         raise ValueError("a character that a request line can't have")
-    # Of two names that differ only in letter case, the last one counts.
-    headers = {name.lower(): (name, value) for name, value in signed.headers.items()}
-    if "transfer-encoding" in headers:
-        raise ValueError("a transfer coding beside a body of known length")
-    headers.setdefault("user-agent", ("user-agent", USER_AGENT))
+    known = [name for name, _ in headers.lower_items()]
     lines = [f"{method} {target} HTTP/1.1"]
-    if "host" not in headers:
+    if "host" not in known:
         lines.append(f"Host: {address}")
-    if "accept-encoding" not in headers:
+    if "accept-encoding" not in known:
         lines.append("Accept-Encoding: identity")
-    if body is not None:
-        headers["content-length"] = ("Content-Length", str(len(body)))
-    elif "content-length" not in headers and method.upper() not in _BODILESS:
+    if "transfer-encoding" in known:
+        raise ValueError("a transfer coding beside a body of known length")
+    if request.body is None and "content-length" not in known and method.upper() not in _BODILESS:
         lines.append("Content-Length: 0")
-    for name, value in headers.values():
+    for name, value in headers.items():
         if not name.isascii() or not _NAME.fullmatch(name) or _LINE_END.search(value):
             raise ValueError("a character that a header can't have")
         lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
-
-
-def _target(url: str) -> str:
-    """Path and query, as in a request line."""
-    parts = urlsplit(normalised_url(url))
-    return f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + cast("bytes", request.body or b"")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
+import requests
 from urllib3.util import create_urllib3_context, parse_url
 
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.connections import CountingConnection, CountingTlsConnection
-from worker.venues.http.outgoing import normalised_url
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pools:
     def __init__(self, limits: HttpLimits, trusted: str) -> None:
         """``trusted`` is the path of a file of trusted certificates, or of a folder of them."""
         self._limits, self._trusted = limits, Path(trusted)
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[tuple[str, str], Pool] = {}
 
     def pool(self, url: str) -> Pool:
         """The pool for requests to the scheme, host and port of this URL.
@@ -64,14 +64,15 @@ class Pools:
             Exception: the URL is invalid, or the trusted certificates can't be read.
         """
         scheme, _, rest = url.partition("://")
-        address = f"{scheme}://{rest.partition('/')[0]}/"
+        address = scheme, rest.partition("/")[0]
         found = self._pools.get(address)
         if found is None:
-            found = self._pools.setdefault(address, Pool(self._connection_to(address), self._limits))
+            found = self._pools.setdefault(address, Pool(self._connection_to(url), self._limits))
         return found
 
     def _connection_to(self, url: str) -> Callable[[], CountingConnection]:
-        found = parse_url(normalised_url(url))
+        # requests knows how to write the names of hosts that are not ASCII.
+        found = parse_url(str(requests.Request("GET", url).prepare().url))
         host, timeout = (found.host or "").strip("[]"), self._limits.connect_timeout
         if found.scheme == "https":
             port = found.port or CountingTlsConnection.default_port

@@ -1,8 +1,8 @@
 """HTTP to the venues over pooled connections, with proof for every failure whether any byte of the request was sent.
 
-urllib3 opens and verifies a connection. A session of requests would add cookies, redirects and settings of the
-environment, which no order needs, and urllib3's pools would send without counting; both would multiply the time that a
-request takes. This package ensures that
+requests prepares a request, and urllib3 opens and verifies a connection. A session of requests would add cookies,
+redirects and settings of the environment, which no order needs, and urllib3's pools would send without counting; both
+would multiply the time a request takes. This package ensures that
 
 * a connection is opened before the request is signed, so that no signature ages during a handshake;
 * a request whose signature has aged nevertheless, because the thread was suspended, is signed anew before it is sent;
@@ -22,8 +22,9 @@ import ssl
 import time
 from collections.abc import Iterator
 
-import certifi
+import requests
 import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from worker.library_logs import limit_library_logs
 from worker.venues.http.base import HttpLimits, NoResponse, Response, Timing
@@ -40,7 +41,7 @@ class Transport:
         self.limits = limits or HttpLimits()
         # The path of the certificates is given, because `verify=True` would let the first connections trust those of
         # the machine, or of an environment variable.
-        self._pools = Pools(self.limits, ca_file or certifi.where())
+        self._pools = Pools(self.limits, ca_file or DEFAULT_CA_BUNDLE_PATH)
 
     def send(self, base_url: str, make_request: RequestFactory) -> Response | NoResponse:
         """Open a connection, then call ``make_request`` for the signed request, send it and read the whole response.
@@ -80,11 +81,14 @@ def _timing(sent: SentBytes) -> Timing | None:
 
 
 _EXPLANATIONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.InvalidURL, "invalid URL"),
+    (urllib3.exceptions.LocationParseError, "invalid URL"),
     (urllib3.exceptions.NameResolutionError, "its name can't be resolved"),
     (ConnectionRefusedError, "connection refused"),
     (ssl.SSLError, "TLS failed"),
     (urllib3.exceptions.ConnectTimeoutError, "connecting took too long"),
-    (ValueError, "an invalid URL, method or header"),
+    (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
+    (urllib3.exceptions.SSLError, "TLS failed"),
     (ConnectionResetError, "connection reset"),
     (BrokenPipeError, "connection closed"),
     (TimeoutError, "no answer in time"),

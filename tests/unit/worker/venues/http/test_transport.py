@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.raw_http_server import OK, answer, peer, post, read_request, reset
 from tests.unit.worker.venues.http.outcomes import assert_lost, assert_not_sent, assert_received
+from worker.venues.http import outgoing
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.connections import CountingConnection
-from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS
+from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT
 from worker.venues.http.pools import Pool
 from worker.venues.http.transport import Transport
 
@@ -366,3 +368,18 @@ def test_a_connection_is_given_back_once_and_closed_after_a_failure(
         assert_received(post(transport, server.url))
         assert server.accepted == 3
     assert [is_open for _, is_open in given] == [True, False, True]
+
+
+@pytest.mark.parametrize("body", [b"pair=USD_BTC_PERP&qty=0.5", b"", None])
+@pytest.mark.parametrize(
+    "base_url", ["https://api.everstrike.io", "http://127.0.0.1:8080", "https://VENUE.test:443/v1"]
+)
+def test_a_request_is_prepared_as_requests_itself_would(base_url: str, body: bytes | None) -> None:
+    """The product does it by hand, which is faster."""
+    method, headers = ("GET", {"a": "b"}) if body is None else ("POST", {"a": "b"})
+    url = f"{base_url}/position?pair=USD_BTC_PERP"
+    theirs = requests.Request(method, url, data=body, headers={**headers, "user-agent": USER_AGENT}).prepare()
+    ours = outgoing.to_prepared_request(SignedRequest(method, url, headers, body))
+    for name in ("method", "url", "headers", "hooks"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert (ours.body or b"") == (theirs.body or b"")
