@@ -9,16 +9,16 @@
 --          of what a script reads only the keys that it is called with
 -- ARGV[1]  hash of the unacked messages
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
--- ARGV[3]  now, UNIX seconds
--- ARGV[4]  one character for each list: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
+-- ARGV[3]  one character for each list: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
 --          the task must be the queue's name; "?" they are, and the task must be one of QUEUES; messages of other
 --          services stay in the list
--- ARGV[5]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
--- ARGV[6]  the prefix of each key that is no part of the queue's name
--- ARGV[7]  1 to look for everything that may wait, also where another key should say so and does not; else 0
--- ARGV[8]  how many messages may be taken before nothing more is taken of a group, as JSON: {queue: {group: number}}, "*"
+-- ARGV[4]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
+-- ARGV[5]  the prefix of each key that is no part of the queue's name
+-- ARGV[6]  the groups that are told apart, each between blanks
+-- ARGV[7]  now, UNIX seconds
+-- ARGV[8]  1 to look for everything that may wait, also where another key should say so and does not; else 0
+-- ARGV[9]  how many messages may be taken before nothing more is taken of a group, as JSON: {queue: {group: number}}, "*"
 --          for a whole queue, "" for each group that is not named; may be empty. 0 blocks a group
--- ARGV[9]  the groups that are told apart, each between blanks
 -- ARGV[10] how many messages are taken at most: one where it comes from a list with "-" or "?"
 -- Returns {what may still be taken: 0 for nothing, in how many ms a parked message is due or -1, 1 when messages of blocked
 -- groups wait or else 0, 1 when something was due or else 0}, and for each message that was taken {index of its key from
@@ -104,23 +104,23 @@ end
 
 local MOST_DIVERTED = 50
 
-local is_thorough, names, most = ARGV[7] == '1', ARGV[9], tonumber(ARGV[10])
-local lists, waiting_keys, command_queues, is_command_queue, prefix = {}, {}, {}, {}, ARGV[6]
+local is_thorough, names, most = ARGV[8] == '1', ARGV[6], tonumber(ARGV[10])
+local lists, waiting_keys, command_queues, is_command_queue, prefix = {}, {}, {}, {}, ARGV[5]
 for _, command in ipairs(QUEUES) do is_command_queue[prefix .. command] = true end
-local queue_count = tonumber(ARGV[5])
+local queue_count = tonumber(ARGV[4])
 for i, key in ipairs(KEYS) do
-  local kept = i <= #ARGV[4] and lists or waiting_keys
+  local kept = i <= #ARGV[3] and lists or waiting_keys
   kept[#kept + 1] = key
 end
 for i = 1, queue_count do
   local key = lists[i]
-  if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then command_queues[#command_queues + 1] = key end
+  if is_command_queue[key] and ARGV[3]:sub(i, i) ~= '-' then command_queues[#command_queues + 1] = key end
 end
 
 -- Of each command queue whether its messages wait by group; and of each queue how many messages may be taken, all in
 -- all, before nothing more is taken of a group.
 local in_groups, room, next_due, was_due = {}, {}, -1, 0
-for name, groups in pairs(ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}) do room[prefix .. name] = groups end
+for name, groups in pairs(ARGV[9] ~= '' and cjson.decode(ARGV[9]) or {}) do room[prefix .. name] = groups end
 local taken = {}
 
 local function is_blocked(queue, group)
@@ -163,20 +163,19 @@ end
 -- that nothing can arrive unnoticed after that: the server notifies the connection of the next write to each. Where all
 -- that may be taken was, a list that other services use too has messages of theirs alone.
 local function what_remains(is_all_taken)
-  local open, closed, foreign = lists, {}, {}
+  local count, held = redis.call('EXISTS', unpack(lists)), false
   taken = {}
-  if ARGV[8] ~= '' or is_all_taken then
-    open = {}
+  if count > 0 and (ARGV[9] ~= '' or is_all_taken) then
+    local open, closed = {}, {}
     for i, key in ipairs(lists) do
-      local keys = is_blocked(queue_of(i), '*') and closed or (is_all_taken and ARGV[4]:sub(i, i) == '?') and foreign or open
-      keys[#keys + 1] = key
+      local keys = is_blocked(queue_of(i), '*') and closed or not (is_all_taken and ARGV[3]:sub(i, i) == '?') and open
+      if keys then keys[#keys + 1] = key end
     end
+    count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
+    held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
   end
-  local count = #open > 0 and redis.call('EXISTS', unpack(open)) or 0
-  if #foreign > 0 then redis.call('EXISTS', unpack(foreign)) end
   -- The server does not tell of what this script itself has written to since it was read.
   if is_any_waiting then redis.call('EXISTS', unpack(waiting_keys)) end
-  local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
   for _, queue in ipairs(command_queues) do
     if in_groups[queue] or has_blocked(queue) then
       local may_be_taken, is_held = what_waits(queue, is_blocked)
@@ -190,8 +189,8 @@ end
 
 -- Hands out a message that was taken from a list; nil when it may not be taken, and its list is skipped.
 local function hand_out(i, list, raw, done)
-  local rule, queue = ARGV[4]:sub(i, i), queue_of(i)
-  local name = queue:sub(#ARGV[6] + 1)
+  local rule, queue = ARGV[3]:sub(i, i), queue_of(i)
+  local name = queue:sub(#ARGV[5] + 1)
   local why, message, tag, entry
   if rule == '-' then return {i, raw, false} end
   if rule ~= '+' and #raw > 65536 then
@@ -221,7 +220,7 @@ local function hand_out(i, list, raw, done)
   tag = lane and lanes.tag(lane, tag) or lanes.plain_tag(tag)
   -- The sender chooses a message's tag, so that another message may have the same; its entry must not be replaced.
   while redis.pcall('HEXISTS', ARGV[1], tag) == 1 do tag = tag .. '+' end
-  local answer = write_or_undo(list, raw, 'ZADD', ARGV[2], ARGV[3], tag)
+  local answer = write_or_undo(list, raw, 'ZADD', ARGV[2], ARGV[7], tag)
     or write_or_undo(list, raw, 'HSET', ARGV[1], tag, entry)
   if answer then return answer end
   if lane then lanes.hold(prefix, name, ARGV[1], lane, message, tag) end
@@ -235,7 +234,7 @@ local function nothing() end
 local function choose(i, key)
   local queue = queue_of(i)
   if is_blocked(queue, '*') then return end
-  if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
+  if ARGV[3]:sub(i, i) == '?' then return next_command(key), key, nothing end
   if in_groups[queue] == false and has_blocked(queue) then in_groups[queue] = true end
   if in_groups[queue] == false and queue == key then
     local length = redis.pcall('LLEN', queue)
@@ -267,7 +266,7 @@ local function take_from(i, key)
     if type(result) == 'table' then
       taken[#taken + 1] = result
       -- A take that could not sort all arrivals may have left an account's first message among them.
-      local is_single = not ARGV[4]:sub(i, i):find('[=+]') or is_sorting_over()
+      local is_single = not ARGV[3]:sub(i, i):find('[=+]') or is_sorting_over()
       if #taken >= most or is_single then return true end
     elseif result == 'diverted' then
       count_diverted = count_diverted + 1

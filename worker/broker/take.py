@@ -37,7 +37,7 @@ from worker.broker.next_take import NextTake, wake_loop
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
 __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
@@ -83,6 +83,7 @@ class TakingChannel(DeliveringChannel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: When the next take is sent.
         self.next_take = NextTake()
+        self._layouts: dict[Any, tuple[tuple[str, ...], list[str], tuple[Any, ...]]] = {}
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -100,12 +101,8 @@ class TakingChannel(DeliveringChannel):
         connection = self.client.connection
         if self._tracked_socket is not connection._sock:
             self._enable_tracking(connection)
-        pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
-        self._take_queues = tuple(queue for queue, _ in pairs)
-        keys = [self.global_keyprefix + key for _, key in pairs]
+        self._take_queues, keys, layout = self._layout(queues)
         script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
-        unacked = (self.global_keyprefix + self.unacked_key, self.global_keyprefix + self.unacked_index_key)
-        rules = "".join(map(self._take_rule, self._take_queues))
         self.next_take.start(timeout or self.brpop_timeout or 1)
         is_thorough = self.next_take.by_clock or not self._script_loaded
         self._in_poll = connection
@@ -113,12 +110,26 @@ class TakingChannel(DeliveringChannel):
         most = self._most()
         room = self.qos.room(most)
         self._blocked = full(room)
-        layout = (rules, len(queues), self.global_keyprefix, int(is_thorough))
-        limits = (json.dumps(room) if room else "", f" {' '.join(self.accounts)} ", most)
-        arguments = (*unacked, self._taken_at, *layout, *limits)
-        commands = [queue for queue in queues if queue in COMMANDS and self._take_rule(queue) != "-"]
-        keys += [self.global_keyprefix + name.format(queue) for queue in commands for name in WAITING_KEYS]
-        connection.send_command(*script, len(keys), *keys, *arguments)
+        limits = (json.dumps(room) if room else "", most)
+        connection.send_command(*script, len(keys), *keys, *layout, self._taken_at, int(is_thorough), *limits)
+
+    def _layout(self, queues: Sequence[str]) -> tuple[tuple[str, ...], list[str], tuple[Any, ...]]:
+        """The queue of each list that a take of these queues reads, the take's keys, and those of its arguments that
+        change with nothing else."""
+        known = tuple(queues), self._no_ack_queues
+        if known not in self._layouts:
+            prefix = self.global_keyprefix
+            pairs = [(queue, self._q_for_pri(queue, step)) for step in self.priority_steps for queue in queues]
+            rules = "".join(self._take_rule(queue) for queue, _ in pairs)
+            commands = [queue for queue in queues if queue in COMMANDS and self._take_rule(queue) != "-"]
+            names = [*(key for _, key in pairs), *(name.format(queue) for queue in commands for name in WAITING_KEYS)]
+            unacked = (prefix + self.unacked_key, prefix + self.unacked_index_key)
+            self._layouts[known] = (
+                tuple(queue for queue, _ in pairs),
+                [prefix + name for name in names],
+                (*unacked, rules, len(queues), prefix, f" {' '.join(self.accounts)} "),
+            )
+        return self._layouts[known]
 
     def _most(self) -> int:
         """How many messages a take may hand out: one for each free place, and for no more than a quarter of all places,
