@@ -1,4 +1,4 @@
-"""The outbox: each command is recorded as an intent in the ledger's database before it is published.
+"""The outbox: each command is recorded as an intent in the ledger's database with its message, or before it.
 
 A broker can lose a message, or be emptied. The intent stays until the command has ended in the ledger. The
 workers of its queue republish commands that have not begun in time, and commands that have begun but not ended long
@@ -51,13 +51,13 @@ class Intent:
         """The intent as :data:`OUTBOX_KEYS` store it."""
         seal = {} if self.seal is None else {"seal": self.seal}
         lane = {} if self.lane is None else {"lane": self.lane.name, "lane_on_unknown": self.lane.on_unknown}
-        more = json.dumps({"enqueued_at": self.enqueued_at, **seal, **lane})
+        more = exact_json.dumps({"enqueued_at": self.enqueued_at, **seal, **lane})
         return f'{{"task": {json.dumps(self.task)}, "kwargs": {self.kwargs_json}, {more[1:]}'
 
     @cached_property
     def kwargs_json(self) -> str:
         """The arguments in JSON, for the intent and for the message."""
-        return json.dumps(self.kwargs)
+        return exact_json.dumps(self.kwargs)
 
     def headers(self) -> dict[str, Any]:
         """The headers of the command's message."""

@@ -13,7 +13,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.utils.nodenames import anon_nodename
 from kombu import Connection
 from kombu.transport import virtual
@@ -22,8 +22,8 @@ from kombu.utils.json import dumps
 from producers.intents import Intent
 from producers.redaction import shown_arguments
 
-KWARGS, HEADERS = '{"%(kwargs)s": 0}', '"%(headers)s": 0'
-"""Marks of an object, and of members of one. The others stand within the quotes of a text."""
+KWARGS, HEADERS, PARENT = '{"%(kwargs)s": 0}', '"%(headers)s": 0', '"%(parent_id)s"'
+"""Marks of an object, of members of one, and of a text or null. The others stand within the quotes of a text."""
 
 
 class MessageTexts:
@@ -33,13 +33,17 @@ class MessageTexts:
         self._app = app
         self._patterns: dict[str, tuple[str, str]] = {}
 
-    def write(self, message: Intent, headers: Mapping[str, Any]) -> str:
-        """A command's message as kombu's Redis transport pushes it to the queue; ``headers`` are further ones."""
+    def write(self, message: Intent, headers: Mapping[str, Any], parent: Task | None) -> str:
+        """A command's message as kombu's Redis transport pushes it to the queue; ``headers`` are further ones, and
+        ``parent`` is the task that sends it."""
         task = message.task
         body, text = self._patterns.get(task) or self._patterns.setdefault(task, _pattern(self._app, task))
+        sender = parent and parent.request
         return text % {
             "body": b64encode((body % {"kwargs": message.kwargs_json}).encode()).decode(),
             "id": json.dumps(message.command_id)[1:-1],
+            "root_id": json.dumps(message.command_id if sender is None else sender.root_id or sender.id)[1:-1],
+            "parent_id": json.dumps(sender and sender.id),
             "shown": json.dumps(shown_arguments(task, message.kwargs))[1:-1],
             "headers": json.dumps({**message.headers(), **headers})[1:-1],
             "origin": anon_nodename(),
@@ -48,11 +52,11 @@ class MessageTexts:
         }
 
 
-def is_watched(app: Celery) -> bool:
-    """Whether Celery would do more than write the message: somebody listens to its signals, or another task is sending,
-    which becomes the parent."""
-    listened = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
-    return app.current_worker_task is not None or any(each.receivers for each in listened)
+def is_listened_to() -> bool:
+    """Whether somebody waits for the signals that Celery gives when it publishes."""
+    return bool(
+        signals.before_task_publish.receivers or signals.after_task_publish.receivers or signals.task_sent.receivers
+    )
 
 
 def _pattern(app: Celery, task: str) -> tuple[str, str]:
@@ -62,18 +66,22 @@ def _pattern(app: Celery, task: str) -> tuple[str, str]:
             task,
             kwargs=json.loads(KWARGS),
             task_id="%(id)s",
+            root_id="%(root_id)s",
+            parent_id="%(parent_id)s",
             headers=json.loads(f"{{{HEADERS}}}"),
             reply_to="%(reply_to)s",
             argsrepr="()",
             kwargsrepr="%(shown)s",
             queue=task,
             connection=connection,
+            add_to_parent=False,
             retry=False,
         )
         message = connection.transport.kept
     message["headers"]["origin"], message["properties"]["delivery_tag"] = "%(origin)s", "%(delivery_tag)s"
     body, message["body"] = b64decode(message["body"]).decode(), "%(body)s"
-    return body.replace(KWARGS, "%(kwargs)s"), dumps(message).replace(HEADERS, "%(headers)s")
+    text = dumps(message).replace(HEADERS, "%(headers)s").replace(PARENT, "%(parent_id)s")
+    return body.replace(KWARGS, "%(kwargs)s"), text
 
 
 class _KeepingChannel(virtual.Channel):

@@ -14,7 +14,7 @@ from celery import Celery
 
 from producers.commands import COMMANDS
 from producers.intents import Intent, intent_commands, recorded
-from producers.message_text import MessageTexts, is_watched
+from producers.message_text import MessageTexts, is_listened_to
 from producers.publishing import BROKER_SECONDS
 from producers.redaction import shown_arguments
 from producers.redis.direct import DirectClient
@@ -41,18 +41,23 @@ class Sender:
         Raises:
             redis.RedisError, OSError, KombuError: some of them may be sent, and some intents recorded.
         """
-        if self._ledger is None or self._databases is None or is_watched(self._app):
+        if self._ledger is None or self._databases is None or is_listened_to():
             self._send_by_celery(messages, headers)
             return
         for first in range(0, len(messages), MAX_TOGETHER):
             part = slice(first, first + MAX_TOGETHER)
             self._ledger.transaction(self._commands(messages[part], headers[part], *self._databases))
+        # Celery keeps with a task's result what the task has sent.
+        if parent := self._app.current_worker_task:
+            for each in messages:
+                parent.add_trail(self._app.AsyncResult(each.command_id))
 
     def _commands(
         self, messages: Sequence[Intent], headers: Sequence[Mapping[str, str]], broker: int, ledger: int
     ) -> list[tuple[Any, ...]]:
         """The commands of a transaction that begins and ends in the ledger's database."""
-        texts = [(each.task, self._texts.write(each, more)) for each, more in zip(messages, headers, strict=True)]
+        write, parent = self._texts.write, self._app.current_worker_task
+        texts = [(each.task, write(each, more, parent)) for each, more in zip(messages, headers, strict=True)]
         by_queue = groupby(texts, key=lambda text: text[0])
         pushes = [("LPUSH", queue, *(text for _, text in group)) for queue, group in by_queue]
         if broker != ledger:

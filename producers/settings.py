@@ -172,7 +172,7 @@ class QueueSettings(ExternalSettings):
     result_backend: str = Field(default="")
     ledger_url: str = Field(default="")
     intents: bool = True
-    """Whether producers record each command in the ledger's database before they publish it, so that nothing is lost
+    """Whether producers record each command in the ledger's database as they publish it, so that nothing is lost
     even when the broker is emptied. False for producers that cannot reach the ledger."""
     intent_replicas: int = Field(default=0, ge=0, le=100)
     """How many replicas of the ledger's server must have an intent before its command counts as enqueued."""

@@ -34,6 +34,7 @@ from worker.celery_app.lifecycle import (
 )
 from worker.celery_app.one_server import stored_results
 from worker.celery_app.periodic import PeriodicWork, publisher
+from worker.celery_app.pool import use_own_threads
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
@@ -87,6 +88,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     app.set_current()
     app.conf.update(celery_config(settings))
     allow_foreign_queues(app)
+    use_own_threads()
     _guard(app, settings)
     policy = build_policy(settings)
     withdrawals = build_withdrawal_policy(settings)

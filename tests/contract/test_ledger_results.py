@@ -71,6 +71,12 @@ def test_a_claim_that_heeds_none_begins(beside: UnderTest, store: Callable[[byte
     assert isinstance(beside.ledger.begin(claim(), 1), Begun)
 
 
+def test_a_later_attempt_begins_though_its_record_is_lost(beside: UnderTest, store: Callable[[bytes], object]) -> None:
+    """It is its own owner that goes on; what is stored by now is no answer to it."""
+    store(b"a result")
+    assert isinstance(beside.ledger.begin(HEEDS, 2), Begun)
+
+
 def test_where_nothing_is_stored_all_goes_on(beside: UnderTest) -> None:
     assert beside.ledger.admit_query(QUERY) == Admitted()
     beside.halt("*/positions")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -343,6 +344,14 @@ def test_a_report_is_stored_by_arguments_as_its_task_stores_it(
     assert (key, seconds, signed) == (KEY.encode(), 86_400, int(signs))
     assert rank == 11 + WORST_TO_BEST.index(outcome)
     assert undated(value.encode()) == undated(stored)  # type: ignore[attr-defined]
+    celerys = backend._get_result_meta(None, "SUCCESS", None, Context(request)) | {"task_id": "id"}
+    ours = json.loads(stored)
+    assert [*ours] == [*celerys]
+    changed = {"status", "result", "date_done"}
+    assert {name: ours[name] for name in ours if name not in changed} == {
+        name: celerys[name] for name in celerys if name not in changed
+    }
+    assert datetime.fromisoformat(ours["date_done"]).utcoffset() == timedelta(0)
 
 
 def undated(stored: bytes) -> bytes:

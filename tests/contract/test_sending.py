@@ -156,16 +156,29 @@ def test_more_than_a_thousand_keep_their_order(server: Server, client: OrderClie
         assert {*ledger.hkeys(OUTBOX_KEYS["orders.cancel"])} == {each.command_id for each in sent}
 
 
-def test_within_a_task_its_id_is_the_parents(server: Server, client: OrderClient) -> None:
-    """As with every message that Celery sends. The task is one of a service that enqueues in it."""
+@pytest.mark.parametrize("root", [None, 'the "root'])
+def test_within_a_task_it_is_what_celery_would_send(
+    server: Server, client: OrderClient, monkeypatch: pytest.MonkeyPatch, root: str | None
+) -> None:
+    """Another service's task that enqueues becomes the parent, and keeps what it has sent."""
+    monkeypatch.setattr(client_module, "_now_ms", lambda: 1_790_000_000_000)
 
-    def order() -> None:
-        client.enqueue(CANCEL, "child")
+    def order(self: Task) -> list[str]:
+        self.request.root_id = root
+        client.enqueue_many([(CANCEL, "a"), (CLOSE, "b")])
+        return [each.id for each in self.request.children]
 
-    task: Task = client._app.task(order, name="service.order")
-    task.apply(task_id="parent").get(disable_sync_subtasks=False)
+    task: Task = client._app.task(order, name="service.order", bind=True, shared=False)
+    found = []
+    for way in (nullcontext(), listened_to()):
+        server.flush()
+        with way:
+            assert task.apply(task_id='the "parent').get(disable_sync_subtasks=False) == ["a", "b"]
+        found.append(stored(server))
+    assert found[0] == found[1]
     (headers,) = (json.loads(each)["headers"] for each in messages(server, "orders.cancel"))
-    assert (headers["id"], headers["parent_id"], headers["root_id"]) == ("child", "parent", "parent")
+    assert (headers["id"], headers["parent_id"]) == ("a", 'the "parent')
+    assert headers["root_id"] == (root or 'the "parent')
 
 
 def test_threads_send_their_own(server: Server, client: OrderClient) -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.integration.channel_rig import Broker, consumer, drain, turn
 from tests.integration.test_channel_gate import PRIORITY, message
 from worker.broker import acks
+from worker.broker.bulkhead import full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,34 +75,37 @@ def drain_acking(connection: Any, messages: list[Any], count: int) -> None:
 # -- turns -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_flood_delays_another_account_by_a_few_takes(broker: Broker) -> None:
+@pytest.mark.parametrize("slots", [0, 16])
+def test_a_flood_delays_another_account_by_a_few_takes(broker: Broker, slots: int) -> None:
     """3,000 lie in front, of one account and of made-up ones; 200 are sorted in a take."""
     flood(broker, "a", 1500)
     broker.db().lpush(CLOSE, *(of(f"made-up-{number}", f"x{number}") for number in range(1500)))
     flood(broker, "b", 3)
-    with fair(broker) as (connection, messages):
+    with fair(broker, slots) as (connection, messages):
         drain_acking(connection, messages, 30)
     places = [place for place, tag in enumerate(tags(messages)) if tag.startswith("b")]
     assert places[0] <= 3003 / 200 + 3
     assert places[2] <= places[0] + 6
 
 
-def test_the_order_of_arrival_is_kept_within_a_group(broker: Broker) -> None:
+@pytest.mark.parametrize("slots", [0, 16])
+def test_the_order_of_arrival_is_kept_within_a_group(broker: Broker, slots: int) -> None:
     """And every message comes once."""
     flood(broker, "a", 120)
     broker.db().lpush(CLOSE, *(of(f"made-up-{number}", f"x{number}") for number in range(120)))
     flood(broker, "b", 10)
-    with fair(broker) as (connection, messages):
+    with fair(broker, slots) as (connection, messages):
         drain_acking(connection, messages, 250)
     for first, count in (("a", 120), ("b", 10), ("x", 120)):
         assert [tag for tag in tags(messages) if tag.startswith(first)] == [f"{first}{n}" for n in range(count)]
     assert settled(broker)
 
 
-def test_a_short_queue_is_served_in_the_order_of_arrival(broker: Broker) -> None:
+@pytest.mark.parametrize("slots", [0, 16])
+def test_a_short_queue_is_served_in_the_order_of_arrival(broker: Broker, slots: int) -> None:
     """Nothing waits apart."""
     broker.db().lpush(CLOSE, *(of(account, f"{account}{number}") for number in range(10) for account in "ab"))
-    with fair(broker) as (connection, messages):
+    with fair(broker, slots) as (connection, messages):
         drain(connection, messages, 1)
         assert not broker.db().exists(f"{CLOSE}.waiting")
         messages[0].ack()
@@ -282,12 +286,13 @@ def test_what_can_not_be_recorded_stays_in_its_group(broker: Broker, spoilt: str
     assert tags(messages) == [f"a{number}" for number in range(40)]
 
 
-def test_a_full_server_loses_nothing(broker: Broker) -> None:
+@pytest.mark.parametrize("slots", [0, 16])
+def test_a_full_server_loses_nothing(broker: Broker, slots: int) -> None:
     """Sorting and taking go on; every message is there once."""
     db = broker.db()
     flood(broker, "a", 300)
     flood(broker, "b", 5)
-    with fair(broker) as (connection, messages):
+    with fair(broker, slots) as (connection, messages):
         db.config_set("maxmemory", "1")
         try:
             drain_acking(connection, messages, 305)
@@ -324,5 +329,5 @@ def test_places_are_freed_from_any_thread(broker: Broker) -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-        assert not connection.default_channel.qos.blocked()
+        assert not full(connection.default_channel.qos.room())
     assert settled(broker)

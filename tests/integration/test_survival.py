@@ -154,6 +154,24 @@ def test_an_ordinary_shutdown_ends_what_is_under_way_and_leaves_the_rest(
     assert executed(stack) == once_each(SLOTS + 10)
 
 
+def test_a_cold_shutdown_ends_what_is_under_way_too(stack: Stack) -> None:
+    """SIGQUIT ends no command halfway; what has not begun is at once on its queue."""
+    worker, heir = worker_and_heir(stack)
+    stack.venue.fault("hold", path="withdraw", times=SLOTS)
+    ids = send_withdrawals(stack, SLOTS + 4)
+    stack.venue.wait(arrivals=SLOTS, timeout=60)
+    worker.kill("SIGQUIT")
+    until(lambda: "Hitting Ctrl+C again" in worker.logs_since_start(), "the worker hearing the signal")
+    stack.venue.release()
+    assert worker.wait_for_exit() == 0
+    assert [end.outcome if end else None for end in stack.peek(ids)] == [ACCEPTED] * SLOTS + [None] * 4
+    assert "Unrecoverable error" not in worker.logs_since_start()
+    assert (stack.queued("orders.withdraw"), stack.broker.hlen("unacked")) == (4, 0)
+    heir.start()
+    assert {end.outcome for end in stack.all_ended(ids, 60)} == {ACCEPTED}
+    assert executed(stack) == once_each(SLOTS + 4)
+
+
 def test_a_shutdown_leaves_what_waits_for_its_next_attempt(stack: Stack) -> None:
     """The command stands at the server, and another worker makes the next attempt."""
     worker, heir = worker_and_heir(stack)

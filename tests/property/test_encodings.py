@@ -20,7 +20,7 @@ from producers.printable import first_invisible
 from producers.report import Outcome, Reason, Report
 from worker.clock import SystemClock
 from worker.execution.context import Envelope
-from worker.execution.intake import Intake
+from worker.execution.intake import Intake, fingerprint_of_stored, stored_arguments
 from worker.venues.accounts import Account, Credentials
 from worker.venues.base import Plan, Proof
 from worker.venues.bitz import Bitz, sign
@@ -78,6 +78,17 @@ def test_a_json_number_in_a_message_is_taken_digit_by_digit(amount: Decimal, exp
     arguments = loads(f'{{"account": "a", "pair": "P", "qty": {amount if exponent else plain_notation(amount)}}}')
     sent = Intake({}, {}, SystemClock()).stored_arguments(Envelope("id", "orders.close", arguments))
     assert json.loads(sent)["qty"] == plain_notation(amount)
+
+
+@given(amounts, st.text(min_size=1, max_size=20))
+def test_the_stored_arguments_make_the_commands_fingerprint(amount: Decimal, address: str) -> None:
+    """Which is made of the same text."""
+    arguments = {"account": "a", "asset": "E", "qty": plain_notation(amount), "address": address}
+    try:
+        command = parse_command("orders.withdraw", arguments)
+    except InvalidCommand:
+        return
+    assert fingerprint_of_stored(command.task, stored_arguments(command)) == command.fingerprint
 
 
 @given(st.floats(min_value=1e-18, max_value=1e18))

@@ -65,9 +65,9 @@ class Taker:
                 pass
             self.channel._in_poll = None
             assert isinstance(answer, list), answer
-            remaining, _, _, _, *taken = answer
-            if taken:
-                index, raw, tag, *_ = taken
+            remaining, _, _, _, *messages = answer
+            if messages:
+                ((index, raw, tag, *_),) = messages
                 return self.channel._take_queues[index - 1], tag.decode(), json.loads(raw)["headers"]["id"]
             if not remaining:
                 return None

@@ -158,7 +158,8 @@ class MemoryLedger:
         """See :meth:`Ledger.begin`."""
         with self._lock:
             entry = self._entries.get(claim.command_id)
-            kept = self._known(claim, entry) or self._keeps_from_begin(claim, entry, attempt)
+            known = self._known(claim, entry) if attempt == 1 else None
+            kept = known or self._keeps_from_begin(claim, entry, attempt)
             if kept is not None:
                 return kept
             if entry is None or entry.record.state is State.HELD:

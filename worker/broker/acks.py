@@ -27,6 +27,7 @@ from worker.broker.scripts import ACK, PARK
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from worker.broker.bulkhead import Room
     from worker.broker.scripts import Script
 
 __all__ = ["LOST_TAKES", "SERVER_ERRORS", "QoS"]
@@ -70,12 +71,12 @@ class QoS(RestoringQoS):
         accounts = {alias: AccountThreads(*known) for alias, known in self.channel.accounts.items()}
         return Bulkhead(accounts, TIMED_BLOCKS[self.channel.broker_id])
 
-    def blocked(self) -> dict[str, list[str]]:
-        """The groups by queue of which nothing may be taken now."""
+    def room(self, most: int = 1) -> Room:
+        """How many messages may be taken now, where that is fewer than ``most``: 0 of what is blocked."""
         # Not `values()`, which fails when another thread settles a message meanwhile.
         messages = [reference() for reference in self.taken.valuerefs()]
         held = [(each.source_queue, each.group) for each in messages if each is not None]
-        return self.bulkhead.blocked(self.channel.active_queues, self.prefetch_count, held, monotonic())
+        return self.bulkhead.room(self.channel.active_queues, self.prefetch_count, held, monotonic(), most)
 
     @property
     def taken(self) -> WeakValueDictionary[str, Any]:

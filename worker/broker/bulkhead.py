@@ -8,25 +8,31 @@ for cancels and closes: of the worker's, and of what each account and each host 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from producers.commands import COMMANDS
+from worker.broker.groups import OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["ALL", "AccountThreads", "Bulkhead"]
+__all__ = ["ALL", "REST", "AccountThreads", "Bulkhead", "Room", "full"]
+
+Room = dict[str, dict[str, int]]
+"""How many more messages may be taken, by queue and group."""
 
 ALL = "*"
-"""In place of groups: nothing of the queue may be taken."""
+"""In place of a group: whatever the queue holds."""
+REST = ""
+"""In place of a group: each that is not named."""
 DEFAULT_SHARE = 0.5
 _HOST = "@"
 """Before a host's name in the name of a scope; no group has it in its name."""
 _LEVELS = {"orders.cancel": 0, "orders.close": 1}
-_LEVEL_OF_THE_REST = 2
+_LEVEL_OF_THE_REST, _LEVELS_IN_ALL = 2, 3
 """What reduces risk sooner has a lower level; threads that are kept for a level are kept for those below it too."""
 
 
@@ -49,6 +55,7 @@ class Bulkhead:
     """By alias in lower case. Without any, nothing is limited."""
     blocked_until: dict[tuple[str, str], float] = field(default_factory=dict)
     """The groups that are blocked for a time, each with its queue."""
+    _known_sizes: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
 
     def block(self, queue: str, group: str, until: float) -> None:
         """Take nothing of a group from a queue before a time (monotonic clock)."""
@@ -59,43 +66,49 @@ class Bulkhead:
         """When the next group is not blocked any more, of those that are for a time; infinity for none."""
         return min(list(self.blocked_until.values()), default=math.inf)
 
-    def blocked(
-        self, queues: Iterable[str], threads: int, held: Iterable[tuple[str, str]], now: float
-    ) -> dict[str, list[str]]:
-        """The groups by queue of which nothing may be taken now, :data:`ALL` for a whole queue.
+    def room(
+        self, queues: Iterable[str], threads: int, held: Iterable[tuple[str, str]], now: float, most: int = 1
+    ) -> Room:
+        """How many messages may be taken at once, where that is fewer than ``most``: as many as would be right if all
+        were of one group.
 
         ``threads`` is how many the worker has, 0 for any number; ``held`` names queue and group of each message that it
         has.
         """
-        groups: defaultdict[str, set[str]] = defaultdict(set)
+        found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        if threads and self.accounts:
+            by_level = self._room_by_level(threads, held, most)
+            for queue in queues:
+                room = by_level[_level(queue)]
+                if queue not in COMMANDS:
+                    room = {ALL: room[ALL]} if ALL in room else {}
+                if room:
+                    found[queue].update(room)
         for (queue, group), until in list(self.blocked_until.items()):
             if until > now:
-                groups[queue].add(group)
+                found[queue][group] = 0
             else:
                 self.blocked_until.pop((queue, group), None)
-        full_from = self._full_levels(threads, held) if threads and self.accounts else {}
-        for queue in queues if full_from else ():
-            level = _LEVELS.get(queue, _LEVEL_OF_THE_REST)
-            for scope, full_level in full_from.items():
-                if full_level <= level and (scope == ALL or queue in COMMANDS):
-                    groups[queue] |= self._members(scope)
-        return {queue: [ALL] if ALL in groups[queue] else sorted(groups[queue]) for queue in groups}
+        return dict(found)
 
-    def _full_levels(self, threads: int, held: Iterable[tuple[str, str]]) -> dict[str, int]:
-        """The scopes that are full for commands of some level, and the lowest such level."""
-        counts: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (_LEVEL_OF_THE_REST + 1))
-        for queue, group in held:
-            level = _LEVELS.get(queue, _LEVEL_OF_THE_REST)
+    def _room_by_level(self, threads: int, held: Iterable[tuple[str, str]], most: int) -> list[dict[str, int]]:
+        """How many commands of each level may be taken of a group, of which there are fewer than ``most``."""
+        used: defaultdict[str, list[int]] = defaultdict(lambda: [0] * _LEVELS_IN_ALL, {ALL: [0] * _LEVELS_IN_ALL})
+        for (queue, group), count in Counter(held).items():
             for scope in self._scopes(queue, group):
-                counts[scope][level] += 1
-        full = {}
-        for scope, by_level in counts.items():
-            size = self._size(scope, threads)
-            for level in range(len(by_level)):
-                if sum(by_level[level:]) >= size - level * _kept(size):
-                    full[scope] = level
-                    break
-        return full
+                for level in range(_level(queue) + 1):
+                    used[scope][level] += count
+        smallest = map(min, zip(*(self._sizes(group, threads) for group in (OTHERS, *self.accounts)), strict=True))
+        found = [{REST: size} if size < most else {} for size in smallest]
+        for scope, counts in used.items():
+            left = threads
+            for level, (size, count) in enumerate(zip(self._sizes(scope, threads), counts, strict=True)):
+                left = min(left, size - count)
+                if left < most or found[level]:
+                    for member in self._members(scope):
+                        own = found[level].get(member, self._sizes(member, threads)[level])
+                        found[level][member] = max(0, min(left, own))
+        return found
 
     def _scopes(self, queue: str, group: str) -> Iterable[str]:
         """What a message takes a thread of: the worker, its account, its venue's host."""
@@ -105,11 +118,16 @@ class Bulkhead:
             if self._has_several_hosts and group in self.accounts:
                 yield _HOST + self.accounts[group].host
 
-    def _size(self, scope: str, threads: int) -> int:
-        """How many threads there are for a scope."""
-        if scope == ALL:
-            return threads
-        return max(max(1, int(threads * self._share(each))) for each in self._members(scope))
+    def _sizes(self, scope: str, threads: int) -> tuple[int, ...]:
+        """How many threads of a scope there are for commands of each level and those above it."""
+        found = self._known_sizes.get((scope, threads))
+        if found is None:
+            size = threads
+            if scope != ALL:
+                size = max(max(1, int(threads * self._share(each))) for each in self._members(scope))
+            found = tuple(size - level * _kept(size) for level in range(_LEVELS_IN_ALL))
+            self._known_sizes[scope, threads] = found
+        return found
 
     def _share(self, group: str) -> float:
         account = self.accounts.get(group)
@@ -126,6 +144,15 @@ class Bulkhead:
     @cached_property
     def _has_several_hosts(self) -> bool:
         return len({account.host for account in self.accounts.values()}) > 1
+
+
+def _level(queue: str) -> int:
+    return _LEVELS.get(queue, _LEVEL_OF_THE_REST)
+
+
+def full(room: Room) -> set[tuple[str, str]]:
+    """Queue and group of what nothing may be taken of."""
+    return {(queue, group) for queue, groups in room.items() for group, left in groups.items() if left == 0}
 
 
 def _kept(threads: int) -> int:

@@ -1,5 +1,5 @@
--- Takes the next message from the first queue that holds one, and records it as unacked in the same step. Before that it
--- puts back what was parked and is due. lanes.lua, groups.lua and waiting.lua are read in front of this.
+-- Takes the next messages from the first queues that hold some, and records them as unacked in the same step. Before
+-- that it puts back what was parked and is due. lanes.lua, groups.lua and waiting.lua are read in front of this.
 --
 -- A command queue is taken from in the order of arrival while it is short, nothing waits apart in groups, and no group is
 -- blocked; else its arrivals are sorted by group, and the groups take turns.
@@ -11,19 +11,20 @@
 -- ARGV[2]  sorted set of their delivery tags by the time of the take
 -- ARGV[3]  now, UNIX seconds
 -- ARGV[4]  one character for each list: "-" its messages are not recorded as unacked; "+" they are; "=" they are, and
---          the task must be the queue's name; "?" they are, and the task must be one of ARGV[10...]; messages of other
+--          the task must be the queue's name; "?" they are, and the task must be one of QUEUES; messages of other
 --          services stay in the list
 -- ARGV[5]  how many queues there are: so many keys are those of priority 0, and their other priorities follow in turn
 -- ARGV[6]  the prefix of each key that is no part of the queue's name
 -- ARGV[7]  1 to look for everything that may wait, also where another key should say so and does not; else 0
--- ARGV[8]  the groups of which nothing is to be taken, as JSON: {queue: [group, ...]}, "*" for all; may be empty
+-- ARGV[8]  how many messages may be taken before nothing more is taken of a group, as JSON: {queue: {group: number}}, "*"
+--          for a whole queue, "" for each group that is not named; may be empty. 0 blocks a group
 -- ARGV[9]  the groups that are told apart, each between blanks
--- ARGV[10...]  the tasks of commands, which are the names of their queues
+-- ARGV[10] how many messages are taken at most: one where it comes from a list with "-" or "?"
 -- Returns {what may still be taken: 0 for nothing, in how many ms a parked message is due or -1, 1 when messages of blocked
--- groups wait or else 0, 1 when something was due or else 0}, and if something was taken also the index of its key from
--- 1, the message, and its delivery tag. The tag is nil if the message was not to be recorded. If the message was
--- rejected and moved to <queue>.dead, the tag is empty, the reason is in place of the message, and its task and id
--- follow, where they are known.
+-- groups wait or else 0, 1 when something was due or else 0}, and for each message that was taken {index of its key from
+-- 1, the message, its delivery tag}. The tag is nil if the message was not to be recorded. If the message was rejected
+-- and moved to <queue>.dead, the tag is empty, the reason is in place of the message, and its task and id follow, where
+-- they are known. An error is returned when nothing was taken; else the next take has it.
 
 -- Makes a write that must not fail: if the server refuses it, the message goes back to its list, and the error is
 -- returned.
@@ -51,8 +52,8 @@ local function rejection_reason(rule, name, message)
   end
   if task == nil or task == cjson.null then return 'it names no task' end
   if rule == '=' then return task ~= name and "its task is not its queue's name" end
-  for i = 10, #ARGV do
-    if task == ARGV[i] then return end
+  for _, command in ipairs(QUEUES) do
+    if task == command then return end
   end
   return 'it is no command'
 end
@@ -103,9 +104,9 @@ end
 
 local MOST_DIVERTED = 50
 
-local is_thorough, names, all_blocked = ARGV[7] == '1', ARGV[9], ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
+local is_thorough, names, most = ARGV[7] == '1', ARGV[9], tonumber(ARGV[10])
 local lists, waiting_keys, command_queues, is_command_queue, prefix = {}, {}, {}, {}, ARGV[6]
-for i = 10, #ARGV do is_command_queue[ARGV[6] .. ARGV[i]] = true end
+for _, command in ipairs(QUEUES) do is_command_queue[prefix .. command] = true end
 local queue_count = tonumber(ARGV[5])
 for i, key in ipairs(KEYS) do
   local kept = i <= #ARGV[4] and lists or waiting_keys
@@ -116,22 +117,36 @@ for i = 1, queue_count do
   if is_command_queue[key] and ARGV[4]:sub(i, i) ~= '-' then command_queues[#command_queues + 1] = key end
 end
 
--- Of each command queue whether its messages wait by group, and the groups that are blocked; those also of other queues.
-local in_groups, blocked, next_due, was_due = {}, {}, -1, 0
-for name, groups in pairs(all_blocked) do
-  blocked[ARGV[6] .. name] = {}
-  for _, group in ipairs(groups) do blocked[ARGV[6] .. name][group] = true end
+-- Of each command queue whether its messages wait by group; and of each queue how many messages may be taken, all in
+-- all, before nothing more is taken of a group.
+local in_groups, room, next_due, was_due = {}, {}, -1, 0
+for name, groups in pairs(ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}) do room[prefix .. name] = groups end
+local taken = {}
+
+local function is_blocked(queue, group)
+  local left = room[queue] and (room[queue][group] or (group ~= '*' and room[queue]['']))
+  return left ~= nil and left ~= false and left <= #taken
 end
+
+local function has_blocked(queue)
+  for _, left in pairs(room[queue] or {}) do
+    if left <= #taken then return true end
+  end
+  return false
+end
+
 for _, queue in ipairs(command_queues) do
   local due, released = release_due(queue, is_thorough)
   if due and (next_due < 0 or due < next_due) then next_due = due end
   if released then was_due = 1 end
   if is_thorough then find_groups(queue, names) end
-  in_groups[queue], blocked[queue] = blocked[queue] ~= nil, blocked[queue] or {}
+  in_groups[queue], room[queue] = false, room[queue] or {}
 end
 -- Because this reads the keys, the server notifies the connection when one is next written to (CLIENT TRACKING).
 local is_any_waiting = #waiting_keys > 0 and redis.call('EXISTS', unpack(waiting_keys)) > 0
-if not is_any_waiting and redis.call('EXISTS', unpack(lists)) == 0 then return {0, next_due, 0, was_due} end
+-- How many lists hold messages and were not looked into yet; those behind the last of them need not be.
+local unseen = is_any_waiting and math.huge or redis.call('EXISTS', unpack(lists))
+if unseen == 0 then return {0, next_due, 0, was_due} end
 for _, queue in ipairs(is_any_waiting and command_queues or {}) do
   lanes.call_next(prefix, queue:sub(#prefix + 1), function(raw)
     return wait_in_group(queue, group_of(raw, names), raw, 'RPUSH')
@@ -144,16 +159,16 @@ local function queue_of(i)
   return lists[(i - 1) % queue_count + 1]
 end
 
--- The first part of what is returned. It checks all keys, so that nothing can arrive unnoticed after that: the server
--- notifies the connection of the next write to each. Where nothing was taken, a list that other services use too has
--- messages of theirs alone.
-local function what_remains(is_taken)
+-- The first part of what is returned; what is blocked counts as it was before anything was taken. It checks all keys, so
+-- that nothing can arrive unnoticed after that: the server notifies the connection of the next write to each. Where all
+-- that may be taken was, a list that other services use too has messages of theirs alone.
+local function what_remains(is_all_taken)
   local open, closed, foreign = lists, {}, {}
-  if next(all_blocked) or not is_taken then
+  taken = {}
+  if ARGV[8] ~= '' or is_all_taken then
     open = {}
     for i, key in ipairs(lists) do
-      local groups = blocked[queue_of(i)]
-      local keys = groups and groups['*'] and closed or (not is_taken and ARGV[4]:sub(i, i) == '?') and foreign or open
+      local keys = is_blocked(queue_of(i), '*') and closed or (is_all_taken and ARGV[4]:sub(i, i) == '?') and foreign or open
       keys[#keys + 1] = key
     end
   end
@@ -163,10 +178,11 @@ local function what_remains(is_taken)
   if is_any_waiting then redis.call('EXISTS', unpack(waiting_keys)) end
   local held = #closed > 0 and redis.call('EXISTS', unpack(closed)) > 0
   for _, queue in ipairs(command_queues) do
-    if in_groups[queue] then
-      local may_be_taken, is_held = what_waits(queue, blocked[queue])
-      if may_be_taken and not blocked[queue]['*'] then count = count + 1 end
-      held = held or is_held or (may_be_taken and blocked[queue]['*'])
+    if in_groups[queue] or has_blocked(queue) then
+      local may_be_taken, is_held = what_waits(queue, is_blocked)
+      local is_closed = is_blocked(queue, '*')
+      if may_be_taken and not is_closed then count = count + 1 end
+      held = held or is_held or (may_be_taken and is_closed)
     end
   end
   return count, next_due, held and 1 or 0, was_due
@@ -218,40 +234,57 @@ local function nothing() end
 -- The next message of a key: the message or an error, its list, and what to call when it is recorded.
 local function choose(i, key)
   local queue = queue_of(i)
-  if blocked[queue] and blocked[queue]['*'] then return end
+  if is_blocked(queue, '*') then return end
   if ARGV[4]:sub(i, i) == '?' then return next_command(key), key, nothing end
+  if in_groups[queue] == false and has_blocked(queue) then in_groups[queue] = true end
   if in_groups[queue] == false and queue == key then
     local length = redis.pcall('LLEN', queue)
     if length == 0 then return end
     in_groups[queue] = not is_error(length) and length > FEW_ARRIVALS
   end
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
+  unseen = math.huge
   if queue ~= key then return end
   local keys = {}
   for n = i, #lists, queue_count do keys[#keys + 1] = lists[n] end
   local raw, list = sort_arrivals(queue, keys, names)
   if is_error(raw) then raw = unless_wrong_type(list, raw) end
   if raw then return raw, list, nothing end
-  return next_in_turn(queue, blocked[queue])
+  return next_in_turn(queue, is_blocked, room[queue])
 end
 
+-- Takes from a key what may be taken. Returns true when the take is over, and the error if one ended it.
 local count_diverted = 0
-for i, key in ipairs(lists) do
+local function take_from(i, key)
+  local is_seen = false
   while true do
     local raw, list, done = choose(i, key)
-    if not raw then break end
-    local taken
-    if is_error(raw) then taken = unless_wrong_type(list, raw) else taken = hand_out(i, list, raw, done) end
-    if is_error(taken) then return taken end
-    if type(taken) == 'table' then
-      local reply = {what_remains(true)}
-      for n = 1, 5 do reply[4 + n] = taken[n] end
-      return reply
+    if not raw then return end
+    if not is_seen then is_seen, unseen = true, unseen - 1 end
+    local result
+    if is_error(raw) then result = unless_wrong_type(list, raw) else result = hand_out(i, list, raw, done) end
+    if is_error(result) then return true, result end
+    if type(result) == 'table' then
+      taken[#taken + 1] = result
+      -- A take that could not sort all arrivals may have left an account's first message among them.
+      local is_single = not ARGV[4]:sub(i, i):find('[=+]') or is_sorting_over()
+      if #taken >= most or is_single then return true end
+    elseif result == 'diverted' then
+      count_diverted = count_diverted + 1
+      if count_diverted >= MOST_DIVERTED then return end
+    else
+      return
     end
-    if taken ~= 'diverted' then break end
-    count_diverted = count_diverted + 1
-    if count_diverted >= MOST_DIVERTED then break end
   end
 end
-local reply = {what_remains(false)}
-return wrong_type_error or reply
+
+local is_over, refusal
+for i, key in ipairs(lists) do
+  is_over, refusal = take_from(i, key)
+  if is_over or unseen == 0 then break end
+end
+local messages = taken
+if refusal and #messages == 0 then return refusal end
+local reply = {what_remains(not is_over)}
+for n, message in ipairs(messages) do reply[4 + n] = message end
+return #messages == 0 and wrong_type_error or reply

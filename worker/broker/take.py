@@ -1,4 +1,4 @@
-"""Taking a message off its queue and recording it as unacked in one step, so that no crash can come between the two.
+"""Taking messages off their queues and recording them as unacked in one step, so that no crash comes between the two.
 
 kombu pops a message with BRPOP and writes `unacked` afterwards: a worker that dies in between loses the message. Here
 one script does both (`take.lua`). BRPOP also waits for a message; in its place the server's key tracking does that
@@ -30,13 +30,15 @@ from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
 from producers.commands import COMMANDS
+from worker.broker.bulkhead import full
 from worker.broker.delivery import DeliveringChannel
 from worker.broker.envelope_check import DEFAULT_QUEUE
 from worker.broker.next_take import NextTake, wake_loop
 from worker.broker.scripts import TAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["FALLBACK_TAKE_LISTENERS", "TakingChannel"]
 
@@ -48,7 +50,7 @@ PUSH, PUSH_OF_GROUPS, NO_REPLY = object(), object(), object()
 #: What the server is to tell of beside a queue: the groups that wait, and the lanes whose next message may be taken.
 WAITING_KEYS = ("{}.waiting", "orders.lanes.ready:{}")
 WAITING = re.compile(rb"\.waiting(:|$)")
-#: Where in the answer to a take the message begins, if there is one: index of its key, message, tag.
+#: Where in the answer to a take the messages begin, each with the index of its key and its tag.
 TAKEN = 4
 #: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
 #: invalidation for it.
@@ -67,8 +69,8 @@ class TakingChannel(DeliveringChannel):
     from_transport_options = (*stock.Channel.from_transport_options, "gated_queues", "accounts")
     #: The accounts that the worker knows, by alias in lower case: host and share of the threads.
     accounts: Mapping[str, tuple[str, float | None]] = MappingProxyType({})
-    #: The groups that were blocked when the last take was sent, by queue.
-    _blocked: Mapping[str, Sequence[str]] = MappingProxyType({})
+    #: Queue and group of what was blocked when the last take was sent.
+    _blocked: AbstractSet[tuple[str, str]] = frozenset()
     #: Queues consumed without acks, whose messages are not recorded as unacked.
     _no_ack_queues: frozenset[str] = frozenset()
     _script_loaded = False
@@ -108,13 +110,21 @@ class TakingChannel(DeliveringChannel):
         is_thorough = self.next_take.by_clock or not self._script_loaded
         self._in_poll = connection
         self._brpop_sent_at, self._taken_at = monotonic(), time()
-        self._blocked = self.qos.blocked()
+        most = self._most()
+        room = self.qos.room(most)
+        self._blocked = full(room)
         layout = (rules, len(queues), self.global_keyprefix, int(is_thorough))
-        groups = (json.dumps(self._blocked) if self._blocked else "", f" {' '.join(self.accounts)} ")
-        arguments = (*unacked, self._taken_at, *layout, *groups, *COMMANDS)
+        limits = (json.dumps(room) if room else "", f" {' '.join(self.accounts)} ", most)
+        arguments = (*unacked, self._taken_at, *layout, *limits)
         commands = [queue for queue in queues if queue in COMMANDS and self._take_rule(queue) != "-"]
         keys += [self.global_keyprefix + name.format(queue) for queue in commands for name in WAITING_KEYS]
         connection.send_command(*script, len(keys), *keys, *arguments)
+
+    def _most(self) -> int:
+        """How many messages a take may hand out: one for each free place, and for no more than a quarter of all places,
+        so that a burst is shared with another process that is idle. Taking more at once saves next to nothing."""
+        free: int | None = self.qos.can_consume_max_estimate()
+        return 1 if free is None else max(1, min(free, max(2, self.qos.prefetch_count // 4)))
 
     def _take_rule(self, queue: str) -> str:
         """The character that tells the script how to treat a queue's messages, see `take.lua`."""
@@ -168,31 +178,42 @@ class TakingChannel(DeliveringChannel):
         return PUSH if answer is None else answer
 
     def _brpop_read(self, **_options: Any) -> bool:
-        """Read the replies that have come and deliver the message in them; raise `Empty`, as kombu's pollers expect,
+        """Read the replies that have come and deliver the messages in them; raise `Empty`, as kombu's pollers expect,
         when there is none.
 
-        Everything that the parser holds is read before the message is delivered: the poller watches the socket, which
+        Everything that the parser holds is read before a message is delivered: the poller watches the socket, which
         does not become readable again for data that was read from it together with an answer.
         """
         connection = self.client.connection
-        taken = None
+        taken: list[list[Any]] = []
         try:
             while (answer := self._read(connection)) is not NO_REPLY:
                 if answer not in (PUSH, PUSH_OF_GROUPS):
-                    taken = self._take_reply(connection, answer) or taken
+                    taken += self._take_reply(connection, answer)
                 elif self._in_poll:
                     # An invalidation of an earlier take; the take in progress sees what was written.
                     self.next_take.by_clock = False
                 else:
                     self.next_take.told(is_arrival=answer is PUSH)
         except self.connection_errors:
-            # A message that came before the connection was lost is delivered; the poller's next turn connects again.
-            if taken is None:
+            # What came before the connection was lost is delivered; the poller's next turn connects again.
+            if not taken:
                 raise
-        if taken is None:
+        if not taken:
             raise Empty
-        self._deliver_taken(*taken)
+        self._deliver_all(taken)
         return True
+
+    def _deliver_all(self, taken: list[list[Any]]) -> None:
+        """Deliver each message; what one raises keeps none of the others."""
+        error: Exception | None = None
+        for message in taken:
+            try:
+                self._deliver_taken(*message)
+            except Exception as raised:  # noqa: BLE001 - whatever it is, it is raised after the others
+                error = error or raised
+        if error is not None:
+            raise error
 
     def read_push(self) -> None:
         """Read what the server sends unasked: an invalidation, or the end of the connection."""
@@ -203,14 +224,15 @@ class TakingChannel(DeliveringChannel):
             if self.qos.can_consume():
                 raise
 
-    def _take_reply(self, connection: Any, answer: Any) -> list[Any] | None:
-        """Process the answer to a take; return the message in it, if there is one."""
+    def _take_reply(self, connection: Any, answer: Any) -> list[list[Any]]:
+        """Process the answer to a take; return the messages in it."""
         self._in_poll = None
         if isinstance(answer, redis.ResponseError):
             self._take_refused(connection, answer)
             raise Empty
         self._script_loaded, self._last_refusal = True, None
         self._flush_brpop_reauth()
+        taken: list[list[Any]]
         remaining, due_ms, held_back, was_due, *taken = answer
         self.next_take.answered(remaining, due_ms, bool(held_back), not taken)
         if held_back:
@@ -219,12 +241,12 @@ class TakingChannel(DeliveringChannel):
         if taken and self.next_take.by_clock and not was_due:
             for listener in FALLBACK_TAKE_LISTENERS:
                 listener()
-        return taken or None
+        return taken
 
     def stir_if_unblocked(self) -> None:
         """Have a take sent if messages of blocked groups wait, and other groups are blocked by now. Called when a place
         becomes free, and when an answer comes, because a place may become free while a take is on its way."""
-        if self.next_take.held_back and self.qos.blocked() != self._blocked:
+        if self.next_take.held_back and full(self.qos.room()) != self._blocked:
             self.next_take.stir()
 
     def wake_if_due(self) -> None:
@@ -241,7 +263,7 @@ class TakingChannel(DeliveringChannel):
         connection.disconnect()
 
     def return_pending_message(self, timeout: float = 1.0) -> None:
-        """Wait for the answer of the take in progress and put its message back on the queue, as the channel closes.
+        """Wait for the answer of the take in progress and put its messages back on their queues, as the channel closes.
 
         Raises:
             redis.TimeoutError: no answer came within ``timeout`` seconds.
@@ -253,6 +275,8 @@ class TakingChannel(DeliveringChannel):
             pass
         if answer is NO_REPLY:
             raise redis.TimeoutError("the server doesn't answer; a message that it still hands out stays unacked")
+        # The first is put back last, and is the next to be taken.
+        for _, _, tag, *_ in reversed(answer[TAKEN:] if isinstance(answer, list) else []):
+            if tag:
+                self.qos.restore_by_tag(bytes_to_str(tag))
         self._in_poll = None
-        if isinstance(answer, list) and len(answer) > TAKEN and answer[TAKEN + 2]:
-            self.qos.restore_by_tag(bytes_to_str(answer[TAKEN + 2]))

@@ -81,9 +81,13 @@ end
 
 -- Sorts arrivals by group: two hundred, or 256 KiB. One that can't be sorted is returned, with its list.
 local sorted, sorted_bytes = 0, 0
+local function is_sorting_over()
+  return sorted >= MOST_SORTED or sorted_bytes >= MOST_SORTED_BYTES
+end
+
 local function sort_arrivals(queue, keys, names)
   for _, key in ipairs(keys) do
-    while sorted < MOST_SORTED and sorted_bytes < MOST_SORTED_BYTES do
+    while not is_sorting_over() do
       local raw = redis.pcall('RPOP', key)
       if is_error(raw) then return raw, key end
       if not raw then break end
@@ -94,19 +98,19 @@ local function sort_arrivals(queue, keys, names)
 end
 
 -- Takes the next message of the group whose turn it is and that is not blocked. Returns it and its list, and a function
--- that is called when the message has been recorded elsewhere.
-local function next_in_turn(queue, blocked)
+-- that is called when the message has been recorded elsewhere. `room` is what `is_blocked` goes by.
+local function next_in_turn(queue, is_blocked, room)
   local waiting = queue .. '.waiting'
   local groups = redis.pcall('ZRANGE', waiting, 0, MOST_GROUPS - 1)
   if is_error(groups) then return groups, waiting end
   for _, group in ipairs(groups) do
-    if not blocked[group] then
+    if not is_blocked(queue, group) then
       local list = waiting .. ':' .. group
       local raw = redis.pcall('RPOP', list)
       if is_error(raw) then
         local answer = unless_wrong_type(list, raw)
         if answer then return answer, list end
-        blocked[group] = true
+        room[group] = 0
       elseif not raw then
         redis.call('ZREM', waiting, group)
       else
@@ -124,11 +128,11 @@ local function next_in_turn(queue, blocked)
 end
 
 -- Whether a message waits that may be taken, and whether one waits of a group that is blocked.
-local function what_waits(queue, blocked)
+local function what_waits(queue, is_blocked)
   local open, held = false, false
   local groups = redis.pcall('ZRANGE', queue .. '.waiting', 0, MOST_GROUPS - 1)
   for _, group in ipairs(is_error(groups) and {} or groups) do
-    if blocked[group] then held = true else open = true end
+    if is_blocked(queue, group) then held = true else open = true end
   end
   return open, held
 end

@@ -34,6 +34,7 @@ from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
 from worker.broker.lanes import Fate
 from worker.celery_app import eta
+from worker.celery_app.direct import DirectWay
 from worker.celery_app.request import REQUEST, SentAway
 from worker.execution.policy.producer_auth import NotTrusted
 
@@ -96,7 +97,7 @@ class OrderConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Celery's own, which checks the envelope first and moves a message that raises to the dead letters. In stock
         Celery a command without an id, or with a body that is no list of three, ends the worker, and then the next."""
-        handle = super().create_task_handler(*args, **kwargs)
+        handle, direct = super().create_task_handler(*args, **kwargs), DirectWay.of(self)
 
         def on_task_received(message: Any) -> None:
             message.source_queue = self._source_queue(message)
@@ -108,7 +109,8 @@ class OrderConsumer(Consumer):
                 return
             try:
                 # What has a lane, and so keeps others from it, is not parked before its seal is checked.
-                if getattr(message, "lane", None) or not eta.send_away(message):
+                sent_away = not getattr(message, "lane", None) and eta.send_away(message)
+                if not (sent_away or (direct is not None and direct.take(message))):
                     handle(message)
             except SentAway:
                 return

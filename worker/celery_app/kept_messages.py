@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
+from celery.app.task import Context
 from kombu.exceptions import EncodeError, KombuError
 
 from producers import exact_json
@@ -20,9 +21,8 @@ HEADERS = ("enqueued_at", "orders_seal", LANE_HEADER, UNKNOWN_HEADER)
 """Headers of ours that are kept. Others of our names were set by this worker, and must not come from a message."""
 
 
-def kept_message(task: Task) -> str:
-    """The message of the task's present request, as JSON."""
-    request = task.request
+def kept_message(task: str, request: Context) -> str:
+    """The message of a request of the task with this name, as JSON."""
     options = request.as_execution_options()
     headers = {
         name: value
@@ -30,9 +30,7 @@ def kept_message(task: Task) -> str:
         if name in HEADERS or not name.startswith("orders_")
     }
     kept = {name: options[name] for name in OPTIONS if options.get(name)}
-    return exact_json.dumps(
-        {"task": task.name, "kwargs": request.kwargs, "options": kept, "headers": headers}, default=str
-    )
+    return exact_json.dumps({"task": task, "kwargs": request.kwargs, "options": kept, "headers": headers}, default=str)
 
 
 def kept_publisher(app: Celery) -> Callable[[str, str], None]:

@@ -43,6 +43,9 @@ AUTHORITY_KEY = "orders_authority"
 """The key in a task's request under which is what its seal allows."""
 PARKS_KEY = "orders_parks"
 """The key in a task's request under which is whether its message can be parked."""
+END_KEY = "orders_end"
+"""The key in a task's request under which is its end, where it was executed already (:mod:`worker.celery_app.direct`):
+a function that returns its result or raises."""
 
 PROTOCOL_HEADERS = {
     *("lang", "task", "id", "root_id", "parent_id", "group", "group_index", "shadow", "eta", "expires", "retries"),
@@ -50,7 +53,7 @@ PROTOCOL_HEADERS = {
     *("stamped_headers", "stamps"),
 }
 """The headers of Celery's message protocol (``celery/app/amqp.py``, ``as_task_v2``)."""
-NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY, PARKS_KEY} - PROTOCOL_HEADERS)
+NOT_A_SENDERS = frozenset({*dir(Context), REFUSAL_KEY, AUTHORITY_KEY, PARKS_KEY, END_KEY} - PROTOCOL_HEADERS)
 """Headers that are left out: Celery makes each header an attribute of the task's request, in the place of methods and
 private attributes too. One named ``get`` or ``_children`` kept a command's report from being stored."""
 
@@ -110,21 +113,60 @@ def parse_utc(given: Any) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _is_nested_deeper(value: Any, levels: int) -> bool:
+def expires_at_ms(expires: Any) -> int | None:
+    """When a message expires (UNIX ms); None when it does not say.
+
+    Raises:
+        ValueError, OverflowError: as :func:`parse_utc`.
+    """
+    return None if expires is None else int(parse_utc(expires).timestamp() * 1000)
+
+
+def is_nested_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects in a value are nested more than ``levels`` deep."""
-    if not isinstance(value, dict | list | tuple):
-        return False
-    return levels == 0 or any(
-        _is_nested_deeper(each, levels - 1) for each in (value.values() if isinstance(value, dict) else value)
-    )
+    layer = [value] if isinstance(value, dict | list | tuple) else []
+    for _ in range(levels):
+        parts = (each.values() if isinstance(each, dict) else each for each in layer)
+        layer = [each for part in parts for each in part if isinstance(each, dict | list | tuple)]
+        if not layer:
+            return False
+    return bool(layer)
 
 
-def _count_for(message: Any, account: object) -> None:
+def authority_of(
+    task: Any, command_id: str, arguments: tuple[Any, Any], headers: Any, *, redelivered: Any
+) -> Authority:
+    """What the seal of a command allows, by its positional and keyword arguments; see :class:`ProducerAuth`.
+
+    Raises:
+        NotTrusted: the message must not be executed.
+    """
+    auth: ProducerAuth | None = getattr(task, "producer_auth", None)
+    if auth is None:
+        return UNCHECKED
+    headers = headers if isinstance(headers, dict) else {}
+    # Anybody can write that a message comes again: it costs a look into the ledger, and begins nothing.
+    again = bool(redelivered or headers.get(AGAIN_HEADER))
+    return auth.check(task.name, command_id, arguments, headers.get(HEADER), again=again)
+
+
+def count_for(message: Any, account: object) -> None:
     """Have the message take its place from the account that its command names. Its body may name another first, as one
     with two members of that name does: that one's commands would have to wait for it."""
     if hasattr(message, "group"):
         name = str(account).lower()
         message.group = name if name in message.channel.accounts else OTHERS
+
+
+def _envelope_refusal(message: Any, headers: dict[str, Any]) -> str | None:
+    """Why the command of a message ends in a refusal; its ``headers`` are changed into ones that Celery can read."""
+    refusal = normalize_dates(headers, datetime.now(UTC))
+    if getattr(message, "refusal", None):
+        headers["eta"], refusal = None, message.refusal
+    if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
+        headers["eta"] = None
+        refusal = f"name the queue: it came by Celery's default queue, and belongs on {headers.get('task')}"
+    return refusal
 
 
 class SentAway(Exception):
@@ -134,39 +176,47 @@ class SentAway(Exception):
 class OrderRequest(Request):
     """The ``Request`` of a command's task, whose attribute ``hidden`` names the arguments that must not be shown."""
 
-    def __init__(self, message: Any, *args: Any, headers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        message: Any,
+        *args: Any,
+        headers: Mapping[str, Any] | None = None,
+        authority: Authority | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """``authority`` is what its seal allows, where that was checked before (else it may raise NotTrusted)."""
         given = message.headers if headers is None else headers
         given_headers = {name: value for name, value in given.items() if name not in NOT_A_SENDERS}
-        refusal = normalize_dates(given_headers, datetime.now(UTC))
-        if getattr(message, "refusal", None):
-            given_headers["eta"], refusal = None, message.refusal
-        if getattr(message, "source_queue", None) == DEFAULT_QUEUE:
-            refusal = f"name the queue: it came by Celery's default queue, and belongs on {given_headers.get('task')}"
-            given_headers["eta"] = None
+        refusal = _envelope_refusal(message, given_headers)
         if kwargs.get("decoded"):
             # Celery reads such a body's own ``eta`` and the like, which nothing here has looked at.
             raise ValueError("its body is that of another version of the message protocol")
         super().__init__(message, *args, headers=given_headers, **kwargs)
         self._check_form()
-        _count_for(message, self._kwargs.get("account"))
+        count_for(message, self._kwargs.get("account"))
         lane = getattr(message, "lane", None)
         refusal = refusal or lane_refusal(given_headers, lane, self._kwargs.get("account"))
         if refusal:
             self._request_dict[REFUSAL_KEY], self._eta = refusal, None
-        self._authority = self._check_seal()
+        again = self.delivery_info["redelivered"]
+        arguments = self._args, self._kwargs
+        self._authority = authority or authority_of(self._task, self.id, arguments, message.headers, redelivered=again)
         self._request_dict[AUTHORITY_KEY] = self._authority.to_json()
         self._request_dict[PARKS_KEY] = can_park(message)
         if lane and not refusal and message.send_away(message):
             raise SentAway
+        self._hide_arguments()
+        # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
+        self.time_limits = (None, None)
+        self._request_dict["timelimit"] = None  # whatever a sender wrote, for those who read it again
+
+    def _hide_arguments(self) -> None:
         # A sender may set another name for display (``shadow``); monitors are to show the real one.
         self.name = self._type
         # Replaces the representations that the sender wrote into the message.
         self._argsrepr = f"({REDACTED})" if self._args else "()"
         self._kwargsrepr = shown_arguments(self._type, self._kwargs, self._task.hidden)
         self._request_dict.update(argsrepr=self._argsrepr, kwargsrepr=self._kwargsrepr, shadow=None)
-        # A pool of processes would kill a child in the middle of a send, and take that for the end of the command.
-        self.time_limits = (None, None)
-        self._request_dict["timelimit"] = None  # whatever a sender wrote, for those who read it again
 
     def _check_form(self) -> None:
         """Check what Celery would fail at later, outside of the task.
@@ -182,23 +232,9 @@ class OrderRequest(Request):
         if not (isinstance(positional, list) and isinstance(keywords, dict) and isinstance(embed or {}, dict)):
             # The pool would fail outside of the task: the message would be lost without a report, or its slot taken.
             raise TypeError("its body is not a list of a list, an object and an object")
-        if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
+        if is_nested_deeper(self._request_dict, MAX_NESTING) or is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")
-
-    def _check_seal(self) -> Authority:
-        """What the command's seal allows; see :class:`ProducerAuth`.
-
-        Raises:
-            NotTrusted: the message must not be executed.
-        """
-        auth: ProducerAuth | None = getattr(self._task, "producer_auth", None)
-        if auth is None:
-            return UNCHECKED
-        headers = self._message.headers if isinstance(self._message.headers, dict) else {}
-        # Anybody can write that a message comes again: it costs a look into the ledger, and begins nothing.
-        again = bool(self.delivery_info["redelivered"] or headers.get(AGAIN_HEADER))
-        return auth.check(self._type, self.id, (self._args, self._kwargs), headers.get(HEADER), again=again)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """Celery's own, but a message that is to be parked is parked; and one that its task rejected for good becomes a

@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import redis
@@ -108,8 +109,8 @@ class _ReportStore(WithoutSubscription):
     def store_arguments(
         self: Any, task_id: str, result: Any, state: str, traceback: Any, request: Any
     ) -> tuple[object, ...]:
-        """The key and the arguments of the script that stores a result. A report needs no traceback: that
-        of this program.
+        """The key and the arguments of the script that stores a result. A report is stored without a traceback, which
+        would show this program's own lines.
 
         Raises:
             BackendStoreError: the result is too large.
@@ -117,8 +118,10 @@ class _ReportStore(WithoutSubscription):
         rank = rank_of(result, state, task_id)
         sign = getattr(self.app, SIGN_ATTRIBUTE, None) if rank else None
         result = signed_result(sign, result, state) if sign else result
-        traceback = None if rank else traceback
-        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        if rank:
+            meta = self._report_meta(result, state, request)
+        else:
+            meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = task_id = task_id.decode() if isinstance(task_id, bytes) else task_id
         value = self.encode(meta)
         if len(value) > self._MAX_STR_VALUE_SIZE:
@@ -126,6 +129,15 @@ class _ReportStore(WithoutSubscription):
         expires = self.failure_expires if state == states.FAILURE else self.expires
         key, signed = self.get_key_for_task(task_id), int(sign is not None)
         return key, value, int(expires or 0), rank, json.dumps(task_id), signed
+
+    def _report_meta(self: Any, result: Any, state: str, request: Any) -> dict[str, Any]:
+        """What Celery's ``_get_result_meta`` makes of a report without a traceback. That takes half of the time of
+        storing it: it looks up settings that ours do not have."""
+        children = self.current_task_children(request)
+        meta = {"status": state, "result": result, "traceback": None, "children": children}
+        meta["date_done"] = datetime.now(UTC).isoformat()
+        of_request = {"group_id": getattr(request, "group", None), "parent_id": getattr(request, "parent_id", None)}
+        return meta | {name: value for name, value in of_request.items() if value}
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
         """Whether to store a result again after this error: after every error of the server, so that a report is stored

@@ -1,6 +1,6 @@
 """The tasks of the commands: decode the message, execute it, hand the report to Celery."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, Task
@@ -14,7 +14,7 @@ from worker.broker.messages import enqueued_at_ms
 from worker.celery_app.callbacks import discard_callbacks, send_callbacks, send_errbacks
 from worker.celery_app.kept_messages import kept_message
 from worker.celery_app.parked import ParkRejected, log_no_parking
-from worker.celery_app.request import AUTHORITY_KEY, PARKS_KEY, REFUSAL_KEY, REQUEST, parse_utc
+from worker.celery_app.request import AUTHORITY_KEY, END_KEY, PARKS_KEY, REFUSAL_KEY, REQUEST, expires_at_ms
 from worker.execution.context import Envelope
 from worker.execution.executor import Executor
 from worker.execution.holding import HeldForApproval
@@ -35,6 +35,8 @@ class OrderTask(Task):
     resultrepr_maxsize = 100
     Request = REQUEST
     hidden: frozenset[str] = HIDDEN
+    find_executor: Callable[[], Executor]
+    """As given to :func:`register_commands`."""
     producer_auth: ProducerAuth | None = None
     """What checks seals; none where they are ignored."""
     # Arguments are validated by the command's model, whose refusal becomes a report.
@@ -49,12 +51,15 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
     """Register the task of every command. ``executor`` is called at each execution; ``hidden`` names the arguments
     whose values are not shown."""
 
-    def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(task: OrderTask, /, *args: Any, **kwargs: Any) -> Any:
+        end: Callable[[], Any] | None = task.request.get(END_KEY)
+        if end is not None:
+            return end()
         report = _execute(task, executor(), args, kwargs)
         if report is None or (report.replayed and report.fingerprint != fingerprint_of(task.name, kwargs)):
             discard_callbacks(task, f"id {task.request.id} belongs to another command, so this one was not executed")
         try:
-            result = result_or_error(report, hidden_values(kwargs, task.hidden))
+            result = result_or_error(report, kwargs, task.hidden)
         except OrderError:
             send_errbacks(task)
             raise
@@ -63,7 +68,8 @@ def register_commands(app: Celery, executor: Callable[[], Executor], hidden: fro
 
     log_no_parking()
     for name in COMMANDS:
-        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, hidden=hidden, shared=False)
+        options = {"hidden": hidden, "find_executor": staticmethod(executor)}
+        app.task(run, bind=True, base=OrderTask, name=name, acks_late=True, shared=False, **options)
 
 
 def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Report | None:
@@ -75,14 +81,24 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         positional=len(args),
         enqueued_at=enqueued_at_ms(headers),
         redelivered=bool((task.request.delivery_info or {}).get("redelivered")),
-        expires_at=_expires_at_ms(task.request.expires),
+        # The message's body may say anything there.
+        expires_at=expires_at_ms(expires) if isinstance(expires := task.request.expires, str) else None,
         refusal=task.request.get(REFUSAL_KEY),
-        kept_message=lambda: kept_message(task),
+        kept_message=lambda: kept_message(task.name, task.request),
         parks=task.request.get(PARKS_KEY) is True,
         waits_since=headers.get(SINCE_HEADER),
         progress=headers.get(PROGRESS_HEADER),
         **(task.request.get(AUTHORITY_KEY) or {}),
     )
+    return report_of(executor, envelope)
+
+
+def report_of(executor: Executor, envelope: Envelope) -> Report | None:
+    """Execute a command and return its report; None when the id belongs to another command that has no report yet.
+
+    Raises:
+        Reject, Ignore: Celery's words for what becomes of its message, where there is no report.
+    """
     try:
         return executor.execute(envelope)
     except RequeueMessage as reason:
@@ -95,8 +111,8 @@ def _execute(task: OrderTask, executor: Executor, args: tuple[Any, ...], kwargs:
         raise Ignore from None  # the ledger keeps the message: nothing is stored, and nothing follows it yet
 
 
-def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> dict[str, Any]:
-    """The report as Celery's result, or raised as its error, with ``hidden_texts`` redacted in the error's text.
+def result_or_error(report: Report | None, arguments: object, hidden: frozenset[str]) -> dict[str, Any]:
+    """The report as Celery's result, or raised as its error; see :func:`error_of`.
 
     Raises:
         OrderError: ``rejected``, ``not_sent`` and ``unknown``.
@@ -104,14 +120,17 @@ def result_or_error(report: Report | None, hidden_texts: Sequence[str] = ()) -> 
     """
     if report is None:
         raise Ignore
-    error = error_for(report)
+    error = error_of(report, arguments, hidden)
     if error is not None:
-        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
-        error.report["message"] = redact_text(report.message, hidden_texts)
         raise error
     return report.to_json()
 
 
-def _expires_at_ms(expires: Any) -> int | None:
-    """When a message expires (UNIX ms); None when it does not say."""
-    return int(parse_utc(expires).timestamp() * 1000) if isinstance(expires, str) else None
+def error_of(report: Report, arguments: object, hidden: frozenset[str]) -> OrderError | None:
+    """The error as which Celery stores a report, None for ``accepted``; with the values of hidden arguments redacted in
+    its text."""
+    error = error_for(report)
+    if error is not None:
+        # Only the text is redacted: the report itself, which is the error's argument, stays whole.
+        error.report["message"] = redact_text(report.message, hidden_values(arguments, hidden))
+    return error

@@ -17,7 +17,7 @@ from worker.execution.claims import Acquired, Claims, ExistingReport, Lease, Not
 from worker.execution.context import CommandRefused, Envelope, Run
 from worker.execution.events import CommandRef, Observer
 from worker.execution.holding import hold_of, require_approval
-from worker.execution.intake import Intake, stored_arguments
+from worker.execution.intake import Intake, fingerprint_of_stored, stored_arguments
 from worker.execution.pacing import pace_of
 from worker.execution.planning import Planner
 from worker.execution.policy.rulings import PERMITTED, Ruling
@@ -127,7 +127,8 @@ class Admission:
         # What persons must approve is not taken up by another worker, see the ledger's begin.
         parks = envelope.parks and claim.hold is None
         waiting = self._budget_seconds, self._clock, self._stopping, self._observer
-        await_turn = FirstTurn(replace(envelope, parks=parks), asked.ref, command.deadline, *waiting, before)
+        turns = envelope if parks is envelope.parks else replace(envelope, parks=parks)
+        await_turn = FirstTurn(turns, asked.ref, command.deadline, *waiting, before)
         if command.mutating:
             plan = self._planner.plan(asked.venue, command, asked.account, envelope, asked.ref)
             found = self._acquire(asked, claim, ruling, plan, await_turn)
@@ -216,15 +217,16 @@ class Admission:
 
     def _claim(self, asked: _Asked, ruling: Ruling) -> Claim:
         envelope, command, account = asked.envelope, asked.command, asked.account
+        arguments = stored_arguments(command)
         return Claim(
             envelope.command_id,
-            command.fingerprint,
+            fingerprint_of_stored(command.task, arguments),
             command.name,
             command.account,
             command.repeatable,
             self._token(),
             self._lease_ms,
-            stored_arguments(command),
+            arguments,
             account.digest,
             amount=command.qty if isinstance(command, Withdraw) else Decimal(0),
             limits=ruling.limits,

@@ -173,13 +173,13 @@ class Claims:
         return Begin(expiry, plan, expiry.monotonic_seconds - claim.lease_ms / 1000), answer
 
     def _lease(self, claim: Claim, begin: Begin, answer: Begun) -> Lease:
-        begun = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup, heeds_result=False)
+        if claim.begin_by or claim.hold or answer.probe or answer.lookup != claim.lookup:
+            claim = replace(claim, begin_by=0, hold=None, probe=answer.probe, lookup=answer.lookup)
         started = self._clock.monotonic() - answer.since_ms / 1000
         # What another owner knew before a dead one took the command over is out of date.
         memory = Memory.from_text(answer.doubt) if answer.doubt and answer.since_ms else None
-        lease = Lease(
-            begun, answer.progress, True, started, begin.plan, begin.expiry, fence=answer.fence, memory=memory
-        )
+        lease = Lease(claim, answer.progress, True, started, begin.plan, begin.expiry, memory=memory)
+        lease.fence = answer.fence
         lease.lookup, lease.begun_at = Lookup.from_text(answer.lookup), begin.at
         return lease
 
@@ -201,7 +201,7 @@ class Claims:
         memory = Memory.from_text(answer.doubt) if answer.doubt else None
         if memory is not None and memory.tries != answer.progress.tries:
             memory = None  # it is older than the last attempt
-        claim, lookup = replace(claim, lookup=answer.lookup), Lookup.from_text(answer.lookup)
+        claim, lookup = replace(claim, lookup=answer.lookup, heeds_result=False), Lookup.from_text(answer.lookup)
         plan = Plan(command, account)
         lease = Lease(claim, answer.progress, True, started, plan, expiry, fence=answer.fence, memory=memory)
         lease.lookup, lease.paused, lease.taken_to_look = lookup, True, True

@@ -172,7 +172,6 @@ class Executor:
                 continue
             if isinstance(run, ExistingReport):
                 return run.report
-            envelope = replace(envelope, begin_by=0, known_until=0, heeds_result=False)  # it has begun
             look = True
             if lost is not None:
                 run.take_over(lost)
@@ -184,6 +183,7 @@ class Executor:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
                 # ledger has lost the record, and what this worker knows is all there is: it is not parked any more.
                 lost, envelope = run, replace(envelope, parks=False)
+            envelope = replace(envelope, begin_by=0, known_until=0, heeds_result=False)  # it has begun
         raise LeaseLost(f"{envelope.command_id}: {MAX_LEASES} leases were lost")
 
     def _give_up_in_doubt(self, run: Run, refused: CommandRefused) -> Report | None:

@@ -1,5 +1,6 @@
 """From a message to a command that can be executed, or to the report that it can't."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,12 @@ from worker.venues.base import Venue
 def stored_arguments(command: Command) -> str:
     """A command's arguments as the ledger keeps them, so that a reconcile can look for the command at the venue."""
     return canonical_json(command.arguments()).decode()
+
+
+def fingerprint_of_stored(task: str, arguments: str) -> str:
+    """The fingerprint of a valid command, from its arguments as the ledger keeps them: see
+    :func:`~producers.commands.fingerprint`."""
+    return hashlib.sha256(f'["{task}",{arguments}]'.encode()).hexdigest()
 
 
 class Intake:

@@ -96,7 +96,7 @@ class Claim:
     """By what the attempt that begins can be found at the venue (:meth:`worker.venues.lookups.Lookup.to_text`), stored
     with each begin; empty where the venue knows no client order ids."""
     heeds_result: bool = False
-    """Whether a stored result of this id is an answer (:class:`Known`)."""
+    """Whether a stored result of this id is an answer (:class:`Known`), at its first attempt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class RedisLedger:
         pace = pace_argument(claim.pace) if claim.pace else ""
         more = claim.account_digest, limits, hold, claim.sealed_by, claim.begin_by, pace, claim.lookup
         asked = *_command_fields(claim), repeatable, claim.lease_ms, attempt, *more
+        if attempt > 1:
+            return self._begins.begin(claim, asked)
         return self._heeding(claim, lambda look: self._begins.begin(claim, (*asked, *look)))
 
     def _heeding(self, claim: Claim, ask: Callable[[tuple[object, ...]], A]) -> A | Known:

@@ -17,9 +17,13 @@ def blocked(
     accounts: dict[str, AccountThreads], threads: int, *held: tuple[int, str, str], now: float = 0
 ) -> dict[str, list[str]]:
     """What is blocked while messages are held: how many, of which queue and group."""
-    return Bulkhead(accounts).blocked(
-        QUEUES, threads, [(queue, group) for count, queue, group in held for _ in range(count)], now
-    )
+    room = Bulkhead(accounts).room(QUEUES, threads, spread(held), now)
+    assert {left for groups in room.values() for left in groups.values()} <= {0}
+    return {queue: [ALL] if ALL in groups else sorted(groups) for queue, groups in room.items()}
+
+
+def spread(held: tuple[tuple[int, str, str], ...]) -> list[tuple[str, str]]:
+    return [(queue, group) for count, queue, group in held for _ in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_a_group_is_blocked_for_a_time() -> None:
     bulkhead = Bulkhead({})
     bulkhead.block(CLOSE, "a", 10)
     bulkhead.block(CLOSE, "a", 5)
-    assert bulkhead.blocked(QUEUES, 16, [], 9) == {CLOSE: ["a"]}
+    assert bulkhead.room(QUEUES, 16, [], 9) == {CLOSE: {"a": 0}}
     assert bulkhead.next_release() == 10
-    assert bulkhead.blocked(QUEUES, 16, [], 10) == {}
+    assert bulkhead.room(QUEUES, 16, [], 10) == {}
     assert bulkhead.next_release() == math.inf

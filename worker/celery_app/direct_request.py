@@ -1,0 +1,242 @@
+"""A plain command on its direct way (:mod:`worker.celery_app.direct`): its request, and its execution in a thread."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, time
+from typing import Any
+
+from celery import signals, states
+from celery.app import trace
+from celery.utils.saferepr import saferepr
+from celery.worker.state import task_accepted, task_ready
+from kombu.utils.encoding import safe_repr
+
+from producers.errors import OrderError
+from producers.redaction import REDACTED, shown_arguments
+from producers.report import Report
+from worker.broker.messages import enqueued_at_ms
+from worker.celery_app.kept_messages import kept_message
+from worker.celery_app.parked import can_park
+from worker.celery_app.request import END_KEY, OrderRequest
+from worker.celery_app.results import store_arguments
+from worker.celery_app.tasks import error_of, report_of, result_or_error
+from worker.execution.context import Envelope
+from worker.execution.parking import PROGRESS_HEADER, SINCE_HEADER
+from worker.execution.policy.producer_auth import Authority
+from worker.ledger.base import Following
+
+logger = logging.getLogger("orders.request")
+accepted_log = logging.getLogger("celery.worker.request")
+ended_log = logging.getLogger("celery.app.trace")
+
+HEARD = (
+    *(signals.task_received, signals.task_prerun, signals.task_postrun),
+    *(signals.task_success, signals.task_failure),
+)
+"""Celery's signals that are sent of every task; the direct way sends none."""
+
+
+def is_watched(consumer: Any) -> bool:
+    """Whether somebody listens to what only Celery's way tells: events or signals of tasks."""
+    dispatcher = consumer.event_dispatcher
+    if dispatcher is not None and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups):
+        return True
+    return any(signal.receivers for signal in HEARD)
+
+
+def _ack_arguments(message: Any) -> tuple[object, ...]:
+    # A lane, which an unknown outcome would keep, is none of a plain command's.
+    ack_arguments = getattr(message.channel.qos, "ack_arguments", None)
+    return ack_arguments(message.delivery_tag) if ack_arguments else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a stored result tells of its command's request."""
+
+    parent_id: object
+    children: tuple[()] = ()
+    group: None = None
+
+
+class DirectRequest:
+    """What Celery keeps of a command while it is reserved and active. The whole request is made when somebody looks."""
+
+    __slots__ = (
+        *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
+        *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
+    )
+
+    def __init__(
+        self, consumer: Any, task: Any, message: Any, authority: Authority, redelivered: bool, expires_at: int | None
+    ) -> None:
+        self._consumer, self.task, self.message, self._authority = consumer, task, message, authority
+        self._redelivered, self._expires_at = redelivered, expires_at
+        self.id: str = message.headers["id"]
+        self.name: str = task.name
+        self.acknowledged = False
+        # Nothing in it refers to this request, which would then stay in memory until Python looks for cycles.
+        self._told = told = _Told(message.headers.get("parent_id"))
+        self._following = Following(
+            # The backend is that of the thread which calls this.
+            lambda report: store_arguments(task.backend, report, told),
+            lambda _: _ack_arguments(message),
+        )
+        self.time_start: float | None = None
+        self.worker_pid: int | None = None
+
+    # -- for those who look ------------------------------------------------------------------------------------------
+
+    def whole(self) -> OrderRequest:
+        """A whole request of this command, for somebody who looks or for an end that Celery makes of it."""
+        consumer, message = self._consumer, self.message
+        whole = OrderRequest(
+            message,
+            on_ack=lambda *_: self._soon(message.ack_log_error),
+            on_reject=lambda _, __, requeue: self._soon(message.reject_log_error, requeue),
+            app=consumer.app,
+            hostname=consumer.hostname,
+            eventer=consumer.event_dispatcher,
+            task=self.task,
+            connection_errors=consumer.connection_errors,
+            utc=consumer.app.uses_utc_timezone(),
+            authority=self._authority,
+        )
+        whole.time_start, whole.worker_pid, whole.acknowledged = self.time_start, self.worker_pid, self.acknowledged
+        return whole
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.whole(), name)
+
+    def __str__(self) -> str:
+        return str(self.whole())
+
+    def shown(self) -> dict[str, str]:
+        """The arguments as logs show them."""
+        return {
+            "args": f"({REDACTED})" if self.message.payload[0] else "()",
+            "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
+        }
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Do not terminate, as :meth:`OrderRequest.terminate`."""
+        logger.warning("not terminated id=%s task=%s: a command is never ended halfway", self.id, self.name)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """Do not cancel. Celery calls this at a cold shutdown."""
+
+    # -- in a thread of the pool ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Execute the command, store its report and acknowledge its message."""
+        started = monotonic()
+        self.time_start, self.worker_pid = time(), os.getpid()
+        task_accepted(self)
+        if accepted_log.isEnabledFor(logging.DEBUG):
+            accepted_log.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, self.worker_pid)
+        try:
+            report = report_of(self.task.find_executor(), self._envelope())
+            if report is not None and not is_watched(self._consumer):
+                self._end(report, started)
+                return
+            end: Callable[[], Any] = partial(result_or_error, report, self._arguments, self.task.hidden)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - Celery decides what becomes of it
+            end = partial(_raise, error)
+        self._end_by_celery(end, started)
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self.message.payload[1]
+        return arguments
+
+    def _envelope(self) -> Envelope:
+        headers = self.message.headers
+        return Envelope(
+            command_id=self.id,
+            task=self.name,
+            arguments=self._arguments,
+            positional=len(self.message.payload[0]),
+            enqueued_at=enqueued_at_ms(headers),
+            redelivered=self._redelivered,
+            expires_at=self._expires_at,
+            kept_message=lambda: kept_message(self.name, self.whole()._context),  # noqa: SLF001 - Celery's context
+            parks=can_park(self.message),
+            following=self._following,
+            waits_since=headers.get(SINCE_HEADER),
+            progress=headers.get(PROGRESS_HEADER),
+            **self._authority.to_json(),
+        )
+
+    def _end(self, report: Report, started: float) -> None:
+        """Store the report as Celery does, log the end in its words, and acknowledge the message: what of that has not
+        followed the command's end at the server."""
+        is_logged = ended_log.isEnabledFor(logging.INFO)
+        if is_logged or not self._following.stored:
+            error = error_of(report, self._arguments, self.task.hidden)
+            result: Any = report.to_json() if error is None else error
+            if not self._following.stored:
+                status = states.SUCCESS if error is None else states.FAILURE
+                self.task.backend.store_result(self.id, result, status, request=self._told)
+            if is_logged:
+                self._log_end(result, monotonic() - started)
+        self._release()
+
+    def _log_end(self, result: Any, seconds: float) -> None:
+        context: dict[str, Any] = {"id": self.id, "name": self.name, **self.shown()}
+        if not isinstance(result, OrderError):
+            words = trace.LOG_SUCCESS
+            context |= {"return_value": saferepr(result, self.task.resultrepr_maxsize), "runtime": seconds}
+        else:
+            policy = trace.log_policy_expected
+            words = policy.format
+            context |= {"description": policy.description, "exc": safe_repr(result)}
+            context |= {"hostname": self._consumer.hostname, "traceback": "", "internal": False}
+        ended_log.info(words.strip(), context, extra={"data": context})
+
+    def _release(self) -> None:
+        task_ready(self)
+        if not self.acknowledged:
+            self.acknowledged = True
+            if self._following.acked:
+                self.message.channel.qos.acked_at_server(self.message.delivery_tag)
+            else:
+                self._soon(self.message.ack_log_error)
+
+    def _end_by_celery(self, end: Callable[[], Any], started: float) -> None:
+        """Have Celery's tracer and request make of an end what they always make of it: the task is told its end, in
+        place of executing the command."""
+        app, whole = self._consumer.app, self.whole()
+        tracer = trace.fast_trace_task if app.use_fast_trace_task else trace.trace_task_ret
+        request = {**whole.request_dict, END_KEY: end}
+        try:
+            failed, value, _ = tracer(self.name, self.id, request, self.message.payload, None, None, app=app)
+            whole.acknowledged = self._following.acked
+            whole.on_success((failed, value, monotonic() - started))
+        finally:
+            # What the server has acknowledged still has its place here.
+            self.acknowledged = whole.acknowledged and not self._following.acked
+        self.give_back()
+
+    def give_back(self, *_: Any) -> None:
+        """Put the message back on its queue, where the thread could not end the command."""
+        if self.acknowledged or self._following.acked:
+            self._release()
+            return
+        task_ready(self)
+        self.acknowledged = True
+        self._soon(self.message.reject_log_error, True)
+
+    def _soon(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Have the loop call the message's ``ack_log_error`` or ``reject_log_error``."""
+        self._consumer.call_soon_ack(call, logger, self._consumer.connection_errors, *arguments)
+
+
+def _raise(error: Exception) -> None:
+    raise error
