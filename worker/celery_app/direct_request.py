@@ -47,12 +47,6 @@ def is_watched(consumer: Any) -> bool:
     return any(signal.receivers for signal in HEARD)
 
 
-def _ack_arguments(message: Any) -> tuple[object, ...]:
-    # A lane, which an unknown outcome would keep, is none of a plain command's.
-    ack_arguments = getattr(message.channel.qos, "ack_arguments", None)
-    return ack_arguments(message.delivery_tag) if ack_arguments else ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What a stored result tells of its command's request."""
@@ -66,6 +60,7 @@ class DirectRequest:
     """What Celery keeps of a command while it is reserved and active. The whole request is made when somebody looks."""
 
     __slots__ = (
+        "__dict__",  # Celery sets the eventer of its requests when it has connected again
         *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
         *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
     )
@@ -83,7 +78,8 @@ class DirectRequest:
         self._following = Following(
             # The backend is that of the thread which calls this.
             lambda report: store_arguments(task.backend, report, told),
-            lambda _: _ack_arguments(message),
+            # A lane, which an unknown outcome would keep, is none of a plain command's.
+            lambda _: message.channel.qos.ack_arguments(message.delivery_tag),
         )
         self.time_start: float | None = None
         self.worker_pid: int | None = None
