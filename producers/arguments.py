@@ -69,10 +69,10 @@ def _amount(value: object) -> Decimal:
     if (
         not isinstance(exponent, int)
         or abs(exponent) > MAX_DECIMAL_CHARS
-        or len(plain_notation(amount)) > MAX_DECIMAL_CHARS
+        or len(plain := plain_notation(amount)) > MAX_DECIMAL_CHARS
     ):
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
-    return Decimal(plain_notation(amount))
+    return Decimal(plain)
 
 
 Amount = Annotated[

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 from celery import Celery, signals
@@ -31,6 +32,7 @@ from worker.celery_app.lifecycle import (
     refuse_to_start_if,
     restart_on_sighup,
     run_with_worker,
+    share_arena,
 )
 from worker.celery_app.one_server import stored_results
 from worker.celery_app.periodic import PeriodicWork, publisher
@@ -57,15 +59,15 @@ from worker.ledger.journal import Journal
 from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
-from worker.reconciliation.reconciler import Reconciler
-from worker.reconciliation.store import ReconcileStore
-from worker.reconciliation.window import ReconcileLimits
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
 from worker.venues.registry import REGISTRY, accounts_of, different_limits
+
+if TYPE_CHECKING:
+    from worker.reconciliation.reconciler import Reconciler
 
 logger = logging.getLogger("orders.app")
 
@@ -120,6 +122,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)
     signals.worker_init.connect(keep_memory_private, weak=False)
+    signals.worker_init.connect(share_arena, weak=False)
     restart_on_sighup()
     if is_flower():
         use_stock_transport_name(app)
@@ -209,8 +212,13 @@ def _is_stopping() -> bool:
     return any(flag is not None and flag is not False for flag in flags)
 
 
-def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> Reconciler:
+def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> "Reconciler":
     """A reconciler over the real ledger and the real venues; ``publish`` is given each settled report."""
+    # Most workers reconcile nothing, and have a megabyte less without it.
+    from worker.reconciliation.reconciler import Reconciler
+    from worker.reconciliation.store import ReconcileStore
+    from worker.reconciliation.window import ReconcileLimits
+
     client = _connect_ledger(settings)
     send, venues = build_transport(settings).send, build_venues(settings)
     return Reconciler(

@@ -29,6 +29,8 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
         "retry": Retry(NoBackoff(), tries - 1),
         "protocol": 2,
         "max_connections": MAX_CONNECTIONS,
+        # Replies are short, and each connection keeps this many bytes; redis-py's default is 64 KiB.
+        "socket_read_size": 4096,
         **options,
     }
     if not is_sentinel(url):

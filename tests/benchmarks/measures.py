@@ -21,7 +21,7 @@ EXPECTED_RATE = 900
 LIGHT_RATE = 100
 TAKE_FALLBACK = re.compile(rb"^orders_take_fallback_total(?:{.*})? (\S+)$", re.MULTILINE)
 PATIENCE, GRACE_SECONDS = 4.0, 20.0
-"""A contender that takes so many times the planned time, and these seconds more, is judged by what it did till then."""
+"""A contender that takes so many times the planned time, and these seconds more, is judged by what it did."""
 
 
 class CostMeter:
@@ -74,7 +74,7 @@ def drain(bench: Bench, count: int, latency_ms: float, seconds: float, *, kind: 
     whole = bench.venue.wait_for(count, seconds * PATIENCE + GRACE_SECONDS)
     time.sleep(latency_ms / 1000 + 0.1)
     done = bench.venue.count()
-    ended_ms = bench.venue.last_answer_ms() if whole else time.time_ns() / 1e6
+    ended_ms = bench.venue.last_answer_ms()
     figures = {"count": done, "whole": whole, "rate": done / (ended_ms - began_ms) * 1000}
     if whole:
         bench.settle()

@@ -20,12 +20,15 @@ import kombu.transport.redis
 import redis
 import requests
 from celery import signals
+from celery.worker.state import task_reserved
 
 import worker.bootstrap as product
 import worker.broker.take
 from tests.faults.fleet import READY_FILE
 from tests.faults.steps import FOLDER, Hook, Outage
 from worker.broker.acks import QoS
+from worker.celery_app import direct, direct_request
+from worker.celery_app.direct_request import DirectRequest
 from worker.celery_app.parked import AGAIN_HEADER
 from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable
@@ -104,6 +107,10 @@ def shift_clock(module: Any) -> None:
     module.time = lambda: real_time() + hook.clock_ms / 1000
 
 
+# These receivers are no listeners for whose sake a command has to go Celery's way.
+direct_request.HEARD = ()
+
+
 @signals.task_received.connect
 def _received(request: Any = None, **_: object) -> None:
     hook.at("received", request.id)
@@ -117,6 +124,18 @@ def _taken(task_id: str = "", **_: object) -> None:
     hook.at("taken")
 
 
+def _reserved(request: DirectRequest) -> None:
+    """On the direct way, in place of the signals."""
+    task_reserved(request)
+    _received(request)
+
+
+@functools.wraps(run := DirectRequest.run)
+def _run(request: DirectRequest) -> None:
+    _taken(request.id)
+    run(request)
+
+
 @functools.wraps(send := CountingConnection.send_request)
 def _sent(connection: CountingConnection, sent: SentBytes) -> requests.PreparedRequest:
     request = send(connection, sent)
@@ -128,9 +147,11 @@ def _sent(connection: CountingConnection, sent: SentBytes) -> requests.PreparedR
 for move in ("begin", "pause", "park", "settle", "take_to_look"):
     add_steps(RedisLedger, move, f"{move}.before", f"{move}.after", lambda _, claim, *__: claim.command_id)
 CountingConnection.send_request = _sent  # type: ignore[method-assign]
+direct.task_reserved, DirectRequest.run = _reserved, _run  # type: ignore[method-assign]
 backend, message = celery.backends.redis.RedisBackend, kombu.message.Message
 add_steps(backend, "store_result", "store.before", "store.after", lambda _, task_id, *__, **___: task_id)
 add_steps(QoS, "park", "parked.before", "parked.after", lambda _, __, text, **___: id_in(text))
+add_steps(QoS, "acked_at_server", "acked", "ack.after", lambda _, tag: hook.command_id)
 add_steps(message, "ack", "ack.before", "ack.after", lambda it, *_, **__: str((it.headers or {}).get("id", "")))
 shift_clock(kombu.transport.redis)
 shift_clock(worker.broker.take)

@@ -122,12 +122,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-reconcile", dest="reconcile", action="store_false")
     parser.add_argument("--no-exchanges", dest="exchanges", action="store_false", help="without Kraken Futures and OKX")
+    parser.add_argument("--results-elsewhere", action="store_true", help="on a server of their own")
     parser.add_argument("--no-parts", dest="parts", action="store_false", help="the main part alone")
     parser.add_argument("--worker-from", type=Path, default=ROOT, metavar="DIR", help="another checkout's workers")
     parser.add_argument("--name", default="this worker", help="what the table calls it")
     chosen = parse_options(parser)
     checkout = {"worker_from": chosen.worker_from.resolve(), "exchanges": chosen.exchanges}
-    with Rig(TIMINGS, log_level="WARNING", rate_limits=RATE_LIMITS, **checkout) as rig:
+    servers = {"one_server": not chosen.results_elsewhere}
+    with Rig(TIMINGS, log_level="WARNING", rate_limits=RATE_LIMITS, **servers, **checkout) as rig:
         rig.fleet.start(4, keep=True)
         figures = run(rig, chosen)
     problems = [] if figures.clean and not figures.worker_deaths else figures.notes

@@ -40,8 +40,9 @@ POOLS: Mapping[str, tuple[str, ...]] = {
     "threads": ("-P", "threads", "-c", "8"),
     "prefork": ("-P", "prefork", "-c", "2"),
     "solo": ("-P", "solo"),
+    "thread": ("-P", "threads", "-c", "1"),
 }
-"""Celery's options for each pool."""
+"""Celery's options for each pool. Plain commands go the direct way with threads alone."""
 REFUSALS = {
     "full": (("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0)),
     "read-only": (("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE")),

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -175,7 +175,8 @@ def _cut(schedule: Schedule, _: Random) -> None:
 
 
 def _restart_backend(schedule: Schedule, dice: Random) -> None:
-    with schedule.rig.killed(schedule.rig.backend):
+    rig = schedule.rig
+    with schedule.server_lock if rig.backend is rig.server else nullcontext(), rig.killed(rig.backend):
         schedule.stopping.wait(dice.uniform(0, 2))
 
 

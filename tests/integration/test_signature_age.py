@@ -11,12 +11,13 @@ import pytest
 
 from tests.support.redis_monitor import Monitor
 from tests.support.stack import Stack
+from worker.broker.scripts import ACK
 
 KEY = "demo-everstrike-key"
 PAIR = "USD_BTC_PERP"
 MAX_AGE_MS, MAX_LATE_AGE_MS = 100, 1000
-LEDGER = 2
-"""The ledger's database."""
+BROKER, RESULTS, LEDGER = 0, 1, 2
+"""Their databases."""
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,19 @@ def test_a_mutating_command_costs_two_ledger_calls(warm: Stack, task: str, argum
         assert calls.pop(1).startswith("WAITAOF")
     assert len(calls) == 2, calls
     assert all(call.startswith("EVALSHA") and f"orders:command:{command_id}" in call for call in calls)
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "rejected"])
+def test_an_end_is_stored_and_acknowledged_in_its_step(warm: Stack, outcome: str) -> None:
+    """Broker, results and ledger are one server here."""
+    if outcome == "rejected":
+        warm.venue.fault("envelope", path="close", status=401, message="Unauthorized")
+    with Monitor(warm.broker_url) as monitor:
+        assert warm.ended(close(warm)).outcome[0] == outcome
+        warm.drained()
+    assert [call for call in monitor.round_trips(RESULTS) if "EVAL" in call] == []
+    assert [call for call in monitor.round_trips(BROKER) if ACK.sha in call] == []
+    assert len([call for call in monitor.round_trips(LEDGER) if "settle" in call.split()]) == 1
 
 
 def test_a_query_asks_the_ledger_only_whether_it_is_halted(warm: Stack) -> None:

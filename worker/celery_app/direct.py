@@ -13,12 +13,13 @@ import celery
 from celery.app import trace
 from celery.worker.state import task_reserved
 
+from producers import message_json
 from producers.commands import COMMANDS
 from producers.lanes import LANE_HEADER
 from producers.printable import is_command_id
 from worker.celery_app.direct_request import DirectRequest, is_watched
 from worker.celery_app.pool import TaskPool
-from worker.celery_app.request import MAX_NESTING, authority_of, count_for, expires_at_ms, is_nested_deeper
+from worker.celery_app.request import MAX_NESTING, authority_of, count_for, expires_at_ms
 
 logger = logging.getLogger("orders.request")
 received_log = logging.getLogger("celery.worker.strategy")
@@ -81,23 +82,30 @@ class DirectWay:
                 task is None
                 or self._consumer.task_buckets[task.name] is not None
                 or getattr(message, "raw_bytes", None) is None
+                or message.content_type != "application/json"
                 or getattr(message, "lane", None) is not None
                 or not is_command_id(headers["id"])
                 or any(headers.get(name) is not None for name in ("eta", "group", LANE_HEADER))
             ):
                 return None
-            positional, arguments, embed = message.payload
+            # Past kombu's registry, which finds the same function.
+            positional, arguments, embed = message_json.loads(message.body)
             if not (isinstance(positional, list) and isinstance(arguments, dict) and _ends_alone(embed)):
                 return None
-            if is_nested_deeper([headers, message.properties, positional, arguments], MAX_NESTING):
-                return None
+            if _brackets(message.raw_bytes) + _brackets(message.body) > MAX_NESTING:
+                return None  # it may be nested too deeply
             redelivered = bool(message.delivery_info.get("redelivered"))
             expires_at = expires_at_ms(headers.get("expires"))
         except Exception:  # noqa: BLE001 - it is malformed: Celery's way says how
             return None
         count_for(message, arguments.get("account"))
         authority = authority_of(task, headers["id"], (positional, arguments), headers, redelivered=redelivered)
-        return DirectRequest(self._consumer, task, message, authority, redelivered, expires_at)
+        return DirectRequest(self._consumer, task, message, (positional, arguments), authority, redelivered, expires_at)
+
+
+def _brackets(text: bytes) -> int:
+    """How many lists and objects are in a JSON text, at most: it can't be nested more deeply."""
+    return text.count(b"[") + text.count(b"{")
 
 
 def _ends_alone(embed: Any) -> bool:

@@ -47,12 +47,6 @@ def is_watched(consumer: Any) -> bool:
     return any(signal.receivers for signal in HEARD)
 
 
-def _ack_arguments(message: Any) -> tuple[object, ...]:
-    # A lane, which an unknown outcome would keep, is none of a plain command's.
-    ack_arguments = getattr(message.channel.qos, "ack_arguments", None)
-    return ack_arguments(message.delivery_tag) if ack_arguments else ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What a stored result tells of its command's request."""
@@ -66,15 +60,35 @@ class DirectRequest:
     """What Celery keeps of a command while it is reserved and active. The whole request is made when somebody looks."""
 
     __slots__ = (
-        *("__weakref__", "_authority", "_expires_at", "_following", "_redelivered", "_consumer", "_told"),
+        "__dict__",  # Celery sets the eventer of its requests when it has connected again
+        *(
+            "__weakref__",
+            "_authority",
+            "_arguments",
+            "_expires_at",
+            "_following",
+            "_positional",
+            "_redelivered",
+            "_consumer",
+            "_told",
+        ),
         *("acknowledged", "id", "message", "name", "task", "time_start", "worker_pid"),
     )
 
     def __init__(
-        self, consumer: Any, task: Any, message: Any, authority: Authority, redelivered: bool, expires_at: int | None
+        self,
+        consumer: Any,
+        task: Any,
+        message: Any,
+        arguments: tuple[list[Any], dict[str, Any]],
+        authority: Authority,
+        redelivered: bool,
+        expires_at: int | None,
     ) -> None:
+        """``arguments`` are the positional and the keyword arguments."""
         self._consumer, self.task, self.message, self._authority = consumer, task, message, authority
         self._redelivered, self._expires_at = redelivered, expires_at
+        self._positional, self._arguments = arguments
         self.id: str = message.headers["id"]
         self.name: str = task.name
         self.acknowledged = False
@@ -83,7 +97,8 @@ class DirectRequest:
         self._following = Following(
             # The backend is that of the thread which calls this.
             lambda report: store_arguments(task.backend, report, told),
-            lambda _: _ack_arguments(message),
+            # A lane, which an unknown outcome would keep, is none of a plain command's.
+            lambda _: message.channel.qos.ack_arguments(message.delivery_tag),
         )
         self.time_start: float | None = None
         self.worker_pid: int | None = None
@@ -119,7 +134,7 @@ class DirectRequest:
     def shown(self) -> dict[str, str]:
         """The arguments as logs show them."""
         return {
-            "args": f"({REDACTED})" if self.message.payload[0] else "()",
+            "args": f"({REDACTED})" if self._positional else "()",
             "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
         }
 
@@ -151,18 +166,13 @@ class DirectRequest:
             end = partial(_raise, error)
         self._end_by_celery(end, started)
 
-    @property
-    def _arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = self.message.payload[1]
-        return arguments
-
     def _envelope(self) -> Envelope:
         headers = self.message.headers
         return Envelope(
             command_id=self.id,
             task=self.name,
             arguments=self._arguments,
-            positional=len(self.message.payload[0]),
+            positional=len(self._positional),
             enqueued_at=enqueued_at_ms(headers),
             redelivered=self._redelivered,
             expires_at=self._expires_at,

@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from celery import platforms, signals
 from celery.apps import worker as celery_worker
@@ -45,6 +46,10 @@ def refuse_to_start_if(problem: Callable[[], str]) -> None:
     signals.worker_init.connect(check, weak=False)
 
 
+M_ARENA_MAX = -8
+"""The option of glibc's ``mallopt(3)``."""
+
+
 def freeze_startup_objects() -> None:
     """Keep the garbage collector from looking again and again at the objects that a worker starts with, which stay.
 
@@ -54,6 +59,13 @@ def freeze_startup_objects() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+
+
+def share_arena(**_: object) -> None:
+    """Have all threads allocate from the same memory, because they take turns in one interpreter; by default each has
+    its own, which takes 0.1 MB more a thread. A receiver of ``worker_init``: it has no effect once threads run."""
+    with suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 PR_SET_DUMPABLE = 4

@@ -1,7 +1,7 @@
 """The Celery task that reconciles commands of unknown outcome."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
@@ -9,10 +9,12 @@ from producers.printable import is_command_id
 from worker.celery_app.queues import RECONCILE
 from worker.celery_app.request import REQUEST
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
-from worker.reconciliation.reconciler import Reconciler, as_json
+
+if TYPE_CHECKING:
+    from worker.reconciliation.reconciler import Reconciler
 
 
-def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> None:
+def register_reconcile(app: Celery, reconciler: Callable[[], "Reconciler"]) -> None:
     """Register ``orders.reconcile(command_id=None)``: one command, or every open unknown.
 
     Its result is a list of :class:`~worker.reconciliation.reconciler.Reconciled` as JSON objects. It fails with a
@@ -21,6 +23,8 @@ def register_reconcile(app: Celery, reconciler: Callable[[], Reconciler]) -> Non
     """
 
     def run(*arguments: Any, **named: Any) -> list[dict[str, Any]]:
+        from worker.reconciliation.reconciler import as_json
+
         command_id = _command_id_of(*arguments, **named)
         try:
             return as_json(list(reconciler().all()) if command_id is None else [reconciler().one(command_id)])

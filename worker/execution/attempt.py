@@ -22,6 +22,7 @@ from worker.execution.pausing import Pauses
 from worker.execution.planning import plan_once
 from worker.execution.retry_policy import Decision, decide
 from worker.execution.throttling import refuse_if_too_long
+from worker.ledger.base import Progress
 from worker.venues.base import PlanFailed, Proof, Verdict
 from worker.venues.http.base import NoResponse, Response, SignedRequest
 from worker.venues.http.transport import Transport
@@ -161,17 +162,26 @@ class AttemptRunner:
 
     def _exchange(self, run: Run) -> tuple[Response | NoResponse, Verdict]:
         """Send the request; what came back, and what it proves."""
-        retry_after = None
+        retry_after, sent = None, None
+
+        def sign() -> SignedRequest:
+            nonlocal sent
+            sent = self._sign(run)
+            return sent
+
         try:
             if not run.planned:
                 command_id, send = run.envelope.command_id, self._transport.send
                 run.lease.plan = plan_once(run.venue, run.command, command_id, run.account, send)
                 run.planned = True
-            response = self._transport.send(run.plan.base_url or run.account.base_url, lambda: self._sign(run))
+            response = self._transport.send(run.plan.base_url or run.account.base_url, sign)
         except PlanFailed as failed:
             response, retry_after = NoResponse(bytes_left=False, message=str(failed)), failed.retry_after
         except _TooLateToSign as late:
             response = NoResponse(bytes_left=False, message=str(late))
+        if sent is not None:
+            # Only now, so that no signature ages meanwhile. A later response may quote this request, too.
+            run.secrets |= secrets_of(sent, run.account)
         if not isinstance(response, Response):
             proof = Proof.UNKNOWN if response.bytes_left else Proof.NOT_EXECUTED
             return response, Verdict(proof, response.message, retry_after=retry_after)
@@ -204,7 +214,6 @@ class AttemptRunner:
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was sent
             raise CommandRefused(Reason.INVALID, f"the request can't be built ({type(error).__name__})") from None
         run.signed_at, run.signed_monotonic = now_ms, monotonic
-        run.secrets |= secrets_of(request, run.account)
         return request, now_ms
 
     def _record_attempt(self, run: Run, verdict: Verdict, decision: Decision, *, sent: bool) -> None:
@@ -217,8 +226,8 @@ class AttemptRunner:
         run.refused_after_doubt = own_refusal and verdict.message != run.first_doubt
         if in_doubt and not before.tainted:
             run.first_doubt = verdict.message
-        run.lease.progress = replace(
-            before,
+        run.lease.progress = Progress(
+            before.tries,
             sent=before.sent + int(sent),
             tainted=(not seen and before.tainted) or (verdict.unknown_reason.value if in_doubt else ""),
             first_sent_at=before.first_sent_at or (run.signed_at if sent else None),

@@ -167,7 +167,9 @@ class LeaseManager:
             return report
         move = partial(self._ledger.settle, lease.claim, report, cool_down, following)
         stored = self._retry_until_available(move, RECORD_WHEN_STOPPING_SECONDS)
-        return stored if stored is None or stored == report else self._superseded_by(report, stored)
+        if stored is None or stored is report or stored == report:  # comparing takes time
+            return stored
+        return self._superseded_by(report, stored)
 
     def settle_when_released(self, lease: Lease, report: Report) -> Report | None:
         """End the command once its other owner is gone, unless that owner leaves a report. Sending again could

@@ -31,12 +31,11 @@ end
 -- `keep_lines` is how many entries to keep, approximately; nil keeps all.
 local function add_entry(stream, head_key, keep_lines, now, fields)
   local count = #fields
-  local covered = {}
-  for number = 1, count do
-    local value = fields[number]
-    covered[number] = #value .. ':' .. value
+  local content = ''
+  for at = 1, count, 2 do
+    local name, value = fields[at], fields[at + 1]
+    content = content .. #name .. ':' .. name .. #value .. ':' .. value
   end
-  local content = table.concat(covered)
 
   local function add(call, seq, sha, ms, n)
     if ms >= now then

@@ -31,6 +31,8 @@ class Lookup:
     @classmethod
     def from_text(cls, text: str) -> "Lookup | None":
         """Read :meth:`to_text`; None for anything else."""
+        if not text:
+            return None
         try:
             handle, symbol, is_stop, until_ms = json.loads(text[: MAX_LOOKUP_CHARACTERS + 1])
         except (ValueError, TypeError, RecursionError):

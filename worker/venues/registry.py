@@ -16,7 +16,6 @@ from worker.venues.accounts import Account, Credentials, canonical_address
 from worker.venues.base import Reads, Venue
 from worker.venues.bitz import Bitz
 from worker.venues.everstrike.adapter import Everstrike
-from worker.venues.everstrike.queries import EverstrikeReads
 from worker.venues.http.base import Send
 
 T = TypeVar("T")
@@ -66,10 +65,17 @@ class AccountNeeds:
     testnet: bool = False
 
 
+def _everstrike_reads(send: Send) -> Reads:
+    # Most workers read no records.
+    from worker.venues.everstrike.queries import EverstrikeReads
+
+    return EverstrikeReads(send)
+
+
 BUILT_IN: Mapping[str, VenueEntry] = {
     Everstrike.name: VenueEntry(
         build=lambda refusals: Everstrike(refusals=refusals),
-        reads=EverstrikeReads,
+        reads=_everstrike_reads,
         time=TimeEndpoint("/time", lambda body: float(body["result"])),
     ),
     Bitz.name: VenueEntry(build=lambda refusals: Bitz(refusals=refusals), closed_since="October 2021"),

@@ -144,13 +144,10 @@ class Secrets:
             while at >= 0:
                 yield at, at + len(whole)
                 at = text.find(whole, at + 1)
+        pieces = [piece for piece in _CUTS.split(text) if len(piece) >= SHORTEST_SECRET]
+        ends = [*[piece[:SHORTEST_SECRET] for piece in pieces], *[piece[-SHORTEST_SECRET:] for piece in pieces]]
         # Almost every text ends here: none of its pieces begins or ends with a part of a secret.
-        if not any(
-            piece[:SHORTEST_SECRET] in known or piece[-SHORTEST_SECRET:] in known
-            for piece in _CUTS.split(text)
-            if len(piece) >= SHORTEST_SECRET
-            for known in (parts, signatures)
-        ):
+        if parts.isdisjoint(ends) and not any(end in signatures for end in ends):
             return
         start = 0
         for cut in (*_CUTS.finditer(text), None):

@@ -112,7 +112,7 @@ def encodings_of_signature(signature: str) -> list[str]:
 def _normalised(secret: str, written: Iterable[str]) -> list[str]:
     if len(normalise(secret)) < SHORTEST_SECRET:
         return []
-    return [form for form in map(normalise, written) if len(form) >= SHORTEST_SECRET]
+    return [form for form in dict.fromkeys(map(normalise, written)) if len(form) >= SHORTEST_SECRET]
 
 
 def _bytes_of(key: str) -> Iterator[bytes]:

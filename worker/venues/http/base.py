@@ -119,6 +119,7 @@ class HttpLimits:
     """A pooled connection that was idle for longer is closed instead of used. This is shorter than the keep-alive time
     of any venue: common front ends close a connection after 5 s (Node.js, uvicorn) to 75 s (nginx)."""
     max_response_bytes: int = 1024 * 1024
+    pool_size: int = 64
 
 
 Send = Callable[[str, Callable[[], SignedRequest]], Response | NoResponse]

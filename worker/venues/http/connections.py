@@ -28,14 +28,17 @@ class CountingConnection(HTTPConnection):
     _max_send_bytes = sys.maxsize
     _has_received = False
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection may be used for another request; urllib3's pool closes it otherwise."""
+        return self.sock is not None and time.monotonic() <= self.usable_until and is_silent(self.sock)
+
     def open(self, limits: HttpLimits) -> None:
-        """Connect, unless the connection is open and may be used for another request.
+        """Connect, unless the connection is open.
 
         Raises:
             Exception: connecting failed.
         """
-        if self.sock is not None and not (time.monotonic() <= self.usable_until and is_silent(self.sock)):
-            self.close()
         if self.sock is None:
             self.connect()
             self._has_received = False

@@ -1,24 +1,30 @@
-"""The open connections to each address of a venue."""
+"""urllib3's pools of open connections, from which a connection is reserved before its request exists."""
 
 import ssl
-from collections import deque
-from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import requests
-from urllib3.util import create_urllib3_context, parse_url
+import urllib3
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import create_urllib3_context
 
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.connections import CountingConnection, CountingTlsConnection
 
+POOLS = 1000
+"""More than there will ever be addresses of venues, so that urllib3 drops none of them."""
 
-class Pool:
-    """The open connections to one address; threads may share it. There are as many as were used at once."""
+# urllib3 has no public way to borrow a connection from a pool.
+if missing := {"_get_conn", "_put_conn"} - {*dir(HTTPConnectionPool)}:
+    raise ImportError(f"worker.venues.http was tested with urllib3 2.8, and the installed one has no {missing}")
 
-    def __init__(self, make_connection: Callable[[], CountingConnection], limits: HttpLimits) -> None:
-        self._make_connection, self._limits = make_connection, limits
-        self._idle: deque[CountingConnection] = deque()
+
+class ReservingPool:
+    """A pool that lends its connections; threads may share it."""
+
+    limits = HttpLimits()
 
     def reserve(self) -> CountingConnection:
         """An open connection for one request, which must be given back: the one used last if it is neither stale nor
@@ -27,37 +33,37 @@ class Pool:
         Raises:
             Exception: connecting failed; no byte of a request has been sent.
         """
+        connection = cast("CountingConnection", super()._get_conn())  # type: ignore[misc]
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._make_connection()
-        try:
-            connection.open(self._limits)
+            connection.open(self.limits)
         except BaseException:
             connection.close()
+            self.give_back(connection)
             raise
         return connection
 
     def give_back(self, connection: CountingConnection) -> None:
-        """Keep the connection for other requests if it is open."""
-        if connection.sock is not None:
-            self._idle.append(connection)
+        """Keep the connection for other requests; if it is closed, it is opened again then."""
+        super()._put_conn(connection)  # type: ignore[misc]
 
-    def close(self) -> None:
-        """Close every connection that is not in use."""
-        while self._idle:
-            self._idle.pop().close()
+
+class _Pool(ReservingPool, HTTPConnectionPool):
+    ConnectionCls = CountingConnection
+
+
+class _TlsPool(ReservingPool, HTTPSConnectionPool):
+    ConnectionCls = CountingTlsConnection
 
 
 class Pools:
-    """The pools of all addresses. Each is made once and kept."""
+    """The pools of all addresses. Each is looked up once and kept."""
 
     def __init__(self, limits: HttpLimits, trusted: str) -> None:
         """``trusted`` is the path of a file of trusted certificates, or of a folder of them."""
         self._limits, self._trusted = limits, Path(trusted)
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._pools: dict[tuple[str, str], ReservingPool] = {}
 
-    def pool(self, url: str) -> Pool:
+    def pool(self, url: str) -> ReservingPool:
         """The pool for requests to the scheme, host and port of this URL.
 
         Raises:
@@ -67,27 +73,24 @@ class Pools:
         address = scheme, rest.partition("/")[0]
         found = self._pools.get(address)
         if found is None:
-            found = self._pools.setdefault(address, Pool(self._connection_to(url), self._limits))
+            # requests knows how to write the names of hosts that are not ASCII.
+            prepared = str(requests.Request("GET", url).prepare().url)
+            found = cast("ReservingPool", self._manager.connection_from_url(prepared))
+            found.limits = self._limits
+            self._pools[address] = found
         return found
 
-    def _connection_to(self, url: str) -> Callable[[], CountingConnection]:
-        # requests knows how to write the names of hosts that are not ASCII.
-        found = parse_url(str(requests.Request("GET", url).prepare().url))
-        host, timeout = (found.host or "").strip("[]"), self._limits.connect_timeout
-        if found.scheme == "https":
-            port = found.port or CountingTlsConnection.default_port
-            return partial(CountingTlsConnection, host, port, timeout=timeout, ssl_context=self._tls)
-        return partial(CountingConnection, host, found.port or CountingConnection.default_port, timeout=timeout)
-
     @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        # One for all connections: the trusted certificates are read once, and are in memory once.
+    def _manager(self) -> urllib3.PoolManager:
+        # One context for all connections: the trusted certificates are read once, and are in memory once.
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        folder = self._trusted.is_dir()
-        context.load_verify_locations(**{"capath" if folder else "cafile": str(self._trusted)})
-        return context
+        context.load_verify_locations(**{"capath" if self._trusted.is_dir() else "cafile": str(self._trusted)})
+        timeout = urllib3.Timeout(connect=self._limits.connect_timeout)
+        manager = urllib3.PoolManager(POOLS, maxsize=self._limits.pool_size, timeout=timeout, ssl_context=context)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return manager
 
     def close(self) -> None:
         """Close every pooled connection."""
-        for pool in self._pools.values():
-            pool.close()
+        self._manager.clear()
+        self._pools.clear()

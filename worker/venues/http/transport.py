@@ -1,8 +1,8 @@
 """HTTP to the venues over pooled connections, with proof for every failure whether any byte of the request was sent.
 
-requests prepares a request, and urllib3 opens and verifies a connection. A session of requests would add cookies,
-redirects and settings of the environment, which no order needs, and urllib3's pools would send without counting; both
-would multiply the time a request takes. This package ensures that
+requests prepares a request, and urllib3 opens, verifies and pools the connections. A session of requests would add
+cookies, redirects and settings of the environment, which no order needs, and urllib3 would send without counting; both
+would multiply the time that a request takes. Around them, this package ensures that
 
 * a connection is opened before the request is signed, so that no signature ages during a handshake;
 * a request whose signature has aged nevertheless, because the thread was suspended, is signed anew before it is sent;

@@ -17,6 +17,7 @@ from celery.app.trace import reset_worker_optimizations, setup_worker_optimizati
 from celery.utils.imports import instantiate
 from celery.utils.timer2 import Timer
 from celery.worker import state
+from celery.worker.consumer.events import Events
 from kombu.transport.virtual import Message
 
 from producers import message_json
@@ -357,6 +358,36 @@ def test_events_that_are_switched_on_in_the_middle_tell_of_the_end(make_rig: Cal
     rig.receive()
     rig.idle()
     assert rig.events[1:3] == ["task-received", "task-started"]
+
+
+def test_a_command_outlives_its_connection(make_rig: Callable[..., Rig]) -> None:
+    """With all that Celery does with its requests when the connection is lost, and made again."""
+
+    eventers: list[Any] = []
+
+    def execute(_: Envelope) -> Report:
+        rig.consumer.on_connection_error_after_connected(OSError())
+        rig.consumer.on_close()
+        lost = rig.consumer.event_dispatcher
+        lost.connection, lost.disable = None, lambda: setattr(lost, "enabled", False)
+        rig.consumer.connection_for_write = lambda **_: SimpleNamespace(supports_heartbeats=False)
+        events = Events(rig.consumer)
+        rig.consumer.event_dispatcher = lost
+        events.start(rig.consumer)
+        (request,) = state.reserved_requests
+        eventers.append(request.eventer)
+        rig.consumer.event_dispatcher = SimpleNamespace(enabled=True, groups={"task"}, send=rig.note_event)
+        rig.groups.add("task")
+        return report("accepted")
+
+    rig = make_rig(execute)
+    rig.consumer.connection = SimpleNamespace(collect=lambda **_: None, close=lambda: None)
+    new = SimpleNamespace(extend_buffer=lambda _: None, flush=lambda: None)
+    rig.app.events.Dispatcher = lambda *_, **__: new
+    rig.receive()
+    rig.idle()
+    assert eventers == [new]
+    assert (rig.channel.ends, rig.events, dict(state.requests)) == (["acknowledged"], ["task-succeeded"], {})
 
 
 def test_who_looks_sees_a_whole_request(make_rig: Callable[..., Rig]) -> None:

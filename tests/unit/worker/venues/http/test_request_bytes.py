@@ -86,7 +86,7 @@ def by_urllib3(signed: SignedRequest) -> bytes | None:
 
 def by_the_product(signed: SignedRequest) -> bytes | None:
     """The bytes of the request as it is sent; None if it is refused."""
-    connection = POOLS.pool(signed.url)._make_connection()
+    connection = POOLS.pool(signed.url)._new_conn()  # type: ignore[attr-defined]
     try:
         return to_bytes(to_prepared_request(signed), connection._address)
     except ValueError:

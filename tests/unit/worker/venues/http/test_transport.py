@@ -16,7 +16,7 @@ from worker.venues.http import outgoing
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.connections import CountingConnection
 from worker.venues.http.outgoing import MAX_SIGNATURES, SIGNATURE_MAX_AGE_SECONDS, USER_AGENT
-from worker.venues.http.pools import Pool
+from worker.venues.http.pools import ReservingPool
 from worker.venues.http.transport import Transport
 
 LIMITS = HttpLimits(connect_timeout=2, read_timeout=0.5, max_idle=60, max_response_bytes=1000)
@@ -349,9 +349,9 @@ def test_a_connection_is_given_back_once_and_closed_after_a_failure(
     """Two threads on one connection would read each other's responses; and what comes late on a connection whose
     response was lost must not be read as that to the next request."""
     given: list[tuple[CountingConnection, bool]] = []
-    give_back = Pool.give_back
+    give_back = ReservingPool.give_back
 
-    def record(pool: Pool, connection: CountingConnection) -> None:
+    def record(pool: ReservingPool, connection: CountingConnection) -> None:
         given.append((connection, connection.sock is not None))
         give_back(pool, connection)
 
@@ -360,7 +360,7 @@ def test_a_connection_is_given_back_once_and_closed_after_a_failure(
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
         connection.recv(1)
 
-    monkeypatch.setattr(Pool, "give_back", record)
+    monkeypatch.setattr(ReservingPool, "give_back", record)
     with peer(answer(OK), half, answer(OK)) as server:
         assert_received(post(transport, server.url))
         transport.close()
