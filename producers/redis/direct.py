@@ -149,12 +149,11 @@ def _is_open(connection: Any) -> bool:
         return False
 
 
+def packed_words(*words: str | float) -> bytes:
+    """Words of a command in Redis' protocol, in a third of the time of redis-py's."""
+    texts = [str(word).encode() for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
+
+
 def _packed(commands: Sequence[Sequence[str | int]]) -> bytes:
-    """Commands in Redis' protocol, in a third of the time of redis-py's."""
-    parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for word in command:
-            text = str(word).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
-    return b"".join(parts)
+    return b"".join([b"*%d\r\n%b" % (len(command), packed_words(*command)) for command in commands])

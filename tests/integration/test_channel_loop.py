@@ -9,9 +9,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu import Consumer, Exchange, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.asynchronous.timer import Timer
 
+from tests.integration.channel_rig import until
 from tests.integration.test_channel_gate import message
 from tests.integration.test_channel_groups import CANCEL, CLOSE, fair, flood, nothing_taken, of, tags  # noqa: F401 - a fixture
 from worker.broker.scripts import ACK
@@ -187,3 +189,23 @@ def test_what_is_watched_is_registered_once_for_each_connection(
         messages[1].ack()
         run(hub, messages, 3)
         assert registered[2:] == [connection._sock.fileno()]
+
+
+def test_a_channel_that_begins_to_consume_later_is_watched(broker: Broker) -> None:
+    """Messages, and broadcasts."""
+    flood(broker, "b", 1)
+    with looping(broker, slots=2) as (hub, messages):
+        run(hub, messages, 1)
+        (start_turn,) = hub.on_tick
+        channel = messages[0].channel.connection.client.channel()
+        start_turn()
+        shout = Exchange("shout", type="fanout", channel=channel)
+        queues = [Queue("later", channel=channel), Queue("heard", shout, channel=channel)]
+        consumer = Consumer(channel, queues, callbacks=[lambda _, message: messages.append(message)], no_ack=True)
+        consumer.consume()
+        run(hub, messages, 2, lambda: broker.db().lpush("later", message("later", "later")))
+        publish = functools.partial(broker.db().publish, "/0.shout", message("heard", "heard"))
+        run(hub, messages, 3, lambda: until(publish, "somebody to hear it"))
+        messages[0].ack()
+        consumer.cancel()
+    assert tags(messages) == ["b0", "later", "heard"]

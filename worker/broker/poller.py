@@ -20,22 +20,37 @@ __all__ = ["Poller"]
 class Poller(stock.MultiChannelPoller):
     """kombu's poller, which also watches a connection on which no command is in progress."""
 
-    #: The sockets that the event loop watches.
-    _watched: list[Any] | None = None
+    #: What the last turn at which all was looked at has found: None if something is not watched yet.
+    _found: list[Any] | None = None
+    _takers: tuple[TakingChannel, ...] = ()
     _has_news = True
 
     def on_poll_init(self, poller: Any) -> None:
         """Prepare for an event loop, which watches nothing yet."""
-        self._watched = None
+        self._found = None
         super().on_poll_init(poller)
 
     def on_poll_start(self) -> None:
-        """Send the takes that are due, and note whether something else is to be watched than at the last turn."""
-        had_paused = bool(self._paused_brpop)
-        super().on_poll_start()
-        sockets = [*self._chan_to_sock.values()]
-        self._has_news = had_paused or bool(self._paused_brpop) or sockets != self._watched
-        self._watched = sockets
+        """Send the takes that are due. Whether all is watched is looked at only when something has changed."""
+        self._has_news = self._found is None or self._found != self._state()
+        if self._has_news:
+            self._found = None
+            super().on_poll_start()
+            self._takers = tuple(each for each in self._channels if each.active_queues)
+            is_watched = all(self._client_registered(each, each.client, "BRPOP") for each in self._takers)
+            self._found = self._state() if is_watched else None
+            return
+        for channel in self._takers:
+            if not channel._in_poll and channel.next_take.is_due() and channel.qos.can_consume():
+                channel._brpop_start()
+
+    def _state(self) -> list[Any]:
+        """What must be as it was for kombu's own work at each turn to have nothing to do."""
+        state: list[Any] = [getattr(client.connection, "_sock", None) for _, client, _ in self._chan_to_sock]
+        for channel in self._channels:
+            state += (channel, len(channel._active_queues), len(channel.active_fanout_queues), channel._in_listen)
+            state.append(bool(channel._in_poll) and not channel.qos.can_consume())
+        return state
 
     @property
     def fds(self) -> Any:

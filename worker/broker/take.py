@@ -30,6 +30,7 @@ from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
 from producers.commands import COMMANDS
+from producers.redis.direct import packed_words
 from worker.broker.bulkhead import full
 from worker.broker.delivery import DeliveringChannel
 from worker.broker.envelope_check import DEFAULT_QUEUE
@@ -83,7 +84,7 @@ class TakingChannel(DeliveringChannel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: When the next take is sent.
         self.next_take = NextTake()
-        self._layouts: dict[Any, tuple[tuple[str, ...], list[str], tuple[Any, ...]]] = {}
+        self._layouts: dict[Any, tuple[tuple[str, ...], int, bytes]] = {}
         super().__init__(*args, **kwargs)
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
@@ -101,7 +102,7 @@ class TakingChannel(DeliveringChannel):
         connection = self.client.connection
         if self._tracked_socket is not connection._sock:
             self._enable_tracking(connection)
-        self._take_queues, keys, layout = self._layout(queues)
+        self._take_queues, count, layout = self._layout(queues)
         script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
         self.next_take.start(timeout or self.brpop_timeout or 1)
         is_thorough = self.next_take.by_clock or not self._script_loaded
@@ -110,12 +111,12 @@ class TakingChannel(DeliveringChannel):
         most = self._most()
         room = self.qos.room(most)
         self._blocked = full(room)
-        limits = (json.dumps(room) if room else "", most)
-        connection.send_command(*script, len(keys), *keys, *layout, self._taken_at, int(is_thorough), *limits)
+        rest = packed_words(self._taken_at, int(is_thorough), json.dumps(room) if room else "", most)
+        connection.send_packed_command([b"*%d\r\n%b%b%b" % (count + 6, packed_words(*script), layout, rest)])
 
-    def _layout(self, queues: Sequence[str]) -> tuple[tuple[str, ...], list[str], tuple[Any, ...]]:
-        """The queue of each list that a take of these queues reads, the take's keys, and those of its arguments that
-        change with nothing else."""
+    def _layout(self, queues: Sequence[str]) -> tuple[tuple[str, ...], int, bytes]:
+        """The queue of each list that a take of these queues reads; and what of its command is always the same, as so
+        many words in Redis' protocol."""
         known = tuple(queues), self._no_ack_queues
         if known not in self._layouts:
             prefix = self.global_keyprefix
@@ -123,12 +124,9 @@ class TakingChannel(DeliveringChannel):
             rules = "".join(self._take_rule(queue) for queue, _ in pairs)
             commands = [queue for queue in queues if queue in COMMANDS and self._take_rule(queue) != "-"]
             names = [*(key for _, key in pairs), *(name.format(queue) for queue in commands for name in WAITING_KEYS)]
-            unacked = (prefix + self.unacked_key, prefix + self.unacked_index_key)
-            self._layouts[known] = (
-                tuple(queue for queue, _ in pairs),
-                [prefix + name for name in names],
-                (*unacked, rules, len(queues), prefix, f" {' '.join(self.accounts)} "),
-            )
+            keys = [prefix + name for name in (*names, self.unacked_key, self.unacked_index_key)]
+            words = (len(names), *keys, rules, len(queues), prefix, f" {' '.join(self.accounts)} ")
+            self._layouts[known] = tuple(queue for queue, _ in pairs), len(words), packed_words(*words)
         return self._layouts[known]
 
     def _most(self) -> int:
