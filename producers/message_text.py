@@ -46,7 +46,7 @@ class MessageTexts:
             "parent_id": json.dumps(sender and sender.id),
             "shown": json.dumps(shown_arguments(task, message.kwargs))[1:-1],
             "headers": json.dumps({**message.headers(), **headers})[1:-1],
-            "origin": anon_nodename(),
+            "origin": json.dumps(anon_nodename())[1:-1],
             "reply_to": self._app.thread_oid,
             "delivery_tag": uuid.uuid4(),
         }

@@ -13,6 +13,7 @@ import pytest
 from celery import Task, signals
 
 from producers import client as client_module
+from producers import message_text
 from producers.client import OrderClient
 from producers.commands import COMMANDS, Cancel, Close, Command, Positions, Submit, Withdraw
 from producers.errors import BrokerUnavailable
@@ -110,6 +111,15 @@ def test_it_is_what_celery_would_send(
     ours, celerys = found
     assert ours == celerys
     assert [len(value) for value in ours.values()] == [1] * (1 + sent_with_intent(sent.task))
+
+
+def test_any_name_of_a_machine_makes_a_message(
+    server: Server, client: OrderClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_text, "anon_nodename", lambda: 'gen1@né"\\%(id)s')
+    client.enqueue(CANCEL)
+    (text,) = messages(server, CANCEL.task)
+    assert json.loads(text)["headers"]["origin"] == 'gen1@né"\\%(id)s'
 
 
 def sent_with_intent(task: str) -> bool:
