@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import kombu.message
 import pytest
 import redis
 from kombu import Connection
@@ -16,7 +17,8 @@ from kombu.transport import redis as stock
 from tests.integration.channel_rig import OURS, STOCK, Broker, consumer, drain, send, turn, until
 from tests.support.node import ROOT
 from worker.broker import take as channel_take
-from worker.broker.transport import Transport, check_kombu
+from worker.broker.channel import Channel
+from worker.broker.transport import check_kombu
 
 
 def test_records_what_stock_kombu_records(broker: Broker) -> None:
@@ -53,18 +55,52 @@ def test_records_what_stock_kombu_records(broker: Broker) -> None:
 def test_what_is_taken_is_on_record_before_anyone_sees_it(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of delivery the message is in `unacked` already."""
     seen = []
-    deliver = Transport._deliver
+    deliver = Channel._deliver_taken
 
-    def look(transport: Any, message: Any, queue: str) -> Any:
-        seen.append(broker.db().hkeys("unacked") == [message["properties"]["delivery_tag"]])
-        return deliver(transport, message, queue)
+    def look(channel: Any, index: int, raw: bytes, tag: bytes) -> None:
+        seen.append(broker.db().hkeys("unacked") == [tag.decode()])
+        deliver(channel, index, raw, tag)
 
-    monkeypatch.setattr(Transport, "_deliver", look)
+    monkeypatch.setattr(Channel, "_deliver_taken", look)
     send(broker, "orders.close", 1)
     with consumer(broker, "orders.close") as (connection, messages):
         drain(connection, messages, 1)
         messages[0].ack()
     assert seen == [True]
+
+
+def test_a_message_is_what_stock_kombu_makes_of_it(broker: Broker) -> None:
+    """Ours goes past kombu's layers."""
+    send(broker, "orders.close", {"a": ["ü", 1]}, headers={"id": "1"}, expiration=60)
+    (raw,) = broker.db().lrange("orders.close", 0, -1)
+    names = (*kombu.message.Message.__slots__, "_raw", "errors", "payload")
+    seen = []
+    for transport in (OURS, STOCK):
+        broker.flush()
+        broker.db().lpush("orders.close", raw)
+        with consumer(broker, "orders.close", transport=transport) as (connection, messages):
+            drain(connection, messages, 1)
+            assert messages[0].channel is connection.default_channel
+            seen.append({name: getattr(messages[0], name) for name in names if name not in ("channel", "__dict__")})
+            messages[0].ack()
+    assert seen[0] == seen[1]
+
+
+def test_what_comes_after_its_queue_was_left_goes_back(broker: Broker) -> None:
+    """A take was under way. The message keeps no place, and is the next to be taken, by whoever consumes."""
+    send(broker, "orders.close", 1)
+    send(broker, "orders.close", 2)
+    with consumer(broker, "orders.close", "orders.cancel") as (connection, messages):
+        channel = connection.default_channel
+        channel.basic_qos(0, 2, False)
+        until(lambda: connection.transport.cycle.on_poll_start() or broker.db().exists("unacked"), "a take")
+        channel.basic_cancel(next(tag for tag, queue in channel._tag_to_queue.items() if queue == "orders.close"))
+        until(lambda: turn(connection) or not broker.db().exists("unacked"), "its end")
+        assert (messages, broker.db().llen("orders.close")) == ([], 2)
+        assert channel.qos.can_consume_max_estimate() == 2
+    with consumer(broker, "orders.close") as (connection, messages):
+        drain(connection, messages, 2)
+        assert [message.payload for message in messages] == [1, 2]
 
 
 @pytest.mark.parametrize("queue", ["orders.cancel", "orders.close"])

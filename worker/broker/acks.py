@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import redis
+from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 
 from worker.broker.base import error_text
 from worker.broker.bulkhead import AccountThreads, Bulkhead
-from worker.broker.groups import group_of
 from worker.broker.lanes import Fate
 from worker.broker.restore import RestoringQoS
 from worker.broker.scripts import ACK, PARK
+from worker.broker.taken import TakenMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,11 +85,13 @@ class QoS(RestoringQoS):
         return TAKEN[self.channel.broker_id]
 
     def append(self, message: Any, delivery_tag: Any) -> None:
-        """Count the message as delivered, and keep it in sight when its connection is lost."""
-        super().append(message, delivery_tag)
-        if hasattr(message, "raw_bytes"):
-            message.group = group_of(message.raw_bytes, self.channel.accounts)
+        """Count the message as delivered, and keep it in sight when its connection is lost; record it on the server
+        only if `take.lua` has not done so."""
+        if isinstance(message, TakenMessage):
+            virtual.QoS.append(self, message, delivery_tag)
             self.taken[delivery_tag] = message
+        else:
+            super().append(message, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put the unacked messages back on their queues, unless the connection was lost.

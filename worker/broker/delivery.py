@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
@@ -16,9 +16,10 @@ from producers.message_json import loads
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.envelope_check import rejection_reason
 from worker.broker.lanes import Fate
+from worker.broker.taken import TakenMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["DeliveringChannel"]
 
@@ -30,15 +31,16 @@ class DeliveringChannel(stock.Channel):
 
     #: Queues from which only commands are delivered.
     gated_queues: Sequence[str] = ()
-    #: Delivery tag, queue and raw bytes of the message that is being delivered.
-    message_in_delivery: tuple[str, str, bytes] | None = None
     #: The queue of each key that the last take named.
     _take_queues: tuple[str, ...] = ()
+    #: What each queue's messages are handed to.
+    _receivers: dict[str, Callable[[Any], object]]
 
     def _deliver_taken(self, index: int, raw: bytes, tag: bytes | None, *task_and_id: bytes) -> None:
-        """Deliver a message as kombu would, or move it to the dead messages if it can't be read.
+        """Deliver a message, or move it to the dead messages if it can't be read.
 
-        With an empty ``tag`` the script has moved it there already, and ``raw`` is the reason.
+        With an empty ``tag`` the script has moved it there already, and ``raw`` is the reason. What it has recorded as
+        unacked goes past kombu's layers, which would record it again.
         """
         queue = self._take_queues[index - 1]
         self._queue_cycle.rotate(queue)
@@ -57,17 +59,20 @@ class DeliveringChannel(stock.Channel):
             if tag:
                 payload["properties"]["delivery_tag"] = bytes_to_str(tag)
             if not why:
-                self.Message(payload, channel=self)
+                message = TakenMessage(payload, self, queue, raw) if tag else self.Message(payload, channel=self)
         except Exception as error:  # noqa: BLE001 - a bad message must stop neither the worker nor other messages
             why = f"it can't be read ({type(error).__name__})"
         if why:
             self._move_to_dead(queue, raw, tag, why)
             return
-        self.message_in_delivery = (bytes_to_str(tag), queue, raw) if tag else None
-        try:
+        if not tag:
             self.connection._deliver(payload, queue)
-        finally:
-            self.message_in_delivery = None
+            return
+        self.qos.append(message, message.delivery_tag)
+        if queue in self._active_queues:
+            self._receivers[queue](message)
+        else:  # since the take was sent
+            message.requeue()
 
     def _move_to_dead(self, queue: str, raw: bytes, tag: bytes | None, why: str) -> None:
         """Move an unreadable message from `unacked` to `<queue>.dead`, which `orders dead` lists."""

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as stock
-from kombu.transport import virtual
 
 from producers.commands import COMMANDS
 from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.groups import group_of
-from worker.broker.lanes import Fate, lane_of_tag
+from worker.broker.lanes import Fate
 from worker.broker.scripts import ACK, MOVE
 
 if TYPE_CHECKING:
@@ -43,21 +42,7 @@ def _is_permanent(refusal: redis.ResponseError) -> bool:
 
 
 class RestoringQoS(stock.QoS):
-    """Puts each message back in one atomic step, and records no message twice."""
-
-    def append(self, message: Any, delivery_tag: Any) -> None:
-        """Count the message as delivered; record it on the server only if `take.lua` has not done so.
-
-        A taken message gets three attributes: `source_queue`, the queue that it was taken from, whatever its sender
-        wrote into it; `raw_bytes`, the message as it was in that queue; and `lane`, the lane that it has entered.
-        """
-        taken = self.channel.message_in_delivery
-        if taken and delivery_tag == taken[0]:
-            _, message.source_queue, message.raw_bytes = taken
-            message.lane = lane_of_tag(delivery_tag)
-            virtual.QoS.append(self, message, delivery_tag)
-        else:
-            super().append(message, delivery_tag)
+    """Puts each message back in one atomic step."""
 
     @property
     def unacked_keys(self) -> tuple[str, str]:

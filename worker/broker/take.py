@@ -84,15 +84,17 @@ class TakingChannel(DeliveringChannel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: When the next take is sent.
         self.next_take = NextTake()
+        self._receivers = {}
         self._layouts: dict[Any, tuple[tuple[str, ...], int, bytes]] = {}
         super().__init__(*args, **kwargs)
 
-    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+    def basic_consume(self, queue: str, no_ack: bool, callback: Callable[[Any], object], **kwargs: Any) -> Any:
         """Consume as kombu does; messages of a queue that is consumed without acks are not recorded as unacked."""
-        if kwargs.get("no_ack", args[0] if args else False):
+        if no_ack:
             self._no_ack_queues |= {queue}
+        self._receivers[queue] = callback
         self.next_take.wanted = True
-        return super().basic_consume(queue, *args, **kwargs)
+        return super().basic_consume(queue, no_ack, callback, **kwargs)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send a take, whose answer `_brpop_read` reads."""

@@ -71,6 +71,7 @@ EXPECTED = {
         "_register_BRPOP": "(self, channel)",
     },
     "Transport": {"close_connection": "(self, connection)", "_deliver": "(self, message, queue)"},
+    "virtual": {"Message": "(payload, channel=None, **kwargs)"},
 }
 
 

@@ -153,9 +153,10 @@ def authority_of(
 def count_for(message: Any, account: object) -> None:
     """Have the message take its place from the account that its command names. Its body may name another first, as one
     with two members of that name does: that one's commands would have to wait for it."""
-    if hasattr(message, "group"):
+    accounts = getattr(message.channel, "accounts", None)
+    if accounts is not None:  # our transport's
         name = str(account).lower()
-        message.group = name if name in message.channel.accounts else OTHERS
+        message.group = name if name in accounts else OTHERS
 
 
 def _envelope_refusal(message: Any, headers: dict[str, Any]) -> str | None:
