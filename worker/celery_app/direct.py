@@ -17,6 +17,7 @@ from producers import message_json
 from producers.commands import COMMANDS
 from producers.lanes import LANE_HEADER
 from producers.printable import is_command_id
+from worker.broker.taken import TakenMessage
 from worker.celery_app.direct_request import DirectRequest, is_watched
 from worker.celery_app.pool import TaskPool
 from worker.celery_app.request import MAX_NESTING, authority_of, count_for, expires_at_ms
@@ -81,9 +82,9 @@ class DirectWay:
             if (
                 task is None
                 or self._consumer.task_buckets[task.name] is not None
-                or getattr(message, "raw_bytes", None) is None
+                or not isinstance(message, TakenMessage)
+                or message.lane is not None
                 or message.content_type != "application/json"
-                or getattr(message, "lane", None) is not None
                 or not is_command_id(headers["id"])
                 or any(headers.get(name) is not None for name in ("eta", "group", LANE_HEADER))
             ):

@@ -18,11 +18,11 @@ from celery.utils.imports import instantiate
 from celery.utils.timer2 import Timer
 from celery.worker import state
 from celery.worker.consumer.events import Events
-from kombu.transport.virtual import Message
 
 from producers import message_json
 from producers.report import Report
 from tests.support.waiting import until
+from worker.broker.taken import TakenMessage
 from worker.celery_app import direct
 from worker.celery_app.config import celery_config
 from worker.celery_app.direct_request import HEARD
@@ -145,7 +145,7 @@ class Rig:
         if kind.partition("-")[0] in self.groups:
             self.events.append(kind)
 
-    def receive(self, body: Any = None, **headers: Any) -> Message:
+    def receive(self, body: Any = None, **headers: Any) -> TakenMessage:
         """Have a message received; it may not have ended yet."""
         text = json.dumps([[], ARGUMENTS, ALONE] if body is None else body)
         properties = {
@@ -161,10 +161,8 @@ class Rig:
             "body": base64.b64encode(text.encode()).decode(),
             "properties": properties,
         }
-        message = Message(payload, channel=self.channel)
-        message.accept = {"application/json"}
-        message.raw_bytes, message.source_queue, message.lane = json.dumps(payload).encode(), "orders.cancel", None
-        message.group = "other"
+        message = TakenMessage(payload, self.channel, "orders.cancel", json.dumps(payload).encode())
+        message.accept, message.group = {"application/json"}, "other"
         self.consumer.create_task_handler()(message)
         return message
 
