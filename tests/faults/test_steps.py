@@ -52,9 +52,11 @@ def skipped(request: pytest.FixtureRequest) -> frozenset[str]:
 
 @pytest.fixture
 def trial(rig: Rig, request: pytest.FixtureRequest) -> Trial:
-    """Commands of the one kind that the test names, with a seed of their own."""
+    """Commands of the one kind that the test names, with a seed of their own in each way: the venue remembers those of
+    the other."""
     kind, seed = request.param
-    return Trial(rig, seed, weights={kind: 1}, deadlines=0)
+    direct = request.node.callspec.params["solo"] == "thread"
+    return Trial(rig, seed + 50 * direct, weights={kind: 1}, deadlines=0)
 
 
 def send_with_orders(trial: Trial, steps: Sequence[str], do: str) -> dict[str, int]:

@@ -101,7 +101,8 @@ def crash(make_bed: Callable[..., Stack]) -> Iterator[Crash]:
         stack.venue.wait(arrivals=9, timeout=60)
         # The last one: its answer is a cool-down for the account.
         ids["waiting"] = stack.send("orders.close", account="main", pair="WAIT", qty="0.5")
-        until(lambda: state(stack, ids["waiting"]) == "PARKED", "the command being parked")
+        # By the ledger first, then at the broker: in between, its message would come only after the visibility timeout.
+        until(lambda: stack.broker.zcard("orders.close.parked") == 1, "the command being parked")
         states = {name: state(stack, command_id) for name, command_id in ids.items()}
         doomed, heir = (worker.container for worker in stack.workers)
         doomed.kill("SIGKILL")

@@ -289,7 +289,8 @@ def test_a_killed_workers_command_is_sent_again_or_unknown(crash: Crash, ends: d
 def test_a_killed_workers_query_is_asked_again_and_its_wait_goes_on(crash: Crash, ends: dict[str, Ended]) -> None:
     """Nothing reached the venue but the attempts that the reports tell, and the query's two."""
     assert ends["positions"].outcome == ACCEPTED
-    assert (ends["waiting"].outcome, ends["waiting"].report["attempts"]) == (ACCEPTED, 2)
+    waiting = ends["waiting"]
+    assert (waiting.outcome, waiting.report["attempts"]) == (ACCEPTED, 2), waiting.report["message"]
     told = sum(end.report["attempts"] for name, end in ends.items() if name != "positions")
     assert len(crash.stack.venue.arrivals()) == told + 2
 

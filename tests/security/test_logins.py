@@ -298,6 +298,9 @@ def test_flower_sees_workers_queues_and_results(stack: ComposeStack) -> None:
             assert flower.get(path).status == 200
     finally:
         flower.teardown()
+        # Workers go on sending events, for which commands go Celery's way: other tests share them.
+        with foreign_app(stack.server.urls["flower"], "disabled://") as app:
+            assert app.control.disable_events(reply=True, timeout=60, limit=len(stack.workers))
 
 
 def test_a_lane_goes_on_between_the_workers_of_two_logins(stack: ComposeStack) -> None:
