@@ -57,13 +57,13 @@ def work(number: int, gate: str = "") -> int:
 
 
 if os.environ.get("CHANNEL_DIE") == "taken":
-    deliver = virtual.Transport._deliver
+    make = virtual.Message.__init__
 
-    @functools.wraps(deliver)
-    def die(self: Any, message: Any, queue: str) -> Any:
+    @functools.wraps(make)
+    def die(self: Any, payload: Any, *args: Any, **kwargs: Any) -> None:
         """End the process as the kernel's out-of-memory killer would."""
-        if queue in QUEUES:
+        if payload["properties"]["delivery_info"]["routing_key"] in QUEUES:
             os.kill(os.getpid(), signal.SIGKILL)
-        return deliver(self, message, queue)
+        make(self, payload, *args, **kwargs)
 
-    virtual.Transport._deliver = die
+    virtual.Message.__init__ = die
