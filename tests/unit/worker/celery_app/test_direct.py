@@ -18,6 +18,7 @@ from celery.utils.imports import instantiate
 from celery.utils.timer2 import Timer
 from celery.worker import state
 from celery.worker.consumer.events import Events
+from kombu.transport.virtual import Message
 
 from producers import message_json
 from producers.report import Report
@@ -72,7 +73,7 @@ class Channel:
     """A channel that remembers what became of its messages."""
 
     no_ack_consumers = None
-    accounts: dict[str, Any] = {"main": ("host", None)}  # noqa: RUF012
+    accounts: dict[str, Any] = {"main": ("host", None), "other": ("host", None)}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.ends: list[Any] = []
@@ -145,8 +146,8 @@ class Rig:
         if kind.partition("-")[0] in self.groups:
             self.events.append(kind)
 
-    def receive(self, body: Any = None, **headers: Any) -> TakenMessage:
-        """Have a message received; it may not have ended yet."""
+    def message(self, body: Any = None, **headers: Any) -> TakenMessage:
+        """A message as the transport delivers it."""
         text = json.dumps([[], ARGUMENTS, ALONE] if body is None else body)
         properties = {
             "delivery_tag": "tag",
@@ -162,7 +163,12 @@ class Rig:
             "properties": properties,
         }
         message = TakenMessage(payload, self.channel, "orders.cancel", json.dumps(payload).encode())
-        message.accept, message.group = {"application/json"}, "other"
+        message.accept = {"application/json"}
+        return message
+
+    def receive(self, body: Any = None, **headers: Any) -> TakenMessage:
+        """Have a message received; it may not have ended yet."""
+        message = self.message(body, **headers)
         self.consumer.create_task_handler()(message)
         return message
 
@@ -324,6 +330,29 @@ def test_what_is_not_plain_goes_celerys_way(
 
 
 TAKE = direct.DirectWay.take
+
+
+def test_what_our_transport_has_not_taken_goes_celerys_way(make_rig: Callable[..., Rig]) -> None:
+    """It has no place to be freed, and cannot be parked: on RabbitMQ, say."""
+    rig = make_rig(lambda _: report("accepted"))
+    way = direct.DirectWay.of(rig.consumer)
+    assert way is not None
+    taken = rig.message()
+    other = Message(taken._raw, channel=rig.channel)
+    vars(other).update(vars(taken))
+    assert [way.take(other), way.take(taken)] == [False, True]
+    rig.idle()
+
+
+@pytest.mark.parametrize("celerys_way", [False, True], ids=["direct", "Celery's"])
+def test_a_command_takes_its_place_from_its_own_account(make_rig: Callable[..., Rig], celerys_way: bool) -> None:
+    """Until it is read, from the first that its text names."""
+    rig = make_rig(lambda _: report("accepted"), celerys_way=celerys_way)
+    body = [[], {"x": {"account": "other"}, **ARGUMENTS}, ALONE]
+    assert rig.message(body).group == "other"
+    message = rig.receive(body)
+    rig.idle()
+    assert message.group == "main"
 
 
 @pytest.mark.parametrize("signal", HEARD, ids=lambda signal: signal.name)
