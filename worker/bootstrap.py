@@ -36,7 +36,7 @@ from worker.celery_app.lifecycle import (
 )
 from worker.celery_app.one_server import stored_results
 from worker.celery_app.periodic import PeriodicWork, publisher
-from worker.celery_app.pool import use_own_threads
+from worker.celery_app.pool import is_asked_for, use_own_threads
 from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
@@ -207,9 +207,8 @@ def build_executor(
 
 
 def _is_stopping() -> bool:
-    # Celery sets these on SIGTERM and on SIGQUIT to an exit code, which may be 0; None and False mean that it goes on.
-    flags = (worker_state.should_stop, worker_state.should_terminate)
-    return any(flag is not None and flag is not False for flag in flags)
+    # Celery sets these on SIGTERM and on SIGQUIT.
+    return is_asked_for(worker_state.should_stop) or is_asked_for(worker_state.should_terminate)
 
 
 def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]) -> "Reconciler":

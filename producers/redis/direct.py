@@ -65,7 +65,7 @@ class DirectClient:
             if connection.is_connected and not _is_open(connection):
                 # The server has closed it: nothing was sent, so another one is no second try.
                 connection.disconnect()
-            connection.send_packed_command([_packed([("MULTI",), *commands, ("EXEC",)])])
+            connection.send_packed_command([_packed_transaction(commands)])
             replies: list[Any] = [connection.read_response() for _ in range(len(commands) + 2)][-1]
             for each in replies:
                 if isinstance(each, Exception):
@@ -90,7 +90,7 @@ class DirectClient:
         connection = None
         try:
             connection = self._acquire()
-            connection.send_packed_command(connection.pack_commands([("MULTI",), *commands, ("EXEC",)]))
+            connection.send_packed_command([_packed_transaction(commands)])
         except BaseException as error:
             self._drop(connection)
             if not isinstance(error, redis.ConnectionError):
@@ -155,5 +155,6 @@ def packed_words(*words: str | float) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts])
 
 
-def _packed(commands: Sequence[Sequence[str | int]]) -> bytes:
-    return b"".join([b"*%d\r\n%b" % (len(command), packed_words(*command)) for command in commands])
+def _packed_transaction(commands: Sequence[Sequence[str | int]]) -> bytes:
+    whole = [("MULTI",), *commands, ("EXEC",)]
+    return b"".join([b"*%d\r\n%b" % (len(command), packed_words(*command)) for command in whole])

@@ -90,7 +90,7 @@ class TaskPool(BasePool):
     def _join(self, thread: threading.Thread) -> None:
         # In steps, because what is warm may become cold by a second signal.
         while thread.is_alive():
-            if state.should_terminate is not None and state.should_terminate is not False:
+            if is_asked_for(state.should_terminate):
                 if self._deadline is None:
                     self._deadline = monotonic() + COLD_SECONDS
                 if monotonic() > self._deadline:
@@ -126,6 +126,12 @@ def _lost(error: BaseException) -> ExceptionInfo:
         raise WorkerLostError(f"a thread could not end its command ({type(error).__name__})") from None
     except WorkerLostError:
         return ExceptionInfo()
+
+
+def is_asked_for(flag: object) -> bool:
+    """Whether Celery's ``should_stop`` or ``should_terminate`` is set: to an exit code, which may be 0. None and False
+    mean that the worker goes on."""
+    return flag is not None and flag is not False
 
 
 def use_own_threads() -> None:

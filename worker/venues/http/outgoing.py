@@ -62,7 +62,7 @@ def to_prepared_request(signed: SignedRequest) -> requests.PreparedRequest:
     This takes a fraction of the time of ``Request.prepare``: a URL is parsed only once, and the body is always bytes.
     """
     request = requests.PreparedRequest()
-    request.method, request.url = signed.method, _normalised_url(signed.url)
+    request.method, request.url = signed.method, normalised_url(signed.url)
     request.headers = CaseInsensitiveDict(signed.headers)
     request.headers.setdefault("user-agent", USER_AGENT)
     if signed.body is not None:
@@ -81,7 +81,12 @@ SENT_AS_SIGNED = re.compile(
 
 
 @lru_cache(maxsize=256)
-def _normalised_url(url: str) -> str:
+def normalised_url(url: str) -> str:
+    """The URL as requests writes it: the name of a host that is not ASCII too.
+
+    Raises:
+        ValueError: the URL is invalid.
+    """
     # Of a signed read, each request has another URL.
     if SENT_AS_SIGNED.fullmatch(url):
         return url

@@ -5,13 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-import requests
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import create_urllib3_context
 
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.connections import CountingConnection, CountingTlsConnection
+from worker.venues.http.outgoing import normalised_url
 
 POOLS = 1000
 """More than there will ever be addresses of venues, so that urllib3 drops none of them."""
@@ -73,9 +73,7 @@ class Pools:
         address = scheme, rest.partition("/")[0]
         found = self._pools.get(address)
         if found is None:
-            # requests knows how to write the names of hosts that are not ASCII.
-            prepared = str(requests.Request("GET", url).prepare().url)
-            found = cast("ReservingPool", self._manager.connection_from_url(prepared))
+            found = cast("ReservingPool", self._manager.connection_from_url(normalised_url(url)))
             found.limits = self._limits
             self._pools[address] = found
         return found
