@@ -138,9 +138,7 @@ class DirectRequest:
             "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
         }
 
-    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ARG002 - Celery's signature
-        """Do not terminate, as :meth:`OrderRequest.terminate`."""
-        logger.warning("not terminated id=%s task=%s: a command is never ended halfway", self.id, self.name)
+    terminate = OrderRequest.terminate
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Do not cancel. Celery calls this at a cold shutdown."""

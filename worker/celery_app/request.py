@@ -122,7 +122,7 @@ def expires_at_ms(expires: Any) -> int | None:
     return None if expires is None else int(parse_utc(expires).timestamp() * 1000)
 
 
-def is_nested_deeper(value: Any, levels: int) -> bool:
+def _is_nested_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects in a value are nested more than ``levels`` deep."""
     layer = [value] if isinstance(value, dict | list | tuple) else []
     for _ in range(levels):
@@ -233,7 +233,7 @@ class OrderRequest(Request):
         if not (isinstance(positional, list) and isinstance(keywords, dict) and isinstance(embed or {}, dict)):
             # The pool would fail outside of the task: the message would be lost without a report, or its slot taken.
             raise TypeError("its body is not a list of a list, an object and an object")
-        if is_nested_deeper(self._request_dict, MAX_NESTING) or is_nested_deeper(embed, MAX_NESTING):
+        if _is_nested_deeper(self._request_dict, MAX_NESTING) or _is_nested_deeper(embed, MAX_NESTING):
             # The pipe to a child process of the pool can't take it, and its slot would be lost.
             raise ValueError("it is nested too deeply")
 

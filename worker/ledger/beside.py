@@ -51,7 +51,7 @@ class OneServer:
         self._direct = DirectClient(client)
         self._script = client.register_script(_PROBE)
         self._refused_until = 0.0
-        self._permitted: bool | None = None
+        self._permitted = False
 
     def looks(self) -> bool:
         """Whether the script may look whether a result is stored.
@@ -59,11 +59,14 @@ class OneServer:
         Raises:
             LedgerUnavailable: the server can't be reached.
         """
-        return self._is_permitted()
+        if not self._permitted and time.monotonic() >= self._refused_until:
+            self._permitted = not self.refusal()
+            self._refused_until = time.monotonic() + PROBE_RETRY_SECONDS
+        return self._permitted
 
     def follows(self) -> bool:
         """Whether the script may also store a result and acknowledge its message; raises as :meth:`looks` does."""
-        return self.has_messages and self._is_permitted()
+        return self.has_messages and self.looks()
 
     @property
     def has_messages(self) -> bool:
@@ -74,13 +77,6 @@ class OneServer:
         """Why the script may not do what it is to do; empty where it may. Nothing is changed at the server."""
         arguments = self.ledger, self.results, "" if self._broker is None else self._broker
         return str(guarded(self._direct.script, self._script.script, self._script.sha, [], arguments))
-
-    def _is_permitted(self) -> bool:
-        if self._permitted is None and time.monotonic() >= self._refused_until:
-            refused = self.refusal()
-            self._permitted = None if refused else True
-            self._refused_until = time.monotonic() + PROBE_RETRY_SECONDS
-        return bool(self._permitted)
 
 
 class StoredResults:

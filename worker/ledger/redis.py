@@ -123,11 +123,7 @@ class RedisLedger:
         return self._script.run("park", claim, *fields)[0] == "done"
 
     def settle(
-        self,
-        claim: Claim,
-        report: Report,
-        cool_down: CoolDown | None = None,
-        following: Following | None = None,
+        self, claim: Claim, report: Report, cool_down: CoolDown | None = None, following: Following | None = None
     ) -> Report | None:
         """One round trip, with what follows or without it."""
         ending = self._ending(claim.command, report)
