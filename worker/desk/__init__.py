@@ -1,0 +1,1 @@
+"""The desk: what an operator sees and does in a browser."""
