@@ -19,11 +19,17 @@ from producers.signing import SigningError
 from worker.cli.options import IdArgument, YesOption, operator_command, operator_key
 from worker.cli.output import age
 from worker.operations.approvals import ApprovalService, HeldCommand, NotHeld, NotYours
+from worker.operations.held_words import (
+    MAX_SHOWN,
+    approved_by,
+    shown_arguments,
+    still_needed,
+    what_it_does,
+    who_may,
+)
 from worker.settings import WorkerSettings
 
 held, approve, deny = (command_app() for _ in range(3))
-MAX_SHOWN = 200
-"""How many characters of an argument are shown; an address is shorter."""
 
 
 @held.command()
@@ -92,7 +98,9 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
                 with exit_if_stdout_fails(where, "Nothing was decided: it stays held"):
                     _show(found)
             account = printable(found.record.account, MAX_SHOWN)
-            question = f"{word.capitalize()} this {found.record.command} for {account} as {key.by}: {_what(found)}?"
+            question = (
+                f"{word.capitalize()} this {found.record.command} for {account} as {key.by}: {what_it_does(found)}?"
+            )
             confirm(question, "it stays held", where=where, yes=yes, as_json=as_json)
             service.decide(found, key, approve=reason is None, reason=printable(reason or "", MAX_SHOWN))
         except (NotHeld, NotYours, SigningError) as error:
@@ -113,47 +121,18 @@ def _service(settings: WorkerSettings) -> Iterator[ApprovalService]:
 
 
 def _say_decided(held: HeldCommand, who: str, *, approve: bool) -> None:
-    show = f"`orders show {held.record.command_id}` tells what becomes of it."
-    missing = _still_needed(held, who) if approve else ""
+    missing = still_needed(held, who) if approve else ""
     if missing:
         print(f"approved by {who}. It stays held until others approve it too: {missing}.")
     else:
+        show = f"`orders show {held.record.command_id}` tells what becomes of it."
         print(f"{'approved' if approve else 'denied'} by {who}. {show}")
-
-
-def _still_needed(held: HeldCommand, who: str) -> str:
-    """Who must still approve after this person, by each rule; empty if nobody."""
-    have = {who} | {each.who for each in held.decisions if each.approves}
-    texts = []
-    for each in held.needed:
-        missing, others = each.needed - len(have.intersection(each.approvers)), sorted({*each.approvers} - have)
-        if missing > 0:
-            texts.append(f"{missing} of {', '.join(others) or 'nobody'} ({each.rule})")
-    return printable("; ".join(texts), MAX_SHOWN)
-
-
-def _what(held: HeldCommand) -> str:
-    """What the command does, in words."""
-    given = {name: printable(str(value), MAX_SHOWN) for name, value in held.arguments.items()}
-    if held.record.command == "withdraw":
-        more = "".join(f", {name} {given[name]}" for name in ("network", "tag") if name in given)
-        return f"{given.get('qty')} {given.get('asset')} to {given.get('address')}{more}"
-    return ", ".join(f"{name} {value}" for name, value in given.items() if name != "account")
-
-
-def _approved_by(held: HeldCommand) -> str:
-    return ", ".join(sorted({each.who for each in held.decisions if each.approves}))
-
-
-def _who_may(held: HeldCommand) -> str:
-    rules = (f"{each.needed} of {', '.join(each.approvers)} ({each.rule})" for each in held.needed)
-    return printable("; ".join(rules), MAX_SHOWN)
 
 
 def _row(held: HeldCommand) -> list[object]:
     hold, record = held.hold, held.record
-    named = [record.command_id, record.account, _what(held), age(hold.since), when(hold.until)]
-    return [*named, hold.sealed_by or "-", _approved_by(held) or "-", _who_may(held)]
+    named = [record.command_id, record.account, what_it_does(held), age(hold.since), when(hold.until)]
+    return [*named, hold.sealed_by or "-", approved_by(held) or "-", who_may(held)]
 
 
 def _show(held: HeldCommand) -> None:
@@ -161,12 +140,12 @@ def _show(held: HeldCommand) -> None:
     rows = [
         ("command", f"{record.command}, id {record.command_id}"),
         ("account", printable(record.account, MAX_SHOWN)),
-        *((name, printable(str(value), MAX_SHOWN)) for name, value in held.arguments.items() if name != "account"),
+        *shown_arguments(held).items(),
         ("sent by", hold.sealed_by or "unknown: it is not sealed"),
         ("held since", when(hold.since)),
         ("held until", when(hold.until)),
-        ("who may", _who_may(held)),
-        ("approved by", _approved_by(held) or "nobody yet"),
+        ("who may", who_may(held)),
+        ("approved by", approved_by(held) or "nobody yet"),
     ]
     print_record(make_console(), rows)
 

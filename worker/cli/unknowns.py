@@ -49,7 +49,7 @@ def _reconcile(
 
     Example: `orders reconcile 7d2f…`
     """
-    from worker.operations.reconcile import run_by_worker
+    from worker.operations.reconcile import run_by_worker, run_here
 
     where = "orders reconcile"
     if (command_id is None) != every:
@@ -59,7 +59,7 @@ def _reconcile(
             message = "no account is configured here to query the venue with; let a worker do it: --by-worker"
             raise failure(message, "NoAccounts", where=where, as_json=as_json)
         try:
-            found = run_by_worker(settings, command_id, timeout) if by_worker else _run_here(settings, command_id)
+            found = run_by_worker(settings, command_id, timeout) if by_worker else run_here(settings, command_id)
         except (BrokerUnavailable, ReportPending) as error:
             message = f"no answer from a worker ({error.cause}). It is safe to run this again"
             raise failure(message, error_type(error), where=where, as_json=as_json, code=error_code(error)) from None
@@ -77,15 +77,6 @@ def _print(found: list[Reconciled], *, as_json: bool) -> None:
         print_reconciled(found)
     else:
         print("No unknown commands.")
-
-
-def _run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
-    from worker.bootstrap import build_reconciler
-    from worker.celery_app.results import result_publisher
-    from worker.operations.reconcile import operator_app, run_here
-
-    with operator_app(settings, settings.ledger.keep_days) as app:
-        return run_here(build_reconciler(settings, result_publisher(app)), command_id)
 
 
 @unknown.command()
@@ -148,12 +139,9 @@ def _resolve(
 
 
 def _publish(settings: WorkerSettings, report: Report) -> None:
-    from worker.celery_app.results import result_publisher
-    from worker.operations.reconcile import operator_app
+    from worker.operations.reconcile import NotPublished, publish_settled
 
     try:
-        with operator_app(settings, settings.ledger.keep_days) as app:
-            result_publisher(app)(report)
-    except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
-        again = f"senders don't see it yet; to store it again: orders reconcile {report.command_id}"
-        note(f"settled, but the result backend can't be reached ({type(error).__name__}): {again}")
+        publish_settled(settings, report)
+    except NotPublished as error:
+        note(str(error))

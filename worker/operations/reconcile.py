@@ -1,4 +1,4 @@
-"""Reconciliation for an operator: in this process, or by a worker."""
+"""Reconciliation for an operator, in this process or by a worker; and the report of what an operator has settled."""
 
 from celery import Celery
 from celery.exceptions import TimeoutError as NoResponse
@@ -7,21 +7,47 @@ from kombu.exceptions import KombuError
 from producers.celery_app import OwnSettingsCelery
 from producers.client import publisher_options
 from producers.errors import UNREACHABLE, BrokerUnavailable, ReportPending
+from producers.report import Report
 from worker.celery_app.queues import RECONCILE
-from worker.celery_app.results import use_report_backends
+from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.seals import report_signer
 from worker.ledger.base import NoSuchCommand, StillOpen
-from worker.reconciliation.reconciler import Reconciled, Reconciler
+from worker.reconciliation.reconciler import Reconciled
 from worker.settings import WorkerSettings
 
 
-def run_here(reconciler: Reconciler, command_id: str | None) -> list[Reconciled]:
-    """Reconcile one command, or all unknown ones, in this process.
+class NotPublished(Exception):
+    """A report is settled in the ledger, and senders don't see it yet, because the result backend can't be reached."""
+
+
+def publish_settled(settings: WorkerSettings, report: Report) -> None:
+    """Store a report that an operator has settled as the command's result.
+
+    Raises:
+        NotPublished: the ledger has it all the same.
+    """
+    try:
+        with operator_app(settings, settings.ledger.keep_days) as app:
+            result_publisher(app)(report)
+    except Exception as error:  # noqa: BLE001 - whatever the backend raises, the ledger has the report
+        again = f"senders don't see it yet; to store it again: orders reconcile {report.command_id}"
+        raise NotPublished(
+            f"settled, but the result backend can't be reached ({type(error).__name__}): {again}"
+        ) from None
+
+
+def run_here(settings: WorkerSettings, command_id: str | None) -> list[Reconciled]:
+    """Reconcile one command, or all unknown ones, in this process, with the accounts' keys.
 
     Raises:
         NoSuchCommand, StillOpen, LedgerUnavailable: see :class:`~worker.reconciliation.reconciler.Reconciler`.
     """
-    return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
+    # What builds a worker imports all of it, which reconciling by a worker does without.
+    from worker.bootstrap import build_reconciler
+
+    with operator_app(settings, settings.ledger.keep_days) as app:
+        reconciler = build_reconciler(settings, result_publisher(app))
+        return list(reconciler.all()) if command_id is None else [reconciler.one(command_id)]
 
 
 def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: float) -> list[Reconciled]:
