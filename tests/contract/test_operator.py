@@ -14,6 +14,7 @@ from worker.broker.dead_letters import dead_letters
 from worker.ledger.base import Claim, Halted, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService, all_scopes, commands_still_sent
+from worker.reconciliation.store import ReconcileStore
 
 
 def test_unknowns_are_listed_by_age_with_all_that_is_known_of_each(operator: OperatorFixture) -> None:
@@ -24,6 +25,36 @@ def test_unknowns_are_listed_by_age_with_all_that_is_known_of_each(operator: Ope
     assert (oldest.command_id, oldest.since, newest.command_id) == ("y", 5, "x")
     assert oldest.record is not None
     assert json.loads(oldest.record.arguments) == CLOSE
+
+
+def test_a_page_of_many_unknowns_is_read_in_few_round_trips(operator: OperatorFixture) -> None:
+    """Each cost two, which made a list of a thousand slow."""
+    for number in range(7):
+        operator.unknown(str(number))
+        operator.client.zadd("orders:unknown", {str(number): number})
+    ReconcileStore(operator.client).record_absence("3", 5)
+    before = operator.client.info("stats")["total_commands_processed"]
+    page = operator.desk.unknowns(start=2, limit=3)
+    asked = operator.client.info("stats")["total_commands_processed"] - before - 1
+    assert [(each.command_id, each.first_absence_at) for each in page] == [("2", None), ("3", 5), ("4", None)]
+    assert all(each.record for each in page)
+    assert asked == 2 + 3
+    assert (operator.desk.count_unknowns(), operator.desk.unknowns(start=7)) == (7, [])
+
+
+def test_a_record_that_somebody_has_spoilt_does_not_hide_the_others(operator: OperatorFixture) -> None:
+    for command_id in ("gone", "text", "fields", "whole"):
+        operator.unknown(command_id)
+    operator.client.delete("orders:command:gone", "orders:command:text")
+    operator.client.set("orders:command:text", "x")
+    operator.client.hset("orders:command:fields", "report", "{")
+    operator.client.hset("orders:looks", "whole", "soon")
+    found = {each.command_id: each for each in operator.desk.unknowns()}
+    assert {command_id: each.record is not None for command_id, each in found.items()} == {
+        **dict.fromkeys(("gone", "text", "fields"), False),
+        "whole": True,
+    }
+    assert found["whole"].first_absence_at is None
 
 
 @pytest.mark.parametrize(("reference", "outcome"), [("ref-1", Outcome.ACCEPTED), (None, Outcome.NOT_SENT)])

@@ -17,7 +17,6 @@ from producers.printable import printable
 from producers.redis.client import open_client
 from producers.signing import SigningError
 from worker.cli.options import IdArgument, YesOption, operator_command, operator_key
-from worker.cli.output import age
 from worker.operations.approvals import ApprovalService, HeldCommand, NotHeld, NotYours
 from worker.operations.held_words import (
     MAX_SHOWN,
@@ -27,6 +26,7 @@ from worker.operations.held_words import (
     what_it_does,
     who_may,
 )
+from worker.operations.times import age
 from worker.settings import WorkerSettings
 
 held, approve, deny = (command_app() for _ in range(3))

@@ -1,8 +1,6 @@
 """Output of the operator's commands: tables for people, JSON documents for programs."""
 
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.text import Text
@@ -15,31 +13,12 @@ from worker.ledger.halts import HaltScope
 from worker.ledger.journal import JournalEntry
 from worker.operations.operator import Unknown
 from worker.operations.signed_words import Word, entry_verdict, shortened, verdict
+from worker.operations.times import age
+from worker.operations.unknown_words import Refusals, arguments_of, setting_line
 from worker.public_keys import PublicKeys
 from worker.reconciliation.reconciler import Reconciled
-from worker.venues.contradictions import contains_record
-from worker.venues.everstrike.adapter import LISTED, Everstrike
-from worker.venues.listed_answers import find_listed, refusals_setting_line, status_may_refuse
 
 _STYLES = {"accepted": "green", "not_sent": "yellow", "unknown": "bold magenta", "rejected": "red"}
-
-
-def age(since_ms: int, now_ms: int | None = None) -> str:
-    """The time since ``since_ms`` in its two largest units."""
-    seconds = max(0, (now_ms if now_ms is not None else time.time_ns() // 1_000_000) - since_ms) // 1000
-    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
-
-
-Refusals = Callable[[str], Sequence[str]]
-"""Returns a venue's current patterns of ``ORDERS_VENUES__<VENUE>__REFUSALS``."""
-
-
-BUILT_IN = {Everstrike.name: LISTED}
-"""Refusals by venue that need no setting, because the code lists them. A command that ended with one of them is unknown
-because of an earlier attempt."""
 
 
 def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
@@ -51,26 +30,10 @@ def unknown_json(each: Unknown, refusals: Refusals) -> dict[str, Any]:
         "first_look": each.first_absence_at,
         "command": record.command if record else None,
         "account": record.account if record else None,
-        "arguments": _arguments(each),
+        "arguments": arguments_of(each.record),
         "report": report.to_json() if report else None,
-        "to_list": _to_list(each, refusals),
+        "to_list": setting_line(each, refusals),
     }
-
-
-def _to_list(each: Unknown, refusals: Refusals) -> str | None:
-    """The setting that would list the venue's message in this report; None if it cannot be listed."""
-    report = each.record.report if each.record else None
-    if report is None or report.venue is None or report.venue_message is None or report.http_status is None:
-        return None
-    if (
-        report.venue_code != report.http_status
-        or contains_record(report.result)
-        or not status_may_refuse(report.http_status)
-    ):
-        return None
-    if find_listed(BUILT_IN.get(report.venue, ()), report.http_status, report.venue_message):
-        return None
-    return refusals_setting_line(report.venue, report.venue_message, refusals(report.venue))
 
 
 def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
@@ -83,12 +46,12 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
                 age(each.since),
                 each.command_id,
                 f"{each.record.command} for {each.record.account}" if each.record else "its record is missing",
-                " ".join(f"{name}={value}" for name, value in _arguments(each).items() if name != "account"),
+                " ".join(f"{name}={value}" for name, value in arguments_of(each.record).items() if name != "account"),
                 f"{report.reason}: {report.message}" if report else "",
             )
         )
     print_table(("age", "id", "command", "arguments", "why"), rows)
-    lines = {line: each.command_id for each in reversed(unknowns) if (line := _to_list(each, refusals))}
+    lines = {line: each.command_id for each in reversed(unknowns) if (line := setting_line(each, refusals))}
     if lines:
         print(
             "\nIf you know that a venue's message is a final refusal with nothing executed, list it: set this for the"
@@ -96,14 +59,6 @@ def print_unknowns(unknowns: Sequence[Unknown], refusals: Refusals) -> None:
         )
     for line, command_id in reversed(lines.items()):
         print(f"# {printable(command_id)}\n{printable(line)}")
-
-
-def _arguments(each: Unknown) -> Mapping[str, Any]:
-    try:
-        found = json.loads(each.record.arguments) if each.record else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def print_reconciled(found: Sequence[Reconciled]) -> None:

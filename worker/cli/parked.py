@@ -21,11 +21,11 @@ from worker.cli.options import (
     outage_text,
     scope_of,
 )
-from worker.cli.output import age
 from worker.ledger.cool_downs import CoolDowns
 from worker.ledger.halts import ANY
 from worker.operations.approvals import ApprovalService
 from worker.operations.parked import AccountCoolDown, NoCoolDown, Overview, ParkedService
+from worker.operations.times import age
 from worker.settings import WorkerSettings
 
 parked = command_app()

@@ -17,6 +17,7 @@ from worker.ledger.base import NoSuchCommand, Record, State
 from worker.ledger.decisions import APPROVE, DENY, Decision, read_decision
 from worker.ledger.held_queue import HeldQueue
 from worker.ledger.holds import HoldRecord
+from worker.ledger.records_read import read_records
 from worker.ledger.redis import RedisLedger
 
 MAX_DECISION_MS = 7 * 86_400_000
@@ -65,12 +66,13 @@ class ApprovalService:
     """The held commands, and a person's decisions on them."""
 
     def __init__(self, client: redis.Redis, ledger: RedisLedger) -> None:
+        self._client = client
         self._queue = HeldQueue(client)
         self._ledger = ledger
 
     def held(self) -> list[HeldCommand]:
         """The commands that are held, the oldest first."""
-        records = (self._ledger.read(command_id) for command_id in self._queue.ids())
+        records = read_records(self._client, self._queue.ids()).values()
         found = (_held_command(record) for record in records if record is not None)
         return sorted((each for each in found if each is not None), key=lambda each: each.hold.since)
 

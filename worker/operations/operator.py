@@ -4,7 +4,7 @@ Over the ledger's client; every method may raise :class:`~worker.ledger.base.Led
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import redis
 
@@ -13,11 +13,12 @@ from producers.report import Outcome, Report
 from producers.signing import PrivateKey
 from worker.clock import Clock
 from worker.execution.reports import settled
-from worker.ledger.base import Halted, Ledger, NoSuchCommand, Record, State, StillOpen
+from worker.ledger.base import Halted, Ledger, NoSuchCommand, State, StillOpen
 from worker.ledger.halts import ANY, COMMANDS, Halts, HaltScope
 from worker.ledger.journal import Journal, JournalEntry
 from worker.operations.signed_words import Word
 from worker.reconciliation.store import ReconcileStore
+from worker.reconciliation.store import Unknown as Unknown
 
 PASSING = ("cancel", "close", "positions")
 """Commands that a halt of :data:`ANY` command does not stop: they reduce risk, or change nothing."""
@@ -31,19 +32,6 @@ class NotUnknown(Exception):
     def __init__(self, report: Report) -> None:
         super().__init__(f"{report.command_id} is not unknown: it is {report.outcome.value} ({report.message})")
         self.report = report
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """An open unknown."""
-
-    command_id: str
-    since: int
-    """UNIX ms on the ledger's clock."""
-    record: Record | None
-    """None if it was removed."""
-    first_absence_at: int | None
-    """UNIX ms of the first reconciliation that did not find the command at the venue; None if there was none."""
 
 
 def all_scopes(account: str) -> list[HaltScope]:
@@ -76,12 +64,14 @@ class OperatorService:
 
     # -- unknowns ----------------------------------------------------------------------------------------------------
 
-    def unknowns(self) -> list[Unknown]:
-        """The open unknown commands, oldest first."""
-        return [
-            Unknown(command_id, since, self._ledger.read(command_id), self._store.first_absence_at(command_id))
-            for command_id, since in self._store.unknowns()
-        ]
+    def unknowns(self, start: int = 0, limit: int | None = None) -> list[Unknown]:
+        """The open unknown commands, oldest first, from the one numbered ``start`` (0 for the oldest) on; all without a
+        ``limit``."""
+        return self._store.open_unknowns(start, limit)
+
+    def count_unknowns(self) -> int:
+        """How many open unknown commands there are."""
+        return self._store.count()
 
     def unknown(self, command_id: str) -> Report:
         """The report of an unknown command.

@@ -239,9 +239,9 @@ class Reconciler:
 
     def _last_arrival(self, record: Record, run: _Run) -> int:
         """Until when a request of the command can have arrived, UNIX ms by this machine's clock."""
-        lookup = Lookup.from_text(record.lookup)
-        if lookup is not None and lookup.until_ms:
-            return lookup.until_ms + int(self._limits.clock_margin_seconds * 1000)
+        refused_from = self._limits.refused_from(record)
+        if refused_from is not None:
+            return refused_from
         # By the venue's clock as well: when that is behind, the lists may come from a cache and show an older state.
         return self._limits.last_arrival(record) + run.visits.clock_behind_ms(record.account)
 

@@ -4,12 +4,28 @@ The ledger writes ``orders:unknown``. ``orders:looks`` is a hash of command id t
 for the first time (UNIX ms), so that two runs count as two looks, in one process or two.
 """
 
+from dataclasses import dataclass
 from typing import cast
 
 import redis
 
+from worker.ledger.base import Record
 from worker.ledger.connection import guarded
 from worker.ledger.keys import ABSENCES_KEY, UNKNOWN_KEY
+from worker.ledger.records_read import read_records
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An open unknown."""
+
+    command_id: str
+    since: int
+    """UNIX ms on the ledger's clock."""
+    record: Record | None
+    """None if it was removed, or can't be read."""
+    first_absence_at: int | None
+    """UNIX ms of the first reconciliation that did not find the command at the venue; None if there was none."""
 
 
 class ReconcileStore:
@@ -24,10 +40,26 @@ class ReconcileStore:
         rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, 0, -1, withscores=True))
         return [(command_id, int(since)) for command_id, since in rows]
 
+    def count(self) -> int:
+        """How many open unknowns there are."""
+        return int(guarded(self._client.zcard, UNKNOWN_KEY))
+
+    def open_unknowns(self, start: int = 0, limit: int | None = None) -> list[Unknown]:
+        """Open unknowns with their records, oldest first, from the one numbered ``start`` (0 for the oldest) on; all
+        without a ``limit``. Two round trips, and one more for each further page of records."""
+        end = -1 if limit is None else start + limit - 1
+        rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, start, end, withscores=True))
+        ids = [command_id for command_id, _ in rows]
+        absences = guarded(self._client.hmget, ABSENCES_KEY, ids) if ids else []
+        records = read_records(self._client, ids)
+        return [
+            Unknown(command_id, int(since), records[command_id], _milliseconds(at))
+            for (command_id, since), at in zip(rows, absences, strict=True)
+        ]
+
     def first_absence_at(self, command_id: str) -> int | None:
         """Since when every look at the venue has found nothing, UNIX ms; None when there was no such look."""
-        at = cast("str | None", guarded(self._client.hget, ABSENCES_KEY, command_id))
-        return int(at) if at else None
+        return _milliseconds(guarded(self._client.hget, ABSENCES_KEY, command_id))
 
     def record_absence(self, command_id: str, at_ms: int) -> None:
         """Store when nothing was found, unless an earlier look found nothing as well."""
@@ -36,3 +68,8 @@ class ReconcileStore:
     def forget_absence(self, command_id: str) -> None:
         """Delete that time, because something was found or the command is settled."""
         guarded(self._client.hdel, ABSENCES_KEY, command_id)
+
+
+def _milliseconds(stored: str | None) -> int | None:
+    """A stored time; None for none, or for what is no time of this century."""
+    return int(stored) if stored and stored.isascii() and stored.isdecimal() and len(stored) < 16 else None

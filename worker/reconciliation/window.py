@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from producers.report import Reason
 from worker.ledger.base import Record
+from worker.venues.lookups import Lookup
 from worker.venues.records import Window
 
 EVER = Window(0, 10**15, 10**15)
@@ -58,3 +59,15 @@ class ReconcileLimits:
         if signed is None or record.fence > 1 or (report and report.reason is Reason.CRASHED):
             signed = max(signed or 0, record.lease_until, record.first_begun_at)
         return signed + int(self.arrival_seconds * 1000)
+
+    def refused_from(self, record: Record) -> int | None:
+        """After when the venue itself refuses every request of this command, by its own id there, by this machine's
+        clock in UNIX ms; None where nothing says so."""
+        lookup = Lookup.from_text(record.lookup)
+        return lookup.until_ms + int(self.clock_margin_seconds * 1000) if lookup and lookup.until_ms else None
+
+    def absence_counts_from(self, record: Record) -> int:
+        """From when on a look that finds nothing counts, UNIX ms; later where the venue's clock is behind this one."""
+        refused_from = self.refused_from(record)
+        last = self.last_arrival(record) if refused_from is None else refused_from
+        return last + int(self.settle_seconds * 1000)

@@ -1,0 +1,12 @@
+"""Times as an operator reads them."""
+
+import time
+
+
+def age(since_ms: int, now_ms: int | None = None) -> str:
+    """The time since ``since_ms`` in its two largest units."""
+    seconds = max(0, (now_ms if now_ms is not None else time.time_ns() // 1_000_000) - since_ms) // 1000
+    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"
