@@ -16,7 +16,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short stress \
-  bench bench-light bench-long model image stack-test lock upgrade schemas coverage wheels clean
+  bench bench-light bench-long model image stack-test lock upgrade schemas coverage docs wheels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -101,6 +101,9 @@ upgrade: $(VENV)/.installed ## compile the lock files with the newest versions a
 
 schemas: $(VENV)/.installed ## write producers/schemas/ from the models
 	$(BIN)/python -m producers.json_schemas
+
+docs: $(VENV)/.installed ## the documentation as a site with a search, in build/docs (15 seconds; no network)
+	@$(BIN)/python .ci/docs.py
 
 wheels: $(VENV)/.installed ## build both wheels into dist/
 	rm -rf build dist

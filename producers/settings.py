@@ -169,8 +169,11 @@ class QueueSettings(ExternalSettings):
     redis_url: str = "redis://127.0.0.1:6379"
     """One server for broker, results and ledger, in databases 0, 1 and 2."""
     broker_url: str = Field(default="")
+    """Where commands are queued; empty for database 0 of ``redis_url``."""
     result_backend: str = Field(default="")
+    """Where reports are stored; empty for database 1 of ``redis_url``."""
     ledger_url: str = Field(default="")
+    """The record of what was sent, and the producers' intents; empty for database 2 of ``redis_url``."""
     intents: bool = True
     """Whether producers record each command in the ledger's database as they publish it, so that nothing is lost
     even when the broker is emptied. False for producers that cannot reach the ledger."""

@@ -27,11 +27,17 @@ class AccountSettings(QuotedTextModel):
     """``everstrike``, ``bitz``, or ``ccxt:<exchange>`` (:mod:`worker.venues.ccxt`)."""
     # Which secrets are required and which are refused, the venue says. An empty one is none.
     api_key: SecretStr = SecretStr("")
+    """Required, except at exchanges that know wallets."""
     secret_key: SecretStr = SecretStr("")
+    """Required, except at exchanges that know wallets."""
     passphrase: SecretStr = SecretStr("")
+    """Of an exchange that asks for one beside the key."""
     uid: SecretStr = SecretStr("")
+    """The account's number, at an exchange that asks for it."""
     wallet_address: SecretStr = SecretStr("")
+    """Of an exchange that knows wallets instead of keys."""
     private_key: SecretStr = SecretStr("")
+    """Of that wallet."""
     account_mode: str = ""
     """The kind of account, at exchanges whose requests differ by it."""
     hedge_mode: bool = False

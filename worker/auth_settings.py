@@ -35,10 +35,15 @@ class AuthSettings(QuotedTextModel):
     mode: Mode = "off"
     """For every command that has no mode of its own."""
     cancel: Mode | None = None
+    """For cancels; empty for ``mode``."""
     close: Mode | None = None
+    """For closes; empty for ``mode``."""
     positions: Mode | None = None
+    """For queries of positions; empty for ``mode``."""
     submit: Mode | None = None
+    """For new orders; empty for ``mode``."""
     withdraw: Mode | None = None
+    """For withdrawals; empty for ``mode``."""
     keys_file: str = ""
     """The producers' public keys and what each may send, see :mod:`worker.public_keys`."""
 

@@ -91,6 +91,7 @@ class HttpSettings(_SettingsGroup):
     """``ORDERS_HTTP__…``"""
 
     connect_timeout_seconds: float = Field(3, gt=0, le=60)
+    """For a connection to be established; until then no byte has been sent."""
     read_timeout_seconds: float = Field(10, gt=0, le=300)
     """For the whole response."""
     max_idle_seconds: float = Field(4, gt=0, le=300)
