@@ -68,6 +68,10 @@ class Journal:
                 if command_id in (None, entry.fields.get("id")):
                     yield entry
 
+    def reaches(self, start_ms: int) -> bool:
+        """Whether nothing of that time has been trimmed from the journal."""
+        return _reaches(self._client, start_ms)
+
     def begun_sends(self) -> "BegunSends":
         """A search for sends that have begun, which reads each entry once however often it is asked."""
         return BegunSends(self._client)
@@ -94,7 +98,7 @@ class BegunSends:
         Raises:
             LedgerUnavailable: the journal can't be asked.
         """
-        if not self._reaches(start_ms):
+        if not _reaches(self._client, start_ms):
             return None
         self._read(start_ms, end_ms)
         first, behind = bisect_left(self._begun, (start_ms,)), bisect_left(self._begun, (end_ms + 1,))
@@ -136,15 +140,15 @@ class BegunSends:
                 return
             begin = f"({self._read_to}"
 
-    def _reaches(self, start_ms: int) -> bool:
-        """Whether nothing of that time has been trimmed from the journal."""
-        if not guarded(self._client.exists, JOURNAL_KEY):
-            return True
-        stream = cast("dict[str, Any]", guarded(self._client.xinfo_stream, JOURNAL_KEY))
-        if stream.get("entries-added") == stream["length"]:  # Redis 7 and later: nothing was ever trimmed
-            return True
-        first = stream.get("first-entry")
-        return first is not None and _ms(str(first[0])) <= start_ms
+
+def _reaches(client: redis.Redis, start_ms: int) -> bool:
+    if not guarded(client.exists, JOURNAL_KEY):
+        return True
+    stream = cast("dict[str, Any]", guarded(client.xinfo_stream, JOURNAL_KEY))
+    if stream.get("entries-added") == stream["length"]:  # Redis 7 and later: nothing was ever trimmed
+        return True
+    first = stream.get("first-entry")
+    return first is not None and _ms(str(first[0])) <= start_ms
 
 
 def _entries(rows: Any) -> list[JournalEntry]:
