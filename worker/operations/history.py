@@ -29,7 +29,7 @@ from worker.public_keys import PublicKeys
 
 ENQUEUED, NO_RECORD = "ENQUEUED", "NO_RECORD"
 """States beside those of the ledger: an intent and no record, and entries of the journal and no record."""
-OPENING = frozenset({"held", "begin", "refuse", "settle"})
+OPENING = frozenset({"held", "begin", "refuse"})
 """Events of which one is the first of a command that has a record."""
 CLOCKS_APART_MS = 600_000
 """How far a worker's clock may be from the ledger's: a record that never began has only its worker's time."""
