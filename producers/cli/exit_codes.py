@@ -46,7 +46,7 @@ OUTCOMES = {
 
 ERRORS = {
     **dict.fromkeys(("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "Declined"), ExitCode.FAILED),
-    **dict.fromkeys(("ReportUnverified", "KeyNotWritten"), ExitCode.FAILED),
+    **dict.fromkeys(("ReportUnverified", "KeyNotWritten", "FileNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
     **dict.fromkeys(
         ("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoSuchCoolDown", "NoAccounts"), ExitCode.USAGE

@@ -1,6 +1,5 @@
 """`orders keygen`: makes a key to sign with, and prints where its public half belongs."""
 
-import os
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from producers.cli.output import emit, exit_if_stdout_fails, failure, note
 from producers.cli.plugins import JsonOption
+from producers.cli.private_file import write_private
 from producers.signing import CryptographyMissing, PrivateKey, SigningError
 
 WHERE = "orders keygen"
@@ -94,7 +94,9 @@ def keygen(
         raise failure(str(error), error_type, where=WHERE, as_json=as_json) from None
     path = out or Path(f"{name}-{kid}.key")
     try:
-        _write(path, key.to_file_text())
+        if str(path) == "-":
+            raise OSError(0, "the private key is not printed; name a file")
+        write_private(path, key.to_file_text())
     except OSError as error:
         reason = error.strerror or type(error).__name__
         message = f"{path} can't be written: {reason}. No key was made; a file is never overwritten"
@@ -115,23 +117,3 @@ def _show(key: PrivateKey, purpose: Purpose, path: Path, *, as_json: bool) -> No
         note(f"The private key is in {path}. Where {key.by} runs, {where}, and let nobody else read it.")
         note(f"The public key belongs in {place.format(by=key.by)}:")
         print(text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a new file that its owner alone can read.
-
-    Raises:
-        OSError: it exists, ``/dev/stdout`` and whatever a link points to included, or it cannot be written.
-    """
-    if str(path) == "-":
-        raise OSError(0, "the private key is not printed; name a file")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise

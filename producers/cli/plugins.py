@@ -20,6 +20,7 @@ RUNNING, OPERATING = "Running", "Operating"
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
     "doctor": ("Check settings, servers, clocks, queues and workers.", "worker", RUNNING, "doctor"),
+    "init": ("Write the settings of an account to a file, and check them.", "worker", RUNNING, "init"),
     "venue-check": ("Try what is believed of an account's exchange at the exchange.", "worker", RUNNING, "venue_check"),
     "simulator": ("Run a simulator of the venues on this machine.", "demo", RUNNING, "worker"),
     "demo": ("Run everything on this machine against the simulator.", "demo", RUNNING, "worker"),

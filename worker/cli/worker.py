@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,9 @@ POOLS = ("threads", "prefork", "solo")
 """The pools that are tested; ``docs/celery.md`` has the problems of the others."""
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+REDIS_PORT = 6379
+"""Where programs look for a server by default (``ORDERS_REDIS_URL``)."""
 
 worker, simulator, demo = (command_app() for _ in range(3))
 
@@ -87,6 +91,13 @@ def _simulator(
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0 selects a free port.")] = 9100,
     empty: Annotated[bool, typer.Option("--empty", help="Start without demo accounts.")] = False,
+    with_server: Annotated[
+        bool,
+        typer.Option("--with-server", help="Also run a Redis-compatible server on this machine; its data is deleted."),
+    ] = False,
+    server_port: Annotated[
+        int, typer.Option(metavar="PORT", min=1, max=65535, help="The port of that server.")
+    ] = REDIS_PORT,
     allow_remote: Annotated[
         bool,
         typer.Option("--allow-remote", help="Allow an address that other machines can reach; there is no password."),
@@ -96,7 +107,8 @@ def _simulator(
     """Run a simulator of Everstrike, Bit-Z, Kraken Futures and OKX on this machine, until Ctrl-C.
 
     It checks signatures and clocks, records what it executes, and can inject faults: lose a response, or execute a
-    request and answer something else. It prints the settings for a worker. No real money is involved.
+    request and answer something else. It prints the settings for a worker; `orders init --simulator` writes them to a
+    file. No real money is involved.
 
     Example: `orders simulator --port 9100`
     """
@@ -108,12 +120,34 @@ def _simulator(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     _require_free_address(host, port, as_json=as_json)
     try:
-        serve(host, port, demo=not empty, allow_remote=allow_remote, on_ready=lambda url: _ready(url, empty, as_json))
+        with _server(server_port, as_json=as_json) if with_server else nullcontext(""):
+            serve(
+                host, port, demo=not empty, allow_remote=allow_remote, on_ready=lambda url: _ready(url, empty, as_json)
+            )
     except ValueError as refusal:
         raise failure(str(refusal), "Usage", where=where, as_json=as_json) from None
 
 
-def _require_free_address(host: str, port: int, *, as_json: bool) -> None:
+@contextmanager
+def _server(port: int, *, as_json: bool) -> Iterator[str]:
+    """The embedded server of the demo on a fixed port; yields its URL, and deletes its data."""
+    from worker.demo.environment import DemoEnvironment
+    from worker.demo.process import ProcessFailed
+
+    _require_free_address("127.0.0.1", port, as_json=as_json, option="--server-port")
+    environment = DemoEnvironment()
+    try:
+        url = environment.start_server(port)
+        note(f"A Redis-compatible server runs at {url}, for trying: its data is deleted when the simulator ends.")
+        yield url
+    except ProcessFailed as error:
+        raise failure(str(error), "Unreachable", where="orders simulator", as_json=as_json) from None
+    finally:
+        environment.stop()
+        environment.remove()
+
+
+def _require_free_address(host: str, port: int, *, as_json: bool, option: str = "--port") -> None:
     """Exit with a message if the address cannot be listened on."""
     import socket
 
@@ -124,7 +158,8 @@ def _require_free_address(host: str, port: int, *, as_json: bool) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        message = f"can't listen on {host} port {port}: {error.strerror}. Choose another --port, or 0 for a free one"
+        more = ", or 0 for a free one" if option == "--port" else ""
+        message = f"can't listen on {host} port {port}: {error.strerror}. Choose another {option}{more}"
         raise failure(message, "AddressUnavailable", where="orders simulator", as_json=as_json) from None
 
 
@@ -143,6 +178,7 @@ def _ready(url: str, empty: bool, as_json: bool) -> None:
     else:
         print(f"Simulating Everstrike, Bit-Z, Kraken Futures and OKX at {url}; Ctrl-C stops it.")
         if environment:
+            print("`orders init --simulator` writes the settings of an account to a file.")
             print("Settings for a worker (these demo keys work nowhere else):\n")
         for name, value in environment.items():
             print(f"export {name}={value}")

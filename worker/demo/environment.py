@@ -75,14 +75,15 @@ class DemoEnvironment:
         """The settings of a producer that uses this environment."""
         return QueueSettings(redis_url=self.redis_url)
 
-    def start_server(self) -> str:
-        """Start an embedded Redis-compatible server with its data in the folder; returns its URL.
+    def start_server(self, port: int = 0) -> str:
+        """Start an embedded Redis-compatible server with its data in the folder; returns its URL. ``port`` 0 takes a
+        free one.
 
         Raises:
             ProcessFailed: the server did not start. All ``start_`` methods raise this.
         """
         (self.folder / "data").mkdir()
-        command = [sys.executable, "-m", "worker.demo.server", str(self.folder / "data"), str(_free_port())]
+        command = [sys.executable, "-m", "worker.demo.server", str(self.folder / "data"), str(port or _free_port())]
         self.redis_url = self._add("server", command, child_environ(), ready_fd=True).start()
         return self.redis_url
 

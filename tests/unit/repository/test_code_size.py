@@ -9,6 +9,7 @@ MAX_MODULE_LINES = 300
 MAX_FUNCTION_LINES = 40
 LONGER_FUNCTIONS = {
     "close": "the options of a command, a parameter each",
+    "_init": "the options of a command, a parameter each",
     "submit": "the options of a command, a parameter each",
     "_worker": "the options of a command, a parameter each",
 }

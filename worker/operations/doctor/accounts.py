@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from producers.commands import Positions
 from worker.operations.doctor.findings import Check, Examiner, Finding
+from worker.operations.doctor.key_advice import key_advice
 from worker.operations.doctor.venues import closed
 from worker.settings import WorkerSettings
 from worker.venues.accounts import Account
@@ -68,8 +69,7 @@ def check_key(account: Account, ca_file: str | None = None) -> Finding:
     if verdict.proof is Proof.EXECUTED:
         return EXAMINER.ok(name, f"a read with it succeeds: {_proof_of_secret(venue, plan)}")
     if verdict.proof is Proof.REFUSED or response.status in (401, 403):
-        prefix = f"ORDERS_ACCOUNTS__{account.alias.upper()}__"
-        advice = f"check {prefix}API_KEY and {prefix}SECRET_KEY, the key's rights, and the addresses it is allowed from"
+        advice = key_advice(verdict.message, f"ORDERS_ACCOUNTS__{account.alias.upper()}__")
         return EXAMINER.fault(name, f"a read with it is refused ({response.status}): {verdict.message}", advice)
     return EXAMINER.warning(
         name, f"the response to a read proves nothing about it ({response.status}): {verdict.message}"
@@ -91,7 +91,7 @@ def _proof_of_secret(venue: Venue, plan: Plan) -> str:
     first, second = (venue.request(each, now) for each in (plan, other))
     if (first.headers, first.body, first.url) == (second.headers, second.body, second.url):
         return "the venue knows the key. It needs no signature, so nothing is proven about the secret"
-    return "key and secret are right"
+    return "key and secret are right. Whether the key may trade or withdraw, a read does not show"
 
 
 def _now_ms() -> int:

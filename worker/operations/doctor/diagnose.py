@@ -3,6 +3,7 @@
 The servers' reachability is checked first, so that a server that is down is one finding and not a dozen.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from producers.cli.settings import check_urls
@@ -34,7 +35,7 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     if queues is None:
         return findings
     servers = doctor_servers.servers(queues)
-    pings = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
+    pings = _pings(servers)
     findings += run_checks(pings)
     reachable = {s.role: s for s, ping in zip(servers, pings, strict=True) if ping.findings[0].level == "ok"}
     at_venues = _venue_checks(settings, wanted=venues) if settings else []
@@ -45,6 +46,20 @@ def diagnose(*, venues: bool = False) -> list[Finding]:
     findings += run_checks(_role_checks(reachable, settings) + _policy_checks(reachable, settings))
     skipped = [(role, group) for role, groups in _NEEDS.items() if role not in reachable for group in groups]
     return findings + [Examiner(group).warning(group, f"not checked: no {role}") for role, group in skipped]
+
+
+def _pings(servers: Sequence[doctor_servers.Server]) -> list[Check]:
+    return [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
+
+
+def first_findings() -> list[Finding]:
+    """What a new file of settings is checked for, within about 25 s: whether its settings can be used, whether the
+    servers and the venues answer, and whether each account's key does."""
+    settings, _, findings = check_settings()
+    if settings is None:
+        return findings
+    checks = _pings(doctor_servers.servers(settings)) + _venue_checks(settings, wanted=True)
+    return findings + run_checks(checks, VENUES_SECONDS)
 
 
 def _venue_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
@@ -110,7 +125,5 @@ def preflight() -> list[str]:
     """
     settings = load()
     check_urls(settings)
-    servers = doctor_servers.servers(settings)
-    checks = [Check("servers", s.role, lambda s=s: doctor_servers.check_reachable(s)) for s in servers]  # type: ignore[misc]
-    found = run_checks(checks)
+    found = run_checks(_pings(doctor_servers.servers(settings)))
     return [f"{f.name} {f.message}. Starting anyway: Celery keeps trying to connect" for f in found if f.level != "ok"]

@@ -4,11 +4,13 @@ Only public endpoints are used: no key and no signature leaves this machine.
 """
 
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import requests
 
 from producers.redis.server_info import clock_offset
 from worker.operations.doctor.findings import Check, Examiner, Finding
+from worker.operations.doctor.key_advice import CLOCK_ADVICE
 from worker.settings import WorkerSettings
 from worker.venues.ccxt.adapter import NAME_PREFIX
 from worker.venues.ccxt.exchanges import traits_of
@@ -25,7 +27,6 @@ SAMPLES = 5
 """How often a venue's clock is read; the sample with the shortest round trip counts."""
 _TIMEOUT_SECONDS = 1.5
 _MAX_BODY_BYTES = 64 * 1024
-_CLOCK_ADVICE = "let NTP set this machine's clock (timedatectl set-ntp true, or chronyd)"
 
 
 def venue_checks(settings: WorkerSettings) -> list[Check]:
@@ -104,9 +105,9 @@ def _verdict(
 ) -> Finding:
     message = f"{url} answers in {trip:.0f} ms, its clock is {offset:+.0f} ms from this machine's"
     if abs(offset) >= age_ms:
-        return EXAMINER.fault(name, f"{message}: requests are refused as too old, or as from the future", _CLOCK_ADVICE)
+        return EXAMINER.fault(name, f"{message}: requests are refused as too old, or as from the future", CLOCK_ADVICE)
     if abs(offset) > WARN_OFFSET_MS + uncertainty:
-        return EXAMINER.warning(name, f"{message}; requests are valid for {age_ms / 1000:g} s", _CLOCK_ADVICE)
+        return EXAMINER.warning(name, f"{message}; requests are valid for {age_ms / 1000:g} s", CLOCK_ADVICE)
     return EXAMINER.ok(name, message)
 
 
@@ -166,4 +167,6 @@ def _unreachable(name: str, url: str, error: OSError) -> Finding:
     else:
         why = "can't be connected to"
     advice = "check network, proxy and the account's BASE_URL; until then commands end in not_sent"
+    if (urlsplit(url).hostname or "") in ("127.0.0.1", "localhost", "::1"):
+        advice = f"start the simulator: orders simulator --port {urlsplit(url).port or 80}"
     return EXAMINER.fault(name, f"{url}: {why}", advice)
