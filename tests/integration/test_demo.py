@@ -199,7 +199,7 @@ PRINTED = {
     "curl": 0,
     "--id lost-again": 5,
     "unknown": 5,
-    "show lost-reply": 5,
+    "show lost-again": 5,
     "reconcile lost-cancel --by-worker": 0,
     "reconcile --all --by-worker": 0,
 }

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from producers.client import publisher_app
 from producers.settings import QueueSettings
 from worker.demo.process import DemoProcess
+from worker.settings import WorkerSettings
 from worker.simulator.control import SimulatorControl
 from worker.simulator.simulator import DEMO_ACCOUNTS
 
@@ -75,6 +76,10 @@ class DemoEnvironment:
         """The settings of a producer that uses this environment."""
         return QueueSettings(redis_url=self.redis_url)
 
+    def worker_settings(self) -> WorkerSettings:
+        """The settings of an operator who uses this environment, without accounts."""
+        return WorkerSettings(redis_url=self.redis_url)
+
     def start_server(self, port: int = 0) -> str:
         """Start an embedded Redis-compatible server with its data in the folder; returns its URL. ``port`` 0 takes a
         free one.
@@ -117,6 +122,7 @@ class DemoEnvironment:
         port = _free_port()
         # Without a password Flower has no API; read-only, it hides and refuses whatever would change a worker.
         options = ["--address=127.0.0.1", f"--port={port}", "--read_only=True", "--persistent=False"]
+        options.append("--tasks_columns=uuid,name,state,exception,received,runtime")
         settings = {"ORDERS_REDIS_URL": self.redis_url}
         process = self._add("flower", self._celery("flower", *options), {**child_environ(), **settings})
         process.start()

