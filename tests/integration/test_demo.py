@@ -136,6 +136,16 @@ def test_every_row_is_as_the_contract_says(start: Start) -> None:
         assert words in demo.output
     assert "unknown is not a failure of the worker" in demo.output
     assert "No process is left behind" in demo.output
+    story = demo.output.partition("What became of the withdrawal")[2]
+    moments = (
+        "It was enqueued",
+        "Attempt 1 began",
+        "◆  The request was sent",
+        "ended as unknown",
+        "settled as accepted",
+    )
+    assert all(words in story for words in moments)
+    assert sorted(moments, key=story.index) == list(moments)
 
 
 def test_a_narrow_terminal_cuts_nothing(start: Start) -> None:
@@ -163,6 +173,7 @@ def test_json_is_one_document_whatever_the_environment_says(start: Start) -> Non
     assert by_end["unknown", "refused_after_lost"]["attempts"] == 2
     assert by_end["not_sent", "invalid"]["effects"] == 0
     assert any(row["replayed"] for row in document["rows"])
+    assert [each["event"] for each in document["timeline"]] == ["enqueued", "begin", "executed", "settle", "resolve"]
     assert demo.left() == []
 
 

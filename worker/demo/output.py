@@ -117,7 +117,7 @@ class Screen:
 
     def timeline(self, moments: Sequence[Moment]) -> None:
         """Print the picture of one command; nothing with JSON."""
-        if self._json:
+        if self._json or not moments:
             return
         self._console.print()
         self._console.print(Text(TIMELINE, style="bold"))

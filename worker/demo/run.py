@@ -14,7 +14,7 @@ from worker.demo.runner import Invariant, Row, Runner
 from worker.demo.scenarios import SCENARIOS
 from worker.demo.signals import Interrupted, Signals
 from worker.demo.stay_up import addresses, instructions, wait_for_interrupt
-from worker.demo.timeline import Timeline, settled
+from worker.demo.timeline import COMMAND_ID, Timeline, settled
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.simulator.control import ControlError
 
@@ -70,8 +70,7 @@ def _run_in(environment: DemoEnvironment, screen: Screen, signals: Signals, *, k
 def _demo(environment: DemoEnvironment, screen: Screen, signals: Signals, *, keep: bool) -> int:
     _start(environment, screen, keep=keep)
     rows, invariants = _run_scenarios(environment, screen)
-    with screen.progress("asking the venue what became of the withdrawal whose reply was lost"):
-        story = settled(environment.worker_settings(), environment.control)
+    story = _story(environment, screen, rows)
     invariants.append(_was_settled(story))
     if keep:
         screen.results(rows, invariants)
@@ -91,11 +90,22 @@ def _demo(environment: DemoEnvironment, screen: Screen, signals: Signals, *, kee
         screen.results(rows, [*invariants, all_ended])
         screen.timeline(story.moments)
         screen.document(rows, [*invariants, all_ended], story.moments)
+        screen.lines(
+            ["", "Next: docs/first-hour.md, a worker of your own; or make demo KEEP=1, to look around in this."]
+        )
     if all(row.ok for row in rows) and all(each.holds for each in (*invariants, all_ended)):
         return 0
     screen.fail("Not every result is what the contract says.")
     _show_worker_log(environment, screen)
     return FAILED
+
+
+def _story(environment: DemoEnvironment, screen: Screen, rows: list[Row]) -> Timeline:
+    """What became of the command of the picture, which is empty if that command is not unknown."""
+    if not any((row.scenario.command_id, row.outcome) == (COMMAND_ID, "unknown") for row in rows):
+        return Timeline((), "")
+    with screen.progress("asking the venue what became of the withdrawal whose reply was lost"):
+        return settled(environment.worker_settings(), environment.control)
 
 
 def _was_settled(story: Timeline) -> Invariant:

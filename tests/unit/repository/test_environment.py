@@ -1,11 +1,13 @@
 """The output of `.ci/environment.py`: its progress, and the reason if it fails."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.support.ci_scripts import ci_script
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -15,6 +17,7 @@ case "$*" in *--require-hashes*)
   echo '  Downloading amqp-5.4.2.whl (50 kB)'
   echo 'Collecting celery==5.6 (from -r requirements.lock (line 7))'
   echo 'Installing collected packages: amqp, celery'
+  while [ -e "$(dirname "$0")/slow" ]; do sleep 0.05; done
   if [ -e "$(dirname "$0")/fails" ]; then echo 'ERROR: the index is away'; exit 7; fi
 esac
 """
@@ -58,3 +61,25 @@ def test_the_output_of_pip_is_printed_when_it_fails(
     assert "ERROR: the index is away" in printed.err
     assert str(folder / "pip.log") in printed.err
     assert "this project" not in printed.out
+
+
+def test_pip_that_says_nothing_does_not_look_as_if_nothing_happened(
+    environment: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last activity is printed again and again, with the time."""
+    monkeypatch.setattr(environment, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(environment, "TICK_SECONDS", 0.01)
+    slow, printed = folder / "bin" / "slow", []
+    slow.touch()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(environment.main, folder, folder.parent / "lock")
+
+        def often() -> bool:
+            printed.append(capsys.readouterr().out)
+            return "".join(printed).count("installing them") > 3
+
+        try:
+            until(often, "it was printed again", 60)
+        finally:
+            slow.unlink()
+        assert running.result(60) == 0
