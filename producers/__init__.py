@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producers.client import EnqueuedCommand, OrderClient
+    from producers.async_client import AsyncOrderClient
+    from producers.client import OrderClient
     from producers.commands import Cancel, Close, Command, Positions, Submit, Withdraw
+    from producers.enqueued import EnqueuedCommand
     from producers.errors import (
         BrokerUnavailable,
         ChainBroken,
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
         ReportUnverified,
     )
     from producers.report import Direction, Outcome, Position, Reason, Report
+    from producers.report_stream import ReportStream
     from producers.settings import QueueSettings, SettingsError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncOrderClient",
     "BrokerUnavailable",
     "Cancel",
     "ChainBroken",
@@ -53,6 +57,7 @@ __all__ = [
     "Reason",
     "Report",
     "ReportPending",
+    "ReportStream",
     "ReportUnverified",
     "SettingsError",
     "Submit",
@@ -60,9 +65,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "client": {"EnqueuedCommand", "OrderClient"},
+    "async_client": {"AsyncOrderClient"},
+    "client": {"OrderClient"},
+    "enqueued": {"EnqueuedCommand"},
     "commands": {"Cancel", "Close", "Command", "Positions", "Submit", "Withdraw"},
     "report": {"Direction", "Outcome", "Position", "Reason", "Report"},
+    "report_stream": {"ReportStream"},
     "settings": {"QueueSettings", "SettingsError"},
 }
 """Public names by the module that defines them; every other public name is an exception of

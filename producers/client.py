@@ -8,38 +8,27 @@ The command id is made before the first attempt to enqueue. When the broker fail
 got through; enqueueing the same command again with the same id is then safe, because an id is executed once.
 """
 
-import time
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import redis
-from celery import Celery
-from celery.canvas import Signature
-from kombu.exceptions import ChannelError, KombuError
-from kombu.exceptions import ConnectionError as AmqpConnectionError
 
+from producers.base_client import SENDING_ERRORS, BaseClient
 from producers.commands import Command
-from producers.errors import BrokerUnavailable
-from producers.intents import Intent
-from producers.lanes import Lane, OnUnknown, lane_of
-from producers.printable import is_command_id
+from producers.enqueued import EnqueuedCommand
+from producers.lanes import OnUnknown
 from producers.publishing import BROKER_SECONDS, publisher_app, publisher_options
-from producers.redaction import client_error_text
 from producers.redis.client import connect
 from producers.redis.direct import DirectClient
 from producers.report import Report
-from producers.report_reader import EnqueuedCommand, ReportReader
-from producers.results import RESULT_KEY, forget_never_sent
-from producers.seal import MAX_VALID_MS, seal
-from producers.sending import Sender, message_options
-from producers.settings import QueueSettings, SettingsError
-from producers.signing import PrivateKey, SigningError
-from producers.tracing import enqueue_spans, require_opentelemetry
+from producers.report_checks import ReportChecker
+from producers.report_reader import RedisResults, ReportReader
+from producers.results import forget_never_sent
+from producers.sending import Sender
+from producers.settings import QueueSettings
+from producers.signing import PrivateKey
+from producers.tracing import enqueue_spans
 
 __all__ = ["EnqueuedCommand", "OrderClient", "Sent", "publisher_app", "publisher_options"]
 
@@ -47,50 +36,22 @@ Sent = EnqueuedCommand
 """The former name, kept for services that import it."""
 
 
-class OrderClient:
+class OrderClient(BaseClient):
     """A synchronous client; safe to share among threads. Close it, or use it as a context manager.
 
     It survives a fork only if the broker is Redis. With RabbitMQ each process needs a client of its own.
     """
 
     def __init__(self, settings: QueueSettings | None = None, *, signer: PrivateKey | None = None) -> None:
-        """Without ``settings``, read them from the environment (``ORDERS_…``). Nothing is connected yet.
-
-        With a ``signer``, or a key file that the settings name, every command is sealed (:mod:`producers.seal`).
-
-        Raises:
-            SettingsError: the settings are invalid, or a key that they name cannot be read.
-        """
-        self._settings = settings or cast("QueueSettings", QueueSettings.load())
-        if self._settings.traces:
-            require_opentelemetry()
-        self._app = publisher_app(self._settings.broker_url)
+        """See :class:`BaseClient`."""
+        super().__init__(settings, signer=signer)
         self._results = _connect(self._settings.result_backend)
         self._direct_results = DirectClient(self._results)
         self._ledger = DirectClient(_connect(self._settings.ledger_url)) if self._settings.intents else None
         self._sender = Sender(self._settings, self._app, self._ledger)
-        self._signer = signer or _signer(self._settings)
-        try:
-            self._reader = ReportReader(self._settings, self._results, self._ledger, BROKER_SECONDS)
-        except SigningError as error:
-            raise SettingsError(f"ORDERS_REPORT_KEYS: {error}") from None
+        self._reader = ReportReader(RedisResults(self._results), ReportChecker(self._settings, self._ledger))
 
     # -- sending -------------------------------------------------------------------------------------------------
-
-    def command_id(self, given: str | None = None) -> str:
-        """A new id for a command; or the given one, checked. With a signer it begins with the signer's name and a dot.
-
-        Raises:
-            ValueError: a command cannot be sent, or not be sealed, under the given id.
-        """
-        prefix = "" if self._signer is None else f"{self._signer.by}."
-        if given is None:
-            return f"{prefix}{uuid.uuid4()}"
-        if not is_command_id(given):
-            raise ValueError("a command id is 1 to 255 printable characters")
-        if not given.startswith(prefix) or given == prefix:
-            raise ValueError(f"the id of a command that {prefix[:-1]} seals begins with {prefix!r}")
-        return given
 
     def enqueue(
         self,
@@ -126,73 +87,14 @@ class OrderClient:
         Raises:
             BrokerUnavailable: within 5 s; some of them may be enqueued. Try all again with the ids in the error.
         """
-        entries, in_lane = list(commands), lane_of(lane, lane_on_unknown)
-        sent = [self._with_id(entry) for entry in entries]
-        with enqueue_spans([(each.command_id, each.command) for each in sent], traced=self._settings.traces) as headers:
-            published = self._publish(sent, headers, in_lane)
-        with_given_id = [each for each, entry in zip(published, entries, strict=True) if _has_id(entry)]
-        # An id may have the mark of a chain's link that was never sent. The others' intents show that they were sent.
-        without_intent = [each for each in with_given_id if self._ledger is None or not each.command.mutating]
-        forget_never_sent(self._direct_results, [RESULT_KEY.format(each.command_id) for each in without_intent])
-        return published
-
-    def _publish(
-        self, sent: Sequence[EnqueuedCommand], headers: Sequence[Mapping[str, str]], lane: Lane | None
-    ) -> list[EnqueuedCommand]:
-        enqueued_at = _now_ms()
-        messages = [self._message(each.command, each.command_id, enqueued_at, lane) for each in sent]
-        try:
-            self._sender.send(messages, headers)
-        except (KombuError, ChannelError, AmqpConnectionError, redis.RedisError, OSError) as error:
-            # A broker that answers, and refuses: it is full, a replica, or does not permit it.
-            refused = isinstance(error.__cause__ or error, redis.ResponseError | ChannelError)
-            raise BrokerUnavailable([each.command_id for each in sent], client_error_text(error), refused) from error
-        return [replace(each, enqueued_at=enqueued_at) for each in sent]
-
-    def _with_id(self, entry: Command | tuple[Command, str | None]) -> EnqueuedCommand:
-        command, given = entry if isinstance(entry, tuple) else (entry, None)
-        return EnqueuedCommand(self.command_id(given), command)
-
-    def _message(self, command: Command, command_id: str, now: int, lane: Lane | None) -> Intent:
-        """What is sent, and is recorded as the intent of a mutating command; sealed if there is a signer."""
-        kwargs = command.arguments()
-        header = None
-        if self._signer is not None:
-            # A deadline does not shorten the seal: it is sealed itself, and ends the command in a report.
-            header = seal(self._signer, command.task, command_id, kwargs, now, now + MAX_VALID_MS)
-        return Intent(command_id, command.task, kwargs, now, header, lane)
-
-    def signature(
-        self,
-        command: Command,
-        command_id: str | None = None,
-        *,
-        lane: str | None = None,
-        lane_on_unknown: OnUnknown = "hold",
-    ) -> Signature:
-        """A Celery signature of the command, for ``chain``, ``group`` and ``chord``.
-
-        It is immutable: the result of the task before it does not become an argument. In a chain the next command is
-        sent only if this one is ``accepted``. The id is made now, so a signature that is sent twice is executed once.
-
-        It is sealed now as well, for 24 h, in which its turn must come. A task that replaces itself with a command
-        passes its own id on to it: pass ``self.request.id`` here, which then must be one that can be sealed.
-
-        >>> (chain(client.signature(cancel), client.signature(close))).apply_async()  # doctest: +SKIP
-
-        Raises:
-            ValueError: as :meth:`enqueue`.
-        """
-        message = self._message(command, self.command_id(command_id), _now_ms(), lane_of(lane, lane_on_unknown))
-        signature = Signature(
-            message.task, kwargs=message.kwargs, app=self._canvas_app, immutable=True, task_id=message.command_id
-        )
-        return signature.set(headers=message.headers(), **message_options(message))
-
-    @cached_property
-    def _canvas_app(self) -> Celery:
-        """The app that sends signatures. It has the result backend, where chords count their finished parts."""
-        return publisher_app(self._settings.broker_url, self._settings.result_backend)
+        batch = self._batch(commands, lane, lane_on_unknown)
+        with enqueue_spans(batch.named, traced=self._settings.traces) as headers:
+            try:
+                self._sender.send(batch.messages, headers)
+            except SENDING_ERRORS as error:
+                raise batch.unavailable(error) from error
+        forget_never_sent(self._direct_results, batch.to_forget)
+        return list(batch.sent)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -221,19 +123,20 @@ class OrderClient:
         """Wait for all reports, in the order of the commands; see :meth:`wait`."""
         return self._reader.wait_many(commands, timeout)
 
-    @property
-    def verifies_reports(self) -> bool:
-        """Whether only signed reports are believed (``ORDERS_REPORT_KEYS``)."""
-        return bool(self._settings.report_keys)
+    def as_completed(self, commands: Sequence[EnqueuedCommand | str], timeout: float = 60.0) -> Iterator[Report]:
+        """The reports as they come, each id's once; see :meth:`wait`.
+
+        An error is about one command and ends the iteration: begin another one with those that are still without a
+        report.
+        """
+        return self._reader.as_completed(commands, timeout)
 
     def close(self) -> None:
         """Close every connection."""
         self._results.close()
         if self._ledger is not None:
             self._ledger.client.close()
-        self._app.close()
-        if "_canvas_app" in self.__dict__:
-            self._canvas_app.close()
+        self._close_apps()
 
     def __enter__(self) -> Self:
         return self
@@ -246,20 +149,3 @@ class OrderClient:
 
 def _connect(url: str) -> redis.Redis:
     return connect(url, timeout=BROKER_SECONDS)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _has_id(entry: Command | tuple[Command, str | None]) -> bool:
-    return isinstance(entry, tuple) and entry[1] is not None
-
-
-def _signer(settings: QueueSettings) -> PrivateKey | None:
-    if not settings.seal_key_file:
-        return None
-    try:
-        return PrivateKey.from_file(Path(settings.seal_key_file))
-    except SigningError as error:
-        raise SettingsError(f"ORDERS_SEAL_KEY_FILE: {error}") from None

@@ -7,10 +7,11 @@ when the command is sent after all.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import redis
 
@@ -20,6 +21,9 @@ from producers.redis.direct import DirectClient
 from producers.report import REPORTED, Report, report_from_result
 from producers.report_signature import ReportKeys
 from producers.signing import SigningError
+
+if TYPE_CHECKING:
+    from producers.redis.asynchronous import AsyncDirectClient  # asyncio, which a synchronous program does not need
 
 logger = logging.getLogger("orders.results")
 
@@ -126,14 +130,26 @@ def task_error_text(kind: str, text: str) -> str:
     return printable(f"{kind}: {text}", MAX_ERROR_LENGTH)
 
 
-def forget_never_sent(results: DirectClient, keys: list[Any]) -> None:
-    """Delete the mark that commands were never sent, because they are being sent now. Reports stay.
-
-    A failure does not stop the sending, and a user may lack the right: the worker that takes a command does it too.
-    """
-    try:
+def forget_never_sent(results: DirectClient, keys: Sequence[str]) -> None:
+    """Delete the mark that commands were never sent, because they are being sent now. Reports stay."""
+    with _forgetting():
         if keys:
             results.script(_FORGET, _FORGET_SHA, keys, [])
+
+
+async def forget_never_sent_async(results: "AsyncDirectClient", keys: Sequence[str]) -> None:
+    """As :func:`forget_never_sent`."""
+    with _forgetting():
+        if keys:
+            await results.script(_FORGET, _FORGET_SHA, keys, [])
+
+
+@contextmanager
+def _forgetting() -> Iterator[None]:
+    """Tolerate it when the mark can't be deleted: a failure does not stop the sending, and a user may lack the right;
+    the worker that takes a command deletes it too."""
+    try:
+        yield
     except redis.exceptions.NoPermissionError:
         return
     except (redis.RedisError, OSError) as error:
@@ -144,19 +160,32 @@ def forget_never_sent(results: DirectClient, keys: list[Any]) -> None:
         )
 
 
-def stored_results(results: redis.Redis, command_ids: list[str]) -> list[bytes | None]:
+def stored_results(results: redis.Redis, command_ids: Sequence[str]) -> list[bytes | None]:
     """The stored results of these ids, read in one round trip; None where there is none, or none that can be read.
 
     Raises:
         redis.RedisError, OSError: the results cannot be reached.
     """
     with results.pipeline(transaction=False) as pipe:
-        for command_id in command_ids:
-            # GETRANGE includes its end: a result of one byte too many is recognised by that byte.
-            pipe.getrange(RESULT_KEY.format(command_id), 0, MAX_RESULT_BYTES)
-        found = pipe.execute(raise_on_error=False)
-    for each in found:
+        ask_for_results(pipe, command_ids)
+        return readable_results(pipe.execute(raise_on_error=False))
+
+
+def ask_for_results(pipe: Any, command_ids: Sequence[str]) -> None:
+    """Put into a pipeline, of redis-py's synchronous or asyncio client, what reads these results."""
+    for command_id in command_ids:
+        # GETRANGE includes its end: a result of one byte too many is recognised by that byte.
+        pipe.getrange(RESULT_KEY.format(command_id), 0, MAX_RESULT_BYTES)
+
+
+def readable_results(replies: Sequence[Any]) -> list[bytes | None]:
+    """The results that a server has sent, see :func:`stored_results`.
+
+    Raises:
+        redis.ResponseError: the server refuses to tell.
+    """
+    for each in replies:
         # A key of another type cannot be read. Any other error is the server's.
         if isinstance(each, Exception) and not str(each).startswith("WRONGTYPE"):
             raise each
-    return [each if isinstance(each, bytes) and len(each) <= MAX_RESULT_BYTES else None for each in found]
+    return [each if isinstance(each, bytes) and len(each) <= MAX_RESULT_BYTES else None for each in replies]

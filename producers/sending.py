@@ -5,7 +5,7 @@ one round trip and one visit to the server's disk. Elsewhere Celery publishes th
 their way to the ledger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
@@ -41,12 +41,25 @@ class Sender:
         Raises:
             redis.RedisError, OSError, KombuError: some of them may be sent, and some intents recorded.
         """
-        if self._ledger is None or self._databases is None or is_listened_to():
-            self._send_by_celery(messages, headers)
+        if self._ledger is None or not self.in_transactions:
+            self.send_by_celery(messages, headers)
             return
+        for commands in self.transactions(messages, headers):
+            self._ledger.transaction(commands)
+
+    @property
+    def in_transactions(self) -> bool:
+        """Whether messages and intents go to the server together, by :meth:`transactions`; else by Celery."""
+        return self._databases is not None and not is_listened_to()
+
+    def transactions(
+        self, messages: Sequence[Intent], headers: Sequence[Mapping[str, str]]
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The commands of each transaction, on a connection to the ledger's database."""
+        assert self._databases is not None  # noqa: S101 - the caller has looked
         for first in range(0, len(messages), MAX_TOGETHER):
             part = slice(first, first + MAX_TOGETHER)
-            self._ledger.transaction(self._commands(messages[part], headers[part], *self._databases))
+            yield self._commands(messages[part], headers[part], *self._databases)
         # Celery keeps with a task's result what the task has sent.
         if parent := self._app.current_worker_task:
             for each in messages:
@@ -64,7 +77,9 @@ class Sender:
             pushes = [("SELECT", broker), *pushes, ("SELECT", ledger)]
         return [*intent_commands(_mutating(messages)), *pushes]
 
-    def _send_by_celery(self, messages: Sequence[Intent], headers: Sequence[Mapping[str, str]]) -> None:
+    def send_by_celery(self, messages: Sequence[Intent], headers: Sequence[Mapping[str, str]]) -> None:
+        """Send messages over Celery's connection to the broker while their intents are on their way; see
+        :meth:`send`."""
         with (
             self._recording_intents(_mutating(messages)),
             self._app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer,

@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from producers.redis.url import is_sentinel, parse_sentinel_url
+from producers.redis.url import Sentinels, is_sentinel, parse_sentinel_url
 
 MAX_CONNECTIONS = 10_000
 """Connections of one client: one for each thread, two for a thread that waits. redis-py's default is 100; a call beyond
@@ -22,20 +22,8 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
     Raises:
         ValueError: the URL is invalid.
     """
-    settings = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), tries - 1),
-        "protocol": 2,
-        "max_connections": MAX_CONNECTIONS,
-        # Replies are short, and each connection keeps this many bytes; redis-py's default is 64 KiB.
-        "socket_read_size": 4096,
-        **options,
-    }
+    settings = connection_settings(url, timeout, Retry(NoBackoff(), tries - 1), **options)
     if not is_sentinel(url):
-        if url.startswith("unix://"):
-            del settings["socket_keepalive"]
         client: redis.Redis = redis.Redis.from_url(url, **settings)
         try:
             # redis-py checks the options after the "?" only when it makes a connection.
@@ -44,16 +32,33 @@ def connect(url: str, *, timeout: float, tries: int = 1, **options: Any) -> redi
             raise ValueError("has an unknown option after its ?") from None
         return client
     urls = parse_sentinel_url(url)
-    sentinel_options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    sentinels: Any = Sentinel(
-        urls.hosts, sentinel_kwargs={**sentinel_options, **urls.sentinel}, **settings, **urls.server
-    )  # type: ignore[no-untyped-call] # redis-py's gap
+    sentinel_kwargs = sentinel_settings(urls, timeout, Retry(NoBackoff(), 0))
+    sentinels: Any = Sentinel(urls.hosts, sentinel_kwargs=sentinel_kwargs, **settings, **urls.server)  # type: ignore[no-untyped-call] # redis-py's gap
     master: redis.Redis = sentinels.master_for(urls.master, db=urls.database)
     return master
+
+
+def connection_settings(url: str, timeout: float, retry: object, **options: Any) -> dict[str, Any]:
+    """What redis-py, its synchronous or its asyncio client, is told of connections to a server."""
+    settings = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "socket_keepalive": True,
+        "retry": retry,
+        "protocol": 2,
+        "max_connections": MAX_CONNECTIONS,
+        # Replies are short, and each connection keeps this many bytes; redis-py's default is 64 KiB.
+        "socket_read_size": 4096,
+        **options,
+    }
+    if url.startswith("unix://"):
+        del settings["socket_keepalive"]
+    return settings
+
+
+def sentinel_settings(urls: Sentinels, timeout: float, retry: object) -> dict[str, Any]:
+    """What redis-py is told of connections to Sentinels."""
+    return {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": retry, **urls.sentinel}
 
 
 STEP_SECONDS = 2.0

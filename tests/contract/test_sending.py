@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from celery import Task, signals
 
+from producers import async_client, base_client, message_text
 from producers import client as client_module
-from producers import message_text
 from producers.client import OrderClient
 from producers.commands import COMMANDS, Cancel, Close, Command, Positions, Submit, Withdraw
 from producers.errors import BrokerUnavailable
@@ -23,10 +23,12 @@ from producers.redis.url import one_server
 from producers.sending import MAX_TOGETHER
 from producers.settings import QueueSettings
 from tests.contract.conftest import configured
+from tests.support.clients import ClientClass, client_class
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
 from tests.support.tcp_proxy import FaultyProxy
 
+__all__ = ["client_class"]
 CLOSE = Close(account="main", pair="USD_BTC_PERP", qty="0.10", price="1.5", direction="long", deadline=2)
 CANCEL = Cancel(account="main", order_id='né"\\%(id)s')
 COMMANDS_SENT: dict[str, Command] = {
@@ -49,8 +51,8 @@ def settings(server: Server | FaultyProxy, **more: Any) -> QueueSettings:
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[OrderClient]:
-    with OrderClient(settings(server)) as sender:
+def client(server: Server, client_class: ClientClass) -> Iterator[OrderClient]:
+    with client_class(settings(server)) as sender:
         yield sender
 
 
@@ -60,12 +62,13 @@ def messages(server: Server, queue: str) -> list[str]:
         return list(reversed(broker.lrange(queue, 0, -1)))
 
 
-def stored(server: Server) -> dict[str, Any]:
+def stored(server: Server, without: str = "delivery_tag") -> dict[str, Any]:
     """Every key of broker and ledger with its value; each message without its delivery tag."""
     found: dict[str, Any] = {}
+    mark = re.compile(rf'"({without})": "[0-9a-f-]{{36}}"')
     with server.client(0) as broker, server.client(2) as ledger:
         for key in broker.keys("orders.*"):
-            found[key] = [re.sub(r'"delivery_tag": "[0-9a-f-]{36}"', "", each) for each in messages(server, key)]
+            found[key] = [mark.sub("", each) for each in messages(server, key)]
         found |= {key: ledger.hgetall(key) for key in ledger.scan_iter()}
     return found
 
@@ -95,19 +98,21 @@ TRACED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0
 @pytest.mark.parametrize("headers", [{}, TRACED], ids=["untraced", "traced"])
 @pytest.mark.parametrize("name", COMMANDS_SENT)
 def test_it_is_what_celery_would_send(
-    server: Server, name: str, sealed: bool, lane: Lane | None, headers: Mapping[str, str]
+    server: Server, name: str, sealed: bool, lane: Lane | None, headers: Mapping[str, str], client_class: ClientClass
 ) -> None:
     """To the last byte, order of the fields included: other programs read messages and intents."""
     assert {COMMANDS[f"orders.{each}"] for each in COMMANDS_SENT} == {*COMMANDS.values()}
     found = []
-    with OrderClient(settings(server), signer=fixed_key("payroll") if sealed else None) as sender:
+    # Celery names the thread that publishes, to which nobody replies; for asyncio it is one of several.
+    without = "delivery_tag" if client_class is OrderClient else "delivery_tag|reply_to"
+    with client_class(settings(server), signer=fixed_key("payroll") if sealed else None) as sender:
         sent = sender._message(COMMANDS_SENT[name], f'payroll.né "\\%(id)s {name}', 1_790_000_000_000, lane)
         for way in (nullcontext([]), listened_to()):
             server.flush()
             with way as heard:
                 sender._sender.send([sent], [headers])
             assert len(heard) == len(found)
-            found.append(stored(server))
+            found.append(stored(server, without))
     ours, celerys = found
     assert ours == celerys
     assert [len(value) for value in ours.values()] == [1] * (1 + sent_with_intent(sent.task))
@@ -133,9 +138,9 @@ def proxy(server: Server) -> Iterator[FaultyProxy]:
     between.close()
 
 
-def test_it_is_one_transaction_intents_first(proxy: FaultyProxy) -> None:
+def test_it_is_one_transaction_intents_first(proxy: FaultyProxy, client_class: ClientClass) -> None:
     """On one connection: one round trip, and one visit to the server's disk, however many commands there are."""
-    with OrderClient(settings(proxy)) as sender:
+    with client_class(settings(proxy)) as sender:
         sender.enqueue(CLOSE)
         proxy.received.clear()
         sender.enqueue_many([CANCEL, CLOSE, CLOSE, Positions(account="main"), CANCEL])
@@ -168,24 +173,26 @@ def test_more_than_a_thousand_keep_their_order(server: Server, client: OrderClie
 
 @pytest.mark.parametrize("root", [None, 'the "root'])
 def test_within_a_task_it_is_what_celery_would_send(
-    server: Server, client: OrderClient, monkeypatch: pytest.MonkeyPatch, root: str | None
+    server: Server, monkeypatch: pytest.MonkeyPatch, root: str | None
 ) -> None:
     """Another service's task that enqueues becomes the parent, and keeps what it has sent."""
-    monkeypatch.setattr(client_module, "_now_ms", lambda: 1_790_000_000_000)
+    monkeypatch.setattr(base_client, "now_ms", lambda: 1_790_000_000_000)
 
-    def order(self: Task) -> list[str]:
-        self.request.root_id = root
-        client.enqueue_many([(CANCEL, "a"), (CLOSE, "b")])
-        return [each.id for each in self.request.children]
+    with OrderClient(settings(server)) as client:
 
-    task: Task = client._app.task(order, name="service.order", bind=True, shared=False)
-    found = []
-    for way in (nullcontext(), listened_to()):
-        server.flush()
-        with way:
-            assert task.apply(task_id='the "parent').get(disable_sync_subtasks=False) == ["a", "b"]
-        found.append(stored(server))
-    assert found[0] == found[1]
+        def order(self: Task) -> list[str]:
+            self.request.root_id = root
+            client.enqueue_many([(CANCEL, "a"), (CLOSE, "b")])
+            return [each.id for each in self.request.children]
+
+        task: Task = client._app.task(order, name="service.order", bind=True, shared=False)
+        found = []
+        for way in (nullcontext(), listened_to()):
+            server.flush()
+            with way:
+                assert task.apply(task_id='the "parent').get(disable_sync_subtasks=False) == ["a", "b"]
+            found.append(stored(server))
+        assert found[0] == found[1]
     (headers,) = (json.loads(each)["headers"] for each in messages(server, "orders.cancel"))
     assert (headers["id"], headers["parent_id"]) == ("a", 'the "parent')
     assert headers["root_id"] == (root or 'the "parent')
@@ -224,9 +231,9 @@ def test_a_child_process_sends_its_own(server: Server) -> None:
     ]
 
 
-def test_both_survive_the_servers_death(own_server: Server) -> None:
+def test_both_survive_the_servers_death(own_server: Server, client_class: ClientClass) -> None:
     """A transaction over two databases is read from the server's file as it was written."""
-    with OrderClient(settings(own_server)) as sender:
+    with client_class(settings(own_server)) as sender:
         sender.enqueue(CANCEL, "1")
     before = stored(own_server)
     own_server.kill()
@@ -235,9 +242,9 @@ def test_both_survive_the_servers_death(own_server: Server) -> None:
     assert len(before) == 2
 
 
-def test_a_connection_that_died_unused_costs_nothing(own_server: Server) -> None:
+def test_a_connection_that_died_unused_costs_nothing(own_server: Server, client_class: ClientClass) -> None:
     """Nothing was sent on it, so the message on another connection is the only one."""
-    with OrderClient(settings(own_server)) as sender:
+    with client_class(settings(own_server)) as sender:
         sender.enqueue(CANCEL, "1")
         own_server.kill()
         own_server.start()
@@ -302,13 +309,13 @@ TROUBLES: dict[str, tuple[Trouble, str, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-def test_a_refusal_is_told_and_the_same_id_sent_again(own_server: Server, name: str) -> None:
+def test_a_refusal_is_told_and_the_same_id_sent_again(own_server: Server, name: str, client_class: ClientClass) -> None:
     """Nothing is taken for sent. What got through all the same is of the id that the sender tries again with."""
     trouble, told, left = TROUBLES[name]
     with own_server.client() as client:
         client.execute_command("ACL", "SETUSER", "sender", "on", ">secret", "~*", "&*", "+@all")
     url = f"redis://sender:secret@127.0.0.1:{own_server.port}"
-    with OrderClient(QueueSettings(redis_url=url)) as sender:
+    with client_class(QueueSettings(redis_url=url)) as sender:
         sender.enqueue(CLOSE, "0")
         own_server.flush()
         with trouble(own_server):
@@ -331,12 +338,13 @@ def number_of(server: Server, key: str, database: int) -> int:
 
 
 def test_a_lost_reply_is_told_and_the_same_id_sent_again(
-    server: Server, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    server: Server, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, client_class: ClientClass
 ) -> None:
     """The message is there, which the sender can't know; the second one is of the same id, which is executed once. A
     reply that comes late is nobody's."""
-    monkeypatch.setattr(client_module, "BROKER_SECONDS", 0.5)
-    with OrderClient(settings(proxy)) as sender:
+    for module in (client_module, async_client):
+        monkeypatch.setattr(module, "BROKER_SECONDS", 0.5)
+    with client_class(settings(proxy)) as sender:
         sender.enqueue(CANCEL, "0")
         proxy.reply_delay_seconds = 1.0
         with pytest.raises(BrokerUnavailable, match="no answer in time") as caught:
@@ -380,12 +388,12 @@ def test_one_server_is_told_by_what_is_written(urls: Sequence[str], databases: S
     [{"ledger_url": "redis://localhost:{}/2"}, {"intent_replicas": 1}, {"intents": False}],
     ids=["two servers", "replicas", "no intents"],
 )
-def test_elsewhere_celery_publishes(own_server: Server, more: dict[str, Any]) -> None:
+def test_elsewhere_celery_publishes(own_server: Server, more: dict[str, Any], client_class: ClientClass) -> None:
     """Where one transaction can't hold both, or the intents must have replicas first. Celery alone declares queues."""
     written = {key: value.format(own_server.port) if isinstance(value, str) else value for key, value in more.items()}
     refused = "intent_replicas" in more
     with (
-        OrderClient(settings(own_server, **written)) as sender,
+        client_class(settings(own_server, **written)) as sender,
         pytest.raises(BrokerUnavailable, match="0 of 1 replicas") if refused else nullcontext(),
     ):
         sender.enqueue(CANCEL, "1")

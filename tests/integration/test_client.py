@@ -12,9 +12,12 @@ from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.errors import BrokerUnavailable, IdReused, OrderRejected, OrderUnknown, ReportPending
 from producers.intents import ALL_OUTBOXES
 from producers.report import Outcome, Reason
+from tests.integration.conftest import Ids
+from tests.support.clients import ClientClass, client_class
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+__all__ = ["client_class"]
 UNAVAILABLE_SECONDS = 5.0
 """The claim: so soon a client is told that the broker is down or hangs."""
 
@@ -24,8 +27,10 @@ def withdrawal(address: str = "0xabc", qty: str = "0.01") -> Withdraw:
     return Withdraw.model_validate({"account": "main", "asset": "ETH", "qty": qty, "address": address})
 
 
-def client_of(stack: Stack) -> OrderClient:
-    return OrderClient(stack.queue_settings)
+@pytest.fixture
+def client(stack: Stack, client_class: ClientClass) -> Iterator[OrderClient]:
+    with client_class(stack.queue_settings) as made:
+        yield made
 
 
 def addresses(stack: Stack) -> list[str]:
@@ -89,33 +94,33 @@ def test_the_error_of_an_unknown_outcome_carries_the_whole_report(stack: Stack, 
     assert caught.value.report == report.to_json()
 
 
-def test_an_id_of_another_command(stack: Stack, client: OrderClient) -> None:
+def test_an_id_of_another_command(stack: Stack, client: OrderClient, ids: Ids) -> None:
     """The second command is told by `IdReused`; who asks by the id alone gets the report that stands."""
-    first = client.enqueue(withdrawal(qty="0.01"), "an-id-used-twice")
+    first = client.enqueue(withdrawal(qty="0.01"), ids("twice"))
     stands = client.wait(first, 300)
     stack.drained()
-    second = client.enqueue(withdrawal(qty="0.02"), "an-id-used-twice")
+    second = client.enqueue(withdrawal(qty="0.02"), ids("twice"))
     stack.drained()
     with pytest.raises(IdReused):
         client.wait(second, 300)
     with pytest.raises(IdReused):
         client.report(second)
-    assert client.wait("an-id-used-twice", 300).fingerprint == stands.fingerprint
+    assert client.wait(ids("twice"), 300).fingerprint == stands.fingerprint
     assert [execution.fields["qty"] for execution in stack.venue.executions()] == ["0.01"]
 
 
-def test_threads_share_a_client(stack: Stack, client: OrderClient) -> None:
+def test_threads_share_a_client(stack: Stack, client: OrderClient, ids: Ids) -> None:
     """Each thread gets its own reports. Each sends its command three times, as a producer does that does not know
     whether it has sent it: it is executed once."""
 
     def one(number: int) -> tuple[str, str]:
         for _ in range(3):
-            sent = client.enqueue(withdrawal(f"0x{number:02}"), f"thread-{number}")
+            sent = client.enqueue(withdrawal(f"0x{number:02}"), ids(f"thread-{number}"))
         report = client.wait(sent, 300)
         return report.command_id, report.outcome.value
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(one, range(40))) == [(f"thread-{number}", "accepted") for number in range(40)]
+        assert list(pool.map(one, range(40))) == [(ids(f"thread-{number}"), "accepted") for number in range(40)]
     stack.drained()
     assert addresses(stack) == [f"0x{number:02}" for number in range(40)]
 
@@ -139,10 +144,10 @@ def outage(own_stack: Stack) -> Iterator[Stack]:
 
 @pytest.mark.parametrize("trouble", ["SIGKILL", "SIGSTOP"])
 @pytest.mark.parametrize("used", [False, True], ids=["fresh client", "used client"])
-def test_the_broker_is_away(outage: Stack, trouble: str, used: bool) -> None:
+def test_the_broker_is_away(outage: Stack, trouble: str, used: bool, client_class: ClientClass) -> None:
     """Within 5 s the client is told, with the ids; sending again with the same ids executes once."""
     server = outage.setup.broker.container
-    with client_of(outage) as client:
+    with client_class(outage.queue_settings) as client:
         if used:
             client.wait(client.enqueue(Positions(account="main")), 300)
         server.kill(trouble)
@@ -166,10 +171,10 @@ def test_the_broker_is_away(outage: Stack, trouble: str, used: bool) -> None:
     assert addresses(outage) == ["0x0", "0x1"]
 
 
-def test_a_client_waits_through_an_outage(outage: Stack) -> None:
+def test_a_client_waits_through_an_outage(outage: Stack, client_class: ClientClass) -> None:
     server = outage.setup.broker.container
     outage.venue.fault("hold", path="withdraw")
-    with client_of(outage) as client, ThreadPoolExecutor(1) as pool:
+    with client_class(outage.queue_settings) as client, ThreadPoolExecutor(1) as pool:
         sent = client.enqueue(withdrawal())
         outage.venue.wait(arrivals=1)
         waiting = pool.submit(client.wait, sent, 300)
@@ -187,10 +192,10 @@ def test_a_client_waits_through_an_outage(outage: Stack) -> None:
 # -- the broker loses a message ----------------------------------------------------------------------------------------
 
 
-def test_a_lost_message_is_published_again(outage: Stack) -> None:
+def test_a_lost_message_is_published_again(outage: Stack, client_class: ClientClass) -> None:
     """What `enqueue` returned for is executed although the broker lost it, and once although it was only late."""
     outage.worker.kill("SIGSTOP")
-    with client_of(outage) as client:
+    with client_class(outage.queue_settings) as client:
         lost = client.enqueue(withdrawal("0xlost"))
         assert outage.broker.delete("orders.withdraw") == 1
         kept = client.enqueue(Cancel(account="main", order_id="order-1"))
@@ -202,9 +207,9 @@ def test_a_lost_message_is_published_again(outage: Stack) -> None:
     assert outage.ledger.exists(*ALL_OUTBOXES) == 0
 
 
-def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
+def test_the_id_of_a_query_is_not_published_again(outage: Stack, client_class: ClientClass) -> None:
     """Its sender is told that it was not executed: it must not be, either, once the query's report has expired."""
-    with client_of(outage) as client:
+    with client_class(outage.queue_settings) as client:
         query = client.enqueue(Positions(account="main"))
         assert client.wait(query, 300).outcome is Outcome.ACCEPTED
         reused = client.enqueue(withdrawal("0xreused"), query.command_id)
@@ -218,7 +223,7 @@ def test_the_id_of_a_query_is_not_published_again(outage: Stack) -> None:
     assert outage.venue.executions() == []
 
 
-def test_many_threads_share_a_client(outage: Stack) -> None:
+def test_many_threads_share_a_client(outage: Stack, client_class: ClientClass) -> None:
     """As a web service's do: some were told that the broker, or the results, can't be reached, by a client that had
     come to its own limit."""
     threads = 150
@@ -233,7 +238,7 @@ def test_many_threads_share_a_client(outage: Stack) -> None:
             client.wait(sent, 1)
         return pending.value.cause
 
-    with client_of(outage) as client, ThreadPoolExecutor(threads) as pool:
+    with client_class(outage.queue_settings) as client, ThreadPoolExecutor(threads) as pool:
         assert {each.result() for each in [pool.submit(waited, client) for _ in range(threads)]} == {""}
     outage.venue.clear_faults()
     outage.venue.release()

@@ -1,0 +1,157 @@
+"""Awaits the reports of commands with asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import NoReturn, Self
+
+import redis
+
+from producers.enqueued import EnqueuedCommand, id_of
+from producers.errors import UNREACHABLE, ReportPending
+from producers.redaction import client_error_text
+from producers.report import Report
+from producers.report_checks import AwaitedReports, ReportChecker
+from producers.result_watcher import Watch, Watcher
+from producers.results import NeverSent, Unverified
+
+MAX_FOLLOWED = 10_000
+"""Commands that one stream follows at the same time."""
+LARGE_BYTES = 100_000
+"""A result that is read in a thread, so that it does not hold the event loop up."""
+
+
+class ReportStream:
+    """Reports of the commands that it follows, as they come: an async iterator that does not end before it is closed.
+
+    >>> async with client.reports() as reports:  # doctest: +SKIP
+    ...     reports.add(await client.enqueue(close))
+    ...     async for report in reports:
+    ...         ...
+
+    :class:`~producers.errors.IdReused` and :class:`~producers.errors.ChainBroken` are raised in place of the command's
+    report. They are about that command alone: iterate again for the others.
+    """
+
+    def __init__(self, watcher: Watcher, checker: ReportChecker, limit: int = MAX_FOLLOWED) -> None:
+        self._checker = checker
+        self._awaited = AwaitedReports()
+        self._watch = Watch(watcher)
+        self._limit = limit
+
+    @property
+    def open(self) -> list[str]:
+        """Ids of the commands whose reports have not come."""
+        return self._awaited.open
+
+    def add(self, *commands: EnqueuedCommand | str) -> None:
+        """Follow these commands, too. One whose report was given already is given again.
+
+        Raises:
+            asyncio.QueueFull: the stream would follow more than 10,000 commands; none of these is followed.
+        """
+        command_ids = {id_of(command) for command in commands}
+        if self._awaited.count_with(command_ids) > self._limit:
+            raise asyncio.QueueFull(f"a stream of reports follows at most {self._limit:,} commands at a time")
+        self._awaited.add(commands)
+        self._watch.add(command_ids)
+
+    def close(self) -> None:
+        """Follow no command any longer."""
+        command_ids = self._awaited.open
+        for command_id in command_ids:
+            self._awaited.close(command_id)
+        self._watch.discard(command_ids)
+
+    async def next(self, deadline: float | None = None) -> Report | None:
+        """The next report; None if none comes by the deadline (in the event loop's time), or the client is closed."""
+        while await self._watch.next(deadline):
+            command_id, raw = self._watch.stored.popitem()
+            if (report := await self._read(command_id, raw)) is not None:
+                return report
+        return None
+
+    def give_up(self, waited_seconds: float) -> NoReturn:
+        """Raise what there is to say when the next report does not come in time."""
+        self._awaited.give_up(waited_seconds, self._watch.watcher.cause)
+
+    async def _read(self, command_id: str, raw: bytes) -> Report | None:
+        found = None
+        try:
+            for command in self._awaited.of(command_id):
+                result = await read_stored(self._checker, command, raw)
+                found = self._awaited.found(command_id, result) or found
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._awaited.close(command_id)
+            raise
+        finally:
+            if not self._awaited.of(command_id):
+                self._watch.discard([command_id])
+        return found
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Report:
+        if (report := await self.next()) is None:
+            raise StopAsyncIteration
+        return report
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncReportReader:
+    """The reading half of :class:`producers.async_client.AsyncOrderClient`."""
+
+    def __init__(self, watcher: Watcher, checker: ReportChecker) -> None:
+        self._watcher = watcher
+        self._checker = checker
+
+    async def report(self, command: EnqueuedCommand | str) -> Report | None:
+        """See :meth:`producers.client.OrderClient.report`."""
+        awaited = AwaitedReports([command])
+        try:
+            (raw,) = await self._watcher.read([id_of(command)])
+        except (redis.RedisError, OSError) as error:
+            raise ReportPending(id_of(command), 0, f"{UNREACHABLE}: {client_error_text(error)}") from error
+        report = awaited.found(id_of(command), await read_stored(self._checker, command, raw))
+        awaited.raise_if_unverified()
+        return report
+
+    async def wait_many(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> list[Report]:
+        """See :meth:`producers.client.OrderClient.wait_many`."""
+        reports = {report.command_id: report async for report in self.as_completed(commands, seconds)}
+        return [reports[id_of(command)] for command in commands]
+
+    async def as_completed(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> AsyncIterator[Report]:
+        """See :meth:`producers.client.OrderClient.as_completed`."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        async with self.stream(max(len(commands), 1)) as stream:
+            stream.add(*commands)
+            while stream.open:
+                if (report := await stream.next(deadline)) is None:
+                    stream.give_up(seconds)
+                yield report
+
+    def stream(self, limit: int = MAX_FOLLOWED) -> ReportStream:
+        """A stream that follows no command yet."""
+        return ReportStream(self._watcher, self._checker, limit)
+
+
+async def read_stored(
+    checker: ReportChecker, command: EnqueuedCommand | str, raw: bytes | None
+) -> Report | Unverified | None:
+    """What a stored result says of a command, as :class:`ReportChecker` reads it; in a thread where that takes long."""
+    large = len(raw or b"") > LARGE_BYTES
+    result = await asyncio.to_thread(checker.read, command, raw) if large else checker.read(command, raw)
+    if not isinstance(result, NeverSent):
+        return result
+    await asyncio.to_thread(checker.check_never_sent, command, result)
+    return None
