@@ -331,9 +331,14 @@ def test_a_search_of_a_long_journal_is_continued(
     assert len(pages) == 3
 
 
-def test_a_record_that_is_none_stops_nothing(operator: OperatorFixture, client: redis.Redis, history: History) -> None:
-    operator.unknown("x")
-    client.hset("orders:command:x", "report", json.dumps({"outcome": "unknown", "reason": HOSTILE}))
-    (line,) = history.search(Filter()).lines
-    assert line.reason.isprintable()
-    assert len(line.reason) <= 100
+def test_a_record_that_was_spoilt_stops_nothing(
+    operator: OperatorFixture, client: redis.Redis, history: History
+) -> None:
+    for command_id, fields in (("x", {"report": json.dumps({"outcome": "unknown"})}), ("y", {"fence": HOSTILE})):
+        operator.unknown(command_id)
+        client.hset(f"orders:command:{command_id}", mapping=fields)
+    client.set("orders:command:z", "no hash")
+    client.xadd("orders:journal", {"event": "begin", "id": "z"})
+    lines = history.search(Filter()).lines
+    assert [(each.command_id, each.outcome) for each in lines] == [("z", ""), ("y", "unknown"), ("x", "unknown")]
+    assert (told(history, "x").state, told(history, "y").report) == (NO_RECORD, None)

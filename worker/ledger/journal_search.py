@@ -39,12 +39,7 @@ _BACKWARDS = """
 local command, account, prefix = ARGV[4], ARGV[5], ARGV[6]
 local begins = {held = true, begin = true, refuse = true}
 local ends = {settle = true, refuse = true, abandon = true, resolve = true}
--- Of a settle, that the server had lost the record, with its begin: no other leaves a record without an attempt.
-local function was_lost(id)
-  local found = redis.pcall('HMGET', ARGV[7] .. id, 'tries', 'first_begun_at')
-  return not found.err and found[1] == '0' and not found[2]
-end
-local page, found = redis.call('XREVRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3]), {}
+local page, found, begun, turns = redis.call('XREVRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3]), {}, {}, {}
 for _, entry in ipairs(page) do
   local is = {event = '', id = '', outcome = '', command = '', account = ''}
   for at = 1, #entry[2], 2 do
@@ -52,14 +47,21 @@ for _, entry in ipairs(page) do
     if name == 'seq' then break end
     if is[name] then is[name] = entry[2][at + 1] end
   end
+  begun[is.id] = begun[is.id] or begins[is.event]
   if is.id ~= '' and (begins[is.event] or ends[is.event]) and is.id:sub(1, #prefix) == prefix
       and (command == '' or is.command == '' or is.command == command)
       and (account == '' or is.account == '' or is.account:lower() == account) then
-    local opens = begins[is.event] or (is.event == 'settle' and was_lost(is.id))
-    for _, part in ipairs({entry[1], is.event, is.id, is.outcome, is.command, is.account, opens and '1' or ''}) do
-      found[#found + 1] = part
-    end
+    turns[#turns + 1] = {entry[1], is.event, is.id, is.outcome, is.command, is.account, begins[is.event] and '1' or ''}
   end
+end
+for _, turn in ipairs(turns) do
+  -- A settle is the first entry of a command where the server had lost the record, with its begin: no other leaves a
+  -- record without an attempt.
+  if turn[2] == 'settle' and not begun[turn[3]] then
+    local record = redis.pcall('HMGET', ARGV[7] .. turn[3], 'tries', 'first_begun_at')
+    if not record.err and record[1] == '0' and not record[2] then turn[7] = '1' end
+  end
+  for _, part in ipairs(turn) do found[#found + 1] = part end
 end
 return {#page, page[#page] and page[#page][1] or '', found}
 """

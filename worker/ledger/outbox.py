@@ -12,6 +12,8 @@ from typing import Any
 
 import redis
 
+from producers.intents import ALL_OUTBOXES, Intent, read_intent
+from worker.ledger.connection import guarded
 from worker.ledger.keys import DUE_KEYS
 
 PAGE = 250
@@ -126,3 +128,23 @@ def _shown(intent: StoredIntent) -> str:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
+
+
+def intent_of(client: redis.Redis, command_id: str) -> Intent | None:
+    """The intent of a command that has no end; None where there is none that can be read.
+
+    Raises:
+        LedgerUnavailable: the ledger can't be asked.
+    """
+    with client.pipeline(transaction=False) as pipe:
+        for outbox in ALL_OUTBOXES:
+            pipe.hstrlen(outbox, command_id)
+        sizes = guarded(pipe.execute, False)
+    for outbox, size in zip(ALL_OUTBOXES, sizes, strict=True):
+        if isinstance(size, int) and 0 < size <= MAX_INTENT_BYTES:
+            stored = guarded(client.hget, outbox, command_id)
+            try:
+                return read_intent(command_id, str(stored))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                return None
+    return None

@@ -16,19 +16,19 @@ from producers.printable import is_command_id
 from producers.report import Report
 from worker.ledger.journal import Journal, JournalEntry
 from worker.ledger.journal_search import JournalSearch
+from worker.ledger.outbox import intent_of
 from worker.ledger.records import Record
 from worker.ledger.redis import RedisLedger
-from worker.ledger.summaries import intent_of
 from worker.operations.history_search import Filter as Filter
 from worker.operations.history_search import Line as Line
 from worker.operations.history_search import Page as Page
-from worker.operations.history_search import Search
+from worker.operations.history_search import Search, entered_at_ms
 from worker.operations.timeline import Moment as Moment
 from worker.operations.timeline import tell
 from worker.public_keys import PublicKeys
 
 ENQUEUED, NO_RECORD = "ENQUEUED", "NO_RECORD"
-"""States beside those of the ledger: an intent and no record, and entries of the journal and no record."""
+"""States beside those of the ledger: an intent and no record; entries of the journal, and no record that can be read."""
 OPENING = frozenset({"held", "begin", "refuse"})
 """Events of which one is the first of a command that has a record."""
 CLOCKS_APART_MS = 600_000
@@ -71,7 +71,7 @@ class History:
         """The history of a command; None where nothing is known of it."""
         if not is_command_id(command_id):
             return None
-        record = self._ledger.read(command_id)
+        record = self._record(command_id)
         intent = None if record and record.report else intent_of(self._client, command_id)
         start_ms = _start_ms(record)
         entries = list(self._entries.of_command(command_id, start_ms))
@@ -97,6 +97,12 @@ class History:
         (:data:`~worker.operations.history_search.MOST_READ`)."""
         return Search(self._client, wanted).page(limit, before)
 
+    def _record(self, command_id: str) -> Record | None:
+        try:
+            return self._ledger.read(command_id)
+        except (LookupError, ValueError):
+            return None
+
     def _is_complete(
         self, record: Record | None, intent: Intent | None, entries: list[JournalEntry], start_ms: int
     ) -> bool:
@@ -111,9 +117,8 @@ def _start_ms(record: Record | None) -> int:
     """From when on the journal has what happened to a command, UNIX ms."""
     if record is None:
         return 0
-    times = [each for each in (record.first_begun_at, record.hold.since if record.hold else 0) if each]
-    if times:
-        return min(times)
+    if entered_at := entered_at_ms(record):
+        return entered_at
     finished_at = (record.report.finished_at if record.report else None) or 0
     return max(0, finished_at - CLOCKS_APART_MS)
 

@@ -11,7 +11,8 @@ import redis
 
 from producers.printable import printable
 from worker.ledger.journal_search import ENDS, JournalSearch, Turn, TurnPage
-from worker.ledger.summaries import Summary, read_summaries
+from worker.ledger.records import Record
+from worker.ledger.records_read import read_records
 
 MOST_READ = 20_000
 """How many entries of the journal are looked at for one page."""
@@ -86,19 +87,19 @@ class Search:
         wanted = self._wanted
         names = {"command": wanted.command, "account": wanted.account, "id_prefix": wanted.id_prefix}
         for page in self._journal.backwards(before, wanted.since_ms, **names):
-            for turn, summary in self._candidates(page):
+            for turn, record in self._candidates(page):
                 if len(lines) >= limit:
                     return Page(tuple(lines.values()), position)
                 position = turn.position
-                line = self._line(turn, summary)
-                if line is not None and (line.command_id not in lines or summary is None):
+                line = self._line(turn, record)
+                if line is not None and (line.command_id not in lines or record is None):
                     lines[line.command_id] = line
             read, position = read + page.looked_at, page.last
             if read >= MOST_READ:
                 return Page(tuple(lines.values()), position)
         return Page(tuple(lines.values()), "")
 
-    def _candidates(self, page: TurnPage) -> Iterator[tuple[Turn, Summary | None]]:
+    def _candidates(self, page: TurnPage) -> Iterator[tuple[Turn, Record | None]]:
         """The entries by which a wanted command may have entered the journal, each with its record."""
         for turn in page.turns:
             if turn.event in ENDS:
@@ -106,27 +107,32 @@ class Search:
         turns = [each for each in page.turns if self._may_match(each)]
         for start in range(0, len(turns), BATCH):
             batch = turns[start : start + BATCH]
-            yield from zip(batch, read_summaries(self._client, (each.command_id for each in batch)), strict=True)
+            records = read_records(self._client, [each.command_id for each in batch])
+            yield from ((each, records[each.command_id]) for each in batch)
 
     def _may_match(self, turn: Turn) -> bool:
         end = self._ends.get(turn.command_id) if self._from_the_last else None
         return turn.opens and (not self._wanted.outcome or end is None or end.outcome == self._wanted.outcome)
 
-    def _line(self, turn: Turn, summary: Summary | None) -> Line | None:
+    def _line(self, turn: Turn, record: Record | None) -> Line | None:
         """The line of a command that entered the journal by this entry; None if it did not, or is not wanted."""
-        if not self._entered_by(turn, summary):
+        if not self._entered_by(turn, record):
             return None
-        end = self._end_of(turn, summary)
-        outcome = summary.outcome if summary else end.outcome if end else ""
-        reason = summary.reason or summary.state if summary else "" if end else NO_END
+        end, report = self._end_of(turn, record), record.report if record else None
+        outcome, reason = "", NO_END
+        if record:
+            outcome = report.outcome.value if report else ""
+            reason = str(report.reason) if report else record.state.value
+        elif end:
+            outcome, reason = end.outcome, ""
         line = Line(
             command_id=turn.command_id,
-            command=summary.command if summary else turn.command,
-            account=summary.account if summary else turn.account,
-            outcome=outcome,
+            command=record.command if record else turn.command,
+            account=record.account if record else turn.account,
+            outcome=printable(outcome, 100),
             reason=printable(reason, 100),
             began_at=turn.at,
-            ended_at=(end.at if end else summary.finished_at if summary else 0) if outcome else 0,
+            ended_at=end.at if end else (report.finished_at or 0) if report else 0,
             position=turn.position,
         )
         return line if self._is_wanted(line) else None
@@ -140,22 +146,24 @@ class Search:
             and wanted.outcome in ("", outcome)
         )
 
-    def _entered_by(self, turn: Turn, summary: Summary | None) -> bool:
+    def _entered_by(self, turn: Turn, record: Record | None) -> bool:
         begins = self._begins[turn.command_id] = self._begins.get(turn.command_id, 0) + (turn.event == "begin")
-        if summary is None or summary.entered_at == 0 or turn.at <= summary.entered_at:
+        entered_at = entered_at_ms(record)
+        if record is None or entered_at == 0 or turn.at <= entered_at:
             return True
-        if turn.event == "begin" and summary.tries <= begins:
+        if turn.event == "begin" and record.progress.tries <= begins:
             return True
         # There is an earlier one, unless the server's clock was put back: entries are later than the record says then.
-        earlier = self._journal.of_command(turn.command_id, summary.entered_at, page_size=BATCH)
+        earlier = self._journal.of_command(turn.command_id, entered_at, page_size=BATCH)
         return next((each.position for each in earlier), turn.position) == turn.position
 
-    def _end_of(self, turn: Turn, summary: Summary | None) -> Turn | None:
+    def _end_of(self, turn: Turn, record: Record | None) -> Turn | None:
         """The entry that ended a command. It is looked for where it may be behind the page, and no record tells."""
-        if summary is None and not self._from_the_last:
+        if record is None and not self._from_the_last:
             return self._last_end(turn)
         end = self._ends.get(turn.command_id)
-        return end if end and (summary is None or end.outcome == summary.outcome) else None
+        is_its = end and (record is None or (record.report and record.report.outcome.value == end.outcome))
+        return end if is_its else None
 
     def _last_end(self, turn: Turn) -> Turn | None:
         entries = self._journal.of_command(turn.command_id, turn.at)
@@ -165,3 +173,9 @@ class Search:
         last, fields = ends[-1], ends[-1].fields
         named = fields["event"], turn.command_id, fields.get("outcome", ""), turn.command, turn.account
         return Turn(last.position, last.at, *named, opens=False)
+
+
+def entered_at_ms(record: Record | None) -> int:
+    """When a command was held or first begun, UNIX ms on the ledger's clock; 0 for one that was neither."""
+    times = (record.first_begun_at, record.hold.since if record.hold else 0) if record else ()
+    return min(filter(None, times), default=0)
