@@ -146,8 +146,8 @@ def exact(value: object) -> Markup:
 
 def _here(request: Request) -> str:
     """The path and the query of the request, as they came."""
-    query = request.scope["query_string"].decode("latin-1")
-    return request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    path, query = bytes(request.scope["raw_path"]), bytes(request.scope["query_string"])
+    return (path + b"?" + query if query else path).decode("latin-1")
 
 
 def _csrf(session: Session | None) -> Markup:
