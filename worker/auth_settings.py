@@ -1,8 +1,11 @@
-"""``ORDERS_AUTH__…`` and ``ORDERS_POLICY__…``: which commands a worker executes, by who sent them and what they ask."""
+"""``ORDERS_AUTH__…``, ``ORDERS_POLICY__…`` and ``ORDERS_DESK__…``: which commands a worker executes, by who sent them
+and what they ask; and who may open the desk."""
 
+import ipaddress
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from producers.commands import COMMANDS
 from producers.settings import QuotedTextModel
@@ -71,3 +74,38 @@ class AuthSettings(QuotedTextModel):
         return (
             f"ORDERS_LEDGER__KEEP_DAYS must be at least {MIN_KEEP_DAYS} where seals are checked: one is valid for a day"
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name other than localhost may resolve to any address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class DeskSettings(QuotedTextModel):
+    """``ORDERS_DESK__…``"""
+
+    model_config = _GROUP
+
+    logins_file: str = ""
+    """Who may open the desk, with a hash of each password, see :mod:`worker.desk.logins`."""
+    public_url: str = ""
+    """Where browsers reach the desk, if that is not the address that it listens on: scheme, host and port."""
+    idle_minutes: float = Field(30, ge=1, le=1440)
+    """After how long without a request a session ends."""
+    session_hours: float = Field(8, ge=0.1, le=168)
+    """After how long a session ends in any case."""
+
+    @field_validator("public_url", mode="after")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value.rstrip("/"))
+        if not value:
+            return value
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query or "@" in value:
+            raise ValueError("must be scheme, host and port, such as https://desk.example.com")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("must be https, except at a loopback address: passwords would cross the network in clear")
+        return f"{parts.scheme}://{parts.netloc.lower()}"

@@ -17,7 +17,7 @@ from producers.printable import printable
 from producers.redaction import HIDDEN
 from producers.settings import ExternalSettings, QueueSettings, QuotedTextModel, SettingsError
 from worker.account_settings import AccountSettings
-from worker.auth_settings import AuthSettings, PolicySettings
+from worker.auth_settings import AuthSettings, DeskSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 from worker.venues.ccxt.exchanges import IDS
 from worker.venues.listed_answers import group_of
@@ -179,6 +179,7 @@ class WorkerSettings(QueueSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    desk: DeskSettings = Field(default_factory=DeskSettings)
     operator_key_file: str = ""
     """The private key with which the operator of this machine signs: halts, their ends, resolves, approvals."""
     policy_file: str = ""

@@ -53,6 +53,7 @@ ERRORS = {
     ),
     **dict.fromkeys(("NotHeld", "NotYours", "SigningError"), ExitCode.USAGE),
     "PolicyInvalid": ExitCode.USAGE,
+    "DeskRefused": ExitCode.USAGE,
     "PolicyChanged": ExitCode.FAILED,
     **dict.fromkeys(("NoRedis", "AddressUnavailable", "NoSuchAccount", "NoTestNetwork"), ExitCode.USAGE),
     "OrderStands": ExitCode.UNKNOWN,

@@ -24,6 +24,7 @@ COMMANDS = {
     "venue-check": ("Try what is believed of an account's exchange at the exchange.", "worker", RUNNING, "venue_check"),
     "simulator": ("Run a simulator of the venues on this machine.", "demo", RUNNING, "worker"),
     "demo": ("Run everything on this machine against the simulator.", "demo", RUNNING, "worker"),
+    "desk": ("What an operator sees and does, in a browser.", "desk", OPERATING, "desk"),
     "unknown": ("List the commands whose outcome is unknown.", "worker", OPERATING, "unknowns"),
     "reconcile": ("Settle unknown commands by what the venue shows.", "worker", OPERATING, "unknowns"),
     "resolve": ("Record the outcome of an unknown command manually.", "worker", OPERATING, "unknowns"),

@@ -24,13 +24,13 @@ from worker.cli.options import (
     known_keys,
     open_operator,
     operator_command,
-    outage_text,
     scope_of,
 )
 from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
+from worker.operations.outages import outage_text
 from worker.public_keys import PublicKeys
 from worker.settings import WorkerSettings
 

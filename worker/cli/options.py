@@ -7,13 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
-import redis
 import typer
 
 from producers.cli.output import exit_on_error, failure, note
 from producers.cli.settings import check_urls
 from producers.printable import printable
-from producers.redaction import redacted_url, server_error_text
+from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.signing import PrivateKey, SigningError
 from worker import settings as worker_settings
@@ -21,6 +20,7 @@ from worker.clock import SystemClock
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService
+from worker.operations.outages import ledger_outage
 from worker.public_keys import PublicKeys, parse
 from worker.settings import WorkerSettings
 from worker.watched_file import FileUnusable, read_file
@@ -106,28 +106,12 @@ def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
         except (NoSuchCommand, NotUnknown, StillOpen, LedgerUnavailable) as error:
             message = str(error)
             if isinstance(error, LedgerUnavailable):
-                message = f"{redacted_url(settings.ledger_url)}: {_why(error)}"
+                message = f"{redacted_url(settings.ledger_url)}: {ledger_outage(error)}"
             raise failure(message, type(error).__name__, where=where, as_json=as_json) from None
         except KeyboardInterrupt:
             hint = "" if where in READ_ONLY else ". orders journal shows whether it had been done before"
             message = f"interrupted{hint}"
             raise failure(message, "Interrupted", where=where, as_json=as_json) from None
-
-
-def _why(outage: LedgerUnavailable) -> str:
-    """Why the ledger is unavailable: a refusal in the server's words, or a connection error with advice."""
-    cause = outage.__cause__
-    if cause is None or isinstance(cause, redis.ResponseError):
-        return str(outage)
-    return outage_text(cause, "ORDERS_LEDGER_URL")
-
-
-def outage_text(error: BaseException, setting: str) -> str:
-    """An error of the server whose address is in ``setting``, with advice if it did not respond at all."""
-    text = server_error_text(error)
-    if isinstance(error, redis.ResponseError):
-        return text
-    return f"{text}. Start it, or correct {setting} (or ORDERS_REDIS_URL)"
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from worker.cli.options import (
     WhoOption,
     acting_operator,
     operator_command,
-    outage_text,
     scope_of,
 )
 from worker.ledger.cool_downs import CoolDowns
 from worker.ledger.halts import ANY
 from worker.operations.approvals import ApprovalService
+from worker.operations.outages import outage_text
 from worker.operations.parked import AccountCoolDown, NoCoolDown, Overview, ParkedService
 from worker.operations.times import age
 from worker.settings import WorkerSettings

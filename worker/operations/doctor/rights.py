@@ -91,6 +91,16 @@ NO_PRODUCERS = (
 )
 """Workers need these, or most of them; a service that sends commands needs none."""
 
+DESK_RIGHTS = (
+    Right("read records of commands", ("HGETALL", _RECORD)),
+    Right("read the journal", ("XRANGE", JOURNAL_KEY, "+", "-")),
+    Right("read halts", ("HGETALL", HALTS_KEY)),
+    Right("halt and resume", ("HDEL", HALTS_KEY, NOBODY)),
+    Right("write the journal", ("XADD", JOURNAL_KEY, "NOMKSTREAM", NOBODY, "", "")),
+    Right("run scripts", ("EVAL", "return 0", "0")),
+)
+"""An operator's login needs these at the ledger to see and to act; a producer's has none of them."""
+
 
 def check_rights(roles: Sequence[str], server: Server, *, producer: bool) -> list[Finding]:
     """Check what a login may do at a server with these roles: a worker's, or a producer's."""

@@ -1,0 +1,135 @@
+"""Halts: what is halted, by whom and why; halting, and lifting a halt."""
+
+from dataclasses import asdict, dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker.desk.changes import Change, change
+from worker.desk.views import PageError, form_of, render, services_of
+from worker.ledger.base import Halted
+from worker.ledger.halts import ANY, COMMANDS, HaltScope, parse_halt_scope
+from worker.operations.operator import all_scopes, commands_still_sent
+from worker.operations.signed_words import Word, verdict
+from worker.public_keys import PublicKeys
+
+TITLE, PATH = "Halts", "/halts"
+EVERYTHING = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class HaltLine:
+    """A halt as it is listed."""
+
+    scope: str
+    words: str
+    halt: Halted
+    verdict: str
+
+
+def halt_verdict(scope: HaltScope, halt: Halted, keys: PublicKeys | None) -> str:
+    """Whose word a halt is."""
+    return verdict(Word("halt", halt.who, halt.why, halt.at, scope=scope.field), halt.kid, halt.sig, keys, halt.at)
+
+
+def show(request: Request) -> Response:
+    """The halts, and the form for another."""
+    services = services_of(request)
+    halts = services.operator.halts()
+    lines = [
+        HaltLine(scope.field, scope.in_words(), halt, halt_verdict(scope, halt, services.keys)) for scope, halt in halts
+    ]
+    return render(
+        request,
+        "halts.html",
+        title=TITLE,
+        halts=lines,
+        still=_still_sent([scope for scope, _ in halts]),
+        accounts=sorted(services.accounts),
+        commands=COMMANDS,
+    )
+
+
+def _still_sent(halts: list[HaltScope]) -> str:
+    return ", ".join(
+        f"{command} (not of {', '.join(accounts)})" if accounts else command
+        for command, accounts in commands_still_sent(halts).items()
+    )
+
+
+def halt(request: Request) -> Response:
+    """Halt an account, a command, or everything."""
+    services, form = services_of(request), form_of(request)
+    account, command = form.get("account", "").strip(), form.get("command", "")
+    try:
+        named = parse_halt_scope(account or None, None if command in ("", EVERYTHING) else command)
+    except ValueError as error:
+        raise PageError(400, "Nothing was halted", f"{str(error).removeprefix('--').capitalize()}.") from None
+    scopes = all_scopes(named.account) if command == EVERYTHING else [named]
+    standing = dict(services.operator.halts())
+    still = _still_sent([*standing, *scopes])
+    replaced = [
+        f"Replaces the halt of {each.in_words()} by {standing[each].who}." for each in scopes if each in standing
+    ]
+    shown = Change(
+        title="Halt",
+        effects=[
+            *(f"Workers send nothing more of this: {each.in_words()}." for each in scopes),
+            *replaced,
+            "What is halted ends as not_sent/halted; its sender is told your reason.",
+            f"Still sent: {still or 'nothing'}.",
+        ],
+        facts=[
+            ("Account", "every account" if named.account == ANY else named.account),
+            ("Commands", ", ".join(each.in_words() for each in scopes)),
+        ],
+        button="Halt",
+        back=PATH,
+        state=[asdict(standing[each]) for each in scopes if each in standing],
+    )
+
+    def act(who: str, why: str) -> str:
+        services.operator.halt(*scopes, who=who, why=why)
+        return f"Halted: {', '.join(each.in_words() for each in scopes)}."
+
+    return change(request, shown, act)
+
+
+def lift(request: Request) -> Response:
+    """Lift one halt."""
+    services, field = services_of(request), form_of(request).get("scope", "")
+    found = {scope.field: (scope, halt) for scope, halt in services.operator.halts()}
+    if field not in found:
+        raise PageError(409, "There is no such halt", "It was lifted meanwhile, or never set.")
+    scope, standing = found[field]
+    others = [each for each, _ in found.values() if each != scope]
+    shown = Change(
+        title="Lift a halt",
+        effects=[
+            f"Workers send this again: {scope.in_words()}; what was ended as not_sent/halted stays so.",
+            f"Sent from then on: {_still_sent(others) or 'nothing'}.",
+        ],
+        facts=[
+            ("Halt", scope.in_words()),
+            ("Set by", f"{standing.who} ({halt_verdict(scope, standing, services.keys)})"),
+            ("Because", standing.why),
+        ],
+        button="Lift the halt",
+        back=PATH,
+        state=asdict(standing),
+    )
+
+    def act(who: str, why: str) -> str:
+        if not services.operator.resume(scope, who=who, why=why):
+            return f"There was no halt of {scope.in_words()} any more."
+        return f"Lifted: the halt of {scope.in_words()}."
+
+    return change(request, shown, act)
+
+
+routes = [
+    Route(PATH, show, methods=["GET"]),
+    Route("/halts/set", halt, methods=["POST"]),
+    Route("/halts/lift", lift, methods=["POST"]),
+]
