@@ -44,6 +44,7 @@ from worker.celery_app.request import ignore_unsafe_options
 from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.seals import Seals, report_signer
 from worker.celery_app.sweeps import sweeps
+from worker.celery_app.task_events import EventDispatcher
 from worker.celery_app.tasks import register_commands
 from worker.clock import SystemClock
 from worker.execution.backoff import RetryLimits
@@ -118,6 +119,7 @@ def _guard(app: Celery, settings: WorkerSettings) -> None:
     ledger = cache(lambda: _connect_ledger(settings))
     sign = report_signer(settings.report_key_file)
     use_report_backends(app, lambda command_id: was_sent(ledger(), command_id), sign)
+    app.events.dispatcher_cls = f"{EventDispatcher.__module__}:{EventDispatcher.__name__}"
     app.control_cls = type("RestrictedControl", (RestrictedControl,), {"allowed": allowed})
     restrict_worker(allowed, SERVED)
     signals.worker_init.connect(ignore_unsafe_options, weak=False)

@@ -80,6 +80,7 @@ ALL = {
     each.name: each
     for each in (
         Contender("ours", CELERY.replace("{app}", "worker"), OWN_SENDER, own=True),
+        Contender("watched", CELERY.replace("{app}", "worker") + " -E", OWN_SENDER, own=True),
         Contender("celery", CELERY, own=True),
         Contender("dramatiq", "dramatiq {app} --processes {processes} --threads {concurrency}", starts_processes=True),
         Contender(
@@ -91,6 +92,10 @@ ALL = {
         Contender("huey", "huey.bin.huey_consumer {app}.huey -q -w {concurrency} -k thread -g TERM"),
     )
 }
+
+
+COMPARED = [name for name in ALL if name != "watched"]
+"""Those that targets are about. ``watched`` is this worker while a monitor reads its events."""
 
 
 def named(text: str) -> Contender:

@@ -4,13 +4,13 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.contenders import ALL
+from tests.benchmarks.contenders import ALL, COMPARED
 from tests.benchmarks.figures import Record, Span, chosen, labels, least, over_rounds, paired
 
 FULL = 0.9
 """Share of a core, or of the machine, from which on throughput need not grow."""
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt}
-PEERS = [name for name in ALL if name != "ours"]
+PEERS = [name for name in COMPARED if name != "ours"]
 RATES = (("celery", ">=", 2.5), ("dramatiq", ">=", 1.2), ("huey", ">", 1), ("taskiq", ">", 1))
 WORKER_CPU = 0.35
 SERVER_CPU = 0.6 * 2.1

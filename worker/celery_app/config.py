@@ -165,8 +165,7 @@ def _worker() -> dict[str, Any]:
         # Threads, because the work is waiting for a venue. Compared with prefork, solo and gevent in docs/celery.md.
         "worker_pool": chosen_pool(sys.argv),
         "worker_concurrency": CONCURRENCY,
-        # Flower switches events on while it runs (`enable_events`, its default): they take a quarter of a worker's
-        # time, and keep commands off the direct way.
+        # Flower switches events on while it runs (`enable_events`, its default); unread, they only cost time.
         "worker_send_task_events": False,
         # Flower and `celery inspect` reach workers through remote control, which can't start a command.
         "worker_enable_remote_control": True,

@@ -36,6 +36,7 @@ from worker.broker.lanes import Fate
 from worker.celery_app import eta
 from worker.celery_app.direct import DirectWay
 from worker.celery_app.request import REQUEST, SentAway
+from worker.celery_app.task_events import FLUSH_SECONDS
 from worker.execution.policy.producer_auth import NotTrusted
 
 logger = logging.getLogger("orders.dead")
@@ -78,6 +79,7 @@ class OrderConsumer(Consumer):
             except Exception as error:
                 raise PoolRefusedTask from error
 
+        self._next_flush = 0.0
         without = {"without_mingle": True, "without_gossip": True}
         super().__init__(submit, *args, worker_options={**(worker_options or {}), **without}, **kwargs)
 
@@ -125,6 +127,14 @@ class OrderConsumer(Consumer):
                 self.on_invalid_task(None, message, error)
 
         return on_task_received
+
+    def on_send_event_buffered(self) -> None:
+        """Celery's own, which is called from any thread, but the loop sends a little later, and more at once."""
+        now = monotonic()
+        if self.hub and now >= self._next_flush:
+            # The loop calls the timer after this time: nothing that is noted until then is left behind.
+            self._next_flush = now + FLUSH_SECONDS
+            self.hub.call_soon(self.hub.call_later, FLUSH_SECONDS, self._flush_events)
 
     def _source_queue(self, message: Any) -> str:
         """The queue that a message was taken from. The queue that the message itself names was written by its

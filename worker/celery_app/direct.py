@@ -1,9 +1,9 @@
 """The direct way of a plain command: from its message to a thread of the pool, and from its report to its ack.
 
-Celery makes a request, two promises, a context and a tracer for each task, for callbacks, time limits, events and
-signals. A plain command has none of these, and nobody listens: its report is stored and its message acknowledged
-without them. What a message needs beyond that (:meth:`DirectWay.take`), and every other end than a stored report, goes
-Celery's way. What anybody sees is the same on both: logs, results, ``inspect``, the numbers of tasks.
+Celery makes a request, two promises, a context and a tracer for each task, for callbacks, time limits and signals. A
+plain command has none of these, and nobody listens: its report is stored and its message acknowledged without them.
+What a message needs beyond that (:meth:`DirectWay.take`), and every other end than a stored report, goes Celery's way.
+What anybody sees is the same on both: logs, results, events, ``inspect``, the numbers of tasks.
 """
 
 import logging
@@ -18,7 +18,8 @@ from producers.commands import COMMANDS
 from producers.lanes import LANE_HEADER
 from producers.printable import is_command_id
 from worker.broker.taken import TakenMessage
-from worker.celery_app.direct_request import DirectRequest, is_watched
+from worker.celery_app import task_events
+from worker.celery_app.direct_request import DirectRequest, are_signals_heard
 from worker.celery_app.pool import TaskPool
 from worker.celery_app.request import MAX_NESTING, authority_of, count_for, expires_at_ms
 
@@ -64,15 +65,20 @@ class DirectWay:
             NotTrusted: the message must not be executed.
         """
         consumer = self._consumer
-        if is_watched(consumer) or consumer.on_task_message or not consumer._maximum_prefetch_restored:  # noqa: SLF001
+        if are_signals_heard() or consumer.on_task_message or not consumer._maximum_prefetch_restored:  # noqa: SLF001
             return False
         request = self._request(message)
         if request is None:
             return False
+        is_logged, are_read = received_log.isEnabledFor(logging.INFO), task_events.are_read(consumer)
+        if is_logged or are_read:
+            shown = request.shown()
+            if is_logged:
+                context = {"id": request.id, "name": request.name, **shown, "eta": None}
+                received_log.info(trace.LOG_RECEIVED, context, extra={"data": context})
+            if are_read:
+                request.note_received(shown)
         task_reserved(request)
-        if received_log.isEnabledFor(logging.INFO):
-            context = {"id": request.id, "name": request.name, **request.shown(), "eta": None}
-            received_log.info(trace.LOG_RECEIVED, context, extra={"data": context})
         self._pool.submit(request.run, request.give_back)
         return True
 

@@ -18,9 +18,10 @@ from producers.errors import OrderError
 from producers.redaction import REDACTED, shown_arguments
 from producers.report import Report
 from worker.broker.messages import enqueued_at_ms
+from worker.celery_app import task_events
 from worker.celery_app.kept_messages import kept_message
 from worker.celery_app.parked import can_park
-from worker.celery_app.request import END_KEY, OrderRequest
+from worker.celery_app.request import END_KEY, OrderRequest, parse_utc, redacted
 from worker.celery_app.results import store_arguments
 from worker.celery_app.tasks import error_of, report_of, result_or_error
 from worker.execution.context import Envelope
@@ -39,11 +40,8 @@ HEARD = (
 """Celery's signals that are sent of every task; the direct way sends none."""
 
 
-def is_watched(consumer: Any) -> bool:
-    """Whether somebody listens to what only Celery's way tells: events or signals of tasks."""
-    dispatcher = consumer.event_dispatcher
-    if dispatcher is not None and dispatcher.enabled and (not dispatcher.groups or "task" in dispatcher.groups):
-        return True
+def are_signals_heard() -> bool:
+    """Whether somebody listens to what only Celery's way tells."""
     return any(signal.receivers for signal in HEARD)
 
 
@@ -138,6 +136,24 @@ class DirectRequest:
             "kwargs": shown_arguments(self.name, self._arguments, self.task.hidden),
         }
 
+    def note_received(self, shown: dict[str, str]) -> None:
+        """Tell monitors of the command; ``shown`` are its arguments as they may be shown."""
+        headers = self.message.headers
+        expires = headers.get("expires")
+        task_events.note(
+            self._consumer,
+            "task-received",
+            self.id,
+            name=self.name,
+            args=shown["args"],
+            kwargs=shown["kwargs"],
+            root_id=headers.get("root_id"),
+            parent_id=headers.get("parent_id"),
+            retries=headers.get("retries", 0),
+            eta=None,
+            expires=expires and parse_utc(expires).isoformat(),
+        )
+
     terminate = OrderRequest.terminate
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
@@ -150,11 +166,13 @@ class DirectRequest:
         started = monotonic()
         self.time_start, self.worker_pid = time(), os.getpid()
         task_accepted(self)
+        if task_events.are_read(self._consumer):
+            task_events.note(self._consumer, "task-started", self.id)
         if accepted_log.isEnabledFor(logging.DEBUG):
             accepted_log.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, self.worker_pid)
         try:
             report = report_of(self.task.find_executor(), self._envelope())
-            if report is not None and not is_watched(self._consumer):
+            if report is not None and not are_signals_heard():
                 self._end(report, started)
                 return
             end: Callable[[], Any] = partial(result_or_error, report, self._arguments, self.task.hidden)
@@ -183,30 +201,43 @@ class DirectRequest:
         )
 
     def _end(self, report: Report, started: float) -> None:
-        """Store the report as Celery does, log the end in its words, and acknowledge the message: what of that has not
-        followed the command's end at the server."""
-        is_logged = ended_log.isEnabledFor(logging.INFO)
-        if is_logged or not self._following.stored:
-            error = error_of(report, self._arguments, self.task.hidden)
-            result: Any = report.to_json() if error is None else error
-            if not self._following.stored:
-                status = states.SUCCESS if error is None else states.FAILURE
-                self.task.backend.store_result(self.id, result, status, request=self._told)
-            if is_logged:
-                self._log_end(result, monotonic() - started)
+        """Store the report as Celery does, log the end in its words, acknowledge the message, and tell monitors: what
+        of that has not followed the command's end at the server."""
+        is_logged, are_read = ended_log.isEnabledFor(logging.INFO), task_events.are_read(self._consumer)
+        if not (is_logged or are_read or not self._following.stored):
+            self._release()
+            return
+        error = error_of(report, self._arguments, self.task.hidden)
+        result: Any = report.to_json() if error is None else error
+        if not self._following.stored:
+            status = states.SUCCESS if error is None else states.FAILURE
+            self.task.backend.store_result(self.id, result, status, request=self._told)
+        seconds = monotonic() - started
+        shown = saferepr(result, self.task.resultrepr_maxsize) if error is None else safe_repr(error)
+        if is_logged:
+            self._log_end(error, shown, seconds)
         self._release()
+        if are_read:
+            self._note_end(error, shown, seconds)
 
-    def _log_end(self, result: Any, seconds: float) -> None:
+    def _log_end(self, error: OrderError | None, shown: str, seconds: float) -> None:
         context: dict[str, Any] = {"id": self.id, "name": self.name, **self.shown()}
-        if not isinstance(result, OrderError):
+        if error is None:
             words = trace.LOG_SUCCESS
-            context |= {"return_value": saferepr(result, self.task.resultrepr_maxsize), "runtime": seconds}
+            context |= {"return_value": shown, "runtime": seconds}
         else:
             policy = trace.log_policy_expected
             words = policy.format
-            context |= {"description": policy.description, "exc": safe_repr(result)}
+            context |= {"description": policy.description, "exc": shown}
             context |= {"hostname": self._consumer.hostname, "traceback": "", "internal": False}
         ended_log.info(words.strip(), context, extra={"data": context})
+
+    def _note_end(self, error: OrderError | None, shown: str, seconds: float) -> None:
+        if error is None:
+            task_events.note(self._consumer, "task-succeeded", self.id, result=shown, runtime=seconds)
+            return
+        text = redacted(shown, self._arguments, self.task.hidden)
+        task_events.note(self._consumer, "task-failed", self.id, exception=text, traceback="")
 
     def _release(self) -> None:
         task_ready(self)

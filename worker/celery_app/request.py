@@ -170,6 +170,11 @@ def _envelope_refusal(message: Any, headers: dict[str, Any]) -> str | None:
     return refusal
 
 
+def redacted(text: str, arguments: object, hidden: frozenset[str]) -> str:
+    """An event's text without the values of hidden arguments."""
+    return redact_text(text, hidden_values(arguments, hidden))
+
+
 class SentAway(Exception):
     """Raised for a message that waits for its time at the server, in its lane."""
 
@@ -249,6 +254,8 @@ class OrderRequest(Request):
         outcome = error.report["outcome"] if isinstance(error, OrderError) else None
         if outcome is None or (outcome == Outcome.UNKNOWN and not passes):
             self._message.fate = Fate.KEPT
+        if outcome is not None:
+            exc_info.traceback = ""  # the event's, which would show this program's own lines
         if not isinstance(error, Reject) or error.requeue:
             return super().on_failure(exc_info, *args, **kwargs)
         task_ready(self)
@@ -287,5 +294,5 @@ class OrderRequest(Request):
         """Celery's own, with hidden values redacted in an error's text, which may be the venue's."""
         for name in ("exception", "traceback"):
             if isinstance(fields.get(name), str):
-                fields[name] = redact_text(fields[name], hidden_values(self._kwargs, self._task.hidden))
+                fields[name] = redacted(fields[name], self._kwargs, self._task.hidden)
         super().send_event(type, **fields)

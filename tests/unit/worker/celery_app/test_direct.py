@@ -136,15 +136,17 @@ class Rig:
         submit = lambda request: request.execute_using_pool(self.pool)  # noqa: E731
         self.consumer = instantiate(self.app.conf.worker_consumer, submit, initial_prefetch_count=1, **options)
         self.events: list[str] = []
+        self.fields: list[dict[str, Any]] = []
         self.groups = {"worker"}
         self.consumer.event_dispatcher = SimpleNamespace(enabled=True, groups=self.groups, send=self.note_event)
         self.consumer._push_to_dead = lambda _, queue: self.channel.ends.append(queue)
         self.consumer.update_strategies()
 
-    def note_event(self, kind: str, **_: Any) -> None:
+    def note_event(self, kind: str, **fields: Any) -> None:
         """Celery's dispatcher sends what somebody has asked for."""
         if kind.partition("-")[0] in self.groups:
             self.events.append(kind)
+            self.fields.append({**fields, "runtime": isinstance(fields.get("runtime"), float)})
 
     def message(self, body: Any = None, **headers: Any) -> TakenMessage:
         """A message as the transport delivers it."""
@@ -238,10 +240,12 @@ def test_a_command_that_has_ended_leaves_the_memory_at_once(make_rig: Callable[.
 LOST = {"memory": MemoryError(), "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "generator": GeneratorExit()}
 
 
-def seen(rig: Rig, caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+def seen(rig: Rig, caplog: pytest.LogCaptureFixture, *, by_a_monitor: bool, **headers: Any) -> dict[str, Any]:
     """Everything that a command leaves."""
+    if by_a_monitor:
+        rig.groups.add("task")
     caplog.clear()
-    message = rig.receive()
+    message = rig.receive(**headers)
     rig.idle()
     stored = [({**value, "date_done": "", "traceback": None}, *more) for value, *more in rig.stored]
     shown = [
@@ -258,21 +262,66 @@ def seen(rig: Rig, caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
         "left": [list(state.reserved_requests), list(state.active_requests)],
         "requests": dict(state.requests),
         "counted": dict(state.total_count),
-        "events": rig.events,
+        "events": list(zip(rig.events, rig.fields, strict=True)),
         "data": [{name: each[name] for name in each if name not in ("runtime", "traceback")} for each in data],
     }
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("by_a_monitor", [False, True], ids=["unwatched", "Flower runs"])
 def test_a_command_ends_as_on_celerys_way(
-    make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture, end: str
+    make_rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture, end: str, by_a_monitor: bool
 ) -> None:
-    """The stored result, the message, the log, what is counted: no difference; and nothing is left in memory."""
+    """The stored result, the message, the log, events, what is counted: no difference; and nothing stays in memory."""
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.INFO, "celery.pool")
-    own, celerys = (seen(make_rig(ENDS[end], celerys_way=each), caplog) for each in (False, True))
+    headers = {"parent_id": "p", "root_id": "r", "retries": 2, "expires": "2100-01-01T05:00:00.25+05:00"}
+    own, celerys = (
+        seen(make_rig(ENDS[end], celerys_way=each), caplog, by_a_monitor=by_a_monitor, **headers)
+        for each in (False, True)
+    )
+    for ended in own, celerys:
+        assert "31.5" not in str(ended["events"])
+        for _, fields in ended["events"]:
+            # The lines of a fault's differ.
+            fields["traceback"] = bool(fields.get("traceback"))
     assert own == celerys
     assert (own["left"], own["requests"], len(own["message"]) > 0) == ([[], []], {}, True)
+    told = [kind for kind, _ in own["events"]]
+    assert told[:2] == (["task-received", "task-started"] if by_a_monitor else [])
+
+
+def test_a_command_of_which_monitors_are_told_makes_no_request(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery's request is what its way costs."""
+    rig = make_rig(lambda _: report("accepted"))
+    rig.groups.add("task")
+    rig.receive()
+    rig.idle()
+    request = direct.DirectRequest
+    monkeypatch.setattr(request, "whole", lambda *_: pytest.fail("a request was made"))
+    monkeypatch.setattr(request, "_envelope", lambda _: SimpleNamespace(kept_message=lambda: "{}"))
+    for _ in range(3):
+        rig.receive()
+        rig.idle()
+    assert rig.events == 4 * ["task-received", "task-started", "task-succeeded"]
+
+
+@pytest.mark.parametrize("error", [OSError(), KeyError("x"), AttributeError("None has no send")])
+@pytest.mark.parametrize("outcome", ["accepted", "rejected"])
+def test_a_command_ends_whether_monitors_can_be_told_or_not(
+    make_rig: Callable[..., Rig], error: Exception, outcome: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    rig = make_rig(lambda _: report(outcome))
+    rig.groups.add("task")
+    rig.consumer.event_dispatcher.send = fail
+    rig.receive()
+    rig.idle()
+    assert (rig.channel.ends, len(rig.stored), dict(state.requests)) == (["acknowledged"], 1, {})
 
 
 @pytest.mark.parametrize("how", LOST)
