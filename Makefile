@@ -16,7 +16,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short stress \
-  bench bench-light bench-long model image stack-test lock upgrade schemas coverage docs wheels clean
+  bench bench-light bench-long model image stack-test lock upgrade schemas coverage docs diagrams wheels clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -104,6 +104,9 @@ schemas: $(VENV)/.installed ## write producers/schemas/ from the models
 
 docs: $(VENV)/.installed ## the documentation as a site with a search, in build/docs (15 seconds; no network)
 	@$(BIN)/python .ci/docs.py
+
+diagrams: $(VENV)/.installed ## draw the diagrams that the site shows, after one was changed (needs npm, chromium, chromium-driver)
+	@$(BIN)/python .ci/diagrams.py
 
 wheels: $(VENV)/.installed ## build both wheels into dist/
 	rm -rf build dist

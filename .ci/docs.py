@@ -7,6 +7,7 @@ of the program, and every setting. docs/README.md is the first page, and its lis
 
 import ast
 import contextlib
+import hashlib
 import inspect
 import io
 import itertools
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
+DIAGRAMS = ROOT / "docs" / "pictures" / "diagrams"
 START = "docs/README.md"
 HELP, SETTINGS = "commands.md", "all-settings.md"
 """The pages that are made from the code."""
@@ -40,6 +42,11 @@ def place(source: str) -> str:
     if source == START:
         return "index.md"
     return source.removeprefix("docs/") if source.startswith("docs/") else f"project/{source}"
+
+
+def picture_of(page: str, text: str) -> Path:
+    """Where the picture of a diagram is, which `.ci/diagrams.py` draws; a diagram that is changed has another one."""
+    return DIAGRAMS / f"{page}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.svg"
 
 
 def lay_out(folder: Path) -> None:
@@ -72,11 +79,19 @@ def moved(text: str, source: str, folder: Path) -> str:
             copy(path, folder / there)
         return f"{found[1]}{os.path.relpath(there, here)}{hash_sign}{anchor}{found[3]}"
 
+    def shown(block: str) -> str:
+        if not block.startswith("```mermaid"):
+            return block
+        picture = picture_of(Path(source).stem, block.removeprefix("```mermaid\n").removesuffix("```"))
+        if not picture.exists():
+            return block.replace("```mermaid", "```text", 1)
+        there = place(str(picture.relative_to(ROOT)))
+        copy(picture, folder / there)
+        # A click shows it in its own size, from where Sphinx puts pictures.
+        return f"```{{image}} {os.path.relpath(there, here)}\n:alt: diagram\n:target: _images/{picture.name}\n```"
+
     parts = BLOCK.split(text)
-    # A code host draws the diagrams. Whatever could draw them here would be loaded from elsewhere.
-    return "".join(
-        re.sub("^```mermaid", "```text", part) if part.startswith("```") else LINK.sub(link, part) for part in parts
-    )
+    return "".join(shown(part) if part.startswith("```") else LINK.sub(link, part) for part in parts)
 
 
 def listing(path: Path, folder: Path) -> str:

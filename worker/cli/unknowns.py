@@ -91,6 +91,9 @@ def _unknown(as_json: JsonOption = False) -> None:
         emit({"unknown": [unknown_json(each, refusals) for each in found]})
     elif found:
         print_unknowns(found, refusals)
+        note(
+            "orders reconcile ID asks the venue what became of one; orders resolve ID records what you found out there"
+        )
     else:
         print("No unknown commands.")
     raise typer.Exit(ExitCode.UNKNOWN if found else ExitCode.ACCEPTED)

@@ -118,3 +118,13 @@ def test_links_are_changed_to_where_the_pages_are(docs: ModuleType, tmp_path: Pa
         f"[a](project/README.md#try-it) [b](index.md) [c](project/producers/schemas/index.md) [d](#here)\n{block}"
     )
     assert "[report.json](report.json)" in (tmp_path / "project/producers/schemas/index.md").read_text()
+
+
+def test_a_diagram_is_shown_as_its_picture(docs: ModuleType, site: Path) -> None:
+    """A browser could only draw it with a script from elsewhere. One that has no picture yet is shown as text."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (diagram, *_) = re.findall(r"^```mermaid\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    name = docs.picture_of("architecture", diagram).name
+    assert f'src="_images/{name}"' in (site / "architecture.html").read_text(encoding="utf-8")
+    assert "<svg" in (site / "_images" / name).read_text(encoding="utf-8")
+    assert docs.moved("```mermaid\nA --> B\n```\n", "docs/cli.md", site) == "```text\nA --> B\n```\n"
