@@ -69,6 +69,10 @@ class OperatorService:
         ``limit``."""
         return self._store.open_unknowns(start, limit)
 
+    def open_unknown(self, command_id: str) -> Unknown | None:
+        """One open unknown; None for a command that is none."""
+        return self._store.open_unknown(command_id)
+
     def count_unknowns(self) -> int:
         """How many open unknown commands there are."""
         return self._store.count()

@@ -78,6 +78,19 @@ def run_by_worker(settings: WorkerSettings, command_id: str | None, timeout: flo
             raise BrokerUnavailable([name], str(error)[:120]) from None
 
 
+def ask_worker(settings: WorkerSettings) -> None:
+    """Ask a worker to reconcile every open unknown, and wait for nothing.
+
+    Raises:
+        BrokerUnavailable: the broker can't be reached.
+    """
+    with operator_app(settings) as app:
+        try:
+            app.send_task(RECONCILE, kwargs={}, queue=RECONCILE, retry=False, ignore_result=True)
+        except (KombuError, OSError) as error:
+            raise BrokerUnavailable(["all"], str(error)[:120]) from None
+
+
 BACKEND_SECONDS = 2.0
 """Timeout of one step with the broker or the result backend."""
 

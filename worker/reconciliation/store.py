@@ -57,6 +57,14 @@ class ReconcileStore:
             for (command_id, since), at in zip(rows, absences, strict=True)
         ]
 
+    def open_unknown(self, command_id: str) -> Unknown | None:
+        """One open unknown; None for a command that is none. Three round trips."""
+        since = cast("float | None", guarded(self._client.zscore, UNKNOWN_KEY, command_id))
+        if since is None:
+            return None
+        record = read_records(self._client, [command_id])[command_id]
+        return Unknown(command_id, int(since), record, self.first_absence_at(command_id))
+
     def first_absence_at(self, command_id: str) -> int | None:
         """Since when every look at the venue has found nothing, UNIX ms; None when there was no such look."""
         return _milliseconds(guarded(self._client.hget, ABSENCES_KEY, command_id))
