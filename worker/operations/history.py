@@ -28,7 +28,7 @@ from worker.operations.timeline import tell
 from worker.public_keys import PublicKeys
 
 ENQUEUED, NO_RECORD = "ENQUEUED", "NO_RECORD"
-"""States beside those of the ledger: an intent and no record; entries of the journal, and no record that can be read."""
+"""States beside those of the ledger: an intent and no record; entries of the journal and no readable record."""
 OPENING = frozenset({"held", "begin", "refuse"})
 """Events of which one is the first of a command that has a record."""
 CLOCKS_APART_MS = 600_000
