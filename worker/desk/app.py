@@ -18,7 +18,7 @@ from producers.redaction import redacted_url, server_error_text
 from producers.signing import SigningError
 from worker.desk.entrance import Entrance
 from worker.desk.gate import Gate
-from worker.desk.pages import command, halts, held, home, login, search, unknowns
+from worker.desk.pages import accounts, command, dead, halts, held, home, login, parked, queues, search, unknowns
 from worker.desk.services import DeskServices
 from worker.desk.views import Frame, PageError, Place, error_page
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
@@ -27,7 +27,7 @@ from worker.operations.operator import NotUnknown
 from worker.operations.outages import ledger_outage
 from worker.operations.parked import NoCoolDown
 
-PAGES: tuple[ModuleType, ...] = (home, unknowns, held, halts, search, command)
+PAGES: tuple[ModuleType, ...] = (home, unknowns, held, halts, parked, dead, queues, accounts, search, command)
 """The pages in the order of the navigation."""
 THREADS = 16
 """Requests that are worked on at a time; others wait."""
